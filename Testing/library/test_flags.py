@@ -1,0 +1,15 @@
+from SpinalCordSegLib.flags import Flag, case_flag, kinds_of_slice, merge_flags
+
+
+def test_merge_keeps_each_kind_once_per_slice_and_sorts_from_inferior() -> None:
+    gap, jump = Flag(3, 7, "gap", "a"), Flag(8, 2, "area_jump", "b")
+    again = Flag(3, 7, "gap", "said twice")
+    short = case_flag("short_cord", "only 12 mm of cord")
+    assert merge_flags([gap, jump], [again, short]) == (short, jump, gap)
+
+
+def test_kinds_of_slice_and_json_form() -> None:
+    flags = [Flag(0, 5, "gap", "a"), Flag(0, 5, "shape", "b"), Flag(1, 4, "gap", "c"), case_flag("empty", "d")]
+    assert kinds_of_slice(flags, 5) == ("gap", "shape")
+    assert kinds_of_slice(flags, 9) == ()
+    assert flags[0].as_dict() == {"slice": 0, "canonical_slice": 5, "kind": "gap", "message": "a"}
