@@ -1,0 +1,81 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from SpinalCordSegLib.errors import OutputError
+
+_DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz")
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` (same suffix); what was written there replaces ``path`` at the end.
+
+    Missing parent folders are made. On any error the temporary file is removed and ``path`` stays as it was.
+    Raises OutputError for what the system refuses: no permission, full disk, a folder of that name.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(6)}.part{file_suffix(path)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # the folder itself is gone or unreachable; then nothing was left in it by us
+        return
+
+
+def file_suffix(path: Path) -> str:
+    """The suffix that tells the format, ".nii.gz" and ".seg.nrrd" counted as one; "" where there is none."""
+    name = path.name.lower()
+    return next((double for double in _DOUBLE_SUFFIXES if name.endswith(double)), path.suffix.lower())
+
+
+def explain(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    known = {
+        errno.ENOSPC: "the disk is full; free some space or choose another output folder",
+        errno.EDQUOT: "the disk quota is used up; free some space or choose another output folder",
+        errno.EFBIG: "the file is larger than this disk or account allows; choose another output folder",
+        errno.EACCES: "no permission; choose a folder you may write to",
+        errno.EPERM: "no permission; choose a folder you may write to",
+        errno.EROFS: "the disk is read-only; choose another output folder",
+        errno.EISDIR: "a folder of that name is in the way; remove it or choose another output folder",
+        errno.EEXIST: "a file is where a folder is needed; choose another output folder",
+        errno.ENOTDIR: "a file is where a folder is needed; choose another output folder",
+        errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    }
+    return known.get(error.errno or 0, error.strerror or type(error).__name__)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with "\\n" line ends, atomically. Raises OutputError."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON (UTF-8, indented), atomically. NaN and infinity are refused by ValueError: map them to null first.
+
+    Raises OutputError.
+    """
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

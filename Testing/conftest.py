@@ -1,0 +1,30 @@
+"""What all tests share. The public data folder is optional: tests that need it skip, and say so, where it is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def _data_folder() -> Path:
+    named = os.environ.get("SPINALCORDSEG_DATA")
+    return Path(named) if named else _CHECKOUT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data: $SPINALCORDSEG_DATA, or ../shared/data beside the checkout.
+
+    Skips when it is missing; fails instead when SPINALCORDSEG_REQUIRE_DATA=1 (continuous integration that has it).
+    """
+    folder = _data_folder()
+    if folder.is_dir():
+        return folder
+    reason = f"PUBLIC DATA MISSING: no folder {folder} (set SPINALCORDSEG_DATA); this test did not run"
+    if os.environ.get("SPINALCORDSEG_REQUIRE_DATA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
