@@ -1,0 +1,222 @@
+"""A simple neck with known answers: T1w-like axial images of a cord whose area and volume are exact.
+
+Used by the demo and the tests; needs no data. All anatomy is parametric and stated along the image axes
+(x to the patient's right, y anterior, z superior, mm from the middle of the volume), and the grid is then
+placed obliquely and stored in any orientation. The cord is defined by its cross-section at a right angle
+to its own centreline, an ellipse; a slice cuts it stretched by 1/cos(tilt) along the direction of tilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, cos, pi, radians, sin, tan
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import quad
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.phantom_tissue import paint_neck, receive
+from SpinalCordSegLib.volume import Volume, from_canonical
+
+_BOW_LENGTH_MM = 120.0  # half period of the cervical bow (lordosis)
+_ENLARGEMENT_MM = 30.0  # spread of the cervical enlargement along the cord
+_IN_PLANE_SAMPLES = 8  # per pixel side, for partial volume at the cord's edge
+_THROUGH_SAMPLES = 7
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Grid, cord and image of a phantom.
+
+    ``shape``, ``spacing_mm``: towards R, A, S, whatever ``orientation`` the volume is stored in (one of the
+    48 codes such as "RAS" or "PSR"). ``oblique_deg``: rotation of the whole grid about R, A, S, each under
+    45°. ``tilt_deg``: the cord's lean against the slice normal as (atan dx/dz, atan dy/dz), under 60°.
+    ``cord_csa_mm2``: area at a right angle to the cord away from the enlargement, which adds the share
+    ``enlargement`` around ``enlargement_z_mm``. ``cord_aspect``: RL over AP diameter. ``curve_mm``: how far
+    the cord bows forward. ``cord_slices``: canonical slices [first, end) that hold cord (None: all).
+    ``noise``: standard deviation over the signal of fat. ``bias``: share of the signal lost across the field.
+    """
+
+    shape: tuple[int, int, int] = (192, 192, 32)
+    spacing_mm: tuple[float, float, float] = (0.7, 0.7, 3.0)
+    orientation: str = "RAS"
+    oblique_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    centre_ras_mm: tuple[float, float, float] = (2.0, -30.0, 15.0)
+    cord_csa_mm2: float = 75.0
+    cord_aspect: float = 1.5
+    enlargement: float = 0.12
+    enlargement_z_mm: float = -20.0
+    tilt_deg: tuple[float, float] = (0.0, 0.0)
+    curve_mm: float = 3.0
+    cord_slices: tuple[int, int] | None = None
+    noise: float = 0.02
+    bias: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or min(self.spacing_mm) <= 0:
+            raise ConfigurationError(f"phantom: shape {self.shape} and spacing {self.spacing_mm} must be positive")
+        if self.cord_csa_mm2 <= 0 or self.cord_aspect <= 0 or self.enlargement <= -1:
+            raise ConfigurationError("phantom: cord area and aspect must be positive, enlargement over -1")
+        if max(map(abs, self.oblique_deg)) >= 45 or max(map(abs, self.tilt_deg)) >= 60:
+            raise ConfigurationError("phantom: oblique angles must be under 45°, tilts under 60°")
+        _roles(self.orientation)
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """``image``: float32, about 0..1000. ``mask``: bool, at least half of the voxel is cord; same grid.
+
+    ``coverage``: float32 0..1, the share of each voxel that is cord. ``truth_volume_mm3``: the cord between
+    the outer faces of its first and last slice. ``truth_csa_mm2``: (n slices,) from inferior to superior,
+    at a right angle to the cord, mean over the slice's thickness, 0 in slices without cord.
+    """
+
+    image: Volume
+    mask: Volume
+    coverage: Volume
+    truth_volume_mm3: float
+    truth_csa_mm2: NDArray[np.float64]
+    config: PhantomConfig
+
+
+@dataclass(frozen=True)
+class _Cord:
+    """The cord as functions of z (mm)."""
+
+    config: PhantomConfig
+
+    def centre_mm(self, z: float) -> tuple[float, float]:
+        lean_x, lean_y = (tan(radians(angle)) for angle in self.config.tilt_deg)
+        bow = self.config.curve_mm * (cos(pi * z / _BOW_LENGTH_MM) - 0.5)
+        return lean_x * z, lean_y * z + bow
+
+    def slope(self, z: float) -> tuple[float, float]:
+        lean_x, lean_y = (tan(radians(angle)) for angle in self.config.tilt_deg)
+        return lean_x, lean_y - self.config.curve_mm * pi / _BOW_LENGTH_MM * sin(pi * z / _BOW_LENGTH_MM)
+
+    def stretch(self, z: float) -> float:
+        """1/cos of the angle between cord and slice normal."""
+        return float(np.sqrt(1.0 + np.square(self.slope(z)).sum()))
+
+    def csa_mm2(self, z: float) -> float:
+        apart = (z - self.config.enlargement_z_mm) / _ENLARGEMENT_MM
+        return self.config.cord_csa_mm2 * (1.0 + self.config.enlargement * float(np.exp(-apart * apart)))
+
+    def section(self, z: float) -> NDArray[np.float64]:
+        """2×2 matrix that takes the unit disc to the cord's section with the slice plane, mm."""
+        semi_ap = np.sqrt(self.csa_mm2(z) / pi / self.config.cord_aspect)
+        axes = np.diag([semi_ap * self.config.cord_aspect, semi_ap])
+        slope = np.array(self.slope(z))
+        steep = float(slope @ slope)
+        if steep == 0.0:
+            return axes
+        lean = np.eye(2) + (self.stretch(z) - 1.0) * np.outer(slope, slope) / steep
+        return lean @ axes
+
+    def volume_mm3(self, low_mm: float, high_mm: float) -> float:
+        """∫ CSA · √(1+x'²+y'²) dz, by quadrature to 1e-9 relative."""
+        return float(quad(lambda z: self.csa_mm2(z) * self.stretch(z), low_mm, high_mm, epsrel=1e-9)[0])
+
+    def mean_csa_mm2(self, low_mm: float, high_mm: float) -> float:
+        length_mm = quad(self.stretch, low_mm, high_mm, epsrel=1e-9)[0]
+        return self.volume_mm3(low_mm, high_mm) / float(length_mm)
+
+
+def make_phantom(config: PhantomConfig | None = None) -> Phantom:
+    """Build the phantom; the same configuration gives the same voxels.
+
+    Raises ConfigurationError when the cord does not fit into the field of view.
+    """
+    config = config or PhantomConfig()
+    cord = _Cord(config)
+    x_mm, y_mm, z_mm = (_centres(n, step) for n, step in zip(config.shape, config.spacing_mm, strict=True))
+    first, end = config.cord_slices or (0, config.shape[2])
+    if not 0 <= first < end <= config.shape[2]:
+        raise ConfigurationError(f"phantom: cord_slices {config.cord_slices} do not fit {config.shape[2]} slices")
+    coverage = np.zeros(config.shape, np.float32)
+    signal = np.zeros(config.shape, np.float32)
+    thick = config.spacing_mm[2]
+    csa = np.zeros(config.shape[2])
+    random = np.random.default_rng(config.seed)
+    for k, z in enumerate(z_mm):
+        if first <= k < end:
+            coverage[:, :, k] = _coverage(cord, x_mm, y_mm, list(_through(z, thick, _THROUGH_SAMPLES)))
+            csa[k] = cord.mean_csa_mm2(z - thick / 2, z + thick / 2)
+        layers = [(at, cord.centre_mm(at)) for at in _through(z, thick, min(3, ceil(thick / 2)))]
+        signal[:, :, k] = paint_neck(x_mm, y_mm, layers, coverage[:, :, k])
+    image = receive(signal, (x_mm, y_mm, z_mm), bias=config.bias, noise=config.noise, random=random)
+    like = _grid(config)
+    return Phantom(
+        image=from_canonical(image, like),
+        mask=from_canonical(coverage >= 0.5, like),
+        coverage=from_canonical(coverage, like),
+        truth_volume_mm3=cord.volume_mm3(z_mm[first] - thick / 2, z_mm[end - 1] + thick / 2),
+        truth_csa_mm2=csa,
+        config=config,
+    )
+
+
+def _centres(n: int, step: float) -> NDArray[np.float64]:
+    return (np.arange(n) - (n - 1) / 2) * step
+
+
+def _through(z: float, thick: float, count: int) -> Iterator[float]:
+    return (z + thick * ((s + 0.5) / count - 0.5) for s in range(count))
+
+
+def _coverage(
+    cord: _Cord, x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], samples: list[float]
+) -> NDArray[np.float64]:
+    """Share of each pixel (x, y) of one slice that is cord, averaged over the heights in ``samples``."""
+    step_x, step_y = cord.config.spacing_mm[:2]
+    within = (np.arange(_IN_PLANE_SAMPLES) + 0.5) / _IN_PLANE_SAMPLES - 0.5
+    share = np.zeros((x_mm.size, y_mm.size))
+    for z in samples:
+        section, (centre_x, centre_y) = cord.section(z), cord.centre_mm(z)
+        reach_x, reach_y = np.linalg.norm(section, axis=1)  # half extent of the ellipse along x and y
+        xs = np.flatnonzero(np.abs(x_mm - centre_x) <= reach_x + step_x)
+        ys = np.flatnonzero(np.abs(y_mm - centre_y) <= reach_y + step_y)
+        if not _inside(x_mm, centre_x, reach_x, step_x) or not _inside(y_mm, centre_y, reach_y, step_y):
+            raise ConfigurationError("phantom: the cord leaves the field of view; enlarge the shape or lessen the tilt")
+        fine_x = (x_mm[xs, None] + within * step_x).ravel() - centre_x
+        fine_y = (y_mm[ys, None] + within * step_y).ravel() - centre_y
+        inverse = np.linalg.inv(section)
+        across = inverse[0, 0] * fine_x[:, None] + inverse[0, 1] * fine_y
+        along = inverse[1, 0] * fine_x[:, None] + inverse[1, 1] * fine_y
+        inside = (across * across + along * along <= 1.0).reshape(xs.size, within.size, ys.size, within.size)
+        share[np.ix_(xs, ys)] += inside.mean(axis=(1, 3))
+    coverage: NDArray[np.float64] = share / len(samples)
+    return coverage
+
+
+def _inside(axis_mm: NDArray[np.float64], centre: float, reach: float, step: float) -> bool:
+    return bool(axis_mm[0] - step / 2 <= centre - reach and centre + reach <= axis_mm[-1] + step / 2)
+
+
+def _roles(orientation: str) -> list[tuple[int, bool]]:
+    """For each stored axis: which of R, A, S it runs along, and whether the other way."""
+    pairs = ("RL", "AP", "SI")
+    found = [(role, pair.index(c) == 1) for c in orientation for role, pair in enumerate(pairs) if c in pair]
+    if len(orientation) != 3 or sorted(role for role, _ in found) != [0, 1, 2]:
+        raise ConfigurationError(f'phantom: orientation "{orientation}" is not one of the 48 codes such as "RAS"')
+    return found
+
+
+def _grid(config: PhantomConfig) -> Volume:
+    """An empty volume of the asked-for storage order, rotated about its middle, which is ``centre_ras_mm``."""
+    rotation = np.eye(3)
+    for axis, degrees in enumerate(config.oblique_deg):
+        turn, (one, two) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
+        turn[one, one] = turn[two, two] = cos(radians(degrees))
+        turn[two, one], turn[one, two] = sin(radians(degrees)), -sin(radians(degrees))
+        rotation = turn @ rotation
+    roles = _roles(config.orientation)
+    shape = tuple(config.shape[role] for role, _ in roles)
+    matrix = np.eye(4)
+    for axis, (role, flip) in enumerate(roles):
+        matrix[:3, axis] = rotation[:, role] * config.spacing_mm[role] * (-1 if flip else 1)
+    matrix[:3, 3] = np.array(config.centre_ras_mm) - matrix[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return Volume(np.zeros(shape, np.uint8), matrix)
