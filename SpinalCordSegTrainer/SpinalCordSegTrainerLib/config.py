@@ -1,0 +1,256 @@
+"""Everything a training run can be told, as frozen dataclasses that round-trip through JSON.
+
+The defaults are the recipe of Bueno et al. 2022 (J Digit Imaging 35:1131-1142): batches of 15 whole slices of
+256², 30 epochs, focal Tversky loss with false-negative weight 0.6, false-positive weight 0.4 and γ 1.33, Adam,
+a triangular cyclical rate between 1e-5 and 1e-3, early stopping with patience 10, no augmentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.networks import NetworkConfig
+from SpinalCordSegLib.normalise import NormalisationConfig
+
+Policy = Literal["none", "standard", "contrast"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One slice cache to train from. ``weight`` is relative: the share of each batch that comes from here."""
+
+    path: str
+    weight: float = 1.0
+    policy: Policy = "none"
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What is scored after each epoch: whole slices, never augmented.
+
+    ``caches``: slice caches held out for it; where none is given, ``fraction`` of the subjects of every source
+    is taken out of training. ``max_slices``: at most so many, evenly spread; None takes all.
+    """
+
+    caches: tuple[str, ...] = ()
+    fraction: float = 0.2
+    max_slices: int | None = None
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """``size`` pixels square are cut at random from each slice; None trains on whole slices.
+
+    With probability ``near_cord`` the crop's centre lies within ``jitter_px`` of the cord's centre (each axis,
+    uniform), else anywhere. A slice without cord is cropped anywhere.
+    """
+
+    size: int | None = None
+    near_cord: float = 0.8
+    jitter_px: int = 40
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How much a policy may change a slice. Amounts are drawn anew per slice; 0 switches a change off.
+
+    Lengths are in pixels of the network's grid, intensities in shares of the full range 0..1.
+    """
+
+    flip_probability: float = 0.5
+    rotation_deg: float = 15.0
+    scale: float = 0.2  # log-uniform within ± this share
+    anisotropy: float = 0.08
+    shift_px: float = 8.0
+    elastic_px: float = 2.0  # SD at the control points is drawn from 0 to this
+    elastic_cells: int = 6
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    remap_probability: float = 0.0
+    monotone_share: float = 0.4  # of the remapped slices; the others get curves that may rise and fall
+    inverted_share: float = 0.3
+    blend_probability: float = 0.3  # of the remapped slices: two curves blended by a smooth random field
+    gamma_sd: float = 0.2
+    gain_sd: float = 0.15
+    offset: float = 0.05
+    bias_sd: float = 0.25
+    falloff: float = 0.6  # largest log change from one edge to the other
+    noise: float = 0.06
+    blur_px: float = 1.0
+    field_of_view_probability: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """``fn_weight`` weighs missed cord, ``fp_weight`` false cord; ``gamma`` is used by the focal loss only.
+
+    ``per``: one index per batch (the paper's code base) or per image. ``bce_weight`` adds that much binary
+    cross-entropy against the coverage 0..1 (partial volume); the overlap sees coverage ≥ 0.5 as cord unless
+    ``soft_overlap``.
+    """
+
+    name: Literal["focal_tversky", "tversky"] = "focal_tversky"
+    fn_weight: float = 0.6
+    fp_weight: float = 0.4
+    gamma: float = 1.33
+    smooth: float = 1.0
+    per: Literal["batch", "image"] = "batch"
+    bce_weight: float = 0.0
+    soft_overlap: bool = False
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam; eps is that of the library the paper used."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-7
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """``clr``: triangular between base_lr and max_lr (Smith 2017); ``fixed``: max_lr; ``cosine``: max_lr falling
+    to base_lr over the whole run. ``warmup_updates``: linear rise from 0 at the start of "fixed" and "cosine"."""
+
+    plan: Literal["clr", "fixed", "cosine"] = "clr"
+    base_lr: float = 1e-5
+    max_lr: float = 1e-3
+    half_cycle_epochs: float = 8.0
+    warmup_updates: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run.
+
+    ``updates_per_epoch``: None means as many batches as the slices of all sources fill. ``max_minutes``: the run
+    ends at the first update past it (the cosine plan then follows the clock). ``patience``: epochs without a
+    better ``best_by`` before stopping, never before one full rate cycle; None never stops early.
+    ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
+    ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
+    """
+
+    name: str = "unnamed"
+    version: str = "1"
+    licence: str = "unspecified"
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="ra_unet"))
+    normalisation: NormalisationConfig = field(default_factory=lambda: NormalisationConfig(kind="paper"))
+    sources: tuple[SourceConfig, ...] = ()
+    validation: ValidationConfig = ValidationConfig()
+    crop: CropConfig = CropConfig()
+    standard: AugmentConfig = AugmentConfig()
+    contrast: AugmentConfig = AugmentConfig(remap_probability=0.85)
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    rate: RateConfig = RateConfig()
+    batch_size: int = 15
+    epochs: int = 30
+    updates_per_epoch: int | None = None
+    max_minutes: float | None = None
+    patience: int | None = 10
+    best_by: Literal["loss", "dice", "mcc"] = "loss"
+    ema_decay: float = 0.0
+    statistics_batches: int = 20
+    channels_last: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive("batch_size", self.batch_size)
+        _positive("epochs", self.epochs)
+        _positive("statistics_batches", self.statistics_batches)
+        if self.updates_per_epoch is not None:
+            _positive("updates_per_epoch", self.updates_per_epoch)
+        if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
+            raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigurationError(f"ema_decay is {self.ema_decay}: it must be 0 (off) or below 1")
+        if not 0 < self.rate.base_lr <= self.rate.max_lr:
+            raise ConfigurationError(
+                f"rates {self.rate.base_lr} and {self.rate.max_lr}: 0 < base_lr ≤ max_lr is needed"
+            )
+        if not 0 <= self.validation.fraction < 1:
+            raise ConfigurationError(f"validation.fraction is {self.validation.fraction}: it must be in 0..1")
+        if self.loss.fn_weight < 0 or self.loss.fp_weight < 0 or self.loss.gamma <= 0:
+            raise ConfigurationError("loss: fn_weight and fp_weight must not be negative, gamma must be positive")
+        for source in self.sources:
+            _positive(f"the weight of {source.path}", source.weight)
+
+
+def _positive(name: str, value: float) -> None:
+    if value <= 0:
+        raise ConfigurationError(f"{name} is {value}: it must be positive")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
+    """Inverse of to_dict; fields left out keep their defaults.
+
+    Raises ConfigurationError naming the field for an unknown name, a wrong type or a value out of range.
+    """
+    return _decode(kind, data, where)
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a TrainingConfig from a JSON file."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not JSON ({error})") from error
+    return from_dict(TrainingConfig, data, str(path))
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _decode(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigurationError(f"{where}: expected a list, found {value!r}")
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) != len(value):
+            raise ConfigurationError(f"{where}: expected {len(kinds)} values, found {len(value)}")
+        return tuple(
+            _decode(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigurationError(f"{where}: expected {kind.__name__}, found {value!r}")
+    return value
+
+
+def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: expected an object, found {value!r}")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
+    try:
+        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    except TypeError as error:
+        raise ConfigurationError(f"{where}: {error}") from error

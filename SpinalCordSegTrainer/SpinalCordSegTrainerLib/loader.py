@@ -1,0 +1,229 @@
+"""Slice caches: normalised slices and their cord coverage as memory-mapped arrays, written once, read often.
+
+A cache is a folder with ``images.npy`` (n, S, S) uint8 (value/255) or float16, already normalised to 0..1 on the
+model's grid; ``coverage.npy`` (n, S, S) uint8, the share of each pixel that is cord times 255, so that partial
+volume survives; and ``cache.json``. Memory stays bounded: only the slices of a batch are ever read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.errors import OutputError, TrainingDataError
+
+FORMAT = 1
+_HEADER_BYTES = 128
+Dtype = Literal["uint8", "float16"]
+
+
+@dataclass(frozen=True, eq=False)
+class CachedSlice:
+    """``image``: (S, S) floats 0..1. ``coverage``: (S, S) floats 0..1. ``subject``: whose, for the split."""
+
+    image: NDArray
+    coverage: NDArray
+    subject: str
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What cache.json holds.
+
+    ``pixel_mm``: mm per pixel, None where it differs between slices. ``normalisation``: fields of the model's
+    NormalisationConfig, empty when unknown. ``centres``: (row, column) of the cord in pixels per slice, None for
+    a slice without cord. ``source``: where the slices come from, for the model card.
+    """
+
+    size: int
+    pixel_mm: float | None
+    normalisation: dict[str, Any]
+    kind: Literal["simulated", "real"]
+    source: dict[str, Any]
+    subjects: tuple[str, ...]
+    centres: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCache:
+    """An opened cache. ``images`` and ``coverage`` are read-only memory maps (n, S, S)."""
+
+    folder: Path
+    images: NDArray
+    coverage: NDArray
+    info: CacheInfo
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
+        images = self.images[indices]
+        scale = np.float32(1 / 255) if images.dtype == np.uint8 else np.float32(1)
+        return images.astype(np.float32) * scale, self.coverage[indices].astype(np.float32) * np.float32(1 / 255)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> SliceCache:
+        """Raises TrainingDataError when the folder is missing, incomplete, or its parts do not fit together."""
+        folder = Path(folder)
+        try:
+            raw = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
+        info = _info(raw, folder)
+        shape = (len(info.subjects), info.size, info.size)
+        if images.shape != shape or coverage.shape != shape or len(info.centres) != shape[0]:
+            raise TrainingDataError(
+                f"{folder}: the arrays are {images.shape} and {coverage.shape}, cache.json says {shape}; write it again"
+            )
+        return cls(folder, images, coverage, info)
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path | str,
+        slices: Iterable[CachedSlice],
+        *,
+        pixel_mm: float | None,
+        normalisation: dict[str, Any],
+        kind: Literal["simulated", "real"],
+        source: dict[str, Any],
+        dtype: Dtype = "uint8",
+        overwrite: bool = False,
+    ) -> SliceCache:
+        """Stream slices to disk; the folder appears only once complete.
+
+        Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder is
+        already there (and not ``overwrite``) or cannot be written.
+        """
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()) and not overwrite:
+            raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
+        part = folder.with_name(folder.name + ".part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            size, subjects, centres = _stream(part, slices, dtype, folder)
+            details: dict[str, Any] = {
+                "format": FORMAT,
+                "size": size,
+                "pixel_mm": pixel_mm,
+                "normalisation": normalisation,
+            }
+            details |= {"kind": kind, "source": source, "subjects": subjects, "centres": centres}
+            (part / "cache.json").write_text(json.dumps(details), encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(part, folder)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return cls.open(folder)
+
+
+def _info(raw: Any, folder: Path) -> CacheInfo:
+    try:
+        if raw["format"] != FORMAT:
+            raise TrainingDataError(f"{folder}: cache format {raw['format']}, {FORMAT} is known; write it again")
+        return CacheInfo(
+            size=int(raw["size"]),
+            pixel_mm=None if raw["pixel_mm"] is None else float(raw["pixel_mm"]),
+            normalisation=dict(raw["normalisation"]),
+            kind=raw["kind"],
+            source=dict(raw["source"]),
+            subjects=tuple(raw["subjects"]),
+            centres=tuple(None if centre is None else (centre[0], centre[1]) for centre in raw["centres"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingDataError(f"{folder}: cache.json is incomplete ({error}); write the cache again") from error
+
+
+def _stream(
+    part: Path, slices: Iterable[CachedSlice], dtype: Dtype, folder: Path
+) -> tuple[int, list[str], list[tuple[float, float] | None]]:
+    subjects: list[str] = []
+    centres: list[tuple[float, float] | None] = []
+    size = 0
+    with open(part / "images.npy", "wb") as images, open(part / "coverage.npy", "wb") as coverage:
+        for file in (images, coverage):
+            file.seek(_HEADER_BYTES)
+        for one in slices:
+            size = size or one.image.shape[0]
+            if one.image.shape != (size, size) or one.coverage.shape != (size, size):
+                raise TrainingDataError(f"{folder}: a slice is {one.image.shape}, expected {(size, size)}")
+            images.write(_encode(one.image, dtype))
+            share = np.rint(np.clip(one.coverage, 0, 1) * 255).astype(np.uint8)
+            coverage.write(share.tobytes())
+            subjects.append(one.subject)
+            centres.append(_centre(share))
+        if not subjects:
+            raise TrainingDataError(f"{folder}: no slice to write")
+        _npy_header(images, dtype, (len(subjects), size, size))
+        _npy_header(coverage, "uint8", (len(subjects), size, size))
+    return size, subjects, centres
+
+
+def _encode(image: NDArray, dtype: Dtype) -> bytes:
+    if dtype == "uint8":
+        return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).tobytes()
+    return image.astype(np.float16).tobytes()
+
+
+def _centre(share: NDArray[np.uint8]) -> tuple[float, float] | None:
+    if not (share >= 128).any():
+        return None
+    weight = share.astype(np.float64)
+    rows, columns = np.arange(share.shape[0])[:, None], np.arange(share.shape[1])
+    total = weight.sum()
+    return round(float((weight * rows).sum() / total), 2), round(float((weight * columns).sum() / total), 2)
+
+
+def _npy_header(file: BinaryIO, dtype: Dtype, shape: tuple[int, ...]) -> None:
+    # Version 1.0 of the NPY format, padded to a fixed length, because the count is known only at the end.
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    room = _HEADER_BYTES - 10
+    file.seek(0)
+    file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
+
+
+def split_subjects(subjects: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Subjects for training and for validation: ``fraction`` of them, at random but seeded, at least one of each.
+
+    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 gives an empty second list.
+    """
+    unique = sorted(set(subjects))
+    if fraction == 0:
+        return unique, []
+    if len(unique) < 2:
+        raise TrainingDataError(
+            f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
+        )
+    count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
+    order = np.random.default_rng([seed, 20]).permutation(len(unique))
+    held_out = {unique[n] for n in order[:count]}
+    return [one for one in unique if one not in held_out], sorted(held_out)
+
+
+def slices_of(cache: SliceCache, subjects: Iterable[str]) -> NDArray[np.int64]:
+    """Indices of the slices that belong to these subjects, ascending."""
+    wanted = set(subjects)
+    return np.flatnonzero([one in wanted for one in cache.info.subjects])
+
+
+def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
+    """At most ``count`` of the indices, evenly spread; None keeps all."""
+    if count is None or count >= len(indices):
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
