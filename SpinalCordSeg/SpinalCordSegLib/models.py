@@ -12,8 +12,11 @@ MODELS_VARIABLE = "SPINALCORDSEG_MODELS"
 
 
 def package_models_folder() -> Path:
-    """``Resources/Models`` beside the package: the same place in a checkout and in an installed Slicer."""
-    return Path(__file__).resolve().parent.parent / "Resources" / "Models"
+    """Where the package's own models lie: ``Resources/Models`` beside it in a checkout and in an installed Slicer,
+    ``Models`` inside it where pip installed a wheel. It may not exist."""
+    package = Path(__file__).resolve().parent
+    inside = package / "Models"
+    return inside if inside.is_dir() else package.parent / "Resources" / "Models"
 
 
 def user_models_folder() -> Path:

@@ -123,9 +123,9 @@ class AxialAxes:
         r, a, s = ((axis, bool(cosines[role, axis] < 0)) for role, axis in enumerate(order))
         return cls((r, a, s))
 
-    def flips(self) -> list[int]:
+    def flips(self) -> tuple[int, ...]:
         """Array axes of the canonical [R, A, S] array that have to be reversed."""
-        return [role for role, (_, flip) in enumerate(self.ras) if flip]
+        return tuple(role for role, (_, flip) in enumerate(self.ras) if flip)
 
     def permutation(self) -> tuple[int, int, int]:
         r, a, s = (axis for axis, _ in self.ras)
