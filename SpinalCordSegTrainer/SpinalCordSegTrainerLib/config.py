@@ -76,6 +76,8 @@ class AugmentConfig:
     remap_probability: float = 0.0
     monotone_share: float = 0.4  # of the remapped slices; the others get curves that may rise and fall
     inverted_share: float = 0.3
+    bright_cord_share: float = 0.6  # of the remapped slices: cord brighter than its surroundings, as in T1w
+    least_contrast: float = 0.08  # between cord and surroundings after remapping
     blend_probability: float = 0.3  # of the remapped slices: two curves blended by a smooth random field
     gamma_sd: float = 0.2
     gain_sd: float = 0.15

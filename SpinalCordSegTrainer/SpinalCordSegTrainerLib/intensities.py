@@ -20,6 +20,7 @@ from SpinalCordSegTrainerLib.config import AugmentConfig
 _LEVELS = 256
 _AIR = 0.06  # below this share of the bright end a curve usually stays dark, as air does in every contrast
 _MAX_RADIUS_SD = 2.5
+_TRIALS = 12
 
 
 def change_intensities(
@@ -28,7 +29,7 @@ def change_intensities(
     """(n, H, W) images and coverage in 0..1 → (n, 1, H, W) both; coverage changes only where the view is cut."""
     n = len(images)
     if config.remap_probability:
-        images = remap(images, config, generator)
+        images = remap(images, coverage, config, generator)
     images = images * _field(n, images.shape[-1], config, generator)
     images = images / images.amax((1, 2), keepdim=True).clamp_min(1e-3)
     images = images ** torch.exp(_normal(n, config.gamma_sd, generator))
@@ -46,23 +47,53 @@ def _normal(n: int, sd: float, generator: torch.Generator) -> Tensor:
     return torch.randn(n, 1, 1, generator=generator) * sd
 
 
-def remap(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Each slice, with probability ``remap_probability``, through its own random curve."""
+def remap(images: Tensor, coverage: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Each slice, with probability ``remap_probability``, through its own random curve.
+
+    The label only rejects curves under which the cord would look like what lies around it: a boundary that
+    nobody can see teaches nothing.
+    """
     n = len(images)
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     chosen = rng.random(n) < config.remap_probability
-    first = torch.from_numpy(np.stack([random_curve(rng, config) if one else _identity() for one in chosen]))
     blended = chosen & (rng.random(n) < config.blend_probability)
-    second = first.clone()
-    for index in np.flatnonzero(blended):
-        second[index] = torch.from_numpy(random_curve(rng, config))
     levels = _stretched(images, torch.from_numpy(chosen))
-    out = apply_curves(levels, first)
+    inside, around = _cord_and_surround(levels, coverage)
+    first = np.tile(_identity(), (n, 1))
+    for index in np.flatnonzero(chosen):
+        first[index] = _visible_curve(rng, config, float(inside[index]), float(around[index]))
+    second = first.copy()
+    for index in np.flatnonzero(blended):
+        second[index] = _visible_curve(rng, config, float(inside[index]), float(around[index]))
+    out = apply_curves(levels, torch.from_numpy(first))
     if blended.any():
         points = torch.randn(n, 1, 4, 4, generator=generator) * 3
         weight = functional.interpolate(points, size=images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
-        out = torch.lerp(out, apply_curves(levels, second), torch.sigmoid(weight))
+        out = torch.lerp(out, apply_curves(levels, torch.from_numpy(second)), torch.sigmoid(weight))
     return out
+
+
+def _cord_and_surround(images: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean grey value of the cord and of a ring of 3 pixels around it, (n,) each; NaN without cord."""
+    ring = functional.max_pool2d(coverage[:, None], 7, stride=1, padding=3)[:, 0] - coverage
+    core = (coverage >= 0.9).float()
+    inside = (images * core).sum((1, 2)) / core.sum((1, 2))
+    return inside, (images * ring).sum((1, 2)) / ring.sum((1, 2))
+
+
+def _visible_curve(
+    rng: np.random.Generator, config: AugmentConfig, inside: float, around: float
+) -> NDArray[np.float32]:
+    curve = random_curve(rng, config)
+    if math.isnan(inside) or math.isnan(around):
+        return curve
+    bright = rng.random() < config.bright_cord_share
+    for _ in range(_TRIALS):
+        cord, rest = np.interp((inside, around), _identity(), curve)
+        if (cord - rest if bright else rest - cord) >= config.least_contrast:
+            break
+        curve = random_curve(rng, config)
+    return curve
 
 
 def _stretched(images: Tensor, chosen: Tensor) -> Tensor:
