@@ -1,0 +1,88 @@
+# Everything a developer or a first visitor runs. `make` alone lists the commands.
+# Needs only make and Python 3.10 or newer (PYTHON=python3.12 picks another one); the rest goes into .venv.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+WORKERS ?= 2
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+# One thread per process: two test workers with a pool of threads each only get into each other's way.
+test pytest: export OMP_NUM_THREADS ?= 1
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(PY):
+	@echo "== environment: $(VENV)"
+	@command -v "$(PYTHON)" >/dev/null || { \
+	    echo "No '$(PYTHON)' here. Install Python 3.10 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "$$("$(PYTHON)" --version 2>&1) is too old, 3.10 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' lacks its venv package; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV)
+
+# A stamp per set of packages: installed again only when what is asked for has changed.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	@echo "== install: the package and what it needs (PyTorch is large: some minutes the first time)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
+	@echo "== install: the package, the trainer's extras, the developers' tools (some minutes the first time)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+.PHONY: demo
+demo: $(VENV)/.installed ## Segment and measure a simulated neck; results in out/demo
+	@$(PY) -m SpinalCordSegLib.cli demo --output out/demo
+	@echo "Results are in out/demo: report.html is the page to open, montage.png the overview"
+
+.PHONY: test
+test: ## Everything that must hold: lint, types, tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory pytest
+	@echo "== all passed"
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## Linter and formatting; changes nothing
+	@echo "== lint: ruff"
+	@$(PY) -m ruff check || { echo "== FAILED: lint (ruff check); 'make format' mends most of it" >&2; exit 1; }
+	@$(PY) -m ruff format --check || { echo "== FAILED: lint (formatting); run 'make format'" >&2; exit 1; }
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## Type checker on both libraries
+	@echo "== types: mypy"
+	@$(PY) -m mypy || { echo "== FAILED: types (mypy)" >&2; exit 1; }
+
+.PHONY: pytest
+pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library -k volume")
+	@echo "== tests: pytest"
+	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+.PHONY: cmake-lists
+cmake-lists: | $(PY) ## Write the modules' file lists (CMake) from the tree
+	@$(PY) Testing/project/cmake_lists.py --write
+
+.PHONY: icons
+icons: $(VENV)/.installed ## Draw the icons again
+	@$(PY) Testing/project/draw_icons.py
+
+.PHONY: clean
+clean: ## Remove caches and results; .venv stays
+	@rm -rf out build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
