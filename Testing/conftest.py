@@ -1,4 +1,4 @@
-"""What all tests share. The public data folder is optional: tests that need it skip, and say so, where it is missing."""
+"""What all tests share. The public data folder is optional: tests that need it skip, and say so, without it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from SpinalCordSegLib.volume_file import read_grid
 def read_labels(path: Path) -> Volume:
     """Read a label map; voxels int32, 0 is background. Raises as read_image does, and VoxelError for fractions."""
     path = Path(path)
-    volume = read_grid(path)
+    volume = read_grid(path).volume
     labels = np.rint(volume.voxels).astype(np.int32)
     if not np.array_equal(labels, volume.voxels):
         raise VoxelError(

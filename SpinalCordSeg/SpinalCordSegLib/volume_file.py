@@ -2,35 +2,174 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
-from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.volume import Volume, lps_to_ras
-from SpinalCordSegLib.writing import atomic_write
+from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.nifti_header import check_nifti_header, read_nifti_header
+from SpinalCordSegLib.quiet import quiet_stderr
+from SpinalCordSegLib.segment_metadata import segment_metadata
+from SpinalCordSegLib.volume import Volume, check_grid, lps_to_ras
+from SpinalCordSegLib.writing import atomic_write, file_suffix
+
+READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
+_KINDS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
+
+# How ITK words a header whose geometry it refuses, and what that means to a user.
+_GEOMETRY_REFUSALS = {
+    "Zero-valued spacing": "the voxel spacing is zero on an axis",
+    "determinant is 0": "the axes of the grid are singular (two point the same way)",
+    "orthonormal": "the axes of the grid are not at right angles",
+}
 
 
-def read_grid(path: Path) -> Volume:
-    """Read one 3D scalar file, its voxels in the stored type."""
-    if not path.exists():
-        raise InputFileError(f"{path} does not exist")
+@dataclass(frozen=True, eq=False)
+class GridFile:
+    """A 3D scalar file: its volume (voxels in the stored type), remarks on its header, and its text fields."""
+
+    volume: Volume
+    notes: tuple[str, ...]
+    fields: dict[str, str]
+
+
+def is_volume_file(path: Path) -> bool:
+    """True when the suffix is one that is read here; hidden files (".x", "._x" of macOS) are not."""
+    return file_suffix(path) in READ_SUFFIXES and not path.name.startswith(".")
+
+
+def read_grid(path: Path) -> GridFile:
+    """Read one 3D scalar file.
+
+    Raises InputFileError (missing, unreadable, cut short, another kind), GeometryError (not 3D, sheared, singular,
+    zero spacing, two spacings) or VoxelError (colour, NaN, infinite); every text begins with the file's name.
+    """
+    path = Path(path)
+    _check_file(path)
     try:
-        image = sitk.ReadImage(str(path))
+        notes = check_nifti_header(read_nifti_header(path)) if file_suffix(path) in (".nii", ".nii.gz") else ()
+        image, fields = _read_itk(path)
+        volume = _to_volume(image)
+        check_finite(volume.voxels)
+    except (GeometryError, VoxelError) as error:
+        raise type(error)(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise InputFileError(f"{path.name} cannot be read: {error.strerror}") from error
+    return GridFile(volume, notes, fields)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InputFileError(f"{path} does not exist; check the path")
+    if path.is_dir():
+        raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
+    if file_suffix(path) not in READ_SUFFIXES:
+        raise InputFileError(f"{path.name} is of a kind that is not read here; expected {_KINDS}: convert it first")
+    if path.stat().st_size == 0:
+        raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
+
+
+def _read_itk(path: Path) -> tuple[sitk.Image, dict[str, str]]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with quiet_stderr():
+            reader.ReadImageInformation()
+            _check_kind(reader)
+            image = reader.Execute()
     except RuntimeError as error:
-        raise InputFileError(f"{path.name} cannot be read as an image") from error
-    return _to_volume(image)
+        raise _refusal(path, str(error)) from error
+    if image.GetDimension() == 4:  # one time point only: _check_kind let no other pass
+        image = image[:, :, :, 0]
+    return image, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
 
 
-def write_volume(volume: Volume, path: Path) -> None:
-    """Write ``volume`` on its own grid, format by suffix; bool is written as uint8. Raises OutputError."""
+def _check_kind(reader: sitk.ImageFileReader) -> None:
+    components, shape = reader.GetNumberOfComponents(), tuple(reader.GetSize())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        check_grid(shape, np.eye(4))
+    if components > 1:
+        raise VoxelError(
+            f"found {components} values per voxel (colour, a vector or several layers), expected one grey value or"
+            " label: export one 3D volume with one value per voxel"
+        )
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
+
+
+def _refusal(path: Path, itk_text: str) -> SpinalCordSegError:
+    for words, meaning in _GEOMETRY_REFUSALS.items():
+        if words in itk_text:
+            return GeometryError(f"{meaning}: the header is damaged, or the image must be resampled to a right grid")
+    short = re.search(r"expected .{0,40}bytes|fread got only|No such file|data not read|unexpected end", itk_text)
+    reason = "it is cut short, or the data file beside it is missing" if short else "it is damaged or of another kind"
+    return InputFileError(f"{path.name} cannot be read: {reason}; expected {_KINDS}: copy or export it again")
+
+
+def check_finite(voxels: NDArray) -> None:
+    """Raise VoxelError, without the file's name, when a voxel is NaN or infinite."""
+    if voxels.dtype.kind != "f":
+        return
+    good = np.isfinite(voxels)
+    if good.all():
+        return
+    n_nan = int(np.isnan(voxels).sum())
+    n_infinite = int(voxels.size - good.sum()) - n_nan
+    first = tuple(int(index) for index in np.unravel_index(int(np.argmin(good)), voxels.shape))
+    raise VoxelError(
+        f"{n_nan} voxels are NaN and {n_infinite} infinite (the first at i, j, k = {first});"
+        " expected finite numbers: replace them, for instance by 0"
+    )
+
+
+def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg") -> None:
+    """Write ``volume`` on its own grid, voxel order unchanged; bool becomes uint8. The suffix tells the format.
+
+    .nii, .nii.gz (sform and qform, both code 1), .nrrd, .mha; .seg.nrrd takes a mask (bool or 0 and 1) and becomes
+    one segment "Spinal cord" made by ``algorithm``. What was written is read back and compared before it counts,
+    since ITK does not notice a full disk. Raises OutputError; VoxelError for a .seg.nrrd that is no mask.
+    """
+    path = Path(path)
+    suffix = file_suffix(path)
+    if suffix not in WRITE_SUFFIXES:
+        raise OutputError(f"cannot write {path.name}: the suffix must be one of {', '.join(WRITE_SUFFIXES)}")
     image = _to_itk(volume)
+    if suffix == ".seg.nrrd":
+        for key, value in segment_metadata(volume, algorithm).items():
+            image.SetMetaData(key, value)
     with atomic_write(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            with quiet_stderr():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
+                whole = _same(sitk.ReadImage(str(temporary)), image)
         except RuntimeError as error:
-            raise OutputError(f"cannot write {path}") from error
+            raise _write_failure(temporary, path, image) from error
+        if not whole:
+            raise _write_failure(temporary, path, image)
+
+
+def _same(read: sitk.Image, written: sitk.Image) -> bool:
+    a, b = sitk.GetArrayViewFromImage(read), sitk.GetArrayViewFromImage(written)
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=b.dtype.kind == "f")
+
+
+def _write_failure(temporary: Path, path: Path, image: sitk.Image) -> Exception:
+    n_bytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    if shutil.disk_usage(temporary.parent).free < min(n_bytes, 1 << 20):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not os.access(temporary.parent, os.W_OK):
+        return OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return OutputError(f"cannot write {path}: the file came out incomplete; check the disk or choose another folder")
 
 
 def _to_volume(image: sitk.Image) -> Volume:
@@ -41,7 +180,11 @@ def _to_volume(image: sitk.Image) -> Volume:
 
 
 def _to_itk(volume: Volume) -> sitk.Image:
-    voxels = volume.voxels.astype(np.uint8) if volume.voxels.dtype == bool else volume.voxels
+    voxels = volume.voxels
+    if voxels.dtype == bool:
+        voxels = voxels.astype(np.uint8)
+    elif voxels.dtype == np.float16:
+        voxels = voxels.astype(np.float32)
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
     lps = lps_to_ras(volume.ijk_to_ras)
     image.SetSpacing(volume.spacing_mm)

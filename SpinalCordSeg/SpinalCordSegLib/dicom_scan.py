@@ -1,0 +1,67 @@
+"""Which files of a folder are DICOM images, and their headers."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+
+from SpinalCordSegLib.errors import InputFileError
+
+_PREAMBLE_BYTES = 128
+# A data set without preamble begins with group 0002 or 0008, little endian.
+_BARE_BEGINNINGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
+# Results about images, not images: they may lie in the same folder and are no series to segment.
+_NOT_ACQUIRED = ("SEG", "SR", "PR", "KO", "REG", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "PLAN")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """True when the file begins as DICOM does, with or without preamble; its name does not matter."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PREAMBLE_BYTES + 4)
+    except OSError:
+        return False
+    return head[_PREAMBLE_BYTES:] == b"DICM" or (len(head) > 8 and head.startswith(_BARE_BEGINNINGS))
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """All DICOM files in ``folder`` and the folders below, sorted by path; hidden files are passed over."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not name.startswith(".") and is_dicom_file(path):
+                yield path
+
+
+def read_image_header(path: Path) -> FileDataset | None:
+    """The header of an acquired image, pixels left aside; None for a DICOMDIR, a report, a segmentation and the like.
+
+    Raises InputFileError when a file that begins as DICOM cannot be read to the end of its header.
+    """
+    try:
+        with quiet_pydicom():
+            dataset = dcmread(path, stop_before_pixels=True, force=True)
+            is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
+            modality = str(dataset.get("Modality", ""))
+    except (OSError, EOFError, InvalidDicomError, struct.error, ValueError, NotImplementedError) as error:
+        raise InputFileError(
+            f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
+        ) from error
+    return dataset if is_image and modality not in _NOT_ACQUIRED else None
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """pydicom warns of every value that bends the standard, as scanners' do; what matters here is checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
