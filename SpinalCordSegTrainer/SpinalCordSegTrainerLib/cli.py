@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
 
-from SpinalCordSegLib.errors import Cancelled, DeviceError, SpinalCordSegError
-from SpinalCordSegTrainerLib.config import read_config
+from SpinalCordSegLib.device import choose_device
+from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegTrainerLib.config import TrainingConfig, read_config
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -59,7 +60,7 @@ def train(
             settings,
             output,
             resume=resume,
-            device=choose_device(device),
+            device=choose_device(device)[0],
             report=display,
             stopped=lambda: bool(interrupted),
         )
@@ -67,15 +68,25 @@ def train(
     typer.echo(f"{result.reason}: {result.best}")
 
 
-def choose_device(name: str) -> torch.device:
-    """Raises DeviceError for a device that is not there or not known."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(one for one in ("cuda", "mps", "cpu") if available[one]))
-    if not available.get(name):
-        there = ", ".join(one for one, yes in available.items() if yes)
-        raise DeviceError(f"device {name!r} is not available here; available: auto, {there}")
-    return torch.device(name)
+@app.command()
+def cache(
+    data: Annotated[Path, typer.Argument(help="Folder of images and label maps.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of the slice cache, new.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Training configuration (JSON) whose normalisation is used.")
+    ] = None,
+    label: Annotated[int | None, typer.Option(help="Value of the cord in the label maps.")] = None,
+    only_labelled: Annotated[bool, typer.Option("--only-labelled", help="Leave out slices without label.")] = False,
+) -> None:
+    """Read images and label maps once and keep their slices, normalised for the model, for training."""
+    from SpinalCordSegTrainerLib.cases import find_cases
+    from SpinalCordSegTrainerLib.slices import cache_cases
+
+    settings = TrainingConfig() if config is None else read_config(config)
+    cases = find_cases(data)
+    slices: Literal["all", "with_label"] = "with_label" if only_labelled else "all"
+    written = cache_cases(cases, output, settings.normalisation, label=label, slices=slices)
+    typer.echo(f"{len(written)} slices of {len(cases)} cases, {len(set(written.info.subjects))} subjects: {output}")
 
 
 def _use_threads(threads: int | None) -> None:

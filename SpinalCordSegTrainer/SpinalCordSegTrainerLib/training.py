@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.networks import reestimate_batch_statistics
+from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.batches import Batches
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
@@ -231,11 +232,11 @@ class Training:
             network=config.network,
             normalisation=config.normalisation,
             weights=dict(network.state_dict()),
-            training={**to_dict(config), "updates": self.state.update, "minutes": row["minutes"]},
+            training={**_public(config), "updates": self.state.update, "minutes": row["minutes"]},
             scores={"validation": scores},
             provenance={"sources": self.sources.provenance},
             licence=config.licence,
-            software_version=software_version(),
+            software_version=SOFTWARE_VERSION,
         )
         save_checkpoint(checkpoint, self.output / name)
 
@@ -244,10 +245,10 @@ class Training:
             self._report(progress)
 
 
-def software_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("spinalcordseg")
-    except PackageNotFoundError:
-        return "unknown"
+def _public(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration for the model card: folders by their last name only, not where they lie on this disk."""
+    plain = to_dict(config)
+    for source in plain["sources"]:
+        source["path"] = Path(source["path"]).name
+    plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]
+    return plain

@@ -1,0 +1,138 @@
+"""Cases on disk: which image belongs to which label map, whose it is, and both read onto one grid.
+
+Two conventions: ``NAME`` beside ``NAME_seg`` or ``NAME_seg-manual`` in one folder, and BIDS, where the label map
+lies in ``derivatives/labels`` (or another folder under ``derivatives``) under the same relative folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
+from SpinalCordSegLib.files import file_suffix, read_image, read_labels, select_label
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume_file import is_volume_file
+
+_log = logging.getLogger(__name__)
+LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
+_SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
+_SESSION = re.compile(r"(?<=[A-Za-z0-9])[_-]?ses(sion)?-?[0-9a-z]+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``subject``: whose case; all cases of one subject stay on one side of a split."""
+
+    name: str
+    subject: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCase:
+    """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty."""
+
+    case: Case
+    image: Volume
+    mask: Volume
+
+
+def find_cases(folder: Path) -> list[Case]:
+    """All images that have a label map, by name; images without one are told in the log and left out.
+
+    Raises TrainingDataError when the folder is missing, holds no pair, a label map has no image, or two label
+    maps belong to one image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds images and label maps")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
+    labels = [path for path in files if _label_stem(path) is not None]
+    images = {_place(path, folder): path for path in files if _label_stem(path) is None}
+    found: dict[tuple[str, str], Path] = {}
+    for label in labels:
+        place = (_place(label, folder)[0], _label_stem(label) or "")
+        if place not in images:
+            raise TrainingDataError(f"{label}: no image {place[1]} belongs to this label map; add it or remove the map")
+        if place in found:
+            raise TrainingDataError(f"{label}: {found[place].name} labels the same image; keep one of the two")
+        found[place] = label
+    for place in sorted(set(images) - set(found)):
+        _log.info("%s has no label map and is left out", images[place])
+    if not found:
+        raise TrainingDataError(
+            f"{folder}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz"
+            " (or NAME_seg-manual), or BIDS with derivatives/labels"
+        )
+    cases = [_case(images[place], label, folder) for place, label in sorted(found.items())]
+    _check_names(cases, folder)
+    return cases
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(file_suffix(path))]
+
+
+def _label_stem(path: Path) -> str | None:
+    """The name of the image this file labels; None for an image."""
+    stem = _stem(path)
+    ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if stem.endswith(one)), None)
+    return None if ending is None else stem[: -len(ending)]
+
+
+def _place(path: Path, folder: Path) -> tuple[str, str]:
+    """Relative folder, without derivatives/NAME in it, and the stem: the same for an image and its BIDS label."""
+    parts = list(path.relative_to(folder).parent.parts)
+    if "derivatives" in parts:
+        at = parts.index("derivatives")
+        del parts[at : at + 2]
+    return "/".join(parts), _stem(path)
+
+
+def _case(image: Path, label: Path, folder: Path) -> Case:
+    return Case(_stem(image), subject_of(image.relative_to(folder)), image, label)
+
+
+def subject_of(path: Path) -> str:
+    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem; session endings are cut off.
+
+    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "patient3_ses-02" is patient3.
+    """
+    found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
+    name = found.group(1) if found else _stem(path)
+    return _SESSION.sub("", name)
+
+
+def _check_names(cases: Sequence[Case], folder: Path) -> None:
+    names = [case.name for case in cases]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise TrainingDataError(f"{folder}: two cases are called {twice}; give them different names")
+
+
+def load_case(case: Case, label: int | None = None) -> LoadedCase:
+    """Read one case; ``label`` is the value of the cord, None takes the only one there is.
+
+    Raises TrainingDataError naming the file: unreadable, NaN, several labels, or another grid than the image's.
+    """
+    try:
+        image = read_image(case.image).volume
+        mask = select_label(read_labels(case.label), label, case.label.name)
+    except SpinalCordSegError as error:
+        raise TrainingDataError(f"case {case.name}: {error}") from error
+    if not image.same_grid(mask):
+        raise TrainingDataError(
+            f"case {case.name}: {case.label.name} lies on another grid than {case.image.name}"
+            f" ({_grid(mask)} instead of {_grid(image)}); resample the label map to the image (nearest neighbour)"
+        )
+    return LoadedCase(case, image, mask)
+
+
+def _grid(volume: Volume) -> str:
+    shape = "×".join(map(str, volume.shape))
+    return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm, {volume.orientation}"
