@@ -19,7 +19,8 @@ from SpinalCordSegLib.errors import ConfigurationError
 
 SIZE_STEP = 32  # the networks pool five times
 LOGIT_LIMIT = 12.0
-_CUBIC = -0.75  # the kernel constant of torch's and OpenCV's bicubic
+_FORWARD_KERNEL = -0.75  # the constant of torch's and OpenCV's bicubic
+_BACKWARD_KERNEL = -0.5  # Keys' own: it keeps straight slopes straight, so that contours do not wander
 _SAMPLE = 1 << 17  # percentiles of larger slices are taken from a regular sample of about this many pixels
 
 
@@ -98,16 +99,21 @@ class AxisMap:
 
     def forward(self) -> Tensor:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
-        return _cubic_matrix(self.source_positions(), self.n_source, beyond_is_zero=self.padded)
+        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, beyond_is_zero=self.padded)
 
     def backward(self) -> Tensor:
         """(n_source, n_grid) bicubic weights; beyond the grid its edge pixel."""
-        return _cubic_matrix(self.grid_positions(), self.n_grid, beyond_is_zero=False)
+        return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, beyond_is_zero=False)
 
     def reached(self) -> Tensor:
         """(n_source,) bool: the centre of the source pixel lies on the grid."""
         positions = self.grid_positions()
         return torch.from_numpy((positions >= -0.5 - 1e-6) & (positions <= self.n_grid - 0.5 + 1e-6))
+
+    def covered(self) -> Tensor:
+        """(n_grid,) bool: the centre of the grid pixel lies on the image; the others are padding."""
+        positions = self.source_positions()
+        return torch.from_numpy((positions >= -0.5 - 1e-6) & (positions <= self.n_source - 0.5 + 1e-6))
 
     def overlap(self) -> Tensor:
         """(n_grid, n_source): the share of each grid pixel that each source pixel covers."""
@@ -167,9 +173,9 @@ def normalise(
 ) -> tuple[Tensor, Placement]:
     """Slices (n, rows, columns) of any intensity as network input (n, 1, R, C) float32 in 0..1.
 
-    Intensities first, then padding with 0 (the slice's minimum) and the bicubic resize. The overshoot of the resize
-    is taken out by a second min-max ("minmax": for a square field of view this is the paper's resize, then
-    min-max) or clipped ("percentile"). A constant slice becomes zeros.
+    Intensities first, then padding with 0 (the slice's minimum) and the bicubic resize, whose overshoot is taken out
+    by a second min-max of the image part ("minmax": without padding this is the paper's resize, then min-max) or
+    clipped ("percentile"). A constant slice becomes zeros.
     """
     placement = place((pixels.shape[1], pixels.shape[2]), pixel_mm, config, grid)
     low, high = _range(pixels, config)
@@ -177,7 +183,9 @@ def normalise(
     rows, columns = placement.rows.forward().to(scaled), placement.columns.forward().to(scaled)
     resized = rows @ scaled @ columns.T
     if config.intensity == "minmax":
-        resized = _stretch(resized, resized.amin(dim=(1, 2)), resized.amax(dim=(1, 2)))
+        covered = (placement.rows.covered()[:, None] & placement.columns.covered()[None, :]).to(resized.device)
+        image = resized[:, covered]
+        resized = _stretch(resized, image.amin(dim=1), image.amax(dim=1)).masked_fill_(~covered, 0.0)
     return resized.clamp(0, 1).unsqueeze(1), placement
 
 
@@ -245,22 +253,22 @@ def restore(logits: Tensor, placement: Placement) -> Tensor:
     return restored.masked_fill_(~reached.to(values.device), -torch.inf)
 
 
-def _cubic_matrix(positions: NDArray[np.float64], n_source: int, *, beyond_is_zero: bool) -> Tensor:
+def _cubic_matrix(positions: NDArray[np.float64], n_source: int, constant: float, *, beyond_is_zero: bool) -> Tensor:
     """(len(positions), n_source) float32 weights of the four-point cubic convolution at ``positions``."""
     base = np.floor(positions)
     matrix = np.zeros((len(positions), n_source))
     for tap in range(-1, 3):
         index = (base + tap).astype(np.intp)
-        weight = _cubic(np.abs(positions - base - tap))
+        weight = _cubic(np.abs(positions - base - tap), constant)
         if beyond_is_zero:
             weight = np.where((index >= 0) & (index < n_source), weight, 0.0)
         np.add.at(matrix, (np.arange(len(positions)), index.clip(0, n_source - 1)), weight)
     return torch.from_numpy(matrix.astype(np.float32))
 
 
-def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel at 0 <= distance <= 2."""
-    a, d = _CUBIC, distance
+def _cubic(distance: NDArray[np.float64], constant: float) -> NDArray[np.float64]:
+    """The cubic convolution kernel of Keys (1981) at 0 <= distance <= 2."""
+    a, d = constant, distance
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     return np.where(d <= 1, near, far)

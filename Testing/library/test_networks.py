@@ -1,0 +1,130 @@
+"""The three networks: published sizes, shapes, initial values, and batch statistics that follow the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.networks import (
+    NETWORKS,
+    NetworkConfig,
+    build_network,
+    count_parameters,
+    flops_per_slice,
+    reestimate_batch_statistics,
+)
+from SpinalCordSegLib.ra_unet import AttentionModule, ResidualUnit
+from torch import nn
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "parameters", "gflops"),
+    [
+        ("ra_unet", 8, 2_916_337, 5.04),
+        ("ra_unet", 4, 737_897, 1.28),
+        ("unet", 8, 31_030_593, 109.07),
+        ("deep_unet", 8, 593_729, 16.15),
+    ],
+)
+def test_published_size_and_work(name: str, width: int, parameters: int, gflops: float) -> None:
+    with torch.device("meta"):
+        network = build_network(NetworkConfig(name, width))
+        assert count_parameters(network) == parameters
+        assert flops_per_slice(network) / 1e9 == pytest.approx(gflops, abs=0.005)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 96, 64)])
+def test_logits_have_the_shape_of_the_input(name: str, shape: tuple[int, ...]) -> None:
+    network = build_network(NetworkConfig(name, 1)).eval()
+    with torch.inference_mode():
+        logits = network(torch.rand(shape))
+    assert logits.shape == shape
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", [(1, 1, 100, 96), (1, 2, 64, 64), (1, 64, 64), (0, 1, 64, 64)])
+def test_other_shapes_are_refused_with_the_reason(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="multiples of 32"):
+        build_network(NetworkConfig(name, 1))(torch.zeros(shape))
+
+
+def test_attention_module_has_3d_plus_3_residual_units() -> None:
+    for depth in (1, 2, 3, 4):
+        units = [m for m in AttentionModule(8, depth).modules() if isinstance(m, ResidualUnit)]
+        assert len(units) == 3 * depth + 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_weight_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(1)
+    network = build_network(NetworkConfig(name, 1))
+    network(torch.rand(2, 1, 64, 64)).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_glorot_weights_zero_biases_keras_batch_normalisation(name: str) -> None:
+    network = build_network(NetworkConfig(name, 4))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out, fan_in, *kernel = module.weight.shape
+            limit = (6 / ((fan_in + fan_out) * kernel[0] * kernel[1])) ** 0.5
+            assert module.weight.abs().max() <= limit
+            assert module.weight.abs().max() > 0.5 * limit
+            assert module.bias is not None and not module.bias.any()
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.eps, module.momentum) == (1e-3, 0.01)
+
+
+def test_same_seed_same_network() -> None:
+    torch.manual_seed(7)
+    one = build_network(NetworkConfig("ra_unet", 1)).state_dict()
+    torch.manual_seed(7)
+    two = build_network(NetworkConfig("ra_unet", 1)).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("fields", [{"name": "vnet"}, {"width": 0}, {"width": 2.5}, {"width": True}])
+def test_bad_configuration_is_refused(fields: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        NetworkConfig(**fields)
+
+
+def test_reestimated_statistics_are_the_average_over_the_batches() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1, momentum=0.01), nn.Dropout(0.5))
+    network.eval()
+    batches = [torch.tensor([0.0, 2.0]).view(2, 1, 1, 1), torch.tensor([4.0, 8.0]).view(2, 1, 1, 1)]
+    assert reestimate_batch_statistics(network, batches) == 2
+    norm = network[0]
+    assert norm.running_mean.item() == pytest.approx((1 + 6) / 2)
+    assert norm.running_var.item() == pytest.approx((2 + 8) / 2)  # unbiased variances of the two batches
+    assert norm.momentum == 0.01
+    assert not norm.training and not network.training
+
+
+def test_reestimation_lets_evaluation_meet_training() -> None:
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig("ra_unet", 1))
+    batch = 0.5 + 0.2 * torch.rand(4, 1, 64, 64)
+
+    def apart(wanted: torch.Tensor) -> float:
+        with torch.no_grad():
+            got = network.eval()(batch)
+        return float((got - wanted).pow(2).mean() / wanted.var())
+
+    with torch.no_grad():
+        wanted = network.train()(batch)  # moves the statistics by a hundredth only
+    assert apart(wanted) > 0.5
+    reestimate_batch_statistics(network.train(), [batch])
+    assert network.training
+    assert apart(wanted) < 0.05  # the rest: running variances are unbiased, those of a batch are not
+
+
+def test_no_batch_changes_no_statistic() -> None:
+    network = build_network(NetworkConfig("deep_unet", 1))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert reestimate_batch_statistics(network, []) == 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert reestimate_batch_statistics(build_network(NetworkConfig("unet", 1)), [torch.zeros(1, 1, 32, 32)]) == 0
