@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("no_silent_skips",)  # a skip is a failure where SPINALCORDSEG_REQUIRE_DATA=1
+
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,110 @@
+"""What CMake ships is what the tree holds, and an install of both modules in one folder works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cmake_lists import LISTS, MODULES, files_of_module, listed_files, with_list
+
+
+def _cmake_text(checkout: Path, module: str = ".") -> str:
+    return (checkout / module / "CMakeLists.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("list_name", LISTS)
+@pytest.mark.parametrize("module", MODULES)
+def test_lists_equal_the_tree(checkout: Path, tracked: list[Path], module: str, list_name: str) -> None:
+    listed = listed_files(_cmake_text(checkout, module), list_name)
+    there = files_of_module(tracked, module)[list_name]
+    assert {"not listed, so not shipped": sorted(set(there) - set(listed))} == {"not listed, so not shipped": []}
+    assert {"listed, but not there": sorted(set(listed) - set(there))} == {"listed, but not there": []}
+    assert len(listed) == len(set(listed)), "a file is listed twice"
+
+
+def test_list_is_read_and_written() -> None:
+    text = "set(NAME x)\nset(MODULE_PYTHON_SCRIPTS\n  b.py\n  Lib/a.py\n  )\nset(REST y)\n"
+    assert listed_files(text, "MODULE_PYTHON_SCRIPTS") == ["b.py", "Lib/a.py"]
+    changed = with_list(text, "MODULE_PYTHON_SCRIPTS", ["c.py"])
+    assert changed == "set(NAME x)\nset(MODULE_PYTHON_SCRIPTS\n  c.py\n  )\nset(REST y)\n"
+    assert listed_files(with_list(text, "MODULE_PYTHON_SCRIPTS", []), "MODULE_PYTHON_SCRIPTS") == []
+    with pytest.raises(ValueError, match="OTHER"):
+        listed_files(text, "OTHER")
+
+
+def test_extension_is_described_for_the_catalogue(checkout: Path) -> None:
+    text = _cmake_text(checkout)
+    entry = json.loads((checkout / "Resources" / "SpinalCordSeg.json").read_text(encoding="utf-8"))
+    assert "project(SpinalCordSeg)" in text
+    assert not entry["scm_url"].endswith("/"), "the catalogue wants the plain address"
+    assert Path(entry["scm_url"]).name == "SlicerSpinalCordSeg", "the repository's name begins with Slicer"
+    assert set(entry) <= {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_type",
+                          "scm_url", "tier"}  # fmt: skip
+    assert 'set(EXTENSION_DEPENDS "PyTorch")' in text
+    for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"):
+        assert f"set(EXTENSION_{name} " in text
+
+
+def test_pictures_of_the_catalogue_are_in_the_tree(checkout: Path, tracked: list[Path]) -> None:
+    branch = "https://raw.githubusercontent.com/SpinalCordSeg/SlicerSpinalCordSeg/main/"
+    urls = re.findall(r'EXTENSION_(?:ICONURL|SCREENSHOTURLS) "([^"]*)"', _cmake_text(checkout))
+    pictures = [url for value in urls for url in value.split()]
+    assert pictures
+    for url in pictures:
+        assert url.startswith(branch)
+        assert Path(url.removeprefix(branch)) in tracked
+
+
+@pytest.fixture(scope="session")
+def installed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both modules as Slicer installs them: every listed file, all in one folder."""
+    folder = tmp_path_factory.mktemp("José Pérez") / "qt-scripted-modules"
+    for module in MODULES:
+        for list_name in LISTS:
+            for name in listed_files(_cmake_text(checkout, module), list_name):
+                target = folder / name
+                assert not target.exists(), f"{name} comes from both modules"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(checkout / module / name, target)
+    return folder
+
+
+def _run_installed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of the install alone: this checkout's packages, though installed in the environment, are shadowed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PYTHONPATH": str(folder), "PYTHONUTF8": "1", "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_installed_packages_are_the_ones_that_run(installed: Path) -> None:
+    code = "import SpinalCordSegLib.errors as e, SpinalCordSegTrainerLib as t; print(e.__file__); print(t.__file__)"
+    run = _run_installed(installed, "-c", code)
+    assert run.returncode == 0, run.stderr
+    assert [Path(line).parents[1] for line in run.stdout.splitlines()] == [installed, installed]
+
+
+@pytest.mark.parametrize("package", ["SpinalCordSegLib", "SpinalCordSegTrainerLib"])
+def test_command_line_runs_from_an_install(installed: Path, package: str) -> None:
+    run = _run_installed(installed, "-m", f"{package}.cli", "--help")
+    assert run.returncode == 0, run.stderr
+    assert "usage" in run.stdout.lower()
+
+
+def test_every_library_module_imports_from_an_install(installed: Path) -> None:
+    names = sorted(
+        f"{path.parent.name}.{path.stem}"
+        for package in ("SpinalCordSegLib", "SpinalCordSegTrainerLib")
+        for path in (installed / package).glob("*.py")
+        if path.stem != "__init__"
+    )
+    run = _run_installed(installed, "-c", f"import importlib\nfor n in {names!r}: importlib.import_module(n)")
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,107 @@
+"""Which package may import what. Read from the source, imports inside functions included."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from source_tree import Import, Source, imports_of
+
+# What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
+_IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
+_PICTURES_AND_TERMINAL = {"matplotlib", "rich", "typer", "click"}
+
+# package → what it may import beside the standard library and itself
+_MAY_IMPORT = {
+    "SpinalCordSegLib": _IN_SLICER,
+    "SpinalCordSegNodes": {"numpy", "slicer", "vtk", "SpinalCordSegLib"},
+    "SpinalCordSegWidgets": {"numpy", "slicer", "vtk", "qt", "ctk", "SpinalCordSegLib", "SpinalCordSegNodes"},
+    "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib"},
+    "SpinalCordSegTrainerWidgets": {
+        "numpy", "slicer", "vtk", "qt", "ctk",
+        "SpinalCordSegLib", "SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerLib",
+    },
+}  # fmt: skip
+
+# Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
+# these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
+_TENSOR_MODULES = {
+    "layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "checkpoint", "device", "predict", "pipeline",
+}  # fmt: skip
+
+# In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
+_AT_SLICER_START = {"slicer", "vtk", "qt", "ctk"}
+
+
+@pytest.fixture(scope="session")
+def packaged(sources: list[Source]) -> list[Source]:
+    return [source for source in sources if source.package]
+
+
+def test_every_package_has_its_rule(packaged: list[Source]) -> None:
+    assert {source.package for source in packaged} <= set(_MAY_IMPORT)
+
+
+def test_packages_import_only_what_their_layer_may(packaged: list[Source]) -> None:
+    wrong = [
+        f"{source.path}:{found.line} imports {found.name}"
+        for source in packaged
+        for found in imports_of(source)
+        if found.top not in _MAY_IMPORT[source.package] | sys.stdlib_module_names | {source.package}
+    ]
+    assert wrong == []
+
+
+def test_imports_are_absolute(packaged: list[Source]) -> None:
+    """By package name: once installed, both modules' packages lie side by side in one folder."""
+    wrong = [f"{s.path}:{found.line} {found.name}" for s in packaged for found in imports_of(s) if not found.top]
+    assert wrong == []
+
+
+def test_only_tensor_modules_bring_torch_in(packaged: list[Source]) -> None:
+    library = {source.module: source for source in packaged if source.package == "SpinalCordSegLib"}
+    allowed = {f"SpinalCordSegLib.{name}" for name in _TENSOR_MODULES}
+    wrong = [f"{name} through {' → '.join(way)}" for name in library if (way := _way_to_torch(name, library))]
+    assert [line for line in wrong if line.partition(" ")[0] not in allowed] == []
+
+
+def _way_to_torch(module: str, library: dict[str, Source], seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The chain of imports by which importing ``module`` loads torch; empty where it does not."""
+    for found in _at_import(library[module]):
+        if found.top == "torch" or found.name.startswith("safetensors.torch"):
+            return (*seen, module, found.name)
+        target = found.name if found.name in library else found.name.rpartition(".")[0]
+        if target in library and target != module and target not in seen:
+            way = _way_to_torch(target, library, (*seen, module))
+            if way:
+                return way
+    return ()
+
+
+def _at_import(source: Source) -> list[Import]:
+    return [found for found in imports_of(source) if not found.deferred]
+
+
+def test_package_marker_files_are_empty(packaged: list[Source]) -> None:
+    markers = [source for source in packaged if source.path.name == "__init__.py"]
+    assert {source.package for source in packaged} <= {source.package for source in markers}
+    assert [str(source.path) for source in markers if source.text.strip()] == []
+
+
+@pytest.mark.parametrize("module", ["SpinalCordSeg", "SpinalCordSegTrainer"])
+def test_module_folder_has_its_script_and_no_other(sources: list[Source], module: str) -> None:
+    """Slicer takes every script directly in a module folder for a module."""
+    scripts = [source for source in sources if source.path.parts[:-1] == (module,)]
+    assert {source.path.name for source in scripts} <= {f"{module}.py"}
+    wrong = [
+        f"{source.path}:{found.line} {found.name}"
+        for source in scripts
+        for found in _at_import(source)
+        if found.top not in sys.stdlib_module_names | _AT_SLICER_START
+    ]
+    assert wrong == []
+
+
+def test_a_test_is_no_package(sources: list[Source]) -> None:
+    """Other extensions already collide on the name "Testing"."""
+    assert [str(source.path) for source in sources if source.path.parts == ("Testing", "__init__.py")] == []
