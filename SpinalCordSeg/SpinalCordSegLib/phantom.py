@@ -160,7 +160,7 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
 
 
 def _centres(n: int, step: float) -> NDArray[np.float64]:
-    return (np.arange(n) - (n - 1) / 2) * step
+    return np.asarray((np.arange(n) - (n - 1) / 2) * step, np.float64)
 
 
 def _through(z: float, thick: float, count: int) -> Iterator[float]:

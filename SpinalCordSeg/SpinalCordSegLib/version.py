@@ -1,0 +1,3 @@
+"""The version of SpinalCordSeg, in the one place that also works inside 3D Slicer, where nothing is pip-installed."""
+
+SOFTWARE_VERSION = "0.1.0"
