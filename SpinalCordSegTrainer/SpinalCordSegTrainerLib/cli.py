@@ -10,15 +10,20 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
 from SpinalCordSegLib.device import choose_device
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegTrainerLib.config import TrainingConfig, read_config
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, SpinalCordSegError
+from SpinalCordSegTrainerLib.cases import find_cases
+from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.progress import ProgressDisplay, StepDisplay, print_scores
+from SpinalCordSegTrainerLib.slices import Slices, cache_cases
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -30,9 +35,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Output = Annotated[Path, typer.Option("--output", help="Folder of the run.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores when left out.")]
+Data = Annotated[Path, typer.Argument(help="Folder of images and label maps (NAME and NAME_seg, or BIDS).")]
+OptionalData = Annotated[
+    Path | None, typer.Argument(help="Folder of images and label maps; left out, the configuration's sources are used.")
+]
+Output = Annotated[Path, typer.Option("--output", help="Folder for the results.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Training configuration (JSON).")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Overrides one setting, as rate.max_lr=0.001.")
+]
+Label = Annotated[int | None, typer.Option("--label", help="Value of the cord in the label maps.")]
+OnlyLabelled = Annotated[bool, typer.Option("--only-labelled", help="Leave out slices without label.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")]
 
 
 @app.callback()
@@ -44,20 +59,25 @@ def _common(verbose: Annotated[bool, typer.Option("--verbose", help="More detail
 @app.command()
 def train(
     output: Output,
-    config: Annotated[Path, typer.Option("--config", help="Training configuration (JSON).")],
+    data: OptionalData = None,
+    config: Config = None,
+    settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    label: Label = None,
+    only_labelled: OnlyLabelled = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Train a network; writes checkpoints, curves and all that is needed to resume."""
-    from SpinalCordSegTrainerLib.progress import ProgressDisplay
     from SpinalCordSegTrainerLib.training import Training
 
     _use_threads(threads)
-    settings = read_config(config)
+    if resume and config is None:
+        config, data = output / "config.json", None
+    chosen = _configuration(config, settings, data, output, label, only_labelled)
     with _stop_on_interrupt() as interrupted, ProgressDisplay() as display:
         run = Training(
-            settings,
+            chosen,
             output,
             resume=resume,
             device=choose_device(device)[0],
@@ -68,30 +88,158 @@ def train(
     typer.echo(f"{result.reason}: {result.best}")
 
 
-@app.command()
-def cache(
-    data: Annotated[Path, typer.Argument(help="Folder of images and label maps.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of the slice cache, new.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Training configuration (JSON) whose normalisation is used.")
+@app.command("find-lr")
+def find_lr(
+    output: Output,
+    data: OptionalData = None,
+    config: Config = None,
+    settings: Settings = None,
+    updates: Annotated[
+        int | None, typer.Option("--updates", help="Length of the sweep; two epochs if left out.")
     ] = None,
-    label: Annotated[int | None, typer.Option(help="Value of the cord in the label maps.")] = None,
-    only_labelled: Annotated[bool, typer.Option("--only-labelled", help="Leave out slices without label.")] = False,
+    label: Label = None,
+    only_labelled: OnlyLabelled = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Range test: find the two bounds of the cyclical learning rate; writes curve and table."""
+    from SpinalCordSegTrainerLib.batches import Batches
+    from SpinalCordSegTrainerLib.range_test import range_test, write_range_test
+    from SpinalCordSegTrainerLib.sources import open_sources
+    from SpinalCordSegTrainerLib.state import new_state
+
+    _use_threads(threads)
+    chosen = _configuration(config, settings, data, output, label, only_labelled)
+    where = choose_device(device)[0]
+    batches = Batches(open_sources(chosen).training, chosen)
+    with StepDisplay("range test") as display:
+        test = range_test(new_state(chosen, where), batches, chosen, where, updates=updates, progress=display)
+    write_range_test(test, output)
+    bounds = test.bounds
+    typer.echo(
+        f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}" + (f" ({bounds.note})" if bounds.note else "")
+    )
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    output: Output,
+    model: Annotated[Path | None, typer.Option("--model", help="Weights file; the bundled one if left out.")] = None,
+    label: Label = None,
+    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is cord.")] = 0.5,
+    slice_range: Annotated[
+        str | None, typer.Option("--range", metavar="Z0:Z1", help="Axial slices to judge, from inferior, half-open.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Segment labelled cases as the program does for a user, and score the masks."""
+    from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
+    from SpinalCordSegLib.mask import MaskConfig
+    from SpinalCordSegTrainerLib.evaluation import evaluate_cases
+    from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
+
+    _use_threads(threads)
+    checkpoint = load_checkpoint(model or default_model())
+    with _stop_on_interrupt() as interrupted, StepDisplay("cases") as display:
+        scores = evaluate_cases(
+            find_cases(data),
+            checkpoint,
+            label=label,
+            device=device,
+            mask_config=MaskConfig(threshold=threshold),
+            slice_range=_slice_range(slice_range),
+            progress=display,
+            cancelled=lambda: bool(interrupted),
+        )
+    print_scores(scores, write_evaluation(scores, checkpoint, output))
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Weights file to calibrate.")],
+    cache: Annotated[Path, typer.Option("--cache", help="Slice cache that was not trained on.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Weights file to write; MODEL if left out.")] = None,
+    max_slices: Annotated[int, typer.Option("--max-slices", min=1, help="At most so many, evenly spread.")] = 400,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Fit scale and bias of the logit so that the area at probability 0.5 has no bias; kept in the weights file."""
+    from SpinalCordSegLib.checkpoint import load_checkpoint
+    from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint
+    from SpinalCordSegTrainerLib.loader import SliceCache, evenly
+    from SpinalCordSegTrainerLib.validation import HeldOut
+
+    _use_threads(threads)
+    opened = SliceCache.open(cache)
+    held_out = HeldOut(opened, evenly(np.arange(len(opened)), max_slices))
+    fit = calibrate_checkpoint(load_checkpoint(model), held_out, choose_device(device)[0], output or model)
+    before, after = fit.area_percent_before, fit.area_percent_after
+    typer.echo(
+        f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: mean area error {before:+.2f} %"
+        f" -> {after:+.2f} % on {fit.n_slices} slices ({fit.n_left_out} left out)"
+    )
+
+
+@app.command("cache")
+def write_cache(
+    data: Data,
+    output: Output,
+    config: Config = None,
+    settings: Settings = None,
+    label: Label = None,
+    only_labelled: OnlyLabelled = False,
 ) -> None:
     """Read images and label maps once and keep their slices, normalised for the model, for training."""
-    from SpinalCordSegTrainerLib.cases import find_cases
-    from SpinalCordSegTrainerLib.slices import cache_cases
+    chosen = _base(config, settings)
+    typer.echo(_cache(data, output, chosen, label, only_labelled))
 
-    settings = TrainingConfig() if config is None else read_config(config)
+
+def _cache(data: Path, folder: Path, config: TrainingConfig, label: int | None, only_labelled: bool) -> str:
     cases = find_cases(data)
-    slices: Literal["all", "with_label"] = "with_label" if only_labelled else "all"
-    written = cache_cases(cases, output, settings.normalisation, label=label, slices=slices)
-    typer.echo(f"{len(written)} slices of {len(cases)} cases, {len(set(written.info.subjects))} subjects: {output}")
+    slices: Slices = "with_label" if only_labelled else "all"
+    with StepDisplay("cases") as display:
+        written = cache_cases(cases, folder, config.normalisation, label=label, slices=slices, progress=display)
+    return f"{len(written)} slices of {len(cases)} cases, {len(set(written.info.subjects))} subjects: {folder}"
+
+
+def _base(config: Path | None, settings: Sequence[str] | None) -> TrainingConfig:
+    return with_settings(TrainingConfig() if config is None else read_config(config), settings or ())
+
+
+def _configuration(
+    config: Path | None,
+    settings: Sequence[str] | None,
+    data: Path | None,
+    output: Path,
+    label: int | None,
+    only_labelled: bool,
+) -> TrainingConfig:
+    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source."""
+    chosen = _base(config, settings)
+    if data is None:
+        if not chosen.sources:
+            raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
+        return chosen
+    folder = output / "cache"
+    if not (folder / "cache.json").exists():
+        typer.echo(_cache(data, folder, chosen, label, only_labelled), err=True)
+    return replace(chosen, sources=(SourceConfig(str(folder)),))
+
+
+def _slice_range(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdigit() and last.isdigit()):
+        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1")
+    return int(first), int(last)
 
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
-        torch.set_num_threads(max(1, threads))
+        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -120,10 +268,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as error:
         return int(error.exit_code)
     except _UsageError as error:
-        typer.echo(f"spinalcordseg-train: {getattr(error, 'message', error)}", err=True)
+        typer.echo(f"spinalcordseg-train: {getattr(error, 'format_message', error.__str__)()}", err=True)
         return 2
     except (Cancelled, KeyboardInterrupt, typer.Abort) as error:
-        typer.echo(f"spinalcordseg-train: {error or 'cancelled'}", err=True)
+        typer.echo(f"spinalcordseg-train: {str(error) or 'cancelled'}", err=True)
         return 130
     except SpinalCordSegError as error:
         typer.echo(f"spinalcordseg-train: {error}", err=True)

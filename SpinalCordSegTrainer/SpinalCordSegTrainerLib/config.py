@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -215,6 +216,27 @@ def read_config(path: Path) -> TrainingConfig:
     except ValueError as error:
         raise ConfigurationError(f"{path}: is not JSON ({error})") from error
     return from_dict(TrainingConfig, data, str(path))
+
+
+def with_settings(config: TrainingConfig, settings: Sequence[str]) -> TrainingConfig:
+    """The configuration with "NAME=VALUE" put in, NAME as "rate.max_lr", VALUE as JSON (or plain text).
+
+    Raises ConfigurationError for an unknown name or a wrong value.
+    """
+    plain = to_dict(config)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        *parents, last = name.strip().split(".")
+        place = plain
+        for parent in parents:
+            place = place.get(parent, {}) if isinstance(place, dict) else {}
+        if not equals or not isinstance(place, dict) or last not in place:
+            raise ConfigurationError(f"--set {setting}: expected NAME=VALUE with a known NAME, as rate.max_lr=0.001")
+        try:
+            place[last] = json.loads(text)
+        except ValueError:
+            place[last] = text
+    return from_dict(TrainingConfig, plain)
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
+from SpinalCordSegTrainerLib.evaluation import CaseScore
 from SpinalCordSegTrainerLib.training import Progress
 
 _LOG_EVERY = 50  # updates, where the output is a file
@@ -66,3 +70,44 @@ def _epoch_line(progress: Progress) -> str:
     parts = [f"{label} {row[name]:.4f}" for name, label in names.items() if row.get(name) is not None]
     mark = " (best)" if row.get("best") else ""
     return f"epoch {progress.epoch}/{progress.epochs}: {', '.join(parts)}{mark}, {progress.seconds / 60:.1f} min"
+
+
+class StepDisplay:
+    """A plain bar for work that counts (done, total). Use as a context; written to stderr, only on a terminal."""
+
+    def __init__(self, name: str) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(name, total=None)
+
+    def __enter__(self) -> StepDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
+    """One line per case and the summary, on stdout."""
+    console = Console()
+    table = Table("case", "Dice", "HD95 mm", "CSA error %", "volume error %", "slices missed")
+    for case in scores:
+        missed = sum(one.found_mm2 == 0 for one in case.slices if one.true_mm2)
+        figures = (f"{case.dice:.3f}", f"{case.hd95_mm:.2f}", f"{case.csa_error_percent:+.1f}")
+        table.add_row(case.case, *figures, f"{case.volume_error_percent:+.1f}", str(missed))
+    console.print(table)
+    for name in ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice"):
+        one = told[name]
+        if one["n"]:
+            spread = "" if one["sd"] is None else f" ± {one['sd']:.3f}"
+            quartiles = f"P25 {one['p25']:.3f}, P50 {one['p50']:.3f}, P75 {one['p75']:.3f}"
+            console.print(f"{name}: {one['mean']:.3f}{spread}, {quartiles}, n {one['n']}", highlight=False)
+    console.print(f"MCC {told['mcc']:.4f}", highlight=False)
+    console.print(told["empty_rule"], highlight=False, soft_wrap=True)

@@ -1,0 +1,134 @@
+"""Scale and bias of the logit such that the area at probability 0.5 is right on average.
+
+A loss that punishes missed cord more than false cord sets the boundary too far out. The bias moves it back so that
+the mean signed area error over given slices of known area is zero; the scale makes the probabilities fit the
+partial volume at the boundary. Both are stored in the checkpoint and applied at every prediction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from torch import Tensor, nn
+from torch.nn import functional
+
+from SpinalCordSegLib.checkpoint import Calibration, Checkpoint, checkpoint_network, save_checkpoint
+from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegTrainerLib.validation import HeldOut
+
+_log = logging.getLogger(__name__)
+_REACH_PX = 8  # what lies further from the cord is not boundary; the component choice removes it
+_LEAST_DICE = 0.5  # a slice whose cord was missed says nothing about the boundary
+_LIMIT = 12.0
+
+
+@dataclass(frozen=True)
+class CalibrationFit:
+    """``area_percent_before``, ``area_percent_after``: mean signed area error over the slices used. ``n_left_out``:
+    slices without cord, or where the network missed it."""
+
+    calibration: Calibration
+    area_percent_before: float
+    area_percent_after: float
+    n_slices: int
+    n_left_out: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Boundary:
+    """Logits and coverage of the pixels near the cord of one slice, (k,) each."""
+
+    logits: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+
+
+def fit_calibration(
+    network: nn.Module,
+    held_out: HeldOut,
+    device: torch.device,
+    *,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> CalibrationFit:
+    """Fit on slices that were not trained on. Raises TrainingDataError when no slice can be used."""
+    slices: list[_Boundary] = []
+    total = 0
+    network.eval()
+    with torch.inference_mode():
+        for images, coverage in held_out.batches(batch_size):
+            placed = images.to(device).contiguous(memory_format=torch.channels_last)
+            slices += _boundaries(network(placed).float().cpu(), coverage)
+            total += len(images)
+            if progress is not None:
+                progress(total, len(held_out.indices))
+    if not slices:
+        raise TrainingDataError(f"{held_out.cache.folder}: the model finds the cord on none of its slices")
+    threshold = _unbiased_threshold(slices)
+    scale = _best_scale(slices, threshold)
+    fit = CalibrationFit(
+        Calibration(scale, -scale * threshold),
+        _mean_area_error(slices, 0.0),
+        _mean_area_error(slices, threshold),
+        len(slices),
+        total - len(slices),
+    )
+    _log.info("calibration %s from %d slices", fit.calibration, fit.n_slices)
+    return fit
+
+
+def _boundaries(logits: Tensor, coverage: Tensor) -> list[_Boundary]:
+    near = functional.max_pool2d((coverage > 0).float(), 2 * _REACH_PX + 1, stride=1, padding=_REACH_PX) > 0
+    found, true = (logits > 0) & near, coverage >= 0.5
+    overlap = 2 * (found & true).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + true.sum((1, 2, 3))).clamp_min(1)
+    kept = [n for n, score in enumerate(overlap.tolist()) if score >= _LEAST_DICE]
+    clamped = logits.clamp(-_LIMIT, _LIMIT)
+    return [_Boundary(clamped[n][near[n]].numpy(), coverage[n][near[n]].numpy()) for n in kept]
+
+
+def _mean_area_error(slices: list[_Boundary], threshold: float) -> float:
+    """Mean over slices of 100·(found - true)/true; found: pixels whose logit is above the threshold."""
+    errors = [np.count_nonzero(one.logits > threshold) / one.coverage.sum() - 1 for one in slices]
+    return float(100 * np.mean(errors))
+
+
+def _unbiased_threshold(slices: list[_Boundary]) -> float:
+    low, high = -_LIMIT, _LIMIT
+    for _ in range(40):  # bisection: the area can only shrink as the threshold rises
+        middle = (low + high) / 2
+        low, high = (middle, high) if _mean_area_error(slices, middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _best_scale(slices: list[_Boundary], threshold: float) -> float:
+    """The scale of least cross-entropy between sigmoid(scale·(logit - threshold)) and the coverage."""
+    logits = np.concatenate([one.logits for one in slices]).astype(np.float64) - threshold
+    coverage = np.concatenate([one.coverage for one in slices]).astype(np.float64)
+
+    def cross_entropy(log_scale: float) -> float:
+        scaled = logits * np.exp(log_scale)
+        return float(np.mean(np.logaddexp(0, scaled) - coverage * scaled))
+
+    best = optimize.minimize_scalar(cross_entropy, bounds=(np.log(0.1), np.log(4.0)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def calibrate_checkpoint(checkpoint: Checkpoint, held_out: HeldOut, device: torch.device, path: Path) -> CalibrationFit:
+    """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores."""
+    fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device)
+    told = {
+        "cache": held_out.cache.folder.name,
+        "slices": fit.n_slices,
+        "left_out": fit.n_left_out,
+        "area_percent_before": fit.area_percent_before,
+        "area_percent_after": fit.area_percent_after,
+    }
+    scores = {**checkpoint.scores, "calibration": told}
+    save_checkpoint(replace(checkpoint, calibration=fit.calibration, scores=scores), path)
+    return fit

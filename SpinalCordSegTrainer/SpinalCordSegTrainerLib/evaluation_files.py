@@ -1,0 +1,90 @@
+"""What an evaluation leaves on disk: tables, one JSON of all figures, histograms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from SpinalCordSegLib.checkpoint import Checkpoint
+from SpinalCordSegLib.writing import write_json
+from SpinalCordSegTrainerLib.curves import figure, write_table
+from SpinalCordSegTrainerLib.evaluation import CaseScore, summary
+
+
+def write_evaluation(scores: Sequence[CaseScore], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Write ``slices.csv``, ``cases.csv``, ``scores.json`` and ``histogram.png``; gives what scores.json holds.
+
+    Raises OutputError.
+    """
+    told = {
+        "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
+        "cases": len(scores),
+        **summary(scores),
+    }
+    write_table([_slice_row(one) for case in scores for one in case.slices], folder / "slices.csv")
+    write_table([_case_row(case) for case in scores], folder / "cases.csv")
+    write_json(folder / "scores.json", told)
+    _histograms(scores, folder / "histogram.png")
+    return told
+
+
+def _slice_row(one: Any) -> dict[str, Any]:
+    return {
+        "case": one.case,
+        "slice": one.slice,
+        "canonical_slice": one.canonical_slice,
+        "true_mm2": round(one.true_mm2, 3),
+        "found_mm2": round(one.found_mm2, 3),
+        "dice": _cell(one.dice),
+        "csa_error_percent": _cell(one.csa_error_percent, 2),
+    } | _counts(one.counts)
+
+
+def _case_row(case: CaseScore) -> dict[str, Any]:
+    with_cord = [one for one in case.slices if one.true_mm2]
+    return {
+        "case": case.case,
+        "dice": _cell(case.dice),
+        "hd95_mm": _cell(case.hd95_mm, 3),
+        "csa_error_percent": _cell(case.csa_error_percent, 2),
+        "volume_error_percent": _cell(case.volume_error_percent, 2),
+        "sensitivity": _cell(case.counts.sensitivity()),
+        "precision": _cell(case.counts.precision()),
+        "mcc": _cell(case.counts.mcc()),
+        "slices_with_cord": len(with_cord),
+        "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
+    } | _counts(case.counts)
+
+
+def _counts(counts: Any) -> dict[str, int]:
+    return {
+        "true_positive": counts.true_positive,
+        "true_negative": counts.true_negative,
+        "false_positive": counts.false_positive,
+        "false_negative": counts.false_negative,
+    }
+
+
+def _cell(value: float, digits: int = 4) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return round(value, digits) if math.isfinite(value) else "inf"
+
+
+def _histograms(scores: Sequence[CaseScore], path: Path) -> None:
+    per_slice = [one.dice for case in scores for one in case.slices if not math.isnan(one.dice)]
+    per_case = [case.dice for case in scores if not math.isnan(case.dice)]
+    errors = [one.csa_error_percent for case in scores for one in case.slices if not math.isnan(one.csa_error_percent)]
+    with figure(path, 3) as axes:
+        if axes is None:
+            return
+        edges = [number / 40 for number in range(41)]
+        for axis, values, name in ((axes[0], per_slice, "slices"), (axes[1], per_case, "cases")):
+            axis.hist(values, bins=edges)
+            axis.set_xlabel(f"Dice of {len(values)} {name}")
+            axis.set_ylabel(name)
+        axes[2].hist([min(max(value, -50), 50) for value in errors], bins=50, range=(-50, 50))
+        axes[2].set_xlabel("signed area error of slices, % (beyond ±50 in the last bins)")
+        axes[2].set_ylabel("slices")
