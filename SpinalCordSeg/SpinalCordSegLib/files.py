@@ -13,9 +13,10 @@ from SpinalCordSegLib.case_name import safe_case_name
 from SpinalCordSegLib.dicom import DicomSeries, find_series, read_series
 from SpinalCordSegLib.dicom_scan import dicom_files, is_dicom_file
 from SpinalCordSegLib.errors import InputFileError, VoxelError
+from SpinalCordSegLib.finite import check_finite
 from SpinalCordSegLib.labels import read_labels, select_label
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.volume_file import GridFile, check_finite, is_volume_file, read_grid, write_volume
+from SpinalCordSegLib.volume_file import GridFile, is_volume_file, read_grid, write_volume
 from SpinalCordSegLib.writing import atomic_write, file_suffix, write_json, write_text
 
 __all__ = [

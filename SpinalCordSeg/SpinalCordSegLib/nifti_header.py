@@ -1,16 +1,18 @@
 """The NIfTI header as stored, to see what SimpleITK passes over in silence.
 
-SimpleITK reads a truncated file as zeros, takes spacing from ``pixdim`` and directions from whichever of sform
-and qform it prefers. A wrong spacing is a wrong area, so the header is read and judged here first.
-Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h and nifti2.h.
+It takes spacing from ``pixdim`` and directions from whichever of sform and qform it prefers. A wrong spacing is a
+wrong area, so the header is read and judged here first.
+Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -19,40 +21,28 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.errors import GeometryError, InputFileError, VoxelError
 from SpinalCordSegLib.volume import check_grid
 
-_CHUNK_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
 _TEMPLATE_SPACES = (3, 4)  # sform codes Talairach and MNI: a registration, which may well be sheared
 _COLOUR = {128: "RGB colour", 2304: "RGBA colour"}
 _COMPLEX = (32, 1792, 2048)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the fields lie: byte offset and struct code, by NIfTI version."""
-
-    dim: tuple[int, str]
-    datatype: tuple[int, str]
-    pixdim: tuple[int, str]
-    vox_offset: tuple[int, str]
-    codes: tuple[int, str]
-    quaternion: tuple[int, str]
-    srow: tuple[int, str]
-
-
-_LAYOUTS = {
-    348: _Layout((40, "8h"), (70, "2h"), (76, "8f"), (108, "f"), (252, "2h"), (256, "6f"), (280, "12f")),
-    540: _Layout((16, "8q"), (12, "2h"), (104, "8d"), (168, "q"), (344, "2i"), (352, "6d"), (400, "12d")),
-}
+# The fields of NIfTI-1 that matter here: byte offset and struct code.
+_HEADER_BYTES = 348
+_DIM, _DATATYPE_BITS, _PIXDIM, _VOX_OFFSET = (40, "8h"), (70, "2h"), (76, "8f"), (108, "f")
+_FORM_CODES, _QUATERNION, _SROW, _MAGIC = (252, "2h"), (256, "6f"), (280, "12f"), (344, "3s")
+_NIFTI2_BEGINNINGS = (struct.pack("<i", 540), struct.pack(">i", 540))
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """``dim`` and ``pixdim`` as stored (8 values); ``data_end``: bytes the uncompressed file must have."""
+    """``dim`` and ``pixdim`` as stored (8 values); ``byte_order``: "<" or ">"; voxels begin at ``vox_offset``."""
 
     dim: tuple[int, ...]
     pixdim: tuple[float, ...]
     datatype: int
-    data_end: int
+    byte_order: str
+    vox_offset: int
+    voxel_bytes: int
     qform_code: int
     sform_code: int
     quaternion: tuple[float, ...]
@@ -85,75 +75,56 @@ class NiftiHeader:
         return matrix
 
 
-def read_nifti_header(path: Path) -> NiftiHeader:
-    """Parse a .nii or .nii.gz header and make sure that all voxels it announces are there.
+def open_nifti(path: Path) -> gzip.GzipFile | BufferedReader:
+    """The uncompressed bytes; the first two tell gzip, not the name."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if compressed else path.open("rb")
 
-    Raises InputFileError for anything that is not NIfTI, is damaged or is cut short.
-    """
-    head, size = _read_through(path)
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Parse the header of a .nii or .nii.gz file. Raises InputFileError for anything that is not NIfTI-1."""
+    try:
+        with open_nifti(path) as stream:
+            head = stream.read(_HEADER_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputFileError(f"{path.name} is cut short or damaged (gzip); copy it again") from error
+    if head.startswith(_NIFTI2_BEGINNINGS):
+        raise InputFileError(f"{path.name} is NIfTI-2, which SimpleITK does not read; save it as NIfTI-1 or NRRD")
     header = _parse(head)
     if header is None:
         raise InputFileError(
             f"{path.name} is not a NIfTI file (no NIfTI header in it); expected a .nii or .nii.gz image: export again"
         )
-    if size < header.data_end:
-        raise InputFileError(
-            f"{path.name} is cut short: {size} bytes of voxels and header found, {header.data_end} expected;"
-            " copy or download it again"
-        )
     return header
 
 
-def _read_through(path: Path) -> tuple[bytes, int]:
-    """First 540 bytes and the size, both uncompressed; a gzip file is read to its end so that its CRC is checked."""
-    with path.open("rb") as file:
-        if file.read(2) != _GZIP_MAGIC:
-            file.seek(0)
-            return file.read(540), path.stat().st_size
-    try:
-        with gzip.open(path) as stream:
-            head = stream.read(540)
-            size = len(head)
-            while chunk := stream.read(_CHUNK_BYTES):
-                size += len(chunk)
-    except EOFError as error:
-        raise InputFileError(f"{path.name} is cut short: the gzip stream has no end; copy it again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputFileError(f"{path.name} is damaged: the gzip stream cannot be undone; copy it again") from error
-    return head, size
-
-
 def _parse(head: bytes) -> NiftiHeader | None:
-    for order in "<>":
-        layout = _LAYOUTS.get(struct.unpack(order + "i", head[:4])[0]) if len(head) >= 348 else None
-        if layout is None or len(head) < layout.srow[0] + struct.calcsize(layout.srow[1]):
-            continue
-        magic = head[344:348] if layout is _LAYOUTS[348] else head[4:8]
-        if magic[:3] not in (b"n+1", b"n+2"):
-            continue
-        return _unpack(head, layout, order)
-    return None
+    if len(head) < _HEADER_BYTES:
+        return None
+    order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] == _HEADER_BYTES), None)
 
-
-def _unpack(head: bytes, layout: _Layout, order: str) -> NiftiHeader | None:
     def field(place: tuple[int, str]) -> tuple:
-        return struct.unpack_from(order + place[1], head, place[0])
+        return struct.unpack_from(f"{order}{place[1]}", head, place[0])
 
-    dim = field(layout.dim)
+    if order is None or field(_MAGIC) != (b"n+1",):
+        return None
+    dim = field(_DIM)
     if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : 1 + dim[0]]):
         return None
-    datatype, bits = field(layout.datatype)
-    voxels = int(np.prod(dim[1 : 1 + dim[0]], dtype=object))
-    qform_code, sform_code = field(layout.codes)
+    datatype, bits = field(_DATATYPE_BITS)
+    qform_code, sform_code = field(_FORM_CODES)
     return NiftiHeader(
         dim=dim,
-        pixdim=field(layout.pixdim),
+        pixdim=field(_PIXDIM),
         datatype=datatype,
-        data_end=int(field(layout.vox_offset)[0]) + voxels * bits // 8,
+        byte_order=order,
+        vox_offset=int(field(_VOX_OFFSET)[0]),
+        voxel_bytes=math.prod(dim[1 : 1 + dim[0]]) * bits // 8,
         qform_code=qform_code,
         sform_code=sform_code,
-        quaternion=field(layout.quaternion),
-        sform=np.vstack([np.reshape(field(layout.srow), (3, 4)), [0, 0, 0, 1]]).astype(np.float64),
+        quaternion=field(_QUATERNION),
+        sform=np.vstack([np.reshape(field(_SROW), (3, 4)), [0, 0, 0, 1]]).astype(np.float64),
     )
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.finite import check_finite
 from SpinalCordSegLib.nifti_header import check_nifti_header, read_nifti_header
+from SpinalCordSegLib.nifti_voxels import check_nifti_voxels
 from SpinalCordSegLib.quiet import quiet_stderr
 from SpinalCordSegLib.segment_metadata import segment_metadata
 from SpinalCordSegLib.volume import Volume, check_grid, lps_to_ras
@@ -55,7 +56,7 @@ def read_grid(path: Path) -> GridFile:
     path = Path(path)
     _check_file(path)
     try:
-        notes = check_nifti_header(read_nifti_header(path)) if file_suffix(path) in (".nii", ".nii.gz") else ()
+        notes = _check_nifti(path) if file_suffix(path) in (".nii", ".nii.gz") else ()
         image, fields = _read_itk(path)
         volume = _to_volume(image)
         check_finite(volume.voxels)
@@ -75,6 +76,13 @@ def _check_file(path: Path) -> None:
         raise InputFileError(f"{path.name} is of a kind that is not read here; expected {_KINDS}: convert it first")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
+
+
+def _check_nifti(path: Path) -> tuple[str, ...]:
+    header = read_nifti_header(path)
+    notes = check_nifti_header(header)
+    check_nifti_voxels(path, header)
+    return notes
 
 
 def _read_itk(path: Path) -> tuple[sitk.Image, dict[str, str]]:
@@ -114,22 +122,6 @@ def _refusal(path: Path, itk_text: str) -> SpinalCordSegError:
     short = re.search(r"expected .{0,40}bytes|fread got only|No such file|data not read|unexpected end", itk_text)
     reason = "it is cut short, or the data file beside it is missing" if short else "it is damaged or of another kind"
     return InputFileError(f"{path.name} cannot be read: {reason}; expected {_KINDS}: copy or export it again")
-
-
-def check_finite(voxels: NDArray) -> None:
-    """Raise VoxelError, without the file's name, when a voxel is NaN or infinite."""
-    if voxels.dtype.kind != "f":
-        return
-    good = np.isfinite(voxels)
-    if good.all():
-        return
-    n_nan = int(np.isnan(voxels).sum())
-    n_infinite = int(voxels.size - good.sum()) - n_nan
-    first = tuple(int(index) for index in np.unravel_index(int(np.argmin(good)), voxels.shape))
-    raise VoxelError(
-        f"{n_nan} voxels are NaN and {n_infinite} infinite (the first at i, j, k = {first});"
-        " expected finite numbers: replace them, for instance by 0"
-    )
 
 
 def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg") -> None:

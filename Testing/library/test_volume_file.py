@@ -1,0 +1,373 @@
+"""Volume files: what is written comes back on the same grid, and what cannot be used is refused in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, VoxelError
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume_file import read_grid, write_volume
+
+SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha", ".seg.nrrd"]
+STRAIGHT = np.array([[0.5, 0, 0, -10.25], [0, 0.75, 0, 20.5], [0, 0, 5, 30], [0, 0, 0, 1]])
+
+
+def turned(flip: bool) -> np.ndarray:
+    """20° about R and S, anisotropic; ``flip`` makes it left-handed."""
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    about_r, about_s = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]), np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    matrix = STRAIGHT.copy()
+    matrix[:3, :3] = about_s @ about_r @ STRAIGHT[:3, :3]
+    matrix[:, 0] *= -1 if flip else 1
+    return matrix
+
+
+GRIDS = {"straight": STRAIGHT, "oblique": turned(False), "left-handed": turned(True)}
+
+
+def mask_on(matrix: np.ndarray) -> Volume:
+    voxels = np.zeros((4, 5, 6), bool)
+    voxels[1:3, 2:4, 1:5] = True
+    voxels[3, 4, 5] = True
+    return Volume(voxels, matrix)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS.keys())
+def test_a_mask_comes_back_on_its_own_grid(tmp_path: Path, matrix: np.ndarray, suffix: str) -> None:
+    mask, path = mask_on(matrix), tmp_path / "José Pérez" / "ü 1" / f"mask{suffix}"
+    write_volume(mask, path)
+    read = read_grid(path).volume
+    np.testing.assert_array_equal(read.voxels, mask.voxels)
+    assert read.voxels.dtype == np.uint8
+    limit = 1e-6 if suffix in (".nrrd", ".seg.nrrd", ".mha") else 2e-6  # NIfTI holds float32, 1e-6 of 30 mm
+    np.testing.assert_allclose(read.ijk_to_ras, matrix, atol=limit)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("matrix", GRIDS.values(), ids=GRIDS.keys())
+def test_nibabel_sees_sform_and_qform_alike(tmp_path: Path, matrix: np.ndarray) -> None:
+    write_volume(mask_on(matrix), tmp_path / "mask.nii.gz")
+    image = nib.load(tmp_path / "mask.nii.gz")
+    assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
+    np.testing.assert_allclose(image.get_sform(), matrix, atol=2e-6)
+    np.testing.assert_allclose(image.get_qform(), matrix, atol=5e-5)  # a quaternion in float32
+    np.testing.assert_array_equal(np.asarray(image.dataobj), mask_on(matrix).voxels)
+    assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_probabilities_keep_their_values(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
+    for suffix in (".nii.gz", ".nrrd", ".mha"):
+        write_volume(Volume(values, STRAIGHT), tmp_path / f"p{suffix}")
+        np.testing.assert_array_equal(read_grid(tmp_path / f"p{suffix}").volume.voxels, values)
+
+
+def test_segmentation_file_says_what_slicer_needs(tmp_path: Path) -> None:
+    write_volume(mask_on(STRAIGHT), tmp_path / "mask.seg.nrrd", algorithm="starter 1.0")
+    fields = read_grid(tmp_path / "mask.seg.nrrd").fields
+    assert fields["Segment0_Name"] == "Spinal cord"
+    assert fields["Segment0_Color"] == "0.956863 0.839216 0.192157"
+    assert fields["Segment0_Extent"] == "1 3 2 4 1 5"
+    assert (fields["Segment0_LabelValue"], fields["Segment0_Layer"]) == ("1", "0")
+    assert "|DICOM.SegmentAlgorithmType:AUTOMATIC|DICOM.SegmentAlgorithmName:starter 1.0|" in fields["Segment0_Tags"]
+    assert "~SCT^2748008^Spinal cord~" in fields["Segment0_Tags"]
+    assert fields["Segmentation_ContainedRepresentationNames"] == "Binary labelmap|"
+
+
+def test_an_empty_mask_is_written_too(tmp_path: Path) -> None:
+    empty = Volume(np.zeros((4, 5, 6), bool), STRAIGHT)
+    write_volume(empty, tmp_path / "mask.seg.nrrd")
+    assert not read_grid(tmp_path / "mask.seg.nrrd").volume.voxels.any()
+
+
+def test_a_segmentation_file_holds_no_probabilities(tmp_path: Path) -> None:
+    with pytest.raises(VoxelError, match="mask of 0 and 1"):
+        write_volume(Volume(np.full((4, 5, 6), 0.5), STRAIGHT), tmp_path / "mask.seg.nrrd")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"mask\.png: the suffix must be one of"):
+        write_volume(mask_on(STRAIGHT), tmp_path / "mask.png")
+
+
+# A limit on file size cuts ITK's writing short as a full disk does, silently for NIfTI.
+_WRITE_WITH_A_LIMIT = """
+import resource, sys, numpy as np
+from pathlib import Path
+from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.volume import Volume
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+noise = np.random.default_rng(0).integers(0, 255, (30, 30, 30), dtype=np.uint8)
+try:
+    write_volume(Volume(noise, np.eye(4)), Path(sys.argv[1]))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limit there")
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_write_cut_short_is_noticed_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    command = [sys.executable, "-c", _WRITE_WITH_A_LIMIT, str(tmp_path / f"x{suffix}")]
+    root = Path(__file__).resolve().parents[2] / "SpinalCordSeg"
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"cannot write {tmp_path / f'x{suffix}'}: ")
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    monkeypatch.setattr("SpinalCordSegLib.volume_file._same", lambda *_: False)
+    with pytest.raises(OutputError, match=r"the disk is full; .*output folder") as caught:
+        write_volume(mask_on(STRAIGHT), tmp_path / "mask.nii.gz")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def nifti(path: Path, voxels: np.ndarray, matrix: np.ndarray = STRAIGHT) -> Path:
+    nib.save(nib.Nifti1Image(voxels, matrix), path)
+    return path
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 1000, shape).astype(np.int16)
+
+
+def with_pixdim(path: Path, axis: int, value: float) -> Path:
+    """Spacing of one axis changed in the header of an uncompressed NIfTI."""
+    content = bytearray(path.read_bytes())
+    content[76 + 4 * axis : 80 + 4 * axis] = np.float32(value).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def truncated(path: Path, share: float = 0.6) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def metaimage(path: Path, spacing: str = "0.5 0.75 5", directions: str = "1 0 0 0 1 0 0 0 1") -> Path:
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        f"TransformMatrix = {directions}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 4 5 6\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    path.write_bytes(header.encode() + noise(4, 5, 6).tobytes())
+    return path
+
+
+def nrrd(path: Path, directions: str) -> Path:
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 5 6\n"
+        f"space directions: {directions}\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
+        "space origin: (0,0,0)\n\n"
+    )
+    path.write_bytes(header.encode() + noise(4, 5, 6).tobytes())
+    return path
+
+
+def itk(voxels: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+
+
+def written(path: Path, image: sitk.Image) -> Path:
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def text(path: Path) -> Path:
+    path.write_text("this is no image\n" * 40)
+    return path
+
+
+def crc_damaged(path: Path) -> Path:
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def sheared() -> np.ndarray:
+    matrix = STRAIGHT.copy()
+    matrix[0, 1] = 0.2
+    return matrix
+
+
+def not_finite(dtype: type = np.float32) -> np.ndarray:
+    voxels = np.zeros((4, 5, 6), dtype)
+    voxels[1, 2, 3], voxels[3, 2, 4] = np.nan, -np.inf
+    return voxels
+
+
+def mixed_forms(path: Path, sform_code: int, sform: np.ndarray) -> Path:
+    image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
+    image.set_qform(STRAIGHT, 1)
+    image.set_sform(sform, sform_code)
+    nib.save(image, path)
+    return path
+
+
+RGB = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+NOT_FINITE = r"1 voxels are NaN and 1 infinite \(one at i, j, k = \(1, 2, 3\)\)"
+BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
+    "text called .nii.gz": (lambda d: text(d / "x.nii.gz"), InputFileError, "is not a NIfTI file"),
+    "text called .nii": (lambda d: text(d / "x.nii"), InputFileError, "is not a NIfTI file"),
+    "text called .nrrd": (lambda d: text(d / "x.nrrd"), InputFileError, "damaged or of another kind"),
+    "text called .mha": (lambda d: text(d / "x.mha"), InputFileError, "damaged or of another kind"),
+    "another kind": (lambda d: text(d / "x.txt"), InputFileError, "of a kind that is not read here"),
+    "missing": (lambda d: d / "x.nii.gz", InputFileError, "does not exist"),
+    "truncated .nii.gz": (
+        lambda d: truncated(nifti(d / "x.nii.gz", noise(40, 50, 60))),
+        InputFileError,
+        "cut short: the gzip stream has no end",
+    ),
+    "truncated .nii": (lambda d: truncated(nifti(d / "x.nii", noise(4, 5, 6))), InputFileError, "is cut short: "),
+    "damaged .nii.gz": (
+        lambda d: crc_damaged(nifti(d / "x.nii.gz", noise(4, 5, 6))),
+        InputFileError,
+        "is damaged: the gzip stream",
+    ),
+    "truncated .nrrd": (
+        lambda d: truncated(nrrd(d / "x.nrrd", "(1,0,0) (0,1,0) (0,0,1)")),
+        InputFileError,
+        "cut short",
+    ),
+    "truncated .mha": (lambda d: truncated(metaimage(d / "x.mha"), 0.9), InputFileError, "cut short"),
+    "4D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6, 3)), GeometryError, "found 4 dimensions"),
+    "2D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5)), GeometryError, "found 2 dimensions"),
+    "2D .mha": (
+        lambda d: written(d / "x.mha", sitk.Image(4, 5, sitk.sitkUInt8)),
+        GeometryError,
+        "found 2 dimensions",
+    ),
+    "RGB": (lambda d: nifti(d / "x.nii.gz", RGB), VoxelError, "RGB colour"),
+    "RGB .nrrd": (
+        lambda d: written(d / "x.nrrd", sitk.Image([4, 5, 6], sitk.sitkVectorUInt8, 3)),
+        VoxelError,
+        "3 values per voxel",
+    ),
+    "complex": (lambda d: nifti(d / "x.nii.gz", np.zeros((4, 5, 6), np.complex64)), VoxelError, "complex"),
+    "NaN": (lambda d: nifti(d / "x.nii.gz", not_finite()), VoxelError, NOT_FINITE),
+    "NaN in doubles": (lambda d: nifti(d / "x.nii", not_finite(np.float64)), VoxelError, NOT_FINITE),
+    "NaN .nrrd": (lambda d: written(d / "x.nrrd", itk(not_finite())), VoxelError, NOT_FINITE),
+    "sheared": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6), sheared()), GeometryError, "sheared"),
+    "sheared sform beside a good qform": (lambda d: mixed_forms(d / "x.nii", 2, sheared()), GeometryError, "sheared"),
+    "sheared .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (0.3,1,0) (0,0,1)"), GeometryError, "sheared"),
+    "sheared .mha": (
+        lambda d: metaimage(d / "x.mha", directions="1 0 0 0.3 1 0 0 0 1"),
+        GeometryError,
+        "sheared",
+    ),
+    "singular .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "singular"),
+    "zero spacing": (
+        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.0),
+        GeometryError,
+        "the voxel spacing is 0×0.75×5 mm",
+    ),
+    "zero spacing .mha": (lambda d: metaimage(d / "x.mha", spacing="0 1 1"), GeometryError, "spacing is zero"),
+    "zero spacing .nrrd": (lambda d: nrrd(d / "x.nrrd", "(0,0,0) (0,1,0) (0,0,1)"), GeometryError, "spacing is zero"),
+    "two spacings": (
+        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.6),
+        GeometryError,
+        r"two voxel sizes, 0.6×0.75×5 mm \(pixdim\) and 0.5×0.75×5 mm \(sform\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=BAD.keys())
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: str) -> None:
+    make, kind, words = BAD[case]
+    path = make(tmp_path)
+    with pytest.raises(kind, match=words) as caught:
+        read_grid(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""  # ITK's C libraries write there by themselves
+
+
+def test_an_empty_file_and_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").touch()
+    with pytest.raises(InputFileError, match="is empty"):
+        read_grid(tmp_path / "x.nii.gz")
+    with pytest.raises(InputFileError, match="is a folder"):
+        read_grid(tmp_path)
+
+
+def test_good_files_that_look_odd(tmp_path: Path) -> None:
+    voxels = noise(4, 5, 6)
+    plain = nifti(tmp_path / "plain.nii", voxels).rename(tmp_path / "not-compressed.nii.gz")
+    for path in (
+        plain,
+        nifti(tmp_path / "one-time-point.nii.gz", voxels[..., np.newaxis]),
+        nifti(tmp_path / "one-slice.nii.gz", voxels[:, :, :1]),
+    ):
+        np.testing.assert_array_equal(read_grid(path).volume.voxels, voxels[:, :, : read_grid(path).volume.shape[2]])
+
+
+def test_big_endian(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT, nib.Nifti1Header(endianness=">")), tmp_path / "x.nii")
+    assert (tmp_path / "x.nii").read_bytes()[:4] == b"\x00\x00\x01\x5c"
+    volume = read_grid(tmp_path / "x.nii").volume
+    np.testing.assert_array_equal(volume.voxels, noise(4, 5, 6))
+    np.testing.assert_allclose(volume.ijk_to_ras, STRAIGHT, atol=1e-6)
+
+
+def test_nifti_2_is_named(tmp_path: Path) -> None:
+    nib.save(nib.Nifti2Image(noise(4, 5, 6), STRAIGHT), tmp_path / "x.nii.gz")
+    with pytest.raises(InputFileError, match="is NIfTI-2"):
+        read_grid(tmp_path / "x.nii.gz")
+
+
+def test_stored_scaling_is_applied(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
+    image.header.set_slope_inter(2.0, -5.0)
+    nib.save(image, tmp_path / "x.nii.gz")
+    expected = nib.load(tmp_path / "x.nii.gz").get_fdata()
+    np.testing.assert_allclose(read_grid(tmp_path / "x.nii.gz").volume.voxels, expected)
+
+
+@pytest.mark.parametrize(
+    ("sform_code", "used"),
+    [(1, "sform"), (2, "qform"), (4, "qform")],  # what ITK 5.4, and so Slicer, takes
+)
+def test_where_sform_and_qform_disagree_the_choice_is_said(tmp_path: Path, sform_code: int, used: str) -> None:
+    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", sform_code, turned(False)))
+    assert len(grid.notes) == 1
+    assert f": {used} is used, as Slicer does" in grid.notes[0]
+    expected = turned(False) if used == "sform" else STRAIGHT
+    np.testing.assert_allclose(grid.volume.ijk_to_ras, expected, atol=1e-5)
+
+
+def test_a_sheared_registration_to_a_template_does_not_matter_beside_a_qform(tmp_path: Path) -> None:
+    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", 4, sheared()))
+    np.testing.assert_allclose(grid.volume.ijk_to_ras, STRAIGHT, atol=1e-5)
+
+
+def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, tmp_path / "x.nii.gz")
+    grid = read_grid(tmp_path / "x.nii.gz")
+    assert "no orientation" in grid.notes[0]
+    assert grid.volume.orientation == "LPS"
