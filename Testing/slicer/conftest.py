@@ -1,0 +1,51 @@
+"""One Slicer application for the whole test process, and a clean scene for every test.
+
+slicer-core and PySide6 (extra "slicer-test") are installed by `make test`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_CHECKOUT / "SpinalCordSeg")]  # as Slicer does with a module's folder
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+_MISSING = [name for name in ("slicer_core", "PySide6") if importlib.util.find_spec(name) is None]
+# The one file that is left tells what is missing: a skip, and a failure where nothing may be missing.
+collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py")] if _MISSING else []
+if _MISSING:
+    collect_ignore.remove("test_slicer_is_here.py")
+
+
+@pytest.fixture(scope="session")
+def slicer_application():
+    """The process-wide stand-in application and its collected VTK messages."""
+    from slicer_standins import application
+
+    return application.start()
+
+
+@pytest.fixture
+def scene(slicer_application):
+    """The MRML scene, empty. Fails the test when C++ reported an error meanwhile."""
+    app, messages = slicer_application
+    app.mrmlScene().Clear(0)
+    messages.clear()
+    yield app.mrmlScene()
+    errors = list(messages.errors)
+    app.mrmlScene().Clear(0)
+    assert not errors, "Slicer's C++ reported errors:\n" + "\n".join(errors)
+
+
+@pytest.fixture
+def expected_vtk_errors(slicer_application):
+    """Ask for it where an error of C++ is part of the test: what it holds is forgiven."""
+    messages = slicer_application[1]
+    yield messages.errors
+    messages.errors.clear()

@@ -1,0 +1,154 @@
+"""Tables, plot and report as nodes: right numbers, and all of it there again after saving and loading the scene."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
+
+from SpinalCordSegNodes.edits import edits_since_run
+from SpinalCordSegNodes.provenance import read_provenance
+from SpinalCordSegNodes.results import add_measures, add_result, result_of
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.slice_views import centre_of_slice, jump_to
+from SpinalCordSegNodes.tables import as_csv, read_column
+from SpinalCordSegNodes.volumes import node_from_volume
+
+
+@pytest.fixture
+def mask():
+    return cord_mask()
+
+
+@pytest.fixture
+def result(scene, mask):
+    return add_result(scene, finished_case(mask), node_from_volume(scene, grey_volume(mask), "t1"))
+
+
+def test_summary_table_holds_value_and_unit(result):
+    rows = dict(zip(read_column(result.summary, "measure"), read_column(result.summary, "value"), strict=True))
+    units = dict(zip(read_column(result.summary, "measure"), read_column(result.summary, "unit"), strict=True))
+    assert rows["Cord volume"] == pytest.approx(315 * 2.079) and units["Cord volume"] == "mm3"
+    assert rows["Mean cross-sectional area"] == 23.5 and units["Mean cross-sectional area"] == "mm2"
+    assert rows["Flagged slices"] == 2
+    assert math.isnan(rows["SD of the cross-sectional area"])  # null in the report
+    assert result.summary.GetAttribute("SpinalCordSeg.model_version") == "3"
+
+
+def test_slice_table_keeps_gaps_and_types(result):
+    assert read_column(result.slices, "slice") == list(range(1, 11))
+    areas = read_column(result.slices, "csa_mm2")
+    assert math.isnan(areas[GAP_SLICE - 1]) and areas[0] == pytest.approx(22 + 1 / 3)
+    assert read_column(result.slices, "flags")[FLAGGED_SLICE - 1] == "area_jump"
+    assert result.slices.GetColumnUnitLabel("csa_mm2") == "mm2"
+    names = [result.slices.GetColumnName(i) for i in range(result.slices.GetNumberOfColumns())]
+    assert "csa_pv_mm2" not in names and "instance_number" not in names  # no answer in any slice
+
+
+def test_flagged_slices_are_marked_in_the_plot(result):
+    marks = read_column(result.slices, "flagged_csa_mm2")
+    marked = [k + 1 for k, value in enumerate(marks) if not math.isnan(value)]
+    assert marked == [FLAGGED_SLICE, GAP_SLICE]
+    assert marks[FLAGGED_SLICE - 1] == pytest.approx(22 + 4 / 3)
+    assert marks[GAP_SLICE - 1] == pytest.approx(22 + 8 / 3)  # between its neighbours
+    line, flagged = (result.chart.GetNthPlotSeriesNode(i) for i in range(2))
+    assert (line.GetXColumnName(), line.GetYColumnName()) == ("z_mm", "csa_mm2")
+    assert (flagged.GetXColumnName(), flagged.GetYColumnName()) == ("z_mm", "flagged_csa_mm2")
+    assert flagged.GetTableNode() is result.slices
+
+
+def test_csv_text_is_read_back_the_same(result):
+    rows = list(csv.DictReader(io.StringIO(as_csv(result.slices))))
+    assert [int(row["slice"]) for row in rows] == list(range(1, 11))
+    assert (
+        rows[GAP_SLICE - 1]["csa_mm2"] == "" and float(rows[0]["csa_mm2"]) == read_column(result.slices, "csa_mm2")[0]
+    )
+
+
+def test_an_empty_case_has_tables_too(scene, mask):
+    empty = finished_case(mask.with_voxels(np.zeros(mask.shape, bool)), volume_mm3=0.0, length_mm=None, flags=[])
+    object.__setattr__(empty, "slices", ())
+    found = add_result(scene, empty, node_from_volume(scene, grey_volume(mask), "t1"))
+    assert found.slices.GetNumberOfRows() == 0
+    assert (
+        dict(zip(read_column(found.summary, "measure"), read_column(found.summary, "value"), strict=True))[
+            "Cord volume"
+        ]
+        == 0
+    )
+
+
+def test_measuring_again_binds_the_new_tables_and_keeps_the_old(scene, result, mask):
+    again = add_measures(scene, finished_case(mask, volume_mm3=1.0), result.segmentation)
+    assert result_of(result.segmentation).summary is again.summary
+    assert scene.IsNodePresent(result.summary)
+    assert result_of(result.segmentation).report_content()["volume_mm3"] == 1.0
+
+
+def test_result_of_what_was_never_measured(scene, result):
+    assert result_of(None) is None
+    assert result_of(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")) is None
+    scene.RemoveNode(result.report)
+    assert result_of(result.segmentation) is None
+
+
+@pytest.mark.parametrize("folder", ["plain", "José Pérez/ü 1"])
+def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folder):
+    path = tmp_path / folder / "study.mrb"
+    path.parent.mkdir(parents=True)
+    assert slicer.util.saveScene(str(path))
+    scene.Clear(0)
+    slicer.util.loadScene(str(path))
+    node = slicer.util.getNode("t1 spinal cord AI")
+    found = result_of(node)
+    read = mask_of_segment(node, cord_segment_id(node))
+    assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(mask, 1e-6)
+    assert edits_since_run(node).edited is False
+    assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
+    assert read_provenance(node.GetSegmentation().GetNthSegment(0)).model_sha256 == "ab" * 32
+    assert found.volume.GetName() == "t1"
+    assert read_column(found.slices, "slice") == list(range(1, 11))
+    assert math.isnan(read_column(found.slices, "csa_mm2")[GAP_SLICE - 1])
+    assert found.chart.GetNumberOfPlotSeriesNodes() == 2
+    assert found.report_content()["mean_csa_mm2"] == 23.5
+    assert found.page.GetText() == "<html><body>µ ² é</body></html>"
+    assert found.summary.GetAttribute("SpinalCordSeg.device") == "cpu"
+
+
+def test_the_scene_holds_each_item_once_after_loading(scene, result, tmp_path):
+    slicer.util.saveScene(str(tmp_path / "study.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "study.mrb"))
+    hierarchy = scene.GetSubjectHierarchyNode()
+    node = slicer.util.getNode("t1 spinal cord AI")
+    assert hierarchy.GetItemByDataNode(node) != 0
+    assert scene.GetNodesByClassByName("vtkMRMLSegmentationNode", node.GetName()).GetNumberOfItems() == 1
+
+
+def test_centre_of_a_slice_is_in_the_cord(mask):
+    ijk = np.argwhere(mask.voxels[:, :, 5]).mean(axis=0)
+    expected = mask.ijk_to_ras @ [*ijk, 5, 1]
+    assert centre_of_slice(mask, 5) == pytest.approx(tuple(expected[:3]))
+    gap = np.linalg.inv(mask.ijk_to_ras) @ [*centre_of_slice(mask, GAP_SLICE), 1]
+    assert gap[2] == pytest.approx(GAP_SLICE)
+    empty = mask.with_voxels(np.zeros(mask.shape, bool))
+    assert centre_of_slice(empty, 0) == pytest.approx(tuple((mask.ijk_to_ras @ [11.5, 9.5, 0, 1])[:3]))
+    with pytest.raises(IndexError):
+        centre_of_slice(mask, 12)
+
+
+def test_jumping_moves_every_slice_view_and_the_crosshair(scene, mask):
+    views = [scene.AddNewNodeByClass("vtkMRMLSliceNode", name) for name in ("Red", "Green")]
+    views[0].SetOrientationToAxial()
+    views[1].SetOrientationToCoronal()
+    target = centre_of_slice(mask, FLAGGED_SLICE)
+    jump_to(scene, target)
+    for view in views:
+        assert [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(target, abs=1e-3)
+    assert scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS() == pytest.approx(target)

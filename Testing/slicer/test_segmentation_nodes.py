@@ -1,0 +1,246 @@
+"""Masks as segmentations: the same voxels, the right name, place and tags, and never over somebody's work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+import vtk
+from cord_cases import cord_mask, finished_case, grey_volume, grid, rotation
+
+from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.edits import edits_since_run
+from SpinalCordSegNodes.oriented_images import image_from_mask
+from SpinalCordSegNodes.provenance import read_provenance, read_tag
+from SpinalCordSegNodes.segmentations import AI_COPY, add_segmentation, cord_segment_id, mask_of_segment, show_in_3d
+from SpinalCordSegNodes.volumes import node_from_volume, volume_from_node
+
+
+@pytest.fixture(params=[False, True], ids=["right-handed", "left-handed"])
+def mask(request) -> Volume:
+    return cord_mask(grid(left_handed=request.param))
+
+
+@pytest.fixture
+def volume_node(scene, mask):
+    return node_from_volume(scene, grey_volume(mask), "t1")
+
+
+@pytest.fixture
+def provenance(mask):
+    return finished_case(mask).provenance()
+
+
+@pytest.fixture
+def segmentation(scene, mask, volume_node, provenance):
+    return add_segmentation(scene, mask, volume_node, provenance)
+
+
+def _set_voxels(node, segment_id: str, voxels: np.ndarray, volume_node) -> None:
+    """An edit as a person makes it, through Slicer's own function."""
+    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, volume_node)
+
+
+def test_voxels_written_are_the_voxels_read(segmentation, mask, volume_node):
+    read = mask_of_segment(segmentation, cord_segment_id(segmentation))
+    assert np.array_equal(read.voxels, mask.voxels)
+    assert read.same_grid(mask, tolerance_mm=1e-9)
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, cord_segment_id(segmentation), volume_node)
+    assert np.array_equal(array.transpose() != 0, mask.voxels)  # what every other module of Slicer reads
+
+
+def test_name_colour_terminology_and_algorithm(segmentation):
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    assert segment.GetName() == "Spinal cord"
+    assert [round(255 * part) for part in segment.GetColor()] == [244, 214, 49]
+    entry = slicer.vtkSlicerTerminologyEntry()
+    text = read_tag(segment, segment.GetTerminologyEntryTagName())
+    assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(text, entry)
+    assert (entry.GetTypeObject().GetCodeValue(), entry.GetTypeObject().GetCodeMeaning()) == ("2748008", "Spinal cord")
+    assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
+    assert read_tag(segment, "DICOM.SegmentAlgorithmName") == "SpinalCordSeg 0.1.0 cord- a b"
+
+
+def test_provenance_is_in_the_tags(segmentation):
+    found = read_provenance(segmentation.GetSegmentation().GetNthSegment(0))
+    assert (found.model, found.model_version, found.device) == ("cord- a b", "3", "cpu")
+    assert found.model_sha256 == "ab" * 32
+    assert found.date.startswith("2026-05-04T03-02-01")  # ":" parts tags in a .seg.nrrd
+    foreign = slicer.vtkSegment()
+    assert read_provenance(foreign) is None
+
+
+def test_volume_equals_slicers_own_label_statistics(scene, segmentation, mask, volume_node):
+    """The filter behind Slicer's Segment Statistics (that module itself is not in the wheel): vtkImageAccumulate."""
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    ids = vtk.vtkStringArray()
+    ids.InsertNextValue(cord_segment_id(segmentation))
+    slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(segmentation, ids, labelmap, volume_node)
+    stencil = vtk.vtkImageToImageStencil()
+    stencil.SetInputData(labelmap.GetImageData())
+    stencil.ThresholdByUpper(1)
+    counter = vtk.vtkImageAccumulate()
+    counter.SetInputData(volume_node.GetImageData())
+    counter.SetStencilData(stencil.GetOutput())
+    stencil.Update()
+    counter.Update()
+    slicer_mm3 = counter.GetVoxelCount() * np.prod(labelmap.GetSpacing())
+    assert counter.GetVoxelCount() == 315
+    assert slicer_mm3 == pytest.approx(mask.voxels.sum() * mask.voxel_volume_mm3, rel=1e-6)
+    assert slicer_mm3 == pytest.approx(315 * 0.7 * 0.9 * 3.3, rel=1e-6)
+
+
+def test_an_empty_mask_is_an_answer(scene, mask, volume_node, provenance):
+    empty = mask.with_voxels(np.zeros(mask.shape, bool))
+    node = add_segmentation(scene, empty, volume_node, provenance)
+    read = mask_of_segment(node, cord_segment_id(node))
+    assert read.shape == mask.shape and not read.voxels.any()
+    assert not edits_since_run(node).edited
+    assert show_in_3d(node) in (True, False)
+
+
+def test_a_second_run_makes_a_second_segmentation(scene, segmentation, mask, volume_node, provenance):
+    edited = mask.voxels.copy()
+    edited[:, :, 3] = False
+    _set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
+    names = [add_segmentation(scene, mask, volume_node, provenance).GetName() for _ in range(2)]
+    assert names == ["t1 spinal cord AI 2", "t1 spinal cord AI 3"]
+    kept = mask_of_segment(segmentation, cord_segment_id(segmentation))
+    assert np.array_equal(kept.voxels, edited)
+
+
+def test_other_segments_and_segmentations_are_untouched(scene, segmentation, mask, volume_node, provenance):
+    lesion = segmentation.GetSegmentation().AddEmptySegment("lesion", "Lesion")
+    inside = np.zeros(mask.shape, bool)
+    inside[9:11, 9:11, 3] = True  # within the cord
+    _set_voxels(segmentation, lesion, inside, volume_node)
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-drawn")
+    other.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    drawn = other.GetSegmentation().AddEmptySegment("cord", "Spinal cord")
+    _set_voxels(other, drawn, mask.voxels, volume_node)
+    add_segmentation(scene, mask, volume_node, provenance)
+    assert np.array_equal(mask_of_segment(segmentation, lesion).voxels, inside)
+    assert np.array_equal(mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels, mask.voxels)
+    assert np.array_equal(mask_of_segment(other, drawn).voxels, mask.voxels)
+    assert other.GetSegmentation().GetNumberOfSegments() == 1
+
+
+def test_the_copy_of_the_ai_is_hidden_and_apart(segmentation, mask):
+    copy = segmentation.GetNodeReference(AI_COPY)
+    assert copy is not segmentation and copy.GetHideFromEditors()
+    assert not copy.GetDisplayNode().GetVisibility()
+    assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).voxels, mask.voxels)
+
+
+def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
+    assert edits_since_run(segmentation).edited is False
+    edited = mask.voxels.copy()
+    edited[7, 8, 2] = False  # one voxel of the cord away, two of the background added
+    edited[0, 0, 0:2] = True
+    _set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
+    edits = edits_since_run(segmentation)
+    assert edits.edited
+    assert (edits.added_mm3, edits.removed_mm3) == pytest.approx((2 * 2.079, 2.079))
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
+    _set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
+    assert edits_since_run(segmentation).edited is False
+
+
+def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask):
+    segment = segmentation.GetSegmentation().GetNthSegment(0)
+    segment.SetName("Medulla spinalis")
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, 1.0, 1.0]) + 0))
+    segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    scene.RemoveNode(segmentation.GetNodeReference(AI_COPY))
+    assert edits_since_run(segmentation).edited is False
+
+
+def test_a_segmentation_that_is_not_ours_has_no_edits(scene):
+    assert edits_since_run(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-drawn")) is None
+
+
+def test_the_mask_of_a_moved_volume_lies_in_world_space(scene, mask, volume_node, provenance):
+    turn = np.eye(4)
+    turn[:3, :3] = rotation((0, 0, 1), 25.0)
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
+    volume_node.SetAndObserveTransformNodeID(transform.GetID())
+    world = volume_from_node(volume_node).with_voxels(mask.voxels)
+    node = add_segmentation(scene, world, volume_node, provenance)
+    read = mask_of_segment(node, cord_segment_id(node))
+    assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(world, 1e-6)
+    assert node.GetParentTransformNode() is None
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(node, cord_segment_id(node), volume_node)
+    assert np.array_equal(array.transpose() != 0, mask.voxels)
+
+
+def test_a_mask_of_another_grid_is_refused_and_nothing_added(scene, volume_node, provenance):
+    before = scene.GetNumberOfNodes()
+    moved = grid()
+    moved[0, 3] += 1.0
+    with pytest.raises(GeometryError, match="run again"):
+        add_segmentation(scene, cord_mask(moved), volume_node, provenance)
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_it_lies_under_the_study_of_the_volume(scene, mask, volume_node, provenance):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "sub-01"), "ses-01")
+    hierarchy.CreateItem(study, volume_node)
+    node = add_segmentation(scene, mask, volume_node, provenance)
+    item = hierarchy.GetItemByDataNode(node)
+    assert hierarchy.GetItemParent(item) == study
+    assert hierarchy.GetItemDataNode(item) is node
+    segments_below = 1  # Slicer lists the segment under its segmentation
+    children = vtk.vtkIdList()
+    hierarchy.GetItemChildren(study, children, True)
+    assert children.GetNumberOfIds() in (2, 2 + segments_below)  # one item for the volume, one for the segmentation
+
+
+def test_the_scene_can_take_a_run_back(scene, mask, volume_node, provenance):
+    scene.SetUndoOn()
+    try:
+        for class_name in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
+            default = slicer.mrmlScene.CreateNodeByClass(class_name)
+            default.UnRegister(None)
+            default.SetUndoEnabled(True)
+            scene.AddDefaultNode(default)
+        node = add_segmentation(scene, mask, volume_node, provenance)
+        name = node.GetName()
+        scene.Undo()
+        assert scene.GetFirstNodeByName(name) is None
+        assert scene.GetFirstNodeByName("t1") is not None
+    finally:
+        scene.ClearUndoStack()
+        scene.ClearRedoStack()
+        scene.SetUndoOff()
+
+
+def test_surface_is_closed_and_of_the_right_size(segmentation, mask):
+    assert show_in_3d(segmentation)
+    surface = vtk.vtkPolyData()
+    segmentation.GetClosedSurfaceRepresentation(cord_segment_id(segmentation), surface)
+    edges = vtk.vtkFeatureEdges()
+    edges.SetInputData(surface)
+    edges.FeatureEdgesOff()
+    edges.ManifoldEdgesOff()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0  # no open edge
+    properties = vtk.vtkMassProperties()
+    properties.SetInputData(surface)
+    assert properties.GetVolume() == pytest.approx(315 * 0.7 * 0.9 * 3.3, rel=0.35)  # smoothed thick slices shrink
+    assert segmentation.GetDisplayNode().GetVisibility3D()
+
+
+def test_a_mask_drawn_without_a_source_volume_can_be_read(scene, mask):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
+    drawn = node.AddSegmentFromBinaryLabelmapRepresentation(image_from_mask(mask), "cord", (1.0, 0.0, 0.0))
+    read = mask_of_segment(node, drawn)
+    assert read.voxels.sum() == 315 and read.spacing_mm == pytest.approx(mask.spacing_mm)
+    with pytest.raises(GeometryError, match="no longer there"):
+        mask_of_segment(node, "gone")
