@@ -196,6 +196,27 @@ def write_cache(
     typer.echo(_cache(data, output, chosen, label, only_labelled))
 
 
+@app.command()
+def simulate(
+    output: Output,
+    maps: Annotated[Path, typer.Option("--maps", help="Folder that holds atlas/ and shapes/ (label maps).")],
+    count: Annotated[int, typer.Option("--count", min=1, help="Slices to draw.")] = 6000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same slices.")] = 1,
+    pixel_mm: Annotated[float, typer.Option("--pixel-mm", help="Pixel of the model's grid, mm.")] = 0.7,
+    size: Annotated[int, typer.Option("--size", help="Pixels of the square slices, a multiple of 32.")] = 256,
+    hold_out: Annotated[
+        list[str] | None, typer.Option("--hold-out", help="Name of a cord shape kept for validation; repeatable.")
+    ] = None,
+) -> None:
+    """Draw simulated axial necks of known cord area into a slice cache."""
+    from SpinalCordSegTrainerLib.simulate import SimulateConfig, simulate_cache
+
+    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=tuple(hold_out or ()))
+    with StepDisplay("slices") as display:
+        written = simulate_cache(maps, output, chosen, progress=display)
+    typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")
+
+
 def _cache(data: Path, folder: Path, config: TrainingConfig, label: int | None, only_labelled: bool) -> str:
     cases = find_cases(data)
     slices: Slices = "with_label" if only_labelled else "all"

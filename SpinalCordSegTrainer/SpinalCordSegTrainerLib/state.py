@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.networks import build_network
 from SpinalCordSegLib.writing import atomic_write
-from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
 
 # How a run is called and how long it may last may change on resume; what it computes may not.
 _FREE = ("name", "version", "licence", "epochs", "max_minutes", "patience")
@@ -97,7 +97,7 @@ def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunS
         raise TrainingDataError(f"{path}: there is no saved run to resume; start it without --resume") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingDataError(f"{path}: is not a saved run ({error}); start a new one") from error
-    _check_same(to_dict(config), used, path)
+    _check_same(to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path))), path)
     state = new_state(config, device)
     for name in _NUMBERS:
         setattr(state, name, numbers[name])
@@ -109,7 +109,7 @@ def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunS
 
 
 def _check_same(now: dict[str, Any], then: dict[str, Any], path: Path) -> None:
-    changed = [name for name in now if name not in _FREE and now[name] != then.get(name)]
+    changed = [name for name in now if name not in _FREE and now[name] != then[name]]
     if changed:
         raise ConfigurationError(
             f"{path}: the run was made with other settings of {', '.join(changed)}; resume with the same ones"
