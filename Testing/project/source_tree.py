@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Import:
-    """``name`` as written (``a.b``, or ``a.b.c`` for ``from a.b import c``); ``deferred``: only when a function runs."""
+    """``name`` as written (``a.b.c`` for ``from a.b import c``); ``deferred``: only when a function runs."""
 
     name: str
     line: int
