@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from source_tree import Source, read_sources, tracked_files
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from cmake_lists import LISTS, MODULES, files_of_module, listed_files, with_list
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from source_tree import Source
 
 _MAX_FILE_LINES = 300

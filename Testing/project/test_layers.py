@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from source_tree import Import, Source, imports_of
 
 # What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
