@@ -102,6 +102,13 @@ def content_hash(card_json: str, table: dict[str, Any]) -> hashlib._Hash:
     return begun
 
 
+def join_header(card_json: str, digest: str, table: dict[str, Any], data: bytes) -> bytes:
+    """A whole weights file. Written here, because safetensors writes metadata entries in random order."""
+    header = json.dumps({"__metadata__": {"card": card_json, "digest": digest}, **table}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data
+
+
 def split_header(content: bytes) -> tuple[dict[str, Any], bytes]:
     """Header and tensor bytes of serialised safetensors."""
     end = 8 + struct.unpack("<Q", content[:8])[0]
@@ -112,14 +119,14 @@ def _read_header(path: Path) -> Header:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
             _refuse_other_formats(path, start)
-            length = struct.unpack("<Q", start)[0]
-            if length > min(size - 8, _MAX_HEADER):
+            length = struct.unpack("<Q", start[:8])[0]
+            if not 0 < length <= min(size - 8, _MAX_HEADER):
                 raise ModelFileError(
                     f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
                 )
-            text = file.read(length)
+            text = start[8:] + file.read(length - 1)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: there is no such weights file") from error
     except OSError as error:
@@ -137,12 +144,13 @@ def _read_header(path: Path) -> Header:
 
 def _refuse_other_formats(path: Path, start: bytes) -> None:
     """A pickle could run code when opened: it is named and never opened."""
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+    begins_as_header = start[4:] == b"\0\0\0\0{"  # 0x80 may also be the length's first byte
+    if not begins_as_header and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
         raise ModelFileError(
             f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is refused;"
             " use a .safetensors file written by SpinalCordSeg"
         )
-    if len(start) < 8:
+    if len(start) < 9:
         raise ModelFileError(f"{path}: the file is truncated ({len(start)} bytes): get it again")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -19,12 +18,14 @@ from SpinalCordSegLib.card import (
     FORMAT_VERSION,
     ModelCard,
     content_hash,
+    join_header,
     load_card,
     split_header,
     verified_card,
 )
-from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
 from SpinalCordSegLib.models import default_model, find_models, user_models_folder
+from SpinalCordSegLib.writing import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,12 +101,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     _check_weights(str(path), weights, checkpoint.network)
     card = json.dumps(_card_fields(checkpoint), sort_keys=True)
-    # The bytes after the header do not depend on the metadata, so a first pass gives what the digest covers.
     table, data = split_header(save(weights))
     digest = content_hash(card, table)
     digest.update(data)
-    content = save(weights, metadata={"card": card, "digest": digest.hexdigest()})
-    _write_atomically(path, content)
+    content = join_header(card, digest.hexdigest(), table, data)
+    with atomic_write(path) as beside:
+        beside.write_bytes(content)
     return replace(checkpoint, weights=weights, sha256=hashlib.sha256(content).hexdigest(), path=path)
 
 
@@ -199,16 +200,3 @@ def _check_weights(path: str, weights: dict[str, Tensor], config: NetworkConfig)
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise ModelFileError(f"{path}: {name} holds NaN or infinite values: the training failed, use another model")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}): check the folder and the free space"
-        ) from error

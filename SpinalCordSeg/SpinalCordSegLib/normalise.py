@@ -243,7 +243,7 @@ def restore(logits: Tensor, placement: Placement) -> Tensor:
 
     Bicubic on logits held within ±12 (probability 6e-6): near the cord they run like a distance to its edge, so the
     contour keeps its place between pixels. Probabilities of a confident network are steps, and interpolating steps
-    moved the area of a disc of 5 mm by up to 6 %, this by under 1.5 %. Where the image reaches beyond the network's
+    moved the area of a disc of 5 mm by up to 6 %, this by under 1 %. Where the image reaches beyond the network's
     grid the logit is -inf, so that the probability is exactly 0.
     """
     values = logits[:, 0].float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)

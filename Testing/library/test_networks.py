@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.networks import (
     NETWORKS,
@@ -14,7 +16,6 @@ from SpinalCordSegLib.networks import (
     reestimate_batch_statistics,
 )
 from SpinalCordSegLib.ra_unet import AttentionModule, ResidualUnit
-from torch import nn
 
 
 @pytest.mark.parametrize(

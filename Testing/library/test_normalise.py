@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
+
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.normalise import (
     NormalisationConfig,
@@ -14,7 +16,6 @@ from SpinalCordSegLib.normalise import (
     place,
     restore,
 )
-from torch.nn import functional
 
 PAPER = NormalisationConfig()
 FIXED = NormalisationConfig("fixed_pixel", pixel_mm=0.7, intensity="percentile")

@@ -1,0 +1,279 @@
+"""Model files: what is written is read, and everything else is refused with the reason and never executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from SpinalCordSegLib.card import content_hash, join_header, load_card, split_header, verified_card
+from SpinalCordSegLib.checkpoint import (
+    Calibration,
+    Checkpoint,
+    checkpoint_network,
+    default_model,
+    find_models,
+    load_checkpoint,
+    save_checkpoint,
+    user_models_folder,
+)
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
+from SpinalCordSegLib.models import MODELS_VARIABLE, package_models_folder
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(5)
+    network = NetworkConfig("deep_unet", 1)
+    return Checkpoint(
+        name="tiny",
+        version="0.1",
+        network=network,
+        normalisation=NormalisationConfig("fixed_pixel", pixel_mm=0.7, intensity="percentile"),
+        weights=build_network(network).state_dict(),
+        calibration=Calibration(1.5, -0.25),
+        training={"epochs": 3, "rate": [1e-5, 1e-3]},
+        scores={"dice": 0.9},
+        provenance={"data": "phantoms"},
+        licence="Apache-2.0",
+        software_version="0.1.0",
+    )
+
+
+@pytest.fixture
+def path(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    save_checkpoint(checkpoint, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+def rewrite(path: Path, checkpoint: Checkpoint, change: dict, weights: dict | None = None) -> None:
+    """A file that is whole and well signed, but whose card says something else."""
+    header, _ = split_header(path.read_bytes())
+    card = json.loads(header["__metadata__"]["card"])
+    card.update(change)
+    text = json.dumps({name: value for name, value in card.items() if value is not None})
+    weights = weights or checkpoint.weights
+    table, data = split_header(save(weights))
+    digest = content_hash(text, table)
+    digest.update(data)
+    path.write_bytes(join_header(text, digest.hexdigest(), table, data))
+
+
+def test_round_trip(checkpoint: Checkpoint, path: Path) -> None:
+    loaded = load_checkpoint(path)
+    for field in ("name", "version", "network", "normalisation", "calibration", "training", "scores", "provenance"):
+        assert getattr(loaded, field) == getattr(checkpoint, field)
+    assert (loaded.licence, loaded.software_version, loaded.path) == ("Apache-2.0", "0.1.0", path)
+    assert loaded.weights.keys() == checkpoint.weights.keys()
+    assert all(torch.equal(loaded.weights[name], checkpoint.weights[name]) for name in loaded.weights)
+    assert len(loaded.sha256 or "") == 64
+
+
+def test_the_loaded_network_computes_the_same(checkpoint: Checkpoint, path: Path) -> None:
+    image = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(checkpoint_network(checkpoint)(image), checkpoint_network(load_checkpoint(path))(image))
+
+
+def test_sha256_is_that_of_the_file(checkpoint: Checkpoint, path: Path) -> None:
+    wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_checkpoint(path).sha256 == verified_card(path).sha256 == wanted
+    assert save_checkpoint(checkpoint, path).sha256 == wanted  # writing is reproducible
+    assert load_card(path).sha256 is None
+
+
+def test_channels_last_weights_can_be_saved(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    network = checkpoint_network(checkpoint).to(memory_format=torch.channels_last)
+    save_checkpoint(replace(checkpoint, weights=network.state_dict()), tmp_path / "a.safetensors")
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert all(torch.equal(loaded.weights[name], checkpoint.weights[name]) for name in loaded.weights)
+
+
+def test_saving_leaves_the_random_generator_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    save_checkpoint(checkpoint, tmp_path / "a.safetensors")
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_malicious_pickle_is_refused_and_never_opened(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "owned",))
+
+    for protocol in (0, 2, 4):
+        path = tmp_path / f"evil{protocol}.safetensors"
+        path.write_bytes(pickle.dumps(Evil(), protocol=protocol))
+        for reader in (load_card, load_checkpoint):
+            with pytest.raises(ModelFileError, match="pickle" if protocol else "not a safetensors|truncated"):
+                reader(path)
+    zipped = tmp_path / "zip.safetensors"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+    with pytest.raises(ModelFileError, match="pickle"):
+        load_checkpoint(zipped)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 100, 5000, -1])
+def test_truncated(path: Path, kept: int) -> None:
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match="truncated"):
+        load_checkpoint(path)
+
+
+def test_one_flipped_byte_anywhere(path: Path) -> None:
+    content = path.read_bytes()
+    n_header = 8 + struct.unpack("<Q", content[:8])[0]
+    places = [*range(8), *range(8, n_header, max(1, n_header // 40)), n_header, len(content) // 2, len(content) - 1]
+    for place in places:
+        altered = bytearray(content)
+        altered[place] ^= 0x10
+        path.write_bytes(altered)
+        with pytest.raises(ModelFileError):
+            load_checkpoint(path)
+
+
+def test_a_flipped_byte_of_weights_is_named_as_damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    load_card(path)
+    with pytest.raises(ModelFileError, match="damaged or was altered"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format_version": 2}, "newer"),
+        ({"format": "another"}, "not one of SpinalCordSeg"),
+        ({"licence": None}, "'licence'"),
+        ({"normalisation": None}, "'normalisation'"),
+        ({"scores": [1]}, "'scores'"),
+        ({"network": {"name": "vnet", "width": 1}}, "vnet"),
+        ({"network": {"name": "deep_unet", "width": 2}}, "not those of deep_unet of width 2"),
+        ({"network": {"name": "ra_unet", "width": 1}}, "not those of ra_unet"),
+        ({"network": {"name": "ra_unet", "width": 1, "norm": "group"}}, "norm"),
+        ({"normalisation": {"kind": "other"}}, "other"),
+        ({"calibration": {"scale": 0.0, "bias": 0.0}}, "calibration"),
+    ],
+)
+def test_cards_that_do_not_fit(checkpoint: Checkpoint, path: Path, change: dict, reason: str) -> None:
+    rewrite(path, checkpoint, change)
+    with pytest.raises(ModelFileError, match=reason) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+
+
+def test_weights_that_do_not_fit(checkpoint: Checkpoint, path: Path) -> None:
+    first, *others = checkpoint.weights
+    for weights, reason in [
+        ({name: checkpoint.weights[name] for name in others}, "1 tensors differ"),
+        ({**checkpoint.weights, "extra": torch.zeros(1)}, "extra"),
+        ({**checkpoint.weights, first: torch.zeros(2, 2)}, "found"),
+        ({**checkpoint.weights, first: checkpoint.weights[first] * torch.nan}, "NaN"),
+    ]:
+        rewrite(path, checkpoint, {}, weights)
+        with pytest.raises(ModelFileError, match=reason):
+            load_checkpoint(path)
+        with pytest.raises(ModelFileError, match=reason):
+            save_checkpoint(replace(checkpoint, weights=weights), path)
+
+
+def test_safetensors_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(save({"a": torch.zeros(3)}, metadata={"format": "pt"}))
+    with pytest.raises(ModelFileError, match="without a SpinalCordSeg model card"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"not weights, only text in a file", b"\x10\0\0\0\0\0\0\0[1, 2, 3, 4, 5] ", b"{}"])
+def test_no_safetensors_at_all(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "text.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError):
+        load_checkpoint(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no such weights file"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+def test_failed_writing_leaves_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(OutputError):
+        save_checkpoint(checkpoint, tmp_path / "taken" / "a.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(OutputError):
+        save_checkpoint(checkpoint, tmp_path / "folder.safetensors")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.safetensors", "taken"]
+
+
+@pytest.mark.parametrize("fields", [{"scale": 0.0}, {"scale": float("inf")}, {"bias": float("nan")}])
+def test_calibration_is_checked(fields: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        Calibration(**fields)
+
+
+def test_cards_are_read_without_torch(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from SpinalCordSegLib.checkpoint import load_card, find_models\n"
+        f"card = load_card(Path({str(path)!r})); find_models(); print(card.name, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tiny", "False"]
+
+
+def test_models_are_found_in_the_users_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(path.parent))
+    assert user_models_folder() == path.parent
+    assert find_models()[-1] == path
+
+
+def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.setattr("SpinalCordSegLib.models.package_models_folder", lambda: tmp_path / "nothing")
+    with pytest.raises(ModelFileError, match=MODELS_VARIABLE):
+        default_model()
+
+
+@pytest.mark.parametrize(
+    ("package", "models"),
+    [
+        ("SpinalCordSeg/SpinalCordSegLib", "SpinalCordSeg/Resources/Models"),  # a checkout
+        (
+            "lib/Slicer/qt-scripted-modules/SpinalCordSegLib",
+            "lib/Slicer/qt-scripted-modules/Resources/Models",
+        ),
+        ("site-packages/SpinalCordSegLib", "site-packages/SpinalCordSegLib/Models"),  # a wheel
+    ],
+)
+def test_models_folder_of_every_layout(
+    tmp_path: Path, package: str, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / package).mkdir(parents=True)
+    (tmp_path / models).mkdir(parents=True)
+    monkeypatch.setattr("SpinalCordSegLib.models.__file__", str(tmp_path / package / "models.py"))
+    assert package_models_folder() == (tmp_path / models).resolve()
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_the_users_folder_on_every_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MODELS_VARIABLE, raising=False)
+    monkeypatch.setattr("SpinalCordSegLib.models.sys.platform", platform)
+    assert user_models_folder().parts[-2:] == ("SpinalCordSeg", "Models")
