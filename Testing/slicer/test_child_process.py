@@ -1,0 +1,179 @@
+"""The child process: what it says arrives whole, cancelling ends the whole tree in time, nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.scratch import ScratchFolder, remove_abandoned
+from SpinalCordSegWidgets.child_process import ChildProcess
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
+
+_TESTS = Path(__file__).parent
+_PACKAGES = (_TESTS.parents[1] / "SpinalCordSeg", _TESTS)
+
+
+@pytest.fixture(params=["plain", "José Pérez/ü 1"])
+def folder(request, tmp_path) -> Path:
+    path = tmp_path / request.param
+    path.mkdir(parents=True)
+    return path
+
+
+def _start(folder: Path, *orders: str) -> ChildProcess:
+    child = ChildProcess("obedient_cli", orders, packages=_PACKAGES, folder=folder)
+    child.start()
+    return child
+
+
+def _finish(child: ChildProcess, timeout_s: float = 20.0) -> list[dict]:
+    end, events = time.monotonic() + timeout_s, []
+    while child.running and time.monotonic() < end:
+        events += child.poll()
+        time.sleep(0.01)
+    assert not child.running, "the child did not end"
+    return events + child.poll()
+
+
+def _wait_for(child: ChildProcess, event: str) -> dict:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        for found in child.poll():
+            if found.get("event") == event:
+                return found
+        time.sleep(0.01)
+    raise AssertionError(f"no event {event}; log: {child.log}")
+
+
+def _alive(pid: int) -> bool:
+    """A process that ended but was not waited for counts as gone."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else _signals(pid)
+    except FileNotFoundError:
+        return False
+
+
+def _signals(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_json_lines_arrive_whole_and_in_order(folder):
+    orders = [f'say={{"event": "progress", "slice": {k}, "of": 300}}' for k in range(300)]
+    child = _start(folder, *orders, "complain=a µ warning", "say=not json", "exit=1")
+    events = _finish(child)
+    assert [event["slice"] for event in events] == list(range(300))
+    assert child.exit_code == 1
+    assert set(child.log.splitlines()) == {"a µ warning", "not json"}
+
+
+def test_environment_of_the_child(folder):
+    child = _start(folder, "environment=PYTHONPATH", "environment=PYTHONUTF8", "environment=SPINALCORDSEG_SCRATCH")
+    path, utf8, scratch = _finish(child)
+    assert path["value"].split(os.pathsep)[:2] == [str(package) for package in _PACKAGES]
+    assert (utf8["value"], scratch["value"]) == ("1", str(folder.parent))
+    assert Path(path["cwd"]) == folder
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["polite", "deaf"])
+def test_cancel_ends_the_whole_tree_within_two_seconds(folder, deaf):
+    child = _start(folder, *(["be-deaf"] if deaf else []), "grandchild", "sleep=60")
+    grandchild = _wait_for(child, "pid")["pid"]
+    started = time.monotonic()
+    child.cancel()
+    _finish(child, 2.0)
+    assert time.monotonic() - started < 2.0
+    assert child.cancelled and not _alive(grandchild)
+
+
+def test_end_waits_and_ends(folder):
+    child = _start(folder, "be-deaf", "grandchild", "sleep=60")
+    grandchild = _wait_for(child, "pid")["pid"]
+    started = time.monotonic()
+    child.end()
+    assert time.monotonic() - started < 2.0 and child.exit_code is not None
+    assert not _alive(grandchild)
+    child.end()
+    child.cancel()  # both harmless now
+
+
+def test_a_crash_is_an_exit_code_not_a_hang(folder):
+    child = _start(folder, 'say={"event": "start"}', "crash")
+    assert [event["event"] for event in _finish(child)] == ["start"]
+    assert child.exit_code not in (0, None)
+    raised = _start(folder, "raise=something")
+    _finish(raised)
+    assert raised.exit_code == 1 and "something" in raised.log
+
+
+def test_python_that_is_not_there(folder):
+    child = ChildProcess("obedient_cli", [], packages=_PACKAGES, folder=folder, python=str(folder / "none"))
+    with pytest.raises(OutputError, match="could not be started"):
+        child.start()
+    assert not child.running and child.poll() == []
+    child.end()
+
+
+def test_the_child_does_not_outlive_its_parent_and_removes_what_it_left(tmp_path):
+    """The parent is killed, as by a crash of Slicer: no cleanup of its own runs."""
+    code = f"""
+import json, sys, time
+sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
+from pathlib import Path
+from SpinalCordSegLib.scratch import ScratchFolder
+from SpinalCordSegWidgets.child_process import ChildProcess
+scratch = ScratchFolder.create(Path({str(tmp_path)!r}))
+child = ChildProcess("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=60"],
+                     packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
+child.start()
+while not child.poll():
+    time.sleep(0.01)
+print(json.dumps([child.process_id, str(scratch.path)]), flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    pid, path = json.loads(parent.stdout.readline())
+    assert (Path(path) / "input.nrrd").is_file()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 5
+    while (_alive(pid) or Path(path).exists()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not _alive(pid) and not Path(path).exists()
+
+
+def test_a_parent_that_gives_no_lifeline_does_not_end_the_child(tmp_path):
+    """A launcher in between may close standard input."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, _PACKAGES)))
+    command = [sys.executable, "-m", "SpinalCordSegLib.child", "obedient_cli", "sleep=0.3", "exit=7"]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
+    assert ended.returncode == 7
+
+
+def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
+    mine, left = ScratchFolder.create(tmp_path), ScratchFolder.create(tmp_path)
+    (left.path / "input.nrrd").write_bytes(b"an image")
+    left._lock.close()  # as the system does when the owner ends
+    (tmp_path / "spinalcordseg-notes").mkdir()  # looks alike, has no lock: not ours
+    code = "import sys; from pathlib import Path; from SpinalCordSegLib.scratch import remove_abandoned as r;"
+    command = [sys.executable, "-c", f"{code} print(r(Path(sys.argv[1])))", str(tmp_path)]
+    environment = dict(os.environ, PYTHONPATH=str(_PACKAGES[0]))
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n"
+    assert mine.path.exists() and not left.path.exists() and (tmp_path / "spinalcordseg-notes").exists()
+    mine.remove()
+    mine.remove()
+    assert not mine.path.exists() and remove_abandoned(tmp_path) == 0
+    assert mine.path.name.isascii()
