@@ -15,7 +15,7 @@ _MAX_FUNCTION_LINES = 60
 _FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
 _FORBIDDEN_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("os", "system"), ("os", "popen")}
 _FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-_MAY_PRINT = {"cli.py", "__main__.py", "progress.py"}  # and exit
+_MAY_PRINT = {"cli.py", "child.py", "__main__.py", "progress.py"}  # and exit
 _STEMS_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 # file name → why it may catch everything there
