@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from SpinalCordSegLib.scores import ConfusionCounts, csa_error_percent, dice, hd95_mm, precision, sensitivity
 
 

@@ -1,0 +1,246 @@
+"""Cases with known answers (published ones, and shapes worked by hand) and the stated answers for odd masks."""
+
+from dataclasses import replace
+from itertools import permutations, product
+from math import isnan, nan, pi, radians, sqrt, tan
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SpinalCordSegLib.cleaning import clean
+from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.measures import CordMeasures
+from SpinalCordSegLib.morphometry import mean_over, measure
+from SpinalCordSegLib.volume import Volume, lps_to_ras
+
+SPACING = (0.5, 0.8, 3.0)
+
+
+def _rod(n: int = 20) -> np.ndarray:
+    """11×7 voxels in every slice."""
+    voxels = np.zeros((40, 36, n), bool)
+    voxels[14:25, 12:19] = True
+    return voxels
+
+
+def _volume(voxels: np.ndarray, spacing: tuple[float, float, float] = SPACING) -> Volume:
+    return Volume(voxels, np.diag([*spacing, 1.0]))
+
+
+def _kinds(measures: CordMeasures) -> list[tuple[int | None, str]]:
+    return [(flag.canonical_slice, flag.kind) for flag in measures.flags]
+
+
+def test_published_slice_of_the_spinal_cord_toolbox(shared_data: Path) -> None:
+    image = sitk.ReadImage(str(shared_data / "morphometry" / "t2_seg-manual.nii.gz"))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    mask = Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix))
+    (found,) = (item for item in measure(mask).slices if item.canonical_slice == 10)
+    assert found.csa_raw_mm2 == 79
+    assert found.csa_sct_mm2 == pytest.approx(78.58643257836141, rel=1e-9)
+    assert found.csa_mm2 == pytest.approx(78.58643257836141, rel=1e-4)
+    assert found.ap_chord_mm == pytest.approx(7.842507960401277, rel=5e-3)
+    assert found.ap_ellipse_mm == pytest.approx(8.0317, rel=5e-3)
+    assert found.rl_mm == pytest.approx(12.537767663676533, rel=5e-3)
+    assert found.eccentricity == pytest.approx(0.7678714078545043, rel=5e-3)
+    assert found.orientation_deg == pytest.approx(5.435920797812814, abs=0.1)
+    assert found.solidity == pytest.approx(0.9691052891744933, rel=1e-2)
+    assert abs(found.angle_ap_deg) == pytest.approx(1.298, abs=5e-3)
+    assert abs(found.angle_rl_deg) == pytest.approx(5.706, abs=5e-3)
+
+
+@pytest.mark.parametrize(("lean_x", "lean_y"), [(0, 0), (30, 0), (0, -30), (20, 20)])
+def test_a_cylinder_keeps_its_area_when_it_leans(lean_x: float, lean_y: float) -> None:
+    measures = measure(_cylinder(lean_x, lean_y))
+    inner = measures.slices[5:-5]
+    assert np.mean([item.csa_mm2 for item in inner]) == pytest.approx(25 * pi, rel=5e-3)
+    assert np.mean([item.angle_ap_deg for item in inner]) == pytest.approx(lean_x, abs=0.1)
+    assert np.mean([item.angle_rl_deg for item in inner]) == pytest.approx(lean_y, abs=0.1)
+    stretch = sqrt(1 + tan(radians(lean_x)) ** 2 + tan(radians(lean_y)) ** 2)
+    assert measures.length_mm == pytest.approx(48 * 0.25 * stretch, rel=1e-3)
+    assert sum(s.csa_mm2 * s.length_mm for s in measures.slices) == pytest.approx(measures.volume_mm3, rel=1e-12)
+    if lean_x and lean_y:  # the product of both cosines is 0.7 % off
+        error = np.mean([item.csa_sct_mm2 for item in inner]) / (25 * pi) - 1
+        assert error == pytest.approx(-0.007, abs=0.003)
+
+
+def _cylinder(lean_x: float, lean_y: float) -> Volume:
+    """Radius 5 mm, at 0.25 mm, through the middle voxel of 12 mm of slices."""
+    axis = np.array([tan(radians(lean_x)), tan(radians(lean_y)), 1.0])
+    axis /= np.linalg.norm(axis)
+    x, y, z = np.meshgrid(*(np.arange(-n, n) * 0.25 for n in (42, 42, 24)), indexing="ij")
+    along = x * axis[0] + y * axis[1] + z * axis[2]
+    return _volume(x**2 + y**2 + z**2 - along**2 <= 25, (0.25, 0.25, 0.25))
+
+
+def test_a_rod_of_11_by_7_voxels_worked_by_hand() -> None:
+    measures = measure(_volume(_rod(), (1.0, 1.0, 2.5)))
+    assert measures.volume_mm3 == pytest.approx(77 * 20 * 2.5) and measures.length_mm == pytest.approx(50)
+    assert measures.mean_csa_mm2 == pytest.approx(77) and measures.sd_csa_mm2 == pytest.approx(0, abs=1e-9)
+    assert (measures.n_slices, measures.coverage, measures.flags) == (20, 1.0, ())
+    item = measures.slices[3]
+    assert (item.slice, item.canonical_slice, item.z_mm) == (3, 3, 7.5)
+    assert item.csa_raw_mm2 == pytest.approx(77) and item.ap_chord_mm == pytest.approx(7)
+    assert item.rl_mm == pytest.approx(12.65, rel=5e-3) and item.ap_ellipse_mm == pytest.approx(8, rel=1e-2)
+    assert item.csa_pv_mm2 is None
+
+
+def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
+    voxels = _rod()
+    voxels[:, :, 8] = False
+    whole, gapped = measure(_volume(_rod())), measure(_volume(voxels))
+    assert _kinds(gapped) == [(8, "gap")]
+    gap = gapped.slices[8]
+    assert gap.is_gap and isnan(gap.csa_mm2) and isnan(gap.rl_mm) and isnan(gap.angle_ap_deg) and gap.z_mm == 24.0
+    for k in set(range(20)) - {8}:
+        assert gapped.slices[k].csa_mm2 == pytest.approx(whole.slices[k].csa_mm2)
+        assert gapped.slices[k].rl_mm == pytest.approx(whole.slices[k].rl_mm)
+    assert (gapped.n_slices, gapped.coverage) == (19, 0.95)
+    assert gapped.volume_mm3 == pytest.approx(whole.volume_mm3 * 0.95) and gapped.length_mm == pytest.approx(57)
+
+
+def test_mean_over_a_range_is_weighted_by_length() -> None:
+    base = measure(_volume(_rod(4))).slices
+    slices = [replace(base[0], csa_mm2=80.0, length_mm=3.0), replace(base[1], csa_mm2=60.0, length_mm=4.0)]
+    slices += [replace(base[2], csa_mm2=nan, length_mm=nan), replace(base[3], csa_mm2=999.0)]
+    result = mean_over(slices, 3.0, (0, 3))
+    assert result.mean_csa_mm2 == pytest.approx((80 * 3 + 60 * 4) / 7)
+    assert result.sd_csa_mm2 == pytest.approx(sqrt(2 * (3 * (80 - 480 / 7) ** 2 + 4 * (60 - 480 / 7) ** 2) / 7))
+    assert (result.n_slices, result.length_mm) == (2, 7.0) and result.coverage == pytest.approx(2 / 3)
+
+
+def test_a_range_beyond_the_cord_lowers_coverage_and_leaves_the_whole_volume() -> None:
+    voxels = np.zeros((40, 36, 30), bool)
+    voxels[14:25, 12:19, 5:15] = True
+    measures = measure(_volume(voxels), slice_range=(0, 10))
+    assert (measures.n_slices, measures.coverage, measures.range_length_mm) == (5, 0.5, 15.0)
+    assert measures.range_volume_mm3 == pytest.approx(measures.volume_mm3 / 2)
+    nothing = measure(_volume(voxels), slice_range=(20, 25))
+    assert (nothing.n_slices, nothing.coverage, nothing.range_volume_mm3) == (0, 0.0, 0.0)
+    assert isnan(nothing.mean_csa_mm2) and nothing.volume_mm3 == measures.volume_mm3
+
+
+def test_empty_and_single_slice_masks() -> None:
+    empty = measure(_volume(np.zeros((5, 6, 7), bool)))
+    assert empty.slices == () and empty.volume_mm3 == 0 == empty.length_mm and isnan(empty.mean_csa_mm2)
+    assert (empty.n_slices, empty.coverage) == (0, 0.0) and _kinds(empty) == [(None, "empty")]
+    voxels = _rod()
+    voxels[:, :, :6] = voxels[:, :, 7:] = False
+    single = measure(_volume(voxels))
+    assert single.mean_csa_mm2 == pytest.approx(77 * 0.4) and isnan(single.sd_csa_mm2)
+    assert _kinds(single) == [(None, "single_slice")]
+
+
+def test_border_pieces_and_holes_are_flagged_with_their_numbers() -> None:
+    voxels = _rod()
+    voxels[25:, 14, 4] = True  # an arm to the edge of the image
+    voxels[30:33, 30:33, 6] = True
+    voxels[18:20, 15, 9] = False
+    measures = measure(_volume(voxels))
+    assert _kinds(measures) == [
+        (None, "removed"),
+        (None, "holes_filled"),
+        (4, "border_contact"),
+        (6, "several_components"),
+    ]
+    assert measures.removed_mm3 == pytest.approx(9 * 1.2) and measures.filled_mm3 == pytest.approx(2 * 1.2)
+    assert measures.slices[6].csa_raw_mm2 == pytest.approx(77 * 0.4)
+
+
+def test_partial_volume_area_sums_the_probability_near_the_mask() -> None:
+    probability = np.zeros((40, 36, 20), np.float32)
+    probability[14:25, 12:19] = 1
+    probability[25, 12:19] = 0.25  # half a pixel column more than the mask, in quarters
+    probability[13, 12:19] = 0.25
+    probability[0:4, 0:4] = 1  # something else, far off
+    voxels = _rod()
+    voxels[18, 15, 9] = False  # a hole that is filled counts in full
+    probability[18, 15, 9] = 0.0
+    measures = measure(_volume(voxels), probability=_volume(probability))
+    assert [item.csa_pv_mm2 for item in measures.slices] == pytest.approx([(77 + 3.5) * 0.4] * 20)
+    with pytest.raises(GeometryError, match="another grid"):
+        measure(_volume(voxels), probability=_volume(probability[1:]))
+
+
+def test_leaving_out_the_shape_changes_no_area() -> None:
+    full, quick = measure(_volume(_rod())), measure(clean(_volume(_rod())), shape=False)
+    assert [s.csa_mm2 for s in quick.slices] == [s.csa_mm2 for s in full.slices]
+    assert isnan(quick.slices[0].rl_mm) and quick.volume_mm3 == full.volume_mm3
+
+
+def _leaning_cord() -> np.ndarray:
+    """An ellipse that leans and turns, with a gap and a stray piece: [R, A, S] on 30×28×12 voxels."""
+    x, y, z = np.meshgrid(np.arange(30) * 0.5 - 7, np.arange(28) * 0.8 - 11, np.arange(12) * 3.0 - 16, indexing="ij")
+    voxels = ((x - 0.15 * z) / 4) ** 2 + ((y + 0.2 * z + 0.1 * x) / 3) ** 2 <= 1
+    voxels[:, :, 5] = False
+    voxels[27, 25, 8] = True
+    return voxels
+
+
+def _stored(canonical: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
+    stored = canonical.transpose(order)
+    placed = matrix[:, [*order, 3]].copy()
+    for axis, flip in enumerate(flips):
+        if flip:
+            placed[:3, 3] += placed[:3, axis] * (stored.shape[axis] - 1)
+            placed[:3, axis] *= -1
+    return Volume(np.flip(stored, [a for a, flip in enumerate(flips) if flip]), placed)
+
+
+@pytest.mark.parametrize("oblique_deg", [0.0, 20.0])
+def test_all_48_orientations_give_the_same_numbers(oblique_deg: float) -> None:
+    c, s = np.cos(np.radians(oblique_deg)), np.sin(np.radians(oblique_deg))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
+    matrix[:3, 3] = (11.0, -35.0, 60.0)
+    voxels = _leaning_cord()
+    reference = measure(Volume(voxels, matrix))
+    assert ((None, "tilted_grid") in _kinds(reference)) == (oblique_deg > 0)
+    for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
+        stored = _stored(voxels, matrix, order, flips)
+        measures = measure(stored)
+        _assert_same(measures, reference)
+        last = voxels.shape[2] - 1
+        flipped = flips[order.index(2)]
+        assert [i.slice for i in measures.slices] == [last - k if flipped else k for k in range(voxels.shape[2])]
+
+
+def _assert_same(a: CordMeasures, b: CordMeasures) -> None:
+    for name in (
+        "z_mm",
+        "csa_mm2",
+        "csa_sct_mm2",
+        "ap_chord_mm",
+        "rl_mm",
+        "orientation_deg",
+        "angle_rl_deg",
+        "solidity",
+    ):
+        first, second = ([getattr(item, name) for item in m.slices] for m in (a, b))
+        assert first == pytest.approx(second, rel=1e-6, abs=1e-6, nan_ok=True), name
+    assert _kinds(a) == _kinds(b)
+    assert (a.volume_mm3, a.mean_csa_mm2) == pytest.approx((b.volume_mm3, b.mean_csa_mm2))
+
+
+def test_an_oblique_grid_measures_along_its_own_normal() -> None:
+    straight = measure(_volume(_leaning_cord()))
+    c, s = np.cos(np.radians(30)), np.sin(np.radians(30))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
+    matrix[:3, 3] = matrix[:3, :3] @ (0, 0, 10)  # the scanner's origin lies ten slices below slice 0
+    tilted = measure(Volume(_leaning_cord(), matrix))
+    assert [i.csa_mm2 for i in tilted.slices] == pytest.approx([i.csa_mm2 for i in straight.slices], nan_ok=True)
+    assert [i.z_mm for i in tilted.slices] == pytest.approx([30 + 3.0 * k for k in range(12)])
+    assert (None, "tilted_grid") in _kinds(tilted)
+
+
+def test_a_steep_cut_is_flagged() -> None:
+    voxels = np.zeros((60, 40, 10), bool)
+    for k in range(10):
+        voxels[5 + 4 * k : 15 + 4 * k, 15:25, k] = True  # 4 mm sideways per 3 mm up: 53°
+    kinds = {kind for _, kind in _kinds(measure(_volume(voxels, (1.0, 1.0, 3.0))))}
+    assert kinds == {"steep_cut"}
