@@ -18,10 +18,10 @@ from scipy import ndimage
 
 _BLOBS_PER_SLICE = 12
 _ENTRY_PRICE = 0.15  # per mm: what a blob must look like at least to lengthen the path
-_GAP_PRICE = 0.15  # per missing mm
+_GAP_PRICE = 0.5  # per missing mm: dearer than a poor slice, so that slices grown together with a neighbour stay
 _FREE_TILT = 0.6  # sideways mm per mm along the stack that cost nothing but the weak pull below
 _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
-_OVERLAP_PRICE_LIMIT = 3.0  # a blob grown together with a neighbour moves its centroid, yet the cord goes on in it
+_OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,8 @@ def _describe(
 
 
 def _area_likeness(area_mm2: float) -> float:
-    """1 from 20 to 160 mm² (a cord, from atrophied and low to swollen and tilted), 0 below 4 and above 300."""
-    return float(np.interp(area_mm2, [4, 20, 160, 300], [0, 1, 1, 0]))
+    """1 from 45 to 130 mm², still 0.7 at 20 (a cord's lower end, or a vessel) and 0.8 at 170, 0 below 4 and above 300."""
+    return float(np.interp(area_mm2, [4, 20, 45, 130, 170, 300], [0, 0.7, 1, 1, 0.8, 0]))
 
 
 def _roundness(y_mm: NDArray[np.float64], x_mm: NDArray[np.float64], pixel_mm: tuple[float, float]) -> float:
@@ -108,7 +108,7 @@ def best_path(slices: Sequence[Sequence[Blob]], slice_mm: float, max_gap_mm: flo
             continue
         before = np.arange(first, last)
         prices = _step_prices(centres[before] - centres[here], (blob.slice_index - index[before]) * slice_mm, slice_mm)
-        _cap_where_overlapping(prices, [blobs[b] for b in before], blob)
+        _cap_where_overlapping(prices, [blobs[b] for b in before], blob, _OVERLAP_PRICE * slice_mm)
         offers = total[before] - prices
         best = int(np.argmax(offers))
         if offers[best] > 0:  # else the path begins here
@@ -130,11 +130,11 @@ def _step_prices(apart_mm: NDArray[np.float64], rise_mm: NDArray, slice_mm: floa
     return np.where(sideways_mm > _STEEPEST_TILT * rise_mm + 4.0, np.inf, prices)
 
 
-def _cap_where_overlapping(prices: NDArray[np.float64], before: Sequence[Blob], here: Blob) -> None:
+def _cap_where_overlapping(prices: NDArray[np.float64], before: Sequence[Blob], here: Blob, most: float) -> None:
     for number, blob in enumerate(before):
         near = blob.slice_index == here.slice_index - 1
-        if near and prices[number] > _OVERLAP_PRICE_LIMIT and _overlap(blob, here) >= 0.5:
-            prices[number] = _OVERLAP_PRICE_LIMIT
+        if near and prices[number] > most and _overlap(blob, here) >= 0.5:
+            prices[number] = most
 
 
 def _overlap(a: Blob, b: Blob) -> float:
