@@ -44,7 +44,7 @@ def test_pixels_are_millimetres_on_both_axes() -> None:
     assert (shape.rl_mm, shape.ap_ellipse_mm) == pytest.approx((12, 8), rel=0.015)
     assert shape.shrunk_area_mm2 == pytest.approx(math.pi * 24, rel=0.02)
     chord = np.mean([8 * math.sqrt(1 - (u / 6) ** 2) for u in np.linspace(-1.5, 1.5, 31)])
-    assert shape.ap_chord_mm == pytest.approx(chord, rel=0.01)
+    assert shape.ap_chord_mm == pytest.approx(chord, rel=0.02)
 
 
 @pytest.mark.parametrize("turn_deg", [-40, -20, 0, 10, 40])
