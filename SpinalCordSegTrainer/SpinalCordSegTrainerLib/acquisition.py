@@ -69,12 +69,16 @@ class Coils:
 def draw_coils(rng: np.random.Generator) -> Coils:
     """A posterior array (often), a front one (sometimes), more or less evened out by the scanner."""
     elements = []
-    strength = rng.uniform(0.3, 4.0) if rng.random() < 0.75 else 0.0
+    strength = np.exp(rng.uniform(np.log(0.3), np.log(9))) if rng.random() < 0.75 else 0.0
     for x in np.linspace(-60, 60, 4):
-        elements.append((x + rng.normal(0, 8), rng.uniform(60, 85), rng.uniform(30, 60), strength * rng.uniform(0.6, 1.4)))
+        elements.append(
+            (x + rng.normal(0, 8), rng.uniform(60, 85), rng.uniform(30, 60), strength * rng.uniform(0.6, 1.4))
+        )
     strength = rng.uniform(0.3, 3.0) if rng.random() < 0.45 else 0.0
     for x in (-45, 45):
-        elements.append((x + rng.normal(0, 8), rng.uniform(-85, -60), rng.uniform(30, 60), strength * rng.uniform(0.6, 1.4)))
+        elements.append(
+            (x + rng.normal(0, 8), rng.uniform(-85, -60), rng.uniform(30, 60), strength * rng.uniform(0.6, 1.4))
+        )
     slope = float(rng.normal(0, 0.12)), float(rng.normal(0, 0.25))
     bumps = rng.normal(0, rng.uniform(0, 0.25), (4, 4)).astype(np.float32)
     return Coils(np.array(elements), 1.0, slope, bumps)
@@ -95,7 +99,9 @@ def acquire(
     lines = lines * _filter(matrix[0], scan.apodise)[:, None] * _filter(matrix[1], scan.apodise)
     lines = lines * _ghosts(matrix, scan, rng)
     lines = lines + _noise(matrix, level, rng)
-    stored = tuple(max(m, _even(n * pixel_mm / mm, n)) for n, m, mm in zip(fine.shape, matrix, scan.stored_mm, strict=True))
+    stored = tuple(
+        max(m, _even(n * pixel_mm / mm, n)) for n, m, mm in zip(fine.shape, matrix, scan.stored_mm, strict=True)
+    )
     shifted = lines * _shift(matrix[0], fine.shape[0], stored[0])[:, None] * _shift(matrix[1], fine.shape[1], stored[1])
     image = np.abs(fft.ifft2(_filled(shifted, stored))) * np.float32(stored[0] * stored[1])
     image = _stored(image.astype(np.float32), scan, rng)

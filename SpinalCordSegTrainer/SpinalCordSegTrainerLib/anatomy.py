@@ -100,10 +100,11 @@ def _draw_canal(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> SliceAna
         return SliceAnatomy(canvas, polar.where, empty, empty, empty, empty, empty, empty, False)
     canal_mm = neck.canal_radii(z_mm)
     edge = polar.edge_mm(canal_mm)
-    front, back, ligament = rng.uniform(0.0, 1.5), rng.uniform(0.0, 3.0), rng.uniform(0.4, 1.8)
+    front, back, ligament = max(0.0, rng.uniform(-1.5, 1.2)), rng.uniform(0.0, 3.5), rng.uniform(0.5, 2.2)
     wave = 0.5 + 0.5 * np.sin(z_mm / rng.uniform(3, 7) + rng.uniform(0, 6))
-    y = canvas.y[polar.where]
-    epidural = np.where(y > 0, back * wave, front)
+    # Behind the dura the fat is a wedge in the midline, in front a thin layer of veins.
+    upright = canvas.y[polar.where] / np.maximum(polar.radius_mm, 0.1)
+    epidural = np.where(upright > 0, back * wave * upright**3, front * np.abs(upright))
     labels = canvas.labels[polar.where]
     labels[edge > -(epidural + ligament)] = Tissue.LIGAMENT
     labels[edge > -epidural] = Tissue.EPIDURAL
@@ -119,7 +120,7 @@ def _draw_canal(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> SliceAna
         canal,
         cord,
         _grey(polar, maps, cord_mm, z_mm),
-        _roots(canvas, polar, neck, cord_mm, canal_mm, z_mm),
+        np.maximum(_roots(canvas, polar, neck, cord_mm, canal_mm, z_mm), _masses(canvas, polar, neck, cord_mm, z_mm)),
         _lesions(canvas, polar, neck, z_mm),
         np.clip(1 - np.abs(edge) / np.float32(0.4), 0, 1) * np.float32(rng.uniform(0, 0.7)),
         z_mm <= 0,
@@ -158,6 +159,20 @@ def _roots(
             along = np.clip(((x - x0) * dx + (y - y0) * dy) / max(dx * dx + dy * dy, 1e-6), 0, 1)
             away = np.hypot(x - x0 - along * dx, y - y0 - along * dy)
             share = np.maximum(share, np.clip(0.5 + (width / 2 - away) / canvas.pixel_mm, 0, 1))
+    return share.astype(np.float32)
+
+
+def _masses(canvas: Canvas, polar: Polar, neck: Neck, cord_mm: NDArray[np.float64], z_mm: float) -> NDArray[np.float32]:
+    share = np.zeros_like(polar.radius_mm)
+    for mass in neck.masses:
+        height = 1 - ((z_mm - mass.z_mm) / (mass.length_mm / 2)) ** 2
+        if height <= 0:
+            continue
+        radius = mass.radius_mm * np.sqrt(height)
+        reach = cord_mm[round(mass.angle_rad / (2 * np.pi) * len(cord_mm)) % len(cord_mm)] + mass.gap_mm + radius
+        x = canvas.x[polar.where] - reach * np.cos(mass.angle_rad)
+        y = canvas.y[polar.where] - reach * np.sin(mass.angle_rad)
+        share = np.maximum(share, np.clip(0.5 + (radius - np.hypot(x, y)) / canvas.pixel_mm, 0, 1))
     return share.astype(np.float32)
 
 

@@ -27,8 +27,8 @@ class Pose:
 
 @dataclass(eq=False)
 class Canvas:
-    """(size, size) tissue labels. ``x``, ``y``: mm from the cord's centre per pixel; ``x_warped``, ``y_warped``: the same
-    after the person's elastic deformation, for everything but cord and canal."""
+    """(size, size) tissue labels. ``x``, ``y``: mm from the cord's centre per pixel; ``x_warped``, ``y_warped``:
+    the same after the person's elastic deformation, for everything but cord and canal."""
 
     size: int
     pixel_mm: float
@@ -74,7 +74,7 @@ class Canvas:
         turn_rad: float = 0.0,
         only_on: tuple[Tissue, ...] = (),
     ) -> None:
-        """Fill an ellipse (axes turned by ``turn_rad``), optionally only over some tissues. Nothing if the radius is 0."""
+        """Fill an ellipse (axes turned by ``turn_rad``), optionally only over some tissues; nothing for radius 0."""
         radius_y_mm = radius_x_mm if radius_y_mm is None else radius_y_mm
         if min(radius_x_mm, radius_y_mm) <= 0:
             return

@@ -205,13 +205,14 @@ def simulate(
     pixel_mm: Annotated[float, typer.Option("--pixel-mm", help="Pixel of the model's grid, mm.")] = 0.7,
     size: Annotated[int, typer.Option("--size", help="Pixels of the square slices, a multiple of 32.")] = 256,
     hold_out: Annotated[
-        list[str] | None, typer.Option("--hold-out", help="Name of a cord shape kept for validation; repeatable.")
+        list[str] | None, typer.Option("--hold-out", help="Cord shape kept for validation; repeatable.")
     ] = None,
 ) -> None:
     """Draw simulated axial necks of known cord area into a slice cache."""
-    from SpinalCordSegTrainerLib.simulate import SimulateConfig, simulate_cache
+    from SpinalCordSegTrainerLib.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 
-    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=tuple(hold_out or ()))
+    held_out = tuple(hold_out or VALIDATION_SHAPES)
+    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out)
     with StepDisplay("slices") as display:
         written = simulate_cache(maps, output, chosen, progress=display)
     typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")

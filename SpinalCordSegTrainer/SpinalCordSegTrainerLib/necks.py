@@ -63,6 +63,18 @@ class Lesion:
     change: float
 
 
+@dataclass(frozen=True)
+class Mass:
+    """Something of nearly the cord's signal that touches it inside the canal (protruding disc, thick ligament, tumour,
+    low tonsil): an ellipsoid at ``angle_rad``, its edge ``gap_mm`` from the cord's."""
+
+    z_mm: float
+    length_mm: float
+    angle_rad: float
+    radius_mm: float
+    gap_mm: float
+
+
 @dataclass(frozen=True, eq=False)
 class Neck:
     """A person. ``cord_mm``, ``canal_mm``: (heights, N_ANGLES) radii every millimetre of ``_HEIGHTS``, about the
@@ -76,6 +88,7 @@ class Neck:
     size: float
     fat_mm: float
     lesions: tuple[Lesion, ...]
+    masses: tuple[Mass, ...]
     warp: tuple[Field, Field]
     texture: tuple[Field, Field, Field]
     path_mm: NDArray[np.float64]
@@ -127,8 +140,9 @@ def draw_neck(seed: int, maps: Maps, csa_mm2: float | None = None) -> Neck:
         cord_mm=cord,
         canal_mm=canal,
         size=float(np.clip(rng.normal(1.0, 0.09), 0.78, 1.25)),
-        fat_mm=float(np.exp(rng.normal(np.log(6), 0.6))),
+        fat_mm=float(np.exp(rng.normal(np.log(4.5), 0.6))),
         lesions=_lesions(rng, cord),
+        masses=_masses(rng),
         warp=(Field.draw(rng, 7, 30), Field.draw(rng, 7, 30)),
         texture=(Field.draw(rng, 10, 15), Field.draw(rng, 28, 6), Field.draw(rng, 80, 2)),
         path_mm=_smooth(rng, 40, 2).T * np.array([1.0, 4.0]),
@@ -208,3 +222,18 @@ def _lesions(rng: np.random.Generator, cord: NDArray[np.float64]) -> tuple[Lesio
         place = float(at * np.cos(angle)), float(at * np.sin(angle))
         lesions.append(Lesion(float(z), rng.uniform(4, 20), *place, rng.uniform(1.0, 2.8), change))
     return tuple(lesions)
+
+
+def _masses(rng: np.random.Generator) -> tuple[Mass, ...]:
+    if rng.random() > 0.25:
+        return ()
+    return tuple(
+        Mass(
+            float(rng.uniform(-130, -5)),
+            float(rng.uniform(5, 30)),
+            float(rng.choice([-np.pi / 2, np.pi / 2, rng.uniform(-np.pi, np.pi)])),
+            float(rng.uniform(1.5, 4.5)),
+            float(rng.uniform(-0.5, 1.0)),
+        )
+        for _ in range(rng.integers(1, 4))
+    )

@@ -14,10 +14,10 @@ FINE_MM = 0.35
 
 
 def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_mm: float) -> NDArray[np.complex64]:
-    """Signals onto a slice: (size, size) complex64, tissues with the person's own texture, cord over fluid over the rest."""
+    """Signals onto a slice: (size, size) complex64, with the person's own texture; cord over fluid over the rest."""
     rng = np.random.default_rng([neck.seed, 30])
     size = anatomy.canvas.size
-    coarse, middle, fine = rng.uniform(0, 0.10), rng.uniform(0, 0.12), rng.uniform(0, 0.12)
+    coarse, middle, fine = 0.1 * rng.beta(1, 2), 0.12 * rng.beta(1, 3), 0.15 * rng.beta(1, 2)
     texture = np.float32(coarse) * neck.texture[0].at(z_mm, size) + np.float32(middle) * neck.texture[1].at(z_mm, size)
     texture += np.float32(fine) * neck.texture[2].at(z_mm, size)
     image = signals[anatomy.canvas.labels] * np.maximum(1 + texture, np.float32(0.2))
@@ -33,7 +33,7 @@ def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_m
 
 
 def dropouts(anatomy: SliceAnatomy, z_mm: float, rng: np.random.Generator) -> NDArray[np.float32] | None:
-    """Signal lost to susceptibility, as a factor per pixel: near lungs and shoulders often, near the airway sometimes."""
+    """Signal lost to susceptibility, a factor per pixel: often near lungs and shoulders, sometimes at the airway."""
     low = z_mm < -95
     if rng.random() > (0.5 if low else 0.15):
         return None
@@ -44,7 +44,9 @@ def dropouts(anatomy: SliceAnatomy, z_mm: float, rng: np.random.Generator) -> ND
         if np.hypot(at_x, at_y) < 18:
             continue
         wide, deep = rng.uniform(6, 30, 2)
-        distance = np.square((x - np.float32(at_x)) / np.float32(wide)) + np.square((y - np.float32(at_y)) / np.float32(deep))
+        distance = np.square((x - np.float32(at_x)) / np.float32(wide)) + np.square(
+            (y - np.float32(at_y)) / np.float32(deep)
+        )
         factor *= 1 - np.float32(rng.uniform(0.3, 0.95)) * np.exp(-distance)
     return factor
 
@@ -91,7 +93,11 @@ def away_window(rng: np.random.Generator, size: int, centre: tuple[float, float]
     """A field of view beside the cord, for slices of the neck without it."""
     margin = round(14 / FINE_MM)
     row, column = (round(value) for value in centre)
-    sides = [(0, max(row - margin, 0), 0, size), (0, size, 0, max(column - margin, 0)), (0, size, column + margin, size)]
+    sides = [
+        (0, max(row - margin, 0), 0, size),
+        (0, size, 0, max(column - margin, 0)),
+        (0, size, column + margin, size),
+    ]
     top, bottom, left, right = max(sides, key=lambda s: (s[1] - s[0]) * (s[3] - s[2]) * rng.uniform(0.3, 1))
     return top, bottom - (bottom - top) % 2, left, right - (right - left) % 2
 
@@ -104,10 +110,12 @@ def draw_scan(rng: np.random.Generator, window: tuple[int, int, int, int]) -> tu
         acquired_mm=acquired,
         stored_mm=stored,
         apodise=float(rng.choice([0.0, rng.uniform(0, 1)])),
-        noise=float(np.exp(rng.uniform(np.log(0.004), np.log(0.12)))),
+        noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.06))))
+        if rng.random() < 0.75
+        else float(rng.uniform(0.05, 0.16)),
         ghost=float(rng.uniform(0.02, 0.25)) if rng.random() < 0.25 else 0.0,
         phase_axis=int(rng.integers(2)),
-        wrap=bool(rng.random() < 0.5),
+        wrap=bool(rng.random() < 0.4) and min(window[1] - window[0], window[3] - window[2]) * FINE_MM > 110,
         ceiling=float(rng.uniform(0.93, 0.999)) if rng.random() < 0.2 else 1.0,
         hot_pixels=int(rng.integers(1, 4)) if rng.random() < 0.04 else 0,
         zero_border=float(rng.uniform(0.01, 0.08)) if rng.random() < 0.08 else 0.0,

@@ -37,7 +37,7 @@ class Sequence:
 def draw_sequence(rng: np.random.Generator, family: Family) -> Sequence:
     """A protocol of a family: the paper's (TR 5.6-8.2, TE 1.7-2.7, 12°), other T1w gradient echoes, those with and
     without magnetisation transfer, or inversion-prepared ones."""
-    fat_left = 1.0 if rng.random() < 0.88 else rng.uniform(0.02, 0.4)
+    fat_left = rng.uniform(0.35, 1.0) if rng.random() < 0.85 else rng.uniform(0.02, 0.3)
     if family == "paper":
         return Sequence("spoiled", rng.uniform(5.6, 8.2), rng.uniform(1.7, 2.7), rng.uniform(10, 14), fat_left=fat_left)
     if family == "transfer":

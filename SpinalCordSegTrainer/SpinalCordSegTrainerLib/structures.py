@@ -17,6 +17,8 @@ _HALF_WIDTH = (195, 185, 150, 95, 64, 61, 67, 74, 76, 74, 58)
 _FRONT = (100, 92, 80, 70, 62, 68, 88, 104, 102, 88, 66)
 _BACK = (85, 78, 72, 64, 58, 57, 64, 74, 86, 92, 78)
 _COARSE = 128
+_SOFT = (Tissue.MUSCLE, Tissue.FASCIA, Tissue.FAT, Tissue.GLAND, Tissue.LYMPH, Tissue.MUCOSA)
+_HARD = (Tissue.CORTICAL,)
 
 
 def _level(z_mm: float, heights: tuple[float, ...], values: tuple[float, ...]) -> float:
@@ -27,17 +29,17 @@ def draw_body(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     """Outline with skin, fat under the skin and muscle; the rest of the canvas stays air."""
     rng = np.random.default_rng([neck.seed, 1])
     width, front, back = rng.normal(1, 0.07, 3) * neck.size
-    power, waves = rng.uniform(2.0, 2.7), rng.uniform(0.01, 0.05)
+    power, waves = rng.uniform(2.0, 2.6), rng.uniform(0.005, 0.03)
     step = canvas.size // _COARSE
     part = (slice(step // 2, None, step), slice(step // 2, None, step))
     x, y = canvas.x_warped[part], canvas.y_warped[part] + np.float32(4)
-    wave = neck.texture[0].at(z_mm, _COARSE)
+    wave = neck.warp[0].at(z_mm, _COARSE)
     half_width = _level(z_mm, _OUTLINE_Z, _HALF_WIDTH) * width
     depth = np.where(y < 0, _level(z_mm, _OUTLINE_Z, _FRONT) * front, _level(z_mm, _OUTLINE_Z, _BACK) * back)
     ratio = (np.abs(x / np.float32(half_width)) ** power + np.abs(y / depth) ** power) ** (1 / power)
     ratio = ratio + waves * wave
     below = np.hypot(x, y) * (1 / np.maximum(ratio, 0.05) - 1)
-    thick = neck.fat_mm * (1 + 0.35 * neck.texture[0].at(z_mm + 30, _COARSE)) * np.where(y > 0, 1.2, 0.8)
+    thick = neck.fat_mm * (1 + 0.3 * neck.warp[1].at(z_mm, _COARSE)) * np.where(y > 0, 1.2, 0.8)
     below_mm = enlarged(below.astype(np.float32), canvas.size)
     beyond_fat_mm = enlarged((below - thick).astype(np.float32), canvas.size)
     canvas.fill(Tissue.SKIN, below_mm > 0)
@@ -74,7 +76,7 @@ def draw_muscles(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     cells = np.repeat(np.repeat(cells, step, 0), step, 1)[: canvas.size, : canvas.size]
     muscle = canvas.labels == Tissue.MUSCLE
     canvas.labels[muscle] = cells[muscle]
-    plane = rng.uniform(0.4, 1.6) * (1 + 0.7 * neck.texture[1].at(z_mm, canvas.size))
+    plane = np.exp(rng.normal(-0.6, 0.5)) * (1 + 0.7 * neck.texture[1].at(z_mm, canvas.size))
     streak = neck.texture[2].at(z_mm, canvas.size) > rng.uniform(1.7, 3.2)
     canvas.fill(Tissue.FASCIA, muscle & ((gap < plane) | streak))
 
@@ -123,7 +125,7 @@ def draw_jaw(canvas: Canvas, neck: Neck, z_mm: float) -> None:
         if metal < 0.1:
             canvas.ellipse(Tissue.AIR, 18 * s, (front + 12) * s, 14 * s)
     for side in (-1, 1):
-        canvas.ellipse(Tissue.GLAND, side * 52 * s, -14 * s, 11 * s, 15 * s)
+        canvas.ellipse(Tissue.GLAND, side * 50 * s, -14 * s, 9 * s, 14 * s, only_on=_SOFT)
 
 
 _CAROTID = ((-170, -120, -85, -55, -20, 5), (16, 22, 27, 29, 26, 24), (-36, -38, -34, -32, -24, -20))
@@ -156,7 +158,9 @@ def draw_vessels(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     ):  # fmt: skip
         if abs(z_mm - middle) < reach and np.hypot(x, y) > 20:
             at = x + lean * (z_mm - middle)
-            canvas.ellipse(blood[kind], at, y, radius, radius * 1.3, lean, only_on=(Tissue.MUSCLE, Tissue.FASCIA, Tissue.FAT))
+            canvas.ellipse(
+                blood[kind], at, y, radius, radius * 1.3, lean, only_on=(Tissue.MUSCLE, Tissue.FASCIA, Tissue.FAT)
+            )
 
 
 def draw_vertebral_arteries(canvas: Canvas, neck: Neck, z_mm: float) -> None:
@@ -184,12 +188,14 @@ def draw_shoulders(canvas: Canvas, neck: Neck, z_mm: float) -> None:
         if down > -12:
             for n, (x, y) in enumerate(((58, 10), (75, -15), (52, -48), (88, 30))):
                 turn = side * (0.5 + 0.3 * n)
-                canvas.ellipse(Tissue.CORTICAL, side * x * s, (y + bone_y[n]) * s, 3 * rib * s, rib * s, turn)
-                canvas.ellipse(Tissue.MARROW, side * x * s, (y + bone_y[n]) * s, 2.6 * rib * s, 0.65 * rib * s, turn)
+                canvas.ellipse(Tissue.CORTICAL, side * x * s, (y + bone_y[n]) * s, 3 * rib * s, rib * s, turn, _SOFT)
+                canvas.ellipse(
+                    Tissue.MARROW, side * x * s, (y + bone_y[n]) * s, 2.6 * rib * s, 0.65 * rib * s, turn, _HARD
+                )
 
 
 def draw_brain(canvas: Canvas, neck: Neck, z_mm: float) -> None:
-    """Skull with brain above the foramen magnum: fluid, grey and white matter, cerebellum and brain stem below 45 mm."""
+    """Skull with brain above the foramen magnum: fluid, grey and white matter, brain stem below 55 mm."""
     rng = np.random.default_rng([neck.seed, 8])
     s, wall, curl = neck.size, rng.uniform(4, 9), rng.uniform(1.0, 1.8)
     if z_mm < 4:
@@ -197,15 +203,22 @@ def draw_brain(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     wide = s * _level(z_mm, (4, 15, 40, 60, 110, 130), (22, 42, 54, 64, 58, 38))
     long = s * _level(z_mm, (4, 15, 40, 60, 110, 130), (20, 34, 44, 82, 72, 48))
     y = s * _level(z_mm, (4, 15, 40, 60, 130), (14, 22, 26, 2, 4))
-    for grow, tissue in ((wall, Tissue.CORTICAL), (wall - 1.5, Tissue.MARROW), (1.5, Tissue.CORTICAL), (0.0, Tissue.FLUID)):
+    for grow, tissue in (
+        (wall, Tissue.CORTICAL),
+        (wall - 1.5, Tissue.MARROW),
+        (1.5, Tissue.CORTICAL),
+        (0.0, Tissue.FLUID),
+    ):
         canvas.ellipse(tissue, 0, y, wide + grow, long + grow)
     where = canvas.labels == Tissue.FLUID
-    folds = neck.texture[1].at(z_mm, canvas.size) * np.float32(curl) + neck.texture[2].at(z_mm, canvas.size) * np.float32(0.5)
+    folds = neck.texture[1].at(z_mm, canvas.size) * np.float32(curl) + neck.texture[2].at(
+        z_mm, canvas.size
+    ) * np.float32(0.5)
     ratio = np.hypot(canvas.x_warped / np.float32(wide), (canvas.y_warped - np.float32(y)) / np.float32(long))
     brain = where & (ratio + 0.05 * folds < 0.95)
     canvas.fill(Tissue.BRAIN_GREY, brain)
-    canvas.fill(Tissue.BRAIN_WHITE, brain & (folds + 4 * (0.8 - ratio) > 0.6))
-    canvas.fill(Tissue.FLUID, brain & (np.abs(folds) < 0.08) & (ratio > 0.6))
+    canvas.fill(Tissue.BRAIN_WHITE, brain & (np.abs(folds) > 0.5 - 2.5 * (0.75 - ratio)))
+    canvas.fill(Tissue.FLUID, brain & (np.abs(folds) < 0.12) & (ratio > 0.55))
     if z_mm > 55:
         for side in (-1, 1):
             canvas.ellipse(Tissue.FLUID, side * 9 * s, y - 12 * s, 5 * s, 22 * s, side * 0.2)

@@ -62,7 +62,7 @@ PROPERTIES: dict[Tissue, Properties] = {
     Tissue.MUSCLE: Properties(0.80, 1420, 28, 0.04, 0.45),
     Tissue.FAT: Properties(0.95, 900, 25, 0.93, 0.03),
     Tissue.SKIN: Properties(0.70, 900, 12, 0.15, 0.3),
-    Tissue.MARROW: Properties(0.80, 1000, 9, 0.45, 0.15),
+    Tissue.MARROW: Properties(0.65, 1000, 5, 0.45, 0.15),
     Tissue.CORTICAL: Properties(0.15, 500, 1.2, 0.05, 0.3),
     Tissue.DISC: Properties(0.75, 1200, 22, 0.0, 0.3),
     Tissue.FLUID: Properties(1.00, 4100, 300, 0.0, 0.0),
@@ -108,12 +108,13 @@ def draw_tissues(rng: np.random.Generator) -> TissueTable:
         values = np.array([getattr(PROPERTIES[tissue], name) for tissue in Tissue])
         columns[name] = values * np.exp(rng.normal(0, _SPREAD.get(name, 0.2), N_TISSUES))
     columns["fat"] = np.minimum(columns["fat"], 0.97)
-    columns["fat"][Tissue.MARROW] = rng.uniform(0.2, 0.75)
+    columns["fat"][Tissue.MARROW] = rng.uniform(0.2, 0.7)
+    columns["density"][Tissue.MARROW] *= rng.uniform(0.5, 1.2)
     columns["fat"][Tissue.FASCIA] = rng.uniform(0.15, 0.9)
     columns["fat"][Tissue.FAT] = rng.uniform(0.85, 0.97)
     columns["fat"][Tissue.EPIDURAL] = rng.uniform(0.0, 0.8)
     inflow = np.zeros(N_TISSUES)
     inflow[Tissue.ARTERY] = rng.beta(2, 1.2)
     inflow[Tissue.VEIN] = rng.beta(1, 2)
-    inflow[Tissue.FLUID] = rng.beta(1, 12)
+    inflow[Tissue.FLUID] = rng.beta(1, 20)
     return TissueTable(**columns, inflow=inflow, fat_t1_ms=float(370 * np.exp(rng.normal(0, 0.08))))
