@@ -1,0 +1,134 @@
+"""Augmentation: labels stay on their pixels, nothing leaves 0..1, the same generator gives the same batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from SpinalCordSegTrainerLib.augment import augment, crop, resample, source_positions
+from SpinalCordSegTrainerLib.config import AugmentConfig, TrainingConfig
+from SpinalCordSegTrainerLib.intensities import apply_curves, change_intensities, random_curve, remap
+
+STILL = AugmentConfig(
+    flip_probability=0,
+    rotation_deg=0,
+    scale=0,
+    anisotropy=0,
+    shift_px=0,
+    elastic_px=0,
+    gamma_sd=0,
+    gain_sd=0,
+    offset=0,
+    bias_sd=0,
+    falloff=0,
+    noise=0,
+    blur_px=0,
+    field_of_view_probability=0,
+)
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _cord(n: int = 4, size: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    radius = torch.hypot((rows - 50) / 8.0, (columns - 40) / 12.0)
+    coverage = ((1 - radius) * 6 + 0.5).clamp(0, 1).expand(n, size, size).contiguous()
+    return 0.2 + 0.6 * coverage, coverage
+
+
+def test_crop_is_exact_and_zero_beyond_the_slice() -> None:
+    pixels = torch.arange(64.0).view(1, 8, 8)
+    assert torch.equal(crop(pixels, torch.tensor([[3.5, 3.5]]), 4), pixels[:, 2:6, 2:6])
+    corner = crop(pixels, torch.tensor([[0.5, 0.5]]), 4)
+    assert torch.equal(corner[:, 1:, 1:], pixels[:, :3, :3])
+    assert float(corner[:, 0].abs().max()) == 0
+    assert crop(pixels, torch.tensor([[3.5, 3.5]]), 8) is pixels
+
+
+def test_still_policy_changes_nothing() -> None:
+    images, coverage = _cord()
+    images = images / images.max()
+    centres = torch.full((4, 2), 47.5)
+    changed, label = augment(images, coverage, centres, 96, STILL, _generator())
+    torch.testing.assert_close(changed[:, 0], images, atol=1e-4, rtol=0)
+    torch.testing.assert_close(label[:, 0], coverage, atol=1e-4, rtol=0)
+
+
+def test_flip_mirrors_columns() -> None:
+    images, _ = _cord()
+    config = AugmentConfig(**{**STILL.__dict__, "flip_probability": 1.0})
+    rows, columns = source_positions(torch.full((4, 2), 47.5), 96, config, _generator())
+    torch.testing.assert_close(resample(images, rows, columns, "bilinear"), images.flip(2), atol=1e-4, rtol=0)
+
+
+def test_image_and_label_move_together_and_area_scales() -> None:
+    images, coverage = _cord(8)
+    config = AugmentConfig(**{**STILL.__dict__, "rotation_deg": 25, "scale": 0.2, "elastic_px": 1.5, "shift_px": 6})
+    centres = torch.full((8, 2), 47.5)
+    rows, columns = source_positions(centres, 96, config, _generator(3))
+    moved, label = resample(images, rows, columns, "bilinear"), resample(coverage, rows, columns, "bilinear")
+    inside = moved > 0.1  # beyond the slice both are 0
+    torch.testing.assert_close(moved[inside], (0.2 + 0.6 * label)[inside], atol=0.25, rtol=0)
+    assert float((moved - 0.2 - 0.6 * label)[inside].abs().mean()) < 0.01
+    ratio = label.sum((1, 2)) / coverage.sum((1, 2))
+    assert float(ratio.min()) > 0.5
+    assert float(ratio.max()) < 1.8
+    assert float(ratio.std()) > 0.02
+    assert bool(((label > 0.2) & (label < 0.8)).any())  # partial volume survives
+
+
+@pytest.mark.parametrize("policy", ["standard", "contrast"])
+def test_range_shape_and_repeatability(policy: str) -> None:
+    config = getattr(TrainingConfig(), policy)
+    images, coverage = _cord(6)
+    centres = torch.full((6, 2), 45.0)
+    first = augment(images, coverage, centres, 64, config, _generator(7))
+    again = augment(images, coverage, centres, 64, config, _generator(7))
+    for one, other in zip(first, again, strict=True):
+        assert one.shape == (6, 1, 64, 64)
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
+        assert 0 <= float(one.min()) <= float(one.max()) <= 1
+    assert not torch.equal(first[0], augment(images, coverage, centres, 64, config, _generator(8))[0])
+
+
+def test_curves_stay_in_range_and_are_applied_linearly() -> None:
+    rng = np.random.default_rng(0)
+    curves = np.stack([random_curve(rng, AugmentConfig()) for _ in range(200)])
+    assert curves.shape == (200, 256)
+    assert curves.min() >= 0
+    assert curves.max() <= 1
+    rising = (np.diff(curves, axis=1) >= -1e-6).all(axis=1)
+    assert 0.1 < rising.mean() < 0.6
+    ramp = torch.linspace(0, 1, 101).view(1, 1, 101)
+    identity = torch.linspace(0, 1, 256)[None]
+    torch.testing.assert_close(apply_curves(ramp, identity), ramp, atol=1e-6, rtol=0)
+    torch.testing.assert_close(apply_curves(ramp, 1 - identity), 1 - ramp, atol=1e-6, rtol=0)
+
+
+def test_remapping_keeps_the_cord_visible_and_often_turns_the_contrast() -> None:
+    images, coverage = _cord(64)  # cord bright at 0.8 on 0.2
+    config = AugmentConfig(remap_probability=1.0, blend_probability=0.0)
+    changed = remap(images, coverage, config, _generator(1))
+    contrast = changed[:, 50, 40] - changed[:, 50, 80]
+    visible = contrast.abs() > 0.05
+    assert float(visible.float().mean()) > 0.9
+    assert 0.3 < float((contrast > 0).float().mean()) < 0.8
+
+
+def test_a_cut_field_of_view_cuts_the_label_too() -> None:
+    images, coverage = _cord(16)
+    config = AugmentConfig(**{**STILL.__dict__, "field_of_view_probability": 1.0})
+    seen, label = change_intensities(images, coverage, config, _generator(2))
+    assert float(label[seen == 0].abs().max()) == 0
+    assert bool((seen == 0).any())
+
+
+def test_slices_without_cord_and_constant_slices_pass() -> None:
+    empty = torch.zeros(3, 64, 64)
+    image, label = augment(empty, empty, torch.full((3, 2), 31.5), 64, TrainingConfig().contrast, _generator())
+    assert bool(torch.isfinite(image).all())
+    assert float(label.max()) == 0

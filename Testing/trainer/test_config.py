@@ -1,0 +1,91 @@
+"""One configuration: the paper's values as defaults, the same after JSON, and refusals that name the field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegTrainerLib.config import (
+    CropConfig,
+    SourceConfig,
+    TrainingConfig,
+    from_dict,
+    read_config,
+    to_dict,
+    with_settings,
+)
+
+
+def test_defaults_are_the_papers_recipe() -> None:
+    config = TrainingConfig()
+    assert (config.network.name, config.batch_size, config.epochs, config.patience) == ("ra_unet", 15, 30, 10)
+    assert (config.loss.name, config.loss.fn_weight, config.loss.fp_weight, config.loss.gamma) == (
+        "focal_tversky",
+        0.6,
+        0.4,
+        1.33,
+    )
+    assert (config.rate.plan, config.rate.base_lr, config.rate.max_lr, config.rate.half_cycle_epochs) == (
+        "clr",
+        1e-5,
+        1e-3,
+        8,
+    )
+    assert (config.optimiser.beta1, config.optimiser.beta2, config.optimiser.eps) == (0.9, 0.999, 1e-7)
+    assert config.crop.size is None
+    assert config.normalisation.kind == "paper"
+    assert SourceConfig("x").policy == "none"
+
+
+def test_round_trip_through_json() -> None:
+    config = TrainingConfig(
+        sources=(SourceConfig("a", 2.0, "contrast"), SourceConfig("b")),
+        crop=CropConfig(size=128),
+        max_minutes=90,
+        patience=None,
+    )
+    assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_settings_from_the_command_line() -> None:
+    config = with_settings(TrainingConfig(), ["rate.max_lr=0.01", "crop.size=128", "name=mine", "patience=null"])
+    assert (config.rate.max_lr, config.crop.size, config.name, config.patience) == (0.01, 128, "mine", None)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        ({"epoch": 3}, "epoch"),
+        ({"loss": {"gama": 2}}, "gama"),
+        ({"rate": {"plan": "linear"}}, "linear"),
+        ({"batch_size": "15"}, "batch_size"),
+        ({"batch_size": True}, "batch_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"sources": [{"weight": 1}]}, "sources"),
+        ({"crop": {"size": 100}}, "crop.size"),
+        ({"rate": {"base_lr": 1, "max_lr": 0.1}}, "base_lr"),
+        ({"network": {"name": "vgg"}}, "vgg"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+    ],
+)
+def test_a_wrong_setting_is_named(data: dict, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        from_dict(TrainingConfig, data)
+
+
+@pytest.mark.parametrize("setting", ["rate.foo=1", "rate", "foo=1", "rate.max_lr.x=1", "epochs=many"])
+def test_a_wrong_command_line_setting_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigurationError):
+        with_settings(TrainingConfig(), [setting])
+
+
+def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_config(tmp_path / "none.json")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        read_config(broken)

@@ -1,0 +1,85 @@
+"""The loss against its written formula, and its gradient where the naive form breaks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from SpinalCordSegTrainerLib.config import LossConfig
+from SpinalCordSegTrainerLib.loss import segmentation_loss
+
+
+def _written_formula(probability: Tensor, target: Tensor, config: LossConfig) -> float:
+    tp = float((probability * target).sum())
+    fn = float(((1 - probability) * target).sum())
+    fp = float((probability * (1 - target)).sum())
+    index = (tp + 1) / (tp + config.fn_weight * fn + config.fp_weight * fp + 1)
+    return (1 - index) ** (1 / config.gamma) if config.name == "focal_tversky" else 1 - index
+
+
+@pytest.mark.parametrize("name", ["focal_tversky", "tversky"])
+def test_written_formula(name: str) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(3, 1, 8, 8), (torch.rand(3, 1, 8, 8) > 0.7).float()
+    config = LossConfig(name=name)  # type: ignore[arg-type]
+    assert float(segmentation_loss(logits, target, config)) == pytest.approx(
+        _written_formula(torch.sigmoid(logits), target, config), rel=1e-5
+    )
+
+
+def test_worked_by_hand() -> None:
+    # p = 0.5 everywhere, 2 of 4 pixels cord: TP = 1, FN = 1, FP = 1; 1 - 2/(1 + 0.6 + 0.4 + 1) = 1/3.
+    target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    assert float(segmentation_loss(torch.zeros(1, 1, 2, 2), target, LossConfig(name="tversky"))) == pytest.approx(1 / 3)
+    focal = float(segmentation_loss(torch.zeros(1, 1, 2, 2), target, LossConfig()))
+    assert focal == pytest.approx((1 / 3) ** (1 / 1.33))
+
+
+def test_missed_cord_costs_more_than_false_cord() -> None:
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    missed = torch.tensor([20.0, -20.0, -20.0, -20.0]).view(1, 1, 2, 2)
+    false = torch.tensor([20.0, 20.0, 20.0, -20.0]).view(1, 1, 2, 2)
+    assert segmentation_loss(missed, target, LossConfig()) > segmentation_loss(false, target, LossConfig())
+
+
+@pytest.mark.parametrize("cord", [0.0, 1.0])
+@pytest.mark.parametrize("size", [60.0, 200.0])
+def test_gradient_of_a_saturated_perfect_and_of_an_empty_batch(cord: float, size: float) -> None:
+    target = torch.zeros(2, 1, 8, 8)
+    target[:, :, 2:5, 2:5] = cord
+    logits = ((target * 2 - 1) * size).requires_grad_()
+    loss = segmentation_loss(logits, target, LossConfig(bce_weight=0.5))
+    loss.backward()
+    assert float(loss.detach()) < 1e-4
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_empty_target_with_false_cord_has_a_gradient() -> None:
+    logits = torch.full((1, 1, 8, 8), 0.1, requires_grad=True)
+    segmentation_loss(logits, torch.zeros(1, 1, 8, 8), LossConfig()).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.min()) > 0
+
+
+def test_half_precision_sums_do_not_overflow() -> None:
+    logits = torch.zeros(15, 1, 256, 256, dtype=torch.float16)
+    assert torch.isfinite(segmentation_loss(logits, torch.ones_like(logits), LossConfig()))
+
+
+def test_per_image_is_the_mean_over_images() -> None:
+    torch.manual_seed(1)
+    logits, target = torch.randn(3, 1, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    apart = [float(segmentation_loss(logits[n : n + 1], target[n : n + 1], LossConfig())) for n in range(3)]
+    together = float(segmentation_loss(logits, target, LossConfig(per="image")))
+    assert together == pytest.approx(sum(apart) / 3, rel=1e-5)
+
+
+def test_cross_entropy_draws_a_half_filled_pixel_to_one_half() -> None:
+    coverage = torch.full((1, 1, 4, 4), 0.5)
+    logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    only_entropy = LossConfig(bce_weight=1.0, fn_weight=0.0, fp_weight=0.0)
+    segmentation_loss(logits, coverage, only_entropy).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-6
