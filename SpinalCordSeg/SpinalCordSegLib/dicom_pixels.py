@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from SpinalCordSegLib.dicom_frames import Frame
 from SpinalCordSegLib.dicom_scan import quiet_pydicom
@@ -67,24 +67,27 @@ def stored_pixels(file: Path) -> NDArray:
 
 
 def _decode(dataset: FileDataset, file: Path) -> NDArray:
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    syntax = _transfer_syntax(dataset)
     try:
         with quiet_pydicom():
             return np.asarray(dataset.pixel_array)
     except (RuntimeError, NotImplementedError, ValueError, AttributeError, KeyError, OSError) as error:
-        if syntax is None or not syntax.is_compressed:
+        if not syntax.is_compressed:
             raise InputFileError(f"{file.name}: the pixel data are missing or cut short; copy it again") from error
-        try:
-            return _decode_with_itk(dataset)
-        except (RuntimeError, OSError) as second:
-            raise DicomSeriesError(
-                f"{file.name} is compressed ({syntax.name}) and cannot be decompressed here; convert the series to"
-                " uncompressed DICOM first (for instance gdcmconv --raw, or dcm2niix to NIfTI)"
-            ) from second
+        return _decode_with_itk(dataset, syntax, file)
 
 
-def _decode_with_itk(dataset: Dataset) -> NDArray:
-    """JPEG lossless and JPEG-LS, which pydicom leaves to packages that are not everywhere: SimpleITK knows them.
+def _transfer_syntax(dataset: FileDataset) -> UID:
+    """As stated; for a file without header as pydicom found it, which it wants to be told again."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        with quiet_pydicom():
+            implicit = dataset.is_implicit_VR
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset.file_meta.TransferSyntaxUID
+
+
+def _decode_with_itk(dataset: Dataset, syntax: UID, file: Path) -> NDArray:
+    """Lossless JPEG and others that pydicom leaves to packages which are not everywhere: SimpleITK knows them.
 
     It gets a copy of the pixels alone: no patient data on disk, and no rescaling, which GDCM applies for some
     kinds of image and not for others.
@@ -93,13 +96,18 @@ def _decode_with_itk(dataset: Dataset) -> NDArray:
     for keyword in _PIXEL_KEYWORDS:
         if keyword in dataset:
             bare[keyword] = dataset[keyword]
-    bare.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"  # secondary capture: no other element is needed
+    bare.SOPClassUID = SecondaryCaptureImageStorage  # the kind that needs no other element
     bare.SOPInstanceUID = "1.2.3"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pixels.dcm"
-        save_bare(bare, str(dataset.file_meta.TransferSyntaxUID), path)
-        with quiet_stderr():
+    try:
+        with tempfile.TemporaryDirectory() as folder, quiet_stderr():
+            path = Path(folder) / "pixels.dcm"
+            save_bare(bare, syntax, path)
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except (RuntimeError, OSError) as error:
+        raise DicomSeriesError(
+            f"{file.name} is compressed ({syntax.name}) and cannot be decompressed here; convert the series to"
+            " uncompressed DICOM first (for instance gdcmconv --raw, or dcm2niix to NIfTI)"
+        ) from error
 
 
 def save_bare(dataset: Dataset, syntax: str, path: Path) -> None:

@@ -19,13 +19,18 @@ def identity_words(texts: Iterable[str]) -> frozenset[str]:
     others ("Li^Na" gives "lina"). Identifiers count without leading zeros too. Nothing known gives an empty set.
     """
     words: set[str] = set()
-    for text in texts:
+    for text in (spelling for text in texts for spelling in text.split("=")):
         parts = re.findall(r"[^\W_]+", text)
         for spelling in _spellings(parts):
             joined = ["".join(spelling), "".join(reversed(spelling))]
-            words.update(word for word in [*spelling, *joined] if len(word) >= _SHORTEST_PART)
-            words.update(bare for word in spelling if len(bare := word.lstrip("0")) >= _SHORTEST_PART)
+            words.update(word for word in [*spelling, *joined] if _long_enough(word))
+            words.update(bare for word in spelling if _long_enough(bare := word.lstrip("0")))
     return frozenset(words)
+
+
+def _long_enough(word: str) -> bool:
+    """Two letters of a script like Chinese are a name; two Latin ones are in every word."""
+    return len(word) >= (_SHORTEST_PART if word.isascii() else _SHORTEST_PART - 1)
 
 
 def tells_identity(text: str, words: Iterable[str]) -> bool:

@@ -1,0 +1,118 @@
+"""Any kind of input gives one Image; a batch's inputs are found in folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
+from SpinalCordSegLib.files import find_inputs, read_image, read_labels, select_label, write_volume
+from SpinalCordSegLib.volume import Volume
+
+GRID = np.diag([0.5, 0.75, 5.0, 1.0])
+
+
+def volume(dtype: type = np.int16) -> Volume:
+    return Volume(np.arange(120).reshape(4, 5, 6).astype(dtype), GRID)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64])
+def test_files_become_float32(tmp_path: Path, suffix: str, dtype: type) -> None:
+    path = tmp_path / "José Pérez" / "ü 1" / f"t1w{suffix}"
+    write_volume(volume(dtype), path)
+    image = read_image(path)
+    assert image.volume.voxels.dtype == np.float32
+    np.testing.assert_array_equal(image.volume.voxels, volume().voxels)
+    assert (image.path, image.case_name, image.dicom, image.notes) == (path, "t1w", None, ())
+
+
+def test_a_dicom_folder_and_one_of_its_files(dicom: Any, tmp_path: Path) -> None:
+    folder = dicom.write(tmp_path / "study")
+    for path in (folder, folder / "IM00"):
+        image = read_image(path)
+        assert image.volume.shape == (5, 4, 4)
+        assert image.case_name == "T1w-neck-7"
+        assert image.dicom is not None
+        assert image.dicom.instance_numbers == (100, 99, 98, 97)
+
+
+def test_a_series_is_passed_on(dicom: Any, tmp_path: Path) -> None:
+    dicom.write(tmp_path / "study")
+    assert read_image(tmp_path, series="7").case_name == "T1w-neck-7"
+    with pytest.raises(DicomSeriesError, match="holds no series of that number"):
+        read_image(tmp_path, series="8")
+
+
+def test_a_series_does_not_apply_to_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_volume(volume(), tmp_path / "t1w.nii.gz")
+    with caplog.at_level(logging.WARNING):
+        read_image(tmp_path / "t1w.nii.gz", series="7")
+    assert "is not DICOM" in caplog.text
+
+
+def test_folders_without_an_image_and_missing_paths(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputFileError, match="holds no DICOM image, and no image file"):
+        read_image(tmp_path / "empty")
+    write_volume(volume(), tmp_path / "two" / "a.nii.gz")
+    write_volume(volume(), tmp_path / "two" / "b.nii.gz")
+    with pytest.raises(InputFileError, match="holds no DICOM image, but 2 image files: give one of them"):
+        read_image(tmp_path / "two")
+    with pytest.raises(InputFileError, match="does not exist"):
+        read_image(tmp_path / "gone")
+
+
+def test_numbers_too_large_for_float32(tmp_path: Path) -> None:
+    write_volume(Volume(np.full((4, 5, 6), 1e300), GRID), tmp_path / "big.nrrd")
+    with pytest.raises(VoxelError, match=r"big\.nrrd: 0 voxels are NaN and 120 infinite"):
+        read_image(tmp_path / "big.nrrd")
+
+
+def test_a_mask_made_elsewhere(tmp_path: Path) -> None:
+    write_volume(volume().with_voxels(volume().voxels % 2 == 0), tmp_path / "m.seg.nrrd")
+    mask = select_label(read_labels(tmp_path / "m.seg.nrrd"), None, "m.seg.nrrd")
+    assert mask.voxels.sum() == 60
+
+
+def test_inputs_of_a_folder_of_images(tmp_path: Path) -> None:
+    for name in ("b.nii.gz", "a.nrrd", "._a.nrrd", "notes.txt", "c.mhd", "c.raw"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.nrrd", "b.nii.gz", "c.mhd"]
+
+
+def test_inputs_of_a_dicom_folder_is_the_folder(dicom: Any, tmp_path: Path) -> None:
+    dicom.write(tmp_path / "study" / "series")
+    assert find_inputs([tmp_path / "study"]) == [tmp_path / "study"]
+
+
+def test_inputs_further_below_and_without_any(tmp_path: Path) -> None:
+    (tmp_path / "sub-01" / "anat").mkdir(parents=True)
+    (tmp_path / "sub-01" / "anat" / "t1w.nii.gz").touch()
+    (tmp_path / "empty").mkdir()
+    assert find_inputs([tmp_path]) == [tmp_path / "sub-01" / "anat" / "t1w.nii.gz"]
+    assert find_inputs([tmp_path / "empty", tmp_path / "gone"]) == [tmp_path / "empty", tmp_path / "gone"]
+
+
+def test_an_input_given_twice_counts_once(tmp_path: Path, save_dicom: Callable[..., Path]) -> None:
+    (tmp_path / "a.nii").touch()
+    assert find_inputs([tmp_path / "a.nii", tmp_path]) == [tmp_path / "a.nii"]
+
+
+def test_real_volumes_of_three_orientations(shared_data: Path, tmp_path: Path) -> None:
+    for name, orientation in (
+        ("t1w_masked/sct-testing_T1w.nii.gz", "RAS"),
+        ("t2star_masked/sub-9418_run-1_T2starw.nii.gz", "LAS"),
+        ("t2_masked/errsm_11_T2w.nii.gz", "PSR"),
+    ):
+        image = read_image(shared_data / name)
+        assert image.volume.orientation == orientation
+        write_volume(image.volume, tmp_path / "back.nii.gz")
+        back = read_image(tmp_path / "back.nii.gz").volume
+        np.testing.assert_array_equal(back.voxels, image.volume.voxels)
+        np.testing.assert_allclose(back.ijk_to_ras, image.volume.ijk_to_ras, rtol=1e-6, atol=1e-5)
