@@ -32,6 +32,7 @@ class NormalisationConfig:
     per pixel, padded to multiples of 32 and at least ``min_size``, cropped about the centre beyond ``max_size``).
     ``intensity``: "minmax" of each slice (the paper) or "percentile" (``low_percentile`` to 0, ``high_percentile``
     to 1, the rest clipped). ``labels``: "nearest-exact" or "nearest" (OpenCV's, off by half a pixel when halving).
+    ``antialias``: widen the bicubic kernel where pixels grow, so that noise averages out (not the paper's way).
     Raises ConfigurationError for anything else.
     """
 
@@ -44,6 +45,7 @@ class NormalisationConfig:
     min_size: int = 96
     max_size: int = 384
     labels: str = "nearest-exact"
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("normalisation", self.kind, ("paper", "fixed_pixel"))
@@ -97,13 +99,14 @@ class AxisMap:
         """Source pixel centres in grid pixel indices, shape (n_source,)."""
         return (np.arange(self.n_source, dtype=np.float64) + 0.5 - self.first_edge) / self.step - 0.5
 
-    def forward(self) -> Tensor:
+    def forward(self, antialias: bool = False) -> Tensor:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
-        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, beyond_is_zero=self.padded)
+        width = max(1.0, self.step) if antialias else 1.0
+        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=self.padded)
 
     def backward(self) -> Tensor:
         """(n_source, n_grid) bicubic weights; beyond the grid its edge pixel."""
-        return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, beyond_is_zero=False)
+        return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, 1.0, beyond_is_zero=False)
 
     def reached(self) -> Tensor:
         """(n_source,) bool: the centre of the source pixel lies on the grid."""
@@ -180,11 +183,11 @@ def normalise(
     placement = place((pixels.shape[1], pixels.shape[2]), pixel_mm, config, grid)
     low, high = _range(pixels, config)
     scaled = _stretch(pixels.float(), low, high)
-    rows, columns = placement.rows.forward().to(scaled), placement.columns.forward().to(scaled)
+    rows, columns = (axis.forward(config.antialias).to(scaled) for axis in (placement.rows, placement.columns))
     resized = rows @ scaled @ columns.T
     if config.intensity == "minmax":
         covered = (placement.rows.covered()[:, None] & placement.columns.covered()[None, :]).to(resized.device)
-        image = resized[:, covered]
+        image = resized[:, covered] if covered.any() else resized.flatten(1)
         resized = _stretch(resized, image.amin(dim=1), image.amax(dim=1)).masked_fill_(~covered, 0.0)
     return resized.clamp(0, 1).unsqueeze(1), placement
 
@@ -253,22 +256,26 @@ def restore(logits: Tensor, placement: Placement) -> Tensor:
     return restored.masked_fill_(~reached.to(values.device), -torch.inf)
 
 
-def _cubic_matrix(positions: NDArray[np.float64], n_source: int, constant: float, *, beyond_is_zero: bool) -> Tensor:
-    """(len(positions), n_source) float32 weights of the four-point cubic convolution at ``positions``."""
+def _cubic_matrix(
+    positions: NDArray[np.float64], n_source: int, constant: float, width: float, *, beyond_is_zero: bool
+) -> Tensor:
+    """(len(positions), n_source) float32 weights of the cubic convolution at ``positions``, ``width`` times as wide."""
     base = np.floor(positions)
+    reach = ceil(2 * width)
+    taps = np.arange(1 - reach, reach + 1)
+    weights = _cubic(np.abs(positions[:, None] - base[:, None] - taps) / width, constant)
+    weights /= weights.sum(axis=1, keepdims=True)
+    index = (base[:, None] + taps).astype(np.intp)
+    if beyond_is_zero:
+        weights = np.where((index >= 0) & (index < n_source), weights, 0.0)
     matrix = np.zeros((len(positions), n_source))
-    for tap in range(-1, 3):
-        index = (base + tap).astype(np.intp)
-        weight = _cubic(np.abs(positions - base - tap), constant)
-        if beyond_is_zero:
-            weight = np.where((index >= 0) & (index < n_source), weight, 0.0)
-        np.add.at(matrix, (np.arange(len(positions)), index.clip(0, n_source - 1)), weight)
+    np.add.at(matrix, (np.arange(len(positions))[:, None], index.clip(0, n_source - 1)), weights)
     return torch.from_numpy(matrix.astype(np.float32))
 
 
 def _cubic(distance: NDArray[np.float64], constant: float) -> NDArray[np.float64]:
-    """The cubic convolution kernel of Keys (1981) at 0 <= distance <= 2."""
+    """The cubic convolution kernel of Keys (1981), 0 from a distance of 2 on."""
     a, d = constant, distance
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, far)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))

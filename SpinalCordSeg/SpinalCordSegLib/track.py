@@ -81,7 +81,7 @@ def _describe(
 
 
 def _area_likeness(area_mm2: float) -> float:
-    """1 from 45 to 130 mm², still 0.7 at 20 (a cord's lower end, or a vessel) and 0.8 at 170, 0 below 4 and above 300."""
+    """1 from 45 to 130 mm², 0.7 at 20 (a cord's lower end, or a vessel), 0.8 at 170, 0 below 4 and above 300."""
     return float(np.interp(area_mm2, [4, 20, 45, 130, 170, 300], [0, 0.7, 1, 1, 0.8, 0]))
 
 

@@ -177,6 +177,16 @@ def test_forward_then_back_changes_neither_place_nor_area(pixel_mm: tuple[float,
     assert area == pytest.approx(area_wanted, rel=0.005)
 
 
+def test_antialiasing_averages_noise_and_is_that_of_torch() -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, 640, 640))).float()
+    ours, _ = normalise(pixels, (0.3, 0.3), NormalisationConfig(antialias=True))
+    theirs = functional.interpolate(pixels[:, None], size=256, mode="bicubic", antialias=True)
+    plain, _ = normalise(pixels, (0.3, 0.3), PAPER)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99  # torch's kernel constant is -0.5 there
+    assert theirs.std() < 0.6 * functional.interpolate(pixels[:, None], size=256, mode="bicubic").std()
+    assert ours.std() != pytest.approx(plain.std())
+
+
 def test_beyond_the_grid_the_probability_is_exactly_zero() -> None:
     config = NormalisationConfig("fixed_pixel", pixel_mm=1.0, min_size=32, max_size=32)
     placement = place((50, 20), (1.0, 1.0), config)
