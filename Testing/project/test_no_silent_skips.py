@@ -28,7 +28,11 @@ def _run(folder: Path, required: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_some.py").write_text(_SOME, encoding="utf-8")
     (folder / "test_none.py").write_text(_NONE, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n", encoding="utf-8")
-    environment = os.environ | {"SPINALCORDSEG_REQUIRE_DATA": required, "PYTEST_ADDOPTS": ""}
+    environment = os.environ | {
+        "SPINALCORDSEG_REQUIRE_DATA": required,
+        "PYTEST_ADDOPTS": "",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     environment |= {"PYTHONPATH": str(Path(__file__).parent), "CUDA_VISIBLE_DEVICES": ""}
     options = ["-q", "-p", "no_silent_skips", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
     return subprocess.run(
