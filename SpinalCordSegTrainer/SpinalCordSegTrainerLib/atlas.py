@@ -72,7 +72,7 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     atlas = folder / "atlas"
     cord, csf, spine, grey = (_read(atlas / f"PAM50_{name}.nii.gz") for name in ("cord", "csf", "spine", "gm"))
     top = _top_of_canal(csf)
-    z_mm = (np.arange(len(cord.pixels)) - top) * cord.slice_mm
+    z_mm = (np.arange(len(cord.pixels), dtype=np.float64) - top) * cord.slice_mm
     keep = z_mm >= _LOWEST_MM
     shapes = [_shape("PAM50", cord, csf, z_mm)]
     for path in sorted((folder / "shapes").glob("*_T1w_seg-manual.nii.gz")):

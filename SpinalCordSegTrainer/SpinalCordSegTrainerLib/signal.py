@@ -46,7 +46,7 @@ def draw_sequence(rng: np.random.Generator, family: Family) -> Sequence:
             "spoiled", rng.uniform(25, 60), rng.uniform(2.3, 8), rng.uniform(5, 12), 0.0, transfer, fat_left
         )
     if family == "inversion":
-        times = rng.uniform(1600, 2400), rng.uniform(2, 4.5), rng.uniform(7, 12), rng.uniform(750, 1100)
+        times = rng.uniform(1600, 2400), rng.uniform(2, 4.5), rng.uniform(7, 12), rng.uniform(850, 1150)
         return Sequence("inversion", *times, fat_left=fat_left)
     return Sequence("spoiled", rng.uniform(9, 50), rng.uniform(2.0, 6.0), rng.uniform(12, 30), fat_left=fat_left)
 

@@ -7,6 +7,7 @@ neighbouring slices of a person agree. Sizes follow textbook sections of an adul
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SpinalCordSegTrainerLib.canvas import Canvas, enlarged
 from SpinalCordSegTrainerLib.necks import Neck
@@ -35,8 +36,10 @@ def draw_body(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     x, y = canvas.x_warped[part], canvas.y_warped[part] + np.float32(4)
     wave = neck.warp[0].at(z_mm, _COARSE)
     half_width = _level(z_mm, _OUTLINE_Z, _HALF_WIDTH) * width
+    # The neck is narrower in front, where the larynx is, than behind, where the trapezius is.
+    half_width = half_width * (1 + rng.uniform(0.0, 0.3) * np.clip(y / 60, -1, 1))
     depth = np.where(y < 0, _level(z_mm, _OUTLINE_Z, _FRONT) * front, _level(z_mm, _OUTLINE_Z, _BACK) * back)
-    ratio = (np.abs(x / np.float32(half_width)) ** power + np.abs(y / depth) ** power) ** (1 / power)
+    ratio = (np.abs(x / half_width) ** power + np.abs(y / depth) ** power) ** (1 / power)
     ratio = ratio + waves * wave
     below = np.hypot(x, y) * (1 / np.maximum(ratio, 0.05) - 1)
     thick = neck.fat_mm * (1 + 0.3 * neck.warp[1].at(z_mm, _COARSE)) * np.where(y > 0, 1.2, 0.8)
@@ -79,6 +82,22 @@ def draw_muscles(canvas: Canvas, neck: Neck, z_mm: float) -> None:
     plane = np.exp(rng.normal(-0.6, 0.5)) * (1 + 0.7 * neck.texture[1].at(z_mm, canvas.size))
     streak = neck.texture[2].at(z_mm, canvas.size) > rng.uniform(1.7, 3.2)
     canvas.fill(Tissue.FASCIA, muscle & ((gap < plane) | streak))
+    _draw_septa(canvas, neck, z_mm, muscle, rng)
+
+
+def _draw_septa(canvas: Canvas, neck: Neck, z_mm: float, muscle: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Fine winding sheets of connective tissue, denser near the spine, layers around it, and the midline septum."""
+    x, y = canvas.x_warped, canvas.y_warped
+    dense, layers, midline = rng.uniform(0, 0.16), rng.uniform(0, 1.2), rng.uniform(0, 2.5)
+    sheet = rng.choice([Tissue.FASCIA, Tissue.LIGAMENT, Tissue.FAT], p=[0.5, 0.3, 0.2])
+    distance = np.hypot(x, y - 5)
+    wind = neck.texture[1].at(z_mm, canvas.size)
+    near = np.float32(dense) * (0.5 + 1.2 / (1 + np.square(distance / 35)))
+    rings = (distance + 3 * neck.texture[0].at(z_mm + 60, canvas.size)) % np.float32(rng.uniform(8, 15))
+    here = np.abs(wind) < near
+    here |= (rings < layers) & (wind > -0.3) & (y > 0)
+    here |= (np.abs(x + wind) < midline * 0.5) & (y > 18)
+    canvas.fill(Tissue(sheet), muscle & here)
 
 
 def draw_airway(canvas: Canvas, neck: Neck, z_mm: float) -> None:

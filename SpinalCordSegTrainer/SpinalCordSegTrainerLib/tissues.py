@@ -66,8 +66,8 @@ PROPERTIES: dict[Tissue, Properties] = {
     Tissue.CORTICAL: Properties(0.15, 500, 1.2, 0.05, 0.3),
     Tissue.DISC: Properties(0.75, 1200, 22, 0.0, 0.3),
     Tissue.FLUID: Properties(1.00, 4100, 300, 0.0, 0.0),
-    Tissue.WHITE: Properties(0.70, 950, 36, 0.0, 0.50),
-    Tissue.GREY: Properties(0.79, 1080, 42, 0.0, 0.40),
+    Tissue.WHITE: Properties(0.72, 900, 36, 0.0, 0.50),
+    Tissue.GREY: Properties(0.79, 1020, 42, 0.0, 0.40),
     Tissue.ARTERY: Properties(0.85, 1930, 60, 0.0, 0.1),
     Tissue.VEIN: Properties(0.85, 1800, 35, 0.0, 0.1),
     Tissue.GLAND: Properties(0.85, 1050, 25, 0.05, 0.3),
@@ -113,8 +113,11 @@ def draw_tissues(rng: np.random.Generator) -> TissueTable:
     columns["fat"][Tissue.FASCIA] = rng.uniform(0.15, 0.9)
     columns["fat"][Tissue.FAT] = rng.uniform(0.85, 0.97)
     columns["fat"][Tissue.EPIDURAL] = rng.uniform(0.0, 0.8)
+    t1_ms = columns["t1_ms"]  # white matter is much the same in cord and brain of one person
+    t1_ms[Tissue.GREY] = t1_ms[Tissue.WHITE] * rng.uniform(1.04, 1.25)
+    t1_ms[Tissue.BRAIN_WHITE] = t1_ms[Tissue.WHITE] * rng.uniform(0.85, 1.02)
     inflow = np.zeros(N_TISSUES)
-    inflow[Tissue.ARTERY] = rng.beta(2, 1.2)
-    inflow[Tissue.VEIN] = rng.beta(1, 2)
+    inflow[Tissue.ARTERY] = rng.beta(1.5, 2)
+    inflow[Tissue.VEIN] = rng.beta(1, 3)
     inflow[Tissue.FLUID] = rng.beta(1, 20)
     return TissueTable(**columns, inflow=inflow, fat_t1_ms=float(370 * np.exp(rng.normal(0, 0.08))))
