@@ -104,7 +104,7 @@ def _draw_planes(
     pen = ImageDraw.Draw(picture)
     left = _MARGIN
     names = ("sagittal, along the cord", "coronal, along the cord")
-    for view, name, (near, far) in zip(planes, names, ("AP", "RL"), strict=True):
+    for view, name, (near, far) in zip(planes, names, (("A", "P"), ("R", "L")), strict=True):
         height, width = view.grey.shape
         _write(pen, Text(left, top + 18, name, 17, _QUIET))
         picture.paste(_overlay(view, 1), (left, top + 30))

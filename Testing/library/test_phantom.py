@@ -5,6 +5,7 @@ from math import cos, pi, radians
 
 import numpy as np
 import pytest
+
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.volume import to_canonical

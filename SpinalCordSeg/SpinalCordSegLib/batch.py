@@ -1,0 +1,187 @@
+"""Several inputs, one after the other: each its own folder, one summary, resumable; one failure stops nobody else."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from SpinalCordSegLib.case_folder import output_errors, read_result, refuse_foreign, write_case
+from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.files import safe_case_name, write_text
+from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """An input that was read: its name, what tells it from others, and the work still to be done."""
+
+    case_name: str
+    fingerprint: str
+    compute: Callable[[], CaseResult]
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """``output``: folder that gets one folder per case and summary.csv. ``force``: replace finished results."""
+
+    output: Path
+    mask_format: str = "nii.gz"
+    save_probability: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one input ended: "done", "kept" (a finished result was there) or "failed", then with ``error``."""
+
+    case_name: str
+    state: str
+    folder: Path | None = None
+    report: dict[str, Any] | None = None
+    error: Exception | None = None
+
+
+def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], options: BatchOptions) -> Iterator[Outcome]:
+    """Work through ``inputs`` and yield each one's outcome as it ends; summary.csv is right after every one.
+
+    Raises Cancelled, ModelFileError (no case could be done) and OutputError (summary.csv). With a single input that
+    fails nothing is written.
+    """
+    summary = Summary.open(options.output / "summary.csv")
+    claimed: set[str] = set()
+    for number, path in enumerate(inputs, 1):
+        outcome = _run_case(path, f"input-{number}", load, options, claimed)
+        claimed.add(outcome.case_name)
+        if outcome.error is None or len(inputs) > 1:
+            summary.put(_row(outcome, path))
+        yield outcome
+
+
+def _run_case(
+    path: Path, unnamed: str, load: Callable[[Path], LoadedCase], options: BatchOptions, claimed: set[str]
+) -> Outcome:
+    # A folder's name may be the patient's, and only a readable series could tell.
+    case_name = _free_name(unnamed if path.is_dir() else safe_case_name(path), claimed)
+    try:
+        loaded = load(path)
+        case_name, finished = _place(loaded, options, claimed)
+        folder = options.output / case_name
+        if finished is not None and not options.force:
+            return Outcome(case_name, "kept", folder, finished)
+        refuse_foreign(folder)
+        result = loaded.compute()
+        content = write_case(
+            _renamed(result, case_name),
+            folder,
+            mask_format=options.mask_format,
+            save_probability=options.save_probability,
+        )
+        return Outcome(case_name, "done", folder, content)
+    except (Cancelled, ModelFileError):
+        raise
+    except MemoryError:
+        return Outcome(case_name, "failed", error=MemoryError("memory ran out: close other programs, or cut the image"))
+    except SpinalCordSegError as error:
+        _log.debug("detail", exc_info=error)
+        return Outcome(case_name, "failed", error=error)
+    except Exception as error:  # noqa: BLE001 - a fault of ours in one case must not cost the other 299 theirs
+        _log.debug("unexpected error", exc_info=error)
+        return Outcome(case_name, "failed", error=error)
+
+
+def reason(error: BaseException) -> str:
+    """One line for a user. Of an unexpected error only its kind: its text could quote the data."""
+    if isinstance(error, (SpinalCordSegError, MemoryError)):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"the system refused: {error.strerror or type(error).__name__}"
+    return f"an unexpected {type(error).__name__} inside the program; --verbose shows where"
+
+
+def _renamed(result: CaseResult, case_name: str) -> CaseResult:
+    return result if result.case_name == case_name else replace(result, case_name=case_name)
+
+
+def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, dict[str, Any] | None]:
+    """The folder's name for a case, and the finished result of this very input where there is one.
+
+    Raises OutputError when the name's folder holds the result of another image and that may not be replaced.
+    """
+    for name in _names(loaded.case_name):
+        finished = read_result(options.output / name)
+        if finished is None and not (options.output / name).exists():
+            break
+        if name not in claimed and finished is not None and _belongs(finished, loaded):
+            return name, finished
+    name = _free_name(loaded.case_name, claimed)
+    finished = read_result(options.output / name)
+    if finished is not None and not options.force:
+        raise OutputError(
+            f"{options.output / name} holds the result of another image; choose another output folder, or --force"
+            " to replace it"
+        )
+    return name, None
+
+
+def _belongs(finished: dict[str, Any], loaded: LoadedCase) -> bool:
+    source = finished.get("input")
+    return isinstance(source, dict) and source.get("fingerprint") == loaded.fingerprint
+
+
+def _names(case_name: str) -> Iterator[str]:
+    yield case_name
+    number = 2
+    while True:
+        yield f"{case_name}_{number}"
+        number += 1
+
+
+def _free_name(case_name: str, claimed: Iterable[str]) -> str:
+    """``case_name`` or with the first suffix that this batch has not used; capitals do not tell names apart."""
+    taken = {name.casefold() for name in claimed}
+    return next(name for name in _names(case_name) if name.casefold() not in taken)
+
+
+def _row(outcome: Outcome, path: Path) -> dict[str, Any]:
+    if outcome.report is not None:
+        return summary_row_of_report(outcome.report)
+    text = reason(outcome.error) if outcome.error else ""
+    if path.is_dir():
+        text = text.replace(str(path), "the folder").replace(path.name, "the folder")
+    return failed_row(outcome.case_name, text)
+
+
+class Summary:
+    """summary.csv: one row per case, kept over several runs into the same folder."""
+
+    def __init__(self, path: Path, rows: dict[str, dict[str, Any]]) -> None:
+        self._path = path
+        self._rows = rows
+
+    @classmethod
+    def open(cls, path: Path) -> Summary:
+        """Read what is there. Raises OutputError when it is a table of somebody else's."""
+        if not path.exists():
+            return cls(path, {})
+        try:
+            with output_errors(path), path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                names = tuple(reader.fieldnames or ())
+                rows = {row["case"]: dict(row) for row in reader} if "case" in names else {}
+        except (UnicodeDecodeError, csv.Error):
+            names, rows = (), {}
+        if names[:3] != SUMMARY_COLUMNS[:3]:
+            raise OutputError(f"{path} is not a summary of SpinalCordSeg; move it or choose another output folder")
+        return cls(path, rows)
+
+    def put(self, row: dict[str, Any]) -> None:
+        """Add or replace a case's row and write the file. Raises OutputError."""
+        self._rows[row["case"]] = row
+        write_text(self._path, csv_text(SUMMARY_COLUMNS, self._rows.values()))

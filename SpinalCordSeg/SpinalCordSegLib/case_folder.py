@@ -1,0 +1,164 @@
+"""The folder of one case: written beside, then put in place whole; told apart from folders that are not ours."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError, OutputError
+from SpinalCordSegLib.files import atomic_write, write_json, write_text, write_volume
+from SpinalCordSegLib.montage import MontageSlice, MontageText, draw_montage
+from SpinalCordSegLib.montage_view import CordScene
+from SpinalCordSegLib.page import area_points, page
+from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
+from SpinalCordSegLib.writing import explain
+
+MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
+_OURS = {"report.json", "slices.csv", "montage.png", "report.html"} | {
+    f"{kind}.{suffix}" for kind in ("mask", "probability") for suffix in MASK_FORMATS
+}
+_AROUND_MM = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+def write_case(
+    result: CaseResult, folder: Path, *, mask_format: str = "nii.gz", save_probability: bool = False
+) -> dict[str, Any]:
+    """Write everything about a case into ``folder``, replacing an earlier result; gives the report.
+
+    All of it appears at once or not at all. Files in an earlier result's folder that are not ours are kept.
+    Raises OutputError when the system refuses, or when ``folder`` is there and is no result of ours.
+    """
+    if mask_format not in MASK_FORMATS:
+        raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
+    refuse_foreign(folder)
+    temporary = folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(6)}.part")
+    with output_errors(folder):
+        try:
+            temporary.mkdir(parents=True)
+            content = _fill(result, temporary, mask_format, save_probability)
+            _put_in_place(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return content
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The report of a finished result; None when there is none, or it is incomplete, or from a newer version."""
+    try:
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        return None
+    files = content.get("files")
+    if content.get("schema_version") != SCHEMA_VERSION or not isinstance(files, list):
+        return None
+    return content if all((folder / str(name)).is_file() for name in files) else None
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise OutputError when ``folder`` holds something and no report of ours: it must not be replaced."""
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"cannot write {folder}: a file of that name is in the way; choose another output folder")
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+    try:
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise OutputError(
+            f"{folder} holds files that are not a result of SpinalCordSeg and would be replaced;"
+            " choose another output folder"
+        )
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """What the system refuses inside becomes an OutputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+
+
+def _fill(result: CaseResult, folder: Path, mask_format: str, save_probability: bool) -> dict[str, Any]:
+    write_volume(result.mask, folder / f"mask.{mask_format}")
+    if save_probability and result.probability is not None:
+        # A .seg.nrrd holds segments; a probability is an image.
+        write_volume(result.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
+    write_text(folder / "slices.csv", csv_text(SLICE_COLUMNS, slice_rows(result)))
+    content = report(result)
+    picture = montage_png(result, content)
+    if picture is not None:
+        with atomic_write(folder / "montage.png") as temporary:
+            temporary.write_bytes(picture)
+    write_text(folder / "report.html", page(result, content, picture))
+    content["files"] = sorted([*(path.name for path in folder.iterdir()), "report.json"])
+    write_json(folder / "report.json", content)
+    return content
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        os.replace(temporary, folder)
+        return
+    replaced = temporary.with_suffix(".old")
+    os.replace(folder, replaced)
+    try:
+        os.replace(temporary, folder)
+    finally:
+        if not folder.exists():  # refused or cancelled in between: the earlier result goes back
+            os.replace(replaced, folder)
+    for left in replaced.iterdir():
+        if left.name not in _OURS and not (folder / left.name).exists():
+            os.replace(left, folder / left.name)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def montage_png(result: CaseResult, content: dict[str, Any]) -> bytes | None:
+    """The montage as PNG; None, with a word in the log, where Pillow is missing."""
+    scene = CordScene.of(None if result.image is None else result.image.volume, result.mask, _AROUND_MM)
+    measured = result.measures.slices
+    slices = [
+        MontageSlice(item.canonical_slice, point) for item, point in zip(measured, area_points(result), strict=True)
+    ]
+    step = scene.spacing_mm[2]
+    lowest = measured[0].z_mm - (measured[0].canonical_slice + 0.5) * step if measured else 0.0
+    span = (lowest, lowest + scene.mask.shape[2] * step)
+    try:
+        picture = draw_montage(scene, slices, span, result.measures.mean_csa_mm2, _text(result, content))
+    except MissingPackageError as missing:
+        _log.warning("%s", missing)
+        return None
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _text(result: CaseResult, content: dict[str, Any]) -> MontageText:
+    measures = result.measures
+    if not measures.slices:
+        found = "no cord found"
+    else:
+        area = f"{measures.mean_csa_mm2:.1f} mm²" if isfinite(measures.mean_csa_mm2) else "not reported"
+        found = (
+            f"mean area {area} · volume {measures.volume_mm3:.0f} mm³ · length {measures.length_mm:.1f} mm ·"
+            f" {measures.n_slices} slices · {len(result.flags)} flags"
+        )
+    model = f"{result.model.name} {result.model.version}" if result.model else "mask made elsewhere"
+    made = f"{model} · SpinalCordSeg {content['software_version']} · research use, not for diagnosis"
+    return MontageText(result.case_name, (found, made))

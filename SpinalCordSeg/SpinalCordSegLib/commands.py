@@ -1,0 +1,203 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, reason, run_batch
+from SpinalCordSegLib.card import ModelCard, verified_card
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import (
+    Image,
+    find_inputs,
+    read_image,
+    read_labels,
+    safe_case_name,
+    select_label,
+    write_volume,
+)
+from SpinalCordSegLib.mask import MaskConfig
+from SpinalCordSegLib.models import default_model, find_models, user_models_folder
+from SpinalCordSegLib.phantom import make_phantom
+from SpinalCordSegLib.pipeline import (
+    CaseResult,
+    SegmentOptions,
+    canonical_range,
+    fingerprint,
+    measure_mask,
+    segment_image,
+)
+from SpinalCordSegLib.progress import Reporter
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.checkpoint import Checkpoint
+
+_DONE, _SOME_FAILED, _BAD_INPUT = 0, 1, 2
+_log = logging.getLogger(__name__)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Run the command that was parsed; returns the exit code. Raises SpinalCordSegError for what ends it whole."""
+    chosen: dict[str, Callable[[argparse.Namespace, Reporter], int]] = {
+        "segment": _segment,
+        "measure": _measure,
+        "demo": _demo,
+        "models": _models,
+    }
+    return chosen[arguments.command](arguments, reporter)
+
+
+def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    options = SegmentOptions(threshold=arguments.threshold, device=arguments.device, slice_range=arguments.range)
+    MaskConfig(threshold=options.threshold)  # told before the first image is read
+    checkpoint = _checkpoint(arguments.model)
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read", 0, 0)
+        image = read_image(path, arguments.series)
+        canonical_range(image.volume, options.slice_range)
+
+        def compute() -> CaseResult:
+            return segment_image(image, checkpoint(), options, progress=reporter.progress)
+
+        return LoadedCase(image.case_name, fingerprint(image.volume), compute)
+
+    return _batch(find_inputs(arguments.inputs), load, arguments, reporter)
+
+
+def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    inputs = find_inputs(arguments.inputs)
+    if arguments.image is not None and len(inputs) > 1:
+        raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read", 0, 0)
+        labels = read_labels(path)
+        mask = select_label(labels, arguments.label, path.name)
+        image = None if arguments.image is None else read_image(arguments.image)
+        name = safe_case_name(path)
+
+        def compute() -> CaseResult:
+            return measure_mask(mask, name, image=image, slice_range=arguments.range, progress=reporter.progress)
+
+        return LoadedCase(name, fingerprint(mask), compute)
+
+    return _batch(inputs, load, arguments, reporter)
+
+
+def _checkpoint(path: Path | None) -> Callable[[], Checkpoint]:
+    """The model, proved whole now and loaded (with torch) at first use."""
+    chosen = path or default_model()
+    verified_card(chosen)
+
+    @cache
+    def load() -> Checkpoint:
+        from SpinalCordSegLib.checkpoint import load_checkpoint
+
+        return load_checkpoint(chosen)
+
+    return load
+
+
+def _batch(
+    inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: argparse.Namespace, reporter: Reporter
+) -> int:
+    options = BatchOptions(
+        output=arguments.output,
+        mask_format=arguments.mask_format,
+        save_probability=getattr(arguments, "save_probability", False),
+        force=arguments.force,
+    )
+    reporter.start(len(inputs))
+    numbers = iter(range(1, len(inputs) + 1))
+
+    def announced(path: Path) -> LoadedCase:
+        reporter.case(path, next(numbers), len(inputs))
+        return load(path)
+
+    failed = [outcome for outcome in run_batch(inputs, announced, options) if not _told(outcome, reporter)]
+    if failed and len(inputs) == 1:
+        return _BAD_INPUT
+    if len(inputs) > 1:
+        reporter.text(f"{len(inputs) - len(failed)} of {len(inputs)} cases done → {arguments.output / 'summary.csv'}")
+    return _SOME_FAILED if failed else _DONE
+
+
+def _told(outcome: Outcome, reporter: Reporter) -> bool:
+    """Tell how a case ended; False when it failed."""
+    if outcome.error is not None:
+        reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
+        return False
+    if outcome.folder is not None and outcome.report is not None:
+        reporter.result(outcome.case_name, outcome.state, outcome.folder, outcome.report)
+    return True
+
+
+def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    checkpoint = _checkpoint(arguments.model)
+    reporter.progress("make the phantom", 0, 0)
+    phantom = make_phantom()
+    file = arguments.output / "phantom.nii.gz"
+    options = SegmentOptions(device=arguments.device)
+
+    def load(path: Path) -> LoadedCase:
+        write_volume(phantom.image, file)
+        image = Image(phantom.image, path, "phantom")
+
+        def compute() -> CaseResult:
+            result = segment_image(image, checkpoint(), options, progress=reporter.progress)
+            return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
+
+        return LoadedCase("phantom", fingerprint(phantom.image), compute)
+
+    outcomes = list(run_batch([file], load, BatchOptions(arguments.output, force=True)))
+    if not all(_told(outcome, reporter) for outcome in outcomes):
+        return _BAD_INPUT
+    report = outcomes[0].report or {}
+    folder = outcomes[0].folder
+    reporter.text(
+        f"true volume {report['truth_volume_mm3']:.0f} mm³, found {report['volume_mm3']:.0f} mm³:"
+        f" error {report['volume_error_percent']:+.2f} %\nopen {folder}/report.html"
+    )
+    return _DONE
+
+
+def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    if arguments.file is not None:
+        reporter.text(_explained(verified_card(arguments.file)))
+        return _DONE
+    found = find_models()
+    if not found:
+        reporter.text(f"no models found; put weights files (.safetensors) into {user_models_folder()}")
+    for number, path in enumerate(found):
+        card = verified_card(path)
+        used = " (used by default)" if number == 0 else ""
+        network = f"{card.network.get('name')}, width {card.network.get('width')}"
+        reporter.text(f"{card.name} {card.version}{used}\n  {path}\n  {network}; SHA-256 {card.sha256}")
+    return _DONE
+
+
+def _explained(card: ModelCard) -> str:
+    lines = [f"{card.name} {card.version}", f"  file: {card.path}", f"  SHA-256: {card.sha256}"]
+    lines += [f"  licence: {card.licence}", f"  made with SpinalCordSeg {card.software_version}"]
+    for title in ("network", "normalisation", "calibration", "provenance", "scores", "training"):
+        lines += _block(title, getattr(card, title), "  ")
+    return "\n".join(lines)
+
+
+def _block(title: str, value: Any, indent: str) -> list[str]:
+    """A card's entry as indented lines."""
+    words = title.replace("_", " ")
+    if isinstance(value, dict):
+        inner = [line for name, entry in value.items() for line in _block(str(name), entry, indent + "  ")]
+        return [f"{indent}{words}:", *inner] if inner else []
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return [f"{indent}{words}:", *(line for entry in value for line in _block("-", entry, indent + "  "))]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return [f"{indent}{words}: {text}"]

@@ -1,0 +1,235 @@
+"""From an image to a measured cord: the order of the steps, and what each of them took.
+
+Nothing is read or written here; torch is imported only when something is segmented.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.mask import MaskConfig, find_cord
+from SpinalCordSegLib.morphometry import CordMeasures, clean, measure
+from SpinalCordSegLib.quality import judge_slices
+from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT, judge_suitability
+from SpinalCordSegLib.volume import AxialAxes, Volume
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.checkpoint import Checkpoint
+    from SpinalCordSegLib.files import Image
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("segment", "measure", ...), what is done and how much there is (slices; 0 of 0: unknown)."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment and measure. ``slice_range``: half-open, indices of the input's own slices; it limits what is
+    measured, never what is segmented."""
+
+    threshold: float = 0.5
+    device: str = "auto"
+    batch_size: int | None = None
+    slice_range: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a reader of a result must know of the model behind it."""
+
+    name: str
+    version: str
+    sha256: str | None
+    licence: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> ModelSummary:
+        c = checkpoint
+        return cls(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """One measured cord.
+
+    ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
+    ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
+    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of voxels and grid.
+    """
+
+    case_name: str
+    image: Image | None
+    mask: Volume
+    probability: Volume | None
+    measures: CordMeasures
+    flags: tuple[Flag, ...]
+    mask_state: str
+    fingerprint: str
+    removed_mm3: float
+    seconds: dict[str, float]
+    options: SegmentOptions
+    model: ModelSummary | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    truth_volume_mm3: float | None = None
+
+
+def segment_image(
+    image: Image,
+    checkpoint: Checkpoint,
+    options: SegmentOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> CaseResult:
+    """Predict, choose the cord, measure and judge it.
+
+    No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
+    DeviceError, VoxelError.
+    """
+    from SpinalCordSegLib.predict import predict
+
+    options = options or SegmentOptions()
+    config = MaskConfig(threshold=options.threshold)
+    canonical_range(image.volume, options.slice_range)  # a wrong range is told before the long work
+    tell = progress or _silent
+    prediction = predict(
+        image.volume,
+        checkpoint,
+        device=options.device,
+        batch_size=options.batch_size,
+        progress=lambda done, total: tell("segment", done, total),
+        cancelled=cancelled,
+    )
+    tell("measure", 0, 0)
+    started = time.perf_counter()
+    cord = find_cord(prediction.probability, config)
+    result = _measured(image.case_name, image, cord.mask, prediction.probability, options)
+    remarks = [case_flag("header", note) for note in image.notes]
+    remarks += [case_flag("device", note) for note in prediction.notes]
+    remarks += [case_flag("component", note) for note in cord.notes]
+    return replace(
+        result,
+        flags=merge_flags(remarks, result.flags),
+        mask_state="AI",
+        fingerprint=fingerprint(image.volume),
+        removed_mm3=result.removed_mm3 + cord.removed_mm3,
+        seconds={"segment": prediction.seconds, "measure": time.perf_counter() - started},
+        model=ModelSummary.of(checkpoint),
+        device=prediction.device,
+        batch_size=prediction.batch_size,
+    )
+
+
+def measure_mask(
+    mask: Volume,
+    case_name: str,
+    *,
+    image: Image | None = None,
+    slice_range: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> CaseResult:
+    """Measure a mask (bool) made elsewhere; ``image`` is what the pictures show beneath it.
+
+    Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
+    """
+    (progress or _silent)("measure", 0, 0)
+    if image is not None and not image.volume.same_grid(mask):
+        raise GeometryError(
+            f"{image.path.name} and the mask lie on different grids ({_grid_words(image.volume)} and"
+            f" {_grid_words(mask)}): resample the mask to the image's grid first"
+        )
+    started = time.perf_counter()
+    result = _measured(case_name, image, mask, None, SegmentOptions(slice_range=slice_range))
+    return replace(result, fingerprint=fingerprint(mask), seconds={"measure": time.perf_counter() - started})
+
+
+def _measured(
+    case_name: str, image: Image | None, mask: Volume, probability: Volume | None, options: SegmentOptions
+) -> CaseResult:
+    cleaned = clean(mask)
+    chosen = canonical_range(mask, options.slice_range)
+    measures = measure(cleaned, probability=probability, slice_range=chosen)
+    volume = mask if image is None else image.volume
+    suitability = judge_suitability(volume, None if image is None else image.dicom)
+    if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
+        measures = without_sections(measures)
+    doubts = judge_slices(cleaned.mask, probability, measures, volume)
+    return CaseResult(
+        case_name=case_name,
+        image=image,
+        mask=cleaned.mask,
+        probability=probability,
+        measures=measures,
+        flags=merge_flags(suitability, measures.flags, doubts),
+        mask_state="given",
+        fingerprint="",
+        removed_mm3=measures.removed_mm3,
+        seconds={},
+        options=options,
+    )
+
+
+def without_sections(measures: CordMeasures) -> CordMeasures:
+    """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
+    slices = tuple(
+        replace(
+            item,
+            csa_mm2=nan,
+            csa_raw_mm2=nan,
+            csa_sct_mm2=nan,
+            csa_pv_mm2=None,
+            ap_ellipse_mm=nan,
+            ap_chord_mm=nan,
+            rl_mm=nan,
+        )
+        for item in measures.slices
+    )
+    return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)
+
+
+def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tuple[int, int] | None:
+    """A half-open range of the input's own slices as one counted from inferior.
+
+    Raises ConfigurationError when it does not fit the volume.
+    """
+    if slice_range is None:
+        return None
+    axis, flip = AxialAxes.of(volume.ijk_to_ras).ras[2]
+    first, end, count = *slice_range, volume.shape[axis]
+    if not 0 <= first < end <= count:
+        raise ConfigurationError(
+            f"the range {first}:{end} does not fit {count} slices: give FIRST:END with 0 <= FIRST < END <= {count}"
+            " (END itself is not measured)"
+        )
+    return (count - end, count - first) if flip else (first, end)
+
+
+def fingerprint(volume: Volume) -> str:
+    """SHA-256 over shape, grid (to 1e-4 mm) and voxels: tells whether a result belongs to this very input."""
+    digest = hashlib.sha256(repr((volume.shape, volume.voxels.dtype.str)).encode())
+    digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
+    for plane in np.moveaxis(volume.voxels, int(np.argmin(volume.shape)), 0):
+        digest.update(np.ascontiguousarray(plane).tobytes())
+    return digest.hexdigest()
+
+
+def _grid_words(volume: Volume) -> str:
+    return f"{'×'.join(map(str, volume.shape))} voxels of {'×'.join(f'{mm:g}' for mm in volume.spacing_mm)} mm"
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    return

@@ -1,0 +1,232 @@
+"""What users really feed it: a refusal is one clear line and exit code 2 with no file left; the rest gets an answer."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+
+SHAPE = (40, 32, 4)
+AFFINE = np.diag([0.7, 0.9, 3.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    network = NetworkConfig("ra_unet", width=1)
+    weights = build_network(network).state_dict()
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(Checkpoint("tiny", "0", network, NormalisationConfig(kind="paper", size=64), weights), path)
+    return path
+
+
+def _nifti(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def _voxels(value: float | None = None) -> np.ndarray:
+    voxels = np.random.default_rng(0).random(SHAPE, np.float32)
+    if value is not None:
+        voxels[3, 4, 2] = value
+    return voxels
+
+
+def _folder(path: Path) -> Path:
+    (path / "empty").mkdir()
+    (path / "empty" / "notes.txt").write_text("no image")
+    return path / "empty"
+
+
+def _text(path: Path) -> Path:
+    (path / "x.nii.gz").write_text("I am not a volume")
+    return path / "x.nii.gz"
+
+
+def _truncated(path: Path) -> Path:
+    whole = _nifti(path / "whole.nii.gz", _voxels()).read_bytes()
+    (path / "whole.nii.gz").unlink()
+    (path / "x.nii.gz").write_bytes(whole[: len(whole) // 2])
+    return path / "x.nii.gz"
+
+
+def _rgb(path: Path) -> Path:
+    image = sitk.GetImageFromArray(np.zeros((4, 8, 8, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, str(path / "x.nrrd"))
+    return path / "x.nrrd"
+
+
+def _flat(path: Path) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((8, 8), np.float32)), str(path / "x.nrrd"))
+    return path / "x.nrrd"
+
+
+def _with_affine(path: Path, affine: np.ndarray) -> Path:
+    """Written raw: the libraries would mend or refuse it."""
+    file = _nifti(path / "x.nii", _voxels(), AFFINE)
+    content = bytearray(file.read_bytes())
+    content[252:256] = np.array([0, 1], "<i2").tobytes()  # qform unknown, sform scanner
+    content[280:328] = affine[:3].astype("<f4").tobytes()
+    file.write_bytes(bytes(content))
+    return file
+
+
+_SHEARED = AFFINE + np.outer([1, 0, 0, 0], [0, 0.4, 0, 0])
+_SINGULAR = AFFINE.copy()
+_SINGULAR[:3, 1] = AFFINE[:3, 0]
+_FLATTENED = np.diag([0.7, 0.9, 0.0, 1.0])
+
+_REFUSED = {
+    "missing file": (lambda path: path / "x.nii.gz", "does not exist"),
+    "folder without images": (_folder, "no DICOM image"),
+    "text called nii.gz": (_text, "x.nii.gz"),
+    "truncated gzip": (_truncated, "x.nii.gz"),
+    "4D": (lambda path: _nifti(path / "x.nii", np.zeros((8, 8, 4, 2), np.float32)), "4"),
+    "RGB": (_rgb, "x.nrrd"),
+    "2D": (_flat, "x.nrrd"),
+    "NaN": (lambda path: _nifti(path / "x.nii.gz", _voxels(np.nan)), "NaN"),
+    "infinite": (lambda path: _nifti(path / "x.nii.gz", _voxels(np.inf)), "infinite"),
+    "sheared": (lambda path: _with_affine(path, _SHEARED), "sheared"),
+    "singular": (lambda path: _with_affine(path, _SINGULAR), "singular"),
+    "zero spacing": (lambda path: _with_affine(path, _FLATTENED), "spacing"),
+}
+
+
+def _refused(capsys, arguments, words, output):
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("spinalcordseg: error: ")
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert not output.exists() or list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", _REFUSED)
+def test_unusable_images_are_refused(kind, model, tmp_path, capsys):
+    make, words = _REFUSED[kind]
+    arguments = ["segment", make(tmp_path), "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
+    _refused(capsys, arguments, words, tmp_path / "out")
+
+
+def test_mask_on_another_grid_is_refused(tmp_path, capsys):
+    image = _nifti(tmp_path / "image.nii.gz", _voxels())
+    mask = _nifti(tmp_path / "mask.nii.gz", np.ones((40, 32, 5), np.uint8))
+    arguments = ["measure", mask, "--image", image, "--output", tmp_path / "out"]
+    _refused(capsys, arguments, "different grids", tmp_path / "out")
+
+
+def test_several_labels_need_a_choice(tmp_path, capsys):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[10:20, 10:20], labels[25:30, 10:20] = 3, 7
+    mask = _nifti(tmp_path / "mask.nii.gz", labels)
+    arguments = ["measure", mask, "--output", tmp_path / "out"]
+    _refused(capsys, arguments, "(3, 7)", tmp_path / "out")
+    assert main([*map(str, arguments), "--label", "7"]) == 0
+
+
+def test_unwritable_output_is_refused(tmp_path, capsys):
+    mask = _nifti(tmp_path / "mask.nii.gz", np.ones(SHAPE, np.uint8))
+    (tmp_path / "file").write_text("in the way")
+    _refused(capsys, ["measure", mask, "--output", tmp_path / "file" / "out"], "cannot write", tmp_path / "no")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot limit the size of files")
+def test_full_disk_leaves_no_partial_file(tmp_path):
+    """A limit on file size stands for the disk: the mask fits, the montage does not."""
+    mask = _nifti(tmp_path / "mask.nii.gz", np.ones(SHAPE, np.uint8))
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000));"
+    limited += "from SpinalCordSegLib.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = [sys.executable, "-c", limited, "measure", str(mask), "--output", str(tmp_path / "out")]
+    run = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "cannot write" in run.stderr
+    assert list((tmp_path / "out").rglob("*")) == []
+
+
+def _flipped(model: Path, path: Path) -> Path:
+    content = bytearray(model.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    return path
+
+
+def _pickle(model: Path, path: Path) -> Path:
+    """Protocol 4, with a call of os.mkdir that must never run."""
+    marker = str(path.parent / "was-run").encode()
+    path.write_bytes(b"\x80\x04cos\nmkdir\n(V" + marker + b"\ntR.")
+    return path
+
+
+@pytest.mark.parametrize(("make", "words"), [(_flipped, "altered"), (_pickle, "pickle")])
+def test_bad_weights_are_refused(make, words, model, tmp_path, capsys):
+    image = _nifti(tmp_path / "neck.nii.gz", _voxels())
+    weights = make(model, tmp_path / "bad.safetensors")
+    arguments = ["segment", image, "--model", weights, "--output", tmp_path / "out"]
+    _refused(capsys, arguments, words, tmp_path / "out")
+    assert not (tmp_path / "was-run").exists()
+
+
+def _report(folder: Path) -> dict:
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert content["flags"], "an odd volume must raise a flag"
+    return content
+
+
+def _cord(shape, last=None):
+    mask = np.zeros(shape, np.uint8)
+    mask[15:25, 12:20, :last] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("shape", "value"), [(SHAPE, 7.0), ((40, 32, 1), None), ((40, 32, 1), 0.0)])
+def test_odd_images_get_an_answer(shape, value, model, tmp_path):
+    voxels = _voxels()[:, :, : shape[2]] if value is None else np.full(shape, value, np.float32)
+    image = _nifti(tmp_path / "odd.nii.gz", voxels)
+    arguments = ["segment", image, "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert _report(tmp_path / "out" / "odd")["volume_mm3"] >= 0
+
+
+def test_empty_mask_gives_zero_and_null(tmp_path):
+    mask = _nifti(tmp_path / "mask.nii.gz", np.zeros(SHAPE, np.uint8))
+    assert main(["measure", str(mask), "--output", str(tmp_path / "out")]) == 0
+    content = _report(tmp_path / "out" / "mask")
+    assert (content["volume_mm3"], content["mean_csa_mm2"], content["n_slices"]) == (0, None, 0)
+
+
+@pytest.mark.parametrize("last", [1, None])
+def test_one_slice_gives_a_number_and_a_flag(last, tmp_path):
+    mask = _nifti(tmp_path / "mask.nii.gz", _cord(SHAPE if last else (40, 32, 1), last))
+    assert main(["measure", str(mask), "--output", str(tmp_path / "out")]) == 0
+    content = _report(tmp_path / "out" / "mask")
+    assert content["mean_csa_mm2"] == pytest.approx(80 * 0.63)
+    assert "single_slice" in {flag["kind"] for flag in content["flags"]}
+
+
+def test_3000_by_3000_pixels(model, tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 200, (3000, 3000, 2), np.uint8)
+    image = _nifti(tmp_path / "large.nii", voxels, np.diag([0.05, 0.05, 3.0, 1.0]))
+    arguments = ["segment", image, "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert _report(tmp_path / "out" / "large")["input"]["shape"] == [3000, 3000, 2]
+
+
+def test_uncompressed_and_compressed_headers_are_read_alike(tmp_path):
+    plain = _nifti(tmp_path / "cord.nii", _cord(SHAPE))
+    (tmp_path / "same.nii.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    assert main(["measure", str(plain), str(tmp_path / "same.nii.gz"), "--output", str(tmp_path / "out")]) == 0
+    first, second = (_report(tmp_path / "out" / name) for name in ("cord", "same"))
+    assert first["volume_mm3"] == second["volume_mm3"]

@@ -1,0 +1,140 @@
+"""A batch goes on after a failure, resumes, keeps names apart, and its summary is always right."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from SpinalCordSegLib.batch import BatchOptions, LoadedCase, reason, run_batch
+from SpinalCordSegLib.errors import GeometryError, ModelFileError, OutputError
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+
+MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
+
+
+class Loader:
+    """Gives every path a result with the path as fingerprint, and counts; ``faults`` are raised instead."""
+
+    def __init__(self, **faults: Exception) -> None:
+        self.faults = faults
+        self.computed: list[str] = []
+
+    def __call__(self, path: Path) -> LoadedCase:
+        def compute():
+            self.computed.append(str(path))
+            if path.stem in self.faults:
+                raise self.faults[path.stem]
+            return replace(measure_mask(MASK, path.stem), fingerprint=str(path))
+
+        return LoadedCase(path.stem, str(path), compute)
+
+
+def _paths(*names):
+    return [Path(name) for name in names]
+
+
+def _run(paths, loader, folder, **options):
+    return list(run_batch(paths, loader, BatchOptions(folder, **options)))
+
+
+def _summary(folder):
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_failure_has_its_row_and_the_others_go_on(tmp_path):
+    faults = {
+        "b": GeometryError("b is sheared"),
+        "c": ValueError("patient 00123"),
+        "d": MemoryError(),
+        "e": OSError(5, "Input/output error"),
+    }
+    outcomes = _run(_paths("a", "b", "c", "d", "e", "f"), Loader(**faults), tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["done", *["failed"] * 4, "done"]
+    rows = _summary(tmp_path)
+    assert [row["state"] for row in rows] == ["done", *["failed"] * 4, "done"]
+    assert rows[1]["reason"] == "b is sheared"
+    assert "ValueError" in rows[2]["reason"]
+    assert "00123" not in (tmp_path / "summary.csv").read_text()
+    assert "memory ran out" in rows[3]["reason"]
+    assert "Input/output error" in rows[4]["reason"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "f", "summary.csv"}
+
+
+def test_a_finished_case_is_kept_and_counts_as_done(tmp_path):
+    paths = _paths("a", "b")
+    first = Loader(b=GeometryError("not yet"))
+    _run(paths, first, tmp_path)
+    second = Loader()
+    outcomes = _run(paths, second, tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["kept", "done"]
+    assert second.computed == ["b"]
+    assert [(row["case"], row["state"]) for row in _summary(tmp_path)] == [("a", "done"), ("b", "done")]
+    assert _run(paths, Loader(), tmp_path, force=True)[0].state == "done"
+
+
+def test_an_incomplete_result_is_made_again(tmp_path):
+    _run(_paths("a"), Loader(), tmp_path)
+    (tmp_path / "a" / "slices.csv").unlink()
+    assert _run(_paths("a"), Loader(), tmp_path)[0].state == "done"
+    assert (tmp_path / "a" / "slices.csv").is_file()
+
+
+def test_equal_names_get_suffixes_and_find_their_own_results_again(tmp_path):
+    paths = _paths("x/neck", "y/neck", "z/Neck")
+    assert [outcome.case_name for outcome in _run(paths, Loader(), tmp_path)] == ["neck", "neck_2", "Neck_3"]
+    again = _run(paths[::-1], Loader(), tmp_path)
+    assert [(outcome.case_name, outcome.state) for outcome in again][1:] == [("neck_2", "kept"), ("neck", "kept")]
+
+
+def test_the_result_of_another_image_is_not_taken_for_done(tmp_path):
+    _run(_paths("x/neck"), Loader(), tmp_path)
+    (outcome,) = _run(_paths("y/neck"), Loader(), tmp_path)
+    assert isinstance(outcome.error, OutputError)
+    assert "another image" in str(outcome.error)
+    assert _run(_paths("y/neck"), Loader(), tmp_path, force=True)[0].state == "done"
+
+
+def test_a_single_failure_writes_nothing(tmp_path):
+    (outcome,) = _run(_paths("a"), Loader(a=GeometryError("bad")), tmp_path / "out")
+    assert outcome.state == "failed"
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_earlier_runs_stay(tmp_path):
+    _run(_paths("a"), Loader(), tmp_path)
+    _run(_paths("b"), Loader(), tmp_path)
+    assert [row["case"] for row in _summary(tmp_path)] == ["a", "b"]
+
+
+def test_a_table_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "summary.csv").write_text("name;score\nx;1\n")
+    with pytest.raises(OutputError, match="not a summary of SpinalCordSeg"):
+        _run(_paths("a"), Loader(), tmp_path)
+    assert (tmp_path / "summary.csv").read_text() == "name;score\nx;1\n"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_refused_model_ends_the_batch(tmp_path):
+    with pytest.raises(ModelFileError):
+        _run(_paths("a", "b"), Loader(a=ModelFileError("altered")), tmp_path)
+
+
+def test_a_folders_name_is_not_told(tmp_path):
+    folder = tmp_path / "DOE^JANE"
+    folder.mkdir()
+
+    def load(path):
+        raise GeometryError(f"{path.name} has no slices")
+
+    _run([folder, folder], load, tmp_path / "out")
+    text = (tmp_path / "out" / "summary.csv").read_text()
+    assert "DOE" not in text
+    assert [row["case"] for row in _summary(tmp_path / "out")] == ["input-1", "input-2"]
+
+
+def test_a_reason_is_one_line():
+    assert reason(GeometryError("two\n lines")) == "two lines"
+    assert "KeyError" in reason(KeyError("name"))

@@ -1,0 +1,206 @@
+"""The command line: exit codes, one line per error, JSON lines, cancelling, and the demo."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+
+CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")
+_FILES = ["mask.nii.gz", "montage.png", "report.html", "report.json", "slices.csv"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An image, its mask, and an untrained model."""
+    path = tmp_path_factory.mktemp("inputs")
+    phantom = make_phantom(CONFIG)
+    write_volume(phantom.image, path / "neck.nii.gz")
+    write_volume(phantom.mask, path / "cord.nrrd")
+    network = NetworkConfig("ra_unet", width=1)
+    weights = build_network(network).state_dict()
+    normalisation = NormalisationConfig(kind="paper", size=64)
+    save_checkpoint(
+        Checkpoint("tiny", "0", network, normalisation, weights, provenance={"trained_on": ["nothing"]}),
+        path / "tiny.safetensors",
+    )
+    return path
+
+
+def _child(*arguments, **options):
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "SpinalCordSegLib.cli", *map(str, arguments)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options,
+    )  # fmt: skip
+
+
+def test_segment_writes_everything(folder, tmp_path, capsys):
+    command = ["segment", str(folder / "neck.nii.gz"), "--model", str(folder / "tiny.safetensors"), "--device", "cpu"]
+    assert main([*command, "--output", str(tmp_path), "--save-probability", "--mask-format", "seg.nrrd"]) == 0
+    case = tmp_path / "neck"
+    assert sorted(path.name for path in case.iterdir()) == [
+        "mask.seg.nrrd", "montage.png", "probability.nrrd", "report.html", "report.json", "slices.csv",
+    ]  # fmt: skip
+    report = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    assert (report["device"], report["model"]["name"], report["input"]["orientation"]) == ("cpu", "tiny", "LPS")
+    assert len(report["model"]["sha256"]) == 64
+    output = capsys.readouterr()
+    assert output.out.startswith("neck: ")
+    assert output.err == ""
+
+
+def test_measure_finds_the_phantoms_volume_and_is_kept(folder, tmp_path, capsys):
+    command = ["measure", str(folder / "cord.nrrd"), "--image", str(folder / "neck.nii.gz"), "--output", str(tmp_path)]
+    assert main([*command, "--range", "1:3"]) == 0
+    assert sorted(path.name for path in (tmp_path / "cord").iterdir()) == _FILES
+    report = json.loads((tmp_path / "cord" / "report.json").read_text(encoding="utf-8"))
+    assert report["volume_mm3"] == pytest.approx(make_phantom(CONFIG).truth_volume_mm3, rel=0.02)
+    assert (report["n_slices"], report["range"], report["mask_state"]) == (2, [1, 3], "given")
+    assert main(command) == 0
+    assert "(kept)" in capsys.readouterr().out
+    assert main([*command, "--force"]) == 0
+    assert json.loads((tmp_path / "cord" / "report.json").read_text(encoding="utf-8"))["range"] is None
+
+
+def test_demo_knows_its_truth(folder, tmp_path, capsys):
+    assert main(["demo", "--output", str(tmp_path), "--model", str(folder / "tiny.safetensors")]) == 0
+    report = json.loads((tmp_path / "phantom" / "report.json").read_text(encoding="utf-8"))
+    assert report["truth_volume_mm3"] == pytest.approx(make_phantom().truth_volume_mm3, abs=0.01)
+    assert (tmp_path / "phantom.nii.gz").is_file()
+    assert "true volume" in capsys.readouterr().out
+
+
+def test_models_lists_and_explains(folder, capsys, monkeypatch):
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(folder))
+    assert main(["models"]) == 0
+    assert "tiny 0" in capsys.readouterr().out
+    assert main(["models", str(folder / "tiny.safetensors")]) == 0
+    out = capsys.readouterr().out
+    assert "trained on: nothing" in out
+    assert "kind: paper" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["segment", "x.nii"], "--output"),
+        (["measure", "x.nii", "--output", "o", "--range", "5:5"], '"5:5" is not a range'),
+        (["measure", "x.nii", "--output", "o", "--range", "a:b"], "not a range"),
+        (["segment", "x.nii", "--output", "o", "--device", "abacus"], "abacus"),
+        (["dance"], "dance"),
+    ],
+)
+def test_usage_errors_are_one_line_and_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_a_batch_with_a_bad_case_is_1_and_has_its_row(folder, tmp_path, capsys):
+    (tmp_path / "broken.nii.gz").write_text("this is text")
+    inputs = [str(folder / "cord.nrrd"), str(tmp_path / "broken.nii.gz"), str(tmp_path / "missing.nrrd")]
+    assert main(["measure", *inputs, "--output", str(tmp_path / "out")]) == 1
+    rows = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["cord", "done"], ["broken", "failed"], ["missing", "failed"]]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("spinalcordseg: error: ") for line in errors)
+
+
+def test_verbose_adds_the_detail(tmp_path, capsys):
+    command = ["measure", str(tmp_path / "missing.nrrd"), "--output", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert main([*command, "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_json_lines_tell_everything(folder, tmp_path, capsys):
+    command = ["segment", str(folder / "neck.nii.gz"), str(tmp_path / "missing.nii"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--model", str(folder / "tiny.safetensors"), "--device", "cpu", "--progress", "json"]) == 1
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert (kinds[0], kinds[1], kinds[-1]) == ("start", "case", "end")
+    steps = [(e["slice"], e["of"]) for e in events if e["event"] == "progress" and e["stage"] == "segment"]
+    assert steps[0] == (0, 6)
+    assert steps[-1] == (6, 6)
+    (result,) = (event for event in events if event["event"] == "result")
+    assert Path(result["folder"]) == tmp_path / "out" / "neck"
+    assert {"volume_mm3", "mean_csa_mm2", "n_flags", "files"} <= set(result)
+    (error,) = (event for event in events if event["event"] == "error")
+    assert (error["kind"], error["case"]) == ("InputFileError", "missing")
+    assert events[-1]["exit_code"] == 1
+
+
+def test_help_is_quick():
+    def seconds():
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "SpinalCordSegLib.cli", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    assert min(seconds() for _ in range(4)) < 0.5
+
+
+@pytest.fixture
+def long_work(folder, tmp_path):
+    """Arguments of a run that takes far longer than the test: 3000 slices."""
+    voxels = np.zeros((24, 24, 3000), np.float32)
+    phantom = make_phantom(PhantomConfig(shape=(24, 24, 2), spacing_mm=(0.9, 0.8, 3.0)))
+    write_volume(type(phantom.image)(voxels, phantom.image.ijk_to_ras), tmp_path / "long.nrrd")
+    return [
+        "segment", tmp_path / "long.nrrd", "--model", folder / "tiny.safetensors", "--output", tmp_path / "out",
+        "--device", "cpu", "--progress", "json",
+    ]  # fmt: skip
+
+
+def _wait_for_slices(child):
+    for line in child.stdout:
+        event = json.loads(line)
+        if event["event"] == "progress" and event["slice"] > 0:
+            return
+    pytest.fail(child.stderr.read())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals between processes")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_cancel_and_leave_nothing(long_work, tmp_path, number):
+    with _child(*long_work) as child:
+        _wait_for_slices(child)
+        child.send_signal(number)
+        out, error = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert error == "spinalcordseg: error: cancelled; nothing half-done was kept\n"
+    assert json.loads(out.splitlines()[-1]) == {"event": "end", "exit_code": 130}
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_ends_with_its_parent_when_asked(long_work, tmp_path):
+    with _child(*long_work, "--exit-with-parent", stdin=subprocess.PIPE) as child:
+        _wait_for_slices(child)
+        child.stdin.close()
+        child.stdin = None
+        child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_closed_standard_input_alone_changes_nothing(folder, tmp_path):
+    command = ("measure", folder / "cord.nrrd", "--output", tmp_path)
+    with _child(*command, stdin=subprocess.DEVNULL) as child:
+        child.communicate(timeout=60)
+    assert child.returncode == 0

@@ -1,0 +1,138 @@
+"""From image to measures: the order of the steps, ranges, refusals, and answers for odd volumes."""
+
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib import predict as predict_module
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import (
+    SegmentOptions,
+    canonical_range,
+    fingerprint,
+    measure_mask,
+    segment_image,
+)
+from SpinalCordSegLib.volume import Volume
+
+CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
+CHECKPOINT = SimpleNamespace(name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={})
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(CONFIG)
+
+
+@pytest.fixture
+def perfect_network(monkeypatch):
+    """Prediction gives whatever probability the test asks for."""
+
+    def predicting(probability):
+        def predict(volume, checkpoint, *, device, batch_size, progress, cancelled):
+            progress(0, 10)
+            progress(10, 10)
+            return predict_module.Prediction(probability, "cpu", 1.5, 4, ("a note",))
+
+        monkeypatch.setattr(predict_module, "predict", predict)
+
+    return predicting
+
+
+def _image(volume: Volume) -> Image:
+    return Image(volume, Path("neck.nii.gz"), "neck")
+
+
+def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
+    perfect_network(phantom.coverage)
+    told = []
+    result = segment_image(_image(phantom.image), CHECKPOINT, progress=lambda *step: told.append(step))
+    assert result.measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
+    assert [item.csa_mm2 for item in result.measures.slices] == pytest.approx(phantom.truth_csa_mm2, rel=0.04)
+    assert result.mask_state == "AI"
+    assert (result.device, result.batch_size, result.model.name) == ("cpu", 4, "made up")
+    assert told == [("segment", 0, 10), ("segment", 10, 10), ("measure", 0, 0)]
+    assert result.seconds["segment"] == 1.5
+    assert "device" in {flag.kind for flag in result.flags}
+
+
+def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
+    probability = phantom.coverage.voxels.copy()
+    probability[2:5, 2:4, 5] = 1.0
+    perfect_network(phantom.coverage.with_voxels(probability))
+    result = segment_image(_image(phantom.image), CHECKPOINT)
+    assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
+    np.testing.assert_array_equal(result.mask.voxels, phantom.mask.voxels)
+
+
+def test_no_cord_is_an_answer(phantom, perfect_network):
+    perfect_network(phantom.coverage.with_voxels(np.zeros(CONFIG.shape, np.float32)))
+    result = segment_image(_image(phantom.image), CHECKPOINT)
+    assert result.measures.volume_mm3 == 0
+    assert isnan(result.measures.mean_csa_mm2)
+    assert "empty" in {flag.kind for flag in result.flags}
+
+
+def test_range_limits_the_measures_not_the_mask(phantom, perfect_network):
+    perfect_network(phantom.coverage)
+    options = SegmentOptions(slice_range=(2, 5))
+    result = segment_image(_image(phantom.image), CHECKPOINT, options)
+    assert result.measures.n_slices == 3
+    assert len(result.measures.slices) == 10
+    assert result.measures.mean_csa_mm2 == pytest.approx(phantom.truth_csa_mm2[2:5].mean(), rel=0.03)
+
+
+@pytest.mark.parametrize(("orientation", "expected"), [("RAS", (2, 5)), ("LPI", (5, 8)), ("SRA", (2, 5))])
+def test_range_counts_the_inputs_own_slices(orientation, expected):
+    volume = make_phantom(replace(CONFIG, orientation=orientation)).image
+    assert canonical_range(volume, (2, 5)) == expected
+    assert canonical_range(volume, None) is None
+
+
+@pytest.mark.parametrize("bad", [(0, 11), (5, 5), (-1, 3)])
+def test_impossible_range_is_refused_before_the_work(phantom, bad):
+    with pytest.raises(ConfigurationError, match="10 slices"):
+        segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(slice_range=bad))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
+def test_impossible_threshold_is_refused_before_the_work(phantom, threshold):
+    with pytest.raises(ConfigurationError, match="threshold"):
+        segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(threshold=threshold))
+
+
+def test_wide_voxels_give_volume_but_no_area():
+    phantom = make_phantom(replace(CONFIG, shape=(20, 48, 10), spacing_mm=(1.8, 0.8, 3.0)))
+    result = measure_mask(phantom.mask, "wide")
+    assert result.measures.volume_mm3 > 0
+    assert result.measures.length_mm > 0
+    assert isnan(result.measures.mean_csa_mm2)
+    assert all(isnan(item.csa_mm2) and isnan(item.rl_mm) for item in result.measures.slices)
+    assert "coarse_left_right" in {flag.kind for flag in result.flags}
+
+
+def test_mask_on_another_grid_than_its_image_is_refused(phantom):
+    moved = Volume(phantom.mask.voxels, phantom.mask.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
+    with pytest.raises(GeometryError, match=r"neck\.nii\.gz and the mask lie on different grids"):
+        measure_mask(moved, "moved", image=_image(phantom.image))
+
+
+def test_mask_alone_is_measured(phantom):
+    result = measure_mask(phantom.mask, "alone")
+    assert (result.mask_state, result.model, result.device, result.image) == ("given", None, None, None)
+    assert result.measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
+
+
+def test_fingerprint_tells_inputs_apart(phantom):
+    volume = phantom.image
+    other = volume.voxels.copy()
+    other[3, 4, 5] += 1
+    shifted = Volume(volume.voxels, volume.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
+    assert fingerprint(volume) == fingerprint(Volume(volume.voxels.copy(), volume.ijk_to_ras + 1e-9))
+    assert len({fingerprint(volume), fingerprint(volume.with_voxels(other)), fingerprint(shifted)}) == 3
