@@ -19,8 +19,8 @@ def identity_words(texts: Iterable[str]) -> frozenset[str]:
     others ("Li^Na" gives "lina"). Identifiers count without leading zeros too. Nothing known gives an empty set.
     """
     words: set[str] = set()
-    for text in (spelling for text in texts for spelling in text.split("=")):
-        parts = re.findall(r"[^\W_]+", text)
+    for name in (name for text in texts for name in text.split("=")):
+        parts = re.findall(r"[^\W_]+", name)
         for spelling in _spellings(parts):
             joined = ["".join(spelling), "".join(reversed(spelling))]
             words.update(word for word in [*spelling, *joined] if _long_enough(word))

@@ -1,0 +1,67 @@
+"""NIfTI headers that hold two orientations, or none: which one is used is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.volume_file import read_grid
+
+STRAIGHT = np.array([[0.5, 0, 0, -10.25], [0, 0.75, 0, 20.5], [0, 0, 5, 30], [0, 0, 0, 1]])
+
+
+def turned() -> np.ndarray:
+    """20° about R and S, anisotropic."""
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    about_r, about_s = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]), np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    matrix = STRAIGHT.copy()
+    matrix[:3, :3] = about_s @ about_r @ STRAIGHT[:3, :3]
+    return matrix
+
+
+def sheared() -> np.ndarray:
+    matrix = STRAIGHT.copy()
+    matrix[0, 1] = 0.2
+    return matrix
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 1000, shape).astype(np.int16)
+
+
+def mixed_forms(path: Path, sform_code: int, sform: np.ndarray) -> Path:
+    image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
+    image.set_qform(STRAIGHT, 1)
+    image.set_sform(sform, sform_code)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sform_code", "used"),
+    [(1, "sform"), (2, "qform"), (4, "qform")],  # what ITK 5.4, and so Slicer, takes
+)
+def test_where_sform_and_qform_disagree_the_choice_is_said(tmp_path: Path, sform_code: int, used: str) -> None:
+    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", sform_code, turned()))
+    assert len(grid.notes) == 1
+    assert f": {used} is used, as Slicer does" in grid.notes[0]
+    expected = turned() if used == "sform" else STRAIGHT
+    np.testing.assert_allclose(grid.volume.ijk_to_ras, expected, atol=1e-5)
+
+
+def test_a_sheared_registration_to_a_template_does_not_matter_beside_a_qform(tmp_path: Path) -> None:
+    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", 4, sheared()))
+    np.testing.assert_allclose(grid.volume.ijk_to_ras, STRAIGHT, atol=1e-5)
+
+
+def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(4, 5, 6), STRAIGHT)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, tmp_path / "x.nii.gz")
+    grid = read_grid(tmp_path / "x.nii.gz")
+    assert "no orientation" in grid.notes[0]
+    assert grid.volume.orientation == "LPS"
