@@ -167,7 +167,7 @@ def _measured(
     suitability = judge_suitability(volume, None if image is None else image.dicom)
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
         measures = without_sections(measures)
-    doubts = judge_slices(cleaned.mask, probability, measures, volume)
+    doubts = judge_slices(cleaned.mask, probability, measures)
     return CaseResult(
         case_name=case_name,
         image=image,

@@ -1,0 +1,126 @@
+"""Failures that must be flagged (the paper's Fig. 12 among them) and natural cords that must not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from SpinalCordSegLib.cleaning import clean
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.quality import QualityConfig, judge_slices
+from SpinalCordSegLib.volume import Volume, lps_to_ras
+
+THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
+
+
+def _cord(spacing: tuple[float, float, float], tilt: float = 0.2) -> np.ndarray:
+    """An elliptic cord over 100 mm that leans, bends and swells by 25 % in the middle (the enlargement)."""
+    count = [round(mm / size) for mm, size in zip((60.0, 70.0, 100.0), spacing, strict=True)]
+    x, y, z = np.meshgrid(
+        *((np.arange(n) - (n - 1) / 2) * s for n, s in zip(count, spacing, strict=True)), indexing="ij"
+    )
+    swell = np.sqrt(1 + 0.25 * np.exp(-((z / 20) ** 2)))
+    bow = 4 * np.cos(np.pi * z / 120)
+    return (x / (6 * swell)) ** 2 + ((y - tilt * z - bow) / (4 * swell)) ** 2 <= 1
+
+
+def _judge(voxels: np.ndarray, spacing: tuple[float, float, float], probability: np.ndarray | None = None) -> dict:
+    """Kinds of flags by canonical slice (None: the case)."""
+    grid = np.diag([*spacing, 1.0])
+    cleaned = clean(Volume(voxels, grid))
+    chance = None if probability is None else Volume(probability, grid)
+    found: dict[int | None, set[str]] = {}
+    for flag in judge_slices(cleaned.mask, chance, measure(cleaned, probability=chance)):
+        found.setdefault(flag.canonical_slice, set()).add(flag.kind)
+    return found
+
+
+@pytest.mark.parametrize("spacing", [THIN, THICK])
+def test_a_natural_cord_with_its_enlargement_raises_nothing(spacing: tuple[float, float, float]) -> None:
+    assert _judge(_cord(spacing), spacing) == {}
+
+
+@pytest.mark.parametrize(("spacing", "run"), [(THIN, 1), (THIN, 6), (THICK, 1), (THICK, 2)])
+def test_a_touching_structure_of_like_intensity_is_flagged(spacing: tuple[float, float, float], run: int) -> None:
+    voxels = _cord(spacing)
+    first = voxels.shape[2] // 2 + 3
+    for k in range(first, first + run):
+        i, j = np.nonzero(voxels[:, :, k])
+        x, y = np.ogrid[: voxels.shape[0], : voxels.shape[1]]
+        front_mm = j.max() * spacing[1] + 3
+        voxels[:, :, k] |= np.hypot((x - i.mean()) * spacing[0], y * spacing[1] - front_mm) <= 4.5
+    found = _judge(voxels, spacing)
+    spoilt = set(range(first, first + run))
+    assert spoilt <= set(found)
+    assert all(found[k] & {"area_jump", "shape", "position_jump"} for k in spoilt)
+    assert len(set(found) - spoilt) <= 0.1 * voxels.shape[2]
+
+
+def test_lost_half_grown_and_shifted_slices_are_flagged() -> None:
+    voxels = _cord(THIN)
+    middle = int(np.nonzero(voxels[:, :, 30])[0].mean())
+    voxels[middle:, :, 30] = False
+    voxels[:, :, 50] = ndimage.binary_dilation(voxels[:, :, 50], iterations=2)
+    voxels[:, :, 70] = np.roll(voxels[:, :, 70], 4, axis=0)
+    found = _judge(voxels, THIN)
+    assert {"area_jump", "shape", "position_jump"} <= found[30]
+    assert {"area_jump", "shape"} <= found[50] and "position_jump" in found[70]
+    # A slice far off the line bends the centreline, and with it the areas beside it: those may be flagged too.
+    assert set(found) <= {29, 30, 31, 50, 69, 70, 71}
+
+
+def test_an_outgrown_last_slice_is_called_an_end() -> None:
+    voxels = _cord(THICK, tilt=0.0)
+    voxels[:, :, -1] = ndimage.binary_dilation(voxels[:, :, -1], iterations=3)
+    assert "cord_end" in _judge(voxels, THICK)[voxels.shape[2] - 1]
+
+
+def test_flags_of_the_mask_itself_are_among_them() -> None:
+    voxels = _cord(THICK)
+    voxels[:, :, 8] = False
+    voxels[2:5, 2:5, 12] = True
+    assert _judge(voxels, THICK) == {None: {"removed"}, 8: {"gap"}, 12: {"several_components"}}
+
+
+def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
+    voxels = _cord(THICK)
+    probability = np.where(voxels, 0.98, 0.01).astype(np.float32)
+    assert _judge(voxels, THICK, probability) == {}
+    probability[:, :, 10] = np.where(voxels[:, :, 10], 0.6, 0.2)
+    assert _judge(voxels, THICK, probability) == {10: {"low_confidence"}}
+
+
+def test_a_mask_that_is_no_cord_at_all_doubts_the_case() -> None:
+    voxels = np.random.default_rng(0).random((40, 40, 20)) > 0.4
+    found = _judge(voxels, THIN)
+    assert "many_doubts" in found[None] and len(found) > 15
+
+
+def test_empty_and_single_slice_masks_are_judged_without_failing() -> None:
+    voxels = np.zeros((20, 22, 9), bool)
+    assert _judge(voxels, THIN) == {None: {"empty"}}
+    voxels[5:17, 5:17, 4] = True
+    assert _judge(voxels, THIN, voxels.astype(np.float32)) == {None: {"single_slice"}}
+
+
+def test_limits_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="lower one first"):
+        QualityConfig(min_area_mm2=200)
+
+
+def test_at_most_five_percent_of_hand_drawn_slices_are_flagged(shared_data: Path) -> None:
+    flagged = slices = 0
+    for path in sorted((shared_data / "t2star_masked").glob("*_seg-manual.nii.gz")):
+        image = sitk.ReadImage(str(path))
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        matrix[:3, 3] = image.GetOrigin()
+        cleaned = clean(Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix)))
+        measures = measure(cleaned)
+        flags = judge_slices(cleaned.mask, None, measures)
+        flagged += len({flag.canonical_slice for flag in flags} - {None})
+        slices += measures.n_slices
+    assert slices == 143 and flagged <= 0.05 * slices
