@@ -83,8 +83,8 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     bone = _recentred(spine.pixels[keep] > 0, cord.pixels[keep] > 0)
     shape = shapes[0]
     return Maps(
-        _blurred(bone),
-        _blurred(_discs(bone, cord.slice_mm)),
+        _blurred(bone, cord.pixel_mm[0]),
+        _blurred(_discs(bone, cord.slice_mm, cord.pixel_mm[0]), cord.pixel_mm[0]),
         _grey_table(grey, shape, z_mm)[keep],
         z_mm[keep],
         cord.pixel_mm[0],
@@ -165,17 +165,17 @@ def _recentred(bone: NDArray, cord: NDArray) -> NDArray:
     return np.roll(bone, (round(middle[0] - rows), round(middle[1] - columns)), axis=(1, 2))
 
 
-def _blurred(mask: NDArray) -> NDArray[np.uint8]:
-    soft = np.stack([ndimage.gaussian_filter(m.astype(np.float32) * 255, 1.0) for m in mask])
+def _blurred(mask: NDArray, pixel_mm: float) -> NDArray[np.uint8]:
+    soft = np.stack([ndimage.gaussian_filter(m.astype(np.float32) * 255, 0.5 / pixel_mm) for m in mask])
     return soft.astype(np.uint8)
 
 
-def _discs(bone: NDArray, slice_mm: float) -> NDArray:
+def _discs(bone: NDArray, slice_mm: float, pixel_mm: float) -> NDArray:
     """Gaps of up to 9 mm between vertebral bodies, in front of the canal: closing along the height."""
     size = 2 * round(4.5 / slice_mm) + 1
     closed = ndimage.minimum_filter1d(ndimage.maximum_filter1d(bone.astype(np.uint8), size, axis=0), size, axis=0) > 0
-    rows = np.arange(bone.shape[1]) < bone.shape[1] // 2 - 5.0 / slice_mm
-    columns = np.abs(np.arange(bone.shape[2]) - bone.shape[2] // 2) < 14.0 / slice_mm
+    rows = np.arange(bone.shape[1]) < bone.shape[1] // 2 - 5.0 / pixel_mm
+    columns = np.abs(np.arange(bone.shape[2]) - bone.shape[2] // 2) < 14.0 / pixel_mm
     return ndimage.binary_opening(closed & ~bone & rows[:, None] & columns, np.ones((1, 3, 5), bool))
 
 

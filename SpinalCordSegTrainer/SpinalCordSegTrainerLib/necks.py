@@ -184,9 +184,9 @@ def _cord(rng: np.random.Generator, picked: list[CordShape], wanted_mm2: float) 
     mirror = rng.random() < 0.5
     if mirror:
         form = form[:, (N_ANGLES // 2 - np.arange(N_ANGLES)) % N_ANGLES]
-    profile = ndimage.gaussian_filter1d(area_mm2(form), 4.0)
+    profile = ndimage.gaussian_filter1d(area_mm2(form), 4.0) * np.exp(_smooth(rng, 15, 1)[0] * 0.06)
     near = (_HEIGHTS > -60) & (_HEIGHTS < -40)
-    profile = profile / profile[near].mean() * np.exp(_smooth(rng, 15, 1)[0] * 0.06)
+    profile = profile / profile[near].mean()
     form = form * _wobble(rng, 6, rng.uniform(0.01, 0.05))
     flat = rng.normal(0, 0.07)  # flatter or rounder than the shapes drawn
     angle = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
