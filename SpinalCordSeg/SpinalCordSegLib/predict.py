@@ -18,7 +18,7 @@ from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, 
 from SpinalCordSegLib.normalise import NormalisationConfig, Placement, normalise, restore
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 
-_CPU_BATCH = 4  # one slice is as fast per slice as many here, so memory decides
+_CPU_BATCH = 2  # more slices at a time are no faster there, and take memory
 _GPU_BATCH = 16  # some 650 small kernels a forward: fewer slices leave a GPU waiting for launches
 _CHUNK_PIXELS = 1 << 21  # full-size slices held in float32 at a time: 8 MB, or one slice where that is larger
 
