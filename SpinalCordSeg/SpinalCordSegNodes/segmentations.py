@@ -13,13 +13,13 @@ from typing import Any
 import slicer
 import vtk
 
-from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
 from SpinalCordSegLib.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.hierarchy import place_with
 from SpinalCordSegNodes.oriented_images import geometry_text, grid_from_text, image_from_mask, mask_from_image
 from SpinalCordSegNodes.provenance import Provenance, stored_fingerprint, write_tags
-from SpinalCordSegNodes.volumes import grid_of_node, world_transform
+from SpinalCordSegNodes.volumes import grid_of_node, volume_from_node, world_transform
 
 AI_COPY, VOLUME = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume"  # node reference roles
 _SEGMENT_ID = "SpinalCord"
@@ -135,3 +135,15 @@ def show_in_3d(node: Any, visible: bool = True) -> bool:
     made = bool(node.CreateClosedSurfaceRepresentation()) if visible else True
     node.GetDisplayNode().SetVisibility3D(visible and made)
     return made
+
+
+def volume_behind(node: Any, mask: Volume) -> Volume | None:
+    """The voxels of the volume a segmentation was made on, where they lie on the mask's grid; else None."""
+    volume_node = node.GetNodeReference(VOLUME) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    if volume_node is None:
+        return None
+    try:
+        volume = volume_from_node(volume_node)
+    except SpinalCordSegError:
+        return None
+    return volume if volume.same_grid(mask) else None

@@ -49,3 +49,37 @@ def expected_vtk_errors(slicer_application):
     messages = slicer_application[1]
     yield messages.errors
     messages.errors.clear()
+
+
+@pytest.fixture(scope="session")
+def qt_application(slicer_application):
+    """Qt's application and Slicer's module classes in their stand-in form; settings go to a temporary place."""
+    from slicer_standins import desktop
+
+    return desktop.start(slicer_application[0])
+
+
+@pytest.fixture
+def slot_errors(qt_application):
+    """Exceptions in slots are only printed by Qt: here they fail the test."""
+    errors: list[BaseException] = []
+    former, sys.excepthook = sys.excepthook, lambda _kind, error, _trace: errors.append(error)
+    yield errors
+    sys.excepthook = former
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def panel(scene, qt_application, slot_errors):
+    """The SpinalCordSeg module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
+    from slicer_standins import scripted
+
+    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSeg" / "SpinalCordSeg.py"))
+    widget.parent.resize(350, 900)
+    widget.parent.show()
+    scripted.enter(widget)
+    yield widget
+    widget.cleanup()
+    widget.parent.close()
+    widget.parent.deleteLater()

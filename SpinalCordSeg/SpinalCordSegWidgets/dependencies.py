@@ -1,0 +1,123 @@
+"""Is PyTorch there and fit to use? Told from what is installed and the probe's answer; never imported here.
+
+What is wrong is said plainly with its repair, which runs only on a click: torch through Slicer's PyTorch extension,
+safetensors through Slicer's package installer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from slicer.i18n import tr as _
+
+_OLDEST = (2, 4)
+_NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
+_SAFETENSORS = "safetensors>=0.4.3,<1"
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """``state``: ready, absent, old, too_new, broken or no_safetensors. ``message``, ``action``: "" when ready."""
+
+    state: str
+    message: str = ""
+    action: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+
+def installed_version(package: str) -> str | None:
+    """What is installed, without importing it; "" when its record is damaged, None when there is none."""
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return version(package) or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def check_dependencies(
+    probe: Mapping[str, Any] | None = None,
+    installed: Callable[[str], str | None] = installed_version,
+    platform: str = sys.platform,
+) -> Dependencies:
+    """``probe``: the answer of SpinalCordSegLib.probe where one is known."""
+    torch = installed("torch")
+    if torch is None:
+        return Dependencies(
+            "absent",
+            _(
+                "PyTorch is needed to find the cord and is not installed. It is a download of 0.2 to 3 GB."
+                " Measuring a mask works without it."
+            ),
+            _("Install PyTorch…"),
+        )
+    if not torch or (probe is not None and probe.get("state") == "broken"):
+        detail = (probe or {}).get("detail") or _("its record is damaged")
+        words = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
+        return Dependencies("broken", words.format(detail=detail), _("Repair PyTorch…"))
+    if _numbers(torch) < _OLDEST:
+        words = _("PyTorch {version} is too old: {oldest} or newer is needed.")
+        return Dependencies("old", words.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
+    if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
+        words = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
+        return Dependencies("too_new", words.format(version=torch), _("Replace PyTorch…"))
+    if installed("safetensors") is None:
+        words = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
+        return Dependencies("no_safetensors", words, _("Install safetensors…"))
+    return Dependencies("ready")
+
+
+def torch_requirement(platform: str = sys.platform) -> str:
+    return ">=2.4,<2.13" if platform == "win32" else ">=2.4"
+
+
+def repair(dependencies: Dependencies) -> str:
+    """Do what the message proposes; gives what to tell the user afterwards."""
+    if dependencies.state == "no_safetensors":
+        return _install_safetensors()
+    try:
+        logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
+    except ModuleNotFoundError:
+        return _(
+            "Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer"
+            " and come back here."
+        )
+    if dependencies.state != "absent":
+        logic.uninstallTorch()
+    installed = logic.installTorch(askConfirmation=True, torchVersionRequirement=torch_requirement())
+    if installed is None:
+        return _("PyTorch was not installed. The Python console tells more (View menu).")
+    return _("PyTorch is installed.") if dependencies.state == "absent" else _("PyTorch is replaced: restart Slicer.")
+
+
+def _install_safetensors() -> str:
+    import slicer.util
+
+    try:
+        from slicer.packaging import pip_ensure  # Slicer 5.11 and later
+    except ImportError:
+        question = _("Download and install safetensors (0.5 MB)? It reads the models.")
+        if not slicer.util.confirmOkCancelDisplay(question):
+            return _("Nothing was installed.")
+        slicer.util.pip_install(_SAFETENSORS)
+    else:
+        try:
+            pip_ensure([_SAFETENSORS], requester="SpinalCordSeg")
+        except RuntimeError as declined:
+            return _("safetensors was not installed: {reason}").format(reason=declined)
+    importlib.invalidate_caches()
+    return _("safetensors is installed.")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """ "2.13.0+cpu" → (2, 13)."""
+    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split("+")[0].split(".")[:2])

@@ -1,0 +1,144 @@
+"""The module's panel as a whole: its parts, and what happens between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegWidgets.apply_panel import ApplyPanel
+from SpinalCordSegWidgets.cord_run import CordRun
+from SpinalCordSegWidgets.dependencies import check_dependencies, repair
+from SpinalCordSegWidgets.device_probe import DeviceProbe
+from SpinalCordSegWidgets.measures_panel import MeasuresPanel
+from SpinalCordSegWidgets.model_choice import ModelChoice
+from SpinalCordSegWidgets.run_control import RunControl
+
+
+class Panel:
+    """``logic``: the module's. ``entered``: whether the user is in the module now.
+
+    ``parameters``: the module's parameter node while it is bound, else None. Model and device are kept in it by hand:
+    what there is to choose changes, and the wrapper's choices are fixed.
+    """
+
+    def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
+        self._ui, self._logic, self._entered = ui, logic, entered
+        self.parameters: Any = None
+        self.control = RunControl(self._on_run_changed)
+        self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
+        self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
+        self.measures = MeasuresPanel(ui, self._on_measure, self.applying.tell)
+        self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
+        ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
+        ui.noticeButton.connect("clicked()", self._on_repair)
+        self.check_dependencies()
+
+    def bind(self, parameters: Any) -> None:
+        """Show what a parameter node says; None: follow none."""
+        self.parameters = None
+        if parameters is not None:
+            self.models.select(parameters.modelPath)
+            self.applying.devices.select(parameters.device)
+        self.parameters = parameters
+
+    def refresh(self) -> None:
+        """The user comes to the module: models, packages and masks may have changed meanwhile."""
+        self.models.refresh()
+        self.check_dependencies()
+        self.measures.refresh()
+
+    def scene_is_closing(self) -> None:
+        self.control.close()
+        self.measures.close()
+
+    def scene_is_closed(self) -> None:
+        self.applying.tell("")
+        self.measures.refresh()
+
+    def end_children(self) -> None:
+        self.control.close()
+        self.probe.close()
+
+    def check_dependencies(self) -> None:
+        """What is installed is known at once; whether it works, and on which devices, a child process tells later."""
+        self.applying.dependencies = check_dependencies(self.probe.answer)
+        if self.applying.dependencies.ready and self._entered():
+            self.probe.ask(self.models.path)
+        self.applying.refresh()
+
+    def _start(self, make: Callable[[], CordRun], on_case: Callable[[CaseFolder], None]) -> None:
+        self.applying.tell("")
+        try:
+            self.control.start(make(), on_case)
+        except SpinalCordSegError as error:
+            self.applying.tell(str(error))
+
+    def _on_apply(self) -> None:
+        volume = self.applying.volume
+        model, device = self.models.path, self.applying.devices.name
+        self._start(
+            lambda: self._logic.startSegment(volume, model, device), lambda case: self._on_segmented(case, volume)
+        )
+
+    def _on_measure(self, segmentation: Any, segment_id: str) -> None:
+        self._start(
+            lambda: self._logic.startMeasure(segmentation, segment_id),
+            lambda case: self._on_measured(case, segmentation),
+        )
+
+    def _on_segmented(self, case: CaseFolder, volume: Any) -> None:
+        if not slicer.mrmlScene.IsNodePresent(volume):
+            self.applying.tell(_("The volume was deleted meanwhile: the result was not kept."))
+            return
+        try:
+            result = self._logic.addResult(case, volume)
+        except SpinalCordSegError as error:
+            self.applying.tell(str(error))
+            return
+        self._ui.maskSelector.setCurrentNode(result.segmentation)
+        self.measures.refresh()
+        device = case.provenance().device
+        words = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
+        self.applying.tell(words)
+
+    def _on_measured(self, case: CaseFolder, segmentation: Any) -> None:
+        if not slicer.mrmlScene.IsNodePresent(segmentation):
+            self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
+            return
+        self._logic.addMeasures(case, segmentation)
+        self.measures.refresh()
+        self.applying.tell(_("Measured."))
+
+    def _on_run_changed(self) -> None:
+        self.applying.refresh()
+        self.measures.set_busy(self.control.running)
+
+    def _on_volume(self, _node: Any) -> None:
+        self.applying.show_devices(self.probe.answer)
+        self.applying.tell("")
+
+    def _on_model(self) -> None:
+        if self.parameters is not None:
+            self.parameters.modelPath = str(self.models.path or "")
+        self.check_dependencies()
+
+    def _on_device(self, _index: int) -> None:
+        if self.parameters is not None:
+            self.parameters.device = self.applying.devices.name
+
+    def _on_probe(self) -> None:
+        self.applying.dependencies = check_dependencies(self.probe.answer)
+        self.applying.show_devices(self.probe.answer)
+        self.applying.refresh()
+
+    def _on_repair(self) -> None:
+        said = repair(self.applying.dependencies)
+        self.probe.forget()
+        self.check_dependencies()
+        self.applying.tell(said)

@@ -1,0 +1,57 @@
+"""Qt beside the scene: everything a module's panel needs to open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from PySide6 import QtCore, QtTest
+
+from slicer_standins import ctk_widgets, mrml_widgets, parameter_node, scripted
+from slicer_standins.pythonqt import qt
+
+__all__ = ["click", "ctk_widgets", "mrml_widgets", "picture", "start", "wait_until"]
+
+
+def start(app: Any) -> Any:
+    """The process's one QApplication, and the modules that Slicer has beside its core."""
+    application = qt.QApplication.instance() or qt.QApplication(["slicer-stand-in"])
+    application.setQuitOnLastWindowClosed(False)
+    qt.QCoreApplication.setOrganizationName("SpinalCordSegTest")
+    qt.QCoreApplication.setApplicationName("SlicerStandIn")
+    qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)
+    qt.QSettings.setPath(qt.QSettings.IniFormat, qt.QSettings.UserScope, app.temporaryPath)
+    app.processEvents = lambda *_: application.processEvents()
+    scripted.publish()
+    parameter_node.publish()
+    return application
+
+
+def click(widget: Any, position: tuple[int, int] | None = None) -> None:
+    """A press and release of the left mouse button; refused where a person could not do it."""
+    if not widget.isVisibleTo(widget.window()) or not widget.isEnabled():
+        raise AssertionError(f"{widget.objectName} cannot be clicked: hidden or greyed")
+    where = QtCore.QPoint(*position) if position else widget.rect.center()
+    QtTest.QTest.mouseClick(widget, qt.Qt.LeftButton, qt.Qt.NoModifier, where)
+    qt.QApplication.processEvents()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Let Qt's event loop run until it is so."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        qt.QApplication.processEvents(qt.QEventLoop.AllEvents, 20)
+        time.sleep(0.005)
+
+
+def picture(widget: Any, path: Any) -> None:
+    """Save what the user sees as PNG."""
+    qt.QApplication.processEvents()
+    widget.parent.adjustSize()
+    widget.parent.resize(350, widget.parent.sizeHint().height())
+    qt.QApplication.processEvents()
+    if not widget.parent.grab().save(str(path)):
+        raise AssertionError(f"{path} was not written")

@@ -1,0 +1,134 @@
+"""Stand-ins for the qMRML widgets that the modules use: what they accept, what they list, what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import slicer
+
+from slicer_standins.pythonqt import qt
+from slicer_standins.ui_loader import stand_in
+
+_Property, _Signal = qt.Property, qt.Signal
+
+
+@stand_in(slicer)
+class qMRMLWidget(qt.QWidget):
+    SLICER_SIGNALS = ("mrmlSceneChanged(vtkMRMLScene*)",)
+    mrmlSceneChanged = _Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+        self.mrmlSceneChanged.emit(scene)
+
+
+_TEXTS = {"baseName": "", "noneDisplay": "None"}
+_SWITCHES = {
+    "noneEnabled": False, "addEnabled": True, "removeEnabled": True, "renameEnabled": False, "editEnabled": False,
+    "showHidden": False, "showChildNodeTypes": True, "selectNodeUponCreation": False,
+}  # fmt: skip
+
+
+@stand_in(slicer)
+class qMRMLNodeComboBox(qt.QWidget):
+    """Lists the scene's nodes of the wanted classes; when its node is removed it selects the first that is left."""
+
+    SLICER_SIGNALS = (
+        "currentNodeChanged(vtkMRMLNode*)", "currentNodeChanged(bool)", "currentNodeIDChanged(QString)",
+        "nodeAddedByUser(vtkMRMLNode*)", "mrmlSceneChanged(vtkMRMLScene*)",
+    )  # fmt: skip
+    currentNodeChanged, currentNodeIDChanged = _Signal(object), _Signal(str)
+    nodeAddedByUser, mrmlSceneChanged = _Signal(object), _Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        layout = qt.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._box = qt.QComboBox()
+        self._box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        layout.addWidget(self._box)
+        self._settings: dict[str, Any] = {"nodeTypes": [], **_SWITCHES, **_TEXTS}
+        self._scene: Any = None
+        self._ids: list[str] = []
+        self._current = ""
+        self._observers: list[int] = []
+        self._box.activated.connect(lambda index: self._select(self._ids[index]))
+
+    def _read(self, name: str) -> Any:
+        return self._settings[name]
+
+    def _write(self, name: str, value: Any) -> None:
+        self._settings[name] = value
+        self._refresh()
+
+    for _name, _type in (
+        {"nodeTypes": "QStringList"} | dict.fromkeys(_SWITCHES, bool) | dict.fromkeys(_TEXTS, str)
+    ).items():
+        locals()[_name] = _Property(
+            _type, lambda self, n=_name: self._read(n), lambda self, value, n=_name: self._write(n, value)
+        )
+
+    def setMRMLScene(self, scene: Any) -> None:
+        for tag in self._observers:
+            self._scene.RemoveObserver(tag)
+        self._scene = scene
+        events = (
+            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
+        )
+        self._observers = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
+        self._refresh()
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def _accepted(self) -> Iterator[Any]:
+        for index in range(self._scene.GetNumberOfNodes() if self._scene else 0):
+            node = self._scene.GetNthNode(index)
+            wanted = (
+                node.IsA(t) if self._settings["showChildNodeTypes"] else node.GetClassName() == t
+                for t in self._settings["nodeTypes"]
+            )
+            if any(wanted) and (self._settings["showHidden"] or not node.GetHideFromEditors()):
+                yield node
+
+    def _refresh(self) -> None:
+        nodes = list(self._accepted())
+        none = bool(self._settings["noneEnabled"])
+        self._ids = [""] * none + [node.GetID() for node in nodes]
+        self._box.clear()
+        self._box.addItems([self._settings["noneDisplay"]] * none + [node.GetName() for node in nodes])
+        current = self._current if self._current in self._ids else (self._ids[0] if self._ids else "")
+        self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else -1)
+        self._select(current)
+
+    def _select(self, node_id: str) -> None:
+        if node_id == self._current:
+            return
+        self._current = node_id
+        if node_id in self._ids:
+            self._box.setCurrentIndex(self._ids.index(node_id))
+        self.currentNodeChanged.emit(self.currentNode())
+        self.currentNodeIDChanged.emit(node_id)
+
+    def currentNode(self) -> Any:
+        return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
+
+    def setCurrentNode(self, node: Any) -> None:
+        self._select(node.GetID() if node else "")
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self._select(node_id or "")
+
+    currentNodeID = property(lambda self: self._current, setCurrentNodeID)
+
+    def nodeCount(self) -> int:
+        return len(self._ids) - bool(self._settings["noneEnabled"])

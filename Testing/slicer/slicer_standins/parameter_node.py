@@ -1,0 +1,147 @@
+"""Stand-in for slicer.parameterNodeWrapper: typed fields over a script node, bound to widgets by SlicerParameterName.
+
+Knows str, bool, int, float and node classes, and the widgets of the modules; anything else is an error.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from typing import Any
+
+import slicer
+
+from slicer_standins.pythonqt import qt
+
+_PLAIN = (str, bool, int, float)
+
+
+class Behaviour:
+    """Where versions of Slicer differ."""
+
+    gives_tags = True
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Class decorator. The class is then made with the script node: ``Parameters(logic.getParameterNode())``."""
+    fields = typing.get_type_hints(cls)
+
+    def make(self: Any, node: Any) -> None:
+        object.__setattr__(self, "parameterNode", node)
+        object.__setattr__(self, "_links", {})
+        for name, kind in fields.items():
+            if kind in _PLAIN and not node.GetParameter(name):
+                setattr(self, name, defaults.get(name, kind()))
+
+    defaults = {name: vars(cls)[name] for name in fields if name in vars(cls)}
+    for name, kind in fields.items():
+        setattr(cls, name, _field(name, kind))
+    cls.__init__ = make  # type: ignore[misc]
+    cls.__setattr__ = _only_fields(fields)  # type: ignore[method-assign]
+    cls.connectGui, cls.disconnectGui = _connect_gui, _disconnect_gui  # type: ignore[attr-defined]
+    return cls
+
+
+def _only_fields(fields: dict[str, Any]):
+    def set_field(self: Any, name: str, value: Any) -> None:
+        if name not in fields:
+            raise AttributeError(f"the parameter node has no field {name}")
+        object.__setattr__(self, name, value)
+
+    return set_field
+
+
+def _field(name: str, kind: Any) -> property:
+    if kind in _PLAIN:
+
+        def read(self: Any) -> Any:
+            text = self.parameterNode.GetParameter(name)
+            return text == "true" if kind is bool else kind(text)
+
+        def write(self: Any, value: Any) -> None:
+            if not isinstance(value, kind):
+                raise TypeError(f"{name}: expected {kind.__name__}, found {type(value).__name__}")
+            self.parameterNode.SetParameter(name, str(value).lower() if kind is bool else str(value))
+
+        return property(read, write)
+
+    def read_node(self: Any) -> Any:
+        return self.parameterNode.GetNodeReference(name)
+
+    def write_node(self: Any, node: Any) -> None:
+        if node is not None and not isinstance(node, kind):
+            raise TypeError(f"{name}: expected a {kind.__name__}")
+        self.parameterNode.SetNodeReferenceID(name, node.GetID() if node is not None else None)
+
+    return property(read_node, write_node)
+
+
+def _connect_gui(self: Any, gui: Any) -> int | None:
+    """Both ways: the widgets of ``gui`` (childWidgetVariables) take the values, then each follows the other.
+
+    Gives a tag for disconnectGui, or None as Slicer up to 5.12 does (then nothing is ever disconnected).
+    """
+    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(gui).values())
+    pairs = [(name, widget) for name, widget in named if name]
+    state = {"updating": False}
+
+    def to_widgets(*_: Any) -> None:
+        if state["updating"]:
+            return
+        state["updating"] = True
+        try:
+            for field_name, target in pairs:
+                _show(target, getattr(self, field_name))
+        finally:
+            state["updating"] = False
+
+    to_widgets()
+    undo = [_follow(self, name, widget, state) for name, widget in pairs]
+    observer = self.parameterNode.AddObserver("ModifiedEvent", to_widgets)
+    if not Behaviour.gives_tags:
+        return None
+    tag = len(self._links) + 1
+    self._links[tag] = (observer, undo)
+    return tag
+
+
+def _disconnect_gui(self: Any, tag: int | None) -> None:
+    if tag not in self._links:
+        return
+    observer, undo = self._links.pop(tag)
+    self.parameterNode.RemoveObserver(observer)
+    for widget, signal, slot in undo:
+        widget.disconnect(signal, slot)
+
+
+def _show(widget: Any, value: Any) -> None:
+    if isinstance(widget, slicer.qMRMLNodeComboBox):
+        widget.setCurrentNode(value)
+    elif isinstance(widget, qt.QCheckBox):
+        widget.checked = value
+    elif isinstance(widget, qt.QLineEdit):
+        widget.text = value
+    else:
+        raise TypeError(f"{widget.className()} cannot be bound to a parameter here")
+
+
+def _follow(self: Any, name: str, widget: Any, state: dict[str, bool]) -> tuple[Any, str, Any]:
+    def to_node(value: Any) -> None:
+        if not state["updating"]:
+            setattr(self, name, value)
+
+    if isinstance(widget, slicer.qMRMLNodeComboBox):
+        signal = "currentNodeChanged(vtkMRMLNode*)"
+    elif isinstance(widget, qt.QCheckBox):
+        signal = "toggled(bool)"
+    else:
+        signal = "textChanged(QString)"
+    widget.connect(signal, to_node)
+    return widget, signal, to_node
+
+
+def publish() -> None:
+    module: Any = types.ModuleType("slicer.parameterNodeWrapper")
+    module.parameterNodeWrapper = parameterNodeWrapper
+    slicer.parameterNodeWrapper = sys.modules["slicer.parameterNodeWrapper"] = module

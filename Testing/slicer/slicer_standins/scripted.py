@@ -1,0 +1,134 @@
+"""Slicer's base classes for a scripted module (what they mean, not how they are written), and opening a panel."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+import unittest
+from typing import Any
+
+import slicer
+import slicer.util
+
+from slicer_standins.application import Module
+from slicer_standins.mrml_widgets import qMRMLWidget
+from slicer_standins.pythonqt import qt
+
+
+class ScriptedLoadableModule:
+    def __init__(self, parent: Any) -> None:
+        self.parent, self.moduleName = parent, type(self).__name__
+
+    def resourcePath(self, name: str) -> str:
+        return os.path.join(os.path.dirname(self.parent.path), "Resources", name)
+
+
+class ScriptedLoadableModuleWidget:
+    def __init__(self, parent: Any = None) -> None:
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.developerMode = False
+        self.parent = parent
+        self.layout = parent.layout()
+
+    def resourcePath(self, name: str) -> str:
+        return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", name)
+
+    def setup(self) -> None:
+        return None
+
+    cleanup = enter = exit = setup
+
+
+class ScriptedLoadableModuleLogic:
+    def __init__(self, parent: Any = None) -> None:
+        self.moduleName, self.isSingletonParameterNode = type(self).__name__.removesuffix("Logic"), True
+
+    def getParameterNode(self) -> Any:
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(self.moduleName)
+            node.SetModuleName(self.moduleName)
+            node.SetAttribute("ModuleName", self.moduleName)
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    def delayDisplay(self, _message: str, *_: Any, **__: Any) -> None:
+        return None
+
+
+class Entry(Module):
+    """What a module's constructor is given as its parent, and what slicer.modules.<name> is."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(name, path=path)
+        self.categories: list[str] = []
+        self.dependencies: list[str] = []
+        self.contributors: list[str] = []
+        self.helpText = self.acknowledgementText = ""
+        self.hidden = False
+
+
+class ModuleParent(qMRMLWidget):
+    """Stand-in for qSlicerScriptedLoadableModuleWidget, the parent of a module's widget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entered = False
+
+    isEntered = property(lambda self: self._entered)
+
+    def setEntered(self, entered: bool) -> None:
+        self._entered = entered
+
+
+def publish() -> None:
+    """Make the base classes and translations importable by the names that modules use."""
+    base: Any = types.ModuleType("slicer.ScriptedLoadableModule")
+    classes = (
+        ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest,
+    )  # fmt: skip
+    for cls in classes:
+        setattr(base, cls.__name__, cls)
+    base.__all__ = [cls.__name__ for cls in classes]
+    slicer.ScriptedLoadableModule = sys.modules["slicer.ScriptedLoadableModule"] = base
+    i18n: Any = types.ModuleType("slicer.i18n")
+    i18n.tr = lambda text: text
+    i18n.translate = lambda _context, text: text
+    slicer.i18n = sys.modules["slicer.i18n"] = i18n
+
+
+def open_module(path: str) -> Any:
+    """What Slicer's module factory does for <Name>.py: the class, then its widget with a parent, then setup()."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    if os.path.dirname(path) not in sys.path:
+        sys.path.insert(0, os.path.dirname(path))
+    module = importlib.import_module(name)
+    entry = Entry(name, path)
+    entry.instance = getattr(module, name)(entry)
+    setattr(slicer.modules, name.lower(), entry)
+    setattr(slicer.modules, name + "Instance", entry.instance)
+    parent = ModuleParent()
+    parent.setLayout(qt.QVBoxLayout())
+    parent.setMRMLScene(slicer.mrmlScene)
+    widget = getattr(module, name + "Widget")(parent)
+    setattr(slicer.modules, name + "Widget", widget)
+    widget.setup()
+    return widget
+
+
+def enter(widget: Any) -> None:
+    """What happens when the user comes to a module."""
+    widget.parent.setEntered(True)
+    widget.enter()
+
+
+def leave(widget: Any) -> None:
+    widget.parent.setEntered(False)
+    widget.exit()
