@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from SpinalCordSegLib.dicom_frames import Frame, first_number, frames_of, look_up, whole_number
 from SpinalCordSegLib.dicom_pixels import stack_pixels
@@ -86,7 +86,7 @@ def list_series(folder: Path) -> list[DicomSeries]:
     for path in [folder] if folder.is_file() else dicom_files(folder):
         header = read_image_header(path)
         if header is not None:
-            groups[str(header.SeriesInstanceUID)].append((path, header))
+            groups[_uid(header)].append((path, header))
     series = [_describe(uid, members) for uid, members in groups.items()]
     return sorted(series, key=lambda one: (one.number is None, one.number or 0, one.description, one.uid))
 
@@ -104,7 +104,7 @@ def find_series(path: Path, wanted: str | None = None) -> DicomSeries:
             raise InputFileError(
                 f"{path.name} is DICOM but holds no acquired image; expected an MR image or its folder"
             )
-        wanted = str(header.SeriesInstanceUID)
+        wanted = _uid(header)
         alone = "PerFrameFunctionalGroupsSequence" in header
         found = list_series(path if alone else path.parent)
     else:
@@ -186,22 +186,32 @@ def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSe
         contrast_agent=_has_contrast_agent(header),
         uid=uid,
         acquisition_date=_text(header, "AcquisitionDate") or _text(header, "StudyDate"),
-        patient_words=identity_words(_text(header, keyword) for keyword in _IDENTITY_KEYWORDS),
+        patient_words=identity_words(_identity_texts(header)),
         frames=frames,
     )
+
+
+def _identity_texts(header: FileDataset) -> list[str]:
+    others = header.get("OtherPatientIDsSequence") or []
+    return [_text(place, keyword) for place in (header, *others) for keyword in _IDENTITY_KEYWORDS]
 
 
 def _first_frame_group(header: FileDataset) -> list:
     return list(header.get("PerFrameFunctionalGroupsSequence") or [])[:1]
 
 
-def _text(header: FileDataset, keyword: str) -> str:
+def _uid(header: FileDataset) -> str:
+    with quiet_pydicom():
+        return str(header.SeriesInstanceUID)
+
+
+def _text(header: Dataset, keyword: str) -> str:
     value = header.get(keyword)
     if value is None:
         return ""
     if hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "components"):
-        return "\\".join(str(item).strip() for item in value)
-    return str(value).strip()
+        return "\\".join(" ".join(str(item).split()) for item in value)
+    return " ".join(str(value).split())
 
 
 def _has_contrast_agent(header: FileDataset) -> bool:

@@ -168,7 +168,7 @@ def _check_orientation(header: NiftiHeader, shape: tuple[int, ...]) -> tuple[str
         return ()
     used, other = ("sform", "qform") if uses_sform else ("qform", "sform")
     return (
-        f"sform and qform of the header disagree by {apart_mm:.2f} mm: {used} is used, as Slicer does, not {other}",
+        f"sform and qform of the header disagree by {apart_mm:.4g} mm: {used} is used, as Slicer does, not {other}",
     )
 
 

@@ -97,7 +97,8 @@ def _read_itk(path: Path) -> tuple[sitk.Image, dict[str, str]]:
         raise _refusal(path, str(error)) from error
     if image.GetDimension() == 4:  # one time point only: _check_kind let no other pass
         image = image[:, :, :, 0]
-    return image, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    # a key in a foreign encoding cannot be asked for again, and none that is wanted has one
+    return image, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys() if key.isascii()}
 
 
 def _check_kind(reader: sitk.ImageFileReader) -> None:

@@ -143,6 +143,20 @@ def test_a_folder_without_images_and_a_file_without_image(
         find_series(path)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom, while the test writes them
+def test_odd_header_values_stay_quiet_and_on_one_line(
+    dicom: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dicom.write(tmp_path / "a", change=lambda k: {"SeriesDescription": "neck\nfor\tPEREZ^JOSE"})
+    odd = {"SeriesInstanceUID": "1.02.x", "SeriesDescription": "two\nlines", "SeriesNumber": None}
+    dicom.write(tmp_path / "b", change=lambda k: odd)
+    with pytest.raises(DicomSeriesError) as caught:
+        find_series(tmp_path)
+    assert str(caught.value).endswith('7 description withheld (4 slices); no number "two lines" (4 slices)')
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_contrast_agent_is_seen(dicom: Any, tmp_path: Path) -> None:
     for name, agent in (("a", "Gadovist"), ("b", "NONE"), ("c", "")):
         dicom.write(tmp_path / name, change=lambda k, agent=agent: {"ContrastBolusAgent": agent})

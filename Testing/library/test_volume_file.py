@@ -189,3 +189,10 @@ def test_stored_scaling_is_applied(tmp_path: Path) -> None:
     nib.save(image, tmp_path / "x.nii.gz")
     expected = nib.load(tmp_path / "x.nii.gz").get_fdata()
     np.testing.assert_allclose(read_grid(tmp_path / "x.nii.gz").volume.voxels, expected)
+
+
+def test_a_header_key_in_a_foreign_encoding_is_passed_over(tmp_path: Path) -> None:
+    write_volume(mask_on(STRAIGHT), tmp_path / "x.nrrd")
+    content = (tmp_path / "x.nrrd").read_bytes()
+    (tmp_path / "x.nrrd").write_bytes(content.replace(b"\n\n", b"\nGr\xf6\xdfe:=1\nKeep:=2\n\n", 1))
+    assert read_grid(tmp_path / "x.nrrd").fields["Keep"] == "2"
