@@ -21,12 +21,13 @@ from torch.nn import functional
 
 from SpinalCordSegLib.checkpoint import Calibration, Checkpoint, checkpoint_network, save_checkpoint
 from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.normalise import LOGIT_LIMIT
 from SpinalCordSegTrainerLib.validation import HeldOut
 
 _log = logging.getLogger(__name__)
 _REACH_PX = 8  # what lies further from the cord is not boundary; the component choice removes it
 _LEAST_DICE = 0.5  # a slice whose cord was missed says nothing about the boundary
-_LIMIT = 12.0
+_LIMIT = 60.0  # of a raw logit; prediction holds the calibrated one within LOGIT_LIMIT
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _best_scale(slices: list[_Boundary], threshold: float) -> float:
     coverage = np.concatenate([one.coverage for one in slices]).astype(np.float64)
 
     def cross_entropy(log_scale: float) -> float:
-        scaled = logits * np.exp(log_scale)
+        scaled = np.clip(logits * np.exp(log_scale), -LOGIT_LIMIT, LOGIT_LIMIT)
         return float(np.mean(np.logaddexp(0, scaled) - coverage * scaled))
 
     best = optimize.minimize_scalar(cross_entropy, bounds=(np.log(0.1), np.log(4.0)), method="bounded")

@@ -141,6 +141,7 @@ def evaluate(
     from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
 
     _use_threads(threads)
+    judged = _slice_range(slice_range)
     checkpoint = load_checkpoint(model or default_model())
     with _stop_on_interrupt() as interrupted, StepDisplay("cases") as display:
         scores = evaluate_cases(
@@ -149,7 +150,7 @@ def evaluate(
             label=label,
             device=device,
             mask_config=MaskConfig(threshold=threshold),
-            slice_range=_slice_range(slice_range),
+            slice_range=judged,
             progress=display,
             cancelled=lambda: bool(interrupted),
         )

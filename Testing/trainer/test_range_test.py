@@ -1,0 +1,102 @@
+"""The two bounds from curves whose answer is known, and a sweep that leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batches import Batches
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.range_test import find_bounds, range_test, smooth, sweep_rates, write_range_test
+from SpinalCordSegTrainerLib.sources import open_sources
+from SpinalCordSegTrainerLib.state import new_state
+
+PLANNED = 1100
+
+
+def _curve(start: float, lowest: float, noise: float = 1e-4, drop: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Loss 0.97 until the rate ``start``, falling (in log rate) to ``lowest``, then rising to 1."""
+    rates = sweep_rates(PLANNED)
+    x = np.log10(rates)
+    down = np.clip((x - np.log10(start)) / (np.log10(lowest) - np.log10(start)), 0, 1)
+    up = np.clip((x - np.log10(lowest)) / 0.5, 0, 1)
+    loss = 0.97 - drop * down + (drop + 0.03) * up
+    return rates, loss + noise * np.random.default_rng(0).standard_normal(PLANNED)
+
+
+def test_bounds_of_a_clear_curve() -> None:
+    rates, loss = _curve(start=1e-5, lowest=1e-2)
+    bounds = find_bounds(rates, loss, PLANNED)
+    assert bounds.found
+    assert (bounds.base_lr, bounds.max_lr) == (1e-5, 1e-3)
+
+
+def test_bounds_after_smoothing_stay_within_a_decade() -> None:
+    rates, loss = _curve(start=1e-5, lowest=1e-2, noise=0.01)
+    bounds = find_bounds(rates, smooth(list(loss), PLANNED), PLANNED)
+    assert bounds.found
+    assert 1e-5 <= bounds.base_lr <= 1e-4
+    assert 1e-3 <= bounds.max_lr <= 1e-2
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.02])
+def test_a_flat_or_noisy_curve_falls_back_and_says_so(drop: float) -> None:
+    rates, loss = _curve(start=1e-5, lowest=1e-2, noise=0.02, drop=drop)
+    bounds = find_bounds(rates, loss, PLANNED)
+    assert not bounds.found
+    assert (bounds.base_lr, bounds.max_lr) == (1e-5, 1e-3)
+    assert "not fall clearly" in bounds.note
+
+
+def test_a_drop_too_short_for_a_range_is_not_found() -> None:
+    rates, loss = _curve(start=1e-3, lowest=2e-3)
+    bounds = find_bounds(rates, loss, PLANNED)
+    assert not bounds.found
+    assert "do not make a range" in bounds.note
+
+
+def test_smoothing_is_unbiased_and_scales_with_the_sweep() -> None:
+    np.testing.assert_allclose(smooth([0.5] * 10, 2090), 0.5)
+    # At the paper's length β is 0.98: the second value is (0.98·1 + 0) weighted 0.02 / (1 - 0.98²).
+    assert smooth([1.0, 0.0], 2090)[1] == pytest.approx(0.02 * 0.98 / (1 - 0.98**2))
+    assert smooth([1.0, 0.0], 209)[1] < smooth([1.0, 0.0], 2090)[1]
+
+
+def test_a_sweep_leaves_everything_as_it_was(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
+    cache = make_cache(n=8, size=64)
+    config = TrainingConfig(
+        network=NetworkConfig("ra_unet", 1),
+        sources=(SourceConfig(str(cache.folder)),),
+        validation=ValidationConfig(fraction=0.0),
+        crop=CropConfig(size=32, jitter_px=4),
+        batch_size=4,
+    )
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    state = new_state(config, device)
+    before = {name: one.clone() for name, one in state.network.state_dict().items()}
+    random = torch.get_rng_state()
+    test = range_test(state, Batches(open_sources(config).training, config), config, device, updates=40)
+    assert 30 <= len(test.losses) <= 40
+    assert len(test.rates) == len(test.smoothed) == len(test.losses)
+    assert all(torch.equal(before[name], one) for name, one in state.network.state_dict().items())
+    assert torch.equal(random, torch.get_rng_state())
+    assert state.optimiser.state_dict()["state"] == {}
+    write_range_test(test, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "range_test.csv",
+        "range_test.json",
+        "range_test.png",
+    }
+
+
+def test_a_sweep_too_short_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="at least"):
+        sweep_rates(10)

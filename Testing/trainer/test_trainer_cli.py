@@ -1,0 +1,138 @@
+"""The commands end to end on drawn cases: cache, train, resume, find-lr, evaluate, calibrate; errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from SpinalCordSegLib.checkpoint import load_checkpoint
+from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.loader import SliceCache
+
+QUICK = [
+    "--set", "network.width=1", "--set", "batch_size=4", "--set", "updates_per_epoch=2", "--set", "epochs=2",
+    "--set", "crop.size=32", "--set", "normalisation.size=64", "--set", "statistics_batches=1", "--device", "cpu",
+]  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three people, 4 slices of 40 × 50 pixels of 1 × 0.8 mm; the label map holds cord as 2 and something as 5."""
+    torch.set_num_threads(1)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("sub-1", "sub-2", "sub-3"):
+        voxels = rng.integers(0, 100, (40, 50, 4)).astype(np.int16)
+        label = np.zeros((40, 50, 4), np.uint8)
+        label[15:23, 20:32, :] = 2
+        label[0, 0, 0] = 5
+        voxels[label == 2] += 300
+        grid = np.diag([1.0, 0.8, 5.0, 1.0])
+        write_volume(Volume(voxels, grid), folder / f"{name}_T1w.nii.gz")
+        write_volume(Volume(label, grid), folder / f"{name}_T1w_seg.nii.gz")
+    return folder
+
+
+def test_train_resume_find_evaluate_calibrate(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", str(data), "--output", str(run), "--label", "2", *QUICK]) == 0
+    assert "all epochs done" in capsys.readouterr().out
+    model = run / "best.safetensors"
+    assert load_checkpoint(model).training["updates"] in (2, 4)
+    assert main(["train", "--output", str(run), "--resume", "--set", "epochs=3", "--device", "cpu"]) == 0
+    assert len((run / "epochs.csv").read_text(encoding="utf-8").splitlines()) == 4
+    assert main(["evaluate", str(data), "--model", str(model), "--output", str(tmp_path / "e"), "--label", "2"]) == 0
+    assert "dice_per_slice" in capsys.readouterr().out
+    assert json.loads((tmp_path / "e" / "scores.json").read_text(encoding="utf-8"))["cases"] == 3
+    sweep = ["--output", str(tmp_path / "lr"), "--label", "2", "--updates", "30", *QUICK]
+    assert main(["find-lr", str(data), *sweep]) == 0
+    assert "base_lr" in capsys.readouterr().out
+    assert (tmp_path / "lr" / "range_test.json").exists()
+
+
+def test_cache_leaves_out_unlabelled_slices_when_asked(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "c"
+    arguments = ["cache", str(data), "--output", str(output), "--label", "5", "--only-labelled"]
+    assert main([*arguments, "--set", "normalisation.size=64"]) == 0
+    assert len(SliceCache.open(output)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["train"], "--output"),
+        (["train", "--output", "x"], "nothing to train on"),
+        (["train", "--output", "x", "--bogus"], "--bogus"),
+        (["fly"], "fly"),
+        (["train", "/nowhere", "--output", "x"], "not a folder"),
+        (["train", "--output", "x", "--config", "/nowhere.json"], "cannot be read"),
+        (["evaluate", "/nowhere", "--output", "x", "--model", "/nowhere.safetensors"], "no such weights file"),
+        (["evaluate", "/nowhere", "--output", "x", "--model", "{model}", "--range", "3"], "--range"),
+        (["calibrate", "/nowhere.safetensors", "--cache", "/nowhere"], "cache"),
+        (["train", "{data}", "--output", "x", "--device", "cpu"], "labels"),
+        (["train", "{data}", "--output", "x", "--label", "2", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    arguments: list[str],
+    word: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [argument.format(data=data, model=_model(tmp_path)) for argument in arguments]
+    assert main(filled) == 2
+    told = capsys.readouterr().err.strip()
+    assert word in told
+    assert "Traceback" not in told
+    assert len([line for line in told.splitlines() if line.startswith("spinalcordseg-train:")]) == 1
+
+
+def _model(folder: Path) -> Path:
+    from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.normalise import NormalisationConfig
+
+    network = NetworkConfig("ra_unet", 1)
+    weights = dict(build_network(network).state_dict())
+    save_checkpoint(Checkpoint("m", "1", network, NormalisationConfig(), weights), folder / "m.safetensors")
+    return folder / "m.safetensors"
+
+
+def test_ctrl_c_saves_and_exits_130(
+    make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import signal
+
+    from SpinalCordSegTrainerLib import training
+
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
+    step = training.Training._update
+
+    def interrupted(run: training.Training) -> tuple[float, float]:
+        signal.raise_signal(signal.SIGINT)
+        return step(run)
+
+    monkeypatch.setattr(training.Training, "_update", interrupted)
+    arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *QUICK]
+    assert main(arguments) == 130
+    assert (tmp_path / "run" / "state.safetensors").exists()
+    monkeypatch.setattr(training.Training, "_update", step)
+    assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 0
+
+
+def test_help_and_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    for command in ("train", "find-lr", "evaluate", "calibrate", "cache", "simulate"):
+        assert command in capsys.readouterr().out or main([command, "--help"]) == 0
