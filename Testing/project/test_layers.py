@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from source_tree import Import, Source, imports_of
+from source_tree import Source, imports_of
 
 # What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
@@ -26,9 +26,7 @@ _MAY_IMPORT = {
 
 # Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
 # these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
-_TENSOR_MODULES = {
-    "layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "checkpoint", "device", "predict", "pipeline",
-}  # fmt: skip
+_TENSOR_MODULES = {"layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "device", "predict"}
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
 _AT_SLICER_START = {"slicer", "vtk", "qt", "ctk"}
@@ -60,27 +58,38 @@ def test_imports_are_absolute(packaged: list[Source]) -> None:
 
 
 def test_only_tensor_modules_bring_torch_in(packaged: list[Source]) -> None:
-    library = {source.module: source for source in packaged if source.package == "SpinalCordSegLib"}
-    allowed = {f"SpinalCordSegLib.{name}" for name in _TENSOR_MODULES}
-    wrong = [f"{name} through {' → '.join(way)}" for name in library if (way := _way_to_torch(name, library))]
-    assert [line for line in wrong if line.partition(" ")[0] not in allowed] == []
+    needs = _needs_at_import([source for source in packaged if source.package == "SpinalCordSegLib"])
+    ways = {module: _way_to_torch(module, needs) for module in needs}
+    wrong = [" → ".join(way) for module, way in ways.items() if way and module.partition(".")[2] not in _TENSOR_MODULES]
+    assert wrong == []
+    light = [name for name in _TENSOR_MODULES if not ways.get(f"SpinalCordSegLib.{name}")]
+    assert light == [], "no longer about tensors: take them off the list"
 
 
-def _way_to_torch(module: str, library: dict[str, Source], seen: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The chain of imports by which importing ``module`` loads torch; empty where it does not."""
-    for found in _at_import(library[module]):
-        if found.top == "torch" or found.name.startswith("safetensors.torch"):
-            return (*seen, module, found.name)
-        target = found.name if found.name in library else found.name.rpartition(".")[0]
-        if target in library and target != module and target not in seen:
-            way = _way_to_torch(target, library, (*seen, module))
-            if way:
-                return way
-    return ()
+def _needs_at_import(library: list[Source]) -> dict[str, set[str]]:
+    """For each module the modules that importing it imports first: those of the library, and "torch"."""
+    names = {source.module for source in library}
+    needs: dict[str, set[str]] = {}
+    for source in library:
+        found = [found for found in imports_of(source) if not found.deferred]
+        ours = {name for each in found for name in (each.name, each.name.rpartition(".")[0]) if name in names}
+        tensors = {"torch" for each in found if each.top == "torch" or each.name.startswith("safetensors.torch")}
+        needs[source.module] = ours | tensors
+    return needs
 
 
-def _at_import(source: Source) -> list[Import]:
-    return [found for found in imports_of(source) if not found.deferred]
+def _way_to_torch(module: str, needs: dict[str, set[str]]) -> list[str]:
+    """The shortest chain of imports by which importing ``module`` loads torch; empty where it does not."""
+    came_from: dict[str, str] = {}
+    waiting = [module]
+    for current in waiting:
+        for needed in needs.get(current, set()) - {module} - came_from.keys():
+            came_from[needed] = current
+            waiting.append(needed)
+    way = ["torch"] if "torch" in came_from else []
+    while way and way[0] != module:
+        way.insert(0, came_from[way[0]])
+    return way
 
 
 def test_package_marker_files_are_empty(packaged: list[Source]) -> None:
@@ -97,8 +106,8 @@ def test_module_folder_has_its_script_and_no_other(sources: list[Source], module
     wrong = [
         f"{source.path}:{found.line} {found.name}"
         for source in scripts
-        for found in _at_import(source)
-        if found.top not in sys.stdlib_module_names | _AT_SLICER_START
+        for found in imports_of(source)
+        if not found.deferred and found.top not in sys.stdlib_module_names | _AT_SLICER_START
     ]
     assert wrong == []
 
