@@ -1,0 +1,102 @@
+"""Simulated caches and volumes: reproducible, areas known, coverage and image on one grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.atlas import Maps
+from SpinalCordSegTrainerLib.cohort import VolumeScan, simulate_neck
+from SpinalCordSegTrainerLib.compare import appearance, contact_sheet, real_slices
+from SpinalCordSegTrainerLib.necks import atrophied, draw_neck
+from SpinalCordSegTrainerLib.simulate import SimulateConfig, random_slice, simulate_cache, training_slices
+
+SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
+
+
+def test_a_cache_holds_normalised_slices_of_every_person(label_folder: Path, tmp_path: Path) -> None:
+    steps: list[int] = []
+    cache = simulate_cache(label_folder, tmp_path / "sim", SMALL, progress=lambda done, total: steps.append(done))
+    assert cache.images.shape == (4, 256, 256) and steps == [1, 2, 3, 4]
+    assert len(set(cache.info.subjects)) == 2 and cache.info.kind == "simulated"
+    assert cache.info.normalisation["kind"] == "fixed_pixel" and cache.info.pixel_mm == 0.7
+    images, coverage = cache.read([0, 3])
+    assert images.max() > 0.8 and coverage.max() <= 1
+
+
+def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
+    once, again = (list(training_slices(maps, replace(SMALL, count=2))) for _ in range(2))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(once, again, strict=True))
+    other = next(training_slices(maps, replace(SMALL, count=1, seed=4)))
+    assert not np.array_equal(once[0].image, other.image)
+
+
+def test_without_no_cord_slices_coverage_keeps_the_area(maps: Maps) -> None:
+    config = replace(SMALL, no_cord=0.0, families=(1, 0, 0, 0, 0))
+    neck = draw_neck(21, maps)
+    for seed in range(4):
+        one = random_slice(neck, maps, np.random.default_rng(seed), config)
+        inner = one.coverage[2:-2, 2:-2]
+        if inner.sum() < one.coverage.sum():
+            continue  # the field of view cuts the cord
+        assert one.coverage.sum() * 0.35**2 == pytest.approx(one.csa_mm2, rel=5e-3)
+
+
+def test_only_no_cord_slices_have_no_cord(maps: Maps) -> None:
+    config = replace(SMALL, no_cord=1.0)
+    for seed in range(6):
+        one = random_slice(draw_neck(22, maps), maps, np.random.default_rng(seed), config)
+        assert one.coverage.max() == 0 and one.csa_mm2 >= 0 and np.isfinite(one.image).all()
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])
+def test_a_volume_knows_its_areas(maps: Maps, spacing_mm: tuple[float, float, float]) -> None:
+    scan = VolumeScan(spacing_mm=spacing_mm, z_range_mm=(-60.0, -54.0))
+    neck = draw_neck(31, maps, csa_mm2=80.0)
+    found = simulate_neck(neck, maps, scan)
+    assert found.image.orientation == "RAS" and found.image.same_grid(found.coverage)
+    assert found.image.spacing_mm == pytest.approx((spacing_mm[1], spacing_mm[0], spacing_mm[2]), rel=0.02)
+    slices = axial_slices(found.coverage)
+    areas = slices.pixels.sum((1, 2)) * slices.pixel_mm[0] * slices.pixel_mm[1]
+    assert areas == pytest.approx(found.csa_mm2, rel=3e-3)
+    assert found.mask.voxels.sum() * found.mask.voxel_volume_mm3 == pytest.approx(
+        found.csa_mm2.sum() * spacing_mm[2], rel=0.05
+    )
+
+
+def test_two_visits_differ_by_position_and_noise_and_the_atrophy(maps: Maps) -> None:
+    neck = draw_neck(32, maps)
+    scan = VolumeScan(spacing_mm=(0.9, 0.8, 1.5), z_range_mm=(-60.0, -57.0))
+    first = simulate_neck(neck, maps, scan)
+    later = simulate_neck(atrophied(neck, 0.02), maps, replace(scan, visit_seed=2))
+    again = simulate_neck(neck, maps, scan)
+    assert np.array_equal(first.image.voxels, again.image.voxels)
+    assert not np.array_equal(first.image.voxels, later.image.voxels)
+    expected = [atrophied(neck, 0.02).csa_mm2(z) for z in later.z_mm]
+    assert later.csa_mm2 == pytest.approx(expected, rel=0.02)
+
+
+def test_statistics_of_a_drawn_disc(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:128, :128] - 64.0
+    radius = np.hypot(rows, columns)
+    image = np.where(radius < 60, 0.3, 0.0) + np.where(radius < 8, 0.6, 0.0)
+    found = appearance(image[None].astype(np.float32), (radius < 8)[None].astype(np.float32), 0.7)
+    assert found.cord_to_ring == pytest.approx((0.9 - 0.3) / 1.2, abs=1e-3)
+    assert found.body_share == pytest.approx(np.pi * 3600 / 128**2, rel=0.01)
+    assert np.isnan(appearance(np.zeros((1, 64, 64), np.float32), None, 0.7).gradient)
+    contact_sheet([image[None].astype(np.float32)] * 2, tmp_path / "sheet.png", side=32)
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+
+
+def test_real_and_simulated_slices_look_alike(shared_data: Path, maps: Maps) -> None:
+    config = replace(SMALL, count=8, slices_per_neck=2, no_cord=0.0, families=(0.5, 0.5, 0, 0, 0))
+    rule = config.normalisation()
+    real = np.concatenate([real_slices(p, rule, 256, 4) for p in sorted((shared_data / "t1w_scanners").glob("*"))[:2]])
+    simulated = np.array([one.image for one in training_slices(maps, config)])
+    first, second = appearance(real, None, 0.7), appearance(simulated, None, 0.7)
+    assert second.gradient == pytest.approx(first.gradient, rel=0.5)
+    assert second.quantiles[2] == pytest.approx(first.quantiles[2], rel=0.5)
