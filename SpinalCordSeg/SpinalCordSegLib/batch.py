@@ -78,7 +78,7 @@ def _run_case(
         refuse_foreign(folder)
         result = loaded.compute()
         content = write_case(
-            _renamed(result, case_name),
+            replace(result, case_name=case_name, fingerprint=loaded.fingerprint),
             folder,
             mask_format=options.mask_format,
             save_probability=options.save_probability,
@@ -103,10 +103,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"the system refused: {error.strerror or type(error).__name__}"
     return f"an unexpected {type(error).__name__} inside the program; --verbose shows where"
-
-
-def _renamed(result: CaseResult, case_name: str) -> CaseResult:
-    return result if result.case_name == case_name else replace(result, case_name=case_name)
 
 
 def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, dict[str, Any] | None]:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -140,9 +140,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     try:
         if getattr(arguments, "exit_with_parent", False):
             threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
-        from SpinalCordSegLib import commands
-
-        code = commands.run(arguments, reporter)
+        code = _command(arguments.command)(arguments, reporter)
     except (KeyboardInterrupt, Cancelled):
         reporter.error("cancelled; nothing half-done was kept", "Cancelled")
         code = CANCELLED
@@ -157,6 +155,16 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return CANCELLED
     reporter.end(code)
     return code
+
+
+def _command(name: str) -> Callable[[argparse.Namespace, Reporter], int]:
+    if name == "models":
+        from SpinalCordSegLib import model_listing
+
+        return model_listing.run
+    from SpinalCordSegLib import commands
+
+    return commands.run
 
 
 @contextmanager

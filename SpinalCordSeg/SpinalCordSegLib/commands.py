@@ -1,4 +1,4 @@
-"""What the commands of the command line do."""
+"""What the commands do that work on images: segment, measure and demo."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, reason, run_batch
-from SpinalCordSegLib.card import ModelCard, verified_card
+from SpinalCordSegLib.card import verified_card
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import (
     Image,
@@ -23,7 +23,7 @@ from SpinalCordSegLib.files import (
     write_volume,
 )
 from SpinalCordSegLib.mask import MaskConfig
-from SpinalCordSegLib.models import default_model, find_models, user_models_folder
+from SpinalCordSegLib.models import default_model
 from SpinalCordSegLib.phantom import make_phantom
 from SpinalCordSegLib.pipeline import (
     CaseResult,
@@ -48,7 +48,6 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         "segment": _segment,
         "measure": _measure,
         "demo": _demo,
-        "models": _models,
     }
     return chosen[arguments.command](arguments, reporter)
 
@@ -166,38 +165,3 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
         f" error {report['volume_error_percent']:+.2f} %\nopen {folder}/report.html"
     )
     return _DONE
-
-
-def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    if arguments.file is not None:
-        reporter.text(_explained(verified_card(arguments.file)))
-        return _DONE
-    found = find_models()
-    if not found:
-        reporter.text(f"no models found; put weights files (.safetensors) into {user_models_folder()}")
-    for number, path in enumerate(found):
-        card = verified_card(path)
-        used = " (used by default)" if number == 0 else ""
-        network = f"{card.network.get('name')}, width {card.network.get('width')}"
-        reporter.text(f"{card.name} {card.version}{used}\n  {path}\n  {network}; SHA-256 {card.sha256}")
-    return _DONE
-
-
-def _explained(card: ModelCard) -> str:
-    lines = [f"{card.name} {card.version}", f"  file: {card.path}", f"  SHA-256: {card.sha256}"]
-    lines += [f"  licence: {card.licence}", f"  made with SpinalCordSeg {card.software_version}"]
-    for title in ("network", "normalisation", "calibration", "provenance", "scores", "training"):
-        lines += _block(title, getattr(card, title), "  ")
-    return "\n".join(lines)
-
-
-def _block(title: str, value: Any, indent: str) -> list[str]:
-    """A card's entry as indented lines."""
-    words = title.replace("_", " ")
-    if isinstance(value, dict):
-        inner = [line for name, entry in value.items() for line in _block(str(name), entry, indent + "  ")]
-        return [f"{indent}{words}:", *inner] if inner else []
-    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        return [f"{indent}{words}:", *(line for entry in value for line in _block("-", entry, indent + "  "))]
-    text = ", ".join(map(str, value)) if isinstance(value, list) else value
-    return [f"{indent}{words}: {text}"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _MARGIN, _GAP = 1500, 24, 12
 _COLUMNS, _TILES = 6, 18
-_TILE_MM, _PLANE_MM = 40.0, 90.0
+_TILE_MM, _PLANE_MM, _BESIDE_MM = 40.0, 90.0, 40.0
 _PLANE_HEIGHT, _PLANE_WIDTH, _MOST_PIXELS_PER_MM = 620, 400, 10.0
 _PAPER, _INK, _QUIET, _DOUBT = "#ffffff", "#1d2733", "#5b6875", "#d9730d"
 _CONTOUR = (244, 214, 49)  # the colour of the segment "Spinal cord"
@@ -68,8 +68,10 @@ def draw_montage(
         raise MissingPackageError("the montage needs Pillow: install it, or do without the picture") from error
     shown = _shown(scene, slices)
     scale = min(_PLANE_HEIGHT / (z_span_mm[1] - z_span_mm[0]), _MOST_PIXELS_PER_MM)
-    side_mm = min(_PLANE_MM, _PLANE_WIDTH / scale)
-    planes = [scene.along(axis, side_mm, scale) for axis in (1, 0)]
+    widest_mm = _PLANE_WIDTH / scale
+    planes = [
+        scene.along(axis, min(max(_PLANE_MM, scene.reach_mm(axis) + _BESIDE_MM), widest_mm), scale) for axis in (1, 0)
+    ]
     tile = (_WIDTH - 2 * _MARGIN - (_COLUMNS - 1) * _GAP) // _COLUMNS
     top = _MARGIN + 44 + 26 * len(text.lines)
     tiles_top = top + 30 + planes[0].grey.shape[0] + 44

@@ -17,6 +17,7 @@ from scipy import ndimage
 from SpinalCordSegLib.volume import Volume, to_canonical
 
 _MASK_ONLY_GREY = 0.35
+_NARROWEST_WINDOW = 0.15  # of the whole montage's
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class CordScene:
         down = y - offsets / self.spacing_mm[1]
         shape = (down.size, across.size)
         at = np.array([np.broadcast_to(across, shape), np.broadcast_to(down[:, None], shape)])
-        return self._sampled(lambda voxels: voxels[:, :, k], at)
+        return self._sampled(lambda voxels: voxels[:, :, k], at, own_window=True)
 
     def along(self, axis: int, side_mm: float, pixels_per_mm: float) -> View:
         """The plane that follows the cord: axis 1 sagittal (anterior on the left), axis 0 coronal (right on the left).
@@ -73,7 +74,8 @@ class CordScene:
         heights = self.mask.shape[2] - rows / pixels_per_mm / self.spacing_mm[2] - 0.5
         heights = heights.clip(0, self.mask.shape[2] - 1)  # the outer halves of the end slices are theirs too
         offsets = (np.arange(round(side_mm * pixels_per_mm)) + 0.5) / pixels_per_mm - side_mm / 2
-        across = np.median(self.centre[:, axis]) - offsets / self.spacing_mm[axis]
+        middle = (self.centre[:, axis].min() + self.centre[:, axis].max()) / 2
+        across = middle - offsets / self.spacing_mm[axis]
         shape = (heights.size, across.size)
         at = np.array([np.broadcast_to(across, shape), np.broadcast_to(heights[:, None], shape)])
         followed = np.rint(self.centre[:, 1 - axis]).astype(int).clip(0, self.mask.shape[1 - axis] - 1)
@@ -82,13 +84,22 @@ class CordScene:
             return self._sampled(lambda voxels: voxels[followed, :, slices].T, at)
         return self._sampled(lambda voxels: voxels[:, followed, slices], at)
 
-    def _sampled(self, cut: Callable[[NDArray], NDArray], at: NDArray[np.float64]) -> View:
+    def reach_mm(self, axis: int) -> float:
+        """How far the cord's centre wanders along an axis, mm."""
+        return float(np.ptp(self.centre[:, axis])) * self.spacing_mm[axis]
+
+    def _sampled(self, cut: Callable[[NDArray], NDArray], at: NDArray[np.float64], own_window: bool = False) -> View:
         mask = ndimage.map_coordinates(cut(self.mask).astype(np.float32), at, order=1, mode="constant") >= 0.5
         if self.image is None:
             return View((mask * np.float32(_MASK_ONLY_GREY)).astype(np.float32), mask)
         values = ndimage.map_coordinates(cut(self.image).astype(np.float32), at, order=1, mode="constant")
-        low, high = self.window
+        low, high = self._window_of(values) if own_window else self.window
         return View(np.clip((values - low) / (high - low), 0, 1).astype(np.float32), mask)
+
+    def _window_of(self, values: NDArray[np.float32]) -> tuple[float, float]:
+        """The tile's own grey window: coils fall off along the neck. Never so narrow that noise fills it."""
+        low, high = (float(value) for value in np.percentile(values, (1.0, 99.5)))
+        return low, max(high, low + _NARROWEST_WINDOW * (self.window[1] - self.window[0]))
 
 
 def outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -157,12 +157,16 @@ def _doubts(content: Mapping[str, Any]) -> str:
 
 
 def _flag_lines(flags: Iterable[Mapping[str, Any]]) -> list[str]:
-    lines = []
+    """One line for each flag of the case, then one for each flagged slice with all that was said of it."""
+    whole, slices = [], dict[int, list[str]]()
     for flag in flags:
-        where = "" if flag["slice"] is None else f"<b>Slice {flag['slice']}</b>: "
         kind = escape(str(flag["kind"]).replace("_", " "))
-        lines.append(f"{where}{escape(str(flag['message']))} <span class='quiet small'>({kind})</span>")
-    return lines
+        words = f"{escape(str(flag['message']))} <span class='quiet small'>({kind})</span>"
+        if flag["slice"] is None:
+            whole.append(words)
+        else:
+            slices.setdefault(flag["slice"], []).append(words)
+    return whole + [f"<b>Slice {number}</b>: {'; '.join(words)}" for number, words in slices.items()]
 
 
 def _plot(result: CaseResult) -> str:

@@ -67,7 +67,7 @@ class CaseResult:
 
     ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
     ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
-    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of voxels and grid.
+    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known.
     """
 
     case_name: str
@@ -77,7 +77,6 @@ class CaseResult:
     measures: CordMeasures
     flags: tuple[Flag, ...]
     mask_state: str
-    fingerprint: str
     removed_mm3: float
     seconds: dict[str, float]
     options: SegmentOptions
@@ -85,6 +84,7 @@ class CaseResult:
     device: str | None = None
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
+    fingerprint: str = ""
 
 
 def segment_image(
@@ -125,7 +125,6 @@ def segment_image(
         result,
         flags=merge_flags(remarks, result.flags),
         mask_state="AI",
-        fingerprint=fingerprint(image.volume),
         removed_mm3=result.removed_mm3 + cord.removed_mm3,
         seconds={"segment": prediction.seconds, "measure": time.perf_counter() - started},
         model=ModelSummary.of(checkpoint),
@@ -154,7 +153,7 @@ def measure_mask(
         )
     started = time.perf_counter()
     result = _measured(case_name, image, mask, None, SegmentOptions(slice_range=slice_range))
-    return replace(result, fingerprint=fingerprint(mask), seconds={"measure": time.perf_counter() - started})
+    return replace(result, seconds={"measure": time.perf_counter() - started})
 
 
 def _measured(
@@ -176,7 +175,6 @@ def _measured(
         measures=measures,
         flags=merge_flags(suitability, measures.flags, doubts),
         mask_state="given",
-        fingerprint="",
         removed_mm3=measures.removed_mm3,
         seconds={},
         options=options,
@@ -222,7 +220,7 @@ def fingerprint(volume: Volume) -> str:
     """SHA-256 over shape, grid (to 1e-4 mm) and voxels: tells whether a result belongs to this very input."""
     digest = hashlib.sha256(repr((volume.shape, volume.voxels.dtype.str)).encode())
     digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
-    for plane in np.moveaxis(volume.voxels, int(np.argmin(volume.shape)), 0):
+    for plane in volume.voxels:
         digest.update(np.ascontiguousarray(plane).tobytes())
     return digest.hexdigest()
 

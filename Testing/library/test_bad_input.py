@@ -217,11 +217,11 @@ def test_one_slice_gives_a_number_and_a_flag(last, tmp_path):
 
 
 def test_3000_by_3000_pixels(model, tmp_path):
-    voxels = np.random.default_rng(0).integers(0, 200, (3000, 3000, 2), np.uint8)
+    voxels = np.random.default_rng(0).integers(0, 200, (3000, 3000, 1), np.uint8)
     image = _nifti(tmp_path / "large.nii", voxels, np.diag([0.05, 0.05, 3.0, 1.0]))
     arguments = ["segment", image, "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
     assert main([str(argument) for argument in arguments]) == 0
-    assert _report(tmp_path / "out" / "large")["input"]["shape"] == [3000, 3000, 2]
+    assert _report(tmp_path / "out" / "large")["input"]["shape"] == [3000, 3000, 1]
 
 
 def test_uncompressed_and_compressed_headers_are_read_alike(tmp_path):
