@@ -6,10 +6,8 @@ Exit codes: 0 done, 1 some case failed, 2 usage or unusable input, 130 cancelled
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +20,7 @@ from SpinalCordSegLib.device import choose_device
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, SpinalCordSegError
 from SpinalCordSegTrainerLib.cases import find_cases
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.progress import ProgressDisplay, StepDisplay, print_scores
 from SpinalCordSegTrainerLib.slices import Slices, cache_cases
 
@@ -75,7 +74,7 @@ def train(
     if resume and config is None:
         config, data = output / "config.json", None
     chosen = _configuration(config, settings, data, output, label, only_labelled)
-    with _stop_on_interrupt() as interrupted, ProgressDisplay() as display:
+    with stop_on_interrupt() as interrupted, ProgressDisplay() as display:
         run = Training(
             chosen,
             output,
@@ -136,20 +135,19 @@ def evaluate(
 ) -> None:
     """Segment labelled cases as the program does for a user, and score the masks."""
     from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
-    from SpinalCordSegLib.mask import MaskConfig
     from SpinalCordSegTrainerLib.evaluation import evaluate_cases
     from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
 
     _use_threads(threads)
     judged = _slice_range(slice_range)
     checkpoint = load_checkpoint(model or default_model())
-    with _stop_on_interrupt() as interrupted, StepDisplay("cases") as display:
+    with stop_on_interrupt() as interrupted, StepDisplay("cases") as display:
         scores = evaluate_cases(
             find_cases(data),
             checkpoint,
             label=label,
             device=device,
-            mask_config=MaskConfig(threshold=threshold),
+            threshold=threshold,
             slice_range=judged,
             progress=display,
             cancelled=lambda: bool(interrupted),
@@ -263,24 +261,6 @@ def _slice_range(text: str | None) -> tuple[int, int] | None:
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[list[int]]:
-    # The first Ctrl-C lets the update finish and saves; a second one ends at once.
-    received: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
