@@ -1,7 +1,7 @@
 """Cases on disk: which image belongs to which label map, whose it is, and both read onto one grid.
 
-Two conventions: ``NAME`` beside ``NAME_seg`` or ``NAME_seg-manual`` in one folder, and BIDS, where the label map
-lies in ``derivatives/labels`` (or another folder under ``derivatives``) under the same relative folder.
+Two conventions: ``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.seg.nrrd`` in one folder, and BIDS,
+where the label map lies in ``derivatives/labels`` (or another folder there) under the same relative folder.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _label_stem(path: Path) -> str | None:
     """The name of the image this file labels; None for an image."""
     stem = _stem(path)
     ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if stem.endswith(one)), None)
-    return None if ending is None else stem[: -len(ending)]
+    if ending is None:
+        return stem if file_suffix(path) == ".seg.nrrd" else None
+    return stem[: -len(ending)]
 
 
 def _place(path: Path, folder: Path) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from SpinalCordSegTrainerLib.validation import validate
 
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
+_SAVE_SECONDS = 600  # of a long epoch no more than this is lost
 _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly: decay ≤ (1 + n)/(10 + n)
 
 
@@ -82,6 +83,7 @@ class Training:
         saved = self.output / "state.safetensors"
         if saved.exists() and not resume:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
+        self._saved = time.monotonic()
         self.state = load_state(config, saved, self.device) if resume else new_state(config, self.device)
 
     def run(self) -> TrainingResult:
@@ -119,10 +121,19 @@ class Training:
                     " learning rate, or look for slices that are not finite"
                 )
             self._tell(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
+            self._save_now_and_then()
             if self._stopped is not None and self._stopped():
-                save_state(state, self.config, self.output / "state.safetensors")
+                self._save()
                 raise Cancelled(f"stopped after {state.update} updates; go on with --resume")
         self._end_epoch(epoch)
+
+    def _save(self) -> None:
+        save_state(self.state, self.config, self.output / "state.safetensors")
+        self._saved = time.monotonic()
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved >= _SAVE_SECONDS:
+            self._save()
 
     def _update(self) -> tuple[float, float]:
         """One step; a step whose loss or gradient is not finite changes nothing and is counted."""
@@ -190,7 +201,7 @@ class Training:
         state.finished = self._reason_to_end()
         state.seconds += time.monotonic() - started
         write_curves(state.history, self.output)
-        save_state(state, config, self.output / "state.safetensors")
+        self._save()
         progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
         self._tell(Progress(*progress, row))
 

@@ -68,7 +68,7 @@ def test_kept_in_the_weights_file(
     discs: SliceCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cache: Callable[..., SliceCache]
 ) -> None:
     monkeypatch.setattr(calibration, "checkpoint_network", lambda _: _TooWide())
-    network = NetworkConfig("ra_unet", 1)
+    network = NetworkConfig("deep_unet", 1)
     model = Checkpoint("m", "1", network, NormalisationConfig(), dict(build_network(network).state_dict()))
     save_checkpoint(model, tmp_path / "m.safetensors")
     held_out = HeldOut(discs, np.arange(10))

@@ -37,10 +37,12 @@ def _put(folder: Path, image: str, label: str, volume: Volume | None = None) -> 
 def test_pairs_in_one_folder(tmp_path: Path) -> None:
     _put(tmp_path, "b.nii.gz", "b_seg.nii.gz")
     _put(tmp_path, "a.nrrd", "a_seg-manual.nii.gz")
+    _put(tmp_path, "c.nii.gz", "c.seg.nrrd")
     write_volume(_image(), tmp_path / "unlabelled.nii.gz")
     assert [(case.name, case.label.name) for case in find_cases(tmp_path)] == [
         ("a", "a_seg-manual.nii.gz"),
         ("b", "b_seg.nii.gz"),
+        ("c", "c.seg.nrrd"),
     ]
 
 

@@ -72,7 +72,7 @@ def test_smoothing_is_unbiased_and_scales_with_the_sweep() -> None:
 def test_a_sweep_leaves_everything_as_it_was(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
     cache = make_cache(n=8, size=64)
     config = TrainingConfig(
-        network=NetworkConfig("ra_unet", 1),
+        network=NetworkConfig("deep_unet", 1),
         sources=(SourceConfig(str(cache.folder)),),
         validation=ValidationConfig(fraction=0.0),
         crop=CropConfig(size=32, jitter_px=4),

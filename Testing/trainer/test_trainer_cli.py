@@ -17,8 +17,9 @@ from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.loader import SliceCache
 
 QUICK = [
-    "--set", "network.width=1", "--set", "batch_size=4", "--set", "updates_per_epoch=2", "--set", "epochs=2",
-    "--set", "crop.size=32", "--set", "normalisation.size=64", "--set", "statistics_batches=1", "--device", "cpu",
+    "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=4",
+    "--set", "updates_per_epoch=2", "--set", "epochs=2", "--set", "crop.size=32", "--set", "normalisation.size=64",
+    "--set", "statistics_batches=1", "--device", "cpu",
 ]  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def _model(folder: Path) -> Path:
     from SpinalCordSegLib.networks import NetworkConfig, build_network
     from SpinalCordSegLib.normalise import NormalisationConfig
 
-    network = NetworkConfig("ra_unet", 1)
+    network = NetworkConfig("deep_unet", 1)
     weights = dict(build_network(network).state_dict())
     save_checkpoint(Checkpoint("m", "1", network, NormalisationConfig(), weights), folder / "m.safetensors")
     return folder / "m.safetensors"
@@ -124,6 +125,7 @@ def test_ctrl_c_saves_and_exits_130(
         signal.raise_signal(signal.SIGINT)
         return step(run)
 
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
     monkeypatch.setattr(training.Training, "_update", interrupted)
     arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *QUICK]
     assert main(arguments) == 130

@@ -14,6 +14,7 @@ import torch
 from SpinalCordSegLib.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError, TrainingDataError
 from SpinalCordSegLib.networks import NetworkConfig
+from SpinalCordSegTrainerLib import training
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,
@@ -32,14 +33,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """One thread, and the picture of the curves (half a second an epoch) only where a test looks for it."""
     torch.set_num_threads(1)
+    if request.node.name != "test_a_run_leaves_a_model_and_its_story":
+        monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
 
 
 def _small(cache: SliceCache, **more: object) -> TrainingConfig:
     """A run of seconds: the narrowest network, crops of 32, augmented, averaged, rate by cosine."""
     settings: dict = {
-        "network": NetworkConfig("ra_unet", 1),
+        "network": NetworkConfig("deep_unet", 1),
         "sources": (SourceConfig(str(cache.folder), policy="contrast"),),
         "crop": CropConfig(size=32, jitter_px=6),
         "rate": RateConfig(plan="cosine", max_lr=1e-3),
@@ -57,6 +61,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).weights
 
 
+@pytest.mark.slow
 def test_learns_eight_slices(make_cache: MakeCache, tmp_path: Path) -> None:
     """f = 4 on 8 slices of 128²: Dice ≥ 0.95 in evaluation mode, with the paper's loss."""
     cache = make_cache(n=8, size=128, per_subject=1)
@@ -100,7 +105,7 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     assert not set(split[0]["training"]) & set(split[0]["validation"])
 
 
-@pytest.mark.parametrize("network", ["ra_unet", "unet"])
+@pytest.mark.parametrize("network", ["deep_unet", "unet"])
 def test_resumes_bit_for_bit(make_cache: MakeCache, tmp_path: Path, network: str) -> None:
     """Stopped in the middle of an epoch and taken up again, twice; U-Net draws dropout from torch's own generator."""
     config = _small(make_cache(n=8, size=64), network=NetworkConfig(network, 1))
@@ -165,6 +170,17 @@ def test_early_stopping_waits_for_one_full_cycle(make_cache: MakeCache, tmp_path
     result = run.run()
     assert len(result.history) == 4
     assert "no better loss" in result.reason
+
+
+def test_a_long_epoch_is_saved_on_the_way(
+    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    config = _small(make_cache(n=8, size=64))
+    run = Training(config, tmp_path / "run")
+    run._update()
+    run._save_now_and_then()
+    assert Training(config, tmp_path / "run", resume=True).state.update == 1
 
 
 def test_time_is_up(make_cache: MakeCache, tmp_path: Path) -> None:
