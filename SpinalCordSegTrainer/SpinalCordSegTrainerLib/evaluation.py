@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.mask import MaskConfig, find_cord
-from SpinalCordSegLib.predict import predict
+from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.flags import Flag, kinds_of_slice
+from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.scores import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 from SpinalCordSegTrainerLib.cases import Case, load_case
@@ -30,7 +33,9 @@ EMPTY_RULE = (
 
 @dataclass(frozen=True)
 class SliceScore:
-    """One axial slice. ``dice``, ``csa_error_percent``: NaN where the label holds no cord."""
+    """One axial slice. ``dice``, ``csa_error_percent``: NaN where the label holds no cord. ``components``: 8-connected
+    ones found. ``outside_mm``: how far the outermost found pixel lies from the true ones of its slice, 0 where none is
+    outside, NaN where either is empty. ``flags``: kinds of doubt raised on it."""
 
     case: str
     slice: int
@@ -40,12 +45,15 @@ class SliceScore:
     dice: float
     csa_error_percent: float
     counts: ConfusionCounts
+    components: int = 0
+    outside_mm: float = math.nan
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CaseScore:
     """One case. ``csa_error_percent``: mean over its slices with cord, signed. NaN where the label is empty;
-    ``hd95_mm`` is infinite where only one of the masks is empty."""
+    ``hd95_mm`` is infinite where only one of the masks is empty. ``flags``: kinds raised on the case as a whole."""
 
     case: str
     dice: float
@@ -54,26 +62,35 @@ class CaseScore:
     volume_error_percent: float
     counts: ConfusionCounts
     slices: tuple[SliceScore, ...]
+    flags: tuple[str, ...] = ()
 
 
-def score_case(name: str, found: Volume, truth: Volume, slice_range: tuple[int, int] | None = None) -> CaseScore:
-    """Score one mask against its label on the same grid; ``slice_range``: canonical slices, half-open."""
-    found_slices, true_slices = axial_slices(found), axial_slices(truth)
+def score_case(
+    name: str,
+    found: Volume,
+    truth: Volume,
+    slice_range: tuple[int, int] | None = None,
+    *,
+    only_labelled: bool = False,
+    flags: Sequence[Flag] = (),
+) -> CaseScore:
+    """Score one mask against its label on the same grid.
+
+    ``slice_range``: canonical slices, half-open. ``only_labelled``: slices whose label is empty are left out, as where
+    nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for an impossible range.
+    """
+    true_slices, found_slices = axial_slices(truth), axial_slices(found)
     first, last = _checked(slice_range, len(true_slices.pixels), name)
-    pixel_mm2 = true_slices.pixel_mm[0] * true_slices.pixel_mm[1]
-    slices = []
-    for number in range(first, last):
-        counts = ConfusionCounts.of(found_slices.pixels[number], true_slices.pixels[number])
-        true_mm2 = (counts.true_positive + counts.false_negative) * pixel_mm2
-        found_mm2 = (counts.true_positive + counts.false_positive) * pixel_mm2
-        dice = counts.dice() if true_mm2 else math.nan
-        error = float(csa_error_percent(found_mm2, true_mm2))
-        index = input_slice_index(truth, number)
-        slices.append(SliceScore(name, index, number, true_mm2, found_mm2, dice, error, counts))
+    judged = [n for n in range(first, last) if not only_labelled or true_slices.pixels[n].any()]
+    real, mask = (np.asarray(of.pixels[first:last] != 0) for of in (true_slices, found_slices))
+    mask = mask & np.isin(np.arange(first, last), judged)[:, None, None]
+    slices = tuple(
+        _score_slice(name, truth, number, mask[number - first], real[number - first], true_slices.pixel_mm, flags)
+        for number in judged
+    )
     total = sum((one.counts for one in slices), ConfusionCounts())
     true_mm2 = sum(one.true_mm2 for one in slices)
-    spacing = (true_slices.slice_mm, *true_slices.pixel_mm)
-    distance = hd95_mm(found_slices.pixels[first:last], true_slices.pixels[first:last], spacing)
+    distance = hd95_mm(mask, real, (true_slices.slice_mm, *true_slices.pixel_mm))
     return CaseScore(
         name,
         total.dice() if true_mm2 else math.nan,
@@ -81,7 +98,38 @@ def score_case(name: str, found: Volume, truth: Volume, slice_range: tuple[int, 
         _mean([one.csa_error_percent for one in slices]),
         float(csa_error_percent(sum(one.found_mm2 for one in slices), true_mm2)),
         total,
-        tuple(slices),
+        slices,
+        tuple(dict.fromkeys(flag.kind for flag in flags if flag.canonical_slice is None)),
+    )
+
+
+def _score_slice(
+    name: str,
+    truth: Volume,
+    number: int,
+    mask: NDArray[np.bool_],
+    real: NDArray[np.bool_],
+    pixel_mm: tuple[float, float],
+    flags: Sequence[Flag],
+) -> SliceScore:
+    counts = ConfusionCounts.of(mask, real)
+    true_mm2 = (counts.true_positive + counts.false_negative) * pixel_mm[0] * pixel_mm[1]
+    found_mm2 = (counts.true_positive + counts.false_positive) * pixel_mm[0] * pixel_mm[1]
+    outside = math.nan
+    if true_mm2 and found_mm2:
+        outside = float(ndimage.distance_transform_edt(~real, sampling=pixel_mm)[mask].max())
+    return SliceScore(
+        name,
+        input_slice_index(truth, number),
+        number,
+        true_mm2,
+        found_mm2,
+        counts.dice() if true_mm2 else math.nan,
+        float(csa_error_percent(found_mm2, true_mm2)),
+        counts,
+        int(ndimage.label(mask, np.ones((3, 3), bool))[1]),
+        outside,
+        kinds_of_slice(flags, number),
     )
 
 
@@ -99,18 +147,24 @@ def evaluate_cases(
     *,
     label: int | None = None,
     device: str = "auto",
-    mask_config: MaskConfig | None = None,
+    threshold: float = 0.5,
     slice_range: tuple[int, int] | None = None,
+    only_labelled: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[CaseScore]:
     """Segment each case as the program does for a user, and score it. ``progress``: (cases done, cases)."""
+    options = SegmentOptions(threshold=threshold, device=device)
     scores = []
     for number, case in enumerate(cases):
         loaded = load_case(case, label)
-        prediction = predict(loaded.image, checkpoint, device=device, cancelled=cancelled)
-        found = find_cord(prediction.probability, mask_config).mask
-        scores.append(score_case(case.name, found, loaded.mask, slice_range))
+        image = Image(loaded.image, case.image, case.name)
+        result = segment_image(image, checkpoint, options, cancelled=cancelled)
+        scores.append(
+            score_case(
+                case.name, result.mask, loaded.mask, slice_range, only_labelled=only_labelled, flags=result.flags
+            )
+        )
         if progress is not None:
             progress(number + 1, len(cases))
     return scores

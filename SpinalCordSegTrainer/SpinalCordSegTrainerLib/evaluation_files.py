@@ -39,6 +39,9 @@ def _slice_row(one: Any) -> dict[str, Any]:
         "found_mm2": round(one.found_mm2, 3),
         "dice": _cell(one.dice),
         "csa_error_percent": _cell(one.csa_error_percent, 2),
+        "components": one.components,
+        "outside_mm": _cell(one.outside_mm, 2),
+        "flags": " ".join(one.flags),
     } | _counts(one.counts)
 
 
@@ -55,6 +58,8 @@ def _case_row(case: CaseScore) -> dict[str, Any]:
         "mcc": _cell(case.counts.mcc()),
         "slices_with_cord": len(with_cord),
         "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "slices_flagged": sum(bool(one.flags) for one in case.slices),
+        "flags": " ".join(case.flags),
     } | _counts(case.counts)
 
 

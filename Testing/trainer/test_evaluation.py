@@ -11,6 +11,7 @@ import pytest
 
 from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.networks import NetworkConfig
 from SpinalCordSegLib.normalise import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
@@ -56,6 +57,25 @@ def test_a_range_of_slices() -> None:
     assert (case.dice, case.hd95_mm, case.volume_error_percent) == (1.0, 0.0, 0.0)
     with pytest.raises(ConfigurationError, match="not within"):
         score_case("a", found, truth, (3, 9))
+
+
+def test_what_lies_outside_and_the_flags_of_a_slice() -> None:
+    found, truth = _masks()
+    found.voxels[0, 2, 3] = True  # array slice 2: a second piece, 4 rows of 0.6 mm beside the cord
+    flags = [Flag(2, 2, "area_jump", "."), Flag(None, None, "tilted_grid", ".")]
+    case = score_case("a", found, truth, flags=flags)
+    by_slice = {one.slice: one for one in case.slices}
+    assert [by_slice[n].components for n in (1, 2, 3)] == [1, 2, 0]
+    assert by_slice[1].outside_mm == 0.0
+    assert by_slice[2].outside_mm == pytest.approx(4 * 0.6)
+    assert math.isnan(by_slice[3].outside_mm)
+    assert (by_slice[2].flags, by_slice[1].flags, case.flags) == (("area_jump",), (), ("tilted_grid",))
+
+
+def test_slices_that_nobody_drew_can_be_left_out() -> None:
+    case = score_case("a", *_masks(), only_labelled=True)
+    assert [one.slice for one in case.slices] == [3, 2, 1]
+    assert (case.counts.false_positive, case.counts.false_negative) == (4, 20)
 
 
 def test_empty_masks_give_no_dice_and_no_error() -> None:
