@@ -81,7 +81,8 @@ class ApplyPanel:
             return self._control.text
         if failure is not None:
             return str(failure.message)
-        return self._message or ("" if not self.dependencies.ready else reason)
+        elsewhere = not self.dependencies.ready or self.models.card is None  # said in the notice, or in the card
+        return self._message or ("" if elsewhere else reason)
 
     def _show_notice(self) -> None:
         ui, wrong = self._ui, not self.dependencies.ready

@@ -30,6 +30,7 @@ class DeviceProbe:
         self._scratch: ScratchFolder | None = None
         self._question = ""
         self.answer: Mapping[str, Any] | None = None
+        self._heard: Mapping[str, Any] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -60,7 +61,7 @@ class DeviceProbe:
             self.answer = {"state": "broken", "detail": str(error), "torch": "", "devices": []}
             self._told()
             return
-        self._child = child
+        self._child, self._heard = child, None
         self._timer.start()
 
     def forget(self) -> None:
@@ -84,9 +85,10 @@ class DeviceProbe:
             return
         for event in child.poll():
             if event.get("event") == "probe":
-                self.answer = event
+                self._heard = event
         if child.running:
             return
+        self.answer = self._heard
         if self.answer is None:
             last = (child.log.splitlines() or [f"exit code {child.exit_code}"])[-1]
             self.answer = {"state": "broken", "detail": last, "torch": "", "devices": []}
