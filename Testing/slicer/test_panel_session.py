@@ -1,0 +1,203 @@
+"""A user's session in the stand-in desktop, with real mouse clicks and the child process really running."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from PySide6 import QtWidgets
+from slicer_standins.desktop import click, picture, wait_until
+from threshold_model import SPACING_MM, neck_image, write_threshold_model
+
+from SpinalCordSegLib.files import read_labels, write_volume
+from SpinalCordSegNodes.edits import edits_since_run
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.volumes import node_from_volume
+
+_RUN_S = 120  # a child that loads torch on a busy machine
+
+
+@pytest.fixture(params=["José Pérez/ü 1"])
+def folder(request, tmp_path, monkeypatch, slicer_application) -> Path:
+    """Everything lies here: the volume, the model, Slicer's temporary folder, what is exported."""
+    path = tmp_path / request.param
+    path.mkdir(parents=True)
+    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(path / "temp"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the child shares the machine with the other tests
+    models = path / "models"
+    models.mkdir()
+    write_threshold_model(models / "threshold.safetensors", size=64)
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(models))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
+    named = os.environ.get("SPINALCORDSEG_PICTURES")
+    path = Path(named) if named else tmp_path / "pictures"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture
+def session(folder, panel):
+    panel.panel.models.select(str(folder / "models" / "threshold.safetensors"))
+    return panel
+
+
+def _neck() -> np.ndarray:
+    grid = np.diag([*SPACING_MM, 1.0])
+    grid[:3, 3] = (-20.0, -30.0, -36.0)
+    return neck_image(grid)
+
+
+def _load(folder: Path):
+    write_volume(_neck(), folder / "T1w neck.nii.gz")
+    return slicer.util.loadVolume(str(folder / "T1w neck.nii.gz"))
+
+
+def _scratch(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "temp").glob("spinalcordseg-*")]
+
+
+def _run_to_the_end(panel) -> None:
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+
+
+def test_session(session, scene, folder, pictures):
+    ui = session.ui
+    volume = _load(folder)
+    ui.volumeSelector.setCurrentNode(volume)
+    wait_until(lambda: session.panel.probe.answer is not None, _RUN_S)
+    picture(session, pictures / "panel-ready.png")
+    assert ui.applyButton.enabled and "CPU, about" in ui.deviceBox.itemText(ui.deviceBox.findData("cpu"))
+
+    seen = []
+    click(ui.applyButton)
+    assert ui.applyButton.text == "Cancel" and not ui.volumeSelector.isEnabled()
+    drawn: list[None] = []
+
+    def progressing() -> bool:
+        seen.append((session.panel.control.progress.done, ui.statusLabel.text))
+        if "Slice" in ui.statusLabel.text and len(drawn) == 0:
+            drawn.append(picture(session, pictures / "panel-running.png"))
+        return not session.panel.control.running
+
+    wait_until(progressing, _RUN_S)
+    assert session.panel.control.failure is None
+    assert max(done for done, _ in seen) >= 12 and any("of 24" in text for _, text in seen)
+    assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
+    first = ui.maskSelector.currentNode()
+    assert first.GetName() == "T1w neck spinal cord AI"
+    expected = slicer.util.arrayFromVolume(volume).transpose() > 500
+    found = mask_of_segment(first, cord_segment_id(first)).voxels
+    assert (found & expected).sum() > 0.7 * expected.sum() > 0
+    assert "mm³" in ui.volumeValue.text and ui.sliceTable.rowCount == 24
+    picture(session, pictures / "panel-done.png")
+    assert _scratch(folder) == []
+
+    edited = found.copy()
+    edited[:, :, 3] = False
+    array = np.ascontiguousarray(edited.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, first, cord_segment_id(first), volume)
+    wait_until(lambda: ui.editLabel.isVisible())
+    assert "Corrected by hand" in ui.editLabel.text and ui.measureButton.isVisible()
+    picture(session, pictures / "panel-edited.png")
+
+    click(ui.applyButton)
+    _run_to_the_end(session)
+    second = ui.maskSelector.currentNode()
+    assert second.GetName() == "T1w neck spinal cord AI 2"
+    assert np.array_equal(mask_of_segment(second, cord_segment_id(second)).voxels, found)
+    assert np.array_equal(mask_of_segment(first, cord_segment_id(first)).voxels, edited)
+
+    ui.maskSelector.setCurrentNode(first)
+    click(ui.measureButton)
+    _run_to_the_end(session)
+    report = session.panel.measures.result.report_content()
+    assert report["volume_mm3"] == pytest.approx(edited.sum() * np.prod(SPACING_MM), rel=1e-4)
+    assert any(flag["kind"] == "gap" for flag in report["flags"]) and edits_since_run(first).edited
+
+    for suffix in (".csv", ".json", ".html", ".nii.gz", ".seg.nrrd"):
+        session.panel.measures.export(str(folder / f"cord{suffix}"))
+        assert (folder / f"cord{suffix}").stat().st_size > 100, ui.statusLabel.text
+    assert np.array_equal(read_labels(folder / "cord.nii.gz").voxels != 0, edited)
+
+
+def test_cancel_ends_within_two_seconds_and_leaves_nothing(session, scene, folder):
+    import time
+
+    session.ui.volumeSelector.setCurrentNode(_load(folder))
+    click(session.ui.applyButton)
+    child = session.panel.control._run._child
+    nodes = scene.GetNumberOfNodes()
+    click(session.ui.applyButton)
+    started = time.monotonic()
+    wait_until(lambda: not session.panel.control.running, 5)
+    assert time.monotonic() - started < 2.0 and child.exit_code is not None
+    assert scene.GetNumberOfNodes() == nodes and _scratch(folder) == []
+    assert session.panel.control.failure is None and session.ui.applyButton.text == "Apply"
+    assert session.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("what", ["close the scene", "delete the volume", "quit", "leave the module"])
+def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer_application):
+    from slicer_standins import scripted
+
+    volume = _load(folder)
+    session.ui.volumeSelector.setCurrentNode(volume)
+    click(session.ui.applyButton)
+    child = session.panel.control._run._child
+    if what == "close the scene":
+        scene.Clear(0)
+        assert child.exit_code is not None and _scratch(folder) == []
+        assert not session.ui.applyButton.enabled
+    elif what == "delete the volume":
+        scene.RemoveNode(volume)
+        wait_until(lambda: not session.panel.control.running, _RUN_S)
+        assert "deleted meanwhile" in session.ui.statusLabel.text
+        assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    elif what == "quit":
+        slicer_application[0].quit()
+        assert child.exit_code is not None and _scratch(folder) == []
+    else:
+        scripted.leave(session)
+        assert session.panel.control.running
+        scripted.enter(session)
+        session.panel.control.cancel()
+        wait_until(lambda: not session.panel.control.running, 5)
+
+
+def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folder):
+    import signal
+
+    session.ui.volumeSelector.setCurrentNode(_load(folder))
+    click(session.ui.applyButton)
+    os.killpg(session.panel.control._run._child.process_id, signal.SIGKILL)
+    wait_until(lambda: not session.panel.control.running, 20)
+    assert "memory" in session.ui.statusLabel.text and session.ui.copyReportButton.isVisible()
+    click(session.ui.copyReportButton)
+    report = QtWidgets.QApplication.clipboard().text()
+    assert "exit code: -9" in report and "Pérez" not in report and "T1w neck" not in report
+    click(session.ui.applyButton)
+    assert not session.ui.copyReportButton.isVisible()
+    session.panel.control.cancel()
+    wait_until(lambda: not session.panel.control.running, 5)
+
+
+def test_a_bad_volume_is_refused_with_its_reason(session, scene):
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 1] = 0.4
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    volume = node_from_volume(scene, _neck(), "sheared")
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    session.ui.volumeSelector.setCurrentNode(volume)
+    assert not session.ui.applyButton.enabled
+    assert "sheared" in session.ui.statusLabel.text and "harden" in session.ui.applyButton.toolTip
