@@ -70,5 +70,6 @@ def _lines(
     for column, name in zip(columns, names, strict=True):
         axis.plot(epochs, [float("nan") if row[column] is None else row[column] for row in history], ".-", label=name)
     axis.set_ylabel(label)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize=8)
