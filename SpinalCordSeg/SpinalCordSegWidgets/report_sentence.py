@@ -20,7 +20,8 @@ def report_sentence(report: Mapping[str, Any], edited: bool = False) -> str:
             area=_area(report),
         )
     flagged = len({flag.get("slice") for flag in report.get("flags") or () if flag.get("slice") is not None})
-    parts = [found, _("{n} slices flagged for review").format(n=flagged), _maker(report)]
+    review = _("1 slice flagged for review") if flagged == 1 else _("{n} slices flagged for review").format(n=flagged)
+    parts = [found, review, _maker(report)]
     if edited:
         parts.append(_("the mask was corrected by hand after these numbers were taken"))
     limits = _("volume depends on the coverage of the image")

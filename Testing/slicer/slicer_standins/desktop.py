@@ -18,6 +18,9 @@ def start(app: Any) -> Any:
     """The process's one QApplication, and the modules that Slicer has beside its core."""
     application = qt.QApplication.instance() or qt.QApplication(["slicer-stand-in"])
     application.setQuitOnLastWindowClosed(False)
+    QtCore.qInstallMessageHandler(
+        lambda *_: None
+    )  # the loader cannot make the .ui's Slicer connections; ui_loader does
     qt.QCoreApplication.setOrganizationName("SpinalCordSegTest")
     qt.QCoreApplication.setApplicationName("SlicerStandIn")
     qt.QSettings.setDefaultFormat(qt.QSettings.IniFormat)

@@ -75,6 +75,15 @@ def _signal(obj: Any, signature: str) -> tuple[Any, str]:
 _links: dict[tuple[int, str], list[tuple[Any, Any]]] = {}
 
 
+def _with_arguments(normal: str, target: Callable[..., None]) -> Callable[..., None]:
+    """A function of just as many arguments as the signature has: PySide looks at that to choose what it passes."""
+    inside = normal.partition("(")[2].rstrip(")")
+    number = len(inside.split(",")) if inside else 0
+    if number == 0:
+        return lambda: target()
+    return (lambda a: target(a)) if number == 1 else (lambda a, b: target(a, b))
+
+
 def connect(obj: Any, signature: str, target: Any, slot: str | None = None) -> bool:
     """PythonQt's connect: to a callable, or to a receiver's slot by its name."""
     if slot is not None:
@@ -82,9 +91,7 @@ def connect(obj: Any, signature: str, target: Any, slot: str | None = None) -> b
     signal, normal = _signal(obj, signature)
     count = _accepted_arguments(target)
 
-    def call(*arguments: Any) -> None:
-        target(*arguments[:count])
-
+    call = _with_arguments(normal, lambda *arguments: target(*arguments[:count]))
     signal.connect(call)
     _links.setdefault((id(obj), normal), []).append((target, call))
     return True

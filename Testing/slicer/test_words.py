@@ -1,0 +1,67 @@
+"""What the panel says: progress and time left, devices, the sentence for a report."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _translations(qt_application):
+    return qt_application
+
+
+def test_time_left_follows_the_pace():
+    from SpinalCordSegWidgets.progress_text import Progress, ProgressText
+
+    now = [0.0]
+    words = ProgressText(clock=lambda: now[0])
+    assert words.say(Progress()) == "Starting PyTorch…"
+    assert words.say(Progress("segment", 0, 170)) == "Slice 0 of 170"
+    now[0] = 0.5
+    assert words.say(Progress("segment", 10, 170)) == "Slice 10 of 170"  # too early to tell
+    now[0] = 5.0
+    assert words.say(Progress("segment", 50, 170)) == "Slice 50 of 170, about 12 s left"
+    now[0] = 500.0
+    assert words.say(Progress("segment", 51, 170)).endswith("about 19 min left")
+    assert words.say(Progress("measure", 0, 0)) == "Measuring…"
+    assert words.say(Progress("something new", 0, 0)) == "Working…"
+
+
+def test_devices_say_what_they_are_and_how_long():
+    from SpinalCordSegWidgets.device_choice import describe
+
+    card = {"name": "cuda", "label": "NVIDIA RTX 3060, 12 GB", "seconds_per_slice": 0.01}
+    assert describe(card, 170) == "NVIDIA RTX 3060, 12 GB, about 7 s"
+    assert describe(card, 0) == "NVIDIA RTX 3060, 12 GB"
+    assert describe({"name": "cpu", "label": "CPU", "seconds_per_slice": None}, 170) == "CPU"
+
+
+_REPORT = {
+    "volume_mm3": 5321.4,
+    "length_mm": 71.26,
+    "mean_csa_mm2": 74.62,
+    "sd_csa_mm2": 5.04,
+    "n_slices": 71,
+    "flags": [{"slice": 3, "kind": "gap"}, {"slice": 3, "kind": "area_jump"}, {"slice": None, "kind": "contrast"}],
+    "software_version": "0.1.0",
+    "model": {"name": "starter", "version": "1.0"},
+}
+
+
+def test_report_sentence_has_numbers_units_and_limits():
+    from SpinalCordSegWidgets.report_sentence import report_sentence
+
+    assert report_sentence(_REPORT) == (
+        "Spinal cord volume 5321 mm³, over a length of 71.3 mm (71 slices), mean area 74.6 ± 5.0 mm²;"
+        " 1 slice flagged for review; found automatically by SpinalCordSeg 0.1.0 with model starter 1.0;"
+        " volume depends on the coverage of the image. Research use, not for diagnosis."
+    )
+    assert "corrected by hand" in report_sentence(_REPORT, edited=True)
+
+
+def test_report_sentence_without_an_area_model_or_cord():
+    from SpinalCordSegWidgets.report_sentence import report_sentence
+
+    assert "mean area not reported" in report_sentence(_REPORT | {"mean_csa_mm2": None})
+    assert "made elsewhere" in report_sentence(_REPORT | {"model": None})
+    assert report_sentence({"n_slices": 0}).startswith("No spinal cord was found")
