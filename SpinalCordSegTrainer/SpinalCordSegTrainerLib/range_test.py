@@ -170,9 +170,12 @@ def write_range_test(test: RangeTest, folder: Path) -> None:
         axis = axes[0]
         axis.semilogx(test.rates, test.losses, color="0.75", lw=0.8, label="loss")
         axis.semilogx(test.rates, test.smoothed, label="smoothed")
-        for rate, name in ((test.bounds.base_lr, "base"), (test.bounds.max_lr, "max")):
+        for rate, text, side in (
+            (test.bounds.base_lr, f"base {test.bounds.base_lr:.0e} ", "right"),
+            (test.bounds.max_lr, f" max {test.bounds.max_lr:.0e}", "left"),
+        ):
             axis.axvline(rate, color="tab:red", ls="--", lw=1)
-            axis.annotate(f"{name} {rate:.0e}", (rate, axis.get_ylim()[1]), fontsize=8, color="tab:red", va="top")
+            axis.annotate(text, (rate, axis.get_ylim()[1]), fontsize=8, color="tab:red", va="top", ha=side)
         axis.set_xlabel("learning rate")
         axis.set_ylabel("training loss")
         axis.set_title("" if test.bounds.found else "not found: fallback", fontsize=9)
