@@ -102,8 +102,9 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
     """The single inputs of a batch, in the order given, each once.
 
     A folder of image files gives each of them by name; a folder with DICOM in or below it is one input; without
-    either, image files further below are taken. Anything else, missing paths too, stays as it is, so that reading
-    it raises the reason.
+    either, image files further below are taken. A label map beside its image (NAME_seg beside NAME) is no input of
+    a folder; given by name it is taken. Anything else, missing paths too, stays as it is, so that reading it raises
+    the reason.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -114,7 +115,25 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
 def _inputs_of(folder: Path) -> list[Path]:
     files = _volume_files(folder)
     if files:
-        return files
+        return _without_label_maps(files)
     if _holds_dicom(folder):
         return [folder]
-    return sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path)) or [folder]
+    below = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
+    return _without_label_maps(below) or [folder]
+
+
+def _without_label_maps(files: list[Path]) -> list[Path]:
+    """Leaves out NAME_seg… and NAME.seg.nrrd where the same folder holds an image NAME."""
+    images = {_beside(path) for path in files if file_suffix(path) != ".seg.nrrd"}
+    kept = []
+    for path in files:
+        folder, stem = _beside(path)
+        if file_suffix(path) != ".seg.nrrd":
+            stem = stem.rpartition("_seg")[0]
+        if (folder, stem) not in images:
+            kept.append(path)
+    return kept
+
+
+def _beside(path: Path) -> tuple[Path, str]:
+    return path.parent, path.name[: -len(file_suffix(path))]

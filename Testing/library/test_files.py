@@ -86,6 +86,21 @@ def test_inputs_of_a_folder_of_images(tmp_path: Path) -> None:
     assert [path.name for path in find_inputs([tmp_path])] == ["a.nrrd", "b.nii.gz", "c.mhd"]
 
 
+def test_label_maps_beside_their_images_are_no_inputs_of_a_folder(tmp_path: Path) -> None:
+    for name in (
+        "a.nii.gz",
+        "a_seg.nii.gz",
+        "b.nrrd",
+        "b_seg-manual.nii.gz",
+        "b.seg.nrrd",
+        "lone_seg.nii",
+        "c.seg.nrrd",
+    ):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_inputs([tmp_path])] == ["a.nii.gz", "b.nrrd", "c.seg.nrrd", "lone_seg.nii"]
+    assert find_inputs([tmp_path / "a_seg.nii.gz"]) == [tmp_path / "a_seg.nii.gz"]
+
+
 def test_inputs_of_a_dicom_folder_is_the_folder(dicom: Any, tmp_path: Path) -> None:
     dicom.write(tmp_path / "study" / "series")
     assert find_inputs([tmp_path / "study"]) == [tmp_path / "study"]
