@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,36 +41,62 @@ class LoadedCase:
     mask: Volume
 
 
+@dataclass(frozen=True)
+class MatchedFiles:
+    """``problems``: files that cannot belong to a case, each with the reason. ``unlabelled``: images without map."""
+
+    cases: tuple[Case, ...]
+    problems: tuple[tuple[Path, str], ...]
+    unlabelled: tuple[Path, ...]
+
+
 def find_cases(folder: Path) -> list[Case]:
     """All images that have a label map, by name; images without one are told in the log and left out.
 
     Raises TrainingDataError when the folder is missing, holds no pair, a label map has no image, or two label
     maps belong to one image.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds images and label maps")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
-    labels = [path for path in files if _label_stem(path) is not None]
-    images = {_place(path, folder): path for path in files if _label_stem(path) is None}
-    found: dict[tuple[str, str], Path] = {}
-    for label in labels:
-        place = (_place(label, folder)[0], _label_stem(label) or "")
-        if place not in images:
-            raise TrainingDataError(f"{label}: no image {place[1]} belongs to this label map; add it or remove the map")
-        if place in found:
-            raise TrainingDataError(f"{label}: {found[place].name} labels the same image; keep one of the two")
-        found[place] = label
-    for place in sorted(set(images) - set(found)):
-        _log.info("%s has no label map and is left out", images[place])
-    if not found:
+    matched = match_files(folder)
+    for path in matched.unlabelled:
+        _log.info("%s has no label map and is left out", path)
+    if matched.problems:
+        raise TrainingDataError("{}: {}".format(*matched.problems[0]))
+    if not matched.cases:
         raise TrainingDataError(
             f"{folder}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz"
             " (or NAME_seg-manual), or BIDS with derivatives/labels"
         )
-    cases = [_case(images[place], label, folder) for place, label in sorted(found.items())]
-    _check_names(cases, folder)
-    return cases
+    return list(matched.cases)
+
+
+def match_files(folder: Path) -> MatchedFiles:
+    """Images and label maps of a folder, by name, with whatever does not fit together told instead of refused.
+
+    Raises TrainingDataError when the folder is missing.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds images and label maps")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
+    images = {_place(path, folder): path for path in files if _label_stem(path) is None}
+    found: dict[tuple[str, str], Path] = {}
+    problems: list[tuple[Path, str]] = []
+    for label in (path for path in files if _label_stem(path) is not None):
+        place = (_place(label, folder)[0], _label_stem(label) or "")
+        if place not in images:
+            problems.append((label, f"no image {place[1]} belongs to this label map; add it or remove the map"))
+        elif place in found:
+            problems.append((label, f"{found[place].name} labels the same image; keep one of the two"))
+        else:
+            found[place] = label
+    cases: dict[str, Case] = {}
+    for place, label in sorted(found.items()):
+        case = _case(images[place], label, folder)
+        if case.name in cases:
+            problems.append((images[place], f"two cases are called {case.name}; give them different names"))
+        cases.setdefault(case.name, case)
+    unlabelled = tuple(images[place] for place in sorted(set(images) - set(found)))
+    return MatchedFiles(tuple(cases.values()), tuple(problems), unlabelled)
 
 
 def _stem(path: Path) -> str:
@@ -110,13 +135,6 @@ def subject_of(path: Path) -> str:
     return _SESSION.sub("", name)
 
 
-def _check_names(cases: Sequence[Case], folder: Path) -> None:
-    names = [case.name for case in cases]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise TrainingDataError(f"{folder}: two cases are called {twice}; give them different names")
-
-
 def load_case(case: Case, label: int | None = None) -> LoadedCase:
     """Read one case; ``label`` is the value of the cord, None takes the only one there is.
 
@@ -130,11 +148,13 @@ def load_case(case: Case, label: int | None = None) -> LoadedCase:
     if not image.same_grid(mask):
         raise TrainingDataError(
             f"case {case.name}: {case.label.name} lies on another grid than {case.image.name}"
-            f" ({_grid(mask)} instead of {_grid(image)}); resample the label map to the image (nearest neighbour)"
+            f" ({grid_words(mask)} instead of {grid_words(image)});"
+            " resample the label map to the image (nearest neighbour)"
         )
     return LoadedCase(case, image, mask)
 
 
-def _grid(volume: Volume) -> str:
+def grid_words(volume: Volume) -> str:
+    """Shape, spacing and orientation, for a person."""
     shape = "×".join(map(str, volume.shape))
     return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm, {volume.orientation}"

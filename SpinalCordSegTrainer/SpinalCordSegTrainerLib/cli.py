@@ -8,21 +8,51 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from SpinalCordSegLib.device import choose_device
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, SpinalCordSegError
+from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
 from SpinalCordSegTrainerLib.cases import find_cases
-from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.checking import as_dict, check_folder, summary
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
-from SpinalCordSegTrainerLib.progress import ProgressDisplay, StepDisplay, print_scores
-from SpinalCordSegTrainerLib.slices import Slices, cache_cases
+from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.options import (
+    Config,
+    Data,
+    Device,
+    Label,
+    OnlyLabelled,
+    OptionalData,
+    Output,
+    Settings,
+    Style,
+    Threads,
+    Usable,
+)
+from SpinalCordSegTrainerLib.progress import (
+    ProgressStyle,
+    emit,
+    print_checked,
+    print_scores,
+    step_display,
+    tell_result,
+    training_display,
+)
+from SpinalCordSegTrainerLib.run_inputs import (
+    base_configuration,
+    configuration,
+    read_slice_range,
+    usable_cases,
+    write_slices,
+)
+from SpinalCordSegTrainerLib.stop_request import clear_request, stop_asked
+from SpinalCordSegTrainerLib.validate_command import validate
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -34,25 +64,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[Path, typer.Argument(help="Folder of images and label maps (NAME and NAME_seg, or BIDS).")]
-OptionalData = Annotated[
-    Path | None, typer.Argument(help="Folder of images and label maps; left out, the configuration's sources are used.")
-]
-Output = Annotated[Path, typer.Option("--output", help="Folder for the results.")]
-Config = Annotated[Path | None, typer.Option("--config", help="Training configuration (JSON).")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Overrides one setting, as rate.max_lr=0.001.")
-]
-Label = Annotated[int | None, typer.Option("--label", help="Value of the cord in the label maps.")]
-OnlyLabelled = Annotated[bool, typer.Option("--only-labelled", help="Leave out slices without label.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")]
-
 
 @app.callback()
 def _common(verbose: Annotated[bool, typer.Option("--verbose", help="More detail on stderr.")] = False) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+@app.command()
+def check(
+    data: Data,
+    label: Label = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line on stdout, for programs.")] = False,
+) -> None:
+    """Say which cases of a folder can be used, what each holds, and why a case cannot. Changes nothing."""
+    style = ProgressStyle.JSON if as_json else ProgressStyle.TEXT
+    with stop_on_interrupt() as interrupted, step_display("cases", style) as display:
+        checked = check_folder(data, label, progress=display.step, cancelled=lambda: bool(interrupted))
+    counts = summary(checked)
+    if as_json:
+        for case in checked:
+            emit("checked", case=as_dict(case))
+        emit("result", **counts)
+    else:
+        print_checked(checked)
+        typer.echo("{usable} of {cases} cases can be used: {subjects} patients".format(**counts))
+    if counts["usable"] < counts["cases"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -64,27 +102,29 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     label: Label = None,
     only_labelled: OnlyLabelled = False,
+    usable: Usable = False,
     device: Device = "auto",
     threads: Threads = None,
+    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Train a network; writes checkpoints, curves and all that is needed to resume."""
     from SpinalCordSegTrainerLib.training import Training
 
-    _use_threads(threads)
     if resume and config is None:
         config, data = output / "config.json", None
-    chosen = _configuration(config, settings, data, output, label, only_labelled)
-    with stop_on_interrupt() as interrupted, ProgressDisplay() as display:
+    clear_request(output)
+    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style)
+    with stop_on_interrupt() as interrupted, training_display(style) as display:
         run = Training(
             chosen,
             output,
             resume=resume,
             device=choose_device(device)[0],
-            report=display,
-            stopped=lambda: bool(interrupted),
+            report=display.training,
+            stopped=lambda: bool(interrupted) or stop_asked(output),
         )
         result = run.run()
-    typer.echo(f"{result.reason}: {result.best}")
+    tell_result(style, f"{result.reason}: {result.best}", reason=result.reason, model=str(result.best))
 
 
 @app.command("find-lr")
@@ -98,8 +138,10 @@ def find_lr(
     ] = None,
     label: Label = None,
     only_labelled: OnlyLabelled = False,
+    usable: Usable = False,
     device: Device = "auto",
     threads: Threads = None,
+    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Range test: find the two bounds of the cyclical learning rate; writes curve and table."""
     from SpinalCordSegTrainerLib.batches import Batches
@@ -107,17 +149,18 @@ def find_lr(
     from SpinalCordSegTrainerLib.sources import open_sources
     from SpinalCordSegTrainerLib.state import new_state
 
-    _use_threads(threads)
-    chosen = _configuration(config, settings, data, output, label, only_labelled)
+    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style)
     where = choose_device(device)[0]
     batches = Batches(open_sources(chosen).training, chosen)
-    with StepDisplay("range test") as display:
-        test = range_test(new_state(chosen, where), batches, chosen, where, updates=updates, progress=display)
+    with step_display("range test", style) as display:
+        test = range_test(new_state(chosen, where), batches, chosen, where, updates=updates, progress=display.step)
     write_range_test(test, output)
     bounds = test.bounds
-    typer.echo(
-        f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}" + (f" ({bounds.note})" if bounds.note else "")
-    )
+    note = f" ({bounds.note})" if bounds.note else ""
+    tell_result(style, f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
+
+
+app.command()(validate)
 
 
 @app.command()
@@ -130,29 +173,39 @@ def evaluate(
     slice_range: Annotated[
         str | None, typer.Option("--range", metavar="Z0:Z1", help="Axial slices to judge, from inferior, half-open.")
     ] = None,
+    held_out_by: Annotated[
+        Path | None, typer.Option("--held-out", metavar="RUN", help="Only cases that this training run held out.")
+    ] = None,
+    usable: Usable = False,
     device: Device = "auto",
     threads: Threads = None,
+    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Segment labelled cases as the program does for a user, and score the masks."""
     from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
     from SpinalCordSegTrainerLib.evaluation import evaluate_cases
     from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
+    from SpinalCordSegTrainerLib.split import held_out
 
-    _use_threads(threads)
-    judged = _slice_range(slice_range)
+    judged = read_slice_range(slice_range)
     checkpoint = load_checkpoint(model or default_model())
-    with stop_on_interrupt() as interrupted, StepDisplay("cases") as display:
+    cases = usable_cases(data, label) if usable else find_cases(data)
+    cases = cases if held_out_by is None else held_out(cases, held_out_by)
+    with stop_on_interrupt() as interrupted, step_display("cases", style) as display:
         scores = evaluate_cases(
-            find_cases(data),
+            cases,
             checkpoint,
             label=label,
             device=device,
             threshold=threshold,
             slice_range=judged,
-            progress=display,
+            progress=display.step,
             cancelled=lambda: bool(interrupted),
         )
-    print_scores(scores, write_evaluation(scores, checkpoint, output))
+    told = write_evaluation(scores, checkpoint, output)
+    if style is ProgressStyle.TEXT:
+        print_scores(scores, told)
+    tell_result(style, "", scores=told)
 
 
 @app.command()
@@ -167,10 +220,9 @@ def calibrate(
     """Fit scale and bias of the logit so that the area at probability 0.5 has no bias; kept in the weights file."""
     from SpinalCordSegLib.checkpoint import load_checkpoint
     from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint
-    from SpinalCordSegTrainerLib.loader import SliceCache, evenly
+    from SpinalCordSegTrainerLib.loader import evenly
     from SpinalCordSegTrainerLib.validation import HeldOut
 
-    _use_threads(threads)
     opened = SliceCache.open(cache)
     held_out = HeldOut(opened, evenly(np.arange(len(opened)), max_slices))
     fit = calibrate_checkpoint(load_checkpoint(model), held_out, choose_device(device)[0], output or model)
@@ -191,8 +243,8 @@ def write_cache(
     only_labelled: OnlyLabelled = False,
 ) -> None:
     """Read images and label maps once and keep their slices, normalised for the model, for training."""
-    chosen = _base(config, settings)
-    typer.echo(_cache(data, output, chosen, label, only_labelled))
+    chosen = base_configuration(config, settings)
+    typer.echo(write_slices(data, output, chosen, label, only_labelled))
 
 
 @app.command()
@@ -212,55 +264,17 @@ def simulate(
 
     held_out = tuple(hold_out or VALIDATION_SHAPES)
     chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out)
-    with StepDisplay("slices") as display:
-        written = simulate_cache(maps, output, chosen, progress=display)
+    with step_display("slices") as display:
+        written = simulate_cache(maps, output, chosen, progress=display.step)
     typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")
 
 
-def _cache(data: Path, folder: Path, config: TrainingConfig, label: int | None, only_labelled: bool) -> str:
-    cases = find_cases(data)
-    slices: Slices = "with_label" if only_labelled else "all"
-    with StepDisplay("cases") as display:
-        written = cache_cases(cases, folder, config.normalisation, label=label, slices=slices, progress=display)
-    return f"{len(written)} slices of {len(cases)} cases, {len(set(written.info.subjects))} subjects: {folder}"
-
-
-def _base(config: Path | None, settings: Sequence[str] | None) -> TrainingConfig:
-    return with_settings(TrainingConfig() if config is None else read_config(config), settings or ())
-
-
-def _configuration(
-    config: Path | None,
-    settings: Sequence[str] | None,
-    data: Path | None,
-    output: Path,
-    label: int | None,
-    only_labelled: bool,
-) -> TrainingConfig:
-    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source."""
-    chosen = _base(config, settings)
-    if data is None:
-        if not chosen.sources:
-            raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
-        return chosen
-    folder = output / "cache"
-    if not (folder / "cache.json").exists():
-        typer.echo(_cache(data, folder, chosen, label, only_labelled), err=True)
-    return replace(chosen, sources=(SourceConfig(str(folder)),))
-
-
-def _slice_range(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    first, colon, last = text.partition(":")
-    if not (colon and first.isdigit() and last.isdigit()):
-        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1")
-    return int(first), int(last)
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        torch.set_num_threads(threads)
+def _failed(arguments: Sequence[str], error: BaseException, code: int) -> int:
+    message = getattr(error, "format_message", error.__str__)() or "cancelled"
+    if {"--json", "--progress=json"} & set(arguments) or ("--progress", "json") in pairwise(arguments):
+        emit("error", kind=type(error).__name__, message=message)
+    typer.echo(f"spinalcordseg-train: {message}", err=True)
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -271,14 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as error:
         return int(error.exit_code)
     except _UsageError as error:
-        typer.echo(f"spinalcordseg-train: {getattr(error, 'format_message', error.__str__)()}", err=True)
-        return 2
+        return _failed(arguments, error, 2)
     except (Cancelled, KeyboardInterrupt, typer.Abort) as error:
-        typer.echo(f"spinalcordseg-train: {str(error) or 'cancelled'}", err=True)
-        return 130
+        return _failed(arguments, error, 130)
     except SpinalCordSegError as error:
-        typer.echo(f"spinalcordseg-train: {error}", err=True)
-        return 2
+        return _failed(arguments, error, 2)
     return int(code or 0)
 
 

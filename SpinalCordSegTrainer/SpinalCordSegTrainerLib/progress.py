@@ -1,9 +1,17 @@
-"""Live progress on the terminal: one line that moves, one line per finished epoch."""
+"""Live progress: on the terminal one line that moves and one per finished epoch; for a program JSON lines on stdout.
+
+JSON lines: {"event": "progress", "stage", "done", "of"}, in training also "epoch", "epochs", "loss", "rate",
+"seconds"; {"event": "epoch", "row": scores}; {"event": "checked", "case": …}; {"event": "result", …};
+{"event": "error", "kind", "message"}. Numbers that are not finite are null.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Sequence
+from enum import Enum
 from types import TracebackType
 from typing import Any
 
@@ -12,14 +20,76 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from SpinalCordSegTrainerLib.checking import CheckedCase
 from SpinalCordSegTrainerLib.evaluation import CaseScore
 from SpinalCordSegTrainerLib.training import Progress
 
+_JSON_EVERY_S = 0.2
 _LOG_EVERY = 50  # updates, where the output is a file
 
 
+class ProgressStyle(str, Enum):
+    """How a command tells what it does."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def emit(event: str, **fields: Any) -> None:
+    """One JSON object on a line of stdout, flushed."""
+    print(json.dumps({"event": event, **{name: _plain(value) for name, value in fields.items()}}), flush=True)
+
+
+def tell_result(style: ProgressStyle, text: str, **fields: Any) -> None:
+    """The command's result on stdout: in words, or as an event with these fields."""
+    if style is ProgressStyle.JSON:
+        emit("result", **fields)
+    elif text:
+        print(text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class JsonDisplay:
+    """In place of ProgressDisplay and StepDisplay, for a program; a line five times a second at most."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._told_at = -math.inf
+
+    def __enter__(self) -> JsonDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def step(self, done: int, total: int) -> None:
+        """``done`` of ``total``."""
+        self._tell(done == total, done=done, of=total)
+
+    def training(self, progress: Progress) -> None:
+        """What Training reports."""
+        names = ("epoch", "epochs", "loss", "rate", "seconds")
+        fields = {name: getattr(progress, name) for name in names}
+        self._tell(progress.row is not None, done=progress.update, of=progress.updates, **fields)
+        if progress.row is not None:
+            emit("epoch", row=progress.row)
+
+    def _tell(self, at_once: bool, **fields: Any) -> None:
+        now = time.monotonic()
+        if at_once or now - self._told_at >= _JSON_EVERY_S:
+            self._told_at = now
+            emit("progress", stage=self._stage, **fields)
+
+
 class ProgressDisplay:
-    """Use as a context; call it with each Progress of a training run. Written to stderr."""
+    """Use as a context; ``training`` takes each Progress of a training run. Written to stderr."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -45,7 +115,8 @@ class ProgressDisplay:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, progress: Progress) -> None:
+    def training(self, progress: Progress) -> None:
+        """What Training reports."""
         if math.isfinite(progress.loss):
             old = self._smooth if math.isfinite(self._smooth) else progress.loss
             self._smooth = 0.95 * old + 0.05 * progress.loss
@@ -90,8 +161,19 @@ class StepDisplay:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, done: int, total: int) -> None:
+    def step(self, done: int, total: int) -> None:
+        """``done`` of ``total``."""
         self._bar.update(self._task, completed=done, total=total)
+
+
+def training_display(style: ProgressStyle) -> ProgressDisplay | JsonDisplay:
+    """For a training run."""
+    return JsonDisplay("training") if style is ProgressStyle.JSON else ProgressDisplay()
+
+
+def step_display(stage: str, style: ProgressStyle = ProgressStyle.TEXT) -> StepDisplay | JsonDisplay:
+    """For work that counts."""
+    return JsonDisplay(stage) if style is ProgressStyle.JSON else StepDisplay(stage)
 
 
 def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
@@ -111,3 +193,13 @@ def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
             console.print(f"{name}: {one['mean']:.3f}{spread}, {quartiles}, n {one['n']}", highlight=False)
     console.print(f"MCC {told['mcc']:.4f}", highlight=False)
     console.print(told["empty_rule"], highlight=False, soft_wrap=True)
+
+
+def print_checked(checked: Sequence[CheckedCase]) -> None:
+    """One line per case on stdout: what it holds, or why it cannot be used."""
+    table = Table("case", "cord slices", "volume mm³", "mean area mm²", "verdict")
+    for case in checked:
+        figures = ["–" if value is None else f"{value:.1f}" for value in (case.volume_mm3, case.mean_csa_mm2)]
+        verdict = f"refused: {case.reason}" if case.reason else "; ".join(case.remarks) or "ok"
+        table.add_row(case.name, f"{case.n_cord_slices} of {case.n_slices}", *figures, verdict)
+    Console().print(table)

@@ -50,12 +50,15 @@ def cache_cases(
     label: int | None = None,
     slices: Slices = "all",
     dtype: Dtype = "float16",
+    leave_out: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
     """Read all cases once and write their slices. ``progress`` is called with (cases done, cases).
 
-    Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept.
+    Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
+    with ``leave_out`` the others are kept, and the log names those left out.
     """
+    used: list[str] = []
 
     def stream() -> Iterator[CachedSlice]:
         problems: list[str] = []
@@ -65,12 +68,15 @@ def cache_cases(
             except TrainingDataError as error:
                 problems.append(str(error))
                 continue
-            if not problems:
+            used.append(case.name)
+            if leave_out or not problems:
                 yield from case_slices(loaded, config, slices)
             if progress is not None:
                 progress(number + 1, len(cases))
-        if problems:
+        if problems and not (leave_out and used):
             raise TrainingDataError("; ".join(problems))
+        for problem in problems:
+            _log.warning("left out: %s", problem)
 
     return SliceCache.write(
         folder,
@@ -78,6 +84,6 @@ def cache_cases(
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
         normalisation=dataclasses.asdict(config),
         kind="real",
-        source={"cases": [case.name for case in cases], "slices": slices},
+        source={"cases": used, "slices": slices},
         dtype=dtype,
     )

@@ -1,0 +1,87 @@
+"""What a command works on: cases or slice caches of a folder, and the configuration that its options make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegTrainerLib.cases import Case, find_cases, match_files
+from SpinalCordSegTrainerLib.checking import check_folder
+from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
+from SpinalCordSegTrainerLib.slices import Slices, cache_cases
+
+
+def write_slices(
+    data: Path,
+    folder: Path,
+    config: TrainingConfig,
+    label: int | None,
+    only_labelled: bool,
+    usable: bool = False,
+    style: ProgressStyle = ProgressStyle.TEXT,
+) -> str:
+    """Cache the slices of a data folder; gives what was written, in words."""
+    cases = match_files(data).cases if usable else find_cases(data)
+    slices: Slices = "with_label" if only_labelled else "all"
+    options: dict[str, Any] = {"label": label, "slices": slices, "leave_out": usable}
+    with step_display("cases", style) as display:
+        written = cache_cases(cases, folder, config.normalisation, **options, progress=display.step)
+    used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
+    return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
+
+
+def usable_cases(data: Path, label: int | None) -> list[Case]:
+    """The cases of a folder that can be used; reads them all."""
+    names = {one.name for one in check_folder(data, label) if one.usable}
+    return [case for case in match_files(data).cases if case.name in names]
+
+
+def base_configuration(config: Path | None, settings: Sequence[str] | None) -> TrainingConfig:
+    """A configuration file, or the defaults, with the settings put in."""
+    return with_settings(TrainingConfig() if config is None else read_config(config), settings or ())
+
+
+def configuration(
+    config: Path | None,
+    settings: Sequence[str] | None,
+    data: Path | None,
+    output: Path,
+    label: int | None,
+    only_labelled: bool,
+    usable: bool,
+    style: ProgressStyle,
+) -> TrainingConfig:
+    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source."""
+    chosen = base_configuration(config, settings)
+    if data is None:
+        if not chosen.sources:
+            raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
+        return chosen
+    folder = output / "cache"
+    if not (folder / "cache.json").exists():
+        typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style), err=True)
+    _check_same_cases(folder, data)
+    return replace(chosen, sources=(SourceConfig(str(folder)),))
+
+
+def _check_same_cases(cache: Path, data: Path) -> None:
+    cached, there = SliceCache.open(cache).info.source, {case.name for case in match_files(data).cases}
+    if not set(cached.get("cases", ())) <= there:
+        raise ConfigurationError(f"{cache}: holds slices of other data than {data}; choose another output folder")
+
+
+def read_slice_range(text: str | None) -> tuple[int, int] | None:
+    """ "3:9" → (3, 9). Raises ConfigurationError for anything else."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdigit() and last.isdigit()):
+        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1")
+    return int(first), int(last)
