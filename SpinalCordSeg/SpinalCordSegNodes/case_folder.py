@@ -29,7 +29,7 @@ SUMMARY_MEASURES = (
     ("filled_mm3", "Filled before measuring", "mm3"),
 )
 _WHOLE = ("slice", "canonical_slice", "instance_number")
-_TEXT = ("flags",)
+_TEXT = ("flags", "level")
 
 
 @dataclass(frozen=True, eq=False)

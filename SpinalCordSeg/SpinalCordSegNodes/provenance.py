@@ -82,7 +82,7 @@ def fingerprint(mask: Volume) -> str:
     """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order; geometry is not part of it."""
     filled = np.ascontiguousarray(np.asarray(mask.voxels) != 0)
     digest = hashlib.sha256(repr(filled.shape).encode())
-    digest.update(np.packbits(filled))
+    digest.update(np.packbits(filled).tobytes())
     return digest.hexdigest()
 
 

@@ -36,7 +36,7 @@ def add_slice_table(scene: Any, case: CaseFolder, name: str) -> Any:
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     for column in case.slices[0] if case.slices else (SLICE, POSITION, CSA, FLAGS):
         values = [row[column] for row in case.slices]
-        if values and all(value == -1 or value != value for value in values):
+        if values and all(value == -1 or value != value or (column == "level" and not value) for value in values):
             continue
         _add_column(table, column, values)
     _add_column(table, FLAGGED, _marks(case))

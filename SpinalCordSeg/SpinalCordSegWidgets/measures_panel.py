@@ -100,7 +100,7 @@ class MeasuresPanel:
         """Move the views to one of the input's slices, and say why it is flagged."""
         mask = mask_of_segment(self.segmentation, self.segment_id)
         jump_to(slicer.mrmlScene, centre_of_slice(mask, index))
-        self._ui.flagLabel.setText(self._flag_text(index))
+        self._show_flags(index)
 
     def _on_mask(self, node: Any) -> None:
         self.close()
@@ -112,20 +112,15 @@ class MeasuresPanel:
 
     def _fill_segments(self) -> None:
         box, chosen, node = self._ui.segmentBox, self.segment_id, self.segmentation
-        segmentation = None if node is None else node.GetSegmentation()
-        ids = (
-            []
-            if segmentation is None
-            else [segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())]
-        )
+        segments = {} if node is None else _segments(node)
         box.blockSignals(True)
         box.clear()
-        for found in ids:
-            box.addItem(segmentation.GetSegment(found).GetName(), found)
-        wanted = chosen if chosen in ids else (cord_segment_id(node) if node is not None else "")
-        box.setCurrentIndex(max(0, box.findData(wanted)) if ids else -1)
+        for found, name in segments.items():
+            box.addItem(name, found)
+        wanted = chosen if chosen in segments else (cord_segment_id(node) if node is not None else "")
+        box.setCurrentIndex(max(0, box.findData(wanted)) if segments else -1)
         box.blockSignals(False)
-        several = len(ids) > 1
+        several = len(segments) > 1
         box.setVisible(several)
         self._ui.segmentCaption.setVisible(several)
 
@@ -152,13 +147,15 @@ class MeasuresPanel:
         self._ui.areaValue.setText(_number(report.get("mean_csa_mm2"), "mm²", 1))
         flagged = {flag["slice"] for flag in report.get("flags") or () if flag.get("slice") is not None}
         self._ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=report.get("n_slices") or 0))
-        self._ui.flagLabel.setText(self._flag_text(None))
+        self._show_flags(None)
 
-    def _flag_text(self, index: int | None) -> str:
+    def _show_flags(self, index: int | None) -> None:
         """The messages of a slice's flags, or (None) of those on the whole case."""
         result = self.result
         flags = [] if result is None else result.report_content().get("flags") or []
-        return "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
+        text = "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
+        self._ui.flagLabel.setText(text)
+        self._ui.flagLabel.setVisible(bool(text))
 
     def _show_picture(self, result: Result) -> None:
         label = self._ui.areaPicture
@@ -220,6 +217,13 @@ class MeasuresPanel:
             self._tell(str(error))
         else:
             self._tell(_("Saved {name}.").format(name=Path(path).name))
+
+
+def _segments(node: Any) -> dict[str, str]:
+    """Id → name of every segment, in order."""
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return {found: segmentation.GetSegment(found).GetName() for found in ids}
 
 
 def _shown_in_3d(node: Any) -> bool:

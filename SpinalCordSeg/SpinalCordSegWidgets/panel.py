@@ -103,7 +103,7 @@ class Panel:
             return
         self._ui.maskSelector.setCurrentNode(result.segmentation)
         self.measures.refresh()
-        device = case.provenance().device
+        device = case.provenance().device.replace("cpu", _("the CPU"))
         words = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
         self.applying.tell(words)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
+from cord_cases import cord_mask, finished_case, grey_volume
 from PySide6 import QtWidgets
+from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
@@ -131,8 +135,7 @@ def test_session(session, scene, folder, pictures):
 
 
 def test_cancel_ends_within_two_seconds_and_leaves_nothing(session, scene, folder):
-    import time
-
+    session.panel.probe.close()  # its own folder is not what is looked for here
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
     child = session.panel.control._run._child
@@ -148,8 +151,7 @@ def test_cancel_ends_within_two_seconds_and_leaves_nothing(session, scene, folde
 
 @pytest.mark.parametrize("what", ["close the scene", "delete the volume", "quit", "leave the module"])
 def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer_application):
-    from slicer_standins import scripted
-
+    session.panel.probe.close()
     volume = _load(folder)
     session.ui.volumeSelector.setCurrentNode(volume)
     click(session.ui.applyButton)
@@ -175,8 +177,6 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
 
 
 def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folder):
-    import signal
-
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
     os.killpg(session.panel.control._run._child.process_id, signal.SIGKILL)
@@ -201,3 +201,49 @@ def test_a_bad_volume_is_refused_with_its_reason(session, scene):
     session.ui.volumeSelector.setCurrentNode(volume)
     assert not session.ui.applyButton.enabled
     assert "sheared" in session.ui.statusLabel.text and "harden" in session.ui.applyButton.toolTip
+
+
+def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
+    """SpinalCordSegTest, the class that slicer_add_python_unittest runs inside Slicer."""
+    import unittest
+
+    module = __import__("SpinalCordSeg")
+    outcome = unittest.defaultTestLoader.loadTestsFromTestCase(module.SpinalCordSegTest).run(unittest.TestResult())
+    assert outcome.testsRun >= 1 and outcome.wasSuccessful(), outcome.failures + outcome.errors
+
+
+def test_correct_by_hand_hands_over_to_the_segment_editor(session, scene, monkeypatch):
+    """The Segment Editor's widget is not in the wheel: what it is told is looked at."""
+    told: dict[str, object] = {}
+    editor_node = slicer.vtkMRMLSegmentEditorNode()
+
+    class Editor:
+        setSegmentationNode = staticmethod(lambda node: told.update(segmentation=node))
+        setSourceVolumeNode = staticmethod(lambda node: told.update(volume=node))
+        setCurrentSegmentID = staticmethod(lambda segment: told.update(segment=segment))
+        mrmlSegmentEditorNode = staticmethod(lambda: editor_node)
+        segmentationNode = staticmethod(lambda: told.get("segmentation"))
+        saveStateForUndo = staticmethod(lambda: told.update(saved=True))
+
+    class Representation:
+        editor = Editor
+
+        def self(self):
+            return self
+
+    class SegmentEditor:
+        widgetRepresentation = staticmethod(Representation)
+
+    monkeypatch.setattr(slicer.modules, "segmenteditor", SegmentEditor, raising=False)
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: told.update(module=name))
+    mask = cord_mask()
+    volume = node_from_volume(scene, grey_volume(mask), "t1")
+    result = session.logic.addResult(finished_case(mask), volume)
+    assert "saved" not in told  # nothing was open in the editor
+    session.ui.maskSelector.setCurrentNode(result.segmentation)
+    click(session.ui.editButton)
+    assert told["module"] == "SegmentEditor" and told["segmentation"] is result.segmentation
+    assert told["volume"] is volume and told["segment"] == cord_segment_id(result.segmentation)
+    assert editor_node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+    session.logic.addResult(finished_case(mask), volume)
+    assert told["saved"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,13 @@ def start(app: Any) -> Any:
     scripted.publish()
     parameter_node.publish()
     return application
+
+
+def _print_message(_kind: Any, _context: Any, text: str) -> None:
+    """All but what Qt says of the .ui's Slicer connections, which ui_loader makes, and of the missing screen."""
+    known = ("QObject::connect:", "This plugin does not support")
+    if not text.startswith(known):
+        print(text, file=sys.stderr)
 
 
 def click(widget: Any, position: tuple[int, int] | None = None) -> None:
