@@ -21,7 +21,7 @@ from SpinalCordSegNodes.oriented_images import geometry_text, grid_from_text, im
 from SpinalCordSegNodes.provenance import Provenance, stored_fingerprint, write_tags
 from SpinalCordSegNodes.volumes import grid_of_node, volume_from_node, world_transform
 
-AI_COPY, VOLUME = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume"  # node reference roles
+AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
 
 
@@ -32,27 +32,39 @@ def add_segmentation(scene: Any, mask: Volume, volume_node: Any, provenance: Pro
     the segmentation has none, its geometry is the hardened one. The scene's state is saved for undo first (where the
     scene keeps one). Raises GeometryError when the mask is not on the volume's grid.
     """
-    _check_grid(mask, volume_node)
+    mask = _on_grid_of(volume_node, mask)
     scene.SaveStateForUndo()
+    _remove_orphaned_copies(scene)
     name = _free_name(scene, f"{volume_node.GetName()} spinal cord AI")
     node = _new_node(scene, name, mask, volume_node, provenance)
     copy = _new_node(scene, f"{name} (untouched copy)", mask, volume_node, provenance)
     copy.SetHideFromEditors(True)
     copy.GetDisplayNode().SetVisibility(False)
     node.SetNodeReferenceID(AI_COPY, copy.GetID())
+    copy.SetNodeReferenceID(_COPY_OF, node.GetID())
+    copy.SetAttribute(_COPY_OF, "1")
     place_with(scene, node, volume_node)
     return node
 
 
-def _check_grid(mask: Volume, volume_node: Any) -> None:
+def _on_grid_of(volume_node: Any, mask: Volume) -> Volume:
+    """The mask with the volume's own matrix (a file in between keeps fewer digits); GeometryError if they differ."""
     image = volume_node.GetImageData()
-    shape = image.GetDimensions() if image is not None else (0, 0, 0)
-    world = world_transform(volume_node) @ grid_of_node(volume_node)
-    if mask.shape != tuple(shape) or not mask.same_grid(Volume(mask.voxels, world)):
+    shape = tuple(image.GetDimensions()) if image is not None else (0, 0, 0)
+    exact = Volume(mask.voxels, world_transform(volume_node) @ grid_of_node(volume_node))
+    if mask.shape != shape or not mask.same_grid(exact):
         raise GeometryError(
-            f"the mask (shape {mask.shape}) does not lie on the volume's grid (shape {tuple(shape)}): the volume was"
-            " changed or moved since the run; run again"
+            f"the mask (shape {mask.shape}) does not lie on the volume's grid (shape {shape}): the volume was changed"
+            " or moved since the run; run again"
         )
+    return exact
+
+
+def _remove_orphaned_copies(scene: Any) -> None:
+    """Hidden copies of ours whose segmentation the user has deleted: nobody could see or delete them."""
+    for node in list(_segmentations(scene)):
+        if node.GetAttribute(_COPY_OF) and node.GetHideFromEditors() and node.GetNodeReference(_COPY_OF) is None:
+            scene.RemoveNode(node)
 
 
 def _free_name(scene: Any, base: str) -> str:

@@ -111,6 +111,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(mask, 1e-6)
     assert edits_since_run(node).edited is False
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
+    assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node
     assert read_provenance(node.GetSegmentation().GetNthSegment(0)).model_sha256 == "ab" * 32
     assert found.volume.GetName() == "t1"
     assert read_column(found.slices, "slice") == list(range(1, 11))

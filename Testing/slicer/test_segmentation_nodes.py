@@ -135,6 +135,18 @@ def test_the_copy_of_the_ai_is_hidden_and_apart(segmentation, mask):
     assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).voxels, mask.voxels)
 
 
+def test_a_copy_whose_segmentation_was_deleted_goes_with_the_next_run(
+    scene, segmentation, mask, volume_node, provenance
+):
+    kept = add_segmentation(scene, mask, volume_node, provenance)
+    orphan = segmentation.GetNodeReference(AI_COPY)
+    scene.RemoveNode(segmentation)
+    add_segmentation(scene, mask, volume_node, provenance)
+    assert not scene.IsNodePresent(orphan)
+    assert scene.IsNodePresent(kept) and scene.IsNodePresent(kept.GetNodeReference(AI_COPY))
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 4
+
+
 def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     assert edits_since_run(segmentation).edited is False
     edited = mask.voxels.copy()

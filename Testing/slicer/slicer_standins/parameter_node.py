@@ -122,6 +122,8 @@ def _show(widget: Any, value: Any) -> None:
         widget.checked = value
     elif isinstance(widget, qt.QLineEdit):
         widget.text = value
+    elif isinstance(widget, qt.QSpinBox):
+        widget.value = value
     else:
         raise TypeError(f"{widget.className()} cannot be bound to a parameter here")
 
@@ -135,6 +137,8 @@ def _follow(self: Any, name: str, widget: Any, state: dict[str, bool]) -> tuple[
         signal = "currentNodeChanged(vtkMRMLNode*)"
     elif isinstance(widget, qt.QCheckBox):
         signal = "toggled(bool)"
+    elif isinstance(widget, qt.QSpinBox):
+        signal = "valueChanged(int)"
     else:
         signal = "textChanged(QString)"
     widget.connect(signal, to_node)

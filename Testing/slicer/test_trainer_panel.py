@@ -1,0 +1,209 @@
+"""A user's session with the training panel in the stand-in desktop: real mouse clicks, the command line running."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from slicer_standins import scripted
+from slicer_standins.desktop import click, picture, wait_until
+from training_data import QUICK, write_cases
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_RUN_S = 170  # a child that loads torch on a busy machine
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, slicer_application) -> Path:
+    """Everything lies under a name that no program may stumble over."""
+    path = tmp_path / "José Pérez" / "ü 1"
+    path.mkdir(parents=True)
+    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(path / "temp"))
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(path / "models"))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
+    path = Path(os.environ.get("SPINALCORDSEG_PICTURES") or tmp_path / "pictures")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture
+def trainer(folder, scene, qt_application, slot_errors):
+    """The training module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
+    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSegTrainer" / "SpinalCordSegTrainer.py"))
+    widget.parent.resize(350, 900)
+    widget.parent.show()
+    scripted.enter(widget)
+    yield widget
+    widget.cleanup()
+    widget.parent.close()
+    widget.parent.deleteLater()
+
+
+def _ends(panel) -> None:
+    wait_until(lambda: not panel.control.running, _RUN_S)
+
+
+def _fill(ui, folder: Path, epochs: int = 2) -> None:
+    ui.dataEdit.text = str(folder / "data")
+    ui.runEdit.text = str(folder / "run")
+    ui.nameEdit.text = "Clinic A"
+    ui.networkBox.setCurrentIndex(ui.networkBox.findData("deep_unet"))
+    ui.epochsBox.value = epochs
+    ui.batchBox.value = 4
+    ui.sweepBox.value = 30
+    ui.moreEdit.text = QUICK
+
+
+@pytest.mark.slow
+def test_session(trainer, folder, pictures):
+    ui, panel = trainer.ui, trainer.panel
+    write_cases(folder / "data")
+    picture(trainer, pictures / "trainer-start.png")
+    assert not ui.trainButton.enabled and "folder" in ui.trainButton.toolTip
+    _fill(ui, folder)
+    assert not ui.trainButton.enabled and "Check the cases" in ui.trainButton.toolTip
+
+    click(ui.checkButton)
+    assert ui.checkButton.text == "Cancel" and not ui.dataEdit.enabled and not ui.findButton.enabled
+    _ends(panel)
+    assert ui.casesLabel.text.startswith("4 of 5 cases can be used: 4 patients, 24 slices"), panel._failure
+    refused = [row for row in range(5) if "another grid" in ui.caseTable.item(row, 3).text()]
+    assert [ui.caseTable.item(row, 0).text() for row in refused] == ["sub-9_T1w"]
+    click(ui.caseTable.viewport(), (10, 20 * refused[0] + 10))
+    assert "Cannot be used" in ui.caseDetail.text
+    picture(trainer, pictures / "trainer-checked.png")
+
+    click(ui.findButton)
+    _ends(panel)
+    assert panel._failure is None, panel._failure
+    assert ui.ratePicture.isVisible() and float(ui.baseEdit.text) <= float(ui.maxEdit.text)
+
+    click(ui.trainButton)
+    assert ui.trainButton.text == "Stop"
+    wait_until(lambda: len(panel.pictures.curves.running) > 0, _RUN_S)
+    picture(trainer, pictures / "trainer-running.png")
+    _ends(panel)
+    assert panel._failure is None, panel._failure
+    assert len(panel.pictures.curves.rows) == 2 and "Training ended" in ui.statusLabel.text
+    assert (folder / "models" / "Clinic-A.safetensors").is_file()
+
+    click(ui.evaluateButton)
+    _ends(panel)
+    assert panel._failure is None, panel._failure
+    assert ui.scoresLabel.text.startswith("1 held-out cases")
+    picture(trainer, pictures / "trainer-done.png")
+    assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
+
+    from SpinalCordSegLib.models import find_models
+
+    assert folder / "models" / "Clinic-A.safetensors" in find_models()
+    click(ui.useButton)
+    assert (folder / "models" / "Clinic-A-2.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_stopped_run_is_saved_and_resumed(trainer, folder):
+    ui, panel = trainer.ui, trainer.panel
+    write_cases(folder / "data")
+    _fill(ui, folder, epochs=400)
+    panel.usable_cases = 4
+    panel.refresh()
+    click(ui.trainButton)
+    wait_until(lambda: len(panel.pictures.curves.rows) > 0, _RUN_S)
+    click(ui.trainButton)
+    assert ui.trainButton.text == "Stop at once" and "saving" in ui.statusLabel.text
+    _ends(panel)
+    assert "Stopped and saved" in ui.statusLabel.text and panel._failure is None
+    before = len(panel.pictures.curves.rows)
+    assert not ui.trainButton.enabled and "resume" in ui.trainButton.toolTip
+    ui.epochsBox.value = before + 1
+    click(ui.resumeButton)
+    _ends(panel)
+    assert panel._failure is None, panel._failure
+    assert len(panel.pictures.curves.rows) == before + 1
+    assert (folder / "models" / "Clinic-A.safetensors").is_file()
+
+
+def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_application):
+    ui, panel = trainer.ui, trainer.panel
+    write_cases(folder / "data", 1)
+    _fill(ui, folder)
+    click(ui.checkButton)
+    child = panel.control.job._child
+    click(ui.checkButton)
+    wait_until(lambda: not panel.control.running, 5)
+    assert child.exit_code is not None and ui.statusLabel.text == "Cancelled."
+    assert panel.usable_cases is None and ui.checkButton.enabled
+    click(ui.checkButton)
+    child = panel.control.job._child
+    slicer_application[0].quit()
+    assert child.exit_code is not None
+
+
+def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, qt_application):
+    ui, panel = trainer.ui, trainer.panel
+    (folder / "Anna Schmidt").mkdir()
+    _fill(ui, folder)
+    ui.dataEdit.text = str(folder / "Anna Schmidt" / "none")
+    click(ui.checkButton)
+    _ends(panel)
+    assert "is not a folder" in ui.statusLabel.text and ui.copyReportButton.isVisible()
+    click(ui.copyReportButton)
+    from PySide6 import QtWidgets
+
+    report = QtWidgets.QApplication.clipboard().text()
+    assert "exit code: 2" in report and "check" in report
+
+
+def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkeypatch, pictures):
+    import slicer.util
+
+    from SpinalCordSegTrainerWidgets import packages
+
+    asked: list[list[str]] = []
+    slicer_packaging = types.ModuleType("slicer.packaging")
+    slicer_packaging.pip_ensure = lambda requirements, **options: asked.append(
+        [*map(str, requirements), Path(options["constraints"]).read_text(encoding="utf-8")]
+    )
+    monkeypatch.setitem(sys.modules, "slicer.packaging", slicer_packaging)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True, raising=False)
+    monkeypatch.setattr(packages, "missing_packages", lambda *_: ["rich", "typer"])
+    trainer.panel.check_packages()
+    assert "rich, typer" in trainer.ui.noticeLabel.text and "20 MB" in trainer.ui.noticeLabel.text
+    assert not trainer.ui.checkButton.enabled and "rich" in trainer.ui.checkButton.toolTip and asked == []
+    picture(trainer, pictures / "trainer-packages.png")
+    click(trainer.ui.noticeButton)
+    assert asked[0][:2] == ["rich>=13", "typer>=0.12"] and "numpy==" in asked[0][2] and "torch==" in asked[0][2]
+
+
+def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application, tmp_path):
+    import SpinalCordSegTrainer
+    from SpinalCordSegTrainerLib.config import TrainingConfig, with_settings
+    from SpinalCordSegTrainerWidgets.settings import NETWORKS, TrainerSettings
+
+    settings = TrainerSettings(tmp_path / "data", tmp_path / "run")
+    words = settings.train()
+    pairs = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
+    made, default = with_settings(TrainingConfig(), pairs), TrainingConfig(name="my model")
+    assert made == default
+    for network in NETWORKS:
+        assert with_settings(default, [f"network.name={network}"]).network.name == network
+    fields = vars(SpinalCordSegTrainer.SpinalCordSegTrainerParameterNode)
+    assert fields is not None and float("1e-05") == default.rate.base_lr
+
+
+def test_settings_survive_in_the_scene(trainer, scene, folder):
+    _fill(trainer.ui, folder)
+    trainer.ui.baseEdit.text = "1e-4"
+    node = trainer.logic.getParameterNode()
+    assert (node.epochs, node.batchSize, node.modelName, node.network) == (2, 4, "Clinic A", "deep_unet")
+    scene.Clear(0)
+    assert trainer.ui.nameEdit.text == "my model" and trainer.ui.epochsBox.value == 30
