@@ -23,6 +23,7 @@ from SpinalCordSegTrainerLib.checking import as_dict, check_folder, summary
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.options import (
+    Augment,
     Config,
     Data,
     Device,
@@ -51,7 +52,7 @@ from SpinalCordSegTrainerLib.run_inputs import (
     usable_cases,
     write_slices,
 )
-from SpinalCordSegTrainerLib.stop_request import clear_request, stop_asked
+from SpinalCordSegTrainerLib.stop_request import stop_requests
 from SpinalCordSegTrainerLib.validate_command import validate
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
@@ -103,6 +104,7 @@ def train(
     label: Label = None,
     only_labelled: OnlyLabelled = False,
     usable: Usable = False,
+    augment: Augment = False,
     device: Device = "auto",
     threads: Threads = None,
     style: Style = ProgressStyle.TEXT,
@@ -112,16 +114,15 @@ def train(
 
     if resume and config is None:
         config, data = output / "config.json", None
-    clear_request(output)
-    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style)
-    with stop_on_interrupt() as interrupted, training_display(style) as display:
+    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style, augment)
+    with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(style) as display:
         run = Training(
             chosen,
             output,
             resume=resume,
             device=choose_device(device)[0],
             report=display.training,
-            stopped=lambda: bool(interrupted) or stop_asked(output),
+            stopped=lambda: bool(interrupted) or asked(),
         )
         result = run.run()
     tell_result(style, f"{result.reason}: {result.best}", reason=result.reason, model=str(result.best))

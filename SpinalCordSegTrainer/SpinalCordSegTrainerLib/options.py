@@ -33,6 +33,9 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; all cores when left out.", callback=_use_threads),
 ]
+Augment = Annotated[
+    bool, typer.Option("--augment", help="Turn, scale, bend and change contrast of what is trained on.")
+]
 Usable = Annotated[
     bool, typer.Option("--usable", help="Leave out cases that cannot be used, instead of refusing the folder.")
 ]

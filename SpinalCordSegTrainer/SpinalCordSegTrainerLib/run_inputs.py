@@ -57,6 +57,7 @@ def configuration(
     only_labelled: bool,
     usable: bool,
     style: ProgressStyle,
+    augment: bool = False,
 ) -> TrainingConfig:
     """The configuration with its sources; a data folder is cached inside the output folder and becomes the source."""
     chosen = base_configuration(config, settings)
@@ -68,7 +69,7 @@ def configuration(
     if not (folder / "cache.json").exists():
         typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style), err=True)
     _check_same_cases(folder, data)
-    return replace(chosen, sources=(SourceConfig(str(folder)),))
+    return replace(chosen, sources=(SourceConfig(str(folder), policy="standard" if augment else "none"),))
 
 
 def _check_same_cases(cache: Path, data: Path) -> None:

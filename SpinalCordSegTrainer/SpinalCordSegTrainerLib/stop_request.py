@@ -5,6 +5,8 @@ For programs that cannot send Ctrl-C, on every platform. Only the standard libra
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 STOP_NAME = "stop"
@@ -15,11 +17,15 @@ def ask_to_stop(folder: Path) -> None:
     (folder / STOP_NAME).touch()
 
 
-def stop_asked(folder: Path) -> bool:
-    """Whether somebody asked since ``clear_request``."""
-    return (folder / STOP_NAME).exists()
-
-
 def clear_request(folder: Path) -> None:
     """Before a run begins or goes on: an old request is none."""
     (folder / STOP_NAME).unlink(missing_ok=True)
+
+
+@contextmanager
+def stop_requests(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Gives whether somebody asked; a request is used up at the end, however the run ends."""
+    try:
+        yield (folder / STOP_NAME).exists
+    finally:
+        clear_request(folder)

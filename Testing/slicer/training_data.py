@@ -1,4 +1,4 @@
-"""Four small labelled necks and one that cannot be used, for the training panel: quick to train on, cord easy to find."""
+"""Four small labelled necks and one that cannot be used, for the training panel: quick to train on, easy to find."""
 
 from __future__ import annotations
 
