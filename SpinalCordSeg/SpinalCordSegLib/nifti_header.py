@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.errors import GeometryError, InputFileError, VoxelError
 from SpinalCordSegLib.volume import check_grid
 
+Storage = Literal["one file", "pair", "analyze"]
 _TEMPLATE_SPACES = (3, 4)  # sform codes Talairach and MNI: a registration, which may well be sheared
 _COLOUR = {128: "RGB colour", 2304: "RGBA colour"}
 _COMPLEX = (32, 1792, 2048)
@@ -30,12 +32,17 @@ _COMPLEX = (32, 1792, 2048)
 _HEADER_BYTES = 348
 _DIM, _DATATYPE_BITS, _PIXDIM, _VOX_OFFSET = (40, "8h"), (70, "2h"), (76, "8f"), (108, "f")
 _FORM_CODES, _QUATERNION, _SROW, _MAGIC = (252, "2h"), (256, "6f"), (280, "12f"), (344, "3s")
+_STORED: dict[bytes, Storage] = {b"n+1": "one file", b"ni1": "pair"}
 _NIFTI2_BEGINNINGS = (struct.pack("<i", 540), struct.pack(">i", 540))
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """``dim`` and ``pixdim`` as stored (8 values); ``byte_order``: "<" or ">"; voxels begin at ``vox_offset``."""
+    """``dim`` and ``pixdim`` as stored (8 values); ``byte_order``: "<" or ">"; voxels begin at ``vox_offset``.
+
+    ``storage``: voxels behind the header, in an .img file beside it, or that as Analyze 7.5, which knows no
+    orientation.
+    """
 
     dim: tuple[int, ...]
     pixdim: tuple[float, ...]
@@ -47,6 +54,7 @@ class NiftiHeader:
     sform_code: int
     quaternion: tuple[float, ...]
     sform: NDArray[np.float64]
+    storage: Storage = "one file"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,8 +90,19 @@ def open_nifti(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if compressed else path.open("rb")
 
 
+def voxel_file(path: Path, header: NiftiHeader) -> Path:
+    """Where the voxels are: the file itself, or for a pair the .img or .img.gz beside the header."""
+    if header.storage == "one file":
+        return path
+    beside = (path.with_suffix(suffix) for suffix in (".img", ".img.gz", ".IMG"))
+    return next((one for one in beside if one.exists()), path.with_suffix(".img"))
+
+
 def read_nifti_header(path: Path) -> NiftiHeader:
-    """Parse the header of a .nii or .nii.gz file. Raises InputFileError for anything that is not NIfTI-1."""
+    """Parse the header of a .nii, .nii.gz or .hdr file (NIfTI-1 pair, Analyze 7.5).
+
+    Raises InputFileError for anything else.
+    """
     try:
         with open_nifti(path) as stream:
             head = stream.read(_HEADER_BYTES)
@@ -91,7 +110,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise InputFileError(f"{path.name} is cut short or damaged (gzip); copy it again") from error
     if head.startswith(_NIFTI2_BEGINNINGS):
         raise InputFileError(f"{path.name} is NIfTI-2, which SimpleITK does not read; save it as NIfTI-1 or NRRD")
-    header = _parse(head)
+    header = _parse(head, path.suffix.lower() == ".hdr")
     if header is None:
         raise InputFileError(
             f"{path.name} is not a NIfTI file (no NIfTI header in it); expected a .nii or .nii.gz image: export again"
@@ -99,7 +118,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     return header
 
 
-def _parse(head: bytes) -> NiftiHeader | None:
+def _parse(head: bytes, is_pair: bool) -> NiftiHeader | None:
     if len(head) < _HEADER_BYTES:
         return None
     order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] == _HEADER_BYTES), None)
@@ -107,13 +126,16 @@ def _parse(head: bytes) -> NiftiHeader | None:
     def field(place: tuple[int, str]) -> tuple:
         return struct.unpack_from(f"{order}{place[1]}", head, place[0])
 
-    if order is None or field(_MAGIC) != (b"n+1",):
+    if order is None:
+        return None
+    storage = _STORED.get(field(_MAGIC)[0], "analyze")
+    if is_pair != (storage != "one file"):
         return None
     dim = field(_DIM)
     if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : 1 + dim[0]]):
         return None
     datatype, bits = field(_DATATYPE_BITS)
-    qform_code, sform_code = field(_FORM_CODES)
+    qform_code, sform_code = (0, 0) if storage == "analyze" else field(_FORM_CODES)
     return NiftiHeader(
         dim=dim,
         pixdim=field(_PIXDIM),
@@ -125,6 +147,7 @@ def _parse(head: bytes) -> NiftiHeader | None:
         sform_code=sform_code,
         quaternion=field(_QUATERNION),
         sform=np.vstack([np.reshape(field(_SROW), (3, 4)), [0, 0, 0, 1]]).astype(np.float64),
+        storage=storage,
     )
 
 

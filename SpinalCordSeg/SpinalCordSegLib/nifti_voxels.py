@@ -15,7 +15,7 @@ import numpy as np
 
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.finite import refuse_not_finite
-from SpinalCordSegLib.nifti_header import NiftiHeader, open_nifti
+from SpinalCordSegLib.nifti_header import NiftiHeader, open_nifti, voxel_file
 
 _CHUNK_BYTES = 1 << 20
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI data type codes
@@ -24,8 +24,12 @@ _FLOATS = {16: "f4", 64: "f8"}  # NIfTI data type codes
 def check_nifti_voxels(path: Path, header: NiftiHeader) -> None:
     """Make sure that every voxel the header announces is there, undamaged and finite.
 
-    Raises InputFileError (cut short, damaged gzip stream) or VoxelError (NaN, infinite; without the file's name).
+    Raises InputFileError (cut short, damaged gzip stream, no .img beside the header) or VoxelError (NaN, infinite;
+    without the file's name).
     """
+    header_name, path = path.name, voxel_file(path, header)
+    if not path.exists():
+        raise InputFileError(f"{header_name} has no {path.name} beside it, which holds its voxels; copy both files")
     kind = _FLOATS.get(header.datatype)
     width = int(kind[1]) if kind else 1
     size, n_nan, n_infinite, first = 0, 0, 0, -1

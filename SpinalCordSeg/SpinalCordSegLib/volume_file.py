@@ -21,9 +21,11 @@ from SpinalCordSegLib.segment_metadata import segment_metadata
 from SpinalCordSegLib.volume import Volume, check_grid, lps_to_ras
 from SpinalCordSegLib.writing import atomic_write, file_suffix
 
-READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
+READ_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
+UNORIENTED_SUFFIXES = (".gipl", ".gipl.gz")  # they say nothing of how the grid lies in the patient
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
-_KINDS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
+_NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
+_KINDS = "NIfTI (.nii, .nii.gz, .hdr with .img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
 
 # How ITK words a header whose geometry it refuses, and what that means to a user.
 _GEOMETRY_REFUSALS = {
@@ -35,11 +37,15 @@ _GEOMETRY_REFUSALS = {
 
 @dataclass(frozen=True, eq=False)
 class GridFile:
-    """A 3D scalar file: its volume (voxels in the stored type), remarks on its header, and its text fields."""
+    """A 3D scalar file: its volume (voxels in the stored type), remarks on its header, and its text fields.
+
+    ``oriented``: False where the format holds no orientation, so that ``volume`` just lies along the axes.
+    """
 
     volume: Volume
     notes: tuple[str, ...]
     fields: dict[str, str]
+    oriented: bool = True
 
 
 def is_volume_file(path: Path) -> bool:
@@ -47,16 +53,18 @@ def is_volume_file(path: Path) -> bool:
     return file_suffix(path) in READ_SUFFIXES and not path.name.startswith(".")
 
 
-def read_grid(path: Path) -> GridFile:
-    """Read one 3D scalar file.
+def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
+    """Read one 3D scalar file; ``unoriented`` takes formats without orientation too (Analyze 7.5, GIPL).
 
     Raises InputFileError (missing, unreadable, cut short, another kind), GeometryError (not 3D, sheared, singular,
     zero spacing, two spacings) or VoxelError (colour, NaN, infinite); every text begins with the file's name.
     """
     path = Path(path)
-    _check_file(path)
+    _check_file(path, READ_SUFFIXES + UNORIENTED_SUFFIXES if unoriented else READ_SUFFIXES)
+    oriented, notes = file_suffix(path) not in UNORIENTED_SUFFIXES, ()
     try:
-        notes = _check_nifti(path) if file_suffix(path) in (".nii", ".nii.gz") else ()
+        if file_suffix(path) in _NIFTI_SUFFIXES:
+            oriented, notes = _check_nifti(path, unoriented)
         image, fields = _read_itk(path)
         volume = _to_volume(image)
         check_finite(volume.voxels)
@@ -64,25 +72,28 @@ def read_grid(path: Path) -> GridFile:
         raise type(error)(f"{path.name}: {error}") from error
     except OSError as error:
         raise InputFileError(f"{path.name} cannot be read: {error.strerror}") from error
-    return GridFile(volume, notes, fields)
+    return GridFile(volume, notes, fields, oriented)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     if not path.exists():
         raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
-    if file_suffix(path) not in READ_SUFFIXES:
+    if file_suffix(path) not in suffixes:
         raise InputFileError(f"{path.name} is of a kind that is not read here; expected {_KINDS}: convert it first")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
 
 
-def _check_nifti(path: Path) -> tuple[str, ...]:
+def _check_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...]]:
     header = read_nifti_header(path)
+    oriented = header.storage != "analyze"
+    if not (oriented or unoriented):
+        raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
     notes = check_nifti_header(header)
     check_nifti_voxels(path, header)
-    return notes
+    return oriented, notes
 
 
 def _read_itk(path: Path) -> tuple[sitk.Image, dict[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from SpinalCordSegLib.errors import OutputError
 
-_DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz")
+_DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".gipl.gz", ".img.gz")
 
 
 @contextmanager
