@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.case_folder import output_errors, read_result, refuse_foreign, write_case
+from SpinalCordSegLib.case_name import check_code
 from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import safe_case_name, write_text
 from SpinalCordSegLib.pipeline import CaseResult
@@ -29,12 +30,18 @@ class LoadedCase:
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """``output``: folder that gets one folder per case and summary.csv. ``force``: replace finished results."""
+    """``output``: folder that gets one folder per case and summary.csv. ``force``: replace finished results.
+    ``code``: what cases are called instead of names made from files and series; then no text names a file either."""
 
     output: Path
     mask_format: str = "nii.gz"
     save_probability: bool = False
     force: bool = False
+    code: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.code is not None:
+            check_code(self.code)
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
         outcome = _run_case(path, f"input-{number}", load, options, claimed)
         claimed.add(outcome.case_name)
         if outcome.error is None or len(inputs) > 1:
-            summary.put(_row(outcome, path))
+            summary.put(_row(outcome, path, options.code is not None))
         yield outcome
 
 
@@ -68,9 +75,10 @@ def _run_case(
     path: Path, unnamed: str, load: Callable[[Path], LoadedCase], options: BatchOptions, claimed: set[str]
 ) -> Outcome:
     # A folder's name may be the patient's, and only a readable series could tell.
-    case_name = _free_name(unnamed if path.is_dir() else safe_case_name(path), claimed)
+    case_name = _free_name(options.code or (unnamed if path.is_dir() else safe_case_name(path)), claimed)
     try:
         loaded = load(path)
+        loaded = replace(loaded, case_name=options.code or loaded.case_name)
         case_name, finished = _place(loaded, options, claimed)
         folder = options.output / case_name
         if finished is not None and not options.force:
@@ -145,12 +153,13 @@ def _free_name(case_name: str, claimed: Iterable[str]) -> str:
     return next(name for name in _names(case_name) if name.casefold() not in taken)
 
 
-def _row(outcome: Outcome, path: Path) -> dict[str, Any]:
+def _row(outcome: Outcome, path: Path, unnamed: bool) -> dict[str, Any]:
     if outcome.report is not None:
         return summary_row_of_report(outcome.report)
     text = reason(outcome.error) if outcome.error else ""
-    if path.is_dir():
-        text = text.replace(str(path), "the folder").replace(path.name, "the folder")
+    if unnamed or path.is_dir():
+        word = "the folder" if path.is_dir() else "the file"
+        text = text.replace(str(path), word).replace(path.name, word)
     return failed_row(outcome.case_name, text)
 
 

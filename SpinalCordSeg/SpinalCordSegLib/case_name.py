@@ -15,6 +15,7 @@ import unicodedata
 from pathlib import Path
 
 from SpinalCordSegLib.dicom import DicomSeries
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.identity import identity_words, tells_identity
 from SpinalCordSegLib.writing import file_suffix
 
@@ -43,6 +44,16 @@ def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[st
     if not name or tells_identity(raw, words):
         return _code(path, dicom)
     return f"case-{name}" if _RESERVED.match(name) else name
+
+
+def check_code(code: str) -> str:
+    """A subject code given by the user, as it is. Raises ConfigurationError where no folder can be called so."""
+    if not code or code != _sanitise(code) or _RESERVED.match(code):
+        raise ConfigurationError(
+            f'"{code}" cannot be a code: letters, digits, "-", "_", "." and "+", at most {_LONGEST}, not beginning'
+            ' with "-" or "."'
+        )
+    return code
 
 
 def _sanitise(raw: str) -> str:

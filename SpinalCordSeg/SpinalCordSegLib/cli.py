@@ -19,6 +19,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegLib.export_command import add_export
+from SpinalCordSegLib.follow_up_arguments import add_track
+from SpinalCordSegLib.level_arguments import add_levels
 from SpinalCordSegLib.progress import JsonReporter, Reporter
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
@@ -47,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_segment(commands)
     _add_measure(commands)
+    add_track(commands, _add_common)
+    add_export(commands, _add_common)
     demo = commands.add_parser("demo", help="segment a phantom neck whose cord volume is known exactly")
     demo.add_argument(
         "--output", type=Path, default=Path("spinalcordseg-demo"), metavar="DIR", help="default: %(default)s"
@@ -75,6 +80,10 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
+    segment.add_argument(
+        "--keep-date", action="store_true", help="let report.json state the day of the scan (for track); else no date"
+    )
+    add_levels(segment)
     _add_common(segment)
 
 
@@ -88,6 +97,7 @@ def _add_measure(commands: Any) -> None:
     measure.add_argument("--label", type=int, metavar="N", help="which label is the cord, where there are several")
     measure.add_argument("--image", type=Path, metavar="FILE", help="the image behind a single mask, for the pictures")
     _add_output(measure)
+    add_levels(measure)
     _add_common(measure)
 
 
@@ -97,6 +107,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-format", choices=from_formats, default="nii.gz", help="default: %(default)s")
     parser.add_argument("--range", type=_slice_range, metavar="Z0:Z1", help=_RANGE_HELP)
     parser.add_argument("--force", action="store_true", help="replace finished results")
+    parser.add_argument(
+        "--code", metavar="CODE", help="name the result CODE (CODE_2 … for further inputs), never after a file"
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +175,14 @@ def _command(name: str) -> Callable[[argparse.Namespace, Reporter], int]:
         from SpinalCordSegLib import model_listing
 
         return model_listing.run
+    if name == "track":
+        from SpinalCordSegLib import track_command
+
+        return track_command.run
+    if name == "export":
+        from SpinalCordSegLib import export_command
+
+        return export_command.run
     from SpinalCordSegLib import commands
 
     return commands.run

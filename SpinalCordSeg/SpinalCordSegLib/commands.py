@@ -22,6 +22,7 @@ from SpinalCordSegLib.files import (
     select_label,
     write_volume,
 )
+from SpinalCordSegLib.level_arguments import level_options, wants_levels
 from SpinalCordSegLib.mask import MaskConfig
 from SpinalCordSegLib.models import default_model
 from SpinalCordSegLib.phantom import make_phantom
@@ -53,7 +54,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    options = SegmentOptions(threshold=arguments.threshold, device=arguments.device, slice_range=arguments.range)
+    inputs = find_inputs(arguments.inputs)
+    options = SegmentOptions(
+        threshold=arguments.threshold,
+        device=arguments.device,
+        slice_range=arguments.range,
+        levels=level_options(arguments, len(inputs)),
+        keep_date=arguments.keep_date,
+    )
     MaskConfig(threshold=options.threshold)  # told before the first image is read
     checkpoint = _checkpoint(arguments.model)
 
@@ -67,13 +75,15 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
         return LoadedCase(image.case_name, fingerprint(image.volume), compute)
 
-    return _batch(find_inputs(arguments.inputs), load, arguments, reporter)
+    return _batch(inputs, load, arguments, reporter)
 
 
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
     inputs = find_inputs(arguments.inputs)
     if arguments.image is not None and len(inputs) > 1:
         raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
+
+    levels = level_options(arguments, len(inputs))
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read", 0, 0)
@@ -83,7 +93,9 @@ def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
         name = safe_case_name(path)
 
         def compute() -> CaseResult:
-            return measure_mask(mask, name, image=image, slice_range=arguments.range, progress=reporter.progress)
+            return measure_mask(
+                mask, name, image=image, slice_range=arguments.range, levels=levels, progress=reporter.progress
+            )
 
         return LoadedCase(name, fingerprint(mask), compute)
 
@@ -111,7 +123,8 @@ def _batch(
         output=arguments.output,
         mask_format=arguments.mask_format,
         save_probability=getattr(arguments, "save_probability", False),
-        force=arguments.force,
+        force=arguments.force or wants_levels(arguments),  # a kept result would lack what was marked
+        code=arguments.code,
     )
     reporter.start(len(inputs))
     numbers = iter(range(1, len(inputs) + 1))

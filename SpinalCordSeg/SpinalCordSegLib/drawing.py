@@ -51,7 +51,13 @@ class Text:
     turned: bool = False  # reads upwards
 
 
-Shape = Box | Line | Dot | Text
+@dataclass(frozen=True)
+class Polygon:
+    points: tuple[tuple[float, float], ...]
+    fill: str
+
+
+Shape = Box | Line | Dot | Polygon | Text
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ def _element(shape: Shape) -> str:
         return _titled(
             "circle", f'cx="{_n(shape.x)}" cy="{_n(shape.y)}" r="{_n(shape.radius)}" fill="{shape.colour}"', shape.title
         )
+    if isinstance(shape, Polygon):
+        corners = " ".join(f"{_n(x)},{_n(y)}" for x, y in shape.points)
+        return f'<polygon points="{corners}" fill="{shape.fill}"/>'
     if isinstance(shape, Line):
         points = " ".join(f"{_n(x)},{_n(y)}" for x, y in shape.points)
         dash = ' stroke-dasharray="5 4"' if shape.dashed else ""

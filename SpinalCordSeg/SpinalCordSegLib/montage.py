@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from SpinalCordSegLib.area_plot import AreaPlot, AreaPoint
-from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Text
+from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Polygon, Text
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.montage_view import CordScene, View, chosen_slices, outline
 
@@ -185,6 +185,8 @@ def _render(pen: ImageDraw, drawing: Drawing, left: float, top: float) -> None:
         elif isinstance(shape, Dot):
             x, y, r = left + shape.x, top + shape.y, shape.radius
             pen.ellipse([x - r, y - r, x + r, y + r], fill=shape.colour)
+        elif isinstance(shape, Polygon):
+            pen.polygon([(left + x, top + y) for x, y in shape.points], fill=shape.fill)
         elif isinstance(shape, Line):
             points = [(left + x, top + y) for x, y in shape.points]
             for start, end in _dashes(points) if shape.dashed else [(points, None)]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from SpinalCordSegLib.area_plot import AreaPlot, AreaPoint
 from SpinalCordSegLib.drawing import to_svg
+from SpinalCordSegLib.level_section import level_section
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.report import slice_rows
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; color: #1d2733; background: #fff;
   max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem; }
@@ -75,11 +76,12 @@ def page(result: CaseResult, content: Mapping[str, Any], montage_png: bytes | No
     case = escape(result.case_name)
     parts = [
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Spinal cord: {case}</title>',
-        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n<body>',
+        f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>',
         _header(case, content),
         _figures(content),
         _doubts(content),
         _plot(result),
+        level_section(content),
         _making(content, result),
         _REVIEW,
         _montage(montage_png),

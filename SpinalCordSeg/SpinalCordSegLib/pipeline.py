@@ -17,10 +17,11 @@ import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.level_measures import LevelOptions, LevelReport, measure_levels
 from SpinalCordSegLib.mask import MaskConfig, find_cord
 from SpinalCordSegLib.morphometry import CordMeasures, clean, measure
 from SpinalCordSegLib.quality import judge_slices
-from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT, judge_suitability
+from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT, judge_suitability, known_facts
 from SpinalCordSegLib.volume import AxialAxes, Volume
 
 if TYPE_CHECKING:
@@ -36,12 +37,15 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment and measure. ``slice_range``: half-open, indices of the input's own slices; it limits what is
-    measured, never what is segmented."""
+    measured, never what is segmented. ``levels``: marked discs. ``keep_date``: the report may state the day of
+    the scan, which tells who the patient is to those who know it."""
 
     threshold: float = 0.5
     device: str = "auto"
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
+    levels: LevelOptions = field(default_factory=LevelOptions)
+    keep_date: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class CaseResult:
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
+    levels: LevelReport | None = None
 
 
 def segment_image(
@@ -139,6 +144,7 @@ def measure_mask(
     *,
     image: Image | None = None,
     slice_range: tuple[int, int] | None = None,
+    levels: LevelOptions | None = None,
     progress: Progress | None = None,
 ) -> CaseResult:
     """Measure a mask (bool) made elsewhere; ``image`` is what the pictures show beneath it.
@@ -152,7 +158,8 @@ def measure_mask(
             f" {_grid_words(mask)}): resample the mask to the image's grid first"
         )
     started = time.perf_counter()
-    result = _measured(case_name, image, mask, None, SegmentOptions(slice_range=slice_range))
+    options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
+    result = _measured(case_name, image, mask, None, options)
     return replace(result, seconds={"measure": time.perf_counter() - started})
 
 
@@ -167,17 +174,20 @@ def _measured(
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
         measures = without_sections(measures)
     doubts = judge_slices(cleaned.mask, probability, measures)
+    facts = known_facts(None if image is None else image.dicom, suitability)
+    levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
     return CaseResult(
         case_name=case_name,
         image=image,
         mask=cleaned.mask,
         probability=probability,
         measures=measures,
-        flags=merge_flags(suitability, measures.flags, doubts),
+        flags=merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts),
         mask_state="given",
         removed_mm3=measures.removed_mm3,
         seconds={},
         options=options,
+        levels=levels,
     )
 
 

@@ -28,8 +28,8 @@ SLICE_COLUMNS = (
     "slice", "canonical_slice", "z_mm",
     "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2",
     "ap_ellipse_mm", "ap_chord_mm", "rl_mm",
-    "orientation_deg", "eccentricity", "solidity", "angle_ap_deg", "angle_rl_deg",
-    "flags", "instance_number",
+    "orientation_deg", "eccentricity", "solidity", "angle_ap_deg", "angle_rl_deg", "length_mm",
+    "flags", "instance_number", "level",
 )  # fmt: skip
 
 SUMMARY_COLUMNS = (
@@ -48,6 +48,7 @@ _DECIMALS = {
     "z_mm": 3, "csa_mm2": 3, "csa_raw_mm2": 3, "csa_sct_mm2": 3, "csa_pv_mm2": 3,
     "ap_ellipse_mm": 3, "ap_chord_mm": 3, "rl_mm": 3,
     "orientation_deg": 2, "eccentricity": 4, "solidity": 4, "angle_ap_deg": 2, "angle_rl_deg": 2,
+    "length_mm": 4,
 }  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def report(result: CaseResult) -> dict[str, Any]:
         "removed_mm3": rounded(result.removed_mm3, 2),
         "filled_mm3": rounded(measures.filled_mm3, 2),
         "flags": [{"slice": f.slice, "kind": f.kind, "message": f.message} for f in result.flags],
+        "levels": None if result.levels is None else result.levels.as_dict(),
         "threshold": options.threshold if result.model else None,
         "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
         "device": result.device,
@@ -112,6 +114,8 @@ def _input(result: CaseResult) -> dict[str, Any]:
     if series is not None:
         content["acquisition"] = {name: getattr(series, name) for name in _ACQUISITION}
         content["acquisition"]["image_type"] = list(series.image_type)
+        if result.options.keep_date:
+            content["acquisition_date"] = series.acquisition_date or None
     return content
 
 
@@ -160,6 +164,7 @@ def _slice_row(result: CaseResult, item: SliceMeasures) -> dict[str, Any]:
         row[name] = None if value is None else rounded(value, decimals)
     row["flags"] = " ".join(kinds_of_slice(result.flags, item.canonical_slice))
     row["instance_number"] = _instance_number(result, item.slice)
+    row["level"] = "" if result.levels is None else result.levels.by_slice.get(item.canonical_slice, "")
     return {column: row[column] for column in SLICE_COLUMNS}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,23 @@ def judge_suitability(volume: Volume, dicom: DicomSeries | None = None) -> list[
     if dicom is not None:
         flags += [*_judge_slices(volume, dicom), *_judge_sequence(dicom), *_judge_subject(dicom)]
     return flags
+
+
+def known_facts(dicom: DicomSeries | None, flags: Iterable[Flag]) -> dict[str, bool | None]:
+    """What a comparison with norms must know; None where no header tells.
+
+    "t1w", "corrected_3d" (ImageType DIS3D), "contrast_agent". ``flags``: of judge_suitability for the same image.
+    """
+    if dicom is None:
+        return {"t1w": None, "corrected_3d": None, "contrast_agent": None}
+    kinds = {flag.kind for flag in flags}
+    corrected = True if "DIS3D" in dicom.image_type else False if {"DIS2D", "ND"} & set(dicom.image_type) else None
+    described = dicom.modality == "MR" and bool(dicom.sequence) and dicom.echo_time_ms is not None
+    return {
+        "t1w": False if kinds & {"not_t1w", "not_mr"} else True if described else None,
+        "corrected_3d": corrected,
+        "contrast_agent": "contrast_agent" in kinds,
+    }
 
 
 def _judge_grid(volume: Volume) -> list[Flag]:
