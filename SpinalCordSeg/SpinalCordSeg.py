@@ -31,6 +31,13 @@ class SpinalCordSeg(ScriptedLoadableModule):
         parent.acknowledgementText = _(
             "After Bueno et al. 2022, J Digit Imaging 35:1131-1142, doi 10.1007/s10278-022-00637-4."
         )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    from SpinalCordSegWidgets.sample_data import register
+
+    register()
 
 
 # The wrapper reads the annotations while the class is made: node classes by name, no strings of types it cannot know.

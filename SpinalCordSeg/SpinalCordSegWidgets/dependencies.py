@@ -16,6 +16,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from SpinalCordSegWidgets.package_install import install
+
 _OLDEST = (2, 4)
 _NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
 _SAFETENSORS = "safetensors>=0.4.3,<1"
@@ -83,7 +85,7 @@ def torch_requirement(platform: str = sys.platform) -> str:
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives what to tell the user afterwards."""
     if dependencies.state == "no_safetensors":
-        return _install_safetensors()
+        return install([_SAFETENSORS], _("Download and install safetensors (0.5 MB)? It reads the models."))
     try:
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
     except ModuleNotFoundError:
@@ -97,25 +99,6 @@ def repair(dependencies: Dependencies) -> str:
     if installed is None:
         return _("PyTorch was not installed. The Python console tells more (View menu).")
     return _("PyTorch is installed.") if dependencies.state == "absent" else _("PyTorch is replaced: restart Slicer.")
-
-
-def _install_safetensors() -> str:
-    import slicer.util
-
-    try:
-        from slicer.packaging import pip_ensure  # Slicer 5.11 and later
-    except ImportError:
-        question = _("Download and install safetensors (0.5 MB)? It reads the models.")
-        if not slicer.util.confirmOkCancelDisplay(question):
-            return _("Nothing was installed.")
-        slicer.util.pip_install(_SAFETENSORS)
-    else:
-        try:
-            pip_ensure([_SAFETENSORS], requester="SpinalCordSeg")
-        except RuntimeError as declined:
-            return _("safetensors was not installed: {reason}").format(reason=declined)
-    importlib.invalidate_caches()
-    return _("safetensors is installed.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

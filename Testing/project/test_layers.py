@@ -10,13 +10,17 @@ from source_tree import Source, imports_of
 
 # What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
+# Optional packages of the library: imported in functions only, where what needs them is asked for.
+_ON_DEMAND = {"highdicom", "reportlab"}
 _PICTURES_AND_TERMINAL = {"matplotlib", "rich", "typer", "click"}
 
 # package → what it may import beside the standard library and itself
 _MAY_IMPORT = {
-    "SpinalCordSegLib": _IN_SLICER,
+    "SpinalCordSegLib": _IN_SLICER | _ON_DEMAND,
     "SpinalCordSegNodes": {"numpy", "slicer", "vtk", "SpinalCordSegLib"},
-    "SpinalCordSegWidgets": {"numpy", "slicer", "vtk", "qt", "ctk", "SpinalCordSegLib", "SpinalCordSegNodes"},
+    "SpinalCordSegWidgets": {
+        "numpy", "slicer", "vtk", "qt", "ctk", "SampleData", "packaging", "SpinalCordSegLib", "SpinalCordSegNodes",
+    },
     "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk",
@@ -47,6 +51,13 @@ def test_packages_import_only_what_their_layer_may(packaged: list[Source]) -> No
         for source in packaged
         for found in imports_of(source)
         if found.top not in _MAY_IMPORT[source.package] | sys.stdlib_module_names | {source.package}
+    ]
+    assert wrong == []
+
+
+def test_optional_packages_are_imported_on_demand(packaged: list[Source]) -> None:
+    wrong = [
+        f"{s.path}:{f.line} {f.name}" for s in packaged for f in imports_of(s) if f.top in _ON_DEMAND and not f.deferred
     ]
     assert wrong == []
 

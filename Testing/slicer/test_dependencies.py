@@ -87,22 +87,32 @@ def test_windows_is_asked_for_a_version_that_installs(dependencies):
 
 
 def test_safetensors_comes_through_slicers_installer(dependencies, monkeypatch):
-    asked: list[tuple[list[str], str]] = []
+    import slicer.util
+
+    asked: list[tuple[list[str], str, str]] = []
+
+    def pip_ensure(requirements, constraints, prompt_install, requester):
+        assert not prompt_install, "the user was asked already, with size and purpose"
+        asked.append(([one.name for one in requirements], constraints.read_text(encoding="utf-8"), requester))
+
     packaging = types.ModuleType("slicer.packaging")
-    packaging.pip_ensure = lambda requirements, requester: asked.append((requirements, requester))
+    packaging.pip_ensure = pip_ensure
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    assert "installed" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
-    assert asked == [(["safetensors>=0.4.3,<1"], "SpinalCordSeg")]
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: True, raising=False)
+    assert "Installed" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
+    names, constraints, requester = asked[0]
+    assert (names, requester) == (["safetensors"], "SpinalCordSeg")
+    assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
 
 
 def test_a_slicer_without_its_packaging_module_asks_first(dependencies, monkeypatch):
     import slicer.util
 
-    installed: list[str] = []
+    installed: list[list[str]] = []
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     monkeypatch.setattr(slicer.util, "pip_install", installed.append)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: False)
     assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_safetensors")) and installed == []
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "0.5 MB" in question)
     dependencies.repair(dependencies.Dependencies("no_safetensors"))
-    assert installed == ["safetensors>=0.4.3,<1"]
+    assert installed[0][:2] == ["safetensors>=0.4.3,<1", "--constraint"]

@@ -97,9 +97,10 @@ class Application:
         return text
 
     def connect(self, signal: str, slot: Callable[[], None]) -> bool:
-        if signal != "aboutToQuit()":
+        if signal not in ("aboutToQuit()", "startupCompleted()"):
             raise AttributeError(f"the stand-in application has no signal {signal}")
-        self._about_to_quit.append(slot)
+        if signal == "aboutToQuit()":
+            self._about_to_quit.append(slot)
         return True
 
     def disconnect(self, _signal: str, slot: Callable[[], None]) -> bool:

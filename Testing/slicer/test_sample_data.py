@@ -1,0 +1,56 @@
+"""Sample data: registered by address and checksum when Slicer has started; the simulated neck needs no network."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpinalCordSegNodes.volumes import volume_from_node
+
+
+@pytest.fixture
+def sample_data(qt_application):
+    from SpinalCordSegWidgets import sample_data
+
+    return sample_data
+
+
+def test_both_are_registered(monkeypatch, panel, sample_data):
+    import SpinalCordSeg
+
+    registered: list[dict] = []
+    module = types.ModuleType("SampleData")
+    module.SampleDataLogic = types.SimpleNamespace(
+        registerCustomSampleDataSource=lambda **source: registered.append(source)
+    )
+    monkeypatch.setitem(sys.modules, "SampleData", module)
+    SpinalCordSeg.registerSampleData()
+    neck, simulated = registered
+    assert neck["uris"].startswith("https://raw.githubusercontent.com/") and neck["uris"].endswith(".nii.gz")
+    assert neck["checksums"] == f"SHA256:{sample_data.NECK_SHA256}" and len(sample_data.NECK_SHA256) == 64
+    assert neck["category"] == simulated["category"] and "uris" not in simulated
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    SpinalCordSeg.registerSampleData()
+    assert len(registered) == 2
+
+
+def test_checksum_is_that_of_the_public_file(shared_data: Path, sample_data):
+    content = (shared_data / "t1w_masked" / "sct-testing_T1w.nii.gz").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == sample_data.NECK_SHA256
+
+
+def test_simulated_neck_is_the_phantom(scene, sample_data):
+    from SpinalCordSegLib.phantom import make_phantom
+
+    first, second = sample_data.add_simulated_neck()[0], sample_data.add_simulated_neck()[0]
+    assert first.GetName() != second.GetName() and "mm³" in first.GetDescription()
+    phantom = make_phantom()
+    found = volume_from_node(first)
+    np.testing.assert_allclose(found.voxels, phantom.image.voxels)
+    assert found.same_grid(phantom.image) and first.GetDisplayNode() is not None
+    assert found.voxel_volume_mm3 * phantom.mask.voxels.sum() == pytest.approx(phantom.truth_volume_mm3, rel=0.03)
