@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_suffix, read_image, read_labels, select_label
 from SpinalCordSegLib.volume import Volume
@@ -148,10 +150,17 @@ def load_case(case: Case, label: int | None = None) -> LoadedCase:
     if not image.same_grid(mask):
         raise TrainingDataError(
             f"case {case.name}: {case.label.name} lies on another grid than {case.image.name}"
-            f" ({grid_words(mask)} instead of {grid_words(image)});"
+            f" ({_difference(mask, image)});"
             " resample the label map to the image (nearest neighbour)"
         )
     return LoadedCase(case, image, mask)
+
+
+def _difference(label: Volume, image: Volume) -> str:
+    if grid_words(label) != grid_words(image):
+        return f"{grid_words(label)} instead of {grid_words(image)}"
+    apart_mm = np.linalg.norm(label.ijk_to_ras[:3, 3] - image.ijk_to_ras[:3, 3])
+    return f"its first voxel lies {apart_mm:.1f} mm away" if apart_mm > 0.05 else "turned against it"
 
 
 def grid_words(volume: Volume) -> str:

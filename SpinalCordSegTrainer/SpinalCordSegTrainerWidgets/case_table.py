@@ -39,7 +39,9 @@ class CaseTable:
                     item.setForeground(qt.QBrush(qt.QColor(*colour)))
                 self._table.setItem(row, column, item)
         self._table.setVisible(bool(self._cases))
-        self._detail.setVisible(False)
+        refused = [case for case in self._cases if case["reason"]]
+        self._detail.setText("\n".join(details(case) for case in refused[:1]))
+        self._detail.setVisible(bool(refused))
 
     def _on_click(self, row: int, _column: int) -> None:
         if 0 <= row < len(self._cases):
@@ -50,7 +52,9 @@ class CaseTable:
 def cells(case: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Name, slices with cord, mean area, verdict."""
     area = case["mean_csa_mm2"]
-    verdict = case["reason"] or "; ".join(case["remarks"]) or _("ok")
+    verdict = "; ".join(case["remarks"]) or _("ok")
+    if case["reason"]:
+        verdict = _("refused: {reason}").format(reason=case["reason"])
     slices = "–" if not case["n_slices"] else f"{case['n_cord_slices']}/{case['n_slices']}"
     return str(case["name"]), slices, "–" if area is None else f"{area:.0f}", verdict
 

@@ -113,7 +113,9 @@ class TrainerPanel:
         ui.resumeButton.enabled = ready and can_resume(self.form.settings().run)
         ui.resumeButton.toolTip = _("Go on with the run in this folder, where it was stopped.")
         ui.useButton.enabled = command != "train" and has_model(self.form.settings().run)
-        ui.openButton.enabled = self.form.settings().run.is_dir()
+        run = self.form.settings().run
+        ui.openButton.enabled = run.is_absolute() and run.is_dir()
+        ui.casesLabel.setVisible(bool(ui.casesLabel.text))
         self.form.set_enabled(not command)
         job = self.control.job
         ui.progressBar.setVisible(job is not None)
