@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from SpinalCordSegLib.card import ModelCard, load_card
 from SpinalCordSegLib.errors import ModelFileError
 from SpinalCordSegLib.models import find_models, user_models_folder
 
+_MOST_LINES = 40  # of a tooltip
 _log = logging.getLogger(__name__)
 
 
@@ -112,14 +114,29 @@ class ModelChoice:
 
 
 def summary(card: ModelCard) -> str:
-    """One short line: what it is and under which licence."""
-    trained = card.provenance.get("summary") or card.training.get("summary") or ""
-    return " · ".join(str(part) for part in (card.network.get("name"), trained, card.licence) if part)
+    """What it is, what it was trained on and under which licence, in a line or two."""
+    network = str(card.network.get("name", "")).replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
+    return " · ".join(part for part in (network, trained_on(card.provenance), card.licence) if part)
+
+
+def trained_on(provenance: Mapping[str, Any]) -> str:
+    """ "trained on 1,200 real and 30,000 simulated slices"; "" where the card does not say."""
+    slices: dict[str, int] = {}
+    sources = provenance.get("sources")
+    for source in sources if isinstance(sources, list) else ():
+        if isinstance(source, dict) and isinstance(source.get("slices"), int):
+            kind = str(source.get("kind"))
+            slices[kind] = slices.get(kind, 0) + source["slices"]
+    if not slices:
+        return ""
+    counts = {"real": _("{n} real"), "simulated": _("{n} simulated")}
+    parts = [words.format(n=f"{slices[kind]:,}") for kind, words in counts.items() if kind in slices]
+    return _("trained on {parts} slices").format(parts=_(" and ").join(parts)) if parts else ""
 
 
 def details(card: ModelCard) -> str:
     """Everything the card says about training and scores, a line each."""
     lines = [f"{card.name} {card.version}", str(card.path.name)]
     for title, content in ((_("Scores"), card.scores), (_("Made from"), card.provenance)):
-        lines += [f"{title}:", *(f"  {key}: {value}" for key, value in content.items())]
-    return "\n".join(lines)
+        lines += [f"{title}:", *(f"  {line}" for line in json.dumps(content, indent=1).splitlines()[1:-1])]
+    return "\n".join(lines[:_MOST_LINES])

@@ -133,9 +133,8 @@ class Panel:
             self.parameters.device = self.applying.devices.name
 
     def _on_probe(self) -> None:
-        self.applying.dependencies = check_dependencies(self.probe.answer)
         self.applying.show_devices(self.probe.answer)
-        self.applying.refresh()
+        self.check_dependencies()  # and ask again when another model was chosen meanwhile
 
     def _on_repair(self) -> None:
         said = repair(self.applying.dependencies)

@@ -134,6 +134,15 @@ def test_session(session, scene, folder, pictures):
     assert np.array_equal(read_labels(folder / "cord.nii.gz").voxels != 0, edited)
 
 
+def test_a_model_chosen_while_the_probe_answers_is_timed_too(session, scene, folder):
+    session.ui.volumeSelector.setCurrentNode(_load(folder))
+    other = write_threshold_model(folder / "other.safetensors", size=32)
+    session.panel.models.load_file(str(other))
+    wait_until(lambda: str(other) in session.panel.probe._question and session.panel.probe.answer is not None, _RUN_S)
+    assert "CPU, about" in session.ui.deviceBox.itemText(0)
+    assert session.logic.getParameterNode().modelPath == str(other)
+
+
 def test_cancel_ends_within_two_seconds_and_leaves_nothing(session, scene, folder):
     session.panel.probe.close()  # its own folder is not what is looked for here
     session.ui.volumeSelector.setCurrentNode(_load(folder))

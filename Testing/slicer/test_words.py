@@ -65,3 +65,15 @@ def test_report_sentence_without_an_area_model_or_cord():
     assert "mean area not reported" in report_sentence(_REPORT | {"mean_csa_mm2": None})
     assert "made elsewhere" in report_sentence(_REPORT | {"model": None})
     assert report_sentence({"n_slices": 0}).startswith("No spinal cord was found")
+
+
+def test_model_card_says_what_it_was_trained_on():
+    from SpinalCordSegWidgets.model_choice import trained_on
+
+    sources = [
+        {"kind": "simulated", "slices": 20000},
+        {"kind": "simulated", "slices": 10000},
+        {"kind": "real", "slices": 1200},
+    ]
+    assert trained_on({"sources": sources}) == "trained on 1,200 real and 30,000 simulated slices"
+    assert trained_on({"data": "none"}) == "" and trained_on({"sources": "none"}) == ""
