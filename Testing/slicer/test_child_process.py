@@ -177,3 +177,45 @@ def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
     mine.remove()
     assert not mine.path.exists() and remove_abandoned(tmp_path) == 0
     assert mine.path.name.isascii()
+
+
+def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypatch, tmp_path):
+    """What is asked of Windows, with its parts of subprocess put in place: the real thing needs a Windows machine."""
+    import io
+    from types import SimpleNamespace
+
+    from SpinalCordSegWidgets import child_process
+
+    started: list[tuple[list[str], dict]] = []
+    killed: list[list[str]] = []
+
+    class Popen:
+        pid, stdin, stdout, stderr = 77, io.BytesIO(), io.BytesIO(), io.BytesIO()
+
+        def __init__(self, command, **options):
+            started.append((command, options))
+
+        def poll(self):
+            return 1 if killed else None
+
+        def wait(self, timeout):
+            if not killed:
+                raise subprocess.TimeoutExpired("child", timeout)
+
+    windows = SimpleNamespace(
+        Popen=Popen,
+        PIPE=subprocess.PIPE,
+        CREATE_NEW_PROCESS_GROUP=0x200,
+        TimeoutExpired=subprocess.TimeoutExpired,
+        run=lambda command, **options: killed.append(command),
+    )
+    monkeypatch.setattr(child_process, "subprocess", windows)
+    monkeypatch.setattr(child_process, "os", SimpleNamespace(name="nt", environ=os.environ, pathsep=";"))
+    child = ChildProcess("obedient_cli", ["sleep=9"], packages=_PACKAGES, folder=tmp_path)
+    child.start()
+    command, options = started[0]
+    assert command[1:] == ["-m", "SpinalCordSegLib.child", "obedient_cli", "sleep=9"] and "shell" not in options
+    assert options["creationflags"] == 0x200 | 0x08000000 and "start_new_session" not in options
+    assert options["env"]["PYTHONPATH"].startswith(f"{_PACKAGES[0]};{_PACKAGES[1]}")
+    child.end()
+    assert killed == [["taskkill", "/T", "/F", "/PID", "77"]] and Popen.stdin.closed
