@@ -120,10 +120,11 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
     """
     for name in _names(loaded.case_name):
         finished = read_result(options.output / name)
-        if finished is None and not (options.output / name).exists():
-            break
         if name not in claimed and finished is not None and _belongs(finished, loaded):
             return name, finished
+        # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
+        if not _is_taken(name, claimed) and not (options.output / name).exists():
+            break
     name = _free_name(loaded.case_name, claimed)
     finished = read_result(options.output / name)
     if finished is not None and not options.force:
@@ -148,9 +149,13 @@ def _names(case_name: str) -> Iterator[str]:
 
 
 def _free_name(case_name: str, claimed: Iterable[str]) -> str:
-    """``case_name`` or with the first suffix that this batch has not used; capitals do not tell names apart."""
-    taken = {name.casefold() for name in claimed}
-    return next(name for name in _names(case_name) if name.casefold() not in taken)
+    """``case_name`` or with the first suffix that this batch has not used."""
+    return next(name for name in _names(case_name) if not _is_taken(name, claimed))
+
+
+def _is_taken(name: str, claimed: Iterable[str]) -> bool:
+    """Capitals do not tell names apart."""
+    return name.casefold() in {other.casefold() for other in claimed}
 
 
 def _row(outcome: Outcome, path: Path, unnamed: bool) -> dict[str, Any]:

@@ -88,6 +88,22 @@ def test_equal_names_get_suffixes_and_find_their_own_results_again(tmp_path):
     assert [(outcome.case_name, outcome.state) for outcome in again][1:] == [("neck_2", "kept"), ("neck", "kept")]
 
 
+def test_results_are_found_again_beside_a_failed_case_and_names_that_differ_in_capitals(tmp_path):
+    paths = _paths("x/neck", "y/Neck", "z/neck")
+    working = Loader()
+
+    def load(path):
+        if path.parent.name == "x":
+            raise GeometryError("x is sheared")
+        return working(path)
+
+    assert [outcome.case_name for outcome in _run(paths, load, tmp_path)] == ["neck", "Neck_2", "neck_3"]
+    again = _run(paths, load, tmp_path)
+    assert [(outcome.case_name, outcome.state) for outcome in again] == [
+        ("neck", "failed"), ("Neck_2", "kept"), ("neck_3", "kept"),
+    ]  # fmt: skip
+
+
 def test_the_result_of_another_image_is_not_taken_for_done(tmp_path):
     _run(_paths("x/neck"), Loader(), tmp_path)
     (outcome,) = _run(_paths("y/neck"), Loader(), tmp_path)
