@@ -153,4 +153,12 @@ def _in_front_of(plain: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     return answer
 
 
+def _keep_none_alive() -> None:
+    # Newer PySide6 wheels count on None being immortal, as it is from Python 3.12: before, every call that gives None
+    # loses a reference to it, and after some 10,000 calls the interpreter aborts.
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+
+_keep_none_alive()
 _dress()
