@@ -17,6 +17,7 @@ _TIMES = (
     ("flip angle", "flip_angle_deg", 0.05),
 )  # fmt: skip
 _VOXEL_TOLERANCE = 0.03
+_AGENT = {"True": "with", "False": "without"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def conditions_of(report: Mapping[str, Any], given: Mapping[str, str] | None = N
         "scanner": " ".join(filter(None, (acquisition.get("manufacturer"), acquisition.get("model")))),
         "field_strength": "" if field is None else f"{field:g} T",
         "sequence": " ".join(filter(None, (acquisition.get("sequence"), acquisition.get("dimension")))),
-        "contrast_agent": {True: "with", False: "without"}.get(acquisition.get("contrast_agent"), ""),
+        "contrast_agent": _AGENT.get(str(acquisition.get("contrast_agent")), ""),
         "distortion_correction": _distortion(acquisition.get("image_type") or ()),
     }
     words |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}

@@ -53,9 +53,10 @@ class LevelOptions:
 
 @dataclass(frozen=True)
 class LevelMeasures:
-    """One row of the table: a level, C2-C3, or the stretch around the disc C2/C3. ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none.
+    """One row of the table: a level, C2-C3, or the stretch around the disc C2/C3.
 
-    ``basis``: see Level, and "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is doubtful, "" for nothing.
+    ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none. ``basis``: see Level, and
+    "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is doubtful, "" for nothing.
     """
 
     name: str
@@ -149,7 +150,7 @@ def _rows(line: CordLine, measures: CordMeasures, levels: Levels, around_mm: flo
     rows = []
     for name, low, high, basis, remark in spans:
         found = measure_stretch(line, measures.slices, low, high)
-        rows.append(LevelMeasures(name, *asdict(found).values(), basis, remark))  # type: ignore[arg-type]
+        rows.append(LevelMeasures(name=name, basis=basis, remark=remark, **asdict(found)))
     return rows
 
 

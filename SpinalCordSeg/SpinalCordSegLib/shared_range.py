@@ -29,7 +29,7 @@ class Profile:
         """Whether each position lies in a slice with an area."""
         starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
         inside = (at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9) & np.isfinite(self.csa_mm2)
-        return inside.any(axis=1)
+        return np.asarray(inside.any(axis=1))
 
     def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Linear between the middles of slices with an area, constant beyond the last."""

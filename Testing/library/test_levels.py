@@ -1,0 +1,168 @@
+"""Vertebral levels from marked discs: what is known, what is approximate, and what is said about it."""
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.cord_line import CordLine, cord_line
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.labels import read_labels
+from SpinalCordSegLib.level_measures import (
+    DiscMark,
+    LevelOptions,
+    disc_number,
+    measure_levels,
+    parse_disc,
+    read_discs,
+)
+from SpinalCordSegLib.levels import TEMPLATE_LENGTH_MM, DiscLandmark, find_levels
+from SpinalCordSegLib.morphometry import clean, measure
+from SpinalCordSegLib.norms import NoNorm, Person
+from SpinalCordSegLib.volume import Volume, input_slice_index
+
+N = 60
+
+
+def _line():
+    """180 mm of straight cord along z = 0 … 180."""
+    z = np.arange(N) * 3.0 + 1.5
+    return CordLine(np.arange(N), np.stack([0 * z, 0 * z, z], axis=1), z, np.full(N, 3.0))
+
+
+def _at(disc, z):
+    return DiscLandmark(disc, (4.0, 12.0, z))
+
+
+def test_one_disc_gives_c2_and_c3_by_the_templates_lengths():
+    found = find_levels(_line(), [_at(3, 100.0)])
+    assert [(v.name, v.low_mm, v.high_mm, v.basis) for v in found.levels] == [
+        ("C2", 100, 115.5, "approximate"),
+        ("C3", 81.5, 100, "approximate"),
+    ]
+    assert {flag.kind for flag in found.flags} == {"level_approximate", "level_missing"}
+    assert any("no level from C4 down" in flag.message for flag in found.flags)
+    assert found.between("C2", "C3") == (81.5, 115.5)
+    assert found.between("C2", "C4") is None
+
+
+def test_two_discs_fit_the_templates_proportions():
+    between = sum(TEMPLATE_LENGTH_MM[name] for name in ("C3", "C4", "C5", "C6", "C7"))
+    found = find_levels(_line(), [_at(8, 150 - 1.1 * between), _at(3, 150.0)])
+    assert [v.name for v in found.levels] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
+    c5 = found.named("C5")
+    assert c5.high_mm - c5.low_mm == pytest.approx(1.1 * 16.5)
+    assert (c5.basis, "disc 5 (C4/C5)" in c5.remark) == ("fitted", True)
+    assert found.named("C2").basis == "approximate"
+    assert {flag.kind for flag in found.flags} == {"disc_missing", "level_approximate"}
+
+
+def test_neighbouring_discs_need_no_template():
+    found = find_levels(_line(), [_at(disc, z) for disc, z in ((2, 120), (3, 105), (4, 84))])
+    assert [(v.name, v.basis) for v in found.levels] == [("C1", "approximate"), ("C2", "discs"), ("C3", "discs")]
+    assert found.at(90).name == "C3"
+    assert found.at(84 - 1e-6) is None
+
+
+def test_doubtful_marks_are_said_and_impossible_ones_refused():
+    far = find_levels(_line(), [_at(3, 150), _at(4, 100)])
+    assert any("270 %" in flag.message for flag in far.flags if flag.kind == "level_doubtful")
+    beyond = find_levels(_line(), [_at(3, 185)])
+    assert any("beyond the end" in flag.message for flag in beyond.flags)
+    for marks, words in (
+        ([_at(3, 100), _at(4, 110)], "lies above"),
+        ([_at(3, 100), _at(3, 101)], "twice"),
+        ([_at(3, 230)], "beyond the end"),
+        ([DiscLandmark(3, (60, 60, 100))], "from the cord"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            find_levels(_line(), marks)
+    with pytest.raises(ConfigurationError, match="not known"):
+        DiscLandmark(12, (0, 0, 0))
+
+
+def test_no_disc_or_no_cord_is_no_level():
+    assert find_levels(_line(), []).levels == ()
+    none = np.zeros(0)
+    assert find_levels(CordLine(np.zeros(0, int), np.zeros((0, 3)), none, none), [_at(3, 10)]).levels == ()
+
+
+def test_a_missing_disc_never_merges_levels(shared_data):
+    """Public mask and discs: only 3 and 5 are marked; slice 10 lies 1 mm above disc 5, so it is C4."""
+    folder = shared_data / "morphometry"
+    cleaned = clean(read_labels(folder / "t2_seg-manual.nii.gz"))
+    marks = read_discs(folder / "t2_discs.nii.gz")
+    assert [mark.disc for mark in marks] == [3, 5]
+    found = measure_levels(cleaned.mask, measure(cleaned, shape=False), LevelOptions(marks, around_mm=10))
+    assert (found.by_slice[10], found.by_slice[30], found.by_slice[44]) == ("C4", "C3", "C3")
+    assert any(flag.kind == "disc_missing" and "disc 4 missing" in flag.message for flag in found.flags)
+    rows = {row.name: row for row in found.rows}
+    assert rows["C3"].coverage == rows["C4"].coverage == 1
+    assert rows["C2"].coverage == pytest.approx(0.68, abs=0.01)
+    assert rows["C2/C3 ±10 mm"].length_mm == pytest.approx(20)
+    assert rows["C2-C3"].basis == "approximate"
+    assert any("C2 (68 %)" in flag.message for flag in found.flags if flag.kind == "level_partial")
+    assert len({flag.kind for flag in found.flags}) == len(found.flags)  # merging keeps one of a kind
+
+
+def test_the_templates_lengths_are_those_of_the_template(shared_data):
+    labels = read_labels(shared_data / "atlas" / "PAM50_levels.nii.gz")
+    counts = {n: int((labels.voxels == n).any(axis=(0, 1)).sum()) for n in range(1, 9)}
+    assert [0.5 * counts[n] for n in range(1, 9)] == list(TEMPLATE_LENGTH_MM.values())
+
+
+def _rod(orientation_flip=False):
+    voxels = np.zeros((20, 16, 30), bool)
+    voxels[6:14, 5:11] = True
+    matrix = np.diag([0.9, 0.7, 2.0, 1.0])
+    if orientation_flip:
+        matrix[2, 2] = -2.0
+    return Volume(voxels, matrix)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_slice_marks_a_disc_as_a_point_does(flip):
+    mask = _rod(flip)
+    measures = measure(mask, shape=False)
+    k = 15
+    z = cord_line(mask).ras_mm[k, 2]
+    by_slice = measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=input_slice_index(mask, k)),)))
+    by_point = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(9, 20, z)),)))
+    assert by_slice.levels.discs_mm == pytest.approx(by_point.levels.discs_mm)
+    assert by_slice.as_dict()["levels"][0]["name"] == "C2"
+    with pytest.raises(ConfigurationError, match="there are 30 slices"):
+        measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=30),)))
+
+
+def test_norms_need_more_than_a_disc():
+    mask = _rod()
+    measures = measure(mask, shape=False)
+    mark = (DiscMark(3, slice=15),)
+    assert measure_levels(mask, measures, LevelOptions(mark)).norm is None
+    refused = measure_levels(mask, measures, LevelOptions(mark, person=Person(40, "male")))
+    assert isinstance(refused.norm, NoNorm)
+    declared = frozenset(("t1w", "corrected-3d"))
+    given = measure_levels(mask, measures, LevelOptions(mark, person=Person(40, "male"), declared=declared))
+    assert "uncalibrated" in given.as_dict()["norm"]["text"]
+    told = measure_levels(
+        mask, measures, LevelOptions(mark, person=Person(40, "male"), declared=declared), facts={"t1w": False}
+    )
+    assert isinstance(told.norm, NoNorm)  # a header knows better than a declaration
+
+
+def test_empty_mask_has_no_level():
+    mask = _rod()
+    mask = mask.with_voxels(np.zeros_like(mask.voxels))
+    found = measure_levels(mask, measure(mask, shape=False), LevelOptions((DiscMark(3, slice=3),)))
+    assert (found.rows, found.flags[0].kind) == ((), "level_missing")
+
+
+@pytest.mark.parametrize("name", ["C2/C3", "c2-c3", "C2C3", " 3 "])
+def test_discs_have_several_names(name):
+    assert disc_number(name) == 3
+
+
+def test_a_disc_is_understood_or_refused():
+    assert parse_disc("C7/T1=1.5,-20,33") == DiscMark(8, ras_mm=(1.5, -20.0, 33.0))
+    assert parse_disc("3=44") == DiscMark(3, slice=44)
+    for text in ("C2/C3", "C2/C3=1,2", "C2/C4=1", "L1/L2=3", "C2/C3=a,b,c", "C2/C3=nan,1,2", "C2/C3=1.5"):
+        with pytest.raises(ConfigurationError):
+            parse_disc(text)

@@ -1,0 +1,42 @@
+"""What visits share, and nothing else, is compared."""
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.shared_range import Profile, shared_range
+
+
+def _profile(first, n, step, area, gaps=()):
+    at = first + step * (np.arange(n) + 0.5)
+    csa = np.array([area(x) for x in at])
+    csa[list(gaps)] = np.nan
+    return Profile(at, np.full(n, step), csa)
+
+
+def test_only_the_common_stretch_counts():
+    long = _profile(-30, 20, 3.0, lambda x: 80.0 if x < 0 else 70.0)
+    short = _profile(3, 10, 2.0, lambda x: 65.0)
+    found = shared_range([long, short])
+    assert (found.low_mm, found.high_mm, found.length_mm) == pytest.approx((3, 23, 20))
+    assert found.mean_csa_mm2.tolist() == pytest.approx([70, 65])
+    assert found.volume_mm3.tolist() == pytest.approx([1400, 1300])
+
+
+def test_a_gap_of_one_visit_is_left_out_in_all():
+    rising = _profile(0, 10, 2.0, lambda x: 60.0 + x)
+    with_gap = _profile(0, 10, 2.0, lambda x: 60.0 + x, gaps=(4, 5))
+    found = shared_range([rising, with_gap])
+    assert found.length_mm == pytest.approx(16, abs=0.3)
+    assert found.mean_csa_mm2[0] == pytest.approx(found.mean_csa_mm2[1], rel=1e-3)
+
+
+def test_limits_and_nothing_in_common():
+    one = _profile(0, 10, 2.0, lambda x: 60.0 + x)
+    within = shared_range([one, one], (4.0, 100.0))
+    assert (within.low_mm, within.high_mm) == pytest.approx((4, 20))
+    assert within.mean_csa_mm2[0] == pytest.approx(72, abs=0.1)
+    with pytest.raises(ConfigurationError, match="share no stretch"):
+        shared_range([one, _profile(40, 5, 2.0, lambda x: 60.0)])
+    with pytest.raises(ConfigurationError, match="share no stretch"):
+        shared_range([one], (50.0, 60.0))
