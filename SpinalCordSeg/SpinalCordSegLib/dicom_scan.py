@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import warnings
@@ -62,6 +63,12 @@ def read_image_header(path: Path) -> FileDataset | None:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """pydicom warns of every value that bends the standard, as scanners' do; what matters here is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("pydicom")
+    former = logger.disabled
+    logger.disabled = True  # it quotes the values, which may be the patient's
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = former

@@ -1,8 +1,9 @@
-"""Synthetic DICOM for the tests: a small oblique stack with known positions, written by pydicom."""
+"""Synthetic DICOM for the tests: a small oblique stack with known positions, and a neck with a finished case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from SpinalCordSegLib.case_folder import write_case
 from SpinalCordSegLib.dicom_pixels import save_bare
+from SpinalCordSegLib.files import read_image
+from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, fingerprint, measure_mask
 
 MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 ROW_MM, COLUMN_MM, STEP_MM = 0.75, 0.5, 3.0
@@ -101,6 +105,65 @@ def save(dataset: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> 
     dataset.SpecificCharacterSet = "ISO_IR 192"
     save_bare(dataset, syntax, path)
     return path
+
+
+class SyntheticNeck:
+    """A series with a cord, to which DICOM objects can refer, and finished cases on it.
+
+    8 slices of 40 × 48 pixels; the cord is an ellipse of 12 × 8 mm in slices 1 to 6, in each one pixel further left.
+    """
+
+    n, rows, columns = 8, 40, 48
+    model = ModelSummary("tiny", "3", "ab" * 32, "CC0-1.0")
+
+    def __init__(self) -> None:
+        self.series = SyntheticSeries()
+        self.study, self.place = generate_uid(), generate_uid()
+        self.stack = np.stack([self._cord(k) for k in range(self.n)])
+
+    def _cord(self, k: int) -> np.ndarray:
+        rows, columns = np.mgrid[0 : self.rows, 0 : self.columns]
+        inside = ((rows - 19.5) * ROW_MM / 4) ** 2 + ((columns - 20 - k) * COLUMN_MM / 6) ** 2 < 1
+        return inside & (1 <= k <= 6)
+
+    def elements(self, k: int) -> dict[str, Any]:
+        """What makes the small synthetic slice k one of this neck."""
+        noise = np.random.default_rng(k).integers(0, 50, (self.rows, self.columns))
+        grey = (noise + 200 * self.stack[k]).astype(np.int16)
+        return {
+            "Rows": self.rows, "Columns": self.columns, "PixelData": grey.tobytes(),
+            "StudyInstanceUID": self.study, "FrameOfReferenceUID": self.place, "StudyDate": "20240131",
+            "PatientBirthDate": "19660101", "PatientSex": "F", "AccessionNumber": "ACC77", "PatientAge": "058Y",
+        }  # fmt: skip
+
+    def write(self, folder: Path, change: Callable[[int], dict[str, Any]] | None = None) -> Path:
+        """The series; ``change`` replaces elements of slice k, None removes one."""
+        for k in range(self.n):
+            elements = self.elements(k) | (change(k) if change else {})
+            one = self.series.slice(k, **{name: value for name, value in elements.items() if value is not None})
+            for keyword in elements:
+                if elements[keyword] is None and keyword in one:
+                    del one[keyword]
+            save(one, folder / f"IM{(k * 7) % 10}{k}")
+        return folder
+
+    def finish(self, series: Path, folder: Path, state: str = "AI", **options: Any) -> Path:
+        """A finished case on the series, as segment writes it; its mask is the ellipse."""
+        image = read_image(series)
+        mask = image.volume.with_voxels(self.stack.transpose(2, 1, 0))
+        result = measure_mask(mask, "neck", image=image, **options)
+        model = None if state == "given" else self.model
+        result = replace(
+            result, mask_state=state, model=model, fingerprint=fingerprint(image.volume),
+            options=SegmentOptions(**options), device="cpu",
+        )  # fmt: skip
+        write_case(result, folder)
+        return folder
+
+
+@pytest.fixture
+def neck() -> SyntheticNeck:
+    return SyntheticNeck()
 
 
 @pytest.fixture

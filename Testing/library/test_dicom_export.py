@@ -1,0 +1,209 @@
+"""DICOM out: proved by dciodvfy, read back to the same voxels and numbers, refused with a reason where it must be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from SpinalCordSegLib import dicom_export
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.dicom_export import KINDS, build, load_export, write_export
+from SpinalCordSegLib.dicom_source import on_series_grid, read_source
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    GeometryError,
+)
+from SpinalCordSegLib.volume import Volume, to_canonical
+
+hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
+pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")
+
+
+@pytest.fixture
+def series_folder(neck, tmp_path):
+    return neck.write(tmp_path / "series")
+
+
+@pytest.fixture
+def case(neck, series_folder, tmp_path):
+    return neck.finish(series_folder, tmp_path / "case")
+
+
+def errors_of(path: Path) -> list[str]:
+    """What dciodvfy calls an error."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("DCIODVFY MISSING (apt install dicom3tools): what is written was not proved to be valid DICOM")
+    run = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, check=False)
+    told = (run.stdout + run.stderr).decode("utf-8", "replace")
+    return [line for line in told.splitlines() if line.startswith(("Error", "Abort"))]
+
+
+def numbers_of(group) -> dict:
+    """Measurements of a group by code and derivation."""
+    found = {}
+    for item in group.get_measurements():
+        derived = [modifier for modifier in item[0].get("ContentSequence", ()) if modifier.name.value == "121401"]
+        found[item.name.value, derived[0].value.value if derived else None] = (item.value, item.unit.value)
+    return found
+
+
+def test_everything_is_valid_dicom_and_reads_back(neck, series_folder, case, tmp_path):
+    files = write_export(load_export(case, find_series(series_folder)), KINDS, tmp_path / "out")
+    assert [path.name for path in files.values()] == ["neck.seg.dcm", "neck.sr.dcm", "neck.pdf.dcm"]
+    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+
+    seg = hd.seg.segread(files["seg"])
+    sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
+    by_position = sorted(sources, key=lambda uid: sources[uid].ImagePositionPatient[2])
+    read = seg.get_pixels_by_source_instance(by_position, assert_missing_frames_are_empty=True)
+    assert np.array_equal(read[..., 0].astype(bool), neck.stack)
+    assert (seg.NumberOfFrames, seg.SegmentationType) == (6, "BINARY")  # slices without cord are left out
+
+    report = hd.sr.srread(files["sr"])
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert numbers_of(group) == {
+        ("118565006", None): (content["volume_mm3"], "mm3"),
+        ("121211", None): (content["length_mm"], "mm"),
+        ("131184002", "373098007"): (content["mean_csa_mm2"], "mm2"),
+        ("131184002", "386136009"): (content["sd_csa_mm2"], "mm2"),
+        ("131187009", "373098007"): (content["mean_rl_mm"], "mm"),
+        ("131188004", "373098007"): (content["mean_ap_ellipse_mm"], "mm"),
+    }
+    volume = group.get_measurements()[0]
+    assert "126030" in [item.value.value for item in volume[0].ContentSequence if item.ValueType == "CODE"]
+    (segment,) = [item for item in group[0].ContentSequence if item.name.value == "121191"]
+    assert segment.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == seg.SOPInstanceUID
+    assert group.tracking_uid == seg.SegmentSequence[0].TrackingUID
+
+    document = dcmread(files["pdf"])
+    assert document.EncapsulatedDocument.startswith(b"%PDF-")
+    for path in files.values():
+        one = dcmread(path)
+        assert (one.PatientID, str(one.PatientName), one.StudyInstanceUID) == ("00123456", "Pérez^José", neck.study)
+        assert errors_of(path) == [], path.name
+
+
+def test_segment_says_what_it_is_and_who_made_it(series_folder, case):
+    seg = build(load_export(case, find_series(series_folder)), ["seg"])["seg"]
+    (segment,) = seg.SegmentSequence
+    code, category = segment.SegmentedPropertyTypeCodeSequence[0], segment.SegmentedPropertyCategoryCodeSequence[0]
+    assert (code.CodeValue, code.CodingSchemeDesignator, category.CodeValue) == ("2748008", "SCT", "123037004")
+    assert (segment.SegmentLabel, segment.SegmentAlgorithmType) == ("Spinal cord", "AUTOMATIC")
+    assert segment.SegmentAlgorithmName == "SpinalCordSeg tiny 3"
+    assert "ab" * 32 in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
+    assert tuple(hd.color.CIELabColor(*lab(segment)).to_rgb()) == (244, 214, 49)
+
+
+def lab(segment) -> list[float]:
+    lightness, a, b = segment.RecommendedDisplayCIELabValue
+    return [lightness * 100 / 65535, a * 255 / 65535 - 128, b * 255 / 65535 - 128]
+
+
+def test_a_corrected_mask_is_semiautomatic(neck, series_folder, tmp_path):
+    case = neck.finish(series_folder, tmp_path / "case", "corrected")
+    files = write_export(load_export(case, find_series(series_folder)), ["sr"], tmp_path / "out")
+    assert dcmread(files["seg"]).SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert [errors_of(path) for path in files.values()] == [[], []]
+
+
+def test_a_mask_made_elsewhere_is_manual_only_when_somebody_says_so(neck, series_folder, tmp_path):
+    case = neck.finish(series_folder, tmp_path / "case", "given")
+    series = find_series(series_folder)
+    with pytest.raises(ConfigurationError, match="--drawn-by-hand"):
+        load_export(case, series)
+    files = write_export(load_export(case, series, drawn_by_hand=True), ["sr"], tmp_path / "out")
+    segment = dcmread(files["seg"]).SegmentSequence[0]
+    assert (segment.SegmentAlgorithmType, "SegmentAlgorithmName" in segment) == ("MANUAL", False)
+    assert [errors_of(path) for path in files.values()] == [[], []]
+
+
+def test_a_range_has_a_group_of_its_own(neck, series_folder, tmp_path):
+    case = neck.finish(series_folder, tmp_path / "case", slice_range=(2, 5))
+    files = write_export(load_export(case, find_series(series_folder)), ["sr"], tmp_path / "out")
+    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    report = hd.sr.srread(files["sr"]).content
+    (whole,), (part,) = report.get_volumetric_roi_measurement_groups(), report.get_image_measurement_groups()
+    assert set(numbers_of(whole)) == {("118565006", None), ("121211", None)}
+    assert numbers_of(whole)["118565006", None][0] == content["volume_mm3"]
+    assert numbers_of(part)["118565006", None][0] == content["range_volume_mm3"] < content["volume_mm3"]
+    assert numbers_of(part)["131184002", "373098007"][0] == content["mean_csa_mm2"]
+    assert part.tracking_identifier == "Spinal cord, slices 2 to 4"
+    assert errors_of(files["sr"]) == []
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
+def test_an_anonymised_study_works(neck, tmp_path, value):
+    of_patient = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate")
+    folder = neck.write(tmp_path / "series", lambda k: dict.fromkeys(of_patient, value))
+    case = neck.finish(folder, tmp_path / "case")
+    for path in write_export(load_export(case, find_series(folder)), KINDS, tmp_path / "out").values():
+        one = dcmread(path)
+        assert (one.PatientID or "", str(one.PatientName or ""), one.StudyInstanceUID) == ("", "", neck.study)
+        assert errors_of(path) == [], path.name
+
+
+def test_a_multi_frame_file_works_in_its_stored_order(neck, save_dicom, tmp_path):
+    order = (2, 0, 3, 1, 7, 5, 6, 4)
+    one = neck.series.enhanced(neck.n, order)
+    for keyword, value in neck.elements(0).items():
+        setattr(one, keyword, value)
+    one.PixelData = b"".join(neck.elements(k)["PixelData"] for k in order)
+    file = save_dicom(one, tmp_path / "series" / "multi")
+    case = neck.finish(file, tmp_path / "case")
+    files = write_export(load_export(case, find_series(file)), ["sr"], tmp_path / "out")
+    seg = hd.seg.segread(files["seg"])
+    frames = range(1, neck.n + 1)
+    read = seg.get_pixels_by_source_frame(one.SOPInstanceUID, frames, assert_missing_frames_are_empty=True)
+    assert np.array_equal(read[..., 0].astype(bool), neck.stack[list(order)])
+    assert [errors_of(path) for path in files.values()] == [[], []]
+
+
+def test_uids_are_new_each_time(series_folder, case):
+    export = load_export(case, find_series(series_folder))
+    first, second = build(export, KINDS), build(export, KINDS)
+    uids = [
+        one.get(key)
+        for each in (first, second)
+        for one in each.values()
+        for key in ("SOPInstanceUID", "SeriesInstanceUID")
+    ]
+    assert len(set(uids)) == 12
+    assert [one.SeriesNumber for one in first.values()] == [701, 702, 703]
+
+
+def test_axes_may_lie_otherwise_but_nothing_is_resampled(neck, series_folder):
+    source = read_source(find_series(series_folder))
+    voxels = neck.stack.transpose(2, 1, 0)
+    mask = source.volume.with_voxels(voxels)
+    assert np.array_equal(on_series_grid(to_canonical(mask), source).voxels, voxels)
+    moved = mask.ijk_to_ras.copy()
+    moved[0, 3] += 0.5
+    with pytest.raises(GeometryError, match="does not lie on the frames"):
+        on_series_grid(Volume(voxels, moved), source)
+
+
+def test_the_head_of_the_public_data(shared_data, tmp_path):
+    part = tmp_path / "series"  # every second slice of the lower quarter: the whole head takes 8 s
+    part.mkdir()
+    for file in sorted((shared_data / "dicom_t1w_head").iterdir())[:96:2]:
+        (part / file.name).symlink_to(file)
+    series = find_series(part)
+    source = read_source(series)
+    voxels = np.zeros(source.volume.shape, bool)
+    voxels[130:142, 180:190, 10:30] = True
+    content = {"case": "head", "mask_state": "AI", "volume_mm3": 1500.0, "length_mm": 26.7, "software_version": "1",
+               "model": {"name": "tiny", "version": "3", "sha256": "ab"}, "flags": [], "range": None}  # fmt: skip
+    algorithm = dicom_export.algorithm_of(content)
+    export = dicom_export.CordExport(source.volume.with_voxels(voxels), content, [], None, source, algorithm)
+    files = write_export(export, ["sr"], tmp_path / "out")
+    assert [errors_of(path) for path in files.values()] == [[], []]
+    volume = hd.seg.segread(files["seg"]).get_volume(combine_segments=True)
+    ijk = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ source.volume.ijk_to_ras) @ volume.affine
+    found = (ijk @ np.vstack([np.argwhere(volume.array > 0).T, np.ones(np.count_nonzero(volume.array))]))[:3]
+    assert np.array_equal(np.sort(np.rint(found).astype(int).T.tolist(), axis=0), np.sort(np.argwhere(voxels), axis=0))
