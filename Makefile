@@ -82,6 +82,10 @@ cmake-lists: | $(PY) ## Write the modules' file lists (CMake) from the tree
 icons: $(VENV)/.installed ## Draw the icons again
 	@$(PY) Testing/project/draw_icons.py
 
+.PHONY: screenshots
+screenshots: $(VENV)/.installed-dev ## Take the pictures of both panels again
+	@PYTHONPATH=Testing/slicer $(PY) Testing/slicer/screenshots.py
+
 .PHONY: clean
 clean: ## Remove caches and results; .venv stays
 	@rm -rf out build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache

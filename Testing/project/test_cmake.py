@@ -99,6 +99,17 @@ def test_command_line_runs_from_an_install(installed: Path) -> None:
     assert "usage" in run.stdout.lower()
 
 
+def test_trainer_runs_from_an_install(installed: Path) -> None:
+    """As its panel starts it: through the child runner, both packages side by side."""
+    run = _run_installed(
+        installed, "-m", "SpinalCordSegLib.child", "SpinalCordSegTrainerLib.cli", "check", "none", "--json"
+    )
+    assert run.returncode == 2, run.stderr
+    assert json.loads(run.stdout)["event"] == "error"
+    for module in MODULES:
+        assert (installed / f"{module}.py").is_file() and (installed / "Resources" / "UI" / f"{module}.ui").is_file()
+
+
 def test_every_library_module_imports_from_an_install(installed: Path) -> None:
     names = sorted(
         f"{path.parent.name}.{path.stem}"

@@ -1,0 +1,97 @@
+"""What the extensions catalogue and its reviewers ask for, as far as it can be checked without the network."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+_BRANCH = "https://raw.githubusercontent.com/SpinalCordSeg/SlicerSpinalCordSeg/main/"
+
+
+def _field(checkout: Path, name: str) -> str:
+    text = (checkout / "CMakeLists.txt").read_text(encoding="utf-8")
+    found = re.search(rf'set\(EXTENSION_{name} "([^"]*)"\)', text)
+    assert found is not None, f"no EXTENSION_{name}"
+    return found.group(1)
+
+
+@pytest.fixture
+def entry(checkout: Path) -> dict:
+    return json.loads((checkout / "Resources" / "SpinalCordSeg.json").read_text(encoding="utf-8"))
+
+
+def test_entry_has_what_its_schema_requires(entry: dict) -> None:
+    schema = entry["$schema"]
+    assert schema.startswith("https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/") and schema.endswith("#")
+    assert "extension-catalog-entry-schema" in schema
+    assert isinstance(entry["category"], str) and entry["category"]
+    assert entry["scm_url"].startswith("https://github.com/")
+    assert entry["tier"] in (1, 3, 5) and isinstance(entry["build_dependencies"], list)
+    assert entry.get("scm_type", "git") == "git" and entry["build_subdirectory"] == "."
+
+
+def test_name_and_home(checkout: Path, entry: dict) -> None:
+    name = "SpinalCordSeg"
+    assert not name.startswith("Slicer"), "an extension is not called Slicer…, its repository is"
+    assert (checkout / "Resources" / f"{name}.json").is_file()
+    assert _field(checkout, "HOMEPAGE") == entry["scm_url"]
+
+
+def test_description_is_a_plain_line(checkout: Path) -> None:
+    text = _field(checkout, "DESCRIPTION")
+    assert 40 < len(text) < 300 and "\n" not in text and not re.search(r"https?:", text)
+    assert "not for diagnosis" in text
+
+
+def test_pytorch_comes_through_its_extension(checkout: Path) -> None:
+    assert _field(checkout, "DEPENDS").split() == ["PyTorch"]
+    dependencies = (checkout / "SpinalCordSeg" / "SpinalCordSegWidgets" / "dependencies.py").read_text(encoding="utf-8")
+    assert "PyTorchUtils" in dependencies and not re.search(r"pip_install\([^)]*torch", dependencies)
+
+
+@pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
+def test_pictures_are_pngs_of_this_repository(checkout: Path, name: str) -> None:
+    urls = _field(checkout, name).split()
+    assert urls
+    for url in urls:
+        width, height = _png_size(checkout / url.removeprefix(_BRANCH))
+        assert (width, height) == (128, 128) if name == "ICONURL" else width >= 350
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n", path
+    return struct.unpack(">II", content[16:24])
+
+
+def test_modules_have_their_icon(checkout: Path) -> None:
+    for module in ("SpinalCordSeg", "SpinalCordSegTrainer"):
+        assert _png_size(checkout / module / "Resources" / "Icons" / f"{module}.png")[0] >= 64
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "## In 3D Slicer",
+        "### Install",
+        "### Tutorial",
+        "Sample Data",
+        "Resources/Screenshots/",
+        "## How to cite",
+        "## Licence",
+        "What is downloaded",
+        "To remove",
+        "Nothing is sent",
+        "Tried where",
+    ],
+)
+def test_readme_says_what_reviewers_ask_for(checkout: Path, words: str) -> None:
+    assert words in (checkout / "README.md").read_text(encoding="utf-8")
+
+
+def test_license_is_one_the_catalogue_knows(checkout: Path) -> None:
+    assert "Apache License" in (checkout / "LICENSE").read_text(encoding="utf-8")[:400]

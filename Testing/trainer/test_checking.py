@@ -1,0 +1,126 @@
+"""Cases checked: every fault named with its reason, what each case holds, duplicates and outliers; JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.errors import Cancelled, TrainingDataError
+from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.cases import find_cases
+from SpinalCordSegTrainerLib.checking import check_folder, summary
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.split import held_out
+from SpinalCordSegTrainerLib.stop_request import ask_to_stop, stop_requests
+
+GRID = np.diag([0.5, 0.8, 3.0, 1.0])
+
+
+def _put(folder: Path, name: str, *, seed: int = 0, half: int = 5, grid: np.ndarray = GRID, value: int = 1) -> None:
+    """An image of noise, and a label map of a box of 2·half × 10 voxels in slices 1 to 4 of 6."""
+    label = np.zeros((40, 30, 6), np.uint8)
+    label[20 - half : 20 + half, 10:20, 1:5] = value
+    image = np.random.default_rng(seed).integers(0, 99, label.shape).astype(np.int16)
+    write_volume(Volume(image, GRID), folder / f"{name}.nii.gz")
+    write_volume(Volume(label, grid), folder / f"{name}_seg.nii.gz")
+
+
+def test_what_a_good_case_holds(tmp_path: Path) -> None:
+    _put(tmp_path, "sub-1_T1w")
+    (case,) = check_folder(tmp_path)
+    assert case.usable and case.remarks == () and case.subject == "1" and case.labels == (1,)
+    assert (case.n_slices, case.n_cord_slices) == (6, 4)
+    assert case.volume_mm3 == pytest.approx(100 * 4 * 0.5 * 0.8 * 3)
+    assert case.mean_csa_mm2 == pytest.approx(40.0, rel=0.01)
+    assert (case.image, case.label) == ("sub-1_T1w.nii.gz", "sub-1_T1w_seg.nii.gz")
+
+
+def test_every_fault_is_named_and_the_rest_is_usable(tmp_path: Path) -> None:
+    shifted = GRID.copy()
+    shifted[0, 3] = 4
+    _put(tmp_path, "good", seed=1)
+    _put(tmp_path, "shifted", seed=2, grid=shifted)
+    _put(tmp_path, "broken", seed=3)
+    (tmp_path / "broken.nii.gz").write_bytes(b"x")
+    _put(tmp_path, "alone", seed=4)
+    (tmp_path / "alone.nii.gz").unlink()
+    _put(tmp_path, "unlabelled", seed=5)
+    (tmp_path / "unlabelled_seg.nii.gz").unlink()
+    _put(tmp_path, "empty", seed=6, half=0)
+    found = {case.name: case for case in check_folder(tmp_path)}
+    assert [name for name, case in found.items() if case.usable] == ["empty", "good"]
+    assert "another grid" in found["shifted"].reason and "4.0 mm away" in found["shifted"].reason
+    assert found["shifted"].label_grid and found["shifted"].labels == (1,)
+    assert "broken.nii.gz" in found["broken"].reason
+    assert "no image alone" in found["alone_seg.nii.gz"].reason
+    assert "no label map" in found["unlabelled.nii.gz"].reason
+    assert "empty" in found["empty"].remarks[0] and found["empty"].mean_csa_mm2 is None
+    assert summary(list(found.values())) == {"cases": 6, "usable": 2, "subjects": 2, "slices_with_cord": 4}
+
+
+def test_several_labels_need_a_choice(tmp_path: Path) -> None:
+    _put(tmp_path, "a")
+    label = np.zeros((40, 30, 6), np.uint8)
+    label[10:20, 10:20, 1], label[0, 0, 0] = 3, 7
+    write_volume(Volume(label, GRID), tmp_path / "a_seg.nii.gz")
+    (case,) = check_folder(tmp_path)
+    assert "2 labels" in case.reason and case.labels == (3, 7)
+    (case,) = check_folder(tmp_path, label=3)
+    assert case.usable and case.n_cord_slices == 1
+
+
+def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
+    for number in range(5):
+        _put(tmp_path, f"sub-{number}", seed=number)
+    _put(tmp_path, "sub-8", seed=8, half=15)
+    _put(tmp_path, "sub-9", seed=3)
+    remarks = {case.name: " ".join(case.remarks) for case in check_folder(tmp_path) if case.remarks}
+    assert set(remarks) == {"sub-8", "sub-9"}
+    assert "median 40 mm²" in remarks["sub-8"] and "same voxels as sub-3" in remarks["sub-9"]
+
+
+def test_missing_folder_and_cancelling(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="not a folder"):
+        check_folder(tmp_path / "none")
+    _put(tmp_path, "a")
+    with pytest.raises(Cancelled):
+        check_folder(tmp_path, cancelled=lambda: True)
+
+
+def test_command_tells_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _put(tmp_path, "good")
+    assert main(["check", str(tmp_path), "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["progress", "checked", "result"]
+    assert events[0] == {"event": "progress", "stage": "cases", "done": 1, "of": 1}
+    assert events[1]["case"]["usable"] and events[2]["usable"] == 1
+    (tmp_path / "good_seg.nii.gz").write_bytes(b"x")
+    assert main(["check", str(tmp_path)]) == 1
+    assert "0 of 1 cases can be used" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "none"), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["kind"] == "TrainingDataError"
+
+
+def test_held_out_cases_are_those_of_the_runs_split(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        _put(tmp_path / "data", f"sub-{number}", seed=number)
+    cases = find_cases(tmp_path / "data")
+    (tmp_path / "split.json").write_text('[{"cache": "c", "training": ["1", "3"], "validation": ["2"]}]')
+    assert [case.name for case in held_out(cases, tmp_path)] == ["sub-2"]
+    with pytest.raises(TrainingDataError, match="held out none"):
+        held_out(cases[:1], tmp_path)
+    with pytest.raises(TrainingDataError, match=r"no readable split\.json"):
+        held_out(cases, tmp_path / "data")
+
+
+def test_a_stop_request_is_used_up(tmp_path: Path) -> None:
+    with stop_requests(tmp_path) as asked:
+        assert not asked()
+        ask_to_stop(tmp_path)
+        assert asked()
+    with stop_requests(tmp_path) as asked:
+        assert not asked()
