@@ -23,7 +23,6 @@ from SpinalCordSegTrainerLib.checking import as_dict, check_folder, summary
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.options import (
-    Augment,
     Config,
     Data,
     Device,
@@ -43,7 +42,6 @@ from SpinalCordSegTrainerLib.progress import (
     print_scores,
     step_display,
     tell_result,
-    training_display,
 )
 from SpinalCordSegTrainerLib.run_inputs import (
     base_configuration,
@@ -52,7 +50,7 @@ from SpinalCordSegTrainerLib.run_inputs import (
     usable_cases,
     write_slices,
 )
-from SpinalCordSegTrainerLib.stop_request import stop_requests
+from SpinalCordSegTrainerLib.train_command import train
 from SpinalCordSegTrainerLib.validate_command import validate
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
@@ -94,38 +92,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
-def train(
-    output: Output,
-    data: OptionalData = None,
-    config: Config = None,
-    settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    usable: Usable = False,
-    augment: Augment = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
-) -> None:
-    """Train a network; writes checkpoints, curves and all that is needed to resume."""
-    from SpinalCordSegTrainerLib.training import Training
-
-    if resume and config is None:
-        config, data = output / "config.json", None
-    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style, augment)
-    with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(style) as display:
-        run = Training(
-            chosen,
-            output,
-            resume=resume,
-            device=choose_device(device)[0],
-            report=display.training,
-            stopped=lambda: bool(interrupted) or asked(),
-        )
-        result = run.run()
-    tell_result(style, f"{result.reason}: {result.best}", reason=result.reason, model=str(result.best))
+app.command()(train)
 
 
 @app.command("find-lr")

@@ -7,20 +7,24 @@ a triangular cyclical rate between 1e-5 and 1e-3, early stopping with patience 1
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.networks import NetworkConfig
 from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.plain_values import from_dict, to_dict
 
+__all__ = ["TrainingConfig", "from_dict", "read_config", "to_dict", "with_settings"]
+
+INTENDED_USE = (
+    "Research: segmentation and measurement of the cervical spinal cord in axial slices of MR images like those it was"
+    " trained on. Not for diagnosis or treatment."
+)
 Policy = Literal["none", "standard", "contrast"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -140,11 +144,16 @@ class TrainingConfig:
     better ``best_by`` before stopping, never before one full rate cycle; None never stops early.
     ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
+    ``from_model``: a weights file to start from (fine-tuning) in place of random weights; ``old_caches``: slice caches
+    of what that model could do before, scored before and after each epoch so that forgetting is seen.
+    ``precision``: "mixed" computes convolutions in 16 bits on CUDA, the loss always in 32. ``deterministic``: only
+    kernels that give the same bits every time, on CUDA slower.
     """
 
     name: str = "unnamed"
     version: str = "1"
     licence: str = "unspecified"
+    intended_use: str = INTENDED_USE
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="ra_unet"))
     normalisation: NormalisationConfig = field(default_factory=lambda: NormalisationConfig(kind="paper"))
     sources: tuple[SourceConfig, ...] = ()
@@ -165,6 +174,10 @@ class TrainingConfig:
     statistics_batches: int = 20
     channels_last: bool = True
     seed: int = 0
+    from_model: str | None = None
+    old_caches: tuple[str, ...] = ()
+    precision: Literal["float32", "mixed"] = "float32"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         _positive("batch_size", self.batch_size)
@@ -191,20 +204,6 @@ class TrainingConfig:
 def _positive(name: str, value: float) -> None:
     if value <= 0:
         raise ConfigurationError(f"{name} is {value}: it must be positive")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
-def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
-    """Inverse of to_dict; fields left out keep their defaults.
-
-    Raises ConfigurationError naming the field for an unknown name, a wrong type or a value out of range.
-    """
-    return _decode(kind, data, where)
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -237,44 +236,3 @@ def with_settings(config: TrainingConfig, settings: Sequence[str]) -> TrainingCo
         except ValueError:
             place[last] = text
     return from_dict(TrainingConfig, plain)
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _decode(next(arg for arg in args if arg is not type(None)), value, where)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigurationError(f"{where}: expected a list, found {value!r}")
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
-        if len(kinds) != len(value):
-            raise ConfigurationError(f"{where}: expected {len(kinds)} values, found {len(value)}")
-        return tuple(
-            _decode(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
-        )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigurationError(f"{where}: expected {kind.__name__}, found {value!r}")
-    return value
-
-
-def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: expected an object, found {value!r}")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
-    try:
-        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-    except TypeError as error:
-        raise ConfigurationError(f"{where}: {error}") from error

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import LossConfig
+from SpinalCordSegTrainerLib.ranks import ALONE, Ranks
 
 
 def overlap_sums(logits: Tensor, target: Tensor, per: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,15 +37,28 @@ def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: 
     return loss.mean()
 
 
-def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig) -> Tensor:
+def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, ranks: Ranks = ALONE) -> Tensor:
     """The training loss. ``logits``, ``coverage``: (n, 1, H, W); coverage in 0..1. A scalar in float32.
 
     Cross-entropy, where asked for, is against the coverage itself, so that a pixel half filled by cord is
-    drawn to probability 0.5 and the area at threshold 0.5 is not biased.
+    drawn to probability 0.5 and the area at threshold 0.5 is not biased. With several ranks each passes its part of
+    the batch and gets the loss of the whole batch.
     """
     logits, coverage = logits.float(), coverage.float()
     target = coverage if config.soft_overlap else (coverage >= 0.5).float()
-    loss = overlap_loss(*overlap_sums(logits, target, config.per), config)
+    sums = torch.stack(overlap_sums(logits, target, config.per))
+    if config.per == "batch":
+        positive, missed, false = ranks.summed(sums).unbind()
+        loss = overlap_loss(positive, missed, false, config)
+    else:
+        positive, missed, false = sums.unbind()
+        loss = _mean(overlap_loss(positive, missed, false, config) * len(logits), len(logits), ranks)
     if config.bce_weight:
-        loss = loss + config.bce_weight * functional.binary_cross_entropy_with_logits(logits, coverage)
+        total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
+        loss = loss + config.bce_weight * _mean(total, logits.numel(), ranks)
     return loss
+
+
+def _mean(total: Tensor, count: int, ranks: Ranks) -> Tensor:
+    both = ranks.summed(torch.stack([total, total.new_tensor(float(count))]))
+    return both[0] / both[1].detach()

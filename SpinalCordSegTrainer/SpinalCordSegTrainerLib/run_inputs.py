@@ -13,6 +13,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.cases import Case, find_cases, match_files
 from SpinalCordSegTrainerLib.checking import check_folder
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.slices import Slices, cache_cases
@@ -58,9 +59,16 @@ def configuration(
     usable: bool,
     style: ProgressStyle,
     augment: bool = False,
+    model: Path | None = None,
 ) -> TrainingConfig:
-    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source."""
+    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
+
+    ``model``: starts from it; its network and normalisation hold where none were asked for.
+    """
     chosen = base_configuration(config, settings)
+    if model is not None:
+        asked = config is not None or any(one.startswith(("network", "normalisation")) for one in settings or ())
+        chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
     if data is None:
         if not chosen.sources:
             raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
@@ -70,6 +78,15 @@ def configuration(
         typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style), err=True)
     _check_same_cases(folder, data)
     return replace(chosen, sources=(SourceConfig(str(folder), policy="standard" if augment else "none"),))
+
+
+def slice_cache(folder: Path, cache: Path, config: TrainingConfig, label: int | None, style: ProgressStyle) -> Path:
+    """``folder`` where it is a slice cache; else its cases are cached in ``cache``, once."""
+    if (folder / "cache.json").exists():
+        return folder
+    if not (cache / "cache.json").exists():
+        typer.echo(write_slices(folder, cache, config, label, False, style=style), err=True)
+    return cache
 
 
 def _check_same_cases(cache: Path, data: Path) -> None:

@@ -18,12 +18,13 @@ from SpinalCordSegTrainerLib.validation import HeldOut
 @dataclass(frozen=True, eq=False)
 class OpenedSources:
     """``split``: per cache the subjects for training and for validation, to be written beside the run.
-    ``provenance``: what the slices are, for the model card."""
+    ``provenance``: what the slices are, for the model card. ``old``: what a starting model could do before."""
 
     training: tuple[Source, ...]
     held_out: tuple[HeldOut, ...]
     split: list[dict[str, Any]]
     provenance: list[dict[str, Any]]
+    old: tuple[HeldOut, ...] = ()
 
 
 def open_sources(config: TrainingConfig) -> OpenedSources:
@@ -46,7 +47,9 @@ def open_sources(config: TrainingConfig) -> OpenedSources:
     for cache in held_caches:
         _check_apart(cache, split)
         split.append({"cache": cache.folder.name, "training": [], "validation": sorted(set(cache.info.subjects))})
-    return OpenedSources(tuple(training), _limited(held_out, config.validation.max_slices), split, provenance)
+    most = config.validation.max_slices
+    old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
+    return OpenedSources(tuple(training), _limited(held_out, most), split, provenance, _limited(old, most))
 
 
 def _open(path: str, config: TrainingConfig) -> SliceCache:

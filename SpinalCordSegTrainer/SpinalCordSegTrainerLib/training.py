@@ -7,59 +7,45 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.networks import reestimate_batch_statistics
-from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.writing import write_json
+from SpinalCordSegTrainerLib.ahead import Ahead
+from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels, device_failures
 from SpinalCordSegTrainerLib.batches import Batches
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.curves import write_curves
+from SpinalCordSegTrainerLib.fine_tuning import old_scores, starting_weights
 from SpinalCordSegTrainerLib.loss import segmentation_loss
+from SpinalCordSegTrainerLib.model_file import write_model
+from SpinalCordSegTrainerLib.ranks import Ranks
+from SpinalCordSegTrainerLib.run_record import record_start, remove_remains
 from SpinalCordSegTrainerLib.schedule import learning_rate
 from SpinalCordSegTrainerLib.sources import OpenedSources, open_sources
-from SpinalCordSegTrainerLib.state import load_state, new_state, save_state
+from SpinalCordSegTrainerLib.state import load_state, new_state, save_state, saved_state
+from SpinalCordSegTrainerLib.synced_norm import sync_statistics
+from SpinalCordSegTrainerLib.training_events import Progress, TrainingResult
 from SpinalCordSegTrainerLib.validation import validate
+
+__all__ = ["Progress", "Training", "TrainingResult"]
 
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
+_LOADER_THREADS = 4  # beside a GPU; on the CPU they would take the network's own time
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
 _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly: decay ≤ (1 + n)/(10 + n)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is. ``epoch`` counts from 1; ``row``: the finished epoch's scores, None within an epoch."""
-
-    epoch: int
-    epochs: int
-    update: int
-    updates: int
-    loss: float
-    rate: float
-    seconds: float
-    row: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """``best``, ``last``: checkpoint files. ``reason``: why it ended. ``history``: one row per epoch."""
-
-    best: Path
-    last: Path
-    reason: str
-    history: list[dict[str, Any]]
-
-
 class Training:
-    """One run in one folder: config.json, split.json, epochs.csv, curves.png, best/last/state.safetensors."""
+    """One run in one folder that alone tells what was run: config.json, split.json, run.json (versions), epochs.csv,
+    curves.png, best and last.safetensors, each with its card as .md, and the two newest states to resume from."""
 
     def __init__(
         self,
@@ -70,36 +56,60 @@ class Training:
         device: torch.device | None = None,
         report: Callable[[Progress], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Opens the data and the state. Raises what open_sources and load_state raise, and OutputError when the
-        folder already holds a run and ``resume`` is not set."""
-        self.config, self.output = config, Path(output)
-        self.device = device or torch.device("cpu")
+        folder already holds a run and ``resume`` is not set. ``ranks``: with whom it trains, on their device."""
+        self.ranks = ranks or Ranks(device=device or torch.device("cpu"))
+        self.config, self.output, self.device = config, Path(output), self.ranks.device
+        if config.batch_size < self.ranks.count:
+            raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each rank")
         self._report, self._stopped = report, stopped
         self.sources: OpenedSources = open_sources(config)
         self.batches = Batches(self.sources.training, config)
         self.epoch_updates = self.batches.updates_per_epoch()
         self.total_updates = self.epoch_updates * config.epochs
         saved = self.output / "state.safetensors"
-        if saved.exists() and not resume:
+        if saved_state(saved) is not None and not resume:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
         self._saved = time.monotonic()
-        self.state = load_state(config, saved, self.device) if resume else new_state(config, self.device)
+        self._arithmetic = Arithmetic.chosen(config.precision, self.device)
+        if resume:
+            self.state = load_state(config, saved, self.device)
+        else:
+            self.state = new_state(config, self.device, starting_weights(config))
+        self._arithmetic.restore(self.state.scaling)
+        sync_statistics(self.state.network, self.ranks)
+        if self.ranks.rank:  # dropout must differ between ranks
+            torch.manual_seed(hash((config.seed, self.ranks.rank, self.state.update)))
+        self._ahead = Ahead(self.batches.batch, _LOADER_THREADS if self.device.type == "cuda" else 0)
 
     def run(self) -> TrainingResult:
         """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays
-        not finite."""
-        write_json(self.output / "config.json", to_dict(self.config))
-        write_json(self.output / "split.json", self.sources.split)
+        not finite, DeviceError when the GPU fails or is too small."""
+        try:
+            with device_failures(self.config.batch_size), deterministic_kernels(self.config.deterministic):
+                return self._run()
+        finally:
+            self._ahead.close()
+
+    def _run(self) -> TrainingResult:
         state = self.state
+        if self.ranks.first:
+            remove_remains(self.output)
+            write_json(self.output / "config.json", to_dict(self.config))
+            write_json(self.output / "split.json", self.sources.split)
+            record_start(self.output, state.update, self.ranks)
         if state.finished == "interrupted" or self._more_wanted():
             state.finished = ""
+        if not state.update:
+            state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.ranks)
+            self._save()
         while not state.finished:
             self._epoch()
         _log.info("training ended: %s", state.finished)
-        return TrainingResult(
-            self.output / "best.safetensors", self.output / "last.safetensors", state.finished, state.history
-        )
+        best, last = self.output / "best.safetensors", self.output / "last.safetensors"
+        return TrainingResult(best, last, state.finished, state.history, state.old_before)
 
     def _more_wanted(self) -> bool:
         # A finished run is taken up again only when its limits were raised.
@@ -113,7 +123,7 @@ class Training:
         while state.update < end and not self._out_of_time():
             started = time.monotonic()
             loss, rate = self._update()
-            state.seconds += time.monotonic() - started
+            state.seconds, stop = self._agreed(state.seconds + time.monotonic() - started)
             in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
             if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
                 raise ConfigurationError(
@@ -122,14 +132,24 @@ class Training:
                 )
             self._tell(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
             self._save_now_and_then()
-            if self._stopped is not None and self._stopped():
+            if stop:
                 self._save()
                 raise Cancelled(f"stopped after {state.update} updates; go on with --resume")
         self._end_epoch(epoch)
 
+    def _agreed(self, seconds: float) -> tuple[float, bool]:
+        """The first rank's clock, and whether any rank was told to stop: all must do the same."""
+        stop = self._stopped is not None and self._stopped()
+        if self.ranks.count == 1:
+            return seconds, stop
+        return self.ranks.from_first([seconds])[0], self.ranks.any(stop)
+
     def _save(self) -> None:
-        save_state(self.state, self.config, self.output / "state.safetensors")
         self._saved = time.monotonic()
+        if not self.ranks.first:
+            return
+        self.state.scaling = self._arithmetic.saved()
+        save_state(self.state, self.config, self.output / "state.safetensors")
 
     def _save_now_and_then(self) -> None:
         if time.monotonic() - self._saved >= _SAVE_SECONDS:
@@ -141,13 +161,15 @@ class Training:
         rate = learning_rate(config.rate, state.update, self.epoch_updates, self._done())
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        batch = self.batches.batch(state.update)
+        batch = self._ahead.batch(state.update)
+        mine = self.ranks.part(len(batch.images))
         state.network.train()
-        loss = segmentation_loss(
-            state.network(self._on_device(batch.images)), batch.coverage.to(self.device), config.loss
-        )
+        logits = self._arithmetic.logits(state.network, self._on_device(batch.images[mine]))
+        loss = segmentation_loss(logits, batch.coverage[mine].to(self.device), config.loss, self.ranks)
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        self._arithmetic.backward(loss)
+        self.ranks.average_gradients(state.network)
+        self._arithmetic.unscale(state.optimiser)
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
         state.update += 1
         value = float(loss.detach())
@@ -182,28 +204,35 @@ class Training:
         started = time.monotonic()
         state, config = self.state, self.config
         network = self.evaluation_network()
-        scores = validate(network, self.sources.held_out, config.loss, config.validation.batch_size, self.device)
+        size, where = config.validation.batch_size, self.device
+        scores = validate(network, self.sources.held_out, config.loss, size, where, self.ranks)
+        old = old_scores(network, self.sources.old, config, where, self.ranks)
         rate = float(state.optimiser.param_groups[0]["lr"])
         mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
         row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}
         row |= {name: value if math.isfinite(value) else None for name, value in asdict(scores).items()}
-        row |= {"skipped": state.skipped}
+        row |= {f"old_{name}": value for name, value in old.items()} | {"skipped": state.skipped}
         score = self._score(row)
         better = state.best is None or score > state.best
         if better:
             state.best, state.best_epoch = score, epoch
         row |= {"best": better, "minutes": round((state.seconds + time.monotonic() - started) / 60, 2)}
         state.history.append(row)
-        self._write_checkpoint(network, row, "last.safetensors")
-        if better:
-            self._write_checkpoint(network, row, "best.safetensors")
+        for name in ("last", "best") if better else ("last",):
+            self._write(network, self.output / f"{name}.safetensors")
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
         state.seconds += time.monotonic() - started
-        write_curves(state.history, self.output)
+        if self.ranks.first:
+            write_curves(state.history, self.output)
         self._save()
         progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
+        self.ranks.wait()
         self._tell(Progress(*progress, row))
+
+    def _write(self, network: nn.Module, path: Path) -> None:
+        if self.ranks.first:
+            write_model(path, network, self.config, self.sources, self.state.history, self.state.old_before)
 
     def evaluation_network(self) -> nn.Module:
         """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the
@@ -212,7 +241,8 @@ class Training:
         network.load_state_dict(self.state.average, strict=False)
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = self.batches.span(first, max(self.state.update, first + 1))
-        reestimate_batch_statistics(network, (self._on_device(batch.images) for batch in batches))
+        mine = self.ranks.part(self.config.batch_size)
+        reestimate_batch_statistics(network, (self._on_device(batch.images[mine]) for batch in batches))
         return network.eval()
 
     def _score(self, row: dict[str, Any]) -> float:
@@ -234,32 +264,6 @@ class Training:
             return f"no better {config.best_by} for {config.patience} epochs"
         return ""
 
-    def _write_checkpoint(self, network: nn.Module, row: dict[str, Any], name: str) -> None:
-        config = self.config
-        scores = {key: row[key] for key in ("epoch", "loss", "mcc", "dice", "area_percent", "n_slices")}
-        checkpoint = Checkpoint(
-            name=config.name,
-            version=config.version,
-            network=config.network,
-            normalisation=config.normalisation,
-            weights=dict(network.state_dict()),
-            training={**_public(config), "updates": self.state.update, "minutes": row["minutes"]},
-            scores={"validation": scores},
-            provenance={"sources": self.sources.provenance},
-            licence=config.licence,
-            software_version=SOFTWARE_VERSION,
-        )
-        save_checkpoint(checkpoint, self.output / name)
-
     def _tell(self, progress: Progress) -> None:
         if self._report is not None:
             self._report(progress)
-
-
-def _public(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration for the model card: folders by their last name only, not where they lie on this disk."""
-    plain = to_dict(config)
-    for source in plain["sources"]:
-        source["path"] = Path(source["path"]).name
-    plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]
-    return plain

@@ -14,6 +14,7 @@ from SpinalCordSegLib.scores import ConfusionCounts
 from SpinalCordSegTrainerLib.config import LossConfig
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.loss import segmentation_loss
+from SpinalCordSegTrainerLib.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,29 +45,53 @@ class ValidationScores:
 
 
 def validate(
-    network: nn.Module, held_out: Sequence[HeldOut], loss: LossConfig, batch_size: int, device: torch.device
+    network: nn.Module,
+    held_out: Sequence[HeldOut],
+    loss: LossConfig,
+    batch_size: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> ValidationScores:
-    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN."""
+    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
+
+    Several ranks take the batches in turn; each gets the scores of all, the same as one rank alone would find.
+    """
     was_training = network.training
     network.eval()
     losses: list[float] = []
-    dices: list[float] = []
-    counts, found_area, true_area, n_slices = ConfusionCounts(), 0.0, 0.0, 0
+    slices: list[_Slice] = []
     with torch.inference_mode():
-        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
-            logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-            losses.append(float(segmentation_loss(logits, coverage, loss)))
-            n_slices += len(images)
-            for found, share in zip((logits > 0).numpy(), coverage.numpy(), strict=True):
-                one = ConfusionCounts.of(found, share >= 0.5)
-                counts += one
-                if one.true_positive + one.false_negative:
-                    dices.append(one.dice())
-                    found_area += one.true_positive + one.false_positive
-                    true_area += float(share.sum())
+        for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
+            if number % ranks.count == ranks.rank:
+                logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+                losses.append(float(segmentation_loss(logits, coverage, loss)))
+                slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
+            else:
+                losses.append(0.0)
+                slices += [(0, 0, 0, 0, 0.0)] * len(images)
     network.train(was_training)
-    area_percent = 100 * (found_area - true_area) / true_area if true_area else float("nan")
-    mean = float(np.mean(losses)) if losses else float("nan")
+    losses = ranks.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
+    table = ranks.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
+    return _pooled(losses, table)
+
+
+_Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
+
+
+def _slice(found: Tensor, share: Tensor) -> _Slice:
+    one = ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+    return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
+
+
+def _pooled(losses: list[float], table: list[list[float]]) -> ValidationScores:
+    counts = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
+    with_cord = [(one, area) for one, area in counts if one.true_positive + one.false_negative]
+    found = sum(one.true_positive + one.false_positive for one, _ in with_cord)
+    true = sum(area for _, area in with_cord)
     return ValidationScores(
-        mean, counts.mcc(), float(np.mean(dices)) if dices else float("nan"), area_percent, n_slices
+        float(np.mean(losses)) if losses else float("nan"),
+        sum((one for one, _ in counts), ConfusionCounts()).mcc(),
+        float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else float("nan"),
+        100 * (found - true) / true if true else float("nan"),
+        len(counts),
     )

@@ -87,9 +87,10 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     seen: list[Progress] = []
     result = Training(_small(cache, name="small"), tmp_path / "run", report=seen.append).run()
     assert result.reason == "all epochs done"
-    names = {"config.json", "split.json", "epochs.csv", "curves.png"}
+    names = {"config.json", "split.json", "run.json", "epochs.csv", "curves.png", "best.md", "last.md"}
     assert {path.name for path in result.best.parent.iterdir()} == names | {
         "state.safetensors",
+        "state_previous.safetensors",
         "best.safetensors",
         "last.safetensors",
     }

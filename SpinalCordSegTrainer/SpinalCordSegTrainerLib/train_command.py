@@ -1,0 +1,94 @@
+"""``spinalcordseg-train train``: alone, or as one of several ranks that torchrun started."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from SpinalCordSegLib.device import choose_device
+from SpinalCordSegTrainerLib.config import TrainingConfig
+from SpinalCordSegTrainerLib.fine_tuning import validation_for
+from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
+from SpinalCordSegTrainerLib.options import (
+    Augment,
+    Config,
+    Device,
+    Label,
+    OnlyLabelled,
+    OptionalData,
+    Output,
+    Settings,
+    Style,
+    Threads,
+    Usable,
+)
+from SpinalCordSegTrainerLib.progress import ProgressStyle, tell_result, training_display
+from SpinalCordSegTrainerLib.ranks import join_ranks
+from SpinalCordSegTrainerLib.run_inputs import configuration, slice_cache
+from SpinalCordSegTrainerLib.stop_request import stop_requests
+from SpinalCordSegTrainerLib.training_events import TrainingResult
+
+
+def train(
+    output: Output,
+    data: OptionalData = None,
+    config: Config = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    model: Annotated[
+        Path | None, typer.Option("--from", metavar="MODEL", help="Weights file to start from (fine-tuning).")
+    ] = None,
+    old: Annotated[
+        list[Path] | None,
+        typer.Option("--old", metavar="FOLDER", help="With --from: old cases, scored before and after; repeatable."),
+    ] = None,
+    label: Label = None,
+    only_labelled: OnlyLabelled = False,
+    usable: Usable = False,
+    augment: Augment = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    style: Style = ProgressStyle.TEXT,
+) -> None:
+    """Train a network, from scratch or --from a model; writes checkpoints, curves and all that is needed to resume.
+
+    Several devices: torchrun --nproc-per-node N -m SpinalCordSegTrainerLib train …
+    """
+    from SpinalCordSegTrainerLib.training import Training
+
+    if resume and config is None:
+        config, data, model = output / "config.json", None, None
+
+    def chosen() -> TrainingConfig:
+        base = configuration(config, settings, data, output, label, only_labelled, usable, style, augment, model)
+        caches = (slice_cache(one, output / f"old_{n}", base, label, style) for n, one in enumerate(old or (), 1))
+        base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
+        return base if base.from_model is None else replace(base, validation=validation_for(base))
+
+    with join_ranks(choose_device(device)[0]) as ranks, stop_on_interrupt() as interrupted:
+        first = chosen() if ranks.first else None  # it writes the caches that the others read
+        ranks.wait()
+        with stop_requests(output) as asked, training_display(style) as display:
+            run = Training(
+                first or chosen(),
+                output,
+                resume=resume,
+                ranks=ranks,
+                report=display.training if ranks.first else None,
+                stopped=lambda: bool(interrupted) or asked(),
+            )
+            result = run.run()
+    if ranks.first:
+        _tell(result, style)
+
+
+def _tell(result: TrainingResult, style: ProgressStyle) -> None:
+    tell_result(style, f"{result.reason}: {result.best}", reason=result.reason, model=str(result.best))
+    best = next((row for row in reversed(result.history) if row["best"]), None)
+    if style is ProgressStyle.TEXT and result.old_before and best is not None:
+        before, after = result.old_before["dice"], best["old_dice"]
+        if before is not None and after is not None:
+            typer.echo(f"old cases: Dice {before:.3f} before, {after:.3f} after")

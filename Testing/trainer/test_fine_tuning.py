@@ -1,0 +1,116 @@
+"""Starting from a model: its weights, refusal where they do not fit, forgetting in numbers, and the card of it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from SpinalCordSegLib.card import load_card
+from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib import training
+from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config, starting_weights, validation_for
+from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.state import new_state
+
+MakeCache = Callable[..., SliceCache]
+NETWORK = NetworkConfig("deep_unet", 1)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    weights = dict(build_network(NETWORK).state_dict())
+    save_checkpoint(Checkpoint("old", "1", NETWORK, NormalisationConfig(), weights), tmp_path / "old.safetensors")
+    return tmp_path / "old.safetensors"
+
+
+def _config(cache: SliceCache, **more: object) -> TrainingConfig:
+    settings: dict = {
+        "network": NETWORK,
+        "sources": (SourceConfig(str(cache.folder)),),
+        "crop": CropConfig(size=32),
+        "batch_size": 2,
+        "updates_per_epoch": 2,
+        "epochs": 2,
+        "statistics_batches": 1,
+        "validation": ValidationConfig(fraction=0.25),
+    }
+    return TrainingConfig(**settings | more)
+
+
+def test_starts_from_the_weights_and_tells_what_was_forgotten(
+    make_cache: MakeCache, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    new, old = make_cache(n=8, size=64), make_cache(n=4, size=64, name="old", seed=9)
+    config = _config(new, from_model=str(model), old_caches=(str(old.folder),))
+    run = training.Training(config, tmp_path / "run")
+    start = load_checkpoint(model).weights
+    assert all(torch.equal(one, start[name]) for name, one in run.state.network.state_dict().items())
+    result = run.run()
+    assert result.old_before["n_slices"] == 4
+    card = load_card(result.last)
+    assert card.scores["old_cases"]["before"] == result.old_before
+    assert card.scores["old_cases"]["after"]["dice"] == result.history[-1]["old_dice"]
+    assert card.scores["old_cases"]["after"]["loss"] != result.old_before["loss"]
+    assert card.training["from_model"] == "old.safetensors"
+    assert card.provenance["split"] == [{"cache": "cache", "subjects_training": 3, "subjects_validation": 1}]
+    assert str(tmp_path) not in json.dumps([card.training, card.scores, card.provenance])
+    page = result.last.with_suffix(".md").read_text(encoding="utf-8")
+    for words in ("Fine-tuned from old.safetensors", "## Intended use", "## Limits", "simulated slices only",
+                  "Old cases, before and after", "![curves](curves.png)", "| cache | 3 | 1 |"):  # fmt: skip
+        assert words in page
+    model.unlink()  # a resumed run needs it no more
+    longer = training.Training(replace(config, epochs=3), tmp_path / "run", resume=True)
+    assert longer.run().old_before == result.old_before
+
+
+def test_a_model_that_does_not_fit_is_refused(make_cache: MakeCache, model: Path) -> None:
+    cache = make_cache(n=4, size=64)
+    other = _config(cache, from_model=str(model), network=NetworkConfig("deep_unet", 2),
+                    normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7))  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"network.width is 1 there and 2 here.*normalisation.kind"):
+        starting_weights(other)
+    assert starting_weights(_config(cache)) is None
+    taken = fine_tuning_config(other, model)
+    assert asdict(taken.network) == asdict(NETWORK)
+    assert starting_weights(taken) is not None
+
+
+def test_few_corrected_cases_of_one_patient_are_all_trained_on(make_cache: MakeCache) -> None:
+    one, two = make_cache(n=2, size=64, name="one"), make_cache(n=4, size=64, name="two")
+    assert validation_for(_config(one)).fraction == 0
+    assert validation_for(_config(two)).fraction == 0.25
+
+
+def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache) -> None:
+    torch.set_num_threads(1)
+    state = new_state(_config(make_cache(n=4, size=64)), torch.device("cpu"))
+    arithmetic = Arithmetic(torch.device("cpu"), torch.bfloat16)
+    images = torch.rand(1, 1, 32, 32)
+    logits = arithmetic.logits(state.network, images)
+    whole = Arithmetic(torch.device("cpu")).logits(state.network, images)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, whole)
+    assert torch.allclose(logits, whole, atol=0.2)
+    arithmetic.backward(logits.sum())
+    assert {one.grad.dtype for one in state.network.parameters() if one.grad is not None} == {torch.float32}
+    with pytest.raises(ConfigurationError, match="CUDA"):
+        Arithmetic.chosen("mixed", torch.device("cpu"))
+
+
+def test_deterministic_mode_is_put_back() -> None:
+    with deterministic_kernels(True):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
