@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegTrainerLib.atlas import Maps
+from SpinalCordSegTrainerLib.atlas import N_ANGLES, Maps
 from SpinalCordSegTrainerLib.canvas import Canvas, Polar, Pose
 from SpinalCordSegTrainerLib.necks import Neck
 from SpinalCordSegTrainerLib.structures import (
@@ -74,7 +74,8 @@ def _draw_bone(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> None:
     """Vertebrae with a dark rim and discs from the atlas, scaled to the person; nothing above the atlas's top."""
     rng = np.random.default_rng([neck.seed, 20])
     stretch, wide, deep, mirror = rng.uniform(0.9, 1.1), rng.normal(1, 0.05), rng.normal(1, 0.05), rng.random() < 0.5
-    rim_low, rim_high = rng.uniform(70, 110), rng.uniform(130, 185)
+    rim_low = rng.uniform(70, 110)
+    rim_high = rng.uniform(130, 185) if rng.random() < 0.75 else rim_low + rng.uniform(2, 20)  # some rims hardly show
     index = int(np.searchsorted(maps.z_mm, z_mm / stretch))
     if z_mm > 2 or index >= len(maps.z_mm):
         return
@@ -110,7 +111,7 @@ def _draw_canal(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> SliceAna
     labels[edge > -epidural] = Tissue.EPIDURAL
     if z_mm > 2:
         labels[edge > -epidural - ligament] = Tissue.FLUID
-    cord_mm = neck.medulla_radii(z_mm) * (1 + max(0.0, z_mm) * 0.012)
+    cord_mm = neck.medulla_radii(z_mm) * _medulla_form(rng, z_mm)
     inner = polar.edge_mm(cord_mm)
     cord = np.clip(0.5 + inner / np.float32(canvas.pixel_mm), 0, 1)
     canal = np.maximum(np.clip(0.5 + edge / np.float32(canvas.pixel_mm), 0, 1), cord)
@@ -125,6 +126,16 @@ def _draw_canal(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> SliceAna
         np.clip(1 - np.abs(edge) / np.float32(0.4), 0, 1) * np.float32(rng.uniform(0, 0.7)),
         z_mm <= 0,
     )
+
+
+def _medulla_form(rng: np.random.Generator, z_mm: float) -> NDArray[np.float64]:
+    """(N_ANGLES,) factors on the cord's radii: above the foramen magnum it widens to twice its area within 25 mm and
+    grows lobes (pyramids, olives); 1 below."""
+    high = max(0.0, z_mm)
+    angle = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
+    sizes, turns = rng.normal(0, 0.06, 3), rng.uniform(0, 2 * np.pi, 3)
+    lobes = sum(size * np.cos(order * angle + turn) for order, size, turn in zip((2, 3, 4), sizes, turns, strict=True))
+    return np.asarray((1 + high * rng.uniform(0.010, 0.020)) * (1 + min(high / 15, 1.0) * lobes))
 
 
 def _grey(polar: Polar, maps: Maps, cord_mm: NDArray[np.float64], z_mm: float) -> NDArray[np.float32]:

@@ -207,6 +207,10 @@ def _canal(rng: np.random.Generator, maps: Maps, picked: list[CordShape], cord: 
     canal = canal * _wobble(rng, 4, rng.uniform(0.02, 0.08))
     if rng.random() < 0.15:  # a tight canal over part of the neck: the cord touches its wall
         canal = canal * (1 - rng.uniform(0.1, 0.3) * np.clip(_smooth(rng, 10, 1)[0], 0, 1))[:, None]
+    # The cord wanders in its canal; a network that always saw it in the middle would learn a shrunken canal.
+    sideways, forward = _smooth(rng, 25, 2) * np.array([[0.5], [1.1]])
+    angle = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
+    canal = canal + sideways[:, None] * np.cos(angle) + forward[:, None] * np.sin(angle)
     return np.maximum(canal, cord + rng.uniform(0.1, 0.8))
 
 

@@ -94,5 +94,7 @@ def draw_signals(rng: np.random.Generator, tissues: TissueTable, family: Family)
     """Signals for one scan, a tenth of spread on every tissue so that no protocol is a fixed point."""
     if family == "random":
         return random_signals(rng)
-    signals = tissue_signals(tissues, draw_sequence(rng, family))
-    return (signals * np.exp(rng.normal(0, 0.1, N_TISSUES))).astype(np.complex64)
+    signals = tissue_signals(tissues, draw_sequence(rng, family)) * np.exp(rng.normal(0, 0.1, N_TISSUES))
+    if rng.random() < 0.25:  # marrow that cannot be told from cord by its grey value
+        signals[Tissue.MARROW] = signals[Tissue.WHITE] * rng.uniform(0.85, 1.35)
+    return signals.astype(np.complex64)

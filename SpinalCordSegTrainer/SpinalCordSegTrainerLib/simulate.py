@@ -42,7 +42,7 @@ class SimulateConfig:
     pixel_mm: float = 0.7
     intensity: str = "percentile"
     hold_out: tuple[str, ...] = VALIDATION_SHAPES
-    families: tuple[float, ...] = (0.27, 0.30, 0.12, 0.13, 0.18)
+    families: tuple[float, ...] = (0.23, 0.29, 0.18, 0.12, 0.18)
     no_cord: float = 0.18
 
     def normalisation(self) -> NormalisationConfig:
@@ -126,8 +126,8 @@ def _draw_height(rng: np.random.Generator, no_cord: float) -> tuple[float, bool]
     kind = rng.random() / no_cord if no_cord > 0 else 2.0
     if kind >= 1:
         return float(rng.uniform(-112, -1) if rng.random() < 0.75 else rng.uniform(-160, -80)), False
-    if kind < 0.3:
-        return float(rng.uniform(6, 30)), False
+    if kind < 0.4:
+        return float(rng.uniform(5, 30)), False
     if kind < 0.7:
         return float(rng.uniform(30, HIGHEST_MM)), False
     return (float(rng.uniform(-160, 0)), True) if kind < 0.93 else (float("nan"), False)
