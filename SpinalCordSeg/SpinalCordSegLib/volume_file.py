@@ -61,7 +61,8 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
     """
     path = Path(path)
     _check_file(path, READ_SUFFIXES + UNORIENTED_SUFFIXES if unoriented else READ_SUFFIXES)
-    oriented, notes = file_suffix(path) not in UNORIENTED_SUFFIXES, ()
+    notes: tuple[str, ...] = ()
+    oriented = file_suffix(path) not in UNORIENTED_SUFFIXES
     try:
         if file_suffix(path) in _NIFTI_SUFFIXES:
             oriented, notes = _check_nifti(path, unoriented)

@@ -1,166 +1,143 @@
-"""Cases on disk: which image belongs to which label map, whose it is, and both read onto one grid.
+"""Cases on disk, and both their files read onto one grid.
 
-Two conventions: ``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.seg.nrrd`` in one folder, and BIDS,
-where the label map lies in ``derivatives/labels`` (or another folder there) under the same relative folder.
+Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.seg.nrrd``; BIDS with the label maps in
+``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest (CSV), or one workspace.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
-from SpinalCordSegLib.files import file_suffix, read_image, read_labels, select_label
+from SpinalCordSegLib.files import read_image, select_label
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.volume_file import is_volume_file
+from SpinalCordSegTrainerLib import manifest, workspace
+from SpinalCordSegTrainerLib.case import LABEL_ENDINGS, Case, MatchedFiles, subject_of
+from SpinalCordSegTrainerLib.folder_cases import match_folder, scanner_words
+from SpinalCordSegTrainerLib.label_map import Match, place_mask, read_label_map
+from SpinalCordSegTrainerLib.label_names import cord_value
 
+__all__ = [
+    "LABEL_ENDINGS",
+    "Case",
+    "LoadedCase",
+    "MatchedFiles",
+    "chosen_label",
+    "find_cases",
+    "grid_words",
+    "load_case",
+    "match_files",
+    "subject_of",
+]
 _log = logging.getLogger(__name__)
-LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
-_SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
-_SESSION = re.compile(r"(?<=[A-Za-z0-9])[_-]?ses(sion)?-?[0-9a-z]+$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Case:
-    """``subject``: whose case; all cases of one subject stay on one side of a split."""
-
-    name: str
-    subject: str
-    image: Path
-    label: Path
+_MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight crop
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedCase:
-    """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty."""
+    """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty.
+
+    ``match``: how the label map came onto the grid; ``notes``: what was done to it, mostly nothing. ``facts``: the
+    case's, and the scanner where the image's own header says it.
+    """
 
     case: Case
     image: Volume
     mask: Volume
+    match: Match = "same"
+    notes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class MatchedFiles:
-    """``problems``: files that cannot belong to a case, each with the reason. ``unlabelled``: images without map."""
-
-    cases: tuple[Case, ...]
-    problems: tuple[tuple[Path, str], ...]
-    unlabelled: tuple[Path, ...]
-
-
-def find_cases(folder: Path) -> list[Case]:
+def find_cases(data: Path) -> list[Case]:
     """All images that have a label map, by name; images without one are told in the log and left out.
 
-    Raises TrainingDataError when the folder is missing, holds no pair, a label map has no image, or two label
-    maps belong to one image.
+    Raises TrainingDataError when the data is missing, holds no pair, a label map has no image, two label maps belong
+    to one image, a row of a manifest or a workspace cannot be used; all such problems are in the text.
     """
-    matched = match_files(folder)
+    matched = match_files(data)
     for path in matched.unlabelled:
         _log.info("%s has no label map and is left out", path)
     if matched.problems:
-        raise TrainingDataError("{}: {}".format(*matched.problems[0]))
+        raise TrainingDataError("; ".join(f"{path}: {reason}" for path, reason in matched.problems))
     if not matched.cases:
         raise TrainingDataError(
-            f"{folder}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz"
-            " (or NAME_seg-manual), or BIDS with derivatives/labels"
+            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual),"
+            " BIDS with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label"
         )
     return list(matched.cases)
 
 
-def match_files(folder: Path) -> MatchedFiles:
-    """Images and label maps of a folder, by name, with whatever does not fit together told instead of refused.
+def match_files(data: Path) -> MatchedFiles:
+    """Images and label maps, by name, with whatever does not fit together told instead of refused.
 
-    Raises TrainingDataError when the folder is missing.
+    A folder with a ``manifest.csv`` is what that table says. Raises TrainingDataError when ``data`` is missing or of
+    another kind.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds images and label maps")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
-    images = {_place(path, folder): path for path in files if _label_stem(path) is None}
-    found: dict[tuple[str, str], Path] = {}
-    problems: list[tuple[Path, str]] = []
-    for label in (path for path in files if _label_stem(path) is not None):
-        place = (_place(label, folder)[0], _label_stem(label) or "")
-        if place not in images:
-            problems.append((label, f"no image {place[1]} belongs to this label map; add it or remove the map"))
-        elif place in found:
-            problems.append((label, f"{found[place].name} labels the same image; keep one of the two"))
-        else:
-            found[place] = label
-    cases: dict[str, Case] = {}
-    for place, label in sorted(found.items()):
-        case = _case(images[place], label, folder)
-        if case.name in cases:
-            problems.append((images[place], f"two cases are called {case.name}; give them different names"))
-        cases.setdefault(case.name, case)
-    unlabelled = tuple(images[place] for place in sorted(set(images) - set(found)))
-    return MatchedFiles(tuple(cases.values()), tuple(problems), unlabelled)
+    data = Path(data)
+    if data.is_file() and data.suffix.lower() in manifest.SUFFIXES:
+        return manifest.read_manifest(data)
+    if data.is_file() and data.suffix.lower() == workspace.SUFFIX:
+        return MatchedFiles((workspace.read_workspace(data),), ())
+    if not data.is_dir():
+        raise TrainingDataError(
+            f"{data}: is not a folder; give the folder that holds images and label maps, a manifest (.csv) or an"
+            " ITK-SNAP workspace (.itksnap)"
+        )
+    table = data / "manifest.csv"
+    return manifest.read_manifest(table) if table.is_file() else match_folder(data)
 
 
-def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(file_suffix(path))]
+def load_case(case: Case, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
+    """Read one case; ``label`` is the value of the cord, None takes the one that the case tells or the only one there
+    is. ``tolerant`` resamples a label map that lies on another grid.
 
-
-def _label_stem(path: Path) -> str | None:
-    """The name of the image this file labels; None for an image."""
-    stem = _stem(path)
-    ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if stem.endswith(one)), None)
-    if ending is None:
-        return stem if file_suffix(path) == ".seg.nrrd" else None
-    return stem[: -len(ending)]
-
-
-def _place(path: Path, folder: Path) -> tuple[str, str]:
-    """Relative folder, without derivatives/NAME in it, and the stem: the same for an image and its BIDS label."""
-    parts = list(path.relative_to(folder).parent.parts)
-    if "derivatives" in parts:
-        at = parts.index("derivatives")
-        del parts[at : at + 2]
-    return "/".join(parts), _stem(path)
-
-
-def _case(image: Path, label: Path, folder: Path) -> Case:
-    return Case(_stem(image), subject_of(image.relative_to(folder)), image, label)
-
-
-def subject_of(path: Path) -> str:
-    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem; session endings are cut off.
-
-    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "patient3_ses-02" is patient3.
-    """
-    found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
-    name = found.group(1) if found else _stem(path)
-    return _SESSION.sub("", name)
-
-
-def load_case(case: Case, label: int | None = None) -> LoadedCase:
-    """Read one case; ``label`` is the value of the cord, None takes the only one there is.
-
-    Raises TrainingDataError naming the file: unreadable, NaN, several labels, or another grid than the image's.
+    Raises TrainingDataError naming the file: unreadable, NaN, several labels, another grid than the image's, an image
+    without contrast, a label that covers most of it.
     """
     try:
-        image = read_image(case.image).volume
-        mask = select_label(read_labels(case.label), label, case.label.name)
+        read = read_image(case.image, case.series)
+        label_map = read_label_map(case.label)
+        chosen = chosen_label(case, label)
+        mask = select_label(label_map.labels, chosen, case.label.name)
+        placed = place_mask(mask, label_map.oriented, read.volume, case.label.name, tolerant=tolerant)
+        _check_content(read.volume, placed.mask, case)
     except SpinalCordSegError as error:
         raise TrainingDataError(f"case {case.name}: {error}") from error
-    if not image.same_grid(mask):
+    notes = [f"{case.label.name}: {placed.note}"] if placed.note else []
+    if label is None and case.label_value is None and chosen is not None:
+        notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
+    return LoadedCase(case, read.volume, placed.mask, placed.match, tuple(notes), _facts(case, read.dicom))
+
+
+def chosen_label(case: Case, label: int | None) -> int | None:
+    """The cord's value: as asked for, as the case says, or by its name; None when nothing tells."""
+    if label is not None:
+        return label
+    return case.label_value if case.label_value is not None else cord_value(case.label_names)
+
+
+def _check_content(image: Volume, mask: Volume, case: Case) -> None:
+    if image.voxels.min() == image.voxels.max():
+        raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
+    covered = float(np.count_nonzero(mask.voxels)) / mask.voxels.size
+    if covered > _MOST_COVERED:
         raise TrainingDataError(
-            f"case {case.name}: {case.label.name} lies on another grid than {case.image.name}"
-            f" ({_difference(mask, image)});"
-            " resample the label map to the image (nearest neighbour)"
+            f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
+            " name the cord's value with --label N"
         )
-    return LoadedCase(case, image, mask)
 
 
-def _difference(label: Volume, image: Volume) -> str:
-    if grid_words(label) != grid_words(image):
-        return f"{grid_words(label)} instead of {grid_words(image)}"
-    apart_mm = np.linalg.norm(label.ijk_to_ras[:3, 3] - image.ijk_to_ras[:3, 3])
-    return f"its first voxel lies {apart_mm:.1f} mm away" if apart_mm > 0.05 else "turned against it"
+def _facts(case: Case, dicom: DicomSeries | None) -> tuple[tuple[str, str], ...]:
+    if dicom is None or "scanner" in dict(case.facts):
+        return case.facts
+    scanner = scanner_words(dicom.manufacturer, dicom.model, dicom.field_strength_t)
+    return (*case.facts, ("scanner", scanner)) if scanner else case.facts
 
 
 def grid_words(volume: Volume) -> str:

@@ -1,9 +1,7 @@
-"""Which cases of a folder can be trained on, what each holds, and why a case is refused. Reads everything, changes
-nothing."""
+"""Which cases can be trained on, what each holds, and why a case is refused. Reads everything, changes nothing."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import read_image, read_labels, select_label
+from SpinalCordSegLib.files import read_image, select_label
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.volume import Volume, axial_slices
-from SpinalCordSegTrainerLib.cases import Case, grid_words, load_case, match_files
+from SpinalCordSegTrainerLib.cases import Case, LoadedCase, chosen_label, grid_words, load_case, match_files
+from SpinalCordSegTrainerLib.duplicates import Duplicates
+from SpinalCordSegTrainerLib.label_map import read_label_map
 
 _ENOUGH_TO_JUDGE = 5  # cases, for a median area to mean something
 _FAR_MADS = 5.0
 _MAD_TO_SD = 1.4826
+_HUMAN_CSA_MM2 = (20.0, 180.0)  # mean over a cord; beyond it a spacing or a label is wrong
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class CheckedCase:
     """One case. ``reason``: why it cannot be used, "" when it can. ``remarks``: what is odd about a case that can.
 
     ``image``, ``label``: paths relative to the folder, "" where there is none. ``grid``: the image's, in words;
-    ``label_grid``: the label map's where it differs. ``labels``: values found. ``n_slices``: axial; ``n_cord_slices``:
-    those with cord. ``volume_mm3``, ``mean_csa_mm2``: of the mask, None where there is none.
+    ``label_grid``: the label map's where it differs. ``grid_match``: same, reordered, unoriented, resampled, or
+    differs; "" where it is not known. ``labels``: values found. ``n_slices``: axial; ``n_cord_slices``: those with
+    cord. ``volume_mm3``, ``mean_csa_mm2``: of the mask, None where there is none. ``outlier``: its mean area is far
+    from the others'. ``duplicate_of``: a case with the same voxels. ``site``, ``scanner``: where known.
     """
 
     name: str
@@ -44,6 +47,12 @@ class CheckedCase:
     n_cord_slices: int = 0
     volume_mm3: float | None = None
     mean_csa_mm2: float | None = None
+    session: str = ""
+    grid_match: str = ""
+    outlier: bool = False
+    duplicate_of: str = ""
+    site: str = ""
+    scanner: str = ""
 
     @property
     def usable(self) -> bool:
@@ -54,21 +63,23 @@ def check_folder(
     folder: Path,
     label: int | None = None,
     *,
+    tolerant: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[CheckedCase]:
-    """Every case of the folder, usable ones first, each group by name; ``label``: value of the cord in the maps.
+    """Every case of a folder, manifest or workspace, usable ones first, each group by name.
 
-    ``progress`` gets (cases done, cases). Raises TrainingDataError when the folder is missing, Cancelled.
+    ``label``: value of the cord in the maps. ``tolerant``: as load_case takes it. ``progress`` gets (cases done,
+    cases). Raises TrainingDataError when the folder is missing, Cancelled.
     """
     folder = Path(folder)
     matched = match_files(folder)
     checked: list[CheckedCase] = []
-    seen: dict[str, str] = {}
+    seen = Duplicates()
     for number, case in enumerate(matched.cases):
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled; nothing was changed")
-        checked.append(_check(case, folder, label, seen))
+        checked.append(_check(case, folder, label, tolerant, seen))
         if progress is not None:
             progress(number + 1, len(matched.cases))
     unmatched = [_unmatched(path, reason, folder) for path, reason in matched.problems]
@@ -94,29 +105,42 @@ def summary(checked: Sequence[CheckedCase]) -> dict[str, int]:
     }
 
 
-def _check(case: Case, folder: Path, label: int | None, seen: dict[str, str]) -> CheckedCase:
-    """``seen``: digest of the voxels → name, of the cases so far."""
-    blank = CheckedCase(case.name, case.subject, _relative(case.image, folder), _relative(case.label, folder))
+def _check(case: Case, folder: Path, label: int | None, tolerant: bool, seen: Duplicates) -> CheckedCase:
+    blank = CheckedCase(
+        case.name, case.subject, _relative(case.image, folder), _relative(case.label, folder), session=case.session
+    )
     try:
-        loaded = load_case(case, label)
+        loaded = load_case(case, label, tolerant=tolerant)
     except SpinalCordSegError as error:
         return _refused(blank, case, label, str(error))
     measured = measure(loaded.mask, shape=False)
     n_cord = int(axial_slices(loaded.mask).pixels.any(axis=(1, 2)).sum())
-    digest = hashlib.sha256(np.ascontiguousarray(loaded.image.voxels).tobytes()).hexdigest()
-    remarks = list(_remarks(loaded.mask, n_cord))
-    if digest in seen:
-        remarks.append(f"the same voxels as {seen[digest]}: both would count as different patients, remove one")
-    seen.setdefault(digest, case.name)
-    return replace(
+    mean_mm2 = float(measured.mean_csa_mm2) if measured.n_slices else None
+    told = replace(
         blank,
-        remarks=tuple(remarks),
+        remarks=(*loaded.notes, *_remarks(loaded.mask, n_cord, mean_mm2)),
         grid=grid_words(loaded.image),
-        labels=_values(read_labels(case.label)),
+        grid_match=loaded.match,
+        labels=_values(read_label_map(case.label).labels),
         n_slices=len(axial_slices(loaded.image).pixels),
         n_cord_slices=n_cord,
         volume_mm3=float(measured.volume_mm3),
-        mean_csa_mm2=float(measured.mean_csa_mm2) if measured.n_slices else None,
+        mean_csa_mm2=mean_mm2,
+        site=dict(loaded.facts).get("site", ""),
+        scanner=dict(loaded.facts).get("scanner", ""),
+    )
+    return _told_twice(told, loaded, seen)
+
+
+def _told_twice(told: CheckedCase, loaded: LoadedCase, seen: Duplicates) -> CheckedCase:
+    """Refused as another patient's, remarked as the same patient's."""
+    twin = seen.twin(loaded)
+    if twin is None:
+        return told
+    if twin.subject != loaded.case.subject:
+        return replace(told, reason=seen.reason(twin), duplicate_of=twin.name)
+    return replace(
+        told, remarks=(*told.remarks, f"the same voxels as {twin.name}: counts twice"), duplicate_of=twin.name
     )
 
 
@@ -124,20 +148,22 @@ def _refused(blank: CheckedCase, case: Case, label: int | None, text: str) -> Ch
     """What can still be told of a case that cannot be used."""
     told = replace(blank, reason=text.removeprefix(f"case {case.name}: "))
     try:
-        image, labels = read_image(case.image).volume, read_labels(case.label)
+        image, label_map = read_image(case.image, case.series).volume, read_label_map(case.label)
     except SpinalCordSegError:
         return told
+    labels = label_map.labels
     told = replace(told, grid=grid_words(image), labels=_values(labels), n_slices=len(axial_slices(image).pixels))
-    if not image.same_grid(labels):
-        return replace(told, label_grid=grid_words(labels))
+    if not label_map.oriented or not image.same_grid(labels):
+        return replace(told, label_grid=grid_words(labels), grid_match="differs")
     try:
-        mask = select_label(labels, label, case.label.name)
+        mask = select_label(labels, chosen_label(case, label), case.label.name)
     except SpinalCordSegError:
-        return told
-    return replace(told, n_cord_slices=int(axial_slices(mask).pixels.any(axis=(1, 2)).sum()))
+        return replace(told, grid_match="same")
+    n_cord = int(axial_slices(mask).pixels.any(axis=(1, 2)).sum())
+    return replace(told, n_cord_slices=n_cord, grid_match="same")
 
 
-def _remarks(mask: Volume, n_cord: int) -> Iterator[str]:
+def _remarks(mask: Volume, n_cord: int, mean_mm2: float | None) -> Iterator[str]:
     if n_cord == 0:
         yield "the label map is empty: all slices teach that there is no cord"
         return
@@ -146,6 +172,9 @@ def _remarks(mask: Volume, n_cord: int) -> Iterator[str]:
     gaps = int(inside[-1] - inside[0] + 1 - n_cord)
     if gaps:
         yield f"{gaps} slices without label between labelled ones"
+    low, high = _HUMAN_CSA_MM2
+    if mean_mm2 is not None and not low <= mean_mm2 <= high:
+        yield f"a mean area of {mean_mm2:.3g} mm² is no cord's: look at the label and at the voxel size"
 
 
 def _with_outliers(checked: Sequence[CheckedCase]) -> list[CheckedCase]:
@@ -157,7 +186,7 @@ def _with_outliers(checked: Sequence[CheckedCase]) -> list[CheckedCase]:
     spread = max(_MAD_TO_SD * float(np.median(np.abs(np.array(areas) - median))), 0.05 * median)
     words = f"mean area far from the others' (median {median:.0f} mm²): look at the label map"
     return [
-        replace(case, remarks=(*case.remarks, words))
+        replace(case, remarks=(*case.remarks, words), outlier=True)
         if case.usable and case.mean_csa_mm2 is not None and abs(case.mean_csa_mm2 - median) > _FAR_MADS * spread
         else case
         for case in checked
@@ -169,7 +198,8 @@ def _unmatched(path: Path, reason: str, folder: Path) -> CheckedCase:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    root = folder if folder.is_dir() else folder.parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _values(labels: Volume) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.cases import Case, LoadedCase, load_case
+from SpinalCordSegTrainerLib.duplicates import Duplicates
 from SpinalCordSegTrainerLib.loader import CachedSlice, Dtype, SliceCache
 
 _log = logging.getLogger(__name__)
@@ -51,23 +52,29 @@ def cache_cases(
     slices: Slices = "all",
     dtype: Dtype = "float16",
     leave_out: bool = False,
+    tolerant: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
     """Read all cases once and write their slices. ``progress`` is called with (cases done, cases).
 
     Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
-    with ``leave_out`` the others are kept, and the log names those left out.
+    with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
+    cannot be used. ``tolerant``: as load_case takes it; the log says what was resampled.
     """
     used: list[str] = []
+    seen = Duplicates()
 
     def stream() -> Iterator[CachedSlice]:
         problems: list[str] = []
         for number, case in enumerate(cases):
             try:
-                loaded = load_case(case, label)
+                loaded = load_case(case, label, tolerant=tolerant)
+                seen.refuse_twin(loaded)
             except TrainingDataError as error:
                 problems.append(str(error))
                 continue
+            for note in loaded.notes:
+                _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
             if leave_out or not problems:
                 yield from case_slices(loaded, config, slices)

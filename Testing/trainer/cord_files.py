@@ -1,0 +1,32 @@
+"""A small drawn case as files: 0.6 × 0.5 × 4 mm voxels in a turned grid (i to posterior, j to the right)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.volume import Volume
+
+SHAPE = (60, 48, 5)
+GRID = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)
+CORD_MM3 = 10 * 0.6 * 16 * 0.5 * 3 * 4.0  # 6 mm front to back, 8 mm across, 3 slices
+
+
+def cord_image(seed: int = 0, grid: np.ndarray = GRID, shape: tuple[int, int, int] = SHAPE) -> Volume:
+    """Noise; every seed another one."""
+    return Volume(np.random.default_rng(seed).integers(100, 900, shape).astype(np.int16), grid)
+
+
+def cord_label(value: int = 1, grid: np.ndarray = GRID, shape: tuple[int, int, int] = SHAPE) -> Volume:
+    """A box of 48 mm² in slices 1, 2 and 3."""
+    voxels = np.zeros(shape, np.uint8)
+    voxels[20:30, 16:32, 1:4] = value
+    return Volume(voxels, grid)
+
+
+def put_case(folder: Path, name: str, seed: int = 0, label: Volume | None = None, image: Volume | None = None) -> None:
+    """``name``.nii.gz and ``name``_seg.nii.gz."""
+    write_volume(cord_image(seed) if image is None else image, folder / f"{name}.nii.gz")
+    write_volume(cord_label() if label is None else label, folder / f"{name}_seg.nii.gz")
