@@ -110,7 +110,10 @@ class SpinalCordSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
         self._parameterNode = parameterNode
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # Not connectGui: up to Slicer 5.12 it gives no tag, and what it connected stays so for ever.
+            bound = (self.ui.volumeSelector, self.ui.maskSelector, self.ui.flaggedOnlyBox)
+            names = {widget.property("SlicerParameterName"): widget for widget in bound}
+            self._guiTag = parameterNode.connectParametersToGui(names)
         self.panel.bind(parameterNode)
 
 

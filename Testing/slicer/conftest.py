@@ -80,6 +80,4 @@ def panel(scene, qt_application, slot_errors):
     widget.parent.show()
     scripted.enter(widget)
     yield widget
-    widget.cleanup()
-    widget.parent.close()
-    widget.parent.deleteLater()
+    scripted.close_module(widget)

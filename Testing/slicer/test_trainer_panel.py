@@ -13,7 +13,7 @@ from slicer_standins.desktop import click, picture, wait_until
 from training_data import QUICK, write_cases
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_RUN_S = 170  # a child that loads torch on a busy machine
+_RUN_S = 300  # a child that loads torch on a busy machine
 
 
 @pytest.fixture
@@ -42,9 +42,7 @@ def trainer(folder, scene, qt_application, slot_errors):
     widget.parent.show()
     scripted.enter(widget)
     yield widget
-    widget.cleanup()
-    widget.parent.close()
-    widget.parent.deleteLater()
+    scripted.close_module(widget)
 
 
 def _ends(panel) -> None:
@@ -63,6 +61,7 @@ def _fill(ui, folder: Path, epochs: int = 2) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_session(trainer, folder, pictures):
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data")
@@ -110,6 +109,7 @@ def test_session(trainer, folder, pictures):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_stopped_run_is_saved_and_resumed(trainer, folder):
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data")

@@ -76,9 +76,14 @@ class qMRMLNodeComboBox(qt.QWidget):
             _type, lambda self, n=_name: self._read(n), lambda self, value, n=_name: self._write(n, value)
         )
 
-    def setMRMLScene(self, scene: Any) -> None:
+    def stop_observing(self) -> None:
+        """What the C++ widget's destructor does."""
         for tag in self._observers:
             self._scene.RemoveObserver(tag)
+        self._observers = []
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self.stop_observing()
         self._scene = scene
         events = (
             (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()

@@ -40,6 +40,7 @@ def parameterNodeWrapper(cls: type) -> type:
     cls.__init__ = make  # type: ignore[misc]
     cls.__setattr__ = _only_fields(fields)  # type: ignore[method-assign]
     cls.connectGui, cls.disconnectGui = _connect_gui, _disconnect_gui  # type: ignore[attr-defined]
+    cls.connectParametersToGui = _connect_parameters  # type: ignore[attr-defined]
     return cls
 
 
@@ -78,12 +79,15 @@ def _field(name: str, kind: Any) -> property:
 
 
 def _connect_gui(self: Any, gui: Any) -> int | None:
-    """Both ways: the widgets of ``gui`` (childWidgetVariables) take the values, then each follows the other.
-
-    Gives a tag for disconnectGui, or None as Slicer up to 5.12 does (then nothing is ever disconnected).
-    """
+    """``gui``: as childWidgetVariables gives it. No tag up to Slicer 5.12: then nothing is ever disconnected."""
     named = ((widget.property("SlicerParameterName"), widget) for widget in vars(gui).values())
-    pairs = [(name, widget) for name, widget in named if name]
+    tag = _connect_parameters(self, {name: widget for name, widget in named if name})
+    return tag if Behaviour.gives_tags else None
+
+
+def _connect_parameters(self: Any, widgets: dict[str, Any]) -> int:
+    """Both ways: the widgets take the values now, then each follows the other. Gives a tag for disconnectGui."""
+    pairs = list(widgets.items())
     state = {"updating": False}
 
     def to_widgets(*_: Any) -> None:
@@ -99,8 +103,6 @@ def _connect_gui(self: Any, gui: Any) -> int | None:
     to_widgets()
     undo = [_follow(self, name, widget, state) for name, widget in pairs]
     observer = self.parameterNode.AddObserver("ModifiedEvent", to_widgets)
-    if not Behaviour.gives_tags:
-        return None
     tag = len(self._links) + 1
     self._links[tag] = (observer, undo)
     return tag

@@ -13,7 +13,7 @@ import slicer
 import slicer.util
 
 from slicer_standins.application import Module
-from slicer_standins.mrml_widgets import qMRMLWidget
+from slicer_standins.mrml_widgets import qMRMLNodeComboBox, qMRMLWidget
 from slicer_standins.pythonqt import qt
 
 
@@ -121,6 +121,16 @@ def open_module(path: str) -> Any:
     setattr(slicer.modules, name + "Widget", widget)
     widget.setup()
     return widget
+
+
+def close_module(widget: Any) -> None:
+    """What happens to a module's widget when Slicer ends: cleaned up, then destroyed."""
+    widget.cleanup()
+    for child in widget.parent.findChildren(qMRMLNodeComboBox):
+        child.stop_observing()
+    widget.parent.close()
+    widget.parent.deleteLater()
+    qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)
 
 
 def enter(widget: Any) -> None:
