@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+VALIDATE_ARGS ?=
 WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,6 +47,11 @@ demo: $(VENV)/.installed ## Segment and measure a simulated neck; results in out
 	@$(PY) -m SpinalCordSegLib.cli demo --output out/demo
 	@echo "Results are in out/demo/phantom: report.html is the page to open, montage.png the overview"
 
+.PHONY: validate
+validate: $(VENV)/.installed-dev ## Measure the bundled model on the public data (VALIDATE_ARGS="--quick"); out/validate
+	@$(PY) -m SpinalCordSegTrainerLib validate --data "$${SPINALCORDSEG_DATA:-../shared/data}" --output out/validate \
+	    $(VALIDATE_ARGS)
+
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
 	@$(MAKE) --no-print-directory lint
@@ -68,6 +74,10 @@ types: $(VENV)/.installed-dev ## Type checker on both libraries
 pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library -k volume")
 	@echo "== tests: pytest"
 	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights
+	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## Format the code and mend what the linter can

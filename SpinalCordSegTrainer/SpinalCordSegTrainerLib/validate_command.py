@@ -2,46 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
+from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
+
+SIMULATED = "simulated"
+_QUICK = {"necks": 12, "pairs": 4, "touching": 6}
 
 
 def validate(
     output: Annotated[Path, typer.Option("--output", help="Folder for the tables and pictures.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder of public data.")],
+    data: Annotated[Path, typer.Option("--data", envvar="SPINALCORDSEG_DATA", help="Folder of public data.")],
     model: Annotated[Path | None, typer.Option("--model", help="Weights file; the bundled one if left out.")] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="SET", help="Measure just this set; repeatable.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="12 simulated necks instead of 200, and so on.")] = False,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Simulated necks; pairs and touching ones in proportion.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Other simulated people.")] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Keep the figures in the weights file's own card.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all if left out.")] = None,
 ) -> None:
     """Measure a model on the public volumes and on simulated people; tables, pictures, bars met and missed."""
-    from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
-    from SpinalCordSegTrainerLib.validate_model import REAL_SETS, Validator, validate_real
-    from SpinalCordSegTrainerLib.validation_bars import real_bars
-    from SpinalCordSegTrainerLib.validation_report import markdown, told, write_validation
+    from SpinalCordSegTrainerLib.validation_report import markdown, write_validation
 
     if threads is not None:
         torch.set_num_threads(threads)
-    unknown = sorted(set(only or ()) - set(REAL_SETS))
-    if unknown:
-        raise ConfigurationError(f"--only {unknown[0]}: known sets are {', '.join(REAL_SETS)}")
     checkpoint = load_checkpoint(model or default_model())
+    content = _measured(checkpoint, data, output, _sets(only), _people(quick, count, seed), device)
+    write_validation(content, output)
+    if write_card:
+        keep_in_card(checkpoint, content)
+    typer.echo(markdown(content))
+
+
+def _sets(only: Sequence[str] | None) -> tuple[str, ...]:
+    from SpinalCordSegTrainerLib.validate_model import REAL_SETS
+
+    known = (*REAL_SETS, SIMULATED)
+    unknown = sorted(set(only or ()) - set(known))
+    if unknown:
+        raise ConfigurationError(f"--only {unknown[0]}: known sets are {', '.join(known)}")
+    return tuple(only or known)
+
+
+def _people(quick: bool, count: int | None, seed: int) -> Any:
+    from SpinalCordSegTrainerLib.simulated_people import SimulatedConfig
+
+    if count is not None:
+        return SimulatedConfig(necks=count, pairs=-(-count // 4), touching=-(-count * 3 // 10), seed=seed)
+    return SimulatedConfig(**_QUICK, seed=seed) if quick else SimulatedConfig(seed=seed)
+
+
+def _measured(
+    checkpoint: Checkpoint, data: Path, output: Path, sets: Sequence[str], people: Any, device: str
+) -> dict[str, Any]:
+    from SpinalCordSegTrainerLib.validate_model import Validator, validate_real
+    from SpinalCordSegTrainerLib.validate_simulated import simulated_figures, validate_simulated
+    from SpinalCordSegTrainerLib.validation_bars import real_bars, simulated_bars
+    from SpinalCordSegTrainerLib.validation_report import told
+
+    pictures = output / "pictures"
+    figures: dict[str, dict[str, Any]] = {}
     with stop_on_interrupt() as interrupted:
         validator = Validator(checkpoint, device, lambda name: typer.echo(name, err=True), lambda: bool(interrupted))
-        scores = validate_real(validator, data, output / "pictures", only or REAL_SETS)
-    content = told(checkpoint, scores, {}, real_bars(scores))
-    write_validation(content, output)
-    typer.echo(markdown(content))
+        scores = validate_real(validator, data, pictures, sets)
+        if SIMULATED in sets:
+            figures = simulated_figures(validate_simulated(validator, data, pictures, people))
+    return told(checkpoint, scores, figures, [*real_bars(scores), *simulated_bars(figures)])
+
+
+def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
+    """Write the figures into the card of the checkpoint's own file; no weight changes. Raises OutputError.
+
+    The SHA-256 that the figures name is that of the file before: the card is part of the file.
+    """
+    if checkpoint.path is None:
+        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    kept = {name: value for name, value in content.items() if name != "model"}
+    save_checkpoint(replace(checkpoint, scores={**checkpoint.scores, "validation": kept}), checkpoint.path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from SpinalCordSegTrainerLib.benchmark import MASKED_SETS, MaskedSet
 from SpinalCordSegTrainerLib.evaluation import CaseScore
 from SpinalCordSegTrainerLib.unlabelled import HeadRow, cov_percent
 from SpinalCordSegTrainerLib.validate_model import RealScores
+
+_SLOPES = ("area slope per neck", "area slope per slice")
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,19 @@ class Bar:
 
 
 def at_least(data: str, figure: str, value: float, limit: float, unit: str = "") -> Bar:
-    return Bar(data, figure, value, f"≥ {limit:g}{unit}", value >= limit)
+    return Bar(data, figure, value, f"≥ {limit:g}{unit}", bool(value >= limit))
 
 
 def at_most(data: str, figure: str, value: float, limit: float, unit: str = "") -> Bar:
-    return Bar(data, figure, value, f"≤ {limit:g}{unit}", value <= limit)
+    return Bar(data, figure, value, f"≤ {limit:g}{unit}", bool(value <= limit))
 
 
 def size_at_most(data: str, figure: str, value: float, limit: float, unit: str = "") -> Bar:
-    return Bar(data, figure, value, f"within ±{limit:g}{unit}", abs(value) <= limit)
+    return Bar(data, figure, value, f"within ±{limit:g}{unit}", bool(abs(value) <= limit))
 
 
 def between(data: str, figure: str, value: float, limits: tuple[float, float]) -> Bar:
-    return Bar(data, figure, value, f"{limits[0]:g} to {limits[1]:g}", limits[0] <= value <= limits[1])
+    return Bar(data, figure, value, f"{limits[0]:g} to {limits[1]:g}", bool(limits[0] <= value <= limits[1]))
 
 
 def real_bars(scores: RealScores) -> list[Bar]:
@@ -85,6 +88,31 @@ def _head_bars(head: HeadRow) -> list[Bar]:
         at_most(name, "lowest slice above the last clear one, mm", head.above_last_clear_mm, 0),
         at_most(name, "empty slices between", head.gaps, 0),
     ]
+
+
+def simulated_bars(figures: Mapping[str, Mapping[str, Any]]) -> list[Bar]:
+    """The bars of whatever simulated sets were measured; ``figures``: of simulated_figures."""
+    bars = []
+    if "cohort" in figures:
+        of = figures["cohort"]
+        bars.append(
+            at_least("cohort", "Dice, mean over necks", of["Dice, mean over necks"], benchmark.COHORT_LEAST_DICE)
+        )
+        bars += [between("cohort", name, of[name], benchmark.COHORT_SLOPE) for name in _SLOPES]
+    if "visit pairs" in figures:
+        of = figures["visit pairs"]
+        for name, limit in (
+            ("mean error, points", benchmark.PAIRS_MOST_MEAN_POINTS),
+            ("SD of the error, points", benchmark.PAIRS_MOST_SD_POINTS),
+        ):
+            bars.append(size_at_most("visit pairs", name, of[name], limit))
+    if "touching structures" in figures:
+        of = figures["touching structures"]
+        bad, good = of["share of them flagged"], of["share of those flagged"]
+        name = "touching structures"
+        bars.append(at_least(name, "slices with Dice under 0.8 that carry a flag", bad, benchmark.LEAST_BAD_FLAGGED))
+        bars.append(at_most(name, "good slices that carry a flag", good, benchmark.MOST_GOOD_FLAGGED))
+    return bars
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -62,16 +62,16 @@ def plain(value: float, digits: int = 4) -> float | None:
 
 
 def told(
-    checkpoint: Checkpoint, scores: RealScores, simulated: Mapping[str, Any], bars: Sequence[Bar]
+    checkpoint: Checkpoint, scores: RealScores, simulated: Mapping[str, Mapping[str, Any]], bars: Sequence[Bar]
 ) -> dict[str, Any]:
-    """Everything that was measured, as JSON values. ``simulated``: figures of the simulated sets, ready for JSON."""
+    """Everything that was measured, as JSON values. ``simulated``: by set, of simulated_figures."""
     return {
         "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
         "bars": [{**asdict(bar), "value": plain(bar.value)} for bar in bars],
         "volumes": volume_rows(scores),
         benchmark.SCANNERS: _scanner_figures(scores),
         benchmark.HEAD: None if scores.head is None else _plain_fields(asdict(scores.head)),
-        "simulated": dict(simulated),
+        "simulated": {name: _plain_fields(of, 4) for name, of in simulated.items()},
         "not_known": NOT_KNOWN,
     }
 
@@ -87,8 +87,8 @@ def _scanner_figures(scores: RealScores) -> dict[str, Any] | None:
     }
 
 
-def _plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value, 2) if isinstance(value, float) else value for name, value in fields.items()}
+def _plain_fields(fields: Mapping[str, Any], digits: int = 2) -> dict[str, Any]:
+    return {name: plain(value, digits) if isinstance(value, float) else value for name, value in fields.items()}
 
 
 def write_validation(content: Mapping[str, Any], folder: Path) -> None:

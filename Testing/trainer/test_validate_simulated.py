@@ -1,0 +1,120 @@
+"""Figures of simulated people by hand, and all of them for a segmentation that knows the truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.pipeline import CaseResult, measure_mask
+from SpinalCordSegLib.scores import ConfusionCounts
+from SpinalCordSegTrainerLib import validate_simulated
+from SpinalCordSegTrainerLib.atlas import Maps
+from SpinalCordSegTrainerLib.cohort import SimulatedNeck
+from SpinalCordSegTrainerLib.evaluation import SliceScore
+from SpinalCordSegTrainerLib.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
+from SpinalCordSegTrainerLib.validate_simulated import (
+    area_fit,
+    flag_shares,
+    mean_over_common_stretch,
+    simulated_figures,
+)
+from SpinalCordSegTrainerLib.validation_bars import simulated_bars
+
+
+def test_area_fit_by_hand() -> None:
+    true = np.array([40.0, 60.0, 80.0, 50.0, 0.0])
+    found = np.array([42.0, 62.0, 82.0, math.nan, 9.0])  # the last two do not count
+    fit = area_fit(true, found)
+    assert (fit.slope, fit.intercept_mm2, fit.n) == (pytest.approx(1.0), pytest.approx(2.0), 3)
+    assert fit.bias_percent == pytest.approx((5 + 10 / 3 + 2.5) / 3)
+    assert math.isnan(area_fit(true[:2], found[:2]).slope)
+
+
+def test_mean_over_what_two_visits_share() -> None:
+    z = np.array([0.0, 1.0, 2.0, 3.0])
+    first, second = mean_over_common_stretch([(z, 10 + z), (z + 0.5, np.array([10.0, math.nan, 10.0, 10.0]))])
+    assert first == pytest.approx(11.75)  # from 0.5 to 3
+    assert second == pytest.approx(10.0)
+    nothing = np.full(4, math.nan)
+    assert all(math.isnan(one) for one in mean_over_common_stretch([(z, nothing), (z, z)]))
+    assert all(math.isnan(one) for one in mean_over_common_stretch([(z, z), (z + 9, z)]))
+
+
+def _slice(dice: float, flags: tuple[str, ...] = ()) -> SliceScore:
+    return SliceScore("a", 0, 0, 50.0, 50.0, dice, 0.0, ConfusionCounts(), flags=flags)
+
+
+def test_flag_shares_by_hand() -> None:
+    slices = [_slice(0.0, ("gap",)), _slice(0.79), _slice(0.85), _slice(0.9), _slice(0.95, ("shape",)), _slice(0.99)]
+    shares = flag_shares([*slices, _slice(math.nan)])
+    assert (shares.n_bad, shares.bad_flagged, shares.n_good) == (2, 0.5, 3)
+    assert shares.good_flagged == pytest.approx(1 / 3)
+    assert math.isnan(flag_shares([]).bad_flagged)
+
+
+class _KnowsTheTruth:
+    """Segments by the label of the neck that was drawn last (a pair's visits in their order)."""
+
+    def __init__(self) -> None:
+        self.drawn: list[SimulatedNeck] = []
+
+    def remember(self, *necks: SimulatedNeck) -> None:
+        self.drawn += necks
+
+    def segment(self, image: Image) -> CaseResult:
+        return measure_mask(self.drawn.pop(0).mask, image.case_name, image=image)
+
+
+def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
+    label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = _KnowsTheTruth()
+    for name in ("cohort_person", "touching_person", "visit_pair"):
+        draw = getattr(validate_simulated, name)
+
+        def remembered(number: int, maps: Maps, config: SimulatedConfig, draw=draw):  # type: ignore[no-untyped-def]
+            drawn = draw(number, maps, config)
+            oracle.remember(*(drawn if isinstance(drawn, tuple) else (drawn,)))
+            return drawn
+
+        monkeypatch.setattr(validate_simulated, name, remembered)
+    config = SimulatedConfig(necks=1, pairs=1, touching=1, slices=4, shapes=("anna",))
+    told: list[tuple[int, int]] = []
+    scores = validate_simulated.validate_simulated(
+        oracle,  # type: ignore[arg-type]
+        label_folder,
+        tmp_path,
+        config,
+        lambda done, total: told.append((done, total)),
+    )
+    figures = simulated_figures(scores)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert figures["cohort"]["Dice, mean over necks"] == 1.0
+    assert abs(figures["cohort"]["signed area error per slice, %, mean"]) < 3
+    assert abs(figures["visit pairs"]["mean error, points"]) < 1.5
+    assert figures["touching structures"]["slices with Dice under 0.8"] == 0
+    met = {(bar.data, bar.figure): bar.met for bar in simulated_bars(figures)}
+    assert met["cohort", "Dice, mean over necks"]
+    assert not met["touching structures", "slices with Dice under 0.8 that carry a flag"]  # none to judge by
+    assert PillowImage.open(tmp_path / "cohort_worst.png").size[0] > 400
+
+
+def test_people_are_the_same_for_the_same_seed_and_lie_below_the_foramen(maps: Maps) -> None:
+    for number in range(30):
+        low, high = draw_volume_scan(np.random.default_rng(number), 24).z_range_mm
+        assert -118.0 <= low < high <= -4.0
+    config = SimulatedConfig(slices=4)
+    first, again = (cohort_person(0, maps, config) for _ in range(2))
+    assert np.array_equal(first.image.voxels, again.image.voxels)
+    assert first.image.shape[2] <= 4
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="at least 4 slices"):
+        SimulatedConfig(slices=2)
