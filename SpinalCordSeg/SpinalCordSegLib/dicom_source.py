@@ -142,6 +142,9 @@ def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: 
 def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
     """Add, in memory only, what is copied into every object but may be absent, and make frames' geometry shared."""
     for header in headers:
+        with quiet_pydicom():
+            header.decode()  # texts in the file's own character set become Unicode, which every object is written in
+        header.SpecificCharacterSet = "ISO_IR 192"
         for keyword in _DESCRIPTIONS:
             if keyword in header and not _is_valid(header, keyword):
                 del header[keyword]

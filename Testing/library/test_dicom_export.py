@@ -148,6 +148,21 @@ def test_an_anonymised_study_works(neck, tmp_path, value):
         assert errors_of(path) == [], path.name
 
 
+@pytest.mark.parametrize("charset", [["", "ISO 2022 IR 87"], "ISO_IR 192"], ids=["JIS", "UTF-8"])
+def test_names_in_any_script_stay_as_they_are(neck, tmp_path, charset):
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    folder = neck.write(tmp_path / "series", lambda k: {"PatientName": name})
+    for path in folder.iterdir():
+        one = dcmread(path)
+        one.PatientName.components  # noqa: B018 - decoded before the character set changes
+        one.SpecificCharacterSet = charset
+        one.save_as(path)
+    export = load_export(neck.finish(folder, tmp_path / "case"), find_series(folder))
+    for path in write_export(export, KINDS, tmp_path / "out").values():
+        assert str(dcmread(path).PatientName) == name
+        assert errors_of(path) == [], path.name
+
+
 def test_a_multi_frame_file_works_in_its_stored_order(neck, save_dicom, tmp_path):
     order = (2, 0, 3, 1, 7, 5, 6, 4)
     one = neck.series.enhanced(neck.n, order)

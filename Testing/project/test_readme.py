@@ -19,6 +19,7 @@ _RUN_ELSEWHERE = {
     "spinalcordseg demo": "by the tests of the command line, and `make demo`",
     "spinalcordseg segment": "by the tests of the command line, on a simulated neck",
     "spinalcordseg measure": "by test_slicer_environment",
+    "spinalcordseg export": "by test_dicom_refusals, on a synthetic series",
 }
 
 
