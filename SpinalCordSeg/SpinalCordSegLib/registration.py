@@ -16,7 +16,19 @@ _STARTS_MM = (0.0, -14.0, 14.0, -28.0, 28.0)  # along the cord: vertebrae repeat
 _AMBIGUOUS_MM = 8.0
 _NEARLY = 0.97
 _SEED = 20_240_131
-_FRACTION = 0.4
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """Share of the region's voxels that are sampled, smoothing of both images, and how long is looked."""
+
+    share: float
+    smoothing_mm: float
+    iterations: int
+    step_mm: float
+
+
+_ROUGH, _FINE = _Effort(0.12, 2.0, 40, 2.0), _Effort(0.5, 0.0, 60, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,47 +50,47 @@ def register_rigid(fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cor
     Mattes mutual information within 30 mm of the cord, from several starts along the cord (vertebrae repeat); the best
     wins. The cords' masks give region and start, never the fit itself. The same input gives the same answer.
     """
+    near = _window(fixed_cord, _REGION_MM + 2 * _WORK_MM)
+    fixed, fixed_cord = _cut(fixed, near), _cut(fixed_cord, near)
+    moving = _cut(moving, _window(moving_cord, 2.5 * _REGION_MM))
     region = _around(fixed_cord)
     still, region_image = _image(fixed, sitk.sitkFloat32), _image(region, sitk.sitkUInt8)
     still, region_image = _coarse(still, sitk.sitkLinear), _coarse(region_image, sitk.sitkNearestNeighbor)
     other = _coarse(_image(moving, sitk.sitkFloat32), sitk.sitkLinear)
-    fits = [_fit(still, region_image, other, start) for start in _starts(fixed_cord, moving_cord)]
+    fits = [_fit(still, region_image, other, start, _ROUGH) for start in _starts(fixed_cord, moving_cord)]
     fits.sort(key=lambda fit: -fit[1])
-    middle = np.append(_centre_lps(fixed_cord), 1.0)
-    best, metric = fits[0]
-    places = [(matrix @ middle)[:3] for matrix, _ in fits]
+    middle = _centre_lps(fixed_cord)
+    places = [np.array(motion.TransformPoint(middle.tolist())) for motion, _ in fits]
     rivals = [
-        value > _NEARLY * metric and np.linalg.norm(place - places[0]) > _AMBIGUOUS_MM
-        for place, (_, value) in zip(places, fits, strict=True)
+        metric > _NEARLY * fits[0][1] and np.linalg.norm(place - places[0]) > _AMBIGUOUS_MM
+        for place, (_, metric) in zip(places, fits, strict=True)
     ]
-    return Registration(lps_to_ras(best) @ np.diag([-1.0, -1.0, 1.0, 1.0]), metric, any(rivals))
+    motion, metric = _fit(still, region_image, other, fits[0][0], _FINE)
+    mirror = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return Registration(lps_to_ras(_matrix(motion)) @ mirror, metric, any(rivals))
 
 
 def _fit(
-    fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, start: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], float]:
-    centre, shift = start
-    motion = sitk.Euler3DTransform()
-    motion.SetCenter(centre.tolist())
-    motion.SetTranslation(shift.tolist())
+    fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform, effort: _Effort
+) -> tuple[sitk.Euler3DTransform, float]:
+    motion = sitk.Euler3DTransform(start)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(region)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(_FRACTION, _SEED)
+    method.SetMetricSamplingPercentage(effort.share, _SEED)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.02, 60, relaxationFactor=0.6)
+    method.SetOptimizerAsRegularStepGradientDescent(effort.step_mm, 0.02, effort.iterations, relaxationFactor=0.6)
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 0.0])
+    method.SetShrinkFactorsPerLevel([1])
+    method.SetSmoothingSigmasPerLevel([effort.smoothing_mm])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
     method.SetInitialTransform(motion, inPlace=True)
     try:
         method.Execute(fixed, moving)
-        metric = -float(method.MetricEvaluate(fixed, moving))
+        return motion, -float(method.GetMetricValue())
     except RuntimeError:  # ITK: no sample of the region falls into the other image; such a start is no fit
-        metric = float("-inf")
-    return _matrix(motion), metric
+        return motion, float("-inf")
 
 
 def _matrix(motion: sitk.Euler3DTransform) -> NDArray[np.float64]:
@@ -90,19 +102,39 @@ def _matrix(motion: sitk.Euler3DTransform) -> NDArray[np.float64]:
     return matrix
 
 
-def _starts(
-    fixed_cord: Volume, moving_cord: Volume
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
-    """Cord on cord, at several heights, and the two scans as they lie in the scanner."""
+def _starts(fixed_cord: Volume, moving_cord: Volume) -> list[sitk.Euler3DTransform]:
+    """The two scans as they lie in the scanner, and cord on cord, at several heights."""
     here, there = _centre_lps(fixed_cord), _centre_lps(moving_cord)
-    shifts = [there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM]
-    return [(here, np.zeros(3)), *((here, shift) for shift in shifts)]
+    shifts = [np.zeros(3), *(there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
+    starts = []
+    for shift in shifts:
+        motion = sitk.Euler3DTransform()
+        motion.SetCenter(here.tolist())
+        motion.SetTranslation(shift.tolist())
+        starts.append(motion)
+    return starts
 
 
 def _centre_lps(cord: Volume) -> NDArray[np.float64]:
     middle = np.argwhere(cord.voxels != 0).mean(axis=0)
     r, a, s = (cord.ijk_to_ras @ np.append(middle, 1.0))[:3]
     return np.array([-r, -a, s])
+
+
+def _window(cord: Volume, reach_mm: float) -> tuple[slice, ...]:
+    """The box around the cord, ``reach_mm`` wider on every side, within the grid."""
+    found = np.argwhere(cord.voxels != 0)
+    reach = [int(np.ceil(reach_mm / mm)) for mm in cord.spacing_mm]
+    return tuple(
+        slice(max(0, int(low) - more), int(high) + more + 1)
+        for low, high, more in zip(found.min(axis=0), found.max(axis=0), reach, strict=True)
+    )
+
+
+def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in window]
+    return Volume(volume.voxels[window], matrix)
 
 
 def _around(cord: Volume) -> Volume:
