@@ -12,9 +12,12 @@ from typing import Any
 from SpinalCordSegLib.case_folder import output_errors, read_result, refuse_foreign, write_case
 from SpinalCordSegLib.case_name import check_code
 from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
-from SpinalCordSegLib.files import safe_case_name, write_text
+from SpinalCordSegLib.files import file_suffix, safe_case_name, write_text
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
+from SpinalCordSegLib.volume_file import is_volume_file
+
+_SHORTEST_FILE_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +77,9 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
 def _run_case(
     path: Path, unnamed: str, load: Callable[[Path], LoadedCase], options: BatchOptions, claimed: set[str]
 ) -> Outcome:
-    # A folder's name may be the patient's, and only a readable series could tell.
-    case_name = _free_name(options.code or (unnamed if path.is_dir() else safe_case_name(path)), claimed)
+    # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
+    dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
+    case_name = _free_name(options.code or (unnamed if dicom else safe_case_name(path)), claimed)
     try:
         loaded = load(path)
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
@@ -158,14 +162,24 @@ def _is_taken(name: str, claimed: Iterable[str]) -> bool:
     return name.casefold() in {other.casefold() for other in claimed}
 
 
-def _row(outcome: Outcome, path: Path, unnamed: bool) -> dict[str, Any]:
+def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
     if outcome.report is not None:
         return summary_row_of_report(outcome.report)
     text = reason(outcome.error) if outcome.error else ""
-    if unnamed or path.is_dir():
-        word = "the folder" if path.is_dir() else "the file"
-        text = text.replace(str(path), word).replace(path.name, word)
+    if coded or path.name[: -len(file_suffix(path)) or None] not in outcome.case_name:
+        text = _without_names(text, path)
     return failed_row(outcome.case_name, text)
+
+
+def _without_names(text: str, path: Path) -> str:
+    """``text`` without the names of the input and of the files in it: scanners make them of the patient's name."""
+    word = "the folder" if path.is_dir() else "the file"
+    text = text.replace(str(path), word).replace(path.name, word)
+    beside = path.rglob("*") if path.is_dir() else path.parent.glob("*")
+    names = {name for file in beside if len(name := file.name) >= _SHORTEST_FILE_NAME and name in text}
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, "a file")
+    return text
 
 
 class Summary:

@@ -150,6 +150,33 @@ def test_a_folders_name_is_not_told(tmp_path):
     assert [row["case"] for row in _summary(tmp_path / "out")] == ["input-1", "input-2"]
 
 
+def test_names_of_files_inside_an_input_are_not_told(tmp_path):
+    folder = tmp_path / "export"
+    folder.mkdir()
+    for number in (1, 2):
+        (folder / f"DOE_JANE.MR.000{number}.IMA").write_bytes(b"")
+
+    def load(path):
+        raise GeometryError("a slice is missing between DOE_JANE.MR.0001.IMA and DOE_JANE.MR.0002.IMA")
+
+    _run([folder, folder / "DOE_JANE.MR.0001.IMA"], load, tmp_path / "out")
+    assert "DOE" not in (tmp_path / "out" / "summary.csv").read_text()
+    assert _summary(tmp_path / "out")[0]["reason"] == "a slice is missing between a file and a file"
+
+
+def test_the_name_behind_a_code_is_not_told(tmp_path):
+    """The JSON file that a converter left says that the file is called after the patient."""
+    (tmp_path / "DOE_JANE.nii.gz").write_text("no image")
+    (tmp_path / "DOE_JANE.json").write_text('{"PatientName": "Doe^Jane"}')
+
+    def load(path):
+        raise GeometryError(f"{path.name} is sheared")
+
+    _run([tmp_path / "DOE_JANE.nii.gz", tmp_path / "neck.nii.gz"], load, tmp_path / "out")
+    reasons = [row["reason"] for row in _summary(tmp_path / "out")]
+    assert reasons == ["the file is sheared", "neck.nii.gz is sheared"]
+
+
 def test_a_reason_is_one_line():
     assert reason(GeometryError("two\n lines")) == "two lines"
     assert "KeyError" in reason(KeyError("name"))
