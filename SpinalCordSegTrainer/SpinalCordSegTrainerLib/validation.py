@@ -75,11 +75,27 @@ def validate(
     return _pooled(losses, table)
 
 
+def slice_counts(
+    network: nn.Module, held_out: Sequence[HeldOut], batch_size: int, device: torch.device
+) -> list[ConfusionCounts]:
+    """Exact counts of every held-out slice, at probability 0.5, by a network in evaluation mode."""
+    counts = []
+    with torch.inference_mode():
+        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
+            found = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
+            counts += [_counts(one, share) for one, share in zip(found, coverage, strict=True)]
+    return counts
+
+
 _Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
 
 
+def _counts(found: Tensor, share: Tensor) -> ConfusionCounts:
+    return ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+
+
 def _slice(found: Tensor, share: Tensor) -> _Slice:
-    one = ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+    one = _counts(found, share)
     return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
 
 

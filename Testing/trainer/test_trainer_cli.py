@@ -59,6 +59,24 @@ def test_train_resume_find_evaluate_calibrate(data: Path, tmp_path: Path, capsys
     assert (tmp_path / "lr" / "range_test.json").exists()
 
 
+def test_fine_tune_from_a_model_tells_what_was_forgotten(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpinalCordSegTrainerLib import training
+
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    model, run = _model(tmp_path), tmp_path / "run"
+    short = ["--set", "batch_size=2", "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "crop.size=64",
+             "--set", "statistics_batches=1", "--device", "cpu", "--label", "2"]  # fmt: skip
+    arguments = ["train", str(data), "--output", str(run), "--from", str(model), "--old", str(data), *short]
+    assert main(arguments) == 0
+    assert "old cases: Dice" in capsys.readouterr().out
+    assert main(["train", "--output", str(run), "--resume", "--device", "cpu"]) == 0
+    wider = ["train", str(data), "--output", str(tmp_path / "r2"), "--from", str(model), "--set", "network.width=2"]
+    assert main([*wider, "--label", "2", "--device", "cpu"]) == 2
+    assert "network.name is 'deep_unet' there and 'ra_unet' here" in capsys.readouterr().err
+
+
 def test_cache_leaves_out_unlabelled_slices_when_asked(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "c"
     arguments = ["cache", str(data), "--output", str(output), "--label", "5", "--only-labelled"]

@@ -1,0 +1,77 @@
+"""Table 1: the rows are the paper's, share data and split, go on where they were, and end in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from SpinalCordSegLib.errors import Cancelled
+from SpinalCordSegTrainerLib import training
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
+from SpinalCordSegTrainerLib.experiment_rows import BASELINE, BEST, PAPER_ROWS, ROWS, quick, row_config
+from SpinalCordSegTrainerLib.experiments import Experiment
+from SpinalCordSegTrainerLib.loader import SliceCache
+
+MakeCache = Callable[..., SliceCache]
+
+
+def test_the_rows_are_those_of_the_paper() -> None:
+    assert len(PAPER_ROWS) == 9
+    assert len(ROWS) == 13
+    assert [row.network for row in PAPER_ROWS] == ["unet"] * 5 + ["ra_unet"] * 2 + ["deep_unet", "ra_unet"]
+    best = next(row for row in ROWS if row.key == BEST)
+    assert best.paper is not None
+    assert best.paper.dice == max(row.paper.dice for row in PAPER_ROWS if row.paper is not None)
+    config = row_config(best, TrainingConfig())
+    assert config.loss == TrainingConfig().loss
+    assert config.rate == TrainingConfig().rate
+    for row in PAPER_ROWS:
+        assert row.loss.fn_weight + row.loss.fp_weight == pytest.approx(1)
+        assert row.loss.fn_weight > row.loss.fp_weight
+
+
+def test_quick_changes_the_scale_but_not_the_comparison() -> None:
+    small = quick(TrainingConfig(seed=4))
+    configs = [row_config(row, small, 10.0) for row in ROWS]
+    assert {config.network.width for config in configs} == {2}
+    assert {config.seed for config in configs} == {4}
+    assert configs[0].rate.max_lr == pytest.approx(1e-4)
+    assert {config.validation for config in configs} == {small.validation}
+
+
+def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    base = TrainingConfig(
+        sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),),
+        crop=CropConfig(size=64),
+        batch_size=2,
+        updates_per_epoch=1,
+        epochs=1,
+        statistics_batches=1,
+        validation=ValidationConfig(fraction=0.34),
+    )
+    base = replace(base, network=replace(base.network, width=1))
+    rows = [replace(row, network="deep_unet") for row in ROWS if row.key in (BASELINE, BEST)]
+    asked = iter([True])
+    stopped = Experiment(base, tmp_path / "out", torch.device("cpu"), stopped=lambda: next(asked, False))
+    with pytest.raises(Cancelled):
+        stopped.run(rows)
+    results = Experiment(base, tmp_path / "out", torch.device("cpu")).run(rows)
+    splits = {(tmp_path / "out" / row.key / "split.json").read_text(encoding="utf-8") for row in rows}
+    assert len(splits) == 1
+    assert [len(result.dice) for result in results] == [2, 2]
+    page = write_experiment(results, "six drawn slices", tmp_path / "out")
+    assert "0.904 ± 0.101" in page
+    told = json.loads((tmp_path / "out" / "table1.json").read_text(encoding="utf-8"))
+    assert [one["row"] for one in told["rows"]] == [BASELINE, BEST]
+    assert (tmp_path / "out" / "histograms.png").exists()
+    for one, mean in zip(told["rows"], (0.5, 0.4), strict=True):
+        one["dice"] |= {"mean": mean, "sd": 0.1, "p25": 0.1, "p50": 0.4, "p75": 0.6}
+    assert "is BELOW plain U-Net + TL (0.500)" in experiment_page(told["rows"], "")

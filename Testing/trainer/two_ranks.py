@@ -1,0 +1,98 @@
+"""Two ranks (gloo, CPU) against one process on the whole batch; BatchNorm's statistics are those of both ranks.
+
+python Testing/trainer/two_ranks.py FOLDER    prints one JSON object
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from SpinalCordSegLib.networks import NetworkConfig
+from SpinalCordSegTrainerLib import training
+from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.ranks import ALONE, Ranks, join_ranks
+from SpinalCordSegTrainerLib.validation import validate
+
+
+def _config(folder: Path) -> TrainingConfig:
+    rng = np.random.default_rng(0)
+    cord = np.zeros((96, 96))
+    cord[40:52, 38:54] = 1
+    slices = (CachedSlice(rng.random((96, 96)) * 0.4 + 0.5 * cord, cord, str(n)) for n in range(8))
+    cache = SliceCache.write(folder / "cache", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={})
+    return TrainingConfig(
+        network=NetworkConfig("deep_unet", 1),
+        sources=(SourceConfig(str(cache.folder), policy="standard"),),
+        crop=CropConfig(size=64),
+        loss=LossConfig(bce_weight=0.3),
+        validation=ValidationConfig(fraction=0.4, batch_size=1),
+        batch_size=5,  # 2 slices for one rank, 3 for the other
+        updates_per_epoch=2,
+        epochs=1,
+        statistics_batches=1,
+    )
+
+
+def _one_update(run: training.Training) -> tuple[list[Tensor], list[Tensor], float]:
+    """Gradients, running statistics and loss of the first update."""
+    loss, _ = run._update()
+    network = run.state.network
+    statistics = [one.clone() for name, one in network.named_buffers() if "running" in name]
+    return [one.grad.clone() for one in network.parameters() if one.grad is not None], statistics, loss
+
+
+def _scores(run: training.Training, ranks: Ranks) -> dict[str, float]:
+    torch.manual_seed(5)
+    network = training.new_state(run.config, torch.device("cpu")).network
+    return asdict(validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), ranks))
+
+
+def _gap(one: list[Tensor], other: list[Tensor]) -> float:
+    """Largest difference, as a share of the largest value."""
+    most = max(float(a.abs().max()) for a in one)
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True)) / most
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    training.write_curves = lambda history, output: None  # type: ignore[assignment]
+    config = _config(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    child = os.fork()
+    os.environ["RANK"] = "0" if child else "1"
+    with join_ranks(torch.device("cpu")) as ranks:
+        together = _one_update(training.Training(config, folder / "unused", ranks=ranks))
+        scores = _scores(training.Training(config, folder / "unused", ranks=ranks), ranks)
+        result = training.Training(config, folder / "run", ranks=ranks).run()
+    if not child:
+        os._exit(0)
+    code = os.waitpid(child, 0)[1]
+    alone = training.Training(config, folder / "unused")
+    reference = _one_update(alone)
+    told = {
+        "other_rank_failed": code,
+        "gradient_gap": _gap(reference[0], together[0]),
+        "statistics_gap": _gap(reference[1], together[1]),
+        "loss_gap": abs(reference[2] - together[2]),
+        "scores_equal": scores == _scores(alone, ALONE),
+        "epochs": len(result.history),
+        "files": sorted(path.name for path in (folder / "run").iterdir()),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
