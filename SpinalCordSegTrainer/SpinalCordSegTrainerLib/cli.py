@@ -50,6 +50,7 @@ from SpinalCordSegTrainerLib.run_inputs import (
     usable_cases,
     write_slices,
 )
+from SpinalCordSegTrainerLib.table1_command import table1
 from SpinalCordSegTrainerLib.train_command import train
 from SpinalCordSegTrainerLib.validate_command import validate
 
@@ -129,6 +130,7 @@ def find_lr(
 
 
 app.command()(validate)
+app.command()(table1)
 
 
 @app.command()
