@@ -55,7 +55,14 @@ def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], 
         title=f"Spinal cord: {_plain(content['case'])}", author="SpinalCordSeg",
         subject="Research use, not for diagnosis",
     )  # fmt: skip
-    story = [*_head(content), *_doubts(content), *_plot(content, slices), *_making(content), *_review()]
+    story = [
+        *_head(content),
+        *_doubts(content),
+        *_plot(content, slices),
+        *_levels(content),
+        *_making(content),
+        *_review(),
+    ]
     story += [*_montage(picture), *_table(slices)]
 
     def foot(canvas: Any, page: Any) -> None:
@@ -128,6 +135,23 @@ def _plot(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]]) -> li
     drawing = AreaPlot(points, _float(mean), 900, 270, text_size=15).draw()
     legend = "Dark: area at a right angle to the cord; light: in the slice. Orange: flagged. Grey band: a gap."
     return [_title("Area along the cord"), drawn(drawing, _WIDTH_MM), _words(legend, 7.5, _QUIET)]
+
+
+def _levels(content: Mapping[str, Any]) -> list[Any]:
+    """Mean areas by vertebral level; nothing where no disc was marked."""
+    levels = content.get("levels")
+    if not levels:
+        return []
+    rows = [
+        [_words(title, 7.5, bold=True) for title in ("level", "mean area, mm²", "SD, mm²", "slices", "coverage", "")]
+    ]
+    for row in levels["levels"]:
+        numbers = (_number(row["mean_csa_mm2"], "{:.1f}"), _number(row["sd_csa_mm2"], "{:.1f}"), row["n_slices"])
+        cells = (row["name"], *numbers, f"{100 * row['coverage']:.0f} %", row["remark"] or "")
+        rows.append([_words(cell, 7.5) for cell in cells])
+    table = _grid(rows, [20.0, 27.0, 20.0, 18.0, 20.0, 75.0], [("LINEBELOW", (0, 0), (-1, -1), 0.3, _FAINT)])
+    norm = levels.get("norm")
+    return [_title("Area by vertebral level"), table, *([_words(f"{norm['text']}.", 8, before=3)] if norm else [])]
 
 
 def _making(content: Mapping[str, Any]) -> list[Any]:

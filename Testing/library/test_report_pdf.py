@@ -9,6 +9,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from SpinalCordSegLib import report_pdf as report_module
 from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Polygon, Text
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.pdf_drawing import drawn, register_fonts
@@ -51,6 +52,25 @@ def test_summary_pictures_and_table_are_a_page_each():
 
 def test_a_long_table_goes_on_and_a_missing_picture_is_left_out():
     assert _pages(report_pdf(CONTENT, [ROW] + [LAST] * 150, None)) == 4
+
+
+def test_levels_are_in_it(monkeypatch):
+    row = {
+        "name": "C2-C3",
+        "mean_csa_mm2": 75.5,
+        "sd_csa_mm2": None,
+        "n_slices": 3,
+        "coverage": 0.9,
+        "remark": "approximate",
+    }
+    said = []
+    words = report_module._words
+    monkeypatch.setattr(
+        report_module, "_words", lambda text, *rest, **kw: said.append(text) or words(text, *rest, **kw)
+    )
+    levels = {"levels": [row], "norm": {"text": "within the range of 2,298 healthy adults"}}
+    assert _pages(report_pdf(CONTENT | {"levels": levels}, [ROW], None)) == 2
+    assert {"C2-C3", "75.5", "90 %", "approximate", "within the range of 2,298 healthy adults."} <= set(said)
 
 
 def test_no_cord_no_model_no_flags():
