@@ -11,7 +11,7 @@ from SpinalCordSegTrainerWidgets.live_curves import LiveCurves, sweep_curves
 from SpinalCordSegTrainerWidgets.run_folder import read_epochs, read_sweep
 
 _HEIGHT = 96
-_LEAST_WIDTH = 300
+_LEAST_WIDTH = 280
 
 
 class TrainingPictures:
