@@ -15,7 +15,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 
 SIMULATED = "simulated"
-_QUICK = {"necks": 12, "pairs": 4, "touching": 6}
+_QUICK_NECKS = 12
 
 
 def validate(
@@ -62,9 +62,8 @@ def _sets(only: Sequence[str] | None) -> tuple[str, ...]:
 def _people(quick: bool, count: int | None, seed: int) -> Any:
     from SpinalCordSegTrainerLib.simulated_people import SimulatedConfig
 
-    if count is not None:
-        return SimulatedConfig(necks=count, pairs=-(-count // 4), touching=-(-count * 3 // 10), seed=seed)
-    return SimulatedConfig(**_QUICK, seed=seed) if quick else SimulatedConfig(seed=seed)
+    necks = count or (_QUICK_NECKS if quick else SimulatedConfig.necks)
+    return SimulatedConfig(necks=necks, pairs=-(-necks // 4), touching=-(-necks * 3 // 10), seed=seed)
 
 
 def _measured(
