@@ -11,6 +11,7 @@ PYTEST_ARGS ?=
 VALIDATE_ARGS ?=
 WORKERS ?= 2
 VENV := .venv
+STARTER := SpinalCordSegTrainer/Resources/starter.json
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
@@ -74,6 +75,22 @@ types: $(VENV)/.installed-dev ## Type checker on both libraries
 pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library -k volume")
 	@echo "== tests: pytest"
 	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
+
+# The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
+TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
+    sub-oxfordFmrib07 sub-oxfordFmrib11 sub-strasbourg04
+DATA = $${SPINALCORDSEG_DATA:-../shared/data}
+TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
+
+.PHONY: starter
+starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
+	@$(TRAIN) simulate --maps "$(DATA)" --count 6000 --phantoms 80 --seed 31 --output runs/starter/simulated
+	@$(TRAIN) simulate --maps "$(DATA)" --count 400 --seed 991 --output runs/starter/held_out \
+	    $(addprefix --hold-out ,$(TRAINED_SHAPES))
+	@$(TRAIN) cache "$(DATA)/t2_masked" --only-labelled --output runs/starter/t2w --config $(STARTER)
+	@$(TRAIN) cache "$(DATA)/t2star_masked" --only-labelled --output runs/starter/t2starw --config $(STARTER)
+	@$(TRAIN) train --config $(STARTER) --output runs/starter/run --threads 1
+	@$(TRAIN) calibrate runs/starter/run/best.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights

@@ -18,6 +18,7 @@ from SpinalCordSegTrainerLib.atlas import Maps, read_maps
 from SpinalCordSegTrainerLib.canvas import Pose
 from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.necks import HIGHEST_MM, Neck, draw_neck
+from SpinalCordSegTrainerLib.phantom_slices import phantom_slices
 from SpinalCordSegTrainerLib.scanning import FINE_MM, away_window, draw_scan, draw_window, dropouts, paint
 from SpinalCordSegTrainerLib.signal import Family, draw_signals
 from SpinalCordSegTrainerLib.tissues import draw_tissues
@@ -33,7 +34,8 @@ _FAMILIES: tuple[Family, ...] = ("paper", "t1w", "transfer", "inversion", "rando
 class SimulateConfig:
     """``count`` slices, ``slices_per_neck`` of each person; the seed fixes every pixel. ``hold_out``: names of cord
     shapes kept for validation. ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
-    ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise."""
+    ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise. ``phantoms``: so
+    many of the library's phantoms follow, six slices each."""
 
     count: int = 6000
     seed: int = 1
@@ -44,6 +46,7 @@ class SimulateConfig:
     hold_out: tuple[str, ...] = VALIDATION_SHAPES
     families: tuple[float, ...] = (0.23, 0.29, 0.18, 0.12, 0.18)
     no_cord: float = 0.18
+    phantoms: int = 0
 
     def normalisation(self) -> NormalisationConfig:
         return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
@@ -86,7 +89,7 @@ def simulate_cache(
 def training_slices(
     maps: Maps, config: SimulateConfig, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[CachedSlice]:
-    """Normalised slices on the network's grid, person by person."""
+    """Normalised slices on the network's grid, person by person, then phantom by phantom."""
     for index in range(config.count):
         person, part = divmod(index, config.slices_per_neck)
         if part == 0:
@@ -95,6 +98,7 @@ def training_slices(
         yield _cached(random_slice(neck, maps, rng, config), neck.name, config)
         if progress is not None:
             progress(index + 1, config.count)
+    yield from phantom_slices(config.phantoms, config.seed, config.normalisation())
 
 
 def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> CachedSlice:
