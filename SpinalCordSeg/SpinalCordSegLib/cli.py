@@ -83,6 +83,9 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument(
         "--keep-date", action="store_true", help="let report.json state the day of the scan (for track); else no date"
     )
+    segment.add_argument(
+        "--scheduler", metavar="ADDRESS", help="compute on the workers of this dask scheduler, as tcp://host:8786"
+    )
     add_levels(segment)
     _add_common(segment)
 

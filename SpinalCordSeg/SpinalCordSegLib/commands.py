@@ -75,7 +75,14 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
         return LoadedCase(image.case_name, fingerprint(image.volume), compute)
 
-    return _batch(inputs, load, arguments, reporter)
+    if arguments.scheduler is None:
+        return _batch(inputs, load, arguments, reporter)
+    from SpinalCordSegLib.cluster import Cluster, finished_fingerprints
+
+    done = set() if arguments.force else finished_fingerprints(arguments.output)
+    with Cluster(arguments.scheduler) as cluster:
+        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint(), options, done)
+        return _batch(inputs, remote, arguments, reporter)
 
 
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:

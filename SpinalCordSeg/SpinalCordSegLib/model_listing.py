@@ -42,5 +42,7 @@ def _block(title: str, value: Any, indent: str) -> list[str]:
         return [f"{indent}{words}:", *inner] if inner else []
     if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
         return [f"{indent}{words}:", *(line for entry in value for line in _block("-", entry, indent + "  "))]
+    if isinstance(value, list) and any(" " in str(entry) for entry in value):  # sentences
+        return [f"{indent}{words}:", *(f"{indent}  - {entry}" for entry in value)]
     text = ", ".join(map(str, value)) if isinstance(value, list) else value
     return [f"{indent}{words}: {text}"]

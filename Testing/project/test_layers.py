@@ -11,7 +11,7 @@ from source_tree import Source, imports_of
 # What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
 # Optional packages of the library: imported in functions only, where what needs them is asked for.
-_ON_DEMAND = {"highdicom", "reportlab"}
+_ON_DEMAND = {"highdicom", "reportlab", "distributed"}
 _PICTURES_AND_TERMINAL = {"matplotlib", "rich", "typer", "click"}
 
 # package → what it may import beside the standard library and itself

@@ -1,0 +1,77 @@
+"""A batch on a local dask cluster gives what the serial one gives; a cluster that cannot be used is told at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from distributed import LocalCluster
+
+from SpinalCordSegLib import cluster
+from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import read_labels, write_volume
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> tuple[list[str], Path]:
+    """Three small volumes of 1 × 0.8 × 5 mm, one file that is none, and an untrained model that finds something."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    rng = np.random.default_rng(2)
+    paths = []
+    for number in range(3):
+        voxels = rng.integers(0, 200, (40, 50, 4)).astype(np.int16)
+        write_volume(Volume(voxels, np.diag([1.0, 0.8, 5.0, 1.0])), tmp_path / f"a{number}.nii.gz")
+        paths.append(str(tmp_path / f"a{number}.nii.gz"))
+    (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
+    paths.insert(1, str(tmp_path / "bad.nii.gz"))
+    config = NetworkConfig("unet", 1)
+    network = build_network(config)
+    model = Checkpoint("m", "1", config, NormalisationConfig(size=64), dict(network.state_dict()))
+    save_checkpoint(model, tmp_path / "m.safetensors")
+    return paths, tmp_path / "m.safetensors"
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return {name: content[name] for name in ("volume_mm3", "slices", "flags", "input", "model") if name in content}
+
+
+@pytest.mark.timeout(600)
+def test_results_are_those_of_the_serial_run(cohort: tuple[list[str], Path], tmp_path: Path) -> None:
+    paths, model = cohort
+    common = ["segment", *paths, "--model", str(model), "--device", "cpu", "--threshold", "0.4"]
+    assert main([*common, "--output", str(tmp_path / "serial")]) == 1
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with LocalCluster(**options) as local:
+        there = [*common, "--output", str(tmp_path / "there"), "--scheduler", local.scheduler_address]
+        assert main(there) == 1
+        assert main(there) == 1  # finished results are kept
+    for name in ("a0", "a1", "a2"):
+        one, other = tmp_path / "serial" / name, tmp_path / "there" / name
+        masks = [read_labels(next(folder.glob("*.nii.gz"))).voxels for folder in (one, other)]
+        assert np.array_equal(*masks)
+        assert _report(one) == _report(other)
+        assert (other / "montage.png").exists() == (one / "montage.png").exists()
+    tables = [(tmp_path / name / "summary.csv").read_text(encoding="utf-8") for name in ("serial", "there")]
+    assert [len(table.splitlines()) for table in tables] == [5, 5]
+
+
+def test_no_scheduler_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
+    with pytest.raises(ConfigurationError, match="no scheduler answers"):
+        cluster.Cluster("tcp://127.0.0.1:1")
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as local,
+        pytest.raises(ConfigurationError, match="no workers"),
+    ):
+        cluster.Cluster(local.scheduler_address)
