@@ -222,7 +222,7 @@ class Training:
             self._write(network, self.output / f"{name}.safetensors")
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
-        state.seconds += time.monotonic() - started
+        state.seconds = self.ranks.from_first([state.seconds + time.monotonic() - started])[0]
         if self.ranks.first:
             write_curves(state.history, self.output)
         self._save()

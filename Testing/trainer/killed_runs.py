@@ -38,7 +38,7 @@ def _config(folder: Path) -> TrainingConfig:
         rate=RateConfig(plan="cosine", max_lr=1e-3),
         validation=ValidationConfig(fraction=0.25),
         batch_size=2,
-        updates_per_epoch=6,
+        updates_per_epoch=4,
         epochs=2,
         ema_decay=0.9,
         statistics_batches=1,

@@ -12,6 +12,7 @@ import torch
 
 from SpinalCordSegLib.card import load_card
 from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.cli import main as explain
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
@@ -50,7 +51,11 @@ def _config(cache: SliceCache, **more: object) -> TrainingConfig:
 
 
 def test_starts_from_the_weights_and_tells_what_was_forgotten(
-    make_cache: MakeCache, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_cache: MakeCache,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
     new, old = make_cache(n=8, size=64), make_cache(n=4, size=64, name="old", seed=9)
@@ -71,6 +76,10 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
     for words in ("Fine-tuned from old.safetensors", "## Intended use", "## Limits", "simulated slices only",
                   "Old cases, before and after", "![curves](curves.png)", "| cache | 3 | 1 |"):  # fmt: skip
         assert words in page
+    assert explain(["models", str(result.last)]) == 0
+    told = capsys.readouterr().out
+    for words in ("intended use: Research", "  - Masks have to be looked at", "subjects validation: 1", "before:"):
+        assert words in told
     model.unlink()  # a resumed run needs it no more
     longer = training.Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     assert longer.run().old_before == result.old_before
