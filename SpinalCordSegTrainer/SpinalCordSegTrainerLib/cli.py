@@ -18,9 +18,9 @@ import typer
 
 from SpinalCordSegLib.device import choose_device
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegTrainerLib.cases import find_cases
-from SpinalCordSegTrainerLib.checking import as_dict, check_folder, summary
-from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
+from SpinalCordSegTrainerLib.check_command import check
+from SpinalCordSegTrainerLib.crossvalidate_command import crossvalidate
+from SpinalCordSegTrainerLib.evaluate_command import evaluate
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.options import (
     Config,
@@ -38,18 +38,16 @@ from SpinalCordSegTrainerLib.options import (
 from SpinalCordSegTrainerLib.progress import (
     ProgressStyle,
     emit,
-    print_checked,
-    print_scores,
     step_display,
     tell_result,
 )
+from SpinalCordSegTrainerLib.raters_command import compare_raters
 from SpinalCordSegTrainerLib.run_inputs import (
     base_configuration,
     configuration,
-    read_slice_range,
-    usable_cases,
     write_slices,
 )
+from SpinalCordSegTrainerLib.split_command import split
 from SpinalCordSegTrainerLib.table1_command import table1
 from SpinalCordSegTrainerLib.train_command import train
 from SpinalCordSegTrainerLib.validate_command import validate
@@ -71,28 +69,8 @@ def _common(verbose: Annotated[bool, typer.Option("--verbose", help="More detail
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-@app.command()
-def check(
-    data: Data,
-    label: Label = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line on stdout, for programs.")] = False,
-) -> None:
-    """Say which cases of a folder can be used, what each holds, and why a case cannot. Changes nothing."""
-    style = ProgressStyle.JSON if as_json else ProgressStyle.TEXT
-    with stop_on_interrupt() as interrupted, step_display("cases", style) as display:
-        checked = check_folder(data, label, progress=display.step, cancelled=lambda: bool(interrupted))
-    counts = summary(checked)
-    if as_json:
-        for case in checked:
-            emit("checked", case=as_dict(case))
-        emit("result", **counts)
-    else:
-        print_checked(checked)
-        typer.echo("{usable} of {cases} cases can be used: {subjects} patients".format(**counts))
-    if counts["usable"] < counts["cases"]:
-        raise typer.Exit(1)
-
-
+app.command()(check)
+app.command()(split)
 app.command()(train)
 
 
@@ -133,49 +111,9 @@ app.command()(validate)
 app.command()(table1)
 
 
-@app.command()
-def evaluate(
-    data: Data,
-    output: Output,
-    model: Annotated[Path | None, typer.Option("--model", help="Weights file; the bundled one if left out.")] = None,
-    label: Label = None,
-    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is cord.")] = 0.5,
-    slice_range: Annotated[
-        str | None, typer.Option("--range", metavar="Z0:Z1", help="Axial slices to judge, from inferior, half-open.")
-    ] = None,
-    held_out_by: Annotated[
-        Path | None, typer.Option("--held-out", metavar="RUN", help="Only cases that this training run held out.")
-    ] = None,
-    usable: Usable = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
-) -> None:
-    """Segment labelled cases as the program does for a user, and score the masks."""
-    from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
-    from SpinalCordSegTrainerLib.evaluation import evaluate_cases
-    from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
-    from SpinalCordSegTrainerLib.split import held_out
-
-    judged = read_slice_range(slice_range)
-    checkpoint = load_checkpoint(model or default_model())
-    cases = usable_cases(data, label) if usable else find_cases(data)
-    cases = cases if held_out_by is None else held_out(cases, held_out_by)
-    with stop_on_interrupt() as interrupted, step_display("cases", style) as display:
-        scores = evaluate_cases(
-            cases,
-            checkpoint,
-            label=label,
-            device=device,
-            threshold=threshold,
-            slice_range=judged,
-            progress=display.step,
-            cancelled=lambda: bool(interrupted),
-        )
-    told = write_evaluation(scores, checkpoint, output)
-    if style is ProgressStyle.TEXT:
-        print_scores(scores, told)
-    tell_result(style, "", scores=told)
+app.command()(evaluate)
+app.command()(crossvalidate)
+app.command("raters")(compare_raters)
 
 
 @app.command()
@@ -228,12 +166,13 @@ def simulate(
     hold_out: Annotated[
         list[str] | None, typer.Option("--hold-out", help="Cord shape kept for validation; repeatable.")
     ] = None,
+    phantoms: Annotated[int, typer.Option("--phantoms", min=0, help="Phantoms to add, six slices each.")] = 0,
 ) -> None:
     """Draw simulated axial necks of known cord area into a slice cache."""
     from SpinalCordSegTrainerLib.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 
     held_out = tuple(hold_out or VALIDATION_SHAPES)
-    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out)
+    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out, phantoms=phantoms)
     with step_display("slices") as display:
         written = simulate_cache(maps, output, chosen, progress=display.step)
     typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")

@@ -40,11 +40,13 @@ class SourceConfig:
 class ValidationConfig:
     """What is scored after each epoch: whole slices, never augmented.
 
-    ``caches``: slice caches held out for it; where none is given, ``fraction`` of the subjects of every source
-    is taken out of training. ``max_slices``: at most so many, evenly spread; None takes all.
+    ``caches``: slice caches held out for it; where none is given, those named in ``subjects``, or else ``fraction``
+    of the subjects of every source, are taken out of training. ``max_slices``: at most so many, evenly spread; None
+    takes all.
     """
 
     caches: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     fraction: float = 0.2
     max_slices: int | None = None
     batch_size: int = 8

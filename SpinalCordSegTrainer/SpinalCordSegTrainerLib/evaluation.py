@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.scores import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
-from SpinalCordSegTrainerLib.cases import Case, load_case
+from SpinalCordSegTrainerLib.cases import Case, LoadedCase, load_case
 
 EMPTY_RULE = (
     "Dice per slice: slices whose label holds cord (an undetected cord is 0); slices without cord in the label are"
@@ -53,7 +53,8 @@ class SliceScore:
 @dataclass(frozen=True)
 class CaseScore:
     """One case. ``csa_error_percent``: mean over its slices with cord, signed. NaN where the label is empty;
-    ``hd95_mm`` is infinite where only one of the masks is empty. ``flags``: kinds raised on the case as a whole."""
+    ``hd95_mm`` is infinite where only one of the masks is empty. ``flags``: kinds raised on the case as a whole.
+    ``facts``: what is known of its image, as ("site", "Oslo")."""
 
     case: str
     dice: float
@@ -63,6 +64,10 @@ class CaseScore:
     counts: ConfusionCounts
     slices: tuple[SliceScore, ...]
     flags: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+Scored = Callable[[LoadedCase, Volume, CaseScore], None]  # a case, the mask found (bool, its grid), its score
 
 
 def score_case(
@@ -150,24 +155,45 @@ def evaluate_cases(
     threshold: float = 0.5,
     slice_range: tuple[int, int] | None = None,
     only_labelled: bool = False,
+    tolerant: bool = False,
+    scored: Scored | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[CaseScore]:
-    """Segment each case as the program does for a user, and score it. ``progress``: (cases done, cases)."""
+    """Segment each case as the program does for a user, and score it.
+
+    ``tolerant``: as load_case takes it. ``scored`` is called with each; ``progress``: (cases done, cases).
+    """
     options = SegmentOptions(threshold=threshold, device=device)
     scores = []
     for number, case in enumerate(cases):
-        loaded = load_case(case, label)
+        loaded = load_case(case, label, tolerant=tolerant)
         image = Image(loaded.image, case.image, case.name)
         result = segment_image(image, checkpoint, options, cancelled=cancelled)
-        scores.append(
-            score_case(
-                case.name, result.mask, loaded.mask, slice_range, only_labelled=only_labelled, flags=result.flags
-            )
+        found = score_loaded(
+            loaded, result.mask, slice_range, only_labelled=only_labelled, flags=result.flags, scored=scored
         )
+        scores.append(found)
         if progress is not None:
             progress(number + 1, len(cases))
     return scores
+
+
+def score_loaded(
+    loaded: LoadedCase,
+    found: Volume,
+    slice_range: tuple[int, int] | None = None,
+    *,
+    only_labelled: bool = False,
+    flags: Sequence[Flag] = (),
+    scored: Scored | None = None,
+) -> CaseScore:
+    """Score a mask against a case that was read; the case's facts go along. ``scored`` is called with it."""
+    score = score_case(loaded.case.name, found, loaded.mask, slice_range, only_labelled=only_labelled, flags=flags)
+    score = replace(score, facts=loaded.facts)
+    if scored is not None:
+        scored(loaded, found, score)
+    return score
 
 
 def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
@@ -191,6 +217,16 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
         "slices_with_false_cord": sum(one.found_mm2 > 0 for one in without),
         "empty_rule": EMPTY_RULE,
     }
+
+
+def grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, list[CaseScore]]:
+    """Cases by the value of a fact ("site", "scanner"); those without it are left out."""
+    groups: dict[str, list[CaseScore]] = {}
+    for case in scores:
+        value = dict(case.facts).get(fact)
+        if value:
+            groups.setdefault(value, []).append(case)
+    return dict(sorted(groups.items()))
 
 
 def statistics(values: Sequence[float]) -> dict[str, Any]:

@@ -9,25 +9,59 @@ from typing import Any
 
 from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.writing import write_json
+from SpinalCordSegTrainerLib.bland_altman import area_agreement, draw_agreement
 from SpinalCordSegTrainerLib.curves import figure, write_table
-from SpinalCordSegTrainerLib.evaluation import CaseScore, summary
+from SpinalCordSegTrainerLib.evaluation import CaseScore, grouped, summary
+
+GROUPED_BY = ("site", "scanner")
 
 
-def write_evaluation(scores: Sequence[CaseScore], checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
-    """Write ``slices.csv``, ``cases.csv``, ``scores.json`` and ``histogram.png``; gives what scores.json holds.
+def write_evaluation(
+    scores: Sequence[CaseScore],
+    checkpoint: Checkpoint | None,
+    folder: Path,
+    *,
+    group_by: Sequence[str] = GROUPED_BY,
+    told_too: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write ``slices.csv``, ``cases.csv``, ``scores.json``, ``histogram.png`` and ``bland_altman.png``; gives what
+    scores.json holds. ``checkpoint`` None: the masks were made elsewhere. ``group_by``: facts by which the figures are
+    given apart as well (``groups.csv``). ``told_too``: further entries of scores.json.
 
     Raises OutputError.
     """
+    model = checkpoint and {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
+    groups = {fact: found for fact in group_by if (found := grouped(scores, fact))}
     told = {
-        "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
+        "model": model,
         "cases": len(scores),
         **summary(scores),
+        "area_agreement": area_agreement(scores),
+        "groups": {fact: {value: _few(of) for value, of in found.items()} for fact, found in groups.items()},
+        **(told_too or {}),
     }
     write_table([_slice_row(one) for case in scores for one in case.slices], folder / "slices.csv")
     write_table([_case_row(case) for case in scores], folder / "cases.csv")
     write_json(folder / "scores.json", told)
     _histograms(scores, folder / "histogram.png")
+    draw_agreement(scores, folder / "bland_altman.png")
+    rows = [_group_row(fact, value, figures) for fact, of in told["groups"].items() for value, figures in of.items()]
+    if rows:
+        write_table(rows, folder / "groups.csv")
     return told
+
+
+def _few(scores: Sequence[CaseScore]) -> dict[str, Any]:
+    told = summary(scores)
+    kept = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case", "mcc")
+    return {"cases": len(scores), **{name: told[name] for name in kept}}
+
+
+def _group_row(fact: str, value: str, figures: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"by": fact, "value": value, "cases": figures["cases"], "mcc": figures["mcc"]}
+    for name in ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case"):
+        row |= {f"{name}_mean": figures[name]["mean"], f"{name}_sd": figures[name]["sd"]}
+    return row
 
 
 def _slice_row(one: Any) -> dict[str, Any]:

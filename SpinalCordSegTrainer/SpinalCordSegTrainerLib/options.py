@@ -17,7 +17,9 @@ def _use_threads(threads: int | None) -> int | None:
     return threads
 
 
-Data = Annotated[Path, typer.Argument(help="Folder of images and label maps (NAME and NAME_seg, or BIDS).")]
+Data = Annotated[
+    Path, typer.Argument(help="Folder of images and label maps (NAME and NAME_seg, or BIDS), manifest or workspace.")
+]
 OptionalData = Annotated[
     Path | None, typer.Argument(help="Folder of images and label maps; left out, the configuration's sources are used.")
 ]
@@ -38,5 +40,12 @@ Augment = Annotated[
 ]
 Usable = Annotated[
     bool, typer.Option("--usable", help="Leave out cases that cannot be used, instead of refusing the folder.")
+]
+Tolerant = Annotated[
+    bool, typer.Option("--tolerant", help="Resample a label map that lies on another grid to its image; it is told.")
+]
+GivenSplit = Annotated[
+    Path | None,
+    typer.Option("--split", metavar="FILE", help="Hold out the patients that this split, or run, held out."),
 ]
 Style = Annotated[ProgressStyle, typer.Option("--progress", help="json: one object a line on stdout, for programs.")]

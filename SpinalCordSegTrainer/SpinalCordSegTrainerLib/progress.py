@@ -197,9 +197,11 @@ def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
 
 def print_checked(checked: Sequence[CheckedCase]) -> None:
     """One line per case on stdout: what it holds, or why it cannot be used."""
-    table = Table("case", "cord slices", "volume mm³", "mean area mm²", "verdict")
+    table = Table("case", "patient", "grid", "labels", "cord slices", "volume mm³", "mean area mm²", "verdict")
     for case in checked:
         figures = ["–" if value is None else f"{value:.1f}" for value in (case.volume_mm3, case.mean_csa_mm2)]
         verdict = f"refused: {case.reason}" if case.reason else "; ".join(case.remarks) or "ok"
-        table.add_row(case.name, f"{case.n_cord_slices} of {case.n_slices}", *figures, verdict)
+        labels = ", ".join(map(str, case.labels[:6])) + (" …" if len(case.labels) > 6 else "")
+        slices = f"{case.n_cord_slices} of {case.n_slices}"
+        table.add_row(case.name, case.subject, case.grid_match or "–", labels or "–", slices, *figures, verdict)
     Console().print(table)

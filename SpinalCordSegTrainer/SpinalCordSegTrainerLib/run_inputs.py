@@ -17,6 +17,7 @@ from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.slices import Slices, cache_cases
+from SpinalCordSegTrainerLib.split import read_split
 
 
 def write_slices(
@@ -27,20 +28,21 @@ def write_slices(
     only_labelled: bool,
     usable: bool = False,
     style: ProgressStyle = ProgressStyle.TEXT,
+    tolerant: bool = False,
 ) -> str:
     """Cache the slices of a data folder; gives what was written, in words."""
     cases = match_files(data).cases if usable else find_cases(data)
     slices: Slices = "with_label" if only_labelled else "all"
-    options: dict[str, Any] = {"label": label, "slices": slices, "leave_out": usable}
+    options: dict[str, Any] = {"label": label, "slices": slices, "leave_out": usable, "tolerant": tolerant}
     with step_display("cases", style) as display:
         written = cache_cases(cases, folder, config.normalisation, **options, progress=display.step)
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
 
 
-def usable_cases(data: Path, label: int | None) -> list[Case]:
-    """The cases of a folder that can be used; reads them all."""
-    names = {one.name for one in check_folder(data, label) if one.usable}
+def usable_cases(data: Path, label: int | None, tolerant: bool = False) -> list[Case]:
+    """The cases of a data set that can be used; reads them all."""
+    names = {one.name for one in check_folder(data, label, tolerant=tolerant) if one.usable}
     return [case for case in match_files(data).cases if case.name in names]
 
 
@@ -60,12 +62,17 @@ def configuration(
     style: ProgressStyle,
     augment: bool = False,
     model: Path | None = None,
+    tolerant: bool = False,
+    split: Path | None = None,
 ) -> TrainingConfig:
     """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
 
-    ``model``: starts from it; its network and normalisation hold where none were asked for.
+    ``model``: starts from it; its network and normalisation hold where none were asked for. ``split``: holds out the
+    patients that it names.
     """
     chosen = base_configuration(config, settings)
+    if split is not None:
+        chosen = replace(chosen, validation=replace(chosen.validation, subjects=read_split(split).validation))
     if model is not None:
         asked = config is not None or any(one.startswith(("network", "normalisation")) for one in settings or ())
         chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
@@ -75,7 +82,7 @@ def configuration(
         return chosen
     folder = output / "cache"
     if not (folder / "cache.json").exists():
-        typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style), err=True)
+        typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style, tolerant), err=True)
     _check_same_cases(folder, data)
     return replace(chosen, sources=(SourceConfig(str(folder), policy="standard" if augment else "none"),))
 

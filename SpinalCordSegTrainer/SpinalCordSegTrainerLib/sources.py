@@ -12,6 +12,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegTrainerLib.batches import Source
 from SpinalCordSegTrainerLib.config import AugmentConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.loader import SliceCache, evenly, slices_of, split_subjects
+from SpinalCordSegTrainerLib.split import split_by_name
 from SpinalCordSegTrainerLib.validation import HeldOut
 
 
@@ -37,19 +38,37 @@ def open_sources(config: TrainingConfig) -> OpenedSources:
     training, split, provenance = [], [], []
     for source in config.sources:
         cache = _open(source.path, config)
-        fraction = 0.0 if held_caches else config.validation.fraction
-        kept, out = split_subjects(cache.info.subjects, fraction, config.seed)
+        kept, out = _split(cache, config)
         if out:
             held_out.append(HeldOut(cache, slices_of(cache, out)))
         training.append(Source(cache, slices_of(cache, kept), source.weight, _policy(source, config)))
         split.append({"cache": cache.folder.name, "training": kept, "validation": out})
         provenance.append(_provenance(cache, source))
+    _check_split(split, config)
     for cache in held_caches:
         _check_apart(cache, split)
         split.append({"cache": cache.folder.name, "training": [], "validation": sorted(set(cache.info.subjects))})
     most = config.validation.max_slices
     old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     return OpenedSources(tuple(training), _limited(held_out, most), split, provenance, _limited(old, most))
+
+
+def _split(cache: SliceCache, config: TrainingConfig) -> tuple[list[str], list[str]]:
+    if config.validation.subjects:
+        return split_by_name(cache.info.subjects, config.validation.subjects)
+    return split_subjects(
+        cache.info.subjects, 0.0 if config.validation.caches else config.validation.fraction, config.seed
+    )
+
+
+def _check_split(split: list[dict[str, Any]], config: TrainingConfig) -> None:
+    """Raise TrainingDataError when the patients asked to be held out leave one side empty."""
+    if not config.validation.subjects:
+        return
+    if not any(one["validation"] for one in split):
+        raise TrainingDataError("none of the patients of the given split is in this data; give the split of this data")
+    if not any(one["training"] for one in split):
+        raise TrainingDataError("the given split holds out every patient of this data; nobody is left to train on")
 
 
 def _open(path: str, config: TrainingConfig) -> SliceCache:

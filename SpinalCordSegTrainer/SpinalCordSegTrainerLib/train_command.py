@@ -16,6 +16,7 @@ from SpinalCordSegTrainerLib.options import (
     Augment,
     Config,
     Device,
+    GivenSplit,
     Label,
     OnlyLabelled,
     OptionalData,
@@ -23,6 +24,7 @@ from SpinalCordSegTrainerLib.options import (
     Settings,
     Style,
     Threads,
+    Tolerant,
     Usable,
 )
 from SpinalCordSegTrainerLib.progress import ProgressStyle, tell_result, training_display
@@ -47,7 +49,9 @@ def train(
     ] = None,
     label: Label = None,
     only_labelled: OnlyLabelled = False,
+    split: GivenSplit = None,
     usable: Usable = False,
+    tolerant: Tolerant = False,
     augment: Augment = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -63,7 +67,9 @@ def train(
         config, data, model = output / "config.json", None, None
 
     def chosen() -> TrainingConfig:
-        base = configuration(config, settings, data, output, label, only_labelled, usable, style, augment, model)
+        base = configuration(
+            config, settings, data, output, label, only_labelled, usable, style, augment, model, tolerant, split
+        )
         caches = (slice_cache(one, output / f"old_{n}", base, label, style) for n, one in enumerate(old or (), 1))
         base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
         return base if base.from_model is None else replace(base, validation=validation_for(base))

@@ -100,7 +100,9 @@ def test_statistics_by_hand() -> None:
 def test_files(tmp_path: Path) -> None:
     checkpoint = Checkpoint("m", "2", NetworkConfig(), NormalisationConfig(), {})
     write_evaluation([score_case("a", *_masks())], checkpoint, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"slices.csv", "cases.csv", "scores.json", "histogram.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "slices.csv", "cases.csv", "scores.json", "histogram.png", "bland_altman.png",
+    }  # fmt: skip
     told = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert told["model"]["name"] == "m"
     assert "left out" in told["empty_rule"]
