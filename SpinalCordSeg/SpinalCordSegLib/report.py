@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.morphometry import SliceMeasures
 from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import AxialAxes, Volume
 
@@ -134,8 +135,10 @@ def _mean_diameter(result: CaseResult, name: str) -> float | None:
 
 
 def volume_per_length_mm2(result: CaseResult) -> float:
+    """Volume over length; NaN without length, and where no area may be reported: it is the mean area in other words."""
     length = result.measures.length_mm
-    return result.measures.volume_mm3 / length if length > 0 else float("nan")
+    withheld = any(flag.kind == COARSE_LEFT_RIGHT for flag in result.flags)
+    return nan if withheld or length <= 0 else result.measures.volume_mm3 / length
 
 
 def probability_summary(probability: Volume, mask: Volume) -> dict[str, float | None]:
@@ -220,5 +223,5 @@ def _cell(value: Any) -> Any:
 
 
 def rounded(value: float, decimals: int) -> float | None:
-    """Rounded for reading; None for NaN and infinity."""
-    return round(float(value), decimals) if isfinite(value) else None
+    """Rounded for reading, never -0; None for NaN and infinity."""
+    return round(float(value), decimals) + 0.0 if isfinite(value) else None

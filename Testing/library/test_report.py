@@ -107,6 +107,14 @@ def test_summary_rows(result):
     assert (failed["state"], failed["reason"], failed["volume_mm3"]) == ("failed", "it is not an image", None)
 
 
+def test_coarse_voxels_give_a_volume_and_no_area_in_any_words():
+    """2 mm from left to right: volume over length would be the area that may not be told."""
+    phantom = make_phantom(PhantomConfig(shape=(24, 48, 4), spacing_mm=(2.0, 0.8, 3.0)))
+    content = report(measure_mask(phantom.mask, "coarse"))
+    assert content["volume_mm3"] > 0
+    assert [content[name] for name in ("mean_csa_mm2", "volume_per_length_mm2", "mean_rl_mm")] == [None] * 3
+
+
 def test_spreadsheets_are_not_made_to_compute():
     text = csv_text(("case", "reason"), [{"case": "=1+1", "reason": None}])
     assert text == "case,reason\n'=1+1,\n"
@@ -114,3 +122,4 @@ def test_spreadsheets_are_not_made_to_compute():
 
 def test_nothing_is_null():
     assert (rounded(nan, 2), rounded(inf, 2), rounded(1.23456, 2)) == (None, None, 1.23)
+    assert str(rounded(-0.0001, 2)) == "0.0"
