@@ -77,12 +77,12 @@ def quick(config: TrainingConfig) -> TrainingConfig:
         network=replace(config.network, width=2),
         crop=CropConfig(size=128, near_cord=0.9),
         batch_size=8,
-        epochs=8,
-        updates_per_epoch=15,
+        epochs=6,
+        updates_per_epoch=20,
         patience=None,
         statistics_batches=4,
-        validation=replace(config.validation, max_slices=48),
-        rate=replace(config.rate, half_cycle_epochs=2.0),
+        validation=replace(config.validation, max_slices=32),
+        rate=replace(config.rate, half_cycle_epochs=3.0),
     )
 
 
