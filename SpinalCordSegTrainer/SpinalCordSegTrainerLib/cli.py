@@ -33,6 +33,7 @@ from SpinalCordSegTrainerLib.options import (
     Settings,
     Style,
     Threads,
+    Tolerant,
     Usable,
 )
 from SpinalCordSegTrainerLib.progress import (
@@ -86,6 +87,7 @@ def find_lr(
     label: Label = None,
     only_labelled: OnlyLabelled = False,
     usable: Usable = False,
+    tolerant: Tolerant = False,
     device: Device = "auto",
     threads: Threads = None,
     style: Style = ProgressStyle.TEXT,
@@ -96,7 +98,7 @@ def find_lr(
     from SpinalCordSegTrainerLib.sources import open_sources
     from SpinalCordSegTrainerLib.state import new_state
 
-    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style)
+    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style, tolerant=tolerant)
     where = choose_device(device)[0]
     batches = Batches(open_sources(chosen).training, chosen)
     with step_display("range test", style) as display:
@@ -149,10 +151,11 @@ def write_cache(
     settings: Settings = None,
     label: Label = None,
     only_labelled: OnlyLabelled = False,
+    tolerant: Tolerant = False,
 ) -> None:
     """Read images and label maps once and keep their slices, normalised for the model, for training."""
     chosen = base_configuration(config, settings)
-    typer.echo(write_slices(data, output, chosen, label, only_labelled))
+    typer.echo(write_slices(data, output, chosen, label, only_labelled, tolerant=tolerant))
 
 
 @app.command()
