@@ -1,7 +1,7 @@
 """Scale and bias of the logit such that the area at probability 0.5 is right on average.
 
 A loss that punishes missed cord more than false cord sets the boundary too far out. The bias moves it back so that
-the mean signed area error over given slices of known area is zero; the scale makes the probabilities fit the
+the median signed area error over given slices of known area is zero; the scale makes the probabilities fit the
 partial volume at the boundary. Both are stored in the checkpoint and applied at every prediction.
 """
 
@@ -32,7 +32,7 @@ _LIMIT = 60.0  # of a raw logit; prediction holds the calibrated one within LOGI
 
 @dataclass(frozen=True)
 class CalibrationFit:
-    """``area_percent_before``, ``area_percent_after``: mean signed area error over the slices used. ``n_left_out``:
+    """``area_percent_before``, ``area_percent_after``: median signed area error over the slices used. ``n_left_out``:
     slices without cord, or where the network missed it."""
 
     calibration: Calibration
@@ -75,8 +75,8 @@ def fit_calibration(
     scale = _best_scale(slices, threshold)
     fit = CalibrationFit(
         Calibration(scale, -scale * threshold),
-        _mean_area_error(slices, 0.0),
-        _mean_area_error(slices, threshold),
+        _typical_area_error(slices, 0.0),
+        _typical_area_error(slices, threshold),
         len(slices),
         total - len(slices),
     )
@@ -93,17 +93,20 @@ def _boundaries(logits: Tensor, coverage: Tensor) -> list[_Boundary]:
     return [_Boundary(clamped[n][near[n]].numpy(), coverage[n][near[n]].numpy()) for n in kept]
 
 
-def _mean_area_error(slices: list[_Boundary], threshold: float) -> float:
-    """Mean over slices of 100·(found - true)/true; found: pixels whose logit is above the threshold."""
+def _typical_area_error(slices: list[_Boundary], threshold: float) -> float:
+    """Median over slices of 100·(found - true)/true; found: pixels whose logit is above the threshold.
+
+    The mean would follow the few slices where the mask leaks, and set the boundary of all others too tight.
+    """
     errors = [np.count_nonzero(one.logits > threshold) / one.coverage.sum() - 1 for one in slices]
-    return float(100 * np.mean(errors))
+    return float(100 * np.median(errors))
 
 
 def _unbiased_threshold(slices: list[_Boundary]) -> float:
     low, high = -_LIMIT, _LIMIT
     for _ in range(40):  # bisection: the area can only shrink as the threshold rises
         middle = (low + high) / 2
-        low, high = (middle, high) if _mean_area_error(slices, middle) > 0 else (low, middle)
+        low, high = (middle, high) if _typical_area_error(slices, middle) > 0 else (low, middle)
     return (low + high) / 2
 
 

@@ -138,7 +138,7 @@ def calibrate(
     fit = calibrate_checkpoint(load_checkpoint(model), held_out, choose_device(device)[0], output or model)
     before, after = fit.area_percent_before, fit.area_percent_after
     typer.echo(
-        f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: mean area error {before:+.2f} %"
+        f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: median area error {before:+.2f} %"
         f" -> {after:+.2f} % on {fit.n_slices} slices ({fit.n_left_out} left out)"
     )
 
