@@ -78,9 +78,12 @@ def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
         _put(tmp_path, f"sub-{number}", seed=number)
     _put(tmp_path, "sub-8", seed=8, half=15)
     _put(tmp_path, "sub-9", seed=3)
-    remarks = {case.name: " ".join(case.remarks) for case in check_folder(tmp_path) if case.remarks}
-    assert set(remarks) == {"sub-8", "sub-9"}
-    assert "median 40 mm²" in remarks["sub-8"] and "same voxels as sub-3" in remarks["sub-9"]
+    found = {case.name: case for case in check_folder(tmp_path)}
+    assert [name for name, case in found.items() if case.remarks] == ["sub-8"]
+    assert "median 40 mm²" in " ".join(found["sub-8"].remarks)
+    # One person under two codes would stand on both sides of a split, so the second one is refused.
+    assert [name for name, case in found.items() if case.reason] == ["sub-9"]
+    assert found["sub-9"].duplicate_of == "sub-3" and "sub-3" in found["sub-9"].reason
 
 
 def test_missing_folder_and_cancelling(tmp_path: Path) -> None:
