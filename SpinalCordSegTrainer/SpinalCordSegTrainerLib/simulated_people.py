@@ -26,18 +26,25 @@ PAIR_RANGE_MM = (-95.0, -15.0)
 class SimulatedConfig:
     """How many ``necks``, ``pairs`` of visits, ``touching`` necks; at most ``slices`` of each; ``seed`` moves all.
 
-    ``shapes``: cord shapes to draw from, those that training leaves out.
+    ``pair_slices`` cover PAIR_RANGE_MM, 2 mm each: with the true masks themselves the change over 24 slices of 3.3 mm
+    had an SD of 0.8 points, from pixels and heights alone. ``shapes``: cord shapes to draw from, those that training
+    leaves out.
     """
 
     necks: int = 200
     pairs: int = 50
     touching: int = 60
     slices: int = 24
+    pair_slices: int = 40
     seed: int = 0
     shapes: tuple[str, ...] = VALIDATION_SHAPES
 
     def __post_init__(self) -> None:
-        if min(self.necks, self.pairs, self.touching) < 0 or self.slices < 4 or not 0 <= self.seed < 10**6:
+        if (
+            min(self.necks, self.pairs, self.touching) < 0
+            or min(self.slices, self.pair_slices) < 4
+            or not 0 <= self.seed < 10**6
+        ):
             raise ConfigurationError("simulated people: counts from 0, at least 4 slices, a seed from 0 to 999999")
 
 
@@ -63,7 +70,7 @@ def visit_pair(number: int, maps: Maps, config: SimulatedConfig) -> tuple[Simula
     rng = np.random.default_rng([seed, 60])
     neck = draw_neck(seed, maps)
     side = float(rng.uniform(0.5, 1.0))
-    spacing_mm = (side, side, (PAIR_RANGE_MM[1] - PAIR_RANGE_MM[0]) / config.slices)
+    spacing_mm = (side, side, (PAIR_RANGE_MM[1] - PAIR_RANGE_MM[0]) / config.pair_slices)
     family: Family = "paper" if rng.random() < 0.6 else "t1w"
     noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
     scan = VolumeScan(spacing_mm, PAIR_RANGE_MM, family, noise, protocol_seed=1, visit_seed=1)

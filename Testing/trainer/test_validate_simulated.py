@@ -84,7 +84,7 @@ def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
             return drawn
 
         monkeypatch.setattr(validate_simulated, name, remembered)
-    config = SimulatedConfig(necks=1, pairs=1, touching=1, slices=4, shapes=("anna",))
+    config = SimulatedConfig(necks=1, pairs=1, touching=1, slices=4, pair_slices=4, shapes=("anna",))
     told: list[tuple[int, int]] = []
     scores = validate_simulated.validate_simulated(
         oracle,  # type: ignore[arg-type]
