@@ -51,6 +51,7 @@ footer { margin-top: 2rem; border-top: 1px solid #d5dbe1; padding-top: .6rem; }
 }
 """
 
+_LONGEST_CARD_ENTRY = 600  # characters
 _TABLE = (
     ("slice", "slice", "{}"), ("z_mm", "z, mm", "{:.1f}"), ("csa_mm2", "area, mm²", "{:.1f}"),
     ("csa_raw_mm2", "in slice, mm²", "{:.1f}"), ("csa_sct_mm2", "SCT area, mm²", "{:.1f}"),
@@ -224,7 +225,7 @@ def _making(content: Mapping[str, Any], result: CaseResult) -> str:
         ("Removed, filled", f"{content['removed_mm3']:g} mm³ and {content['filled_mm3']:g} mm³ before measuring"),
         ("Model", _model(content)),
         ("Licence of the model", result.model.licence if result.model else ""),
-        *((f"Model: {name}", _flat(value)) for name, value in _card(result)),
+        *((f"Model: {name}", text) for name, text in _card(result)),
         ("Threshold", "" if content["threshold"] is None else f"{content['threshold']:g}"),
         ("Computed on", f"{content['device']}, {content['seconds']:.1f} s" if content["device"] else ""),
         ("Software", f"SpinalCordSeg {content['software_version']}"),
@@ -238,9 +239,14 @@ def _model(content: Mapping[str, Any]) -> str:
     return f"{model['name']} {model['version']}, SHA-256 {str(model['sha256'])[:16]}…" if model else ""
 
 
-def _card(result: CaseResult) -> list[tuple[str, Any]]:
+def _card(result: CaseResult) -> list[tuple[str, str]]:
+    """What a reader of one case wants of the model's card; lists of sources are for `spinalcordseg models`."""
     model = result.model
-    return [] if model is None else [*list(model.provenance.items())[:8], *list(model.scores.items())[:8]]
+    if model is None:
+        return []
+    entries = [*list(model.provenance.items())[:8], *list(model.scores.items())[:8]]
+    told = [(name.replace("_", " "), _flat(value)) for name, value in entries]
+    return [(name, text) for name, text in told if len(text) <= _LONGEST_CARD_ENTRY]
 
 
 def _flat(value: Any) -> str:
