@@ -114,12 +114,14 @@ class ChildProcess:
         """True until the process has ended and everything that it said has been polled."""
         if self._process is None:
             return False
-        return self.exit_code is None or any(r.is_alive() for r in self._readers) or not self._lines.empty()
+        if self.exit_code is None or self._kill_at is not None:
+            return True
+        return any(r.is_alive() for r in self._readers) or not self._lines.empty()
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last call; never waits. Ends a cancelled process whose time is up."""
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
-            self._kill_at = None
+        if self._kill_at is not None and (time.monotonic() >= self._kill_at or self.exit_code is not None):
+            self._kill_at = None  # once it has ended itself, what it started and left behind
             self._end_tree(at_once=True)
         events = []
         while not self._lines.empty():
@@ -157,6 +159,8 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             self._end_tree(at_once=True)
             self._process.wait(_POLITE_S)
+        else:
+            self._end_tree(at_once=True)  # what it started and left behind
         self._kill_at = None
 
     def _close_lifeline(self) -> None:

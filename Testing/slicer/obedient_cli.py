@@ -26,6 +26,11 @@ def main(argv: list[str]) -> int:
         elif word == "grandchild":
             code = "import time; time.sleep(60)"
             print(json.dumps({"event": "pid", "pid": subprocess.Popen([sys.executable, "-c", code]).pid}), flush=True)
+        elif word == "deaf-grandchild":
+            code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+            deaf = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(60)"], stdout=subprocess.PIPE)
+            deaf.stdout.readline()
+            print(json.dumps({"event": "pid", "pid": deaf.pid}), flush=True)
         elif word == "import":
             __import__(value)
         elif word == "write":

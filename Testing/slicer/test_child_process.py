@@ -98,12 +98,29 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(folder, deaf):
     assert child.cancelled and not _alive(grandchild)
 
 
+@pytest.mark.parametrize("way", ["cancel", "end"])
+def test_a_grandchild_that_hears_nothing_does_not_outlive_a_polite_child(tmp_path, way):
+    child = _start(tmp_path, "deaf-grandchild", "sleep=60")
+    grandchild = _wait_for(child, "pid")["pid"]
+    started = time.monotonic()
+    if way == "cancel":
+        child.cancel()
+        _finish(child, 2.0)
+    else:
+        child.end()
+    while _alive(grandchild) and time.monotonic() - started < 2.0:
+        time.sleep(0.01)
+    assert not _alive(grandchild)
+
+
 def test_end_waits_and_ends(folder):
     child = _start(folder, "be-deaf", "grandchild", "sleep=60")
     grandchild = _wait_for(child, "pid")["pid"]
     started = time.monotonic()
     child.end()
     assert time.monotonic() - started < 2.0 and child.exit_code is not None
+    while _alive(grandchild) and time.monotonic() - started < 2.0:  # a killed process takes a moment to be gone
+        time.sleep(0.01)
     assert not _alive(grandchild)
     child.end()
     child.cancel()  # both harmless now
