@@ -99,7 +99,8 @@ def _provenance(cache: SliceCache, source: SourceConfig) -> dict[str, Any]:
         "subjects": len(set(info.subjects)),
         "weight": source.weight,
         "policy": source.policy,
-        "source": info.source,
+        # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
+        "source": {name: len(value) if name == "cases" else value for name, value in info.source.items()},
     }
 
 

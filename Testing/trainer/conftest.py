@@ -34,7 +34,12 @@ def make_cache(tmp_path: Path) -> MakeCache:
         rng = np.random.default_rng(seed)
         slices = (drawn_slice(rng, size, f"{name}{number // per_subject}") for number in range(n))
         return SliceCache.write(
-            tmp_path / name, slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={"drawn": n}
+            tmp_path / name,
+            slices,
+            pixel_mm=0.7,
+            normalisation={},
+            kind="simulated",
+            source={"drawn": n, "cases": ["Doe_John"]},
         )
 
     return make

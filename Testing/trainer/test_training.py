@@ -98,6 +98,8 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     assert checkpoint.name == "small"
     assert checkpoint.training["updates"] == 6
     assert checkpoint.provenance["sources"][0]["slices"] == 8
+    assert checkpoint.provenance["sources"][0]["source"]["cases"] == 1
+    assert "Doe" not in json.dumps([checkpoint.training, checkpoint.provenance])
     assert str(tmp_path) not in json.dumps([checkpoint.training, checkpoint.provenance])
     assert [one.update for one in seen] == [1, 2, 3, 3, 4, 5, 6, 6]
     assert [row["epoch"] for row in result.history] == [1, 2]
