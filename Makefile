@@ -77,14 +77,15 @@ pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library 
 	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
 
 # The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
-TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
-    sub-oxfordFmrib07 sub-oxfordFmrib11 sub-strasbourg04
+TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
+    sub-oxfordFmrib07 sub-oxfordFmrib11
 DATA = $${SPINALCORDSEG_DATA:-../shared/data}
 TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
-	@$(TRAIN) simulate --maps "$(DATA)" --count 6000 --phantoms 80 --seed 31 --output runs/starter/simulated
+	@$(TRAIN) simulate --maps "$(DATA)" --count 3600 --phantoms 80 --seed 41 --output runs/starter/simulated_a
+	@$(TRAIN) simulate --maps "$(DATA)" --count 3600 --seed 42 --output runs/starter/simulated_b
 	@$(TRAIN) simulate --maps "$(DATA)" --count 400 --seed 991 --output runs/starter/held_out \
 	    $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" --only-labelled --output runs/starter/t2w --config $(STARTER)

@@ -28,11 +28,16 @@ class Arithmetic:
 
     @classmethod
     def chosen(cls, precision: str, device: torch.device) -> Arithmetic:
-        """Raises ConfigurationError for "mixed" without CUDA: there it is slower, not faster."""
+        """Raises ConfigurationError for "mixed" where the device has no 16-bit units: there it would be slower."""
         if precision == "float32":
             return cls(device)
+        if device.type == "cpu" and cpu_has_bfloat16():
+            return cls(device, torch.bfloat16)
         if device.type != "cuda":
-            raise ConfigurationError(f"precision mixed needs a CUDA device, this is {device.type}: use float32")
+            raise ConfigurationError(
+                "precision mixed needs a CUDA device or a CPU with AVX512-BF16 or AMX units; this is"
+                f" {device.type}: use float32"
+            )
         whole = torch.cuda.is_bf16_supported(including_emulation=False)
         return cls(device, torch.bfloat16 if whole else torch.float16)
 
@@ -60,6 +65,12 @@ class Arithmetic:
         """Inverse of ``saved``."""
         if saved and self._scaler.is_enabled():
             self._scaler.load_state_dict(saved)
+
+
+def cpu_has_bfloat16() -> bool:
+    """True where the CPU multiplies bfloat16 itself; elsewhere torch emulates it, several times slower than float32."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe is not None and bool(probe()) for probe in probes)
 
 
 @contextmanager

@@ -148,8 +148,8 @@ class TrainingConfig:
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
     ``from_model``: a weights file to start from (fine-tuning) in place of random weights; ``old_caches``: slice caches
     of what that model could do before, scored before and after each epoch so that forgetting is seen.
-    ``precision``: "mixed" computes convolutions in 16 bits on CUDA, the loss always in 32. ``deterministic``: only
-    kernels that give the same bits every time, on CUDA slower.
+    ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
+    ``deterministic``: only kernels that give the same bits every time, on CUDA slower.
     """
 
     name: str = "unnamed"

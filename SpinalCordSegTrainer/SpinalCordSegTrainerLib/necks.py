@@ -17,7 +17,7 @@ from SpinalCordSegTrainerLib.atlas import N_ANGLES, CordShape, Maps, area_mm2
 LOWEST_MM, HIGHEST_MM = -190.0, 130.0
 CORD_TOP_MM = 0.0
 _HEIGHTS = np.arange(LOWEST_MM, 31.0)
-CSA_RANGE_MM2 = (32.0, 125.0)
+CSA_RANGE_MM2 = (30.0, 128.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +150,10 @@ def draw_neck(seed: int, maps: Maps, csa_mm2: float | None = None) -> Neck:
 
 
 def _draw_csa(rng: np.random.Generator) -> float:
-    if rng.random() < 0.55:
+    """Mostly even over thin and thick cords: a network that sees few of either draws all of them near the mean."""
+    if rng.random() < 0.25:
         return float(np.clip(rng.normal(72, 10), 42, 108))
-    return float(rng.uniform(40, 110))
+    return float(rng.uniform(36, 114))
 
 
 def _smooth(rng: np.random.Generator, length_mm: float, count: int) -> NDArray[np.float64]:

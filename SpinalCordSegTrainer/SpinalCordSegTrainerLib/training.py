@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -38,9 +39,16 @@ __all__ = ["Progress", "Training", "TrainingResult"]
 
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
-_LOADER_THREADS = 4  # beside a GPU; on the CPU they would take the network's own time
+_LOADER_THREADS = 4  # beside a GPU
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
 _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly: decay ≤ (1 + n)/(10 + n)
+
+
+def _loader_threads(device: torch.device) -> int:
+    """On a CPU one where a core is left over; without one it would take the network's own time."""
+    if device.type == "cuda":
+        return _LOADER_THREADS
+    return int(torch.get_num_threads() < (os.cpu_count() or 1))
 
 
 class Training:
@@ -82,7 +90,7 @@ class Training:
         sync_statistics(self.state.network, self.ranks)
         if self.ranks.rank:  # dropout must differ between ranks
             torch.manual_seed(hash((config.seed, self.ranks.rank, self.state.update)))
-        self._ahead = Ahead(self.batches.batch, _LOADER_THREADS if self.device.type == "cuda" else 0)
+        self._ahead = Ahead(self.batches.batch, _loader_threads(self.device))
 
     def run(self) -> TrainingResult:
         """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays

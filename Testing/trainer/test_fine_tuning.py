@@ -115,6 +115,17 @@ def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache
     assert (logits - whole).abs().mean() < 0.1 * whole.std()
     arithmetic.backward(logits.sum())
     assert {one.grad.dtype for one in state.network.parameters() if one.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SpinalCordSegTrainerLib.arithmetic.cpu_has_bfloat16", lambda: able)
+    if able:
+        logits = Arithmetic.chosen("mixed", torch.device("cpu")).logits(
+            torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8)
+        )
+        assert logits.dtype == torch.float32
+        return
     with pytest.raises(ConfigurationError, match="CUDA"):
         Arithmetic.chosen("mixed", torch.device("cpu"))
 
