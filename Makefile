@@ -97,6 +97,28 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py
 
+# A row per file in Testing/slicer/matrix: a version of Slicer's core and the packages beside it, each in an environment
+# of its own. constraints.txt holds PyTorch to the version that pip has in its cache already.
+MATRIX ?= $(basename $(notdir $(sort $(wildcard Testing/slicer/matrix/*.txt))))
+MATRIX_TESTS ?= Testing/slicer Testing/library
+
+.PHONY: test-matrix
+test-matrix: $(MATRIX:%=test-matrix-%) ## MRML, panel and library tests on several versions of Slicer's core and of numpy
+	@echo "== all passed: $(MATRIX)"
+
+.PHONY: $(MATRIX:%=test-matrix-%)
+$(MATRIX:%=test-matrix-%): test-matrix-%: .venv-%/.installed
+	@echo "== tests: $*"
+	@OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n $(WORKERS) $(MATRIX_TESTS) $(PYTEST_ARGS) || { \
+	    echo "== FAILED: tests on $*" >&2; exit 1; }
+
+.venv-%/.installed: Testing/slicer/matrix/%.txt pyproject.toml constraints.txt
+	@echo "== environment: .venv-$*"
+	@"$(PYTHON)" -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) \
+	    --editable '.[train,panel-test]' -r $<
+	@touch $@
+
 .PHONY: format
 format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PY) -m ruff format

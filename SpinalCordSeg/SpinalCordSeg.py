@@ -14,7 +14,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 
 class SpinalCordSeg(ScriptedLoadableModule):
@@ -52,17 +51,14 @@ class SpinalCordSegParameterNode:
     flaggedOnly: bool = False
 
 
-class SpinalCordSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
-        self._parameterNode = None
-        self._guiTag = None
+        self.logic = self.panel = self.binding = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
+        from SpinalCordSegWidgets.module_binding import ModuleBinding
         from SpinalCordSegWidgets.panel import Panel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSeg.ui"))
@@ -71,50 +67,17 @@ class SpinalCordSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegLogic()
         self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        slicer.app.connect("aboutToQuit()", self.panel.end_children)
+        self.binding = ModuleBinding(self, closing=self.panel.scene_is_closing, closed=self.panel.scene_is_closed)
 
     def cleanup(self) -> None:
-        slicer.app.disconnect("aboutToQuit()", self.panel.end_children)
-        self.panel.end_children()
-        self.panel.measures.close()
-        self.setParameterNode(None)
-        self.removeObservers()
+        if self.binding is not None:  # None: setup did not get that far
+            self.binding.close()
 
     def enter(self) -> None:
-        self.initializeParameterNode()
-        self.panel.refresh()
+        self.binding.enter()
 
     def exit(self) -> None:
-        self.setParameterNode(None)
-
-    def onSceneStartClose(self, _caller, _event) -> None:
-        self.panel.scene_is_closing()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, _caller, _event) -> None:
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-        self.panel.scene_is_closed()
-
-    def initializeParameterNode(self) -> None:
-        self.setParameterNode(self.logic.getParameterNode())
-        if self._parameterNode.inputVolume is None:
-            volumeNode = self.logic.firstVolume()
-            if volumeNode is not None:
-                self._parameterNode.inputVolume = volumeNode
-
-    def setParameterNode(self, parameterNode) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-        self._parameterNode = parameterNode
-        if parameterNode is not None:
-            # Not connectGui: up to Slicer 5.12 it gives no tag, and what it connected stays so for ever.
-            bound = (self.ui.volumeSelector, self.ui.maskSelector, self.ui.flaggedOnlyBox)
-            names = {widget.property("SlicerParameterName"): widget for widget in bound}
-            self._guiTag = parameterNode.connectParametersToGui(names)
-        self.panel.bind(parameterNode)
+        self.binding.leave()
 
 
 class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
@@ -138,21 +101,21 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         return Path(slicer.app.temporaryPath)
 
     def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto"):
-        """Begin a run in a child process: poll it, then give its case to ``addResult``. Raises SpinalCordSegError."""
+        """Begin a run in a child process: poll it, then give its result to ``addResult``. Raises SpinalCordSegError."""
         from SpinalCordSegLib.models import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
-        from SpinalCordSegWidgets.cord_run import CordRun
+        from SpinalCordSegWidgets.cord_run import segment_run
 
         volume = volume_from_node(volumeNode)
-        return CordRun.segment(volume, self.scratchBase(), model=model or default_model(), device=device)
+        return segment_run(volume, self.scratchBase(), model=model or default_model(), device=device)
 
     def startMeasure(self, segmentation, segmentId: str):
         """The same for a mask that is there. Raises SpinalCordSegError."""
         from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
-        from SpinalCordSegWidgets.cord_run import CordRun
+        from SpinalCordSegWidgets.cord_run import measure_run
 
         mask = mask_of_segment(segmentation, segmentId)
-        return CordRun.measure(mask, self.scratchBase(), image=volume_behind(segmentation, mask))
+        return measure_run(mask, self.scratchBase(), image=volume_behind(segmentation, mask))
 
     def addResult(self, case, volumeNode):
         """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""
@@ -185,9 +148,9 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
                 time.sleep(0.05)
         finally:
             run.close()
-        if run.case is None:
+        if run.result is None:
             raise RuntimeError(run.failure.message if run.failure else _("The run was cancelled."))
-        return run.case
+        return run.result
 
 
 class SpinalCordSegTest(ScriptedLoadableModuleTest):

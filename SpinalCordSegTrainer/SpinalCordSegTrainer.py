@@ -14,7 +14,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 
 class SpinalCordSegTrainer(ScriptedLoadableModule):
@@ -53,18 +52,15 @@ class SpinalCordSegTrainerParameterNode:
     sweepUpdates: int = 0
 
 
-class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
-        self._parameterNode = None
-        self._guiTag = None
+        self.logic = self.panel = self.binding = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         from SpinalCordSegTrainerWidgets.panel import TrainerPanel
+        from SpinalCordSegWidgets.module_binding import ModuleBinding
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSegTrainer.ui"))
         self.layout.addWidget(uiWidget)
@@ -72,37 +68,17 @@ class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegTrainerLogic()
         self.panel = TrainerPanel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        slicer.app.connect("aboutToQuit()", self.panel.end_children)
+        self.binding = ModuleBinding(self)  # closing a scene ends no run: it works on files, not on the scene
 
     def cleanup(self) -> None:
-        slicer.app.disconnect("aboutToQuit()", self.panel.end_children)
-        self.panel.end_children()
-        self.setParameterNode(None)
-        self.removeObservers()
+        if self.binding is not None:  # None: setup did not get that far
+            self.binding.close()
 
     def enter(self) -> None:
-        self.setParameterNode(self.logic.getParameterNode())
-        self.panel.enter()
+        self.binding.enter()
 
     def exit(self) -> None:
-        self.setParameterNode(None)
-
-    def onSceneStartClose(self, _caller, _event) -> None:
-        self.setParameterNode(None)  # a run goes on: it works on files, not on the scene
-
-    def onSceneEndClose(self, _caller, _event) -> None:
-        if self.parent.isEntered:
-            self.setParameterNode(self.logic.getParameterNode())
-
-    def setParameterNode(self, parameterNode) -> None:
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._guiTag)
-        self._parameterNode = parameterNode
-        if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
-        self.panel.bind(parameterNode)
+        self.binding.leave()
 
 
 class SpinalCordSegTrainerLogic(ScriptedLoadableModuleLogic):

@@ -78,11 +78,13 @@ class ApplyPanel:
         if self._control.cancelling:
             return _("Cancelling…")
         if running:
-            return self._control.text
+            return self._control.pace.say(self._control.progress)
+        if self._message:
+            return self._message
         if failure is not None:
             return str(failure.message)
         elsewhere = not self.dependencies.ready or self.models.card is None  # said in the notice, or in the card
-        return self._message or ("" if elsewhere else reason)
+        return "" if elsewhere else reason
 
     def _show_notice(self) -> None:
         ui, wrong = self._ui, not self.dependencies.ready

@@ -40,14 +40,16 @@ class Panel:
         self.check_dependencies()
 
     def bind(self, parameters: Any) -> None:
-        """Show what a parameter node says; None: follow none."""
+        """Show what a parameter node says, and choose a volume where it has none yet; None: follow none."""
         self.parameters = None
         if parameters is not None:
             self.models.select(parameters.modelPath)
             self.applying.devices.select(parameters.device)
+            if parameters.inputVolume is None and (volume := self._logic.firstVolume()) is not None:
+                parameters.inputVolume = volume
         self.parameters = parameters
 
-    def refresh(self) -> None:
+    def enter(self) -> None:
         """The user comes to the module: models, packages and masks may have changed meanwhile."""
         self.models.refresh()
         self.check_dependencies()
@@ -64,6 +66,7 @@ class Panel:
     def end_children(self) -> None:
         self.control.close()
         self.probe.close()
+        self.measures.close()
 
     def check_dependencies(self) -> None:
         """What is installed is known at once; whether it works, and on which devices, a child process tells later."""
@@ -73,6 +76,7 @@ class Panel:
         self.applying.refresh()
 
     def _start(self, make: Callable[[], CordRun], on_case: Callable[[CaseFolder], None]) -> None:
+        self.control.failure = None
         self.applying.tell("")
         try:
             self.control.start(make(), on_case)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import qt
 
-from SpinalCordSegNodes.case_folder import CaseFolder
-from SpinalCordSegWidgets.cord_run import CordRun, Failure
+from SpinalCordSegWidgets.command_run import CommandRun, Failure
 from SpinalCordSegWidgets.progress_text import Progress, ProgressText
 
 _POLL_MS = 100
 
 
 class RunControl:
-    """``changed`` is called at every step: begun, progress, ended. ``failure``: of the last run, else None."""
+    """``changed`` is called at every step: begun, progress, ended. ``failure``: of the last run, else None.
+    ``pace``: of the run that is watched, for the time that is left."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._run: CordRun | None = None
-        self._on_case: Callable[[CaseFolder], None] = _nothing
-        self._words = ProgressText()
-        self.text = ""
+        self._on_result: Callable[[Any], None] = _nothing
+        self._on_event: Callable[[dict[str, Any]], None] = _nothing
+        self._on_end: Callable[[CommandRun[Any]], None] = _nothing
+        self.run: CommandRun[Any] | None = None
+        self.pace = ProgressText()
         self.failure: Failure | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
@@ -29,49 +31,63 @@ class RunControl:
 
     @property
     def running(self) -> bool:
-        return self._run is not None
+        return self.run is not None
 
     @property
     def cancelling(self) -> bool:
-        return self._run is not None and self._run.cancelled
+        return self.run is not None and self.run.cancelled
 
     @property
     def progress(self) -> Progress:
-        return Progress() if self._run is None else self._run.progress
+        return Progress() if self.run is None else self.run.progress
 
-    def start(self, run: CordRun, on_case: Callable[[CaseFolder], None]) -> None:
-        """Watch a run that was begun; ``on_case`` gets what it found."""
+    @property
+    def command(self) -> str:
+        """Of the run that is watched: "segment", "train", …; "" when none is."""
+        return "" if self.run is None else self.run.command
+
+    def start(
+        self,
+        run: CommandRun[Any],
+        on_result: Callable[[Any], None] | None = None,
+        *,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        on_end: Callable[[CommandRun[Any]], None] | None = None,
+    ) -> None:
+        """Watch a run that was begun. ``on_result`` gets what it gave, ``on_end`` the run however it ended."""
         self.close()
-        self._run, self._on_case, self._words, self.failure = run, on_case, ProgressText(), None
+        self._on_result, self._on_event = on_result or _nothing, on_event or _nothing
+        self._on_end = on_end or _nothing
+        self.run, self.pace, self.failure = run, ProgressText(), None
         self._timer.start()
         self._poll()
 
     def cancel(self) -> None:
-        if self._run is not None:
-            self._run.cancel()
+        if self.run is not None:
+            self.run.cancel()
             self._poll()
 
     def close(self) -> None:
         """End what runs, without a word."""
         self._timer.stop()
-        if self._run is not None:
-            self._run.close()
-            self._run = None
+        if self.run is not None:
+            self.run.close()
+            self.run = None
 
     def _poll(self) -> None:
-        run = self._run
+        run = self.run
         if run is None:
             return
-        run.poll()
-        if run.running:
-            self.text = self._words.say(run.progress)
-        else:
+        for event in run.poll():
+            self._on_event(event)
+        if not run.running:
             self.close()
             self.failure = run.failure
-            if run.case is not None:
-                self._on_case(run.case)
+            if run.result is not None:
+                self._on_result(run.result)
+            self._on_end(run)
         self._changed()
 
 
-def _nothing(_case: CaseFolder) -> None:
+def _nothing(_thing: Any) -> None:
     return

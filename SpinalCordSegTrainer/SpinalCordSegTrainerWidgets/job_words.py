@@ -7,15 +7,14 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from SpinalCordSegTrainerWidgets.job import TrainerJob
+from SpinalCordSegTrainerWidgets.training_run import TrainerRun
 from SpinalCordSegWidgets.progress_text import ProgressText, duration
 
 
 class JobWords:
-    """For one job. ``stopping``: the user asked training to stop and it is saving."""
+    """For one run. ``stopping``: the user asked training to stop and it is saving."""
 
     def __init__(self) -> None:
-        self._pace = ProgressText()
         self.stopping = False
 
     def button(self, command: str, running: bool, stopping: bool) -> str:
@@ -44,13 +43,13 @@ class JobWords:
         }
         return tips[command]
 
-    def say(self, job: TrainerJob) -> str:
+    def say(self, run: TrainerRun, pace: ProgressText) -> str:
         """ "Training: 34 of 300 updates, about 12 min left"."""
-        if job.cancelled:
+        if run.cancelled:
             return _("Cancelling…")
         if self.stopping:
             return _("Stopping after this update, then saving…")
-        progress = job.progress
+        progress = run.progress
         stages = {
             "cases": _("Cases: {done} of {of}"),
             "range test": _("Range test: {done} of {of} updates"),
@@ -59,20 +58,20 @@ class JobWords:
         if progress.stage not in stages or not progress.of:
             return _("Starting PyTorch…")
         words = stages[progress.stage].format(done=progress.done, of=progress.of)
-        left = self._pace.seconds_left(progress)
+        left = pace.seconds_left(progress)
         return words if left is None else _("{words}, {left} left").format(words=words, left=duration(left))
 
-    def ended(self, job: TrainerJob) -> str:
-        if job.failure is not None:
-            return job.failure.message
-        if job.cancelled:
+    def ended(self, run: TrainerRun) -> str:
+        if run.failure is not None:
+            return run.failure.message
+        if run.cancelled:
             return _("Cancelled.")
-        if job.stopped:
+        if run.stopped:
             return _("Stopped and saved; Resume goes on from here.")
-        result = job.result or {}
-        if job.command == "train":
+        result = run.result or {}
+        if run.command == "train":
             return _("Training ended: {reason}.").format(reason=result.get("reason", ""))
-        if job.command == "find-lr" and not result.get("found", True):
+        if run.command == "find-lr" and not result.get("found", True):
             return str(result.get("note", ""))
         return ""
 
@@ -80,12 +79,16 @@ class JobWords:
         """The evaluation in two lines."""
         return "\n".join(
             [
-                _("{n} held-out cases: Dice per slice {dice}, MCC {mcc:.3f}").format(
-                    n=scores["cases"], dice=_spread(scores["dice_per_slice"], 3), mcc=scores["mcc"]
+                _("{cases}: Dice per slice {dice}, MCC {mcc:.3f}").format(
+                    cases=_held_out(scores["cases"]), dice=_spread(scores["dice_per_slice"], 3), mcc=scores["mcc"]
                 ),
                 _("Area error per slice {area} %").format(area=_spread(scores["csa_error_percent_per_slice"], 1)),
             ]
         )
+
+
+def _held_out(count: int) -> str:
+    return _("1 held-out case") if count == 1 else _("{n} held-out cases").format(n=count)
 
 
 def _spread(figures: Mapping[str, Any], decimals: int) -> str:

@@ -1,4 +1,4 @@
-"""The training panel as a whole: its parts, what can be done now and why not, and the job that runs."""
+"""The training panel as a whole: its parts, what can be done now and why not, and the run that goes on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.models import find_models
 from SpinalCordSegTrainerLib.stop_request import ask_to_stop, clear_request
 from SpinalCordSegTrainerWidgets.case_table import CaseTable, summary_words
-from SpinalCordSegTrainerWidgets.job import TrainerJob
-from SpinalCordSegTrainerWidgets.job_control import JobControl
 from SpinalCordSegTrainerWidgets.job_words import JobWords
 from SpinalCordSegTrainerWidgets.packages import check_packages, repair_packages
 from SpinalCordSegTrainerWidgets.run_folder import can_resume, has_model, publish_model, read_sweep
 from SpinalCordSegTrainerWidgets.settings_form import SettingsForm
 from SpinalCordSegTrainerWidgets.training_pictures import TrainingPictures
-from SpinalCordSegWidgets.cord_run import Failure
+from SpinalCordSegTrainerWidgets.training_run import TrainerRun, trainer_run
 from SpinalCordSegWidgets.device_choice import DeviceChoice
 from SpinalCordSegWidgets.device_probe import DeviceProbe
+from SpinalCordSegWidgets.run_control import RunControl
 
 # command → the button that runs it
 _BUTTONS = {"check": "checkButton", "find-lr": "findButton", "train": "trainButton", "evaluate": "evaluateButton"}
@@ -33,7 +32,7 @@ class TrainerPanel:
 
     def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
         self._ui, self._logic, self._entered = ui, logic, entered
-        self.control, self._words = JobControl(self.refresh), JobWords()
+        self.control, self._words = RunControl(self.refresh), JobWords()
         self.devices = DeviceChoice(ui.deviceBox)
         self.form = SettingsForm(ui, self.devices, self._on_settings)
         self.cases = CaseTable(ui.caseTable, ui.caseDetail)
@@ -44,7 +43,6 @@ class TrainerPanel:
         self._found: list[dict[str, Any]] = []
         self._checked_as: tuple[Path, int] | None = None
         self._message = ""
-        self._failure: Failure | None = None
         ui.checkButton.connect("clicked()", lambda: self._press("check"))
         ui.findButton.connect("clicked()", lambda: self._press("find-lr"))
         ui.trainButton.connect("clicked()", lambda: self._press("train"))
@@ -117,14 +115,14 @@ class TrainerPanel:
         ui.openButton.enabled = run.is_absolute() and run.is_dir()
         ui.casesLabel.setVisible(bool(ui.casesLabel.text))
         self.form.set_enabled(not command)
-        job = self.control.job
-        ui.progressBar.setVisible(job is not None)
-        if job is not None:
-            ui.progressBar.setRange(0, job.progress.of)  # 0 to 0 is Qt's "busy"
-            ui.progressBar.setValue(job.progress.done)
-        ui.statusLabel.setText(self._words.say(job) if job is not None else self._message)
+        work = self.control.run
+        ui.progressBar.setVisible(work is not None)
+        if work is not None:
+            ui.progressBar.setRange(0, work.progress.of)  # 0 to 0 is Qt's "busy"
+            ui.progressBar.setValue(work.progress.done)
+        ui.statusLabel.setText(self._words.say(work, self.control.pace) if work is not None else self._message)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
-        ui.copyReportButton.setVisible(job is None and self._failure is not None)
+        ui.copyReportButton.setVisible(work is None and self.control.failure is not None)
         ui.noticeFrame.setVisible(not self.packages.ready)
         ui.noticeLabel.setText(self.packages.message)
         ui.noticeButton.text = self.packages.action
@@ -134,7 +132,7 @@ class TrainerPanel:
         running = self.control.command == command
         reason = self.why_not(command)
         button.text = self._words.button(command, running, self._words.stopping)
-        button.enabled = not reason and not (running and self.control.job is not None and self.control.job.cancelled)
+        button.enabled = not reason and not (running and self.control.cancelling)
         button.toolTip = reason or self._words.tip(command, running)
 
     def _press(self, command: str) -> None:
@@ -158,7 +156,7 @@ class TrainerPanel:
             self.control.cancel()
 
     def _start(self, arguments: list[str]) -> None:
-        self._message, self._failure, self._words = "", None, JobWords()
+        self._message, self._words, self.control.failure = "", JobWords(), None
         settings = self.form.settings()
         if arguments[0] == "train":
             clear_request(settings.run)
@@ -166,7 +164,8 @@ class TrainerPanel:
         elif arguments[0] == "check":
             self._checked_as, self._found = (settings.data, settings.label), []
         try:
-            self.control.start(TrainerJob(arguments, self._logic.scratchBase()), self._on_event, self._on_end)
+            run = trainer_run(arguments, self._logic.scratchBase())
+            self.control.start(run, on_event=self._on_event, on_end=self._on_end)
         except (SpinalCordSegError, OSError) as error:
             self._message = str(error)
             self.refresh()
@@ -176,22 +175,22 @@ class TrainerPanel:
             self._found.append(event["case"])
         self.pictures.take(event)
 
-    def _on_end(self, job: TrainerJob) -> None:
-        settings, self._failure = self.form.settings(), job.failure
-        self._message = self._words.ended(job)
-        if job.failure is not None or job.cancelled or job.result is None:
+    def _on_end(self, work: TrainerRun) -> None:
+        settings = self.form.settings()
+        self._message = self._words.ended(work)
+        if work.result is None:
             self.pictures.show_run(settings.run)
-        elif job.command == "check":
-            self.usable_cases = int(job.result["subjects"])
+        elif work.command == "check":
+            self.usable_cases = int(work.result["subjects"])
             self.cases.show(self._found)
-            self._ui.casesLabel.setText(summary_words(job.result))
-        elif job.command == "find-lr":
+            self._ui.casesLabel.setText(summary_words(work.result))
+        elif work.command == "find-lr":
             self.form.take_bounds(read_sweep(settings.run))
             self.pictures.show_sweep(settings.run)
-        elif job.command == "train":
+        elif work.command == "train":
             self._publish(settings.run)
         else:
-            self._ui.scoresLabel.setText(self._words.scores(job.result["scores"]))
+            self._ui.scoresLabel.setText(self._words.scores(work.result["scores"]))
             self._ui.scoresLabel.setVisible(True)
 
     def _publish(self, run: Path) -> None:
@@ -236,5 +235,5 @@ class TrainerPanel:
         self.check_packages()
 
     def _on_copy_report(self) -> None:
-        if self._failure is not None:
-            qt.QApplication.clipboard().setText(self._failure.report)
+        if self.control.failure is not None:
+            qt.QApplication.clipboard().setText(self.control.failure.report)

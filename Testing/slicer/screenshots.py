@@ -70,7 +70,7 @@ def training(folder: Path, target: Path) -> None:
     for button in (ui.checkButton, ui.findButton, ui.trainButton, ui.evaluateButton):
         click(button)
         wait_until(lambda: not panel.control.running, _WAIT_S)
-        if panel.control.job is None and ui.copyReportButton.isVisible():
+        if panel.control.run is None and ui.copyReportButton.isVisible():
             raise SystemExit(ui.statusLabel.text)
     picture(widget, target)
     _close(widget)

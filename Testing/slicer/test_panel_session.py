@@ -151,7 +151,7 @@ def test_cancel_ends_within_two_seconds_and_leaves_nothing(session, scene, folde
     session.panel.probe.close()  # its own folder is not what is looked for here
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
-    child, own = session.panel.control._run._child, session.panel.control._run._scratch.path
+    child, own = session.panel.control.run._child, session.panel.control.run._scratch.path
     nodes = scene.GetNumberOfNodes()
     click(session.ui.applyButton)
     started = time.monotonic()
@@ -168,7 +168,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
     volume = _load(folder)
     session.ui.volumeSelector.setCurrentNode(volume)
     click(session.ui.applyButton)
-    child, own = session.panel.control._run._child, session.panel.control._run._scratch.path
+    child, own = session.panel.control.run._child, session.panel.control.run._scratch.path
     if what == "close the scene":
         scene.Clear(0)
         assert child.exit_code is not None and not own.exists() and _scratch(folder) == []
@@ -192,7 +192,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
 def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folder):
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
-    os.killpg(session.panel.control._run._child.process_id, signal.SIGKILL)
+    os.killpg(session.panel.control.run._child.process_id, signal.SIGKILL)
     wait_until(lambda: not session.panel.control.running, 20)
     assert "memory" in session.ui.statusLabel.text and session.ui.copyReportButton.isVisible()
     click(session.ui.copyReportButton)

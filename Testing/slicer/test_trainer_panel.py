@@ -73,7 +73,7 @@ def test_session(trainer, folder, pictures):
     click(ui.checkButton)
     assert ui.checkButton.text == "Cancel" and not ui.dataEdit.enabled and not ui.findButton.enabled
     _ends(panel)
-    assert ui.casesLabel.text.startswith("4 of 5 cases can be used: 4 patients, 24 slices"), panel._failure
+    assert ui.casesLabel.text.startswith("4 of 5 cases can be used: 4 patients, 24 slices"), panel.control.failure
     refused = [row for row in range(5) if "another grid" in ui.caseTable.item(row, 3).text()]
     assert [ui.caseTable.item(row, 0).text() for row in refused] == ["sub-9_T1w"]
     click(ui.caseTable.viewport(), (10, 20 * refused[0] + 10))
@@ -82,7 +82,7 @@ def test_session(trainer, folder, pictures):
 
     click(ui.findButton)
     _ends(panel)
-    assert panel._failure is None, panel._failure
+    assert panel.control.failure is None, panel.control.failure
     assert ui.ratePicture.isVisible() and float(ui.baseEdit.text) <= float(ui.maxEdit.text)
 
     click(ui.trainButton)
@@ -90,14 +90,14 @@ def test_session(trainer, folder, pictures):
     wait_until(lambda: len(panel.pictures.curves.running) > 0, _RUN_S)
     picture(trainer, pictures / "trainer-running.png")
     _ends(panel)
-    assert panel._failure is None, panel._failure
+    assert panel.control.failure is None, panel.control.failure
     assert len(panel.pictures.curves.rows) == 2 and "Training ended" in ui.statusLabel.text
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
 
     click(ui.evaluateButton)
     _ends(panel)
-    assert panel._failure is None, panel._failure
-    assert ui.scoresLabel.text.startswith("1 held-out cases")
+    assert panel.control.failure is None, panel.control.failure
+    assert ui.scoresLabel.text.startswith("1 held-out case:")
     picture(trainer, pictures / "trainer-done.png")
     assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
 
@@ -121,13 +121,13 @@ def test_stopped_run_is_saved_and_resumed(trainer, folder):
     click(ui.trainButton)
     assert ui.trainButton.text == "Stop at once" and "saving" in ui.statusLabel.text
     _ends(panel)
-    assert "Stopped and saved" in ui.statusLabel.text and panel._failure is None
+    assert "Stopped and saved" in ui.statusLabel.text and panel.control.failure is None
     before = len(panel.pictures.curves.rows)
     assert not ui.trainButton.enabled and "resume" in ui.trainButton.toolTip
     ui.epochsBox.value = before + 1
     click(ui.resumeButton)
     _ends(panel)
-    assert panel._failure is None, panel._failure
+    assert panel.control.failure is None, panel.control.failure
     assert len(panel.pictures.curves.rows) == before + 1
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
 
@@ -137,22 +137,22 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     write_cases(folder / "data", 1)
     _fill(ui, folder)
     click(ui.checkButton)
-    child = panel.control.job._child
+    child = panel.control.run._child
     click(ui.checkButton)
     wait_until(lambda: not panel.control.running, 5)
     assert child.exit_code is not None and ui.statusLabel.text == "Cancelled."
     assert panel.usable_cases is None and ui.checkButton.enabled
     click(ui.checkButton)
-    child = panel.control.job._child
+    child = panel.control.run._child
     slicer_application[0].quit()
     assert child.exit_code is not None
 
 
 def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, qt_application):
     ui, panel = trainer.ui, trainer.panel
-    (folder / "Anna Schmidt").mkdir()
+    (folder / "Anna").mkdir()
     _fill(ui, folder)
-    ui.dataEdit.text = str(folder / "Anna Schmidt" / "none")
+    ui.dataEdit.text = str(folder / "Anna" / "Schmidt 1960")
     click(ui.checkButton)
     _ends(panel)
     assert "is not a folder" in ui.statusLabel.text and ui.copyReportButton.isVisible()
@@ -160,7 +160,8 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
     from PySide6 import QtWidgets
 
     report = QtWidgets.QApplication.clipboard().text()
-    assert "exit code: 2" in report and "check" in report
+    assert "exit code: 2" in report and "check FOLDER" in report and "FOLDER: is not a folder" in report
+    assert "Schmidt" not in report and "Anna" not in report and "Pérez" not in report
 
 
 def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkeypatch, pictures):

@@ -1,0 +1,180 @@
+"""One run of a command line of ours for a panel: scratch folder, child process, what came of it. No Qt.
+
+The scene is not touched: it may be closed, and nodes deleted, while the child works.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from slicer.i18n import tr as _
+
+import SpinalCordSegLib.child
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.scratch import ScratchFolder
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegWidgets.child_process import ChildProcess
+from SpinalCordSegWidgets.progress_text import Progress
+
+LIBRARY = Path(SpinalCordSegLib.child.__file__).resolve().parents[1]  # the folder that Python finds our packages in
+_STOPPED = 130
+_OUT_OF_MEMORY = (-9, 137)
+_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class CommandLine(Generic[Outcome]):
+    """``module``: whose ``main(argv)`` is run. ``packages``: the folders that hold it and what it imports.
+    ``read``: from the scratch folder and the "result" event to what the panel wants. ``exit_codes``: with which a
+    result counts. ``if_out_of_memory``: what the user can do then."""
+
+    module: str
+    packages: tuple[Path, ...]
+    read: Callable[[Path, dict[str, Any]], Outcome]
+    exit_codes: tuple[int, ...] = (0,)
+    if_out_of_memory: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run gave nothing. ``message``: for the user. ``report``: for whoever is asked for help; no patient data."""
+
+    message: str
+    report: str
+
+
+class CommandRun(Generic[Outcome]):
+    """Call ``poll`` now and then until ``running`` is False. Then there is a ``result``, or it was ``stopped`` in order
+    (asked to, and saved), or there is a ``failure``, or none of them (cancelled). ``close`` when done with it: that
+    ends what still runs and removes the images from the disk."""
+
+    def __init__(
+        self,
+        command_line: CommandLine[Outcome],
+        arguments: Sequence[str],
+        base: Path,
+        *,
+        volumes: Mapping[str, Volume] | None = None,
+        python: str = "",
+    ) -> None:
+        """``volumes``: written to the scratch folder, in which the child runs, by these names. Raises OutputError when
+        that fails or Python cannot be started; nothing is left then."""
+        self._line, self._arguments = command_line, list(arguments)
+        self._scratch = ScratchFolder.create(base)
+        self._child = ChildProcess(
+            command_line.module,
+            self._arguments,
+            packages=command_line.packages,
+            folder=self._scratch.path,
+            python=python,
+        )
+        self.progress, self.cancelled, self.stopped = Progress(), False, False
+        self.result: Outcome | None = None
+        self.failure: Failure | None = None
+        self._messages: list[str] = []
+        self._result_event: dict[str, Any] | None = None
+        try:
+            self._write(volumes or {})
+            self._child.start()
+        except SpinalCordSegError:
+            self.close()
+            raise
+        self.running = True
+
+    @property
+    def command(self) -> str:
+        """ "segment", "train", …"""
+        return self._arguments[0]
+
+    def poll(self) -> list[dict[str, Any]]:
+        """Everything the child said since the last call; never waits."""
+        if not self.running:
+            return []
+        events = self._child.poll()
+        for event in events:
+            self._take(event)
+        if not self._child.running:
+            self.running = False
+            self._finish()
+        return events
+
+    def cancel(self) -> None:
+        """End it, and all that it started, within two seconds of polling."""
+        self.cancelled = True
+        self._child.cancel()
+
+    def close(self) -> None:
+        self._child.end()
+        self.running = False
+        self._scratch.remove()
+
+    def _write(self, volumes: Mapping[str, Volume]) -> None:
+        if volumes:
+            from SpinalCordSegLib.files import write_volume  # SimpleITK: not when the panel opens
+
+            for name, volume in volumes.items():
+                write_volume(volume, self._scratch.path / name)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "progress":
+            done = event.get("done", event.get("slice", 0))
+            self.progress = Progress(str(event.get("stage")), int(done), int(event.get("of", 0)))
+        elif kind == "result":
+            self._result_event = event
+        elif kind == "error":
+            self._messages.append(str(event.get("message")))
+
+    def _finish(self) -> None:
+        code = self._child.exit_code
+        if self.cancelled:
+            return
+        if self._result_event is not None and code in self._line.exit_codes:
+            try:
+                self.result = self._line.read(self._scratch.path, self._result_event)
+            except SpinalCordSegError as error:
+                self.failure = Failure(str(error), self._report(code))
+        elif code == _STOPPED:
+            self.stopped = True
+        else:
+            self.failure = Failure(self._why(code), self._report(code))
+
+    def _why(self, code: int | None) -> str:
+        if self._messages:
+            return self._without_folders(self._messages[-1])
+        if code in _OUT_OF_MEMORY:
+            words = _("The run was ended by the system, most likely for want of memory: {advice}.")
+            return words.format(advice=self._line.if_out_of_memory)
+        words = _("The run ended unexpectedly (exit code {code}). If it happens again, copy the report and ask.")
+        return words.format(code=code)
+
+    def _report(self, code: int | None) -> str:
+        """What is needed to understand a failure. Files and folders are named after people: no name of the user's."""
+        own = [Path(argument) for argument in self._arguments if Path(argument).is_absolute()]
+        shown = ["FOLDER" if Path(argument) in own else argument for argument in self._arguments]
+        lines = [
+            f"SpinalCordSeg {SOFTWARE_VERSION}, {platform.platform()}, Python {platform.python_version()}",
+            f"command: {' '.join(shown)}",
+            f"exit code: {code}; last: {self.progress}",
+            *self._messages,
+            self._child.log,
+        ]
+        text = self._without_folders("\n".join(lines), {str(path): "FOLDER" for path in own})
+        for path in own:  # messages name a folder by its last part
+            text = re.sub(rf"(?<!\w){re.escape(path.name)}(?!\w)", "FOLDER", text)
+        return _IMAGE_NAME.sub(r"IMAGE.\1", text)
+
+    def _without_folders(self, text: str, more: Mapping[str, str] | None = None) -> str:
+        words = {str(self._scratch.path): "SCRATCH", **{str(path): "SpinalCordSeg" for path in self._line.packages}}
+        words |= {**(more or {}), str(Path.home()): "~"}
+        for path in sorted(words, key=len, reverse=True):  # what lies in a folder before the folder itself
+            text = text.replace(path, words[path])
+        return text
