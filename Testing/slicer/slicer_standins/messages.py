@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import vtk
 
-# Up to 5.11 Slicer offers every volume of several files to the reader of diffusion tensors first, which refuses it aloud.
+# Up to 5.11 Slicer offers a volume of several files to the reader of diffusion tensors first, which refuses it aloud.
 _OF_TRYING_READERS = "vtkITKArchetypeDiffusionTensorImageReaderFile"
 
 
