@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import torch
+
 from SpinalCordSegTrainerLib.batches import Batch
+
+_BESIDE_A_GPU = 4
+
+
+def batch_threads(device: torch.device) -> int:
+    """How many threads to make batches with. On the CPU one, where the network computes on one core and another is
+    left over; none where it computes on several, since a second pool of threads would take the network's own time."""
+    if device.type != "cpu":
+        return _BESIDE_A_GPU
+    return 1 if torch.get_num_threads() == 1 and (os.cpu_count() or 1) > 1 else 0
 
 
 class Ahead:

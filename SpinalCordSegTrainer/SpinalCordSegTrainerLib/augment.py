@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import AugmentConfig
 from SpinalCordSegTrainerLib.intensities import change_intensities
+from SpinalCordSegTrainerLib.smooth_fields import smooth_displacements
 
 
 def augment(
@@ -32,9 +33,9 @@ def augment(
     """
     if config is None:
         return crop(images, centres, size)[:, None], crop(coverage, centres, size)[:, None]
-    rows, columns = source_positions(centres, size, config, generator)
-    images = resample(images, rows, columns, config.interpolation)
-    coverage = resample(coverage, rows, columns, "bilinear")
+    positions = source_positions(centres, size, config, generator)
+    images = resample(images, positions, config.interpolation)
+    coverage = resample(coverage, positions, "bilinear")
     return change_intensities(images, coverage, config, generator)
 
 
@@ -53,10 +54,8 @@ def crop(pixels: Tensor, centres: Tensor, size: int) -> Tensor:
     return picked * inside
 
 
-def source_positions(
-    centres: Tensor, size: int, config: AugmentConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Where each pixel of the crop is taken from: row and column in source pixels, two tensors (n, size, size)."""
+def source_positions(centres: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Where each pixel of the crop is taken from, in source pixels: (n, size, size, 2), the column before the row."""
     n = len(centres)
     angle = uniform(n, -config.rotation_deg, config.rotation_deg, generator) * (math.pi / 180)
     zoom = torch.exp(uniform(n, -1, 1, generator) * math.log1p(config.scale))
@@ -64,33 +63,21 @@ def source_positions(
     mirror = 1 - 2 * (torch.rand(n, generator=generator) < config.flip_probability).float()
     shift = (torch.rand(n, 2, generator=generator) * 2 - 1) * config.shift_px
     steps = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-    down = (steps[None, :, None] * (zoom * stretch)[:, None, None]).expand(n, size, size)
-    across = (steps[None, None, :] * (zoom / stretch * mirror)[:, None, None]).expand(n, size, size)
-    cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    bend = elastic(n, size, config, generator)
-    middle = (centres + shift)[:, :, None, None]
-    return (
-        middle[:, 0] + cosine * down - sine * across + bend[:, 0],
-        middle[:, 1] + sine * down + cosine * across + bend[:, 1],
-    )
+    down, across = steps * (zoom * stretch)[:, None], steps * (zoom / stretch * mirror)[:, None]
+    cosine, sine = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+    middle = (centres + shift)[:, :, None]
+    # What depends on the row alone plus what depends on the column alone: one large sum for each coordinate.
+    per_row = torch.stack((middle[:, 1] + sine * down, middle[:, 0] + cosine * down), dim=-1)
+    per_column = torch.stack((cosine * across, -sine * across), dim=-1)
+    bend = torch.rand(n, generator=generator) * config.elastic_px
+    displaced = smooth_displacements(bend, config.elastic_cells, size, generator)
+    return displaced.add_(per_row[:, :, None]).add_(per_column[:, None, :])
 
 
-def elastic(n: int, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Smooth random displacements (n, 2, size, size) in source pixels."""
-    amount = torch.rand(n, 1, 1, 1, generator=generator) * config.elastic_px
-    return smooth_noise(n, 2, config.elastic_cells, size, generator) * amount
-
-
-def smooth_noise(n: int, channels: int, cells: int, size: int, generator: torch.Generator) -> Tensor:
-    """Normal noise on cells² points, bicubic in between: (n, channels, size, size)."""
-    points = torch.randn(n, channels, cells, cells, generator=generator)
-    return functional.interpolate(points, size=(size, size), mode="bicubic", align_corners=False)
-
-
-def resample(pixels: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
-    """(n, S, S) read at fractional positions → (n, size, size), kept in 0..1; beyond the slice 0."""
+def resample(pixels: Tensor, positions: Tensor, mode: str) -> Tensor:
+    """(n, S, S) read at fractional positions (n, size, size, 2) → (n, size, size), in 0..1; beyond the slice 0."""
     side = pixels.shape[-1]
-    grid = torch.stack((columns, rows), dim=-1).mul(2).add(1).div(side).sub(1)
+    grid = positions.mul(2 / side).add_(1 / side - 1)
     out = functional.grid_sample(pixels[:, None], grid, mode=mode, padding_mode="zeros", align_corners=False)
     return out[:, 0].clamp(0, 1)
 

@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import AugmentConfig
+from SpinalCordSegTrainerLib.smooth_fields import smooth_noise
 
 _LEVELS = 256
 _AIR = 0.06  # below this share of the bright end a curve usually stays dark, as air does in every contrast
 _MAX_RADIUS_SD = 2.5
 _TRIALS = 12
+_MOST_KNOTS = 8
 
 
 def change_intensities(
@@ -60,40 +62,49 @@ def remap(images: Tensor, coverage: Tensor, config: AugmentConfig, generator: to
     levels = _stretched(images, torch.from_numpy(chosen))
     inside, around = _cord_and_surround(levels, coverage)
     first = np.tile(_identity(), (n, 1))
-    for index in np.flatnonzero(chosen):
-        first[index] = _visible_curve(rng, config, float(inside[index]), float(around[index]))
+    first[chosen] = _visible_curves(rng, config, inside[chosen], around[chosen])
     second = first.copy()
-    for index in np.flatnonzero(blended):
-        second[index] = _visible_curve(rng, config, float(inside[index]), float(around[index]))
+    second[blended] = _visible_curves(rng, config, inside[blended], around[blended])
     out = apply_curves(levels, torch.from_numpy(first))
     if blended.any():
-        points = torch.randn(n, 1, 4, 4, generator=generator) * 3
-        weight = functional.interpolate(points, size=images.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
-        out = torch.lerp(out, apply_curves(levels, torch.from_numpy(second)), torch.sigmoid(weight))
+        weight = torch.sigmoid(3 * smooth_noise(n, 4, images.shape[-1], generator))
+        out = torch.lerp(out, apply_curves(levels, torch.from_numpy(second)), weight)
     return out
 
 
-def _cord_and_surround(images: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
+def _cord_and_surround(images: Tensor, coverage: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean grey value of the cord and of a ring of 3 pixels around it, (n,) each; NaN without cord."""
-    ring = functional.max_pool2d(coverage[:, None], 7, stride=1, padding=3)[:, 0] - coverage
+    rows = functional.max_pool2d(coverage[:, None], (1, 7), stride=1, padding=(0, 3))  # a square window, axis by axis
+    ring = functional.max_pool2d(rows, (7, 1), stride=1, padding=(3, 0))[:, 0] - coverage
     core = (coverage >= 0.9).float()
     inside = (images * core).sum((1, 2)) / core.sum((1, 2))
-    return inside, (images * ring).sum((1, 2)) / ring.sum((1, 2))
+    around = (images * ring).sum((1, 2)) / ring.sum((1, 2))
+    return inside.numpy(), around.numpy()
 
 
-def _visible_curve(
-    rng: np.random.Generator, config: AugmentConfig, inside: float, around: float
+def _visible_curves(
+    rng: np.random.Generator, config: AugmentConfig, inside: NDArray[np.float32], around: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    curve = random_curve(rng, config)
-    if math.isnan(inside) or math.isnan(around):
-        return curve
-    bright = rng.random() < config.bright_cord_share
+    """A curve for each pair of grey values (n,), drawn again, at most _TRIALS times, until the two can be told apart;
+    the first that comes where a value is NaN. (n, 256)."""
+    curves = random_curves(rng, len(inside), config)
+    sign = np.where(rng.random(len(inside)) < config.bright_cord_share, 1, -1)
+    pending = np.flatnonzero(np.isfinite(inside) & np.isfinite(around))
     for _ in range(_TRIALS):
-        cord, rest = np.interp((inside, around), _identity(), curve)
-        if (cord - rest if bright else rest - cord) >= config.least_contrast:
+        contrast = sign[pending] * (_read(curves, pending, inside) - _read(curves, pending, around))
+        pending = pending[contrast < config.least_contrast]
+        if not len(pending):
             break
-        curve = random_curve(rng, config)
-    return curve
+        curves[pending] = random_curves(rng, len(pending), config)
+    return curves
+
+
+def _read(curves: NDArray[np.float32], rows: NDArray[np.int64], levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each of these curves at its own level in 0..1, linear between entries: (len(rows),)."""
+    position = levels[rows] * (_LEVELS - 1)
+    lower = np.clip(position.astype(np.int64), 0, _LEVELS - 2)
+    start, end = curves[rows, lower], curves[rows, lower + 1]
+    return start + (end - start) * (position - lower)
 
 
 def _stretched(images: Tensor, chosen: Tensor) -> Tensor:
@@ -108,22 +119,31 @@ def _identity() -> NDArray[np.float32]:
     return np.linspace(0, 1, _LEVELS, dtype=np.float32)
 
 
-def random_curve(rng: np.random.Generator, config: AugmentConfig) -> NDArray[np.float32]:
-    """A piecewise linear curve with 4 to 8 knots as a table of 256 values in 0..1."""
-    count = int(rng.integers(4, 9))
-    knots = np.sort(np.concatenate(([0.0, 1.0], rng.random(count - 2))))
-    values = rng.random(count)
-    if rng.random() < config.monotone_share:
-        values = np.sort(values)
-    if rng.random() < config.inverted_share:
-        values = 1 - values
+def random_curves(rng: np.random.Generator, n: int, config: AugmentConfig) -> NDArray[np.float32]:
+    """n piecewise linear curves with 4 to 8 knots, as tables (n, 256) of values in 0..1."""
     x = _identity()
-    curve = np.interp(x, knots, values)
-    if rng.random() < 0.8:
-        dark = float(rng.random()) * 0.1
-        curve = np.where(x < _AIR, dark + (curve - dark) * (x / _AIR), curve)
-    low, high = curve.min(), curve.max()
-    return ((curve - low) / max(high - low, 0.05)).clip(0, 1).astype(np.float32)
+    spare = np.arange(_MOST_KNOTS) >= rng.integers(4, _MOST_KNOTS + 1, n)[:, None]
+    knots = rng.random((n, _MOST_KNOTS))
+    knots[:, 0], knots[:, 1] = 0.0, 1.0
+    knots = np.sort(np.where(spare, 2.0, knots), axis=1)  # those not used lie beyond the end, and are never reached
+    values = np.where(spare, 2.0, rng.random((n, _MOST_KNOTS)))
+    values = np.where(rng.random((n, 1)) < config.monotone_share, np.sort(values, axis=1), values)
+    values = np.where(rng.random((n, 1)) < config.inverted_share, 1 - values, values)
+    curves = _piecewise_linear(x, knots, values)
+    dark = rng.random((n, 1)) * 0.1
+    air = (x < _AIR) & (rng.random((n, 1)) < 0.8)
+    curves = np.where(air, dark + (curves - dark) * (x / _AIR), curves)
+    low, high = curves.min(axis=1, keepdims=True), curves.max(axis=1, keepdims=True)
+    return ((curves - low) / np.maximum(high - low, 0.05)).clip(0, 1).astype(np.float32)
+
+
+def _piecewise_linear(x: NDArray, knots: NDArray, values: NDArray) -> NDArray[np.float64]:
+    """(n, len(x)): ``np.interp`` for n sets of ascending knots and their values, both (n, k), at the same x."""
+    left = np.clip((knots[:, :, None] <= x).sum(axis=1) - 1, 0, None)
+    left = np.minimum(left, (knots <= 1).sum(axis=1)[:, None] - 2)  # the end belongs to the last piece
+    x0, x1 = np.take_along_axis(knots, left, 1), np.take_along_axis(knots, left + 1, 1)
+    y0, y1 = np.take_along_axis(values, left, 1), np.take_along_axis(values, left + 1, 1)
+    return y0 + (y1 - y0) * (x - x0) / np.maximum(x1 - x0, 1e-12)
 
 
 def apply_curves(images: Tensor, curves: Tensor) -> Tensor:
@@ -137,34 +157,36 @@ def apply_curves(images: Tensor, curves: Tensor) -> Tensor:
 
 def _field(n: int, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     # A smooth bias times the fall-off of a surface coil, which may lie on any side.
-    points = torch.randn(n, 1, 4, 4, generator=generator) * config.bias_sd
-    smooth = functional.interpolate(points, size=(size, size), mode="bicubic", align_corners=False)[:, 0]
-    angle = torch.rand(n, 1, 1, generator=generator) * (2 * math.pi)
-    slope = torch.rand(n, 1, 1, generator=generator) * (config.falloff / 2)
+    smooth = smooth_noise(n, 4, size, generator) * config.bias_sd
+    angle = torch.rand(n, 1, generator=generator) * (2 * math.pi)
+    slope = torch.rand(n, 1, generator=generator) * (config.falloff / 2)
     steps = torch.linspace(-1, 1, size)
-    tilt = torch.cos(angle) * steps[None, :, None] + torch.sin(angle) * steps[None, None, :]
-    return torch.exp(smooth + slope * tilt)
+    down, across = slope * torch.cos(angle) * steps, slope * torch.sin(angle) * steps
+    return smooth.add_(down[:, :, None]).add_(across[:, None, :]).exp_()
 
 
 def rician(images: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
-    """Magnitude of the image with normal noise in both channels; ``sd``: (n, 1, 1)."""
-    noise = torch.randn(2, *images.shape, generator=generator) * sd
-    return torch.hypot(images + noise[0], noise[1])
+    """Magnitude of the image (≥ 0) with normal noise in both channels; ``sd``: (n, 1, 1)."""
+    noisy = torch.nonzero(sd.flatten())[:, 0]  # without noise the magnitude is the image itself
+    noise = torch.randn(2, len(noisy), *images.shape[1:], generator=generator).mul_(sd[noisy])
+    return images.index_copy(0, noisy, torch.hypot(noise[0].add_(images[noisy]), noise[1]))
 
 
 def blur(images: Tensor, largest_px: float, generator: torch.Generator) -> Tensor:
     """Gaussian blur, its SD drawn per slice and axis from 0 to ``largest_px`` for half of the slices."""
     n = len(images)
-    sd = torch.rand(2, n, generator=generator) * largest_px * (torch.rand(n, generator=generator) < 0.5)
-    if largest_px == 0:
+    sd = torch.rand(2, n, generator=generator) * largest_px
+    blurred = torch.nonzero(torch.rand(n, generator=generator) < 0.5)[:, 0]
+    if largest_px == 0 or not len(blurred):
         return images
     radius = max(1, math.ceil(_MAX_RADIUS_SD * largest_px))
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernels = torch.exp(-0.5 * (steps / sd.clamp_min(0.1)[..., None]) ** 2)
+    kernels = torch.exp(-0.5 * (steps / sd[:, blurred].clamp_min(0.1)[..., None]) ** 2)
     kernels = kernels / kernels.sum(-1, keepdim=True)
-    padded = functional.pad(images[None], (radius, radius, radius, radius), mode="replicate")
-    down = functional.conv2d(padded, kernels[0][:, None, :, None], groups=n)
-    return functional.conv2d(down, kernels[1][:, None, None, :], groups=n)[0]
+    padded = functional.pad(images[None, blurred], (radius, radius, radius, radius), mode="replicate")
+    down = functional.conv2d(padded, kernels[0][:, None, :, None], groups=len(blurred))
+    across = functional.conv2d(down, kernels[1][:, None, None, :], groups=len(blurred))
+    return images.index_copy(0, blurred, across[0])
 
 
 def field_of_view(n: int, size: int, probability: float, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.networks import reestimate_batch_statistics
 from SpinalCordSegLib.writing import write_json
-from SpinalCordSegTrainerLib.ahead import Ahead
+from SpinalCordSegTrainerLib.ahead import Ahead, batch_threads
 from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels, device_failures
 from SpinalCordSegTrainerLib.batches import Batches
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
@@ -39,16 +38,8 @@ __all__ = ["Progress", "Training", "TrainingResult"]
 
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
-_LOADER_THREADS = 4  # beside a GPU
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
 _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly: decay ≤ (1 + n)/(10 + n)
-
-
-def _loader_threads(device: torch.device) -> int:
-    """On a CPU one where a core is left over; without one it would take the network's own time."""
-    if device.type == "cuda":
-        return _LOADER_THREADS
-    return int(torch.get_num_threads() < (os.cpu_count() or 1))
 
 
 class Training:
@@ -90,7 +81,7 @@ class Training:
         sync_statistics(self.state.network, self.ranks)
         if self.ranks.rank:  # dropout must differ between ranks
             torch.manual_seed(hash((config.seed, self.ranks.rank, self.state.update)))
-        self._ahead = Ahead(self.batches.batch, _loader_threads(self.device))
+        self._ahead = Ahead(self.batches.batch, batch_threads(self.device))
 
     def run(self) -> TrainingResult:
         """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from SpinalCordSegTrainerLib.augment import augment, crop, resample, source_positions
 from SpinalCordSegTrainerLib.config import AugmentConfig, TrainingConfig
-from SpinalCordSegTrainerLib.intensities import apply_curves, change_intensities, random_curve, remap
+from SpinalCordSegTrainerLib.intensities import apply_curves, blur, change_intensities, random_curves, remap, rician
+from SpinalCordSegTrainerLib.smooth_fields import smooth_displacements, smooth_noise
 
 STILL = AugmentConfig(
     flip_probability=0,
@@ -60,16 +62,16 @@ def test_still_policy_changes_nothing() -> None:
 def test_flip_mirrors_columns() -> None:
     images, _ = _cord()
     config = AugmentConfig(**{**STILL.__dict__, "flip_probability": 1.0})
-    rows, columns = source_positions(torch.full((4, 2), 47.5), 96, config, _generator())
-    torch.testing.assert_close(resample(images, rows, columns, "bilinear"), images.flip(2), atol=1e-4, rtol=0)
+    positions = source_positions(torch.full((4, 2), 47.5), 96, config, _generator())
+    torch.testing.assert_close(resample(images, positions, "bilinear"), images.flip(2), atol=1e-4, rtol=0)
 
 
 def test_image_and_label_move_together_and_area_scales() -> None:
     images, coverage = _cord(8)
     config = AugmentConfig(**{**STILL.__dict__, "rotation_deg": 25, "scale": 0.2, "elastic_px": 1.5, "shift_px": 6})
     centres = torch.full((8, 2), 47.5)
-    rows, columns = source_positions(centres, 96, config, _generator(3))
-    moved, label = resample(images, rows, columns, "bilinear"), resample(coverage, rows, columns, "bilinear")
+    positions = source_positions(centres, 96, config, _generator(3))
+    moved, label = resample(images, positions, "bilinear"), resample(coverage, positions, "bilinear")
     inside = moved > 0.1  # beyond the slice both are 0
     torch.testing.assert_close(moved[inside], (0.2 + 0.6 * label)[inside], atol=0.25, rtol=0)
     assert float((moved - 0.2 - 0.6 * label)[inside].abs().mean()) < 0.01
@@ -97,7 +99,7 @@ def test_range_shape_and_repeatability(policy: str) -> None:
 
 def test_curves_stay_in_range_and_are_applied_linearly() -> None:
     rng = np.random.default_rng(0)
-    curves = np.stack([random_curve(rng, AugmentConfig()) for _ in range(200)])
+    curves = random_curves(rng, 200, AugmentConfig())
     assert curves.shape == (200, 256)
     assert curves.min() >= 0
     assert curves.max() <= 1
@@ -107,6 +109,27 @@ def test_curves_stay_in_range_and_are_applied_linearly() -> None:
     identity = torch.linspace(0, 1, 256)[None]
     torch.testing.assert_close(apply_curves(ramp, identity), ramp, atol=1e-6, rtol=0)
     torch.testing.assert_close(apply_curves(ramp, 1 - identity), 1 - ramp, atol=1e-6, rtol=0)
+
+
+def test_smooth_fields_are_bicubic_between_their_points() -> None:
+    points = torch.randn(3, 5, 5, generator=_generator(4))
+    expected = functional.interpolate(points[:, None], size=(48, 48), mode="bicubic", align_corners=False)[:, 0]
+    torch.testing.assert_close(smooth_noise(3, 5, 48, _generator(4)), expected, atol=1e-5, rtol=0)
+    pairs = torch.randn(3, 5, 5, 2, generator=_generator(4)).permute(0, 3, 1, 2)
+    expected = functional.interpolate(pairs, size=(48, 48), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    amount = torch.tensor([0.0, 1.0, 2.0])
+    found = smooth_displacements(amount, 5, 48, _generator(4))
+    torch.testing.assert_close(found, expected * amount.view(3, 1, 1, 1), atol=1e-5, rtol=0)
+
+
+def test_noise_of_no_strength_and_slices_not_blurred_stay_bit_for_bit() -> None:
+    images, _ = _cord(8)
+    noisy = rician(images, torch.tensor([0.0, 0.1] * 4).view(8, 1, 1), _generator(5))
+    assert torch.equal(noisy[::2], images[::2])
+    assert 0.05 < float((noisy - images)[1::2].std()) < 0.12
+    same = [torch.equal(one, other) for one, other in zip(blur(images, 1.0, _generator(5)), images, strict=True)]
+    assert 0 < sum(same) < 8
+    assert blur(images, 0.0, _generator(5)) is images
 
 
 def test_remapping_keeps_the_cord_visible_and_often_turns_the_contrast() -> None:
