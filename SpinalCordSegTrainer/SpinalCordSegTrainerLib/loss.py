@@ -38,14 +38,15 @@ def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: 
 
 
 def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, ranks: Ranks = ALONE) -> Tensor:
-    """The training loss. ``logits``, ``coverage``: (n, 1, H, W); coverage in 0..1. A scalar in float32.
+    """The training loss. ``logits``, ``coverage``: (n, 1, H, W); coverage in 0..1. A scalar in float32 (64 for 64).
 
     Cross-entropy, where asked for, is against the coverage itself, so that a pixel half filled by cord is
     drawn to probability 0.5 and the area at threshold 0.5 is not biased. With several ranks each passes its part of
     the batch and gets the loss of the whole batch.
     """
-    logits, coverage = logits.float(), coverage.float()
-    target = coverage if config.soft_overlap else (coverage >= 0.5).float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    coverage = coverage.to(logits.dtype)
+    target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
     sums = torch.stack(overlap_sums(logits, target, config.per))
     if config.per == "batch":
         positive, missed, false = ranks.summed(sums).unbind()

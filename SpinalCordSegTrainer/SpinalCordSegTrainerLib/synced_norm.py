@@ -17,8 +17,8 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         """(n, channels, H, W) → the same; n may differ between ranks."""
         if not self.training:
             return super().forward(features)
-        values = features.float()
-        own = torch.full((1,), values.numel() / values.shape[1], device=values.device)
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
+        own = values.new_full((1,), values.numel() / values.shape[1])
         sums = self.ranks.summed(torch.cat([values.sum((0, 2, 3)), own]))
         count = sums[-1].detach()
         mean = sums[:-1] / count

@@ -26,7 +26,8 @@ def test_two_ranks_equal_one_big_batch(tmp_path: Path) -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     print(told)
     assert told["other_rank_failed"] == 0
-    assert told["gradient_gap"] < 1e-5
+    assert told["gradient_gap"] < 1e-9  # in 64 bits; in 32 bits two ranks may round no worse than one does
+    assert told["rounding_together"] < max(1e-5, 3 * told["rounding_alone"])
     assert told["statistics_gap"] < 1e-5
     assert told["loss_gap"] < 1e-5
     assert told["scores_equal"]

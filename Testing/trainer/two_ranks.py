@@ -20,6 +20,7 @@ from SpinalCordSegLib.networks import NetworkConfig
 from SpinalCordSegTrainerLib import training
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.loss import segmentation_loss
 from SpinalCordSegTrainerLib.ranks import ALONE, Ranks, join_ranks
 from SpinalCordSegTrainerLib.validation import validate
 
@@ -51,6 +52,16 @@ def _one_update(run: training.Training) -> tuple[list[Tensor], list[Tensor], flo
     return [one.grad.clone() for one in network.parameters() if one.grad is not None], statistics, loss
 
 
+def _exact_gradients(run: training.Training) -> list[Tensor]:
+    """Gradients of the first batch in 64 bits, where rounding hides nothing."""
+    network, batch = run.state.network.double().train(), run.batches.batch(0)
+    mine = run.ranks.part(len(batch.images))
+    logits = network(batch.images[mine].double())
+    segmentation_loss(logits, batch.coverage[mine].double(), run.config.loss, run.ranks).backward()
+    run.ranks.average_gradients(network)
+    return [one.grad for one in network.parameters() if one.grad is not None]
+
+
 def _scores(run: training.Training, ranks: Ranks) -> dict[str, float]:
     torch.manual_seed(5)
     network = training.new_state(run.config, torch.device("cpu")).network
@@ -75,6 +86,7 @@ def main(folder: Path) -> None:
     os.environ["RANK"] = "0" if child else "1"
     with join_ranks(torch.device("cpu")) as ranks:
         together = _one_update(training.Training(config, folder / "unused", ranks=ranks))
+        exact = _exact_gradients(training.Training(config, folder / "unused", ranks=ranks))
         scores = _scores(training.Training(config, folder / "unused", ranks=ranks), ranks)
         result = training.Training(config, folder / "run", ranks=ranks).run()
     if not child:
@@ -82,9 +94,13 @@ def main(folder: Path) -> None:
     code = os.waitpid(child, 0)[1]
     alone = training.Training(config, folder / "unused")
     reference = _one_update(alone)
+    truth = _exact_gradients(training.Training(config, folder / "unused"))
+    rounded = [one.float() for one in truth]
     told = {
         "other_rank_failed": code,
-        "gradient_gap": _gap(reference[0], together[0]),
+        "gradient_gap": _gap(truth, exact),
+        "rounding_together": _gap(rounded, together[0]),
+        "rounding_alone": _gap(rounded, reference[0]),
         "statistics_gap": _gap(reference[1], together[1]),
         "loss_gap": abs(reference[2] - together[2]),
         "scores_equal": scores == _scores(alone, ALONE),
