@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -21,6 +21,7 @@ from SpinalCordSegLib.montage_view import CordScene
 from SpinalCordSegLib.page import area_points, page
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
+from SpinalCordSegLib.review import CORRECTED, DECISIONS
 from SpinalCordSegLib.writing import explain
 
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
@@ -38,16 +39,33 @@ def write_case(
     """Write everything about a case into ``folder``, replacing an earlier result; gives the report.
 
     All of it appears at once or not at all. Files in an earlier result's folder that are not ours are kept.
-    Raises OutputError when the system refuses, or when ``folder`` is there and is no result of ours.
+    Raises OutputError when the system refuses, when ``folder`` is there and is no result of ours, or when a person
+    corrected or accepted what is in it.
     """
     if mask_format not in MASK_FORMATS:
         raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
     refuse_foreign(folder)
+    return replace_case(result, folder, mask_format=mask_format, save_probability=save_probability)
+
+
+def replace_case(
+    result: CaseResult,
+    folder: Path,
+    *,
+    mask_format: str,
+    save_probability: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    copies: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """The same without asking whose result is replaced. ``extra``: entries of the report that take the place of those
+    made from ``result``; ``copies``: further files to be in the folder, by their name in it."""
     temporary = folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         try:
             temporary.mkdir(parents=True)
-            content = _fill(result, temporary, mask_format, save_probability)
+            for name, source in (copies or {}).items():
+                shutil.copyfile(source, temporary / name)
+            content = _fill(result, temporary, mask_format, save_probability, extra or {})
             _put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -69,7 +87,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise OutputError when ``folder`` holds something and no report of ours: it must not be replaced."""
+    """Raise OutputError when ``folder`` holds what must not be replaced: no report of ours, or the mask of a case that
+    a person corrected or decided on."""
     with output_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"cannot write {folder}: a file of that name is in the way; choose another output folder")
@@ -84,6 +103,13 @@ def refuse_foreign(folder: Path) -> None:
             f"{folder} holds files that are not a result of SpinalCordSeg and would be replaced;"
             " choose another output folder"
         )
+    review = content.get("review")
+    state = review.get("state") if isinstance(review, dict) else None
+    if content.get("mask_state") == "corrected" or state in (CORRECTED, *DECISIONS):
+        raise OutputError(
+            f"{folder} holds a case that a person has {state or CORRECTED}; it is never replaced by the machine: choose"
+            " another output folder, or move this one away first"
+        )
 
 
 @contextmanager
@@ -95,13 +121,15 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
-def _fill(result: CaseResult, folder: Path, mask_format: str, save_probability: bool) -> dict[str, Any]:
+def _fill(
+    result: CaseResult, folder: Path, mask_format: str, save_probability: bool, extra: Mapping[str, Any]
+) -> dict[str, Any]:
     write_volume(result.mask, folder / f"mask.{mask_format}")
     if save_probability and result.probability is not None:
         # A .seg.nrrd holds segments; a probability is an image.
         write_volume(result.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
     write_text(folder / "slices.csv", csv_text(SLICE_COLUMNS, slice_rows(result)))
-    content = report(result)
+    content = report(result) | dict(extra)
     picture = montage_png(result, content)
     if picture is not None:
         with atomic_write(folder / "montage.png") as temporary:

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.centreline import Centreline, fit_centreline
-from SpinalCordSegLib.cleaning import CleanMask, bounding_box, clean
+from SpinalCordSegLib.cleaning import CleanCord, CleanMask, CleanSlice, clean, clean_cord, grid_of, piece_graph
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.mask_flags import judge_mask
 from SpinalCordSegLib.measures import CordMeasures, RangeMeasures, SliceMeasures, mean_over
 from SpinalCordSegLib.shape import NO_SHAPE, SliceShape, measure_shape
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
-__all__ = ["CleanMask", "CordMeasures", "RangeMeasures", "SliceMeasures", "clean", "mean_over", "measure"]
+__all__ = [
+    "CleanMask", "CordMeasures", "RangeMeasures", "SliceMeasures", "clean", "mean_over", "measure", "measure_cord",
+]  # fmt: skip
 
 _PARTIAL_VOLUME_REACH_MM = 1.5  # a boundary pixel and its neighbour at clinical in-plane sizes; CSF lies beyond
 
@@ -41,11 +43,22 @@ def measure(
     flag: empty, single_slice, gap, several_components, border_contact, removed, holes_filled, tilted_grid, steep_cut.
     Raises GeometryError when the probability lies on another grid.
     """
-    cleaned = mask if isinstance(mask, CleanMask) else clean(mask)
-    grid = cleaned.mask
+    cord = mask.cord if isinstance(mask, CleanMask) else clean_cord(grid_of(mask), piece_graph(mask))
+    return measure_cord(cord, probability=probability, slice_range=slice_range, shape=shape)
+
+
+def measure_cord(
+    cord: CleanCord,
+    *,
+    probability: Volume | None = None,
+    slice_range: tuple[int, int] | None = None,
+    shape: bool = True,
+) -> CordMeasures:
+    """The same for a mask that is cleaned already, slice by slice; see ``measure``."""
+    grid = cord.grid
     if probability is not None and not probability.same_grid(grid):
         raise GeometryError(f"the probability map (shape {probability.shape}) lies on another grid than the mask")
-    slices = _measure_slices(cleaned, probability, shape)
+    slices = _measure_slices(cord, probability, shape)
     slice_mm = to_canonical(grid).spacing_mm[2]
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
@@ -60,58 +73,26 @@ def measure(
         range_length_mm=chosen.length_mm,
         range_volume_mm3=chosen.volume_mm3,
         slice_range=slice_range,
-        removed_mm3=cleaned.removed_mm3,
-        filled_mm3=cleaned.filled_mm3,
-        flags=judge_mask(cleaned, slices),
+        removed_mm3=cord.removed_mm3,
+        filled_mm3=cord.filled_mm3,
+        flags=judge_mask(cord, slices),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Section:
-    """The cord in one slice. ``pixels``: [right, anterior], the smallest crop; ``window``: where in the slice."""
-
-    canonical_slice: int
-    pixels: NDArray[np.bool_]
-    window: tuple[slice, slice]
-
-    @property
-    def count(self) -> int:
-        return int(np.count_nonzero(self.pixels))
-
-    def centroid(self) -> tuple[float, float]:
-        """Unweighted, in voxels of the slice."""
-        x, y = np.nonzero(self.pixels)
-        return float(x.mean()) + self.window[0].start, float(y.mean()) + self.window[1].start
+def centroid(section: CleanSlice) -> tuple[float, float]:
+    """Unweighted, in voxels of the slice."""
+    x, y = np.nonzero(section.pixels)
+    return float(x.mean()) + section.window[0].start, float(y.mean()) + section.window[1].start
 
 
-def _sections(voxels: NDArray[np.bool_]) -> list[_Section]:
-    """The non-empty slices of a mask [R, A, S], from inferior to superior."""
-    box = bounding_box(voxels)
-    if box is None:
-        return []
-    inside = voxels[box]
-    found = []
-    for k in range(inside.shape[2]):
-        x, y = np.flatnonzero(inside[:, :, k].any(axis=1)), np.flatnonzero(inside[:, :, k].any(axis=0))
-        if x.size:
-            crop = slice(int(x[0]), int(x[-1]) + 1), slice(int(y[0]), int(y[-1]) + 1)
-            window = tuple(
-                slice(box[axis].start + crop[axis].start, box[axis].start + crop[axis].stop) for axis in (0, 1)
-            )
-            found.append(
-                _Section(box[2].start + k, np.ascontiguousarray(inside[crop[0], crop[1], k]), (window[0], window[1]))
-            )
-    return found
-
-
-def _measure_slices(cleaned: CleanMask, probability: Volume | None, shape: bool) -> tuple[SliceMeasures, ...]:
-    canonical = to_canonical(cleaned.mask)
+def _measure_slices(cord: CleanCord, probability: Volume | None, shape: bool) -> tuple[SliceMeasures, ...]:
+    canonical = to_canonical(cord.grid)
     x_mm, y_mm, slice_mm = canonical.spacing_mm
-    sections = _sections(canonical.voxels)
+    sections = cord.sections
     if not sections:
         return ()
     filled = np.array([section.canonical_slice for section in sections])
-    centroids_mm = np.array([section.centroid() for section in sections]) * (x_mm, y_mm)
+    centroids_mm = np.array([centroid(section) for section in sections]) * (x_mm, y_mm)
     span = np.arange(filled[0], filled[-1] + 1)
     line = fit_centreline(filled, centroids_mm[:, 0], centroids_mm[:, 1], slice_mm, at=span)
     heights = _heights_mm(canonical)
@@ -119,7 +100,7 @@ def _measure_slices(cleaned: CleanMask, probability: Volume | None, shape: bool)
     by_slice = {section.canonical_slice: section for section in sections}
     rows = []
     for at, k in enumerate(span.tolist()):
-        position = input_slice_index(cleaned.mask, k), k, float(heights[k])
+        position = input_slice_index(cord.grid, k), k, float(heights[k])
         section = by_slice.get(k)
         if section is None:
             rows.append(SliceMeasures(*position, nan, nan, nan, None if chances is None else nan, *[nan] * 9))
@@ -128,12 +109,12 @@ def _measure_slices(cleaned: CleanMask, probability: Volume | None, shape: bool)
         form = _form(section, (x_mm, y_mm), tilt) if shape else NO_SHAPE
         partial_mm2 = None
         if chances is not None:
-            partial_mm2 = _partial_volume_mm2(section, chances[:, :, k], cleaned.filled[:, :, k], (x_mm, y_mm))
+            partial_mm2 = _partial_volume_mm2(section, chances[:, :, k], (x_mm, y_mm))
         rows.append(_row(position, section.count * x_mm * y_mm, partial_mm2, tilt, form, slice_mm))
     return tuple(rows)
 
 
-def _form(section: _Section, pixel_mm: tuple[float, float], tilt: _Tilt) -> SliceShape:
+def _form(section: CleanSlice, pixel_mm: tuple[float, float], tilt: _Tilt) -> SliceShape:
     origin = section.window[0].start, section.window[1].start
     return measure_shape(section.pixels, origin, pixel_mm, tilt.cosines)
 
@@ -184,20 +165,19 @@ def _row(
     )
 
 
-def _partial_volume_mm2(
-    section: _Section, probability: NDArray[np.floating], filled: NDArray[np.bool_], pixel_mm: tuple[float, float]
-) -> float:
+def _partial_volume_mm2(section: CleanSlice, probability: NDArray[np.floating], pixel_mm: tuple[float, float]) -> float:
     """Area in the slice from a probability map: its sum over the mask and what lies within 1.5 mm of it.
 
-    ``probability`` and ``filled``: the whole slice. A filled hole counts in full. The reach is at least one pixel.
+    ``probability``: the whole slice. A filled hole counts in full. The reach is at least one pixel.
     """
     reach_mm = max(_PARTIAL_VOLUME_REACH_MM, *pixel_mm)
     margins = [int(reach_mm / size + 1e-6) for size in pixel_mm]
     wide = [slice(max(0, w.start - m), w.stop + m) for w, m in zip(section.window, margins, strict=True)]
-    chance = np.maximum(probability[wide[0], wide[1]], filled[wide[0], wide[1]])
+    chance = np.array(probability[wide[0], wide[1]])
     mask = np.zeros(chance.shape, bool)
     inner = tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(section.window, wide, strict=True))
     mask[inner] = section.pixels
+    chance[inner] = np.maximum(chance[inner], section.holes)
     near = ndimage.distance_transform_edt(~mask, sampling=pixel_mm) <= reach_mm + 1e-6
     return float(chance[near].sum(dtype=np.float64)) * pixel_mm[0] * pixel_mm[1]
 

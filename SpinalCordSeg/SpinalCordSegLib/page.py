@@ -12,6 +12,7 @@ from SpinalCordSegLib.drawing import to_svg
 from SpinalCordSegLib.level_section import level_section
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.report import slice_rows
+from SpinalCordSegLib.review_section import review_line, state_span
 
 STYLE = """
 :root { color-scheme: light; }
@@ -59,11 +60,6 @@ _TABLE = (
     ("rl_mm", "RL, mm", "{:.2f}"), ("instance_number", "DICOM instance", "{}"),
 )  # fmt: skip
 
-_REVIEW = (
-    "<p class='review'>Reviewed by <span class='blank'></span> on <span class='blank short'></span>"
-    " &nbsp; ☐ accepted &nbsp; ☐ rejected</p>"
-)
-
 _DEFINITIONS = (
     "Area: of the cord at a right angle to its own course (the slice’s area divided by √(1+x′²+y′²) of the"
     " centreline); “in slice” is without that correction, “SCT area” multiplies by the cosines of both angles as the"
@@ -84,7 +80,7 @@ def page(result: CaseResult, content: Mapping[str, Any], montage_png: bytes | No
         _plot(result),
         level_section(content),
         _making(content, result),
-        _REVIEW,
+        review_line(content),
         _montage(montage_png),
         _slices(result),
         _footer(content),
@@ -105,14 +101,9 @@ def area_points(result: CaseResult) -> list[AreaPoint]:
 
 def _header(case: str, content: Mapping[str, Any]) -> str:
     made = escape(str(content["created"]).replace("T", " ").replace("+00:00", " UTC"))
-    state = (
-        "AI segmentation, not reviewed by a person"
-        if content["mask_state"] == "AI"
-        else "measured on a mask made elsewhere"
-    )
     return (
         f"<header><h1>Spinal cord: {case}</h1><span class='quiet small'>{made}</span></header>\n"
-        f"<p><span class='use'>Research use, not for diagnosis.</span> <span class='quiet'>{state}.</span></p>"
+        f"<p><span class='use'>Research use, not for diagnosis.</span> {state_span(content)}</p>"
     )
 
 

@@ -21,6 +21,8 @@ from SpinalCordSegLib.level_measures import LevelOptions, LevelReport, measure_l
 from SpinalCordSegLib.mask import MaskConfig, find_cord
 from SpinalCordSegLib.morphometry import CordMeasures, clean, measure
 from SpinalCordSegLib.quality import judge_slices
+from SpinalCordSegLib.review_queue import SliceDoubt, rank_doubts
+from SpinalCordSegLib.slice_features import slice_features
 from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT, judge_suitability, known_facts
 from SpinalCordSegLib.volume import AxialAxes, Volume
 
@@ -72,6 +74,7 @@ class CaseResult:
     ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
     ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
     ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known.
+    ``queue``: the flagged slices, the most doubtful first.
     """
 
     case_name: str
@@ -90,6 +93,7 @@ class CaseResult:
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
     levels: LevelReport | None = None
+    queue: tuple[SliceDoubt, ...] = ()
 
 
 def segment_image(
@@ -173,21 +177,24 @@ def _measured(
     suitability = judge_suitability(volume, None if image is None else image.dicom)
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
         measures = without_sections(measures)
-    doubts = judge_slices(cleaned.mask, probability, measures)
+    features = slice_features(cleaned.mask, probability, measures)
+    doubts = judge_slices(cleaned.mask, probability, measures, features=features)
     facts = known_facts(None if image is None else image.dicom, suitability)
     levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
+    flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts)
     return CaseResult(
         case_name=case_name,
         image=image,
         mask=cleaned.mask,
         probability=probability,
         measures=measures,
-        flags=merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts),
+        flags=flags,
         mask_state="given",
         removed_mm3=measures.removed_mm3,
         seconds={},
         options=options,
         levels=levels,
+        queue=rank_doubts(flags, features),
     )
 
 

@@ -65,16 +65,22 @@ class _Doubt:
 
 
 def judge_slices(
-    mask: Volume, probability: Volume | None, measures: CordMeasures, config: QualityConfig | None = None
+    mask: Volume,
+    probability: Volume | None,
+    measures: CordMeasures,
+    config: QualityConfig | None = None,
+    features: SliceFeatures | None = None,
 ) -> list[Flag]:
     """Flags of the slices to look at, and of the case where they are many; those of ``measures`` are among them.
 
-    ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. Kinds, besides the
-    mask's own (gap, several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area,
-    low_confidence, cord_end (an area jump among the outermost slices), many_doubts (the case). No cord: only the
-    mask's own. Raises GeometryError when the probability lies on another grid.
+    ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
+    slice_features for the same three, where they are known already. Kinds, besides the mask's own (gap,
+    several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area, low_confidence,
+    cord_end (an area jump among the outermost slices), many_doubts (the case). No cord: only the mask's own. Raises
+    GeometryError when the probability lies on another grid.
     """
-    features = slice_features(mask, probability, measures)
+    if features is None:
+        features = slice_features(mask, probability, measures)
     by_slice = {item.canonical_slice: item.slice for item in measures.slices}
     found = [
         Flag(by_slice[canonical_slice], canonical_slice, kind, message)

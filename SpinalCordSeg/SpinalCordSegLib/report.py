@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.flags import kinds_of_slice
+from SpinalCordSegLib.level_measures import LevelOptions
+from SpinalCordSegLib.levels import DISC_NAMES
+from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.morphometry import SliceMeasures
 from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import AxialAxes, Volume
@@ -63,6 +67,7 @@ def report(result: CaseResult) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software_version": SOFTWARE_VERSION,
         "mask_state": result.mask_state,
+        "mask_sha256": mask_sha256(result.mask),
         "volume_mm3": rounded(measures.volume_mm3, 2),
         "length_mm": rounded(measures.length_mm, 3),
         "volume_per_length_mm2": rounded(volume_per_length_mm2(result), 3),
@@ -78,6 +83,9 @@ def report(result: CaseResult) -> dict[str, Any]:
         "removed_mm3": rounded(result.removed_mm3, 2),
         "filled_mm3": rounded(measures.filled_mm3, 2),
         "flags": [{"slice": f.slice, "kind": f.kind, "message": f.message} for f in result.flags],
+        "review_queue": [doubt.as_dict() for doubt in result.queue],
+        "review": Review().as_dict(),
+        "levels_asked": _levels_asked(options.levels),
         "levels": None if result.levels is None else result.levels.as_dict(),
         "threshold": options.threshold if result.model else None,
         "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
@@ -93,6 +101,17 @@ def report(result: CaseResult) -> dict[str, Any]:
         content["truth_volume_mm3"] = rounded(truth, 2)
         content["volume_error_percent"] = rounded(100 * (measures.volume_mm3 - truth) / truth, 3)
     return content
+
+
+def _levels_asked(asked: LevelOptions) -> dict[str, Any] | None:
+    """What was marked, so that a correction is measured at the same levels; nothing about the person."""
+    if not asked.discs:
+        return None
+    discs = []
+    for mark in asked.discs:
+        place = str(mark.slice) if mark.ras_mm is None else ",".join(f"{mm:.6g}" for mm in mark.ras_mm)
+        discs.append(f"{DISC_NAMES[mark.disc]}={place}")
+    return {"discs": discs, "around_mm": asked.around_mm, "declared": sorted(asked.declared)}
 
 
 def _model(result: CaseResult) -> dict[str, Any] | None:

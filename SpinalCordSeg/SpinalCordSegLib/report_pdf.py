@@ -14,6 +14,7 @@ from typing import Any
 from SpinalCordSegLib.area_plot import AreaPlot, AreaPoint
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.pdf_drawing import BOLD, FONT, drawn, register_fonts
+from SpinalCordSegLib.review_section import review_sentence, state_sentence
 
 _MARGIN_MM, _WIDTH_MM, _HEIGHT_MM = 15.0, 180.0, 267.0
 _INK, _QUIET, _DOUBT, _FAINT, _PALE = "#1d2733", "#5b6875", "#8a3b00", "#d5dbe1", "#fdf5ec"
@@ -29,11 +30,6 @@ _DEFINITIONS = (
     "Area: at a right angle to the course of the cord; “in slice” is without that correction. AP and RL: diameters of"
     " the ellipse with the same second moments. Volume: voxels of the mask; length: along the centreline."
 )
-_STATES = {
-    "AI": "AI segmentation, not reviewed by a person",
-    "corrected": "AI segmentation, corrected by a person",
-    "given": "measured on a mask made elsewhere",
-}
 
 
 def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], picture: bytes | None) -> bytes:
@@ -61,7 +57,7 @@ def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], 
         *_plot(content, slices),
         *_levels(content),
         *_making(content),
-        *_review(),
+        *_review(content),
     ]
     story += [*_montage(picture), *_table(slices)]
 
@@ -80,7 +76,7 @@ def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], 
 
 def _head(content: Mapping[str, Any]) -> list[Any]:
     made = str(content["created"]).replace("T", " ").replace("+00:00", " UTC")
-    state = _STATES.get(str(content["mask_state"]), str(content["mask_state"]))
+    state = state_sentence(content)
     return [
         _words(f"Spinal cord: {content['case']}", 16, bold=True, after=3),
         _words(f"<b>Research use, not for diagnosis.</b> {escape(state)}. {escape(made)}", 9, _DOUBT, markup=True),
@@ -176,7 +172,10 @@ def _making(content: Mapping[str, Any]) -> list[Any]:
     return [_title("How this was made"), _grid(rows, [32.0, _WIDTH_MM - 32.0], [("VALIGN", (0, 0), (-1, -1), "TOP")])]
 
 
-def _review() -> list[Any]:
+def _review(content: Mapping[str, Any]) -> list[Any]:
+    decided = review_sentence(content)
+    if decided:
+        return [_words(decided, 9, bold=True, before=12)]
     line = "_" * 32
     return [_words(f"Reviewed by {line} on {line[:16]}   [  ] accepted   [  ] rejected", 9, before=12)]
 

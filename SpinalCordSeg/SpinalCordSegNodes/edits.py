@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegNodes.oriented_images import grid_from_text
-from SpinalCordSegNodes.provenance import fingerprint, mark_edited, stored_fingerprint, stored_grid
+from SpinalCordSegNodes.provenance import mark_edited, stored_fingerprint, stored_grid
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, local_mask
 
 
@@ -31,7 +32,7 @@ def edits_since_run(node: Any) -> Edits | None:
     segment = node.GetSegmentation().GetSegment(segment_id)
     grid = grid_from_text(stored_grid(segment))
     now = local_mask(node, segment_id, grid)
-    if fingerprint(now) == stored_fingerprint(segment):
+    if mask_sha256(now) == stored_fingerprint(segment):
         return Edits(False, 0.0, 0.0)
     mark_edited(segment)
     copy = node.GetNodeReference(AI_COPY)

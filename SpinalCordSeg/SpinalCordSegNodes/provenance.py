@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import vtk
 
+from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.segment_metadata import SEGMENT_TERMINOLOGY
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.oriented_images import geometry_text
@@ -42,7 +41,7 @@ def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
         segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,
         _ALGORITHM_TYPE: "AUTOMATIC",
         _ALGORITHM_NAME: provenance.algorithm.translate(_UNSAFE),
-        _FINGERPRINT: fingerprint(mask),
+        _FINGERPRINT: mask_sha256(mask),
         _GRID: geometry_text(mask),
     }
     for field in fields(provenance):
@@ -76,14 +75,6 @@ def stored_grid(segment: Any) -> str:
 def mark_edited(segment: Any) -> None:
     """Say in DICOM's words that a person had a hand in it."""
     segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
-
-
-def fingerprint(mask: Volume) -> str:
-    """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order; geometry is not part of it."""
-    filled = np.ascontiguousarray(np.asarray(mask.voxels) != 0)
-    digest = hashlib.sha256(repr(filled.shape).encode())
-    digest.update(np.packbits(filled).tobytes())
-    return digest.hexdigest()
 
 
 def _tag_of(field_name: str) -> str:

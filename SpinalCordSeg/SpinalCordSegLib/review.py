@@ -1,0 +1,133 @@
+"""The state of a case in review: who looked, what was seen, corrected, accepted or rejected. No patient data.
+
+A correction makes an earlier decision void: it was made on another mask. Times are UTC, ISO 8601, to the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from SpinalCordSegLib.errors import ConfigurationError
+
+AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "in review", "corrected", "accepted", "rejected"
+STATES = (AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
+DECISIONS = (ACCEPTED, REJECTED)
+_LONGEST_NAME = 64  # of DICOM's person names
+
+
+@dataclass(frozen=True)
+class ReviewEvent:
+    """One change of state. ``who``: the reviewer, "" where nobody gave a name. ``when``: UTC, ISO 8601."""
+
+    state: str
+    who: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Review:
+    """``state``: one of STATES. ``seen``: the input's own slices somebody looked at, ascending. ``events``: every
+    change of state, oldest first. ``mask_sha256``: of the mask a decision was made on, "" before one."""
+
+    state: str = AI
+    seen: tuple[int, ...] = ()
+    events: tuple[ReviewEvent, ...] = ()
+    mask_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ConfigurationError(f'"{self.state}" is no review state: choose one of {", ".join(STATES)}')
+
+    @property
+    def who(self) -> str:
+        """Who changed the state last."""
+        return self.events[-1].who if self.events else ""
+
+    @property
+    def when(self) -> str:
+        return self.events[-1].when if self.events else ""
+
+    @property
+    def is_finished(self) -> bool:
+        """True once accepted or rejected."""
+        return self.state in DECISIONS
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; ``who`` and ``when`` of the last event are there to be read, the events are what counts."""
+        content = asdict(self)
+        return content | {
+            "seen": list(self.seen),
+            "events": [asdict(event) for event in self.events],
+            "who": self.who,
+            "when": self.when,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any] | None) -> Review:
+        """What ``as_dict`` gave; None: a case nobody has looked at. Raises ConfigurationError for anything else."""
+        if content is None:
+            return cls()
+        try:
+            return cls(
+                state=str(content["state"]),
+                seen=tuple(sorted({int(number) for number in content.get("seen") or ()})),
+                events=tuple(
+                    ReviewEvent(str(event["state"]), str(event["who"]), str(event["when"]))
+                    for event in content.get("events") or ()
+                ),
+                mask_sha256=str(content.get("mask_sha256") or ""),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError("the review of this case cannot be read: review it again") from error
+
+
+def opened(review: Review, who: str = "", when: datetime | None = None) -> Review:
+    """Somebody began to look: "ai" becomes "in review"; any other state stays."""
+    return _changed(review, IN_REVIEW, who, when) if review.state == AI else review
+
+
+def with_seen(review: Review, slices: Iterable[int], seen: bool = True) -> Review:
+    """``slices`` (the input's own) marked as looked at, or with ``seen`` False as not."""
+    numbers = {int(number) for number in slices}
+    return replace(review, seen=tuple(sorted(set(review.seen) | numbers if seen else set(review.seen) - numbers)))
+
+
+def decided(review: Review, state: str, who: str, when: datetime | None = None, mask_sha256: str = "") -> Review:
+    """Accepted or rejected, or taken back to "in review" or "ai" (what was seen stays).
+
+    ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and for a decision
+    without a name.
+    """
+    if state not in (*DECISIONS, IN_REVIEW, AI):
+        raise ConfigurationError(f'a case cannot be set to "{state}": choose accepted, rejected, in review or ai')
+    if state in DECISIONS and not who.strip():
+        raise ConfigurationError(f"a case is {state} by somebody: give the reviewer's name")
+    return replace(_changed(review, state, who, when), mask_sha256=mask_sha256 if state in DECISIONS else "")
+
+
+def edited(review: Review, who: str = "", when: datetime | None = None) -> Review:
+    """A person changed the mask: "corrected", and an earlier decision no longer holds."""
+    return replace(_changed(review, CORRECTED, who, when), mask_sha256="")
+
+
+def review_words(review: Review) -> str:
+    """The state as a sentence's beginning: "accepted by A. Meyer on 2024-01-31"; "not reviewed by a person" for ai."""
+    if review.state == AI:
+        return "not reviewed by a person"
+    by = f" by {review.who}" if review.who else ""
+    return f"{review.state}{by}" + (f" on {review.when[:10]}" if review.when else "")
+
+
+def _changed(review: Review, state: str, who: str, when: datetime | None) -> Review:
+    moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="seconds")
+    return replace(review, state=state, events=(*review.events, ReviewEvent(state, _checked_name(who), moment)))
+
+
+def _checked_name(who: str) -> str:
+    name = " ".join(who.split())
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ConfigurationError(f"the reviewer's name must be printable and of at most {_LONGEST_NAME} characters")
+    return name

@@ -1,0 +1,139 @@
+"""The review of a case in its result folder: in report.json, which decides, and on the page that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from SpinalCordSegLib.case_folder import output_errors, read_result, replace_case
+from SpinalCordSegLib.errors import GeometryError, InputFileError
+from SpinalCordSegLib.files import read_labels, write_json, write_text
+from SpinalCordSegLib.level_measures import LevelOptions, parse_disc
+from SpinalCordSegLib.mask_changes import mask_changes
+from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, SegmentOptions, measure_mask
+from SpinalCordSegLib.review import Review, edited
+from SpinalCordSegLib.review_section import updated_page
+from SpinalCordSegLib.volume import Volume
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.files import Image
+
+AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
+
+
+def read_review(folder: Path) -> Review:
+    """The review of a finished case; of one nobody has looked at: Review(). Raises InputFileError."""
+    return Review.from_dict(_content(folder).get("review"))
+
+
+def write_review(folder: Path, review: Review) -> None:
+    """Put ``review`` into the case's report.json and report.html. Raises InputFileError, OutputError.
+
+    Each file is replaced whole; should the page miss it (a crash in between), report.json is what counts.
+    """
+    content = _content(folder)
+    content["review"] = review.as_dict()
+    write_json(folder / "report.json", content)
+    page = folder / "report.html"
+    with output_errors(page):
+        if page.is_file():
+            write_text(page, updated_page(page.read_text(encoding="utf-8"), content))
+
+
+def read_mask(folder: Path, name: str = "mask") -> Volume | None:
+    """A mask of a finished case, bool: "mask", or AI_MASK or GIVEN_MASK, the one a correction began from; None where
+    there is none. Raises as read_labels does."""
+    files = sorted(folder.glob(f"{name}.*"))
+    if not files:
+        return None
+    labels = read_labels(files[0])
+    return labels.with_voxels(labels.voxels != 0)
+
+
+def store_correction(
+    folder: Path, mask: Volume, who: str = "", *, image: Image | None = None, levels: LevelOptions | None = None
+) -> dict[str, Any]:
+    """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the report.
+
+    ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
+    pictures. ``levels``: None takes the discs that were marked. The mask before any correction stays as mask_ai.* (or
+    mask_given.* where a person or other software had made it), never changed. The state becomes "corrected", and an
+    earlier decision no longer holds. Raises InputFileError (no finished case), GeometryError (another grid),
+    OutputError.
+    """
+    content = _content(folder)
+    now = mask.with_voxels(np.asarray(mask.voxels) != 0)
+    original_name = GIVEN_MASK if content.get("mask_state") == "given" else AI_MASK
+    original = read_mask(folder, original_name)
+    first_correction = original is None
+    before = read_mask(folder) if original is None else original
+    if before is None:
+        raise InputFileError(f"{folder} holds no mask; segment again with --force")
+    if not now.same_grid(before):
+        raise GeometryError(
+            f"the corrected mask (shape {now.shape}) lies on another grid than the case's (shape {before.shape}):"
+            " save it on the grid of the image that was segmented"
+        )
+    result = _measured(content, now, image, levels)
+    review = edited(Review.from_dict(content.get("review")), who)
+    extra = {
+        "review": review.as_dict(),
+        "changes": mask_changes(result.mask, before).as_dict(),
+        "input": content["input"] if image is None else None,
+        "levels_asked": content.get("levels_asked") if levels is None else None,
+    }
+    keep = sorted(folder.glob(f"{original_name}.*"))
+    current = next(iter(sorted(folder.glob("mask.*"))))
+    copies = {current.name.replace("mask.", f"{original_name}.", 1): current} if first_correction else {}
+    copies |= {path.name: path for path in [*keep, *folder.glob("probability.*")]}
+    return replace_case(
+        result,
+        folder,
+        mask_format=current.name.partition(".")[2],
+        extra={name: value for name, value in extra.items() if value is not None},
+        copies=copies,
+    )
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    content = read_result(folder)
+    if content is None:
+        raise InputFileError(f"{folder} holds no finished result: give the folder of one case, with report.json in it")
+    return content
+
+
+def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, levels: LevelOptions | None) -> CaseResult:
+    chosen = content.get("range")
+    result = measure_mask(
+        mask,
+        str(content["case"]),
+        image=image,
+        slice_range=None if chosen is None else (int(chosen[0]), int(chosen[1])),
+        levels=levels or _levels_asked(content),
+    )
+    model = content.get("model")
+    options = result.options
+    if model and content.get("threshold") is not None:
+        options = SegmentOptions(float(content["threshold"]), slice_range=options.slice_range, levels=options.levels)
+    return replace(
+        result,
+        mask_state="corrected" if model else "given",
+        model=ModelSummary(model["name"], model["version"], model["sha256"], model["licence"]) if model else None,
+        device=content.get("device"),
+        batch_size=content.get("batch_size"),
+        fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
+        options=options,
+    )
+
+
+def _levels_asked(content: Mapping[str, Any]) -> LevelOptions:
+    asked = content.get("levels_asked") or {}
+    return LevelOptions(
+        discs=tuple(parse_disc(text) for text in asked.get("discs") or ()),
+        around_mm=asked.get("around_mm"),
+        declared=frozenset(asked.get("declared") or ()),
+    )
