@@ -41,6 +41,7 @@ class SpinalCordSegTrainerParameterNode:
     dataFolder: str = ""
     runFolder: str = ""
     label: int = 0
+    tolerant: bool = False
     modelName: str = "my model"
     network: str = "ra_unet"
     epochs: int = 30

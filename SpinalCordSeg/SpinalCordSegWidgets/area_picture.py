@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 8, 8, 18
+_LETTER = 6  # its width in pixels, about
 _LINE, _MARK = (0, 114, 178), (213, 94, 0)
 
 
@@ -63,8 +65,9 @@ def _axes(painter: Any, frame: _Frame, colour: Any) -> None:
     for area in (0, frame.top // 2, frame.top):
         painter.drawText(2, frame.y(area) + 4, f"{area}")
     painter.drawText(_LEFT + 4, _TOP + 6, "mm²")
-    painter.drawText(_LEFT, frame.height - 4, "inferior")
-    painter.drawText(frame.width - 52, frame.height - 4, "superior")
+    painter.drawText(_LEFT, frame.height - 4, _("inferior"))
+    superior = _("superior")
+    painter.drawText(frame.width - _RIGHT - _LETTER * len(superior), frame.height - 4, superior)
 
 
 def _line(painter: Any, frame: _Frame, position_mm: Sequence[float], area_mm2: Sequence[float]) -> None:

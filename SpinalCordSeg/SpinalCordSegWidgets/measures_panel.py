@@ -20,6 +20,7 @@ from SpinalCordSegNodes.tables import CSA, FLAGGED, POSITION, read_column
 from SpinalCordSegWidgets.area_picture import draw_area
 from SpinalCordSegWidgets.export import FORMATS, available, export
 from SpinalCordSegWidgets.report_sentence import report_sentence
+from SpinalCordSegWidgets.resizing_picture import ResizingPicture
 from SpinalCordSegWidgets.segment_editor import open_segment_editor
 from SpinalCordSegWidgets.slice_table import SliceTable
 
@@ -35,7 +36,7 @@ class MeasuresPanel:
         self._busy = False
         self._edited = False
         self._observed: tuple[Any, int] | None = None
-        self._table = SliceTable(ui.sliceTable, self.go_to_slice)
+        self._table, self._picture = SliceTable(ui.sliceTable, self.go_to_slice), ResizingPicture(ui.areaPicture)
         self._settle = qt.QTimer()  # a brush stroke changes the mask many times
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -98,8 +99,11 @@ class MeasuresPanel:
 
     def go_to_slice(self, index: int) -> None:
         """Move the views to one of the input's slices, and say why it is flagged."""
-        mask = mask_of_segment(self.segmentation, self.segment_id)
-        jump_to(slicer.mrmlScene, centre_of_slice(mask, index))
+        try:
+            mask = mask_of_segment(self.segmentation, self.segment_id)
+            jump_to(slicer.mrmlScene, centre_of_slice(mask, index))
+        except (SpinalCordSegError, IndexError):  # the mask lies on another grid than when it was measured
+            self._tell(_("This slice is no longer in the mask: measure the mask again."))
         self._show_flags(index)
 
     def _on_mask(self, node: Any) -> None:
@@ -158,11 +162,10 @@ class MeasuresPanel:
         self._ui.flagLabel.setVisible(bool(text))
 
     def _show_picture(self, result: Result) -> None:
-        label = self._ui.areaPicture
         columns = [read_column(result.slices, name) if result.slices else [] for name in (POSITION, CSA, FLAGGED)]
         if not columns[1]:
             columns = [columns[0], [math.nan] * len(columns[0]), [math.nan] * len(columns[0])]
-        label.setPixmap(draw_area(max(label.width, 300), _PICTURE_HEIGHT, label.palette, *columns))
+        self._picture.show(lambda width, palette: draw_area(width, _PICTURE_HEIGHT, palette, *columns))
 
     def _on_measure(self) -> None:
         self._measure(self.segmentation, self.segment_id)

@@ -31,7 +31,7 @@ class SliceTable:
         table.connect("cellClicked(int,int)", self._on_click)
 
     def show(self, result: Result | None, flagged_only: bool) -> None:
-        rows = _rows(result, flagged_only)
+        rows, reasons = _rows(result, flagged_only), _reasons(result)
         self._slices = [row[0] for row in rows]
         self._table.setRowCount(len(rows))
         for number, (index, area, diameters, flags) in enumerate(rows):
@@ -39,6 +39,7 @@ class SliceTable:
                 item = qt.QTableWidgetItem(text)
                 if flags:
                     item.setForeground(qt.QBrush(qt.QColor(193, 80, 0)))
+                    item.setToolTip(reasons.get(index, flags))  # the column is narrow
                 self._table.setItem(number, column, item)
 
     def _on_click(self, row: int, _column: int) -> None:
@@ -55,6 +56,17 @@ def _rows(result: Result | None, flagged_only: bool) -> list[tuple[int, str, str
     flags = read_column(result.slices, FLAGS) or [""] * len(slices)
     rows = [_row(*cells) for cells in zip(slices, *columns, flags, strict=True)]
     return [row for row in reversed(rows) if row[3] or not flagged_only]
+
+
+def _reasons(result: Result | None) -> dict[int, str]:
+    """Slice → the messages of its flags, a line each."""
+    reasons: dict[int, str] = {}
+    for flag in [] if result is None else result.report_content().get("flags") or []:
+        if flag.get("slice") is not None:
+            earlier = reasons.get(int(flag["slice"]))
+            message = str(flag.get("message") or "")
+            reasons[int(flag["slice"])] = message if earlier is None else f"{earlier}\n{message}"
+    return reasons
 
 
 def _row(index: int, area: float, ap: float, rl: float, flags: str) -> tuple[int, str, str, str]:

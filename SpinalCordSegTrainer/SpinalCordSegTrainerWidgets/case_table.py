@@ -63,7 +63,8 @@ def details(case: Mapping[str, Any]) -> str:
     """Everything about a case, a line each."""
     lines = [_("{case}, patient {subject}").format(case=case["name"], subject=case["subject"] or "–")]
     if case["reason"]:
-        lines.append(_("Cannot be used: {reason}").format(reason=case["reason"]))
+        reason = str(case["reason"]).replace("--tolerant", _("“Resample label maps”"))  # the panel has no flags
+        lines.append(_("Cannot be used: {reason}").format(reason=reason))
     lines += case["remarks"]
     if case["grid"]:
         lines.append(_("Image: {grid}").format(grid=case["grid"]))

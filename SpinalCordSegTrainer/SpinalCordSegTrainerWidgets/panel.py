@@ -39,9 +39,9 @@ class TrainerPanel:
         self.pictures = TrainingPictures(ui)
         self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
         self.packages = check_packages()
-        self.usable_cases: int | None = None  # None: not checked since the folder or the label changed
+        self.usable_cases: int | None = None  # None: not checked since the choice of cases changed
         self._found: list[dict[str, Any]] = []
-        self._checked_as: tuple[Path, int] | None = None
+        self._checked_as: tuple[Path, int, bool] | None = None
         self._message = ""
         ui.checkButton.connect("clicked()", lambda: self._press("check"))
         ui.findButton.connect("clicked()", lambda: self._press("find-lr"))
@@ -162,7 +162,7 @@ class TrainerPanel:
             clear_request(settings.run)
             self.pictures.begin(settings.run, settings.epochs)
         elif arguments[0] == "check":
-            self._checked_as, self._found = (settings.data, settings.label), []
+            self._checked_as, self._found = settings.cases_chosen, []
         try:
             run = trainer_run(arguments, self._logic.scratchBase())
             self.control.start(run, on_event=self._on_event, on_end=self._on_end)
@@ -204,8 +204,8 @@ class TrainerPanel:
 
     def _on_settings(self) -> None:
         settings = self.form.settings()
-        if self._checked_as != (settings.data, settings.label):
-            self.usable_cases, self._checked_as = None, (settings.data, settings.label)
+        if self._checked_as != settings.cases_chosen:
+            self.usable_cases, self._checked_as = None, settings.cases_chosen
             self.cases.show([])
             self._ui.casesLabel.setText("")
         if not self.control.running:

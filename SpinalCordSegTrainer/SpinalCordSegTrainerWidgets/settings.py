@@ -13,12 +13,13 @@ _JSON = ("--progress", "json")
 @dataclass(frozen=True)
 class TrainerSettings:
     """``data``: folder of images and label maps. ``run``: folder for everything that is written. ``label``: value of
-    the cord, 0 takes the only one there is. ``more``: further settings, "NAME=VALUE" separated by blanks.
-    ``sweep_updates``: length of the range test, 0 is two epochs."""
+    the cord, 0 takes the only one there is. ``tolerant``: label maps on another grid are resampled. ``more``: further
+    settings, "NAME=VALUE" separated by blanks. ``sweep_updates``: length of the range test, 0 is two epochs."""
 
     data: Path
     run: Path
     label: int = 0
+    tolerant: bool = False
     name: str = "my model"
     network: str = "ra_unet"
     epochs: int = 30
@@ -30,9 +31,14 @@ class TrainerSettings:
     more: str = ""
     sweep_updates: int = 0
 
+    @property
+    def cases_chosen(self) -> tuple[Path, int, bool]:
+        """All that the verdict on the cases depends on."""
+        return self.data, self.label, self.tolerant
+
     def check(self) -> list[str]:
         """Arguments of ``spinalcordseg-train`` that look at the cases."""
-        return ["check", str(self.data), "--json", *self._label()]
+        return ["check", str(self.data), "--json", *self._cases()]
 
     def find_rate(self) -> list[str]:
         """The range test. It and ``train`` share the slices cached in the run's folder."""
@@ -51,13 +57,14 @@ class TrainerSettings:
         """Score the best weights on the patients that the run held out."""
         model = ["--model", str(self.run / "best.safetensors"), "--held-out", str(self.run)]
         output = ["--output", str(self.run / "evaluation"), "--device", self.device]
-        return ["evaluate", str(self.data), *model, *output, "--usable", *self._label(), *_JSON]
+        return ["evaluate", str(self.data), *model, *output, "--usable", *self._cases(), *_JSON]
 
     def _run(self) -> list[str]:
-        return ["--output", str(self.run), "--device", self.device, "--usable", *self._label(), *_JSON]
+        return ["--output", str(self.run), "--device", self.device, "--usable", *self._cases(), *_JSON]
 
-    def _label(self) -> list[str]:
-        return ["--label", str(self.label)] if self.label else []
+    def _cases(self) -> list[str]:
+        label = ["--label", str(self.label)] if self.label else []
+        return [*label, *(["--tolerant"] if self.tolerant else [])]
 
     def _settings(self) -> list[str]:
         chosen = {

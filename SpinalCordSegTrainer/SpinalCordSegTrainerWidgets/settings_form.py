@@ -15,7 +15,7 @@ from SpinalCordSegWidgets.device_choice import DeviceChoice
 
 _EDITS = ("dataEdit", "runEdit", "nameEdit", "baseEdit", "maxEdit", "moreEdit")
 _SPINS = ("labelBox", "epochsBox", "batchBox", "sweepBox")
-_OTHERS = ("networkBox", "augmentBox", "deviceBox", "dataButton", "runButton")
+_OTHERS = ("networkBox", "augmentBox", "tolerantBox", "deviceBox", "dataButton", "runButton")
 
 
 class SettingsForm:
@@ -31,7 +31,8 @@ class SettingsForm:
         for name in _SPINS:
             getattr(ui, name).connect("valueChanged(int)", self._on_change)
         ui.networkBox.connect("currentIndexChanged(int)", self._on_network)
-        ui.augmentBox.connect("toggled(bool)", self._on_change)
+        for box in (ui.augmentBox, ui.tolerantBox):
+            box.connect("toggled(bool)", self._on_change)
         ui.dataButton.connect("clicked()", lambda: self._choose(ui.dataEdit, _("Images and label maps")))
         ui.runButton.connect("clicked()", lambda: self._choose(ui.runEdit, _("Folder for the run")))
 
@@ -50,6 +51,7 @@ class SettingsForm:
             data=Path(ui.dataEdit.text.strip()),
             run=Path(ui.runEdit.text.strip()),
             label=ui.labelBox.value,
+            tolerant=ui.tolerantBox.checked,
             name=ui.nameEdit.text.strip() or "my model",
             network=ui.networkBox.itemData(ui.networkBox.currentIndex),
             epochs=ui.epochsBox.value,

@@ -9,16 +9,18 @@ from typing import Any
 from SpinalCordSegTrainerWidgets.curve_picture import Axes, Curve, draw
 from SpinalCordSegTrainerWidgets.live_curves import LiveCurves, sweep_curves
 from SpinalCordSegTrainerWidgets.run_folder import read_epochs, read_sweep
+from SpinalCordSegWidgets.resizing_picture import ResizingPicture
 
 _HEIGHT = 96
-_LEAST_WIDTH = 280
 
 
 class TrainingPictures:
     """Shows the labels ``ratePicture``, ``lossPicture`` and ``mccPicture``, hidden while there is nothing to show."""
 
     def __init__(self, ui: Any) -> None:
-        self._ui, self.curves = ui, LiveCurves()
+        self.curves = LiveCurves()
+        self._labels = {"rate": ui.ratePicture, "loss": ui.lossPicture, "mcc": ui.mccPicture}
+        self._pictures = {name: ResizingPicture(label) for name, label in self._labels.items()}
 
     def begin(self, run: Path, epochs: int) -> None:
         """A run starts, or goes on from what the folder holds."""
@@ -42,13 +44,12 @@ class TrainingPictures:
 
     def show_sweep(self, run: Path) -> None:
         sweep = read_sweep(run)
-        self._ui.ratePicture.setVisible(sweep is not None)
-        self._paint(self._ui.ratePicture, *sweep_curves(sweep))
+        self._show("rate", sweep is not None, *sweep_curves(sweep))
 
     def _show_training(self, visible: bool) -> None:
-        for label, content in ((self._ui.lossPicture, self.curves.loss), (self._ui.mccPicture, self.curves.mcc)):
-            label.setVisible(visible)
-            self._paint(label, *content())
+        self._show("loss", visible, *self.curves.loss())
+        self._show("mcc", visible, *self.curves.mcc())
 
-    def _paint(self, label: Any, axes: Axes, curves: Sequence[Curve]) -> None:
-        label.setPixmap(draw(max(label.width, _LEAST_WIDTH), _HEIGHT, label.palette, axes, curves))
+    def _show(self, name: str, visible: bool, axes: Axes, curves: Sequence[Curve]) -> None:
+        self._labels[name].setVisible(visible)
+        self._pictures[name].show(lambda width, palette: draw(width, _HEIGHT, palette, axes, curves))
