@@ -154,25 +154,79 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
 
 
 class SpinalCordSegTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer as well: a phantom whose volume is known is written, measured and found again."""
+    """Runs inside Slicer as well, on a phantom whose cord volume is known."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_phantom_mask_is_measured()
+        """The button "Reload and Test"; Slicer's test runner calls each test by itself."""
+        for test in (self.test_phantom_mask_is_measured, self.test_voxels_survive, self.test_apply_in_the_panel):
+            self.setUp()
+            test()
 
     def test_phantom_mask_is_measured(self) -> None:
-        from SpinalCordSegLib.phantom import make_phantom
-        from SpinalCordSegNodes.provenance import Provenance
-        from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id
-        from SpinalCordSegNodes.volumes import node_from_volume
+        phantom, _volumeNode, segmentation = self._phantomInScene()
+        from SpinalCordSegNodes.segmentations import cord_segment_id
 
-        phantom = make_phantom()
-        volumeNode = node_from_volume(slicer.mrmlScene, phantom.image, "phantom")
-        segmentation = add_segmentation(slicer.mrmlScene, phantom.mask, volumeNode, Provenance())
         result = SpinalCordSegLogic().measure(segmentation, cord_segment_id(segmentation))
         found = result.report_content()["volume_mm3"]
         self.assertLess(abs(found - phantom.truth_volume_mm3), 0.03 * phantom.truth_volume_mm3)
         self.assertGreater(result.slices.GetNumberOfRows(), 10)
+
+    def test_voxels_survive(self) -> None:
+        """From the mask to the segmentation, into a scene file and back: the same voxels at the same place."""
+        import numpy as np
+
+        from SpinalCordSegNodes.edits import edits_since_run
+        from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+
+        phantom, _volumeNode, segmentation = self._phantomInScene(orientation="LAS")
+        name, path = segmentation.GetName(), Path(slicer.app.temporaryPath) / "SpinalCordSegTest.mrb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.assertTrue(slicer.util.saveScene(str(path)))
+        slicer.mrmlScene.Clear(0)
+        slicer.util.loadScene(str(path))
+        path.unlink()
+        loaded = slicer.util.getNode(name)
+        mask = mask_of_segment(loaded, cord_segment_id(loaded))
+        self.assertTrue(np.array_equal(mask.voxels, phantom.mask.voxels != 0))
+        self.assertTrue(mask.same_grid(phantom.mask, 1e-6))
+        self.assertFalse(edits_since_run(loaded).edited)
+
+    def test_apply_in_the_panel(self) -> None:
+        """Cancelled once, then to the end."""
+        phantom, volumeNode, _segmentation = self._phantomInScene(shape=(192, 192, 16))
+        widget = slicer.modules.spinalcordseg.widgetRepresentation().self()
+        widget.ui.volumeSelector.setCurrentNode(volumeNode)
+        if not widget.ui.applyButton.enabled:
+            self.skipTest(widget.ui.applyButton.toolTip)  # no PyTorch, or no model
+        widget.ui.applyButton.click()
+        self.assertTrue(widget.panel.control.running)
+        widget.ui.applyButton.click()
+        self._waitFor(widget.panel.control, 5)
+        widget.ui.applyButton.click()
+        self._waitFor(widget.panel.control, 600)
+        self.assertIsNone(widget.panel.control.failure)
+        self.assertEqual(widget.ui.maskSelector.currentNode().GetName(), f"{volumeNode.GetName()} spinal cord AI 2")
+        found = widget.panel.measures.result.report_content()["volume_mm3"]
+        self.assertLess(abs(found - phantom.truth_volume_mm3), 0.15 * phantom.truth_volume_mm3)
+
+    def _phantomInScene(self, **options):
+        from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+        from SpinalCordSegNodes.provenance import Provenance
+        from SpinalCordSegNodes.segmentations import add_segmentation
+        from SpinalCordSegNodes.volumes import node_from_volume
+
+        phantom = make_phantom(PhantomConfig(**options))
+        volumeNode = node_from_volume(slicer.mrmlScene, phantom.image, "phantom")
+        return phantom, volumeNode, add_segmentation(slicer.mrmlScene, phantom.mask, volumeNode, Provenance())
+
+    def _waitFor(self, control, seconds: float) -> None:
+        import time
+
+        end = time.monotonic() + seconds
+        while control.running and time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.02)
+        self.assertFalse(control.running)

@@ -91,14 +91,16 @@ class SpinalCordSegTrainerLogic(ScriptedLoadableModuleLogic):
 
 
 class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer as well: settings become a command line that the trainer would take."""
+    """Runs inside Slicer as well."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear(0)
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_settings_become_a_command()
+        """The button "Reload and Test"; Slicer's test runner calls each test by itself."""
+        for test in (self.test_settings_become_a_command, self.test_panel_says_what_is_missing):
+            self.setUp()
+            test()
 
     def test_settings_become_a_command(self) -> None:
         from SpinalCordSegTrainerWidgets.settings import TrainerSettings
@@ -107,3 +109,16 @@ class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
         self.assertEqual(command[:2], ["train", "data"])
         self.assertIn("epochs=4", command)
         self.assertEqual(command[command.index("--label") + 1], "3")
+
+    def test_panel_says_what_is_missing(self) -> None:
+        """Step by step: packages, folder, checked cases."""
+        widget = slicer.modules.spinalcordsegtrainer.widgetRepresentation().self()
+        widget.ui.dataEdit.text = ""
+        self.assertFalse(widget.ui.checkButton.enabled)
+        self.assertFalse(widget.ui.trainButton.enabled)
+        self.assertTrue(widget.ui.trainButton.toolTip)
+        if widget.panel.packages.ready:
+            widget.ui.dataEdit.text = slicer.app.temporaryPath
+            self.assertTrue(widget.ui.checkButton.enabled)
+            self.assertFalse(widget.ui.trainButton.enabled)  # the cases were not checked
+            widget.ui.dataEdit.text = ""

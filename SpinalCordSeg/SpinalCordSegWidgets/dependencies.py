@@ -57,15 +57,15 @@ def check_dependencies(
         return Dependencies(
             "absent",
             _(
-                "PyTorch is needed to find the cord and is not installed. It is a download of 0.2 to 3 GB."
-                " Measuring a mask works without it."
+                "PyTorch is needed to find the cord and to train, and is not installed. It is a download of 0.2 to"
+                " 3 GB. Measuring a mask works without it."
             ),
             _("Install PyTorch…"),
         )
-    if not torch or (probe is not None and probe.get("state") == "broken"):
-        detail = (probe or {}).get("detail") or _("its record is damaged")
+    why_broken = _why_broken(torch, probe or {})
+    if why_broken:
         words = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        return Dependencies("broken", words.format(detail=detail), _("Repair PyTorch…"))
+        return Dependencies("broken", words.format(detail=why_broken), _("Repair PyTorch…"))
     if _numbers(torch) < _OLDEST:
         words = _("PyTorch {version} is too old: {oldest} or newer is needed.")
         return Dependencies("old", words.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
@@ -76,6 +76,16 @@ def check_dependencies(
         words = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
         return Dependencies("no_safetensors", words, _("Install safetensors…"))
     return Dependencies("ready")
+
+
+def _why_broken(torch: str, probe: Mapping[str, Any]) -> str:
+    """What hinders a PyTorch that is there; "" when nothing is known to. ``torch``: its version."""
+    detail = str(probe.get("detail") or "")
+    if probe.get("state") == "absent" and detail != "safetensors":  # it is there, something that it needs is not
+        return _("{package} is missing").format(package=detail)
+    if not torch or probe.get("state") == "broken":
+        return detail or _("its record is damaged")
+    return ""
 
 
 def torch_requirement(platform: str = sys.platform) -> str:

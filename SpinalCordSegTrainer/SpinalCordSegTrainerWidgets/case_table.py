@@ -78,7 +78,8 @@ def details(case: Mapping[str, Any]) -> str:
 
 
 def summary_words(result: Mapping[str, Any]) -> str:
-    words = _("{usable} of {cases} cases can be used: {subjects} patients, {slices} slices with cord.")
+    patients = _("1 patient") if result["subjects"] == 1 else _("{n} patients").format(n=result["subjects"])
+    words = _("{usable} of {cases} cases can be used: {patients}, {slices} slices with cord.")
     return words.format(
-        usable=result["usable"], cases=result["cases"], subjects=result["subjects"], slices=result["slices_with_cord"]
+        usable=result["usable"], cases=result["cases"], patients=patients, slices=result["slices_with_cord"]
     )

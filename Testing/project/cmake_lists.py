@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def with_list(cmake_text: str, list_name: str, entries: list[str]) -> str:
     block = _list_block(cmake_text, list_name)
     lines = "".join(f"  {entry}\n" for entry in entries)
     return f"{cmake_text[: block.start()]}{block.group(1)}\n{lines}  ){cmake_text[block.end() :]}"
+
+
+def install(checkout: Path, folder: Path) -> None:
+    """Lay every listed file of both modules into one folder, as Slicer does. FileExistsError: both have it."""
+    for module in MODULES:
+        text = (checkout / module / "CMakeLists.txt").read_text(encoding="utf-8")
+        for name in [name for list_name in LISTS for name in listed_files(text, list_name)]:
+            target = folder / name
+            if target.exists():
+                raise FileExistsError(f"{name} comes from both modules")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(checkout / module / name, target)
 
 
 def _list_block(cmake_text: str, list_name: str) -> re.Match[str]:

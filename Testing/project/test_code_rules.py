@@ -11,6 +11,7 @@ import pytest
 from source_tree import Source
 
 _MAX_FILE_LINES = 300
+_MAX_SLICER_FILE_LINES = 250
 _MAX_FUNCTION_LINES = 60
 _FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
 _FORBIDDEN_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("os", "system"), ("os", "popen")}
@@ -42,6 +43,15 @@ def _calls(source: Source) -> list[ast.Call]:
 def test_files_are_short(sources: list[Source]) -> None:
     lengths = {str(source.path): len(source.text.splitlines()) for source in sources}
     assert {path: lines for path, lines in lengths.items() if lines > _MAX_FILE_LINES} == {}
+
+
+def test_files_of_the_modules_are_shorter_still(sources: list[Source]) -> None:
+    """Module scripts, node layer and panels: a file per class of work."""
+    parts = {"SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerWidgets"}
+    modules = [s for s in sources if s.package in parts or s.path.parent.name == s.path.stem]
+    assert {"SpinalCordSeg.py", "SpinalCordSegTrainer.py"} <= {source.path.name for source in modules}
+    lengths = {str(source.path): len(source.text.splitlines()) for source in modules}
+    assert {path: lines for path, lines in lengths.items() if lines >= _MAX_SLICER_FILE_LINES} == {}
 
 
 def test_functions_are_short(sources: list[Source]) -> None:

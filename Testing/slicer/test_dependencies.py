@@ -44,6 +44,12 @@ def test_broken_torch_says_what_the_probe_met(dependencies):
     assert found.state == "broken" and "libcudnn.so.9" in found.message
 
 
+def test_a_package_that_torch_needs_is_named(dependencies):
+    found = _check(dependencies, "2.6.0", probe={"state": "absent", "detail": "typing_extensions"})
+    assert found.state == "broken" and "typing_extensions is missing" in found.message
+    assert _check(dependencies, "2.6.0", probe={"state": "absent", "detail": "safetensors"}).ready
+
+
 def test_safetensors_missing(dependencies):
     found = _check(dependencies, "2.6.0", safetensors=None)
     assert found.state == "no_safetensors" and "0.5 MB" in found.message

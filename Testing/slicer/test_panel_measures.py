@@ -8,17 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
 from PySide6 import QtCore, QtWidgets
 from slicer_standins import scripted
-from slicer_standins.desktop import click, picture
-from slicer_standins.parameter_node import Behaviour
+from slicer_standins.desktop import click, picture, wait_until
 
+from cmake_lists import install
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.slice_views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -116,9 +120,7 @@ def test_a_foreign_mask_is_offered_for_measuring(panel, scene):
     assert not panel.ui.resultArea.isVisible()
 
 
-@pytest.mark.parametrize("gives_tags", [True, False], ids=["new Slicer", "older Slicer"])
-def test_closing_the_scene_and_coming_back(done, scene, gives_tags, monkeypatch):
-    monkeypatch.setattr(Behaviour, "gives_tags", gives_tags)
+def test_closing_the_scene_and_coming_back(done, scene):
     scripted.leave(done)
     scripted.enter(done)
     scene.Clear(0)
@@ -159,28 +161,69 @@ def test_without_torch_the_panel_says_so_and_still_measures(panel, scene, tmp_pa
     assert "Extensions Manager" in panel.ui.statusLabel.text
 
 
-def test_opening_is_quick_and_does_not_load_torch(slicer_application):
-    """In a process of its own: what other tests have loaded does not count."""
+def test_a_torch_that_does_not_start_is_found_by_asking_it(panel, scene, tmp_path, monkeypatch):
+    """The probe's child really runs, and meets a PyTorch as an interrupted install leaves it."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libc10.so: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    panel.panel.probe.forget()
+    scripted.enter(panel)
+    wait_until(lambda: panel.ui.noticeFrame.isVisible(), 60)
+    assert "libc10.so" in panel.ui.noticeLabel.text and panel.ui.noticeButton.text == "Repair PyTorch…"
+    assert not panel.ui.applyButton.isEnabled() and "libc10.so" in panel.ui.applyButton.toolTip
+
+
+def test_a_flagged_row_tells_why(done):
+    table = done.ui.sliceTable
+    assert table.item(10 - FLAGGED_SLICE, 3).toolTip() == "area 20 % above its neighbours"
+    assert table.item(10 - FLAGGED_SLICE + 1, 3).toolTip() == ""
+
+
+def test_the_picture_is_as_wide_as_the_panel(done):
+    for width in (350, 520, 330):
+        done.parent.resize(width, 900)
+        QtWidgets.QApplication.processEvents()
+        label = done.ui.areaPicture
+        assert label.pixmap.width() == label.width and width - 90 < label.width < width
+
+
+def test_a_slice_that_is_no_longer_there_is_told(done, scene):
+    other = Volume(np.ones((6, 6, 3), np.int16), cord_mask().ijk_to_ras)
+    segmentation = done.ui.maskSelector.currentNode()
+    small = node_from_volume(scene, other, "small")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(small)
+    done.panel.measures.go_to_slice(9)
+    assert "no longer in the mask" in done.ui.statusLabel.text
+
+
+def test_panels_of_an_install_open_quickly_and_do_not_load_torch(slicer_application, tmp_path):
+    """In a process of its own: what other tests have loaded does not count. Both modules lie in one folder."""
     code = """
 import sys, time
+from pathlib import Path
 from slicer_standins import application, desktop, scripted
 app, _ = application.start()
 desktop.start(app)
 import slicer.util, numpy
-started = time.process_time()
-widget = scripted.open_module(sys.argv[1])
-print(time.process_time() - started, "torch" in sys.modules, "SimpleITK" in sys.modules)
-widget.cleanup()
+folder = Path(sys.argv[1])
+for name in ("SpinalCordSeg", "SpinalCordSegTrainer"):
+    started = time.process_time()
+    widget = scripted.open_module(str(folder / f"{name}.py"))
+    print(time.process_time() - started, "torch" in sys.modules, "SimpleITK" in sys.modules)
+    widget.cleanup()
+ours = {Path(module.__file__) for name, module in sys.modules.items() if name.startswith("SpinalCordSeg")}
+print(all(path.is_relative_to(folder) for path in ours), widget.panel.probe is not None)
 """
-    checkout = Path(__file__).resolve().parents[2]
-    paths = [str(checkout / "Testing" / "slicer"), str(checkout / "SpinalCordSeg")]
+    install(_CHECKOUT, tmp_path / "ü 1")
+    paths = [str(tmp_path / "ü 1"), str(_CHECKOUT / "Testing" / "slicer")]
     ended = subprocess.run(
-        [sys.executable, "-c", code, str(checkout / "SpinalCordSeg" / "SpinalCordSeg.py")],
+        [sys.executable, "-c", code, paths[0]],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    seconds, torch, itk = ended.stdout.split()[-3:]
-    assert (torch, itk) == ("False", "False")
-    assert float(seconds) < 0.3
+    *opened, from_the_install = [line.split() for line in ended.stdout.splitlines()]
+    assert from_the_install == ["True", "True"] and len(opened) == 2
+    for seconds, torch, itk in opened:
+        assert (torch, itk) == ("False", "False") and float(seconds) < 0.3
 
 
 def test_coming_to_the_panel_does_not_block(panel):

@@ -78,6 +78,17 @@ def _run_to_the_end(panel) -> None:
     assert panel.panel.control.failure is None, panel.panel.control.failure
 
 
+def _begin_and_cancel(panel) -> None:
+    """Apply, some slices done, Cancel."""
+    ui, control = panel.ui, panel.panel.control
+    click(ui.applyButton)
+    assert ui.applyButton.text == "Cancel" and not ui.volumeSelector.isEnabled()
+    wait_until(lambda: "Slice" in ui.statusLabel.text or not control.running, _RUN_S)
+    click(ui.applyButton)
+    wait_until(lambda: not control.running, 5)
+    assert control.failure is None and ui.applyButton.text == "Apply"
+
+
 def test_session(session, scene, folder, pictures):
     ui = session.ui
     volume = _load(folder)
@@ -86,10 +97,12 @@ def test_session(session, scene, folder, pictures):
     picture(session, pictures / "panel-ready.png")
     assert ui.applyButton.enabled and "CPU, about" in ui.deviceBox.itemText(ui.deviceBox.findData("cpu"))
 
+    _begin_and_cancel(session)
+    assert ui.maskSelector.currentNode() is None and _scratch(folder) == []
+
     seen = []
-    click(ui.applyButton)
-    assert ui.applyButton.text == "Cancel" and not ui.volumeSelector.isEnabled()
     drawn: list[None] = []
+    click(ui.applyButton)
 
     def progressing() -> bool:
         seen.append((session.panel.control.progress.done, ui.statusLabel.text))
@@ -217,12 +230,9 @@ def test_a_bad_volume_is_refused_with_its_reason(session, scene):
 
 
 def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
-    """SpinalCordSegTest, the class that slicer_add_python_unittest runs inside Slicer."""
-    import unittest
-
-    module = __import__("SpinalCordSeg")
-    outcome = unittest.defaultTestLoader.loadTestsFromTestCase(module.SpinalCordSegTest).run(unittest.TestResult())
-    assert outcome.testsRun >= 1 and outcome.wasSuccessful(), outcome.failures + outcome.errors
+    outcome = scripted.run_own_test("SpinalCordSeg")
+    assert outcome.testsRun == 3 and outcome.wasSuccessful(), outcome.failures + outcome.errors
+    assert outcome.skipped == []
 
 
 def test_correct_by_hand_hands_over_to_the_segment_editor(session, scene, monkeypatch):

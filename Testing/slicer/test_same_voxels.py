@@ -10,6 +10,7 @@ import pytest
 import slicer
 import slicer.util
 from cord_cases import rotation
+from label_statistics import label_statistics
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.checkpoint import load_checkpoint
@@ -40,7 +41,12 @@ def _through_nodes(scene, node, checkpoint, folder: Path) -> tuple[Volume, CaseR
     write_volume(volume, folder / "volume.nrrd")
     case = segment_image(read_image(folder / "volume.nrrd"), checkpoint)
     segmentation = add_segmentation(scene, volume.with_voxels(case.mask.voxels), node, Provenance())
-    return mask_of_segment(segmentation, cord_segment_id(segmentation)), case
+    mask = mask_of_segment(segmentation, cord_segment_id(segmentation))
+    count, slicer_mm3 = label_statistics(scene, segmentation, cord_segment_id(segmentation), node)
+    assert count == mask.voxels.sum()
+    assert slicer_mm3 == pytest.approx(case.measures.volume_mm3, rel=1e-6)
+    assert slicer_mm3 == pytest.approx(mask.voxels.sum() * mask.voxel_volume_mm3, rel=1e-6)
+    return mask, case
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import slicer
 import slicer.util
 import vtk
 from cord_cases import cord_mask, finished_case, grey_volume, grid, rotation
+from label_statistics import label_statistics
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.volume import Volume
@@ -74,21 +75,8 @@ def test_provenance_is_in_the_tags(segmentation):
 
 
 def test_volume_equals_slicers_own_label_statistics(scene, segmentation, mask, volume_node):
-    """The filter behind Slicer's Segment Statistics (that module itself is not in the wheel): vtkImageAccumulate."""
-    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
-    ids = vtk.vtkStringArray()
-    ids.InsertNextValue(cord_segment_id(segmentation))
-    slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(segmentation, ids, labelmap, volume_node)
-    stencil = vtk.vtkImageToImageStencil()
-    stencil.SetInputData(labelmap.GetImageData())
-    stencil.ThresholdByUpper(1)
-    counter = vtk.vtkImageAccumulate()
-    counter.SetInputData(volume_node.GetImageData())
-    counter.SetStencilData(stencil.GetOutput())
-    stencil.Update()
-    counter.Update()
-    slicer_mm3 = counter.GetVoxelCount() * np.prod(labelmap.GetSpacing())
-    assert counter.GetVoxelCount() == 315
+    count, slicer_mm3 = label_statistics(scene, segmentation, cord_segment_id(segmentation), volume_node)
+    assert count == 315
     assert slicer_mm3 == pytest.approx(mask.voxels.sum() * mask.voxel_volume_mm3, rel=1e-6)
     assert slicer_mm3 == pytest.approx(315 * 0.7 * 0.9 * 3.3, rel=1e-6)
 

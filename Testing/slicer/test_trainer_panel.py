@@ -197,8 +197,27 @@ def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application,
     assert made == default
     for network in NETWORKS:
         assert with_settings(default, [f"network.name={network}"]).network.name == network
+    assert "--tolerant" not in words
+    tolerant = TrainerSettings(tmp_path / "data", tmp_path / "run", tolerant=True)
+    ways = (tolerant.check(), tolerant.find_rate(), tolerant.train(), tolerant.evaluate())
+    assert all("--tolerant" in way for way in ways)
     fields = vars(SpinalCordSegTrainer.SpinalCordSegTrainerParameterNode)
     assert fields is not None and float("1e-05") == default.rate.base_lr
+
+
+def test_label_maps_on_another_grid_are_used_on_request(trainer, folder):
+    ui, panel = trainer.ui, trainer.panel
+    _fill(ui, folder)
+    panel.usable_cases = 4
+    click(ui.tolerantBox, (8, 8))
+    assert panel.usable_cases is None  # the verdict was on other cases
+    assert panel.form.settings().tolerant and trainer.logic.getParameterNode().tolerant
+    assert "--tolerant" in panel.form.settings().check()
+
+
+def test_the_modules_own_test_runs_here_as_in_slicer(trainer):
+    outcome = scripted.run_own_test("SpinalCordSegTrainer")
+    assert outcome.testsRun == 2 and outcome.wasSuccessful(), outcome.failures + outcome.errors
 
 
 def test_settings_survive_in_the_scene(trainer, scene, folder):

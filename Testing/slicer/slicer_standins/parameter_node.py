@@ -17,12 +17,6 @@ from slicer_standins.pythonqt import qt
 _PLAIN = (str, bool, int, float)
 
 
-class Behaviour:
-    """Where versions of Slicer differ."""
-
-    gives_tags = True
-
-
 def parameterNodeWrapper(cls: type) -> type:
     """Class decorator. The class is then made with the script node: ``Parameters(logic.getParameterNode())``."""
     fields = typing.get_type_hints(cls)
@@ -39,8 +33,9 @@ def parameterNodeWrapper(cls: type) -> type:
         setattr(cls, name, _field(name, kind))
     cls.__init__ = make  # type: ignore[misc]
     cls.__setattr__ = _only_fields(fields)  # type: ignore[method-assign]
-    cls.connectGui, cls.disconnectGui = _connect_gui, _disconnect_gui  # type: ignore[attr-defined]
+    # No connectGui: up to Slicer 5.12 it gives no tag, so that nothing it connects is ever disconnected.
     cls.connectParametersToGui = _connect_parameters  # type: ignore[attr-defined]
+    cls.disconnectGui = _disconnect_gui  # type: ignore[attr-defined]
     return cls
 
 
@@ -76,13 +71,6 @@ def _field(name: str, kind: Any) -> property:
         self.parameterNode.SetNodeReferenceID(name, node.GetID() if node is not None else None)
 
     return property(read_node, write_node)
-
-
-def _connect_gui(self: Any, gui: Any) -> int | None:
-    """``gui``: as childWidgetVariables gives it. No tag up to Slicer 5.12: then nothing is ever disconnected."""
-    named = ((widget.property("SlicerParameterName"), widget) for widget in vars(gui).values())
-    tag = _connect_parameters(self, {name: widget for name, widget in named if name})
-    return tag if Behaviour.gives_tags else None
 
 
 def _connect_parameters(self: Any, widgets: dict[str, Any]) -> int:

@@ -73,6 +73,20 @@ class Entry(Module):
         self.contributors: list[str] = []
         self.helpText = self.acknowledgementText = ""
         self.hidden = False
+        self.widget: Any = None
+
+    def widgetRepresentation(self) -> Representation:
+        return Representation(self.widget)
+
+
+class Representation:
+    """Stand-in for what slicer.modules.<name>.widgetRepresentation() gives; ``self()`` is the Python widget."""
+
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+
+    def self(self) -> Any:
+        return self._widget
 
 
 class ModuleParent(qMRMLWidget):
@@ -118,6 +132,7 @@ def open_module(path: str) -> Any:
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
     widget = getattr(module, name + "Widget")(parent)
+    entry.widget = widget
     setattr(slicer.modules, name + "Widget", widget)
     widget.setup()
     return widget
@@ -142,3 +157,9 @@ def enter(widget: Any) -> None:
 def leave(widget: Any) -> None:
     widget.parent.setEntered(False)
     widget.exit()
+
+
+def run_own_test(name: str) -> unittest.TestResult:
+    """What slicer_add_python_unittest does inside Slicer: the module's ``…Test`` class, each test by itself."""
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(getattr(sys.modules[name], f"{name}Test"))
+    return tests.run(unittest.TestResult())

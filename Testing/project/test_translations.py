@@ -1,0 +1,90 @@
+"""Every text of the panels can be translated: it goes through Slicer's translation function, as one literal."""
+
+from __future__ import annotations
+
+import ast
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from source_tree import Source
+
+_SHOWING = {
+    "setText", "setToolTip", "setTitle", "setWindowTitle", "setPlaceholderText", "addItem", "addAction", "drawText",
+    "setHorizontalHeaderLabels", "setStatusTip", "tell", "_tell", "confirmOkCancelDisplay", "errorDisplay",
+    "getOpenFileName", "getSaveFileName", "getExistingDirectory",
+}  # fmt: skip
+_SHOWN = {"text", "toolTip", "title", "placeholderText", "helpText", "acknowledgementText"}
+_NO_WORDS = re.compile(r"^(\*?\.|vtk|https?:|cord$|mm)|^[^A-Za-z]*$|^[a-z]+$")  # file filters, class names, units, keys
+
+
+def _panels(sources: list[Source]) -> list[Source]:
+    return [s for s in sources if s.package.endswith("Widgets") or s.path.parent.name == s.path.stem]
+
+
+def faults(tree: ast.Module) -> list[str]:
+    """Words that are shown as they are written, and texts that a translator's tools could not collect."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func) in _SHOWING:
+            found += [f"line {node.lineno}: {words!r}" for argument in node.args for words in _words(argument)]
+        elif isinstance(node, ast.Assign) and any(_name(target) in _SHOWN for target in node.targets):
+            found += [f"line {node.lineno}: {words!r}" for words in _words(node.value)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "_" and not _one_literal(node):
+            found.append(f"line {node.lineno}: {ast.unparse(node)} is not one literal")
+    return found
+
+
+def _one_literal(call: ast.Call) -> bool:
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Constant)
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _words(node: ast.expr) -> list[str]:
+    """Literals with words in them that reach the user untranslated: not below a call of the translation function."""
+    if isinstance(node, ast.Call) and _name(node.func) in ("_", "translate"):
+        return []
+    if isinstance(node, ast.Call):  # what a function of ours gives has been looked at where it is made
+        return [words for part in (*node.args, node.func) for words in _words(part)] if _is_format(node) else []
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) and not _NO_WORDS.match(node.value) else []
+    if isinstance(node, ast.Compare | ast.Subscript | ast.Lambda):
+        return []
+    return [words for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for words in _words(child)]
+
+
+def _is_format(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Attribute) and node.func.attr in ("format", "join")
+
+
+def test_every_text_of_the_panels_is_translated(sources: list[Source]) -> None:
+    wrong = {str(source.path): found for source in _panels(sources) if (found := faults(source.tree))}
+    assert wrong == {}
+
+
+def test_no_text_of_a_ui_file_is_kept_from_translators(checkout: Path, tracked: list[Path]) -> None:
+    for path in [checkout / path for path in tracked if path.suffix == ".ui"]:
+        assert [s.text for s in ElementTree.parse(path).iter("string") if s.get("notr") == "true"] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("label.setText('Cord volume')", 1),
+        ("label.text = 'Cord volume' if x else _('none')", 1),
+        ("label.setText(f'{n} Slices')", 1),
+        ("label.setText('{n} Slices'.format(n=3))", 1),
+        ("_(f'{n} slices')", 1),
+        ("_(words)", 1),
+        ("label.setText(_('{n} slices').format(n=3))", 0),
+        ("label.setText(f'{area:.1f}')", 0),
+        ("label.setText(summary(card))", 0),
+    ],
+)
+def test_faults_are_found_and_right_code_left_alone(code: str, count: int) -> None:
+    assert len(faults(ast.parse(code))) == count
