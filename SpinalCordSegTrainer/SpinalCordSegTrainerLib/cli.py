@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +17,11 @@ import typer
 
 from SpinalCordSegLib.device import choose_device
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegTrainerLib.bench_loading_command import bench_loading
 from SpinalCordSegTrainerLib.check_command import check
 from SpinalCordSegTrainerLib.crossvalidate_command import crossvalidate
 from SpinalCordSegTrainerLib.evaluate_command import evaluate
+from SpinalCordSegTrainerLib.find_lr_command import find_lr
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.options import (
     Config,
@@ -28,26 +29,14 @@ from SpinalCordSegTrainerLib.options import (
     Device,
     Label,
     OnlyLabelled,
-    OptionalData,
     Output,
     Settings,
-    Style,
     Threads,
     Tolerant,
-    Usable,
 )
-from SpinalCordSegTrainerLib.progress import (
-    ProgressStyle,
-    emit,
-    step_display,
-    tell_result,
-)
+from SpinalCordSegTrainerLib.progress import emit, step_display
 from SpinalCordSegTrainerLib.raters_command import compare_raters
-from SpinalCordSegTrainerLib.run_inputs import (
-    base_configuration,
-    configuration,
-    write_slices,
-)
+from SpinalCordSegTrainerLib.run_inputs import CaseOptions, base_configuration, write_slices
 from SpinalCordSegTrainerLib.split_command import split
 from SpinalCordSegTrainerLib.table1_command import table1
 from SpinalCordSegTrainerLib.train_command import train
@@ -73,46 +62,10 @@ def _common(verbose: Annotated[bool, typer.Option("--verbose", help="More detail
 app.command()(check)
 app.command()(split)
 app.command()(train)
-
-
-@app.command("find-lr")
-def find_lr(
-    output: Output,
-    data: OptionalData = None,
-    config: Config = None,
-    settings: Settings = None,
-    updates: Annotated[
-        int | None, typer.Option("--updates", help="Length of the sweep; two epochs if left out.")
-    ] = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    usable: Usable = False,
-    tolerant: Tolerant = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
-) -> None:
-    """Range test: find the two bounds of the cyclical learning rate; writes curve and table."""
-    from SpinalCordSegTrainerLib.batches import Batches
-    from SpinalCordSegTrainerLib.range_test import range_test, write_range_test
-    from SpinalCordSegTrainerLib.sources import open_sources
-    from SpinalCordSegTrainerLib.state import new_state
-
-    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style, tolerant=tolerant)
-    where = choose_device(device)[0]
-    batches = Batches(open_sources(chosen).training, chosen)
-    with step_display("range test", style) as display:
-        test = range_test(new_state(chosen, where), batches, chosen, where, updates=updates, progress=display.step)
-    write_range_test(test, output)
-    bounds = test.bounds
-    note = f" ({bounds.note})" if bounds.note else ""
-    tell_result(style, f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
-
-
+app.command("find-lr")(find_lr)
 app.command()(validate)
 app.command()(table1)
-
-
+app.command("bench-loading")(bench_loading)
 app.command()(evaluate)
 app.command()(crossvalidate)
 app.command("raters")(compare_raters)
@@ -155,7 +108,7 @@ def write_cache(
 ) -> None:
     """Read images and label maps once and keep their slices, normalised for the model, for training."""
     chosen = base_configuration(config, settings)
-    typer.echo(write_slices(data, output, chosen, label, only_labelled, tolerant=tolerant))
+    typer.echo(write_slices(data, output, chosen, CaseOptions(label, only_labelled, tolerant=tolerant)))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Scored, evaluate_cases, summary
 from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
 from SpinalCordSegTrainerLib.split import Split, folds
+from SpinalCordSegTrainerLib.state import saved_state
 from SpinalCordSegTrainerLib.training import Training
 from SpinalCordSegTrainerLib.training_events import Progress
 
@@ -77,7 +78,7 @@ def _train(
     stopped: Callable[[], bool] | None,
 ) -> Path:
     chosen = replace(config, validation=replace(config.validation, subjects=split.validation))
-    resume = (folder / "state.safetensors").exists()
+    resume = saved_state(folder / "state.safetensors") is not None
     return Training(chosen, folder, resume=resume, device=device, report=report, stopped=stopped).run().best
 
 

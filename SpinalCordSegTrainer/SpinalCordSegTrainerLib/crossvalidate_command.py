@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from SpinalCordSegLib.device import choose_device
-from SpinalCordSegTrainerLib.cases import find_cases
-from SpinalCordSegTrainerLib.evaluate_command import WorstSlices
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.options import (
     Config,
@@ -23,8 +22,8 @@ from SpinalCordSegTrainerLib.options import (
     Tolerant,
     Usable,
 )
-from SpinalCordSegTrainerLib.progress import ProgressStyle, print_scores, tell_result, training_display
-from SpinalCordSegTrainerLib.run_inputs import configuration, usable_cases
+from SpinalCordSegTrainerLib.progress import ProgressStyle, training_display
+from SpinalCordSegTrainerLib.run_inputs import CaseOptions, configuration
 
 
 def crossvalidate(
@@ -43,10 +42,11 @@ def crossvalidate(
 ) -> None:
     """Train on all patients but a fold, score that fold, for every fold; run again to go on after an interruption."""
     from SpinalCordSegTrainerLib.cross_validation import cross_validate
-    from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
+    from SpinalCordSegTrainerLib.evaluation_result import WorstSlices, end_evaluation
 
-    chosen = configuration(config, settings, data, output, label, only_labelled, usable, style, tolerant=tolerant)
-    cases = usable_cases(data, label, tolerant) if usable else find_cases(data)
+    options = CaseOptions(label, only_labelled, usable, tolerant, style)
+    chosen = configuration(config, settings, data, output, options)
+    cases = options.find(data)
     worst = WorstSlices()
     with stop_on_interrupt() as interrupted, training_display(style) as display:
         scores, told = cross_validate(
@@ -61,11 +61,10 @@ def crossvalidate(
             stopped=lambda: bool(interrupted),
             scored=worst,
         )
-    pooled = write_evaluation(scores, None, output, told_too=told)
-    worst.write(output / "worst.png")
-    if style is ProgressStyle.TEXT:
-        print_scores(scores, pooled)
-        for name, one in told["over_folds"].items():
-            if one["mean"] is not None and one["sd"] is not None:
-                typer.echo(f"{name} over {one['n']} folds: {one['mean']:.3f} ± {one['sd']:.3f}")
-    tell_result(style, "", scores=pooled)
+    end_evaluation(scores, worst, output, style, told_too=told, lines=list(_spread(told["over_folds"])))
+
+
+def _spread(over_folds: dict[str, Any]) -> Iterator[str]:
+    for name, one in over_folds.items():
+        if one["mean"] is not None and one["sd"] is not None:
+            yield f"{name} over {one['n']} folds: {one['mean']:.3f} ± {one['sd']:.3f}"

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.checkpoint import Checkpoint
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    DicomSeriesError,
+    GeometryError,
+    InputFileError,
+    TrainingDataError,
+    VoxelError,
+)
 from SpinalCordSegLib.files import Image
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
@@ -24,6 +31,8 @@ from SpinalCordSegLib.scores import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 from SpinalCordSegTrainerLib.cases import Case, LoadedCase, load_case
 
+# What may be wrong with one case while the others are good.
+BAD_CASE = (TrainingDataError, InputFileError, GeometryError, VoxelError, DicomSeriesError)
 EMPTY_RULE = (
     "Dice per slice: slices whose label holds cord (an undetected cord is 0); slices without cord in the label are"
     " left out, false cord on them counts in precision, MCC and Dice per case. Dice per case: pooled over the case's"
@@ -157,25 +166,36 @@ def evaluate_cases(
     only_labelled: bool = False,
     tolerant: bool = False,
     scored: Scored | None = None,
+    problems: list[tuple[str, str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[CaseScore]:
     """Segment each case as the program does for a user, and score it.
 
     ``tolerant``: as load_case takes it. ``scored`` is called with each; ``progress``: (cases done, cases).
+    ``problems`` takes name and reason of a case that cannot be judged, and the others go on; None: the first such case
+    ends it with its error. Raises TrainingDataError when none can be judged.
     """
     options = SegmentOptions(threshold=threshold, device=device)
     scores = []
     for number, case in enumerate(cases):
-        loaded = load_case(case, label, tolerant=tolerant)
-        image = Image(loaded.image, case.image, case.name)
-        result = segment_image(image, checkpoint, options, cancelled=cancelled)
-        found = score_loaded(
-            loaded, result.mask, slice_range, only_labelled=only_labelled, flags=result.flags, scored=scored
-        )
-        scores.append(found)
+        try:
+            loaded = load_case(case, label, tolerant=tolerant)
+            image = Image(loaded.image, case.image, case.name)
+            result = segment_image(image, checkpoint, options, cancelled=cancelled)
+            found = score_loaded(
+                loaded, result.mask, slice_range, only_labelled=only_labelled, flags=result.flags, scored=scored
+            )
+        except BAD_CASE as error:
+            if problems is None:
+                raise
+            problems.append((case.name, str(error)))
+        else:
+            scores.append(found)
         if progress is not None:
             progress(number + 1, len(cases))
+    if problems and not scores:
+        raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in problems[:5]))
     return scores
 
 

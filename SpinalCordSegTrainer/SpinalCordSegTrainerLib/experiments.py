@@ -19,6 +19,7 @@ from SpinalCordSegTrainerLib.batches import Batches
 from SpinalCordSegTrainerLib.config import RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import statistics
 from SpinalCordSegTrainerLib.experiment_rows import Row, row_config
+from SpinalCordSegTrainerLib.fine_tuning import starting_weights
 from SpinalCordSegTrainerLib.range_test import range_test, write_range_test
 from SpinalCordSegTrainerLib.sources import open_sources
 from SpinalCordSegTrainerLib.state import new_state, saved_state
@@ -102,7 +103,7 @@ class Experiment:
             bounds = json.loads(path.read_text(encoding="utf-8"))
         else:
             batches = Batches(open_sources(config).training, config)
-            state = new_state(config, self.device)
+            state = new_state(config, self.device, starting_weights(config))
             test = range_test(state, batches, config, self.device, updates=self.sweep_updates)
             write_range_test(test, folder)
             bounds = asdict(test.bounds)

@@ -8,10 +8,11 @@ volume survives; and ``cache.json``. Memory stays bounded: only the slices of a 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -22,6 +23,7 @@ from SpinalCordSegLib.errors import OutputError, TrainingDataError
 
 FORMAT = 1
 _HEADER_BYTES = 128
+_GIVE_BACK_BYTES = 256 << 20
 Dtype = Literal["uint8", "float16"]
 
 
@@ -52,6 +54,26 @@ class CacheInfo:
     centres: tuple[tuple[float, float] | None, ...]
 
 
+@dataclass
+class _Mapped:
+    """Bytes read since the pages of the maps were last given back to the system, which keeps them while it has room.
+
+    Without that a run that has gone through a cache once holds all of it as its own resident memory.
+    """
+
+    count: int = 0
+
+    def note(self, n_bytes: int, maps: Iterable[NDArray]) -> None:
+        self.count += n_bytes
+        if self.count < _GIVE_BACK_BYTES or not hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            return
+        self.count = 0
+        for pixels in maps:
+            pages = getattr(pixels, "_mmap", None)
+            if pages is not None:
+                pages.madvise(mmap.MADV_DONTNEED)
+
+
 @dataclass(frozen=True, eq=False)
 class SliceCache:
     """An opened cache. ``images`` and ``coverage`` are read-only memory maps (n, S, S)."""
@@ -60,15 +82,17 @@ class SliceCache:
     images: NDArray
     coverage: NDArray
     info: CacheInfo
+    _mapped: _Mapped = field(default_factory=_Mapped, repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
-        images = self.images[indices]
+        images, coverage = self.images[indices], self.coverage[indices]
+        self._mapped.note(images.nbytes + coverage.nbytes, (self.images, self.coverage))
         scale = np.float32(1 / 255) if images.dtype == np.uint8 else np.float32(1)
-        return images.astype(np.float32) * scale, self.coverage[indices].astype(np.float32) * np.float32(1 / 255)
+        return images.astype(np.float32) * scale, coverage.astype(np.float32) * np.float32(1 / 255)
 
     @classmethod
     def open(cls, folder: Path | str) -> SliceCache:

@@ -30,6 +30,10 @@ Settings = Annotated[
 ]
 Label = Annotated[int | None, typer.Option("--label", help="Value of the cord in the label maps.")]
 OnlyLabelled = Annotated[bool, typer.Option("--only-labelled", help="Leave out slices without label.")]
+Model = Annotated[Path | None, typer.Option("--model", help="Weights file; the bundled one if left out.")]
+StartModel = Annotated[
+    Path | None, typer.Option("--from", metavar="MODEL", help="Weights file to start from (fine-tuning).")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Threads = Annotated[
     int | None,

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError, TrainingDataError
+from SpinalCordSegLib.errors import Cancelled, TrainingDataError
 from SpinalCordSegLib.files import select_label
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.writing import file_suffix
 from SpinalCordSegTrainerLib.case import LABEL_ENDINGS, Case, is_label_file, stem
 from SpinalCordSegTrainerLib.cases import LoadedCase, load_case
-from SpinalCordSegTrainerLib.evaluation import CaseScore, Scored, score_loaded
+from SpinalCordSegTrainerLib.evaluation import BAD_CASE, CaseScore, Scored, score_loaded
 from SpinalCordSegTrainerLib.label_map import place_mask, read_label_map
 
 _ENDINGS = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
@@ -66,8 +66,8 @@ def score_predictions(
 ) -> PredictionScores:
     """Score the mask of each case. ``label``, ``prediction_label``: the cord's value in labels and in masks.
 
-    A case without mask, or whose mask cannot be read, is a problem and has no score; the caller says so. Raises
-    TrainingDataError when the folder is missing, a label cannot be used, or no mask at all can be judged.
+    A case without mask, or whose mask or label cannot be used, is a problem and has no score; the caller says so.
+    Raises TrainingDataError when the folder is missing, or no mask at all can be judged.
     """
     if not folder.is_dir():
         raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
@@ -76,10 +76,10 @@ def score_predictions(
     for number, case in enumerate(cases):
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled; nothing was written")
-        loaded = load_case(case, label, tolerant=tolerant)
         try:
+            loaded = load_case(case, label, tolerant=tolerant)
             found = read_prediction(loaded, find_prediction(case, folder), prediction_label, tolerant)
-        except SpinalCordSegError as error:
+        except BAD_CASE as error:
             problems.append((case.name, str(error)))
         else:
             scores.append(score_loaded(loaded, found, slice_range, scored=scored))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.files import write_text, write_volume
 from SpinalCordSegTrainerLib.case import Case
 from SpinalCordSegTrainerLib.cases import load_case
 from SpinalCordSegTrainerLib.curves import write_table
-from SpinalCordSegTrainerLib.evaluation import CaseScore, Scored, score_loaded
+from SpinalCordSegTrainerLib.evaluation import BAD_CASE, CaseScore, Scored, score_loaded
 from SpinalCordSegTrainerLib.predictions import find_prediction, read_prediction
 from SpinalCordSegTrainerLib.raters import Disagreement, DisputeLimits, consensus, disagreements, disputes
 
@@ -51,7 +51,7 @@ def compare_labels(
     """``cases``: with the first rater's labels; ``second``: folder of the second's, of the same names.
 
     Writes ``consensus/NAME_seg.nii.gz`` and ``disputes/NAME_disputes.nii.gz`` of each, ``disagreements.csv`` where
-    there are any, and label descriptions for ITK-SNAP. Raises TrainingDataError for a first label that cannot be used,
+    there are any, and label descriptions for ITK-SNAP. A case of which either label cannot be used is a problem. Raises
     Cancelled, OutputError.
     """
     scores: list[CaseScore] = []
@@ -60,10 +60,10 @@ def compare_labels(
     for number, case in enumerate(cases):
         if cancelled is not None and cancelled():
             raise Cancelled("cancelled; the cases so far are in the output folder")
-        loaded = load_case(case, label, tolerant=tolerant)
         try:
+            loaded = load_case(case, label, tolerant=tolerant)
             other = read_prediction(loaded, find_prediction(case, second), label, tolerant)
-        except SpinalCordSegError as error:
+        except BAD_CASE as error:
             problems.append((case.name, str(error)))
             continue
         scores.append(score_loaded(loaded, other, scored=scored))

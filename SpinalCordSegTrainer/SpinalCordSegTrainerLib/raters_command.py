@@ -9,10 +9,9 @@ import typer
 
 from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegTrainerLib.cases import find_cases
-from SpinalCordSegTrainerLib.evaluate_command import WorstSlices
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.options import Label, Output, Style, Tolerant
-from SpinalCordSegTrainerLib.progress import ProgressStyle, print_scores, step_display, tell_result
+from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.raters import DisputeLimits
 
 
@@ -27,7 +26,7 @@ def compare_raters(
     style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Agreement of two raters, the list of slices where they disagree, and a consensus label for each case."""
-    from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
+    from SpinalCordSegTrainerLib.evaluation_result import WorstSlices, end_evaluation
     from SpinalCordSegTrainerLib.rater_files import compare_labels
 
     if not second.is_dir():
@@ -47,16 +46,13 @@ def compare_raters(
         )
     if not compared.scores:
         raise TrainingDataError(f"{second}: holds no label of these cases; " + ": ".join(compared.problems[0]))
-    left = [{"case": name, "reason": why} for name, why in compared.problems]
-    told = write_evaluation(
-        compared.scores, None, output, told_too={"disagreements": len(compared.listed), "not_judged": left}
+    count = len(compared.listed)
+    end_evaluation(
+        compared.scores,
+        worst,
+        output,
+        style,
+        told_too={"disagreements": count},
+        lines=[f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"],
+        problems=compared.problems,
     )
-    worst.write(output / "worst.png")
-    if style is ProgressStyle.TEXT:
-        print_scores(compared.scores, told)
-        typer.echo(f"{len(compared.listed)} slices to settle, listed in disagreements.csv; labels in consensus/")
-    for name, reason in compared.problems:
-        typer.echo(f"not compared: {name}: {reason}", err=True)
-    tell_result(style, "", scores=told)
-    if compared.problems:
-        raise typer.Exit(1)

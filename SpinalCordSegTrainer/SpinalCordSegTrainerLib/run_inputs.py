@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -16,34 +15,45 @@ from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_co
 from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config
 from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
-from SpinalCordSegTrainerLib.slices import Slices, cache_cases
+from SpinalCordSegTrainerLib.slices import cache_cases
 from SpinalCordSegTrainerLib.split import read_split
 
 
-def write_slices(
-    data: Path,
-    folder: Path,
-    config: TrainingConfig,
-    label: int | None,
-    only_labelled: bool,
-    usable: bool = False,
-    style: ProgressStyle = ProgressStyle.TEXT,
-    tolerant: bool = False,
-) -> str:
+@dataclass(frozen=True)
+class CaseOptions:
+    """What the options of a command say about its cases: --label, --only-labelled, --usable, --tolerant, --progress."""
+
+    label: int | None = None
+    only_labelled: bool = False
+    usable: bool = False
+    tolerant: bool = False
+    style: ProgressStyle = ProgressStyle.TEXT
+
+    def find(self, data: Path) -> list[Case]:
+        """The cases of a data set. Raises TrainingDataError, naming each that cannot be used; with ``usable`` they are
+        left out, and all are read for that."""
+        if not self.usable:
+            return find_cases(data)
+        names = {one.name for one in check_folder(data, self.label, tolerant=self.tolerant) if one.usable}
+        return [case for case in match_files(data).cases if case.name in names]
+
+
+def write_slices(data: Path, folder: Path, config: TrainingConfig, options: CaseOptions) -> str:
     """Cache the slices of a data folder; gives what was written, in words."""
-    cases = match_files(data).cases if usable else find_cases(data)
-    slices: Slices = "with_label" if only_labelled else "all"
-    options: dict[str, Any] = {"label": label, "slices": slices, "leave_out": usable, "tolerant": tolerant}
-    with step_display("cases", style) as display:
-        written = cache_cases(cases, folder, config.normalisation, **options, progress=display.step)
+    cases = match_files(data).cases if options.usable else find_cases(data)
+    with step_display("cases", options.style) as display:
+        written = cache_cases(
+            cases,
+            folder,
+            config.normalisation,
+            label=options.label,
+            slices="with_label" if options.only_labelled else "all",
+            leave_out=options.usable,
+            tolerant=options.tolerant,
+            progress=display.step,
+        )
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
-
-
-def usable_cases(data: Path, label: int | None, tolerant: bool = False) -> list[Case]:
-    """The cases of a data set that can be used; reads them all."""
-    names = {one.name for one in check_folder(data, label, tolerant=tolerant) if one.usable}
-    return [case for case in match_files(data).cases if case.name in names]
 
 
 def base_configuration(config: Path | None, settings: Sequence[str] | None) -> TrainingConfig:
@@ -56,13 +66,10 @@ def configuration(
     settings: Sequence[str] | None,
     data: Path | None,
     output: Path,
-    label: int | None,
-    only_labelled: bool,
-    usable: bool,
-    style: ProgressStyle,
+    options: CaseOptions,
+    *,
     augment: bool = False,
     model: Path | None = None,
-    tolerant: bool = False,
     split: Path | None = None,
 ) -> TrainingConfig:
     """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
@@ -82,17 +89,17 @@ def configuration(
         return chosen
     folder = output / "cache"
     if not (folder / "cache.json").exists():
-        typer.echo(write_slices(data, folder, chosen, label, only_labelled, usable, style, tolerant), err=True)
+        typer.echo(write_slices(data, folder, chosen, options), err=True)
     _check_same_cases(folder, data)
     return replace(chosen, sources=(SourceConfig(str(folder), policy="standard" if augment else "none"),))
 
 
-def slice_cache(folder: Path, cache: Path, config: TrainingConfig, label: int | None, style: ProgressStyle) -> Path:
+def slice_cache(folder: Path, cache: Path, config: TrainingConfig, options: CaseOptions) -> Path:
     """``folder`` where it is a slice cache; else its cases are cached in ``cache``, once."""
     if (folder / "cache.json").exists():
         return folder
     if not (cache / "cache.json").exists():
-        typer.echo(write_slices(folder, cache, config, label, False, style=style), err=True)
+        typer.echo(write_slices(folder, cache, config, replace(options, only_labelled=False, usable=False)), err=True)
     return cache
 
 

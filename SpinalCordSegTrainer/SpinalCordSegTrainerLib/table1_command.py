@@ -22,10 +22,11 @@ from SpinalCordSegTrainerLib.options import (
     Settings,
     Style,
     Threads,
+    Tolerant,
     Usable,
 )
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display, tell_result, training_display
-from SpinalCordSegTrainerLib.run_inputs import base_configuration, configuration
+from SpinalCordSegTrainerLib.run_inputs import CaseOptions, base_configuration, configuration
 from SpinalCordSegTrainerLib.stop_request import stop_requests
 
 _SIMULATED = {True: 480, False: 6000}  # slices, by quick
@@ -46,6 +47,7 @@ def table1(
     label: Label = None,
     only_labelled: OnlyLabelled = False,
     usable: Usable = False,
+    tolerant: Tolerant = False,
     device: Device = "auto",
     threads: Threads = None,
     style: Style = ProgressStyle.TEXT,
@@ -61,7 +63,7 @@ def table1(
     if maps is not None:
         base = _simulated(maps, output, base_configuration(config, settings), quick)
     else:
-        base = configuration(config, settings, data, output, label, only_labelled, usable, style)
+        base = configuration(config, settings, data, output, CaseOptions(label, only_labelled, usable, tolerant, style))
     base = with_asked(rows.quick(base) if quick else base, settings)
     where = choose_device(device)[0]
     with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(style) as display:

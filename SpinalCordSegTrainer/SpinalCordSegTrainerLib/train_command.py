@@ -22,6 +22,7 @@ from SpinalCordSegTrainerLib.options import (
     OptionalData,
     Output,
     Settings,
+    StartModel,
     Style,
     Threads,
     Tolerant,
@@ -29,7 +30,7 @@ from SpinalCordSegTrainerLib.options import (
 )
 from SpinalCordSegTrainerLib.progress import ProgressStyle, tell_result, training_display
 from SpinalCordSegTrainerLib.ranks import join_ranks
-from SpinalCordSegTrainerLib.run_inputs import configuration, slice_cache
+from SpinalCordSegTrainerLib.run_inputs import CaseOptions, configuration, slice_cache
 from SpinalCordSegTrainerLib.stop_request import stop_requests
 from SpinalCordSegTrainerLib.training_events import TrainingResult
 
@@ -40,9 +41,7 @@ def train(
     config: Config = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
-    model: Annotated[
-        Path | None, typer.Option("--from", metavar="MODEL", help="Weights file to start from (fine-tuning).")
-    ] = None,
+    model: StartModel = None,
     old: Annotated[
         list[Path] | None,
         typer.Option("--old", metavar="FOLDER", help="With --from: old cases, scored before and after; repeatable."),
@@ -66,11 +65,11 @@ def train(
     if resume and config is None:
         config, data, model = output / "config.json", None, None
 
+    options = CaseOptions(label, only_labelled, usable, tolerant, style)
+
     def chosen() -> TrainingConfig:
-        base = configuration(
-            config, settings, data, output, label, only_labelled, usable, style, augment, model, tolerant, split
-        )
-        caches = (slice_cache(one, output / f"old_{n}", base, label, style) for n, one in enumerate(old or (), 1))
+        base = configuration(config, settings, data, output, options, augment=augment, model=model, split=split)
+        caches = (slice_cache(one, output / f"old_{n}", base, options) for n, one in enumerate(old or (), 1))
         base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
         return base if base.from_model is None else replace(base, validation=validation_for(base))
 

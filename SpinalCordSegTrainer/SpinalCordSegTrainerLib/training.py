@@ -19,7 +19,7 @@ from SpinalCordSegLib.networks import reestimate_batch_statistics
 from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.ahead import Ahead, batch_threads
 from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels, device_failures
-from SpinalCordSegTrainerLib.batches import Batches
+from SpinalCordSegTrainerLib.batches import Batch, Batches
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.curves import write_curves
 from SpinalCordSegTrainerLib.fine_tuning import old_scores, starting_weights
@@ -90,7 +90,7 @@ class Training:
             with device_failures(self.config.batch_size), deterministic_kernels(self.config.deterministic):
                 return self._run()
         finally:
-            self._ahead.close()
+            self.close()
 
     def _run(self) -> TrainingResult:
         state = self.state
@@ -121,7 +121,7 @@ class Training:
         in_a_row = 0
         while state.update < end and not self._out_of_time():
             started = time.monotonic()
-            loss, rate = self._update()
+            loss, rate = self.step()
             state.seconds, stop = self._agreed(state.seconds + time.monotonic() - started)
             in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
             if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
@@ -154,13 +154,14 @@ class Training:
         if time.monotonic() - self._saved >= _SAVE_SECONDS:
             self._save()
 
-    def _update(self) -> tuple[float, float]:
-        """One step; a step whose loss or gradient is not finite changes nothing and is counted."""
+    def step(self) -> tuple[float, float]:
+        """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
+        gives NaN."""
         state, config = self.state, self.config
         rate = learning_rate(config.rate, state.update, self.epoch_updates, self._done())
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        batch = self._ahead.batch(state.update)
+        batch = self.next_batch()
         mine = self.ranks.part(len(batch.images))
         state.network.train()
         logits = self._arithmetic.logits(state.network, self._on_device(batch.images[mine]))
@@ -180,6 +181,14 @@ class Training:
         state.loss_sum += value
         state.loss_count += 1
         return value, rate
+
+    def next_batch(self) -> Batch:
+        """The batch of the update at hand."""
+        return self._ahead.batch(self.state.update)
+
+    def close(self) -> None:
+        """Stop making batches; ``run`` does it by itself."""
+        self._ahead.close()
 
     def _average(self) -> None:
         state = self.state

@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
+from SpinalCordSegTrainerLib.options import Device, Model, Output, Threads
 
 SIMULATED = "simulated"
 _QUICK_NECKS = 12
 
 
 def validate(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the tables and pictures.")],
+    output: Output,
     data: Annotated[Path, typer.Option("--data", envvar="SPINALCORDSEG_DATA", help="Folder of public data.")],
-    model: Annotated[Path | None, typer.Option("--model", help="Weights file; the bundled one if left out.")] = None,
+    model: Model = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="SET", help="Measure just this set; repeatable.")
     ] = None,
@@ -33,14 +33,12 @@ def validate(
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Keep the figures in the weights file's own card.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all if left out.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure a model on the public volumes and on simulated people; tables, pictures, bars met and missed."""
     from SpinalCordSegTrainerLib.validation_report import markdown, write_validation
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     checkpoint = load_checkpoint(model or default_model())
     content = _measured(checkpoint, data, output, _sets(only), _people(quick, count, seed), device)
     write_validation(content, output)

@@ -32,5 +32,5 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     held = [json.loads((output / f"fold{n}" / "split.json").read_text(encoding="utf-8")) for n in (1, 2)]
     assert sorted(part[0]["validation"][0] for part in held) == ["0", "1"]
     assert summary["over_folds"]["dice_per_slice"]["n"] == 2
-    monkeypatch.setattr(cross_validation.Training, "_update", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(cross_validation.Training, "step", lambda run: pytest.fail("trained again"))
     assert main(arguments) == 0

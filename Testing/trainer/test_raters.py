@@ -72,7 +72,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     write_volume(_mask(), second / "a_seg.nii.gz")
     write_volume(_mask((20, 30), (16, 30), range(1, 5)), second / "b.nrrd")
     assert main(["raters", str(first), str(second), "--output", str(output), "--most-area", "5"]) == 1
-    assert "not compared: c: no mask c" in capsys.readouterr().err
+    assert "not judged: c: no mask c" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert (told["cases"], told["disagreements"]) == (2, 4)
     assert told["area_agreement"]["per_slice"]["n"] == 6

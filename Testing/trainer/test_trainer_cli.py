@@ -77,6 +77,32 @@ def test_fine_tune_from_a_model_tells_what_was_forgotten(
     assert "network.name is 'deep_unet' there and 'ra_unet' here" in capsys.readouterr().err
 
 
+def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Path, tmp_path: Path) -> None:
+    cache, model = tmp_path / "c", _model(tmp_path)
+    quick = ["--set", "network.name=deep_unet", "--set", "network.width=1"]
+    assert main(["cache", str(data), "--output", str(cache), "--label", "2", *quick]) == 0
+    first = []
+    for name, start in (("new", []), ("old", ["--from", str(model)]), ("set", ["--set", f"from_model={model}"])):
+        settings = ["--set", f'sources=[{{"path": "{cache}"}}]', "--set", "batch_size=2", "--set", "crop.size=32"]
+        where = ["--output", str(tmp_path / name), "--device", "cpu", "--threads", "1"]
+        assert main(["find-lr", "--updates", "30", *where, *quick, *settings, *start]) == 0
+        first.append((tmp_path / name / "range_test.csv").read_text(encoding="utf-8").splitlines()[1])
+    assert first[1] == first[2] != first[0]  # the loss at the first rate, 1e-10
+
+
+def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "sub-2_T1w_seg.nii.gz").write_bytes(b"cut short")
+    output = tmp_path / "e"
+    arguments = ["evaluate", str(data), "--model", str(_model(tmp_path)), "--output", str(output), "--label", "2"]
+    assert main([*arguments, "--device", "cpu"]) == 1
+    assert "not judged: sub-2_T1w" in capsys.readouterr().err
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert told["cases"] == 2
+    assert [one["case"] for one in told["not_judged"]] == ["sub-2_T1w"]
+
+
 def test_cache_leaves_out_unlabelled_slices_when_asked(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "c"
     arguments = ["cache", str(data), "--output", str(output), "--label", "5", "--only-labelled"]
@@ -137,18 +163,18 @@ def test_ctrl_c_saves_and_exits_130(
 
     config = tmp_path / "c.json"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
-    step = training.Training._update
+    step = training.Training.step
 
     def interrupted(run: training.Training) -> tuple[float, float]:
         signal.raise_signal(signal.SIGINT)
         return step(run)
 
     monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
-    monkeypatch.setattr(training.Training, "_update", interrupted)
+    monkeypatch.setattr(training.Training, "step", interrupted)
     arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *QUICK]
     assert main(arguments) == 130
     assert (tmp_path / "run" / "state.safetensors").exists()
-    monkeypatch.setattr(training.Training, "_update", step)
+    monkeypatch.setattr(training.Training, "step", step)
     assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 0
 
 

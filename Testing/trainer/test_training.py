@@ -181,7 +181,7 @@ def test_a_long_epoch_is_saved_on_the_way(
     monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
     config = _small(make_cache(n=8, size=64))
     run = Training(config, tmp_path / "run")
-    run._update()
+    run.step()
     run._save_now_and_then()
     assert Training(config, tmp_path / "run", resume=True).state.update == 1
 

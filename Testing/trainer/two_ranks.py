@@ -46,7 +46,7 @@ def _config(folder: Path) -> TrainingConfig:
 
 def _one_update(run: training.Training) -> tuple[list[Tensor], list[Tensor], float]:
     """Gradients, running statistics and loss of the first update."""
-    loss, _ = run._update()
+    loss, _ = run.step()
     network = run.state.network
     statistics = [one.clone() for name, one in network.named_buffers() if "running" in name]
     return [one.grad.clone() for one in network.parameters() if one.grad is not None], statistics, loss
