@@ -54,12 +54,13 @@ class SpinalCordSegParameterNode:
 class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        self.logic = self.panel = self.binding = None
+        self.logic = self.panel = self.sections = self.binding = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         from SpinalCordSegWidgets.module_binding import ModuleBinding
         from SpinalCordSegWidgets.panel import Panel
+        from SpinalCordSegWidgets.sections import Sections
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSeg.ui"))
         self.layout.addWidget(uiWidget)
@@ -67,16 +68,20 @@ class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegLogic()
         self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
-        self.binding = ModuleBinding(self, closing=self.panel.scene_is_closing, closed=self.panel.scene_is_closed)
+        self.sections = Sections(self.panel, uiWidget, self.ui.limitsLabel, self.resourcePath("UI"))
+        self.binding = ModuleBinding(self, closing=self.sections.scene_is_closing, closed=self.sections.scene_is_closed)
 
     def cleanup(self) -> None:
         if self.binding is not None:  # None: setup did not get that far
+            self.sections.close()
             self.binding.close()
 
     def enter(self) -> None:
         self.binding.enter()
+        self.sections.enter()
 
     def exit(self) -> None:
+        self.sections.leave()
         self.binding.leave()
 
 
@@ -109,13 +114,11 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         volume = volume_from_node(volumeNode)
         return segment_run(volume, self.scratchBase(), model=model or default_model(), device=device)
 
-    def startMeasure(self, segmentation, segmentId: str):
-        """The same for a mask that is there. Raises SpinalCordSegError."""
-        from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
-        from SpinalCordSegWidgets.cord_run import measure_run
+    def startMeasure(self, segmentation, segmentId: str, by: str = ""):
+        """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
+        from SpinalCordSegWidgets.measure_run import measure_run
 
-        mask = mask_of_segment(segmentation, segmentId)
-        return measure_run(mask, self.scratchBase(), image=volume_behind(segmentation, mask))
+        return measure_run(segmentation, segmentId, self.scratchBase(), by)
 
     def addResult(self, case, volumeNode):
         """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""
@@ -125,10 +128,11 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         save_state_for_undo()
         return add_result(slicer.mrmlScene, case, volumeNode)
 
-    def addMeasures(self, case, segmentation):
+    def addMeasures(self, case, segmentation, digest: str = ""):
+        """``digest``: of the mask that was measured; "": of the mask as it is now."""
         from SpinalCordSegNodes.results import add_measures
 
-        return add_measures(slicer.mrmlScene, case, segmentation)
+        return add_measures(slicer.mrmlScene, case, segmentation, digest)
 
     def process(self, volumeNode, model: Path | None = None, device: str = "auto"):
         """Segment and measure, and wait for it. Raises SpinalCordSegError; RuntimeError where the run failed."""

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some case of a batch failed, 2 usage or a single bad input
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -18,14 +19,27 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from SpinalCordSegLib.correct_command import add_correct
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
 from SpinalCordSegLib.export_command import add_export
 from SpinalCordSegLib.follow_up_arguments import add_track
 from SpinalCordSegLib.level_arguments import add_levels
 from SpinalCordSegLib.progress import JsonReporter, Reporter
+from SpinalCordSegLib.register_command import add_register
+from SpinalCordSegLib.rerun_command import add_rerun
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+
+# command → its module; the others are in "commands"
+_MODULES = {
+    "models": "model_listing",
+    "track": "track_command",
+    "export": "export_command",
+    "rerun": "rerun_command",
+    "correct": "correct_command",
+    "register": "register_command",
+}
 
 _RANGE_HELP = (
     "measure only these slices: indices of the input's own slices, from 0, the second one not included"
@@ -52,6 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_measure(commands)
     add_track(commands, _add_common)
     add_export(commands, _add_common)
+    add_rerun(commands, _add_common)
+    add_correct(commands, _add_common)
+    add_register(commands, _add_common)
     demo = commands.add_parser("demo", help="segment a phantom neck whose cord volume is known exactly")
     demo.add_argument(
         "--output", type=Path, default=Path("spinalcordseg-demo"), metavar="DIR", help="default: %(default)s"
@@ -174,21 +191,10 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, Reporter], int]:
-    if name == "models":
-        from SpinalCordSegLib import model_listing
-
-        return model_listing.run
-    if name == "track":
-        from SpinalCordSegLib import track_command
-
-        return track_command.run
-    if name == "export":
-        from SpinalCordSegLib import export_command
-
-        return export_command.run
-    from SpinalCordSegLib import commands
-
-    return commands.run
+    """Only what the command needs is loaded."""
+    module = importlib.import_module(f"SpinalCordSegLib.{_MODULES.get(name, 'commands')}")
+    run: Callable[[argparse.Namespace, Reporter], int] = module.run
+    return run
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from SpinalCordSegLib.errors import (
     OutputError,
     VoxelError,
 )
-from SpinalCordSegLib.files import read_labels
+from SpinalCordSegLib.files import read_image, read_labels
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report_pdf import report_pdf
 from SpinalCordSegLib.volume import Volume
@@ -99,8 +99,13 @@ def refuse_other_than_dicom(path: Path) -> None:
         )
 
 
-def load_export(folder: Path, series: DicomSeries, drawn_by_hand: bool = False) -> CordExport:
+def load_export(
+    folder: Path, series: DicomSeries, drawn_by_hand: bool = False, image: Path | None = None
+) -> CordExport:
     """Read a finished case and its source series, and check that they belong together.
+
+    ``image``: the file that the case was made from, where the series was converted first (as Slicer does when it loads
+    one): its voxels must be those of the series.
 
     Raises InputFileError (no finished result), DicomSeriesError (another series, no DICOM input, unfit headers),
     GeometryError (other frames), VoxelError (empty or changed mask), ConfigurationError (rejected, or nobody says
@@ -114,7 +119,7 @@ def load_export(folder: Path, series: DicomSeries, drawn_by_hand: bool = False) 
     algorithm = algorithm_of(content, drawn_by_hand)
     refuse_rejected(content)
     source = read_source(series)
-    check_origin(content, source)
+    check_origin(content, source, None if image is None else read_image(image).volume)
     mask = on_series_grid(_read_mask(folder, content), source)
     check_mask(mask, content)
     picture = folder / "montage.png"
@@ -147,11 +152,14 @@ def refuse_rejected(content: Mapping[str, Any]) -> None:
         raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
 
 
-def check_origin(content: Mapping[str, Any], source: SourceSeries) -> None:
+def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume | None = None) -> None:
     """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
-    measured with this series as its image."""
+    measured with this series as its image. ``image``: what the series was converted to, and the case made from."""
     made_from = content.get("input") or {}
     if made_from.get("fingerprint") == fingerprint(source.volume):
+        return
+    if image is not None:
+        _check_conversion(made_from, content.get("mask_state") == "given", image, source)
         return
     acquisition = made_from.get("acquisition")
     if not acquisition:
@@ -168,6 +176,16 @@ def check_origin(content: Mapping[str, Any], source: SourceSeries) -> None:
         f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
         " where the folder holds several"
     )
+
+
+def _check_conversion(made_from: Mapping[str, Any], given: bool, image: Volume, source: SourceSeries) -> None:
+    if not given and made_from.get("fingerprint") != fingerprint(image):
+        raise DicomSeriesError("the case was not made from this image: segment it again")
+    if not np.array_equal(on_series_grid(image, source).voxels, source.volume.voxels):
+        raise DicomSeriesError(
+            f"the image does not hold the pixels of series {source.series.title()}: it was made from another series, or"
+            " changed since it was loaded; give the series it was loaded from, or load that again and segment it"
+        )
 
 
 def _told(series: DicomSeries, key: str) -> Any:

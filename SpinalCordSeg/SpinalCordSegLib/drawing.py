@@ -5,8 +5,10 @@ Coordinates are pixels, x to the right, y downwards. Colours are "#rrggbb".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from html import escape
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,28 @@ class Drawing:
     width: float
     height: float
     shapes: tuple[Shape, ...]
+
+
+_SHAPES = {cls.__name__: cls for cls in (Box, Line, Dot, Text, Polygon)}
+
+
+def as_plain(drawing: Drawing) -> dict[str, Any]:
+    """JSON-ready, for a program that draws the shapes itself."""
+    shapes = [{"kind": type(shape).__name__} | asdict(shape) for shape in drawing.shapes]
+    return {"width": drawing.width, "height": drawing.height, "shapes": shapes}
+
+
+def from_plain(content: Mapping[str, Any]) -> Drawing:
+    """What ``as_plain`` gave. Raises KeyError and TypeError for anything else."""
+    return Drawing(content["width"], content["height"], tuple(_shape(one) for one in content["shapes"]))
+
+
+def _shape(content: Mapping[str, Any]) -> Shape:
+    fields = {name: value for name, value in content.items() if name != "kind"}
+    if "points" in fields:
+        fields["points"] = tuple((float(x), float(y)) for x, y in fields["points"])
+    shape: Shape = _SHAPES[content["kind"]](**fields)
+    return shape
 
 
 def to_svg(drawing: Drawing, description: str) -> str:

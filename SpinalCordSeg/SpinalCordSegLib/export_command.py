@@ -32,6 +32,9 @@ def add_export(commands: Any, add_common: Callable[[argparse.ArgumentParser], No
     export.add_argument("--sr", action="store_true", help="the measurements as structured report, CASE.sr.dcm")
     export.add_argument("--pdf", action="store_true", help="the report as encapsulated PDF, CASE.pdf.dcm")
     export.add_argument("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
+    export.add_argument(
+        "--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series"
+    )
     export.add_argument("--force", action="store_true", help="replace files that are there")
     add_common(export)
 
@@ -44,7 +47,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     kinds = [kind for kind in KINDS if getattr(arguments, kind)] or list(KINDS)
     refuse_other_than_dicom(arguments.dicom)
     reporter.progress("read", 0, 0)
-    export = load_export(arguments.case, find_series(arguments.dicom, arguments.series), arguments.drawn_by_hand)
+    series = find_series(arguments.dicom, arguments.series)
+    export = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image)
     reporter.progress("write", 0, 0)
     files = write_export(export, kinds, arguments.output, arguments.force)
     for kind, path in files.items():

@@ -98,16 +98,27 @@ def _band(run: Run, result: FollowUp, frame: _Frame) -> Polygon:
     first, last = (result.visits[n - 1] for n in (run.first, run.last))
     start = run.rate.fitted_first_mm2 if run.rate else first.mean_csa_mm2
     fast, slow = healthy_rates(result.options.age_years)
-    noise = Z95 * run.repeatability.cov_percent / 100
     margin = 0.03 * max(result.visits[-1].years, 0.5)
     low_high = frame.y_range
     upper, lower = [], []
     for t in np.linspace(first.years - margin, last.years + margin, _STEPS):
-        since = max(t - first.years, 0.0)
-        top, bottom = start * (1 + slow / 100 * since) * (1 + noise), start * (1 + fast / 100 * since) * (1 - noise)
+        bottom, top = healthy_band(start, max(t - first.years, 0.0), (fast, slow), run.repeatability.cov_percent)
         upper.append(frame.place(t, min(top, low_high[1])))
         lower.append(frame.place(t, max(bottom, low_high[0])))
     return Polygon((*upper, *reversed(lower)), BAND)
+
+
+def healthy_band(
+    start_mm2: float, since_years: float, rates_percent: tuple[float, float], cov_percent: float
+) -> tuple[float, float]:
+    """Lowest and highest area, mm², at which a healthy cord of ``start_mm2`` is measured after a time, in 95 % of cases.
+
+    ``rates_percent``: fastest and slowest healthy change a year; ``cov_percent``: of measuring.
+    """
+    noise = Z95 * cov_percent / 100
+    fast, slow = rates_percent
+    low = start_mm2 * (1 + fast / 100 * since_years) * (1 - noise)
+    return low, start_mm2 * (1 + slow / 100 * since_years) * (1 + noise)
 
 
 def _fit(run: Run, result: FollowUp, frame: _Frame) -> list[Shape]:

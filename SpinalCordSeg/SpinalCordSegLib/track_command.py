@@ -11,10 +11,12 @@ from typing import Any
 from SpinalCordSegLib.alignment import align
 from SpinalCordSegLib.atrophy import BETWEEN_SCANNERS, SAME_SCANNER, Repeatability
 from SpinalCordSegLib.case_name import check_code
+from SpinalCordSegLib.drawing import as_plain
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import read_image, write_json, write_text
 from SpinalCordSegLib.follow_up import FollowUp, FollowUpOptions, check_visits, follow_up
 from SpinalCordSegLib.follow_up_page import follow_up_page
+from SpinalCordSegLib.follow_up_plot import draw_course, draw_profiles
 from SpinalCordSegLib.follow_up_report import (
     COLUMNS,
     failed_person_row,
@@ -28,6 +30,7 @@ from SpinalCordSegLib.visits import PersonSource, Visit, VisitSource, read_manif
 from SpinalCordSegLib.volume import Volume
 
 _DONE, _SOME_FAILED = 0, 1
+_SMALL = (340.0, 190.0)  # pixels: for a panel
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise ConfigurationError("give the result folders of one person, or --manifest FILE: one of the two")
     if arguments.manifest is None:
         person = PersonSource(arguments.person, _sources(arguments), arguments.age)
-        _told(_person(person, arguments, reporter), arguments.output, reporter)
+        _told(_person(person, arguments, reporter), arguments.output, reporter, arguments.drawings)
         return _DONE
     _refuse_per_visit(arguments)
     return _cohort(read_manifest(arguments.manifest), arguments, reporter)
@@ -53,7 +56,7 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
     for person in persons:
         try:
             result = _person(person, arguments, reporter)
-            _told(result, arguments.output / check_code(person.person), reporter)
+            _told(result, arguments.output / check_code(person.person), reporter, arguments.drawings)
             rows += follow_up_rows(result)
         except OutputError:
             raise
@@ -93,12 +96,15 @@ def _image_of(visit: Visit) -> Volume:
     return read_image(visit.image, visit.series).volume
 
 
-def _told(result: FollowUp, folder: Path, reporter: Reporter) -> None:
+def _told(result: FollowUp, folder: Path, reporter: Reporter, drawings: bool) -> None:
     """Write a person's results and say what they are."""
     content = follow_up_report(result)
     write_text(folder / "follow_up.csv", csv_text(COLUMNS, follow_up_rows(result)))
     write_text(folder / "follow_up.html", follow_up_page(result, content))
     write_json(folder / "follow_up.json", content)
+    if drawings:
+        shapes = {"course": as_plain(draw_course(result, *_SMALL)), "profiles": as_plain(draw_profiles(result, *_SMALL))}
+        write_json(folder / "follow_up.drawings.json", shapes)
     breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
     for text in dict.fromkeys(breaks):
         reporter.text(f"{result.person}: NOT COMPARABLE: {text}")

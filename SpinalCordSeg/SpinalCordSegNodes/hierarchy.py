@@ -25,3 +25,14 @@ def place_with(scene: Any, node: Any, volume_node: Any) -> int:
     item = item_of(scene, node)
     hierarchy.SetItemParent(item, study if study != _NO_ITEM else hierarchy.GetItemParent(volume_item))
     return item
+
+
+def study_date(scene: Any, node: Any) -> str:
+    """The day of the node's DICOM study, YYYY-MM-DD; "" where the hierarchy does not know it."""
+    if node is None:
+        return ""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    study = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Study")
+    day = "" if study == _NO_ITEM else str(hierarchy.GetItemAttribute(study, "DICOM.StudyDate") or "")
+    plain = day.replace("-", "")
+    return f"{plain[:4]}-{plain[4:6]}-{plain[6:]}" if len(plain) == 8 and plain.isdecimal() else ""

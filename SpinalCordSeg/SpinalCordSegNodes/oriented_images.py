@@ -48,6 +48,20 @@ def image_from_mask(mask: Volume) -> Any:
     return image
 
 
+def image_of_part(grid: Volume, voxels: NDArray[np.bool_], low: tuple[int, int, int]) -> Any:
+    """An image of 0 and 1 on the lattice of ``grid`` whose extent begins at voxel ``low``; one zero for no voxels."""
+    image = _empty_image(grid)
+    part = np.asarray(voxels != 0).astype(np.uint8)
+    if not part.size:
+        part, low = np.zeros((1, 1, 1), np.uint8), (0, 0, 0)
+    extent = [edge for first, n in zip(low, part.shape, strict=True) for edge in (first, first + n - 1)]
+    image.SetExtent(*extent)
+    scalars = numpy_to_vtk(part.ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
 def mask_from_image(image: Any, grid: Volume) -> Volume:
     """The image's non-zero voxels on the grid of ``grid`` (bool), by nearest neighbour where the two grids differ.
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.hierarchy import place_with
 from SpinalCordSegNodes.plots import add_area_chart
-from SpinalCordSegNodes.segmentations import VOLUME, add_segmentation
+from SpinalCordSegNodes.segmentations import VOLUME, add_segmentation, cord_segment_id
 from SpinalCordSegNodes.tables import add_slice_table, add_summary_table
 
 _PREFIX = "SpinalCordSeg."
 _SUMMARY, _SLICES, _CHART = _PREFIX + "Summary", _PREFIX + "Slices", _PREFIX + "Chart"
 _REPORT, _PAGE = _PREFIX + "Report", _PREFIX + "ReportPage"
+_MEASURED = _PREFIX + "MeasuredState"
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,26 @@ def add_result(scene: Any, case: CaseFolder, volume_node: Any) -> Result:
     return add_measures(scene, case, segmentation)
 
 
-def add_measures(scene: Any, case: CaseFolder, segmentation: Any) -> Result:
-    """Tables, plot and report of a segmentation that is there already; its earlier ones stay in the scene, unbound."""
+def add_measures(scene: Any, case: CaseFolder, segmentation: Any, digest: str = "") -> Result:
+    """Tables, plot and report of a segmentation that is there already; its earlier ones stay in the scene, unbound.
+
+    ``digest``: of the mask that was measured (CroppedMask.digest); "": of the cord's segment as it is now.
+    """
     scene.SaveStateForUndo()
     name = segmentation.GetName()
     summary = add_summary_table(scene, case, f"{name} summary")
     slices = add_slice_table(scene, case, f"{name} slices")
     chart = add_area_chart(scene, slices, f"{name} area")
-    report = _add_text(scene, f"{name} report data", case.report_json)
-    page = _add_text(scene, f"{name} report page", case.html) if case.html else None
+    report = add_text(scene, f"{name} report data", case.report_json)
+    page = add_text(scene, f"{name} report page", case.html) if case.html else None
     bound = {_SUMMARY: summary, _SLICES: slices, _CHART: chart, _REPORT: report, _PAGE: page}
     for role, node in bound.items():
         segmentation.SetNodeReferenceID(role, node.GetID() if node is not None else None)
         if node in (summary, slices, chart):
             place_with(scene, node, segmentation)
+    segment_id = cord_segment_id(segmentation)
+    if digest or segment_id:
+        report.SetAttribute(_MEASURED, digest or cropped_mask(segmentation, segment_id).digest())
     return Result(segmentation, summary, slices, chart, report, page)
 
 
@@ -72,9 +80,15 @@ def result_of(segmentation: Any) -> Result | None:
     return Result(segmentation, *(segmentation.GetNodeReference(role) for role in roles))
 
 
-def _add_text(scene: Any, name: str, text: str) -> Any:
+def add_text(scene: Any, name: str, text: str) -> Any:
+    """A hidden text node that is saved in a file of its own."""
     node = scene.AddNewNodeByClass("vtkMRMLTextNode", name)
     node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)  # a page with pictures is too long for the scene file
     node.SetText(text)
     node.SetHideFromEditors(True)
     return node
+
+
+def is_measured(result: Result, digest: str) -> bool:
+    """Whether the measures are of this state of the mask (see CroppedMask.digest); False where that is not known."""
+    return bool(digest) and result.report.GetAttribute(_MEASURED) == digest

@@ -127,10 +127,11 @@ def local_mask(node: Any, segment_id: str, grid: Volume | None = None) -> Volume
     image = slicer.vtkOrientedImageData()
     if not node.GetBinaryLabelmapRepresentation(segment_id, image) and node.CreateBinaryLabelmapRepresentation():
         node.GetBinaryLabelmapRepresentation(segment_id, image)
-    return mask_from_image(image, grid or _own_grid(node))
+    return mask_from_image(image, grid or own_grid(node))
 
 
-def _own_grid(node: Any) -> Volume:
+def own_grid(node: Any) -> Volume:
+    """A volume of zeros on the segmentation's reference geometry, without parent transforms. Raises GeometryError."""
     segmentation = node.GetSegmentation()
     parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     grid = grid_from_text(segmentation.GetConversionParameter(parameter))
@@ -149,9 +150,14 @@ def show_in_3d(node: Any, visible: bool = True) -> bool:
     return made
 
 
+def volume_node_of(node: Any) -> Any:
+    """The volume node a segmentation was made on; None when there is none (any longer)."""
+    return node.GetNodeReference(VOLUME) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+
+
 def volume_behind(node: Any, mask: Volume) -> Volume | None:
     """The voxels of the volume a segmentation was made on, where they lie on the mask's grid; else None."""
-    volume_node = node.GetNodeReference(VOLUME) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    volume_node = volume_node_of(node)
     if volume_node is None:
         return None
     try:

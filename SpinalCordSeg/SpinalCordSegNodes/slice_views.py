@@ -38,3 +38,16 @@ def jump_to(scene: Any, ras: tuple[float, float, float]) -> None:
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras)
+
+
+def shown_slice(scene: Any, mask: Volume) -> int | None:
+    """The input's axial slice that the (first) axial view shows; None without such a view, or outside the volume."""
+    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]
+    view = next((view for view in views if view.GetOrientation() == "Axial"), None)
+    if view is None:
+        return None
+    middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    index = round(float((np.linalg.inv(mask.ijk_to_ras) @ [*middle, 1.0])[axis]))
+    return index if 0 <= index < mask.shape[axis] else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -39,20 +39,18 @@ def add_slice_table(scene: Any, case: CaseFolder, name: str) -> Any:
         if values and all(value == -1 or value != value or (column == "level" and not value) for value in values):
             continue
         _add_column(table, column, values)
-    _add_column(table, FLAGGED, _marks(case))
+    flagged = set(case.flagged_slices)
+    areas = [row.get(CSA, np.nan) for row in case.slices]
+    _add_column(table, FLAGGED, marks(areas, [row.get(SLICE) in flagged for row in case.slices]))
     return table
 
 
-def _marks(case: CaseFolder) -> list[float]:
+def marks(areas: Sequence[float], flagged: Sequence[bool]) -> list[float]:
     """The area at which a flagged slice is marked, NaN elsewhere; a gap is marked between its neighbours."""
-    if not case.slices:
-        return []
-    areas = np.array([row.get(CSA, np.nan) for row in case.slices], dtype=float)
-    known = np.flatnonzero(np.isfinite(areas))
-    flagged = set(case.flagged_slices)
-    height = np.interp(np.arange(len(areas)), known, areas[known]) if known.size else np.zeros(len(areas))
-    marked = [row.get(SLICE) in flagged for row in case.slices]
-    return np.where(marked, height, np.nan).tolist()
+    values = np.array(areas, dtype=float)
+    known = np.flatnonzero(np.isfinite(values))
+    height = np.interp(np.arange(len(values)), known, values[known]) if known.size else np.zeros(len(values))
+    return np.where(np.array(flagged, dtype=bool), height, np.nan).tolist()
 
 
 def read_column(table: Any, column: str) -> list[Any]:
@@ -73,6 +71,15 @@ def _csv_field(value: Any) -> str:
         return "" if value != value else repr(value)
     text = str(value)
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
+
+
+def fill_table(table: Any, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Put these columns in place of what the table holds; whoever shows it is told once."""
+    was = table.StartModify()
+    table.RemoveAllColumns()
+    for name, values in columns.items():
+        _add_column(table, name, values)
+    table.EndModify(was)
 
 
 def _add_column(table: Any, name: str, values: Sequence[Any]) -> None:

@@ -34,13 +34,15 @@ Outcome = TypeVar("Outcome")
 class CommandLine(Generic[Outcome]):
     """``module``: whose ``main(argv)`` is run. ``packages``: the folders that hold it and what it imports.
     ``read``: from the scratch folder and the "result" event to what the panel wants. ``exit_codes``: with which a
-    result counts. ``if_out_of_memory``: what the user can do then."""
+    result counts. ``if_out_of_memory``: what the user can do then. ``without_event``: the command announces no result
+    (no "result" event); having ended well is enough."""
 
     module: str
     packages: tuple[Path, ...]
     read: Callable[[Path, dict[str, Any]], Outcome]
     exit_codes: tuple[int, ...] = (0,)
     if_out_of_memory: str = ""
+    without_event: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class CommandRun(Generic[Outcome]):
         base: Path,
         *,
         volumes: Mapping[str, Volume] | None = None,
+        prepare: Callable[[Path], None] | None = None,
         python: str = "",
     ) -> None:
-        """``volumes``: written to the scratch folder, in which the child runs, by these names. Raises OutputError when
-        that fails or Python cannot be started; nothing is left then."""
+        """``volumes``: written to the scratch folder, in which the child runs, by these names. ``prepare``: writes what
+        else is needed there. Raises SpinalCordSegError when that fails or Python cannot be started; nothing is left
+        then."""
         self._line, self._arguments = command_line, list(arguments)
         self._scratch = ScratchFolder.create(base)
         self._child = ChildProcess(
@@ -83,6 +87,8 @@ class CommandRun(Generic[Outcome]):
         self._result_event: dict[str, Any] | None = None
         try:
             self._write(volumes or {})
+            if prepare is not None:
+                prepare(self._scratch.path)
             self._child.start()
         except SpinalCordSegError:
             self.close()
@@ -137,9 +143,10 @@ class CommandRun(Generic[Outcome]):
         code = self._child.exit_code
         if self.cancelled:
             return
-        if self._result_event is not None and code in self._line.exit_codes:
+        event = {} if self._line.without_event and code == 0 else self._result_event
+        if event is not None and code in self._line.exit_codes:
             try:
-                self.result = self._line.read(self._scratch.path, self._result_event)
+                self.result = self._line.read(self._scratch.path, event)
             except SpinalCordSegError as error:
                 self.failure = Failure(str(error), self._report(code))
         elif code == _STOPPED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -24,12 +25,16 @@ def segment_run(volume: Volume, base: Path, *, model: Path, device: str, python:
     )
 
 
-def measure_run(mask: Volume, base: Path, *, image: Volume | None = None, python: str = "") -> CordRun:
-    """Measure a mask (bool); ``image``, on the same grid, is shown in the report. Needs no torch."""
+def measure_run(
+    mask: Volume, base: Path, *, image: Volume | None = None, more: Sequence[str] = (), python: str = ""
+) -> CordRun:
+    """Measure a mask (bool); ``image``, on the same grid, is shown in the report. ``more``: further arguments of the
+    command. Needs no torch."""
     volumes, options = {_MASK: mask}, []
     if image is not None:
         volumes[_IMAGE], options = image, ["--image", _IMAGE]
-    return CommandRun(_command_line(), ["measure", _MASK, *_OUTPUT, *options], base, volumes=volumes, python=python)
+    arguments = ["measure", _MASK, *_OUTPUT, *options, *more]
+    return CommandRun(_command_line(), arguments, base, volumes=volumes, python=python)
 
 
 def _command_line() -> CommandLine[CaseFolder]:

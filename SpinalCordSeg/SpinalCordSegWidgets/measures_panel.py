@@ -12,20 +12,20 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegNodes.edits import edits_since_run
 from SpinalCordSegNodes.results import Result, result_of
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, show_in_3d
 from SpinalCordSegNodes.slice_views import centre_of_slice, jump_to
 from SpinalCordSegNodes.tables import CSA, FLAGGED, POSITION, read_column
 from SpinalCordSegWidgets.area_picture import draw_area
 from SpinalCordSegWidgets.export import FORMATS, available, export
+from SpinalCordSegWidgets.live_numbers import LiveNumbers
 from SpinalCordSegWidgets.report_sentence import report_sentence
 from SpinalCordSegWidgets.resizing_picture import ResizingPicture
 from SpinalCordSegWidgets.segment_editor import open_segment_editor
 from SpinalCordSegWidgets.slice_table import SliceTable
 
 _PICTURE_HEIGHT = 110
-_SETTLE_MS = 400
+_SETTLE_MS = 250
 
 
 class MeasuresPanel:
@@ -33,8 +33,9 @@ class MeasuresPanel:
 
     def __init__(self, ui: Any, measure: Callable[[Any, str], None], tell: Callable[[str], None]) -> None:
         self._ui, self._measure, self._tell = ui, measure, tell
+        self.refreshed: Callable[[], None] = _nothing  # what further sections are told
         self._busy = False
-        self._edited = False
+        self.live = LiveNumbers()
         self._observed: tuple[Any, int] | None = None
         self._table, self._picture = SliceTable(ui.sliceTable, self.go_to_slice), ResizingPicture(ui.areaPicture)
         self._settle = qt.QTimer()  # a brush stroke changes the mask many times
@@ -76,6 +77,7 @@ class MeasuresPanel:
     def close(self) -> None:
         """Stop following nodes."""
         self._settle.stop()
+        self.live.forget()
         if self._observed is not None:
             self._observed[0].RemoveObserver(self._observed[1])
             self._observed = None
@@ -83,19 +85,17 @@ class MeasuresPanel:
     def refresh(self) -> None:
         """Show the chosen mask as it is now."""
         self._fill_segments()
-        edits = None if self.segmentation is None else edits_since_run(self.segmentation)
-        self._edited = edits is not None and edits.edited
-        self._ui.editLabel.setVisible(self._edited)
-        if edits is not None and self._edited:
-            words = _("Corrected by hand since the run: {added} mm³ added, {removed} mm³ removed. Measure it again.")
-            self._ui.editLabel.setText(words.format(added=_whole(edits.added_mm3), removed=_whole(edits.removed_mm3)))
         result = self.result
+        self.live.look(self.segmentation, self.segment_id, result)
+        self._ui.editLabel.setText(self.live.words)
+        self._ui.editLabel.setVisible(bool(self.live.words))
         self._ui.resultArea.setVisible(result is not None)
         self._table.show(result, self._ui.flaggedOnlyBox.checked)
         if result is not None:
             self._show_numbers(result)
             self._show_picture(result)
         self._show_buttons()
+        self.refreshed()
 
     def go_to_slice(self, index: int) -> None:
         """Move the views to one of the input's slices, and say why it is flagged."""
@@ -136,7 +136,7 @@ class MeasuresPanel:
             reason = _("The chosen segmentation has no segment.")
         elif self._busy:
             reason = _("Wait until the run has ended, or cancel it.")
-        self._ui.measureButton.setVisible(self.result is None or self._edited)
+        self._ui.measureButton.setVisible(self.result is None or self.live.stale)
         self._ui.measureButton.enabled = not reason
         self._ui.measureButton.toolTip = reason or _("Volume, length and areas of this mask; PyTorch is not needed.")
         editor = hasattr(slicer.modules, "segmenteditor")
@@ -145,7 +145,7 @@ class MeasuresPanel:
             self._ui.editButton.toolTip = _("This Slicer has no Segment Editor module.")
 
     def _show_numbers(self, result: Result) -> None:
-        report = result.report_content()
+        report = self.live.report(result)
         self._ui.volumeValue.setText(_number(report.get("volume_mm3"), "mm³", 0))
         self._ui.lengthValue.setText(_number(report.get("length_mm"), "mm", 1))
         self._ui.areaValue.setText(_number(report.get("mean_csa_mm2"), "mm²", 1))
@@ -156,7 +156,7 @@ class MeasuresPanel:
     def _show_flags(self, index: int | None) -> None:
         """The messages of a slice's flags, or (None) of those on the whole case."""
         result = self.result
-        flags = [] if result is None else result.report_content().get("flags") or []
+        flags = [] if result is None else self.live.report(result).get("flags") or []
         text = "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
         self._ui.flagLabel.setText(text)
         self._ui.flagLabel.setVisible(bool(text))
@@ -192,7 +192,7 @@ class MeasuresPanel:
     def _on_copy(self) -> None:
         result = self.result
         if result is not None:
-            qt.QApplication.clipboard().setText(report_sentence(result.report_content(), self._edited))
+            qt.QApplication.clipboard().setText(report_sentence(self.live.report(result), self.live.edited))
             self._tell(_("The report text is on the clipboard."))
 
     def _fill_export_menu(self) -> None:
@@ -222,6 +222,10 @@ class MeasuresPanel:
             self._tell(_("Saved {name}.").format(name=Path(path).name))
 
 
+def _nothing() -> None:
+    return
+
+
 def _segments(node: Any) -> dict[str, str]:
     """Id → name of every segment, in order."""
     segmentation = node.GetSegmentation()
@@ -237,6 +241,3 @@ def _shown_in_3d(node: Any) -> bool:
 def _number(value: float | None, unit: str, decimals: int) -> str:
     return "–" if value is None else f"<b>{value:.{decimals}f}</b> {unit}"
 
-
-def _whole(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.0f}"

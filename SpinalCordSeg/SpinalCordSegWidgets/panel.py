@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegWidgets.apply_panel import ApplyPanel
-from SpinalCordSegWidgets.cord_run import CordRun
+from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.dependencies import check_dependencies, repair
 from SpinalCordSegWidgets.device_probe import DeviceProbe
 from SpinalCordSegWidgets.measures_panel import MeasuresPanel
@@ -27,7 +28,9 @@ class Panel:
     """
 
     def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
-        self._ui, self._logic, self._entered = ui, logic, entered
+        self._ui, self.logic, self._entered = ui, logic, entered
+        self.changed: Callable[[], None] = _nothing  # what further sections are told
+        self.reviewer: Callable[[], str] = str  # who works here; "" until somebody said
         self.parameters: Any = None
         self.control = RunControl(self._on_run_changed)
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
@@ -45,7 +48,7 @@ class Panel:
         if parameters is not None:
             self.models.select(parameters.modelPath)
             self.applying.devices.select(parameters.device)
-            if parameters.inputVolume is None and (volume := self._logic.firstVolume()) is not None:
+            if parameters.inputVolume is None and (volume := self.logic.firstVolume()) is not None:
                 parameters.inputVolume = volume
         self.parameters = parameters
 
@@ -53,6 +56,10 @@ class Panel:
         """The user comes to the module: models, packages and masks may have changed meanwhile."""
         self.models.refresh()
         self.check_dependencies()
+        self.measures.refresh()
+
+    def show_mask(self, segmentation: Any) -> None:
+        self._ui.maskSelector.setCurrentNode(segmentation)
         self.measures.refresh()
 
     def scene_is_closing(self) -> None:
@@ -75,25 +82,31 @@ class Panel:
             self.probe.ask(self.models.path)
         self.applying.refresh()
 
-    def _start(self, make: Callable[[], CordRun], on_case: Callable[[CaseFolder], None]) -> None:
+    def start(self, make: Callable[[], CommandRun[Any]], on_result: Callable[[Any], None]) -> None:
+        """Begin a run, and hand what comes of it to ``on_result``; what stands in the way is told."""
         self.control.failure = None
         self.applying.tell("")
         try:
-            self.control.start(make(), on_case)
+            self.control.start(make(), on_result)
         except SpinalCordSegError as error:
             self.applying.tell(str(error))
 
     def _on_apply(self) -> None:
         volume = self.applying.volume
         model, device = self.models.path, self.applying.devices.name
-        self._start(
-            lambda: self._logic.startSegment(volume, model, device), lambda case: self._on_segmented(case, volume)
+        self.start(
+            lambda: self.logic.startSegment(volume, model, device), lambda case: self._on_segmented(case, volume)
         )
 
     def _on_measure(self, segmentation: Any, segment_id: str) -> None:
-        self._start(
-            lambda: self._logic.startMeasure(segmentation, segment_id),
-            lambda case: self._on_measured(case, segmentation),
+        try:
+            digest = cropped_mask(segmentation, segment_id).digest()
+        except SpinalCordSegError as error:
+            self.applying.tell(str(error))
+            return
+        self.start(
+            lambda: self.logic.startMeasure(segmentation, segment_id, self.reviewer()),
+            lambda case: self._on_measured(case, segmentation, digest),
         )
 
     def _on_segmented(self, case: CaseFolder, volume: Any) -> None:
@@ -101,27 +114,27 @@ class Panel:
             self.applying.tell(_("The volume was deleted meanwhile: the result was not kept."))
             return
         try:
-            result = self._logic.addResult(case, volume)
+            result = self.logic.addResult(case, volume)
         except SpinalCordSegError as error:
             self.applying.tell(str(error))
             return
-        self._ui.maskSelector.setCurrentNode(result.segmentation)
-        self.measures.refresh()
+        self.show_mask(result.segmentation)
         device = case.provenance().device.replace("cpu", _("the CPU"))
         words = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
         self.applying.tell(words)
 
-    def _on_measured(self, case: CaseFolder, segmentation: Any) -> None:
+    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str) -> None:
         if not slicer.mrmlScene.IsNodePresent(segmentation):
             self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
             return
-        self._logic.addMeasures(case, segmentation)
+        self.logic.addMeasures(case, segmentation, digest)
         self.measures.refresh()
         self.applying.tell(_("Measured."))
 
     def _on_run_changed(self) -> None:
         self.applying.refresh()
         self.measures.set_busy(self.control.running)
+        self.changed()
 
     def _on_volume(self, _node: Any) -> None:
         self.applying.show_devices(self.probe.answer)
@@ -145,3 +158,7 @@ class Panel:
         self.probe.forget()
         self.check_dependencies()
         self.applying.tell(said)
+
+
+def _nothing() -> None:
+    return

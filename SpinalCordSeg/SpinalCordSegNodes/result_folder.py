@@ -1,0 +1,66 @@
+"""A mask of the scene as the result folder that the command line would have written: mask, report.json, slices.csv."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpinalCordSegLib.errors import InputFileError
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.writing import write_json, write_text
+from SpinalCordSegNodes.cropped_mask import cropped_mask
+from SpinalCordSegNodes.results import Result
+from SpinalCordSegNodes.segmentations import own_grid
+from SpinalCordSegNodes.tables import CSA, FLAGS, as_csv, read_column
+from SpinalCordSegNodes.volumes import world_transform
+
+MASK = "mask.nrrd"
+
+
+def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
+    """Write a measured mask into ``folder``, which is made. Raises InputFileError when it was not measured, OutputError.
+
+    The segment's mask is cleaned as it was before it was measured. ``mask``: another one in its place.
+    """
+    from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+
+    content = dict(result.report_content())
+    if not content or result.slices is None:
+        raise InputFileError("the mask was not measured, or its measures were deleted: measure it first")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_volume(cleaned_mask(result.segmentation, segment_id) if mask is None else mask, folder / MASK)
+    write_text(folder / "slices.csv", _with_columns(result.slices))
+    files = [MASK, "report.json", "slices.csv"]
+    if result.page is not None:
+        write_text(folder / "report.html", result.page.GetText())
+        files.append("report.html")
+    write_json(folder / "report.json", content | {"files": sorted(files)})
+
+
+def cleaned_mask(node: Any, segment_id: str) -> Volume:
+    """The mask on its segmentation's whole grid, in world RAS, as it is measured. Raises GeometryError."""
+    from SpinalCordSegLib.morphometry import clean
+
+    cropped = cropped_mask(node, segment_id)
+    cleaned = np.asarray(clean(cropped.mask).mask.voxels)
+    grid = own_grid(node)
+    voxels = np.zeros(grid.shape, dtype=bool)
+    window = tuple(slice(low, low + n) for low, n in zip(cropped.low, cleaned.shape, strict=True))
+    voxels[window] = cleaned
+    return Volume(voxels, world_transform(node) @ grid.ijk_to_ras)
+
+
+def _with_columns(table: Any) -> str:
+    """The table as CSV, with the columns that a table without an answer in them leaves out."""
+    lines = as_csv(table).splitlines()
+    missing = [name for name in (CSA, FLAGS) if not read_column(table, name)]
+    head = [",".join([lines[0], *missing])] if lines else []
+    return "\n".join(head + [line + "," * len(missing) for line in lines[1:]]) + "\n"
+
+
+def report_text(content: dict[str, Any]) -> str:
+    """A report's content as the text that its node holds."""
+    return json.dumps(content, indent=2, ensure_ascii=False)

@@ -1,0 +1,124 @@
+"""Prior and current visit in linked views: the same level of the cord, the same window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.compare_views import LinkedViews, grey_ratio, motion_by_discs
+from SpinalCordSegNodes.discs import marked_discs
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_behind, volume_node_of
+from SpinalCordSegNodes.slice_views import centre_of_slice
+from SpinalCordSegWidgets.desk import Desk
+from SpinalCordSegWidgets.motion_run import Motion, motion_run
+from SpinalCordSegWidgets.section import Section, grey
+
+_C2_C3 = 3
+
+
+class ComparePanel(Section):
+    """By the disc C2/C3 where it is marked in both, else by rigid registration of the images, in a child process."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        self.views = LinkedViews(slicer.mrmlScene)
+        self._ratio = 1.0
+        ui.priorSelector.setMRMLScene(slicer.mrmlScene)
+        ui.priorSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
+        ui.compareButton.connect("clicked(bool)", self._on_compare)
+
+    @property
+    def prior(self) -> Any:
+        return self.ui.priorSelector.currentNode()
+
+    def refresh(self) -> None:
+        reason = "" if self.views.running else self.why_not()
+        grey(self.ui.compareButton, reason, _("Press again to go back to the former layout."))
+        self.ui.compareButton.checked = self.views.running
+        how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
+        self.ui.compareHow.setText(_("Levels are matched {how}.").format(how=how))
+        self.ui.compareHow.setVisible(not reason)
+        self.ui.compareFit.setVisible(self.views.running)
+
+    def why_not(self) -> str:
+        """The reason why the two cannot be compared; "" when they can."""
+        reason = self.desk.why_no_mask()
+        if reason:
+            return reason
+        if self.prior is None or self.prior is self.desk.segmentation:
+            return _("Choose the mask of the prior visit.")
+        if self.desk.volume is None or volume_node_of(self.prior) is None:
+            return _("Both masks need their volume in the scene.")
+        return ""
+
+    def leave(self) -> None:
+        """The views stay linked while another module is used."""
+
+    def close(self) -> None:
+        self.views.end()
+
+    def _by_discs(self) -> bool:
+        if self.prior is None or self.desk.volume is None:
+            return False
+        owners = (self.desk.volume, volume_node_of(self.prior))
+        return all(owner is not None and _C2_C3 in marked_discs(owner) for owner in owners)
+
+    def _on_compare(self, wanted: bool) -> None:
+        if not wanted:
+            self.views.end()
+            self.refresh()
+            return
+        if self._by_discs():
+            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.desk.volume, volume_node_of(self.prior)))
+            self._show(Motion(motion_by_discs(here, there)))
+            return
+        current, prior = self._visit(self.desk.segmentation), self._visit(self.prior)
+        base = self.desk.logic.scratchBase()
+        self.desk.start(lambda: motion_run(current, prior, base), self._show)
+        self.refresh()
+
+    def _show(self, motion: Motion) -> None:
+        """The motion is known: link the views, and go to the middle of the cord."""
+        if self.why_not():
+            return
+        (now, now_mask), (before, before_mask) = self._visit(self.desk.segmentation), self._visit(self.prior)
+        self._ratio = grey_ratio(now, now_mask, before, before_mask)
+        here = (self.desk.volume, self.desk.segmentation)
+        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
+        self.views.jump(_middle(now_mask))
+        self.ui.compareFit.setText(self._fit_words(motion))
+        self.refresh()
+
+    def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
+        """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
+        own = segmentation is self.desk.segmentation
+        mask = mask_of_segment(segmentation, self.desk.segment_id if own else cord_segment_id(segmentation))
+        volume = volume_behind(segmentation, mask)
+        return (mask if volume is None else volume), mask
+
+    def _fit_words(self, motion: Motion) -> str:
+        words = []
+        if motion.ambiguous:
+            words.append(_("Registration fits a vertebra further up or down nearly as well: check the level, mark discs."))
+        if self._ratio != 1.0:
+            words.append(
+                _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.").format(
+                    ratio=self._ratio
+                )
+            )
+        return "\n".join(words) or _("Same window in both.")
+
+
+def _middle(mask: Volume) -> tuple[float, float, float]:
+    """RAS mm of the cord's middle slice; of the grid's without cord."""
+    filled: NDArray[np.int64] = np.argwhere(np.asarray(mask.voxels) != 0)
+    from SpinalCordSegLib.volume import AxialAxes
+
+    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    index = int(np.median(filled[:, axis])) if len(filled) else mask.shape[axis] // 2
+    return centre_of_slice(mask, index)
