@@ -111,7 +111,7 @@ def _band(run: Run, result: FollowUp, frame: _Frame) -> Polygon:
 def healthy_band(
     start_mm2: float, since_years: float, rates_percent: tuple[float, float], cov_percent: float
 ) -> tuple[float, float]:
-    """Lowest and highest area, mm², at which a healthy cord of ``start_mm2`` is measured after a time, in 95 % of cases.
+    """Lowest and highest area, mm², at which a healthy cord of ``start_mm2`` is measured later, in 95 % of cases.
 
     ``rates_percent``: fastest and slowest healthy change a year; ``cov_percent``: of measuring.
     """

@@ -22,8 +22,11 @@ def add_register(commands: Any, add_common: Callable[[argparse.ArgumentParser], 
         " the mutual information, and whether a vertebra further up or down fits nearly as well.",
     )
     for name, words in (
-        ("fixed", "image that stays"), ("fixed_mask", "its cord"), ("moving", "the other image"), ("moving_mask", "its cord"),
-    ):  # fmt: skip
+        ("fixed", "image that stays"),
+        ("fixed_mask", "its cord"),
+        ("moving", "the other image"),
+        ("moving_mask", "its cord"),
+    ):
         register.add_argument(name, type=Path, metavar=name.upper(), help=words)
     register.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the motion")
     add_common(register)

@@ -103,8 +103,8 @@ def _told(result: FollowUp, folder: Path, reporter: Reporter, drawings: bool) ->
     write_text(folder / "follow_up.html", follow_up_page(result, content))
     write_json(folder / "follow_up.json", content)
     if drawings:
-        shapes = {"course": as_plain(draw_course(result, *_SMALL)), "profiles": as_plain(draw_profiles(result, *_SMALL))}
-        write_json(folder / "follow_up.drawings.json", shapes)
+        both = {"course": draw_course(result, *_SMALL), "profiles": draw_profiles(result, *_SMALL)}
+        write_json(folder / "follow_up.drawings.json", {name: as_plain(one) for name, one in both.items()})
     breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
     for text in dict.fromkeys(breaks):
         reporter.text(f"{result.person}: NOT COMPARABLE: {text}")

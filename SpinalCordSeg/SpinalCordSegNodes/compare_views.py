@@ -8,6 +8,7 @@ at every moment the place that the current one shows, taken through the motion. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ class LinkedViews:
     def running(self) -> bool:
         return self._former is not None
 
-    def begin(self, current: tuple[Any, Any], prior: tuple[Any, Any], motion: NDArray[np.float64], ratio: float) -> None:
+    def begin(
+        self, current: tuple[Any, Any], prior: tuple[Any, Any], motion: NDArray[np.float64], ratio: float
+    ) -> None:
         """``current`` and ``prior``: volume and segmentation node. ``ratio``: of their grey values, see grey_ratio."""
         self.end()
         layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
@@ -80,9 +83,8 @@ class LinkedViews:
         for orientation in ORIENTATIONS:
             here, there = self.view(_CURRENT, orientation), self.view(_PRIOR, orientation)
             here.SetOrientation(orientation)
-            back = np.linalg.inv(motion)
-            self._follow(here, lambda a=here, b=there: _show_same(a, b, motion))
-            self._follow(there, lambda a=there, b=here, m=back: _show_same(a, b, m))
+            self._follow(here, partial(_show_same, here, there, motion))
+            self._follow(there, partial(_show_same, there, here, np.linalg.inv(motion)))
             _show_same(here, there, motion)
         now, before = current[0].GetDisplayNode(), prior[0].GetDisplayNode()
         self._follow(now, lambda: _same_window(now, before, ratio))

@@ -24,7 +24,7 @@ _LATTICE = 1e-3  # voxels: how far off the grid a labelmap may lie and still cou
 
 @dataclass(frozen=True, eq=False)
 class CroppedMask:
-    """``mask``: bool, in world RAS, whole along the slice axis, cut to the cord and a margin around it in the other two.
+    """``mask``: bool, in world RAS, whole along the slice axis, cut around the cord in the other two.
 
     ``low``: the cut's first voxel within the segmentation's grid, of shape ``grid_shape``.
     """
@@ -80,7 +80,7 @@ def same_window(mask: CroppedMask, other: CroppedMask) -> bool:
 
 
 def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:
-    """The voxels that the segmentation stores, and where they begin on the grid; the whole grid where it must resample."""
+    """The voxels that the segmentation stores, and where they begin on the grid; resampled, the whole grid."""
     segment = node.GetSegmentation().GetSegment(segment_id)
     if segment is None:
         raise GeometryError("the segment is no longer there: choose another one")

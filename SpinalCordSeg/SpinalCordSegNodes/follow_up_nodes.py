@@ -18,7 +18,12 @@ from SpinalCordSegNodes.tables import fill_table
 _PREFIX = "SpinalCordSeg.FollowUp."
 MARK = "SpinalCordSeg.FollowUp"
 _BAND, _CHART = _PREFIX + "Band", _PREFIX + "Chart"
-FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html", "shapes": "follow_up.drawings.json"}
+FILES = {
+    "json": "follow_up.json",
+    "csv": "follow_up.csv",
+    "html": "follow_up.html",
+    "shapes": "follow_up.drawings.json",
+}
 _AREA_RGB, _FIT_RGB, _BAND_RGB = (0.12, 0.37, 0.60), (0.12, 0.37, 0.60), (0.30, 0.54, 0.35)
 _STEPS = 12
 
@@ -157,7 +162,8 @@ def _band_columns(content: Mapping[str, Any]) -> dict[str, list[float]]:
             else (nan, nan)
             for t in years
         ]
-        columns[f"healthy_low_{number}_mm2"], columns[f"healthy_high_{number}_mm2"] = map(list, zip(*pairs, strict=True))
+        columns[f"healthy_low_{number}_mm2"] = [low for low, _high in pairs]
+        columns[f"healthy_high_{number}_mm2"] = [high for _low, high in pairs]
     return columns
 
 

@@ -128,7 +128,8 @@ def _summary_columns(numbers: Mapping[str, Any]) -> dict[str, list[Any]]:
     rows = [(title, _number(numbers.get(key)), unit) for key, title, unit in SUMMARY_MEASURES]
     flagged = {flag["slice"] for flag in numbers["flags"] if flag["slice"] is not None}
     rows.append(("Flagged slices", float(len(flagged)), ""))
-    return {name: list(values) for name, values in zip(("measure", "value", "unit"), zip(*rows, strict=True), strict=True)}
+    columns = zip(*rows, strict=True)
+    return {name: list(values) for name, values in zip(("measure", "value", "unit"), columns, strict=True)}
 
 
 def _number(value: Any) -> float:

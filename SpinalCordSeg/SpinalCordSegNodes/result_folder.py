@@ -21,7 +21,7 @@ MASK = "mask.nrrd"
 
 
 def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
-    """Write a measured mask into ``folder``, which is made. Raises InputFileError when it was not measured, OutputError.
+    """Write a measured mask into ``folder``, which is made. Raises InputFileError (not measured), OutputError.
 
     The segment's mask is cleaned as it was before it was measured. ``mask``: another one in its place.
     """

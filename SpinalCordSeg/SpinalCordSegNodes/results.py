@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.hierarchy import place_with
@@ -43,9 +44,10 @@ class Result:
         return json.loads(self.report.GetText()) if self.report is not None and self.report.GetText() else {}
 
 
-def add_result(scene: Any, case: CaseFolder, volume_node: Any) -> Result:
-    """Nodes for a segmented volume: a new segmentation, its tables, plot and report."""
-    segmentation = add_segmentation(scene, case.mask, volume_node, case.provenance())
+def add_result(scene: Any, case: CaseFolder, volume_node: Any, ai_mask: Volume | None = None) -> Result:
+    """Nodes for a segmented volume: a new segmentation, its tables, plot and report. ``ai_mask``: where a person
+    corrected the case's mask, what the AI had drawn."""
+    segmentation = add_segmentation(scene, case.mask, volume_node, case.provenance(), ai_mask)
     return add_measures(scene, case, segmentation)
 
 

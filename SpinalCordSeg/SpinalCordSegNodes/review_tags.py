@@ -1,4 +1,4 @@
-"""The state of a review, kept in the mask's own segment (it travels with .mrb, .seg.nrrd and the scene) and its report."""
+"""The state of a review, kept in the mask's segment (it travels with .mrb, .seg.nrrd and the scene) and its report."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import base64
 import json
 from typing import Any
 
-from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.review import Review, review_words
+
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegNodes.provenance import PREFIX, read_tag
-from SpinalCordSegNodes.result_folder import report_text
+from SpinalCordSegNodes.result_folder import cleaned_mask, report_text
 from SpinalCordSegNodes.results import Result, result_of
 
 _REVIEW, _STATE = PREFIX + "Review", PREFIX + "ReviewState"
 
 
 def read_review(segmentation: Any, segment_id: str) -> Review:
-    """The review of a mask: its segment's, else its report's; Review() of one nobody has looked at.
+    """The review of a mask; Review() of one nobody has looked at.
 
+    The segment's and the report's, whichever is further on: undo takes the segment back with its tags, the report not.
     Raises ConfigurationError when what is stored cannot be read.
     """
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     stored = "" if segment is None else read_tag(segment, _REVIEW)
+    result = result_of(segmentation)
+    reported = Review.from_dict(None if result is None else result.report_content().get("review"))
     if not stored:
-        result = result_of(segmentation)
-        return Review.from_dict(None if result is None else result.report_content().get("review"))
+        return reported
     try:
-        return Review.from_dict(json.loads(base64.b64decode(stored)))
+        tagged = Review.from_dict(json.loads(base64.b64decode(stored)))
     except ValueError as error:
         raise ConfigurationError("the review kept in this mask cannot be read: review it again") from error
+    return max(tagged, reported, key=lambda review: len(review.events))
 
 
 def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
@@ -42,6 +46,13 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
     result = result_of(segmentation)
     if result is not None:
         _into_report(result, review)
+
+
+def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
+    """SHA-256 of the mask as it is measured, on its own grid: what a decision is tied to. Raises GeometryError."""
+    from SpinalCordSegLib.mask_changes import mask_sha256
+
+    return mask_sha256(cleaned_mask(segmentation, segment_id))
 
 
 def _into_report(result: Result, review: Review) -> None:

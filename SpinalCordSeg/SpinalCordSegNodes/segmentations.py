@@ -18,26 +18,35 @@ from SpinalCordSegLib.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.hierarchy import place_with
 from SpinalCordSegNodes.oriented_images import geometry_text, grid_from_text, image_from_mask, mask_from_image
-from SpinalCordSegNodes.provenance import Provenance, stored_fingerprint, write_tags
+from SpinalCordSegNodes.provenance import Provenance, mark_edited, stored_fingerprint, write_tags
 from SpinalCordSegNodes.volumes import grid_of_node, volume_from_node, world_transform
 
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
 
 
-def add_segmentation(scene: Any, mask: Volume, volume_node: Any, provenance: Provenance) -> Any:
+def add_segmentation(
+    scene: Any, mask: Volume, volume_node: Any, provenance: Provenance, ai_mask: Volume | None = None
+) -> Any:
     """A new segmentation "<volume> spinal cord AI" ("… AI 2" after it) and its hidden copy, on the volume's grid.
+
+    ``ai_mask``: what the AI had drawn, where a person corrected ``mask`` since; the copy is of that.
 
     ``mask``: on the grid of ``volume_from_node(volume_node)``, in world RAS: where the volume has a parent transform
     the segmentation has none, its geometry is the hardened one. The scene's state is saved for undo first (where the
     scene keeps one). Raises GeometryError when the mask is not on the volume's grid.
     """
     mask = _on_grid_of(volume_node, mask)
+    drawn = mask if ai_mask is None else _on_grid_of(volume_node, ai_mask)
     scene.SaveStateForUndo()
     _remove_orphaned_copies(scene)
     name = _free_name(scene, f"{volume_node.GetName()} spinal cord AI")
     node = _new_node(scene, name, mask, volume_node, provenance)
-    copy = _new_node(scene, f"{name} (untouched copy)", mask, volume_node, provenance)
+    copy = _new_node(scene, f"{name} (untouched copy)", drawn, volume_node, provenance)
+    if ai_mask is not None:
+        segment = node.GetSegmentation().GetSegment(_SEGMENT_ID)
+        write_tags(segment, drawn, provenance)
+        mark_edited(segment)
     copy.SetHideFromEditors(True)
     copy.GetDisplayNode().SetVisibility(False)
     node.SetNodeReferenceID(AI_COPY, copy.GetID())

@@ -104,7 +104,7 @@ class ComparePanel(Section):
     def _fit_words(self, motion: Motion) -> str:
         words = []
         if motion.ambiguous:
-            words.append(_("Registration fits a vertebra further up or down nearly as well: check the level, mark discs."))
+            words.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))
         if self._ratio != 1.0:
             words.append(
                 _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.").format(

@@ -12,6 +12,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.results import Result, result_of
 from SpinalCordSegNodes.segmentations import volume_node_of
 from SpinalCordSegWidgets.command_run import CommandRun
+from SpinalCordSegWidgets.live_numbers import LiveNumbers
 
 
 class Desk:
@@ -37,6 +38,17 @@ class Desk:
     @property
     def result(self) -> Result | None:
         return result_of(self.segmentation)
+
+    @property
+    def live(self) -> LiveNumbers:
+        """The mask in hand as it is now."""
+        live: LiveNumbers = self._panel.measures.live
+        return live
+
+    @property
+    def reviewer(self) -> str:
+        """Who works here; "" until somebody said."""
+        return str(self._panel.reviewer())
 
     @property
     def logic(self) -> Any:
@@ -69,6 +81,10 @@ class Desk:
         """Begin a run in a child process; ``on_result`` gets what it gave. What is wrong is told."""
         self._panel.start(make, on_result)
 
+    def measure(self, then: Callable[[], None] | None = None) -> None:
+        """Measure the mask in hand in full; ``then`` is called when that has been done."""
+        self._panel.measure(then)
+
     def listen(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` when the mask in hand is another one, was measured, or a run begins or ends."""
         self._listeners.append(changed)
@@ -86,6 +102,11 @@ class Desk:
         if self.busy:
             return _("Wait until the run has ended, or cancel it.")
         return ""
+
+    def why_no_network(self) -> str:
+        """The reason why no network can run here; "" when one can."""
+        dependencies = self._panel.applying.dependencies
+        return "" if dependencies.ready else str(dependencies.message)
 
     def attempt(self, work: Callable[[], None]) -> bool:
         """Do something that may be refused; the reason is told. True when it was done."""

@@ -29,7 +29,7 @@ _PACKAGES = ("highdicom>=0.27,<1", "reportlab>=4,<6")
 
 
 class DicomPanel(Section):
-    """Writes through the command line ``export``, which checks everything first. ``folder``: the series' own, chosen."""
+    """Writes through the command line ``export``, which checks everything first."""
 
     def __init__(self, ui: Any, desk: Desk, current: CurrentMask) -> None:
         super().__init__(ui, desk)

@@ -1,4 +1,4 @@
-"""Follow-up: visits chosen, compared by the same code as ``spinalcordseg track``, and what speaks against it said first."""
+"""Follow-up: visits compared by the same code as ``spinalcordseg track``; what speaks against it is said first."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from SpinalCordSegWidgets.file_choice import ask_file, ask_folder, ask_new_file
 from SpinalCordSegWidgets.follow_up_visits import FollowUpRequest, Visit
 from SpinalCordSegWidgets.follow_up_words import outcome_rows, run_words
 from SpinalCordSegWidgets.section import Section, grey
+from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 from SpinalCordSegWidgets.task_run import task_run
 
 _DAY = 1
@@ -42,8 +43,8 @@ class FollowUpPanel(Section):
         super().__init__(ui, desk)
         self.visits: list[Visit] = []
         ui.breakFrame.styleSheet = _RED
-        _set_up(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (150, 80))
-        _set_up(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change")], (40, 48, 64))
+        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (150, 80))
+        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change")], (40, 48, 64))
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)
         ui.addMaskButton.connect("clicked()", self.add_mask)
@@ -99,18 +100,9 @@ class FollowUpPanel(Section):
 
     def refresh(self) -> None:
         self.visits = [visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)]
-        table = self.ui.visitTable
-        table.blockSignals(True)
-        table.setRowCount(len(self.visits))
-        for row, visit in enumerate(self.visits):
-            disc = _("marked") if visit.disc else _("as reported") if visit.folder else _("not marked")
-            for column, text in enumerate((visit.name, visit.day, disc)):
-                item = qt.QTableWidgetItem(text)
-                if column != _DAY:
-                    item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                item.setToolTip(text)
-                table.setItem(row, column, item)
-        table.blockSignals(False)
+        discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
+        rows = [(visit.name, visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        show_rows(self.ui.visitTable, rows, editable=_DAY)
         self._show_buttons()
         self._show_outcome(self._shown())
 
@@ -147,13 +139,7 @@ class FollowUpPanel(Section):
         ui.runsLabel.setText("\n".join(run_words(run) for run in found.content["runs"]))
         shapes = json.loads(found.texts["shapes"])
         ui.coursePicture.setPixmap(draw(from_plain(shapes["course"]), max(300, ui.coursePicture.width)))
-        rows = outcome_rows(found.content)
-        ui.outcomeTable.setRowCount(len(rows))
-        for number, cells in enumerate(rows):
-            for column, text in enumerate(cells):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
-                ui.outcomeTable.setItem(number, column, item)
+        show_rows(ui.outcomeTable, outcome_rows(found.content))
 
     def _on_compared(self, found: FollowUpTexts) -> None:
         add_follow_up(slicer.mrmlScene, found)
@@ -199,13 +185,3 @@ def _kept_day(folder: Path) -> str:
         return ""
     day = str((content.get("input") or {}).get("acquisition_date") or "")
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdecimal() else day
-
-
-def _set_up(table: Any, titles: list[str], widths: tuple[int, ...]) -> None:
-    table.setColumnCount(len(titles))
-    table.setHorizontalHeaderLabels(titles)
-    table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(20)
-    table.horizontalHeader().setStretchLastSection(True)
-    for column, width in enumerate(widths):
-        table.setColumnWidth(column, width)

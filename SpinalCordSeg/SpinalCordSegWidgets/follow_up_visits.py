@@ -109,7 +109,5 @@ def _only(visit: Visit) -> str:
     """The one segment of a mask made elsewhere."""
     segmentation = visit.segmentation.GetSegmentation()
     if segmentation.GetNumberOfSegments() != 1:
-        raise ConfigurationError(
-            _("{name} has several segments: which is the cord? Keep one.").format(name=visit.name)
-        )
+        raise ConfigurationError(_("{name} has several segments: which is the cord? Keep one.").format(name=visit.name))
     return str(segmentation.GetNthSegmentID(0))

@@ -23,12 +23,12 @@ from SpinalCordSegNodes.discs import (
 )
 from SpinalCordSegWidgets.desk import Desk, in_scene
 from SpinalCordSegWidgets.section import Section, grey
+from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 
 if TYPE_CHECKING:  # they bring SimpleITK along: not when the panel opens
     from SpinalCordSegLib.level_measures import LevelMeasures, LevelOptions, LevelReport
 
 C2_C3, C7_T1 = 3, 8
-_COLUMNS = 4
 _SETTLE_MS = 200  # a point that is dragged moves many times a second
 _EVENTS = ("PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent", "PointPositionUndefinedEvent")
 
@@ -46,14 +46,7 @@ class LevelsPanel(Section):
         self._settle.connect("timeout()", self.refresh)
         for name, value in ((_("sex not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
-        table = ui.levelTable
-        table.setColumnCount(_COLUMNS)
-        table.setHorizontalHeaderLabels([_("Level"), _("Area mm²"), _("Covered"), _("How")])
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(20)
-        table.horizontalHeader().setStretchLastSection(True)
-        for column, width in enumerate((74, 64, 56)):
-            table.setColumnWidth(column, width)
+        set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")], (74, 64, 56))
         ui.markUpperButton.connect("clicked()", lambda: self.mark(C2_C3))
         ui.markLowerButton.connect("clicked()", lambda: self.mark(C7_T1))
         ui.clearUpperButton.connect("clicked()", lambda: self.clear(C2_C3))
@@ -156,14 +149,9 @@ class LevelsPanel(Section):
     def _show(self, report: LevelReport | None, problem: str) -> None:
         ui = self.ui
         rows = () if report is None else report.rows
-        ui.levelTable.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for column, text in enumerate(_cells(row)):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(row.remark or text)
-                if row.coverage < 0.98:
-                    item.setForeground(qt.QBrush(qt.QColor(193, 80, 0)))
-                ui.levelTable.setItem(number, column, item)
+        cells = [_cells(row) for row in rows]
+        tips = [row.remark or row.name for row in rows]
+        show_rows(ui.levelTable, cells, doubtful=[row.coverage < 0.98 for row in rows], tips=tips)
         ui.levelTable.setVisible(bool(rows))
         doubts = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
         ui.levelDoubts.setText("\n".join(f"• {text}" for text in doubts))

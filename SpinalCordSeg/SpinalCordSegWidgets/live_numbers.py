@@ -76,7 +76,8 @@ class LiveNumbers:
     def _words(self) -> str:
         changes = self.changes
         if not self.edited or changes is None:
-            return _("Changed since it was measured: the numbers follow. Measure it again for all.") if self.stale else ""
+            words = _("Changed since it was measured: the numbers follow. Measure it again for all.")
+            return words if self.stale else ""
         words = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.").format(
             added=changes.added_mm3, removed=changes.removed_mm3
         )

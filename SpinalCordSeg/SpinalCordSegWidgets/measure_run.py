@@ -19,7 +19,7 @@ _CASE, _MASK, _IMAGE = "case", "corrected.nrrd", "volume.nrrd"
 
 
 def measure_run(segmentation: Any, segment_id: str, base: Path, by: str = "") -> CordRun:
-    """Begin; the outcome is a CaseFolder. ``by``: who corrected the mask. Marked discs go along, so the report has levels.
+    """Begin; the outcome is a CaseFolder. ``by``: who corrected the mask. Marked discs go along, for the levels.
 
     Raises SpinalCordSegError.
     """

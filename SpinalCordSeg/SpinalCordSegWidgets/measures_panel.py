@@ -240,4 +240,3 @@ def _shown_in_3d(node: Any) -> bool:
 
 def _number(value: float | None, unit: str, decimals: int) -> str:
     return "–" if value is None else f"<b>{value:.{decimals}f}</b> {unit}"
-

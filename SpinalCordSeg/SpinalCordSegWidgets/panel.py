@@ -31,6 +31,7 @@ class Panel:
         self._ui, self.logic, self._entered = ui, logic, entered
         self.changed: Callable[[], None] = _nothing  # what further sections are told
         self.reviewer: Callable[[], str] = str  # who works here; "" until somebody said
+        self._was_running = False
         self.parameters: Any = None
         self.control = RunControl(self._on_run_changed)
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
@@ -98,7 +99,11 @@ class Panel:
             lambda: self.logic.startSegment(volume, model, device), lambda case: self._on_segmented(case, volume)
         )
 
-    def _on_measure(self, segmentation: Any, segment_id: str) -> None:
+    def measure(self, then: Callable[[], None] | None = None) -> None:
+        """Measure the mask in hand in full; ``then`` is called when that has been done."""
+        self._on_measure(self.measures.segmentation, self.measures.segment_id, then)
+
+    def _on_measure(self, segmentation: Any, segment_id: str, then: Callable[[], None] | None = None) -> None:
         try:
             digest = cropped_mask(segmentation, segment_id).digest()
         except SpinalCordSegError as error:
@@ -106,7 +111,7 @@ class Panel:
             return
         self.start(
             lambda: self.logic.startMeasure(segmentation, segment_id, self.reviewer()),
-            lambda case: self._on_measured(case, segmentation, digest),
+            lambda case: self._on_measured(case, segmentation, digest, then or _nothing),
         )
 
     def _on_segmented(self, case: CaseFolder, volume: Any) -> None:
@@ -123,18 +128,21 @@ class Panel:
         words = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
         self.applying.tell(words)
 
-    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str) -> None:
+    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None]) -> None:
         if not slicer.mrmlScene.IsNodePresent(segmentation):
             self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(case, segmentation, digest)
         self.measures.refresh()
         self.applying.tell(_("Measured."))
+        then()
 
     def _on_run_changed(self) -> None:
         self.applying.refresh()
         self.measures.set_busy(self.control.running)
-        self.changed()
+        if self._was_running != self.control.running:  # not at every step of its progress
+            self._was_running = self.control.running
+            self.changed()
 
     def _on_volume(self, _node: Any) -> None:
         self.applying.show_devices(self.probe.answer)

@@ -8,19 +8,37 @@ from typing import Any
 import slicer
 import slicer.util
 
+from SpinalCordSegWidgets.compare_panel import ComparePanel
+from SpinalCordSegWidgets.correct_panel import CorrectPanel
 from SpinalCordSegWidgets.desk import Desk
+from SpinalCordSegWidgets.dicom_panel import DicomPanel
+from SpinalCordSegWidgets.follow_up_panel import FollowUpPanel
 from SpinalCordSegWidgets.levels_panel import LevelsPanel
+from SpinalCordSegWidgets.review_panel import ReviewPanel
+from SpinalCordSegWidgets.work_list_panel import WorkListPanel
 
 
 class Sections:
-    """``below``: the panel's top widget; the sections go in front of ``before``. ``folder``: where the .ui files are."""
+    """``below``: the panel's top widget; the sections go in front of ``before``. ``folder``: of the .ui files."""
 
     def __init__(self, panel: Any, below: Any, before: Any, folder: str) -> None:
         self._layout, self._before, self._folder = below.layout(), before, Path(folder)
         self.desk = Desk(panel)
         self._panel = panel
-        self.levels = LevelsPanel(self._load("Levels"), self.desk, panel.measures.live.current)
-        self._all: tuple[Any, ...] = (self.levels,)
+        current = panel.measures.live.current
+        self.review = ReviewPanel(self._load("Review"), self.desk)
+        self.correct = CorrectPanel(self._load("Correct"), self.desk)
+        self.levels = LevelsPanel(self._load("Levels"), self.desk, current)
+        self.work_list = WorkListPanel(self._load("WorkList"), self.desk)
+        self.follow_up = FollowUpPanel(self._load("FollowUp"), self.desk)
+        self.compare = ComparePanel(self._load("Compare"), self.desk)
+        self.dicom = DicomPanel(self._load("Dicom"), self.desk, current)
+        self._all: tuple[Any, ...] = (
+            self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare, self.dicom,
+        )  # fmt: skip
+        panel.reviewer = lambda: self.review.reviewer.name
+        self.review.changed = self.work_list.note_review
+        self.desk.listen(self.review.note_edit)
         panel.changed = self.desk.changed
         panel.measures.refreshed = self.desk.changed
         self.desk.changed()

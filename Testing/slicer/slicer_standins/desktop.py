@@ -9,10 +9,10 @@ from typing import Any
 
 from PySide6 import QtCore, QtTest
 
-from slicer_standins import ctk_widgets, mrml_widgets, parameter_node, scripted
+from slicer_standins import ctk_widgets, mrml_widgets, parameter_node, scripted, segment_editor
 from slicer_standins.pythonqt import qt
 
-__all__ = ["click", "ctk_widgets", "mrml_widgets", "picture", "start", "wait_until"]
+__all__ = ["click", "ctk_widgets", "mrml_widgets", "picture", "segment_editor", "start", "wait_until"]
 
 
 def start(app: Any) -> Any:

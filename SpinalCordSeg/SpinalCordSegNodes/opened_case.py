@@ -1,0 +1,68 @@
+"""A case of a work list in the scene: its mask, measures and review, on its image where that is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
+from SpinalCordSegNodes.results import Result, add_result
+from SpinalCordSegNodes.volumes import node_from_volume
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedCase:
+    """``image``: the file that the volume came from, None where only the mask is there; then ``problem`` says why."""
+
+    result: Result
+    image: Path | None
+    problem: str = ""
+
+
+def open_case(scene: Any, folder: Path, case: str, images: Path | None) -> OpenedCase:
+    """Read a finished case into the scene. ``images``: a folder that holds its image, named as the case is.
+
+    Raises InputFileError when the case cannot be read.
+    """
+    found = read_case_folder(folder)
+    image, volume, problem = _image_of(found, case, images)
+    if volume is None:  # something to scroll through: the mask's own voxels
+        volume = found.mask.with_voxels(np.asarray(found.mask.voxels).astype(np.uint8))
+    node = node_from_volume(scene, volume, case if image is not None else f"{case} (mask only)")
+    return OpenedCase(add_result(scene, found, node, _ai_mask(folder)), image, problem)
+
+
+def find_image(images: Path, case: str) -> Path | None:
+    """The input below ``images`` that a case of this name is made from; None where there is none."""
+    from SpinalCordSegLib.files import find_inputs, safe_case_name
+
+    return next((path for path in find_inputs([images]) if safe_case_name(path) == case), None)
+
+
+def _image_of(found: CaseFolder, case: str, images: Path | None) -> tuple[Path | None, Volume | None, str]:
+    from SpinalCordSegLib.files import read_image
+
+    if images is None:
+        return None, None, "no folder of images was chosen: only the mask is shown"
+    path = find_image(images, case)
+    if path is None:
+        return None, None, "the folder of images holds none of this case's name: only the mask is shown"
+    try:
+        volume = read_image(path).volume
+        if not volume.same_grid(found.mask):
+            raise GeometryError("its image lies on another grid than its mask")
+    except SpinalCordSegError as error:
+        return None, None, f"{error}: only the mask is shown"
+    return path, volume, ""
+
+
+def _ai_mask(folder: Path) -> Volume | None:
+    """What the AI had drawn, where a person corrected the case."""
+    from SpinalCordSegLib.review_store import AI_MASK, read_mask
+
+    return read_mask(folder, AI_MASK)

@@ -1,0 +1,238 @@
+"""The work list: a folder of results, case after case, each stored back into its own folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
+from SpinalCordSegLib.work_list import REVIEW_TABLE, WorkItem, WorkList, read_work_list, write_review_table
+
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegNodes.opened_case import open_case
+from SpinalCordSegNodes.review_tags import read_review, write_review
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegWidgets.desk import Desk, in_scene
+from SpinalCordSegWidgets.file_choice import ask_folder
+from SpinalCordSegWidgets.section import Section, grey
+from SpinalCordSegWidgets.store_run import store_run
+from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
+
+
+@dataclass
+class _Open:
+    """``item``: as it was read. ``stored``: state of the mask (its digest) and the review that the folder has."""
+
+    item: WorkItem
+    segmentation: Any
+    image: Path | None
+    stored: tuple[str, Review]
+
+
+class WorkListPanel(Section):
+    """Nothing is kept beside the cases: each folder holds its own state, so the list can be taken up anywhere."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        self.folder: Path | None = None
+        self.images: Path | None = None
+        self.work: WorkList | None = None
+        self._open: dict[str, _Open] = {}
+        self.case = ""
+        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (130, 80))
+        ui.workFolderButton.connect("clicked()", self._on_folder)
+        ui.imageFolderButton.connect("clicked()", self._on_images)
+        ui.workTable.connect("cellClicked(int,int)", self._on_row)
+        ui.previousCaseButton.connect("clicked()", self.previous)
+        ui.nextCaseButton.connect("clicked()", self.next)
+        ui.storeButton.connect("clicked()", lambda: self.store())
+
+    def choose(self, folder: Path, images: Path | None = None) -> bool:
+        """Take up the list of a folder of results; False, and told, where it is none."""
+        try:
+            self.work = read_work_list(folder)
+        except SpinalCordSegError as error:
+            self.desk.tell(str(error))
+            return False
+        self.folder, self.images = folder, images or self.images
+        self._open, self.case = {}, ""
+        self.refresh()
+        return True
+
+    def next(self) -> None:
+        """Store this case, then open the next one that is neither accepted nor rejected."""
+        if self.work is None:
+            return
+        self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
+
+    def previous(self) -> None:
+        if self.work is None or not self.case:
+            return
+        self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
+
+    def open(self, case: str) -> None:
+        """Store the case in hand, then open this one."""
+        if self.work is not None:
+            item = self.work.item(case)
+            self.store(lambda: self._go(item))
+
+    def store(self, then: Any = None) -> None:
+        """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew."""
+        case = self._open.get(self.case)
+        go_on = then or _nothing
+        if case is None or not in_scene(case.segmentation):
+            go_on()
+            return
+        segment_id = cord_segment_id(case.segmentation)
+        digest, review = self._state(case.segmentation, segment_id)
+        if digest == case.stored[0]:
+            if review == case.stored[1] or self.desk.attempt(lambda: _write(case.item.folder, review)):
+                self._stored(case, digest, review)
+                go_on()
+            return
+        mask = mask_of_segment(case.segmentation, segment_id)
+        base, by = self.desk.logic.scratchBase(), self.desk.reviewer
+        self.desk.start(
+            lambda: store_run(case.item.folder, mask, case.image, by, base),
+            lambda found: self._on_measured(case, found, digest, review, go_on),
+        )
+
+    def refresh(self) -> None:
+        ui, work = self.ui, self.work
+        items = () if work is None else work.items
+        rows = [(item.case, _state(item), _left(item)) for item in items]
+        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=[item.problem for item in items])
+        ui.workTable.setVisible(bool(items))
+        names = [item.case for item in items]
+        if self.case in names:
+            ui.workTable.selectRow(names.index(self.case))
+        ui.workLabel.setText(_summary(work, names, self.case))
+        busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
+        none = busy or ("" if items else _("Choose a folder of results first."))
+        grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
+        grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
+        grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")), _("Into the case’s own folder."))
+
+    def close(self) -> None:
+        self._open, self.case = {}, ""
+
+    def note_review(self) -> None:
+        """State or seen slices of the case in hand were changed: into its folder at once."""
+        case = self._open.get(self.case)
+        if case is None or case.segmentation is not self.desk.segmentation:
+            return
+        digest, review = self._state(case.segmentation, cord_segment_id(case.segmentation))
+        if digest != case.stored[0] or review == case.stored[1]:
+            return
+        if self.desk.attempt(lambda: _write(case.item.folder, review)):
+            self._stored(case, digest, review)
+
+    def _go(self, item: WorkItem | None) -> None:
+        if item is None:
+            self.desk.tell(_("Every case of the list is accepted or rejected."))
+            self.refresh()
+            return
+        if item.problem:
+            self.desk.tell(f"{item.case}: {item.problem}")
+            return
+        known = self._open.get(item.case)
+        if known is None or not in_scene(known.segmentation):
+            if not self.desk.attempt(lambda: self._read(item)):
+                return
+            known = self._open[item.case]
+        self.case = item.case
+        self.desk.show(known.segmentation)
+        self.refresh()
+
+    def _read(self, item: WorkItem) -> None:
+        opened = open_case(slicer.mrmlScene, item.folder, item.case, self.images)
+        segmentation = opened.result.segmentation
+        segment_id = cord_segment_id(segmentation)
+        write_review(segmentation, segment_id, item.review)
+        stored = self._state(segmentation, segment_id)
+        self._open[item.case] = _Open(item, segmentation, opened.image, stored)
+        if opened.problem:
+            self.desk.tell(f"{item.case}: {opened.problem}")
+
+    def _state(self, segmentation: Any, segment_id: str) -> tuple[str, Review]:
+        from SpinalCordSegNodes.cropped_mask import cropped_mask
+
+        return cropped_mask(segmentation, segment_id).digest(), read_review(segmentation, segment_id)
+
+    def _on_measured(self, case: _Open, found: Any, digest: str, review: Review, go_on: Any) -> None:
+        """The folder has the corrected mask; the review goes in as it was before, unless a decision was on another."""
+        if in_scene(case.segmentation):
+            self.desk.logic.addMeasures(found, case.segmentation, digest)
+            kept = Review.from_dict(found.report.get("review"))
+            if len(review.events) >= len(kept.events):
+                kept = review
+            write_review(case.segmentation, cord_segment_id(case.segmentation), kept)
+            review = kept
+        if self.desk.attempt(lambda: _write(case.item.folder, review)):
+            self._stored(case, digest, review)
+            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
+            go_on()
+
+    def _stored(self, case: _Open, digest: str, review: Review) -> None:
+        case.stored = (digest, review)
+        if self.folder is None:
+            return
+        folder = self.folder
+        if self.desk.attempt(lambda: self._reread(folder)):
+            self.refresh()
+
+    def _reread(self, folder: Path) -> None:
+        self.work = read_work_list(folder)
+        write_review_table(self.work, folder / REVIEW_TABLE)
+
+    def _on_folder(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder of results"))
+        if folder is not None:
+            self.choose(folder)
+
+    def _on_images(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder of images"))
+        if folder is not None:
+            self.images = folder
+
+    def _on_row(self, row: int, _column: int) -> None:
+        if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
+            self.open(self.work.items[row].case)
+
+
+def _write(folder: Path, review: Review) -> None:
+    from SpinalCordSegLib.review_store import write_review as write_folder_review
+
+    write_folder_review(folder, review)
+
+
+def _nothing() -> None:
+    return
+
+
+def _state(item: WorkItem) -> str:
+    names = {
+        AI: _("AI"),
+        IN_REVIEW: _("in review"),
+        CORRECTED: _("corrected"),
+        ACCEPTED: _("accepted"),
+        REJECTED: _("rejected"),
+    }
+    return _("unreadable") if item.problem else names[item.review.state]
+
+
+def _left(item: WorkItem) -> str:
+    return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+
+
+def _summary(work: WorkList | None, names: list[str], case: str) -> str:
+    if work is None:
+        return _("Cases one after the other; states, corrections and decisions stay in their folders.")
+    left = sum(item.is_open for item in work.items)
+    words = _("{left} of {all} cases open.").format(left=left, all=len(names))
+    if case in names:
+        words = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + words
+    return words + " " + _("Table: {name}").format(name=REVIEW_TABLE)
