@@ -12,10 +12,9 @@ from SpinalCordSegNodes.cropped_mask import CroppedMask, cropped_mask, same_wind
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id
 
 if TYPE_CHECKING:  # they bring scipy and SimpleITK along: not when the panel opens
+    from SpinalCordSegLib.level_measures import LevelOptions, LevelReport
     from SpinalCordSegLib.live_measures import LiveMeasures
     from SpinalCordSegLib.mask_changes import MaskChanges
-
-    from SpinalCordSegLib.level_measures import LevelOptions, LevelReport
     from SpinalCordSegLib.measures import CordMeasures
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import vtk
 
-from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.segment_metadata import SEGMENT_TERMINOLOGY
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.oriented_images import geometry_text
@@ -37,6 +36,8 @@ class Provenance:
 
 def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
     """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is told."""
+    from SpinalCordSegLib.mask_changes import mask_sha256  # scipy: not when the panel opens
+
     tags = {
         segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,
         _ALGORITHM_TYPE: "AUTOMATIC",
@@ -74,7 +75,8 @@ def stored_grid(segment: Any) -> str:
 
 def mark_edited(segment: Any) -> None:
     """Say in DICOM's words that a person had a hand in it."""
-    segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
+    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag tells everybody who follows the segment
+        segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
 
 
 def _tag_of(field_name: str) -> str:

@@ -6,9 +6,8 @@ import base64
 import json
 from typing import Any
 
-from SpinalCordSegLib.review import Review, review_words
-
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.review import Review, review_words
 from SpinalCordSegNodes.provenance import PREFIX, read_tag
 from SpinalCordSegNodes.result_folder import cleaned_mask, report_text
 from SpinalCordSegNodes.results import Result, result_of

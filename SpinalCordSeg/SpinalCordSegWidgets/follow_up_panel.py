@@ -27,6 +27,7 @@ from SpinalCordSegWidgets.drawing_picture import draw
 from SpinalCordSegWidgets.file_choice import ask_file, ask_folder, ask_new_file
 from SpinalCordSegWidgets.follow_up_visits import FollowUpRequest, Visit
 from SpinalCordSegWidgets.follow_up_words import outcome_rows, run_words
+from SpinalCordSegWidgets.resizing_picture import ResizingPicture
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 from SpinalCordSegWidgets.task_run import task_run
@@ -42,6 +43,7 @@ class FollowUpPanel(Section):
     def __init__(self, ui: Any, desk: Desk) -> None:
         super().__init__(ui, desk)
         self.visits: list[Visit] = []
+        self._picture = ResizingPicture(ui.coursePicture)
         ui.breakFrame.styleSheet = _RED
         set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (150, 80))
         set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change")], (40, 48, 64))
@@ -137,8 +139,8 @@ class FollowUpPanel(Section):
         if found is None:
             return
         ui.runsLabel.setText("\n".join(run_words(run) for run in found.content["runs"]))
-        shapes = json.loads(found.texts["shapes"])
-        ui.coursePicture.setPixmap(draw(from_plain(shapes["course"]), max(300, ui.coursePicture.width)))
+        course = from_plain(json.loads(found.texts["shapes"])["course"])
+        self._picture.show(lambda width, _palette: draw(course, max(200, width)))
         show_rows(ui.outcomeTable, outcome_rows(found.content))
 
     def _on_compared(self, found: FollowUpTexts) -> None:

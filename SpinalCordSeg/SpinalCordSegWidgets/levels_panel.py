@@ -44,7 +44,7 @@ class LevelsPanel(Section):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.connect("timeout()", self.refresh)
-        for name, value in ((_("sex not given"), ""), (_("female"), "female"), (_("male"), "male")):
+        for name, value in ((_("not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
         set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")], (74, 64, 56))
         ui.markUpperButton.connect("clicked()", lambda: self.mark(C2_C3))

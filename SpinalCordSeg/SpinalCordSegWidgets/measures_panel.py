@@ -36,7 +36,7 @@ class MeasuresPanel:
         self.refreshed: Callable[[], None] = _nothing  # what further sections are told
         self._busy = False
         self.live = LiveNumbers()
-        self._observed: tuple[Any, int] | None = None
+        self._observed: tuple[Any, tuple[int, ...]] | None = None
         self._table, self._picture = SliceTable(ui.sliceTable, self.go_to_slice), ResizingPicture(ui.areaPicture)
         self._settle = qt.QTimer()  # a brush stroke changes the mask many times
         self._settle.setSingleShot(True)
@@ -79,7 +79,8 @@ class MeasuresPanel:
         self._settle.stop()
         self.live.forget()
         if self._observed is not None:
-            self._observed[0].RemoveObserver(self._observed[1])
+            for tag in self._observed[1]:
+                self._observed[0].RemoveObserver(tag)
             self._observed = None
 
     def refresh(self) -> None:
@@ -109,8 +110,10 @@ class MeasuresPanel:
     def _on_mask(self, node: Any) -> None:
         self.close()
         if node is not None:
-            event = slicer.vtkSegmentation.SourceRepresentationModified
-            self._observed = (node, node.AddObserver(event, lambda *_: self._settle.start()))
+            # a stroke; and undo, which puts the segment of before in its place
+            events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentModified)
+            tags = tuple(node.AddObserver(event, lambda *_: self._settle.start()) for event in events)
+            self._observed = (node, tags)
         self._ui.show3DButton.checked = bool(node is not None and node.GetDisplayNode() and _shown_in_3d(node))
         self.refresh()
 

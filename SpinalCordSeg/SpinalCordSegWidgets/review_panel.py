@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegLib.review import (
     ACCEPTED,
     AI,
@@ -18,14 +20,14 @@ from SpinalCordSegLib.review import (
     opened,
     with_seen,
 )
-from SpinalCordSegLib.review_queue import SliceDoubt, queue_of_report, unseen
-
-from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.review_tags import mask_sha256_of, read_review, write_review
 from SpinalCordSegWidgets.desk import Desk
 from SpinalCordSegWidgets.reviewer import Reviewer
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
+
+if TYPE_CHECKING:  # it brings scipy along: not when the panel opens
+    from SpinalCordSegLib.review_queue import SliceDoubt
 
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
 
@@ -61,14 +63,19 @@ class ReviewPanel(Section):
     @property
     def queue(self) -> tuple[SliceDoubt, ...]:
         """Flagged slices of the last full measurement, worst first."""
+        from SpinalCordSegLib.review_queue import queue_of_report
+
         result = self.desk.result
         return () if result is None else queue_of_report(result.report_content())
+
+    def _unseen(self, queue: tuple[SliceDoubt, ...], review: Review) -> tuple[SliceDoubt, ...]:
+        return tuple(doubt for doubt in queue if doubt.slice not in review.seen)
 
     def next(self) -> None:
         """The slice that is shown counts as seen; on to the worst one that nobody has looked at."""
         if self._at is not None:
             self._keep(with_seen(self.review, [self._at]))
-        left = unseen(self.queue, self.review)
+        left = self._unseen(self.queue, self.review)
         if left:
             self.go(left[0].slice)
         else:
@@ -118,7 +125,7 @@ class ReviewPanel(Section):
     def refresh(self) -> None:
         ui, review, queue = self.ui, self.review, self.queue
         ui.stateLabel.setText(_state_words(review))
-        left = unseen(queue, review)
+        left = self._unseen(queue, review)
         ui.queueLabel.setText(_queue_words(len(queue), len(left), self.desk.result is not None))
         rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
         show_rows(ui.queueTable, rows, doubtful=[d.slice not in review.seen for d in queue])

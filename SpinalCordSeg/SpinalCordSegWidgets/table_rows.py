@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 _DOUBT_RGB = (193, 80, 0)
+_HEADING_PX, _ROW_PX, _MOST_ROWS = 28, 20, 6
 
 
 def set_up_table(table: Any, titles: Sequence[str], widths: Sequence[int]) -> None:
@@ -15,7 +16,7 @@ def set_up_table(table: Any, titles: Sequence[str], widths: Sequence[int]) -> No
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(list(titles))
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(20)
+    table.verticalHeader().setDefaultSectionSize(_ROW_PX)
     table.horizontalHeader().setStretchLastSection(True)
     for column, width in enumerate(widths):
         table.setColumnWidth(column, width)
@@ -42,3 +43,4 @@ def show_rows(
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
             table.setItem(number, column, item)
     table.blockSignals(False)
+    table.setFixedHeight(_HEADING_PX + _ROW_PX * min(max(len(rows), 1), _MOST_ROWS))

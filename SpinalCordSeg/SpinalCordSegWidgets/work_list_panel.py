@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
-from SpinalCordSegLib.work_list import REVIEW_TABLE, WorkItem, WorkList, read_work_list, write_review_table
 
 from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
 from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
@@ -20,6 +19,11 @@ from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.store_run import store_run
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
+
+if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
+    from SpinalCordSegLib.work_list import WorkItem, WorkList
+
+REVIEW_TABLE = "review.csv"
 
 
 @dataclass
@@ -52,6 +56,8 @@ class WorkListPanel(Section):
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
         """Take up the list of a folder of results; False, and told, where it is none."""
+        from SpinalCordSegLib.work_list import read_work_list
+
         try:
             self.work = read_work_list(folder)
         except SpinalCordSegError as error:
@@ -185,6 +191,8 @@ class WorkListPanel(Section):
             self.refresh()
 
     def _reread(self, folder: Path) -> None:
+        from SpinalCordSegLib.work_list import read_work_list, write_review_table
+
         self.work = read_work_list(folder)
         write_review_table(self.work, folder / REVIEW_TABLE)
 

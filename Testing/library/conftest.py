@@ -17,6 +17,7 @@ from SpinalCordSegLib.case_folder import write_case
 from SpinalCordSegLib.dicom_pixels import save_bare
 from SpinalCordSegLib.files import read_image
 from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, fingerprint, measure_mask
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 ROW_MM, COLUMN_MM, STEP_MM = 0.75, 0.5, 3.0
@@ -126,6 +127,13 @@ class SyntheticNeck:
         inside = ((rows - 19.5) * ROW_MM / 4) ** 2 + ((columns - 20 - k) * COLUMN_MM / 6) ** 2 < 1
         return inside & (1 <= k <= 6)
 
+    def matrix(self) -> np.ndarray:
+        """ijk→RAS of the series as it is read: columns, rows, slices."""
+        lps = np.eye(4)
+        lps[:3, :3] = np.stack([ROW_DIRECTION * COLUMN_MM, COLUMN_DIRECTION * ROW_MM, NORMAL * STEP_MM], axis=1)
+        lps[:3, 3] = ORIGIN
+        return lps_to_ras(lps)
+
     def elements(self, k: int) -> dict[str, Any]:
         """What makes the small synthetic slice k one of this neck."""
         noise = np.random.default_rng(k).integers(0, 50, (self.rows, self.columns))
@@ -147,10 +155,19 @@ class SyntheticNeck:
             save(one, folder / f"IM{(k * 7) % 10}{k}")
         return folder
 
-    def finish(self, series: Path, folder: Path, state: str = "AI", **options: Any) -> Path:
-        """A finished case on the series, as segment writes it; its mask is the ellipse."""
+    def finish(
+        self,
+        series: Path,
+        folder: Path,
+        state: str = "AI",
+        mask_axes: Callable[[Volume], Volume] = lambda mask: mask,
+        **options: Any,
+    ) -> Path:
+        """A finished case on the series, as segment writes it; its mask is the ellipse. ``mask_axes``: how the axes of
+        ``series`` (an image file then) differ from the series' own."""
         image = read_image(series)
-        mask = image.volume.with_voxels(self.stack.transpose(2, 1, 0))
+        like = Volume(self.stack.transpose(2, 1, 0), self.matrix())
+        mask = image.volume.with_voxels(np.ascontiguousarray(mask_axes(like).voxels))
         result = measure_mask(mask, "neck", image=image, **options)
         model = None if state == "given" else self.model
         result = replace(

@@ -1,0 +1,194 @@
+"""Review and correction of one mask in the panel: states, undo, numbers that follow, and the AI's own never touched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
+from slicer_standins import scripted
+from slicer_standins.desktop import click, wait_until
+
+from SpinalCordSegLib.mask_changes import mask_sha256
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegNodes.cropped_mask import cropped_mask
+from SpinalCordSegNodes.results import result_of
+from SpinalCordSegNodes.review_tags import read_review
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.slice_views import centre_of_slice
+from SpinalCordSegNodes.tables import CSA, SLICE, read_column
+from SpinalCordSegNodes.volumes import node_from_volume
+
+
+@pytest.fixture
+def done(panel, scene, monkeypatch):
+    """The panel with one finished case, sections Review and Correct open, a reviewer at work."""
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
+    result = panel.logic.addResult(finished_case(cord_mask()), volume)
+    panel.panel.show_mask(result.segmentation)
+    for section in (panel.sections.review, panel.sections.correct):
+        section.ui.section.collapsed = False
+    panel.sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    return panel
+
+
+def _segment(panel):
+    node = panel.ui.maskSelector.currentNode()
+    return node, cord_segment_id(node)
+
+
+def _paint(panel, change) -> None:
+    """As a brush does: the segment's labelmap is another one, and the panel hears of it."""
+    node, segment_id = _segment(panel)
+    voxels = mask_of_segment(node, segment_id).voxels.copy()
+    change(voxels)
+    panel.sections.correct.editor.save_state()
+    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.sections.desk.volume)
+    wait_until(lambda: not panel.panel.measures._settle.isActive())
+
+
+def _ai_sha256(panel) -> str:
+    copy = _segment(panel)[0].GetNodeReference(AI_COPY)
+    return mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
+
+
+def test_the_queue_leads_through_the_doubtful_slices(done, scene):
+    view = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    ui, review = done.sections.review.ui, done.sections.review
+    shown = [ui.queueTable.item(row, 0).text() for row in range(ui.queueTable.rowCount)]
+    assert shown == [str(GAP_SLICE), str(FLAGGED_SLICE)]  # a gap is worse than a jump
+    click(ui.nextSliceButton)
+    target = centre_of_slice(cord_mask(), GAP_SLICE)
+    assert [view.GetSliceToRAS().GetElement(i, 3) for i in range(3)] == pytest.approx(target, abs=1e-3)
+    assert review.review.state == "in review" and review.review.seen == ()
+    click(ui.nextSliceButton)
+    assert review.review.seen == (GAP_SLICE,) and ui.queueTable.item(0, 1).text() == "✓"
+    click(ui.nextSliceButton)
+    assert review.review.seen == (FLAGGED_SLICE, GAP_SLICE) and "0 of 2" in ui.queueLabel.text
+    click(ui.seenButton) if ui.seenButton.isEnabled() else None
+    review.go(FLAGGED_SLICE)
+    click(ui.seenButton)
+    assert review.review.seen == (GAP_SLICE,)
+
+
+def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
+    ui, node = done.sections.review.ui, _segment(done)[0]
+    ui.reviewerEdit.text = ""
+    assert not ui.acceptButton.isEnabled() and "name" in ui.acceptButton.toolTip
+    ui.reviewerEdit.text = "Dr A. Meyer"
+    click(ui.acceptButton)
+    assert "Accepted" in ui.stateLabel.text and "Dr A. Meyer" in ui.stateLabel.text
+    assert result_of(node).report_content()["review"]["state"] == "accepted"
+    slicer.util.saveNode(node, str(tmp_path / "mask.seg.nrrd"))
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "mask.seg.nrrd"))
+    review = read_review(loaded, cord_segment_id(loaded))
+    assert (review.state, review.who) == ("accepted", "Dr A. Meyer")
+    assert review.mask_sha256 == mask_sha256(cord_mask())
+    _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 5), False))
+    assert done.sections.review.review.state == "corrected"
+    assert "Corrected by hand" in ui.stateLabel.text
+
+
+def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
+    before, ai = _ai_sha256(done), done.sections.correct.ui
+    _paint(done, lambda voxels: voxels.__setitem__((slice(6, 16), slice(6, 13), 5), True))
+    now = mask_of_segment(*_segment(done))
+    expected = measure(now, shape=False)
+    slices = result_of(_segment(done)[0]).slices
+    areas = dict(zip(read_column(slices, SLICE), read_column(slices, CSA), strict=True))
+    for item in expected.slices:
+        assert areas[item.slice] == pytest.approx(item.csa_mm2, nan_ok=True)
+    assert f"<b>{expected.volume_mm3:.0f}</b>" in done.ui.volumeValue.text
+    assert ai.changesTable.rowCount == 1 and ai.changesTable.item(0, 0).text() == "5"
+    assert "1 slices edited" in ai.changesLabel.text and "Dice against the AI 0.9" in ai.changesLabel.text
+    assert _ai_sha256(done) == before == mask_sha256(cord_mask())
+    assert done.ui.measureButton.isVisible() and "numbers follow" in done.ui.editLabel.text
+
+
+def test_undo_takes_the_numbers_back(done):
+    slices = result_of(_segment(done)[0]).slices
+    before = {name: read_column(slices, name) for name in (SLICE, CSA, "flags")}
+    _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 2), False))
+    assert read_column(slices, CSA)[1] != before[CSA][1]
+    click(done.sections.correct.ui.undoButton)
+    wait_until(lambda: not done.panel.measures._settle.isActive())
+    assert mask_sha256(mask_of_segment(*_segment(done))) == mask_sha256(cord_mask())
+    assert read_column(slices, SLICE) == before[SLICE] and read_column(slices, "flags") == before["flags"]
+    assert read_column(slices, CSA) == pytest.approx(before[CSA], nan_ok=True)
+    assert not done.ui.editLabel.isVisible()
+
+
+def test_fill_between_and_smooth_are_one_undo_step_each(done):
+    ui, correct = done.sections.correct.ui, done.sections.correct
+    original = mask_of_segment(*_segment(done)).voxels
+    correct.choose(GAP_SLICE, GAP_SLICE)
+    click(ui.fillButton)
+    filled = mask_of_segment(*_segment(done)).voxels
+    assert 33 <= filled[:, :, GAP_SLICE].sum() <= 37 and np.array_equal(
+        filled[:, :, :GAP_SLICE], original[:, :, :GAP_SLICE]
+    )
+    correct.choose(2, 4)
+    click(ui.smoothButton)
+    smooth = mask_of_segment(*_segment(done)).voxels
+    assert not np.array_equal(smooth[:, :, 2:5], filled[:, :, 2:5])
+    assert np.array_equal(smooth[:, :, 5:], filled[:, :, 5:])
+    click(ui.undoButton)
+    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, filled)
+    click(ui.undoButton)
+    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, original)
+    click(ui.redoButton)
+    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, filled)
+
+
+def test_what_cannot_be_filled_is_told_and_changes_nothing(done):
+    done.sections.correct.choose(0, 3)
+    click(done.sections.correct.ui.fillButton)
+    assert "nothing to fill" in done.ui.statusLabel.text or "no cord" in done.ui.statusLabel.text
+    assert mask_sha256(mask_of_segment(*_segment(done))) == mask_sha256(cord_mask())
+
+
+def test_the_shown_slice_becomes_the_range(done, scene):
+    view = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    view.SetOrientation("Axial")
+    done.panel.measures.go_to_slice(6)
+    click(done.sections.correct.ui.shownSliceButton)
+    assert done.sections.correct.slices == (6, 6)
+
+
+def test_the_editor_gives_views_and_keys_back(done):
+    editor = done.sections.correct.editor
+    assert editor._widget.observing and editor._widget.shortcuts
+    node = editor._widget.mrmlSegmentEditorNode()
+    assert node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
+    assert editor._widget.sourceVolumeNode() is done.sections.desk.volume
+    assert editor._widget.currentSegmentID() == _segment(done)[1]
+    scripted.leave(done)
+    assert not editor._widget.observing and not editor._widget.shortcuts
+    scripted.enter(done)
+    assert editor._widget.observing
+    done.sections.correct.ui.section.collapsed = True
+    assert not editor._widget.observing
+
+
+def test_closing_the_scene_lets_go_of_the_mask(done, scene):
+    editor = done.sections.correct.editor
+    scene.Clear(0)
+    assert editor._widget.segmentationNode() is None and not editor.is_open
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["as drawn", "under a transform"])
+def test_a_cropped_mask_is_the_mask(done, scene, moved):
+    node, segment_id = _segment(done)
+    if moved:
+        transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        matrix = np.eye(4)
+        matrix[:3, 3] = (3.0, -4.0, 5.0)
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    whole, cut = mask_of_segment(node, segment_id), cropped_mask(node, segment_id)
+    assert cut.mask.voxels.sum() == whole.voxels.sum() and cut.mask.voxels.size < whole.voxels.size
+    places = [np.argwhere(one.voxels) @ one.ijk_to_ras[:3, :3].T + one.ijk_to_ras[:3, 3] for one in (whole, cut.mask)]
+    assert np.allclose(*places)
+    assert cut.digest() == cropped_mask(node, segment_id, margin=9).digest()
