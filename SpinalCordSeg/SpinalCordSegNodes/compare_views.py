@@ -84,7 +84,7 @@ class LinkedViews:
             here, there = self.view(_CURRENT, orientation), self.view(_PRIOR, orientation)
             here.SetOrientation(orientation)
             self._follow(here, partial(_show_same, here, there, motion))
-            self._follow(there, partial(_show_same, there, here, np.linalg.inv(motion)))
+            self._follow(there, partial(_show_same, there, here, np.asarray(np.linalg.inv(motion), dtype=np.float64)))
             _show_same(here, there, motion)
         now, before = current[0].GetDisplayNode(), prior[0].GetDisplayNode()
         self._follow(now, lambda: _same_window(now, before, ratio))

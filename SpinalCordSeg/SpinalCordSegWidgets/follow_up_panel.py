@@ -133,7 +133,7 @@ class FollowUpPanel(Section):
         breaks, doubts = (found.breaks, found.doubts) if found else ([], [])
         ui.breakFrame.setVisible(bool(breaks))
         head = _("NOT COMPARABLE: no yearly rate is given across these changes.")
-        ui.breakLabel.setText("<b>" + head + "</b><br>" + "<br>".join(breaks))
+        ui.breakLabel.setText("\n".join([head, *(f"• {text}" for text in breaks)]))
         ui.followUpDoubts.setText(_("To be weighed:") + "\n" + "\n".join(f"• {text}" for text in doubts))
         ui.followUpDoubts.setVisible(bool(doubts))
         if found is None:
