@@ -135,6 +135,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="weights file (default: the model that comes along)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
+    parser.add_argument(
+        "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
+        help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch, else torch)",
+    )  # fmt: skip
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -58,6 +58,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = SegmentOptions(
         threshold=arguments.threshold,
         device=arguments.device,
+        engine=arguments.engine,
         slice_range=arguments.range,
         levels=level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,
@@ -163,7 +164,7 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.progress("make the phantom", 0, 0)
     phantom = make_phantom()
     file = arguments.output / "phantom.nii.gz"
-    options = SegmentOptions(device=arguments.device)
+    options = SegmentOptions(device=arguments.device, engine=arguments.engine)
 
     def load(path: Path) -> LoadedCase:
         write_volume(phantom.image, file)

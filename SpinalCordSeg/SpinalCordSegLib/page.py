@@ -218,7 +218,7 @@ def _making(content: Mapping[str, Any], result: CaseResult) -> str:
         ("Licence of the model", result.model.licence if result.model else ""),
         *((f"Model: {name}", text) for name, text in _card(result)),
         ("Threshold", "" if content["threshold"] is None else f"{content['threshold']:g}"),
-        ("Computed on", f"{content['device']}, {content['seconds']:.1f} s" if content["device"] else ""),
+        ("Computed on", _computed_on(content)),
         ("Software", f"SpinalCordSeg {content['software_version']}"),
     ]
     body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries if value)
@@ -281,3 +281,9 @@ def _times(values: Iterable[float]) -> str:
 
 def _value(value: Any, form: str) -> str:
     return "–" if value is None else form.format(value)
+
+
+def _computed_on(content: Mapping[str, Any]) -> str:
+    if not content["device"]:
+        return ""
+    return ", ".join(filter(None, (content["device"], content.get("engine"), f"{content['seconds']:.1f} s")))

@@ -44,6 +44,7 @@ class SegmentOptions:
 
     threshold: float = 0.5
     device: str = "auto"
+    engine: str = "auto"
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
     levels: LevelOptions = field(default_factory=LevelOptions)
@@ -89,6 +90,7 @@ class CaseResult:
     options: SegmentOptions
     model: ModelSummary | None = None
     device: str | None = None
+    engine: str | None = None
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
@@ -119,6 +121,7 @@ def segment_image(
         image.volume,
         checkpoint,
         device=options.device,
+        engine=options.engine,
         batch_size=options.batch_size,
         progress=lambda done, total: tell("segment", done, total),
         cancelled=cancelled,
@@ -138,6 +141,7 @@ def segment_image(
         seconds={"segment": prediction.seconds, "measure": time.perf_counter() - started},
         model=ModelSummary.of(checkpoint),
         device=prediction.device,
+        engine=prediction.engine,
         batch_size=prediction.batch_size,
     )
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from SpinalCordSegLib.checkpoint import Calibration, Checkpoint, checkpoint_network
+from SpinalCordSegLib.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.device import choose_device, device_name
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, VoxelError
-from SpinalCordSegLib.normalise import NormalisationConfig, Placement, normalise, restore
+from SpinalCordSegLib.device_network import DeviceNetwork, is_out_of_memory, out_of_memory
+from SpinalCordSegLib.engine import Engine, check_engine, choose_engine
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, VoxelError
+from SpinalCordSegLib.normalise import Placement, normalise, restore
+from SpinalCordSegLib.slice_workers import Stretch, in_order
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 
-_CPU_BATCH = 2  # more slices at a time are no faster there, and take memory
-_GPU_BATCH = 16  # some 650 small kernels a forward: fewer slices leave a GPU waiting for launches
+_MOST_WORKERS = 8  # each holds one slice in all its layers: some 100 MB
 _CHUNK_PIXELS = 1 << 21  # full-size slices held in float32 at a time: 8 MB, or one slice where that is larger
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Prediction:
     """``probability``: float32 0..1 on the input's own grid, exactly 0 where nothing was computed.
 
     ``device``: the one that really finished the work. ``batch_size``: slices at a time at the end. ``notes``: what
-    the user should know (smaller batches, GPU left).
+    the user should know (smaller batches, GPU or engine left). ``engine``: what computed the network, with its version.
     """
 
     probability: Volume
@@ -38,6 +39,7 @@ class Prediction:
     seconds: float
     batch_size: int
     notes: tuple[str, ...] = ()
+    engine: str = ""
 
 
 def predict(
@@ -45,6 +47,7 @@ def predict(
     checkpoint: Checkpoint,
     *,
     device: str = "auto",
+    engine: str = "auto",
     batch_size: int | None = None,
     slice_range: tuple[int, int] | None = None,
     network: nn.Module | None = None,
@@ -53,42 +56,161 @@ def predict(
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
+    On the CPU the network is folded or given to ONNX Runtime (``engine``, see there) and several slices are worked on
+    at once, one thread each: torch.get_num_threads() of them, at most 8.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``network``: takes the
-    place of the checkpoint's own weights (a network in training); it is moved to the device and set to evaluation.
-    ``progress(done, total)`` is called at 0 and after every batch, ``cancelled()`` before every batch.
-    When GPU memory runs out the batch is halved, then the CPU takes over; the notes say so.
-    Raises Cancelled, ConfigurationError (range or batch size), DeviceError, VoxelError (NaN or infinite).
+    place of the checkpoint's own weights (a network in training); it is moved to the device, set to evaluation, and
+    run as it is, one batch after the other. ``progress(done, total)`` is called at 0 and after every batch,
+    ``cancelled()`` before every batch. When GPU memory runs out the batch is halved, then the CPU takes over; when the
+    CPU's runs out, one slice at a time; the notes say so.
+    Raises Cancelled, ConfigurationError (range, batch size, engine), DeviceError, MissingPackageError (engine asked
+    for), VoxelError (NaN or infinite).
     """
     started = time.perf_counter()
     chosen, notes = choose_device(device)
-    first, last = _checked_range(slice_range, volume)
-    runner = _Runner(network or checkpoint_network(checkpoint), chosen, _checked_batch(batch_size), list(notes))
-    pixels = axial_slices(volume)
-    # Written through its own axial view, so that no second array of the volume's size is ever needed.
-    probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
-    target = axial_slices(probability).pixels
-    done = first
-    _report(progress, 0, last - first)
-    while done < last:
-        if cancelled is not None and cancelled():
-            raise Cancelled(f"cancelled after {done - first} of {last - first} slices; nothing was kept")
-        stop = min(done + runner.batch_size, last)
-        inputs, placement = _network_input(
-            volume, pixels.pixels, pixels.pixel_mm, (done, stop), checkpoint.normalisation
-        )
-        logits = runner.logits(inputs)
-        _restore_into(target[done:stop], logits, placement, checkpoint.calibration)
-        done = stop
-        _report(progress, done - first, last - first)
+    check_engine(engine)
+    work = _Work(volume, checkpoint, _checked_range(slice_range, volume), progress, cancelled)
+    size = _checked_batch(batch_size)
+    work.tell(0)
+    if network is None and chosen.type == "cpu":
+        finished = _on_cpu(work, checkpoint_network(checkpoint), engine, size or 1)
+    else:
+        runner = DeviceNetwork(network or checkpoint_network(checkpoint), chosen, size, list(notes))
+        finished = _on_device(work, runner)
     seconds = time.perf_counter() - started
-    name = device_name(runner.device)
-    _log.info("%d slices in %.1f s on %s, %d at a time", last - first, seconds, name, runner.batch_size)
-    return Prediction(probability, name, seconds, runner.batch_size, tuple(runner.notes))
+    count = work.last - work.first
+    _log.info("%d slices in %.1f s on %s, %s", count, seconds, finished.device, finished.engine)
+    notes = finished.notes if network is not None or chosen.type != "cpu" else (*notes, *finished.notes)
+    return Prediction(work.probability, finished.device, seconds, finished.batch_size, notes, finished.engine)
 
 
-def _report(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+@dataclass(frozen=True)
+class _Finished:
+    device: str
+    engine: str
+    batch_size: int
+    notes: tuple[str, ...]
+
+
+def _on_cpu(work: _Work, network: nn.Module, engine_name: str, batch_size: int) -> _Finished:
+    """Slices side by side, each in a thread of its own: no thread waits for another inside a layer."""
+    stretches = work.stretches(work.first, batch_size)
+    threads = torch.get_num_threads()
+    workers = max(1, min(threads, _MOST_WORKERS, len(stretches)))
+    middle = (work.first + work.last) // 2
+    trial, _ = work.inputs((middle, middle + 1), torch.device("cpu"))
+    engine = choose_engine(network, trial, engine_name, max(1, threads // workers))
+
+    def compute(stretch: Stretch) -> None:
+        with torch.inference_mode():
+            inputs, placement = work.inputs(stretch, torch.device("cpu"))
+            work.put(stretch, engine.logits(inputs), placement)
+
+    notes = list(engine.notes)
+    done = work.first
+    try:
+        for stretch in in_order(stretches, compute, workers, threads, work.check):
+            done = stretch[1]
+            work.tell(done)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        notes.append("memory ran short: one slice at a time from there on")
+    if done < work.last:
+        _one_by_one(work, engine, done)
+        batch_size = 1
+    return _Finished("cpu", engine.name, batch_size, tuple(notes))
+
+
+def _one_by_one(work: _Work, engine: Engine, done: int) -> None:
+    """Raises DeviceError when there is no memory for that either."""
+    for stretch in work.stretches(done, 1):
+        work.check()
+        try:
+            with torch.inference_mode():
+                inputs, placement = work.inputs(stretch, torch.device("cpu"))
+                work.put(stretch, engine.logits(inputs), placement)
+        except (RuntimeError, MemoryError) as error:
+            raise out_of_memory() if is_out_of_memory(error) else error from error
+        work.tell(stretch[1])
+
+
+def _on_device(work: _Work, runner: DeviceNetwork) -> _Finished:
+    """One batch after the other: preparing, network and restoring all on the device."""
+    done = work.first
+    while done < work.last:
+        work.check()
+        stretch = (done, min(done + runner.batch_size, work.last))
+
+        def compute(on: DeviceNetwork, stretch: Stretch = stretch) -> None:
+            inputs, placement = work.inputs(stretch, on.device, on.on_device)
+            work.put(stretch, on.logits(inputs), placement)
+
+        if runner.attempt(compute):
+            done = stretch[1]
+            work.tell(done)
+    name = f"torch {torch.__version__}"
+    return _Finished(device_name(runner.device), name, runner.batch_size, tuple(runner.notes))
+
+
+class _Work:
+    """The slices of a volume, ``first`` to ``last``, and where their probabilities go."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        checkpoint: Checkpoint,
+        slice_range: tuple[int, int],
+        progress: Callable[[int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.first, self.last = slice_range
+        self._volume, self._checkpoint = volume, checkpoint
+        self._progress, self._cancelled = progress, cancelled
+        self._done = self.first
+        self._slices = axial_slices(volume)
+        # Written through its own axial view, so that no second array of the volume's size is ever needed.
+        self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
+        self._target = axial_slices(self.probability).pixels
+
+    def stretches(self, first: int, batch_size: int) -> list[Stretch]:
+        return [(start, min(start + batch_size, self.last)) for start in range(first, self.last, batch_size)]
+
+    def check(self) -> None:
+        if self._cancelled is not None and self._cancelled():
+            done, total = self._done - self.first, self.last - self.first
+            raise Cancelled(f"cancelled after {done} of {total} slices; nothing was kept")
+
+    def tell(self, done: int) -> None:
+        """Everything before slice ``done`` is finished."""
+        self._done = max(done, self.first)
+        if self._progress is not None:
+            self._progress(self._done - self.first, self.last - self.first)
+
+    def inputs(
+        self, stretch: Stretch, device: torch.device, move: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Placement]:
+        """Network input of these slices."""
+        batch = self._slices.pixels[slice(*stretch)]
+        parts = []
+        for chunk in _chunks(batch.shape):
+            values = np.array(batch[chunk], dtype=np.float32, order="C")
+            finite = np.isfinite(values).all(axis=(1, 2))
+            if not finite.all():
+                bad = input_slice_index(self._volume, stretch[0] + chunk.start + int(np.argmin(finite)))
+                raise VoxelError(f"slice {bad} holds NaN or infinite values: repair the image first")
+            pixels = torch.from_numpy(values)
+            pixels = pixels if move is None else move(pixels)
+            part, placement = normalise(pixels, self._slices.pixel_mm, self._checkpoint.normalisation)
+            parts.append(part)
+        return torch.cat(parts), placement
+
+    def put(self, stretch: Stretch, logits: Tensor, placement: Placement) -> None:
+        """Calibrate, restore, and keep the probabilities of these slices."""
+        target, calibration = self._target[slice(*stretch)], self._checkpoint.calibration
+        calibrated = logits * calibration.scale + calibration.bias
+        for chunk in _chunks(target.shape):
+            target[chunk] = torch.sigmoid(restore(calibrated[chunk], placement)).cpu().numpy()
 
 
 def _checked_range(slice_range: tuple[int, int] | None, volume: Volume) -> tuple[int, int]:
@@ -114,116 +236,3 @@ def _chunks(shape: tuple[int, ...]) -> list[slice]:
     """Cut (n, rows, columns) into runs of slices of bounded size."""
     per_chunk = max(1, _CHUNK_PIXELS // (shape[1] * shape[2]))
     return [slice(start, min(start + per_chunk, shape[0])) for start in range(0, shape[0], per_chunk)]
-
-
-def _network_input(
-    volume: Volume,
-    pixels: NDArray,
-    pixel_mm: tuple[float, float],
-    stretch: tuple[int, int],
-    config: NormalisationConfig,
-) -> tuple[Tensor, Placement]:
-    batch = pixels[stretch[0] : stretch[1]]
-    parts = []
-    for chunk in _chunks(batch.shape):
-        values = np.array(batch[chunk], dtype=np.float32, order="C")
-        finite = np.isfinite(values).all(axis=(1, 2))
-        if not finite.all():
-            bad = input_slice_index(volume, stretch[0] + chunk.start + int(np.argmin(finite)))
-            raise VoxelError(f"slice {bad} holds NaN or infinite values: repair the image first")
-        part, placement = normalise(torch.from_numpy(values), pixel_mm, config)
-        parts.append(part)
-    return torch.cat(parts), placement
-
-
-def _restore_into(target: NDArray, logits: Tensor, placement: Placement, calibration: Calibration) -> None:
-    calibrated = logits * calibration.scale + calibration.bias
-    for chunk in _chunks(target.shape):
-        target[chunk] = torch.sigmoid(restore(calibrated[chunk], placement)).numpy()
-
-
-class _Runner:
-    """The network on a device, with the retreat when memory runs out: half the batch, at last the CPU."""
-
-    def __init__(self, network: nn.Module, device: torch.device, batch_size: int | None, notes: list[str]) -> None:
-        self.network = network.eval()
-        self.device = device
-        self.notes = notes
-        self.batch_size = batch_size or (_CPU_BATCH if device.type == "cpu" else _GPU_BATCH)
-        if not self._move_to(device):
-            self._take_the_cpu()
-
-    def logits(self, inputs: Tensor) -> Tensor:
-        """(n, 1, R, C) on the CPU, for inputs of that shape on the CPU."""
-        done: list[Tensor] = []
-        start = 0
-        while start < len(inputs):
-            part = self._forward(inputs[start : start + self.batch_size])
-            if part is None:
-                self._retreat()
-            else:
-                done.append(part)
-                start += len(part)
-        return torch.cat(done)
-
-    def _forward(self, inputs: Tensor) -> Tensor | None:
-        """None when memory ran out. The error must be gone before the retreat: its frames hold the memory."""
-        # cuDNN rounds convolutions to TF32 unless told not to: the mask would depend on the card.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        try:
-            with torch.inference_mode(), exact:
-                return self.network(self._on_device(inputs)).float().cpu()
-        except RuntimeError as error:
-            self._raise_unless_out_of_memory(error)
-        return None
-
-    def _on_device(self, inputs: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            return inputs.contiguous(memory_format=torch.channels_last)
-        return inputs.to(self.device)
-
-    def _move_to(self, device: torch.device) -> bool:
-        """False when memory ran out."""
-        self.device = device
-        try:
-            self.network.to(device)
-        except RuntimeError as error:
-            self._raise_unless_out_of_memory(error)
-            return False
-        if device.type == "cpu":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return True
-
-    def _retreat(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self.batch_size > 1:
-            self.batch_size //= 2
-            self._note(f"memory of {device_name(self.device)} ran out: {self.batch_size} slices at a time from here on")
-        else:
-            self._take_the_cpu()
-
-    def _take_the_cpu(self) -> None:
-        if self.device.type == "cpu" or not self._move_to(torch.device("cpu")):
-            raise DeviceError("memory ran out with one slice at a time: close other programs, or use a smaller model")
-        self.batch_size = _CPU_BATCH
-        self._note("GPU memory ran out with one slice at a time: the CPU took over")
-
-    def _raise_unless_out_of_memory(self, error: RuntimeError) -> None:
-        if _is_out_of_memory(error):
-            return
-        if self.device.type == "cpu":
-            raise error  # not the machine's fault
-        first_line = str(error).partition("\n")[0]
-        raise DeviceError(f"the device {self.device.type} failed ({first_line}): use the device cpu") from error
-
-    def _note(self, text: str) -> None:
-        _log.warning(text)
-        self.notes.append(text)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch has a class for CUDA only; MPS, the CPU's allocator and cuBLAS say it in words."""
-    text = str(error).lower()
-    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in text for word in words)

@@ -90,6 +90,7 @@ def report(result: CaseResult) -> dict[str, Any]:
         "threshold": options.threshold if result.model else None,
         "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
         "device": result.device,
+        "engine": result.engine,
         "batch_size": result.batch_size,
         "model": _model(result),
         "input": _input(result),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib import predict as predict_module
 from SpinalCordSegLib.checkpoint import Calibration, Checkpoint
+from SpinalCordSegLib.device_network import DeviceNetwork
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, VoxelError
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
@@ -54,7 +55,7 @@ class SmallGpu(Bright):
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict_module, "choose_device", lambda name: (torch.device("mps"), ()))
-    monkeypatch.setattr(predict_module._Runner, "_on_device", lambda self, inputs: inputs)
+    monkeypatch.setattr(DeviceNetwork, "on_device", lambda self, values: values)
 
 
 def checkpoint(normalisation: NormalisationConfig = FIXED, calibration: Calibration | None = None) -> Checkpoint:

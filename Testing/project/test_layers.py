@@ -11,7 +11,7 @@ from source_tree import Source, imports_of
 # What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
 # Optional packages of the library: imported in functions only, where what needs them is asked for.
-_ON_DEMAND = {"highdicom", "reportlab", "distributed"}
+_ON_DEMAND = {"highdicom", "reportlab", "distributed", "onnx", "onnxruntime"}
 _PICTURES_AND_TERMINAL = {"matplotlib", "rich", "typer", "click"}
 
 # package → what it may import beside the standard library and itself
@@ -30,7 +30,10 @@ _MAY_IMPORT = {
 
 # Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
 # these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
-_TENSOR_MODULES = {"layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "device", "predict"}
+_TENSOR_MODULES = {
+    "layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "device", "predict",
+    "folding", "folded_ra_unet", "onnx_graph", "engine", "device_network", "slice_workers",
+}  # fmt: skip
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
 _AT_SLICER_START = {"slicer", "vtk", "qt", "ctk"}

@@ -1,0 +1,122 @@
+"""What computes the logits on a CPU: torch, or ONNX Runtime where it is installed and agrees with torch.
+
+onnx and onnxruntime are optional (``pip install 'spinalcordseg[onnx]'``) and imported only here and in ``onnx_graph``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
+from SpinalCordSegLib.folding import inference_network
+from SpinalCordSegLib.ra_unet import RAUNet
+
+ENGINES = ("auto", "torch", "onnxruntime")
+_MOST_APART = 1e-3  # of a logit, or of the largest one where that is above 1: rounding stays a hundred times below
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """``logits``: (n, 1, R, C) float32 in 0..1 to logits of that shape; may be called from several threads at once.
+
+    ``name``: with its version, for reports. ``notes``: why the engine of choice was left aside; usually none.
+    """
+
+    name: str
+    logits: Callable[[Tensor], Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def check_engine(name: str) -> None:
+    """Raise ConfigurationError unless ``name`` is one of ENGINES."""
+    if name not in ENGINES:
+        raise ConfigurationError(f"unknown engine {name!r}: choose one of {', '.join(ENGINES)}")
+
+
+def choose_engine(network: nn.Module, trial: Tensor, name: str = "auto", threads: int = 1) -> Engine:
+    """The engine for ``network`` (which is not touched), ``threads`` of them for one call.
+
+    "auto": ONNX Runtime for an RA-U-Net where onnx and onnxruntime are installed and its logits for ``trial``, network
+    input of at least one slice, are those of torch; else torch. Raises ConfigurationError for an unknown name or an
+    engine that cannot do this network, MissingPackageError where the one asked for is not installed.
+    """
+    check_engine(name)
+    plain = _torch_engine(network)
+    if name == "torch" or (name == "auto" and not isinstance(network, RAUNet)):
+        return plain
+    if not isinstance(network, RAUNet):
+        raise ConfigurationError("the engine onnxruntime is for RA-U-Net only: use the engine torch or auto")
+    try:
+        import onnx  # noqa: F401 - whether it is there; onnx_graph uses it
+        import onnxruntime
+    except ImportError as error:
+        if name == "auto":
+            _log.debug("ONNX Runtime is not used: %s", error)
+            return plain
+        raise MissingPackageError(
+            "the engine onnxruntime needs the packages onnx and onnxruntime: pip install 'spinalcordseg[onnx]'"
+        ) from error
+    failure, engine = _tried(onnxruntime, network, plain, trial, threads)
+    if engine is not None:
+        return engine
+    note = f"ONNX Runtime was left aside ({failure}): torch computed"
+    _log.warning(note)
+    return Engine(plain.name, plain.logits, (note,))
+
+
+def _torch_engine(network: nn.Module) -> Engine:
+    folded = inference_network(network)
+
+    def logits(inputs: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return folded(inputs).float()
+
+    return Engine(f"torch {torch.__version__}", logits)
+
+
+def _tried(onnxruntime: Any, network: RAUNet, plain: Engine, trial: Tensor, threads: int) -> tuple[str, Engine | None]:
+    """What is wrong with ONNX Runtime here, or the engine."""
+    errors = _errors_of(onnxruntime)
+    try:
+        engine = _onnx_engine(onnxruntime, network, threads)
+        found = engine.logits(trial[:1])
+    except errors as error:
+        return str(error).partition("\n")[0], None
+    wanted = plain.logits(trial[:1])
+    apart = float((found - wanted).abs().max())
+    allowed = _MOST_APART * max(1.0, float(wanted.abs().max()))
+    if not apart <= allowed:  # NaN too
+        return f"its logits for one slice are {apart:.2g} off those of torch", None
+    return "", engine
+
+
+def _onnx_engine(onnxruntime: Any, network: RAUNet, threads: int) -> Engine:
+    from SpinalCordSegLib.onnx_graph import INPUT, OUTPUT, ra_unet_model
+
+    onnxruntime.disable_telemetry_events()  # its Windows build reports to its maker unless told not to
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(ra_unet_model(network), options, providers=["CPUExecutionProvider"])
+
+    def logits(inputs: Tensor) -> Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {INPUT: inputs.contiguous().numpy()})[0])
+
+    return Engine(f"onnxruntime {onnxruntime.__version__}", logits)
+
+
+def _errors_of(onnxruntime: Any) -> tuple[type[BaseException], ...]:
+    """It has a dozen of them, without a common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]
+    return (RuntimeError, ValueError, *own)

@@ -1,0 +1,71 @@
+"""Folding: the network for inference gives the logits of the network it came from, whatever its BatchNorms hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.folded_ra_unet import FoldedUnit
+from SpinalCordSegLib.folding import inference_network
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.ra_unet import ResidualUnit
+
+
+def lived_in(network: nn.Module) -> nn.Module:
+    """As after training: statistics and scales of all sizes and both signs, one channel of each norm switched off."""
+    torch.manual_seed(5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.3, 2)
+            module.weight.data.uniform_(-1, 1.5)
+            module.weight.data[0] = 0
+            module.bias.data.normal_(0, 0.3)
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            module.bias.data.normal_(0, 0.1)
+    return network.eval()
+
+
+def logits(network: nn.Module, image: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return network(image)
+
+
+@pytest.mark.parametrize("name", ["ra_unet", "unet", "deep_unet"])
+def test_the_logits_stay_to_1e_5(name: str) -> None:
+    network = lived_in(build_network(NetworkConfig(name, 1)))
+    image = torch.rand(2, 1, 64, 96)
+    wanted = logits(network, image)
+    assert wanted.std() > 1e-3
+    assert (logits(inference_network(network), image) - wanted).abs().max() < 1e-5 * max(1.0, float(wanted.abs().max()))
+
+
+def test_the_network_itself_is_left_as_it_was() -> None:
+    network = lived_in(build_network(NetworkConfig("ra_unet", 1))).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    inference_network(network)(torch.rand(1, 1, 32, 32))
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_unit_on_joined_channels_needs_no_joined_array() -> None:
+    unit = lived_in(ResidualUnit(4 + 8, 8))
+    small, x = torch.randn(1, 4, 3, 5), torch.randn(1, 8, 6, 10)
+    wanted = logits(unit, torch.cat([small.repeat_interleave(2, 2).repeat_interleave(2, 3), x], 1))
+    assert isinstance(unit, ResidualUnit)
+    with torch.inference_mode():
+        found = FoldedUnit(unit)(x.permute(0, 2, 3, 1), small.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert (found - wanted).abs().max() < 1e-5
+
+
+def test_no_batch_norm_is_left_in_the_deep_unet() -> None:
+    folded = inference_network(build_network(NetworkConfig("deep_unet", 1)))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_a_size_that_does_not_fit_is_refused_as_before() -> None:
+    with pytest.raises(ConfigurationError, match="multiples of 32"):
+        inference_network(build_network(NetworkConfig("ra_unet", 1)))(torch.rand(1, 1, 40, 32))
