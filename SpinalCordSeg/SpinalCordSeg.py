@@ -1,7 +1,5 @@
 """The SpinalCordSeg module of 3D Slicer: nodes in, nodes out. Everything else is in the packages beside this file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import slicer
@@ -39,7 +37,8 @@ def registerSampleData() -> None:
     register()
 
 
-# The wrapper reads the annotations while the class is made: node classes by name, no strings of types it cannot know.
+# The wrapper reads the annotations while the class is made, when Slicer may not know this file as a module yet: so they
+# must be types, not strings, and this file has no `from __future__ import annotations`.
 @parameterNodeWrapper
 class SpinalCordSegParameterNode:
     """``modelPath`` "": the first model. ``device``: as the command line takes it."""

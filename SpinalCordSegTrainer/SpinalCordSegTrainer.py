@@ -1,13 +1,12 @@
 """The training module of 3D Slicer: it drives the trainer's command line. Everything else is in the packages here."""
 
-from __future__ import annotations
-
 from pathlib import Path
+from typing import Annotated
 
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -33,24 +32,25 @@ class SpinalCordSegTrainer(ScriptedLoadableModule):
         )
 
 
-# The defaults are the trainer's own; a test compares them.
+# The defaults are the trainer's own; a test compares them. A number without a range would take the spin box's limits
+# away. Annotations must be types, not strings: no `from __future__ import annotations` here.
 @parameterNodeWrapper
 class SpinalCordSegTrainerParameterNode:
     """Rates are texts, so that 1e-5 can be typed. ``label``, ``sweepUpdates``: 0 leaves the choice to the trainer."""
 
     dataFolder: str = ""
     runFolder: str = ""
-    label: int = 0
+    label: Annotated[int, WithinRange(0, 65535)] = 0
     tolerant: bool = False
     modelName: str = "my model"
     network: str = "ra_unet"
-    epochs: int = 30
-    batchSize: int = 15
+    epochs: Annotated[int, WithinRange(1, 10000)] = 30
+    batchSize: Annotated[int, WithinRange(1, 1024)] = 15
     baseRate: str = "1e-05"
     maxRate: str = "1e-03"
     augment: bool = False
     moreSettings: str = ""
-    sweepUpdates: int = 0
+    sweepUpdates: Annotated[int, WithinRange(0, 100000)] = 0
 
 
 class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget):

@@ -28,6 +28,7 @@ class ModuleBinding(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self._on_end_close)
+        self.addObserver(scene, scene.EndImportEvent, self._on_end_import)
         slicer.app.connect("aboutToQuit()", widget.panel.end_children)
 
     def close(self) -> None:
@@ -54,6 +55,11 @@ class ModuleBinding(VTKObservationMixin):
             self._follow(self._widget.logic.getParameterNode())
         if self._closed is not None:
             self._closed()
+
+    def _on_end_import(self, _caller: Any, _event: Any) -> None:
+        """A scene file brings its own parameters: what the panel keeps by hand must be shown again."""
+        if self._widget.parent.isEntered:
+            self._follow(self._widget.logic.getParameterNode())
 
     def _follow(self, parameters: Any) -> None:
         if self._parameters is not None:

@@ -13,7 +13,16 @@ from SpinalCordSegTrainerWidgets.run_folder import Sweep
 from SpinalCordSegTrainerWidgets.settings import NETWORKS, TrainerSettings
 from SpinalCordSegWidgets.device_choice import DeviceChoice
 
-_EDITS = ("dataEdit", "runEdit", "nameEdit", "baseEdit", "maxEdit", "moreEdit")
+# Line edits and their parameters, kept by hand: Slicer's own connection writes every letter back into the edit, and so
+# puts the cursor to its end while somebody types in the middle.
+_EDITS = {
+    "dataEdit": "dataFolder",
+    "runEdit": "runFolder",
+    "nameEdit": "modelName",
+    "baseEdit": "baseRate",
+    "maxEdit": "maxRate",
+    "moreEdit": "moreSettings",
+}
 _SPINS = ("labelBox", "epochsBox", "batchBox", "sweepBox")
 _OTHERS = ("networkBox", "augmentBox", "tolerantBox", "deviceBox", "dataButton", "runButton")
 
@@ -27,7 +36,7 @@ class SettingsForm:
         for key, title in NETWORKS.items():
             ui.networkBox.addItem(title, key)
         for name in _EDITS:
-            getattr(ui, name).connect("textChanged(QString)", self._on_change)
+            getattr(ui, name).connect("textChanged(QString)", self._on_text)
         for name in _SPINS:
             getattr(ui, name).connect("valueChanged(int)", self._on_change)
         ui.networkBox.connect("currentIndexChanged(int)", self._on_network)
@@ -37,9 +46,11 @@ class SettingsForm:
         ui.runButton.connect("clicked()", lambda: self._choose(ui.runEdit, _("Folder for the run")))
 
     def bind(self, parameters: Any) -> None:
-        """The wrapper binds the plain fields; the network's choice is kept by hand."""
+        """The wrapper binds numbers and boxes; texts and the network's choice are kept by hand."""
         self._parameters = None
         if parameters is not None:
+            for name, parameter in _EDITS.items():
+                getattr(self._ui, name).text = getattr(parameters, parameter)
             self._ui.networkBox.setCurrentIndex(max(0, self._ui.networkBox.findData(parameters.network)))
         self._parameters = parameters
 
@@ -90,6 +101,13 @@ class SettingsForm:
     def _on_network(self, _index: int) -> None:
         if self._parameters is not None:
             self._parameters.network = self._ui.networkBox.itemData(self._ui.networkBox.currentIndex)
+        self._changed()
+
+    def _on_text(self, _text: str) -> None:
+        for name, parameter in _EDITS.items():
+            text = getattr(self._ui, name).text
+            if self._parameters is not None and getattr(self._parameters, parameter) != text:
+                setattr(self._parameters, parameter, text)
         self._changed()
 
     def _on_change(self, _value: Any = None) -> None:

@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
+from PySide6 import QtTest
 from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 from training_data import QUICK, write_cases
@@ -218,6 +219,32 @@ def test_label_maps_on_another_grid_are_used_on_request(trainer, folder):
 def test_the_modules_own_test_runs_here_as_in_slicer(trainer):
     outcome = scripted.run_own_test("SpinalCordSegTrainer")
     assert outcome.testsRun == 2 and outcome.wasSuccessful(), outcome.failures + outcome.errors
+
+
+def test_typing_in_the_middle_of_a_text_stays_there(trainer):
+    edit = trainer.ui.nameEdit
+    edit.setFocus()
+    edit.setCursorPosition(2)
+    QtTest.QTest.keyClicks(edit, "XY")
+    assert edit.text == "myXY model" and trainer.logic.getParameterNode().modelName == "myXY model"
+
+
+def test_numbers_keep_their_limits_and_their_words(trainer):
+    ui = trainer.ui
+    assert (ui.epochsBox.minimum, ui.batchBox.minimum, ui.labelBox.maximum) == (1, 1, 65535)
+    assert ui.labelBox.cleanText == "the only one" and ui.sweepBox.cleanText == "two epochs"
+
+
+def test_a_scene_file_brings_its_settings_while_the_panel_is_open(trainer, scene, folder):
+    import slicer.util
+
+    _fill(trainer.ui, folder)
+    folder.mkdir(exist_ok=True)
+    assert slicer.util.saveScene(str(folder / "study.mrb"))
+    trainer.ui.nameEdit.text, trainer.ui.epochsBox.value = "other", 9
+    slicer.util.loadScene(str(folder / "study.mrb"))
+    assert trainer.ui.nameEdit.text == "Clinic A" and trainer.ui.epochsBox.value == 2
+    assert trainer.ui.networkBox.itemData(trainer.ui.networkBox.currentIndex) == "deep_unet"
 
 
 def test_settings_survive_in_the_scene(trainer, scene, folder):

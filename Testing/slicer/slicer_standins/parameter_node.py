@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -15,11 +16,24 @@ import slicer
 from slicer_standins.pythonqt import qt
 
 _PLAIN = (str, bool, int, float)
+_INT_LIMITS = (-(2**31), 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class WithinRange:
+    """For ``Annotated[int, WithinRange(0, 9)]``: checked when written, and the limits of a bound spin box."""
+
+    minimum: int
+    maximum: int
 
 
 def parameterNodeWrapper(cls: type) -> type:
     """Class decorator. The class is then made with the script node: ``Parameters(logic.getParameterNode())``."""
+    if any(isinstance(annotation, str) for annotation in cls.__annotations__.values()):
+        raise TypeError(f"{cls.__name__}: annotations that are strings cannot be read while Slicer loads the file")
     fields = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True).items()
+    ranges = {name: hint.__metadata__[0] for name, hint in hints if hasattr(hint, "__metadata__")}
 
     def make(self: Any, node: Any) -> None:
         object.__setattr__(self, "parameterNode", node)
@@ -30,7 +44,8 @@ def parameterNodeWrapper(cls: type) -> type:
 
     defaults = {name: vars(cls)[name] for name in fields if name in vars(cls)}
     for name, kind in fields.items():
-        setattr(cls, name, _field(name, kind))
+        setattr(cls, name, _field(name, kind, ranges.get(name)))
+    cls.RANGES = ranges  # type: ignore[attr-defined]
     cls.__init__ = make  # type: ignore[misc]
     cls.__setattr__ = _only_fields(fields)  # type: ignore[method-assign]
     # No connectGui: up to Slicer 5.12 it gives no tag, so that nothing it connects is ever disconnected.
@@ -48,7 +63,7 @@ def _only_fields(fields: dict[str, Any]):
     return set_field
 
 
-def _field(name: str, kind: Any) -> property:
+def _field(name: str, kind: Any, limits: WithinRange | None) -> property:
     if kind in _PLAIN:
 
         def read(self: Any) -> Any:
@@ -58,6 +73,8 @@ def _field(name: str, kind: Any) -> property:
         def write(self: Any, value: Any) -> None:
             if not isinstance(value, kind):
                 raise TypeError(f"{name}: expected {kind.__name__}, found {type(value).__name__}")
+            if limits is not None and not limits.minimum <= value <= limits.maximum:
+                raise ValueError(f"{name}: {value} is not within {limits}")
             self.parameterNode.SetParameter(name, str(value).lower() if kind is bool else str(value))
 
         return property(read, write)
@@ -76,6 +93,8 @@ def _field(name: str, kind: Any) -> property:
 def _connect_parameters(self: Any, widgets: dict[str, Any]) -> int:
     """Both ways: the widgets take the values now, then each follows the other. Gives a tag for disconnectGui."""
     pairs = list(widgets.items())
+    for field_name, target in pairs:
+        _limit(target, self.RANGES.get(field_name))
     state = {"updating": False}
 
     def to_widgets(*_: Any) -> None:
@@ -96,6 +115,14 @@ def _connect_parameters(self: Any, widgets: dict[str, Any]) -> int:
     return tag
 
 
+def _limit(widget: Any, limits: WithinRange | None) -> None:
+    """As Slicer's connectors do it, welcome or not."""
+    if isinstance(widget, qt.QLineEdit):
+        raise TypeError(f"{widget.objectName}: bound, the cursor jumps to the end at every key; keep it by hand")
+    if isinstance(widget, qt.QSpinBox):
+        widget.setRange(*(_INT_LIMITS if limits is None else (limits.minimum, limits.maximum)))
+
+
 def _disconnect_gui(self: Any, tag: int | None) -> None:
     if tag not in self._links:
         return
@@ -110,8 +137,6 @@ def _show(widget: Any, value: Any) -> None:
         widget.setCurrentNode(value)
     elif isinstance(widget, qt.QCheckBox):
         widget.checked = value
-    elif isinstance(widget, qt.QLineEdit):
-        widget.text = value
     elif isinstance(widget, qt.QSpinBox):
         widget.value = value
     else:
@@ -127,15 +152,13 @@ def _follow(self: Any, name: str, widget: Any, state: dict[str, bool]) -> tuple[
         signal = "currentNodeChanged(vtkMRMLNode*)"
     elif isinstance(widget, qt.QCheckBox):
         signal = "toggled(bool)"
-    elif isinstance(widget, qt.QSpinBox):
-        signal = "valueChanged(int)"
     else:
-        signal = "textChanged(QString)"
+        signal = "valueChanged(int)"
     widget.connect(signal, to_node)
     return widget, signal, to_node
 
 
 def publish() -> None:
     module: Any = types.ModuleType("slicer.parameterNodeWrapper")
-    module.parameterNodeWrapper = parameterNodeWrapper
+    module.parameterNodeWrapper, module.WithinRange = parameterNodeWrapper, WithinRange
     slicer.parameterNodeWrapper = sys.modules["slicer.parameterNodeWrapper"] = module
