@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from SpinalCordSegLib.carry_arguments import add_carry
 from SpinalCordSegLib.correct_command import add_correct
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
 from SpinalCordSegLib.export_command import add_export
@@ -27,6 +28,7 @@ from SpinalCordSegLib.level_arguments import add_levels
 from SpinalCordSegLib.progress import JsonReporter, Reporter
 from SpinalCordSegLib.register_command import add_register
 from SpinalCordSegLib.rerun_command import add_rerun
+from SpinalCordSegLib.review_arguments import add_review
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
@@ -36,6 +38,8 @@ _MODULES = {
     "models": "model_listing",
     "track": "track_command",
     "export": "export_command",
+    "review": "review_command",
+    "carry": "carry_command",
     "rerun": "rerun_command",
     "correct": "correct_command",
     "register": "register_command",
@@ -65,6 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_measure(commands)
     add_track(commands, _add_common)
+    add_review(commands, _add_common)
+    add_carry(commands, _add_common)
     add_export(commands, _add_common)
     add_rerun(commands, _add_common)
     add_correct(commands, _add_common)

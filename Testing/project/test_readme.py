@@ -19,6 +19,9 @@ _RUN_ELSEWHERE = {
     "spinalcordseg demo": "by the tests of the command line, and `make demo`",
     "spinalcordseg segment": "by the tests of the command line, on a simulated neck",
     "spinalcordseg measure": "by test_slicer_environment",
+    "spinalcordseg review": "by test_review_commands, on simulated necks",
+    "spinalcordseg correct": "by test_review_commands, on simulated necks",
+    "spinalcordseg carry": "by test_carry, on a simulated neck",
     "spinalcordseg export": "by test_dicom_refusals, on a synthetic series",
 }
 
