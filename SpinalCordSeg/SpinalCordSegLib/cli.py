@@ -29,6 +29,7 @@ from SpinalCordSegLib.progress import JsonReporter, Reporter
 from SpinalCordSegLib.register_command import add_register
 from SpinalCordSegLib.rerun_command import add_rerun
 from SpinalCordSegLib.review_arguments import add_review
+from SpinalCordSegLib.training_set_command import add_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
@@ -43,6 +44,7 @@ _MODULES = {
     "rerun": "rerun_command",
     "correct": "correct_command",
     "register": "register_command",
+    "training-set": "training_set_command",
 }
 
 _RANGE_HELP = (
@@ -75,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_rerun(commands, _add_common)
     add_correct(commands, _add_common)
     add_register(commands, _add_common)
+    add_training_set(commands, _add_common)
     demo = commands.add_parser("demo", help="segment a phantom neck whose cord volume is known exactly")
     demo.add_argument(
         "--output", type=Path, default=Path("spinalcordseg-demo"), metavar="DIR", help="default: %(default)s"

@@ -21,6 +21,8 @@ _RUN_ELSEWHERE = {
     "spinalcordseg measure": "by test_slicer_environment",
     "spinalcordseg review": "by test_review_commands, on simulated necks",
     "spinalcordseg correct": "by test_review_commands, on simulated necks",
+    "spinalcordseg-train train": "by test_training_set, on the same drawn case",
+    "spinalcordseg training-set": "by test_training_set, on a drawn case",
     "spinalcordseg carry": "by test_carry, on a simulated neck",
     "spinalcordseg export": "by test_dicom_refusals, on a synthetic series",
 }

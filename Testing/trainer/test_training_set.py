@@ -1,0 +1,111 @@
+"""A corrected case goes into a training set; the trainer takes the folder as it is and learns on from a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cord_files import CORD_MM3, cord_image, cord_label
+
+from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.cli import main as spinalcordseg
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
+from SpinalCordSegLib.files import read_image, read_labels, write_volume
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set, label_description
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.checking import check_folder
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.label_names import cord_value, read_label_names
+
+REPORT = {
+    "mask_state": "corrected",
+    "model": {"name": "starter", "version": "1", "sha256": "ab"},
+    "changes": {"slices": [{}, {}], "dice": 0.97},
+    "review": {"state": "accepted", "who": "A. Meyer"},
+    "input": {"acquisition": {"manufacturer": "Maker", "model": "Model M", "field_strength_t": 3.0, "sequence": "GR"}},
+}
+
+
+def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
+    for n, subject in enumerate(("P07", "P08")):
+        add_to_training_set(tmp_path, cord_image(n), cord_label(), subject, report=REPORT)
+    second = add_to_training_set(tmp_path, cord_image(5), cord_label(), "P07")
+    assert second.image.name == "sub-P07_ses-02.nii.gz"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        LABEL_DESCRIPTION,
+        *(f"{name}{end}" for name in ("sub-P07_ses-01", "sub-P07_ses-02", "sub-P08_ses-01")
+          for end in (".nii.gz", "_seg.nii.gz", ".json")),
+    }  # fmt: skip
+    checked = check_folder(tmp_path)
+    assert [(one.name, one.subject, one.reason) for one in checked] == [
+        ("sub-P07_ses-01", "P07", ""), ("sub-P07_ses-02", "P07", ""), ("sub-P08_ses-01", "P08", ""),
+    ]  # fmt: skip
+    label = read_labels(tmp_path / "sub-P07_ses-01_seg.nii.gz")
+    assert np.array_equal(label.voxels, cord_label().voxels) and label.same_grid(cord_image())
+    assert (label.voxels > 0).sum() * label.voxel_volume_mm3 == pytest.approx(CORD_MM3)
+    assert np.array_equal(read_image(tmp_path / "sub-P07_ses-01.nii.gz").volume.voxels, cord_image(0).voxels)
+    assert cord_value(read_label_names(tmp_path / LABEL_DESCRIPTION)) == 1
+    told = json.loads((tmp_path / "sub-P07_ses-01.json").read_text(encoding="utf-8"))
+    assert told["Manufacturer"] == "Maker" and told["SpinalCordSeg"]["changes"] == {"slices": 2, "dice": 0.97}
+    assert told["SpinalCordSeg"]["reviewed_by"] == "A. Meyer" and told["SpinalCordSeg"]["model"]["name"] == "starter"
+
+
+def test_the_label_description_is_the_one_that_ships() -> None:
+    shipped = Path(__file__).resolve().parents[2] / "Resources" / "ITK-SNAP_labels.txt"
+    assert label_description().split() == shipped.read_text(encoding="utf-8").split()
+
+
+def test_the_same_image_is_not_added_twice(tmp_path: Path) -> None:
+    first = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1")
+    again = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1")
+    assert (again.image, again.added) == (first.image, False)
+    other = cord_label()
+    other.voxels[20, 16:32, 1] = 0
+    with pytest.raises(OutputError, match="another mask of this very image"):
+        add_to_training_set(tmp_path, cord_image(), other, "P1")
+    assert np.array_equal(read_labels(first.label).voxels, cord_label().voxels)
+    replaced = add_to_training_set(tmp_path, cord_image(), other, "P1", replace=True)
+    assert replaced.label == first.label and np.array_equal(read_labels(first.label).voxels, other.voxels)
+
+
+def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no subject code"):
+        add_to_training_set(tmp_path, cord_image(), cord_label(), "Pérez José")
+    with pytest.raises(GeometryError, match="another grid"):
+        add_to_training_set(tmp_path, cord_image(), Volume(cord_label().voxels, np.eye(4)), "P1")
+    with pytest.raises(VoxelError, match="is empty"):
+        add_to_training_set(tmp_path, cord_image(), cord_image().with_voxels(np.zeros(cord_image().shape)), "P1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_a_corrected_case_to_a_model_in_one_command_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from SpinalCordSegTrainerLib import training
+
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    torch.set_num_threads(1)
+    network, model = NetworkConfig("deep_unet", 1), tmp_path / "model.safetensors"
+    save_checkpoint(
+        Checkpoint("old", "1", network, NormalisationConfig(size=64), dict(build_network(network).state_dict())), model
+    )
+    write_volume(cord_image(), tmp_path / "neck.nii.gz")
+    write_volume(cord_label(), tmp_path / "drawn.nii.gz")
+    spinalcordseg(["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")])
+    add = ["training-set", str(tmp_path / "out" / "drawn"), "--image", str(tmp_path / "neck.nii.gz"), "--subject", "P1"]
+    add += ["--output", str(tmp_path / "set")]
+    assert spinalcordseg(add) == 2 and "only what a person corrected or accepted" in capsys.readouterr().err
+    review = ["review", str(tmp_path / "out"), "--case", "drawn", "--accept", "--by", "A"]
+    assert spinalcordseg(review) == 0 and spinalcordseg(add) == 0
+    assert main(["check", str(tmp_path / "set")]) == 0
+    run = ["train", str(tmp_path / "set"), "--from", str(model), "--only-labelled", "--output", str(tmp_path / "run")]
+    short = ["batch_size=2", "updates_per_epoch=1", "epochs=1", "crop.size=32", "statistics_batches=1"]
+    assert main([*run, *(word for one in short for word in ("--set", one)), "--device", "cpu"]) == 0
+    tuned = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    start = load_checkpoint(model).weights
+    assert any(not torch.equal(one, start[name]) for name, one in tuned.weights.items())
