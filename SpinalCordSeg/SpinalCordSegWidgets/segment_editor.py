@@ -25,9 +25,9 @@ def open_segment_editor(segmentation: Any, volume: Any, segment_id: str) -> bool
 
 
 def save_state_for_undo() -> None:
-    """Let the Segment Editor's Undo come back to now; nothing where none is open."""
-    module = getattr(slicer.modules, "segmenteditor", None)
-    widget = None if module is None else module.widgetRepresentation()
-    editor = None if widget is None else widget.self().editor
+    """Let the Segment Editor's Undo come back to now; nothing where none was opened yet (asking the module for its
+    widget would make one)."""
+    widget = getattr(slicer.modules, "SegmentEditorWidget", None)
+    editor = getattr(widget, "editor", None)
     if editor is not None and editor.segmentationNode() is not None:
         editor.saveStateForUndo()

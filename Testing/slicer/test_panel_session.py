@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -258,7 +259,13 @@ def test_correct_by_hand_hands_over_to_the_segment_editor(session, scene, monkey
         widgetRepresentation = staticmethod(Representation)
 
     monkeypatch.setattr(slicer.modules, "segmenteditor", SegmentEditor, raising=False)
-    monkeypatch.setattr(slicer.util, "selectModule", lambda name: told.update(module=name))
+    opened = types.SimpleNamespace(editor=Editor)
+
+    def select(name: str) -> None:
+        told["module"] = name
+        monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", opened, raising=False)  # as its widget does itself
+
+    monkeypatch.setattr(slicer.util, "selectModule", select)
     mask = cord_mask()
     volume = node_from_volume(scene, grey_volume(mask), "t1")
     result = session.logic.addResult(finished_case(mask), volume)
