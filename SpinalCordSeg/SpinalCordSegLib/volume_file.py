@@ -137,12 +137,13 @@ def _refusal(path: Path, itk_text: str) -> SpinalCordSegError:
     return InputFileError(f"{path.name} cannot be read: {reason}; expected {_KINDS}: copy or export it again")
 
 
-def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg") -> None:
+def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *, compress: bool = True) -> None:
     """Write ``volume`` on its own grid, voxel order unchanged; bool becomes uint8. The suffix tells the format.
 
     .nii, .nii.gz (sform and qform, both code 1), .nrrd, .mha; .seg.nrrd takes a mask (bool or 0 and 1) and becomes
-    one segment "Spinal cord" made by ``algorithm``. What was written is read back and compared before it counts,
-    since ITK does not notice a full disk. Raises OutputError; VoxelError for a .seg.nrrd that is no mask.
+    one segment "Spinal cord" made by ``algorithm``. ``compress``: smaller, but slower (.nii.gz always is). What was
+    written is read back and compared before it counts, since ITK does not notice a full disk. Raises OutputError;
+    VoxelError for a .seg.nrrd that is no mask.
     """
     path = Path(path)
     suffix = file_suffix(path)
@@ -155,7 +156,7 @@ def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg") -
     with atomic_write(path) as temporary:
         try:
             with quiet_stderr():
-                sitk.WriteImage(image, str(temporary), useCompression=True)
+                sitk.WriteImage(image, str(temporary), useCompression=compress)
                 whole = _same(sitk.ReadImage(str(temporary)), image)
         except RuntimeError as error:
             raise _write_failure(temporary, path, image) from error

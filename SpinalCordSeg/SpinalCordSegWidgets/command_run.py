@@ -127,7 +127,7 @@ class CommandRun(Generic[Outcome]):
             from SpinalCordSegLib.files import write_volume  # SimpleITK: not when the panel opens
 
             for name, volume in volumes.items():
-                write_volume(volume, self._scratch.path / name)
+                write_volume(volume, self._scratch.path / name, compress=False)  # Slicer waits for it
 
     def _take(self, event: dict[str, Any]) -> None:
         kind = event.get("event")

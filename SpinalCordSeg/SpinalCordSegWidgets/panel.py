@@ -159,6 +159,8 @@ class Panel:
 
     def _on_probe(self) -> None:
         self.applying.show_devices(self.probe.answer)
+        if self.parameters is not None:  # a graphics card chosen earlier was not in the list until now
+            self.applying.devices.select(self.parameters.device)
         self.check_dependencies()  # and ask again when another model was chosen meanwhile
 
     def _on_repair(self) -> None:

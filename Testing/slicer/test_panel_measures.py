@@ -226,6 +226,16 @@ print(all(path.is_relative_to(folder) for path in ours), widget.panel.probe is n
         assert (torch, itk) == ("False", "False") and float(seconds) < 0.3
 
 
+def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
+    panel.panel.probe.close()
+    panel.logic.getParameterNode().device = "cuda"
+    panel.panel.bind(panel.logic.getParameterNode())
+    devices = [{"name": "cuda", "label": "NVIDIA RTX 3060, 12 GB"}, {"name": "cpu", "label": "CPU"}]
+    panel.panel.probe.answer = {"state": "ready", "devices": devices}
+    panel.panel._on_probe()
+    assert panel.panel.applying.devices.name == "cuda" and panel.logic.getParameterNode().device == "cuda"
+
+
 def test_coming_to_the_panel_does_not_block(panel):
     started = time.process_time()
     scripted.enter(panel)
