@@ -53,6 +53,11 @@ validate: $(VENV)/.installed-dev ## Measure the bundled model on the public data
 	@$(PY) -m SpinalCordSegTrainerLib validate --data "$${SPINALCORDSEG_DATA:-../shared/data}" --output out/validate \
 	    $(VALIDATE_ARGS)
 
+.PHONY: validate-series
+validate-series: $(VENV)/.installed-dev ## Simulated persons of known atrophy through the bundled model; out/series
+	@$(PY) -m SpinalCordSegTrainerLib validate-series --data "$${SPINALCORDSEG_DATA:-../shared/data}" \
+	    --output out/series $(VALIDATE_ARGS)
+
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
 	@$(MAKE) --no-print-directory lint

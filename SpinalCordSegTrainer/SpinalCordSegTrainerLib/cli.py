@@ -41,6 +41,7 @@ from SpinalCordSegTrainerLib.split_command import split
 from SpinalCordSegTrainerLib.table1_command import table1
 from SpinalCordSegTrainerLib.train_command import train
 from SpinalCordSegTrainerLib.validate_command import validate
+from SpinalCordSegTrainerLib.validate_series_command import validate_series
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -64,6 +65,7 @@ app.command()(split)
 app.command()(train)
 app.command("find-lr")(find_lr)
 app.command()(validate)
+app.command("validate-series")(validate_series)
 app.command()(table1)
 app.command("bench-loading")(bench_loading)
 app.command()(evaluate)

@@ -1,0 +1,75 @@
+"""Series of simulated visits: what perfect masks give, and whether the statistics find what was put in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.atlas import read_maps
+from SpinalCordSegTrainerLib.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
+from SpinalCordSegTrainerLib.validate_series import (
+    SeriesAreas,
+    carried_areas,
+    error_model,
+    measure_series,
+    network_figures,
+    series_figures,
+)
+
+
+def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:
+    """Areas with a known error about the truth; every person has a level of their own."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(n):
+        rate, years = RATES_PERCENT[number % 4], np.arange(2 + number // 4 % 4, dtype=float)
+        shares = 1 + rate / 100 * years
+        areas = rng.uniform(50, 90) * shares**slope * np.exp(rng.normal(0, sd, len(years)))
+        found.append(SeriesAreas(number, rate, tuple(years), tuple(areas), tuple(shares), 0.1))
+    return found
+
+
+def test_the_error_model_finds_what_was_put_in() -> None:
+    model = error_model(_series(400, slope=0.8, sd=0.012))
+    assert model.slope == pytest.approx(0.8, abs=4 * model.slope_se)
+    assert model.cov_percent == pytest.approx(1.2, rel=0.08)
+    again = np.log(carried_areas(model, -5.0, [0.0, 1.0, 2.0], np.random.default_rng(1)))
+    assert again[0] == pytest.approx(np.log(70), abs=0.06) and len(again) == 3
+
+
+def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> None:
+    figures = series_figures(_series(60), SeriesConfig(network=60))
+    carried = figures["series that carry the measured error"]
+    assert 92 <= carried["true rate inside the 95 % CI, %"] <= 98
+    assert carried["-5 %/year over four yearly visits called a loss, %"] > 95
+    assert carried["even cords called a loss, %"] <= 5
+    blind = series_figures(_series(60, slope=0.3), SeriesConfig(network=60))
+    assert blind["series that carry the measured error"]["true rate inside the 95 % CI, %"] < 92
+    assert blind["series through the model"]["share of a true change that is seen"] < 0.5
+    assert network_figures(_series(60)).half_width_ratio == pytest.approx(1.0)
+
+
+def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SeriesConfig(disc_sd_mm=0.5)
+    maps = read_maps(shared_data, only=config.shapes)
+    person = series_person(3, maps, config)
+    assert person.percent_per_year == -5.0 and len(person.years) == 2
+    grids = {(scan.spacing_mm, scan.protocol_seed) for scan in person.scans}
+    assert len(grids) == 2
+    scans = [person.scan(visit, maps) for visit in range(2)]
+    monkeypatch.setattr(SeriesPerson, "scan", lambda self, visit, maps: scans[visit])
+    truths = [person.stored(scan.mask, visit) for visit, scan in enumerate(scans)]
+    assert truths[0].orientation != truths[1].orientation
+    assert axial_slices(truths[0]).pixels.any(axis=(1, 2)).all()  # the same anatomy whatever the order of storage
+    masks = iter(truths)
+    validator = SimpleNamespace(segment=lambda image: SimpleNamespace(mask=next(masks)))
+    found = measure_series(validator, person, maps)
+    change = found.areas_mm2[1] / found.areas_mm2[0]
+    assert change == pytest.approx(person.share(1), abs=0.02)  # pixels and heights alone
+    assert found.coverage_percent < 0.5
+    assert SeriesAreas.from_dict(json.loads(json.dumps(asdict(found)))) == found
