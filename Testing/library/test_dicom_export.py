@@ -19,6 +19,10 @@ from SpinalCordSegLib.errors import (
     ConfigurationError,
     GeometryError,
 )
+from SpinalCordSegLib.files import read_image
+from SpinalCordSegLib.mask_changes import mask_sha256
+from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
+from SpinalCordSegLib.review_store import read_mask, read_review, store_correction, write_review
 from SpinalCordSegLib.volume import Volume, to_canonical
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
@@ -222,3 +226,33 @@ def test_the_head_of_the_public_data(shared_data, tmp_path):
     ijk = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ source.volume.ijk_to_ras) @ volume.affine
     found = (ijk @ np.vstack([np.argwhere(volume.array > 0).T, np.ones(np.count_nonzero(volume.array))]))[:3]
     assert np.array_equal(np.sort(np.rint(found).astype(int).T.tolist(), axis=0), np.sort(np.argwhere(voxels), axis=0))
+
+
+def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, series_folder, case, tmp_path):
+    """Corrected, then accepted, then rejected: what a radiologist does to one case."""
+    series, image = find_series(series_folder), read_image(series_folder)
+    mask = read_mask(case)
+    drawn = neck.stack.copy()
+    drawn[3] = np.roll(drawn[3], 2, axis=0)
+    drawn[6] = False
+    store_correction(case, mask.with_voxels(drawn.transpose(2, 1, 0)), "A. Meyer", image=image)
+    accepted = decided(read_review(case), ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(read_mask(case)))
+    write_review(case, accepted)
+
+    files = write_export(load_export(case, series), KINDS, tmp_path / "out")
+    for path in files.values():
+        assert errors_of(path) == [], path.name
+    seg = hd.seg.segread(files["seg"])
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
+    by_position = sorted(sources, key=lambda uid: sources[uid].ImagePositionPatient[2])
+    read = seg.get_pixels_by_source_instance(by_position, assert_missing_frames_are_empty=True)
+    assert np.array_equal(read[..., 0].astype(bool), drawn)
+    content = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    (group,) = hd.sr.srread(files["sr"]).content.get_volumetric_roi_measurement_groups()
+    assert numbers_of(group)["118565006", None] == (content["volume_mm3"], "mm3")
+    assert content["volume_mm3"] == pytest.approx(drawn.sum() * mask.voxel_volume_mm3, abs=0.01)
+
+    write_review(case, decided(accepted, REJECTED, "A. Meyer"))
+    with pytest.raises(ConfigurationError, match="rejected in review"):
+        load_export(case, series)
