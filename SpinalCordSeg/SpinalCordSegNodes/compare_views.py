@@ -120,6 +120,7 @@ class LinkedViews:
             node.SetSingletonTag(tag)
             node.SetName(tag)
             node.SetLayoutName(tag)
+            node.AddDefaultSliceOrientationPresets(self._scene)
             node = self._scene.AddNode(node)
         return node
 

@@ -36,7 +36,7 @@ def outcome_rows(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         change = visit["change"]
         words = visit["no_change"]
         if change is not None:
-            words = _("{percent:+.1f} % (MDC {mdc:.1f} %), {verdict}").format(
+            words = _("{percent:+.1f} %, MDC {mdc:.1f} %: {verdict}").format(
                 percent=change["percent"], mdc=change["mdc95_percent"], verdict=change["verdict"]
             )
         day = visit.get("date") or f"{visit['years']:.2f}"

@@ -15,6 +15,7 @@ from SpinalCordSegWidgets.dicom_panel import DicomPanel
 from SpinalCordSegWidgets.follow_up_panel import FollowUpPanel
 from SpinalCordSegWidgets.levels_panel import LevelsPanel
 from SpinalCordSegWidgets.review_panel import ReviewPanel
+from SpinalCordSegWidgets.versions_panel import VersionsPanel
 from SpinalCordSegWidgets.work_list_panel import WorkListPanel
 
 
@@ -27,14 +28,17 @@ class Sections:
         self._panel = panel
         current = panel.measures.live.current
         self.review = ReviewPanel(self._load("Review"), self.desk)
-        self.correct = CorrectPanel(self._load("Correct"), self.desk)
+        correct = self._load("Correct")
+        self.correct = CorrectPanel(correct, self.desk)
+        self.versions = VersionsPanel(correct, self.desk, self.correct.editor)
         self.levels = LevelsPanel(self._load("Levels"), self.desk, current)
         self.work_list = WorkListPanel(self._load("WorkList"), self.desk)
         self.follow_up = FollowUpPanel(self._load("FollowUp"), self.desk)
         self.compare = ComparePanel(self._load("Compare"), self.desk)
         self.dicom = DicomPanel(self._load("Dicom"), self.desk, current)
         self._all: tuple[Any, ...] = (
-            self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare, self.dicom,
+            self.versions, self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare,
+            self.dicom,
         )  # fmt: skip
         panel.reviewer = lambda: self.review.reviewer.name
         self.review.changed = self.work_list.note_review

@@ -1,0 +1,224 @@
+"""Levels, follow-up, comparison of two visits and DICOM out, in the panel; the child processes really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from dicom_neck import Database, importer, write_series
+from pydicom import dcmread
+from slicer_standins.desktop import click, picture, wait_until
+
+from SpinalCordSegLib.files import read_image
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegNodes.discs import add_disc_node, disc_node, is_placing
+from SpinalCordSegNodes.follow_up_nodes import follow_up_of, latest_follow_up
+from SpinalCordSegNodes.level_nodes import levels_table
+from SpinalCordSegNodes.provenance import Provenance
+from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.tables import read_column
+from SpinalCordSegNodes.volumes import node_from_volume
+
+_RUN_S = 300
+pytestmark = pytest.mark.timeout(900)
+DISC_RAS = (2.0, -20.0, 12.0)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    named = os.environ.get("SPINALCORDSEG_PICTURES")
+    path = Path(named) if named else tmp_path / "pictures"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _neck(csa_mm2: float = 75.0) -> tuple[Volume, Volume]:
+    config = PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0), cord_csa_mm2=csa_mm2, enlargement=0.12)
+    phantom = make_phantom(config)
+    return phantom.image, phantom.mask
+
+
+def _visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0):
+    """A measured mask of the scene; ``moved_mm``: how much further up the person lay."""
+    volumes = []
+    for one in _neck(csa_mm2):
+        matrix = one.ijk_to_ras.copy()
+        matrix[2, 3] += moved_mm
+        volumes.append(Volume(one.voxels, matrix))
+    node = node_from_volume(scene, volumes[0], name)
+    segmentation = add_segmentation(scene, volumes[1], node, Provenance())
+    panel.panel.show_mask(segmentation)
+    panel.sections.desk.measure()
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+    return segmentation
+
+
+def _mark(scene, volume, disc: int, ras) -> None:
+    add_disc_node(scene, volume, disc).AddControlPointWorld(ras[0], ras[1], ras[2])
+
+
+def test_levels_follow_the_marked_discs(panel, scene, pictures):
+    segmentation = _visit(panel, scene, "t1")
+    section, ui = panel.sections.levels, panel.sections.levels.ui
+    ui.section.collapsed = False
+    assert not ui.levelTable.isVisible() and ui.upperLabel.text == "not marked"
+    volume = panel.sections.desk.volume
+    click(ui.markUpperButton)
+    assert is_placing(disc_node(volume, 3)) and "click" in ui.upperLabel.text
+    disc_node(volume, 3).AddControlPointWorld(*DISC_RAS)  # what a click in a view does
+    wait_until(lambda: ui.levelTable.isVisible())
+    names = [ui.levelTable.item(row, 0).text() for row in range(ui.levelTable.rowCount)]
+    assert names == ["C2", "C3", "C2-C3"] and ui.levelTable.item(0, 3).text() == "approximate"
+    assert abs(float(ui.levelTable.item(0, 1).text()) - 75) < 6
+    assert "C7/T1" in ui.levelDoubts.text or "approximate" in ui.levelDoubts.text
+    assert read_column(levels_table(segmentation), "name") == names
+    ui.ageBox.value = 45
+    ui.sexBox.setCurrentIndex(1)
+    wait_until(lambda: ui.normLabel.isVisible())
+    assert ui.normLabel.text  # refused with the reason, as nobody vouched for the image
+    picture(panel, pictures / "section-levels.png")
+    click(ui.clearUpperButton)
+    assert not ui.levelTable.isVisible()
+    _mark(scene, volume, 3, (90.0, 90.0, 0.0))
+    wait_until(lambda: ui.levelDoubts.isVisible())
+    assert "from the cord" in ui.levelDoubts.text and section.options().discs
+
+
+def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
+    first = _visit(panel, scene, "visit A")
+    second = _visit(panel, scene, "visit B", csa_mm2=71.0, moved_mm=6.0)
+    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
+    ui.section.collapsed = False
+    for node, shift in ((first, 0.0), (second, 6.0)):
+        panel.panel.show_mask(node)
+        _mark(scene, panel.sections.desk.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+        click(ui.addMaskButton)
+    assert not ui.trackButton.isEnabled() and "day" in ui.trackButton.toolTip
+    for row, day in enumerate(("2022-01-10", "2024-01-10")):
+        ui.visitTable.item(row, 1).setText(day)
+    click(ui.trackButton)
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+    found = follow_up_of(latest_follow_up(scene))
+    rate = found.content["runs"][0]["rate"]["percent_per_year"]
+    assert rate == pytest.approx(100 * (71.0 / 75.0 - 1) / 2, abs=0.6)
+    assert f"{rate:+.1f} % per year" in ui.runsLabel.text and "MDC" in ui.outcomeTable.item(1, 3).text()
+    assert not ui.breakFrame.isVisible() and "scanner" in ui.followUpDoubts.text
+    assert not ui.coursePicture.pixmap.isNull()
+    picture(panel, pictures / "section-follow-up.png")
+    for suffix in (".csv", ".json", ".html"):
+        assert section.export(tmp_path / f"person{suffix}") and (tmp_path / f"person{suffix}").stat().st_size > 300
+
+    content = dict(found.content)
+    content["visits"][1]["differences"].insert(
+        0, {"kind": "scanner", "message": "scanner changed from A to B", "breaks": True}
+    )
+    table = latest_follow_up(scene)
+    table.GetNodeReference("SpinalCordSeg.FollowUp.json").SetText(json.dumps(content))
+    section.refresh()
+    assert ui.breakFrame.isVisible() and "NOT COMPARABLE" in ui.breakLabel.text and "1 → 2" in ui.breakLabel.text
+    picture(panel, pictures / "section-follow-up-broken.png")
+    band = table.GetNodeReference("SpinalCordSeg.FollowUp.Band")
+    low, high = (read_column(band, f"healthy_{end}_1_mm2") for end in ("low", "high"))
+    assert all(a < b for a, b in zip(low, high, strict=True)) and low[0] < found.content["visits"][0]["mean_csa_mm2"] < high[0]
+
+
+def test_two_visits_in_linked_views(panel, scene):
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutNone)
+    shift = 6.0
+    prior = _visit(panel, scene, "prior")
+    prior_volume = panel.sections.desk.volume
+    current = _visit(panel, scene, "current", csa_mm2=72.0, moved_mm=shift)
+    current_volume = panel.sections.desk.volume
+    section, ui = panel.sections.compare, panel.sections.compare.ui
+    ui.section.collapsed = False
+    assert not ui.compareButton.isEnabled()
+    ui.priorSelector.setCurrentNode(prior)
+    _mark(scene, prior_volume, 3, DISC_RAS)
+    _mark(scene, current_volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+    section.refresh()
+    assert "disc" in ui.compareHow.text
+    click(ui.compareButton)
+    views = section.views
+    here, there = views.view("SpinalCordCurrent", "Axial"), views.view("SpinalCordPrior", "Axial")
+    here.JumpSliceByCentering(1.0, 2.0, 9.0)
+    assert there.GetSliceToRAS().GetElement(2, 3) == pytest.approx(9.0 - shift)
+    there.JumpSliceByCentering(0.0, 0.0, -3.0)
+    assert here.GetSliceToRAS().GetElement(2, 3) == pytest.approx(-3.0 + shift)
+    now, before = current_volume.GetDisplayNode(), prior_volume.GetDisplayNode()
+    now.SetAutoWindowLevel(False)
+    now.SetWindowLevel(321.0, 123.0)
+    assert (before.GetWindow(), before.GetLevel()) == (321.0, 123.0)
+    assert layout.GetViewArrangement() == 5107
+    composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(there)
+    assert composite.GetBackgroundVolumeID() == prior_volume.GetID()
+    assert prior_volume.GetParentTransformNode() is None
+    assert current.GetDisplayNode().GetNumberOfViewNodeIDs() == 2
+    click(ui.compareButton)
+    assert layout.GetViewArrangement() == layout.SlicerLayoutNone
+    assert current.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
+    here.JumpSliceByCentering(0.0, 0.0, 0.0)
+    assert there.GetSliceToRAS().GetElement(2, 3) != pytest.approx(-shift)
+
+
+def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
+    pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
+    image, mask = _neck()
+    files = write_series(to_canonical(image), tmp_path / "series")
+    loaded = to_canonical(read_image(tmp_path / "series").volume)  # with other axes than the series has
+    volume = node_from_volume(scene, Volume(np.ascontiguousarray(loaded.voxels), loaded.ijk_to_ras), "t1")
+    own = np.ascontiguousarray(to_canonical(mask).voxels)
+    segmentation = add_segmentation(scene, Volume(own, loaded.ijk_to_ras), volume, Provenance())
+    panel.panel.show_mask(segmentation)
+    ui = panel.sections.dicom.ui
+    ui.section.collapsed = False
+    assert not ui.dicomButton.isEnabled() and "DICOM database" in ui.dicomButton.toolTip
+    taken: list[str] = []
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(files), raising=False)
+    monkeypatch.setitem(sys.modules, "DICOMLib", types.ModuleType("DICOMLib"))
+    monkeypatch.setitem(sys.modules, "DICOMLib.DICOMUtils", importer(taken))
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    panel.sections.dicom.refresh()
+    assert "measure it first" in ui.dicomButton.toolTip and "20 images" in ui.dicomSourceLabel.text
+    panel.sections.desk.measure()
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    ui.drawnByHandBox.checked = ui.intoDatabaseBox.checked = True
+    assert ui.dicomButton.isEnabled(), ui.dicomButton.toolTip
+    picture(panel, pictures / "section-dicom.png")
+    panel.sections.dicom.write(tmp_path / "out")
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == taken and [name.split(".")[1] for name in names] == ["pdf", "seg", "sr"]
+    seg = dcmread(next((tmp_path / "out").glob("*.seg.dcm")))
+    source = dcmread(next(iter(files.values())))
+    assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
+    assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels.sum()
+    assert "They are in Slicer" in panel.ui.statusLabel.text
+    monkeypatch.setattr("SpinalCordSegWidgets.dicom_panel._may_replace", lambda _names: False)
+    panel.sections.dicom.write(tmp_path / "out")
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert "there already" in panel.ui.statusLabel.text and len(taken) == 3
+
+
+def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
+    monkeypatch.setattr("SpinalCordSegLib.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3")
+    monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs reportlab")
+    image, mask = _neck()
+    volume = node_from_volume(scene, image, "t1")
+    panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))
+    ui = panel.sections.dicom.ui
+    ui.section.collapsed = False
+    assert not ui.segBox.isEnabled() and ui.segBox.toolTip == "DICOM export needs pydicom 3"
+    assert not ui.dicomButton.isEnabled() and "pydicom" in ui.dicomButton.toolTip
+    assert not ui.dicomInstallButton.isVisible()  # Slicer's pydicom is never replaced
