@@ -116,11 +116,11 @@ class LinkedViews:
         tag = f"{name}{orientation}"
         node = self._scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
         if node is None:
-            node = slicer.vtkMRMLSliceNode()
+            node = self._scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's defaults: its orientations
+            node.UnRegister(None)
             node.SetSingletonTag(tag)
             node.SetName(tag)
             node.SetLayoutName(tag)
-            node.AddDefaultSliceOrientationPresets(self._scene)
             node = self._scene.AddNode(node)
         return node
 

@@ -129,7 +129,10 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     picture(panel, pictures / "section-follow-up-broken.png")
     band = table.GetNodeReference("SpinalCordSeg.FollowUp.Band")
     low, high = (read_column(band, f"healthy_{end}_1_mm2") for end in ("low", "high"))
-    assert all(a < b for a, b in zip(low, high, strict=True)) and low[0] < found.content["visits"][0]["mean_csa_mm2"] < high[0]
+    assert (
+        all(a < b for a, b in zip(low, high, strict=True))
+        and low[0] < found.content["visits"][0]["mean_csa_mm2"] < high[0]
+    )
 
 
 def test_two_visits_in_linked_views(panel, scene):

@@ -1,0 +1,154 @@
+"""A full day in the stand-in desktop: three cases in, a flagged slice corrected in each, accepted, followed, exported.
+
+Every step is a click or a call that a click makes, with the child processes really running; $SPINALCORDSEG_PICTURES
+keeps a picture of each step.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slicer_standins.desktop import click, picture, wait_until
+from threshold_model import SPACING_MM, neck_image, write_threshold_model
+
+from SpinalCordSegLib.files import read_labels, write_volume
+from SpinalCordSegLib.mask_changes import mask_sha256
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.discs import add_disc_node
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
+
+_RUN_S = 300
+pytestmark = pytest.mark.timeout(900)
+HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
+CASES = ("sub-01", "sub-02", "sub-03")
+DAYS = ("2022-03-01", "2023-03-01", "2024-03-01")
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    named = os.environ.get("SPINALCORDSEG_PICTURES")
+    path = Path(named) if named else tmp_path / "pictures"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _image(number: int) -> Volume:
+    """A neck whose cord cannot be seen in one slice; each lies somewhere else in the scanner."""
+    matrix = np.diag([*SPACING_MM, 1.0])
+    matrix[:3, 3] = (-20.0 + number, -30.0, -36.0 + 4.0 * number)
+    image = neck_image(matrix)
+    voxels = image.voxels.copy()
+    hidden = voxels[:, :, HOLE]
+    hidden[hidden > 500] = 60
+    return image.with_voxels(voxels)
+
+
+@pytest.fixture
+def morning(tmp_path, monkeypatch, slicer_application) -> Path:
+    """What was computed over night: three images, and the results of one batch."""
+    from SpinalCordSegLib.cli import main
+
+    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(tmp_path / "temp"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = write_threshold_model(tmp_path / "threshold.safetensors")
+    for number, name in enumerate(CASES):
+        write_volume(_image(number), tmp_path / "images" / f"{name}.nii.gz")
+    command = ["segment", str(tmp_path / "images"), "--model", str(model), "--device", "cpu"]
+    assert main([*command, "--output", str(tmp_path / "results")]) == 0
+    return tmp_path
+
+
+def _wait(panel) -> None:
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+
+
+def _only(panel, *sections) -> None:
+    """Open these sections, close all others."""
+    for section in panel.sections._all:
+        section.ui.section.collapsed = section not in sections
+    panel.ui.segmentSection.collapsed = True
+
+
+def test_full_day(morning, panel, scene, pictures):
+    sections, ui = panel.sections, panel.ui
+    work, review, correct = sections.work_list, sections.review, sections.correct
+    results = morning / "results"
+    _only(panel, work, review)
+    review.ui.reviewerEdit.text = "Dr A. Meyer"
+    assert work.choose(results, morning / "images")
+    picture(panel, pictures / "day-1-work-list.png")
+
+    drawn = {}
+    for number, name in enumerate(CASES):
+        click(work.ui.nextCaseButton)
+        _wait(panel)
+        assert work.case == name, ui.statusLabel.text
+        node = sections.desk.segmentation
+        drawn[name] = mask_sha256(mask_of_segment(node.GetNodeReference(AI_COPY), "SpinalCord"))
+        assert [doubt.slice for doubt in review.queue][0] == HOLE and "gap" in review.queue[0].kinds
+        click(review.ui.nextSliceButton)
+        if number == 0:
+            picture(panel, pictures / "day-2-flagged-slice.png")
+        _only(panel, work, review, correct)
+        correct.choose(HOLE, HOLE)
+        click(correct.ui.fillButton)
+        wait_until(lambda: not panel.panel.measures._settle.isActive())
+        assert sections.desk.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
+        if number == 0:
+            picture(panel, pictures / "day-3-corrected.png")
+        while review._unseen(review.queue, review.review):
+            click(review.ui.nextSliceButton)
+        click(review.ui.acceptButton)  # measures in full first
+        _wait(panel)
+        assert review.review.state == "accepted", ui.statusLabel.text
+        _only(panel, work, review)
+        click(work.ui.storeButton)
+        _wait(panel)
+    picture(panel, pictures / "day-4-all-accepted.png")
+
+    with (results / "review.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["state"], row["reviewer"]) for row in rows] == [
+        (name, "accepted", "Dr A. Meyer") for name in CASES
+    ]
+    for name in CASES:
+        content = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
+        assert content["mask_state"] == "corrected" and content["review"]["state"] == "accepted"
+        assert content["review"]["mask_sha256"] == content["mask_sha256"]
+        stored = read_labels(next((results / name).glob("mask.*")))
+        assert np.count_nonzero(stored.voxels[:, :, HOLE]) > 40
+        ai = read_labels(next((results / name).glob("mask_ai.*")))
+        assert mask_sha256(ai) == drawn[name]
+
+    follow = sections.follow_up
+    _only(panel, follow)
+    for number, name in enumerate(CASES):
+        panel.panel.show_mask(work._open[name].segmentation)
+        disc = (4.0 + number, -24.0, 20.0 + 4.0 * number)
+        add_disc_node(scene, sections.desk.volume, 3).AddControlPointWorld(*disc)
+        click(follow.ui.addMaskButton)
+        follow.ui.visitTable.item(number, 1).setText(DAYS[number])
+    click(follow.ui.trackButton)
+    _wait(panel)
+    assert "% per year" in follow.ui.runsLabel.text and not follow.ui.breakFrame.isVisible()
+    picture(panel, pictures / "day-5-followed.png")
+    for suffix in (".csv", ".json", ".html"):
+        assert follow.export(morning / f"person{suffix}")
+    assert "Dr A. Meyer" not in (morning / "person.json").read_text(encoding="utf-8")
+
+    panel.panel.show_mask(work._open[CASES[0]].segmentation)
+    panel.panel.measures.export(str(morning / "cord.html"))
+    assert "accepted by Dr A. Meyer" in (morning / "cord.html").read_text(encoding="utf-8")
+    for name in CASES:
+        node = work._open[name].segmentation
+        copy = node.GetNodeReference(AI_COPY)
+        assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
+
+    again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew
+    assert again.choose(results) and again.work.next_open() is None

@@ -1,0 +1,143 @@
+"""Nothing is lost: versions kept while correcting, offered after a crash, and what kill -9 may cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cord_cases import cord_mask, finished_case, grey_volume
+from slicer_standins.desktop import click, wait_until
+from SpinalCordSegLib.correction_store import CorrectionStore, read_version
+
+from SpinalCordSegNodes.corrections import replace_mask
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.volumes import node_from_volume
+
+_FINGERPRINT = "ab12" * 16
+_CODE = "case-" + _FINGERPRINT[:16]
+
+
+def _open(panel, scene):
+    """One finished case in hand, section Correct open."""
+    report_input = {"shape": list(cord_mask().shape), "fingerprint": _FINGERPRINT}
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
+    result = panel.logic.addResult(finished_case(cord_mask(), input=report_input), volume)
+    panel.panel.show_mask(result.segmentation)
+    panel.sections.correct.ui.section.collapsed = False
+    return result.segmentation
+
+
+def _stroke(panel, node, number: int) -> np.ndarray:
+    """Erase slice ``number``, as a brush would."""
+    voxels = mask_of_segment(node, cord_segment_id(node)).voxels.copy()
+    voxels[:, :, number] = False
+    replace_mask(node, cord_segment_id(node), cord_mask().with_voxels(voxels))
+    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    return voxels
+
+
+@pytest.fixture
+def no_settings(qt_application):
+    from slicer_standins.pythonqt import qt
+
+    yield
+    qt.QSettings().clear()
+
+
+def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
+    from SpinalCordSegWidgets.autosave import WAIT_MS
+
+    node, versions = _open(panel, scene), panel.sections.versions
+    _stroke(panel, node, 2)
+    assert not versions.autosave.waiting  # nobody chose a folder: nothing is written
+    versions.choose(tmp_path / "kept")
+    _stroke(panel, node, 3)
+    timer = versions.autosave._timer
+    assert versions.autosave.waiting and timer.interval == WAIT_MS <= 25_000
+    left = timer.remainingTime
+    now = _stroke(panel, node, 4)
+    assert timer.remainingTime <= left  # painting on and on does not put it off
+    timer.timeout.emit()  # 20 s later
+    wait_until(lambda: versions.autosave._thread is None)
+    (kept,) = CorrectionStore(tmp_path / "kept", _CODE).versions()
+    assert np.array_equal(read_version(kept).voxels, now)
+    assert "Kept at" in panel.sections.correct.ui.autosaveLabel.text and not versions.autosave.waiting
+    assert "t1" not in str(kept.path.relative_to(tmp_path))
+
+
+def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_settings):
+    node, versions, ui = _open(panel, scene), panel.sections.versions, panel.sections.correct.ui
+    versions.choose(tmp_path)
+    work = _stroke(panel, node, 2)
+    versions.autosave.flush()
+    scene.Clear(0)  # the program is gone, and with it the scene
+    node = _open(panel, scene)
+    assert ui.recoveryFrame.isVisible() and "was kept on" in ui.recoveryLabel.text
+    click(ui.takeBackButton)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, work)
+    assert not ui.recoveryFrame.isVisible()
+    click(ui.undoButton)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, cord_mask().voxels)
+    scene.Clear(0)
+    _open(panel, scene)
+    click(ui.dismissButton)
+    scene.Clear(0)
+    _open(panel, scene)
+    assert not ui.recoveryFrame.isVisible()
+    assert len(list((tmp_path / f"{_CODE}.corrections").glob("v*.nii.gz"))) == 1
+    ui.recoverButton.menu().aboutToShow.emit()
+    assert len(ui.recoverButton.menu().actions()) == 1
+
+
+def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings):
+    node = _open(panel, scene)
+    panel.sections.versions.choose(tmp_path)
+    work = _stroke(panel, node, 5)
+    scene.Clear(0)
+    (kept,) = CorrectionStore(tmp_path, _CODE).versions()
+    assert np.array_equal(read_version(kept).voxels, work)
+
+
+def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):
+    node = _open(panel, scene)
+    (tmp_path / "file").write_text("in the way")
+    panel.sections.versions.choose(tmp_path / "file")
+    _stroke(panel, node, 5)
+    panel.sections.versions.autosave.flush()
+    assert "NOT kept" in panel.sections.correct.ui.autosaveLabel.text
+
+
+def test_kill_costs_at_most_the_version_being_written(tmp_path):
+    """Versions written one after the other, the program killed in the middle of it: all that were told are there."""
+    code = """
+import sys
+from pathlib import Path
+import numpy as np
+from SpinalCordSegLib.correction_store import CorrectionStore
+from SpinalCordSegLib.volume import Volume
+store = CorrectionStore(Path(sys.argv[1]), "case-1", keep=1000)
+for number in range(1, 1000):
+    voxels = np.zeros((60, 60, 40), bool)
+    voxels.ravel()[:number] = True
+    store.save(Volume(voxels, np.eye(4)))
+    print(number, flush=True)
+"""
+    checkout = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(checkout / "SpinalCordSeg")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    told = 0
+    while told < 12:
+        told = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    told = max([told, *map(int, child.stdout.read().split())])
+    child.wait()
+    versions = CorrectionStore(tmp_path, "case-1").versions()
+    assert versions[0].number - told in (0, 1)
+    assert read_version(versions[0]).voxels.sum() == versions[0].number
