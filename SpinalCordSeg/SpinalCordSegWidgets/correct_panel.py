@@ -177,5 +177,5 @@ def _change_words(changes: MaskChanges | None) -> str:
         return _("As the AI drew it.")
     n = len(changes.slices)
     before, now = (sum(getattr(s, name) for s in changes.slices) / n for name in ("ai_mm2", "now_mm2"))
-    words = _("{n} slices edited, their area {before:.1f} → {now:.1f} mm² on average; Dice against the AI {dice:.4f}.")
+    words = _("Edited slices: {n}, area {before:.1f} → {now:.1f} mm² on average. Dice against the AI: {dice:.4f}.")
     return words.format(n=n, before=before, now=now, dice=changes.dice)

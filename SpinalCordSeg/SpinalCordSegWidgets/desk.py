@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
@@ -13,6 +14,8 @@ from SpinalCordSegNodes.results import Result, result_of
 from SpinalCordSegNodes.segmentations import volume_node_of
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.live_numbers import LiveNumbers
+
+_SHOWN_MS = 8000
 
 
 class Desk:
@@ -68,7 +71,9 @@ class Desk:
         return bool(self._panel.control.running)
 
     def tell(self, text: str) -> None:
+        """In the panel's status line, and in Slicer's: whoever works in a section below does not see the first."""
         self._panel.applying.tell(text)
+        slicer.util.showStatusMessage(text, _SHOWN_MS)
 
     def show(self, segmentation: Any) -> None:
         """Take another mask in hand."""

@@ -45,7 +45,7 @@ class FollowUpPanel(Section):
         self.visits: list[Visit] = []
         self._picture = ResizingPicture(ui.coursePicture)
         ui.breakFrame.styleSheet = _RED
-        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (126, 74))
+        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (112, 84))
         set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change")], (40, 48, 64))
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)

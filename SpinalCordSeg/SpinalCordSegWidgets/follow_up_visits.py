@@ -35,7 +35,7 @@ class Visit:
     @property
     def name(self) -> str:
         if self.segmentation is not None:
-            return str(self.segmentation.GetName())
+            return str((volume_node_of(self.segmentation) or self.segmentation).GetName())
         return "" if self.folder is None else self.folder.name
 
     @property

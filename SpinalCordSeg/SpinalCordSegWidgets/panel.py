@@ -31,6 +31,8 @@ class Panel:
         self._ui, self.logic, self._entered = ui, logic, entered
         self.changed: Callable[[], None] = _nothing  # what further sections are told
         self.reviewer: Callable[[], str] = str  # who works here; "" until somebody said
+        self.measure_elsewhere: Callable[[Any, str], CommandRun[CaseFolder] | None] = _nowhere  # a case of a work list
+        self.measured: Callable[[Any, str], None] = _unheard
         self._was_running = False
         self.parameters: Any = None
         self.control = RunControl(self._on_run_changed)
@@ -110,7 +112,10 @@ class Panel:
             self.applying.tell(str(error))
             return
         self.start(
-            lambda: self.logic.startMeasure(segmentation, segment_id, self.reviewer()),
+            lambda: (
+                self.measure_elsewhere(segmentation, segment_id)
+                or self.logic.startMeasure(segmentation, segment_id, self.reviewer())
+            ),
             lambda case: self._on_measured(case, segmentation, digest, then or _nothing),
         )
 
@@ -133,6 +138,7 @@ class Panel:
             self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(case, segmentation, digest)
+        self.measured(segmentation, digest)
         self.measures.refresh()
         self.applying.tell(_("Measured."))
         then()
@@ -171,4 +177,12 @@ class Panel:
 
 
 def _nothing() -> None:
+    return
+
+
+def _nowhere(_segmentation: Any, _segment_id: str) -> None:
+    return None
+
+
+def _unheard(_segmentation: Any, _digest: str) -> None:
     return

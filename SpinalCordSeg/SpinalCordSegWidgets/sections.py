@@ -27,12 +27,12 @@ class Sections:
         self.desk = Desk(panel)
         self._panel = panel
         current = panel.measures.live.current
+        self.work_list = WorkListPanel(self._load("WorkList"), self.desk)
         self.review = ReviewPanel(self._load("Review"), self.desk)
         correct = self._load("Correct")
         self.correct = CorrectPanel(correct, self.desk)
         self.versions = VersionsPanel(correct, self.desk, self.correct.editor)
         self.levels = LevelsPanel(self._load("Levels"), self.desk, current)
-        self.work_list = WorkListPanel(self._load("WorkList"), self.desk)
         self.follow_up = FollowUpPanel(self._load("FollowUp"), self.desk)
         self.compare = ComparePanel(self._load("Compare"), self.desk)
         self.dicom = DicomPanel(self._load("Dicom"), self.desk, current)
@@ -42,6 +42,7 @@ class Sections:
         )  # fmt: skip
         panel.reviewer = lambda: self.review.reviewer.name
         self.review.changed = self.work_list.note_review
+        panel.measure_elsewhere, panel.measured = self.work_list.measure_run, self.work_list.note_measured
         self.desk.listen(self.review.note_edit)
         panel.changed = self.desk.changed
         panel.measures.refreshed = self.desk.changed

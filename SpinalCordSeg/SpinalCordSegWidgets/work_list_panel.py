@@ -10,20 +10,21 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
+from SpinalCordSegLib.review import Review
+from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.desk import Desk, in_scene
 from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.store_run import store_run
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
+from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, left_words, list_words, state_words
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
     from SpinalCordSegLib.work_list import WorkItem, WorkList
-
-REVIEW_TABLE = "review.csv"
 
 
 @dataclass
@@ -46,7 +47,7 @@ class WorkListPanel(Section):
         self.work: WorkList | None = None
         self._open: dict[str, _Open] = {}
         self.case = ""
-        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (130, 80))
+        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
         ui.workFolderButton.connect("clicked()", self._on_folder)
         ui.imageFolderButton.connect("clicked()", self._on_images)
         ui.workTable.connect("cellClicked(int,int)", self._on_row)
@@ -99,23 +100,19 @@ class WorkListPanel(Section):
                 self._stored(case, digest, review)
                 go_on()
             return
-        mask = mask_of_segment(case.segmentation, segment_id)
-        base, by = self.desk.logic.scratchBase(), self.desk.reviewer
-        self.desk.start(
-            lambda: store_run(case.item.folder, mask, case.image, by, base),
-            lambda found: self._on_measured(case, found, digest, review, go_on),
-        )
+        self.desk.show(case.segmentation)
+        self.desk.measure(then=lambda: self.store(go_on))
 
     def refresh(self) -> None:
         ui, work = self.ui, self.work
         items = () if work is None else work.items
-        rows = [(item.case, _state(item), _left(item)) for item in items]
+        rows = [(item.case, state_words(item), left_words(item)) for item in items]
         show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=[item.problem for item in items])
         ui.workTable.setVisible(bool(items))
         names = [item.case for item in items]
         if self.case in names:
             ui.workTable.selectRow(names.index(self.case))
-        ui.workLabel.setText(_summary(work, names, self.case))
+        ui.workLabel.setText(list_words(work, names, self.case))
         busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
@@ -125,10 +122,33 @@ class WorkListPanel(Section):
     def close(self) -> None:
         self._open, self.case = {}, ""
 
+    def measure_run(self, segmentation: Any, segment_id: str) -> CommandRun[CaseFolder] | None:
+        """A corrected case of the list is measured in its own folder; None for any other mask."""
+        case = self._of(segmentation)
+        if case is None:
+            return None
+        mask = mask_of_segment(segmentation, segment_id)
+        return store_run(case.item.folder, mask, case.image, self.desk.reviewer, self.desk.logic.scratchBase())
+
+    def note_measured(self, segmentation: Any, digest: str) -> None:
+        """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
+        case, result = self._of(segmentation), self.desk.result
+        if case is None or result is None:
+            return
+        segment_id = cord_segment_id(segmentation)
+        review = read_review(segmentation, segment_id)
+        if self.desk.attempt(lambda: _write(case.item.folder, review)):
+            write_review(segmentation, segment_id, review)
+            self._stored(case, digest, review)
+            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
+
+    def _of(self, segmentation: Any) -> _Open | None:
+        return next((case for case in self._open.values() if case.segmentation is segmentation), None)
+
     def note_review(self) -> None:
         """State or seen slices of the case in hand were changed: into its folder at once."""
-        case = self._open.get(self.case)
-        if case is None or case.segmentation is not self.desk.segmentation:
+        case = self._of(self.desk.segmentation)
+        if case is None:
             return
         digest, review = self._state(case.segmentation, cord_segment_id(case.segmentation))
         if digest != case.stored[0] or review == case.stored[1]:
@@ -168,20 +188,6 @@ class WorkListPanel(Section):
 
         return cropped_mask(segmentation, segment_id).digest(), read_review(segmentation, segment_id)
 
-    def _on_measured(self, case: _Open, found: Any, digest: str, review: Review, go_on: Any) -> None:
-        """The folder has the corrected mask; the review goes in as it was before, unless a decision was on another."""
-        if in_scene(case.segmentation):
-            self.desk.logic.addMeasures(found, case.segmentation, digest)
-            kept = Review.from_dict(found.report.get("review"))
-            if len(review.events) >= len(kept.events):
-                kept = review
-            write_review(case.segmentation, cord_segment_id(case.segmentation), kept)
-            review = kept
-        if self.desk.attempt(lambda: _write(case.item.folder, review)):
-            self._stored(case, digest, review)
-            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
-            go_on()
-
     def _stored(self, case: _Open, digest: str, review: Review) -> None:
         case.stored = (digest, review)
         if self.folder is None:
@@ -219,28 +225,3 @@ def _write(folder: Path, review: Review) -> None:
 
 def _nothing() -> None:
     return
-
-
-def _state(item: WorkItem) -> str:
-    names = {
-        AI: _("AI"),
-        IN_REVIEW: _("in review"),
-        CORRECTED: _("corrected"),
-        ACCEPTED: _("accepted"),
-        REJECTED: _("rejected"),
-    }
-    return _("unreadable") if item.problem else names[item.review.state]
-
-
-def _left(item: WorkItem) -> str:
-    return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
-
-
-def _summary(work: WorkList | None, names: list[str], case: str) -> str:
-    if work is None:
-        return _("Cases one after the other; states, corrections and decisions stay in their folders.")
-    left = sum(item.is_open for item in work.items)
-    words = _("{left} of {all} cases open.").format(left=left, all=len(names))
-    if case in names:
-        words = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + words
-    return words + " " + _("Table: {name}").format(name=REVIEW_TABLE)

@@ -91,7 +91,7 @@ def test_full_day(morning, panel, scene, pictures):
         assert work.case == name, ui.statusLabel.text
         node = sections.desk.segmentation
         drawn[name] = mask_sha256(mask_of_segment(node.GetNodeReference(AI_COPY), "SpinalCord"))
-        assert [doubt.slice for doubt in review.queue][0] == HOLE and "gap" in review.queue[0].kinds
+        assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
         click(review.ui.nextSliceButton)
         if number == 0:
             picture(panel, pictures / "day-2-flagged-slice.png")
@@ -108,8 +108,6 @@ def test_full_day(morning, panel, scene, pictures):
         _wait(panel)
         assert review.review.state == "accepted", ui.statusLabel.text
         _only(panel, work, review)
-        click(work.ui.storeButton)
-        _wait(panel)
     picture(panel, pictures / "day-4-all-accepted.png")
 
     with (results / "review.csv").open(encoding="utf-8", newline="") as file:

@@ -102,7 +102,7 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
         assert areas[item.slice] == pytest.approx(item.csa_mm2, nan_ok=True)
     assert f"<b>{expected.volume_mm3:.0f}</b>" in done.ui.volumeValue.text
     assert ai.changesTable.rowCount == 1 and ai.changesTable.item(0, 0).text() == "5"
-    assert "1 slices edited" in ai.changesLabel.text and "Dice against the AI 0.9" in ai.changesLabel.text
+    assert "Edited slices: 1," in ai.changesLabel.text and "Dice against the AI: 0.9" in ai.changesLabel.text
     assert _ai_sha256(done) == before == mask_sha256(cord_mask())
     assert done.ui.measureButton.isVisible() and "numbers follow" in done.ui.editLabel.text
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import click, wait_until
-from SpinalCordSegLib.correction_store import CorrectionStore, read_version
 
+from SpinalCordSegLib.correction_store import CorrectionStore, read_version
 from SpinalCordSegNodes.corrections import replace_mask
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume

@@ -1,0 +1,42 @@
+"""A work list in words. No Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED
+
+if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
+    from SpinalCordSegLib.work_list import WorkItem, WorkList
+
+REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
+
+
+def state_words(item: WorkItem) -> str:
+    """Of the table's second column."""
+    names = {
+        AI: _("AI"),
+        IN_REVIEW: _("in review"),
+        CORRECTED: _("corrected"),
+        ACCEPTED: _("accepted"),
+        REJECTED: _("rejected"),
+    }
+    return _("unreadable") if item.problem else names[item.review.state]
+
+
+def left_words(item: WorkItem) -> str:
+    """How many flagged slices nobody has looked at."""
+    return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+
+
+def list_words(work: WorkList | None, names: list[str], case: str) -> str:
+    """Where one is in the list, and what is left."""
+    if work is None:
+        return _("Cases one after the other; states, corrections and decisions stay in their folders.")
+    left = sum(item.is_open for item in work.items)
+    words = _("{left} of {all} cases open.").format(left=left, all=len(names))
+    if case in names:
+        words = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + words
+    return words + " " + _("Table: {name}").format(name=REVIEW_TABLE)
