@@ -75,61 +75,57 @@ def _only(panel, *sections) -> None:
     panel.ui.segmentSection.collapsed = True
 
 
-def test_full_day(morning, panel, scene, pictures):
-    sections, ui = panel.sections, panel.ui
+def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
+    """One case of the list, from its flagged slice to the decision; gives the AI's mask as SHA-256."""
+    sections = panel.sections
     work, review, correct = sections.work_list, sections.review, sections.correct
-    results = morning / "results"
-    _only(panel, work, review)
-    review.ui.reviewerEdit.text = "Dr A. Meyer"
-    assert work.choose(results, morning / "images")
-    picture(panel, pictures / "day-1-work-list.png")
-
-    drawn = {}
-    for number, name in enumerate(CASES):
-        click(work.ui.nextCaseButton)
-        _wait(panel)
-        assert work.case == name, ui.statusLabel.text
-        node = sections.desk.segmentation
-        drawn[name] = mask_sha256(mask_of_segment(node.GetNodeReference(AI_COPY), "SpinalCord"))
-        assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
+    click(work.ui.nextCaseButton)
+    _wait(panel)
+    assert work.case == name, panel.ui.statusLabel.text
+    copy = sections.desk.segmentation.GetNodeReference(AI_COPY)
+    drawn = mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
+    assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
+    click(review.ui.nextSliceButton)
+    if pictures:
+        picture(panel, pictures / "day-2-flagged-slice.png")
+    _only(panel, work, review, correct)
+    correct.choose(HOLE, HOLE)
+    click(correct.ui.fillButton)
+    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    assert sections.desk.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
+    if pictures:
+        picture(panel, pictures / "day-3-corrected.png")
+    while review._unseen(review.queue, review.review):
         click(review.ui.nextSliceButton)
-        if number == 0:
-            picture(panel, pictures / "day-2-flagged-slice.png")
-        _only(panel, work, review, correct)
-        correct.choose(HOLE, HOLE)
-        click(correct.ui.fillButton)
-        wait_until(lambda: not panel.panel.measures._settle.isActive())
-        assert sections.desk.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
-        if number == 0:
-            picture(panel, pictures / "day-3-corrected.png")
-        while review._unseen(review.queue, review.review):
-            click(review.ui.nextSliceButton)
-        click(review.ui.acceptButton)  # measures in full first
-        _wait(panel)
-        assert review.review.state == "accepted", ui.statusLabel.text
-        _only(panel, work, review)
-    picture(panel, pictures / "day-4-all-accepted.png")
+    click(review.ui.acceptButton)  # measures in full first
+    _wait(panel)
+    assert review.review.state == "accepted", panel.ui.statusLabel.text
+    _only(panel, work, review)
+    return drawn
 
+
+def _check_folders(results: Path, drawn: dict[str, str]) -> None:
+    """What the cases' own folders and the table hold at the end of the reviewing."""
     with (results / "review.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["case"], row["state"], row["reviewer"]) for row in rows] == [
-        (name, "accepted", "Dr A. Meyer") for name in CASES
-    ]
+        rows = [(row["case"], row["state"], row["reviewer"]) for row in csv.DictReader(file)]
+    assert rows == [(name, "accepted", "Dr A. Meyer") for name in CASES]
     for name in CASES:
         content = json.loads((results / name / "report.json").read_text(encoding="utf-8"))
         assert content["mask_state"] == "corrected" and content["review"]["state"] == "accepted"
         assert content["review"]["mask_sha256"] == content["mask_sha256"]
         stored = read_labels(next((results / name).glob("mask.*")))
         assert np.count_nonzero(stored.voxels[:, :, HOLE]) > 40
-        ai = read_labels(next((results / name).glob("mask_ai.*")))
-        assert mask_sha256(ai) == drawn[name]
+        assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
-    follow = sections.follow_up
+
+def _follow(panel, scene, folder: Path, pictures: Path) -> None:
+    """The three cases as visits of one person, each with its disc marked."""
+    follow = panel.sections.follow_up
     _only(panel, follow)
     for number, name in enumerate(CASES):
-        panel.panel.show_mask(work._open[name].segmentation)
+        panel.panel.show_mask(panel.sections.work_list._open[name].segmentation)
         disc = (4.0 + number, -24.0, 20.0 + 4.0 * number)
-        add_disc_node(scene, sections.desk.volume, 3).AddControlPointWorld(*disc)
+        add_disc_node(scene, panel.sections.desk.volume, 3).AddControlPointWorld(*disc)
         click(follow.ui.addMaskButton)
         follow.ui.visitTable.item(number, 1).setText(DAYS[number])
     click(follow.ui.trackButton)
@@ -137,16 +133,27 @@ def test_full_day(morning, panel, scene, pictures):
     assert "% per year" in follow.ui.runsLabel.text and not follow.ui.breakFrame.isVisible()
     picture(panel, pictures / "day-5-followed.png")
     for suffix in (".csv", ".json", ".html"):
-        assert follow.export(morning / f"person{suffix}")
-    assert "Dr A. Meyer" not in (morning / "person.json").read_text(encoding="utf-8")
+        assert follow.export(folder / f"person{suffix}")
+    assert "Dr A. Meyer" not in (folder / "person.json").read_text(encoding="utf-8")
+
+
+def test_full_day(morning, panel, scene, pictures):
+    sections, results = panel.sections, morning / "results"
+    work = sections.work_list
+    _only(panel, work, sections.review)
+    sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    assert work.choose(results, morning / "images")
+    picture(panel, pictures / "day-1-work-list.png")
+    drawn = {name: _correct_and_accept(panel, name, pictures if name == CASES[0] else None) for name in CASES}
+    picture(panel, pictures / "day-4-all-accepted.png")
+    _check_folders(results, drawn)
+    _follow(panel, scene, morning, pictures)
 
     panel.panel.show_mask(work._open[CASES[0]].segmentation)
     panel.panel.measures.export(str(morning / "cord.html"))
     assert "accepted by Dr A. Meyer" in (morning / "cord.html").read_text(encoding="utf-8")
     for name in CASES:
-        node = work._open[name].segmentation
-        copy = node.GetNodeReference(AI_COPY)
+        copy = work._open[name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
-
     again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None
