@@ -92,6 +92,11 @@ class AugmentConfig:
     bias_sd: float = 0.25
     falloff: float = 0.6  # largest log change from one edge to the other
     noise: float = 0.06
+    resolution_probability: float = 0.15
+    resolution_factor: float = 2.0  # largest loss along an axis
+    motion_probability: float = 0.1
+    motion_px: float = 1.5  # largest movement between the lines of one slice
+    ghosting: float = 0.15  # largest share by which pulsation changes the weight of lines
     blur_px: float = 1.0
     field_of_view_probability: float = 0.1
 

@@ -12,7 +12,18 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.case import Case
 from SpinalCordSegTrainerLib.evaluation import CaseScore
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
-from SpinalCordSegTrainerLib.options import Data, Device, Label, Model, Output, Style, Threads, Tolerant, Usable
+from SpinalCordSegTrainerLib.options import (
+    Data,
+    Device,
+    Label,
+    Model,
+    OnlyLabelled,
+    Output,
+    Style,
+    Threads,
+    Tolerant,
+    Usable,
+)
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.run_inputs import CaseOptions, read_slice_range
 from SpinalCordSegTrainerLib.split import held_out
@@ -40,6 +51,7 @@ def evaluate(
         list[str] | None,
         typer.Option("--by", metavar="COLUMN", help="Figures apart by a column; site and scanner are."),
     ] = None,
+    only_labelled: OnlyLabelled = False,
     usable: Usable = False,
     tolerant: Tolerant = False,
     device: Device = "auto",
@@ -59,6 +71,7 @@ def evaluate(
     worst = WorstSlices()
     with stop_on_interrupt() as interrupted, step_display("cases", style) as display:
         shared: dict[str, Any] = {"label": label, "tolerant": tolerant, "slice_range": judged, "scored": worst}
+        shared["only_labelled"] = only_labelled
         shared |= {"progress": display.step, "cancelled": lambda: bool(interrupted)}
         scores, problems = _scores(cases, checkpoint, predictions, prediction_label, device, threshold, shared)
     told_too: dict[str, Any] = {} if predictions is None else {"predictions": predictions.name}

@@ -1,4 +1,4 @@
-"""Random changes of what a slice looks like, on whole batches: contrast, bias, noise, blur, field of view.
+"""Random changes of what a slice looks like, on whole batches: contrast, bias, motion, noise, blur, field of view.
 
 A remapping turns the grey values of one contrast into those of any other: piecewise linear curves, rising or
 rising and falling, sometimes inverted, so that a dark cord in bright fluid may become a grey cord in dark fluid.
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import AugmentConfig
+from SpinalCordSegTrainerLib.k_space import k_space_faults
 from SpinalCordSegTrainerLib.smooth_fields import smooth_noise
 
 _LEVELS = 256
@@ -35,6 +36,7 @@ def change_intensities(
     images = images * _field(n, images.shape[-1], config, generator)
     images = images / images.amax((1, 2), keepdim=True).clamp_min(1e-3)
     images = images ** torch.exp(_normal(n, config.gamma_sd, generator))
+    images = k_space_faults(images, config, generator)
     early, late = torch.rand(2, n, 1, 1, generator=generator) * config.noise
     images = rician(images, early, generator)
     images = blur(images, config.blur_px, generator)

@@ -7,7 +7,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,13 @@ _READ_BATCHES = 50
 @dataclass(frozen=True)
 class LoadingSpeed:
     """``share``: speed of training from the cache over that on one repeated batch, by the medians of their updates.
+    ``share_one_core``: the same by processor time, had the network to wait for every batch: the least that is to be
+    expected on one core, and what can be measured on a busy machine.
 
-    ``read_ms``: making one batch, alone. ``cold``: the cache was dropped from the system's memory before.
-    ``peak_mb``: the most memory the process had resident, network included, None where the system does not tell;
-    ``peak_read_mb`` up to the end of reading alone, before any network.
+    ``read_ms``: making one batch, alone; ``read_cpu_ms``, ``repeated_cpu_ms``: processor time of a batch, of an
+    update. ``cold``: the cache was dropped from the system's memory before. ``peak_mb``: the most memory the process
+    had resident, network included, None where the system does not tell; ``peak_read_mb`` up to the end of reading
+    alone, before the network's first update.
     """
 
     slices: int
@@ -44,6 +47,9 @@ class LoadingSpeed:
     update_ms: float
     repeated_ms: float
     share: float
+    read_cpu_ms: float
+    repeated_cpu_ms: float
+    share_one_core: float
     peak_read_mb: float | None
     peak_mb: float | None
 
@@ -77,33 +83,36 @@ def loading_speed(
     source = SourceConfig(str(cache.folder), policy="standard" if augment else "none")
     config = replace(config, sources=(source,), validation=replace(config.validation, fraction=0.0, caches=()))
     cold = _drop_from_memory(cache.folder)
-    reading = Training(config, output, device=device)
-    read = [_timed(partial(reading.batches.batch, number + _READ_BATCHES)) for number in range(_READ_BATCHES)]
+    reading, repeated = Training(config, output, device=device), _Repeated(config, output, device=device)
+    first = 1_000_000  # batches that training itself does not come to
+    read, read_cpu_s = _timed([partial(reading.batches.batch, first + number) for number in range(_READ_BATCHES)])
     peak_read_mb = peak_memory_mb()
-    repeated = _Repeated(config, output, device=device)
+    repeated.step()  # the first one chooses kernels and fills the optimiser
+    _, repeated_cpu_s = _timed([repeated.step] * _BLOCK, device)
+    reading.step()
     times: dict[Training, list[float]] = {reading: [], repeated: []}
-    for run in times:
-        run.step()  # the first one chooses kernels and fills the optimiser
     try:
         while len(times[repeated]) < updates:
             for run, taken in times.items():
-                taken += [_timed(run.step, device) for _ in range(_BLOCK)]
+                taken += _timed([run.step] * _BLOCK, device)[0]
     finally:
-        for run in times:
-            run.close()
+        reading.close()
     update_s, repeated_s = (statistics.median(taken) for taken in times.values())
     return LoadingSpeed(
-        len(cache),
-        round(sum(path.stat().st_size for path in cache.folder.iterdir()) / 1e6, 1),
-        config.batch_size,
-        len(times[repeated]),
-        cold,
-        round(1e3 * statistics.median(read), 2),
-        round(1e3 * update_s, 1),
-        round(1e3 * repeated_s, 1),
-        round(repeated_s / update_s, 4),
-        peak_read_mb,
-        peak_memory_mb(),
+        slices=len(cache),
+        cache_mb=round(sum(path.stat().st_size for path in cache.folder.iterdir()) / 1e6, 1),
+        batch_size=config.batch_size,
+        updates=len(times[repeated]),
+        cold=cold,
+        read_ms=round(1e3 * statistics.median(read), 2),
+        update_ms=round(1e3 * update_s, 1),
+        repeated_ms=round(1e3 * repeated_s, 1),
+        share=round(repeated_s / update_s, 4),
+        read_cpu_ms=round(1e3 * read_cpu_s, 2),
+        repeated_cpu_ms=round(1e3 * repeated_cpu_s, 1),
+        share_one_core=round(repeated_cpu_s / (repeated_cpu_s + read_cpu_s), 4),
+        peak_read_mb=peak_read_mb,
+        peak_mb=peak_memory_mb(),
     )
 
 
@@ -118,12 +127,16 @@ class _Repeated(Training):
         return self._batch
 
 
-def _timed(work: Callable[[], Any], device: torch.device | None = None) -> float:
-    started = time.perf_counter()
-    work()
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+def _timed(work: Sequence[Callable[[], Any]], device: torch.device | None = None) -> tuple[list[float], float]:
+    """Seconds of each piece of work, and the mean processor time of all the process's threads."""
+    taken, started_cpu = [], time.process_time()
+    for one in work:
+        started = time.perf_counter()
+        one()
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return taken, (time.process_time() - started_cpu) / len(work)
 
 
 def _drop_from_memory(folder: Path) -> bool:
@@ -149,13 +162,14 @@ def peak_memory_mb() -> float | None:
 
 
 def in_words(speed: LoadingSpeed) -> str:
-    """Two lines for a person."""
+    """Three lines for a person."""
     told = asdict(speed)
-    memory = (
-        "" if speed.peak_mb is None else ", {peak_read_mb:.0f} MB resident after reading alone, {peak_mb:.0f} MB in all"
-    )
-    return (
+    lines = [
         "{slices} slices, {cache_mb:.0f} MB: making a batch of {batch_size} takes {read_ms:.1f} ms; an update"
-        " {update_ms:.0f} ms, on one repeated batch {repeated_ms:.0f} ms\n"
-        "training from the cache runs at {share:.1%} of the speed without reading" + memory
-    ).format(**told)
+        " {update_ms:.0f} ms, on one repeated batch {repeated_ms:.0f} ms",
+        "training from the cache runs at {share:.1%} of the speed without reading; by processor time on one core at"
+        " {share_one_core:.1%} ({read_cpu_ms:.1f} ms a batch, {repeated_cpu_ms:.0f} ms an update)",
+    ]
+    if speed.peak_mb is not None:
+        lines.append("resident memory: {peak_read_mb:.0f} MB after reading alone, {peak_mb:.0f} MB in all")
+    return "\n".join(lines).format(**told)

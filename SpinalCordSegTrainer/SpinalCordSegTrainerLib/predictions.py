@@ -60,6 +60,7 @@ def score_predictions(
     prediction_label: int | None = None,
     tolerant: bool = False,
     slice_range: tuple[int, int] | None = None,
+    only_labelled: bool = False,
     scored: Scored | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -82,7 +83,7 @@ def score_predictions(
         except BAD_CASE as error:
             problems.append((case.name, str(error)))
         else:
-            scores.append(score_loaded(loaded, found, slice_range, scored=scored))
+            scores.append(score_loaded(loaded, found, slice_range, only_labelled=only_labelled, scored=scored))
         if progress is not None:
             progress(number + 1, len(cases))
     if not scores:

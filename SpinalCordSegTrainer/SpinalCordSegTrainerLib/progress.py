@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 
 from SpinalCordSegTrainerLib.checking import CheckedCase
 from SpinalCordSegTrainerLib.evaluation import CaseScore
@@ -179,7 +179,7 @@ def step_display(stage: str, style: ProgressStyle = ProgressStyle.TEXT) -> StepD
 def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
     """One line per case and the summary, on stdout."""
     console = Console()
-    table = Table("case", "Dice", "HD95 mm", "CSA error %", "volume error %", "slices missed")
+    table = Table(Column("case", overflow="fold"), "Dice", "HD95 mm", "CSA error %", "volume error %", "slices missed")
     for case in scores:
         missed = sum(one.found_mm2 == 0 for one in case.slices if one.true_mm2)
         figures = (f"{case.dice:.3f}", f"{case.hd95_mm:.2f}", f"{case.csa_error_percent:+.1f}")
@@ -197,7 +197,16 @@ def print_scores(scores: Sequence[CaseScore], told: dict[str, Any]) -> None:
 
 def print_checked(checked: Sequence[CheckedCase]) -> None:
     """One line per case on stdout: what it holds, or why it cannot be used."""
-    table = Table("case", "patient", "grid", "labels", "cord slices", "volume mm³", "mean area mm²", "verdict")
+    table = Table(
+        Column("case", overflow="fold"),
+        "patient",
+        "grid",
+        "labels",
+        "cord slices",
+        "volume mm³",
+        "mean area mm²",
+        "verdict",
+    )
     for case in checked:
         figures = ["–" if value is None else f"{value:.1f}" for value in (case.volume_mm3, case.mean_csa_mm2)]
         verdict = f"refused: {case.reason}" if case.reason else "; ".join(case.remarks) or "ok"

@@ -18,9 +18,9 @@ from SpinalCordSegLib.writing import atomic_write
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore
 
 _TILE, _LEAST_MM, _MOST_MM, _TEXT, _PAIRS_A_ROW = 220, 40.0, 120.0, 34, 4
-_MATCH, _TOO_MUCH, _MISSED = (40, 200, 60), (235, 30, 30), (255, 130, 30)
-_OPACITY = 0.45
-LEGEND = "green: found and true   red: found, not true   orange: true, not found"
+# Strong where they differ, thin where they agree; blue and red stay apart for eyes that take red for green.
+_MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40, 120, 255), 0.75)
+LEGEND = "green: found and true   red: found, not true   blue: true, not found   the patient's right is on the left"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,12 @@ def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
 
 def _coloured(plain: NDArray[np.uint8], tile: Tile) -> NDArray[np.uint8]:
     mixed = plain.astype(np.float32)
-    for where, colour in (
+    for where, (colour, opacity) in (
         (tile.found & tile.true, _MATCH),
         (tile.found & ~tile.true, _TOO_MUCH),
         (tile.true & ~tile.found, _MISSED),
     ):
-        mixed[where] = (1 - _OPACITY) * mixed[where] + _OPACITY * np.array(colour, np.float32)
+        mixed[where] = (1 - opacity) * mixed[where] + opacity * np.array(colour, np.float32)
     return mixed.astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from SpinalCordSegTrainerLib.augment import augment, crop, resample, source_positions
 from SpinalCordSegTrainerLib.config import AugmentConfig, TrainingConfig
 from SpinalCordSegTrainerLib.intensities import apply_curves, blur, change_intensities, random_curves, remap, rician
+from SpinalCordSegTrainerLib.k_space import k_space_faults
 from SpinalCordSegTrainerLib.smooth_fields import smooth_displacements, smooth_noise
 
 STILL = AugmentConfig(
@@ -26,6 +27,8 @@ STILL = AugmentConfig(
     falloff=0,
     noise=0,
     blur_px=0,
+    resolution_probability=0,
+    motion_probability=0,
     field_of_view_probability=0,
 )
 
@@ -130,6 +133,24 @@ def test_noise_of_no_strength_and_slices_not_blurred_stay_bit_for_bit() -> None:
     same = [torch.equal(one, other) for one, other in zip(blur(images, 1.0, _generator(5)), images, strict=True)]
     assert 0 < sum(same) < 8
     assert blur(images, 0.0, _generator(5)) is images
+
+
+def test_low_resolution_loses_detail_and_movement_makes_ghosts_in_place() -> None:
+    images, _ = _cord(8)
+    stripes = (torch.arange(96) % 2 * 0.2 - 0.1).expand(8, 96, 96)  # the finest detail there is
+    coarse = AugmentConfig(**{**STILL.__dict__, "resolution_probability": 1.0})
+    left = k_space_faults(images + stripes + 0.1, coarse, _generator(6))
+    expected = images + 0.1
+    assert float((left - expected).abs().mean()) < 0.01
+    moved = k_space_faults(images, AugmentConfig(**{**STILL.__dict__, "motion_probability": 1.0}), _generator(6))
+    assert 0.001 < float((moved - images).abs().mean()) < 0.1
+    torch.testing.assert_close(moved.mean((1, 2)), images.mean((1, 2)), rtol=0.02, atol=0)
+    columns = torch.arange(96.0)
+    for one, other in zip(moved, images, strict=True):  # the cord stays where its label is
+        weights = [((of - 0.2).clamp_min(0.2) - 0.2).sum(0) for of in (one, other)]
+        middle, true = (float((weight * columns).sum() / weight.sum()) for weight in weights)
+        assert abs(middle - true) < 0.5
+    assert k_space_faults(images, STILL, _generator(6)) is images
 
 
 def test_remapping_keeps_the_cord_visible_and_often_turns_the_contrast() -> None:
