@@ -36,16 +36,22 @@ def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 @contextmanager
-def figure(path: Path, count: int) -> Iterator[list[Any] | None]:
-    """``count`` matplotlib axes below each other; the picture is written at the end. None without matplotlib."""
+def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any] | None]:
+    """``count`` matplotlib axes below each other, or in rows of several ``columns``, which then share their scales; the
+    picture is written at the end. None without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         _log.warning("%s is left out: matplotlib is not installed (pip install matplotlib)", path.name)
         yield None
         return
-    picture = Figure(figsize=(7, 2.4 * count + 0.4), layout="constrained")
-    yield list(picture.subplots(count, 1, squeeze=False)[:, 0])
+    rows, several = -(-count // columns), columns > 1
+    size = (3.4 * columns, 1.8 * rows + 0.4) if several else (7, 2.4 * rows + 0.4)
+    picture = Figure(figsize=size, layout="constrained")
+    axes = list(picture.subplots(rows, columns, squeeze=False, sharex=several, sharey=several).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    yield axes[:count]
     with atomic_write(path) as temporary:
         picture.savefig(temporary, dpi=110)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from SpinalCordSegLib.writing import write_json, write_text
 from SpinalCordSegTrainerLib.curves import figure, write_table
+from SpinalCordSegTrainerLib.evaluation import statistics
 from SpinalCordSegTrainerLib.experiment_rows import BASELINE, BEST, FIXED
 from SpinalCordSegTrainerLib.experiments import RowResult
 
@@ -51,10 +52,14 @@ def _line(one: dict[str, Any]) -> str:
     quartiles = "–" if dice["mean"] is None else " ".join(f"{dice[name]:.2f}" for name in ("p25", "p50", "p75"))
     theirs = ["–", "–", "–"]
     if paper is not None:
-        theirs = [f"{paper['dice']:g} ± {paper['sd']:g}", f"{paper['mcc']:.2f}"]
+        theirs = [f"{_as_printed(paper['dice'])} ± {_as_printed(paper['sd'])}", f"{paper['mcc']:.2f}"]
         theirs.append(" ".join(f"{paper[name]:.2f}" for name in ("p25", "p50", "p75")))
     cells = [one["row"], "FTL" if focal else "TL", weights, speed, here, theirs[0], f"{one['mcc']:.3f}", theirs[1]]
     return "| " + " | ".join([*cells, quartiles, theirs[2]]) + " |"
+
+
+def _as_printed(value: float) -> str:
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3f}"
 
 
 def _flat(one: dict[str, Any]) -> dict[str, Any]:
@@ -69,16 +74,20 @@ def _flat(one: dict[str, Any]) -> dict[str, Any]:
 
 def _histograms(results: Sequence[RowResult], path: Path) -> None:
     edges = [number / 40 for number in range(41)]
-    with figure(path, len(results)) as axes:
-        for axis, result in zip(axes or (), results, strict=bool(axes)):
+    columns = min(3, len(results))
+    with figure(path, len(results), columns) as axes:
+        for number, (axis, result) in enumerate(zip(axes or (), results, strict=bool(axes))):
             axis.hist(result.dice, bins=edges)
-            axis.set_title(result.row.key, fontsize=9)
-            axis.set_ylabel("slices")
+            axis.set_title(f"{result.row.key}: mean {statistics(result.dice)['mean'] or 0:.3f}", fontsize=9)
+            axis.yaxis.get_major_locator().set_params(integer=True)
+            if number % columns == 0:
+                axis.set_ylabel("slices")
+            if number + columns >= len(results):
+                axis.set_xlabel("Dice of a slice")
+                axis.tick_params(labelbottom=True)
             if result.row.paper is not None:
                 axis.axvline(result.row.paper.dice, color="tab:red", ls="--", lw=1, label="paper's mean")
-                axis.legend(loc="upper left", fontsize=8)
-        if axes:
-            axes[-1].set_xlabel("Dice of a slice")
+                axis.legend(loc="upper left", fontsize=7)
 
 
 def _per_epoch(results: Sequence[RowResult], path: Path) -> None:
@@ -91,5 +100,7 @@ def _per_epoch(results: Sequence[RowResult], path: Path) -> None:
                 values = [float("nan") if one["dice"] is None else one["dice"] for one in result.history]
                 axis.plot([one["epoch"] for one in result.history], values, ".-", label=result.row.key)
             axis.set_xlabel("epoch")
+            axis.set_ylim(0, 1)
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.set_ylabel("Dice on validation")
             axis.legend(fontsize=8)
