@@ -9,6 +9,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 VALIDATE_ARGS ?=
+BENCH_ARGS ?=
 WORKERS ?= 2
 VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
@@ -97,6 +98,16 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(TRAIN) cache "$(DATA)/t2star_masked" --only-labelled --output runs/starter/t2starw --config $(STARTER)
 	@$(TRAIN) train --config $(STARTER) --output runs/starter/run --threads 1
 	@$(TRAIN) calibrate runs/starter/run/best.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
+	@$(PY) Testing/bench/run.py --data "$(DATA)" $(BENCH_ARGS)
+
+# The peers live outside .venv: they bring a hundred packages along. torch is the same version under the same constraints.
+.PHONY: bench-peers
+bench-peers: ## Install nnU-Net and MONAI in .venv-peers, for the peers' part of `make bench`
+	@"$(PYTHON)" -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) nnunetv2 monai
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights

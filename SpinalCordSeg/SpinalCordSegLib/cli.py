@@ -105,6 +105,11 @@ def _add_segment(commands: Any) -> None:
     _add_model(segment)
     segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
+    segment.add_argument(
+        "--track-cord",
+        action="store_true",
+        help="between slices that show nothing but the cord, compute its surroundings only",
+    )
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
     segment.add_argument(
         "--keep-date", action="store_true", help="let report.json state the day of the scan (for track); else no date"

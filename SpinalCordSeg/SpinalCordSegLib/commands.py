@@ -59,6 +59,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         threshold=arguments.threshold,
         device=arguments.device,
         engine=arguments.engine,
+        track_cord=arguments.track_cord,
         slice_range=arguments.range,
         levels=level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,

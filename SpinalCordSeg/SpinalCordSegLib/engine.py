@@ -6,14 +6,17 @@ onnx and onnxruntime are optional (``pip install 'spinalcordseg[onnx]'``) and im
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
+from SpinalCordSegLib.folded_ra_unet import FoldedRAUNet, Window
 from SpinalCordSegLib.folding import inference_network
 from SpinalCordSegLib.ra_unet import RAUNet
 
@@ -28,11 +31,13 @@ class Engine:
     """``logits``: (n, 1, R, C) float32 in 0..1 to logits of that shape; may be called from several threads at once.
 
     ``name``: with its version, for reports. ``notes``: why the engine of choice was left aside; usually none.
+    ``window_logits``: of a window alone, see ``FoldedRAUNet.forward``; None for networks that cannot do that.
     """
 
     name: str
     logits: Callable[[Tensor], Tensor]
     notes: tuple[str, ...] = ()
+    window_logits: Callable[[Tensor, Window], Tensor] | None = None
 
 
 def check_engine(name: str) -> None:
@@ -69,7 +74,7 @@ def choose_engine(network: nn.Module, trial: Tensor, name: str = "auto", threads
         return engine
     note = f"ONNX Runtime was left aside ({failure}): torch computed"
     _log.warning(note)
-    return Engine(plain.name, plain.logits, (note,))
+    return replace(plain, notes=(note,))
 
 
 def _torch_engine(network: nn.Module) -> Engine:
@@ -79,7 +84,12 @@ def _torch_engine(network: nn.Module) -> Engine:
         with torch.inference_mode():
             return folded(inputs).float()
 
-    return Engine(f"torch {torch.__version__}", logits)
+    def window_logits(inputs: Tensor, window: Window) -> Tensor:
+        with torch.inference_mode():
+            return folded(inputs, window).float()
+
+    can = isinstance(folded, FoldedRAUNet)
+    return Engine(f"torch {torch.__version__}", logits, window_logits=window_logits if can else None)
 
 
 def _tried(onnxruntime: Any, network: RAUNet, plain: Engine, trial: Tensor, threads: int) -> tuple[str, Engine | None]:
@@ -99,19 +109,44 @@ def _tried(onnxruntime: Any, network: RAUNet, plain: Engine, trial: Tensor, thre
 
 
 def _onnx_engine(onnxruntime: Any, network: RAUNet, threads: int) -> Engine:
-    from SpinalCordSegLib.onnx_graph import INPUT, OUTPUT, ra_unet_model
+    from SpinalCordSegLib.onnx_graph import ENDS, INPUT, OUTPUT, STARTS, ra_unet_model
 
     onnxruntime.disable_telemetry_events()  # its Windows build reports to its maker unless told not to
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(ra_unet_model(network), options, providers=["CPUExecutionProvider"])
+
+    def session(windowed: bool) -> Any:
+        return onnxruntime.InferenceSession(
+            ra_unet_model(network, windowed), options, providers=["CPUExecutionProvider"]
+        )
+
+    whole = session(False)
+    window_session = _Once(lambda: session(True))
 
     def logits(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {INPUT: inputs.contiguous().numpy()})[0])
+        return torch.from_numpy(whole.run([OUTPUT], {INPUT: inputs.contiguous().numpy()})[0])
 
-    return Engine(f"onnxruntime {onnxruntime.__version__}", logits)
+    def window_logits(inputs: Tensor, window: Window) -> Tensor:
+        top, bottom, left, right = window
+        places = {STARTS: np.array([top, left]), ENDS: np.array([bottom, right])}
+        return torch.from_numpy(window_session().run([OUTPUT], {INPUT: inputs.contiguous().numpy(), **places})[0])
+
+    return Engine(f"onnxruntime {onnxruntime.__version__}", logits, window_logits=window_logits)
+
+
+class _Once:
+    """Makes a thing at its first use, once for all threads."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._made, self._lock = make, None, threading.Lock()
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 def _errors_of(onnxruntime: Any) -> tuple[type[BaseException], ...]:

@@ -23,6 +23,10 @@ from torch.nn import functional
 from SpinalCordSegLib.layers import check_input
 from SpinalCordSegLib.ra_unet import AttentionModule, RAUNet, ResidualUnit, SoftMask
 
+HALO = 16  # pixels: six 3×3 convolutions follow the cut, five of them at half the size, and the lot is even
+Window = tuple[int, int, int, int]
+"""Half-open: top, bottom, left, right."""
+
 _FLAT = 1e-12  # a channel scaled by less than this is constant
 
 
@@ -158,10 +162,12 @@ class _FoldedAttention(nn.Module):
         self.trunk = nn.Sequential(*map(_folded, attention.trunk))
         self.mask = _FoldedMask(attention.mask)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
+        """``window``: all but the mask is computed there only."""
         x = self.before(x)
-        trunk = self.trunk(x)
-        _in_twos(trunk, trunk.shape).mul_(self.mask(x).add_(1.0)[:, :, None, :, None])
+        opened = _cut(self.mask(x).add_(1.0), window, 2)
+        trunk = self.trunk(_cut(x, window))
+        _in_twos(trunk, trunk.shape).mul_(opened[:, :, None, :, None])
         return self.after(trunk)
 
 
@@ -194,7 +200,9 @@ class FoldedRAUNet(_Folded):
         self.keep("taps", weight[0].flatten(1))
         self.keep("bias", bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
+        """With a ``window``, (top, bottom, left, right) in multiples of 4, its logits alone: those of the whole image
+        but for the outermost HALO pixels (image borders excepted), for about half of the work."""
         check_input(x)
         stem = functional.conv2d(x, self.stem, self.stem_bias, padding=1).relu_().permute(0, 2, 3, 1)
         skips = []
@@ -203,9 +211,11 @@ class FoldedRAUNet(_Folded):
             x = encode(_pooled(x))
             skips.append(x)
         x = self.middle(_pooled(x))
-        for level in reversed(range(len(skips))):
+        for level in reversed(range(1, len(skips))):
             x = self.decoder[level](self.attention[level](skips.pop()), x)
-        return self._tail(x.permute(0, 3, 1, 2), stem.permute(0, 3, 1, 2))
+        skip = self.attention[0](skips.pop(), None if window is None else _scaled(window, 2))
+        x = self.decoder[0](skip, _cut(x, window, 4))
+        return self._tail(x.permute(0, 3, 1, 2), _cut(stem, window).permute(0, 3, 1, 2))
 
     def _tail(self, small: Tensor, stem: Tensor) -> Tensor:
         image = functional.conv2d(stem, self.tail_stem, self.tail_bias, padding=1)
@@ -241,6 +251,19 @@ def _of_doubled(weight: Tensor, axis: int) -> Tensor:
 
 def _pooled(x: Tensor) -> Tensor:
     return functional.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+def _scaled(window: Window, by: int) -> Window:
+    top, bottom, left, right = window
+    return top // by, bottom // by, left // by, right // by
+
+
+def _cut(x: Tensor, window: Window | None, by: int = 1) -> Tensor:
+    """The window, given in pixels ``by`` times smaller than those of ``x``, as an array of its own."""
+    if window is None:
+        return x
+    top, bottom, left, right = _scaled(window, by)
+    return x[:, top:bottom, left:right].contiguous()
 
 
 def _in_twos(x: Tensor, shape: torch.Size) -> Tensor:

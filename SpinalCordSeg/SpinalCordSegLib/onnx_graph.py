@@ -10,29 +10,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from SpinalCordSegLib.folded_ra_unet import joined_head, scale_and_shift, weight_and_bias, with_norm
 from SpinalCordSegLib.ra_unet import RAUNet, ResidualUnit, SoftMask
 
 INPUT, OUTPUT = "slices", "logits"
+STARTS, ENDS = "starts", "ends"
 _OPSET, _IR_VERSION = 17, 8  # understood by every onnxruntime since 1.14
 
 
-def ra_unet_model(network: RAUNet) -> bytes:
+def ra_unet_model(network: RAUNet, windowed: bool = False) -> bytes:
     """The serialised model: ``slices`` (n, 1, rows, columns) float32 to ``logits`` of that shape, multiples of 32.
 
-    Raises ImportError where the package onnx is missing.
+    ``windowed``: it takes ``starts`` and ``ends`` too, (row, column) int64 in multiples of 4, and gives the logits of
+    that window alone, right as those of ``FoldedRAUNet.forward`` are. Raises ImportError where onnx is missing.
     """
     from onnx import TensorProto, helper
 
-    graph = _Graph()
+    graph = _Graph(windowed)
     graph.add_network(network)
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, "rows", "columns"]) for name in (INPUT, OUTPUT)
-    ]
+    taken = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", 1, "rows", "columns"])]
+    if windowed:
+        taken += [helper.make_tensor_value_info(name, TensorProto.INT64, [2]) for name in (STARTS, ENDS)]
+    given = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", 1, "rows", "columns"])]
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "RA-U-Net", ends[:1], ends[1:], graph.constants),
+        helper.make_graph(graph.nodes, "RA-U-Net", taken, given, graph.constants),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="SpinalCordSeg",
@@ -43,9 +47,10 @@ def ra_unet_model(network: RAUNet) -> bytes:
 class _Graph:
     """The nodes so far. Most methods give the name of the array they add, (n, channels, rows, columns)."""
 
-    def __init__(self) -> None:
+    def __init__(self, windowed: bool) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self._windowed = windowed
         self._double = self._constant(np.array([1, 1, 2, 2]))
         self._one = self._constant(np.ones(1))
 
@@ -58,9 +63,10 @@ class _Graph:
             skips.append(x)
         x = self._units(network.middle, self._pooled(x))
         for level in reversed(range(len(skips))):
-            skip = self._attention(network.attention[level], skips[level])
-            x = self._joining_unit(network.decoder[level], x, skip)
-        x = self._node("Concat", self._doubled(x), stem, axis=1)
+            skip = self._attention(network.attention[level], skips[level], cut=level == 0)
+            small = self._cut(x, 4) if level == 0 else x
+            x = self._joining_unit(network.decoder[level], small, skip)
+        x = self._node("Concat", self._doubled(x), self._cut(stem), axis=1)
         x = self._relu(self._convolution(x, *with_norm(network.tail[0], network.tail[1])))
         self._convolution(x, *weight_and_bias(network.tail[3]), name=OUTPUT)
 
@@ -97,9 +103,12 @@ class _Graph:
         inner = self._relu(self._convolution(self._relu(inner), *with_norm(unit.body[5], unit.body[6])))
         return self._node("Add", self._convolution(inner, *weight_and_bias(unit.body[8])), outer)
 
-    def _attention(self, attention: Any, x: str) -> str:
+    def _attention(self, attention: Any, x: str, cut: bool) -> str:
         x = self._unit(attention.before, x)
-        opened = self._doubled(self._node("Add", self._mask(attention.mask, x), self._one))
+        mask = self._mask(attention.mask, x)
+        if cut:
+            mask, x = self._cut(mask, 4), self._cut(x, 2)
+        opened = self._doubled(self._node("Add", mask, self._one))
         return self._unit(attention.after, self._node("Mul", opened, self._units(attention.trunk, x)))
 
     def _mask(self, mask: SoftMask, x: str) -> str:
@@ -112,6 +121,16 @@ class _Graph:
         for up in mask.up:
             x = self._node("Add", self._doubled(self._unit(up, x)), kept.pop())
         return self._node("Sigmoid", self._convolution(self._unit(mask.last, x), *joined_head(mask)))
+
+    def _cut(self, x: str, by: int = 1) -> str:
+        """The window of an array whose pixels are ``by`` times as large as the input's."""
+        if not self._windowed:
+            return x
+        ends = (STARTS, ENDS)
+        if by > 1:
+            factor = self._whole_numbers([by])
+            ends = (self._node("Div", STARTS, factor), self._node("Div", ENDS, factor))
+        return self._node("Slice", x, *ends, self._whole_numbers([2, 3]))
 
     def _scaled(self, x: str, scale: Tensor, shift: Tensor) -> str:
         """relu(x·scale + shift), as the one node that onnxruntime joins with what follows."""
@@ -142,10 +161,16 @@ class _Graph:
         return output
 
     def _constant(self, values: Any) -> str:
+        return self._stored(np.ascontiguousarray(values, np.float32))
+
+    def _whole_numbers(self, values: list[int]) -> str:
+        return self._stored(np.array(values, np.int64))
+
+    def _stored(self, values: NDArray) -> str:
         from onnx import numpy_helper
 
         name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
+        self.constants.append(numpy_helper.from_array(values, name))
         return name
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.checkpoint import Checkpoint
     from SpinalCordSegLib.files import Image
 
+LEAST_TRACKED = 0.1
+"""With cord tracking the threshold must not be lower: what is less probable is not looked for."""
+
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
@@ -45,6 +48,7 @@ class SegmentOptions:
     threshold: float = 0.5
     device: str = "auto"
     engine: str = "auto"
+    track_cord: bool = False
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
     levels: LevelOptions = field(default_factory=LevelOptions)
@@ -91,6 +95,7 @@ class CaseResult:
     model: ModelSummary | None = None
     device: str | None = None
     engine: str | None = None
+    n_windowed: int = 0
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
@@ -116,12 +121,18 @@ def segment_image(
     options = options or SegmentOptions()
     config = MaskConfig(threshold=options.threshold)
     canonical_range(image.volume, options.slice_range)  # a wrong range is told before the long work
+    if options.track_cord and options.threshold < LEAST_TRACKED:
+        raise ConfigurationError(
+            f"cord tracking looks at what has a probability of at least {LEAST_TRACKED}: raise the threshold"
+            f" {options.threshold:g} or do without tracking"
+        )
     tell = progress or _silent
     prediction = predict(
         image.volume,
         checkpoint,
         device=options.device,
         engine=options.engine,
+        track_cord=options.track_cord,
         batch_size=options.batch_size,
         progress=lambda done, total: tell("segment", done, total),
         cancelled=cancelled,
@@ -142,6 +153,7 @@ def segment_image(
         model=ModelSummary.of(checkpoint),
         device=prediction.device,
         engine=prediction.engine,
+        n_windowed=prediction.n_windowed,
         batch_size=prediction.batch_size,
     )
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from SpinalCordSegLib.engine import Engine, check_engine, choose_engine
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, VoxelError
 from SpinalCordSegLib.normalise import Placement, normalise, restore
 from SpinalCordSegLib.slice_workers import Stretch, in_order
+from SpinalCordSegLib.tracked_slices import TrackedSlices
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 
 _MOST_WORKERS = 8  # each holds one slice in all its layers: some 100 MB
@@ -32,6 +34,7 @@ class Prediction:
 
     ``device``: the one that really finished the work. ``batch_size``: slices at a time at the end. ``notes``: what
     the user should know (smaller batches, GPU or engine left). ``engine``: what computed the network, with its version.
+    ``n_windowed``: slices that were computed around the cord only (``track_cord``).
     """
 
     probability: Volume
@@ -40,6 +43,7 @@ class Prediction:
     batch_size: int
     notes: tuple[str, ...] = ()
     engine: str = ""
+    n_windowed: int = 0
 
 
 def predict(
@@ -48,6 +52,7 @@ def predict(
     *,
     device: str = "auto",
     engine: str = "auto",
+    track_cord: bool = False,
     batch_size: int | None = None,
     slice_range: tuple[int, int] | None = None,
     network: nn.Module | None = None,
@@ -58,6 +63,8 @@ def predict(
 
     On the CPU the network is folded or given to ONNX Runtime (``engine``, see there) and several slices are worked on
     at once, one thread each: torch.get_num_threads() of them, at most 8.
+    ``track_cord``: compute a slice every 5 mm whole, and between two that show the cord and nothing else only the part
+    where it must be, see ``cord_windows``; on the CPU only.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``network``: takes the
     place of the checkpoint's own weights (a network in training); it is moved to the device, set to evaluation, and
     run as it is, one batch after the other. ``progress(done, total)`` is called at 0 and after every batch,
@@ -73,7 +80,7 @@ def predict(
     size = _checked_batch(batch_size)
     work.tell(0)
     if network is None and chosen.type == "cpu":
-        finished = _on_cpu(work, checkpoint_network(checkpoint), engine, size or 1)
+        finished = _on_cpu(work, checkpoint_network(checkpoint), engine, size or 1, track_cord)
     else:
         runner = DeviceNetwork(network or checkpoint_network(checkpoint), chosen, size, list(notes))
         finished = _on_device(work, runner)
@@ -81,7 +88,9 @@ def predict(
     count = work.last - work.first
     _log.info("%d slices in %.1f s on %s, %s", count, seconds, finished.device, finished.engine)
     notes = finished.notes if network is not None or chosen.type != "cpu" else (*notes, *finished.notes)
-    return Prediction(work.probability, finished.device, seconds, finished.batch_size, notes, finished.engine)
+    return Prediction(
+        work.probability, finished.device, seconds, finished.batch_size, notes, finished.engine, finished.n_windowed
+    )
 
 
 @dataclass(frozen=True)
@@ -90,9 +99,10 @@ class _Finished:
     engine: str
     batch_size: int
     notes: tuple[str, ...]
+    n_windowed: int = 0
 
 
-def _on_cpu(work: _Work, network: nn.Module, engine_name: str, batch_size: int) -> _Finished:
+def _on_cpu(work: _Work, network: nn.Module, engine_name: str, batch_size: int, track_cord: bool) -> _Finished:
     """Slices side by side, each in a thread of its own: no thread waits for another inside a layer."""
     stretches = work.stretches(work.first, batch_size)
     threads = torch.get_num_threads()
@@ -101,38 +111,43 @@ def _on_cpu(work: _Work, network: nn.Module, engine_name: str, batch_size: int) 
     trial, _ = work.inputs((middle, middle + 1), torch.device("cpu"))
     engine = choose_engine(network, trial, engine_name, max(1, threads // workers))
 
-    def compute(stretch: Stretch) -> None:
-        with torch.inference_mode():
-            inputs, placement = work.inputs(stretch, torch.device("cpu"))
-            work.put(stretch, engine.logits(inputs), placement)
-
     notes = list(engine.notes)
-    done = work.first
+    tracked = TrackedSlices(work, engine, workers, threads)
+    done = 0
     try:
-        for stretch in in_order(stretches, compute, workers, threads, work.check):
-            done = stretch[1]
+        if track_cord and engine.window_logits is not None:
+            for done in tracked.run():
+                work.tell(done)
+            return _Finished("cpu", engine.name, 1, tuple(notes), tracked.n_windowed)
+        for stretch in in_order(stretches, partial(_compute, work, engine), workers, threads, work.check):
+            done = stretch[1] - work.first
             work.tell(done)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         notes.append("memory ran short: one slice at a time from there on")
-    if done < work.last:
-        _one_by_one(work, engine, done)
         batch_size = 1
+        _one_by_one(work, engine, 0 if track_cord else done)
     return _Finished("cpu", engine.name, batch_size, tuple(notes))
+
+
+def _compute(work: _Work, engine: Engine, stretch: Stretch) -> None:
+    with torch.inference_mode():
+        inputs, placement = work.inputs(stretch, torch.device("cpu"))
+        work.put(stretch, work.calibrated(engine.logits(inputs)), placement)
 
 
 def _one_by_one(work: _Work, engine: Engine, done: int) -> None:
     """Raises DeviceError when there is no memory for that either."""
-    for stretch in work.stretches(done, 1):
+    for stretch in work.stretches(work.first + done, 1):
         work.check()
         try:
-            with torch.inference_mode():
-                inputs, placement = work.inputs(stretch, torch.device("cpu"))
-                work.put(stretch, engine.logits(inputs), placement)
+            _compute(work, engine, stretch)
         except (RuntimeError, MemoryError) as error:
-            raise out_of_memory() if is_out_of_memory(error) else error from error
-        work.tell(stretch[1])
+            if is_out_of_memory(error):
+                raise out_of_memory() from error
+            raise
+        work.tell(stretch[1] - work.first)
 
 
 def _on_device(work: _Work, runner: DeviceNetwork) -> _Finished:
@@ -144,11 +159,11 @@ def _on_device(work: _Work, runner: DeviceNetwork) -> _Finished:
 
         def compute(on: DeviceNetwork, stretch: Stretch = stretch) -> None:
             inputs, placement = work.inputs(stretch, on.device, on.on_device)
-            work.put(stretch, on.logits(inputs), placement)
+            work.put(stretch, work.calibrated(on.logits(inputs)), placement)
 
         if runner.attempt(compute):
             done = stretch[1]
-            work.tell(done)
+            work.tell(done - work.first)
     name = f"torch {torch.__version__}"
     return _Finished(device_name(runner.device), name, runner.batch_size, tuple(runner.notes))
 
@@ -167,8 +182,9 @@ class _Work:
         self.first, self.last = slice_range
         self._volume, self._checkpoint = volume, checkpoint
         self._progress, self._cancelled = progress, cancelled
-        self._done = self.first
+        self._done = 0
         self._slices = axial_slices(volume)
+        self.pixel_mm, self.slice_mm = self._slices.pixel_mm, self._slices.slice_mm
         # Written through its own axial view, so that no second array of the volume's size is ever needed.
         self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
         self._target = axial_slices(self.probability).pixels
@@ -178,14 +194,14 @@ class _Work:
 
     def check(self) -> None:
         if self._cancelled is not None and self._cancelled():
-            done, total = self._done - self.first, self.last - self.first
-            raise Cancelled(f"cancelled after {done} of {total} slices; nothing was kept")
+            total = self.last - self.first
+            raise Cancelled(f"cancelled after {self._done} of {total} slices; nothing was kept")
 
     def tell(self, done: int) -> None:
-        """Everything before slice ``done`` is finished."""
-        self._done = max(done, self.first)
+        """So many slices are finished."""
+        self._done = done
         if self._progress is not None:
-            self._progress(self._done - self.first, self.last - self.first)
+            self._progress(done, self.last - self.first)
 
     def inputs(
         self, stretch: Stretch, device: torch.device, move: Callable[[Tensor], Tensor] | None = None
@@ -205,10 +221,13 @@ class _Work:
             parts.append(part)
         return torch.cat(parts), placement
 
-    def put(self, stretch: Stretch, logits: Tensor, placement: Placement) -> None:
-        """Calibrate, restore, and keep the probabilities of these slices."""
-        target, calibration = self._target[slice(*stretch)], self._checkpoint.calibration
-        calibrated = logits * calibration.scale + calibration.bias
+    def calibrated(self, logits: Tensor) -> Tensor:
+        calibration = self._checkpoint.calibration
+        return logits * calibration.scale + calibration.bias
+
+    def put(self, stretch: Stretch, calibrated: Tensor, placement: Placement) -> None:
+        """Restore and keep the probabilities of these slices."""
+        target = self._target[slice(*stretch)]
         for chunk in _chunks(target.shape):
             target[chunk] = torch.sigmoid(restore(calibrated[chunk], placement)).cpu().numpy()
 

@@ -91,6 +91,7 @@ def report(result: CaseResult) -> dict[str, Any]:
         "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
         "device": result.device,
         "engine": result.engine,
+        "slices_computed_around_the_cord_only": result.n_windowed,
         "batch_size": result.batch_size,
         "model": _model(result),
         "input": _input(result),

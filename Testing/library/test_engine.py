@@ -51,6 +51,16 @@ def test_onnx_runtime_is_chosen_where_it_is_installed_and_agrees(network: nn.Mod
         assert (chosen.logits(wide) - network(wide)).abs().max() < 1e-5
 
 
+def test_both_engines_give_the_same_window(network: nn.Module) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    image, window = torch.rand(1, 1, 96, 128), (16, 84, 24, 100)
+    first, second = (choose_engine(network, IMAGE, name).window_logits for name in ("torch", "onnxruntime"))
+    assert first is not None and second is not None
+    assert first(image, window).shape == (1, 1, 68, 76)
+    assert (first(image, window) - second(image, window)).abs().max() < 1e-5
+
+
 def test_without_the_package_torch_computes_and_says_nothing(network: nn.Module, without_onnxruntime: None) -> None:
     chosen = choose_engine(network, IMAGE)
     assert chosen.name == f"torch {torch.__version__}" and chosen.notes == ()
@@ -101,7 +111,7 @@ def test_an_engine_that_fails_the_self_check_is_left_aside_with_a_note(
         monkeypatch.setitem(sys.modules, module.__name__, module)
     from SpinalCordSegLib import onnx_graph
 
-    monkeypatch.setattr(onnx_graph, "ra_unet_model", lambda network: b"")
+    monkeypatch.setattr(onnx_graph, "ra_unet_model", lambda network, windowed: b"")
     chosen = choose_engine(network, IMAGE)
     assert chosen.name.startswith("torch") and len(chosen.notes) == 1
     assert words in chosen.notes[0] and "torch computed" in chosen.notes[0] and "\n" not in chosen.notes[0]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from SpinalCordSegLib.cord_windows import exact_part
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.folded_ra_unet import FoldedUnit
+from SpinalCordSegLib.folded_ra_unet import FoldedUnit, Window
 from SpinalCordSegLib.folding import inference_network
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.ra_unet import ResidualUnit
@@ -58,6 +59,19 @@ def test_a_unit_on_joined_channels_needs_no_joined_array() -> None:
     assert isinstance(unit, ResidualUnit)
     with torch.inference_mode():
         found = FoldedUnit(unit)(x.permute(0, 2, 3, 1), small.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert (found - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("window", [(32, 96, 24, 92), (0, 64, 64, 128), (0, 128, 0, 128)])
+def test_a_window_has_the_logits_of_the_whole_but_for_its_halo(window: Window) -> None:
+    network = lived_in(build_network(NetworkConfig("ra_unet", 1)))
+    image = torch.rand(1, 1, 128, 128)
+    top, bottom, left, right = exact_part(window, (128, 128))
+    wanted = logits(network, image)[..., top:bottom, left:right]
+    with torch.inference_mode():
+        found = inference_network(network)(image, window)
+    assert found.shape[2:] == (window[1] - window[0], window[3] - window[2])
+    found = found[..., top - window[0] : bottom - window[0], left - window[2] : right - window[2]]
     assert (found - wanted).abs().max() < 1e-5
 
 

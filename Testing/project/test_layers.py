@@ -33,6 +33,7 @@ _MAY_IMPORT = {
 _TENSOR_MODULES = {
     "layers", "networks", "ra_unet", "unet", "deep_unet", "normalise", "device", "predict",
     "folding", "folded_ra_unet", "onnx_graph", "engine", "device_network", "slice_workers",
+    "cord_windows", "tracked_slices",
 }  # fmt: skip
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
