@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from SpinalCordSegLib.cleaning import bounding_box
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.scores import dice
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
@@ -50,7 +51,11 @@ def mask_sha256(mask: Volume) -> str:
 
     The place of the grid is no part of it: writing and reading a header rounds that, and the mask stays the same.
     """
-    filled = np.ascontiguousarray(np.asarray(mask.voxels) != 0)
+    voxels = np.asarray(mask.voxels)
+    filled = np.zeros(voxels.shape, bool)
+    box = bounding_box(voxels)
+    if box is not None:  # the cord is a thousandth of a volume: only its box is put into [i, j, k] order
+        filled[box] = voxels[box] != 0
     digest = hashlib.sha256(repr(filled.shape).encode())
     digest.update(np.packbits(filled).tobytes())
     return digest.hexdigest()

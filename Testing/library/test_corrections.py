@@ -1,5 +1,6 @@
 """Slices drawn anew: filled between good ones, smoothed along the cord, asked of the network again."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,9 @@ def test_what_changed_is_counted_on_every_orientation() -> None:
 
 def test_the_fingerprint_is_of_the_voxels_on_their_grid() -> None:
     mask = _volume(_cone())
+    packed = np.packbits(np.ascontiguousarray(_cone())).tobytes()
+    assert mask_sha256(mask) == hashlib.sha256(b"(60, 50, 15)" + packed).hexdigest()
+    assert mask_sha256(mask.with_voxels(np.asfortranarray(_cone()))) == mask_sha256(mask)
     assert mask_sha256(mask) == mask_sha256(mask.with_voxels(mask.voxels.astype(np.uint8) * 7))
     assert mask_sha256(mask) != mask_sha256(_volume(_cone(), (1, 2, 0)))
     with pytest.raises(GeometryError, match="different grids"):
