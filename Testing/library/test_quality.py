@@ -11,6 +11,8 @@ from SpinalCordSegLib.cleaning import clean
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.quality import QualityConfig, judge_slices
+from SpinalCordSegLib.review_queue import rank_doubts
+from SpinalCordSegLib.slice_features import slice_features
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
@@ -124,3 +126,15 @@ def test_at_most_five_percent_of_hand_drawn_slices_are_flagged(shared_data: Path
         flagged += len({flag.canonical_slice for flag in flags} - {None})
         slices += measures.n_slices
     assert slices == 143 and flagged <= 0.05 * slices
+
+
+def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
+    voxels = _cord(THIN, tilt=0.0)
+    for k, steps in ((30, 1), (50, 3), (70, 2)):
+        voxels[:, :, k] = ndimage.binary_dilation(voxels[:, :, k], iterations=steps)
+    cleaned = clean(Volume(voxels, np.diag([*THIN, 1.0])))
+    measures = measure(cleaned)
+    features = slice_features(cleaned.mask, None, measures)
+    queue = rank_doubts(judge_slices(cleaned.mask, None, measures, features=features), features)
+    assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
+    assert queue[0].score > queue[1].score > queue[2].score
