@@ -15,6 +15,7 @@ from SpinalCordSegWidgets.dicom_panel import DicomPanel
 from SpinalCordSegWidgets.follow_up_panel import FollowUpPanel
 from SpinalCordSegWidgets.levels_panel import LevelsPanel
 from SpinalCordSegWidgets.review_panel import ReviewPanel
+from SpinalCordSegWidgets.training_set_panel import TrainingSetPanel
 from SpinalCordSegWidgets.versions_panel import VersionsPanel
 from SpinalCordSegWidgets.work_list_panel import WorkListPanel
 
@@ -32,13 +33,14 @@ class Sections:
         correct = self._load("Correct")
         self.correct = CorrectPanel(correct, self.desk)
         self.versions = VersionsPanel(correct, self.desk, self.correct.editor)
+        self.training_set = TrainingSetPanel(correct, self.desk)
         self.levels = LevelsPanel(self._load("Levels"), self.desk, current)
         self.follow_up = FollowUpPanel(self._load("FollowUp"), self.desk)
         self.compare = ComparePanel(self._load("Compare"), self.desk)
         self.dicom = DicomPanel(self._load("Dicom"), self.desk, current)
         self._all: tuple[Any, ...] = (
             self.versions, self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare,
-            self.dicom,
+            self.dicom, self.training_set,
         )  # fmt: skip
         panel.reviewer = lambda: self.review.reviewer.name
         self.review.changed = self.work_list.note_review

@@ -1,4 +1,5 @@
-"""A full day in the stand-in desktop: three cases in, a flagged slice corrected in each, accepted, followed, exported.
+"""A full day in the stand-in desktop: three cases in, a flagged slice corrected in each, accepted, followed, exported,
+one of them sent to training.
 
 Every step is a click or a call that a click makes, with the child processes really running; $SPINALCORDSEG_PICTURES
 keeps a picture of each step.
@@ -70,8 +71,9 @@ def _wait(panel) -> None:
 
 def _only(panel, *sections) -> None:
     """Open these sections, close all others."""
+    wanted = [section.ui.section for section in sections]
     for section in panel.sections._all:
-        section.ui.section.collapsed = section not in sections
+        section.ui.section.collapsed = section.ui.section not in wanted
     panel.ui.segmentSection.collapsed = True
 
 
@@ -137,6 +139,21 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
     assert "Dr A. Meyer" not in (folder / "person.json").read_text(encoding="utf-8")
 
 
+def _teach(panel, folder: Path) -> None:
+    """The first case goes into the training set."""
+    section = panel.sections.training_set
+    _only(panel, panel.sections.correct)
+    assert not section.ui.trainingButton.isEnabled() and "code" in section.ui.trainingButton.toolTip
+    section.ui.subjectEdit.text = "A7"
+    assert section.ui.trainingButton.isEnabled(), section.ui.trainingButton.toolTip
+    section.add(folder)
+    _wait(panel)
+    label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
+    assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
+    node = panel.sections.desk.segmentation
+    assert np.array_equal(label.voxels != 0, mask_of_segment(node, cord_segment_id(node)).voxels)
+
+
 def test_full_day(morning, panel, scene, pictures):
     sections, results = panel.sections, morning / "results"
     work = sections.work_list
@@ -155,5 +172,6 @@ def test_full_day(morning, panel, scene, pictures):
     for name in CASES:
         copy = work._open[name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
+    _teach(panel, morning / "training")
     again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None
