@@ -56,7 +56,9 @@ def morning(tmp_path, monkeypatch, slicer_application) -> Path:
 
     monkeypatch.setattr(slicer_application[0], "temporaryPath", str(tmp_path / "temp"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    model = write_threshold_model(tmp_path / "threshold.safetensors")
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path / "models"))
+    model = write_threshold_model(tmp_path / "models" / "threshold.safetensors")
     for number, name in enumerate(CASES):
         write_volume(_image(number), tmp_path / "images" / f"{name}.nii.gz")
     command = ["segment", str(tmp_path / "images"), "--model", str(model), "--device", "cpu"]
@@ -104,6 +106,29 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     assert review.review.state == "accepted", panel.ui.statusLabel.text
     _only(panel, work, review)
     return drawn
+
+
+def _find_again(panel) -> None:
+    """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, and Undo takes it back."""
+    correct, node = panel.sections.correct, panel.sections.desk.segmentation
+    before = mask_of_segment(node, cord_segment_id(node)).voxels
+    _only(panel, correct)
+
+    def spoil(mask: Volume) -> Volume:
+        voxels = mask.voxels.copy()
+        voxels[:, :, 5] = voxels[:, :, 17] = False
+        return mask.with_voxels(voxels)
+
+    assert correct.change(spoil)
+    correct.choose(5, 5)
+    click(correct.ui.rerunButton)
+    _wait(panel)
+    now = mask_of_segment(node, cord_segment_id(node)).voxels
+    assert np.array_equal(now[:, :, 5], before[:, :, 5]) and not now[:, :, 17].any()
+    click(correct.ui.undoButton)
+    assert not mask_of_segment(node, cord_segment_id(node)).voxels[:, :, 5].any()
+    click(correct.ui.undoButton)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, before)
 
 
 def _check_folders(results: Path, drawn: dict[str, str]) -> None:
@@ -173,5 +198,7 @@ def test_full_day(morning, panel, scene, pictures):
         copy = work._open[name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
     _teach(panel, morning / "training")
+    panel.panel.models.select(str(morning / "models" / "threshold.safetensors"))
+    _find_again(panel)
     again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None

@@ -135,6 +135,27 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     )
 
 
+def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
+    for name, day in (("kept", "20220110"), ("unknown", None)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps({"input": {"acquisition_date": day}}))
+        panel.sections.follow_up.add_folder(tmp_path / name)
+    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
+    ui.section.collapsed = False
+    rows = [[ui.visitTable.item(row, column).text() for column in range(3)] for row in range(2)]
+    assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
+    ui.visitTable.selectRow(1)
+    assert "day of: unknown" in ui.trackButton.toolTip
+    section.give_image(1, tmp_path / "image.nii.gz")
+    section.visits[1].day = "2023-01-10"
+    given = section.request.arguments()
+    assert f"--date={section.visits[1].day}" in given and str(tmp_path / "kept") in given
+    assert not any(argument.startswith("--image") for argument in given)  # the first visit has none
+    ui.visitTable.selectRow(0)
+    click(ui.removeVisitButton)
+    assert [visit.name for visit in section.visits] == ["unknown"]
+
+
 def test_two_visits_in_linked_views(panel, scene):
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
