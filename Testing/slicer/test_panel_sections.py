@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import types
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from slicer_standins.desktop import click, picture, wait_until
 
 from SpinalCordSegLib.files import read_image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.report import report, slice_rows
 from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.discs import add_disc_node, disc_node, is_placing
 from SpinalCordSegNodes.follow_up_nodes import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.level_nodes import levels_table
@@ -54,12 +58,21 @@ def _visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0
         matrix[2, 3] += moved_mm
         volumes.append(Volume(one.voxels, matrix))
     node = node_from_volume(scene, volumes[0], name)
-    segmentation = add_segmentation(scene, volumes[1], node, Provenance())
+    segmentation = panel.logic.addResult(_measured(volumes[1]), node).segmentation
     panel.panel.show_mask(segmentation)
-    panel.sections.desk.measure()
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
     return segmentation
+
+
+def _measured(mask: Volume) -> CaseFolder:
+    """What the command line writes for a mask, without a child process and its seconds."""
+    result = measure_mask(mask, "neck")
+    content = report(result)
+    absent = {"flags": "", "level": "", "instance_number": -1}
+    rows = [
+        {name: absent.get(name, nan) if value is None else value for name, value in row.items()}
+        for row in slice_rows(result)
+    ]
+    return CaseFolder(result.mask, content, tuple(rows), json.dumps(content), "")
 
 
 def _mark(scene, volume, disc: int, ras) -> None:
@@ -230,9 +243,9 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels.sum()
     assert "They are in Slicer" in panel.ui.statusLabel.text
     monkeypatch.setattr("SpinalCordSegWidgets.dicom_panel._may_replace", lambda _names: False)
-    panel.sections.dicom.write(tmp_path / "out")
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    panel.sections.dicom._keep({names[0]: b"another"}, tmp_path / "out")
     assert "there already" in panel.ui.statusLabel.text and len(taken) == 3
+    assert (tmp_path / "out" / names[0]).read_bytes() != b"another"
 
 
 def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
