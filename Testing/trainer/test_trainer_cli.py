@@ -95,11 +95,12 @@ def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
 ) -> None:
     (data / "sub-2_T1w_seg.nii.gz").write_bytes(b"cut short")
     output = tmp_path / "e"
-    arguments = ["evaluate", str(data), "--model", str(_model(tmp_path)), "--output", str(output), "--label", "2"]
-    assert main([*arguments, "--device", "cpu"]) == 1
+    arguments = ["evaluate", str(data), "--model", str(_model(tmp_path)), "--output", str(output), "--label", "5"]
+    assert main([*arguments, "--only-labelled", "--device", "cpu"]) == 1
     assert "not judged: sub-2_T1w" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
-    assert told["cases"] == 2
+    assert told["cases"] == told["slices_with_cord"] == 2  # label 5 is drawn in one slice of each
+    assert told["slices_without_cord"] == 0
     assert [one["case"] for one in told["not_judged"]] == ["sub-2_T1w"]
 
 
