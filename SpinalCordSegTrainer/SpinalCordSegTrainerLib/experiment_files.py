@@ -48,6 +48,7 @@ def _line(one: dict[str, Any]) -> str:
     focal = loss["name"] == "focal_tversky"
     weights = f"{loss['fn_weight']:g}/{loss['fp_weight']:g}" + (f", {loss['gamma']:g}" if focal else "")
     speed = f"{rate['max_lr']:.0e}" if rate["plan"] == "fixed" else f"CLR {rate['base_lr']:.0e}..{rate['max_lr']:.0e}"
+    speed += "" if one["rate_found"] else " (none found)"
     here = "–" if dice["mean"] is None else f"{dice['mean']:.3f} ± {dice['sd'] or 0:.3f}"
     quartiles = "–" if dice["mean"] is None else " ".join(f"{dice[name]:.2f}" for name in ("p25", "p50", "p75"))
     theirs = ["–", "–", "–"]

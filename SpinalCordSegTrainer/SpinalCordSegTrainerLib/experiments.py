@@ -31,13 +31,14 @@ from SpinalCordSegTrainerLib.validation import slice_counts
 @dataclass(frozen=True)
 class RowResult:
     """``dice``: of every held-out slice with cord, by the weights of least validation loss. ``history``: one entry
-    per epoch. ``rate``: the one used."""
+    per epoch. ``rate``: the one used. ``found``: False where a range test found no bounds and the paper's were used."""
 
     row: Row
     rate: RateConfig
     dice: tuple[float, ...]
     mcc: float
     history: list[dict[str, Any]]
+    found: bool = True
 
     def told(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -47,6 +48,7 @@ class RowResult:
             "network": self.row.network,
             "loss": asdict(self.row.loss),
             "rate": asdict(self.rate),
+            "rate_found": self.found,
             "paper": paper,
             "dice": statistics(self.dice),
             "mcc": self.mcc,
@@ -79,8 +81,10 @@ class Experiment:
     def _row(self, row: Row) -> RowResult:
         folder = self.output / row.key
         config = row_config(row, self.base, self.rate_factor)
+        found = True
         if row.rate is None:
-            config = replace(config, rate=self._found_rate(config, folder))
+            rate, found = self._found_rate(config, folder)
+            config = replace(config, rate=rate)
         run = Training(
             config,
             folder,
@@ -94,10 +98,11 @@ class Experiment:
         counts = slice_counts(network, run.sources.held_out, config.validation.batch_size, self.device)
         with_cord = [one for one in counts if one.true_positive + one.false_negative]
         pooled = sum(counts, ConfusionCounts())
-        return RowResult(row, config.rate, tuple(one.dice() for one in with_cord), pooled.mcc(), result.history)
+        return RowResult(row, config.rate, tuple(one.dice() for one in with_cord), pooled.mcc(), result.history, found)
 
-    def _found_rate(self, config: TrainingConfig, folder: Path) -> RateConfig:
-        """The cyclical rate between the bounds of this network's own range test, which is made once."""
+    def _found_rate(self, config: TrainingConfig, folder: Path) -> tuple[RateConfig, bool]:
+        """The cyclical rate between the bounds of this network's own range test, which is made once, and whether it
+        found any."""
         path = folder / "range_test.json"
         if path.exists():
             bounds = json.loads(path.read_text(encoding="utf-8"))
@@ -107,4 +112,5 @@ class Experiment:
             test = range_test(state, batches, config, self.device, updates=self.sweep_updates)
             write_range_test(test, folder)
             bounds = asdict(test.bounds)
-        return replace(config.rate, plan="clr", base_lr=bounds["base_lr"], max_lr=bounds["max_lr"])
+        rate = replace(config.rate, plan="clr", base_lr=bounds["base_lr"], max_lr=bounds["max_lr"])
+        return rate, bool(bounds["found"])
