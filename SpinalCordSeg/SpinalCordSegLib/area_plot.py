@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor, isfinite, log10
 
 from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Shape, Text
@@ -53,7 +54,7 @@ class AreaPlot:
             shapes.append(Text(*middle, "no cross-sectional area to plot", self.text_size, self.ink, "middle"))
         return Drawing(self.width, self.height, tuple(shapes))
 
-    @property
+    @cached_property
     def frame(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the plotting area, pixels."""
         line = self.text_size
@@ -61,7 +62,7 @@ class AreaPlot:
             return 4.2 * line, 0.0, self.width - line, self.height
         return 4.2 * line, line, self.width - line, self.height - 3.2 * line
 
-    @property
+    @cached_property
     def _z_range(self) -> tuple[float, float]:
         if self.z_span_mm is not None:
             return self.z_span_mm
@@ -69,12 +70,12 @@ class AreaPlot:
         margin = max(self._step_mm, 0.02 * (heights[-1] - heights[0]))
         return heights[0] - margin, heights[-1] + margin
 
-    @property
+    @cached_property
     def _step_mm(self) -> float:
         points = self.points
         return (points[-1].z_mm - points[0].z_mm) / (len(points) - 1) if len(points) > 1 else 1.0
 
-    @property
+    @cached_property
     def _area_range(self) -> tuple[float, float]:
         areas = [a for point in self.points for a in (point.csa_mm2, point.csa_raw_mm2) if isfinite(a)]
         low, high = min(areas), max(areas)

@@ -29,6 +29,7 @@ _OURS = {"report.json", "slices.csv", "montage.png", "report.html"} | {
     f"{kind}.{suffix}" for kind in ("mask", "probability") for suffix in MASK_FORMATS
 }
 _AROUND_MM = 30.0
+_PNG_LEVEL = 3  # half the time of Pillow's 6 for a few per cent more bytes
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ def montage_png(result: CaseResult, content: dict[str, Any]) -> bytes | None:
         _log.warning("%s", missing)
         return None
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    picture.save(buffer, format="PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue()
 
 

@@ -157,10 +157,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
     """The network with its weights, in evaluation mode, on the CPU."""
+    import torch
+
     from SpinalCordSegLib.networks import build_network
 
-    network = build_network(checkpoint.network)
-    network.load_state_dict(checkpoint.weights)
+    with torch.device("meta"):  # no numbers are drawn that the weights would replace
+        network = build_network(checkpoint.network)
+    network.to_empty(device="cpu").load_state_dict(checkpoint.weights)
     return network.eval()
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.track import best_path, drop_strays, find_blobs
+from SpinalCordSegLib.track import Blob, best_path, drop_strays, find_blobs
 from SpinalCordSegLib.volume import Volume, axial_slices
 
 
@@ -53,11 +53,16 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
     slices = axial_slices(probability)
     mask = probability.with_voxels(np.zeros(probability.shape, dtype=bool))
     target = axial_slices(mask).pixels
-    candidates, n_above, n_computed = [], 0, 0
+    candidates: list[list[Blob]] = []
+    n_above = n_computed = 0
     for number, pixels in enumerate(slices.pixels):
+        highest = float(pixels.max())
+        n_computed += highest > 0
+        if highest < config.threshold:
+            candidates.append([])
+            continue
         candidates.append(find_blobs(pixels, number, config.threshold, slices.pixel_mm))
         n_above += int(np.count_nonzero(pixels >= config.threshold))
-        n_computed += bool(pixels.max() > 0)
     path = drop_strays(best_path(candidates, slices.slice_mm, config.max_gap_mm), slices.slice_mm)
     needed_mm = min(config.min_length_mm, 0.5 * n_computed * slices.slice_mm)
     too_short = len(path) * slices.slice_mm < needed_mm
@@ -69,7 +74,13 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
 
 
 def _count_components(pixels: NDArray[np.float32], threshold: float) -> int:
-    return int(ndimage.label(pixels >= threshold, structure=np.ones((3, 3, 3), bool))[1])
+    above = pixels >= threshold
+    box = tuple(
+        slice(int(filled[0]), int(filled[-1]) + 1)
+        for axes in ((1, 2), (0, 2), (0, 1))
+        if (filled := np.flatnonzero(above.any(axis=axes))).size
+    )
+    return int(ndimage.label(above[box], structure=np.ones((3, 3, 3), bool))[1])
 
 
 def _notes(anything: bool, cord: bool, removed_mm3: float) -> tuple[str, ...]:

@@ -7,8 +7,11 @@ edges of the field of view meet, not the outer pixel centres.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,11 +73,22 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigurationError(f"unknown {what} {value!r}: choose one of {', '.join(choices)}")
 
 
+def _cached(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Every slice of a volume asks for the same few; what is kept must not be bound to the inference at hand."""
+
+    @wraps(make)
+    def kept(*arguments: Any) -> Tensor:
+        with torch.inference_mode(False):
+            return make(*arguments)
+
+    return lru_cache(maxsize=16)(kept)
+
+
 @dataclass(frozen=True)
 class AxisMap:
     """One axis: ``n_source`` pixels of the image under ``n_grid`` pixels of the network, centres on each other.
 
-    ``step``: source pixels per grid pixel.
+    ``step``: source pixels per grid pixel. The arrays it gives are shared: they must not be written to.
     """
 
     n_source: int
@@ -99,20 +113,24 @@ class AxisMap:
         """Source pixel centres in grid pixel indices, shape (n_source,)."""
         return (np.arange(self.n_source, dtype=np.float64) + 0.5 - self.first_edge) / self.step - 0.5
 
+    @_cached
     def forward(self, antialias: bool = False) -> Tensor:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
         width = max(1.0, self.step) if antialias else 1.0
         return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=self.padded)
 
+    @_cached
     def backward(self) -> Tensor:
         """(n_source, n_grid) bicubic weights; beyond the grid its edge pixel."""
         return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, 1.0, beyond_is_zero=False)
 
+    @_cached
     def reached(self) -> Tensor:
         """(n_source,) bool: the centre of the source pixel lies on the grid."""
         positions = self.grid_positions()
         return torch.from_numpy((positions >= -0.5 - 1e-6) & (positions <= self.n_grid - 0.5 + 1e-6))
 
+    @_cached
     def covered(self) -> Tensor:
         """(n_grid,) bool: the centre of the grid pixel lies on the image; the others are padding."""
         positions = self.source_positions()

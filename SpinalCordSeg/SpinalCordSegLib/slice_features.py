@@ -101,11 +101,14 @@ def _area_and_centroid(
     """Area at a right angle to the cord (mm²) and centroid (mm) per slice, NaN in gaps."""
     x_mm, y_mm, slice_mm = canonical.spacing_mm
     area, centroids = np.full(len(items), np.nan), np.full((len(items), 2), np.nan)
+    used = np.any(canonical.voxels, axis=2)
+    rows, columns = np.flatnonzero(np.any(used, axis=1)), np.flatnonzero(np.any(used, axis=0))
     for at, item in enumerate(items):
         if not item.is_gap:
-            x, y = np.nonzero(canonical.voxels[:, :, item.canonical_slice])
+            pixels = canonical.voxels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, item.canonical_slice]
+            x, y = np.nonzero(pixels)
             area[at] = len(x) * x_mm * y_mm * slice_mm / item.length_mm
-            centroids[at] = x.mean() * x_mm, y.mean() * y_mm
+            centroids[at] = (x.mean() + rows[0]) * x_mm, (y.mean() + columns[0]) * y_mm
     return area, centroids
 
 

@@ -44,15 +44,19 @@ def find_blobs(
     above = probability >= threshold
     if not above.any():
         return []
-    labels, _ = ndimage.label(above, structure=np.ones((3, 3), bool))
+    rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    crop = above[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    labels, _ = ndimage.label(crop, structure=np.ones((3, 3), bool))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest = np.argsort(-sizes, kind="stable")[:_BLOBS_PER_SLICE]
     windows = ndimage.find_objects(labels)
     blobs = []
     for label in largest[sizes[largest] > 0]:
-        window = windows[label - 1]
-        inside = labels[window] == label
+        down, across = windows[label - 1]
+        inside = labels[down, across] == label
+        window = slice(down.start + top, down.stop + top), slice(across.start + left, across.stop + left)
         blobs.append(_describe(probability, slice_index, window, inside, pixel_mm))
     return blobs
 
