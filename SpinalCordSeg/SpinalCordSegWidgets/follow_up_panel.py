@@ -26,7 +26,7 @@ from SpinalCordSegWidgets.desk import Desk, in_scene
 from SpinalCordSegWidgets.drawing_picture import draw
 from SpinalCordSegWidgets.file_choice import ask_file, ask_folder, ask_new_file
 from SpinalCordSegWidgets.follow_up_visits import FollowUpRequest, Visit
-from SpinalCordSegWidgets.follow_up_words import outcome_rows, run_words
+from SpinalCordSegWidgets.follow_up_words import outcome_rows, outcome_tips, run_words
 from SpinalCordSegWidgets.resizing_picture import ResizingPicture
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
@@ -46,7 +46,7 @@ class FollowUpPanel(Section):
         self._picture = ResizingPicture(ui.coursePicture)
         ui.breakFrame.styleSheet = _RED
         set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (112, 84))
-        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change")], (40, 48, 64))
+        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")], (36, 44, 62))
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)
         ui.addMaskButton.connect("clicked()", self.add_mask)
@@ -141,7 +141,7 @@ class FollowUpPanel(Section):
         ui.runsLabel.setText("\n".join(run_words(run) for run in found.content["runs"]))
         course = from_plain(json.loads(found.texts["shapes"])["course"])
         self._picture.show(lambda width, _palette: draw(course, max(200, width)))
-        show_rows(ui.outcomeTable, outcome_rows(found.content))
+        show_rows(ui.outcomeTable, outcome_rows(found.content), tips=outcome_tips(found.content))
 
     def _on_compared(self, found: FollowUpTexts) -> None:
         add_follow_up(slicer.mrmlScene, found)

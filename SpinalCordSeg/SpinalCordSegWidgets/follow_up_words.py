@@ -30,15 +30,16 @@ def run_words(run: Mapping[str, Any]) -> str:
 
 
 def outcome_rows(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Visit, years, area, change with the minimum detectable one, or why there is none."""
+    """Visit, years, area, change with the minimum detectable one."""
     rows = []
     for visit in content["visits"]:
         change = visit["change"]
-        words = visit["no_change"]
-        if change is not None:
-            words = _("{percent:+.1f} %, MDC {mdc:.1f} %: {verdict}").format(
-                percent=change["percent"], mdc=change["mdc95_percent"], verdict=change["verdict"]
-            )
+        words = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
         day = visit.get("date") or f"{visit['years']:.2f}"
         rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", words))
     return rows
+
+
+def outcome_tips(content: Mapping[str, Any]) -> list[str]:
+    """What each visit's change means, or why there is none."""
+    return [str((visit["change"] or {}).get("verdict") or visit["no_change"]) for visit in content["visits"]]

@@ -10,9 +10,11 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegNodes.cropped_mask import CroppedMask
 from SpinalCordSegNodes.current_mask import CurrentMask
+from SpinalCordSegNodes.edits import edits_since_run
 from SpinalCordSegNodes.live_tables import LiveTables
 from SpinalCordSegNodes.provenance import mark_edited
 from SpinalCordSegNodes.results import Result, is_measured
+from SpinalCordSegNodes.segmentations import cord_segment_id
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.mask_changes import MaskChanges
@@ -45,7 +47,7 @@ class LiveNumbers:
             self.words = str(error)
             return
         self.changes = self.current.changes()
-        self.edited = self.changes is not None and bool(self.changes.slices)
+        self.edited = bool(self.changes.slices) if self.changes is not None else _edited(segmentation, segment_id)
         if self.edited:
             mark_edited(segmentation.GetSegmentation().GetSegment(segment_id))
         self.stale = not is_measured(result, self.current.digest)
@@ -82,3 +84,11 @@ class LiveNumbers:
             added=changes.added_mm3, removed=changes.removed_mm3
         )
         return words + " " + _("The numbers follow; measure it again for the full report.") if self.stale else words
+
+
+def _edited(segmentation: Any, segment_id: str) -> bool:
+    """By the fingerprint in the segment's tag, where the AI's own copy was deleted."""
+    if segment_id != cord_segment_id(segmentation):
+        return False
+    edits = edits_since_run(segmentation)
+    return edits is not None and edits.edited

@@ -76,6 +76,7 @@ class VersionsPanel(Section):
         if self._offered is not None:
             words = _("A version of this mask was kept on {time} and is not in it.")
             ui.recoveryLabel.setText(words.format(time=version_words(self._offered)))
+        ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
         ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
 
     def take_back(self) -> None:
@@ -112,6 +113,7 @@ class VersionsPanel(Section):
 
     def _told(self, words: str) -> None:
         self.ui.autosaveLabel.setText(words)
+        self.ui.autosaveLabel.setVisible(bool(words))
 
     def _code(self) -> str:
         result = self.desk.result

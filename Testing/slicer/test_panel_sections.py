@@ -124,7 +124,7 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     found = follow_up_of(latest_follow_up(scene))
     rate = found.content["runs"][0]["rate"]["percent_per_year"]
     assert rate == pytest.approx(100 * (71.0 / 75.0 - 1) / 2, abs=0.6)
-    assert f"{rate:+.1f} % per year" in ui.runsLabel.text and "MDC" in ui.outcomeTable.item(1, 3).text()
+    assert f"{rate:+.1f} % per year" in ui.runsLabel.text and " % / ±" in ui.outcomeTable.item(1, 3).text()
     assert not ui.breakFrame.isVisible() and "scanner" in ui.followUpDoubts.text
     assert not ui.coursePicture.pixmap.isNull()
     picture(panel, pictures / "section-follow-up.png")
