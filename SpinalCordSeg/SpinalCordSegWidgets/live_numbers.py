@@ -10,7 +10,6 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegNodes.cropped_mask import CroppedMask
 from SpinalCordSegNodes.current_mask import CurrentMask
-from SpinalCordSegNodes.edits import edits_since_run
 from SpinalCordSegNodes.live_tables import LiveTables
 from SpinalCordSegNodes.provenance import mark_edited
 from SpinalCordSegNodes.results import Result, is_measured
@@ -88,6 +87,8 @@ class LiveNumbers:
 
 def _edited(segmentation: Any, segment_id: str) -> bool:
     """By the fingerprint in the segment's tag, where the AI's own copy was deleted."""
+    from SpinalCordSegNodes.edits import edits_since_run  # scipy: not when the panel opens
+
     if segment_id != cord_segment_id(segmentation):
         return False
     edits = edits_since_run(segmentation)
