@@ -24,11 +24,14 @@ _LOW_EDGE_MM, _HIGH_EDGE_MM = (-90.0, -74.0), (-36.0, -24.0)
 @dataclass(frozen=True)
 class SeriesConfig:
     """``network``: series segmented by the model; ``series``: those that the statistics are made of. ``disc_sd_mm``:
-    how far a person is off who marks the disc C2/C3. ``shapes``: cord shapes that training leaves out."""
+    how far a person is off who marks the disc C2/C3. ``same_scanner``: contrast and noise of the first visit at all of
+    them, as where a yearly rate may be given; coverage, voxel size and orientation still differ. ``shapes``: those
+    of cords that training leaves out."""
 
     network: int = 40
     series: int = 500
     disc_sd_mm: float = 1.0
+    same_scanner: bool = False
     seed: int = 0
     shapes: tuple[str, ...] = VALIDATION_SHAPES
 
@@ -77,13 +80,17 @@ def series_person(number: int, maps: Maps, config: SeriesConfig) -> SeriesPerson
     rng = np.random.default_rng([seed, 60])
     count = VISITS[number // len(RATES_PERCENT) % len(VISITS)]
     years = np.arange(count) + np.r_[0.0, rng.uniform(-0.1, 0.1, count - 1)]
-    scans, storage = [], []
+    scans: list[VolumeScan] = []
+    storage = []
     for visit in range(count):
         side, thick = float(rng.uniform(0.6, 1.0)), float(rng.uniform(3.0, 5.0))
         family: Family = "paper" if rng.random() < 0.6 else "t1w"
         noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
         edges = float(rng.uniform(*_LOW_EDGE_MM)), float(rng.uniform(*_HIGH_EDGE_MM))
-        scans.append(VolumeScan((side, side, thick), edges, family, noise, 0.3, visit + 1, visit + 1))
+        protocol = visit + 1
+        if config.same_scanner and scans:
+            family, noise, protocol = scans[0].family, scans[0].noise, 1
+        scans.append(VolumeScan((side, side, thick), edges, family, noise, 0.3, protocol, visit + 1))
         order = tuple(int(axis) for axis in rng.permutation(3))
         storage.append((order, tuple(int(axis) for axis in np.flatnonzero(rng.random(3) < 0.5))))
     return SeriesPerson(

@@ -231,6 +231,7 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
             "half-width over 1.96·CoV/√Σ(t-t̄)²": network.half_width_ratio,
             "mean error of the rate, %/year": network.bias_points,
             "largest change by coverage alone, %": max(cuts, default=float("nan")),
+            "median change by coverage alone, %": float(np.median(cuts)) if cuts else float("nan"),
         },
         "series that carry the measured error": {
             "series": carried.n,

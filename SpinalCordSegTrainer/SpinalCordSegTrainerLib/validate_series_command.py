@@ -21,6 +21,9 @@ def validate_series(
     model: Model = None,
     network: Annotated[int, typer.Option("--network", min=4, help="Series segmented by the model.")] = 40,
     series: Annotated[int, typer.Option("--series", min=1, help="Series that carry its measured error.")] = 500,
+    same_scanner: Annotated[
+        bool, typer.Option("--same-scanner", help="Contrast and noise stay the same from visit to visit.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Other simulated people.")] = 0,
     device: Device = "auto",
     threads: Threads = None,
@@ -29,7 +32,7 @@ def validate_series(
     from SpinalCordSegTrainerLib.simulated_series import SeriesConfig
     from SpinalCordSegTrainerLib.validate_series import series_figures
 
-    config = SeriesConfig(network=network, series=series, seed=seed)
+    config = SeriesConfig(network=network, series=series, seed=seed, same_scanner=same_scanner)
     checkpoint = load_checkpoint(model or default_model())
     found = _measured(checkpoint, data, output, config, device)
     figures = series_figures(found, config)
@@ -52,7 +55,8 @@ def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, dev
     with stop_on_interrupt() as interrupted:
         validator = Validator(checkpoint, device, lambda name: typer.echo(name, err=True), lambda: bool(interrupted))
         for number in range(config.network):
-            path = output / "series" / f"{str(checkpoint.sha256)[:12]}_{config.seed}_{number:03d}.json"
+            kind = "same_" if config.same_scanner else ""
+            path = output / "series" / f"{str(checkpoint.sha256)[:12]}_{config.seed}_{kind}{number:03d}.json"
             if path.is_file():
                 one = SeriesAreas.from_dict(json.loads(path.read_text(encoding="utf-8")))
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,15 +43,15 @@ def test_the_error_model_finds_what_was_put_in() -> None:
 
 
 def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> None:
-    figures = series_figures(_series(60), SeriesConfig(network=60))
+    figures = series_figures(_series(40), SeriesConfig(network=40))
     carried = figures["series that carry the measured error"]
     assert 92 <= carried["true rate inside the 95 % CI, %"] <= 98
     assert carried["-5 %/year over four yearly visits called a loss, %"] > 95
     assert carried["even cords called a loss, %"] <= 5
-    blind = series_figures(_series(60, slope=0.3), SeriesConfig(network=60))
+    blind = series_figures(_series(40, slope=0.3), SeriesConfig(network=40))
     assert blind["series that carry the measured error"]["true rate inside the 95 % CI, %"] < 92
     assert blind["series through the model"]["share of a true change that is seen"] < 0.5
-    assert network_figures(_series(60)).half_width_ratio == pytest.approx(1.0)
+    assert network_figures(_series(12)).half_width_ratio == pytest.approx(1.0)
 
 
 def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +59,12 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     maps = read_maps(shared_data, only=config.shapes)
     person = series_person(3, maps, config)
     assert person.percent_per_year == -5.0 and len(person.years) == 2
+    steady = series_person(3, maps, replace(config, same_scanner=True))
+    assert len({(scan.family, scan.noise, scan.protocol_seed) for scan in steady.scans}) == 1
+    assert [scan.spacing_mm for scan in steady.scans] == [scan.spacing_mm for scan in person.scans]
     grids = {(scan.spacing_mm, scan.protocol_seed) for scan in person.scans}
     assert len(grids) == 2
+    person = replace(person, scans=tuple(replace(scan, z_range_mm=(-66.0, -32.0)) for scan in person.scans))
     scans = [person.scan(visit, maps) for visit in range(2)]
     monkeypatch.setattr(SeriesPerson, "scan", lambda self, visit, maps: scans[visit])
     truths = [person.stored(scan.mask, visit) for visit, scan in enumerate(scans)]
@@ -70,6 +74,6 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     validator = SimpleNamespace(segment=lambda image: SimpleNamespace(mask=next(masks)))
     found = measure_series(validator, person, maps)
     change = found.areas_mm2[1] / found.areas_mm2[0]
-    assert change == pytest.approx(person.share(1), abs=0.02)  # pixels and heights alone
+    assert change == pytest.approx(person.share(1), abs=0.03)  # pixels and heights alone
     assert found.coverage_percent < 0.5
     assert SeriesAreas.from_dict(json.loads(json.dumps(asdict(found)))) == found
