@@ -205,6 +205,9 @@ class Summary:
             raise OutputError(f"{path} is not a summary of SpinalCordSeg; move it or choose another output folder")
         return cls(path, rows)
 
+    def has(self, case_name: str) -> bool:
+        return case_name in self._rows
+
     def put(self, row: dict[str, Any]) -> None:
         """Add or replace a case's row and write the file. Raises OutputError."""
         self._rows[row["case"]] = row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import output_errors, read_result, replace_case
-from SpinalCordSegLib.errors import GeometryError, InputFileError
+from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.files import read_labels, write_json, write_text
 from SpinalCordSegLib.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.mask_changes import mask_changes
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, SegmentOptions, measure_mask
+from SpinalCordSegLib.report import summary_row_of_report
 from SpinalCordSegLib.review import Review, edited
 from SpinalCordSegLib.review_section import updated_page
 from SpinalCordSegLib.volume import Volume
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.files import Image
 
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
+_log = logging.getLogger(__name__)
 
 
 def read_review(folder: Path) -> Review:
@@ -90,13 +94,27 @@ def store_correction(
     current = next(iter(sorted(folder.glob("mask.*"))))
     copies = {current.name.replace("mask.", f"{original_name}.", 1): current} if first_correction else {}
     copies |= {path.name: path for path in [*keep, *folder.glob("probability.*")]}
-    return replace_case(
+    told = replace_case(
         result,
         folder,
         mask_format=current.name.partition(".")[2],
         extra={name: value for name, value in extra.items() if value is not None},
         copies=copies,
     )
+    _refresh_summary(folder.parent / "summary.csv", told)
+    return told
+
+
+def _refresh_summary(path: Path, content: dict[str, Any]) -> None:
+    """The case's row in the batch's table, where it has one: it must not go on telling the former volume."""
+    if not path.is_file():
+        return
+    try:
+        summary = Summary.open(path)
+        if summary.has(str(content["case"])):
+            summary.put(summary_row_of_report(content))
+    except OutputError as error:
+        _log.warning("summary.csv still tells the numbers before the correction: %s", error)
 
 
 def _content(folder: Path) -> dict[str, Any]:

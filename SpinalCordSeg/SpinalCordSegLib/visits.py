@@ -20,6 +20,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.labels import read_labels
 from SpinalCordSegLib.level_measures import parse_disc
 from SpinalCordSegLib.levels import C2_C3, DISC_NAMES
+from SpinalCordSegLib.review import REJECTED, Review
 from SpinalCordSegLib.volume import Volume, input_slice_index
 
 _SAME_VOLUME = 0.005  # a mask that was changed after it was measured differs by more
@@ -65,12 +66,15 @@ class Visit:
 def read_visit(source: VisitSource) -> Visit:
     """Read a result folder of ``segment`` or ``measure``.
 
-    Raises InputFileError (no finished result, no area, mask changed since), ConfigurationError (date, disc).
+    Raises InputFileError (no finished result, no area, mask changed since), ConfigurationError (rejected in review,
+    date, disc).
     """
     folder = source.folder
     report = read_result(folder)
     if report is None:
         raise InputFileError(f"{folder} holds no finished result: give a folder that segment or measure wrote")
+    if Review.from_dict(report.get("review")).state == REJECTED:
+        raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
     mask = _mask(folder, report)
     line = cord_line(mask)
     areas, doubts = _slices(folder)

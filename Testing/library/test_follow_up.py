@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from SpinalCordSegLib.atrophy import BELOW, LOSS
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.files import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.review import REJECTED, Review, decided
+from SpinalCordSegLib.review_store import write_review
 from SpinalCordSegLib.volume import Volume
 
 DISC_RAS = (2.0, -20.0, 20.0)
@@ -147,6 +150,14 @@ def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
     assert "needs its source" in capsys.readouterr().err
     assert _track(results, tmp_path, "--cov-between", "0.8", "--cov-between-source", "our repeats") == 0
     assert _read(tmp_path)["runs"][0]["cov_source"] == "our repeats"
+
+
+def test_a_visit_rejected_in_review_is_not_compared(results, tmp_path, capsys):
+    for n in range(2):
+        shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
+    write_review(tmp_path / "visit1", decided(Review(), REJECTED, "A. Meyer"))
+    assert _track(tmp_path, tmp_path / "out", n=2) == 2
+    assert "rejected in review" in capsys.readouterr().err
 
 
 def test_a_stretch_asked_for(results, tmp_path):

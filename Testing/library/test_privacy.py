@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.correction_store import CorrectionStore
 from SpinalCordSegLib.dicom_pixels import save_bare
 from SpinalCordSegLib.files import write_volume
 from SpinalCordSegLib.networks import NetworkConfig, build_network
@@ -146,6 +147,25 @@ def test_a_dicom_series_leaves_no_identifier_in_any_output(phantom, model, tmp_p
         assert _leaks(out, secrets, said.out + said.err) == []
     report = json.loads(next(out.glob("*/report.json")).read_text(encoding="utf-8"))
     assert report["input"]["acquisition"]["manufacturer"] == "Maker"  # the header was read, and searched for
+
+
+def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom, model, tmp_path, capsys):
+    source = tmp_path / "Pérezmüller_Josefine"
+    secrets = _secrets(_write_dicom(source, phantom))
+    out, image = tmp_path / "results", str(source)
+    command = ["segment", image, "--output", str(out), "--model", str(model), "--device", "cpu", "--code", "S-01"]
+    assert main(command) == 0
+    write_volume(phantom.mask, tmp_path / "drawn.nii.gz")
+    case = str(out / "S-01")
+    assert main(["correct", case, str(tmp_path / "drawn.nii.gz"), "--image", image, "--by", "A. Meyer"]) == 0
+    assert main(["review", str(out), "--case", "S-01", "--seen", "all", "--accept", "--by", "A. Meyer"]) == 0
+    taught = ["training-set", case, "--image", image, "--subject", "S01", "--output", str(out / "set")]
+    assert main(taught) == 0
+    assert main(["carry", case, "--image", image, "--to", image, "--output", str(out / "carried")]) == 0
+    store = CorrectionStore(out / "autosave", "S-01")
+    assert store.save(phantom.mask) is not None
+    said = capsys.readouterr()
+    assert _leaks(out, secrets, said.out + said.err) == []
 
 
 def test_a_failing_series_says_no_name_either(phantom, model, tmp_path, capsys):

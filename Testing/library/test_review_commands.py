@@ -75,6 +75,8 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     filled = read_mask(folder).voxels
     assert 55 <= filled[:, :, 10].sum() <= 70 < ai.voxels[:, :, 10].sum()
     content = read_result(folder)
+    summary = (results / "summary.csv").read_text(encoding="utf-8")
+    assert f"b,done,,{content['volume_mm3']}," in summary and "a,done" in summary
     assert content["mask_state"] == "corrected" and content["review"]["events"][-1]["who"] == "C"
     assert main(["correct", str(folder), "--smooth", "8:12"]) == 0
     assert main(["correct", str(folder), "--rerun", "10:11", "--image", str(image), "--model", str(model)]) == 0
