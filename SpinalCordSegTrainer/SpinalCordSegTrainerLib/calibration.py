@@ -1,8 +1,12 @@
 """Scale and bias of the logit such that the area at probability 0.5 is right on average.
 
 A loss that punishes missed cord more than false cord sets the boundary too far out. The bias moves it back so that
-the median signed area error over given slices of known area is zero; the scale makes the probabilities fit the
-partial volume at the boundary. Both are stored in the checkpoint and applied at every prediction.
+the median signed area error over given slices of known area is zero, or what the convention of the raters asks for;
+the scale makes the probabilities fit the partial volume at the boundary. Both are stored in the checkpoint and applied
+at every prediction.
+
+Convention: people draw the bright cord of T1w images smaller than the dark cord of T2w images. Five persons drawn in
+both (the errsm series of the public data) have T1w areas of 0.78 to 0.96, on average 0.86, of their T2w areas.
 """
 
 from __future__ import annotations
@@ -55,10 +59,12 @@ def fit_calibration(
     held_out: HeldOut,
     device: torch.device,
     *,
+    area_percent: float = 0.0,
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> CalibrationFit:
-    """Fit on slices that were not trained on. Raises TrainingDataError when no slice can be used."""
+    """Fit on slices that were not trained on. ``area_percent``: the median signed area error to reach, not 0 where
+    raters draw another line than half coverage. Raises TrainingDataError when no slice can be used."""
     slices: list[_Boundary] = []
     total = 0
     network.eval()
@@ -71,7 +77,7 @@ def fit_calibration(
                 progress(total, len(held_out.indices))
     if not slices:
         raise TrainingDataError(f"{held_out.cache.folder}: the model finds the cord on none of its slices")
-    threshold = _unbiased_threshold(slices)
+    threshold = _threshold_for(slices, area_percent)
     scale = _best_scale(slices, threshold)
     fit = CalibrationFit(
         Calibration(scale, -scale * threshold),
@@ -102,11 +108,11 @@ def _typical_area_error(slices: list[_Boundary], threshold: float) -> float:
     return float(100 * np.median(errors))
 
 
-def _unbiased_threshold(slices: list[_Boundary]) -> float:
+def _threshold_for(slices: list[_Boundary], area_percent: float) -> float:
     low, high = -_LIMIT, _LIMIT
     for _ in range(40):  # bisection: the area can only shrink as the threshold rises
         middle = (low + high) / 2
-        low, high = (middle, high) if _typical_area_error(slices, middle) > 0 else (low, middle)
+        low, high = (middle, high) if _typical_area_error(slices, middle) > area_percent else (low, middle)
     return (low + high) / 2
 
 
@@ -123,13 +129,16 @@ def _best_scale(slices: list[_Boundary], threshold: float) -> float:
     return float(np.exp(best.x))
 
 
-def calibrate_checkpoint(checkpoint: Checkpoint, held_out: HeldOut, device: torch.device, path: Path) -> CalibrationFit:
+def calibrate_checkpoint(
+    checkpoint: Checkpoint, held_out: HeldOut, device: torch.device, path: Path, area_percent: float = 0.0
+) -> CalibrationFit:
     """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores."""
-    fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device)
+    fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device, area_percent=area_percent)
     told = {
         "cache": held_out.cache.folder.name,
         "slices": fit.n_slices,
         "left_out": fit.n_left_out,
+        "area_percent_wanted": area_percent,
         "area_percent_before": fit.area_percent_before,
         "area_percent_after": fit.area_percent_after,
     }

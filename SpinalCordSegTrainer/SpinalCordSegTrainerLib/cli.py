@@ -79,10 +79,13 @@ def calibrate(
     cache: Annotated[Path, typer.Option("--cache", help="Slice cache that was not trained on.")],
     output: Annotated[Path | None, typer.Option("--output", help="Weights file to write; MODEL if left out.")] = None,
     max_slices: Annotated[int, typer.Option("--max-slices", min=1, help="At most so many, evenly spread.")] = 400,
+    area_percent: Annotated[
+        float, typer.Option("--area-percent", help="Median area error to reach: the raters' convention.")
+    ] = 0.0,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Fit scale and bias of the logit so that the area at probability 0.5 has no bias; kept in the weights file."""
+    """Fit scale and bias of the logit so that the area at probability 0.5 is right; kept in the weights file."""
     from SpinalCordSegLib.checkpoint import load_checkpoint
     from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint
     from SpinalCordSegTrainerLib.loader import evenly
@@ -90,7 +93,8 @@ def calibrate(
 
     opened = SliceCache.open(cache)
     held_out = HeldOut(opened, evenly(np.arange(len(opened)), max_slices))
-    fit = calibrate_checkpoint(load_checkpoint(model), held_out, choose_device(device)[0], output or model)
+    chosen = choose_device(device)[0]
+    fit = calibrate_checkpoint(load_checkpoint(model), held_out, chosen, output or model, area_percent)
     before, after = fit.area_percent_before, fit.area_percent_after
     typer.echo(
         f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: median area error {before:+.2f} %"

@@ -55,6 +55,11 @@ def test_area_becomes_right(discs: SliceCache) -> None:
     assert 0.2 < fit.calibration.scale < 0.35
 
 
+def test_area_follows_the_convention_asked_for(discs: SliceCache) -> None:
+    fit = fit_calibration(_TooWide(), HeldOut(discs, np.arange(10)), CPU, area_percent=-7.0)
+    assert abs(fit.area_percent_after + 7) < 1
+
+
 def test_a_model_that_finds_nothing_is_refused(discs: SliceCache) -> None:
     class Blind(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
