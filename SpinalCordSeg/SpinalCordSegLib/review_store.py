@@ -14,18 +14,21 @@ from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import output_errors, read_result, replace_case
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.files import read_labels, write_json, write_text
+from SpinalCordSegLib.flags import Flag, merge_flags
 from SpinalCordSegLib.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.mask_changes import mask_changes
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, SegmentOptions, measure_mask
 from SpinalCordSegLib.report import summary_row_of_report
 from SpinalCordSegLib.review import Review, edited
+from SpinalCordSegLib.review_queue import queue_of_report
 from SpinalCordSegLib.review_section import updated_page
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, input_slice_index
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.files import Image
 
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
+_OF_THE_NETWORK, _OF_THE_RUN = "low_confidence", ("header", "device", "component")
 _log = logging.getLogger(__name__)
 
 
@@ -83,10 +86,12 @@ def store_correction(
             " save it on the grid of the image that was segmented"
         )
     result = _measured(content, now, image, levels)
+    changes = mask_changes(result.mask, before)
+    result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),
-        "changes": mask_changes(result.mask, before).as_dict(),
+        "changes": changes.as_dict(),
         "input": content["input"] if image is None else None,
         "levels_asked": content.get("levels_asked") if levels is None else None,
     }
@@ -103,6 +108,21 @@ def store_correction(
     )
     _refresh_summary(folder.parent / "summary.csv", told)
     return told
+
+
+def _with_standing_doubts(result: CaseResult, content: Mapping[str, Any], edited_slices: set[int]) -> CaseResult:
+    """What the network and the header gave to doubt stands where nobody edited: measuring cannot tell it again."""
+    standing = []
+    for flag in content.get("flags") or ():
+        number = flag["slice"]
+        whole = number is None and flag["kind"] in _OF_THE_RUN
+        if whole or (number is not None and flag["kind"] == _OF_THE_NETWORK and number not in edited_slices):
+            canonical = None if number is None else input_slice_index(result.mask, number)
+            standing.append(Flag(number, canonical, flag["kind"], flag["message"]))
+    doubtful = {flag.slice for flag in standing if flag.slice is not None} - {one.slice for one in result.queue}
+    queue = [*result.queue, *(one for one in queue_of_report(content) if one.slice in doubtful)]
+    queue.sort(key=lambda one: (-one.score, one.canonical_slice))
+    return replace(result, flags=merge_flags(standing, result.flags), queue=tuple(queue))
 
 
 def _refresh_summary(path: Path, content: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
-from SpinalCordSegLib.files import read_image, write_volume
+from SpinalCordSegLib.files import read_image, write_json, write_volume
 from SpinalCordSegLib.flags import Flag, case_flag
 from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.review import (
@@ -130,6 +130,23 @@ def test_a_correction_is_measured_and_the_ais_mask_stays(case, neck) -> None:
     assert mask_sha256(read_mask(folder, AI_MASK)) == again["changes"]["ai_sha256"] == mask_sha256(ai)
     assert again["model"] == content["model"] and again["model"]["name"] == "tiny"
     assert "corrected by a person" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
+    folder, _ = case
+    content = read_result(folder)
+    doubts = [{"slice": k, "kind": "low_confidence", "message": "the network was unsure"} for k in (2, 3)]
+    content["flags"] += [*doubts, {"slice": None, "kind": "device", "message": "memory ran out"}]
+    del content["review_queue"]
+    write_json(folder / "report.json", content)
+    mask = read_mask(folder)
+    voxels = mask.voxels.copy()
+    voxels[20, 19, 3] = False
+    voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
+    after = store_correction(folder, mask.with_voxels(voxels))
+    told = {(flag["slice"], flag["kind"]) for flag in after["flags"]}
+    assert {(2, "low_confidence"), (None, "device")} <= told and (3, "low_confidence") not in told
+    assert 2 in [one["slice"] for one in after["review_queue"]]
 
 
 def test_marked_discs_survive_a_correction(tmp_path) -> None:
