@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.track import Blob, best_path, drop_strays, find_blobs
+from SpinalCordSegLib.track import Blob, best_path, drop_ragged_ends, drop_strays, find_blobs
 from SpinalCordSegLib.volume import Volume, axial_slices
 
 
@@ -64,6 +64,7 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
         candidates.append(find_blobs(pixels, number, config.threshold, slices.pixel_mm))
         n_above += int(np.count_nonzero(pixels >= config.threshold))
     path = drop_strays(best_path(candidates, slices.slice_mm, config.max_gap_mm), slices.slice_mm)
+    path = drop_ragged_ends(path, slices.slice_mm)
     needed_mm = min(config.min_length_mm, 0.5 * n_computed * slices.slice_mm)
     too_short = len(path) * slices.slice_mm < needed_mm
     for blob in () if too_short else path:

@@ -21,6 +21,8 @@ _ENTRY_PRICE = 0.15  # per mm: what a blob must look like at least to lengthen t
 _GAP_PRICE = 0.5  # per missing mm: dearer than a poor slice, so that slices grown together with a neighbour stay
 _FREE_TILT = 0.6  # sideways mm per mm along the stack that cost nothing but the weak pull below
 _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
+_WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
+_REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
 
 
@@ -194,3 +196,35 @@ def _continues(stretch: Sequence[Blob], blob: Blob, slice_mm: float) -> bool:
         heading = slope * here_mm + offset
     gap_mm = np.abs(z_mm - here_mm).min()
     return bool(np.hypot(*(heading - (blob.row_mm, blob.column_mm))) <= 3 + 0.35 * gap_mm)
+
+
+def drop_ragged_ends(path: list[Blob], slice_mm: float) -> list[Blob]:
+    """Cut the path where its area collapses and does not come back, as it does above the foramen magnum, where scraps
+    of the medulla are taken for cord.
+
+    Walking from the middle to either end, the reference is the median area of the last 20 mm. A slice under 0.3 of it
+    is a waist; unless 10 mm of at least 0.6 of it follow, and are most of what follows, the path ends before the waist
+    and before the taper (under 0.6) that leads to it. Fewer than four slices: left as they are.
+    """
+    if len(path) < 4:
+        return path
+    middle = len(path) // 2
+    upper = _to_last_whole(path, middle, slice_mm)
+    return _to_last_whole(upper[::-1], len(upper) - 1 - middle, slice_mm)[::-1]
+
+
+def _to_last_whole(path: list[Blob], start: int, slice_mm: float) -> list[Blob]:
+    areas = np.array([blob.area_mm2 for blob in path])
+    reach = max(3, round(_REFERENCE_MM / slice_mm))
+    for here in range(max(start, 1), len(path)):
+        reference = float(np.median(areas[max(0, here - reach) : here]))
+        if areas[here] >= _WAIST * reference:
+            continue
+        whole = areas[here + 1 :] >= _WHOLE * reference
+        if np.count_nonzero(whole) * slice_mm >= _RECOVERY_MM and whole.mean() >= 0.5:
+            continue
+        end = here
+        while end > 1 and areas[end - 1] < _WHOLE * reference:
+            end -= 1
+        return path[:end]
+    return path

@@ -187,3 +187,24 @@ def test_threshold_is_inclusive_and_moves_the_edge() -> None:
 def test_bad_configuration_is_refused(fields: dict) -> None:
     with pytest.raises(ConfigurationError):
         MaskConfig(**fields)
+
+
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_scraps_beyond_a_collapse_are_no_cord(upside_down: bool) -> None:
+    """As above the foramen magnum: the area tapers (slice 15), collapses (16, 17), and scraps go on."""
+    stack = Stack()
+    at = (lambda k: 23 - k) if upside_down else (lambda k: k)
+    cord = np.zeros(SHAPE, bool)
+    for k in range(15):
+        cord |= stack.ellipse(at(k), 0, 0)
+    scraps = stack.ellipse(at(15), 0, 0, rx=4.2, ry=2.9)
+    scraps |= stack.ellipse(at(16), 0, 0, rx=1.8, ry=1.2) | stack.ellipse(at(17), 0, 0, rx=1.8, ry=1.2)
+    for k in (18, 19, 20):
+        scraps |= stack.ellipse(at(k), 0, 0, rx=3.6, ry=2.6)
+    check(stack, cord, scraps)
+
+
+def test_a_cord_that_goes_on_beyond_a_poor_slice_is_kept() -> None:
+    stack = Stack()
+    cord = stack.tube(range(15)) | stack.tube(range(16, 24))
+    check(stack, cord | stack.ellipse(15, 0, 0, rx=1.8, ry=1.2))
