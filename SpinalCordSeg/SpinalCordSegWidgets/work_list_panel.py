@@ -190,17 +190,18 @@ class WorkListPanel(Section):
 
     def _stored(self, case: _Open, digest: str, review: Review) -> None:
         case.stored = (digest, review)
-        if self.folder is None:
-            return
-        folder = self.folder
-        if self.desk.attempt(lambda: self._reread(folder)):
+        if self.desk.attempt(lambda: self._update(case.item.folder)):
             self.refresh()
 
-    def _reread(self, folder: Path) -> None:
-        from SpinalCordSegLib.work_list import read_work_list, write_review_table
+    def _update(self, folder: Path) -> None:
+        """Read this one case again (a list may have hundreds), and write the table."""
+        from SpinalCordSegLib.work_list import WorkList, read_work_list, write_review_table
 
-        self.work = read_work_list(folder)
-        write_review_table(self.work, folder / REVIEW_TABLE)
+        if self.work is None or self.folder is None:
+            return
+        (now,) = read_work_list(folder).items
+        self.work = WorkList(tuple(now if item.folder == folder else item for item in self.work.items))
+        write_review_table(self.work, self.folder / REVIEW_TABLE)
 
     def _on_folder(self) -> None:
         folder = ask_folder(self.ui.section, _("Folder of results"))

@@ -170,6 +170,8 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
 
 
 def test_two_visits_in_linked_views(panel, scene):
+    from SpinalCordSegWidgets.motion_run import Motion
+
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
     shift = 6.0
@@ -181,6 +183,11 @@ def test_two_visits_in_linked_views(panel, scene):
     ui.section.collapsed = False
     assert not ui.compareButton.isEnabled()
     ui.priorSelector.setCurrentNode(prior)
+    assert "registration" in ui.compareHow.text
+    section._show(Motion(np.eye(4), ambiguous=True))  # what the child process gives where no disc is marked
+    assert "check the level" in ui.compareFit.text and section.views.running
+    click(ui.compareButton)
+    assert not section.views.running
     _mark(scene, prior_volume, 3, DISC_RAS)
     _mark(scene, current_volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
     section.refresh()
