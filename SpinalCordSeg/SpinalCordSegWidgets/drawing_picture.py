@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -36,7 +37,7 @@ def _paint(painter: Any, shape: Shape) -> None:
             pen.setStyle(qt.Qt.DashLine)
         painter.setPen(pen)
         painter.setBrush(qt.QBrush())
-        painter.drawPolyline(qt.QPolygonF([qt.QPointF(x, y) for x, y in shape.points]))
+        painter.drawPath(_path(shape.points))
     elif isinstance(shape, Box):
         _fill(painter, shape.fill)
         painter.drawRect(qt.QRectF(shape.left, shape.top, shape.right - shape.left, shape.bottom - shape.top))
@@ -45,7 +46,16 @@ def _paint(painter: Any, shape: Shape) -> None:
         painter.drawEllipse(qt.QPointF(shape.x, shape.y), shape.radius, shape.radius)
     elif isinstance(shape, Polygon):
         _fill(painter, shape.fill)
-        painter.drawPolygon(qt.QPolygonF([qt.QPointF(x, y) for x, y in shape.points]))
+        painter.drawPath(_path(shape.points))
+
+
+def _path(points: Sequence[tuple[float, float]]) -> Any:
+    """Not a QPolygonF: PythonQt may not make one of a list."""
+    path = qt.QPainterPath()
+    path.moveTo(*points[0])
+    for x, y in points[1:]:
+        path.lineTo(x, y)
+    return path
 
 
 def _fill(painter: Any, colour: str) -> None:
