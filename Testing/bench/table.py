@@ -114,7 +114,7 @@ def _draw_stages(found: list[dict[str, Any]], path: Path) -> None:
     for label, end in zip(labels, left, strict=True):
         axes.text(end, label, f" {end:.1f} s", va="center")
     axes.invert_yaxis()
-    axes.margins(x=0.08)
+    axes.margins(x=0.14)
     axes.set_xlabel("seconds of the segment command after the imports")
     figure.legend(ncols=len(_STAGES), loc="outside upper center", frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
