@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from SpinalCordSegLib.files import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
@@ -16,8 +18,9 @@ VOLUMES = {
 
 
 def volume_file(name: str, folder: Path) -> Path:
-    """The volume as a NIfTI file below ``folder``, made at first use."""
+    """The volume as a NIfTI file below ``folder``, in the 16-bit integers of a scanner, made at first use."""
     path = folder / f"{name.replace(' ', '_')}.nii.gz"
     if not path.is_file():
-        write_volume(make_phantom(VOLUMES[name]).image, path)
+        image = make_phantom(VOLUMES[name]).image
+        write_volume(image.with_voxels(np.round(image.voxels).astype(np.int16)), path)
     return path
