@@ -80,8 +80,8 @@ def _cpu_name() -> str:
 
 
 def _network(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    cores = torch.get_num_threads()
-    return [network_speed(width, threads) for width in (8, 4) for threads in dict.fromkeys((1, cores))]
+    counts = (1,) if arguments.quick else tuple(dict.fromkeys((1, torch.get_num_threads())))
+    return [network_speed(width, threads) for width in (8, 4) for threads in counts]
 
 
 def _whole(arguments: argparse.Namespace) -> list[dict[str, Any]]:
