@@ -129,12 +129,17 @@ def simulate(
         list[str] | None, typer.Option("--hold-out", help="Cord shape kept for validation; repeatable.")
     ] = None,
     phantoms: Annotated[int, typer.Option("--phantoms", min=0, help="Phantoms to add, six slices each.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the simulation; repeatable.")
+    ] = None,
 ) -> None:
     """Draw simulated axial necks of known cord area into a slice cache."""
+    from SpinalCordSegTrainerLib.config import with_settings
     from SpinalCordSegTrainerLib.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 
     held_out = tuple(hold_out or VALIDATION_SHAPES)
     chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out, phantoms=phantoms)
+    chosen = with_settings(chosen, settings or [])
     with step_display("slices") as display:
         written = simulate_cache(maps, output, chosen, progress=display.step)
     typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")

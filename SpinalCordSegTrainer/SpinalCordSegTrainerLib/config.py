@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.networks import NetworkConfig
@@ -25,6 +25,7 @@ INTENDED_USE = (
     " trained on. Not for diagnosis or treatment."
 )
 Policy = Literal["none", "standard", "contrast"]
+_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,8 @@ def read_config(path: Path) -> TrainingConfig:
     return from_dict(TrainingConfig, data, str(path))
 
 
-def with_settings(config: TrainingConfig, settings: Sequence[str]) -> TrainingConfig:
-    """The configuration with "NAME=VALUE" put in, NAME as "rate.max_lr", VALUE as JSON (or plain text).
+def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
+    """The configuration (a dataclass) with "NAME=VALUE" put in, NAME as "rate.max_lr", VALUE as JSON (or plain text).
 
     Raises ConfigurationError for an unknown name or a wrong value.
     """
@@ -242,4 +243,4 @@ def with_settings(config: TrainingConfig, settings: Sequence[str]) -> TrainingCo
             place[last] = json.loads(text)
         except ValueError:
             place[last] = text
-    return from_dict(TrainingConfig, plain)
+    return from_dict(type(config), plain)

@@ -102,8 +102,9 @@ def away_window(rng: np.random.Generator, size: int, centre: tuple[float, float]
     return top, bottom - (bottom - top) % 2, left, right - (right - left) % 2
 
 
-def draw_scan(rng: np.random.Generator, window: tuple[int, int, int, int]) -> tuple[Scan, float]:
-    """A random acquisition of this field of view, and its slice thickness in mm."""
+def draw_scan(rng: np.random.Generator, window: tuple[int, int, int, int], heavy_noise: float) -> tuple[Scan, float]:
+    """A random acquisition of this field of view, and its slice thickness in mm. ``heavy_noise``: share of those with
+    more noise than a scan is usually accepted with."""
     acquired, stored, thickness = draw_resolution(rng)
     scan = Scan(
         window=window,
@@ -111,7 +112,7 @@ def draw_scan(rng: np.random.Generator, window: tuple[int, int, int, int]) -> tu
         stored_mm=stored,
         apodise=float(rng.choice([0.0, rng.uniform(0, 1)])),
         noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.06))))
-        if rng.random() < 0.75
+        if rng.random() >= heavy_noise
         else float(rng.uniform(0.05, 0.16)),
         ghost=float(rng.uniform(0.02, 0.25)) if rng.random() < 0.25 else 0.0,
         phase_axis=int(rng.integers(2)),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.acquisition import Coils, Scan, acquire, draw_coils
 from SpinalCordSegTrainerLib.anatomy import draw_slice
@@ -21,11 +22,12 @@ from SpinalCordSegTrainerLib.necks import HIGHEST_MM, Neck, draw_neck
 from SpinalCordSegTrainerLib.phantom_slices import phantom_slices
 from SpinalCordSegTrainerLib.scanning import FINE_MM, away_window, draw_scan, draw_window, dropouts, paint
 from SpinalCordSegTrainerLib.signal import Family, draw_signals
-from SpinalCordSegTrainerLib.tissues import draw_tissues
+from SpinalCordSegTrainerLib.tissues import Tissue, TissueTable, draw_tissues
 
 _log = logging.getLogger(__name__)
 
 CANVAS = 512
+_TRIALS = 10
 # Never in training slices. The people of the errsm series are no choice: their T2w masks are trained on.
 VALIDATION_SHAPES = ("sub-hamburg01", "sub-sapienza05", "sub-strasbourg04", "sub-tokyoSkyra06")
 _FAMILIES: tuple[Family, ...] = ("paper", "t1w", "transfer", "inversion", "random")
@@ -36,7 +38,9 @@ class SimulateConfig:
     """``count`` slices, ``slices_per_neck`` of each person; the seed fixes every pixel. ``hold_out``: names of cord
     shapes kept for validation. ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
     ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise. ``phantoms``: so
-    many of the library's phantoms follow, six slices each."""
+    many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
+    brighter of the two; protocols below it are drawn again, as a boundary that nobody can see teaches nothing.
+    ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16."""
 
     count: int = 6000
     seed: int = 1
@@ -48,6 +52,14 @@ class SimulateConfig:
     families: tuple[float, ...] = (0.23, 0.29, 0.18, 0.12, 0.18)
     no_cord: float = 0.2
     phantoms: int = 0
+    least_contrast: float = 0.0
+    heavy_noise: float = 0.25
+
+    def __post_init__(self) -> None:
+        if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
+            raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
+        if not 0 <= min(self.no_cord, self.heavy_noise) <= max(self.no_cord, self.heavy_noise) <= 1:
+            raise ConfigurationError("no_cord and heavy_noise are shares of the slices: 0 to 1")
 
     def normalisation(self) -> NormalisationConfig:
         return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
@@ -119,11 +131,23 @@ def random_slice(neck: Neck, maps: Maps, rng: np.random.Generator, config: Simul
     middle = (CANVAS - 1) / 2
     centre = (middle + pose.y_mm / FINE_MM, middle + pose.x_mm / FINE_MM)
     window = away_window(rng, CANVAS, centre) if beside else draw_window(rng, CANVAS, centre)
-    scan, thickness = draw_scan(rng, window)
+    scan, thickness = draw_scan(rng, window, config.heavy_noise)
     family = _FAMILIES[rng.choice(len(_FAMILIES), p=np.array(config.families) / sum(config.families))]
     person = np.random.default_rng([neck.seed, 40])
-    signals = draw_signals(rng, draw_tissues(person), family)
+    signals = _visible_signals(rng, draw_tissues(person), family, config.least_contrast)
     return scan_slice(neck, maps, z_mm, thickness, pose, signals, draw_coils(rng), scan, rng)
+
+
+def _visible_signals(
+    rng: np.random.Generator, tissues: TissueTable, family: Family, least_contrast: float
+) -> NDArray[np.complex64]:
+    """Signals under which cord and fluid differ by ``least_contrast``, or the last of _TRIALS draws."""
+    for _ in range(_TRIALS):
+        signals = draw_signals(rng, tissues, family)
+        cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
+        if abs(cord - fluid) >= least_contrast * max(cord, fluid):
+            break
+    return signals
 
 
 def _draw_height(rng: np.random.Generator, no_cord: float) -> tuple[float, bool]:

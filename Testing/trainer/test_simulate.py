@@ -10,10 +10,19 @@ import pytest
 
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.atlas import Maps
+from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.cohort import VolumeScan, simulate_neck
 from SpinalCordSegTrainerLib.compare import appearance, contact_sheet, real_slices
+from SpinalCordSegTrainerLib.loader import SliceCache
 from SpinalCordSegTrainerLib.necks import atrophied, draw_neck
-from SpinalCordSegTrainerLib.simulate import SimulateConfig, random_slice, simulate_cache, training_slices
+from SpinalCordSegTrainerLib.simulate import (
+    SimulateConfig,
+    _visible_signals,
+    random_slice,
+    simulate_cache,
+    training_slices,
+)
+from SpinalCordSegTrainerLib.tissues import Tissue, draw_tissues
 
 SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
 
@@ -26,6 +35,16 @@ def test_a_cache_holds_normalised_slices_of_every_person(label_folder: Path, tmp
     assert cache.info.normalisation["kind"] == "fixed_pixel" and cache.info.pixel_mm == 0.7
     images, coverage = cache.read([0, 3])
     assert images.max() > 0.8 and coverage.max() <= 1
+
+
+def test_the_command_takes_settings_and_names_a_wrong_one(
+    label_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["simulate", "--maps", str(label_folder), "--count", "1", "--output", str(tmp_path / "cache")]
+    assert main([*arguments, "--set", "families=[1, 0]"]) == 2
+    assert "5 shares are needed" in capsys.readouterr().err and not (tmp_path / "cache").exists()
+    assert main([*arguments, "--set", "families=[0, 0, 0, 0, 1]", "--set", "no_cord=0"]) == 0
+    assert SliceCache.open(tmp_path / "cache").info.source["simulation"]["families"] == [0, 0, 0, 0, 1]
 
 
 def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
@@ -51,6 +70,18 @@ def test_only_no_cord_slices_have_no_cord(maps: Maps) -> None:
     for seed in range(6):
         one = random_slice(draw_neck(22, maps), maps, np.random.default_rng(seed), config)
         assert one.coverage.max() == 0 and one.csa_mm2 >= 0 and np.isfinite(one.image).all()
+
+
+def test_protocols_that_hide_the_cord_are_drawn_again() -> None:
+    def contrast(least: float, seed: int) -> float:
+        signals = _visible_signals(
+            np.random.default_rng(seed), draw_tissues(np.random.default_rng(1)), "transfer", least
+        )
+        cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
+        return float(abs(cord - fluid) / max(cord, fluid))
+
+    assert min(contrast(0.0, seed) for seed in range(60)) < 0.1
+    assert min(contrast(0.2, seed) for seed in range(60)) >= 0.2
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])
