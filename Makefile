@@ -10,6 +10,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 VALIDATE_ARGS ?=
 BENCH_ARGS ?=
+SERIES ?= out/series
 WORKERS ?= 2
 VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
@@ -57,7 +58,19 @@ validate: $(VENV)/.installed-dev ## Measure the bundled model on the public data
 .PHONY: validate-series
 validate-series: $(VENV)/.installed-dev ## Simulated persons of known atrophy through the bundled model; out/series
 	@$(PY) -m SpinalCordSegTrainerLib validate-series --data "$${SPINALCORDSEG_DATA:-../shared/data}" \
-	    --output out/series $(VALIDATE_ARGS)
+	    --output $(SERIES) $(VALIDATE_ARGS)
+
+.PHONY: results
+results: $(VENV)/.installed-dev ## Measure what RESULTS.md holds anew and put it there (hours, on an idle machine)
+	@$(MAKE) --no-print-directory validate
+	@$(MAKE) --no-print-directory validate-series
+	@$(MAKE) --no-print-directory validate-series SERIES=out/series-same-scanner VALIDATE_ARGS=--same-scanner
+	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory results-page
+
+.PHONY: results-page
+results-page: $(VENV)/.installed-dev ## Put the tables that were measured last (below out/) into RESULTS.md
+	@$(PY) Testing/results/renew.py
 
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
