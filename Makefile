@@ -129,6 +129,16 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(TRAIN) calibrate runs/starter/final/last.safetensors --cache runs/starter/held_out \
 	    --area-percent -7 --output runs/starter/starter.safetensors
 
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
+	@$(PY) Testing/bench/run.py --data "$(DATA)" $(BENCH_ARGS)
+
+# The peers live outside .venv: they bring a hundred packages along. torch is the same version under the same constraints.
+.PHONY: bench-peers
+bench-peers: ## Install nnU-Net and MONAI in .venv-peers, for the peers' part of `make bench`
+	@"$(PYTHON)" -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) nnunetv2 monai
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py

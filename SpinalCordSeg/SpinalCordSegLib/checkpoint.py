@@ -5,10 +5,12 @@ torch is imported inside the functions that need weights, so that cards and mode
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,14 +159,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
     """The network with its weights, in evaluation mode, on the CPU."""
+    network = copy.deepcopy(_blank_network(checkpoint.network))
+    network.load_state_dict({name: values.clone() for name, values in checkpoint.weights.items()}, assign=True)
+    return network.eval()
+
+
+@lru_cache(maxsize=4)
+def _blank_network(config: NetworkConfig) -> nn.Module:
+    """Without numbers: none are drawn that the weights would replace. To be copied, not to be used."""
     import torch
 
     from SpinalCordSegLib.networks import build_network
 
-    with torch.device("meta"):  # no numbers are drawn that the weights would replace
-        network = build_network(checkpoint.network)
-    network.to_empty(device="cpu").load_state_dict(checkpoint.weights)
-    return network.eval()
+    with torch.device("meta"):
+        return build_network(config)
 
 
 def _card_fields(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -188,10 +196,7 @@ def _check_weights(path: str, weights: dict[str, Tensor], config: NetworkConfig)
     """Raise ModelFileError unless names and shapes are those of the network, and all values are finite."""
     import torch
 
-    from SpinalCordSegLib.networks import build_network
-
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in build_network(config).state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in _blank_network(config).state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found != expected:
         different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))

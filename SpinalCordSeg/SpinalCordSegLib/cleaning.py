@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.cord_pieces import cord_components
 from SpinalCordSegLib.slice_pieces import PieceGraph, SlicePieces, slice_pieces
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume, axial_zeros, to_canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +94,16 @@ def clean(mask: Volume) -> CleanMask:
     between, and centroid and area continue the cord. An empty mask stays empty, with zeros. Never raises.
     """
     cord = clean_cord(grid_of(mask), piece_graph(mask))
-    shape = to_canonical(mask).shape
-    kept, filled = np.zeros(shape, bool), np.zeros(shape, bool)
-    components, removed_pixels, filled_pixels = np.zeros((3, shape[2]), np.int64)
+    cleaned = axial_zeros(mask, bool)
+    kept, filled = to_canonical(cleaned).voxels, to_canonical(axial_zeros(mask, bool)).voxels
+    components, removed_pixels, filled_pixels = np.zeros((3, kept.shape[2]), np.int64)
     for one in cord.slices:
         k = one.canonical_slice
         x, y = one.window
         kept[x, y, k], filled[x, y, k] = one.pixels, one.holes
         components[k], removed_pixels[k], filled_pixels[k] = one.components, one.removed_pixels, one.filled_pixels
     return CleanMask(
-        mask=from_canonical(kept, mask),
+        mask=cleaned,
         removed_mm3=cord.removed_mm3,
         filled_mm3=cord.filled_mm3,
         components=components,

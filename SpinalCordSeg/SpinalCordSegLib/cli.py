@@ -107,8 +107,10 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
     segment.add_argument(
         "--track-cord",
-        action="store_true",
-        help="between slices that show nothing but the cord, compute its surroundings only",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="between slices that show nothing but the cord, compute its surroundings only (default; a probability map"
+        " that is to be saved is computed whole)",
     )
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
     segment.add_argument(

@@ -6,12 +6,9 @@ import argparse
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, reason, run_batch
-from SpinalCordSegLib.card import verified_card
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import (
     Image,
@@ -35,9 +32,7 @@ from SpinalCordSegLib.pipeline import (
     segment_image,
 )
 from SpinalCordSegLib.progress import Reporter
-
-if TYPE_CHECKING:
-    from SpinalCordSegLib.checkpoint import Checkpoint
+from SpinalCordSegLib.ready_model import model_in_use
 
 _DONE, _SOME_FAILED, _BAD_INPUT = 0, 1, 2
 _log = logging.getLogger(__name__)
@@ -59,13 +54,16 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         threshold=arguments.threshold,
         device=arguments.device,
         engine=arguments.engine,
-        track_cord=arguments.track_cord,
+        track_cord=arguments.track_cord and not arguments.save_probability,
         slice_range=arguments.range,
         levels=level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,
     )
     MaskConfig(threshold=options.threshold)  # told before the first image is read
-    checkpoint = _checkpoint(arguments.model)
+    model = model_in_use(arguments.model or default_model())
+    checkpoint = model.checkpoint
+    if arguments.scheduler is None and not (arguments.output / "summary.csv").exists():  # else all may be done already
+        model.begin(options.device, options.engine)
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read", 0, 0)
@@ -111,20 +109,6 @@ def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return _batch(inputs, load, arguments, reporter)
 
 
-def _checkpoint(path: Path | None) -> Callable[[], Checkpoint]:
-    """The model, proved whole now and loaded (with torch) at first use."""
-    chosen = path or default_model()
-    verified_card(chosen)
-
-    @cache
-    def load() -> Checkpoint:
-        from SpinalCordSegLib.checkpoint import load_checkpoint
-
-        return load_checkpoint(chosen)
-
-    return load
-
-
 def _batch(
     inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: argparse.Namespace, reporter: Reporter
 ) -> int:
@@ -161,7 +145,8 @@ def _told(outcome: Outcome, reporter: Reporter) -> bool:
 
 
 def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    checkpoint = _checkpoint(arguments.model)
+    model = model_in_use(arguments.model or default_model())
+    model.begin(arguments.device, arguments.engine)
     reporter.progress("make the phantom", 0, 0)
     phantom = make_phantom()
     file = arguments.output / "phantom.nii.gz"
@@ -172,7 +157,7 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
         image = Image(phantom.image, path, "phantom")
 
         def compute() -> CaseResult:
-            result = segment_image(image, checkpoint(), options, progress=reporter.progress)
+            result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
             return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
 
         return LoadedCase("phantom", fingerprint(phantom.image), compute)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.track import Blob, best_path, drop_ragged_ends, drop_strays, find_blobs
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume, axial_slices, axial_zeros
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
     """The regions that continue each other as a cord does; see ``track`` for the score. Empty is an answer."""
     config = config or MaskConfig()
     slices = axial_slices(probability)
-    mask = probability.with_voxels(np.zeros(probability.shape, dtype=bool))
+    mask = axial_zeros(probability, bool)
     target = axial_slices(mask).pixels
     candidates: list[list[Blob]] = []
     n_above = n_computed = 0

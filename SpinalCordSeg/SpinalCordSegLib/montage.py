@@ -8,8 +8,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -209,8 +210,6 @@ def _dashes(points: list[tuple[float, float]]) -> list[tuple]:
 
 def _write(pen: ImageDraw, text: Text) -> None:
     """Write on the base line. Pillow's own font has hardly more than ASCII: ² and ³ are raised small digits."""
-    from PIL import ImageFont
-
     size = text.size
     pieces: list[tuple[str, bool]] = []
     for letter in text.text.translate(_PLAIN):
@@ -220,13 +219,21 @@ def _write(pen: ImageDraw, text: Text) -> None:
             pieces[-1] = (pieces[-1][0] + plain, raised)
         else:
             pieces.append((plain, raised))
-    normal, small = ImageFont.load_default(size), ImageFont.load_default(size * 0.65)
+    normal, small = _font(size), _font(size * 0.65)
     width = sum((small if raised else normal).getlength(piece) for piece, raised in pieces)
     x = text.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[text.anchor] * width
     for piece, raised in pieces:
         font = small if raised else normal
         pen.text((x, text.y - (0.38 * size if raised else 0.0)), piece, fill=text.colour, font=font, anchor="ls")
         x += font.getlength(piece)
+
+
+@lru_cache(maxsize=32)
+def _font(size: float) -> Any:
+    """Pillow's own, which it unpacks anew at every call."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
 
 
 def _ascii(letter: str) -> str:

@@ -60,9 +60,7 @@ class CordScene:
         offsets = steps / pixels_per_mm - side_mm / 2
         across = x - offsets / self.spacing_mm[0]  # the view from the feet: patient's right on the left
         down = y - offsets / self.spacing_mm[1]
-        shape = (down.size, across.size)
-        at = np.array([np.broadcast_to(across, shape), np.broadcast_to(down[:, None], shape)])
-        return self._sampled(lambda voxels: voxels[:, :, k], at, own_window=True)
+        return self._sampled(lambda voxels: voxels[:, :, k].T, down, across, own_window=True)
 
     def along(self, axis: int, side_mm: float, pixels_per_mm: float) -> View:
         """The plane that follows the cord: axis 1 sagittal (anterior on the left), axis 0 coronal (right on the left).
@@ -76,23 +74,27 @@ class CordScene:
         offsets = (np.arange(round(side_mm * pixels_per_mm)) + 0.5) / pixels_per_mm - side_mm / 2
         middle = (self.centre[:, axis].min() + self.centre[:, axis].max()) / 2
         across = middle - offsets / self.spacing_mm[axis]
-        shape = (heights.size, across.size)
-        at = np.array([np.broadcast_to(across, shape), np.broadcast_to(heights[:, None], shape)])
         followed = np.rint(self.centre[:, 1 - axis]).astype(int).clip(0, self.mask.shape[1 - axis] - 1)
         slices = np.arange(self.mask.shape[2])
         if axis == 1:
-            return self._sampled(lambda voxels: voxels[followed, :, slices].T, at)
-        return self._sampled(lambda voxels: voxels[:, followed, slices], at)
+            return self._sampled(lambda voxels: voxels[followed, :, slices], heights, across)
+        return self._sampled(lambda voxels: voxels[:, followed, slices].T, heights, across)
 
     def reach_mm(self, axis: int) -> float:
         """How far the cord's centre wanders along an axis, mm."""
         return float(np.ptp(self.centre[:, axis])) * self.spacing_mm[axis]
 
-    def _sampled(self, cut: Callable[[NDArray], NDArray], at: NDArray[np.float64], own_window: bool = False) -> View:
-        mask = ndimage.map_coordinates(cut(self.mask).astype(np.float32), at, order=1, mode="constant") >= 0.5
+    def _sampled(
+        self,
+        cut: Callable[[NDArray], NDArray],
+        rows: NDArray[np.float64],
+        columns: NDArray[np.float64],
+        own_window: bool = False,
+    ) -> View:
+        mask = sampled(cut(self.mask), rows, columns) >= 0.5
         if self.image is None:
             return View((mask * np.float32(_MASK_ONLY_GREY)).astype(np.float32), mask)
-        values = ndimage.map_coordinates(cut(self.image).astype(np.float32), at, order=1, mode="constant")
+        values = sampled(cut(self.image), rows, columns)
         low, high = self._window_of(values) if own_window else self.window
         return View(np.clip((values - low) / (high - low), 0, 1).astype(np.float32), mask)
 
@@ -100,6 +102,33 @@ class CordScene:
         """The tile's own grey window: coils fall off along the neck. Never so narrow that noise fills it."""
         low, high = (float(value) for value in np.percentile(values, (1.0, 99.5)))
         return low, max(high, low + _NARROWEST_WINDOW * (self.window[1] - self.window[0]))
+
+
+def sampled(plane: NDArray, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
+    """``plane`` at every pair of these positions (in its pixels), linear between pixels, 0 beyond the outermost.
+
+    Linear interpolation on a grid is a small matrix on either side, which is many times faster than point by point.
+    """
+    down, across = (_linear(at, size) for at, size in zip((rows, columns), plane.shape, strict=True))
+    crop = plane[down.first : down.end, across.first : across.end]
+    return np.asarray(down.weights @ crop.astype(np.float32) @ across.weights.T, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """``weights``: (positions, pixels ``first`` to ``end`` - 1)."""
+
+    weights: NDArray[np.float32]
+    first: int
+    end: int
+
+
+def _linear(positions: NDArray[np.float64], size: int) -> _Linear:
+    first = int(np.clip(np.floor(positions.min()), 0, size - 1))
+    end = int(np.clip(np.floor(positions.max()) + 2, first + 1, size))
+    weights = np.clip(1 - np.abs(positions[:, None] - np.arange(first, end)), 0, None)
+    weights[(positions < 0) | (positions > size - 1)] = 0
+    return _Linear(weights.astype(np.float32), first, end)
 
 
 def outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -31,6 +31,7 @@ _COMPLEX = (32, 1792, 2048)
 # The fields of NIfTI-1 that matter here: byte offset and struct code.
 _HEADER_BYTES = 348
 _DIM, _DATATYPE_BITS, _PIXDIM, _VOX_OFFSET = (40, "8h"), (70, "2h"), (76, "8f"), (108, "f")
+_SCALING = (112, "2f")
 _FORM_CODES, _QUATERNION, _SROW, _MAGIC = (252, "2h"), (256, "6f"), (280, "12f"), (344, "3s")
 _STORED: dict[bytes, Storage] = {b"n+1": "one file", b"ni1": "pair"}
 _NIFTI2_BEGINNINGS = (struct.pack("<i", 540), struct.pack(">i", 540))
@@ -41,7 +42,7 @@ class NiftiHeader:
     """``dim`` and ``pixdim`` as stored (8 values); ``byte_order``: "<" or ">"; voxels begin at ``vox_offset``.
 
     ``storage``: voxels behind the header, in an .img file beside it, or that as Analyze 7.5, which knows no
-    orientation.
+    orientation. ``scaling``: slope and intercept of the values; (0, 0) means none.
     """
 
     dim: tuple[int, ...]
@@ -55,6 +56,7 @@ class NiftiHeader:
     quaternion: tuple[float, ...]
     sform: NDArray[np.float64]
     storage: Storage = "one file"
+    scaling: tuple[float, float] = (0.0, 0.0)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -148,6 +150,7 @@ def _parse(head: bytes, is_pair: bool) -> NiftiHeader | None:
         quaternion=field(_QUATERNION),
         sform=np.vstack([np.reshape(field(_SROW), (3, 4)), [0, 0, 0, 1]]).astype(np.float64),
         storage=storage,
+        scaling=field(_SCALING),
     )
 
 

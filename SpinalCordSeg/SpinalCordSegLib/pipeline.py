@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.files import Image
 
 LEAST_TRACKED = 0.1
-"""With cord tracking the threshold must not be lower: what is less probable is not looked for."""
+"""Cord tracking is for thresholds from here on: what is less probable is not looked for."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +42,13 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment and measure. ``slice_range``: half-open, indices of the input's own slices; it limits what is
-    measured, never what is segmented. ``levels``: marked discs. ``keep_date``: the report may state the day of
+    measured, never what is segmented. ``track_cord``: see ``predict``. ``levels``: marked discs. ``keep_date``: the report may state the day of
     the scan, which tells who the patient is to those who know it."""
 
     threshold: float = 0.5
     device: str = "auto"
     engine: str = "auto"
-    track_cord: bool = False
+    track_cord: bool = True
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
     levels: LevelOptions = field(default_factory=LevelOptions)
@@ -121,18 +121,13 @@ def segment_image(
     options = options or SegmentOptions()
     config = MaskConfig(threshold=options.threshold)
     canonical_range(image.volume, options.slice_range)  # a wrong range is told before the long work
-    if options.track_cord and options.threshold < LEAST_TRACKED:
-        raise ConfigurationError(
-            f"cord tracking looks at what has a probability of at least {LEAST_TRACKED}: raise the threshold"
-            f" {options.threshold:g} or do without tracking"
-        )
     tell = progress or _silent
     prediction = predict(
         image.volume,
         checkpoint,
         device=options.device,
         engine=options.engine,
-        track_cord=options.track_cord,
+        track_cord=options.track_cord and options.threshold >= LEAST_TRACKED,
         batch_size=options.batch_size,
         progress=lambda done, total: tell("segment", done, total),
         cancelled=cancelled,

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from SpinalCordSegLib.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.device import choose_device, device_name
 from SpinalCordSegLib.device_network import DeviceNetwork, is_out_of_memory, out_of_memory
-from SpinalCordSegLib.engine import Engine, check_engine, choose_engine
+from SpinalCordSegLib.engine import Engine, check_engine
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, VoxelError
 from SpinalCordSegLib.normalise import Placement, normalise, restore
+from SpinalCordSegLib.ready_model import ready_engine
 from SpinalCordSegLib.slice_workers import Stretch, in_order
 from SpinalCordSegLib.tracked_slices import TrackedSlices
-from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
+from SpinalCordSegLib.volume import Volume, axial_slices, axial_zeros, input_slice_index
 
 _MOST_WORKERS = 8  # each holds one slice in all its layers: some 100 MB
 _CHUNK_PIXELS = 1 << 21  # full-size slices held in float32 at a time: 8 MB, or one slice where that is larger
@@ -80,7 +81,7 @@ def predict(
     size = _checked_batch(batch_size)
     work.tell(0)
     if network is None and chosen.type == "cpu":
-        finished = _on_cpu(work, checkpoint_network(checkpoint), engine, size or 1, track_cord)
+        finished = _on_cpu(work, checkpoint, engine, size or 1, track_cord)
     else:
         runner = DeviceNetwork(network or checkpoint_network(checkpoint), chosen, size, list(notes))
         finished = _on_device(work, runner)
@@ -102,15 +103,20 @@ class _Finished:
     n_windowed: int = 0
 
 
-def _on_cpu(work: _Work, network: nn.Module, engine_name: str, batch_size: int, track_cord: bool) -> _Finished:
+def threads_per_slice(n_stretches: int = _MOST_WORKERS) -> int:
+    """How many of torch's threads work on one stretch of slices on the CPU."""
+    return max(1, torch.get_num_threads() // _workers(n_stretches))
+
+
+def _workers(n_stretches: int) -> int:
+    return max(1, min(torch.get_num_threads(), _MOST_WORKERS, n_stretches))
+
+
+def _on_cpu(work: _Work, checkpoint: Checkpoint, engine_name: str, batch_size: int, track_cord: bool) -> _Finished:
     """Slices side by side, each in a thread of its own: no thread waits for another inside a layer."""
     stretches = work.stretches(work.first, batch_size)
-    threads = torch.get_num_threads()
-    workers = max(1, min(threads, _MOST_WORKERS, len(stretches)))
-    middle = (work.first + work.last) // 2
-    trial, _ = work.inputs((middle, middle + 1), torch.device("cpu"))
-    engine = choose_engine(network, trial, engine_name, max(1, threads // workers))
-
+    threads, workers = torch.get_num_threads(), _workers(len(stretches))
+    engine = ready_engine(checkpoint, engine_name, threads_per_slice(len(stretches)))
     notes = list(engine.notes)
     tracked = TrackedSlices(work, engine, workers, threads)
     done = 0
@@ -186,7 +192,7 @@ class _Work:
         self._slices = axial_slices(volume)
         self.pixel_mm, self.slice_mm = self._slices.pixel_mm, self._slices.slice_mm
         # Written through its own axial view, so that no second array of the volume's size is ever needed.
-        self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
+        self.probability = axial_zeros(volume, np.float32)
         self._target = axial_slices(self.probability).pixels
 
     def stretches(self, first: int, batch_size: int) -> list[Stretch]:

@@ -23,7 +23,7 @@ from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.volume import AxialAxes, Volume, axial_slices
 
 SCHEMA = "SpinalCordSeg report"
 SCHEMA_VERSION = 1
@@ -164,15 +164,14 @@ def volume_per_length_mm2(result: CaseResult) -> float:
 
 def probability_summary(probability: Volume, mask: Volume) -> dict[str, float | None]:
     """How sure the network was: mean probability inside the mask, and the volume it was undecided about."""
-    inside = probability.voxels[mask.voxels]
+    chances = axial_slices(probability).pixels  # by slices, as they lie in memory
+    inside = chances[axial_slices(mask).pixels]
     low, high = _UNCERTAIN
-    undecided = np.count_nonzero((probability.voxels > low) & (probability.voxels < high))
+    undecided = np.count_nonzero((chances > low) & (chances < high))
     return {
         "mean_in_mask": rounded(float(inside.mean()), 4) if inside.size else None,
         "undecided_mm3": rounded(undecided * probability.voxel_volume_mm3, 2),
-        "expected_volume_mm3": rounded(
-            float(probability.voxels.sum(dtype=np.float64)) * probability.voxel_volume_mm3, 2
-        ),
+        "expected_volume_mm3": rounded(float(chances.sum(dtype=np.float64)) * probability.voxel_volume_mm3, 2),
     }
 
 

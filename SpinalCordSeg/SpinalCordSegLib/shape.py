@@ -117,7 +117,8 @@ def _chord_mm(
 ) -> float:
     """Mean extent across the rl axis over the central 3 mm; over all there is where the mask is narrower."""
     along = np.arange(-_CHORD_HALF_WIDTH_MM, _CHORD_HALF_WIDTH_MM + _FINE_MM / 2, _FINE_MM)
-    reach_mm = hypot(fine.shape[0] * fine_mm[0], fine.shape[1] * fine_mm[1])
+    corners = [[0.0, count * mm] for count, mm in zip(fine.shape, fine_mm, strict=True)]
+    reach_mm = max(hypot(x - centre_mm[0], y - centre_mm[1]) for x in corners[0] for y in corners[1])
     across = np.arange(-ceil(reach_mm / _FINE_MM), ceil(reach_mm / _FINE_MM) + 1) * _FINE_MM
     u, v = np.meshgrid(along, across, indexing="ij")
     turn = cos(radians(angle_deg)), sin(radians(angle_deg))

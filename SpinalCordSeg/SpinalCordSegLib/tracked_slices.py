@@ -39,7 +39,11 @@ class TrackedSlices:
         self._regions: dict[int, Box | None] = {}
         self._windows: dict[int, Window | None] = {}
         self._shape = (0, 0)
-        self.n_windowed = 0
+        self._in_window: list[int] = []  # appended to by several threads
+
+    @property
+    def n_windowed(self) -> int:
+        return len(self._in_window)
 
     def run(self) -> Iterator[int]:
         """Compute all slices; yields the number of those finished. Raises what computing and checking raise."""
@@ -80,7 +84,7 @@ class TrackedSlices:
             if is_settled(inner[0, 0].numpy(), (top, bottom, left, right), self._shape, pixel_mm2):
                 logits = torch.full_like(inputs, -LOGIT_LIMIT)
                 logits[..., top:bottom, left:right] = inner
-                self.n_windowed += 1
+                self._in_window.append(stretch[0])
             else:
                 logits = self._slices.calibrated(self._engine.logits(inputs))
             self._slices.put(stretch, logits, placement)

@@ -174,6 +174,13 @@ def axial_slices(volume: Volume) -> AxialSlices:
     return AxialSlices(pixels, (y_mm, x_mm), z_mm)
 
 
+def axial_zeros(like: Volume, dtype: type[np.generic] | type[bool]) -> Volume:
+    """Zeros on the grid of ``like``, every axial slice in one piece of memory: what works by slices is faster so."""
+    order = AxialAxes.of(like.ijk_to_ras).permutation()[::-1]  # S changes slowest, R fastest
+    stored = np.zeros([like.shape[axis] for axis in order], dtype)
+    return like.with_voxels(stored.transpose(np.argsort(order)))
+
+
 def from_axial_slices(pixels: NDArray, like: Volume) -> Volume:
     """Inverse of axial_slices: (n, rows, columns) back on the grid of ``like``."""
     return from_canonical(pixels.transpose(2, 1, 0)[::-1, ::-1, :], like)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.finite import check_finite
 from SpinalCordSegLib.nifti_header import check_nifti_header, read_nifti_header
-from SpinalCordSegLib.nifti_voxels import check_nifti_voxels
+from SpinalCordSegLib.nifti_voxels import read_nifti_voxels
 from SpinalCordSegLib.quiet import quiet_stderr
 from SpinalCordSegLib.segment_metadata import segment_metadata
 from SpinalCordSegLib.volume import Volume, check_grid, lps_to_ras
@@ -62,12 +63,13 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
     path = Path(path)
     _check_file(path, READ_SUFFIXES + UNORIENTED_SUFFIXES if unoriented else READ_SUFFIXES)
     notes: tuple[str, ...] = ()
+    voxels: NDArray | None = None
     oriented = file_suffix(path) not in UNORIENTED_SUFFIXES
     try:
         if file_suffix(path) in _NIFTI_SUFFIXES:
-            oriented, notes = _check_nifti(path, unoriented)
-        image, fields = _read_itk(path)
-        volume = _to_volume(image)
+            oriented, notes, voxels = _read_nifti(path, unoriented)
+        image, fields = _read_itk(path, header_only=voxels is not None)
+        volume = _to_volume(image, voxels)
         check_finite(volume.voxels)
     except (GeometryError, VoxelError) as error:
         raise type(error)(f"{path.name}: {error}") from error
@@ -87,27 +89,28 @@ def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
 
 
-def _check_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...]]:
+def _read_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...], NDArray | None]:
+    """Whether it holds an orientation, remarks, and the voxels unless SimpleITK has to read them."""
     header = read_nifti_header(path)
     oriented = header.storage != "analyze"
     if not (oriented or unoriented):
         raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
     notes = check_nifti_header(header)
-    check_nifti_voxels(path, header)
-    return oriented, notes
+    return oriented, notes, read_nifti_voxels(path, header)
 
 
-def _read_itk(path: Path) -> tuple[sitk.Image, dict[str, str]]:
+def _read_itk(path: Path, header_only: bool) -> tuple[sitk.Image | sitk.ImageFileReader, dict[str, str]]:
+    """The image, or with ``header_only`` the reader, which knows the same of its grid."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         with quiet_stderr():
             reader.ReadImageInformation()
             _check_kind(reader)
-            image = reader.Execute()
+            image = reader if header_only else reader.Execute()
     except RuntimeError as error:
         raise _refusal(path, str(error)) from error
-    if image.GetDimension() == 4:  # one time point only: _check_kind let no other pass
+    if not header_only and image.GetDimension() == 4:  # one time point only: _check_kind let no other pass
         image = image[:, :, :, 0]
     # a key in a foreign encoding cannot be asked for again, and none that is wanted has one
     return image, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys() if key.isascii()}
@@ -178,11 +181,13 @@ def _write_failure(temporary: Path, path: Path, image: sitk.Image) -> Exception:
     return OutputError(f"cannot write {path}: the file came out incomplete; check the disk or choose another folder")
 
 
-def _to_volume(image: sitk.Image) -> Volume:
+def _to_volume(image: sitk.Image | sitk.ImageFileReader, voxels: NDArray | None) -> Volume:
     lps = np.eye(4)
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     lps[:3, 3] = image.GetOrigin()
-    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), lps_to_ras(lps))
+    if voxels is None:
+        voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    return Volume(voxels, lps_to_ras(lps))
 
 
 def _to_itk(volume: Volume) -> sitk.Image:

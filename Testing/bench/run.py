@@ -174,7 +174,8 @@ def _peers(arguments: argparse.Namespace) -> dict[str, Any] | None:
 def _tracking(arguments: argparse.Namespace) -> dict[str, Any] | None:
     from tracking_equality import tracking_equality
 
-    return tracking_equality(arguments.data, 5 if arguments.quick else arguments.simulated)
+    kept = arguments.output / "tracking.jsonl"
+    return tracking_equality(arguments.data, 5 if arguments.quick else arguments.simulated, kept)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,30 @@ LEAST_DICE = 0.999
 _IMAGE_FOLDERS = ("t1w_masked", "mt_masked", "t1w_scanners", "t2_masked", "t2star_masked")
 
 
-def tracking_equality(data: Path, simulated: int) -> dict[str, Any]:
-    """Both runs of every volume: least Dice, how many miss the bar or have other flags, windows, processor time."""
+def tracking_equality(data: Path, simulated: int, kept: Path) -> dict[str, Any]:
+    """Both runs of every volume: least Dice, how many miss the bar or have other flags, windows, processor time.
+
+    ``kept``: a file of JSON lines that gets each volume's row when it is done. Called again it goes on where it was
+    ended, as long as the model is the same; rows of another model are left out.
+    """
     checkpoint = load_checkpoint(default_model())
-    rows = [_compared(image, checkpoint) for image in _images(data, simulated)]
+    done = _kept_rows(kept, checkpoint)
+    rows = []
+    for name, read in _images(data, simulated):
+        row = done.get(name)
+        if row is None:
+            row = {"volume": name, "model": checkpoint.sha256} | _compared(read(), checkpoint)
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            told = f"Dice {row['dice']:.5f}, {row['windowed']} windows, flags {row['flags_differ'] or 'equal'}"
+            print(f"   {name}: {told}", flush=True)
+        rows.append(row)
     full, tracked = (sum(row[name] for row in rows) for name in ("cpu_seconds_full", "cpu_seconds_tracked"))
-    slices = sum(row["slices"] for row in rows)
     return {
         "model": f"{checkpoint.name} {checkpoint.version}, SHA-256 {(checkpoint.sha256 or '')[:12]}",
         "volumes": len(rows),
         "simulated among them": simulated,
-        "slices": slices,
+        "slices": sum(row["slices"] for row in rows),
         "slices computed around the cord only": sum(row["windowed"] for row in rows),
         "least Dice with the full run": min(row["dice"] for row in rows),
         f"volumes under {LEAST_DICE}": sum(row["dice"] < LEAST_DICE for row in rows),
@@ -42,22 +57,34 @@ def tracking_equality(data: Path, simulated: int) -> dict[str, Any]:
     }
 
 
-def _images(data: Path, simulated: int) -> Iterator[Image]:
+def _kept_rows(kept: Path, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """The rows of this model, by volume."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
+    rows = [json.loads(line) for line in lines]
+    return {row["volume"]: row for row in rows if row["model"] == checkpoint.sha256}
+
+
+def _images(data: Path, simulated: int) -> Iterator[tuple[str, Callable[[], Image]]]:
+    """Names, and how to get the image: only what is not done yet is read."""
     for folder in _IMAGE_FOLDERS:
         for path in sorted((data / folder).glob("*.nii.gz")):
             if "_seg" not in path.name:
-                yield read_image(path)
-    yield read_image(data / "dicom_t1w_head")
+                yield f"{folder}/{path.name}", partial(read_image, path)
+    yield "dicom_t1w_head", partial(read_image, data / "dicom_t1w_head")
     config = SimulatedConfig(necks=simulated)
-    maps = read_maps(data, only=config.shapes)
+    maps = cache(lambda: read_maps(data, only=config.shapes))
+
+    def person(number: int) -> Image:
+        return Image(cohort_person(number, maps(), config).image, Path("simulated"), f"simulated-{number:03d}")
+
     for number in range(simulated):
-        yield Image(cohort_person(number, maps, config).image, Path("simulated"), f"simulated-{number:03d}")
+        yield f"simulated-{number:03d}", partial(person, number)
 
 
 def _compared(image: Image, checkpoint: Checkpoint) -> dict[str, Any]:
     # Processor time, of all threads: the proof takes long, and the machine may have other work meanwhile.
     times = [time.process_time()]
-    full = segment_image(image, checkpoint, SegmentOptions(device="cpu"))
+    full = segment_image(image, checkpoint, SegmentOptions(device="cpu", track_cord=False))
     times.append(time.process_time())
     tracked = segment_image(image, checkpoint, SegmentOptions(device="cpu", track_cord=True))
     times.append(time.process_time())
@@ -65,8 +92,7 @@ def _compared(image: Image, checkpoint: Checkpoint) -> dict[str, Any]:
     total = int(first.sum()) + int(second.sum())
     dice = 2 * int((first & second).sum()) / total if total else 1.0
     differ = sorted({kind for kind, *_ in _flags(full.flags) ^ _flags(tracked.flags)})
-    row = {
-        "volume": image.case_name,
+    return {
         "slices": int(axial_slices(full.mask).pixels.shape[0]),
         "windowed": tracked.n_windowed,
         "dice": dice,
@@ -74,8 +100,6 @@ def _compared(image: Image, checkpoint: Checkpoint) -> dict[str, Any]:
         "cpu_seconds_full": times[1] - times[0],
         "cpu_seconds_tracked": times[2] - times[1],
     }
-    print(f"   {row['volume']}: Dice {dice:.5f}, {tracked.n_windowed} windows, flags {differ or 'equal'}", flush=True)
-    return row
 
 
 def _flags(flags: tuple[Flag, ...]) -> set[tuple[str, int | None]]:

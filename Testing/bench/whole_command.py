@@ -73,13 +73,13 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
         watch.wrap(predict._Work, "inputs", "prepare")
         watch.wrap(predict._Work, "put", "restore")
         watch.wrap(predict.DeviceNetwork, "logits", "network")
-        choose = predict.choose_engine
+        choose = predict.ready_engine
 
         def chosen(*arguments: Any) -> Engine:
             engine = choose(*arguments)
             return dataclasses.replace(engine, logits=watch.timed(engine.logits, "network"))
 
-        predict.choose_engine = watch.timed(chosen, "set up")
+        predict.ready_engine = watch.timed(chosen, "set up")
     watch.wrap(predict, "predict", "predict")
 
 

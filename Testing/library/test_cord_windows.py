@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,6 @@ from SpinalCordSegLib import predict as predict_module
 from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.cord_windows import Box, exact_part, is_settled, only_region, whole_slices, window_between
 from SpinalCordSegLib.engine import Engine
-from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import Image
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
@@ -108,7 +109,7 @@ class Bright:
 def bright(monkeypatch: pytest.MonkeyPatch) -> Bright:
     network = Bright()
     engine = Engine("bright", network.logits, window_logits=network.window_logits)
-    monkeypatch.setattr(predict_module, "choose_engine", lambda *arguments: engine)
+    monkeypatch.setattr(predict_module, "ready_engine", lambda *arguments: engine)
     return network
 
 
@@ -171,7 +172,10 @@ def test_progress_counts_and_a_range_is_kept(bright: Bright) -> None:
     assert np.flatnonzero(found.probability.voxels.max(axis=(0, 1))).tolist() == list(range(2, 9))
 
 
-def test_a_threshold_below_what_is_looked_for_is_refused() -> None:
+@pytest.mark.parametrize(("threshold", "on", "n_windowed"), [(0.5, True, 16), (0.05, True, 0), (0.5, False, 0)])
+def test_tracking_is_the_rule_but_not_for_a_threshold_below_what_is_looked_for(
+    bright: Bright, threshold: float, on: bool, n_windowed: int
+) -> None:
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, {})
-    with pytest.raises(ConfigurationError, match="tracking"):
-        segment_image(Image(neck(), None, "neck"), checkpoint, SegmentOptions(threshold=0.05, track_cord=True))
+    options = SegmentOptions(threshold=threshold) if on else SegmentOptions(track_cord=False)
+    assert segment_image(Image(neck(), Path("neck"), "neck"), checkpoint, options).n_windowed == n_windowed

@@ -157,7 +157,7 @@ def test_a_note_of_the_engine_reaches_the_prediction(monkeypatch: pytest.MonkeyP
     def choose(*arguments: object) -> engine_module.Engine:
         return engine_module.Engine("torch x", lambda inputs: inputs, ("left aside",))
 
-    monkeypatch.setattr(predict_module, "choose_engine", choose)
+    monkeypatch.setattr(predict_module, "ready_engine", choose)
     config = NormalisationConfig("fixed_pixel", pixel_mm=0.7)
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), config, dict(network.state_dict()))
     volume = Volume(np.zeros((8, 8, 2), np.int16), np.eye(4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from SpinalCordSegLib.errors import InputFileError, OutputError, VoxelError
 from SpinalCordSegLib.volume import Volume
@@ -175,6 +177,34 @@ def test_big_endian(tmp_path: Path) -> None:
     volume = read_grid(tmp_path / "x.nii").volume
     np.testing.assert_array_equal(volume.voxels, noise(4, 5, 6))
     np.testing.assert_allclose(volume.ijk_to_ras, STRAIGHT, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8", "i8"])
+def test_voxels_are_those_that_simpleitk_reads(tmp_path: Path, kind: str, order: str, suffix: str) -> None:
+    """They are read once, by our own code; SimpleITK tells the grid."""
+    values = np.random.default_rng(1).integers(-100, 100, (4, 5, 6)).astype(kind)
+    header = nib.Nifti1Header(endianness=order)
+    header.set_data_dtype(kind)
+    nib.save(nib.Nifti1Image(values, turned(True), header), tmp_path / f"x{suffix}")
+    found = read_grid(tmp_path / f"x{suffix}").volume
+    wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"x{suffix}"))).transpose(2, 1, 0)
+    assert found.voxels.dtype == wanted.dtype and found.voxels.dtype.isnative
+    np.testing.assert_array_equal(found.voxels, wanted)
+    np.testing.assert_array_equal(found.voxels, values)
+    np.testing.assert_allclose(found.ijk_to_ras, turned(True), atol=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.0, 3.0), (1.0, 3.0), (-2.0, 0.0)])
+def test_any_scaling_is_left_to_simpleitk(tmp_path: Path, slope: float, intercept: float) -> None:
+    path = tmp_path / "x.nii"
+    nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT), path)
+    content = bytearray(path.read_bytes())
+    content[112:120] = struct.pack("<2f", slope, intercept)
+    path.write_bytes(content)
+    wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).transpose(2, 1, 0)
+    np.testing.assert_array_equal(read_grid(path).volume.voxels, wanted)
 
 
 def test_nifti_2_is_named(tmp_path: Path) -> None:
