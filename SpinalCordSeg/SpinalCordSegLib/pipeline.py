@@ -41,9 +41,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``slice_range``: half-open, indices of the input's own slices; it limits what is
-    measured, never what is segmented. ``track_cord``: see ``predict``. ``levels``: marked discs. ``keep_date``: the report may state the day of
-    the scan, which tells who the patient is to those who know it."""
+    """How to segment and measure. ``track_cord``: see ``predict``. ``slice_range``: half-open, indices of the input's
+    own slices; it limits what is measured, never what is segmented. ``levels``: marked discs. ``keep_date``: the
+    report may state the day of the scan, which tells who the patient is to those who know it."""
 
     threshold: float = 0.5
     device: str = "auto"
