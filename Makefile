@@ -14,6 +14,7 @@ SERIES ?= out/series
 WORKERS ?= 2
 VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
+OUTLINE := SpinalCordSegTrainer/Resources/starter_outline.json
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
@@ -100,32 +101,46 @@ TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff
     sub-oxfordFmrib07 sub-oxfordFmrib11
 DATA = $${SPINALCORDSEG_DATA:-../shared/data}
 TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
+SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
+STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Three stages. Whole surroundings first; then four times as many cords a batch in small crops, so that the outline is
-# learned (without it thin cords come out 15 to 40 % too large); then wider crops at a falling rate, so that nothing far
-# from the cord is taken for it. The area: half of what raters draw T1w cords smaller than the same persons' T2w cords
-# (calibration.py). Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set precision=float32".
+# Six stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord (boundary),
+# wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on sharper slices
+# (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline can be seen (outline):
+# a network that is shown outlines nobody can see learns to draw all of them near the mean. Last, wider crops at a
+# falling rate, so that nothing far from the cord is taken for it (final). The area: half of what raters draw T1w cords
+# smaller than the same persons' T2w cords (calibration.py). Mixed precision needs a CPU with bfloat16 units:
+# STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
-BOUNDARY := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 \
-    --set epochs=16 --set updates_per_epoch=100 --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3 \
-    --set rate.max_lr=0.0012 --set rate.base_lr=0.0001 --set rate.warmup_updates=50
-FINAL := --set crop.size=96 --set crop.near_cord=0.6 --set crop.jitter_px=28 --set batch_size=28 \
-    --set epochs=15 --set updates_per_epoch=100 --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3 \
-    --set rate.max_lr=0.0007 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
+SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
+    --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
+WIDER := --set crop.size=96 --set crop.near_cord=0.6 --set crop.jitter_px=28 --set batch_size=28 --set updates_per_epoch=100 \
+    --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
+LESS_SPOILT := $(foreach policy,standard contrast,$(foreach change,noise=0.015 blur_px=0.4 resolution_probability=0.03 \
+    motion_probability=0.03 elastic_px=1.5 interpolation=bicubic,--set $(policy).$(change)))
+BOUNDARY := $(SMALL) --set epochs=16 --set rate.max_lr=0.0012 --set rate.base_lr=0.0001 --set rate.warmup_updates=50
+WIDE := $(WIDER) --set epochs=15 --set rate.max_lr=0.0007 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
+SHARP := $(SMALL) $(LESS_SPOILT) --set crop.near_cord=0.92 --set crop.jitter_px=12 --set epochs=7 --set rate.max_lr=0.001 \
+    --set rate.base_lr=0.00002 --set rate.warmup_updates=30
+FINAL := $(WIDER) --set epochs=12 --set rate.max_lr=0.0006 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
+SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
-	@$(TRAIN) simulate --maps "$(DATA)" --count 3600 --phantoms 80 --seed 41 --output runs/starter/simulated_a
-	@$(TRAIN) simulate --maps "$(DATA)" --count 3600 --seed 42 --output runs/starter/simulated_b
-	@$(TRAIN) simulate --maps "$(DATA)" --count 400 --seed 991 --output runs/starter/held_out \
-	    $(addprefix --hold-out ,$(TRAINED_SHAPES))
+	@$(SIMULATE) --count 3600 --phantoms 80 --seed 41 --output runs/starter/simulated_a
+	@$(SIMULATE) --count 3600 --seed 42 --output runs/starter/simulated_b
+	@$(SIMULATE) --count 4200 --seed 51 $(SEEN) --output runs/starter/sharp_a
+	@$(SIMULATE) --count 2700 --seed 52 --phantoms 60 $(SEEN) --output runs/starter/sharp_b
+	@$(SIMULATE) --count 2700 --seed 53 $(SEEN) --output runs/starter/sharp_c
+	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" --only-labelled --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" --only-labelled --output runs/starter/t2starw --config $(STARTER)
-	@$(TRAIN) train --config $(STARTER) --output runs/starter/run --threads 1 $(STARTER_ARGS)
-	@$(TRAIN) train --config $(STARTER) --output runs/starter/boundary --threads 1 --from runs/starter/run/last.safetensors \
-	    $(BOUNDARY) $(STARTER_ARGS)
-	@$(TRAIN) train --config $(STARTER) --output runs/starter/final --threads 1 --from runs/starter/boundary/last.safetensors \
-	    $(FINAL) $(STARTER_ARGS)
+	@$(STAGE)/run --config $(STARTER)
+	@$(STAGE)/boundary --config $(STARTER) --from runs/starter/run/last.safetensors $(BOUNDARY)
+	@$(STAGE)/wide --config $(STARTER) --from runs/starter/boundary/last.safetensors $(WIDE)
+	@$(STAGE)/sharp --config $(STARTER) --from runs/starter/wide/last.safetensors $(SHARP)
+	@$(STAGE)/outline --config $(OUTLINE) --from runs/starter/sharp/last.safetensors
+	@$(STAGE)/final --config $(OUTLINE) --from runs/starter/outline/last.safetensors $(FINAL)
 	@$(TRAIN) calibrate runs/starter/final/last.safetensors --cache runs/starter/held_out \
 	    --area-percent -7 --output runs/starter/starter.safetensors
 
