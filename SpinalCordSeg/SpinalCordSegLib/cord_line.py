@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.centreline import fit_centreline
+from SpinalCordSegLib.centreline import Centreline, fit_centreline
 from SpinalCordSegLib.measures import SliceMeasures
 from SpinalCordSegLib.volume import Volume, to_canonical
 
@@ -58,6 +58,16 @@ class CordLine:
         """RAS mm of a position along the cord; beyond the ends: the end."""
         return np.array([np.interp(arc_mm, self.arc_mm, self.ras_mm[:, axis]) for axis in range(3)])
 
+    def position_on(self, other: CordLine, arc_mm: float) -> float:
+        """Where a position along this line is on ``other``, a line through the same slices; beyond the ends as far.
+
+        Raises ValueError on a line without points.
+        """
+        if not len(self.arc_mm):
+            raise ValueError("a line without points has no positions")
+        beyond = min(0.0, arc_mm - self.arc_mm[0]) + max(0.0, arc_mm - self.arc_mm[-1])
+        return float(np.interp(arc_mm, self.arc_mm, other.arc_mm) + beyond)
+
     def at_slice(self, canonical_slice: int) -> NDArray[np.float64]:
         """RAS mm of the centreline in a slice; beyond its ends straight on. Raises ValueError without points."""
         if not len(self.arc_mm):
@@ -71,8 +81,9 @@ class CordLine:
         return self.ras_mm[end] + abs(beyond) * (self.ras_mm[end] - self.ras_mm[inner])
 
 
-def cord_line(mask: Volume) -> CordLine:
-    """The ruler of a cleaned mask (cord where not zero). An empty mask gives arrays of length 0."""
+def cord_line(mask: Volume, fit: Callable[..., Centreline] = fit_centreline) -> CordLine:
+    """The ruler of a cleaned mask (cord where not zero). ``fit``: one of ``centreline``. An empty mask gives arrays of
+    length 0."""
     canonical = to_canonical(mask)
     voxels = canonical.voxels != 0
     counts = np.count_nonzero(voxels, axis=(0, 1))
@@ -85,7 +96,7 @@ def cord_line(mask: Volume) -> CordLine:
     x = np.arange(voxels.shape[0]) @ along_x / counts[filled]
     y = np.arange(voxels.shape[1]) @ along_y / counts[filled]
     span = np.arange(filled[0], filled[-1] + 1)
-    line = fit_centreline(filled, x * spacing[0], y * spacing[1], spacing[2], at=span)
+    line = fit(filled, x * spacing[0], y * spacing[1], spacing[2], at=span)
     ijk = np.stack([line.x_mm / spacing[0], line.y_mm / spacing[1], span, np.ones(len(span))])
     length_mm = spacing[2] * line.stretch
     return CordLine(span, (canonical.ijk_to_ras @ ijk)[:3].T, np.cumsum(length_mm) - length_mm / 2, length_mm)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from SpinalCordSegLib.rerun_command import add_model, ask_again, canonical_slices, parse_slices
+
 if TYPE_CHECKING:
     from SpinalCordSegLib.files import Image
     from SpinalCordSegLib.progress import Reporter
@@ -38,10 +40,7 @@ def add_correct(commands: Any, add_common: Callable[[argparse.ArgumentParser], N
     correct.add_argument(
         "--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)"
     )
-    correct.add_argument("--model", type=Path, metavar="FILE", help="for --rerun (default: the model that comes along)")
-    correct.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
-    )
+    add_model(correct, "for --rerun")
     add_common(correct)
 
 
@@ -69,10 +68,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _corrected(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
-    from SpinalCordSegLib.errors import InputFileError
+    from SpinalCordSegLib.errors import ConfigurationError, InputFileError
     from SpinalCordSegLib.files import read_labels, select_label
     from SpinalCordSegLib.fill_between import fill_between
-    from SpinalCordSegLib.rerun_command import parse_slices
     from SpinalCordSegLib.review_store import read_mask
     from SpinalCordSegLib.smooth_cord import smooth_along_cord
     from SpinalCordSegLib.volume import input_slice_index
@@ -86,33 +84,7 @@ def _corrected(image: Image | None, arguments: argparse.Namespace, reporter: Rep
         ends = [input_slice_index(mask, number) for number in parse_slices(arguments.fill)]
         return fill_between(mask, min(ends), max(ends))
     if arguments.smooth is not None:
-        return smooth_along_cord(mask, _canonical(mask, arguments.smooth))
-    return _rerun(image, mask, arguments, reporter)
-
-
-def _rerun(image: Image | None, mask: Volume, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
-    from SpinalCordSegLib.checkpoint import load_checkpoint
-    from SpinalCordSegLib.errors import ConfigurationError
-    from SpinalCordSegLib.models import default_model
-    from SpinalCordSegLib.rerun import rerun_slices
-
+        return smooth_along_cord(mask, canonical_slices(mask, arguments.smooth))
     if image is None:
         raise ConfigurationError("--rerun needs the image that was segmented: give it by --image")
-    return rerun_slices(
-        image.volume,
-        mask,
-        load_checkpoint(arguments.model or default_model()),
-        _canonical(mask, arguments.rerun),
-        device=arguments.device,
-        progress=lambda done, total: reporter.progress("segment", done, total),
-    )
-
-
-def _canonical(mask: Volume, text: str) -> tuple[int, int]:
-    """ "10:14", the input's own slices, as canonical ones."""
-    from SpinalCordSegLib.pipeline import canonical_range
-    from SpinalCordSegLib.rerun_command import parse_slices
-
-    found = canonical_range(mask, parse_slices(text))
-    assert found is not None
-    return found
+    return ask_again(image.volume, mask, canonical_slices(mask, arguments.rerun), arguments, reporter)

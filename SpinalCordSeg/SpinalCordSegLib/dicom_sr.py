@@ -14,6 +14,7 @@ from pydicom.sr.coding import Code
 
 from SpinalCordSegLib.dicom_seg import ANATOMY, CORD, MANUAL, SOFTWARE, Algorithm
 from SpinalCordSegLib.dicom_source import SourceSeries
+from SpinalCordSegLib.review import ACCEPTED, Review
 from SpinalCordSegLib.segment_metadata import SEGMENT_NAME
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
@@ -30,7 +31,7 @@ _COMMENT = Code("121106", "DCM", "Comment")
 _MR_IMAGING = Code("25056-3", "LN", "MRI unspecified body region")
 
 _DEFINITIONS = (
-    "Research use, not for diagnosis. Not verified by a person.",
+    "Research use, not for diagnosis.",
     "Area: at a right angle to the cord. Major axis: right-left, minor axis: anterior-posterior, of the ellipse with"
     " the same second moments. Length: along the cord. Volume follows the coverage.",
 )
@@ -51,8 +52,9 @@ def measurement_report(
 ) -> Dataset:
     """A Comprehensive SR about ``segmentation``. ``content``: of report.json; ``number``: SeriesNumber.
 
-    With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, not
-    verified: no person signs here. UIDs are new.
+    With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, and
+    always unverified: VERIFIED would say that an observer, named with organisation, attests to the content and answers
+    for it (PS3.3 C.17.2). Whoever accepted the case here typed a name: that is told as a comment. UIDs are new.
     """
     import highdicom as hd
 
@@ -86,11 +88,23 @@ def measurement_report(
 
 
 def _groups(content: Mapping[str, Any], source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
-    remarks = [*_DEFINITIONS, *(str(flag["message"]) for flag in _flags(content) if flag.get("slice") is None)]
+    remarks = [
+        *_DEFINITIONS,
+        _reviewed(content),
+        *(str(flag["message"]) for flag in _flags(content) if flag.get("slice") is None),
+    ]
     about = (content, source, segmentation, algorithm)
     if not content.get("range"):
         return [_volume_group((*_WHOLE_CORD, *_SECTIONS), [*remarks, *_counts(content)], *about)]
     return [_volume_group(_WHOLE_CORD, remarks, *about), _range_group(content, algorithm)]
+
+
+def _reviewed(content: Mapping[str, Any]) -> str:
+    review = Review.from_dict(content.get("review"))
+    if review.state != ACCEPTED:
+        return "Not reviewed by a person to the end."
+    who = f" by {review.who}" if review.who else ""
+    return f"Accepted{who} in review; a name that was typed, no signature."
 
 
 def _volume_group(

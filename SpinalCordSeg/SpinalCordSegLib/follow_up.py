@@ -9,18 +9,10 @@ from datetime import date
 import numpy as np
 
 from SpinalCordSegLib.alignment import Alignment
-from SpinalCordSegLib.atrophy import (
-    BETWEEN_SCANNERS,
-    SAME_SCANNER,
-    Change,
-    Rate,
-    Repeatability,
-    change,
-    healthy_rates,
-    yearly_rate,
-)
+from SpinalCordSegLib.atrophy import Change, Rate, Repeatability, change, healthy_rates, yearly_rate
 from SpinalCordSegLib.comparability import Conditions, Difference, differences, filled, runs, same_scanner, unknowns
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.repeatability import repeatability_of
 from SpinalCordSegLib.shared_range import SHORT_MM, Profile, SharedRange, shared_range
 from SpinalCordSegLib.visits import Visit
 
@@ -30,16 +22,23 @@ _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanner
 
 @dataclass(frozen=True)
 class FollowUpOptions:
-    """``limits_mm``: only this stretch, from the shared place. ``age_years``: at the first visit, for the band."""
+    """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
+    ``repeatability``. ``limits_mm``: only this stretch, from the shared place. ``age_years``: at the first visit, for
+    the band."""
 
-    same: Repeatability = SAME_SCANNER
-    between: Repeatability = BETWEEN_SCANNERS
+    same: Repeatability | None = None
+    between: Repeatability | None = None
     limits_mm: tuple[float, float] | None = None
     age_years: float | None = None
     keep_dates: bool = False
 
     def __post_init__(self) -> None:
         healthy_rates(self.age_years)
+
+    def judging(self, visits: Sequence[Visit], on_one_scanner: bool) -> Repeatability:
+        """The repeatability that a comparison of these visits is judged by."""
+        given = self.same if on_one_scanner else self.between
+        return given or repeatability_of([visit.report for visit in visits], on_one_scanner)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def follow_up(
     shared = shared_range(profiles, options.limits_mm)
     years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]
     conditions = [visit.conditions for visit in visits]
-    found = [_run(first, end, years, shared, conditions, options) for first, end in runs(conditions)]
+    found = [_run(first, end, visits, years, shared, options) for first, end in runs(conditions)]
     outcomes = [_outcome(n, visits, years, shared, profiles, options) for n in range(len(visits))]
     return FollowUp(
         person=person,
@@ -133,12 +132,13 @@ def follow_up(
 def _run(
     first: int,
     end: int,
+    visits: Sequence[Visit],
     years: Sequence[float],
     shared: SharedRange,
-    conditions: Sequence[Conditions],
     options: FollowUpOptions,
 ) -> Run:
-    repeatability = options.same if same_scanner(conditions[first:end]) else options.between
+    own = visits[first:end]
+    repeatability = options.judging(own, same_scanner([visit.conditions for visit in own]))
     rate = yearly_rate(years[first:end], shared.mean_csa_mm2[first:end].tolist(), repeatability)
     return Run(first + 1, end, rate, repeatability)
 
@@ -196,7 +196,7 @@ def _change(
     if hindering:
         words = " and ".join(kind.replace("_", " ") for kind in hindering)
         return None, None, f"not compared with the first visit: {words} changed"
-    by = options.same if same_scanner(conditions) and not kinds else options.between
+    by = options.judging(visits[: n + 1], same_scanner(conditions) and not kinds)
     return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), by), by, ""
 
 

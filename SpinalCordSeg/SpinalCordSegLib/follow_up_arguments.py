@@ -48,6 +48,9 @@ def _add_repeatability(track: argparse.ArgumentParser) -> None:
     group = track.add_argument_group("repeatability: the CoV of an area in %%, and where it was measured")
     for name, words in (("same", "on one scanner"), ("between", "between scanners")):
         group.add_argument(
-            f"--cov-{name}", type=float, metavar="PERCENT", help=f"{words} (default: published, printed)"
+            f"--cov-{name}",
+            type=float,
+            metavar="PERCENT",
+            help=f"{words} (default: the model's own where its card states one, else a published one; printed)",
         )
         group.add_argument(f"--cov-{name}-source", metavar="TEXT", help="its source; has to go with it")

@@ -199,8 +199,15 @@ def _words(value: Any) -> str:
     return str(value) or "not known"
 
 
+_AREAS = (
+    "in the slice, corrected for the tilt of the cord, which is taken from the slices within 15 mm so that it does not"
+    " depend on how much of the cord was scanned; they may differ slightly from those of a visit's own report. The last"
+    " slice of a mask that ends inside its volume is left out."
+)
+
+
 def _method(result: FollowUp, content: Mapping[str, Any]) -> str:
-    entries = [("Laid over each other by", result.alignment.method)]
+    entries = [("Laid over each other by", result.alignment.method), ("Areas", _AREAS)]
     entries += [(f"Result, {n}", run_sentence(run)) for n, run in enumerate(result.runs, 1)]
     for one in dict.fromkeys(run.repeatability for run in result.runs):
         entries.append((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})"))

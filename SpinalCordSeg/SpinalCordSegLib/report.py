@@ -20,6 +20,7 @@ from SpinalCordSegLib.levels import DISC_NAMES
 from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.morphometry import SliceMeasures
 from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.repeatability import FIELD
 from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -120,7 +121,10 @@ def _model(result: CaseResult) -> dict[str, Any] | None:
     model = result.model
     if model is None:
         return None
-    return {"name": model.name, "sha256": model.sha256, "version": model.version, "licence": model.licence}
+    return {
+        "name": model.name, "sha256": model.sha256, "version": model.version, "licence": model.licence,
+        FIELD: model.scores.get(FIELD),
+    }  # fmt: skip
 
 
 def _input(result: CaseResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.progress import Reporter
+    from SpinalCordSegLib.volume import Volume
 
 RERUN_MASK = "mask.nrrd"
 
@@ -26,8 +27,7 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
     rerun.add_argument(
         "--slices", required=True, metavar="Z0:Z1", help="indices of the input's own slices, the second not included"
     )
-    rerun.add_argument("--model", type=Path, metavar="FILE", help="weights file (default: the model that comes along)")
-    rerun.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
+    add_model(rerun, "weights file")
     rerun.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     rerun.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new mask")
     add_common(rerun)
@@ -35,30 +35,58 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
-    from SpinalCordSegLib.checkpoint import load_checkpoint
     from SpinalCordSegLib.files import read_image, read_labels, select_label, write_volume
-    from SpinalCordSegLib.models import default_model
-    from SpinalCordSegLib.pipeline import canonical_range
-    from SpinalCordSegLib.rerun import rerun_slices
 
     reporter.progress("read", 0, 0)
     image = read_image(arguments.image).volume
     mask = select_label(read_labels(arguments.mask), None, arguments.mask.name)
-    chosen = canonical_range(image, parse_slices(arguments.slices))
-    assert chosen is not None
-    corrected = rerun_slices(
-        image,
-        mask,
-        load_checkpoint(arguments.model or default_model()),
-        chosen,
-        threshold=arguments.threshold,
-        device=arguments.device,
-        progress=lambda done, total: reporter.progress("segment", done, total),
-    )
+    chosen = canonical_slices(image, arguments.slices)
+    corrected = ask_again(image, mask, chosen, arguments, reporter, arguments.threshold)
     path = arguments.output / RERUN_MASK
     write_volume(corrected, path)
     reporter.text(f"{chosen[1] - chosen[0]} slices found again → {path}")
     return 0
+
+
+def ask_again(
+    image: Volume,
+    mask: Volume,
+    chosen: tuple[int, int],
+    arguments: argparse.Namespace,
+    reporter: Reporter,
+    threshold: float = 0.5,
+) -> Volume:
+    """The mask with what the model named in ``arguments`` (model, device) finds in the canonical slices ``chosen``."""
+    from SpinalCordSegLib.checkpoint import load_checkpoint
+    from SpinalCordSegLib.models import default_model
+    from SpinalCordSegLib.rerun import rerun_slices
+
+    return rerun_slices(
+        image,
+        mask,
+        load_checkpoint(arguments.model or default_model()),
+        chosen,
+        threshold=threshold,
+        device=arguments.device,
+        progress=lambda done, total: reporter.progress("segment", done, total),
+    )
+
+
+def canonical_slices(volume: Volume, text: str) -> tuple[int, int]:
+    """ "10:14", the input's own slices, as canonical ones. Raises ConfigurationError."""
+    from SpinalCordSegLib.pipeline import canonical_range
+
+    found = canonical_range(volume, parse_slices(text))
+    assert found is not None
+    return found
+
+
+def add_model(command: argparse.ArgumentParser, words: str) -> None:
+    """The arguments of ``ask_again``."""
+    command.add_argument("--model", type=Path, metavar="FILE", help=f"{words} (default: the model that comes along)")
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
+    )
 
 
 def parse_slices(text: str) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from SpinalCordSegLib.flags import Flag, merge_flags
 from SpinalCordSegLib.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.mask_changes import mask_changes
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, SegmentOptions, measure_mask
+from SpinalCordSegLib.repeatability import FIELD
 from SpinalCordSegLib.report import summary_row_of_report
 from SpinalCordSegLib.review import Review, edited
 from SpinalCordSegLib.review_queue import queue_of_report
@@ -160,12 +161,17 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
     return replace(
         result,
         mask_state="corrected" if model else "given",
-        model=ModelSummary(model["name"], model["version"], model["sha256"], model["licence"]) if model else None,
+        model=_model(model) if model else None,
         device=content.get("device"),
         batch_size=content.get("batch_size"),
         fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
         options=options,
     )
+
+
+def _model(told: Mapping[str, Any]) -> ModelSummary:
+    """The model of a report, with what its card said of repeatability."""
+    return ModelSummary(told["name"], told["version"], told["sha256"], told["licence"], scores={FIELD: told.get(FIELD)})
 
 
 def _levels_asked(content: Mapping[str, Any]) -> LevelOptions:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.alignment import align
-from SpinalCordSegLib.atrophy import BETWEEN_SCANNERS, SAME_SCANNER, Repeatability
+from SpinalCordSegLib.atrophy import Repeatability
 from SpinalCordSegLib.case_name import check_code
 from SpinalCordSegLib.drawing import as_plain
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError
@@ -76,9 +76,9 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
 def _person(person: PersonSource, arguments: argparse.Namespace, reporter: Reporter) -> FollowUp:
     check_code(person.person)
     options = FollowUpOptions(
-        same=_repeatability(arguments.cov_same, arguments.cov_same_source, SAME_SCANNER, "--cov-same"),
+        same=_repeatability(arguments.cov_same, arguments.cov_same_source, "same scanner", "--cov-same"),
         between=_repeatability(
-            arguments.cov_between, arguments.cov_between_source, BETWEEN_SCANNERS, "--cov-between"
+            arguments.cov_between, arguments.cov_between_source, "between scanners", "--cov-between"
         ),
         limits_mm=_limits(arguments.range_mm),
         age_years=arguments.age if person.age_years is None else person.age_years,
@@ -142,12 +142,12 @@ def _refuse_per_visit(arguments: argparse.Namespace) -> None:
         raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
 
 
-def _repeatability(cov: float | None, source: str | None, default: Repeatability, option: str) -> Repeatability:
+def _repeatability(cov: float | None, source: str | None, setting: str, option: str) -> Repeatability | None:
     if cov is None and source is None:
-        return default
+        return None
     if cov is None or not source:
         raise ConfigurationError(f"{option} and {option}-source go together: a CoV needs its source")
-    return Repeatability(cov, source, default.setting)
+    return Repeatability(cov, source, setting)
 
 
 def _limits(text: str | None) -> tuple[float, float] | None:

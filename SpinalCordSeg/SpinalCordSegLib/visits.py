@@ -21,6 +21,7 @@ from SpinalCordSegLib.labels import read_labels
 from SpinalCordSegLib.level_measures import parse_disc
 from SpinalCordSegLib.levels import C2_C3, DISC_NAMES
 from SpinalCordSegLib.review import REJECTED, Review
+from SpinalCordSegLib.visit_cord import visit_cord
 from SpinalCordSegLib.volume import Volume, input_slice_index
 
 _SAME_VOLUME = 0.005  # a mask that was changed after it was measured differs by more
@@ -42,7 +43,7 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``csa_mm2``: one per slice of ``line``, NaN where there is none. ``doubts``: flag kinds of each slice.
+    """``line``, ``csa_mm2``: see VisitCord. ``doubts``: flag kinds of each slice.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
     ``day``: days from a zero that all visits of the person share.
@@ -76,10 +77,10 @@ def read_visit(source: VisitSource) -> Visit:
     if Review.from_dict(report.get("review")).state == REJECTED:
         raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
     mask = _mask(folder, report)
-    line = cord_line(mask)
-    areas, doubts = _slices(folder)
-    csa = np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64)
-    if not np.isfinite(csa).any():
+    raw_mm2, doubts = _slices(folder)
+    cord = visit_cord(mask, raw_mm2)
+    line = cord.line
+    if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
     day, known = _day(source, report)
     return Visit(
@@ -90,7 +91,7 @@ def read_visit(source: VisitSource) -> Visit:
         report=report,
         mask=mask,
         line=line,
-        csa_mm2=csa,
+        csa_mm2=cord.csa_mm2,
         doubts=tuple(doubts.get(int(k), ()) for k in line.canonical_slice),
         disc_mm=_disc(source, report, line, mask),
         conditions=conditions_of(report, source.given),
@@ -115,12 +116,13 @@ def _mask(folder: Path, report: Mapping[str, Any]) -> Volume:
 
 
 def _slices(folder: Path) -> tuple[dict[int, float], dict[int, tuple[str, ...]]]:
+    """Area in the slice, mm², and kinds of flag, by canonical slice."""
     areas, doubts = {}, {}
     try:
         with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 k = int(row["canonical_slice"])
-                areas[k] = float(row["csa_mm2"] or nan)
+                areas[k] = float(row["csa_raw_mm2"] or nan)
                 doubts[k] = tuple((row["flags"] or "").split())
     except (OSError, KeyError, ValueError) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
@@ -159,7 +161,7 @@ def _disc(source: VisitSource, report: Mapping[str, Any], line: CordLine, mask: 
     if not source.disc:
         marked = (report.get("levels") or {}).get("discs") or []
         found = [one["along_cord_mm"] for one in marked if one.get("disc") == DISC_NAMES[C2_C3]]
-        return float(found[0]) if found else None
+        return cord_line(mask).position_on(line, float(found[0])) if found else None
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
         position_mm, off_mm = line.nearest(mark.ras_mm)

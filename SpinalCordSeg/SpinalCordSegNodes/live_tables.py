@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from SpinalCordSegNodes.case_folder import SUMMARY_MEASURES
 from SpinalCordSegNodes.results import Result
-from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, SLICE, fill_table, marks, read_column
+from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, RAW, SLICE, fill_table, marks, read_column
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.measures import CordMeasures, SliceMeasures
@@ -96,7 +96,7 @@ def _cell(name: str, item: SliceMeasures, former: list[Any], row: int | None, wi
         return getattr(item, name)
     if name in (POSITION, "length_mm", "angle_ap_deg", "angle_rl_deg"):
         return getattr(item, name)
-    if name in (CSA, "csa_raw_mm2"):
+    if name in (CSA, RAW):
         return nan if withheld else getattr(item, name)
     if row is not None:
         return former[row]

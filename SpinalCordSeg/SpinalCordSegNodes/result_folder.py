@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,15 @@ import numpy as np
 
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.writing import write_json, write_text
+from SpinalCordSegLib.writing import atomic_write, write_json, write_text
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.segmentations import own_grid
-from SpinalCordSegNodes.tables import CSA, FLAGS, as_csv, read_column
+from SpinalCordSegNodes.tables import CSA, FLAGS, RAW, as_csv, read_column
 from SpinalCordSegNodes.volumes import world_transform
 
 MASK = "mask.nrrd"
+_PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
 def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
@@ -37,7 +40,18 @@ def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Vol
     if result.page is not None:
         write_text(folder / "report.html", result.page.GetText())
         files.append("report.html")
+        picture = _montage_of(result.page.GetText())
+        if picture is not None:
+            with atomic_write(folder / "montage.png") as temporary:
+                temporary.write_bytes(picture)
+            files.append("montage.png")
     write_json(folder / "report.json", content | {"files": sorted(files)})
+
+
+def _montage_of(page: str) -> bytes | None:
+    """The overview picture that a report page carries, PNG; None where it carries none."""
+    found = _PICTURE.search(page)
+    return None if found is None else base64.b64decode(found.group(1))
 
 
 def cleaned_mask(node: Any, segment_id: str) -> Volume:
@@ -56,7 +70,7 @@ def cleaned_mask(node: Any, segment_id: str) -> Volume:
 def _with_columns(table: Any) -> str:
     """The table as CSV, with the columns that a table without an answer in them leaves out."""
     lines = as_csv(table).splitlines()
-    missing = [name for name in (CSA, FLAGS) if not read_column(table, name)]
+    missing = [name for name in (CSA, RAW, FLAGS) if not read_column(table, name)]
     head = [",".join([lines[0], *missing])] if lines else []
     return "\n".join(head + [line + "," * len(missing) for line in lines[1:]]) + "\n"
 

@@ -13,6 +13,7 @@ from SpinalCordSegNodes.case_folder import SUMMARY_MEASURES, CaseFolder
 from SpinalCordSegNodes.provenance import PREFIX
 
 CSA, POSITION, SLICE, FLAGS, FLAGGED = "csa_mm2", "z_mm", "slice", "flags", "flagged_csa_mm2"
+RAW = "csa_raw_mm2"
 _UNITS = {"_mm3": "mm3", "_mm2": "mm2", "_mm": "mm", "_deg": "deg"}
 
 

@@ -23,6 +23,8 @@ FORMATS = {
     ".seg.nrrd": _("Mask (Slicer segmentation)"),
 }
 
+REPORTS = (".json", ".html")  # written when the mask was measured; the numbers follow the brush, these do not
+
 
 def available(result: Result) -> tuple[str, ...]:
     """The suffixes that this result can be saved with: what was deleted from the scene cannot."""

@@ -17,7 +17,7 @@ from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, s
 from SpinalCordSegNodes.slice_views import centre_of_slice, jump_to
 from SpinalCordSegNodes.tables import CSA, FLAGGED, POSITION, read_column
 from SpinalCordSegWidgets.area_picture import draw_area
-from SpinalCordSegWidgets.export import FORMATS, available, export
+from SpinalCordSegWidgets.export import FORMATS, REPORTS, available, export
 from SpinalCordSegWidgets.live_numbers import LiveNumbers
 from SpinalCordSegWidgets.report_sentence import report_sentence
 from SpinalCordSegWidgets.resizing_picture import ResizingPicture
@@ -203,7 +203,9 @@ class MeasuresPanel:
         result = self.result
         for suffix, title in FORMATS.items():
             action = self._export_menu.addAction(title)
-            action.enabled = result is not None and suffix in available(result)
+            action.enabled = (
+                result is not None and suffix in available(result) and not (self.live.stale and suffix in REPORTS)
+            )
             action.connect("triggered()", lambda chosen=suffix: self._ask_where(chosen))
 
     def _ask_where(self, suffix: str) -> None:
@@ -216,6 +218,9 @@ class MeasuresPanel:
         """Write the result to a file; what went wrong is told in the status."""
         result = self.result
         if result is None:
+            return
+        if self.live.stale and path.lower().endswith(REPORTS):
+            self._tell(_("The mask was changed since the report was written: press Measure, then export."))
             return
         try:
             export(result, self.segment_id, Path(path))

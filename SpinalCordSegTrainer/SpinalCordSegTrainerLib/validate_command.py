@@ -11,6 +11,8 @@ import typer
 
 from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegTrainerLib.benchmark import SCANNERS
+from SpinalCordSegTrainerLib.card_repeatability import with_repeatability
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.options import Device, Model, Output, Threads
 
@@ -90,4 +92,9 @@ def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
     if checkpoint.path is None:
         raise ConfigurationError("the model was not read from a file: there is no card to write to")
     kept = {name: value for name, value in content.items() if name != "model"}
-    save_checkpoint(replace(checkpoint, scores={**checkpoint.scores, "validation": kept}), checkpoint.path)
+    written = replace(checkpoint, scores={**checkpoint.scores, "validation": kept})
+    scanners = content.get(SCANNERS)
+    if scanners and scanners["cov_percent"]:
+        source = f"{scanners['length_mm']:g} mm below C2/C3 of one man on {len(scanners['rows'])} scanners"
+        written = with_repeatability(written, "between scanners", scanners["cov_percent"], source)
+    save_checkpoint(written, checkpoint.path)

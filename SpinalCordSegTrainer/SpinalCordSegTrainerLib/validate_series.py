@@ -16,17 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.atrophy import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
-from SpinalCordSegLib.cord_line import cord_line
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import Image
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.shared_range import Profile, shared_range
+from SpinalCordSegLib.visit_cord import visit_cord
 from SpinalCordSegLib.volume import Volume, to_canonical
 from SpinalCordSegTrainerLib.atlas import Maps
-from SpinalCordSegTrainerLib.cohort import SimulatedNeck
+from SpinalCordSegTrainerLib.series_names import (
+    ALL_SEEN,
+    CARRIED,
+    COV,
+    COVERAGE,
+    EVEN_CALLED,
+    FAST_CALLED,
+    HALF_WIDTH,
+    INSIDE,
+    SEEN,
+    THROUGH_MODEL,
+)
 from SpinalCordSegTrainerLib.simulated_series import DISC_Z_MM, SeriesConfig, SeriesPerson
 from SpinalCordSegTrainerLib.validate_model import Validator
 
+MEASURED_AS = 2  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
 
 
@@ -63,9 +75,9 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         mask = validator.segment(image).mask
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
-        profile = profile_of(mask, scan, person.disc_off_mm[visit])
+        profile = profile_of(mask, scan.z_mm, person.disc_off_mm[visit])
         profiles.append(profile)
-        worst = max(worst, coverage_change(mask, scan, rng))
+        worst = max(worst, coverage_change(mask, scan.z_mm, rng))
     try:
         areas = shared_range(profiles).mean_csa_mm2
     except ConfigurationError as error:
@@ -73,32 +85,34 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
     return replace(begun, areas_mm2=tuple(map(float, areas)), coverage_percent=worst)
 
 
-def profile_of(mask: Volume, scan: SimulatedNeck, disc_off_mm: float) -> Profile:
-    """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off."""
-    line = cord_line(mask)
-    areas = {item.canonical_slice: item.csa_mm2 for item in measure(mask, shape=False).slices}
-    csa = np.array([areas[int(k)] for k in line.canonical_slice], dtype=np.float64)
-    heights = scan.z_mm[line.canonical_slice]
-    step = float(line.length_mm.mean() / (scan.z_mm[1] - scan.z_mm[0]))  # cord per mm of height, beyond the ends
+def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float) -> Profile:
+    """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off.
+
+    ``z_mm``: height of every slice of ``mask``, inferior first.
+    """
+    cord = visit_cord(mask, {item.canonical_slice: item.csa_raw_mm2 for item in measure(mask, shape=False).slices})
+    line = cord.line
+    heights = z_mm[line.canonical_slice]
+    step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
-    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, csa)
+    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2)
 
 
-def coverage_change(mask: Volume, scan: SimulatedNeck, rng: np.random.Generator) -> float:
-    """Largest change, %, between the whole mask and the same with slices cut off its ends, over what both cover."""
+def coverage_change(mask: Volume, z_mm: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Largest change, %, between the whole mask and the same without some slices at its ends, as where less was
+    scanned, over what both cover."""
     canonical = to_canonical(mask)
     count = canonical.shape[2]
     low, high = (round(float(share) * count) for share in rng.uniform(*_CUT_SHARE, 2))
-    voxels = canonical.voxels.copy()
-    voxels[:, :, :low] = False
-    voxels[:, :, count - high :] = False
-    if not voxels.any():
+    matrix = canonical.ijk_to_ras.copy()
+    matrix[:3, 3] += low * matrix[:3, 2]
+    less = Volume(canonical.voxels[:, :, low : count - high], matrix)
+    if not less.voxels.any():
         return 0.0
-    whole = profile_of(mask, scan, 0.0)
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
-    cut = profile_of(canonical.with_voxels(voxels), scan, 0.0)
-    first, second = shared_range([whole, cut]).mean_csa_mm2
+    both = [profile_of(mask, z_mm, 0.0), profile_of(less, z_mm[low : count - high], 0.0)]
+    first, second = shared_range(both).mean_csa_mm2
     return abs(100 * (second / first - 1))
 
 
@@ -220,30 +234,30 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
     still, either = called(model, 0.0, config.series, lambda k: 2 + k % 4)
     cuts = [one.coverage_percent for one in good if isfinite(one.coverage_percent)]
     return {
-        "series through the model": {
+        THROUGH_MODEL: {
             "series": network.n,
             "without an answer": len(series) - len(good),
             "visits": sum(len(one.years) for one in good),
-            "CoV of a visit, %": model.cov_percent,
-            "share of a true change that is seen": model.slope,
+            COV: model.cov_percent,
+            SEEN: model.slope,
             "its standard error": model.slope_se,
-            "true rate inside the 95 % CI, %": 100 * network.inside,
-            "half-width over 1.96·CoV/√Σ(t-t̄)²": network.half_width_ratio,
+            INSIDE: 100 * network.inside,
+            HALF_WIDTH: network.half_width_ratio,
             "mean error of the rate, %/year": network.bias_points,
-            "largest change by coverage alone, %": max(cuts, default=float("nan")),
+            COVERAGE: max(cuts, default=float("nan")),
             "median change by coverage alone, %": float(np.median(cuts)) if cuts else float("nan"),
         },
-        "series that carry the measured error": {
+        CARRIED: {
             "series": carried.n,
-            "true rate inside the 95 % CI, %": 100 * carried.inside,
-            "half-width over 1.96·CoV/√Σ(t-t̄)²": carried.half_width_ratio,
+            INSIDE: 100 * carried.inside,
+            HALF_WIDTH: carried.half_width_ratio,
             "mean error of the rate, %/year": carried.bias_points,
-            "-5 %/year over four yearly visits called a loss, %": 100 * fast,
-            "even cords called a loss, %": 100 * still,
+            FAST_CALLED: 100 * fast,
+            EVEN_CALLED: 100 * still,
             "even cords called a change either way, %": 100 * either,
         },
-        "the same, were all of a change seen": {
-            "true rate inside the 95 % CI, %": 100 * unbiased.inside,
-            "CoV of a visit, %": even.cov_percent,
+        ALL_SEEN: {
+            INSIDE: 100 * unbiased.inside,
+            COV: even.cov_percent,
         },
     }

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint
+from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.writing import write_json, write_text
+from SpinalCordSegTrainerLib.card_repeatability import with_repeatability
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.options import Device, Model, Output, Threads
+from SpinalCordSegTrainerLib.series_names import COV, SEEN, THROUGH_MODEL
+
+if TYPE_CHECKING:
+    from SpinalCordSegTrainerLib.validation_bars import Bar
 
 
 def validate_series(
@@ -25,22 +32,47 @@ def validate_series(
         bool, typer.Option("--same-scanner", help="Contrast and noise stay the same from visit to visit.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Other simulated people.")] = 0,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="With --same-scanner: the CoV into the weights file's own card.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Simulated persons with known atrophy, segmented at every visit and followed up; goes on where it was stopped."""
+    from SpinalCordSegTrainerLib.series_bars import series_bars
     from SpinalCordSegTrainerLib.simulated_series import SeriesConfig
     from SpinalCordSegTrainerLib.validate_series import series_figures
 
+    if write_card and not same_scanner:
+        raise ConfigurationError(
+            "--write-card goes with --same-scanner: with another contrast at each visit the CoV is that of no setting"
+        )
     config = SeriesConfig(network=network, series=series, seed=seed, same_scanner=same_scanner)
     checkpoint = load_checkpoint(model or default_model())
     found = _measured(checkpoint, data, output, config, device)
     figures = series_figures(found, config)
     told = {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
-    write_json(output / "series.json", {"model": told, "config": asdict(config), "figures": figures})
-    text = markdown(told, figures)
-    write_text(output / "series.md", text)
+    bars = series_bars(figures)
+    name = "series_same_scanner" if same_scanner else "series"
+    content = {"model": told, "config": asdict(config), "figures": figures, "bars": [asdict(bar) for bar in bars]}
+    write_json(output / f"{name}.json", content)
+    text = markdown(told, figures, bars)
+    write_text(output / f"{name}.md", text)
+    if write_card:
+        keep_in_card(checkpoint, figures)
     typer.echo(text)
+
+
+def keep_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any]]) -> None:
+    """The CoV on one scanner into the card of the checkpoint's own file; no weight changes. Raises OutputError."""
+    if checkpoint.path is None:
+        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    of = figures[THROUGH_MODEL]
+    source = (
+        f"{of['series']} simulated persons, {of['visits']} visits on one scanner each, other position, coverage and"
+        f" voxel size; {100 * of[SEEN]:.0f} % of a true change were seen"
+    )
+    save_checkpoint(with_repeatability(checkpoint, "same scanner", of[COV], source), checkpoint.path)
 
 
 def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, device: str) -> list[Any]:
@@ -48,7 +80,7 @@ def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, dev
     from SpinalCordSegTrainerLib.atlas import read_maps
     from SpinalCordSegTrainerLib.simulated_series import series_person
     from SpinalCordSegTrainerLib.validate_model import Validator
-    from SpinalCordSegTrainerLib.validate_series import SeriesAreas, measure_series
+    from SpinalCordSegTrainerLib.validate_series import MEASURED_AS, SeriesAreas, measure_series
 
     maps = read_maps(data, only=config.shapes)
     found = []
@@ -56,7 +88,8 @@ def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, dev
         validator = Validator(checkpoint, device, lambda name: typer.echo(name, err=True), lambda: bool(interrupted))
         for number in range(config.network):
             kind = "same_" if config.same_scanner else ""
-            path = output / "series" / f"{str(checkpoint.sha256)[:12]}_{config.seed}_{kind}{number:03d}.json"
+            name = f"{str(checkpoint.sha256)[:12]}_{config.seed}_{kind}{number:03d}_{MEASURED_AS}.json"
+            path = output / "series" / name
             if path.is_file():
                 one = SeriesAreas.from_dict(json.loads(path.read_text(encoding="utf-8")))
             else:
@@ -66,14 +99,18 @@ def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, dev
     return found
 
 
-def markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]]) -> str:
-    """The figures as one table."""
+def markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]], bars: Sequence[Bar]) -> str:
+    """The bars, then all figures, as tables."""
     lines = [
         f"Model {model['name']} {model['version']} ({str(model['sha256'])[:12]})",
         "",
-        "| what | figure |",
-        "|---|---|",
+        "| series | figure | measured | bar | |",
+        "|---|---|---|---|---|",
     ]
+    for bar in bars:
+        verdict = "met" if bar.met else "**missed**"
+        lines.append(f"| {bar.data} | {bar.figure} | {bar.value:.4g} | {bar.limit} | {verdict} |")
+    lines += ["", "| what | figure |", "|---|---|"]
     for title, rows in figures.items():
         lines.append(f"| **{title}** | |")
         lines += [f"| {name} | {value:.4g} |" for name, value in rows.items()]

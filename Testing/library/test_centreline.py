@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.centreline import fit_centreline
+from SpinalCordSegLib.centreline import fit_centreline, fit_local_centreline
 
 
 def test_a_straight_leaning_cord_has_its_slope_whatever_the_thickness() -> None:
@@ -37,3 +37,28 @@ def test_few_points_are_joined_by_a_line(n: int, slope: float) -> None:
 def test_no_point_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one slice"):
         fit_centreline(np.array([], int), [], [], 1.0, at=np.array([], int))
+
+
+def test_local_lines_are_exact_on_a_straight_cord_whatever_is_missing() -> None:
+    kinds = (0.25, np.arange(4, 30)), (5.0, np.r_[2:6, 9:14]), (16.0, np.arange(3)), (3.0, np.r_[5:7])
+    for slice_mm, slices in kinds:
+        span = np.arange(slices[0], slices[-1] + 1)
+        line = fit_local_centreline(slices, 3 + 0.4 * slices * slice_mm, 9 - 0.2 * slices * slice_mm, slice_mm, at=span)
+        assert line.slope_x == pytest.approx(np.full(len(span), 0.4)) and line.x_mm == pytest.approx(
+            3 + 0.4 * span * slice_mm
+        )
+        assert line.slope_y == pytest.approx(np.full(len(span), -0.2))
+    assert fit_local_centreline(np.array([7]), [2.0], [3.0], 3.0, at=np.array([7])).slope_x.tolist() == [0.0]
+    with pytest.raises(ValueError, match="at least one slice"):
+        fit_local_centreline(np.array([], int), [], [], 1.0, at=np.array([], int))
+
+
+def test_local_lines_do_not_know_where_the_cord_ends() -> None:
+    """The spline does: what is cut off 30 mm away tilts it."""
+    slices = np.arange(20)
+    x = 5 * np.sin(slices / 5) + np.random.default_rng(3).normal(0, 0.3, 20)
+    inner = np.arange(8, 12)
+    for fit, same in ((fit_local_centreline, True), (fit_centreline, False)):
+        whole = fit(slices, x, x, 4.0, at=inner)
+        cut = fit(slices[4:16], x[4:16], x[4:16], 4.0, at=inner)
+        assert bool(np.abs(whole.slope_x - cut.slope_x).max() < 1e-9) is same

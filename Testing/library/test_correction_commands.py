@@ -11,7 +11,7 @@ from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.dicom_export import load_export
 from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Polygon, Text, as_plain, from_plain
 from SpinalCordSegLib.errors import DicomSeriesError
-from SpinalCordSegLib.files import read_image, read_labels, write_volume
+from SpinalCordSegLib.files import read_image, read_labels, write_json, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.volume import Volume, to_canonical
 
@@ -42,6 +42,9 @@ def test_rerun_changes_its_slices_only(image, tmp_path, capsys):
 
 def test_correct_measures_the_mask_anew_and_keeps_what_the_model_drew(neck, tmp_path):
     case = neck.finish(neck.write(tmp_path / "series"), tmp_path / "case")
+    told = json.loads((case / "report.json").read_text(encoding="utf-8"))
+    told["model"]["repeatability"] = {"same scanner": {"cov_percent": 1.2, "source": "somewhere"}}
+    write_json(case / "report.json", told)
     before = read_labels(case / "mask.nii.gz")
     corrected = before.voxels.copy()
     corrected[:, :, 3] = 0
@@ -49,6 +52,7 @@ def test_correct_measures_the_mask_anew_and_keeps_what_the_model_drew(neck, tmp_
     assert main(["correct", str(case), str(tmp_path / "corrected.nrrd"), "--by", "A. Meyer"]) == 0
     content = json.loads((case / "report.json").read_text(encoding="utf-8"))
     assert (content["mask_state"], content["model"]["name"]) == ("corrected", "tiny")
+    assert content["model"] == told["model"]
     assert (content["review"]["state"], content["review"]["who"]) == ("corrected", "A. Meyer")
     assert [one["slice"] for one in content["changes"]["slices"]] == [3]
     assert np.array_equal(read_labels(case / "mask_ai.nii.gz").voxels, before.voxels)

@@ -251,6 +251,10 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
     content = json.loads((case / "report.json").read_text(encoding="utf-8"))
     (group,) = hd.sr.srread(files["sr"]).content.get_volumetric_roi_measurement_groups()
     assert numbers_of(group)["118565006", None] == (content["volume_mm3"], "mm3")
+    report = dcmread(files["sr"])
+    assert report.VerificationFlag == "UNVERIFIED"
+    comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+    assert "Accepted by A. Meyer in review" in comments and "no signature" in comments
     assert content["volume_mm3"] == pytest.approx(drawn.sum() * mask.voxel_volume_mm3, abs=0.01)
 
     write_review(case, decided(accepted, REJECTED, "A. Meyer"))

@@ -81,3 +81,12 @@ def panel(scene, qt_application, slot_errors):
     scripted.enter(widget)
     yield widget
     scripted.close_module(widget)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
+    named = os.environ.get("SPINALCORDSEG_PICTURES")
+    path = Path(named) if named else tmp_path / "pictures"
+    path.mkdir(parents=True, exist_ok=True)
+    return path

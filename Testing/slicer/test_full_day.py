@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from SpinalCordSegLib.files import read_labels, write_volume
 from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.discs import add_disc_node
+from SpinalCordSegNodes.result_folder import write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
 
 _RUN_S = 300
@@ -28,14 +28,6 @@ pytestmark = pytest.mark.timeout(900)
 HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
 CASES = ("sub-01", "sub-02", "sub-03")
 DAYS = ("2022-03-01", "2023-03-01", "2024-03-01")
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    named = os.environ.get("SPINALCORDSEG_PICTURES")
-    path = Path(named) if named else tmp_path / "pictures"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _image(number: int) -> Volume:
@@ -164,7 +156,19 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
     assert "Dr A. Meyer" not in (folder / "person.json").read_text(encoding="utf-8")
 
 
-def _teach(panel, folder: Path) -> None:
+def _export(panel, case: Path, path: Path, pictures: Path) -> None:
+    """The first case as a page to read; it came from no DICOM series, and the section says so."""
+    measures = panel.panel.measures
+    _only(panel, panel.sections.dicom)
+    measures.export(str(path))
+    assert "accepted by Dr A. Meyer" in path.read_text(encoding="utf-8")
+    picture(panel, pictures / "day-6-exported.png")
+    desk = panel.sections.desk
+    write_result_folder(desk.result, desk.segment_id, path.parent / "for DICOM")  # what its export begins with
+    assert (path.parent / "for DICOM" / "montage.png").read_bytes() == (case / "montage.png").read_bytes()
+
+
+def _teach(panel, folder: Path, pictures: Path) -> None:
     """The first case goes into the training set."""
     section = panel.sections.training_set
     _only(panel, panel.sections.correct)
@@ -175,6 +179,7 @@ def _teach(panel, folder: Path) -> None:
     _wait(panel)
     label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
     assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
+    picture(panel, pictures / "day-7-sent-to-training.png")
     node = panel.sections.desk.segmentation
     assert np.array_equal(label.voxels != 0, mask_of_segment(node, cord_segment_id(node)).voxels)
 
@@ -192,12 +197,11 @@ def test_full_day(morning, panel, scene, pictures):
     _follow(panel, scene, morning, pictures)
 
     panel.panel.show_mask(work._open[CASES[0]].segmentation)
-    panel.panel.measures.export(str(morning / "cord.html"))
-    assert "accepted by Dr A. Meyer" in (morning / "cord.html").read_text(encoding="utf-8")
+    _export(panel, results / CASES[0], morning / "cord.html", pictures)
     for name in CASES:
         copy = work._open[name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
-    _teach(panel, morning / "training")
+    _teach(panel, morning / "training", pictures)
     panel.panel.models.select(str(morning / "models" / "threshold.safetensors"))
     _find_again(panel)
     again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import types
-from math import nan
-from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
 from dicom_neck import Database, importer, write_series
+from phantom_visits import DISC_RAS, mark, neck, visit
 from pydicom import dcmread
 from slicer_standins.desktop import click, picture, wait_until
 
 from SpinalCordSegLib.files import read_image
-from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.report import report, slice_rows
 from SpinalCordSegLib.volume import Volume, to_canonical
-from SpinalCordSegNodes.case_folder import CaseFolder
-from SpinalCordSegNodes.discs import add_disc_node, disc_node, is_placing
-from SpinalCordSegNodes.follow_up_nodes import follow_up_of, latest_follow_up
+from SpinalCordSegNodes.discs import disc_node, is_placing
 from SpinalCordSegNodes.level_nodes import levels_table
 from SpinalCordSegNodes.provenance import Provenance
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
@@ -33,54 +25,10 @@ from SpinalCordSegNodes.volumes import node_from_volume
 
 _RUN_S = 300
 pytestmark = pytest.mark.timeout(900)
-DISC_RAS = (2.0, -20.0, 12.0)
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    named = os.environ.get("SPINALCORDSEG_PICTURES")
-    path = Path(named) if named else tmp_path / "pictures"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _neck(csa_mm2: float = 75.0) -> tuple[Volume, Volume]:
-    config = PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0), cord_csa_mm2=csa_mm2, enlargement=0.12)
-    phantom = make_phantom(config)
-    return phantom.image, phantom.mask
-
-
-def _visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0):
-    """A measured mask of the scene; ``moved_mm``: how much further up the person lay."""
-    volumes = []
-    for one in _neck(csa_mm2):
-        matrix = one.ijk_to_ras.copy()
-        matrix[2, 3] += moved_mm
-        volumes.append(Volume(one.voxels, matrix))
-    node = node_from_volume(scene, volumes[0], name)
-    segmentation = panel.logic.addResult(_measured(volumes[1]), node).segmentation
-    panel.panel.show_mask(segmentation)
-    return segmentation
-
-
-def _measured(mask: Volume) -> CaseFolder:
-    """What the command line writes for a mask, without a child process and its seconds."""
-    result = measure_mask(mask, "neck")
-    content = report(result)
-    absent = {"flags": "", "level": "", "instance_number": -1}
-    rows = [
-        {name: absent.get(name, nan) if value is None else value for name, value in row.items()}
-        for row in slice_rows(result)
-    ]
-    return CaseFolder(result.mask, content, tuple(rows), json.dumps(content), "")
-
-
-def _mark(scene, volume, disc: int, ras) -> None:
-    add_disc_node(scene, volume, disc).AddControlPointWorld(ras[0], ras[1], ras[2])
 
 
 def test_levels_follow_the_marked_discs(panel, scene, pictures):
-    segmentation = _visit(panel, scene, "t1")
+    segmentation = visit(panel, scene, "t1")
     section, ui = panel.sections.levels, panel.sections.levels.ui
     ui.section.collapsed = False
     assert not ui.levelTable.isVisible() and ui.upperLabel.text == "not marked"
@@ -101,72 +49,9 @@ def test_levels_follow_the_marked_discs(panel, scene, pictures):
     picture(panel, pictures / "section-levels.png")
     click(ui.clearUpperButton)
     assert not ui.levelTable.isVisible()
-    _mark(scene, volume, 3, (90.0, 90.0, 0.0))
+    mark(scene, volume, 3, (90.0, 90.0, 0.0))
     wait_until(lambda: ui.levelDoubts.isVisible())
     assert "from the cord" in ui.levelDoubts.text and section.options().discs
-
-
-def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
-    first = _visit(panel, scene, "visit A")
-    second = _visit(panel, scene, "visit B", csa_mm2=71.0, moved_mm=6.0)
-    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
-    ui.section.collapsed = False
-    for node, shift in ((first, 0.0), (second, 6.0)):
-        panel.panel.show_mask(node)
-        _mark(scene, panel.sections.desk.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
-        click(ui.addMaskButton)
-    assert not ui.trackButton.isEnabled() and "day" in ui.trackButton.toolTip
-    for row, day in enumerate(("2022-01-10", "2024-01-10")):
-        ui.visitTable.item(row, 1).setText(day)
-    click(ui.trackButton)
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
-    found = follow_up_of(latest_follow_up(scene))
-    rate = found.content["runs"][0]["rate"]["percent_per_year"]
-    assert rate == pytest.approx(100 * (71.0 / 75.0 - 1) / 2, abs=0.6)
-    assert f"{rate:+.1f} % per year" in ui.runsLabel.text and " % / ±" in ui.outcomeTable.item(1, 3).text()
-    assert not ui.breakFrame.isVisible() and "scanner" in ui.followUpDoubts.text
-    assert not ui.coursePicture.pixmap.isNull()
-    picture(panel, pictures / "section-follow-up.png")
-    for suffix in (".csv", ".json", ".html"):
-        assert section.export(tmp_path / f"person{suffix}") and (tmp_path / f"person{suffix}").stat().st_size > 300
-
-    content = dict(found.content)
-    content["visits"][1]["differences"].insert(
-        0, {"kind": "scanner", "message": "scanner changed from A to B", "breaks": True}
-    )
-    table = latest_follow_up(scene)
-    table.GetNodeReference("SpinalCordSeg.FollowUp.json").SetText(json.dumps(content))
-    section.refresh()
-    assert ui.breakFrame.isVisible() and "NOT COMPARABLE" in ui.breakLabel.text and "1 → 2" in ui.breakLabel.text
-    picture(panel, pictures / "section-follow-up-broken.png")
-    band = table.GetNodeReference("SpinalCordSeg.FollowUp.Band")
-    low, high = (read_column(band, f"healthy_{end}_1_mm2") for end in ("low", "high"))
-    assert (
-        all(a < b for a, b in zip(low, high, strict=True))
-        and low[0] < found.content["visits"][0]["mean_csa_mm2"] < high[0]
-    )
-
-
-def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
-    for name, day in (("kept", "20220110"), ("unknown", None)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "report.json").write_text(json.dumps({"input": {"acquisition_date": day}}))
-        panel.sections.follow_up.add_folder(tmp_path / name)
-    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
-    ui.section.collapsed = False
-    rows = [[ui.visitTable.item(row, column).text() for column in range(3)] for row in range(2)]
-    assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
-    ui.visitTable.selectRow(1)
-    assert "day of: unknown" in ui.trackButton.toolTip
-    section.give_image(1, tmp_path / "image.nii.gz")
-    section.visits[1].day = "2023-01-10"
-    given = section.request.arguments()
-    assert f"--date={section.visits[1].day}" in given and str(tmp_path / "kept") in given
-    assert not any(argument.startswith("--image") for argument in given)  # the first visit has none
-    ui.visitTable.selectRow(0)
-    click(ui.removeVisitButton)
-    assert [visit.name for visit in section.visits] == ["unknown"]
 
 
 def test_two_visits_in_linked_views(panel, scene):
@@ -175,9 +60,9 @@ def test_two_visits_in_linked_views(panel, scene):
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
     shift = 6.0
-    prior = _visit(panel, scene, "prior")
+    prior = visit(panel, scene, "prior")
     prior_volume = panel.sections.desk.volume
-    current = _visit(panel, scene, "current", csa_mm2=72.0, moved_mm=shift)
+    current = visit(panel, scene, "current", csa_mm2=72.0, moved_mm=shift)
     current_volume = panel.sections.desk.volume
     section, ui = panel.sections.compare, panel.sections.compare.ui
     ui.section.collapsed = False
@@ -188,8 +73,8 @@ def test_two_visits_in_linked_views(panel, scene):
     assert "check the level" in ui.compareFit.text and section.views.running
     click(ui.compareButton)
     assert not section.views.running
-    _mark(scene, prior_volume, 3, DISC_RAS)
-    _mark(scene, current_volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+    mark(scene, prior_volume, 3, DISC_RAS)
+    mark(scene, current_volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
     section.refresh()
     assert "disc" in ui.compareHow.text
     click(ui.compareButton)
@@ -217,7 +102,7 @@ def test_two_visits_in_linked_views(panel, scene):
 
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
-    image, mask = _neck()
+    image, mask = neck()
     files = write_series(to_canonical(image), tmp_path / "series")
     loaded = to_canonical(read_image(tmp_path / "series").volume)  # with other axes than the series has
     volume = node_from_volume(scene, Volume(np.ascontiguousarray(loaded.voxels), loaded.ijk_to_ras), "t1")
@@ -258,7 +143,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
 def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
     monkeypatch.setattr("SpinalCordSegLib.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3")
     monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs reportlab")
-    image, mask = _neck()
+    image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
     panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))
     ui = panel.sections.dicom.ui

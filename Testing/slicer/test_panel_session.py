@@ -43,15 +43,6 @@ def folder(request, tmp_path, monkeypatch, slicer_application) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
-    named = os.environ.get("SPINALCORDSEG_PICTURES")
-    path = Path(named) if named else tmp_path / "pictures"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-@pytest.fixture
 def session(folder, panel):
     panel.panel.models.select(str(folder / "models" / "threshold.safetensors"))
     return panel

@@ -107,6 +107,15 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
     assert done.ui.measureButton.isVisible() and "numbers follow" in done.ui.editLabel.text
 
 
+def test_a_report_of_another_mask_is_not_exported(done, tmp_path):
+    _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 2), False))
+    for name in ("cord.json", "cord.html"):
+        done.panel.measures.export(str(tmp_path / name))
+        assert "changed since the report" in done.ui.statusLabel.text and not (tmp_path / name).exists()
+    done.panel.measures.export(str(tmp_path / "cord.csv"))
+    assert (tmp_path / "cord.csv").is_file()
+
+
 def test_undo_takes_the_numbers_back(done):
     slices = result_of(_segment(done)[0]).slices
     before = {name: read_column(slices, name) for name in (SLICE, CSA, "flags")}

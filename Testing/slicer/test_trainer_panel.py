@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import types
 from pathlib import Path
@@ -24,14 +23,6 @@ def folder(tmp_path, monkeypatch, slicer_application) -> Path:
     path.mkdir(parents=True)
     monkeypatch.setattr(slicer_application[0], "temporaryPath", str(path / "temp"))
     monkeypatch.setenv("SPINALCORDSEG_MODELS", str(path / "models"))
-    return path
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
-    path = Path(os.environ.get("SPINALCORDSEG_PICTURES") or tmp_path / "pictures")
-    path.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -9,8 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.networks import NetworkConfig, build_network
+from SpinalCordSegLib.normalise import NormalisationConfig
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.atlas import read_maps
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.series_bars import series_bars
 from SpinalCordSegTrainerLib.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
 from SpinalCordSegTrainerLib.validate_series import (
     SeriesAreas,
@@ -20,6 +25,7 @@ from SpinalCordSegTrainerLib.validate_series import (
     network_figures,
     series_figures,
 )
+from SpinalCordSegTrainerLib.validate_series_command import keep_in_card, markdown
 
 
 def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:
@@ -48,10 +54,29 @@ def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> N
     assert 92 <= carried["true rate inside the 95 % CI, %"] <= 98
     assert carried["-5 %/year over four yearly visits called a loss, %"] > 95
     assert carried["even cords called a loss, %"] <= 5
+    assert all(bar.met for bar in series_bars(figures))
     blind = series_figures(_series(40, slope=0.3), SeriesConfig(network=40))
     assert blind["series that carry the measured error"]["true rate inside the 95 % CI, %"] < 92
     assert blind["series through the model"]["share of a true change that is seen"] < 0.5
+    missed = {bar.figure for bar in series_bars(blind) if not bar.met}
+    assert missed >= {"true rate inside the 95 % CI, %", "-5 %/year over four yearly visits called a loss, %"}
     assert network_figures(_series(12)).half_width_ratio == pytest.approx(1.0)
+
+
+def test_the_table_and_the_card_say_what_was_measured(tmp_path) -> None:
+    figures = series_figures(_series(40), SeriesConfig(network=40))
+    config = NetworkConfig("deep_unet", 1)
+    path = tmp_path / "tiny.safetensors"
+    weights = build_network(config).state_dict()
+    save_checkpoint(Checkpoint("tiny", "1", config, NormalisationConfig(size=64), weights), path)
+    table = markdown({"name": "tiny", "version": "1", "sha256": "ab"}, figures, series_bars(figures))
+    assert "| ≤ 0.5 | met |" in table and "| 92 to 98 | met |" in table
+    keep_in_card(load_checkpoint(path), figures)
+    ((setting, stated),) = load_checkpoint(path).scores["repeatability"].items()
+    assert setting == "same scanner"
+    assert stated["cov_percent"] == pytest.approx(1.2, rel=0.2)
+    assert stated["source"].startswith("40 simulated persons, 132 visits on one scanner each")
+    assert main(["validate-series", "--data", str(tmp_path), "--output", str(tmp_path), "--write-card"]) == 2
 
 
 def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytest.MonkeyPatch) -> None:

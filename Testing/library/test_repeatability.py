@@ -1,0 +1,46 @@
+"""Whose repeatability a comparison is judged by, and that its source says so."""
+
+import pytest
+
+from SpinalCordSegLib.atrophy import BETWEEN_SCANNERS, SAME_SCANNER
+from SpinalCordSegLib.repeatability import repeatability_of
+
+STATED = {"same scanner": {"cov_percent": 1.1, "source": "40 simulated persons"}}
+
+
+def _report(state="AI", stated=STATED, sha256="ab"):
+    return {"mask_state": state, "model": {"name": "m", "version": "2", "sha256": sha256, "repeatability": stated}}
+
+
+def test_the_models_own_is_taken_where_its_card_states_one():
+    found = repeatability_of([_report(), _report()], same_scanner=True)
+    assert (found.cov_percent, found.setting) == (1.1, "same scanner")
+    assert found.source == "measured with this software, model m 2: 40 simulated persons"
+    assert repeatability_of([_report(), _report()], same_scanner=False) == BETWEEN_SCANNERS
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [_report(stated=None)] * 2,
+        [_report(), _report(sha256="cd")],
+        [_report(), {"mask_state": "given", "model": None}],
+        [{"mask_state": "given"}] * 2,
+        [_report(stated={"same scanner": {"cov_percent": "1.1", "source": "a text"}})],
+        [_report(stated={"same scanner": {"cov_percent": 1.1, "source": " "}})],
+        [_report(stated={"same scanner": {"cov_percent": -1, "source": "x"}})],
+        [_report(stated={"same scanner": 1.1})],
+        [_report(stated=[1.1])],
+    ],
+)
+def test_else_the_published_one(reports):
+    assert repeatability_of(reports, same_scanner=True) == SAME_SCANNER
+
+
+def test_masks_corrected_by_hand_take_the_larger_one_and_say_so():
+    found = repeatability_of([_report(), _report("corrected")], same_scanner=True)
+    assert found.cov_percent == SAME_SCANNER.cov_percent
+    assert "corrected by hand" in found.source and "own of 1.1 % is not taken" in found.source
+    wide = {"same scanner": {"cov_percent": 3.0, "source": "40 simulated persons"}}
+    found = repeatability_of([_report("corrected", wide)] * 2, same_scanner=True)
+    assert found.cov_percent == 3.0 and found.source.endswith("for which no CoV was measured")

@@ -1,0 +1,51 @@
+"""Visits of a phantom as measured masks of the scene, without a child process and its seconds."""
+
+from __future__ import annotations
+
+import json
+from math import nan
+
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.report import report, slice_rows
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegNodes.discs import add_disc_node
+from SpinalCordSegNodes.volumes import node_from_volume
+
+DISC_RAS = (2.0, -20.0, 12.0)
+
+
+def neck(csa_mm2: float = 75.0) -> tuple[Volume, Volume]:
+    config = PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0), cord_csa_mm2=csa_mm2, enlargement=0.12)
+    phantom = make_phantom(config)
+    return phantom.image, phantom.mask
+
+
+def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0):
+    """A measured mask of the scene; ``moved_mm``: how much further up the person lay."""
+    volumes = []
+    for one in neck(csa_mm2):
+        matrix = one.ijk_to_ras.copy()
+        matrix[2, 3] += moved_mm
+        volumes.append(Volume(one.voxels, matrix))
+    node = node_from_volume(scene, volumes[0], name)
+    segmentation = panel.logic.addResult(measured(volumes[1]), node).segmentation
+    panel.panel.show_mask(segmentation)
+    return segmentation
+
+
+def measured(mask: Volume) -> CaseFolder:
+    """What the command line writes for a mask, without a child process and its seconds."""
+    result = measure_mask(mask, "neck")
+    content = report(result)
+    absent = {"flags": "", "level": "", "instance_number": -1}
+    rows = [
+        {name: absent.get(name, nan) if value is None else value for name, value in row.items()}
+        for row in slice_rows(result)
+    ]
+    return CaseFolder(result.mask, content, tuple(rows), json.dumps(content), "")
+
+
+def mark(scene, volume, disc: int, ras) -> None:
+    add_disc_node(scene, volume, disc).AddControlPointWorld(ras[0], ras[1], ras[2])
