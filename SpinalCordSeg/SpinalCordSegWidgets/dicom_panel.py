@@ -122,7 +122,9 @@ class DicomPanel(Section):
         if source_files(volume):
             return _("Source: {n} images in Slicer’s DICOM database.").format(n=len(instance_uids(volume)))
         chosen = self._folders.get(volume.GetID())
-        return _("Source: a folder you chose.") if chosen else _("Source: not known.")
+        if chosen:
+            return _("Source: a folder you chose.")
+        return _("Source: not known. Choose the folder of the DICOM series that the volume was made from.")
 
     def _keep(self, found: Mapping[str, bytes], folder: Path) -> None:
         there = [name for name in found if (folder / name).exists()]

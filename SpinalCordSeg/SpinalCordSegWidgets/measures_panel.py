@@ -200,12 +200,10 @@ class MeasuresPanel:
 
     def _fill_export_menu(self) -> None:
         self._export_menu.clear()
-        result = self.result
+        there = () if self.result is None else available(self.result)
         for suffix, title in FORMATS.items():
             action = self._export_menu.addAction(title)
-            action.enabled = (
-                result is not None and suffix in available(result) and not (self.live.stale and suffix in REPORTS)
-            )
+            action.enabled = suffix in there and not (self.live.stale and suffix in REPORTS)
             action.connect("triggered()", lambda chosen=suffix: self._ask_where(chosen))
 
     def _ask_where(self, suffix: str) -> None:
@@ -222,12 +220,12 @@ class MeasuresPanel:
         if self.live.stale and path.lower().endswith(REPORTS):
             self._tell(_("The mask was changed since the report was written: press Measure, then export."))
             return
+        told = _("Saved {name}.").format(name=Path(path).name)
         try:
             export(result, self.segment_id, Path(path))
         except SpinalCordSegError as error:
-            self._tell(str(error))
-        else:
-            self._tell(_("Saved {name}.").format(name=Path(path).name))
+            told = str(error)
+        self._tell(told)
 
 
 def _nothing() -> None:

@@ -106,8 +106,12 @@ class WorkListPanel(Section):
     def refresh(self) -> None:
         ui, work = self.ui, self.work
         items = () if work is None else work.items
-        rows = [(item.case, state_words(item), left_words(item)) for item in items]
-        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=[item.problem for item in items])
+        ahead = [self._ahead(item) for item in items]
+        rows = [(item.case, state_words(item, n), left_words(item)) for item, n in zip(items, ahead, strict=True)]
+        tips = [
+            item.problem or (_("* Not in its folder yet.") if n else "") for item, n in zip(items, ahead, strict=True)
+        ]
+        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=tips)
         ui.workTable.setVisible(bool(items))
         names = [item.case for item in items]
         if self.case in names:
@@ -172,6 +176,17 @@ class WorkListPanel(Section):
         self.case = item.case
         self.desk.show(known.segmentation)
         self.refresh()
+
+    def _ahead(self, item: WorkItem) -> str:
+        """The state of a case in the scene where its folder has another one yet; else ""."""
+        case = self._open.get(item.case)
+        if case is None or not in_scene(case.segmentation):
+            return ""
+        try:
+            state = read_review(case.segmentation, cord_segment_id(case.segmentation)).state
+        except SpinalCordSegError:  # the section Review tells it
+            return ""
+        return "" if state == item.review.state else state
 
     def _read(self, item: WorkItem) -> None:
         opened = open_case(slicer.mrmlScene, item.folder, item.case, self.images)

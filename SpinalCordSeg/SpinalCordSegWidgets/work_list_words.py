@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
 REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
 
 
-def state_words(item: WorkItem) -> str:
-    """Of the table's second column."""
+def state_words(item: WorkItem, ahead: str = "") -> str:
+    """Of the table's second column. ``ahead``: the state in the scene, where the folder has another one yet."""
     names = {
         AI: _("AI"),
         IN_REVIEW: _("in review"),
@@ -23,7 +23,9 @@ def state_words(item: WorkItem) -> str:
         ACCEPTED: _("accepted"),
         REJECTED: _("rejected"),
     }
-    return _("unreadable") if item.problem else names[item.review.state]
+    if item.problem:
+        return _("unreadable")
+    return names[ahead] + " *" if ahead else names[item.review.state]
 
 
 def left_words(item: WorkItem) -> str:

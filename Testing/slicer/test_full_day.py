@@ -89,6 +89,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     click(correct.ui.fillButton)
     wait_until(lambda: not panel.panel.measures._settle.isActive())
     assert sections.desk.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
+    assert work.ui.workTable.item(CASES.index(name), 1).text() == "corrected *"  # its folder has it once measured
     if pictures:
         picture(panel, pictures / "day-3-corrected.png")
     while review._unseen(review.queue, review.review):
