@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -63,6 +64,15 @@ def validate_series(
     typer.echo(text)
 
 
+def mask_key(checkpoint: Checkpoint) -> str:
+    """Tells models apart that draw other masks, 12 hexadecimal digits: the card, with its figures, does not count."""
+    settings = (checkpoint.network, checkpoint.normalisation, checkpoint.calibration)
+    digest = hashlib.sha256(json.dumps([asdict(one) for one in settings], sort_keys=True).encode())
+    for name, tensor in sorted(checkpoint.weights.items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def keep_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any]]) -> None:
     """The CoV on one scanner into the card of the checkpoint's own file; no weight changes. Raises OutputError."""
     if checkpoint.path is None:
@@ -83,12 +93,13 @@ def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, dev
     from SpinalCordSegTrainerLib.validate_series import MEASURED_AS, SeriesAreas, measure_series
 
     maps = read_maps(data, only=config.shapes)
+    key = mask_key(checkpoint)
     found = []
     with stop_on_interrupt() as interrupted:
         validator = Validator(checkpoint, device, lambda name: typer.echo(name, err=True), lambda: bool(interrupted))
         for number in range(config.network):
             kind = "same_" if config.same_scanner else ""
-            name = f"{str(checkpoint.sha256)[:12]}_{config.seed}_{kind}{number:03d}_{MEASURED_AS}.json"
+            name = f"{key}_{config.seed}_{kind}{number:03d}_{MEASURED_AS}.json"
             path = output / "series" / name
             if path.is_file():
                 one = SeriesAreas.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
 from SpinalCordSegLib.volume import axial_slices
@@ -25,7 +25,7 @@ from SpinalCordSegTrainerLib.validate_series import (
     network_figures,
     series_figures,
 )
-from SpinalCordSegTrainerLib.validate_series_command import keep_in_card, markdown
+from SpinalCordSegTrainerLib.validate_series_command import keep_in_card, markdown, mask_key
 
 
 def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:
@@ -71,7 +71,11 @@ def test_the_table_and_the_card_say_what_was_measured(tmp_path) -> None:
     save_checkpoint(Checkpoint("tiny", "1", config, NormalisationConfig(size=64), weights), path)
     table = markdown({"name": "tiny", "version": "1", "sha256": "ab"}, figures, series_bars(figures))
     assert "| ≤ 0.5 | met |" in table and "| 92 to 98 | met |" in table
-    keep_in_card(load_checkpoint(path), figures)
+    before = load_checkpoint(path)
+    keep_in_card(before, figures)
+    assert (
+        mask_key(load_checkpoint(path)) == mask_key(before) != mask_key(replace(before, calibration=Calibration(2.0)))
+    )
     ((setting, stated),) = load_checkpoint(path).scores["repeatability"].items()
     assert setting == "same scanner"
     assert stated["cov_percent"] == pytest.approx(1.2, rel=0.2)
