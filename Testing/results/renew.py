@@ -15,7 +15,7 @@ from pathlib import Path
 MEASURED = {
     "accuracy": Path("validate/validation.md"),
     "series": Path("series/series.md"),
-    "series-same-scanner": Path("series-same-scanner/series.md"),
+    "series-same-scanner": Path("series-same-scanner/series_same_scanner.md"),
     "speed": Path("bench/bench.md"),
 }
 _PACKAGES = ("spinalcordseg", "torch", "numpy", "scipy", "onnxruntime")
