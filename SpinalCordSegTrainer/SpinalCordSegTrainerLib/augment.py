@@ -2,6 +2,16 @@
 
 Images and coverage go through the same grid, so a label stays on its pixel and partial volume stays soft.
 Random numbers come from the generator handed in, always in the same order.
+
+Why this is plain torch and no augmentation library (kornia 0.9, MONAI 1.6, tried on 15 slices of 256² on one core):
+- kornia draws from torch's one global generator and takes no other. Batches are made in threads beside a network
+  whose dropout draws from it too: the same seed then gave other slices, and a killed run would not resume bit-equal.
+  Its affine and elastic changes are two resamplings, one after the other, which soften image and coverage twice.
+- MONAI repeats from a seed, but changes one slice at a time: 234 ms of processor time a batch, kornia 290 ms, this
+  module and intensities.py 59 ms (a network of width 2 learns from a batch in 1,270 ms). Training on one core would
+  run at 83 % (MONAI) and 80 % (kornia) of its speed without reading.
+- Neither moves a patient between the lines of k-space, lowers the resolution of a 2D slice each by its own factor
+  (MONAI's RandSimulateLowResolution fails on 2D), or remaps contrast so that the cord stays visible.
 """
 
 from __future__ import annotations
@@ -34,8 +44,11 @@ def augment(
     if config is None:
         return crop(images, centres, size)[:, None], crop(coverage, centres, size)[:, None]
     positions = source_positions(centres, size, config, generator)
-    images = resample(images, positions, config.interpolation)
-    coverage = resample(coverage, positions, "bilinear")
+    if config.interpolation == "bilinear":
+        images, coverage = resample(torch.stack((images, coverage), dim=1), positions, "bilinear").unbind(1)
+    else:
+        images = resample(images[:, None], positions, config.interpolation)[:, 0]
+        coverage = resample(coverage[:, None], positions, "bilinear")[:, 0]
     return change_intensities(images, coverage, config, generator)
 
 
@@ -75,11 +88,11 @@ def source_positions(centres: Tensor, size: int, config: AugmentConfig, generato
 
 
 def resample(pixels: Tensor, positions: Tensor, mode: str) -> Tensor:
-    """(n, S, S) read at fractional positions (n, size, size, 2) → (n, size, size), in 0..1; beyond the slice 0."""
+    """(n, c, S, S) read at fractional positions (n, size, size, 2) → (n, c, size, size) in 0..1; beyond the slice 0."""
     side = pixels.shape[-1]
     grid = positions.mul(2 / side).add_(1 / side - 1)
-    out = functional.grid_sample(pixels[:, None], grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return out[:, 0].clamp(0, 1)
+    out = functional.grid_sample(pixels, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return out.clamp_(0, 1)
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -9,59 +9,39 @@ import typer
 
 from SpinalCordSegLib.device import choose_device
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
-from SpinalCordSegTrainerLib.options import (
-    Config,
-    Data,
-    Device,
-    Label,
-    OnlyLabelled,
-    Output,
-    Settings,
-    Style,
-    Threads,
-    Tolerant,
-    Usable,
-)
-from SpinalCordSegTrainerLib.progress import ProgressStyle, training_display
+from SpinalCordSegTrainerLib.options import Data, LearningOptions, Output, grouped
+from SpinalCordSegTrainerLib.progress import training_display
 from SpinalCordSegTrainerLib.run_inputs import CaseOptions, configuration
 
 
+@grouped
 def crossvalidate(
     data: Data,
     output: Output,
+    options: LearningOptions,
     n_folds: Annotated[int, typer.Option("--folds", min=2, help="Models to train; each patient is held out once.")] = 5,
-    config: Config = None,
-    settings: Settings = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    usable: Usable = False,
-    tolerant: Tolerant = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Train on all patients but a fold, score that fold, for every fold; run again to go on after an interruption."""
     from SpinalCordSegTrainerLib.cross_validation import cross_validate
     from SpinalCordSegTrainerLib.evaluation_result import WorstSlices, end_evaluation
 
-    options = CaseOptions(label, only_labelled, usable, tolerant, style)
-    chosen = configuration(config, settings, data, output, options)
-    cases = options.find(data)
+    chosen = configuration(options, data, output)
+    cases = CaseOptions.of(options).find(data)
     worst = WorstSlices()
-    with stop_on_interrupt() as interrupted, training_display(style) as display:
+    with stop_on_interrupt() as interrupted, training_display(options.style) as display:
         scores, told = cross_validate(
             cases,
             chosen,
             output,
             n_folds,
-            label=label,
-            tolerant=tolerant,
-            device=choose_device(device)[0],
+            label=options.label,
+            tolerant=options.tolerant,
+            device=choose_device(options.device)[0],
             report=lambda _, progress: display.training(progress),
             stopped=lambda: bool(interrupted),
             scored=worst,
         )
-    end_evaluation(scores, worst, output, style, told_too=told, lines=list(_spread(told["over_folds"])))
+    end_evaluation(scores, worst, output, options.style, told_too=told, lines=list(_spread(told["over_folds"])))
 
 
 def _spread(over_folds: dict[str, Any]) -> Iterator[str]:

@@ -89,6 +89,7 @@ def quick(config: TrainingConfig) -> TrainingConfig:
     )
 
 
+QUICK_SWEEP_UPDATES = 240  # as many as a row is trained for; 60 found no bounds for any network
 QUICK_RATE_FACTOR = 10.0  # 240 updates in place of some 31,000: at 1e-5 no network would leave its start
 
 

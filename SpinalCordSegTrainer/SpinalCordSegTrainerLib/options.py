@@ -1,9 +1,13 @@
-"""The options that several commands have, each said once."""
+"""The options that several commands have, each said once, and the groups of them that go together."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import torch
 import typer
@@ -53,3 +57,53 @@ GivenSplit = Annotated[
     typer.Option("--split", metavar="FILE", help="Hold out the patients that this split, or run, held out."),
 ]
 Style = Annotated[ProgressStyle, typer.Option("--progress", help="json: one object a line on stdout, for programs.")]
+
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """What every command that trains has: the configuration, which cases of a data set count, where to compute."""
+
+    config: Config = None
+    settings: Settings = None
+    label: Label = None
+    only_labelled: OnlyLabelled = False
+    usable: Usable = False
+    tolerant: Tolerant = False
+    device: Device = "auto"
+    threads: Threads = None
+    style: Style = ProgressStyle.TEXT
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command one parameter of which is a dataclass of options, for typer: that parameter's fields are the options.
+
+    Decorates ``def command(output: Output, options: LearningOptions, …)``.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind) and isinstance(kind, type)}
+    parameters = []
+    for one in inspect.signature(command).parameters.values():
+        parameters += _options(groups[one.name]) if one.name in groups else [one.replace(annotation=hints[one.name])]
+
+    @functools.wraps(command)
+    def flat(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{one.name: given.pop(one.name) for one in fields(kind)})
+        command(**given)
+
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return flat
+
+
+def _options(group: type) -> list[inspect.Parameter]:
+    hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        inspect.Parameter(
+            one.name,
+            kind,
+            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+            annotation=hints[one.name],
+        )
+        for one in fields(group)
+    ]

@@ -14,6 +14,7 @@ from SpinalCordSegTrainerLib.checking import check_folder
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
 from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config
 from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.options import LearningOptions
 from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.slices import cache_cases
 from SpinalCordSegTrainerLib.split import read_split
@@ -28,6 +29,10 @@ class CaseOptions:
     usable: bool = False
     tolerant: bool = False
     style: ProgressStyle = ProgressStyle.TEXT
+
+    @classmethod
+    def of(cls, options: LearningOptions) -> CaseOptions:
+        return cls(options.label, options.only_labelled, options.usable, options.tolerant, options.style)
 
     def find(self, data: Path) -> list[Case]:
         """The cases of a data set. Raises TrainingDataError, naming each that cannot be used; with ``usable`` they are
@@ -62,11 +67,9 @@ def base_configuration(config: Path | None, settings: Sequence[str] | None) -> T
 
 
 def configuration(
-    config: Path | None,
-    settings: Sequence[str] | None,
+    options: LearningOptions,
     data: Path | None,
     output: Path,
-    options: CaseOptions,
     *,
     augment: bool = False,
     model: Path | None = None,
@@ -74,24 +77,32 @@ def configuration(
 ) -> TrainingConfig:
     """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
 
-    ``model``: starts from it; its network and normalisation hold where none were asked for. ``split``: holds out the
-    patients that it names.
+    ``augment``: sources without a policy get the standard one. ``model``: starts from it; its network and normalisation
+    hold where none were asked for. ``split``: holds out the patients that it names.
     """
-    chosen = base_configuration(config, settings)
+    chosen = base_configuration(options.config, options.settings)
     if split is not None:
         chosen = replace(chosen, validation=replace(chosen.validation, subjects=read_split(split).validation))
     if model is not None:
-        asked = config is not None or any(one.startswith(("network", "normalisation")) for one in settings or ())
+        asked = any(one.startswith(("network", "normalisation")) for one in options.settings or ())
+        asked = asked or options.config is not None
         chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
     if data is None:
         if not chosen.sources:
             raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
-        return chosen
+        return _augmented(chosen) if augment else chosen
     folder = output / "cache"
     if not (folder / "cache.json").exists():
-        typer.echo(write_slices(data, folder, chosen, options), err=True)
+        typer.echo(write_slices(data, folder, chosen, CaseOptions.of(options)), err=True)
     _check_same_cases(folder, data)
-    return replace(chosen, sources=(SourceConfig(str(folder), policy="standard" if augment else "none"),))
+    chosen = replace(chosen, sources=(SourceConfig(str(folder)),))
+    return _augmented(chosen) if augment else chosen
+
+
+def _augmented(config: TrainingConfig) -> TrainingConfig:
+    """Sources that come as they are get the standard policy; those that have a policy keep theirs."""
+    changed = (replace(one, policy="standard") if one.policy == "none" else one for one in config.sources)
+    return replace(config, sources=tuple(changed))
 
 
 def slice_cache(folder: Path, cache: Path, config: TrainingConfig, options: CaseOptions) -> Path:

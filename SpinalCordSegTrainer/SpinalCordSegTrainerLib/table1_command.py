@@ -12,31 +12,19 @@ from SpinalCordSegLib.device import choose_device, device_name
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
-from SpinalCordSegTrainerLib.options import (
-    Config,
-    Device,
-    Label,
-    OnlyLabelled,
-    OptionalData,
-    Output,
-    Settings,
-    Style,
-    Threads,
-    Tolerant,
-    Usable,
-)
-from SpinalCordSegTrainerLib.progress import ProgressStyle, step_display, tell_result, training_display
-from SpinalCordSegTrainerLib.run_inputs import CaseOptions, base_configuration, configuration
+from SpinalCordSegTrainerLib.options import LearningOptions, OptionalData, Output, grouped
+from SpinalCordSegTrainerLib.progress import step_display, tell_result, training_display
+from SpinalCordSegTrainerLib.run_inputs import base_configuration, configuration
 from SpinalCordSegTrainerLib.stop_request import stop_requests
 
 _SIMULATED = {True: 480, False: 6000}  # slices, by quick
 
 
+@grouped
 def table1(
     output: Output,
+    options: LearningOptions,
     data: OptionalData = None,
-    config: Config = None,
-    settings: Settings = None,
     maps: Annotated[
         Path | None, typer.Option("--maps", help="Train on slices simulated from this folder's atlas/ and shapes/.")
     ] = None,
@@ -44,13 +32,6 @@ def table1(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="ROW", help="Just this row, by its number; repeatable.")
     ] = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    usable: Usable = False,
-    tolerant: Tolerant = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Train the paper's nine rows and four more on the same slices, split and seed; goes on where it was stopped."""
     from SpinalCordSegTrainerLib import experiment_rows as rows
@@ -61,24 +42,24 @@ def table1(
     if not chosen_rows:
         raise ConfigurationError(f"--only {', '.join(only or ())}: rows are numbered 1 to {len(rows.ROWS)}")
     if maps is not None:
-        base = _simulated(maps, output, base_configuration(config, settings), quick)
+        base = _simulated(maps, output, base_configuration(options.config, options.settings), quick)
     else:
-        base = configuration(config, settings, data, output, CaseOptions(label, only_labelled, usable, tolerant, style))
-    base = with_asked(rows.quick(base) if quick else base, settings)
-    where = choose_device(device)[0]
-    with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(style) as display:
+        base = configuration(options, data, output)
+    base = with_asked(rows.quick(base) if quick else base, options.settings)
+    where = choose_device(options.device)[0]
+    with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(options.style) as display:
         experiment = Experiment(
             base,
             output,
             where,
             rate_factor=rows.QUICK_RATE_FACTOR if quick else 1.0,
-            sweep_updates=60 if quick else None,
+            sweep_updates=rows.QUICK_SWEEP_UPDATES if quick else None,
             report=display.training,
             stopped=lambda: bool(interrupted) or asked(),
         )
         results = experiment.run(chosen_rows, lambda row: typer.echo(f"row {row.key}", err=True))
     page = write_experiment(results, _note(base, quick, device_name(where)), output)
-    tell_result(style, page, table=str(output / "table1.json"))
+    tell_result(options.style, page, table=str(output / "table1.json"))
 
 
 def with_asked(config: TrainingConfig, settings: list[str] | None) -> TrainingConfig:

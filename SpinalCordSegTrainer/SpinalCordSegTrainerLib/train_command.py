@@ -14,19 +14,12 @@ from SpinalCordSegTrainerLib.fine_tuning import validation_for
 from SpinalCordSegTrainerLib.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.options import (
     Augment,
-    Config,
-    Device,
     GivenSplit,
-    Label,
-    OnlyLabelled,
+    LearningOptions,
     OptionalData,
     Output,
-    Settings,
     StartModel,
-    Style,
-    Threads,
-    Tolerant,
-    Usable,
+    grouped,
 )
 from SpinalCordSegTrainerLib.progress import ProgressStyle, tell_result, training_display
 from SpinalCordSegTrainerLib.ranks import join_ranks
@@ -35,26 +28,19 @@ from SpinalCordSegTrainerLib.stop_request import stop_requests
 from SpinalCordSegTrainerLib.training_events import TrainingResult
 
 
+@grouped
 def train(
     output: Output,
+    options: LearningOptions,
     data: OptionalData = None,
-    config: Config = None,
-    settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     model: StartModel = None,
     old: Annotated[
         list[Path] | None,
         typer.Option("--old", metavar="FOLDER", help="With --from: old cases, scored before and after; repeatable."),
     ] = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
     split: GivenSplit = None,
-    usable: Usable = False,
-    tolerant: Tolerant = False,
     augment: Augment = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
 ) -> None:
     """Train a network, from scratch or --from a model; writes checkpoints, curves and all that is needed to resume.
 
@@ -62,21 +48,20 @@ def train(
     """
     from SpinalCordSegTrainerLib.training import Training
 
-    if resume and config is None:
-        config, data, model = output / "config.json", None, None
-
-    options = CaseOptions(label, only_labelled, usable, tolerant, style)
+    if resume and options.config is None:
+        options, data, model, old = replace(options, config=output / "config.json"), None, None, None
 
     def chosen() -> TrainingConfig:
-        base = configuration(config, settings, data, output, options, augment=augment, model=model, split=split)
-        caches = (slice_cache(one, output / f"old_{n}", base, options) for n, one in enumerate(old or (), 1))
+        base = configuration(options, data, output, augment=augment, model=model, split=split)
+        cases = CaseOptions.of(options)
+        caches = (slice_cache(one, output / f"old_{n}", base, cases) for n, one in enumerate(old or (), 1))
         base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
         return base if base.from_model is None else replace(base, validation=validation_for(base))
 
-    with join_ranks(choose_device(device)[0]) as ranks, stop_on_interrupt() as interrupted:
+    with join_ranks(choose_device(options.device)[0]) as ranks, stop_on_interrupt() as interrupted:
         first = chosen() if ranks.first else None  # it writes the caches that the others read
         ranks.wait()
-        with stop_requests(output) as asked, training_display(style) as display:
+        with stop_requests(output) as asked, training_display(options.style) as display:
             run = Training(
                 first or chosen(),
                 output,
@@ -87,7 +72,7 @@ def train(
             )
             result = run.run()
     if ranks.first:
-        _tell(result, style)
+        _tell(result, options.style)
 
 
 def _tell(result: TrainingResult, style: ProgressStyle) -> None:

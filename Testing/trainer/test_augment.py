@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -66,7 +68,8 @@ def test_flip_mirrors_columns() -> None:
     images, _ = _cord()
     config = AugmentConfig(**{**STILL.__dict__, "flip_probability": 1.0})
     positions = source_positions(torch.full((4, 2), 47.5), 96, config, _generator())
-    torch.testing.assert_close(resample(images, positions, "bilinear"), images.flip(2), atol=1e-4, rtol=0)
+    flipped = resample(images[:, None], positions, "bilinear")[:, 0]
+    torch.testing.assert_close(flipped, images.flip(2), atol=1e-4, rtol=0)
 
 
 def test_image_and_label_move_together_and_area_scales() -> None:
@@ -74,7 +77,7 @@ def test_image_and_label_move_together_and_area_scales() -> None:
     config = AugmentConfig(**{**STILL.__dict__, "rotation_deg": 25, "scale": 0.2, "elastic_px": 1.5, "shift_px": 6})
     centres = torch.full((8, 2), 47.5)
     positions = source_positions(centres, 96, config, _generator(3))
-    moved, label = resample(images, positions, "bilinear"), resample(coverage, positions, "bilinear")
+    moved, label = resample(torch.stack((images, coverage), dim=1), positions, "bilinear").unbind(1)
     inside = moved > 0.1  # beyond the slice both are 0
     torch.testing.assert_close(moved[inside], (0.2 + 0.6 * label)[inside], atol=0.25, rtol=0)
     assert float((moved - 0.2 - 0.6 * label)[inside].abs().mean()) < 0.01
@@ -83,6 +86,16 @@ def test_image_and_label_move_together_and_area_scales() -> None:
     assert float(ratio.max()) < 1.8
     assert float(ratio.std()) > 0.02
     assert bool(((label > 0.2) & (label < 0.8)).any())  # partial volume survives
+
+
+def test_a_finer_reading_of_images_leaves_the_coverage_alone() -> None:
+    images, coverage = _cord(4)
+    centres = torch.full((4, 2), 47.5)
+    turned = replace(STILL, rotation_deg=25)
+    modes = (turned, replace(turned, interpolation="bicubic"))
+    (plain, label), (finer, same) = (augment(images, coverage, centres, 96, one, _generator(3)) for one in modes)
+    assert torch.equal(label, same)
+    assert 0 < float((plain - finer).abs().max()) < 0.2
 
 
 @pytest.mark.parametrize("policy", ["standard", "contrast"])

@@ -7,16 +7,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import training
+from SpinalCordSegTrainerLib import experiments, training
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
-from SpinalCordSegTrainerLib.experiment_rows import BASELINE, BEST, PAPER_ROWS, ROWS, quick, row_config
+from SpinalCordSegTrainerLib.experiment_rows import (
+    BASELINE,
+    BEST,
+    PAPER_ROWS,
+    QUICK_SWEEP_UPDATES,
+    ROWS,
+    quick,
+    row_config,
+)
 from SpinalCordSegTrainerLib.experiments import Experiment
 from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.range_test import FALLBACK, Bounds, RangeTest
 
 MakeCache = Callable[..., SliceCache]
 
@@ -75,3 +85,22 @@ def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, mon
     for one, mean in zip(told["rows"], (0.5, 0.4), strict=True):
         one["dice"] |= {"mean": mean, "sd": 0.1, "p25": 0.1, "p50": 0.4, "p75": 0.6}
     assert "is BELOW plain U-Net + TL (0.500)" in experiment_page(told["rows"], "")
+
+
+def test_bounds_not_found_are_the_papers_scaled_as_in_the_other_rows(
+    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps: list[int | None] = []
+
+    def swept(*_: object, updates: int | None) -> RangeTest:
+        sweeps.append(updates)
+        return RangeTest(np.array([1e-3]), np.array([0.9]), np.array([0.9]), Bounds(*FALLBACK, found, ""))
+
+    monkeypatch.setattr(experiments, "range_test", swept)
+    monkeypatch.setattr(experiments, "write_range_test", lambda test, folder: None)
+    base = replace(quick(TrainingConfig()), sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),))
+    experiment = Experiment(base, tmp_path, torch.device("cpu"), rate_factor=10.0, sweep_updates=QUICK_SWEEP_UPDATES)
+    for found, bounds in ((False, (1e-4, 1e-2)), (True, FALLBACK)):
+        rate, told = experiment._found_rate(row_config(ROWS[-1], base, 10.0), tmp_path)
+        assert (rate.plan, rate.base_lr, rate.max_lr, told) == ("clr", *map(pytest.approx, bounds), found)
+    assert sweeps == [240, 240]

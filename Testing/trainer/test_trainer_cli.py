@@ -15,6 +15,8 @@ from SpinalCordSegLib.files import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.loader import SliceCache
+from SpinalCordSegTrainerLib.options import LearningOptions
+from SpinalCordSegTrainerLib.run_inputs import configuration
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=4",
@@ -72,6 +74,7 @@ def test_fine_tune_from_a_model_tells_what_was_forgotten(
     assert main(arguments) == 0
     assert "old cases: Dice" in capsys.readouterr().out
     assert main(["train", "--output", str(run), "--resume", "--device", "cpu"]) == 0
+    assert main([*arguments, "--resume"]) == 0  # the same line again: its old cases are those of the run
     wider = ["train", str(data), "--output", str(tmp_path / "r2"), "--from", str(model), "--set", "network.width=2"]
     assert main([*wider, "--label", "2", "--device", "cpu"]) == 2
     assert "network.name is 'deep_unet' there and 'ra_unet' here" in capsys.readouterr().err
@@ -88,6 +91,19 @@ def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Pat
         assert main(["find-lr", "--updates", "30", *where, *quick, *settings, *start]) == 0
         first.append((tmp_path / name / "range_test.csv").read_text(encoding="utf-8").splitlines()[1])
     assert first[1] == first[2] != first[0]  # the loss at the first rate, 1e-10
+
+
+def test_one_flag_augments_a_data_folder_and_the_sources_of_a_configuration(data: Path, tmp_path: Path) -> None:
+    folder = LearningOptions(label=2, settings=["normalisation.size=64"])
+    for augment, policy in ((True, "standard"), (False, "none")):
+        made = configuration(folder, data, tmp_path, augment=augment)
+        assert [one.policy for one in made.sources] == [policy]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"sources": [{"path": "a"}, {"path": "b", "policy": "contrast"}]}), encoding="utf-8")
+    named = LearningOptions(config=path)
+    for augment, policies in ((True, ["standard", "contrast"]), (False, ["none", "contrast"])):
+        made = configuration(named, None, tmp_path, augment=augment)
+        assert [one.policy for one in made.sources] == policies
 
 
 def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
