@@ -98,7 +98,8 @@ def device_failures(batch_size: int) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
-            f"the GPU's memory does not hold a batch of {batch_size}: lower batch_size or crop.size"
+            f"the GPU's memory does not hold a batch of {batch_size}: set recompute to true (RA-U-Net), or lower"
+            " batch_size or crop.size"
         ) from error
     except _DEVICE_LOST as error:
         raise DeviceError("the GPU failed: what was saved before goes on with --resume") from error

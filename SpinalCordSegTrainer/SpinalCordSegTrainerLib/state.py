@@ -18,11 +18,12 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.networks import build_network
 from SpinalCordSegLib.writing import atomic_write
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
+from SpinalCordSegTrainerLib.recomputing import recompute_units
 
 _log = logging.getLogger(__name__)
 
-# How a run is called and how long it may last may change on resume; what it computes may not.
-_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience")
+# How a run is called, how long it may last and its memory may change on resume; what it computes may not.
+_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience", "recompute")
 
 
 @dataclass
@@ -62,6 +63,8 @@ def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, T
     network = build_network(config.network)
     if weights is not None:
         network.load_state_dict(weights)
+    if config.recompute:
+        recompute_units(network)
     network = network.to(device)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

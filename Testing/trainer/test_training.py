@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from SpinalCordSegLib.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError, TrainingDataError
@@ -238,3 +239,30 @@ def test_validation_scores_by_hand(make_cache: MakeCache) -> None:
     assert scores.dice == pytest.approx(np.mean(apart))
     assert scores.area_percent == pytest.approx(100 * (found.sum() / coverage.sum() - 1), rel=1e-5)
     assert scores.n_slices == 6
+
+
+def test_recomputing_keeps_little_and_changes_nothing(make_cache: MakeCache, tmp_path: Path) -> None:
+    cache = make_cache(n=8, size=32)
+    plain = _small(cache, network=NetworkConfig("ra_unet", 1), batch_size=2, crop=CropConfig(size=32), epochs=1)
+    kept = []
+    for recompute, name in ((False, "all"), (True, "inputs")):
+        run = Training(replace(plain, recompute=recompute), tmp_path / name)
+        sizes: dict[int, int] = {}
+        with saved_tensors_hooks(lambda one, sizes=sizes: _noted(one, sizes), lambda one: one):
+            run.step()
+        run.close()
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 0.6 * kept[0]
+    with pytest.raises(Cancelled):
+        Training(plain, tmp_path / "run", stopped=lambda: True).run()
+    Training(replace(plain, recompute=True), tmp_path / "run", resume=True).run()  # memory may change on the way
+    Training(plain, tmp_path / "whole").run()
+    one, other = (_weights(tmp_path / name / "last.safetensors") for name in ("run", "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    with pytest.raises(ConfigurationError, match="RA-U-Net"):
+        Training(_small(cache, recompute=True), tmp_path / "other")
+
+
+def _noted(one: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
+    sizes[one.data_ptr()] = one.nbytes
+    return one
