@@ -1,6 +1,6 @@
 """Training in less memory: a residual unit keeps its input alone, and its inside is computed again for the gradients.
 
-The gradients are the same bit for bit; an update takes about a third longer. Chen et al. 2016, arXiv:1604.06174.
+The gradients are the same bit for bit; every unit's forward pass is computed twice. Chen et al. 2016, arXiv:1604.06174.
 """
 
 from __future__ import annotations

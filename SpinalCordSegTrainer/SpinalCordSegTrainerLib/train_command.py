@@ -58,10 +58,11 @@ def train(
         base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
         return base if base.from_model is None else replace(base, validation=validation_for(base))
 
-    with join_ranks(choose_device(options.device)[0]) as ranks, stop_on_interrupt() as interrupted:
-        first = chosen() if ranks.first else None  # it writes the caches that the others read
+    with join_ranks(choose_device(options.device)[0]) as ranks:
+        first = chosen() if ranks.first else None  # it writes the caches that the others read; Ctrl-C ends that at once
         ranks.wait()
-        with stop_requests(output) as asked, training_display(options.style) as display:
+        display_of = training_display(options.style)
+        with stop_on_interrupt() as interrupted, stop_requests(output) as asked, display_of as display:
             run = Training(
                 first or chosen(),
                 output,
