@@ -156,8 +156,8 @@ class TrainingConfig:
     of what that model could do before, scored before and after each epoch so that forgetting is seen.
     ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
     ``deterministic``: only kernels that give the same bits every time, on CUDA slower.
-    ``recompute``: RA-U-Net in less memory (what is kept for the gradients falls by a third) for more time; the result is
-    the same bit for bit.
+    ``recompute``: RA-U-Net in less memory (what is kept for the gradients falls by a third) and more time; the result
+    is the same bit for bit.
     """
 
     name: str = "unnamed"
