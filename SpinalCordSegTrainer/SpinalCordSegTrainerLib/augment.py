@@ -10,8 +10,8 @@ Why this is plain torch and no augmentation library (kornia 0.9, MONAI 1.6, trie
 - MONAI repeats from a seed, but changes one slice at a time: 234 ms of processor time a batch, kornia 290 ms, this
   module and intensities.py 59 ms (a network of width 2 learns from a batch in 1,270 ms). Training on one core would
   run at 83 % (MONAI) and 80 % (kornia) of its speed without reading.
-- Neither moves a patient between the lines of k-space, lowers the resolution of a 2D slice each by its own factor
-  (MONAI's RandSimulateLowResolution fails on 2D), or remaps contrast so that the cord stays visible.
+- Neither moves a patient between the lines of k-space, or remaps contrast so that the cord stays visible; kornia 0.9
+  needs Python 3.11 and MONAI 1.6 torch 2.8, this program 3.10 and 2.4.
 """
 
 from __future__ import annotations
