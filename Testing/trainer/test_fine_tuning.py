@@ -13,11 +13,11 @@ import torch
 from SpinalCordSegLib.card import load_card
 from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main as explain
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
 from SpinalCordSegTrainerLib import training
-from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels
+from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels, device_failures
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config, starting_weights, validation_for
 from SpinalCordSegTrainerLib.loader import SliceCache
@@ -134,3 +134,13 @@ def test_deterministic_mode_is_put_back() -> None:
     with deterministic_kernels(True):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(RuntimeError):
+        pass
+
+    monkeypatch.setattr("SpinalCordSegTrainerLib.arithmetic._DEVICE_LOST", Lost)
+    for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*recompute"), (Lost("gone"), "--resume")):
+        with pytest.raises(DeviceError, match=words), device_failures(15):
+            raise error
