@@ -52,6 +52,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
     inputs = find_inputs(arguments.inputs)
     options = SegmentOptions(
         threshold=arguments.threshold,
+        along_mm=SegmentOptions.along_mm if arguments.along_mm is None else arguments.along_mm,
         device=arguments.device,
         engine=arguments.engine,
         track_cord=arguments.track_cord and not arguments.save_probability,

@@ -218,6 +218,7 @@ def _making(content: Mapping[str, Any], result: CaseResult) -> str:
         ("Licence of the model", result.model.licence if result.model else ""),
         *((f"Model: {name}", text) for name, text in _card(result)),
         ("Threshold", "" if content["threshold"] is None else f"{content['threshold']:g}"),
+        ("Averaged along the cord", f"over an SD of {content['along_mm']:g} mm" if content.get("along_mm") else ""),
         ("Computed on", _computed_on(content)),
         ("Software", f"SpinalCordSeg {content['software_version']}"),
     ]

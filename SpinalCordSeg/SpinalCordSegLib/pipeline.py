@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from SpinalCordSegLib.along_cord import SIGMA_MM, average_along
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.level_measures import LevelOptions, LevelReport, measure_levels
@@ -41,11 +42,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``track_cord``: see ``predict``. ``slice_range``: half-open, indices of the input's
-    own slices; it limits what is measured, never what is segmented. ``levels``: marked discs. ``keep_date``: the
-    report may state the day of the scan, which tells who the patient is to those who know it."""
+    """How to segment and measure. ``along_mm``: see ``along_cord``; ``track_cord``: see ``predict``. ``slice_range``:
+    half-open, indices of the input's own slices; it limits what is measured, never what is segmented. ``levels``:
+    marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to those who
+    know it."""
 
     threshold: float = 0.5
+    along_mm: float = SIGMA_MM
     device: str = "auto"
     engine: str = "auto"
     track_cord: bool = True
@@ -134,8 +137,9 @@ def segment_image(
     )
     tell("measure", 0, 0)
     started = time.perf_counter()
-    cord = find_cord(prediction.probability, config)
-    result = _measured(image.case_name, image, cord.mask, prediction.probability, options)
+    probability = average_along(prediction.probability, options.along_mm)
+    cord = find_cord(probability, config)
+    result = _measured(image.case_name, image, cord.mask, probability, options)
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
     remarks += [case_flag("component", note) for note in cord.notes]

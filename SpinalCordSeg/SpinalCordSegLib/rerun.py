@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from SpinalCordSegLib.along_cord import SIGMA_MM, average_along, reach_slices
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.mask import MaskConfig, find_cord
 from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
@@ -28,7 +29,8 @@ def rerun_slices(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
-    """A new mask with ``slices`` (canonical, half-open) as the network sees them; all others stay.
+    """A new mask with ``slices`` (canonical, half-open) as the network sees them (thin ones averaged with their
+    neighbours, see ``along_cord``); all others stay.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -44,10 +46,21 @@ def rerun_slices(
         raise ConfigurationError(
             f"slices {first}:{end} do not fit {voxels.shape[2]} slices: give FIRST:END within them"
         )
-    prediction = predict(image, checkpoint, device=device, slice_range=slices, progress=progress, cancelled=cancelled)
+    reach = reach_slices(SIGMA_MM, to_canonical(image).spacing_mm[2])
+    wider = max(0, first - reach), min(voxels.shape[2], end + reach)
+    prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
     merged = voxels.copy()
-    merged[:, :, first:end] = _chosen(prediction.probability, voxels, slices, threshold)
+    merged[:, :, first:end] = _chosen(_averaged(prediction.probability, wider), voxels, slices, threshold)
     return from_canonical(merged, mask)
+
+
+def _averaged(probability: Volume, computed: tuple[int, int]) -> Volume:
+    """The slices that were computed, averaged among themselves: those beside them are 0 for want of an answer."""
+    canonical = to_canonical(probability)
+    part = average_along(Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras))
+    voxels = canonical.voxels.copy()
+    voxels[:, :, computed[0] : computed[1]] = part.voxels
+    return from_canonical(voxels, probability)
 
 
 def _chosen(probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from SpinalCordSegLib.pipeline import (
     measure_mask,
     segment_image,
 )
+from SpinalCordSegLib.report import report
 from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
@@ -66,9 +67,23 @@ def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
     probability = phantom.coverage.voxels.copy()
     probability[2:5, 2:4, 5] = 1.0
     perfect_network(phantom.coverage.with_voxels(probability))
-    result = segment_image(_image(phantom.image), CHECKPOINT)
+    result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
     np.testing.assert_array_equal(result.mask.voxels, phantom.mask.voxels)
+
+
+def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_network):
+    probability = phantom.coverage.voxels.copy()
+    probability[:, :, 5] *= 0.45  # one slice in which the network is unsure
+    perfect_network(phantom.coverage.with_voxels(probability))
+    thin = np.diag([1, 1, 1 / 3, 1]) @ np.eye(4)
+    image = Volume(phantom.image.voxels, phantom.image.ijk_to_ras @ thin)
+    perfect_network(Volume(probability, image.ijk_to_ras))
+    alone = segment_image(_image(image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    together = segment_image(_image(image), CHECKPOINT)
+    assert "gap" in {flag.kind for flag in alone.flags}
+    assert "gap" not in {flag.kind for flag in together.flags}
+    assert report(together)["along_mm"] == 1.6 and report(alone)["along_mm"] == 0.0
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):

@@ -1,0 +1,73 @@
+"""Averaging along the stack: what is even stays, noise falls, thick slices are left alone, any storage order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.along_cord import average_along, reach_slices
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+
+
+def _stack(values: list[float], slice_mm: float) -> Volume:
+    """One value a slice in the middle 2 × 2 pixels of 4 × 4."""
+    voxels = np.zeros((4, 4, len(values)), np.float32)
+    voxels[1:3, 1:3] = values
+    return Volume(voxels, np.diag([0.7, 0.9, slice_mm, 1.0]))
+
+
+def test_weights_are_gaussian_and_sum_to_one() -> None:
+    found = average_along(_stack([0, 0, 0, 0, 1, 0, 0, 0, 0], 1.0), sigma_mm=1.5).voxels[1, 1]
+    expected = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2) * (np.abs(np.arange(-4, 5)) <= 3)
+    assert found == pytest.approx(expected / expected.sum(), abs=1e-6)
+
+
+def test_an_even_cord_stays_and_its_ends_too() -> None:
+    even = _stack([0.8] * 7, 1.0)
+    assert average_along(even).voxels == pytest.approx(even.voxels, abs=1e-6)
+
+
+def test_one_bad_slice_is_outvoted() -> None:
+    found = average_along(_stack([0.9, 0.9, 0.9, 0.2, 0.9, 0.9, 0.9], 1.0)).voxels[1, 1]
+    assert found.min() > 0.5
+
+
+@pytest.mark.parametrize(("slice_mm", "sigma_mm"), [(3.3, 1.6), (1.0, 0.0)])
+def test_thick_slices_and_none_asked_are_left_as_they_are(slice_mm: float, sigma_mm: float) -> None:
+    volume = _stack([0, 1, 0, 1, 0], slice_mm)
+    assert average_along(volume, sigma_mm) is volume
+    assert reach_slices(sigma_mm, slice_mm) == 0
+
+
+def test_one_slice_and_nothing_found() -> None:
+    single = _stack([0.7], 1.0)
+    assert average_along(single) is single
+    nothing = _stack([0.0] * 5, 1.0)
+    assert not average_along(nothing).voxels.any()
+
+
+def test_the_input_is_not_changed() -> None:
+    volume = _stack([0, 1, 0, 1, 0], 1.0)
+    before = volume.voxels.copy()
+    average_along(volume)
+    assert np.array_equal(volume.voxels, before)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0)])
+def test_any_storage_order(order: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(1)
+    straight = Volume(rng.random((5, 6, 9), dtype=np.float32), np.diag([0.7, 0.9, 1.2, 1.0]))
+    matrix = straight.ijk_to_ras.copy()
+    matrix[:, :3] = matrix[:, list(order)]
+    stored = Volume(np.ascontiguousarray(straight.voxels.transpose(order)), matrix)
+    found = average_along(stored)
+    assert found.same_grid(stored)
+    assert to_canonical(found).voxels == pytest.approx(average_along(straight).voxels, abs=1e-6)
+    assert from_canonical(average_along(straight).voxels, stored).voxels == pytest.approx(found.voxels, abs=1e-6)
+
+
+@pytest.mark.parametrize("sigma_mm", [-1.0, float("nan"), float("inf")])
+def test_impossible_lengths(sigma_mm: float) -> None:
+    with pytest.raises(ConfigurationError, match="0 \\(off\\) or a length"):
+        average_along(_stack([1, 1], 1.0), sigma_mm)
