@@ -104,14 +104,16 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def scratchBase(self) -> Path:
         return Path(slicer.app.temporaryPath)
 
-    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto"):
-        """Begin a run in a child process: poll it, then give its result to ``addResult``. Raises SpinalCordSegError."""
+    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", waiting=None):
+        """Begin a run in a child process: poll it, then give its result to ``addResult``. ``waiting``: a child that
+        waits for it. Raises SpinalCordSegError."""
         from SpinalCordSegLib.models import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
         from SpinalCordSegWidgets.cord_run import segment_run
 
         volume = volume_from_node(volumeNode)
-        return segment_run(volume, self.scratchBase(), model=model or default_model(), device=device)
+        base = self.scratchBase()
+        return segment_run(volume, base, model=model or default_model(), device=device, waiting=waiting)
 
     def startMeasure(self, segmentation, segmentId: str, by: str = ""):
         """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""

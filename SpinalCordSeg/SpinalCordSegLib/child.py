@@ -4,34 +4,52 @@
 The parent writes one line to standard input and keeps it open: the lifeline. When it is closed (the parent ended, or
 crashed, or cancels), the work is interrupted as by Ctrl-C, then ended. A parent that writes nothing gives no lifeline:
 programs in between may not pass standard input on, and that must not look like a parent that is gone.
+
+``python -m SpinalCordSegLib.child --wait MODULE ARGUMENT…`` calls ``MODULE.get_ready([ARGUMENT…])`` and waits for an
+order, a second line: {"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none
+comes for some minutes, or memory grows short meanwhile, it exits with WAITED_IN_VAIN.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import queue
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from SpinalCordSegLib.free_memory import available_bytes
 from SpinalCordSegLib.scratch import remove_abandoned
 
 LIFELINE = b"stay\n"
+WAIT = "--wait"
+WAITED_IN_VAIN = 75
+LEAST_FREE_BYTES = 3 << 30
+"""A child that waits holds some 0.5 GB; it is not for machines with less than this to spare."""
+
+_LONGEST_WAIT_S = 600.0
+_LOOK_S = 5.0
+_Orders = queue.SimpleQueue[bytes]
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
 _CANCELLED = 130
 _TIME_TO_TIDY_S = 5.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``argv[0]``.main with the rest of ``argv``; returns its exit code."""
+    """Run ``argv[0]``.main with the rest of ``argv``, or wait for an order; returns its exit code."""
     gone = threading.Event()
-    threading.Thread(target=_watch_lifeline, args=(gone,), daemon=True).start()
+    orders = _Orders()
+    threading.Thread(target=_watch_lifeline, args=(gone, orders), daemon=True).start()
     code = _CANCELLED
     try:
-        code = int(importlib.import_module(argv[0]).main(list(argv[1:])))
+        code = _wait(argv[1:], orders) if argv[0] == WAIT else _run(argv[0], argv[1:])
     except KeyboardInterrupt:
         code = _CANCELLED
     finally:
@@ -40,17 +58,49 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
+def _run(module: str, arguments: Sequence[str]) -> int:
+    return int(importlib.import_module(module).main(list(arguments)))
+
+
+def _wait(argv: Sequence[str], orders: _Orders) -> int:
+    importlib.import_module(argv[0]).get_ready(list(argv[1:]))
+    order = _ordered(orders)
+    if order is None:
+        return WAITED_IN_VAIN
+    os.chdir(order["folder"])
+    return _run(argv[0], order["arguments"])
+
+
+def _ordered(orders: _Orders) -> dict[str, Any] | None:
+    """The order; None when none came in time, or memory grew short first."""
+    until = time.monotonic() + _LONGEST_WAIT_S
+    while time.monotonic() < until:
+        try:
+            order: dict[str, Any] = json.loads(orders.get(timeout=_LOOK_S))
+        except queue.Empty:
+            free = available_bytes()
+            if free is not None and free < LEAST_FREE_BYTES // 2:
+                return None
+        else:
+            return order
+    return None
+
+
 def _scratch_base() -> Path:
     return Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
 
 
-def _watch_lifeline(gone: threading.Event) -> None:
+def _watch_lifeline(gone: threading.Event, orders: _Orders) -> None:
     # Read from the system, not through sys.stdin: a thread that waits in there makes Python abort when it exits.
     lifeline = sys.stdin.fileno() if sys.stdin is not None else -1
     if lifeline < 0 or os.read(lifeline, len(LIFELINE)) != LIFELINE:
         return
-    while os.read(lifeline, 1024):
-        pass
+    said = b""
+    while part := os.read(lifeline, 1024):
+        said += part
+        *lines, said = said.split(b"\n")
+        for line in lines:
+            orders.put(line)
     gone.set()
     signal.raise_signal(signal.SIGINT)
     threading.Timer(_TIME_TO_TIDY_S, _end).start()

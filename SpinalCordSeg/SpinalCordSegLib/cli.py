@@ -116,6 +116,10 @@ def _add_segment(commands: Any) -> None:
         help="between slices that show nothing but the cord, compute its surroundings only (default; a probability map"
         " that is to be saved is computed whole)",
     )
+    segment.add_argument(
+        "--precision", choices=("float32", "bfloat16", "float16"), default="float32",
+        help="fewer bits for the network, for GPUs; the mask's edge changes by some voxels (default: %(default)s)",
+    )  # fmt: skip
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
     segment.add_argument(
         "--keep-date", action="store_true", help="let report.json state the day of the scan (for track); else no date"

@@ -55,6 +55,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         along_mm=SegmentOptions.along_mm if arguments.along_mm is None else arguments.along_mm,
         device=arguments.device,
         engine=arguments.engine,
+        precision=arguments.precision,
         track_cord=arguments.track_cord and not arguments.save_probability,
         slice_range=arguments.range,
         levels=level_options(arguments, len(inputs)),

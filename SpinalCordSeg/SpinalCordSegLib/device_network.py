@@ -9,18 +9,35 @@ import torch
 from torch import Tensor, nn
 
 from SpinalCordSegLib.device import device_name
-from SpinalCordSegLib.errors import DeviceError
+from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 
+PRECISIONS = ("float32", "bfloat16", "float16")
 _CPU_BATCH = 2  # more slices at a time are no faster there, and take memory
 _GPU_BATCH = 16  # some 650 small kernels a forward: fewer slices leave a GPU waiting for launches
 
 _log = logging.getLogger(__name__)
 
 
+def half_type(precision: str) -> torch.dtype | None:
+    """None for float32. Raises ConfigurationError unless ``precision`` is one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise ConfigurationError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    return None if precision == "float32" else getattr(torch, precision)
+
+
 class DeviceNetwork:
     """``batch_size``: slices at a time from here on. ``notes``: for the user (smaller batches, GPU left)."""
 
-    def __init__(self, network: nn.Module, device: torch.device, batch_size: int | None, notes: list[str]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        batch_size: int | None,
+        notes: list[str],
+        precision: str = "float32",
+    ) -> None:
+        """``precision``: one of PRECISIONS. Raises ConfigurationError for any other."""
+        self._half = half_type(precision)
         self.network = network.eval()
         self.device = device
         self.notes = notes
@@ -43,7 +60,10 @@ class DeviceNetwork:
         """(n, 1, R, C) on the device for inputs of that shape there."""
         if self.device.type == "cpu":
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return self.network(inputs).float()
+        if self._half is None:
+            return self.network(inputs).float()
+        with torch.autocast(self.device.type, self._half):
+            return self.network(inputs).float()
 
     def on_device(self, values: Tensor) -> Tensor:
         return values.to(self.device)

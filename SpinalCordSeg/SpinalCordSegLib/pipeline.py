@@ -42,15 +42,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``along_mm``: see ``along_cord``; ``track_cord``: see ``predict``. ``slice_range``:
-    half-open, indices of the input's own slices; it limits what is measured, never what is segmented. ``levels``:
-    marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to those who
-    know it."""
+    """How to segment and measure. ``along_mm``: see ``along_cord``; ``precision``, ``track_cord``: see ``predict``.
+    ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
+    ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
+    those who know it."""
 
     threshold: float = 0.5
     along_mm: float = SIGMA_MM
     device: str = "auto"
     engine: str = "auto"
+    precision: str = "float32"
     track_cord: bool = True
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
@@ -130,6 +131,7 @@ def segment_image(
         checkpoint,
         device=options.device,
         engine=options.engine,
+        precision=options.precision,
         track_cord=options.track_cord and options.threshold >= LEAST_TRACKED,
         batch_size=options.batch_size,
         progress=lambda done, total: tell("segment", done, total),

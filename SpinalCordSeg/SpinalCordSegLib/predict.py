@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.device import choose_device, device_name
-from SpinalCordSegLib.device_network import DeviceNetwork, is_out_of_memory, out_of_memory
+from SpinalCordSegLib.device_network import DeviceNetwork, half_type, is_out_of_memory, out_of_memory
 from SpinalCordSegLib.engine import Engine, check_engine
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, VoxelError
 from SpinalCordSegLib.normalise import Placement, normalise, restore
@@ -53,6 +53,7 @@ def predict(
     *,
     device: str = "auto",
     engine: str = "auto",
+    precision: str = "float32",
     track_cord: bool = False,
     batch_size: int | None = None,
     slice_range: tuple[int, int] | None = None,
@@ -64,6 +65,8 @@ def predict(
 
     On the CPU the network is folded or given to ONNX Runtime (``engine``, see there) and several slices are worked on
     at once, one thread each: torch.get_num_threads() of them, at most 8.
+    ``precision``: "bfloat16" or "float16" let the network compute in half the bits, for GPUs; the mask changes by a few
+    voxels of its edge. On the CPU it is then run as on a GPU: without engine, threads side by side or tracking.
     ``track_cord``: compute a slice every 5 mm whole, and between two that show the cord and nothing else only the part
     where it must be, see ``cord_windows``; on the CPU only.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``network``: takes the
@@ -71,24 +74,27 @@ def predict(
     run as it is, one batch after the other. ``progress(done, total)`` is called at 0 and after every batch,
     ``cancelled()`` before every batch. When GPU memory runs out the batch is halved, then the CPU takes over; when the
     CPU's runs out, one slice at a time; the notes say so.
-    Raises Cancelled, ConfigurationError (range, batch size, engine), DeviceError, MissingPackageError (engine asked
-    for), VoxelError (NaN or infinite).
+    Raises Cancelled, ConfigurationError (range, batch size, engine, precision), DeviceError, MissingPackageError
+    (engine asked for), VoxelError (NaN or infinite).
     """
     started = time.perf_counter()
     chosen, notes = choose_device(device)
     check_engine(engine)
+    exact = half_type(precision) is None
     work = _Work(volume, checkpoint, _checked_range(slice_range, volume), progress, cancelled)
     size = _checked_batch(batch_size)
     work.tell(0)
-    if network is None and chosen.type == "cpu":
+    if exact and network is None and chosen.type == "cpu":
         finished = _on_cpu(work, checkpoint, engine, size or 1, track_cord)
     else:
-        runner = DeviceNetwork(network or checkpoint_network(checkpoint), chosen, size, list(notes))
+        runner = DeviceNetwork(network or checkpoint_network(checkpoint), chosen, size, list(notes), precision)
         finished = _on_device(work, runner)
+        if not exact:
+            finished = replace(finished, engine=f"{finished.engine}, {precision}")
     seconds = time.perf_counter() - started
     count = work.last - work.first
     _log.info("%d slices in %.1f s on %s, %s", count, seconds, finished.device, finished.engine)
-    notes = finished.notes if network is not None or chosen.type != "cpu" else (*notes, *finished.notes)
+    notes = (*notes, *finished.notes) if exact and network is None and chosen.type == "cpu" else finished.notes
     return Prediction(
         work.probability, finished.device, seconds, finished.batch_size, notes, finished.engine, finished.n_windowed
     )

@@ -47,9 +47,10 @@ class ModelInUse:
 
     def begin(self, device: str, engine: str) -> None:
         """Get ready what the first case will need, in a thread. What fails here fails again where it is needed."""
-        threading.Thread(target=self._get_ready, args=(device, engine), name="model").start()
+        threading.Thread(target=self.get_ready, args=(device, engine), name="model").start()
 
-    def _get_ready(self, device: str, engine: str) -> None:
+    def get_ready(self, device: str, engine: str) -> None:
+        """The same, now."""
         from SpinalCordSegLib.device import choose_device
         from SpinalCordSegLib.predict import threads_per_slice
 

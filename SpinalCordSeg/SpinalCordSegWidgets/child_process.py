@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from SpinalCordSegLib.child import LIFELINE, SCRATCH_VARIABLE
+from SpinalCordSegLib.child import LIFELINE, SCRATCH_VARIABLE, WAIT
 from SpinalCordSegLib.errors import OutputError
 
 _POLITE_S = 1.0  # from being asked to end until being ended
@@ -40,11 +40,22 @@ class ChildProcess:
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], *, packages: Sequence[Path], folder: Path, python: str = ""
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        packages: Sequence[Path],
+        folder: Path,
+        python: str = "",
+        waiting: bool = False,
     ) -> None:
-        """``module``: with a ``main(argv)``, found in one of the folders ``packages``. ``folder``: to run in."""
-        self._command = [python or python_executable(), "-m", "SpinalCordSegLib.child", module, *arguments]
+        """``module``: with a ``main(argv)``, found in one of the folders ``packages``. ``folder``: to run in.
+
+        ``waiting``: it gets ready with ``arguments``, in the folder above all runs', and runs at ``order``."""
+        waits = [WAIT] if waiting else []
+        self._command = [python or python_executable(), "-m", "SpinalCordSegLib.child", *waits, module, *arguments]
         self._packages, self._folder = packages, folder
+        self._scratch_base = folder if waiting else folder.parent
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._log: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -66,7 +77,7 @@ class ChildProcess:
                 stdout=pipe,
                 stderr=pipe,
                 cwd=self._folder,
-                env=_environment(self._packages, self._folder.parent),
+                env=_environment(self._packages, self._scratch_base),
                 **options,
             )
         except OSError as error:
@@ -82,6 +93,18 @@ class ChildProcess:
                 pipe.flush()
         except OSError:  # it ended before it began; its exit code tells more
             return
+
+    def order(self, arguments: Sequence[str], folder: Path) -> bool:
+        """Let one that waits run, in ``folder``; False when it is not there any more."""
+        if self._process is None or self.exit_code is not None or self._process.stdin is None:
+            return False
+        try:
+            line = json.dumps({"arguments": list(arguments), "folder": str(folder)})
+            self._process.stdin.write(line.encode("ascii") + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            return False
+        return True
 
     def _read(self, pipe: IO[bytes] | None, keep: Any) -> None:
         def pump() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from slicer.i18n import tr as _
 
 import SpinalCordSegLib.child
+from SpinalCordSegLib.child import WAITED_IN_VAIN
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.scratch import ScratchFolder
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -67,19 +68,16 @@ class CommandRun(Generic[Outcome]):
         volumes: Mapping[str, Volume] | None = None,
         prepare: Callable[[Path], None] | None = None,
         python: str = "",
+        waiting: ChildProcess | None = None,
     ) -> None:
-        """``volumes``: written to the scratch folder, in which the child runs, by these names. ``prepare``: writes what
+        """``waiting``: a child that waits for an order, ours from now on; a new one is started where it is gone.
+        ``volumes``: written to the scratch folder, in which the child runs, by these names. ``prepare``: writes what
         else is needed there. Raises SpinalCordSegError when that fails or Python cannot be started; nothing is left
         then."""
         self._line, self._arguments = command_line, list(arguments)
         self._scratch = ScratchFolder.create(base)
-        self._child = ChildProcess(
-            command_line.module,
-            self._arguments,
-            packages=command_line.packages,
-            folder=self._scratch.path,
-            python=python,
-        )
+        self._python, self._waiting = python, waiting
+        self._child = waiting or self._new_child()
         self.progress, self.cancelled, self.stopped = Progress(), False, False
         self.result: Outcome | None = None
         self.failure: Failure | None = None
@@ -89,11 +87,24 @@ class CommandRun(Generic[Outcome]):
             self._write(volumes or {})
             if prepare is not None:
                 prepare(self._scratch.path)
-            self._child.start()
+            if waiting is None or not waiting.order(self._arguments, self._scratch.path):
+                self._start_anew()
         except SpinalCordSegError:
             self.close()
             raise
         self.running = True
+
+    def _new_child(self) -> ChildProcess:
+        line = self._line
+        return ChildProcess(
+            line.module, self._arguments, packages=line.packages, folder=self._scratch.path, python=self._python
+        )
+
+    def _start_anew(self) -> None:
+        if self._waiting is not None:
+            self._waiting.end()
+            self._waiting, self._child = None, self._new_child()
+        self._child.start()
 
     @property
     def command(self) -> str:
@@ -108,6 +119,9 @@ class CommandRun(Generic[Outcome]):
         for event in events:
             self._take(event)
         if not self._child.running:
+            if self._waiting is not None and self._child.exit_code == WAITED_IN_VAIN and not self.cancelled:
+                self._start_anew()  # it gave up at the moment it was asked
+                return events
             self.running = False
             self._finish()
         return events

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
+from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.command_run import LIBRARY, CommandLine, CommandRun
 
 _IMAGE, _MASK, _RESULTS = "volume.nrrd", "mask.nrrd", "results"
@@ -17,11 +18,27 @@ _OUTPUT = ("--output", _RESULTS, "--mask-format", "nrrd", "--progress", "json")
 CordRun = CommandRun[CaseFolder]
 
 
-def segment_run(volume: Volume, base: Path, *, model: Path, device: str, python: str = "") -> CordRun:
-    """Find the cord in ``volume`` and measure it. ``base``: for the scratch folder. Raises OutputError."""
+def segment_run(
+    volume: Volume,
+    base: Path,
+    *,
+    model: Path,
+    device: str,
+    python: str = "",
+    waiting: ChildProcess | None = None,
+) -> CordRun:
+    """Find the cord in ``volume`` and measure it. ``base``: for the scratch folder. ``waiting``: a child of
+    ``waiting_child`` to do it. Raises OutputError."""
     options = ["--model", str(model), "--device", device]
-    return CommandRun(
-        _command_line(), ["segment", _IMAGE, *_OUTPUT, *options], base, volumes={_IMAGE: volume}, python=python
+    arguments = ["segment", _IMAGE, *_OUTPUT, *options]
+    return CommandRun(_command_line(), arguments, base, volumes={_IMAGE: volume}, python=python, waiting=waiting)
+
+
+def waiting_child(base: Path, model: Path, device: str, python: str = "") -> ChildProcess:
+    """A child, not started yet, that loads libraries and model and waits for one ``segment_run``."""
+    arguments = [str(model), device]
+    return ChildProcess(
+        "SpinalCordSegLib.warm_segment", arguments, packages=(LIBRARY,), folder=base, python=python, waiting=True
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -18,6 +19,7 @@ from SpinalCordSegWidgets.device_probe import DeviceProbe
 from SpinalCordSegWidgets.measures_panel import MeasuresPanel
 from SpinalCordSegWidgets.model_choice import ModelChoice
 from SpinalCordSegWidgets.run_control import RunControl
+from SpinalCordSegWidgets.warm_child import WarmChild
 
 
 class Panel:
@@ -40,6 +42,7 @@ class Panel:
         self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
         self.measures = MeasuresPanel(ui, self._on_measure, self.applying.tell)
         self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
+        self.warm = WarmChild(logic.scratchBase())
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
         ui.noticeButton.connect("clicked()", self._on_repair)
@@ -67,6 +70,7 @@ class Panel:
 
     def scene_is_closing(self) -> None:
         self.control.close()
+        self.warm.end()
         self.measures.close()
 
     def scene_is_closed(self) -> None:
@@ -75,6 +79,7 @@ class Panel:
 
     def end_children(self) -> None:
         self.control.close()
+        self.warm.end()
         self.probe.close()
         self.measures.close()
 
@@ -85,12 +90,17 @@ class Panel:
             self.probe.ask(self.models.path)
         self.applying.refresh()
 
-    def start(self, make: Callable[[], CommandRun[Any]], on_result: Callable[[Any], None]) -> None:
+    def start(
+        self,
+        make: Callable[[], CommandRun[Any]],
+        on_result: Callable[[Any], None],
+        on_end: Callable[[CommandRun[Any]], None] | None = None,
+    ) -> None:
         """Begin a run, and hand what comes of it to ``on_result``; what stands in the way is told."""
         self.control.failure = None
         self.applying.tell("")
         try:
-            self.control.start(make(), on_result)
+            self.control.start(make(), on_result, on_end=on_end)
         except SpinalCordSegError as error:
             self.applying.tell(str(error))
 
@@ -98,8 +108,15 @@ class Panel:
         volume = self.applying.volume
         model, device = self.models.path, self.applying.devices.name
         self.start(
-            lambda: self.logic.startSegment(volume, model, device), lambda case: self._on_segmented(case, volume)
+            lambda: self.logic.startSegment(volume, model, device, self.warm.take(model, device)),
+            lambda case: self._on_segmented(case, volume),
+            on_end=lambda _run: self._wait_for_another(model, device),
         )
+
+    def _wait_for_another(self, model: Path | None, device: str) -> None:
+        """Who applies once mostly applies again; who has left the module meanwhile may not."""
+        if self._entered():
+            self.warm.prepare(model, device)
 
     def measure(self, then: Callable[[], None] | None = None) -> None:
         """Measure the mask in hand in full; ``then`` is called when that has been done."""

@@ -59,6 +59,7 @@ class Sections:
     def leave(self) -> None:
         for section in self._all:
             section.leave()
+        self._panel.warm.end()
 
     def scene_is_closing(self) -> None:
         """Let go of every node, before the panel does."""

@@ -1,7 +1,8 @@
 """The benchmark: ``make bench``. Figures are ratios within one run on one machine; run it while nothing else works.
 
-Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers, tracking. Results (a
-table, JSON, pictures) go to out/bench; a part that is not run keeps its last result there.
+Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers; some 20 minutes. Two more
+prove that masks stay the same and are run by name alone: tracking (an hour; called again it goes on where it was ended)
+and precision. Results (a table, JSON, pictures) go to out/bench; a part that is not run keeps its last result there.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from apply_speed import apply_speed
 from network_speed import network_speed
 from scaling import scaling
 from table import write_table
-from volumes import VOLUMES, volume_file
+from volumes import COMMON, VOLUMES, volume_file
+from whole_command import WAYS
 
 _HERE = Path(__file__).parent
+_COMMON = list(COMMON)
 _PAIRED_ROUNDS = 2  # of the first volume, alternating
 
 
@@ -35,7 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
-    parser.add_argument("--quick", action="store_true", help="the smallest volume only, fewer slices")
+    parser.add_argument("--quick", action="store_true", help="the first volume only, fewer slices")
+    parser.add_argument("--volume", action="append", choices=tuple(VOLUMES), help="for whole: these volumes only")
     parser.add_argument("--peers-python", type=Path, default=Path(".venv-peers/bin/python"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SPINALCORDSEG_DATA", "../shared/data")))
     parser.add_argument("--simulated", type=int, default=200, help="simulated necks for the part tracking")
@@ -43,7 +48,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "bench.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in arguments.only or PARTS:
+    for name in arguments.only or _USUAL:
         print(f"== {name}", flush=True)
         started, load = time.perf_counter(), os.getloadavg()[0]
         content = PARTS[name](arguments)
@@ -85,15 +90,13 @@ def _network(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _whole(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    names = list(VOLUMES)[:1] if arguments.quick else list(VOLUMES)
-    ways = ["naive", "torch", "onnxruntime"]
-    if torch.cuda.is_available():
-        ways.append("cuda")
-    else:
-        print("   no GPU here: that way is left out", flush=True)
+    names = arguments.volume or (_COMMON[:1] if arguments.quick else _COMMON)
+    ways = [way for way in WAYS if torch.cuda.is_available() or not way.startswith("cuda")]
+    if not torch.cuda.is_available():
+        print("   no GPU here: those ways are left out", flush=True)
     rows = []
     for number, name in enumerate(names):
-        rounds = _PAIRED_ROUNDS if number == 0 and not arguments.quick else 1
+        rounds = _PAIRED_ROUNDS if number == 0 and not (arguments.quick or arguments.volume) else 1
         found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for _ in range(rounds):
             for way in ways:
@@ -110,7 +113,8 @@ def _whole(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _command(way: str, volume: Path, output: Path) -> dict[str, Any]:
     arguments = [sys.executable, str(_HERE / "whole_command.py"), way, str(volume), str(output / "whole" / way)]
-    return json.loads(_said(arguments))
+    found: dict[str, Any] = json.loads(_said(arguments))
+    return found
 
 
 def _said(arguments: list[str]) -> str:
@@ -152,14 +156,15 @@ def _startup(arguments: argparse.Namespace) -> dict[str, float]:
             started = time.perf_counter()
             _said(command)
             seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    found = {name: statistics.median(values) for name, values in seconds.items()}
+    return found | {f"Apply, 16 slices: {name}": value for name, value in apply_speed(arguments.output).items()}
 
 
 def _peers(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if not arguments.peers_python.is_file():
         print(f"   {arguments.peers_python} is not there (make bench-peers): left out", flush=True)
         return None
-    names = list(VOLUMES)[:1]
+    names = _COMMON[:1]
     found: dict[str, Any] = {}
     for name in names:
         config = VOLUMES[name]
@@ -178,6 +183,12 @@ def _tracking(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return tracking_equality(arguments.data, 5 if arguments.quick else arguments.simulated, kept)
 
 
+def _precision(arguments: argparse.Namespace) -> dict[str, Any]:
+    from precision_difference import precision_difference
+
+    return precision_difference(arguments.data, 2 if arguments.quick else None)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "network": _network,
     "whole": _whole,
@@ -185,7 +196,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "startup": _startup,
     "peers": _peers,
     "tracking": _tracking,
+    "precision": _precision,
 }
+_USUAL = ("network", "whole", "scaling", "startup", "peers")
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ _ROUNDS = 3
 def scaling(quick: bool = False) -> dict[str, Any]:
     """Rows of slices or pixels a slice against the least seconds of three; R² of the straight line through them."""
     checkpoint = load_checkpoint(default_model())
-    counts = (8, 16, 32) if quick else (16, 32, 64, 128)
+    counts = (8, 16, 32) if quick else (16, 32, 64, 128, 256)
     sides = (128, 192, 256) if quick else (128, 192, 256, 320, 384)
     by_slices = {count: (256, count) for count in counts}
     by_pixels = {side * side: (side, counts[0]) for side in sides}

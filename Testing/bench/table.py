@@ -96,7 +96,7 @@ def _tracking(found: dict[str, Any]) -> list[str]:
 
 _ROWS = {
     "network": _network, "whole": _whole, "scaling": _scaling, "startup": _startup, "peers": _peers,
-    "tracking": _tracking,
+    "tracking": _tracking, "precision": _tracking,
 }  # fmt: skip
 
 

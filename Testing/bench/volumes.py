@@ -9,12 +9,15 @@ import numpy as np
 from SpinalCordSegLib.files import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
-VOLUMES = {
+COMMON = {
     "256x256x170": PhantomConfig(shape=(256, 256, 170), spacing_mm=(0.7, 0.7, 1.0)),
     "512x512x300": PhantomConfig(shape=(512, 512, 300), spacing_mm=(0.45, 0.45, 0.7)),
     "sagittal 192x260x320": PhantomConfig(shape=(192, 260, 320), spacing_mm=(1.0, 1.0, 1.0), orientation="PSR"),
 }
 """By name; shapes towards R, A, S."""
+
+VOLUMES = COMMON | {"tiny": PhantomConfig(shape=(96, 96, 12), spacing_mm=(0.7, 0.7, 4.0))}
+"""And one to see that the benchmark itself works."""
 
 
 def volume_file(name: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The whole ``segment`` command in a process of its own: seconds by stage and peak memory, as one line of JSON.
 
-``python Testing/bench/whole_command.py WAY VOLUME FOLDER`` with WAY one of naive, torch, onnxruntime, cuda. The mask is
-left at FOLDER/mask.npy. Time counts from after the imports.
+``python Testing/bench/whole_command.py WAY VOLUME FOLDER`` with WAY one of WAYS. The results are left below FOLDER.
+Time counts from after the imports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from SpinalCordSegLib import batch, commands, pipeline, predict
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.engine import Engine
 
-WAYS = ("naive", "torch", "onnxruntime", "cuda")
+WAYS = {
+    "naive": ["--device", "cpu", "--engine", "torch"],
+    "torch": ["--device", "cpu", "--engine", "torch"],
+    "torch, tracking off": ["--device", "cpu", "--engine", "torch", "--no-track-cord"],
+    "onnxruntime": ["--device", "cpu", "--engine", "onnxruntime"],
+    "onnxruntime, tracking off": ["--device", "cpu", "--engine", "onnxruntime", "--no-track-cord"],
+    "cuda": ["--device", "cuda"],
+    "cuda, bfloat16": ["--device", "cuda", "--precision", "bfloat16"],
+}
+"""By name, the arguments of the command; "naive" takes the place of ``predict``."""
 
 
 def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
@@ -35,18 +44,16 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
     import scipy.ndimage  # noqa: F401
     import SimpleITK  # noqa: F401
 
-    if way == "onnxruntime":
+    if way.startswith("onnxruntime"):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     watch = Stopwatch()
     _watch_stages(watch, way)
     imported = psutil.Process().memory_info().rss
-    options = ["--force", "--device", "cuda" if way == "cuda" else "cpu"]
-    options += ["--engine", "onnxruntime" if way == "onnxruntime" else "torch"]
     said = io.StringIO()
     started = time.perf_counter()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = main(["segment", str(volume), "--output", str(folder), *options])
+        code = main(["segment", str(volume), "--output", str(folder), "--force", *WAYS[way]])
     total = time.perf_counter() - started
     if code != 0:
         raise RuntimeError(f"the command ended with {code}: {said.getvalue()}")
@@ -77,7 +84,8 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
 
         def chosen(*arguments: Any) -> Engine:
             engine = choose(*arguments)
-            return dataclasses.replace(engine, logits=watch.timed(engine.logits, "network"))
+            windowed = None if engine.window_logits is None else watch.timed(engine.window_logits, "network")
+            return dataclasses.replace(engine, logits=watch.timed(engine.logits, "network"), window_logits=windowed)
 
         predict.ready_engine = watch.timed(chosen, "set up")
     watch.wrap(predict, "predict", "predict")

@@ -36,7 +36,7 @@ def perfect_network(monkeypatch):
     """Prediction gives whatever probability the test asks for."""
 
     def predicting(probability):
-        def predict(volume, checkpoint, *, device, engine, track_cord, batch_size, progress, cancelled):
+        def predict(volume, checkpoint, *, device, engine, precision, track_cord, batch_size, progress, cancelled):
             progress(0, 10)
             progress(10, 10)
             return predict_module.Prediction(probability, "cpu", 1.5, 4, ("a note",))
