@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from SpinalCordSegLib import predict as predict_module
 from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.engine import Engine
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
+from SpinalCordSegLib.free_memory import available_bytes
 from SpinalCordSegLib.networks import NetworkConfig, build_network
 from SpinalCordSegLib.normalise import NormalisationConfig
 from SpinalCordSegLib.predict import predict
@@ -77,7 +79,7 @@ def test_when_memory_runs_short_every_slice_is_done_all_the_same(
     found = predict(
         stripes(), checkpoint, device="cpu", track_cord=track_cord, progress=lambda done, total: told.append(done)
     )
-    assert room.refused == 1 and torch.get_num_threads() == 2
+    assert room.refused >= 1 and torch.get_num_threads() == 2
     assert found.notes == ("memory ran short: one slice at a time from there on",) and found.batch_size == 1
     assert np.array_equal(found.probability.voxels > 0.5, stripes().voxels > 0) and told[-1] == 9
 
@@ -106,3 +108,8 @@ def test_half_the_bits_are_used_where_asked_for_and_named(checkpoint: Checkpoint
 def test_an_unknown_precision_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(ConfigurationError, match="int8"):
         predict(stripes(1), checkpoint, device="cpu", precision="int8")
+
+
+def test_the_memory_that_is_left_is_known_on_linux_and_windows() -> None:
+    left = available_bytes()
+    assert left is None if sys.platform == "darwin" else left is not None and 1 << 20 < left < 1 << 50
