@@ -118,7 +118,7 @@ def _add_segment(commands: Any) -> None:
     )
     segment.add_argument(
         "--precision", choices=("float32", "bfloat16", "float16"), default="float32",
-        help="fewer bits for the network, for GPUs; the mask's edge changes by some voxels (default: %(default)s)",
+        help="fewer bits for the network, for GPUs; areas change by some per cent (default: %(default)s)",
     )  # fmt: skip
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
     segment.add_argument(

@@ -65,8 +65,9 @@ def predict(
 
     On the CPU the network is folded or given to ONNX Runtime (``engine``, see there) and several slices are worked on
     at once, one thread each: torch.get_num_threads() of them, at most 8.
-    ``precision``: "bfloat16" or "float16" let the network compute in half the bits, for GPUs; the mask changes by a few
-    voxels of its edge. On the CPU it is then run as on a GPU: without engine, threads side by side or tracking.
+    ``precision``: "bfloat16" or "float16" let the network compute in half the bits, for GPUs; the mask's edge moves,
+    areas change by some per cent. On the CPU it is then run as on a GPU: no engine, no threads side by side, no
+    tracking.
     ``track_cord``: compute a slice every 5 mm whole, and between two that show the cord and nothing else only the part
     where it must be, see ``cord_windows``; on the CPU only.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``network``: takes the
