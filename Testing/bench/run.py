@@ -1,8 +1,9 @@
 """The benchmark: ``make bench``. Figures are ratios within one run on one machine; run it while nothing else works.
 
-Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers; some 20 minutes. Two more
-prove that masks stay the same and are run by name alone: tracking (an hour; called again it goes on where it was ended)
-and precision. Results (a table, JSON, pictures) go to out/bench; a part that is not run keeps its last result there.
+Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers; some 20 minutes. Run by
+name alone: two that prove that masks stay the same, tracking (an hour; called again it goes on where it was ended) and
+precision; and load (a batch of 500 volumes, one of 1024×1024×600). Results (a table, JSON, pictures) go to out/bench; a
+part that is not run keeps its last result there.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--peers-python", type=Path, default=Path(".venv-peers/bin/python"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SPINALCORDSEG_DATA", "../shared/data")))
     parser.add_argument("--simulated", type=int, default=200, help="simulated necks for the part tracking")
+    parser.add_argument("--cases", type=int, default=500, help="volumes in one batch, for the part load")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "bench.json"
@@ -189,6 +191,12 @@ def _precision(arguments: argparse.Namespace) -> dict[str, Any]:
     return precision_difference(arguments.data, 2 if arguments.quick else None)
 
 
+def _load(arguments: argparse.Namespace) -> dict[str, Any]:
+    from load import load
+
+    return load(arguments.output, 20 if arguments.quick else arguments.cases, not arguments.quick)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "network": _network,
     "whole": _whole,
@@ -197,6 +205,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "peers": _peers,
     "tracking": _tracking,
     "precision": _precision,
+    "load": _load,
 }
 _USUAL = ("network", "whole", "scaling", "startup", "peers")
 

@@ -94,9 +94,19 @@ def _tracking(found: dict[str, Any]) -> list[str]:
     return _rows(("", ""), [(name, value) for name, value in found.items() if not isinstance(value, list)])
 
 
+def _load(found: dict[str, Any]) -> list[str]:
+    rows = [(one["done"], f"{one['seconds']:.0f}", f"{one['mb']:.0f}") for one in found["batch"]["rows"]]
+    lines = _rows(("volumes of the batch done", "s", "MB resident"), rows)
+    if "large" in found:
+        large = found["large"]
+        shape = "×".join(map(str, large["shape"]))
+        lines += ["", f"{shape}: {large['seconds']:.0f} s, peak {large['peak_mb_above_imports']:.0f} MB above imports"]
+    return lines
+
+
 _ROWS = {
     "network": _network, "whole": _whole, "scaling": _scaling, "startup": _startup, "peers": _peers,
-    "tracking": _tracking, "precision": _tracking,
+    "tracking": _tracking, "precision": _tracking, "load": _load,
 }  # fmt: skip
 
 
