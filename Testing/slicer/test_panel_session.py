@@ -104,7 +104,8 @@ def test_session(session, scene, folder, pictures):
 
     wait_until(progressing, _RUN_S)
     assert session.panel.control.failure is None
-    assert max(done for done, _ in seen) >= 12 and any("of 24" in text for _, text in seen)
+    # How many of the 24 a look catches is chance: a child that waited is through in a moment.
+    assert any("of 24" in text for _, text in seen)
     assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
     first = ui.maskSelector.currentNode()
     assert first.GetName() == "T1w neck spinal cord AI"
