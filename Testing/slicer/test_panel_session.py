@@ -104,7 +104,6 @@ def test_session(session, scene, folder, pictures):
 
     wait_until(progressing, _RUN_S)
     assert session.panel.control.failure is None
-    # How many of the 24 a look catches is chance: a child that waited is through in a moment.
     assert any("of 24" in text for _, text in seen)
     assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
     first = ui.maskSelector.currentNode()
