@@ -11,6 +11,7 @@ PYTEST_ARGS ?=
 VALIDATE_ARGS ?=
 BENCH_ARGS ?=
 SERIES ?= out/series
+SOAK_ARGS ?=
 WORKERS ?= 2
 VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
@@ -155,7 +156,8 @@ bench-peers: ## Install nnU-Net and MONAI in .venv-peers, for the peers' part of
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) nnunetv2 monai
 
 .PHONY: soak
-soak: $(VENV)/.installed-dev ## Kill 20 short training runs at random moments: all must resume to the same weights
+soak: $(VENV)/.installed-dev ## Bad inputs, kills, full disks (SOAK_ARGS="--seed 7 --minutes 10 --only kills"); out/soak
+	@OMP_NUM_THREADS=1 $(PY) Testing/soak/soak.py $(SOAK_ARGS)
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py
 
 # A row per file in Testing/slicer/matrix: a version of Slicer's core and the packages beside it, each in an environment

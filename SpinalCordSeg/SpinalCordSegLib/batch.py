@@ -192,8 +192,9 @@ class Summary:
     @classmethod
     def open(cls, path: Path) -> Summary:
         """Read what is there. Raises OutputError when it is a table of somebody else's."""
-        if not path.exists():
-            return cls(path, {})
+        with output_errors(path):
+            if not path.exists():
+                return cls(path, {})
         try:
             with output_errors(path), path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)

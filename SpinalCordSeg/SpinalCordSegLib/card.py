@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.errors import ModelFileError
+from SpinalCordSegLib.plain_json import parse_json
 
 FORMAT = "SpinalCordSeg model"
 FORMAT_VERSION = 1
@@ -132,7 +133,7 @@ def _read_header(path: Path) -> Header:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        table = json.loads(text)
+        table = parse_json(text)
     except ValueError as error:
         raise ModelFileError(f"{path}: the header is not readable JSON: the file is damaged, get it again") from error
     if not isinstance(table, dict):
@@ -172,7 +173,7 @@ def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
             f"{path}: a safetensors file without a SpinalCordSeg model card: use weights that SpinalCordSeg wrote"
         )
     try:
-        card = json.loads(text)
+        card = parse_json(text)
     except ValueError as error:
         raise ModelFileError(f"{path}: the model card is not readable JSON: the file is damaged") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,20 +14,23 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError, OutputError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError, OutputError
 from SpinalCordSegLib.files import atomic_write, write_json, write_text, write_volume
 from SpinalCordSegLib.montage import MontageSlice, MontageText, draw_montage
 from SpinalCordSegLib.montage_view import CordScene
 from SpinalCordSegLib.page import area_points, page
 from SpinalCordSegLib.pipeline import CaseResult
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
 from SpinalCordSegLib.review import CORRECTED, DECISIONS
-from SpinalCordSegLib.writing import explain
+from SpinalCordSegLib.writing import explain, remove_abandoned_parts
 
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
 _OURS = {"report.json", "slices.csv", "montage.png", "report.html"} | {
     f"{kind}.{suffix}" for kind in ("mask", "probability") for suffix in MASK_FORMATS
 }
+_REPLACED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
+_LONGEST_BYTES = 230  # of a folder's name, so that the hidden names beside it are not too long for the disk
 _AROUND_MM = 30.0
 _PNG_LEVEL = 3  # half the time of Pillow's 6 for a few per cent more bytes
 
@@ -60,8 +63,12 @@ def replace_case(
 ) -> dict[str, Any]:
     """The same without asking whose result is replaced. ``extra``: entries of the report that take the place of those
     made from ``result``; ``copies``: further files to be in the folder, by their name in it."""
-    temporary = folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(6)}.part")
+    if len(os.fsencode(folder.name)) > _LONGEST_BYTES:
+        raise OutputError(f"cannot write {folder}: the name is too long; choose a shorter one")
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
+        restore_interrupted(folder.parent)
+        remove_abandoned_parts(folder.parent)
         try:
             temporary.mkdir(parents=True)
             for name, source in (copies or {}).items():
@@ -74,9 +81,13 @@ def replace_case(
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The report of a finished result; None when there is none, or it is incomplete, or from a newer version."""
+    """The report of a finished result; None when there is none, or it is incomplete, or from a newer version.
+
+    A result that a killed program took away and did not replace is put back first."""
+    if not folder.exists():
+        restore_interrupted(folder.parent)
     try:
-        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        content = parse_json((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
@@ -91,12 +102,13 @@ def refuse_foreign(folder: Path) -> None:
     """Raise OutputError when ``folder`` holds what must not be replaced: no report of ours, or the mask of a case that
     a person corrected or decided on."""
     with output_errors(folder):
+        restore_interrupted(folder.parent)
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"cannot write {folder}: a file of that name is in the way; choose another output folder")
         if not folder.is_dir() or not any(folder.iterdir()):
             return
     try:
-        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        content = parse_json((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
@@ -111,6 +123,15 @@ def refuse_foreign(folder: Path) -> None:
             f"{folder} holds a case that a person has {state or CORRECTED}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
+
+
+@contextmanager
+def damaged_report(folder: Path) -> Iterator[None]:
+    """A report that holds other kinds of values than were written becomes an InputFileError that names ``folder``."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise InputFileError(f"{folder / 'report.json'} is damaged: segment or measure again") from error
 
 
 @contextmanager
@@ -141,6 +162,26 @@ def _fill(
     return content
 
 
+def restore_interrupted(parent: Path) -> None:
+    """Put earlier results in ``parent`` back that a program took away to replace them, and was killed before it did.
+
+    What cannot be moved stays under its hidden name.
+    """
+    try:
+        replaced = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
+    except OSError:  # no such folder, or not ours to read: then nothing can be put back either
+        return
+    for path, name in sorted(replaced):
+        try:
+            if not (parent / name).exists():
+                os.replace(path, parent / name)
+                _log.warning("%s was being replaced when a program ended: the earlier result is back", name)
+            else:
+                _keep_foreign(path, parent / name)
+        except OSError as error:
+            _log.warning("%s could not be put back: %s", path.name, error.strerror)
+
+
 def _put_in_place(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         os.replace(temporary, folder)
@@ -152,6 +193,11 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
     finally:
         if not folder.exists():  # refused or cancelled in between: the earlier result goes back
             os.replace(replaced, folder)
+    _keep_foreign(replaced, folder)
+
+
+def _keep_foreign(replaced: Path, folder: Path) -> None:
+    """Files of an earlier result's folder that are not ours go into the new one; the rest goes."""
     for left in replaced.iterdir():
         if left.name not in _OURS and not (folder / left.name).exists():
             os.replace(left, folder / left.name)

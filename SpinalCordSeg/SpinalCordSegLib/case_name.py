@@ -9,7 +9,6 @@ so without any of these a file's base name is taken for the user's own choice an
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.identity import identity_words, tells_identity
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.writing import file_suffix
 
 _LONGEST = 64
@@ -83,7 +83,7 @@ def _sidecar_texts(path: Path) -> list[str]:
     try:
         if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
             return []
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = parse_json(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none there, or not JSON: then it states no name
         return []
     return [str(content[key]) for key in _SIDECAR_KEYS if key in content] if isinstance(content, dict) else []

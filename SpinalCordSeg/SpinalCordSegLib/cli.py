@@ -31,6 +31,7 @@ from SpinalCordSegLib.rerun_command import add_rerun
 from SpinalCordSegLib.review_arguments import add_review
 from SpinalCordSegLib.training_set_command import add_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.writing import explain
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -222,8 +223,12 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     except MemoryError:
         reporter.error("memory ran out: close other programs, or cut the image", "MemoryError")
         code = BAD_INPUT
-    except BrokenPipeError:  # whoever read our output has gone; nobody is left to be told
-        return CANCELLED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # whoever read our output has gone; nobody is left to be told
+            return CANCELLED
+        logging.getLogger(__name__).debug("detail", exc_info=error)
+        reporter.error(f"{error.filename or 'the system'}: {explain(error)}", type(error).__name__)
+        code = BAD_INPUT
     reporter.end(code)
     return code
 

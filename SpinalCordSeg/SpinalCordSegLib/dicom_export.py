@@ -140,7 +140,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     try:
         with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read; segment again with --force") from error
 
 

@@ -52,6 +52,7 @@ class Frame:
         return float(np.dot(self.position, normal))
 
 
+_MOST_FRAMES = 1 << 16  # each is kept in memory before its pixels are known to be there
 _NO_PLACE = "a screenshot or a derived image cannot be placed in the patient; choose the acquired series"
 
 
@@ -64,6 +65,8 @@ def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:
         return
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     groups = list(per_frame or [])
+    if n_frames > _MOST_FRAMES:
+        raise DicomSeriesError(f"{file.name} claims {n_frames} frames: its header is damaged; copy or export it again")
     for index in range(n_frames):
         own = [groups[index]] if index < len(groups) else []
         yield _frame(file, index, index + 1, dataset, [*own, *shared])

@@ -40,13 +40,19 @@ def stack_pixels(frames: Sequence[Frame]) -> NDArray[np.float32]:
     Each frame's own rescale slope and intercept are applied. Raises VoxelError for colour, DicomSeriesError for a
     compression that cannot be undone here, InputFileError for missing or damaged pixels; each names the file.
     """
-    rows, columns = frames[0].shape
-    stack = np.empty((len(frames), rows, columns), dtype=np.float32)
+    shape = frames[0].shape
+    stack: NDArray[np.float32] | None = None  # made once the first pixels are there: a header alone may claim any size
     for file, members in groupby(enumerate(frames), key=lambda member: member[1].file):
         stored = stored_pixels(file)
         for k, frame in members:
-            pixels = stored[frame.index or 0].astype(np.float64)
-            stack[k] = pixels * frame.slope + frame.intercept
+            index = frame.index or 0
+            if index >= len(stored) or stored.shape[1:] != shape:
+                raise InputFileError(f"{file.name}: its pixels are not those that its header describes; copy it again")
+            if stack is None:
+                stack = np.empty((len(frames), *shape), dtype=np.float32)
+            stack[k] = stored[index].astype(np.float64) * frame.slope + frame.intercept
+    if stack is None:
+        raise InputFileError("the series holds no pixels; copy or export it again")
     return stack.transpose(2, 1, 0)
 
 
@@ -71,8 +77,8 @@ def _decode(dataset: FileDataset, file: Path) -> NDArray:
     try:
         with quiet_pydicom():
             return np.asarray(dataset.pixel_array)
-    except (RuntimeError, NotImplementedError, ValueError, AttributeError, KeyError, OSError) as error:
-        if not syntax.is_compressed:
+    except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+        if not (syntax.is_transfer_syntax and syntax.is_compressed):
             raise InputFileError(f"{file.name}: the pixel data are missing or cut short; copy it again") from error
         return _decode_with_itk(dataset, syntax, file)
 

@@ -108,7 +108,10 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        found += _inputs_of(path) if path.is_dir() else [path]
+        try:
+            found += _inputs_of(path) if path.is_dir() else [path]
+        except OSError as error:
+            raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
     return list(dict.fromkeys(found))
 
 

@@ -133,7 +133,9 @@ def _parse(head: bytes, is_pair: bool) -> NiftiHeader | None:
     storage = _STORED.get(field(_MAGIC)[0], "analyze")
     if is_pair != (storage != "one file"):
         return None
-    dim = field(_DIM)
+    dim, offset = field(_DIM), field(_VOX_OFFSET)[0]
+    if not (math.isfinite(offset) and 0 <= offset < 1 << 31):
+        return None
     if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : 1 + dim[0]]):
         return None
     datatype, bits = field(_DATATYPE_BITS)
@@ -143,7 +145,7 @@ def _parse(head: bytes, is_pair: bool) -> NiftiHeader | None:
         pixdim=field(_PIXDIM),
         datatype=datatype,
         byte_order=order,
-        vox_offset=int(field(_VOX_OFFSET)[0]),
+        vox_offset=int(offset),
         voxel_bytes=math.prod(dim[1 : 1 + dim[0]]) * bits // 8,
         qform_code=qform_code,
         sform_code=sform_code,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from SpinalCordSegLib.batch import Summary
-from SpinalCordSegLib.case_folder import output_errors, read_result, replace_case
+from SpinalCordSegLib.case_folder import damaged_report, output_errors, read_result, replace_case
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.files import read_labels, write_json, write_text
 from SpinalCordSegLib.flags import Flag, merge_flags
@@ -48,8 +48,8 @@ def write_review(folder: Path, review: Review) -> None:
     write_json(folder / "report.json", content)
     page = folder / "report.html"
     with output_errors(page):
-        if page.is_file():
-            write_text(page, updated_page(page.read_text(encoding="utf-8"), content))
+        if page.is_file():  # a damaged page keeps its damage; nothing is read back from it
+            write_text(page, updated_page(page.read_text(encoding="utf-8", errors="replace"), content))
 
 
 def read_mask(folder: Path, name: str = "mask") -> Volume | None:
@@ -86,9 +86,10 @@ def store_correction(
             f"the corrected mask (shape {now.shape}) lies on another grid than the case's (shape {before.shape}):"
             " save it on the grid of the image that was segmented"
         )
-    result = _measured(content, now, image, levels)
-    changes = mask_changes(result.mask, before)
-    result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
+    with damaged_report(folder):
+        result = _measured(content, now, image, levels)
+        changes = mask_changes(result.mask, before)
+        result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),

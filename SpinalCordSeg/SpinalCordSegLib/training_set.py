@@ -6,7 +6,6 @@ scanner as BIDS names it), and ITK-SNAP_labels.txt, the label description. The t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
 from SpinalCordSegLib.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.volume_file import write_volume
@@ -139,7 +139,7 @@ def _earlier(folder: Path, image_sha256: str) -> TrainingCase | None:
 def _told(provenance: Path) -> dict[str, Any]:
     """What an earlier provenance file says of us; {} for a file of somebody else's."""
     try:
-        own = json.loads(provenance.read_text(encoding="utf-8")).get("SpinalCordSeg")
+        own = parse_json(provenance.read_text(encoding="utf-8")).get("SpinalCordSeg")
     except (OSError, ValueError, AttributeError):
         return {}
     return own if isinstance(own, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from SpinalCordSegLib.claimed_size import check_claimed_size, check_text_header
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.finite import check_finite
 from SpinalCordSegLib.nifti_header import check_nifti_header, read_nifti_header
@@ -79,14 +81,33 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
 
 
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    if not path.exists():
+    _check_spelling(path, InputFileError)
+    if not _exists(path):
         raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
     if file_suffix(path) not in suffixes:
         raise InputFileError(f"{path.name} is of a kind that is not read here; expected {_KINDS}: convert it first")
+    if not path.is_file():
+        raise InputFileError(f"{path.name} is a pipe or a device; expected a file: {_KINDS}")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
+
+
+def _check_spelling(path: Path, kind: type[SpinalCordSegError]) -> None:
+    """ITK ends the whole program on a path that is not UTF-8, as old disks and foreign archives have them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="replace").decode()
+        raise kind(f"{shown}: the name holds letters that are not UTF-8; rename the file or folder") from error
 
 
 def _read_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...], NDArray | None]:
@@ -96,6 +117,7 @@ def _read_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...], ND
     if not (oriented or unoriented):
         raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
     notes = check_nifti_header(header)
+    check_claimed_size(path, header.shape, max(1, header.voxel_bytes // math.prod(header.shape)))
     return oriented, notes, read_nifti_voxels(path, header)
 
 
@@ -105,8 +127,10 @@ def _read_itk(path: Path, header_only: bool) -> tuple[sitk.Image | sitk.ImageFil
     reader.SetFileName(str(path))
     try:
         with quiet_stderr():
+            check_text_header(path)
             reader.ReadImageInformation()
             _check_kind(reader)
+            check_claimed_size(path, tuple(reader.GetSize()), _bytes_a_voxel(reader))
             image = reader if header_only else reader.Execute()
     except RuntimeError as error:
         raise _refusal(path, str(error)) from error
@@ -129,6 +153,11 @@ def _check_kind(reader: sitk.ImageFileReader) -> None:
         )
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
+
+
+def _bytes_a_voxel(reader: sitk.ImageFileReader) -> int:
+    bits = re.match(r"(?:vector of )?(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    return reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
 
 
 def _refusal(path: Path, itk_text: str) -> SpinalCordSegError:
@@ -156,6 +185,7 @@ def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *
     if suffix == ".seg.nrrd":
         for key, value in segment_metadata(volume, algorithm).items():
             image.SetMetaData(key, value)
+    _check_spelling(path, OutputError)
     with atomic_write(path) as temporary:
         try:
             with quiet_stderr():

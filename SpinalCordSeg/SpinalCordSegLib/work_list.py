@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.case_folder import output_errors, read_result
+from SpinalCordSegLib.case_folder import output_errors, read_result, restore_interrupted
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
 from SpinalCordSegLib.report import csv_text
@@ -105,9 +105,9 @@ def read_work_list(folder: Path) -> WorkList:
     if not folder.is_dir():
         raise InputFileError(f"{folder} is no folder: give the one that segment wrote its results into")
     with output_errors(folder):
-        candidates = (
-            [folder] if (folder / "report.json").is_file() else sorted(p for p in folder.iterdir() if p.is_dir())
-        )
+        restore_interrupted(folder)
+        inside = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        candidates = [folder] if (folder / "report.json").is_file() else sorted(inside)
     items = [_item(path) for path in candidates if (path / "report.json").is_file()]
     if not items:
         raise InputFileError(f"{folder} holds no finished case: give the folder that segment wrote its results into")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import Any
 
 from SpinalCordSegLib.errors import OutputError
 
+_PART = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part(\..+)?", re.DOTALL)
+_ABANDONED_S = 3600.0  # what is half-written so long belongs to a program that was killed
 _DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".gipl.gz", ".img.gz")
 
 
@@ -35,6 +40,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
     finally:
         _remove(temporary)
+
+
+def remove_abandoned_parts(folder: Path, age_s: float = _ABANDONED_S) -> None:
+    """Remove half-written files and folders of ours in ``folder`` that nobody wrote to for ``age_s`` seconds: what
+    killed programs left. What cannot be removed stays."""
+    try:
+        parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
+        left = [path for path in parts if path.lstat().st_mtime < time.time() - age_s]
+    except OSError:
+        return
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

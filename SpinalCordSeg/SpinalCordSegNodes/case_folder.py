@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import nan
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import InputFileError
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.provenance import Provenance
 
@@ -84,8 +84,8 @@ def read_case_folder(folder: Path) -> CaseFolder:
             rows = tuple(_row(row) for row in csv.DictReader(file))
         page = folder / "report.html"
         html = page.read_text(encoding="utf-8") if page.is_file() else ""
-        report = json.loads(report_json)
-    except (OSError, ValueError) as error:
+        report = parse_json(report_json)
+    except (OSError, ValueError, csv.Error) as error:
         raise InputFileError(f"the result of the run cannot be read ({error}): run it again") from error
     return CaseFolder(labels.with_voxels(np.asarray(labels.voxels) != 0), report, rows, report_json, html)
 

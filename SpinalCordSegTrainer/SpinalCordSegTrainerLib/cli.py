@@ -17,6 +17,7 @@ import typer
 
 from SpinalCordSegLib.device import choose_device
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegLib.writing import explain
 from SpinalCordSegTrainerLib.bench_loading_command import bench_loading
 from SpinalCordSegTrainerLib.check_command import check
 from SpinalCordSegTrainerLib.crossvalidate_command import crossvalidate
@@ -146,7 +147,7 @@ def simulate(
 
 
 def _failed(arguments: Sequence[str], error: BaseException, code: int) -> int:
-    message = getattr(error, "format_message", error.__str__)() or "cancelled"
+    message = " ".join((getattr(error, "format_message", error.__str__)() or "cancelled").split())
     if {"--json", "--progress=json"} & set(arguments) or ("--progress", "json") in pairwise(arguments):
         emit("error", kind=type(error).__name__, message=message)
     typer.echo(f"spinalcordseg-train: {message}", err=True)
@@ -166,6 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, error, 130)
     except SpinalCordSegError as error:
         return _failed(arguments, error, 2)
+    except MemoryError:
+        return _failed(arguments, MemoryError("memory ran out: close other programs, or make batches smaller"), 2)
+    except OSError as error:
+        logging.getLogger(__name__).debug("detail", exc_info=error)
+        return _failed(arguments, OSError(f"{error.filename or 'the system'}: {explain(error)}"), 2)
     return int(code or 0)
 
 

@@ -7,7 +7,6 @@ a triangular cyclical rate between 1e-5 and 1e-3, early stopping with patience 1
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal, TypeVar
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.networks import NetworkConfig
 from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegTrainerLib.plain_values import from_dict, to_dict
 
 __all__ = ["TrainingConfig", "from_dict", "read_config", "to_dict", "with_settings"]
@@ -220,7 +220,7 @@ def _positive(name: str, value: float) -> None:
 def read_config(path: Path) -> TrainingConfig:
     """Read a TrainingConfig from a JSON file."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -243,7 +243,7 @@ def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
         if not equals or not isinstance(place, dict) or last not in place:
             raise ConfigurationError(f"--set {setting}: expected NAME=VALUE with a known NAME, as rate.max_lr=0.001")
         try:
-            place[last] = json.loads(text)
+            place[last] = parse_json(text)
         except ValueError:
             place[last] = text
     return from_dict(type(config), plain)

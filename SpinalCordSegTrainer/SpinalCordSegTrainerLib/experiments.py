@@ -5,7 +5,6 @@ Every row is a run in a folder of its own; stopped or killed, the whole goes on 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from SpinalCordSegLib.checkpoint import checkpoint_network, load_checkpoint
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.scores import ConfusionCounts
 from SpinalCordSegTrainerLib.batches import Batches
 from SpinalCordSegTrainerLib.config import RateConfig, TrainingConfig
@@ -106,7 +106,7 @@ class Experiment:
         found any; the paper's, scaled as in the other rows, where it did not."""
         path = folder / "range_test.json"
         if path.exists():
-            bounds = json.loads(path.read_text(encoding="utf-8"))
+            bounds = parse_json(path.read_text(encoding="utf-8"))
         else:
             batches = Batches(open_sources(config).training, config)
             state = new_state(config, self.device, starting_weights(config))

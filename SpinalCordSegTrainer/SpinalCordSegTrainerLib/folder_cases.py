@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from SpinalCordSegLib.dicom_scan import is_dicom_file
 from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.volume_file import is_volume_file
 from SpinalCordSegTrainerLib.case import Case, MatchedFiles, is_label_file, label_stem, session_of, stem, subject_of
 from SpinalCordSegTrainerLib.label_names import description_for, is_label_description, read_label_names
@@ -142,7 +142,7 @@ def _sidecar(image: Path) -> Iterator[tuple[str, str]]:
     """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
     path = image.parent / f"{stem(image)}.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     if not isinstance(told, dict):

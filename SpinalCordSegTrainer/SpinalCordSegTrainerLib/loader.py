@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
+from SpinalCordSegLib.plain_json import parse_json
 
 FORMAT = 1
 _HEADER_BYTES = 128
@@ -99,7 +100,7 @@ class SliceCache:
         """Raises TrainingDataError when the folder is missing, incomplete, or its parts do not fit together."""
         folder = Path(folder)
         try:
-            raw = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+            raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:

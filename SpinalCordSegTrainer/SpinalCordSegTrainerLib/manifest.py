@@ -62,7 +62,10 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     head = text.partition("\n")[0]
     delimiter = max("\t;,", key=head.count)
     reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
+    try:
+        return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
+    except csv.Error as error:
+        raise TrainingDataError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
 
 
 def _cells(row: dict[str, str | None]) -> dict[str, str]:
@@ -90,7 +93,7 @@ def _case(path: Path, row: dict[str, str], columns: dict[str, str]) -> Case:
             raise TrainingDataError(f"{one.name} does not exist; check the path")
     if image == label:
         raise TrainingDataError("image and label are the same file")
-    if cell["label_value"] and not cell["label_value"].isdigit():
+    if cell["label_value"] and not _is_value(cell["label_value"]):
         raise TrainingDataError(f"label_value {cell['label_value']} is not a whole number")
     relative = Path(cell["image"])
     subject, session = cell["subject"] or subject_of(relative), cell["session"] or session_of(relative)
@@ -106,6 +109,11 @@ def _case(path: Path, row: dict[str, str], columns: dict[str, str]) -> Case:
         cell["series"] or None,
         tuple(_facts(row, set(columns.values()))),
     )
+
+
+def _is_value(text: str) -> bool:
+    """A whole number that a label map can hold."""
+    return text.isdecimal() and len(text) < 10
 
 
 def _facts(row: dict[str, str], known: set[str]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,6 @@ Nothing personal: no user, no name of the machine, no folder.
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from datetime import datetime, timezone
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from SpinalCordSegLib.device import device_name
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.ranks import Ranks
@@ -70,7 +70,7 @@ def _version(package: str) -> str | None:
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
     try:
-        earlier: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["starts"]
+        earlier: list[dict[str, Any]] = parse_json(path.read_text(encoding="utf-8"))["starts"]
     except (OSError, ValueError, KeyError):
         return []
     return earlier

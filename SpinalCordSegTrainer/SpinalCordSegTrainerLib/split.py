@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.case import Case
 
@@ -31,7 +31,7 @@ def read_split(path: Path) -> Split:
     """
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
-        parts = json.loads(file.read_text(encoding="utf-8"))
+        parts = parse_json(file.read_text(encoding="utf-8"))
         training = {str(subject) for part in parts for subject in part["training"]}
         validation = {str(subject) for part in parts for subject in part["validation"]}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.networks import build_network
+from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.writing import atomic_write
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
 from SpinalCordSegTrainerLib.recomputing import recompute_units
@@ -140,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, {name: json.loads(metadata[name]) for name in ("state", "config")}
+        return tensors, {name: parse_json(metadata[name]) for name in ("state", "config")}
     except FileNotFoundError as error:
         raise TrainingDataError(f"{path}: there is no saved run to resume; start it without --resume") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:

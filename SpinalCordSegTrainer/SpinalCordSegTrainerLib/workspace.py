@@ -65,7 +65,9 @@ def _nickname(layer: _Folder) -> str:
 def _names(main: _Folder) -> tuple[tuple[int, str], ...]:
     table = main.at("ProjectMetaData", "IRIS", "LabelTable").folders.values()
     told = ((one.entries.get("Index", ""), one.entries.get("Label", "")) for one in table)
-    return tuple(sorted((int(index), name) for index, name in told if index.isdigit() and int(index) != 0))
+    return tuple(
+        sorted((int(index), name) for index, name in told if index.isdecimal() and len(index) < 10 and int(index) != 0)
+    )
 
 
 def _only(layers: list[_Folder], what: str, path: Path) -> _Folder:

@@ -1,0 +1,186 @@
+"""Work killed at random moments, and work on a disk that is full: what was there stays, a second call does the rest."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bad_inputs import judged
+from forked_run import NOBODY, fresh, run_forked
+from works import WORKS, Work
+
+_DISK_MIB = 4
+_FREE_KIB = (0, 1, 4, 8, 16, 24, 40, 64, 100, 150)
+assert NOBODY
+
+
+@dataclass
+class Endings:
+    """Of one kind of work. ``killed``: before it ended; ``refused``: by the disk; ``completed``: by a second call."""
+
+    killed: int = 0
+    refused: int = 0
+    completed: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class CutOff:
+    """``room``: where it is done. The work is prepared once; every attempt has a copy."""
+
+    def __init__(self, work: Work, samples: Path, room: Path) -> None:
+        self._work, self._samples, self._room = work, samples, fresh(room)
+        self._template = self._room / "template"
+        self._said = fresh(self._room / "said")
+        self._do(lambda: self._work.prepare(self._template, self._samples) or 0)  # type: ignore[func-returns-value]
+        whole = self._copy("whole")
+        started = time.monotonic()
+        self._do(self._work.call(whole, self._samples))
+        self._lasts = time.monotonic() - started
+        self._goal = self._look(whole)
+
+    def kill(self, number: int, rng: random.Random, endings: Endings) -> None:
+        """One run, killed within the time that a whole one takes, and begun again."""
+        at = self._copy(f"run{number}")
+        child = os.fork()
+        if child == 0:
+            self._silently(at)
+        time.sleep(rng.uniform(0, self._lasts))
+        os.kill(child, signal.SIGKILL)
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        endings.killed += killed
+        self._judge(at, endings, f"kill {number}")
+        self._complete(at, endings, f"kill {number}")
+        shutil.rmtree(at)
+
+    def fill_disk(self, disk: Path, free_kib: int, endings: Endings) -> None:
+        """One run on a disk with so little left, and once more when there is room."""
+        at = disk / "work"
+        shutil.rmtree(at, ignore_errors=True)
+        shutil.copytree(self._template, at)
+        filling = _fill(disk, free_kib)
+        ended = run_forked(self._work.call(at, self._samples), self._said)
+        told = ended.said + ended.error
+        if ended.code in (1, 2):
+            endings.refused += 1
+            if "disk is full" not in told and "No space left" not in told:
+                endings.wrong.append(f"{free_kib} KiB: not told that the disk is full: {told[-300:]}")
+        endings.wrong += [f"{free_kib} KiB: {text}" for text in judged(ended, "lib", at / "out", edits=True)]
+        self._judge(at, endings, f"{free_kib} KiB")
+        left = [path.name for path in at.rglob(".*")]
+        if left:
+            endings.wrong.append(f"{free_kib} KiB: left behind: {left}")
+        filling.unlink()
+        self._complete(at, endings, f"{free_kib} KiB")
+
+    def _silently(self, at: Path) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        try:
+            self._work.call(at, self._samples)()
+        finally:
+            os._exit(0)
+
+    def _judge(self, at: Path, endings: Endings, when: str) -> None:
+        endings.wrong += [f"{when}: {text}" for text in self._look(at, "after")]
+
+    def _complete(self, at: Path, endings: Endings, when: str) -> None:
+        ended = run_forked(self._work.call(at, self._samples), self._said)
+        if ended.code:
+            endings.wrong.append(f"{when}: the second call ended in {ended.code}: {ended.error[-300:]}")
+        elif self._look(at) != self._goal:
+            endings.wrong.append(f"{when}: the second call gave another result")
+        else:
+            endings.completed += 1
+        self._judge(at, endings, f"{when}, second call")
+
+    def _look(self, at: Path, which: str = "result") -> list[str]:
+        """In a fork too, as it reads images: nothing is computed in the first process."""
+        look = getattr(self._work, which)
+
+        def call() -> int:
+            found = look(at)
+            print("\n".join(found) if which == "after" else repr(found))
+            return 0
+
+        ended = run_forked(call, self._said)
+        if ended.code:
+            return [f"cannot be read: {ended.error[-300:]}"]
+        return [line for line in ended.said.splitlines() if line]
+
+    def _copy(self, name: str) -> Path:
+        shutil.rmtree(self._room / "work", ignore_errors=True)
+        shutil.copytree(self._template, self._room / "work")  # always at the same place: paths are in no result
+        return self._room / "work"
+
+    def _do(self, call) -> None:  # type: ignore[no-untyped-def]
+        ended = run_forked(call, self._said)
+        if ended.code:
+            raise RuntimeError(f"{self._work.name}: {ended.said}{ended.error}")
+
+
+def soak_kills(samples: Path, room: Path, seed: int, kills: int) -> dict[str, Endings]:
+    """About ``kills`` kills, in turns over all kinds of work."""
+    found = {}
+    for work in WORKS:
+        rng, endings = random.Random(f"{seed} {work.name}"), Endings()
+        cut = CutOff(work, samples, room / "kills")
+        for number in range(max(1, round(kills / len(WORKS)))):
+            cut.kill(number, rng, endings)
+        found[work.name] = endings
+    return found
+
+
+def soak_full_disk(samples: Path, room: Path) -> dict[str, Endings] | None:
+    """Every kind of work on a small disk with little room; None where no disk can be mounted (root only)."""
+    found = {}
+    with small_disk(room / "disk") as disk:
+        if disk is None:
+            return None
+        for work in WORKS:
+            endings = Endings()
+            cut = CutOff(work, samples, room / "full")
+            for free_kib in _FREE_KIB:
+                cut.fill_disk(disk, free_kib, endings)
+            found[work.name] = endings
+    return found
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path | None]:
+    """A disk in memory; None, where the system does not let us mount one."""
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m,mode=0777", "tmpfs", str(place)]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    try:
+        yield place if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def _fill(disk: Path, free_kib: int) -> Path:
+    """A file that leaves so much of the disk free."""
+    filling = disk / "filling"
+    with filling.open("wb") as file:
+        file.write(bytes(max(0, shutil.disk_usage(disk).free - (free_kib << 10))))
+    return filling
+
+
+def print_endings(title: str, found: dict[str, Endings]) -> None:
+    print(f"{title:26} {'killed':>7} {'refused':>8} {'completed':>10} {'wrong':>6}")
+    for name, one in found.items():
+        print(f"{name:26} {one.killed:7} {one.refused:8} {one.completed:10} {len(one.wrong):6}")
+        for text in one.wrong:
+            print(f"WRONG {name}: {text}")
