@@ -40,17 +40,17 @@ _WORKSPACE = """<?xml version="1.0" encoding="UTF-8" ?>
 <!ATTLIST entry value CDATA #REQUIRED>
 ]>
 <registry>
- <entry key="SaveLocation" value="/home/x" />
+ <entry key="SaveLocation" value="/data/x" />
  <folder key="Layers">
   <folder key="Layer[000]">
-   <entry key="AbsolutePath" value="/home/x/neck.nii.gz" /><entry key="Role" value="MainRole" />
+   <entry key="AbsolutePath" value="/data/x/neck.nii.gz" /><entry key="Role" value="MainRole" />
    <folder key="ProjectMetaData"><folder key="IRIS"><folder key="LabelTable">
     <folder key="Element[0]"><entry key="Index" value="1" /><entry key="Label" value="Spinal cord" /></folder>
    </folder></folder></folder>
    <folder key="ImageTransform"><entry key="IsIdentity" value="1" /></folder>
   </folder>
   <folder key="Layer[001]">
-   <entry key="AbsolutePath" value="/home/x/drawn.nii.gz" /><entry key="Role" value="SegmentationRole" />
+   <entry key="AbsolutePath" value="/data/x/drawn.nii.gz" /><entry key="Role" value="SegmentationRole" />
   </folder>
  </folder>
 </registry>
