@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case_folder import damaged_report, read_result
+from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.comparability import Conditions, conditions_of
 from SpinalCordSegLib.cord_line import CordLine, cord_line
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
@@ -82,21 +82,9 @@ def read_visit(source: VisitSource) -> Visit:
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
-    with damaged_report(folder):
-        return _visit(source, report, mask, line, csa, doubts)
-
-
-def _visit(
-    source: VisitSource,
-    report: Mapping[str, Any],
-    mask: Volume,
-    line: CordLine,
-    csa: NDArray[np.float64],
-    doubts: Mapping[int, tuple[str, ...]],
-) -> Visit:
     day, known = _day(source, report)
     return Visit(
-        folder=source.folder,
+        folder=folder,
         case_name=str(report.get("case") or ""),
         date=known,
         day=day,
