@@ -187,9 +187,9 @@ def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
     assert "NETWORK WAS ASKED" not in done.stderr
 
 
-def test_a_gzip_that_grows_without_end_is_read_no_further_than_its_header_says(tmp_path: Path, capsys) -> None:
+def test_a_gzip_whose_header_claims_more_than_any_volume_has_is_not_unpacked(tmp_path: Path, capsys) -> None:
     write_volume(MASK, tmp_path / "x.nii")
     data = bytearray((tmp_path / "x.nii").read_bytes())
     struct.pack_into("<4h", data, 40, 3, 32767, 32767, 32767)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(data) + bytes(1 << 22), 1))
-    _refused(capsys, tmp_path / "bomb.nii.gz", "cut short", tmp_path / "out")
+    _refused(capsys, tmp_path / "bomb.nii.gz", "more than any MR volume has", tmp_path / "out")
