@@ -95,8 +95,11 @@ def _tracking(found: dict[str, Any]) -> list[str]:
 
 
 def _load(found: dict[str, Any]) -> list[str]:
-    rows = [(one["done"], f"{one['seconds']:.0f}", f"{one['mb']:.0f}") for one in found["batch"]["rows"]]
-    lines = _rows(("volumes of the batch done", "s", "MB resident"), rows)
+    rows = [
+        (one["done"], f"{one['seconds']:.0f}", f"{one['processor_s']:.0f}", f"{one['mb']:.0f}")
+        for one in found["batch"]["rows"]
+    ]
+    lines = _rows(("volumes of the batch done", "s", "s of processors", "MB resident"), rows)
     if "large" in found:
         large = found["large"]
         shape = "×".join(map(str, large["shape"]))
