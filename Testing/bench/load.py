@@ -68,7 +68,7 @@ def _processor_s(process: psutil.Process) -> float:
 
 
 def _tenths(seen: dict[int, tuple[float, float, float]], count: int) -> dict[str, Any]:
-    """Seconds by the clock and of processors, and MB, when each tenth of the cases was done (the nearest look after)."""
+    """Seconds by the clock and of processors, and MB, when each tenth of the cases was done (the look after)."""
     rows = []
     for tenth in range(1, 11):
         later = [done for done in seen if done >= tenth * count / 10]
