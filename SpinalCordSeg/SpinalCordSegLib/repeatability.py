@@ -29,7 +29,7 @@ def repeatability_of(reports: Sequence[Mapping[str, Any]], same_scanner: bool) -
     """
     published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
     models = [report.get("model") or {} for report in reports]
-    if len({(one.get("name"), one.get("version"), one.get("sha256")) for one in models}) != 1:
+    if len({tuple(str(one.get(key)) for key in ("name", "version", "sha256")) for one in models}) != 1:
         return published
     measured = _stated(models[0], published.setting)
     if measured is None or all(report.get("mask_state") != _CORRECTED for report in reports):

@@ -6,14 +6,14 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case_folder import damaged_report, read_result
 from SpinalCordSegLib.comparability import Conditions, conditions_of
 from SpinalCordSegLib.cord_line import CordLine, cord_line
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
@@ -46,7 +46,8 @@ class Visit:
     """``line``, ``csa_mm2``: see VisitCord. ``doubts``: flag kinds of each slice.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
-    ``day``: days from a zero that all visits of the person share.
+    ``day``: days from a zero that all visits of the person share. ``whole_volume_mm3``, ``whole_length_mm``: of all the
+    cord in the image, as measured then.
     """
 
     folder: Path
@@ -60,6 +61,8 @@ class Visit:
     doubts: tuple[tuple[str, ...], ...]
     disc_mm: float | None
     conditions: Conditions
+    whole_volume_mm3: float
+    whole_length_mm: float
     image: Path | None = None
     series: str | None = None
 
@@ -74,15 +77,19 @@ def read_visit(source: VisitSource) -> Visit:
     report = read_result(folder)
     if report is None:
         raise InputFileError(f"{folder} holds no finished result: give a folder that segment or measure wrote")
-    if Review.from_dict(report.get("review")).state == REJECTED:
-        raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
-    mask = _mask(folder, report)
+    with damaged_report(folder):
+        if Review.from_dict(report.get("review")).state == REJECTED:
+            raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
+        volume_mm3, length_mm = (_finite(report.get(name) or 0.0) for name in ("volume_mm3", "length_mm"))
+        day, known = _day(source, report)
+        conditions = conditions_of(report, source.given)
+        marked_mm = _marked_disc(report)
+    mask = _mask(folder, volume_mm3)
     raw_mm2, doubts = _slices(folder)
     cord = visit_cord(mask, raw_mm2)
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
-    day, known = _day(source, report)
     return Visit(
         folder=folder,
         case_name=str(report.get("case") or ""),
@@ -93,24 +100,25 @@ def read_visit(source: VisitSource) -> Visit:
         line=line,
         csa_mm2=cord.csa_mm2,
         doubts=tuple(doubts.get(int(k), ()) for k in line.canonical_slice),
-        disc_mm=_disc(source, report, line, mask),
-        conditions=conditions_of(report, source.given),
+        disc_mm=_disc(source, marked_mm, line, mask),
+        conditions=conditions,
+        whole_volume_mm3=volume_mm3,
+        whole_length_mm=length_mm,
         image=source.image,
         series=source.series,
     )
 
 
-def _mask(folder: Path, report: Mapping[str, Any]) -> Volume:
+def _mask(folder: Path, stated_mm3: float) -> Volume:
     files = sorted(folder.glob("mask.*"))
     if not files:
         raise InputFileError(f"{folder} holds no mask: measure the visit again")
     labels = read_labels(files[0])
     mask = labels.with_voxels(labels.voxels != 0)
     volume_mm3 = np.count_nonzero(mask.voxels) * mask.voxel_volume_mm3
-    stated = float(report.get("volume_mm3") or 0.0)
-    if abs(volume_mm3 - stated) > _SAME_VOLUME * max(volume_mm3, stated):
+    if abs(volume_mm3 - stated_mm3) > _SAME_VOLUME * max(volume_mm3, stated_mm3):
         raise InputFileError(
-            f"{folder}: the mask has {volume_mm3:.0f} mm³, its report says {stated:.0f} mm³: measure the mask again"
+            f"{folder}: the mask has {volume_mm3:.0f} mm³, its report says {stated_mm3:.0f} mm³: measure the mask again"
         )
     return mask
 
@@ -156,12 +164,25 @@ def parse_date(text: str) -> date:
         raise ConfigurationError(f'"{text}" is no date: give YYYY-MM-DD') from error
 
 
-def _disc(source: VisitSource, report: Mapping[str, Any], line: CordLine, mask: Volume) -> float | None:
+def _marked_disc(report: Mapping[str, Any]) -> float | None:
+    """Where C2/C3 was marked when the visit was measured, mm along that measurement's own line."""
+    marked = (report.get("levels") or {}).get("discs") or []
+    found = [one["along_cord_mm"] for one in marked if one.get("disc") == DISC_NAMES[C2_C3]]
+    return _finite(found[0]) if found else None
+
+
+def _finite(value: Any) -> float:
+    """A number of a report. Raises TypeError or ValueError for anything else: JSON may hold NaN, too."""
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _disc(source: VisitSource, marked_mm: float | None, line: CordLine, mask: Volume) -> float | None:
     """Along the line: as given now, else as marked when the visit was measured."""
     if not source.disc:
-        marked = (report.get("levels") or {}).get("discs") or []
-        found = [one["along_cord_mm"] for one in marked if one.get("disc") == DISC_NAMES[C2_C3]]
-        return cord_line(mask).position_on(line, float(found[0])) if found else None
+        return None if marked_mm is None else cord_line(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
         position_mm, off_mm = line.nearest(mark.ras_mm)

@@ -47,7 +47,7 @@ def remove_abandoned_parts(folder: Path, age_s: float = _ABANDONED_S) -> None:
     killed programs left. What cannot be removed stays."""
     try:
         parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
-        left = [path for path in parts if path.lstat().st_mtime < time.time() - age_s]
+        left = [path for path in parts if _last_written_s(path) < time.time() - age_s]
     except OSError:
         return
     for path in left:
@@ -55,6 +55,12 @@ def remove_abandoned_parts(folder: Path, age_s: float = _ABANDONED_S) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             _remove(path)
+
+
+def _last_written_s(path: Path) -> float:
+    """When something was last written to a file, or into a folder: its own time stands still while its files grow."""
+    inside = path.iterdir() if path.is_dir() and not path.is_symlink() else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))
 
 
 def _remove(path: Path) -> None:
@@ -82,6 +88,7 @@ def explain(error: OSError) -> str:
         errno.EISDIR: "a folder of that name is in the way; remove it or choose another output folder",
         errno.EEXIST: "a file is where a folder is needed; choose another output folder",
         errno.ENOTDIR: "a file is where a folder is needed; choose another output folder",
+        errno.ENOTEMPTY: "another program wrote there in the meantime; choose another output folder",
         errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     }
     return known.get(error.errno or 0, error.strerror or type(error).__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
 from SpinalCordSegLib.plain_json import parse_json
+from SpinalCordSegLib.writing import explain, remove_abandoned_parts
 
 FORMAT = 1
 _HEADER_BYTES = 128
@@ -124,19 +126,18 @@ class SliceCache:
         kind: Literal["simulated", "real"],
         source: dict[str, Any],
         dtype: Dtype = "uint8",
-        overwrite: bool = False,
     ) -> SliceCache:
-        """Stream slices to disk; the folder appears only once complete.
+        """Stream slices to disk; the folder appears only once complete. Nothing that is there is ever replaced.
 
-        Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder is
-        already there (and not ``overwrite``) or cannot be written.
+        Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder holds
+        files already, another program was faster, or the system refuses.
         """
         folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not overwrite:
-            raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
-        part = folder.with_name(folder.name + ".part")
+        part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
         try:
-            shutil.rmtree(part, ignore_errors=True)
+            if folder.exists() and any(folder.iterdir()):
+                raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
+            remove_abandoned_parts(folder.parent)
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
             details: dict[str, Any] = {
@@ -148,10 +149,10 @@ class SliceCache:
             details |= {"kind": kind, "source": source, "subjects": subjects, "centres": centres}
             (part / "cache.json").write_text(json.dumps(details), encoding="utf-8")
             if folder.exists():
-                shutil.rmtree(folder)
+                folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
             os.replace(part, folder)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+            raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return cls.open(folder)
@@ -204,6 +205,9 @@ def _stream(
             raise TrainingDataError(f"{folder}: no slice to write")
         _npy_header(images, dtype, (len(subjects), size, size))
         _npy_header(coverage, "uint8", (len(subjects), size, size))
+        for file in (images, coverage):
+            file.flush()
+            os.fsync(file.fileno())
     return size, subjects, centres
 
 

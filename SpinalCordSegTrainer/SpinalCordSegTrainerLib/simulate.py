@@ -78,12 +78,7 @@ class SimulatedSlice:
 
 
 def simulate_cache(
-    maps: Path,
-    output: Path,
-    config: SimulateConfig,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    overwrite: bool = False,
+    maps: Path, output: Path, config: SimulateConfig, *, progress: Callable[[int, int], None] | None = None
 ) -> SliceCache:
     """Write ``config.count`` simulated slices to ``output``. Raises what read_maps and SliceCache.write raise."""
     read = read_maps(maps, hold_out=config.hold_out)
@@ -95,7 +90,6 @@ def simulate_cache(
         normalisation=asdict(config.normalisation()),
         kind="simulated",
         source=source,
-        overwrite=overwrite,
     )
 
 

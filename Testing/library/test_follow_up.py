@@ -223,3 +223,21 @@ def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, caps
     write_volume(replace(mask, voxels=less), tmp_path / "r" / "m" / "mask.nii.gz")
     assert main(["track", str(tmp_path / "r" / "m"), "--date", DATES[0], "--output", str(tmp_path / "t")]) == 2
     assert "measure the mask again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("volume_mm3", [1]), ("volume_mm3", float("nan")), ("length_mm", "long"), ("input", "a word"),
+        ("input", {"spacing_mm": 3}), ("input", {"acquisition": {"manufacturer": 7}}), ("model", ["a"]),
+        ("threshold", {"a": 1}), ("levels", {"discs": [{"disc": "C2/C3"}]}), ("levels", {"discs": 5}), ("review", "a word"),
+    ],
+)  # fmt: skip
+def test_a_report_that_holds_other_things_than_were_written_is_one_line(results, tmp_path, capsys, entry, value):
+    shutil.copytree(results / "visit0", tmp_path / "visit0")
+    report = json.loads((tmp_path / "visit0" / "report.json").read_text())
+    (tmp_path / "visit0" / "report.json").write_text(json.dumps(report | {entry: value}))
+    assert _track(tmp_path, tmp_path / "t", n=1) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "unexpected" not in error and not (tmp_path / "t").exists()
+    assert "is damaged" in error or "review it again" in error

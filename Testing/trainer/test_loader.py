@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +74,41 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "c" / "cache.json").write_text(json.dumps(details | {"format": 2}), encoding="utf-8")
     with pytest.raises(TrainingDataError, match="format 2"):
         SliceCache.open(tmp_path / "c")
+
+
+def test_what_is_there_is_never_replaced_nor_what_others_write_beside_it(tmp_path: Path) -> None:
+    for name in ("c.part", ".mine.part"):  # somebody's own, not ours
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("mine")
+    neighbour, abandoned = tmp_path / ".c.0123456789ab.part", tmp_path / ".c.ba9876543210.part"
+    for folder in (neighbour, abandoned):
+        folder.mkdir()
+        (folder / "images.npy").write_bytes(b"half")
+    long_ago = time.time() - 7 * 3600
+    os.utime(abandoned / "images.npy", (long_ago, long_ago))
+    for folder in (neighbour, abandoned):  # the neighbour's file still grows, which its folder does not show
+        os.utime(folder, (long_ago, long_ago))
+    before = _write(tmp_path / "c").images.copy()
+    with pytest.raises(OutputError, match="already holds files"):
+        _write(tmp_path / "c", n=3)
+    np.testing.assert_array_equal(SliceCache.open(tmp_path / "c").images, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [neighbour.name, ".mine.part", "c", "c.part"]
+
+
+def test_a_cache_that_another_program_finished_first_stays(tmp_path: Path) -> None:
+    def slow() -> Iterator[CachedSlice]:
+        yield from _slices(2)
+        _write(tmp_path / "c", n=5)
+
+    with pytest.raises(OutputError, match="another program"):
+        SliceCache.write(tmp_path / "c", slow(), pixel_mm=None, normalisation={}, kind="real", source={})
+    assert len(SliceCache.open(tmp_path / "c")) == 5 and list(tmp_path.iterdir()) == [tmp_path / "c"]
+    (tmp_path / "empty").mkdir()
+    assert len(_write(tmp_path / "empty")) == 5
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="a file is where a folder is needed"):
+        _write(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_split_keeps_a_subject_on_one_side() -> None:
