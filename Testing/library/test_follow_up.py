@@ -230,7 +230,8 @@ def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, caps
     [
         ("volume_mm3", [1]), ("volume_mm3", float("nan")), ("length_mm", "long"), ("input", "a word"),
         ("input", {"spacing_mm": 3}), ("input", {"acquisition": {"manufacturer": 7}}), ("model", ["a"]),
-        ("threshold", {"a": 1}), ("levels", {"discs": [{"disc": "C2/C3"}]}), ("levels", {"discs": 5}), ("review", "a word"),
+        ("threshold", {"a": 1}), ("levels", {"discs": [{"disc": "C2/C3"}]}), ("levels", {"discs": 5}),
+        ("review", "a word"),
     ],
 )  # fmt: skip
 def test_a_report_that_holds_other_things_than_were_written_is_one_line(results, tmp_path, capsys, entry, value):
