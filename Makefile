@@ -182,6 +182,25 @@ $(MATRIX:%=test-matrix-%): test-matrix-%: .venv-%/.installed
 	    --editable '.[train,panel-test]' -r $<
 	@touch $@
 
+# Resolved, not installed: nothing but the packages' descriptions is fetched. The newest of every range under
+# constraints.txt, the oldest of every range, and the environments of `make test-matrix`.
+RANGES_PYTHON ?= 3.10 3.11 3.12 3.13
+RANGES_EXTRAS := --extra train --extra dicom --extra cluster --extra onnx
+RESOLVE = .venv-ranges/bin/uv pip compile --quiet --only-binary :all: --no-header --output-file /dev/null pyproject.toml
+
+.PHONY: test-ranges
+test-ranges: ## Do the ranges in pyproject.toml resolve, on every Python and system? (needs the network)
+	@test -x .venv-ranges/bin/uv || { "$(PYTHON)" -m venv .venv-ranges && \
+	    .venv-ranges/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@set -e; for python in $(RANGES_PYTHON); do for system in linux windows macos; do \
+	    echo "== Python $$python on $$system"; to="--python-version $$python --python-platform $$system"; \
+	    $(RESOLVE) $$to $(RANGES_EXTRAS) -c constraints.txt; \
+	    $(RESOLVE) $$to $(RANGES_EXTRAS) --resolution lowest-direct; \
+	    done; $(RESOLVE) --python-version $$python --python-platform linux --extra dev -c constraints.txt; done
+	@set -e; for row in Testing/slicer/matrix/*.txt; do echo "== $$row"; \
+	    $(RESOLVE) $$row --extra train --extra panel-test -c constraints.txt; done
+	@echo "== all ranges resolve"
+
 .PHONY: format
 format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PY) -m ruff format
