@@ -89,7 +89,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        from SpinalCordSegLib.scratch import remove_abandoned
+        from SpinalCordSegLib.command_line.scratch import remove_abandoned
 
         remove_abandoned(self.scratchBase())
 
@@ -107,7 +107,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", waiting=None):
         """Begin a run in a child process: poll it, then give its result to ``addResult``. ``waiting``: a child that
         waits for it. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.models import default_model
+        from SpinalCordSegLib.network.models import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
         from SpinalCordSegWidgets.cord_run import segment_run
 

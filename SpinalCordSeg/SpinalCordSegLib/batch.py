@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.case_folder import output_errors, read_result, refuse_foreign, write_case
-from SpinalCordSegLib.case_name import check_code
 from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
-from SpinalCordSegLib.files import file_suffix, safe_case_name, write_text
+from SpinalCordSegLib.images.case_name import check_code
+from SpinalCordSegLib.images.files import file_suffix, safe_case_name, write_text
+from SpinalCordSegLib.images.volume_file import is_volume_file
 from SpinalCordSegLib.pipeline import CaseResult
-from SpinalCordSegLib.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
-from SpinalCordSegLib.volume_file import is_volume_file
+from SpinalCordSegLib.reporting.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
 
 _SHORTEST_FILE_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
 

@@ -14,15 +14,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from SpinalCordSegLib.doubts.review import CORRECTED, DECISIONS
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError, OutputError
-from SpinalCordSegLib.files import atomic_write, write_json, write_text, write_volume
-from SpinalCordSegLib.montage import MontageSlice, MontageText, draw_montage
-from SpinalCordSegLib.montage_view import CordScene
-from SpinalCordSegLib.page import area_points, page
+from SpinalCordSegLib.images.files import atomic_write, write_json, write_text, write_volume
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.plain_json import parse_json
-from SpinalCordSegLib.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
-from SpinalCordSegLib.review import CORRECTED, DECISIONS
+from SpinalCordSegLib.reporting.montage import MontageSlice, MontageText, draw_montage
+from SpinalCordSegLib.reporting.montage_view import CordScene
+from SpinalCordSegLib.reporting.page import area_points, page
+from SpinalCordSegLib.reporting.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
 from SpinalCordSegLib.writing import explain, remove_abandoned_parts
 
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")

@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.free_memory import available_bytes
-from SpinalCordSegLib.scratch import remove_abandoned
+from SpinalCordSegLib.command_line.free_memory import available_bytes
+from SpinalCordSegLib.command_line.scratch import remove_abandoned
 
 LIFELINE = b"stay\n"
 WAIT = "--wait"

@@ -19,17 +19,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from SpinalCordSegLib.carry_arguments import add_carry
-from SpinalCordSegLib.correct_command import add_correct
+from SpinalCordSegLib.command_line.carry_arguments import add_carry
+from SpinalCordSegLib.command_line.correct_command import add_correct
+from SpinalCordSegLib.command_line.export_command import add_export
+from SpinalCordSegLib.command_line.follow_up_arguments import add_track
+from SpinalCordSegLib.command_line.level_arguments import add_levels
+from SpinalCordSegLib.command_line.progress import JsonReporter, Reporter
+from SpinalCordSegLib.command_line.register_command import add_register
+from SpinalCordSegLib.command_line.rerun_command import add_rerun
+from SpinalCordSegLib.command_line.review_arguments import add_review
+from SpinalCordSegLib.command_line.training_set_command import add_training_set
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.export_command import add_export
-from SpinalCordSegLib.follow_up_arguments import add_track
-from SpinalCordSegLib.level_arguments import add_levels
-from SpinalCordSegLib.progress import JsonReporter, Reporter
-from SpinalCordSegLib.register_command import add_register
-from SpinalCordSegLib.rerun_command import add_rerun
-from SpinalCordSegLib.review_arguments import add_review
-from SpinalCordSegLib.training_set_command import add_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.writing import explain
 
@@ -235,7 +235,7 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _command(name: str) -> Callable[[argparse.Namespace, Reporter], int]:
     """Only what the command needs is loaded."""
-    module = importlib.import_module(f"SpinalCordSegLib.{_MODULES.get(name, 'commands')}")
+    module = importlib.import_module(f"SpinalCordSegLib.command_line.{_MODULES.get(name, 'commands')}")
     run: Callable[[argparse.Namespace, Reporter], int] = module.run
     return run
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from SpinalCordSegLib.batch import LoadedCase
 from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError, MissingPackageError, SpinalCordSegError
-from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.pipeline import CaseResult, SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.checkpoint import Checkpoint
+    from SpinalCordSegLib.network.checkpoint import Checkpoint
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 20

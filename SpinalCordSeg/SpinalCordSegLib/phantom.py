@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.images.volume import Volume, from_canonical
 from SpinalCordSegLib.phantom_tissue import paint_neck, receive
-from SpinalCordSegLib.volume import Volume, from_canonical
 
 _BOW_LENGTH_MM = 120.0  # half period of the cervical bow (lordosis)
 _ENLARGEMENT_MM = 30.0  # spread of the cervical enlargement along the cord

@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SpinalCordSegLib.along_cord import SIGMA_MM, average_along
+from SpinalCordSegLib.doubts.quality import judge_slices
+from SpinalCordSegLib.doubts.review_queue import SliceDoubt, rank_doubts
+from SpinalCordSegLib.doubts.slice_features import slice_features
+from SpinalCordSegLib.doubts.suitability import COARSE_LEFT_RIGHT, judge_suitability, known_facts
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.level_measures import LevelOptions, LevelReport, measure_levels
-from SpinalCordSegLib.mask import MaskConfig, find_cord
-from SpinalCordSegLib.morphometry import CordMeasures, clean, measure
-from SpinalCordSegLib.quality import judge_slices
-from SpinalCordSegLib.review_queue import SliceDoubt, rank_doubts
-from SpinalCordSegLib.slice_features import slice_features
-from SpinalCordSegLib.suitability import COARSE_LEFT_RIGHT, judge_suitability, known_facts
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.images.volume import AxialAxes, Volume
+from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along
+from SpinalCordSegLib.inference.mask import LEAST_TRACKED, MaskConfig, find_cord
+from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport, measure_levels
+from SpinalCordSegLib.measurement.morphometry import CordMeasures, clean, measure
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.checkpoint import Checkpoint
-    from SpinalCordSegLib.files import Image
-
-LEAST_TRACKED = 0.1
-"""Cord tracking is for thresholds from here on: what is less probable is not looked for."""
+    from SpinalCordSegLib.images.files import Image
+    from SpinalCordSegLib.network.checkpoint import Checkpoint
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +117,7 @@ def segment_image(
     No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
     DeviceError, VoxelError.
     """
-    from SpinalCordSegLib.predict import predict
+    from SpinalCordSegLib.inference.predict import predict
 
     options = options or SegmentOptions()
     config = MaskConfig(threshold=options.threshold)

@@ -48,7 +48,7 @@ def probe(model: Path | None = None) -> dict[str, Any]:
 
 
 def _device(name: str, model: Path | None) -> dict[str, Any] | None:
-    from SpinalCordSegLib.device import choose_device
+    from SpinalCordSegLib.inference.device import choose_device
 
     try:
         device, _ = choose_device(name)
@@ -73,7 +73,7 @@ def _seconds_per_slice(device: torch.device, model: Path | None) -> float | None
         return None
     import torch
 
-    from SpinalCordSegLib.checkpoint import checkpoint_network, load_checkpoint
+    from SpinalCordSegLib.network.checkpoint import checkpoint_network, load_checkpoint
 
     try:
         checkpoint = load_checkpoint(model)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import InputFileError
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.plain_json import parse_json
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.provenance import Provenance
 
 # key in report.json, what it is called, unit
@@ -72,7 +72,7 @@ class CaseFolder:
 
 def read_case_folder(folder: Path) -> CaseFolder:
     """Read what ``segment`` or ``measure`` wrote for one case. Raises InputFileError when it is not complete."""
-    from SpinalCordSegLib.files import read_labels  # SimpleITK: only when a result is there
+    from SpinalCordSegLib.images.files import read_labels  # SimpleITK: only when a result is there
 
     masks = sorted(folder.glob("mask.*"))
     if not masks:

@@ -17,7 +17,7 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 
 LAYOUT = 5107  # of ours alone
 ORIENTATIONS = ("Axial", "Sagittal")

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 
 from SpinalCordSegLib.errors import GeometryError, OutputError
-from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
+from SpinalCordSegLib.images.volume import AxialAxes, Volume, input_slice_index
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.oriented_images import image_of_part
 from SpinalCordSegNodes.segmentations import own_grid

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.images.volume import AxialAxes, Volume
 from SpinalCordSegNodes.segmentations import local_mask, own_grid
 from SpinalCordSegNodes.volumes import world_transform
 

@@ -12,10 +12,10 @@ from SpinalCordSegNodes.cropped_mask import CroppedMask, cropped_mask, same_wind
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id
 
 if TYPE_CHECKING:  # they bring scipy and SimpleITK along: not when the panel opens
-    from SpinalCordSegLib.level_measures import LevelOptions, LevelReport
-    from SpinalCordSegLib.live_measures import LiveMeasures
-    from SpinalCordSegLib.mask_changes import MaskChanges
-    from SpinalCordSegLib.measures import CordMeasures
+    from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport
+    from SpinalCordSegLib.measurement.live_measures import LiveMeasures
+    from SpinalCordSegLib.measurement.mask_changes import MaskChanges
+    from SpinalCordSegLib.measurement.measures import CordMeasures
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class CurrentMask:
 
         Raises GeometryError when the segment or its geometry is gone.
         """
-        from SpinalCordSegLib.live_measures import LiveMeasures
+        from SpinalCordSegLib.measurement.live_measures import LiveMeasures
 
         seen = self._seen
         if seen is not None and (seen.node is not node or seen.segment_id != segment_id):
@@ -70,8 +70,8 @@ class CurrentMask:
 
     def levels(self, options: LevelOptions) -> LevelReport | None:
         """The levels on this mask; None without a mask or a marked disc. Raises ConfigurationError."""
-        from SpinalCordSegLib.cleaning import clean
-        from SpinalCordSegLib.level_measures import measure_levels
+        from SpinalCordSegLib.measurement.cleaning import clean
+        from SpinalCordSegLib.measurement.level_measures import measure_levels
 
         if self._seen is None:
             return None
@@ -79,7 +79,7 @@ class CurrentMask:
 
     def changes(self) -> MaskChanges | None:
         """Against the AI's own copy; None where there is none, or it lies on another grid."""
-        from SpinalCordSegLib.mask_changes import mask_changes
+        from SpinalCordSegLib.measurement.mask_changes import mask_changes
 
         if self._seen is None:
             return None

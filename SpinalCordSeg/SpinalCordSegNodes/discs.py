@@ -9,7 +9,7 @@ import slicer
 
 from SpinalCordSegNodes.hierarchy import place_with
 
-# Number of the vertebra below → name, as in SpinalCordSegLib.levels, which brings scipy along: too slow for opening.
+# Number of the vertebra below → name, as in SpinalCordSegLib.measurement.levels; scipy, which that needs, is too slow.
 DISCS = {3: "C2/C3", 8: "C7/T1"}
 _ROLE = "SpinalCordSeg.Disc."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from SpinalCordSegLib.mask_changes import mask_sha256
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegNodes.oriented_images import grid_from_text
 from SpinalCordSegNodes.provenance import mark_edited, stored_fingerprint, stored_grid
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, local_mask

@@ -147,7 +147,7 @@ def _fitted(run: Mapping[str, Any], visit: Mapping[str, Any], visits: Any) -> fl
 
 def _band_columns(content: Mapping[str, Any]) -> dict[str, list[float]]:
     """Where a healthy cord would be measured: years, and low and high of every run, NaN outside it."""
-    from SpinalCordSegLib.follow_up_plot import healthy_band
+    from SpinalCordSegLib.longitudinal.follow_up_plot import healthy_band
 
     visits, healthy = content["visits"], content["healthy"]
     rates = (healthy["low_percent_per_year"], healthy["high_percent_per_year"])

@@ -8,7 +8,7 @@ from SpinalCordSegNodes.hierarchy import place_with
 from SpinalCordSegNodes.tables import fill_table
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.level_measures import LevelReport
+    from SpinalCordSegLib.measurement.level_measures import LevelReport
 
 _LEVELS = "SpinalCordSeg.Levels"
 _COLUMNS = (

@@ -11,11 +11,11 @@ from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, RAW, SLICE, fill_table, marks, read_column
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.measures import CordMeasures, SliceMeasures
+    from SpinalCordSegLib.measurement.measures import CordMeasures, SliceMeasures
 
 # of the mask alone: what a live measurement says anew; all other flags came with the run
 _MASK_FLAGS = ("gap", "several_components", "border_contact", "steep_cut")
-_COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.suitability
+_COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.doubts.suitability
 
 
 class LiveTables:

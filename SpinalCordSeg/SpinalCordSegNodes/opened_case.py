@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -39,13 +39,13 @@ def open_case(scene: Any, folder: Path, case: str, images: Path | None) -> Opene
 
 def find_image(images: Path, case: str) -> Path | None:
     """The input below ``images`` that a case of this name is made from; None where there is none."""
-    from SpinalCordSegLib.files import find_inputs, safe_case_name
+    from SpinalCordSegLib.images.files import find_inputs, safe_case_name
 
     return next((path for path in find_inputs([images]) if safe_case_name(path) == case), None)
 
 
 def _image_of(found: CaseFolder, case: str, images: Path | None) -> tuple[Path | None, Volume | None, str]:
-    from SpinalCordSegLib.files import read_image
+    from SpinalCordSegLib.images.files import read_image
 
     if images is None:
         return None, None, "no folder of images was chosen: only the mask is shown"
@@ -63,6 +63,6 @@ def _image_of(found: CaseFolder, case: str, images: Path | None) -> tuple[Path |
 
 def _ai_mask(folder: Path) -> Volume | None:
     """What the AI had drawn, where a person corrected the case."""
-    from SpinalCordSegLib.review_store import AI_MASK, read_mask
+    from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask
 
     return read_mask(folder, AI_MASK)

@@ -7,8 +7,8 @@ from typing import Any
 
 import vtk
 
-from SpinalCordSegLib.segment_metadata import SEGMENT_TERMINOLOGY
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.segment_metadata import SEGMENT_TERMINOLOGY
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.oriented_images import geometry_text
 
 PREFIX = "SpinalCordSeg."
@@ -36,7 +36,7 @@ class Provenance:
 
 def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
     """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is told."""
-    from SpinalCordSegLib.mask_changes import mask_sha256  # scipy: not when the panel opens
+    from SpinalCordSegLib.measurement.mask_changes import mask_sha256  # scipy: not when the panel opens
 
     tags = {
         segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,

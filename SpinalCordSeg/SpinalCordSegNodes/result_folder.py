@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.writing import atomic_write, write_json, write_text
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.results import Result
@@ -28,7 +28,7 @@ def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Vol
 
     The segment's mask is cleaned as it was before it was measured. ``mask``: another one in its place.
     """
-    from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+    from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
     content = dict(result.report_content())
     if not content or result.slices is None:
@@ -56,7 +56,7 @@ def _montage_of(page: str) -> bytes | None:
 
 def cleaned_mask(node: Any, segment_id: str) -> Volume:
     """The mask on its segmentation's whole grid, in world RAS, as it is measured. Raises GeometryError."""
-    from SpinalCordSegLib.morphometry import clean
+    from SpinalCordSegLib.measurement.morphometry import clean
 
     cropped = cropped_mask(node, segment_id)
     cleaned = np.asarray(clean(cropped.mask).mask.voxels)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.hierarchy import place_with

@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
+from SpinalCordSegLib.doubts.review import Review, review_words
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.review import Review, review_words
 from SpinalCordSegNodes.provenance import PREFIX, read_tag
 from SpinalCordSegNodes.result_folder import cleaned_mask, report_text
 from SpinalCordSegNodes.results import Result, result_of
@@ -49,13 +49,13 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
 
 def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
     """SHA-256 of the mask as it is measured, on its own grid: what a decision is tied to. Raises GeometryError."""
-    from SpinalCordSegLib.mask_changes import mask_sha256
+    from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 
     return mask_sha256(cleaned_mask(segmentation, segment_id))
 
 
 def _into_report(result: Result, review: Review) -> None:
-    from SpinalCordSegLib.review_section import updated_page
+    from SpinalCordSegLib.reporting.review_section import updated_page
 
     content = dict(result.report_content()) | {"review": review.as_dict()}
     result.report.SetText(report_text(content))

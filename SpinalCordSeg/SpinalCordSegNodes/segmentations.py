@@ -14,8 +14,8 @@ import slicer
 import vtk
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.hierarchy import place_with
 from SpinalCordSegNodes.oriented_images import geometry_text, grid_from_text, image_from_mask, mask_from_image
 from SpinalCordSegNodes.provenance import Provenance, mark_edited, stored_fingerprint, write_tags

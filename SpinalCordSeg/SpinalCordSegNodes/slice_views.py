@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.images.volume import AxialAxes, Volume
 
 
 def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float]:

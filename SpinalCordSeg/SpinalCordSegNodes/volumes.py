@@ -14,7 +14,7 @@ import vtk
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError, VoxelError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 
 
 def volume_from_node(node: Any) -> Volume:

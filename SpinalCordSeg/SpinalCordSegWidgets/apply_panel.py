@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.volume import AxialAxes
+from SpinalCordSegLib.images.volume import AxialAxes
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.dependencies import Dependencies
 from SpinalCordSegWidgets.device_choice import DeviceChoice

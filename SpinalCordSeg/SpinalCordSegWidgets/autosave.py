@@ -11,10 +11,10 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 
 if TYPE_CHECKING:  # they bring SimpleITK along: not when the panel opens
-    from SpinalCordSegLib.correction_store import CorrectionStore, SavedVersion
+    from SpinalCordSegLib.correction.correction_store import CorrectionStore, SavedVersion
 
 # From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
 WAIT_MS = 20_000
@@ -58,7 +58,7 @@ class Autosave:
     @property
     def store(self) -> CorrectionStore | None:
         """Of the case in hand; None without a folder or a case."""
-        from SpinalCordSegLib.correction_store import CorrectionStore
+        from SpinalCordSegLib.correction.correction_store import CorrectionStore
 
         return CorrectionStore(self.folder, self.code) if self.folder is not None and self.code else None
 

@@ -16,10 +16,10 @@ from slicer.i18n import tr as _
 
 import SpinalCordSegLib.child
 from SpinalCordSegLib.child import WAITED_IN_VAIN
+from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.scratch import ScratchFolder
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.progress_text import Progress
 
@@ -138,7 +138,7 @@ class CommandRun(Generic[Outcome]):
 
     def _write(self, volumes: Mapping[str, Volume]) -> None:
         if volumes:
-            from SpinalCordSegLib.files import write_volume  # SimpleITK: not when the panel opens
+            from SpinalCordSegLib.images.files import write_volume  # SimpleITK: not when the panel opens
 
             for name, volume in volumes.items():
                 write_volume(volume, self._scratch.path / name, compress=False)  # Slicer waits for it

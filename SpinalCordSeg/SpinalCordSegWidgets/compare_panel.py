@@ -9,7 +9,7 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.compare_views import LinkedViews, grey_ratio, motion_by_discs
 from SpinalCordSegNodes.discs import marked_discs
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_behind, volume_node_of
@@ -117,7 +117,7 @@ class ComparePanel(Section):
 def _middle(mask: Volume) -> tuple[float, float, float]:
     """RAS mm of the cord's middle slice; of the grid's without cord."""
     filled: NDArray[np.int64] = np.argwhere(np.asarray(mask.voxels) != 0)
-    from SpinalCordSegLib.volume import AxialAxes
+    from SpinalCordSegLib.images.volume import AxialAxes
 
     axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
     index = int(np.median(filled[:, axis])) if len(filled) else mask.shape[axis] // 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
 from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.command_run import LIBRARY, CommandLine, CommandRun

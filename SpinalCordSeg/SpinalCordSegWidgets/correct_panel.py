@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.corrections import canonical_range, correct_segment, replace_slices
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.slice_views import shown_slice
@@ -19,7 +19,7 @@ from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.mask_changes import MaskChanges
+    from SpinalCordSegLib.measurement.mask_changes import MaskChanges
 
 
 class CorrectPanel(Section):
@@ -58,7 +58,7 @@ class CorrectPanel(Section):
 
     def fill_between(self) -> None:
         """Draw the range anew from the two slices beside it."""
-        from SpinalCordSegLib.fill_between import fill_between
+        from SpinalCordSegLib.correction.fill_between import fill_between
 
         def filled(mask: Volume) -> Volume:
             first, end = canonical_range(mask, *self.slices)
@@ -68,7 +68,7 @@ class CorrectPanel(Section):
 
     def smooth(self) -> None:
         """Take steps between slices out of the range."""
-        from SpinalCordSegLib.smooth_cord import smooth_along_cord
+        from SpinalCordSegLib.correction.smooth_cord import smooth_along_cord
 
         self.change(lambda mask: smooth_along_cord(mask, canonical_range(mask, *self.slices)))
 
@@ -142,7 +142,7 @@ class CorrectPanel(Section):
         mask = self.desk.live.current.mask
         if mask is None:
             return
-        from SpinalCordSegLib.volume import AxialAxes
+        from SpinalCordSegLib.images.volume import AxialAxes
 
         count = mask.grid_shape[AxialAxes.of(mask.mask.ijk_to_ras).ras[2][0]]
         for box in (self.ui.firstBox, self.ui.lastBox):

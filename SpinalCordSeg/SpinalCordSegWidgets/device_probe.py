@@ -10,8 +10,8 @@ from typing import Any
 
 import qt
 
+from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.scratch import ScratchFolder
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.dependencies import installed_version

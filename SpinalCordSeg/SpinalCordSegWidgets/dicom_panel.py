@@ -58,7 +58,7 @@ class DicomPanel(Section):
         files, series = source_files(volume), self._folders.get(volume.GetID())
 
         def prepare(scratch: Path) -> None:
-            from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+            from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
             if result is None:
                 raise ConfigurationError(_("Measure the mask first."))
@@ -155,7 +155,7 @@ class DicomPanel(Section):
 
 def _missing() -> dict[str, str]:
     """Why objects of a kind cannot be written here; "" where they can."""
-    from SpinalCordSegLib.dicom_export import dicom_export_available, pdf_export_available
+    from SpinalCordSegLib.export.dicom_export import dicom_export_available, pdf_export_available
 
     return {"seg": dicom_export_available() or "", "pdf": pdf_export_available() or ""}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from SpinalCordSegLib.drawing import Box, Dot, Drawing, Line, Polygon, Shape, Text
+from SpinalCordSegLib.reporting.drawing import Box, Dot, Drawing, Line, Polygon, Shape, Text
 
 _ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 

@@ -42,7 +42,7 @@ def export(result: Result, segment_id: str, path: Path) -> None:
     if suffix == ".csv":
         write_text(path, as_csv(result.slices))
     elif suffix == ".nii.gz":
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         write_volume(mask_of_segment(result.segmentation, segment_id), path)
     elif suffix == ".seg.nrrd":

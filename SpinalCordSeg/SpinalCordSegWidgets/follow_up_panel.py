@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.drawing import from_plain
+from SpinalCordSegLib.reporting.drawing import from_plain
 from SpinalCordSegLib.writing import write_text
 from SpinalCordSegNodes.follow_up_nodes import (
     FollowUpTexts,

@@ -77,7 +77,7 @@ class FollowUpRequest:
 
     def prepare(self, folder: Path) -> None:
         """Write the visits that are in the scene. Raises InputFileError, GeometryError, OutputError."""
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         for number, visit in enumerate(self.visits, 1):
             if visit.segmentation is None:

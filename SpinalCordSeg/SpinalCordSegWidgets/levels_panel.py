@@ -26,7 +26,7 @@ from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 
 if TYPE_CHECKING:  # they bring SimpleITK along: not when the panel opens
-    from SpinalCordSegLib.level_measures import LevelMeasures, LevelOptions, LevelReport
+    from SpinalCordSegLib.measurement.level_measures import LevelMeasures, LevelOptions, LevelReport
 
 C2_C3, C7_T1 = 3, 8
 _SETTLE_MS = 200  # a point that is dragged moves many times a second
@@ -79,8 +79,8 @@ class LevelsPanel(Section):
 
     def options(self) -> LevelOptions:
         """What is marked and given. Raises ConfigurationError for an impossible age."""
-        from SpinalCordSegLib.level_measures import DECLARABLE, DiscMark, LevelOptions
-        from SpinalCordSegLib.norms import Person
+        from SpinalCordSegLib.measurement.level_measures import DECLARABLE, DiscMark, LevelOptions
+        from SpinalCordSegLib.measurement.norms import Person
 
         ui = self.ui
         age, sex = ui.ageBox.value, ui.sexBox.itemData(ui.sexBox.currentIndex)

@@ -16,7 +16,7 @@ from SpinalCordSegNodes.results import Result, is_measured
 from SpinalCordSegNodes.segmentations import cord_segment_id
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.mask_changes import MaskChanges
+    from SpinalCordSegLib.measurement.mask_changes import MaskChanges
 
 
 class LiveNumbers:

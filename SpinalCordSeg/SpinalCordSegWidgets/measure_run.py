@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
 from SpinalCordSegNodes.discs import DISCS, marked_discs
 from SpinalCordSegNodes.result_folder import write_result_folder
@@ -32,7 +32,7 @@ def measure_run(segmentation: Any, segment_id: str, base: Path, by: str = "") ->
     result = result_of(segmentation)
 
     def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         assert result is not None
         write_result_folder(result, segment_id, folder / RESULTS / _CASE, ai)

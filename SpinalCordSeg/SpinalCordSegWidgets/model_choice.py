@@ -11,9 +11,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.card import ModelCard, load_card
 from SpinalCordSegLib.errors import ModelFileError
-from SpinalCordSegLib.models import find_models, user_models_folder
+from SpinalCordSegLib.network.card import ModelCard, load_card
+from SpinalCordSegLib.network.models import find_models, user_models_folder
 
 _MOST_LINES = 40  # of a tooltip
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.task_run import RESULTS, task_run
 
@@ -28,7 +28,7 @@ def motion_run(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], bas
     files = {"current": current[0], "current_mask": current[1], "prior": prior[0], "prior_mask": prior[1]}
 
     def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         for name, volume in files.items():
             write_volume(volume, folder / f"{name}.nrrd")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.task_run import RESULTS, task_run
 
@@ -16,7 +16,7 @@ def rerun_run(
     first, last = sorted(slices)
 
     def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         write_volume(image, folder / "volume.nrrd")
         write_volume(mask, folder / "mask.nrrd")
@@ -27,6 +27,6 @@ def rerun_run(
 
 
 def _read(folder: Path) -> Volume:
-    from SpinalCordSegLib.files import read_labels
+    from SpinalCordSegLib.images.files import read_labels
 
     return read_labels(folder / "mask.nrrd")

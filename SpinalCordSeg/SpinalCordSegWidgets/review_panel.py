@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
-from SpinalCordSegLib.review import (
+from SpinalCordSegLib.doubts.review import (
     ACCEPTED,
     AI,
     CORRECTED,
@@ -20,6 +19,7 @@ from SpinalCordSegLib.review import (
     opened,
     with_seen,
 )
+from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.review_tags import mask_sha256_of, read_review, write_review
 from SpinalCordSegWidgets.desk import Desk
 from SpinalCordSegWidgets.reviewer import Reviewer
@@ -27,7 +27,7 @@ from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 
 if TYPE_CHECKING:  # it brings scipy along: not when the panel opens
-    from SpinalCordSegLib.review_queue import SliceDoubt
+    from SpinalCordSegLib.doubts.review_queue import SliceDoubt
 
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
 
@@ -63,7 +63,7 @@ class ReviewPanel(Section):
     @property
     def queue(self) -> tuple[SliceDoubt, ...]:
         """Flagged slices of the last full measurement, worst first."""
-        from SpinalCordSegLib.review_queue import queue_of_report
+        from SpinalCordSegLib.doubts.review_queue import queue_of_report
 
         result = self.desk.result
         return () if result is None else queue_of_report(result.report_content())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.task_run import task_run
@@ -16,7 +16,7 @@ def store_run(case: Path, mask: Volume, image: Path | None, by: str, base: Path)
     """Begin; the outcome is the case as its folder has it then. ``by``: who corrected; ``image``: for the pictures."""
 
     def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+        from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
         write_volume(mask, folder / _MASK)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from SpinalCordSegLib.doubts.review import ACCEPTED, CORRECTED, Review
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
-from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
 from SpinalCordSegNodes.result_folder import write_result_folder
 from SpinalCordSegNodes.review_tags import read_review
 from SpinalCordSegNodes.volumes import volume_from_node
@@ -39,7 +39,7 @@ class TrainingSetPanel(Section):
         result, segment_id, volume = self.desk.result, self.desk.segment_id, self.desk.volume
 
         def prepare(scratch: Path) -> None:
-            from SpinalCordSegLib.files import write_volume  # SimpleITK: only now
+            from SpinalCordSegLib.images.files import write_volume  # SimpleITK: only now
 
             if result is None:
                 raise ConfigurationError(_("Measure the mask first."))

@@ -18,7 +18,7 @@ from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.correction_store import SavedVersion
+    from SpinalCordSegLib.correction.correction_store import SavedVersion
 
 
 class VersionsPanel(Section):
@@ -92,7 +92,7 @@ class VersionsPanel(Section):
 
     def restore(self, version: SavedVersion) -> None:
         """Put a version in place of the mask in hand, as one step of its undo."""
-        from SpinalCordSegLib.correction_store import read_version
+        from SpinalCordSegLib.correction.correction_store import read_version
 
         segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
         self._editor.save_state()
@@ -126,7 +126,7 @@ class VersionsPanel(Section):
         self._offered = None
         if not self.autosave.code or self.autosave.folder is None:
             return
-        from SpinalCordSegLib.mask_changes import mask_sha256
+        from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 
         try:
             self._offered = self.autosave.recovery(mask_sha256(self._mask()))

@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 
 from SpinalCordSegLib.child import LEAST_FREE_BYTES
+from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.free_memory import available_bytes
 from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.cord_run import waiting_child
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from SpinalCordSegLib.doubts.review import Review
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.review import Review
 from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
@@ -24,7 +24,7 @@ from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
 from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, left_words, list_words, state_words
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
-    from SpinalCordSegLib.work_list import WorkItem, WorkList
+    from SpinalCordSegLib.correction.work_list import WorkItem, WorkList
 
 
 @dataclass
@@ -57,7 +57,7 @@ class WorkListPanel(Section):
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
         """Take up the list of a folder of results; False, and told, where it is none."""
-        from SpinalCordSegLib.work_list import read_work_list
+        from SpinalCordSegLib.correction.work_list import read_work_list
 
         try:
             self.work = read_work_list(folder)
@@ -210,7 +210,7 @@ class WorkListPanel(Section):
 
     def _update(self, folder: Path) -> None:
         """Read this one case again (a list may have hundreds), and write the table."""
-        from SpinalCordSegLib.work_list import WorkList, read_work_list, write_review_table
+        from SpinalCordSegLib.correction.work_list import WorkList, read_work_list, write_review_table
 
         if self.work is None or self.folder is None:
             return
@@ -234,7 +234,7 @@ class WorkListPanel(Section):
 
 
 def _write(folder: Path, review: Review) -> None:
-    from SpinalCordSegLib.review_store import write_review as write_folder_review
+    from SpinalCordSegLib.correction.review_store import write_review as write_folder_review
 
     write_folder_review(folder, review)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED
+from SpinalCordSegLib.doubts.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
-    from SpinalCordSegLib.work_list import WorkItem, WorkList
+    from SpinalCordSegLib.correction.work_list import WorkItem, WorkList
 
-REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
+REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.correction.work_list
 
 
 def state_words(item: WorkItem, ahead: str = "") -> str:

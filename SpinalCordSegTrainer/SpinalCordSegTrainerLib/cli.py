@@ -15,16 +15,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from SpinalCordSegLib.device import choose_device
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegLib.inference.device import choose_device
 from SpinalCordSegLib.writing import explain
-from SpinalCordSegTrainerLib.bench_loading_command import bench_loading
-from SpinalCordSegTrainerLib.check_command import check
-from SpinalCordSegTrainerLib.crossvalidate_command import crossvalidate
-from SpinalCordSegTrainerLib.evaluate_command import evaluate
-from SpinalCordSegTrainerLib.find_lr_command import find_lr
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.options import (
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.command_line.bench_loading_command import bench_loading
+from SpinalCordSegTrainerLib.command_line.check_command import check
+from SpinalCordSegTrainerLib.command_line.crossvalidate_command import crossvalidate
+from SpinalCordSegTrainerLib.command_line.evaluate_command import evaluate
+from SpinalCordSegTrainerLib.command_line.find_lr_command import find_lr
+from SpinalCordSegTrainerLib.command_line.options import (
     Config,
     Data,
     Device,
@@ -35,14 +35,14 @@ from SpinalCordSegTrainerLib.options import (
     Threads,
     Tolerant,
 )
-from SpinalCordSegTrainerLib.progress import emit, step_display
-from SpinalCordSegTrainerLib.raters_command import compare_raters
-from SpinalCordSegTrainerLib.run_inputs import CaseOptions, base_configuration, write_slices
-from SpinalCordSegTrainerLib.split_command import split
-from SpinalCordSegTrainerLib.table1_command import table1
-from SpinalCordSegTrainerLib.train_command import train
-from SpinalCordSegTrainerLib.validate_command import validate
-from SpinalCordSegTrainerLib.validate_series_command import validate_series
+from SpinalCordSegTrainerLib.command_line.progress import emit, step_display
+from SpinalCordSegTrainerLib.command_line.raters_command import compare_raters
+from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, base_configuration, write_slices
+from SpinalCordSegTrainerLib.command_line.split_command import split
+from SpinalCordSegTrainerLib.command_line.table1_command import table1
+from SpinalCordSegTrainerLib.command_line.train_command import train
+from SpinalCordSegTrainerLib.command_line.validate_command import validate
+from SpinalCordSegTrainerLib.command_line.validate_series_command import validate_series
 
 # Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -87,10 +87,10 @@ def calibrate(
     threads: Threads = None,
 ) -> None:
     """Fit scale and bias of the logit so that the area at probability 0.5 is right; kept in the weights file."""
-    from SpinalCordSegLib.checkpoint import load_checkpoint
-    from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint
-    from SpinalCordSegTrainerLib.loader import evenly
-    from SpinalCordSegTrainerLib.validation import HeldOut
+    from SpinalCordSegLib.network.checkpoint import load_checkpoint
+    from SpinalCordSegTrainerLib.batching.loader import evenly
+    from SpinalCordSegTrainerLib.training.calibration import calibrate_checkpoint
+    from SpinalCordSegTrainerLib.training.validation import HeldOut
 
     opened = SliceCache.open(cache)
     held_out = HeldOut(opened, evenly(np.arange(len(opened)), max_slices))
@@ -136,7 +136,7 @@ def simulate(
 ) -> None:
     """Draw simulated axial necks of known cord area into a slice cache."""
     from SpinalCordSegTrainerLib.config import with_settings
-    from SpinalCordSegTrainerLib.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
+    from SpinalCordSegTrainerLib.simulation.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 
     held_out = tuple(hold_out or VALIDATION_SHAPES)
     chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out, phantoms=phantoms)

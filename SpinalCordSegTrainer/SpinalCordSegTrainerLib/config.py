@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegTrainerLib.plain_values import from_dict, to_dict
 

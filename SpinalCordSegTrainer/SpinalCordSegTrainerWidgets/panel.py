@@ -10,8 +10,8 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.models import find_models
-from SpinalCordSegTrainerLib.stop_request import ask_to_stop, clear_request
+from SpinalCordSegLib.network.models import find_models
+from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop, clear_request
 from SpinalCordSegTrainerWidgets.case_table import CaseTable, summary_words
 from SpinalCordSegTrainerWidgets.job_words import JobWords
 from SpinalCordSegTrainerWidgets.packages import check_packages, repair_packages

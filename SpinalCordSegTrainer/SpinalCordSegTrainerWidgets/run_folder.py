@@ -10,8 +10,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from SpinalCordSegLib.card import load_card
-from SpinalCordSegLib.models import user_models_folder
+from SpinalCordSegLib.network.card import load_card
+from SpinalCordSegLib.network.models import user_models_folder
 from SpinalCordSegLib.writing import atomic_write
 
 BEST, STATE = "best.safetensors", "state.safetensors"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import SpinalCordSegLib.child
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.models import default_model
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.network.models import default_model
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 if TYPE_CHECKING:

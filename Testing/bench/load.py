@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume
 
 _HERE = Path(__file__).parent
 _POLL_S = 0.5

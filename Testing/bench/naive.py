@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from stopwatch import Stopwatch
 
-from SpinalCordSegLib.checkpoint import Checkpoint, checkpoint_network
-from SpinalCordSegLib.normalise import normalise, restore
-from SpinalCordSegLib.predict import Prediction
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.images.volume import Volume, axial_slices
+from SpinalCordSegLib.inference.predict import Prediction
+from SpinalCordSegLib.network.checkpoint import Checkpoint, checkpoint_network
+from SpinalCordSegLib.network.normalise import normalise, restore
 
 
 def naive_predict(watch: Stopwatch, volume: Volume, checkpoint: Checkpoint, **_: Any) -> Prediction:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.engine import choose_engine
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.networks import NetworkConfig, build_network, flops_per_slice
-from SpinalCordSegLib.slice_workers import in_order
+from SpinalCordSegLib.inference.engine import choose_engine
+from SpinalCordSegLib.inference.slice_workers import in_order
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network, flops_per_slice
 
 _SIZE = 256
 _ROUNDS = 7

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
-from SpinalCordSegLib.files import read_image
+from SpinalCordSegLib.images.files import read_image
+from SpinalCordSegLib.network.checkpoint import default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 
 _FOLDERS = ("t1w_masked", "mt_masked", "t1w_scanners", "t2star_masked")

@@ -127,7 +127,7 @@ def _said(arguments: list[str]) -> str:
 
 
 def _mask(output: Path, way: str) -> np.ndarray:
-    from SpinalCordSegLib.files import read_labels
+    from SpinalCordSegLib.images.files import read_labels
 
     path = max((output / "whole" / way).glob("*/mask.nii.gz"), key=lambda one: one.stat().st_mtime)
     return read_labels(path).voxels > 0
@@ -150,7 +150,11 @@ def _startup(arguments: argparse.Namespace) -> dict[str, float]:
         "spinalcordseg --help": [*program, "--help"],
         "spinalcordseg models": [*program, "models"],
         "import torch": [sys.executable, "-c", "import torch"],
-        "import all of segment": [sys.executable, "-c", "import SpinalCordSegLib.commands, SpinalCordSegLib.predict"],
+        "import all of segment": [
+            sys.executable,
+            "-c",
+            "import SpinalCordSegLib.command_line.commands, SpinalCordSegLib.inference.predict",
+        ],
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(5):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.checkpoint import default_model, load_checkpoint
-from SpinalCordSegLib.predict import predict
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.inference.predict import predict
+from SpinalCordSegLib.network.checkpoint import default_model, load_checkpoint
 
 _PIXEL_MM = 0.7  # the starter's own, so that pixels of the image are pixels of the network
 _ROUNDS = 3

@@ -9,13 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.checkpoint import Checkpoint, default_model, load_checkpoint
-from SpinalCordSegLib.files import Image, read_image
 from SpinalCordSegLib.flags import Flag
+from SpinalCordSegLib.images.files import Image, read_image
+from SpinalCordSegLib.images.volume import axial_slices
+from SpinalCordSegLib.network.checkpoint import Checkpoint, default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.atlas import read_maps
-from SpinalCordSegTrainerLib.simulated_people import SimulatedConfig, cohort_person
+from SpinalCordSegTrainerLib.simulation.atlas import read_maps
+from SpinalCordSegTrainerLib.simulation.simulated_people import SimulatedConfig, cohort_person
 
 LEAST_DICE = 0.999
 _IMAGE_FOLDERS = ("t1w_masked", "mt_masked", "t1w_scanners", "t2_masked", "t2star_masked")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 COMMON = {

@@ -22,9 +22,11 @@ import torch
 from naive import naive_predict
 from stopwatch import Stopwatch
 
-from SpinalCordSegLib import batch, commands, pipeline, predict
+from SpinalCordSegLib import batch, pipeline
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.engine import Engine
+from SpinalCordSegLib.command_line import commands
+from SpinalCordSegLib.inference import predict
+from SpinalCordSegLib.inference.engine import Engine
 
 WAYS = {
     "naive": ["--device", "cpu", "--engine", "torch"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.along_cord import average_along, reach_slices
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.inference.along_cord import average_along, reach_slices
 
 
 def _stack(values: list[float], slice_mm: float) -> Volume:

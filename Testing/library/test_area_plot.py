@@ -4,8 +4,8 @@ from math import nan
 
 import pytest
 
-from SpinalCordSegLib.area_plot import CURVE, DOUBT, AreaPlot, AreaPoint, ticks
-from SpinalCordSegLib.drawing import Box, Dot, Line, Text
+from SpinalCordSegLib.reporting.area_plot import CURVE, DOUBT, AreaPlot, AreaPoint, ticks
+from SpinalCordSegLib.reporting.drawing import Box, Dot, Line, Text
 
 POINTS = [
     AreaPoint(9, 0.0, 80.0, 82.0),

@@ -5,7 +5,8 @@ from math import isnan, sqrt
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.atrophy import (
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.longitudinal.atrophy import (
     BELOW,
     BETWEEN_SCANNERS,
     GAIN,
@@ -16,8 +17,7 @@ from SpinalCordSegLib.atrophy import (
     healthy_rates,
     yearly_rate,
 )
-from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.shared_range import Profile, shared_range
+from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
 
 COV = Repeatability(1.5, "by hand", "same scanner")
 

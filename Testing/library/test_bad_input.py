@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 
 SHAPE = (40, 32, 4)
 AFFINE = np.diag([0.7, 0.9, 3.0, 1.0])

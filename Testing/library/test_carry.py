@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.carry import carry_mask, resample_image, resample_mask
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
-from SpinalCordSegLib.files import read_labels, write_volume
+from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.longitudinal.carry import carry_mask, resample_image, resample_mask
+from SpinalCordSegLib.measurement.scores import dice
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.scores import dice
-from SpinalCordSegLib.volume import Volume
 
 
 def _motion(angles_deg, shift_mm, about) -> np.ndarray:

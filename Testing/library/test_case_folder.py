@@ -12,7 +12,7 @@ import pytest
 from SpinalCordSegLib import case_folder
 from SpinalCordSegLib.case_folder import read_result, write_case
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError, OutputError
-from SpinalCordSegLib.files import read_labels
+from SpinalCordSegLib.images.files import read_labels
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 

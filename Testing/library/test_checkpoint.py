@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from SpinalCordSegLib.card import content_hash, join_header, load_card, split_header, verified_card
-from SpinalCordSegLib.checkpoint import (
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
+from SpinalCordSegLib.network.card import content_hash, join_header, load_card, split_header, verified_card
+from SpinalCordSegLib.network.checkpoint import (
     Calibration,
     Checkpoint,
     checkpoint_network,
@@ -27,10 +28,9 @@ from SpinalCordSegLib.checkpoint import (
     save_checkpoint,
     user_models_folder,
 )
-from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
-from SpinalCordSegLib.models import MODELS_VARIABLE, package_models_folder
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.network.models import MODELS_VARIABLE, package_models_folder
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_calibration_is_checked(fields: dict) -> None:
 
 def test_cards_are_read_without_torch(path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from SpinalCordSegLib.checkpoint import load_card, find_models\n"
+        "import sys; from pathlib import Path; from SpinalCordSegLib.network.checkpoint import load_card, find_models\n"
         f"card = load_card(Path({str(path)!r})); find_models(); print(card.name, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -247,7 +247,7 @@ def test_models_are_found_in_the_users_folder(path: Path, monkeypatch: pytest.Mo
 
 def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path / "none"))
-    monkeypatch.setattr("SpinalCordSegLib.models.package_models_folder", lambda: tmp_path / "nothing")
+    monkeypatch.setattr("SpinalCordSegLib.network.models.package_models_folder", lambda: tmp_path / "nothing")
     with pytest.raises(ModelFileError, match=MODELS_VARIABLE):
         default_model()
 
@@ -268,12 +268,12 @@ def test_models_folder_of_every_layout(
 ) -> None:
     (tmp_path / package).mkdir(parents=True)
     (tmp_path / models).mkdir(parents=True)
-    monkeypatch.setattr("SpinalCordSegLib.models.__file__", str(tmp_path / package / "models.py"))
+    monkeypatch.setattr("SpinalCordSegLib.network.models.__file__", str(tmp_path / package / "network" / "models.py"))
     assert package_models_folder() == (tmp_path / models).resolve()
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_the_users_folder_on_every_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MODELS_VARIABLE, raising=False)
-    monkeypatch.setattr("SpinalCordSegLib.models.sys.platform", platform)
+    monkeypatch.setattr("SpinalCordSegLib.network.models.sys.platform", platform)
     assert user_models_folder().parts[-2:] == ("SpinalCordSeg", "Models")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")

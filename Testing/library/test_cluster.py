@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from SpinalCordSegLib import cluster
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import read_labels, write_volume
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 
 LocalCluster = pytest.importorskip(
     "distributed", reason="DISTRIBUTED MISSING: clusters were not tested (extra: cluster)"

@@ -9,16 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib import predict as predict_module
-from SpinalCordSegLib.checkpoint import Checkpoint
-from SpinalCordSegLib.cord_windows import Box, exact_part, is_settled, only_region, whole_slices, window_between
-from SpinalCordSegLib.engine import Engine
-from SpinalCordSegLib.files import Image
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.images.volume import Volume, axial_slices
+from SpinalCordSegLib.inference import predict as predict_module
+from SpinalCordSegLib.inference.cord_windows import (
+    Box,
+    exact_part,
+    is_settled,
+    only_region,
+    whole_slices,
+    window_between,
+)
+from SpinalCordSegLib.inference.engine import Engine
+from SpinalCordSegLib.inference.predict import Prediction, predict
+from SpinalCordSegLib.network.checkpoint import Checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.predict import Prediction, predict
-from SpinalCordSegLib.volume import Volume, axial_slices
 
 SHAPE = (128, 160)
 CONFIG = NormalisationConfig("fixed_pixel", pixel_mm=1.0)

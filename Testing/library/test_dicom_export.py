@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from SpinalCordSegLib import dicom_export
-from SpinalCordSegLib.dicom import find_series
-from SpinalCordSegLib.dicom_export import KINDS, build, load_export, write_export
-from SpinalCordSegLib.dicom_source import on_series_grid, read_source
+from SpinalCordSegLib.correction.review_store import read_mask, read_review, store_correction, write_review
+from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, decided
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     GeometryError,
 )
-from SpinalCordSegLib.files import read_image
-from SpinalCordSegLib.mask_changes import mask_sha256
-from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
-from SpinalCordSegLib.review_store import read_mask, read_review, store_correction, write_review
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.export import dicom_export
+from SpinalCordSegLib.export.dicom_export import KINDS, build, load_export, write_export
+from SpinalCordSegLib.export.dicom_source import on_series_grid, read_source
+from SpinalCordSegLib.images.dicom import find_series
+from SpinalCordSegLib.images.files import read_image
+from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
 pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")

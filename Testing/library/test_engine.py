@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from SpinalCordSegLib import engine as engine_module
-from SpinalCordSegLib.checkpoint import Checkpoint
-from SpinalCordSegLib.engine import choose_engine
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.predict import predict
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.inference import engine as engine_module
+from SpinalCordSegLib.inference.engine import choose_engine
+from SpinalCordSegLib.inference.predict import predict
+from SpinalCordSegLib.network.checkpoint import Checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 
 IMAGE = torch.rand(1, 1, 64, 32, generator=torch.Generator().manual_seed(1))
 
@@ -109,7 +109,7 @@ def test_an_engine_that_fails_the_self_check_is_left_aside_with_a_note(
     capi.__dict__["onnxruntime_pybind11_state"] = state
     for module in (runtime, capi, state, types.ModuleType("onnx")):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    from SpinalCordSegLib import onnx_graph
+    from SpinalCordSegLib.inference import onnx_graph
 
     monkeypatch.setattr(onnx_graph, "ra_unet_model", lambda network, windowed: b"")
     chosen = choose_engine(network, IMAGE)
@@ -152,7 +152,7 @@ def test_the_engine_and_the_number_of_threads_change_no_probability(network: nn.
 
 
 def test_a_note_of_the_engine_reaches_the_prediction(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
-    from SpinalCordSegLib import predict as predict_module
+    from SpinalCordSegLib.inference import predict as predict_module
 
     def choose(*arguments: object) -> engine_module.Engine:
         return engine_module.Engine("torch x", lambda inputs: inputs, ("left aside",))

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.cord_windows import exact_part
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.folded_ra_unet import FoldedUnit, Window
-from SpinalCordSegLib.folding import inference_network
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.ra_unet import ResidualUnit
+from SpinalCordSegLib.inference.cord_windows import exact_part
+from SpinalCordSegLib.network.folded_ra_unet import FoldedUnit, Window
+from SpinalCordSegLib.network.folding import inference_network
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.ra_unet import ResidualUnit
 
 
 def lived_in(network: nn.Module) -> nn.Module:

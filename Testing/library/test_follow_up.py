@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.atrophy import BELOW, LOSS
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.correction.review_store import write_review
+from SpinalCordSegLib.doubts.review import REJECTED, Review, decided
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.review import REJECTED, Review, decided
-from SpinalCordSegLib.review_store import write_review
-from SpinalCordSegLib.volume import Volume
 
 DISC_RAS = (2.0, -20.0, 20.0)
 DATES = ("2020-01-10", "2021-01-09", "2022-01-09", "2023-01-09")

@@ -14,15 +14,15 @@ import pytest
 
 from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.correction.review_store import write_review
+from SpinalCordSegLib.correction.work_list import read_work_list
+from SpinalCordSegLib.doubts.review import Review
 from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.files import write_volume
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume_file import read_grid
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.plain_json import parse_json
-from SpinalCordSegLib.review import Review
-from SpinalCordSegLib.review_store import write_review
-from SpinalCordSegLib.volume_file import read_grid
-from SpinalCordSegLib.work_list import read_work_list
 from SpinalCordSegLib.writing import remove_abandoned_parts
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import VoxelError
-from SpinalCordSegLib.labels import read_labels, select_label
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.volume_file import write_volume
+from SpinalCordSegLib.images.labels import read_labels, select_label
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.images.volume_file import write_volume
 
 GRID = np.diag([0.5, 0.75, 5.0, 1.0])
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib import predict as predict_module
-from SpinalCordSegLib.checkpoint import Checkpoint
-from SpinalCordSegLib.engine import Engine
+from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
-from SpinalCordSegLib.free_memory import available_bytes
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.predict import predict
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.inference import predict as predict_module
+from SpinalCordSegLib.inference.engine import Engine
+from SpinalCordSegLib.inference.predict import predict
+from SpinalCordSegLib.network.checkpoint import Checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 
 _PIXEL_MM = 1.0
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.cord_line import CordLine, cord_line
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.labels import read_labels
-from SpinalCordSegLib.level_measures import (
+from SpinalCordSegLib.images.labels import read_labels
+from SpinalCordSegLib.images.volume import Volume, input_slice_index
+from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
+from SpinalCordSegLib.measurement.level_measures import (
     DiscMark,
     LevelOptions,
     disc_number,
@@ -14,10 +15,9 @@ from SpinalCordSegLib.level_measures import (
     parse_disc,
     read_discs,
 )
-from SpinalCordSegLib.levels import TEMPLATE_LENGTH_MM, DiscLandmark, find_levels
-from SpinalCordSegLib.morphometry import clean, measure
-from SpinalCordSegLib.norms import NoNorm, Person
-from SpinalCordSegLib.volume import Volume, input_slice_index
+from SpinalCordSegLib.measurement.levels import TEMPLATE_LENGTH_MM, DiscLandmark, find_levels
+from SpinalCordSegLib.measurement.morphometry import clean, measure
+from SpinalCordSegLib.measurement.norms import NoNorm, Person
 
 N = 60
 

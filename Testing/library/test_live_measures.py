@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.live_measures import LiveMeasures
-from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.measurement.live_measures import LiveMeasures
+from SpinalCordSegLib.measurement.morphometry import measure
 
 SHAPE = (26, 24, 16)
 _ANGLE = np.radians(15)

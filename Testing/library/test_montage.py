@@ -6,12 +6,12 @@ from math import nan
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.area_plot import AreaPoint
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.montage import MontageSlice, MontageText, draw_montage
-from SpinalCordSegLib.montage_view import CordScene, chosen_slices, cord_path, outline
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.reporting.area_plot import AreaPoint
+from SpinalCordSegLib.reporting.montage import MontageSlice, MontageText, draw_montage
+from SpinalCordSegLib.reporting.montage_view import CordScene, chosen_slices, cord_path, outline
 
 CONFIG = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.9, 4.0), tilt_deg=(8.0, -5.0))
 

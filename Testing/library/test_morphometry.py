@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.cleaning import clean
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.measures import CordMeasures
-from SpinalCordSegLib.morphometry import mean_over, measure
+from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.measurement.cleaning import clean
+from SpinalCordSegLib.measurement.measures import CordMeasures
+from SpinalCordSegLib.measurement.morphometry import mean_over, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 SPACING = (0.5, 0.8, 3.0)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.networks import (
+from SpinalCordSegLib.network.networks import (
     NETWORKS,
     NetworkConfig,
     build_network,
@@ -15,7 +15,7 @@ from SpinalCordSegLib.networks import (
     flops_per_slice,
     reestimate_batch_statistics,
 )
-from SpinalCordSegLib.ra_unet import AttentionModule, ResidualUnit
+from SpinalCordSegLib.network.ra_unet import AttentionModule, ResidualUnit
 
 
 @pytest.mark.parametrize(

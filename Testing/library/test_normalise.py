@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.normalise import (
+from SpinalCordSegLib.network.normalise import (
     NormalisationConfig,
     normalise,
     normalise_coverage,

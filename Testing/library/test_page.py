@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.page import page
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, measure_mask
-from SpinalCordSegLib.report import report
+from SpinalCordSegLib.reporting.page import page
+from SpinalCordSegLib.reporting.report import report
 
 _VOID = {"meta", "img"}
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib import predict as predict_module
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
-from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.inference import predict as predict_module
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import (
     SegmentOptions,
@@ -19,8 +20,7 @@ from SpinalCordSegLib.pipeline import (
     measure_mask,
     segment_image,
 )
-from SpinalCordSegLib.report import report
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.reporting.report import report
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
 CHECKPOINT = SimpleNamespace(name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={})

@@ -11,13 +11,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction_store import CorrectionStore
-from SpinalCordSegLib.dicom_pixels import save_bare
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
+from SpinalCordSegLib.correction.correction_store import CorrectionStore
+from SpinalCordSegLib.images.dicom_pixels import save_bare
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")

@@ -7,13 +7,13 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from SpinalCordSegLib.cleaning import clean
+from SpinalCordSegLib.doubts.quality import QualityConfig, judge_slices
+from SpinalCordSegLib.doubts.review_queue import rank_doubts
+from SpinalCordSegLib.doubts.slice_features import slice_features
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegLib.quality import QualityConfig, judge_slices
-from SpinalCordSegLib.review_queue import rank_doubts
-from SpinalCordSegLib.slice_features import slice_features
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.measurement.cleaning import clean
+from SpinalCordSegLib.measurement.morphometry import measure
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
 

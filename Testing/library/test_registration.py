@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.alignment import align
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.cord_line import cord_line
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import read_image, read_labels, write_volume
-from SpinalCordSegLib.registration import register_rigid
-from SpinalCordSegLib.visits import VisitSource, read_visit
-from SpinalCordSegLib.volume import Volume, lps_to_ras, to_canonical
+from SpinalCordSegLib.images.files import read_image, read_labels, write_volume
+from SpinalCordSegLib.images.volume import Volume, lps_to_ras, to_canonical
+from SpinalCordSegLib.longitudinal.alignment import align
+from SpinalCordSegLib.longitudinal.registration import register_rigid
+from SpinalCordSegLib.longitudinal.visits import VisitSource, read_visit
+from SpinalCordSegLib.measurement.cord_line import cord_line
 
 FLIP = np.array([-1.0, -1.0, 1.0])
 

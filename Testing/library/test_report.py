@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
-from SpinalCordSegLib.report import (
+from SpinalCordSegLib.reporting.report import (
     SLICE_COLUMNS,
     SUMMARY_COLUMNS,
     csv_text,

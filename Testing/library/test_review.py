@@ -8,11 +8,9 @@ import pytest
 
 from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
-from SpinalCordSegLib.files import read_image, write_json, write_volume
-from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.mask_changes import mask_sha256
-from SpinalCordSegLib.review import (
+from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask, read_review, store_correction, write_review
+from SpinalCordSegLib.correction.work_list import read_work_list, write_review_table
+from SpinalCordSegLib.doubts.review import (
     ACCEPTED,
     AI,
     CORRECTED,
@@ -25,10 +23,12 @@ from SpinalCordSegLib.review import (
     review_words,
     with_seen,
 )
-from SpinalCordSegLib.review_queue import queue_of_report, rank_doubts, unseen
-from SpinalCordSegLib.review_store import AI_MASK, read_mask, read_review, store_correction, write_review
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.work_list import read_work_list, write_review_table
+from SpinalCordSegLib.doubts.review_queue import queue_of_report, rank_doubts, unseen
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
+from SpinalCordSegLib.flags import Flag, case_flag
+from SpinalCordSegLib.images.files import read_image, write_json, write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 
 NOON = datetime(2024, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 

@@ -10,8 +10,8 @@ from threshold_model import neck_image, write_threshold_model
 
 from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.files import read_labels, write_volume
-from SpinalCordSegLib.review_store import AI_MASK, read_mask
+from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask
+from SpinalCordSegLib.images.files import read_labels, write_volume
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.scores import ConfusionCounts, csa_error_percent, dice, hd95_mm, precision, sensitivity
+from SpinalCordSegLib.measurement.scores import (
+    ConfusionCounts,
+    csa_error_percent,
+    dice,
+    hd95_mm,
+    precision,
+    sensitivity,
+)
 
 
 def _block(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:

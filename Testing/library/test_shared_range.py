@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.shared_range import Profile, shared_range
+from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
 
 
 def _profile(first, n, step, area, gaps=()):

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from SpinalCordSegLib.cleaning import piece_graph
-from SpinalCordSegLib.slice_pieces import PieceGraph, slice_pieces
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.cleaning import piece_graph
+from SpinalCordSegLib.measurement.slice_pieces import PieceGraph, slice_pieces
 
 _ALL = np.ones((3, 3, 3), bool)
 

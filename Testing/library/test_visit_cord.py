@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.centreline import fit_centreline
-from SpinalCordSegLib.cord_line import cord_line
-from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegLib.shared_range import Profile, shared_range
-from SpinalCordSegLib.visit_cord import VisitCord, visit_cord
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
+from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, visit_cord
+from SpinalCordSegLib.measurement.centreline import fit_centreline
+from SpinalCordSegLib.measurement.cord_line import cord_line
+from SpinalCordSegLib.measurement.morphometry import measure
 
 SPACING = (0.5, 0.5, 4.0)
 

@@ -105,9 +105,9 @@ def test_trainer_runs_from_an_install(installed: Path) -> None:
 
 def test_every_library_module_imports_from_an_install(installed: Path) -> None:
     names = sorted(
-        f"{path.parent.name}.{path.stem}"
+        ".".join(path.relative_to(installed).with_suffix("").parts)
         for package in ("SpinalCordSegLib", "SpinalCordSegTrainerLib")
-        for path in (installed / package).glob("*.py")
+        for path in (installed / package).rglob("*.py")
         if path.stem != "__init__"
     )
     run = _run_installed(installed, "-c", f"import importlib\nfor n in {names!r}: importlib.import_module(n)")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from SpinalCordSegLib.card import load_card
+from SpinalCordSegLib.network.card import load_card
 
 _OURS = "spinalcordseg"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder
 
 SHAPE, SPACING_MM = (24, 20, 12), (0.7, 0.9, 3.3)

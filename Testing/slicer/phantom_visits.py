@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from math import nan
 
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.report import report, slice_rows
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.reporting.report import report, slice_rows
 from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.discs import add_disc_node
 from SpinalCordSegNodes.volumes import node_from_volume

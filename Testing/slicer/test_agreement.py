@@ -14,13 +14,13 @@ import pytest
 import slicer.util
 from threshold_model import write_threshold_model
 
-from SpinalCordSegLib.checkpoint import load_checkpoint
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.files import read_image
-from SpinalCordSegLib.models import default_model
+from SpinalCordSegLib.images.files import read_image
+from SpinalCordSegLib.images.volume import to_canonical
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.network.models import default_model
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.report import report
-from SpinalCordSegLib.volume import to_canonical
+from SpinalCordSegLib.reporting.report import report
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
 from SpinalCordSegNodes.volumes import volume_from_node
 

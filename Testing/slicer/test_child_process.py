@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from SpinalCordSegLib.command_line.scratch import ScratchFolder, remove_abandoned
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.scratch import ScratchFolder, remove_abandoned
 from SpinalCordSegWidgets.child_process import ChildProcess
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
@@ -149,7 +149,7 @@ def test_the_child_does_not_outlive_its_parent_and_removes_what_it_left(tmp_path
 import json, sys, time
 sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
 from pathlib import Path
-from SpinalCordSegLib.scratch import ScratchFolder
+from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegWidgets.child_process import ChildProcess
 scratch = ScratchFolder.create(Path({str(tmp_path)!r}))
 child = ChildProcess("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=60"],
@@ -185,7 +185,9 @@ def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
     (left.path / "input.nrrd").write_bytes(b"an image")
     left._lock.close()  # as the system does when the owner ends
     (tmp_path / "spinalcordseg-notes").mkdir()  # looks alike, has no lock: not ours
-    code = "import sys; from pathlib import Path; from SpinalCordSegLib.scratch import remove_abandoned as r;"
+    code = (
+        "import sys; from pathlib import Path; from SpinalCordSegLib.command_line.scratch import remove_abandoned as r;"
+    )
     command = [sys.executable, "-c", f"{code} print(r(Path(sys.argv[1])))", str(tmp_path)]
     environment = dict(os.environ, PYTHONPATH=str(_PACKAGES[0]))
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n"

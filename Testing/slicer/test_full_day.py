@@ -16,9 +16,9 @@ import pytest
 from slicer_standins.desktop import click, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.files import read_labels, write_volume
-from SpinalCordSegLib.mask_changes import mask_sha256
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegNodes.discs import add_disc_node
 from SpinalCordSegNodes.result_folder import write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment

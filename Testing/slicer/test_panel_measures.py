@@ -18,7 +18,7 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 
 from cmake_lists import install
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.slice_views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume

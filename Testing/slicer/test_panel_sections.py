@@ -14,8 +14,8 @@ from phantom_visits import DISC_RAS, mark, neck, visit
 from pydicom import dcmread
 from slicer_standins.desktop import click, picture, wait_until
 
-from SpinalCordSegLib.files import read_image
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.images.files import read_image
+from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegNodes.discs import disc_node, is_placing
 from SpinalCordSegNodes.level_nodes import levels_table
 from SpinalCordSegNodes.provenance import Provenance
@@ -141,8 +141,10 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
 
 
 def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
-    monkeypatch.setattr("SpinalCordSegLib.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3")
-    monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs reportlab")
+    monkeypatch.setattr(
+        "SpinalCordSegLib.export.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3"
+    )
+    monkeypatch.setattr("SpinalCordSegLib.export.dicom_export.pdf_export_available", lambda: "needs reportlab")
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
     panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))

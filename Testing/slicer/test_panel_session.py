@@ -18,7 +18,7 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.files import read_labels, write_volume
+from SpinalCordSegLib.images.files import read_labels, write_volume
 from SpinalCordSegNodes.edits import edits_since_run
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume

@@ -10,8 +10,8 @@ from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.mask_changes import mask_sha256
-from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib.measurement.morphometry import measure
 from SpinalCordSegNodes.cropped_mask import cropped_mask
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.review_tags import read_review

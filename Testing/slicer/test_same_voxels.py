@@ -15,11 +15,11 @@ from cord_cases import rotation
 from label_statistics import label_statistics
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.checkpoint import load_checkpoint
-from SpinalCordSegLib.files import read_image, write_volume
-from SpinalCordSegLib.models import default_model
+from SpinalCordSegLib.images.files import read_image, write_volume
+from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.network.models import default_model
 from SpinalCordSegLib.pipeline import segment_image
-from SpinalCordSegLib.volume import Volume, to_canonical
 from SpinalCordSegNodes.provenance import Provenance
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import volume_from_node

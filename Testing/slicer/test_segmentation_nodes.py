@@ -11,7 +11,7 @@ from cord_cases import cord_mask, finished_case, grey_volume, grid, rotation
 from label_statistics import label_statistics
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.edits import edits_since_run
 from SpinalCordSegNodes.oriented_images import image_from_mask
 from SpinalCordSegNodes.provenance import read_provenance, read_tag

@@ -93,7 +93,7 @@ def test_session(trainer, folder, pictures):
     picture(trainer, pictures / "trainer-done.png")
     assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
 
-    from SpinalCordSegLib.models import find_models
+    from SpinalCordSegLib.network.models import find_models
 
     assert folder / "models" / "Clinic-A.safetensors" in find_models()
     click(ui.useButton)

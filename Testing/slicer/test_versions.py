@@ -13,7 +13,7 @@ import pytest
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.correction_store import CorrectionStore, read_version
+from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_version
 from SpinalCordSegNodes.corrections import replace_mask
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -118,8 +118,8 @@ def test_kill_costs_at_most_the_version_being_written(tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-from SpinalCordSegLib.correction_store import CorrectionStore
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.correction.correction_store import CorrectionStore
+from SpinalCordSegLib.images.volume import Volume
 store = CorrectionStore(Path(sys.argv[1]), "case-1", keep=1000)
 for number in range(1, 1000):
     voxels = np.zeros((60, 60, 40), bool)

@@ -39,8 +39,8 @@ def main() -> int:
 def _big_case(widget):
     import slicer
 
-    from SpinalCordSegLib.morphometry import measure
-    from SpinalCordSegLib.volume import Volume
+    from SpinalCordSegLib.images.volume import Volume
+    from SpinalCordSegLib.measurement.morphometry import measure
     from SpinalCordSegNodes.case_folder import CaseFolder
     from SpinalCordSegNodes.segmentations import cord_segment_id
     from SpinalCordSegNodes.volumes import node_from_volume

@@ -23,10 +23,12 @@ NOBODY = 65534
 # imported once, before the forks; importing starts no thread, and nothing is computed in the first process
 _WARM = (
     "SimpleITK", "torch", "scipy.ndimage", "scipy.signal", "scipy.optimize", "pydicom", "safetensors.torch", "PIL.Image",
-    "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.commands",
-    "SpinalCordSegLib.pipeline", "SpinalCordSegLib.checkpoint", "SpinalCordSegLib.networks", "SpinalCordSegLib.predict",
-    "SpinalCordSegLib.track_command", "SpinalCordSegLib.review_command", "SpinalCordSegLib.carry",
-    "SpinalCordSegTrainerLib.cli", "SpinalCordSegTrainerLib.training", "SpinalCordSegTrainerLib.evaluation",
+    "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.command_line.commands",
+    "SpinalCordSegLib.pipeline", "SpinalCordSegLib.network.checkpoint", "SpinalCordSegLib.network.networks",
+    "SpinalCordSegLib.inference.predict", "SpinalCordSegLib.longitudinal.carry",
+    "SpinalCordSegLib.command_line.track_command", "SpinalCordSegLib.command_line.review_command",
+    "SpinalCordSegTrainerLib.cli", "SpinalCordSegTrainerLib.training.training",
+    "SpinalCordSegTrainerLib.evaluation.evaluation",
 )  # fmt: skip
 _CRASHED, _HANGS = 70, 71
 

@@ -15,8 +15,8 @@ from damage import changed_value, value_changed
 from pydicom import dcmread
 from pydicom.uid import UID
 
-from SpinalCordSegLib.card import content_hash, join_header, split_header
-from SpinalCordSegLib.dicom_scan import quiet_pydicom
+from SpinalCordSegLib.images.dicom_scan import quiet_pydicom
+from SpinalCordSegLib.network.card import content_hash, join_header, split_header
 
 _REALS = (0.0, -0.0, -1.0, 1.0, 1e-30, 1e30, 3e38, math.nan, math.inf, -math.inf, 352.5)
 _SIZES = (0, 1, 2, 3, 7, 8, -1, -32768, 32767, 1000)

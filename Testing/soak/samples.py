@@ -16,17 +16,17 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.dicom_pixels import save_bare
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.training_set import label_description
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.correction.training_set import label_description
+from SpinalCordSegLib.images.dicom_pixels import save_bare
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, to_dict
-from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.training import Training
+from SpinalCordSegTrainerLib.training.training import Training
 
 SHAPE = (40, 32, 8)
 GRID = np.array([[-0.7, 0, 0, 14], [0, -0.9, 0, 14], [0, 0, 3.0, -10], [0, 0, 0, 1]])

@@ -14,10 +14,10 @@ from bad_inputs import call_of
 
 from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import read_result
-from SpinalCordSegLib.correction_store import CorrectionStore, read_version
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.review_store import read_mask
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_version
+from SpinalCordSegLib.correction.review_store import read_mask
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
 
 _CASES = 4
 _CHILD_INPUT = b"stay\n"
@@ -52,7 +52,7 @@ def _put_images(folder: Path, samples: Path) -> None:
 
 def read_mask_like(path: Path, n: int) -> Volume:
     """The sample image, shifted in brightness, so that every one is another."""
-    from SpinalCordSegLib.files import read_image
+    from SpinalCordSegLib.images.files import read_image
 
     image = read_image(path).volume
     return image.with_voxels((image.voxels + n).astype(np.int16))

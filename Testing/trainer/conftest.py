@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegTrainerLib.atlas import Maps, read_maps
-from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
 
 MakeCache = Callable[..., SliceCache]
 

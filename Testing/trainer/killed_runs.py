@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from SpinalCordSegLib.checkpoint import load_checkpoint
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegTrainerLib import training
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.state import saved_state
+from SpinalCordSegTrainerLib.training import training
+from SpinalCordSegTrainerLib.training.state import saved_state
 
 
 def _config(folder: Path) -> TrainingConfig:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import InputFileError, TrainingDataError
-from SpinalCordSegTrainerLib.atlas import N_ANGLES, Maps, area_mm2, read_maps, shape_names
+from SpinalCordSegTrainerLib.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps, shape_names
 
 
 def test_area_of_a_circle_and_of_an_ellipse() -> None:

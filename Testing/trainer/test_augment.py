@@ -9,11 +9,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from SpinalCordSegTrainerLib.augment import augment, crop, resample, source_positions
+from SpinalCordSegTrainerLib.batching.augment import augment, crop, resample, source_positions
+from SpinalCordSegTrainerLib.batching.intensities import (
+    apply_curves,
+    blur,
+    change_intensities,
+    random_curves,
+    remap,
+    rician,
+)
+from SpinalCordSegTrainerLib.batching.k_space import k_space_faults
+from SpinalCordSegTrainerLib.batching.smooth_fields import smooth_displacements, smooth_noise
 from SpinalCordSegTrainerLib.config import AugmentConfig, TrainingConfig
-from SpinalCordSegTrainerLib.intensities import apply_curves, blur, change_intensities, random_curves, remap, rician
-from SpinalCordSegTrainerLib.k_space import k_space_faults
-from SpinalCordSegTrainerLib.smooth_fields import smooth_displacements, smooth_noise
 
 STILL = AugmentConfig(
     flip_probability=0,

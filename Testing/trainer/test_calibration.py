@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib import calibration
-from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint, fit_calibration
-from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.validation import HeldOut
+from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.training import calibration
+from SpinalCordSegTrainerLib.training.calibration import calibrate_checkpoint, fit_calibration
+from SpinalCordSegTrainerLib.training.validation import HeldOut
 
 CPU = torch.device("cpu")
 

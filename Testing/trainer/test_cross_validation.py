@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cord_files import put_case
 
-from SpinalCordSegTrainerLib import cross_validation
 from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.evaluation import cross_validation
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=2",

@@ -11,12 +11,12 @@ import SimpleITK as sitk
 from cord_files import GRID, SHAPE, cord_image, cord_label, put_case
 
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.cases import find_cases, match_files
-from SpinalCordSegTrainerLib.checking import check_folder, summary
-from SpinalCordSegTrainerLib.slices import cache_cases
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.batching.slices import cache_cases
+from SpinalCordSegTrainerLib.datasets.cases import find_cases, match_files
+from SpinalCordSegTrainerLib.datasets.checking import check_folder, summary
 
 Fault = Callable[[Path], None]
 

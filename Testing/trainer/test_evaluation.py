@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.checkpoint import Checkpoint
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.evaluation import score_case, statistics, summary
-from SpinalCordSegTrainerLib.evaluation_files import write_evaluation
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.checkpoint import Checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.evaluation.evaluation import score_case, statistics, summary
+from SpinalCordSegTrainerLib.evaluation.evaluation_files import write_evaluation
 
 GRID = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 

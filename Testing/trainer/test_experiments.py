@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import experiments, training
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
-from SpinalCordSegTrainerLib.experiment_rows import (
+from SpinalCordSegTrainerLib.evaluation import experiments
+from SpinalCordSegTrainerLib.evaluation.experiment_files import experiment_page, write_experiment
+from SpinalCordSegTrainerLib.evaluation.experiment_rows import (
     BASELINE,
     BEST,
     PAPER_ROWS,
@@ -24,9 +25,9 @@ from SpinalCordSegTrainerLib.experiment_rows import (
     quick,
     row_config,
 )
-from SpinalCordSegTrainerLib.experiments import Experiment
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.range_test import FALLBACK, Bounds, RangeTest
+from SpinalCordSegTrainerLib.evaluation.experiments import Experiment
+from SpinalCordSegTrainerLib.training import training
+from SpinalCordSegTrainerLib.training.range_test import FALLBACK, Bounds, RangeTest
 
 MakeCache = Callable[..., SliceCache]
 

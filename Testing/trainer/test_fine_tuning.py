@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from SpinalCordSegLib.card import load_card
-from SpinalCordSegLib.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.cli import main as explain
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib import training
-from SpinalCordSegTrainerLib.arithmetic import Arithmetic, deterministic_kernels, device_failures
+from SpinalCordSegLib.network.card import load_card
+from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.fine_tuning import fine_tuning_config, starting_weights, validation_for
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.state import new_state
+from SpinalCordSegTrainerLib.training import training
+from SpinalCordSegTrainerLib.training.arithmetic import Arithmetic, deterministic_kernels, device_failures
+from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config, starting_weights, validation_for
+from SpinalCordSegTrainerLib.training.state import new_state
 
 MakeCache = Callable[..., SliceCache]
 NETWORK = NetworkConfig("deep_unet", 1)
@@ -119,7 +119,7 @@ def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache
 
 @pytest.mark.parametrize("able", [True, False])
 def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("SpinalCordSegTrainerLib.arithmetic.cpu_has_bfloat16", lambda: able)
+    monkeypatch.setattr("SpinalCordSegTrainerLib.training.arithmetic.cpu_has_bfloat16", lambda: able)
     if able:
         logits = Arithmetic.chosen("mixed", torch.device("cpu")).logits(
             torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8)
@@ -140,7 +140,7 @@ def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.Mo
     class Lost(RuntimeError):
         pass
 
-    monkeypatch.setattr("SpinalCordSegTrainerLib.arithmetic._DEVICE_LOST", Lost)
+    monkeypatch.setattr("SpinalCordSegTrainerLib.training.arithmetic._DEVICE_LOST", Lost)
     for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*recompute"), (Lost("gone"), "--resume")):
         with pytest.raises(DeviceError, match=words), device_failures(15):
             raise error

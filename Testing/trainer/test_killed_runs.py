@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
-from SpinalCordSegLib.networks import NetworkConfig
+from SpinalCordSegLib.network.networks import NetworkConfig
 from SpinalCordSegTrainerLib.config import TrainingConfig
-from SpinalCordSegTrainerLib.ranks import ALONE
-from SpinalCordSegTrainerLib.run_record import record_start, remove_remains
-from SpinalCordSegTrainerLib.state import load_state, new_state, previous, save_state, saved_state
+from SpinalCordSegTrainerLib.training.ranks import ALONE
+from SpinalCordSegTrainerLib.training.run_record import record_start, remove_remains
+from SpinalCordSegTrainerLib.training.state import load_state, new_state, previous, save_state, saved_state
 
 CPU = torch.device("cpu")
 KILLS = os.environ.get("SPINALCORDSEG_KILLS", "3")  # make soak: 20

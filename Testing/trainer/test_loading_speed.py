@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from SpinalCordSegTrainerLib import loader
+from SpinalCordSegTrainerLib.batching import loader
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.loader import SliceCache
 
 SMALL = [
     "--slices", "100", "--size", "32", "--updates", "5", "--device", "cpu", "--set", "batch_size=2",

@@ -10,11 +10,11 @@ import pytest
 import SimpleITK as sitk
 from cord_files import GRID, cord_label, put_case
 
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.cases import find_cases
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.predictions import find_prediction
+from SpinalCordSegTrainerLib.datasets.cases import find_cases
+from SpinalCordSegTrainerLib.evaluation.predictions import find_prediction
 
 
 @pytest.fixture

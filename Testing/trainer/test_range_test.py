@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batches import Batches
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batching.batches import Batches
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.range_test import find_bounds, range_test, smooth, sweep_rates, write_range_test
-from SpinalCordSegTrainerLib.sources import open_sources
-from SpinalCordSegTrainerLib.state import new_state
+from SpinalCordSegTrainerLib.training.range_test import find_bounds, range_test, smooth, sweep_rates, write_range_test
+from SpinalCordSegTrainerLib.training.sources import open_sources
+from SpinalCordSegTrainerLib.training.state import new_state
 
 PLANNED = 1100
 

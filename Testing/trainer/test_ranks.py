@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from SpinalCordSegTrainerLib.ahead import Ahead
-from SpinalCordSegTrainerLib.batches import Batch
-from SpinalCordSegTrainerLib.ranks import ALONE, Ranks
-from SpinalCordSegTrainerLib.synced_norm import SyncedBatchNorm
+from SpinalCordSegTrainerLib.batching.ahead import Ahead
+from SpinalCordSegTrainerLib.batching.batches import Batch
+from SpinalCordSegTrainerLib.training.ranks import ALONE, Ranks
+from SpinalCordSegTrainerLib.training.synced_norm import SyncedBatchNorm
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the ranks are forked")

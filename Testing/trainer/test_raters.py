@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from cord_files import GRID, SHAPE, cord_label, put_case
 
-from SpinalCordSegLib.files import read_labels, write_volume
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.bland_altman import bland_altman
+from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.evaluation import score_case
-from SpinalCordSegTrainerLib.raters import DisputeLimits, consensus, disagreements, disputes
+from SpinalCordSegTrainerLib.evaluation.bland_altman import bland_altman
+from SpinalCordSegTrainerLib.evaluation.evaluation import score_case
+from SpinalCordSegTrainerLib.evaluation.raters import DisputeLimits, consensus, disagreements, disputes
 
 
 def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32), slices: range = range(1, 4)) -> Volume:

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.atlas import Maps
+from SpinalCordSegLib.images.volume import axial_slices
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.cohort import VolumeScan, simulate_neck
-from SpinalCordSegTrainerLib.compare import appearance, contact_sheet, real_slices
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.necks import atrophied, draw_neck
-from SpinalCordSegTrainerLib.simulate import (
+from SpinalCordSegTrainerLib.evaluation.compare import appearance, contact_sheet, real_slices
+from SpinalCordSegTrainerLib.simulation.atlas import Maps
+from SpinalCordSegTrainerLib.simulation.cohort import VolumeScan, simulate_neck
+from SpinalCordSegTrainerLib.simulation.necks import atrophied, draw_neck
+from SpinalCordSegTrainerLib.simulation.simulate import (
     SimulateConfig,
     _visible_signals,
     random_slice,
     simulate_cache,
     training_slices,
 )
-from SpinalCordSegTrainerLib.tissues import Tissue, draw_tissues
+from SpinalCordSegTrainerLib.simulation.tissues import Tissue, draw_tissues
 
 SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
 

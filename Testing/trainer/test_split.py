@@ -11,12 +11,12 @@ import pytest
 from cord_files import put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegTrainerLib.case import Case
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.sources import open_sources
-from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_fact, write_split
+from SpinalCordSegTrainerLib.datasets.case import Case
+from SpinalCordSegTrainerLib.datasets.split import Split, folds, read_split, split_by_fact, write_split
+from SpinalCordSegTrainerLib.training.sources import open_sources
 
 
 def _case(name: str, subject: str, site: str = "") -> Case:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from SpinalCordSegLib.checkpoint import load_checkpoint
-from SpinalCordSegLib.files import write_volume
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.options import LearningOptions
-from SpinalCordSegTrainerLib.run_inputs import configuration
+from SpinalCordSegTrainerLib.command_line.options import LearningOptions
+from SpinalCordSegTrainerLib.command_line.run_inputs import configuration
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=4",
@@ -64,7 +64,7 @@ def test_train_resume_find_evaluate_calibrate(data: Path, tmp_path: Path, capsys
 def test_fine_tune_from_a_model_tells_what_was_forgotten(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SpinalCordSegTrainerLib import training
+    from SpinalCordSegTrainerLib.training import training
 
     monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
     model, run = _model(tmp_path), tmp_path / "run"
@@ -161,9 +161,9 @@ def test_errors_are_one_line_and_exit_2(
 
 
 def _model(folder: Path) -> Path:
-    from SpinalCordSegLib.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.normalise import NormalisationConfig
+    from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.network.normalise import NormalisationConfig
 
     network = NetworkConfig("deep_unet", 1)
     weights = dict(build_network(network).state_dict())
@@ -176,7 +176,7 @@ def test_ctrl_c_saves_and_exits_130(
 ) -> None:
     import signal
 
-    from SpinalCordSegTrainerLib import training
+    from SpinalCordSegTrainerLib.training import training
 
     config = tmp_path / "c.json"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")

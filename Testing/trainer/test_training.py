@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from SpinalCordSegLib.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegTrainerLib import training
+from SpinalCordSegLib.network.checkpoint import checkpoint_network, load_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,
@@ -24,11 +24,11 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from SpinalCordSegTrainerLib.loader import SliceCache
-from SpinalCordSegTrainerLib.sources import open_sources
-from SpinalCordSegTrainerLib.state import load_state, save_state
-from SpinalCordSegTrainerLib.training import Progress, Training
-from SpinalCordSegTrainerLib.validation import HeldOut, validate
+from SpinalCordSegTrainerLib.training import training
+from SpinalCordSegTrainerLib.training.sources import open_sources
+from SpinalCordSegTrainerLib.training.state import load_state, save_state
+from SpinalCordSegTrainerLib.training.training import Progress, Training
+from SpinalCordSegTrainerLib.training.validation import HeldOut, validate
 
 MakeCache = Callable[..., SliceCache]
 CPU = torch.device("cpu")

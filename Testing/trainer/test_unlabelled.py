@@ -9,9 +9,9 @@ import pytest
 
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.measures import CordMeasures, SliceMeasures
-from SpinalCordSegTrainerLib import benchmark
-from SpinalCordSegTrainerLib.unlabelled import area_below, cov_percent, head_row, scanner_row
+from SpinalCordSegLib.measurement.measures import CordMeasures, SliceMeasures
+from SpinalCordSegTrainerLib.model_validation import benchmark
+from SpinalCordSegTrainerLib.model_validation.unlabelled import area_below, cov_percent, head_row, scanner_row
 
 _BLANK = SliceMeasures(0, 0, 0.0, *[math.nan] * 13)  # a gap
 

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.networks import NetworkConfig, build_network
-from SpinalCordSegLib.normalise import NormalisationConfig
-from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.atlas import read_maps
+from SpinalCordSegLib.images.volume import axial_slices
+from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.series_bars import series_bars
-from SpinalCordSegTrainerLib.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
-from SpinalCordSegTrainerLib.validate_series import (
+from SpinalCordSegTrainerLib.command_line.validate_series_command import keep_in_card, markdown, mask_key
+from SpinalCordSegTrainerLib.model_validation.series_bars import series_bars
+from SpinalCordSegTrainerLib.model_validation.validate_series import (
     SeriesAreas,
     carried_areas,
     error_model,
@@ -25,7 +24,8 @@ from SpinalCordSegTrainerLib.validate_series import (
     network_figures,
     series_figures,
 )
-from SpinalCordSegTrainerLib.validate_series_command import keep_in_card, markdown, mask_key
+from SpinalCordSegTrainerLib.simulation.atlas import read_maps
+from SpinalCordSegTrainerLib.simulation.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
 
 
 def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:

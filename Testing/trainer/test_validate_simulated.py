@@ -10,21 +10,21 @@ import pytest
 from PIL import Image as PillowImage
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import Image
+from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.measurement.scores import ConfusionCounts
 from SpinalCordSegLib.pipeline import CaseResult, measure_mask
-from SpinalCordSegLib.scores import ConfusionCounts
-from SpinalCordSegTrainerLib import validate_simulated
-from SpinalCordSegTrainerLib.atlas import Maps
-from SpinalCordSegTrainerLib.cohort import SimulatedNeck
-from SpinalCordSegTrainerLib.evaluation import SliceScore
-from SpinalCordSegTrainerLib.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
-from SpinalCordSegTrainerLib.validate_simulated import (
+from SpinalCordSegTrainerLib.evaluation.evaluation import SliceScore
+from SpinalCordSegTrainerLib.model_validation import validate_simulated
+from SpinalCordSegTrainerLib.model_validation.validate_simulated import (
     area_fit,
     flag_shares,
     mean_over_common_stretch,
     simulated_figures,
 )
-from SpinalCordSegTrainerLib.validation_bars import simulated_bars
+from SpinalCordSegTrainerLib.model_validation.validation_bars import simulated_bars
+from SpinalCordSegTrainerLib.simulation.atlas import Maps
+from SpinalCordSegTrainerLib.simulation.cohort import SimulatedNeck
+from SpinalCordSegTrainerLib.simulation.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
 
 
 def test_area_fit_by_hand() -> None:

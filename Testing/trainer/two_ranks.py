@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib.networks import NetworkConfig
-from SpinalCordSegTrainerLib import training
+from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.loss import segmentation_loss
-from SpinalCordSegTrainerLib.ranks import ALONE, Ranks, join_ranks
-from SpinalCordSegTrainerLib.validation import validate
+from SpinalCordSegTrainerLib.training import training
+from SpinalCordSegTrainerLib.training.loss import segmentation_loss
+from SpinalCordSegTrainerLib.training.ranks import ALONE, Ranks, join_ranks
+from SpinalCordSegTrainerLib.training.validation import validate
 
 
 def _config(folder: Path) -> TrainingConfig:

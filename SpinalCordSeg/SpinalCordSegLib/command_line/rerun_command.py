@@ -1,0 +1,99 @@
+"""The command "rerun": the network asked again about some slices of a mask that stays as it is elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.command_line.progress import Reporter
+    from SpinalCordSegLib.images.volume import Volume
+
+RERUN_MASK = "mask.nrrd"
+
+
+def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the command and its arguments."""
+    rerun = commands.add_parser(
+        "rerun",
+        help="ask the network again about some slices of a mask",
+        description="Find the cord again in some slices; the mask stays as it is in all others. The new mask is"
+        f" DIR/{RERUN_MASK}; MASK itself is not touched.",
+    )
+    rerun.add_argument("image", type=Path, metavar="IMAGE", help="the image that the mask was drawn on")
+    rerun.add_argument("mask", type=Path, metavar="MASK", help="label map on the image's grid")
+    rerun.add_argument(
+        "--slices", required=True, metavar="Z0:Z1", help="indices of the input's own slices, the second not included"
+    )
+    add_model(rerun, "weights file")
+    rerun.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
+    rerun.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new mask")
+    add_common(rerun)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
+    from SpinalCordSegLib.images.files import read_image, read_labels, select_label, write_volume
+
+    reporter.progress("read", 0, 0)
+    image = read_image(arguments.image).volume
+    mask = select_label(read_labels(arguments.mask), None, arguments.mask.name)
+    chosen = canonical_slices(image, arguments.slices)
+    corrected = ask_again(image, mask, chosen, arguments, reporter, arguments.threshold)
+    path = arguments.output / RERUN_MASK
+    write_volume(corrected, path)
+    reporter.text(f"{chosen[1] - chosen[0]} slices found again → {path}")
+    return 0
+
+
+def ask_again(
+    image: Volume,
+    mask: Volume,
+    chosen: tuple[int, int],
+    arguments: argparse.Namespace,
+    reporter: Reporter,
+    threshold: float = 0.5,
+) -> Volume:
+    """The mask with what the model named in ``arguments`` (model, device) finds in the canonical slices ``chosen``."""
+    from SpinalCordSegLib.correction.rerun import rerun_slices
+    from SpinalCordSegLib.network.checkpoint import load_checkpoint
+    from SpinalCordSegLib.network.models import default_model
+
+    return rerun_slices(
+        image,
+        mask,
+        load_checkpoint(arguments.model or default_model()),
+        chosen,
+        threshold=threshold,
+        device=arguments.device,
+        progress=lambda done, total: reporter.progress("segment", done, total),
+    )
+
+
+def canonical_slices(volume: Volume, text: str) -> tuple[int, int]:
+    """ "10:14", the input's own slices, as canonical ones. Raises ConfigurationError."""
+    from SpinalCordSegLib.pipeline import canonical_range
+
+    found = canonical_range(volume, parse_slices(text))
+    assert found is not None
+    return found
+
+
+def add_model(command: argparse.ArgumentParser, words: str) -> None:
+    """The arguments of ``ask_again``."""
+    command.add_argument("--model", type=Path, metavar="FILE", help=f"{words} (default: the model that comes along)")
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
+    )
+
+
+def parse_slices(text: str) -> tuple[int, int]:
+    """ "10:20": half-open. Raises ConfigurationError."""
+    from SpinalCordSegLib.errors import ConfigurationError
+
+    first, colon, end = text.partition(":")
+    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise ConfigurationError(f'"{text}" is not a range FIRST:END with FIRST < END, such as 10:20')
+    return int(first), int(end)

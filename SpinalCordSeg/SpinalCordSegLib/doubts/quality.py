@@ -1,0 +1,143 @@
+"""Which slices a person should look at: a judgement of every slice from its features, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.doubts.slice_features import SliceFeatures, slice_features
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.measurement.measures import CordMeasures
+
+_EACH_WAY = 3  # a slice with fewer neighbours on one side lies at an end: there is no trend to hold it against
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """Thresholds; a slice beyond any of them is flagged.
+
+    Set on 1,593 slices with hand-drawn masks (1 mm, and 0.4-0.8 mm × 2.5-5 mm), of which they flag under 1 %, and on
+    the same masks spoilt in runs of 1-12 mm by touching structures, growth, loss and shifts: of the slices with Dice
+    under 0.8 they flag 95 % or more of each kind (but 87 % of shifts at thick slices), and up to 7 % of the good ones
+    beside a touching structure. Ranges below are the 1st to 99th percentile of the hand-drawn slices. Of the limits
+    on probability, min_expected_dice was set with the shipped model on 26 simulated necks with touching structures, of
+    a seed that it is not judged on: 18 of 18 slices with Dice under 0.8 flagged (0.85: 16), 2.7 % of 483 good ones.
+    """
+
+    max_area_ratio: float = 1.22  # over the neighbours' median; 0.91-1.10 (the enlargement of C4-C6 included)
+    min_area_ratio: float = 0.80
+    max_diameter_ratio: float = 1.18  # RL and AP likewise, and the inverse; 0.90-1.09
+    end_allowance: float = 1.10  # at the ends all neighbours lie on one side: area 0.76-1.26, diameters 0.86-1.16
+    max_offset_mm: float = 1.2  # centroid off the line through the neighbours': up to 1.0 mm at 1 mm slices
+    offset_per_mm: float = 0.1  # and more per mm of slice distance: the cord bends between the slices
+    end_offset_allowance: float = 1.5  # that line is extrapolated at the ends
+    min_solidity: float = 0.93  # for pixels of no size; 0.94 at 0.5 mm
+    solidity_per_mm: float = 0.07  # staircases lower it: 0.87 at 1 mm
+    min_ap_over_rl: float = 0.42  # 0.44-0.89, flattened cords included
+    max_ap_over_rl: float = 1.10
+    min_area_mm2: float = 20.0  # the thoracic cord of a small person has 26
+    max_area_mm2: float = 150.0  # the cord has up to 110, the medulla above it up to 140
+    min_expected_dice: float = 0.87  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
+    min_mean_probability: float = 0.80  # inside the mask; the same edges give 0.95 and 0.84
+    max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
+
+    def __post_init__(self) -> None:
+        for low, high in (
+            (self.min_area_ratio, self.max_area_ratio),
+            (self.min_ap_over_rl, self.max_ap_over_rl),
+            (self.min_area_mm2, self.max_area_mm2),
+            (1.0, self.max_diameter_ratio),
+        ):
+            if not 0 <= low < high:
+                raise ConfigurationError(f"quality limits {low} and {high}: expected the lower one first")
+
+
+@dataclass(frozen=True, eq=False)
+class _Doubt:
+    """One kind of doubt: which slices (bool), and the sentence with the slice's own values."""
+
+    kind: str
+    slices: NDArray[np.bool_]
+    message: str
+
+
+def judge_slices(
+    mask: Volume,
+    probability: Volume | None,
+    measures: CordMeasures,
+    config: QualityConfig | None = None,
+    features: SliceFeatures | None = None,
+) -> list[Flag]:
+    """Flags of the slices to look at, and of the case where they are many; those of ``measures`` are among them.
+
+    ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
+    slice_features for the same three, where they are known already. Kinds, besides the mask's own (gap,
+    several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area, low_confidence,
+    cord_end (an area jump among the outermost slices), many_doubts (the case). No cord: only the mask's own. Raises
+    GeometryError when the probability lies on another grid.
+    """
+    if features is None:
+        features = slice_features(mask, probability, measures)
+    by_slice = {item.canonical_slice: item.slice for item in measures.slices}
+    found = [
+        Flag(by_slice[canonical_slice], canonical_slice, kind, message)
+        for canonical_slice, kind, message in judge_features(features, to_canonical(mask).spacing_mm, config)
+    ]
+    return list(merge_flags(measures.flags, _judge_case(features, found, config or QualityConfig()), found))
+
+
+def judge_features(
+    features: SliceFeatures, spacing_mm: tuple[float, float, float], config: QualityConfig | None = None
+) -> list[tuple[int, str, str]]:
+    """(canonical slice, kind, message) of every doubt; a pure function of the table. ``spacing_mm``: R, A, S."""
+    config = config or QualityConfig()
+    doubts = [*_against_neighbours(features, spacing_mm, config), *_by_itself(features, spacing_mm, config)]
+    return [
+        (int(features.canonical_slice[at]), doubt.kind, doubt.message.format(**features.row(at)))
+        for at in range(len(features))
+        for doubt in doubts
+        if doubt.slices[at]
+    ]
+
+
+def _against_neighbours(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:
+    at_end = f.neighbours_each_way < _EACH_WAY
+    allowance = np.where(at_end, c.end_allowance, 1.0)
+    jump = (f.area_ratio > c.max_area_ratio * allowance) | (f.area_ratio < c.min_area_ratio / allowance)
+    wide = c.max_diameter_ratio * allowance
+    diameters = (np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide)
+    reach_mm = (c.max_offset_mm + c.offset_per_mm * spacing_mm[2]) * np.where(at_end, c.end_offset_allowance, 1.0)
+    return [
+        _Doubt("area_jump", jump & ~at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median"),
+        _Doubt("cord_end", jump & at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of the next ones, at the end"),
+        _Doubt("shape", diameters, "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians"),
+        _Doubt("position_jump", f.offset_mm > reach_mm, "centre {offset_mm:.1f} mm off the line of its neighbours"),
+    ]
+
+
+def _by_itself(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:
+    solidity = c.min_solidity - c.solidity_per_mm * max(spacing_mm[:2])
+    form = (f.solidity < solidity) | (f.ap_over_rl < c.min_ap_over_rl) | (f.ap_over_rl > c.max_ap_over_rl)
+    area = (f.area_mm2 < c.min_area_mm2) | (f.area_mm2 > c.max_area_mm2)
+    unsure = (f.expected_dice < c.min_expected_dice) | (f.mean_probability < c.min_mean_probability)
+    return [
+        _Doubt("shape", form, "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}"),
+        _Doubt("implausible_area", area, "area {area_mm2:.1f} mm² is outside what a cord can have"),
+        _Doubt(
+            "low_confidence",
+            unsure,
+            "the network was unsure: expected Dice {expected_dice:.2f}, mean probability {mean_probability:.2f}",
+        ),
+    ]
+
+
+def _judge_case(features: SliceFeatures, found: list[Flag], config: QualityConfig) -> list[Flag]:
+    doubtful = len({flag.canonical_slice for flag in found})
+    measured = int(np.isfinite(features.area_mm2).sum())
+    if not measured or doubtful <= max(1, config.max_doubtful_share * measured):
+        return []
+    return [case_flag("many_doubts", f"{doubtful} of {measured} slices are doubtful: look at the whole mask")]

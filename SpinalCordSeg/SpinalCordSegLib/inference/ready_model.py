@@ -1,0 +1,98 @@
+"""A model made ready once: its weights and the engine that computes it, kept for the next case and the next run.
+
+Making an engine takes a good part of a second. ``ModelInUse.begin`` does it in a thread while the first image is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.network.card import verified_card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from SpinalCordSegLib.inference.engine import Engine
+    from SpinalCordSegLib.network.checkpoint import Checkpoint
+
+_TRIAL_SHAPE = (96, 128)  # of the self-check; small, and its sides differ
+_log = logging.getLogger(__name__)
+_engines: MutableMapping[Checkpoint, dict[tuple[str, int], Engine]] = WeakKeyDictionary()
+_making = threading.Lock()
+_last: list[ModelInUse] = []
+
+
+class ModelInUse:
+    """A weights file for any number of cases, loaded (with torch) at first use, in whichever thread that is."""
+
+    def __init__(self, path: Path, sha256: str | None) -> None:
+        self._path, self.sha256 = path, sha256
+        self._lock = threading.Lock()
+        self._checkpoint: Checkpoint | None = None
+
+    def checkpoint(self) -> Checkpoint:
+        """Raises ModelFileError."""
+        from SpinalCordSegLib.network.checkpoint import load_checkpoint
+
+        with self._lock:
+            if self._checkpoint is None:
+                self._checkpoint = load_checkpoint(self._path)
+            return self._checkpoint
+
+    def begin(self, device: str, engine: str) -> None:
+        """Get ready what the first case will need, in a thread. What fails here fails again where it is needed."""
+        threading.Thread(target=self.get_ready, args=(device, engine), name="model").start()
+
+    def get_ready(self, device: str, engine: str) -> None:
+        """The same, now."""
+        from SpinalCordSegLib.inference.device import choose_device
+        from SpinalCordSegLib.inference.predict import threads_per_slice
+
+        try:
+            checkpoint = self.checkpoint()
+            if choose_device(device)[0].type == "cpu":
+                ready_engine(checkpoint, engine, threads_per_slice())
+        except SpinalCordSegError as error:
+            _log.debug("not made ready: %s", error)
+
+
+def model_in_use(path: Path) -> ModelInUse:
+    """The model in this file, proved whole now; the very one of the last call where the file is still the same.
+
+    Raises ModelFileError.
+    """
+    sha256 = verified_card(path).sha256
+    if not (_last and _last[0].sha256 == sha256):
+        _last[:] = [ModelInUse(path, sha256)]
+    return _last[0]
+
+
+def ready_engine(checkpoint: Checkpoint, name: str, threads: int) -> Engine:
+    """The engine for a model on the CPU, made and checked at the first call, kept as long as the model is.
+
+    Raises as ``choose_engine``.
+    """
+    from SpinalCordSegLib.inference.engine import choose_engine
+    from SpinalCordSegLib.network.checkpoint import checkpoint_network
+
+    with _making:
+        kept = _engines.setdefault(checkpoint, {})
+        if (name, threads) not in kept:
+            kept[name, threads] = choose_engine(checkpoint_network(checkpoint), _trial(), name, threads)
+        return kept[name, threads]
+
+
+def _trial() -> Tensor:
+    """Something to compare two engines on: smooth patches and noise, 0..1, always the same."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.rand(1, 1, 6, 8, generator=generator)
+    image = torch.nn.functional.interpolate(patches, size=_TRIAL_SHAPE, mode="bilinear", align_corners=False)
+    return (image + 0.1 * torch.rand(image.shape, generator=generator)).clamp(0, 1)

@@ -1,0 +1,130 @@
+"""What a command works on: cases or slice caches of a folder, and the configuration that its options make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.batching.slices import cache_cases
+from SpinalCordSegTrainerLib.command_line.options import LearningOptions
+from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display
+from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.datasets.cases import Case, find_cases, match_files
+from SpinalCordSegTrainerLib.datasets.checking import check_folder
+from SpinalCordSegTrainerLib.datasets.split import read_split
+from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """What the options of a command say about its cases: --label, --only-labelled, --usable, --tolerant, --progress."""
+
+    label: int | None = None
+    only_labelled: bool = False
+    usable: bool = False
+    tolerant: bool = False
+    style: ProgressStyle = ProgressStyle.TEXT
+
+    @classmethod
+    def of(cls, options: LearningOptions) -> CaseOptions:
+        return cls(options.label, options.only_labelled, options.usable, options.tolerant, options.style)
+
+    def find(self, data: Path) -> list[Case]:
+        """The cases of a data set. Raises TrainingDataError, naming each that cannot be used; with ``usable`` they are
+        left out, and all are read for that."""
+        if not self.usable:
+            return find_cases(data)
+        names = {one.name for one in check_folder(data, self.label, tolerant=self.tolerant) if one.usable}
+        return [case for case in match_files(data).cases if case.name in names]
+
+
+def write_slices(data: Path, folder: Path, config: TrainingConfig, options: CaseOptions) -> str:
+    """Cache the slices of a data folder; gives what was written, in words."""
+    cases = match_files(data).cases if options.usable else find_cases(data)
+    with step_display("cases", options.style) as display:
+        written = cache_cases(
+            cases,
+            folder,
+            config.normalisation,
+            label=options.label,
+            slices="with_label" if options.only_labelled else "all",
+            leave_out=options.usable,
+            tolerant=options.tolerant,
+            progress=display.step,
+        )
+    used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
+    return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
+
+
+def base_configuration(config: Path | None, settings: Sequence[str] | None) -> TrainingConfig:
+    """A configuration file, or the defaults, with the settings put in."""
+    return with_settings(TrainingConfig() if config is None else read_config(config), settings or ())
+
+
+def configuration(
+    options: LearningOptions,
+    data: Path | None,
+    output: Path,
+    *,
+    augment: bool = False,
+    model: Path | None = None,
+    split: Path | None = None,
+) -> TrainingConfig:
+    """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
+
+    ``augment``: sources without a policy get the standard one. ``model``: starts from it; its network and normalisation
+    hold where none were asked for. ``split``: holds out the patients that it names.
+    """
+    chosen = base_configuration(options.config, options.settings)
+    if split is not None:
+        chosen = replace(chosen, validation=replace(chosen.validation, subjects=read_split(split).validation))
+    if model is not None:
+        asked = any(one.startswith(("network", "normalisation")) for one in options.settings or ())
+        asked = asked or options.config is not None
+        chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
+    if data is None:
+        if not chosen.sources:
+            raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
+        return _augmented(chosen) if augment else chosen
+    folder = output / "cache"
+    if not (folder / "cache.json").exists():
+        typer.echo(write_slices(data, folder, chosen, CaseOptions.of(options)), err=True)
+    _check_same_cases(folder, data)
+    chosen = replace(chosen, sources=(SourceConfig(str(folder)),))
+    return _augmented(chosen) if augment else chosen
+
+
+def _augmented(config: TrainingConfig) -> TrainingConfig:
+    """Sources that come as they are get the standard policy; those that have a policy keep theirs."""
+    changed = (replace(one, policy="standard") if one.policy == "none" else one for one in config.sources)
+    return replace(config, sources=tuple(changed))
+
+
+def slice_cache(folder: Path, cache: Path, config: TrainingConfig, options: CaseOptions) -> Path:
+    """``folder`` where it is a slice cache; else its cases are cached in ``cache``, once."""
+    if (folder / "cache.json").exists():
+        return folder
+    if not (cache / "cache.json").exists():
+        typer.echo(write_slices(folder, cache, config, replace(options, only_labelled=False, usable=False)), err=True)
+    return cache
+
+
+def _check_same_cases(cache: Path, data: Path) -> None:
+    cached, there = SliceCache.open(cache).info.source, {case.name for case in match_files(data).cases}
+    if not set(cached.get("cases", ())) <= there:
+        raise ConfigurationError(f"{cache}: holds slices of other data than {data}; choose another output folder")
+
+
+def read_slice_range(text: str | None) -> tuple[int, int] | None:
+    """ "3:9" → (3, 9). Raises ConfigurationError for anything else."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdigit() and last.isdigit()):
+        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1")
+    return int(first), int(last)

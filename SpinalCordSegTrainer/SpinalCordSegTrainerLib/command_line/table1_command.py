@@ -1,0 +1,90 @@
+"""``spinalcordseg-train table1``: the paper's comparison on any data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.inference.device import choose_device, device_name
+from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
+from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
+from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
+from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration
+from SpinalCordSegTrainerLib.command_line.stop_request import stop_requests
+from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
+
+_SIMULATED = {True: 480, False: 6000}  # slices, by quick
+
+
+@grouped
+def table1(
+    output: Output,
+    options: LearningOptions,
+    data: OptionalData = None,
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Train on slices simulated from this folder's atlas/ and shapes/.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Scaled down: minutes on two cores instead of days.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ROW", help="Just this row, by its number; repeatable.")
+    ] = None,
+) -> None:
+    """Train the paper's nine rows and four more on the same slices, split and seed; goes on where it was stopped."""
+    from SpinalCordSegTrainerLib.evaluation import experiment_rows as rows
+    from SpinalCordSegTrainerLib.evaluation.experiment_files import write_experiment
+    from SpinalCordSegTrainerLib.evaluation.experiments import Experiment
+
+    chosen_rows = [row for row in rows.ROWS if not only or row.key.partition("-")[0] in only]
+    if not chosen_rows:
+        raise ConfigurationError(f"--only {', '.join(only or ())}: rows are numbered 1 to {len(rows.ROWS)}")
+    if maps is not None:
+        base = _simulated(maps, output, base_configuration(options.config, options.settings), quick)
+    else:
+        base = configuration(options, data, output)
+    base = with_asked(rows.quick(base) if quick else base, options.settings)
+    where = choose_device(options.device)[0]
+    with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(options.style) as display:
+        experiment = Experiment(
+            base,
+            output,
+            where,
+            rate_factor=rows.QUICK_RATE_FACTOR if quick else 1.0,
+            sweep_updates=rows.QUICK_SWEEP_UPDATES if quick else None,
+            report=display.training,
+            stopped=lambda: bool(interrupted) or asked(),
+        )
+        results = experiment.run(chosen_rows, lambda row: typer.echo(f"row {row.key}", err=True))
+    page = write_experiment(results, _note(base, quick, device_name(where)), output)
+    tell_result(options.style, page, table=str(output / "table1.json"))
+
+
+def with_asked(config: TrainingConfig, settings: list[str] | None) -> TrainingConfig:
+    """The settings given on the command line come last: they win over those of --quick."""
+    return with_settings(config, settings or ())
+
+
+def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> TrainingConfig:
+    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache
+
+    simulation = SimulateConfig(count=_SIMULATED[quick])
+    folder = output / "cache"
+    if not (folder / "cache.json").exists():
+        with step_display("slices") as display:
+            simulate_cache(maps, folder, simulation, progress=display.step)
+    return replace(base, normalisation=simulation.normalisation(), sources=(SourceConfig(str(folder)),))
+
+
+def _note(base: TrainingConfig, quick: bool, device: str) -> str:
+    from SpinalCordSegTrainerLib.training.sources import open_sources
+
+    opened = open_sources(base)
+    count, held = sum(part["slices"] for part in opened.provenance), sum(len(one.indices) for one in opened.held_out)
+    kinds = ", ".join(sorted({part["kind"] for part in opened.provenance}))
+    length = f"{base.epochs} epochs of {base.updates_per_epoch or 'all'} updates, batches of {base.batch_size}"
+    scaled = " Scaled version (--quick): width 2, crops, few updates, all rates of the paper × 10." if quick else ""
+    scored = f"{count} {kinds} slices, scored on {held} of those held out by subject"
+    return f"{scored}; {length}; seed {base.seed}; {device}.{scaled}"

@@ -1,0 +1,248 @@
+"""Measure a model on simulated people of known anatomy: overlap, area, change between visits, flags where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.measurement.measures import CordMeasures
+from SpinalCordSegTrainerLib.evaluation.evaluation import CaseScore, SliceScore, score_case
+from SpinalCordSegTrainerLib.evaluation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
+from SpinalCordSegTrainerLib.model_validation import benchmark
+from SpinalCordSegTrainerLib.model_validation.validate_model import Validator
+from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
+from SpinalCordSegTrainerLib.simulation.cohort import SimulatedNeck
+from SpinalCordSegTrainerLib.simulation.simulated_people import (
+    ATROPHY,
+    SimulatedConfig,
+    cohort_person,
+    touching_person,
+    visit_pair,
+)
+
+_WORST = 16
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PersonScore:
+    """One simulated person. ``true_mm2``: analytic area per slice, inferior first; ``found_mm2``: measured in the
+    slice (not corrected for tilt, as the true one), NaN where no cord was found."""
+
+    score: CaseScore
+    true_mm2: NDArray[np.float64]
+    found_mm2: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedScores:
+    """``change_points``: measured minus true change of the mean area per pair, in points of percent; NaN where a
+    visit shows no cord. ``config``: how they were drawn."""
+
+    config: SimulatedConfig
+    cohort: tuple[PersonScore, ...]
+    change_points: tuple[float, ...]
+    touching: tuple[PersonScore, ...]
+
+
+def validate_simulated(
+    validator: Validator, data: Path, pictures: Path, config: SimulatedConfig, progress: Progress | None = None
+) -> SimulatedScores:
+    """Draw, segment and score the people of ``config`` from the label maps below ``data``.
+
+    Raises what read_maps, segmenting and writing raise.
+    """
+    maps = read_maps(data, only=config.shapes)
+    total = config.necks + config.pairs + config.touching
+    done = 0
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    cohort = _people(validator, maps, config, config.necks, cohort_person, "cohort", pictures, tell)
+    changes = []
+    for number in range(config.pairs):
+        changes.append(measured_change(validator, visit_pair(number, maps, config)))
+        tell()
+    touching = _people(validator, maps, config, config.touching, touching_person, "touching", pictures, tell)
+    return SimulatedScores(config, cohort, tuple(changes), touching)
+
+
+def _people(
+    validator: Validator,
+    maps: Maps,
+    config: SimulatedConfig,
+    count: int,
+    draw: Callable[[int, Maps, SimulatedConfig], SimulatedNeck],
+    name: str,
+    pictures: Path,
+    tell: Callable[[], None],
+) -> tuple[PersonScore, ...]:
+    people: list[PersonScore] = []
+    tiles: list[Tile] = []
+    for number in range(count):
+        neck = draw(number, maps, config)
+        image = Image(neck.image, Path(name), f"{name}-{number:03d}")
+        result = validator.segment(image)
+        score = score_case(image.case_name, result.mask, neck.mask, flags=result.flags)
+        found = areas_by_slice(result.measures, len(neck.csa_mm2), "csa_raw_mm2")
+        people.append(PersonScore(score, neck.csa_mm2, found))
+        tiles = worst_of([*tiles, *worst_tiles(neck.image, result.mask, neck.mask, score, _WORST)], _WORST)
+        tell()
+    write_sheet(tiles, f"simulated {name}: the worst slices, the worst first", pictures / f"{name}_worst.png")
+    return tuple(people)
+
+
+def areas_by_slice(measures: CordMeasures, n_slices: int, column: str) -> NDArray[np.float64]:
+    """One column of the measures per canonical slice; NaN where there is no cord."""
+    areas = np.full(n_slices, nan)
+    for item in measures.slices:
+        areas[item.canonical_slice] = getattr(item, column)
+    return areas
+
+
+def measured_change(validator: Validator, visits: tuple[SimulatedNeck, SimulatedNeck]) -> float:
+    """Measured minus true change in points of percent; NaN where a visit shows no cord."""
+    profiles = []
+    for number, visit in enumerate(visits):
+        result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
+        profiles.append((visit.z_mm, areas_by_slice(result.measures, len(visit.z_mm), "csa_mm2")))
+    first, second = mean_over_common_stretch(profiles)
+    return 100 * (second / first - 1) + 100 * ATROPHY
+
+
+def mean_over_common_stretch(profiles: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[float]:
+    """Mean area per visit over the heights (z_mm, area) that all of them cover, by linear interpolation between slices,
+    as no two visits cut the cord at the same heights. NaN where a visit has fewer than two areas or nothing is common.
+    """
+    known = [(z[np.isfinite(area)], area[np.isfinite(area)]) for z, area in profiles]
+    if min(len(z) for z, _ in known) < 2:
+        return [nan] * len(known)
+    low, high = max(z[0] for z, _ in known), min(z[-1] for z, _ in known)
+    if low >= high:
+        return [nan] * len(known)
+    heights = np.linspace(low, high, 400)
+    return [float(np.interp(heights, z, area).mean()) for z, area in known]
+
+
+@dataclass(frozen=True)
+class AreaFit:
+    """Least squares of measured on true area: ``slope``, ``intercept_mm2``; ``bias_percent``: mean signed error;
+    ``sd_percent``: its SD. NaN for fewer than three."""
+
+    slope: float
+    intercept_mm2: float
+    bias_percent: float
+    sd_percent: float
+    n: int
+
+
+def area_fit(true_mm2: NDArray[np.float64], found_mm2: NDArray[np.float64]) -> AreaFit:
+    """Fit over the entries where both areas are known and the true one is not 0."""
+    known = np.isfinite(found_mm2) & (true_mm2 > 0)
+    true, found = true_mm2[known], found_mm2[known]
+    if len(true) < 3:
+        return AreaFit(nan, nan, nan, nan, len(true))
+    slope, intercept = np.polyfit(true, found, 1)
+    errors = 100 * (found - true) / true
+    return AreaFit(float(slope), float(intercept), float(errors.mean()), float(errors.std(ddof=1)), len(true))
+
+
+def person_means(people: Sequence[PersonScore]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean true and found area per person, over the slices where cord was found; NaN where none was."""
+    true, found = [], []
+    for one in people:
+        known = np.isfinite(one.found_mm2) & (one.true_mm2 > 0)
+        true.append(float(one.true_mm2[known].mean()) if known.any() else nan)
+        found.append(float(one.found_mm2[known].mean()) if known.any() else nan)
+    return np.array(true), np.array(found)
+
+
+@dataclass(frozen=True)
+class FlagShares:
+    """``bad_flagged``: share of the slices with Dice under 0.8 that carry a flag; ``good_flagged``: of those with at
+    least 0.9. NaN where there are none."""
+
+    bad_flagged: float
+    n_bad: int
+    good_flagged: float
+    n_good: int
+
+
+def flag_shares(slices: Sequence[SliceScore]) -> FlagShares:
+    """Shares over slices with cord."""
+    bad = [bool(one.flags) for one in slices if one.dice < benchmark.BAD_DICE]
+    good = [bool(one.flags) for one in slices if one.dice >= benchmark.GOOD_DICE]
+    return FlagShares(float(np.mean(bad)) if bad else nan, len(bad), float(np.mean(good)) if good else nan, len(good))
+
+
+def simulated_figures(scores: SimulatedScores) -> dict[str, dict[str, Any]]:
+    """All figures by set; values that do not exist are NaN."""
+    figures: dict[str, dict[str, Any]] = {}
+    if scores.cohort:
+        figures["cohort"] = _cohort_figures(scores.cohort)
+    if scores.change_points:
+        known = [value for value in scores.change_points if isfinite(value)]
+        figures["visit pairs"] = {
+            "pairs": len(scores.change_points),
+            "pairs without cord": len(scores.change_points) - len(known),
+            "true change, %": -100 * ATROPHY,
+            "mean error, points": float(np.mean(known)) if known else nan,
+            "SD of the error, points": float(np.std(known, ddof=1)) if len(known) > 1 else nan,
+        }
+    if scores.touching:
+        figures["touching structures"] = _touching_figures(scores)
+    return figures
+
+
+def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:
+    slices = [one for person in people for one in person.score.slices]
+    with_cord = [one for one in slices if one.true_mm2]
+    dices = [person.score.dice for person in people]
+    by_slice = area_fit(*(np.concatenate([getattr(p, name) for p in people]) for name in ("true_mm2", "found_mm2")))
+    by_person = area_fit(*person_means(people))
+    return {
+        "necks": len(people),
+        "slices": len(slices),
+        "Dice, mean over necks": float(np.mean(dices)),
+        "Dice, lowest neck": float(np.min(dices)),
+        "Dice per slice, mean": float(np.mean([one.dice for one in with_cord])),
+        "HD95, mm, median": float(np.median([person.score.hd95_mm for person in people])),
+        "slices missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "slices with Dice under 0.8": sum(one.dice < benchmark.BAD_DICE for one in with_cord),
+        "slices flagged": sum(bool(one.flags) for one in slices),
+        "area slope per neck": by_person.slope,
+        "area intercept per neck, mm2": by_person.intercept_mm2,
+        "area slope per slice": by_slice.slope,
+        "area intercept per slice, mm2": by_slice.intercept_mm2,
+        "signed area error per slice, %, mean": by_slice.bias_percent,
+        "signed area error per slice, %, SD": by_slice.sd_percent,
+    }
+
+
+def _touching_figures(scores: SimulatedScores) -> dict[str, Any]:
+    slices = [one for person in scores.touching for one in person.score.slices]
+    shares = flag_shares(slices)
+    pooled = flag_shares([*slices, *(one for person in scores.cohort for one in person.score.slices)])
+    return {
+        "necks": len(scores.touching),
+        "slices": len(slices),
+        "Dice per slice, mean": float(np.mean([one.dice for one in slices if isfinite(one.dice)])),
+        "slices with Dice under 0.8": shares.n_bad,
+        "share of them flagged": shares.bad_flagged,
+        "slices with Dice of 0.9 or more": shares.n_good,
+        "share of those flagged": shares.good_flagged,
+        "with the cohort: bad slices": pooled.n_bad,
+        "with the cohort: share flagged": pooled.bad_flagged,
+        "with the cohort: share of good slices flagged": pooled.good_flagged,
+    }
