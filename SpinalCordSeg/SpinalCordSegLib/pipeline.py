@@ -136,7 +136,7 @@ def segment_image(
     )
     tell("measure", 0, 0)
     started = time.perf_counter()
-    probability = average_along(prediction.probability, options.along_mm)
+    probability = average_along(prediction.probability, options.along_mm, in_place=True)  # nobody else's
     cord = find_cord(probability, config)
     result = _measured(image.case_name, image, cord.mask, probability, options)
     remarks = [case_flag("header", note) for note in image.notes]

@@ -54,6 +54,16 @@ def test_the_input_is_not_changed() -> None:
     assert np.array_equal(volume.voxels, before)
 
 
+@pytest.mark.parametrize("n_slices", [2, 3, 9])
+def test_in_place_gives_the_same_without_a_copy(n_slices: int) -> None:
+    voxels = np.random.default_rng(2).random((4, 5, n_slices), dtype=np.float32)
+    volume = Volume(voxels, np.diag([0.7, 0.9, 1.0, 1.0]))
+    expected = average_along(volume).voxels
+    found = average_along(volume, in_place=True)
+    assert found is volume
+    assert np.array_equal(found.voxels, expected)
+
+
 @pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0)])
 def test_any_storage_order(order: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(1)
