@@ -16,6 +16,7 @@ from SpinalCordSegLib.images.files import file_suffix, safe_case_name, write_tex
 from SpinalCordSegLib.images.volume_file import is_volume_file
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.reporting.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
+from SpinalCordSegLib.writing import inside
 
 _SHORTEST_FILE_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
 
@@ -84,7 +85,7 @@ def _run_case(
         loaded = load(path)
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
         case_name, finished = _place(loaded, options, claimed)
-        folder = options.output / case_name
+        folder = inside(options.output, case_name)
         if finished is not None and not options.force:
             return Outcome(case_name, "kept", folder, finished)
         refuse_foreign(folder)

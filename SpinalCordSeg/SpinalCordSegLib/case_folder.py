@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import compress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from SpinalCordSegLib.reporting.montage import MontageSlice, MontageText, draw_m
 from SpinalCordSegLib.reporting.montage_view import CordScene
 from SpinalCordSegLib.reporting.page import area_points, page
 from SpinalCordSegLib.reporting.report import SCHEMA, SCHEMA_VERSION, SLICE_COLUMNS, csv_text, report, slice_rows
-from SpinalCordSegLib.writing import explain, remove_abandoned_parts
+from SpinalCordSegLib.writing import explain, is_plain_name, remove_abandoned_parts
 
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
 _OURS = {"report.json", "slices.csv", "montage.png", "report.html"} | {
@@ -61,10 +62,14 @@ def replace_case(
     extra: Mapping[str, Any] | None = None,
     copies: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """The same without asking whose result is replaced. ``extra``: entries of the report that take the place of those
-    made from ``result``; ``copies``: further files to be in the folder, by their name in it."""
+    """The same without asking whose result is replaced; of a link, where it leads.
+
+    ``extra``: entries of the report that take the place of those made from ``result``; ``copies``: further files to be
+    in the folder, by their name in it.
+    """
     if len(os.fsencode(folder.name)) > _LONGEST_BYTES:
         raise OutputError(f"cannot write {folder}: the name is too long; choose a shorter one")
+    folder = folder.resolve() if folder.is_symlink() else folder
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         restore_interrupted(folder.parent)
@@ -95,7 +100,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     files = content.get("files")
     if content.get("schema_version") != SCHEMA_VERSION or not isinstance(files, list):
         return None
-    return content if all((folder / str(name)).is_file() for name in files) else None
+    return content if all(is_plain_name(str(name)) and (folder / str(name)).is_file() for name in files) else None
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -168,10 +173,11 @@ def restore_interrupted(parent: Path) -> None:
     What cannot be moved stays under its hidden name.
     """
     try:
-        replaced = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
+        hidden = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
+        ours = [path.is_dir() and not path.is_symlink() and is_plain_name(name) for path, name in hidden]
     except OSError:  # no such folder, or not ours to read: then nothing can be put back either
         return
-    for path, name in sorted(replaced):
+    for path, name in sorted(compress(hidden, ours)):
         try:
             if not (parent / name).exists():
                 os.replace(path, parent / name)

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from SpinalCordSegLib.errors import OutputError
@@ -40,6 +40,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
     finally:
         _remove(temporary)
+
+
+def is_plain_name(name: str) -> bool:
+    """True for what names one file or folder and leads nowhere else, on any system: no separator, drive or ".."."""
+    parts = PurePosixPath(name).parts, PureWindowsPath(name).parts
+    return bool(name) and "\0" not in name and name not in (".", "..") and parts == ((name,), (name,))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """``folder``/``name``, to be written. Raises OutputError where that would be anywhere else than in ``folder``:
+    another path in the name, or a link in its place that leads away."""
+    path = folder / name
+    if not is_plain_name(name):
+        raise OutputError(f'cannot write into {folder}: "{name}" is no name for a file; use another name')
+    if path.is_symlink() or path.resolve().parent != folder.resolve():
+        raise OutputError(f"cannot write {path}: a link leads elsewhere; remove it or choose another output folder")
+    return path
 
 
 def remove_abandoned_parts(folder: Path, age_s: float = _ABANDONED_S) -> None:

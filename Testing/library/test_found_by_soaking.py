@@ -1,5 +1,6 @@
 """Inputs that once ended the program in a traceback, hung it or took its memory: each is one clear line now."""
 
+import contextlib
 import csv
 import gzip
 import json
@@ -7,10 +8,13 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import RLELossless
 
 from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
 from SpinalCordSegLib.cli import main
@@ -18,7 +22,8 @@ from SpinalCordSegLib.correction.review_store import write_review
 from SpinalCordSegLib.correction.work_list import read_work_list
 from SpinalCordSegLib.doubts.review import Review
 from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.dicom_scan import read_image_header
+from SpinalCordSegLib.images.files import read_image, write_volume
 from SpinalCordSegLib.images.volume_file import read_grid
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
@@ -193,3 +198,34 @@ def test_a_gzip_whose_header_claims_more_than_any_volume_has_is_not_unpacked(tmp
     struct.pack_into("<4h", data, 40, 3, 32767, 32767, 32767)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(data) + bytes(1 << 22), 1))
     _refused(capsys, tmp_path / "bomb.nii.gz", "more than any MR volume has", tmp_path / "out")
+
+
+def test_voxels_larger_than_any_slab(tmp_path: Path, capsys) -> None:
+    header = _NRRD.format("uchar", "4 4 4").replace("(0,1,0)", "(0,65536,0)").encode()
+    (tmp_path / "x.nrrd").write_bytes(header + b"\1" * 64)
+    _refused(capsys, tmp_path / "x.nrrd", "more than any MR volume has", tmp_path / "out")
+
+
+def test_a_dicom_element_that_claims_4_gb(tmp_path: Path, dicom, save_dicom) -> None:
+    """Python takes memory for all that is asked for before it reads."""
+    path = save_dicom(dicom.slice(0), tmp_path / "x.dcm")
+    data = path.read_bytes()
+    at = data.index(b"\x08\x00\x60\x00CS")  # Modality, which comes early; with a length of 4 bytes instead of 2
+    path.write_bytes(data[: at + 4] + b"OB\0\0" + struct.pack("<I", 0xFFFFFFF0) + data[at + 8 :])
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InputFileError):
+            assert read_image_header(path) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_compressed_dicom_whose_header_claims_gigabytes(tmp_path: Path, dicom) -> None:
+    for path in dicom.write(tmp_path).iterdir():
+        one = dcmread(path)
+        one.compress(RLELossless)
+        one.Rows = one.Columns = 65535
+        one.save_as(path)
+    with pytest.raises(InputFileError, match="claims"):
+        read_image(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -14,12 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bad_inputs import judged
-from forked_run import NOBODY, fresh, run_forked
+from forked_run import fresh, run_forked
+from outcome import differences
 from works import WORKS, Work
 
-_DISK_MIB = 4
-_FREE_KIB = (0, 1, 4, 8, 16, 24, 40, 64, 100, 150)
-assert NOBODY
+_DISK_MIB = 32
+_FREE_KIB = (0, 1, 4, 16)
+_SHARES = (0.1, 0.25, 0.4, 0.6, 0.8, 0.95)  # of what the whole work needs
+_SECONDS = 120.0
 
 
 @dataclass
@@ -33,40 +37,42 @@ class Endings:
 
 
 class CutOff:
-    """``room``: where it is done. The work is prepared once; every attempt has a copy."""
+    """``room``: for what is needed beside. The work is prepared once; every attempt has a copy, always at ``at``: some
+    files tell where they lie."""
 
-    def __init__(self, work: Work, samples: Path, room: Path) -> None:
-        self._work, self._samples, self._room = work, samples, fresh(room)
+    def __init__(self, work: Work, samples: Path, room: Path, at: Path) -> None:
+        self._work, self._samples, self._room, self._at = work, samples, fresh(room), at
         self._template = self._room / "template"
         self._said = fresh(self._room / "said")
         self._do(lambda: self._work.prepare(self._template, self._samples) or 0)  # type: ignore[func-returns-value]
-        whole = self._copy("whole")
+        whole = self._copy()
         started = time.monotonic()
         self._do(self._work.call(whole, self._samples))
         self._lasts = time.monotonic() - started
-        self._goal = self._look(whole)
+        self.needs_kib = _size_kib(whole) - _size_kib(self._template)
+        self._goal = self._look(whole, "result")
 
     def kill(self, number: int, rng: random.Random, endings: Endings) -> None:
         """One run, killed within the time that a whole one takes, and begun again."""
-        at = self._copy(f"run{number}")
-        child = os.fork()
-        if child == 0:
-            self._silently(at)
-        time.sleep(rng.uniform(0, self._lasts))
-        os.kill(child, signal.SIGKILL)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        endings.killed += killed
+        killed = False
+        while not killed:  # a run that ends before its moment comes does not count
+            at = self._copy()
+            child = os.fork()
+            if child == 0:
+                self._silently(at)
+            time.sleep(rng.uniform(0, self._lasts))
+            os.kill(child, signal.SIGKILL)
+            killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        endings.killed += 1
         self._judge(at, endings, f"kill {number}")
         self._complete(at, endings, f"kill {number}")
         shutil.rmtree(at)
 
-    def fill_disk(self, disk: Path, free_kib: int, endings: Endings) -> None:
+    def fill_disk(self, free_kib: int, endings: Endings) -> None:
         """One run on a disk with so little left, and once more when there is room."""
-        at = disk / "work"
-        shutil.rmtree(at, ignore_errors=True)
-        shutil.copytree(self._template, at)
-        filling = _fill(disk, free_kib)
-        ended = run_forked(self._work.call(at, self._samples), self._said)
+        at = self._copy()
+        filling = _fill(at.parent, free_kib)
+        ended = run_forked(self._work.call(at, self._samples), self._said, seconds=_SECONDS)
         told = ended.said + ended.error
         if ended.code in (1, 2):
             endings.refused += 1
@@ -93,38 +99,55 @@ class CutOff:
         endings.wrong += [f"{when}: {text}" for text in self._look(at, "after")]
 
     def _complete(self, at: Path, endings: Endings, when: str) -> None:
-        ended = run_forked(self._work.call(at, self._samples), self._said)
+        before = self._look(at, "finished")
+        ended = run_forked(self._work.call(at, self._samples), self._said, seconds=_SECONDS)
+        wrong = [f"{path} was finished and is another one now" for path, sha in before.items() if _digest(path) != sha]
         if ended.code:
-            endings.wrong.append(f"{when}: the second call ended in {ended.code}: {ended.error[-300:]}")
-        elif self._look(at) != self._goal:
-            endings.wrong.append(f"{when}: the second call gave another result")
+            wrong.append(f"ended in {ended.code}: {ended.error[-300:]}")
         else:
-            endings.completed += 1
+            wrong += differences(self._goal, self._look(at, "result"))
+        endings.completed += not wrong
+        endings.wrong += [f"{when}: the second call: {text}" for text in wrong]
         self._judge(at, endings, f"{when}, second call")
 
-    def _look(self, at: Path, which: str = "result") -> list[str]:
-        """In a fork too, as it reads images: nothing is computed in the first process."""
+    def _look(self, at: Path, which: str) -> dict[str, str]:
+        """What the work's ``which`` finds, as a dictionary; in a fork, as it reads images: nothing is computed in the
+        first process."""
         look = getattr(self._work, which)
 
         def call() -> int:
             found = look(at)
-            print("\n".join(found) if which == "after" else repr(found))
+            if which == "finished":
+                found = {str(path): _digest(path) for path in found}
+            print(json.dumps(dict.fromkeys(found, "") if which == "after" else found))
             return 0
 
-        ended = run_forked(call, self._said)
+        ended = run_forked(call, self._said, seconds=_SECONDS)
         if ended.code:
-            return [f"cannot be read: {ended.error[-300:]}"]
-        return [line for line in ended.said.splitlines() if line]
+            return {f"{which} cannot be read: {ended.error[-300:]}": ""}
+        return dict(json.loads(ended.said.splitlines()[-1]))
 
-    def _copy(self, name: str) -> Path:
-        shutil.rmtree(self._room / "work", ignore_errors=True)
-        shutil.copytree(self._template, self._room / "work")  # always at the same place: paths are in no result
-        return self._room / "work"
+    def _copy(self) -> Path:
+        shutil.rmtree(self._at, ignore_errors=True)
+        shutil.copytree(self._template, self._at)
+        return self._at
 
     def _do(self, call) -> None:  # type: ignore[no-untyped-def]
-        ended = run_forked(call, self._said)
+        ended = run_forked(call, self._said, seconds=_SECONDS)
         if ended.code:
             raise RuntimeError(f"{self._work.name}: {ended.said}{ended.error}")
+
+
+def _size_kib(folder: Path) -> int:
+    """In whole pages, as a disk in memory counts."""
+    return sum(-(-path.stat().st_size // 4096) * 4 for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path | str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return "gone"
 
 
 def soak_kills(samples: Path, room: Path, seed: int, kills: int) -> dict[str, Endings]:
@@ -132,7 +155,7 @@ def soak_kills(samples: Path, room: Path, seed: int, kills: int) -> dict[str, En
     found = {}
     for work in WORKS:
         rng, endings = random.Random(f"{seed} {work.name}"), Endings()
-        cut = CutOff(work, samples, room / "kills")
+        cut = CutOff(work, samples, room / "kills", room / "work")
         for number in range(max(1, round(kills / len(WORKS)))):
             cut.kill(number, rng, endings)
         found[work.name] = endings
@@ -147,9 +170,10 @@ def soak_full_disk(samples: Path, room: Path) -> dict[str, Endings] | None:
             return None
         for work in WORKS:
             endings = Endings()
-            cut = CutOff(work, samples, room / "full")
-            for free_kib in _FREE_KIB:
-                cut.fill_disk(disk, free_kib, endings)
+            cut = CutOff(work, samples, room / "full", disk / "work")
+            for free_kib in (*_FREE_KIB, *(round(share * cut.needs_kib) for share in _SHARES)):
+                cut.fill_disk(free_kib, endings)
+            shutil.rmtree(disk / "work")
             found[work.name] = endings
     return found
 

@@ -22,7 +22,7 @@ from pathlib import Path
 NOBODY = 65534
 # imported once, before the forks; importing starts no thread, and nothing is computed in the first process
 _WARM = (
-    "SimpleITK", "torch", "scipy.ndimage", "scipy.signal", "scipy.optimize", "pydicom", "safetensors.torch", "PIL.Image",
+    "SimpleITK", "torch", "torch._dynamo", "scipy.ndimage", "scipy.signal", "scipy.optimize", "pydicom", "safetensors.torch", "PIL.Image",
     "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.command_line.commands",
     "SpinalCordSegLib.pipeline", "SpinalCordSegLib.network.checkpoint", "SpinalCordSegLib.network.networks",
     "SpinalCordSegLib.inference.predict", "SpinalCordSegLib.longitudinal.carry",

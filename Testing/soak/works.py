@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from bad_inputs import call_of
+from outcome import outcome
 
 from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import read_result
@@ -18,6 +20,10 @@ from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_v
 from SpinalCordSegLib.correction.review_store import read_mask
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.config import read_config
+from SpinalCordSegTrainerLib.training.state import load_state, saved_state
 
 _CASES = 4
 _CHILD_INPUT = b"stay\n"
@@ -26,14 +32,16 @@ _CHILD_INPUT = b"stay\n"
 @dataclass(frozen=True)
 class Work:
     """``prepare(folder, samples)`` makes input and whatever was there before; ``call(folder, samples)`` is the work,
-    that can be called again; ``after(folder)``: what is wrong with what lies there however it ended; ``result``: what
-    the end has to be, compared between disturbed and undisturbed runs."""
+    that can be called again; ``after(folder)``: what is wrong with what lies there however it ended; ``result``: what the
+    end has to be, the same after a disturbed and an undisturbed run; ``finished``: files that a second call has to leave
+    as they are, byte for byte."""
 
     name: str
     prepare: Callable[[Path, Path], None]
     call: Callable[[Path, Path], Callable[[], int]]
     after: Callable[[Path], list[str]]
-    result: Callable[[Path], object]
+    result: Callable[[Path], dict[str, str]]
+    finished: Callable[[Path], list[Path]] = lambda folder: []
 
 
 def _put_images(folder: Path, samples: Path) -> None:
@@ -102,13 +110,13 @@ def _after_segment(folder: Path) -> list[str]:
     return wrong
 
 
-def _cases(folder: Path) -> object:
-    return {path.name: _numbers(path) for path in sorted((folder / "out").glob("neck*"))}
+def _cases(folder: Path) -> dict[str, str]:
+    return outcome(folder / "out")
 
 
-def _numbers(case: Path) -> object:
-    told = read_result(case) or {}
-    return told.get("mask_sha256"), told.get("volume_mm3"), told.get("mask_state"), told.get("changes")
+def _finished_cases(folder: Path) -> list[Path]:
+    whole = [path for path in (folder / "out").glob("neck*") if read_result(path) is not None]
+    return [file for case in whole for file in case.iterdir()]
 
 
 def _put_results(folder: Path, samples: Path) -> None:
@@ -127,8 +135,16 @@ def _after_correct(folder: Path) -> list[str]:
     return wrong + ([] if given is not None else ["the mask before the correction is gone"])
 
 
-def _corrected(folder: Path) -> object:
-    return _numbers(folder / "done" / "V1"), _numbers(folder / "done" / "V0")
+def _corrected(folder: Path) -> dict[str, str]:
+    """What was seen and when is told for each correction; a second one after a kill is a second event."""
+    return outcome(folder / "done", leave_out=("report.json", "report.html")) | {
+        name: repr(_numbers(folder / "done" / name)) for name in ("V0", "V1")
+    }
+
+
+def _numbers(case: Path) -> object:
+    told = read_result(case) or {}
+    return told.get("mask_sha256"), told.get("volume_mm3"), told.get("mask_state"), told.get("changes")
 
 
 def _track(folder: Path, samples: Path) -> Callable[[], int]:
@@ -155,9 +171,47 @@ def _after_track(folder: Path) -> list[str]:
     return wrong
 
 
-def _tracked(folder: Path) -> object:
-    file = folder / "tracked" / "P1" / "follow_up.json"
-    return json.loads(file.read_text(), parse_float=lambda text: round(float(text), 2))  # registration adds in threads
+def _tracked(folder: Path) -> dict[str, str]:
+    return outcome(folder)
+
+
+_SETTINGS = ("network.width=1", "epochs=2", "updates_per_epoch=2", "batch_size=2", "crop.size=32", "statistics_batches=1",
+             "normalisation.size=64")  # fmt: skip
+
+
+def _put_cases(folder: Path, samples: Path) -> None:
+    shutil.copytree(samples / "training_sidecar", folder / "data")
+
+
+def _train(folder: Path, samples: Path) -> Callable[[], int]:
+    """Goes on where there is something to go on with, as its own message tells."""
+    run = folder / "run"
+    if saved_state(run / "state.safetensors") is not None:
+        return call_of("train", ["train", "--resume", "--output", str(run), "--threads", "1"])
+    settings = [word for one in _SETTINGS for word in ("--set", one)]
+    return call_of("train", ["train", str(folder / "data"), "--output", str(run), "--threads", "1", *settings])
+
+
+def _after_train(folder: Path) -> list[str]:
+    run = folder / "run"
+    if (run / "cache").exists():
+        SliceCache.open(run / "cache")
+    for path in run.glob("*.safetensors") if run.exists() else ():
+        if "state" not in path.name:
+            load_checkpoint(path)
+    state = saved_state(run / "state.safetensors")
+    if state is not None:
+        load_state(read_config(run / "config.json"), state, torch.device("cpu"))
+    return []
+
+
+def _trained(folder: Path) -> dict[str, str]:
+    """Weights, curves, cache and split; the card's digest, the record of starts and the state hold times."""
+    return outcome(folder, ("run.json", "best.md", "last.md", "state.safetensors", "state_previous.safetensors"))
+
+
+def _finished_cache(folder: Path) -> list[Path]:
+    return list((folder / "run" / "cache").glob("*"))
 
 
 def _mask(number: int) -> Volume:
@@ -195,14 +249,19 @@ def _after_autosave(folder: Path) -> list[str]:
     return [] if sizes == list(range(len(sizes), 0, -1)) and len(sizes) >= 3 else [f"versions {sizes}"]
 
 
-def _versions(folder: Path) -> object:
-    return [one.fingerprint for one in CorrectionStore(folder, "neck", keep=100).versions()]
+def _versions(folder: Path) -> dict[str, str]:
+    return outcome(folder)
+
+
+def _finished_versions(folder: Path) -> list[Path]:
+    return [one.path for one in CorrectionStore(folder, "neck", keep=100).versions()]
 
 
 WORKS: tuple[Work, ...] = (
-    Work("segment, batch", _put_images, _segment, _after_segment, _cases),
-    Work("segment, panel's child", _put_images, _child_of_panel, _after_segment, _cases),
+    Work("segment, batch", _put_images, _segment, _after_segment, _cases, _finished_cases),
+    Work("segment, panel's child", _put_images, _child_of_panel, _after_segment, _cases, _finished_cases),
     Work("correct", _put_results, _correct, _after_correct, _corrected),
     Work("track", _put_tracked, _track, _after_track, _tracked),
-    Work("autosave", _put_versions, _autosave, _after_autosave, _versions),
+    Work("train", _put_cases, _train, _after_train, _trained, _finished_cache),
+    Work("autosave", _put_versions, _autosave, _after_autosave, _versions, _finished_versions),
 )

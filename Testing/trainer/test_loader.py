@@ -67,6 +67,14 @@ def test_refusals(tmp_path: Path) -> None:
         _write(tmp_path / "c")
     with pytest.raises(TrainingDataError, match="not a readable"):
         SliceCache.open(tmp_path / "none")
+    _write(tmp_path / "d")
+    pixels = (tmp_path / "d" / "images.npy").read_bytes()
+    (tmp_path / "d" / "images.npy").write_bytes(pixels.replace(b"(5, 32", b"(((5, ", 1))  # no Python any more
+    with pytest.raises(TrainingDataError, match="not a readable"):
+        SliceCache.open(tmp_path / "d")
+    (tmp_path / "d" / "images.npy").write_bytes(pixels.replace(b"(5, 32", b"(9999999", 1))  # more than the file has
+    with pytest.raises(TrainingDataError, match="not a readable"):
+        SliceCache.open(tmp_path / "d")
     details = json.loads((tmp_path / "c" / "cache.json").read_text(encoding="utf-8"))
     (tmp_path / "c" / "cache.json").write_text(json.dumps(details | {"subjects": ["a"]}), encoding="utf-8")
     with pytest.raises(TrainingDataError, match="arrays are"):

@@ -122,3 +122,23 @@ def test_a_dicom_folder_and_its_label_map(tmp_path: Path, shared_data: Path) -> 
     matched = match_files(tmp_path)
     assert [(case.name, case.image) for case in matched.cases] == [("patient9", folder)]
     assert matched.unlabelled == (tmp_path / "alone",)
+
+
+@pytest.mark.parametrize("cell", ["../x", "/tmp/x", "a/b", "..", "a\\b"])
+def test_a_name_that_leads_to_another_folder_is_told(tmp_path: Path, cell: str) -> None:
+    put_case(tmp_path, "a")
+    path = _manifest(tmp_path, f"image,label,name,subject\na.nii.gz,a_seg.nii.gz,{cell},P1\n")
+    matched = match_files(path)
+    assert not matched.cases and "cannot be the name of a case" in matched.problems[0][1]
+    path = _manifest(tmp_path, f"image,label,subject\na.nii.gz,a_seg.nii.gz,{cell}/x\n")  # the name is made of it
+    assert not match_files(path).cases
+
+
+@pytest.mark.parametrize(
+    ("field_t", "scanner"), [("3.0", "Maker M 3 T"), ("1" + "0" * 400, "Maker M"), ("1e999", "Maker M")]
+)
+def test_a_side_file_may_hold_any_number(tmp_path: Path, field_t: str, scanner: str) -> None:
+    put_case(tmp_path, "a")
+    told = f'{{"Manufacturer": "Maker", "ManufacturersModelName": "M", "MagneticFieldStrength": {field_t}}}'
+    (tmp_path / "a.json").write_text(told)
+    assert dict(match_files(tmp_path).cases[0].facts)["scanner"] == scanner

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cord_files import GRID, SHAPE, cord_label, put_case
 
+from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.images.files import read_labels, write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.datasets.cases import find_cases
 from SpinalCordSegTrainerLib.evaluation.bland_altman import bland_altman
 from SpinalCordSegTrainerLib.evaluation.evaluation import score_case
+from SpinalCordSegTrainerLib.evaluation.rater_files import compare_labels
 from SpinalCordSegTrainerLib.evaluation.raters import DisputeLimits, consensus, disagreements, disputes
 
 
@@ -84,3 +88,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (output / "bland_altman.png").exists()
     assert (output / "worst.png").exists()
     assert (output / "disputes" / "labels.txt").exists()
+
+
+def test_results_stay_in_the_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    put_case(tmp_path / "first", "a")
+    write_volume(_mask(), tmp_path / "second" / "a_seg.nii.gz")
+    case = replace(find_cases(tmp_path / "first")[0], name="../../planted")
+    with pytest.raises(OutputError, match="no name for a file"):
+        compare_labels([case], tmp_path / "second", tmp_path / "out" / "deep")
+    assert not list(tmp_path.rglob("*planted*"))

@@ -117,3 +117,12 @@ PARAMETER = DOCTYPE.format(extra='<!ENTITY % p SYSTEM "file:///etc/hostname"> %p
 def test_refused(layers: str, doctype: str, words: str, moved: Path) -> None:
     with pytest.raises(TrainingDataError, match=words):
         read_workspace(_write(moved / "ws" / "w.itksnap", layers, "/was/here/ws", doctype))
+
+
+@pytest.mark.parametrize("encoding", ["UTF-nothing", "UTF1e308", "idna", "\u00e4"])
+def test_an_encoding_that_does_not_exist(moved: Path, encoding: str) -> None:
+    path = _write(moved / "ws" / "w.itksnap", _pair())
+    path.write_text(path.read_text(encoding="utf-8").replace("UTF-8", encoding, 1), encoding="utf-8")
+    assert encoding in path.read_text(encoding="utf-8")
+    with pytest.raises(TrainingDataError, match="not a workspace"):
+        read_workspace(path)

@@ -28,6 +28,7 @@ from SpinalCordSegLib.longitudinal.follow_up_report import (
 from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource, read_manifest, read_visit
 from SpinalCordSegLib.reporting.drawing import as_plain
 from SpinalCordSegLib.reporting.report import csv_text
+from SpinalCordSegLib.writing import inside
 
 _DONE, _SOME_FAILED = 0, 1
 _SMALL = (340.0, 190.0)  # pixels: for a panel
@@ -56,7 +57,7 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
     for person in persons:
         try:
             result = _person(person, arguments, reporter)
-            _told(result, arguments.output / check_code(person.person), reporter, arguments.drawings)
+            _told(result, inside(arguments.output, check_code(person.person)), reporter, arguments.drawings)
             rows += follow_up_rows(result)
         except OutputError:
             raise

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config, dcmread
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
@@ -19,7 +20,7 @@ from pydicom.valuerep import DSfloat, validate_value
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError
 from SpinalCordSegLib.images.dicom import DicomSeries, read_series
-from SpinalCordSegLib.images.dicom_scan import quiet_pydicom
+from SpinalCordSegLib.images.dicom_scan import quiet_pydicom, read_dataset
 from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -111,10 +112,10 @@ def _grid_words(volume: Volume) -> str:
     return f"{size} voxels of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm from RAS {origin} mm"
 
 
-def _header(file: object) -> Dataset:
+def _header(file: Path) -> Dataset:
     try:
         with quiet_pydicom():
-            return dcmread(str(file), stop_before_pixels=True, force=True)
+            return read_dataset(file, pixels=False)
     except (OSError, EOFError, InvalidDicomError) as error:
         raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
+from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, VoxelError
+from SpinalCordSegLib.images.claimed_size import check_claimed_size
 from SpinalCordSegLib.images.dicom_frames import Frame
-from SpinalCordSegLib.images.dicom_scan import quiet_pydicom
+from SpinalCordSegLib.images.dicom_scan import quiet_pydicom, read_dataset
 from SpinalCordSegLib.images.quiet import quiet_stderr
 
 _PIXEL_KEYWORDS = (
@@ -60,7 +60,7 @@ def stored_pixels(file: Path) -> NDArray:
     """The stored values of all frames of one file, shape (frames, rows, columns)."""
     try:
         with quiet_pydicom():
-            dataset = dcmread(file, force=True)
+            dataset = read_dataset(file, pixels=True)
     except (OSError, EOFError, InvalidDicomError) as error:
         raise InputFileError(f"{file.name} cannot be read as DICOM; copy or export it again") from error
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
@@ -68,8 +68,21 @@ def stored_pixels(file: Path) -> NDArray:
         raise VoxelError(
             f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
         )
+    _check_claim(dataset, file)
     pixels = _decode(dataset, file)
     return pixels.reshape(-1, int(dataset.Rows), int(dataset.Columns))
+
+
+def _check_claim(dataset: FileDataset, file: Path) -> None:
+    """Decoders take memory for what the header claims before they look at the data. Raises InputFileError."""
+    try:
+        claimed = tuple(int(dataset.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns"))
+        bits = int(dataset.get("BitsAllocated") or 16)
+        check_claimed_size(file, claimed, max(1, bits // 8))
+    except GeometryError as error:
+        raise InputFileError(f"{file.name}: {error}; copy it again") from error
+    except (TypeError, ValueError) as error:
+        raise InputFileError(f"{file.name}: its header does not tell the size of its pixels; copy it again") from error
 
 
 def _decode(dataset: FileDataset, file: Path) -> NDArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
@@ -50,7 +51,7 @@ def read_image_header(path: Path) -> FileDataset | None:
     """
     try:
         with quiet_pydicom():
-            dataset = dcmread(path, stop_before_pixels=True, force=True)
+            dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
             modality = str(dataset.get("Modality", ""))
     except (OSError, EOFError, InvalidDicomError, struct.error, ValueError, NotImplementedError) as error:
@@ -58,6 +59,24 @@ def read_image_header(path: Path) -> FileDataset | None:
             f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
         ) from error
     return dataset if is_image and modality not in _NOT_ACQUIRED else None
+
+
+class _BoundedFile(io.BufferedReader):
+    """Never asks for more than the file has: Python takes memory for all that is asked for, and the length of a damaged
+    element may claim 4 GB."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._n_bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self._n_bytes if size is None or size < 0 else min(size, self._n_bytes))
+
+
+def read_dataset(path: Path, *, pixels: bool) -> FileDataset:
+    """The data set of a file that may lack the preamble. Raises what dcmread raises."""
+    with _BoundedFile(path) as file:
+        return dcmread(file, stop_before_pixels=not pixels, force=True)
 
 
 @contextmanager

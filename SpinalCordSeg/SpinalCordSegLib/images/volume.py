@@ -17,6 +17,7 @@ from SpinalCordSegLib.errors import GeometryError
 
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
+_LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
 
 # Ties (an axis at 45° between two patient axes) must be settled by anatomy, never by storage order, or the
 # same head stored in two ways would be cut in two ways. Looking at the patient from a point 1e-4 rad off
@@ -90,6 +91,8 @@ def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
     spacing = np.linalg.norm(columns, axis=0)
     if spacing.min() < 1e-6:
         raise GeometryError(f"the voxel spacing is zero on an axis (spacing {_mm(spacing)}): the header is damaged")
+    if spacing.max() > _LARGEST_SPACING_MM:
+        raise GeometryError(f"the voxel spacing is {_mm(spacing)}, more than any MR volume has: the header is damaged")
     directions = columns / spacing
     if abs(np.linalg.det(directions)) < 1e-6:
         raise GeometryError("the axes of the grid are singular (two point the same way): the header is damaged")

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -105,7 +106,7 @@ class SliceCache:
             raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
             raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
         info = _info(raw, folder)
         shape = (len(info.subjects), info.size, info.size)

@@ -25,6 +25,7 @@ from SpinalCordSegTrainerLib.datasets.label_names import description_for, is_lab
 from SpinalCordSegTrainerLib.datasets.manifest import read_participants
 from SpinalCordSegTrainerLib.datasets.workspace import SUFFIX, read_workspace
 
+_STRONGEST_T = 100
 _OTHER_LABEL = re.compile(r"_label-(?!SC_)")  # BIDS: grey matter, discs, …; the cord's is _label-SC
 
 
@@ -167,4 +168,5 @@ def _sidecar(image: Path) -> Iterator[tuple[str, str]]:
 def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
     """ "Siemens Prisma 3 T"; "" where neither maker nor model is known."""
     words = " ".join(one.strip() for one in (manufacturer, model) if isinstance(one, str) and one.strip())
-    return f"{words} {field_t:.2g} T" if words and isinstance(field_t, (int, float)) else words
+    known = isinstance(field_t, (int, float)) and 0 < field_t < _STRONGEST_T  # JSON may hold any number
+    return f"{words} {field_t:.2g} T" if words and known else words

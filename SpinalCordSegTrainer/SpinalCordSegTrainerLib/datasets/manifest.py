@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.writing import is_plain_name
 from SpinalCordSegTrainerLib.datasets.case import Case, MatchedFiles, session_of, stem, subject_of
 
 SUFFIXES = (".csv", ".tsv")
@@ -98,8 +99,11 @@ def _case(path: Path, row: dict[str, str], columns: dict[str, str]) -> Case:
     relative = Path(cell["image"])
     subject, session = cell["subject"] or subject_of(relative), cell["session"] or session_of(relative)
     unique = "_".join(part for part in (cell["subject"], cell["session"], stem(image)) if part)
+    name = cell["name"] or unique
+    if not is_plain_name(name):  # results are called so
+        raise TrainingDataError(f'"{name}" cannot be the name of a case: leave out / and \\')
     return Case(
-        cell["name"] or unique,
+        name,
         subject,
         image,
         label,

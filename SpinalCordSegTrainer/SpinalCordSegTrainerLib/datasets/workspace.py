@@ -148,6 +148,6 @@ def _parse(path: Path) -> _Folder:
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
         raise TrainingDataError(f"{path.name} is not a workspace of ITK-SNAP ({error}); save it again") from error
     return open_folders[0]

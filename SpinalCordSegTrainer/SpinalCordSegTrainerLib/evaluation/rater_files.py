@@ -10,6 +10,7 @@ from typing import Any
 
 from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.images.files import write_text, write_volume
+from SpinalCordSegLib.writing import inside
 from SpinalCordSegTrainerLib.datasets.case import Case
 from SpinalCordSegTrainerLib.datasets.cases import load_case
 from SpinalCordSegTrainerLib.evaluation.evaluation import BAD_CASE, CaseScore, Scored, score_loaded
@@ -68,8 +69,8 @@ def compare_labels(
             continue
         scores.append(score_loaded(loaded, other, scored=scored))
         listed += disagreements(scores[-1], loaded.mask, other, limits or DisputeLimits())
-        write_volume(consensus(loaded.mask, other), output / "consensus" / f"{case.name}_seg.nii.gz")
-        write_volume(disputes(loaded.mask, other), output / "disputes" / f"{case.name}_disputes.nii.gz")
+        write_volume(consensus(loaded.mask, other), inside(output / "consensus", f"{case.name}_seg.nii.gz"))
+        write_volume(disputes(loaded.mask, other), inside(output / "disputes", f"{case.name}_disputes.nii.gz"))
         if progress is not None:
             progress(number + 1, len(cases))
     write_text(output / "disputes" / "labels.txt", _DESCRIPTION)

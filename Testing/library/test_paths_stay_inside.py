@@ -1,0 +1,132 @@
+"""Names out of tables, reports, headers and folders lead nowhere else than into the folder that was chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.images.case_name import safe_case_name
+from SpinalCordSegLib.images.dicom import find_series
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.writing import inside, is_plain_name
+
+MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
+AWAY = ("../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "..\\x", "C:x", "C:\\x", "\\\\host\\share", "a\0b")
+
+
+@pytest.mark.parametrize("name", AWAY)
+def test_names_that_lead_away(name: str, tmp_path: Path) -> None:
+    assert not is_plain_name(name)
+    with pytest.raises(OutputError, match="no name for a file"):
+        inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["neck", "..neck", "neck 1.nii.gz", "頸髄", "-x"])
+def test_names_of_files(name: str, tmp_path: Path) -> None:
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    return folder
+
+
+def _is_untouched(elsewhere: Path) -> bool:
+    return {path.name: path.read_text() for path in elsewhere.iterdir()} == {"mine.txt": "mine"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_case_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, emptied: bool, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "neck.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "neck").symlink_to(elsewhere)
+    if emptied:
+        (elsewhere / "mine.txt").unlink()
+    assert main(["measure", str(tmp_path / "neck.nii.gz"), "--output", str(tmp_path / "out"), "--force"]) == 2
+    assert "a link leads elsewhere" in capsys.readouterr().err
+    assert not any(elsewhere.iterdir()) if emptied else _is_untouched(elsewhere)
+    with pytest.raises(OutputError, match="a link"):
+        inside(tmp_path / "out", "neck")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_a_case_named_by_its_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    replace_case(measure_mask(MASK, "neck"), tmp_path / "real" / "neck", mask_format="nii.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "neck")
+    replace_case(measure_mask(MASK, "again"), tmp_path / "link", mask_format="nii.gz")
+    assert (tmp_path / "link").is_symlink() and read_result(tmp_path / "real" / "neck")["case"] == "again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_remains_of_a_replacement_that_lead_away_stay_where_they_are(tmp_path: Path, elsewhere: Path) -> None:
+    """A name that means the folder above, and a link: as an archive from somebody else may hold them."""
+    results = tmp_path / "results"
+    (results / "....0123456789ab.old").mkdir(parents=True)  # would be put back as ".."
+    (results / "....0123456789ab.old" / "planted.txt").write_text("x")
+    if os.name == "posix":
+        (results / ".neck.0123456789ab.old").symlink_to(elsewhere)
+        (results / "neck").mkdir()
+    restore_interrupted(results)
+    assert not (tmp_path / "planted.txt").exists()
+    assert _is_untouched(elsewhere)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/mine.txt", "mask.nii.gz/../../elsewhere/mine.txt"])
+def test_a_report_names_files_of_its_own_folder_only(tmp_path: Path, elsewhere: Path, name: str) -> None:
+    case = tmp_path / "neck"
+    replace_case(measure_mask(MASK, "neck"), case, mask_format="nii.gz")
+    report = json.loads((case / "report.json").read_text())
+    (case / "report.json").write_text(json.dumps(report | {"files": [*report["files"], name]}))
+    assert read_result(case) is None
+
+
+def test_a_report_whose_case_is_a_path_is_written_into_its_own_folder(tmp_path: Path, elsewhere: Path) -> None:
+    case = tmp_path / "results" / "neck"
+    replace_case(measure_mask(MASK, "neck"), case, mask_format="nii.gz")
+    report = json.loads((case / "report.json").read_text())
+    (case / "report.json").write_text(json.dumps(report | {"case": "../../elsewhere/mine.txt"}))
+    assert main(["correct", str(case), str(case / "mask.nii.gz"), "--by", "A"]) == 0
+    assert main(["review", str(case.parent), "--case", "neck", "--accept", "--seen", "all", "--by", "A"]) in (0, 2)
+    assert _is_untouched(elsewhere)
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}
+
+
+@pytest.mark.parametrize("person", ["../elsewhere", "/tmp/x", "a/b", ".."])
+def test_a_person_of_a_manifest_names_a_folder_only(tmp_path: Path, elsewhere: Path, person: str, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "v.nii.gz")
+    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
+    (tmp_path / "visits.csv").write_text(f"person,folder,date\n{person},r/v,2021-01-31\n")
+    assert main(["track", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t" / "u")]) == 1
+    assert "cannot be a code" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "t" / "u").iterdir()] == ["cohort.csv"]
+    assert len(list((tmp_path / "t").iterdir())) == 1 and _is_untouched(elsewhere)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_a_follow_up_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, capsys: Any) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "P1").symlink_to(elsewhere)
+    write_volume(MASK, tmp_path / "v.nii.gz")
+    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
+    (tmp_path / "visits.csv").write_text("person,folder,date\nP1,r/v,2021-01-31\nP1,r/v,2022-01-31\n")
+    assert main(["track", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t")]) == 2
+    assert "a link leads elsewhere" in capsys.readouterr().err and _is_untouched(elsewhere)
+
+
+@pytest.mark.parametrize("description", ["../../outside", "/etc/passwd", "..", "C:\\x\\y"])
+def test_the_description_of_a_dicom_series(dicom: Any, tmp_path: Path, description: str) -> None:
+    folder = dicom.write(tmp_path, change=lambda k: {"SeriesDescription": description})
+    assert is_plain_name(safe_case_name(folder, find_series(folder)))
