@@ -105,11 +105,12 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Six stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord (boundary),
-# wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on sharper slices
-# (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline can be seen (outline):
-# a network that is shown outlines nobody can see learns to draw all of them near the mean. Last, wider crops at a
-# falling rate, so that nothing far from the cord is taken for it (final). The area: half of what raters draw T1w cords
+# Seven stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
+# (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
+# sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
+# can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
+# then the same once more from a high rate, for the curve was still rising (longer). Last, wider crops at a falling
+# rate, so that nothing far from the cord is taken for it (final). The area: half of what raters draw T1w cords
 # smaller than the same persons' T2w cords (calibration.py). Mixed precision needs a CPU with bfloat16 units:
 # STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
@@ -123,6 +124,7 @@ BOUNDARY := $(SMALL) --set epochs=16 --set rate.max_lr=0.0012 --set rate.base_lr
 WIDE := $(WIDER) --set epochs=15 --set rate.max_lr=0.0007 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
 SHARP := $(SMALL) $(LESS_SPOILT) --set crop.near_cord=0.92 --set crop.jitter_px=12 --set epochs=7 --set rate.max_lr=0.001 \
     --set rate.base_lr=0.00002 --set rate.warmup_updates=30
+LONGER := --set epochs=45 --set rate.max_lr=0.0012 --set rate.base_lr=0.00005
 FINAL := $(WIDER) --set epochs=12 --set rate.max_lr=0.0006 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
 
@@ -141,7 +143,8 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(STAGE)/wide --config $(STARTER) --from runs/starter/boundary/last.safetensors $(WIDE)
 	@$(STAGE)/sharp --config $(STARTER) --from runs/starter/wide/last.safetensors $(SHARP)
 	@$(STAGE)/outline --config $(OUTLINE) --from runs/starter/sharp/last.safetensors
-	@$(STAGE)/final --config $(OUTLINE) --from runs/starter/outline/last.safetensors $(FINAL)
+	@$(STAGE)/longer --config $(OUTLINE) --from runs/starter/outline/last.safetensors $(LONGER)
+	@$(STAGE)/final --config $(OUTLINE) --from runs/starter/longer/last.safetensors $(FINAL)
 	@$(TRAIN) calibrate runs/starter/final/last.safetensors --cache runs/starter/held_out \
 	    --area-percent -7 --output runs/starter/starter.safetensors
 
