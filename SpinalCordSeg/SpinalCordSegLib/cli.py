@@ -23,6 +23,7 @@ from SpinalCordSegLib.command_line.carry_arguments import add_carry
 from SpinalCordSegLib.command_line.correct_command import add_correct
 from SpinalCordSegLib.command_line.export_command import add_export
 from SpinalCordSegLib.command_line.follow_up_arguments import add_track
+from SpinalCordSegLib.command_line.lengths import length_mm
 from SpinalCordSegLib.command_line.level_arguments import add_levels
 from SpinalCordSegLib.command_line.progress import JsonReporter, Reporter
 from SpinalCordSegLib.command_line.register_command import add_register
@@ -106,7 +107,7 @@ def _add_segment(commands: Any) -> None:
     _add_model(segment)
     segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     segment.add_argument(
-        "--along-mm", type=_length_mm, metavar="MM",
+        "--along-mm", type=length_mm, metavar="MM",
         help="thin slices steady each other over this SD along the cord (default: 1.6; 0: each slice by itself)",
     )  # fmt: skip
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
@@ -170,16 +171,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", choices=("json",), help="report as JSON lines on stdout")
     parser.add_argument("--exit-with-parent", action="store_true", help="cancel when standard input is closed")
     parser.add_argument("--verbose", action="store_true", help="more detail on stderr, tracebacks included")
-
-
-def _length_mm(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length: give millimetres, 0 or more")
-    return value
 
 
 def _slice_range(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.corrections import canonical_range, correct_segment, replace_slices
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
@@ -80,8 +81,9 @@ class CorrectPanel(Section):
             mask = mask_of_segment(segmentation, segment_id)
             image = volume_behind(segmentation, mask)
             assert image is not None and self.desk.model is not None  # the button is grey without
-            base = self.desk.logic.scratchBase()
-            return rerun_run(image, mask, slices, base, model=self.desk.model, device=self.desk.device)
+            settings = CaseSettings.of_report(self.desk.result.report_content() if self.desk.result else {})
+            base, model, device = self.desk.logic.scratchBase(), self.desk.model, self.desk.device
+            return rerun_run(image, mask, slices, base, model=model, device=device, settings=settings)
 
         self.desk.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.task_run import RESULTS, task_run
 
 
 def rerun_run(
-    image: Volume, mask: Volume, slices: tuple[int, int], base: Path, *, model: Path, device: str
+    image: Volume,
+    mask: Volume,
+    slices: tuple[int, int],
+    base: Path,
+    *,
+    model: Path,
+    device: str,
+    settings: CaseSettings,
 ) -> CommandRun[Volume]:
-    """Begin; the outcome is the whole mask with ``slices`` (the input's own, both included) found again."""
+    """Begin; the outcome is the whole mask with ``slices`` (the input's own, both included) found again by ``model``,
+    with the case's threshold and averaging."""
     first, last = sorted(slices)
 
     def prepare(folder: Path) -> None:
@@ -23,6 +32,7 @@ def rerun_run(
 
     arguments = ["rerun", "volume.nrrd", "mask.nrrd", "--slices", f"{first}:{last + 1}"]
     arguments += ["--model", str(model), "--device", device, "--output", RESULTS]
+    arguments += ["--threshold", str(settings.threshold), "--along-mm", str(settings.along_mm)]
     return task_run(arguments, prepare, _read, base)
 
 

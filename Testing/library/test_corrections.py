@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threshold_model import neck_image, write_threshold_model
 
+from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.correction.fill_between import fill_between
 from SpinalCordSegLib.correction.rerun import rerun_slices
 from SpinalCordSegLib.correction.smooth_cord import smooth_along_cord
@@ -164,6 +165,27 @@ def test_of_two_bright_regions_the_one_beside_the_neighbours_cord_is_taken(brigh
     mask = image.with_voxels(cord & (np.arange(24) != 10))
     again = rerun_slices(image.with_voxels(voxels), mask, bright, (10, 11), device="cpu")
     assert np.array_equal(again.voxels, cord)
+
+
+def test_the_settings_of_a_case_are_those_of_its_report() -> None:
+    assert CaseSettings.of_report({}) == CaseSettings() == CaseSettings.of_report({"model": None, "threshold": None})
+    told = {"model": {"name": "m", "version": "2", "sha256": "ab"}, "threshold": 0.4}
+    assert CaseSettings.of_report(told | {"along_mm": 0.8}) == CaseSettings(0.4, 0.8, "m 2", "ab")
+    assert CaseSettings.of_report(told).along_mm == 0, "from before there was averaging"
+
+
+def test_slices_are_averaged_over_the_length_that_is_given(bright) -> None:
+    """Of thin slices, one alone bright in its place: averaged over 1.6 mm it is no cord, by itself it is."""
+    image = neck_image(np.diag([0.8, -0.9, 1.0, 1.0]))
+    cord = image.voxels > 500
+    voxels = image.voxels.copy()
+    voxels[:, :, 11:13] = np.where(cord[:, :, 11:13], 40, voxels[:, :, 11:13])
+    mask = image.with_voxels(cord)
+    alone, averaged = (
+        rerun_slices(image.with_voxels(voxels), mask, bright, (11, 13), along_mm=along_mm, device="cpu").voxels
+        for along_mm in (0, 1.6)
+    )
+    assert not alone[:, :, 11:13].any() and averaged[:, :, 11:13].any()
 
 
 def test_a_slice_without_an_answer_becomes_empty_and_misfits_are_refused(bright) -> None:

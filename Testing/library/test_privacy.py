@@ -187,6 +187,10 @@ def test_a_date_is_kept_only_when_asked_for(phantom, model, tmp_path):
     assert main([*command, "--keep-date", "--code", "S-01"]) == 0
     report = json.loads((out / "S-01" / "report.json").read_text(encoding="utf-8"))
     assert report["input"]["acquisition_date"] == DATES["AcquisitionDate"]
+    correction = ["correct", str(out / "S-01"), str(out / "S-01" / "mask.nii.gz"), "--image", str(tmp_path / "series")]
+    assert main(correction) == 0
+    report = json.loads((out / "S-01" / "report.json").read_text(encoding="utf-8"))
+    assert report["input"]["acquisition_date"] == DATES["AcquisitionDate"], "a correction keeps what was asked for"
     kept = set(DATES.values())
     assert _leaks(out, [secret for secret in _secrets(uids) if secret not in kept]) == []
 

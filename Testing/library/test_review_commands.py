@@ -89,6 +89,32 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     assert "never replaced by the machine" in capsys.readouterr().err
 
 
+def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, monkeypatch, capsys) -> None:
+    """Threshold, averaging and model of the case's report, and the corrected report states them still."""
+    image = neck_image(np.diag([-0.8, 0.9, 1.0, 1.0]))
+    image.voxels[:, :, 11] = 40  # by itself no cord; averaged with its neighbours there would be one
+    write_volume(image, tmp_path / "thin.nii.gz")
+    own, case = ["--threshold", "0.4", "--along-mm", "0"], tmp_path / "out" / "thin"
+    command = ["segment", str(tmp_path / "thin.nii.gz"), "--model", str(model), "--output", str(tmp_path / "out")]
+    assert main([*command, *own]) == 0
+    ai = read_mask(case).voxels
+    assert not ai[:, :, 11].any() and ai[:, :, 10].any()
+    again = ["correct", str(case), "--rerun", "9:13", "--image", str(tmp_path / "thin.nii.gz")]
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path))
+    assert main(again) == 2
+    assert "not among the models here: name its weights file by --model" in capsys.readouterr().err
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(model.parent))
+    assert main(again) == 0
+    assert np.array_equal(read_mask(case).voxels, ai)
+    content = read_result(case)
+    assert (content["threshold"], content["along_mm"], content["mask_state"]) == (0.4, 0, "corrected")
+    found = ["rerun", str(tmp_path / "thin.nii.gz"), "--slices", "9:13", "--output"]
+    assert main([*found, str(tmp_path / "of_case"), str(case / "mask.nii.gz")]) == 0
+    assert np.array_equal(read_labels(tmp_path / "of_case" / "mask.nrrd").voxels != 0, ai)
+    assert main([*found, str(tmp_path / "named"), str(case / "mask.nii.gz"), "--along-mm", "1.6"]) == 0
+    assert (read_labels(tmp_path / "named" / "mask.nrrd").voxels != 0)[:, :, 11].any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

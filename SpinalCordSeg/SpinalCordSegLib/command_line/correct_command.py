@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _corrected(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
+    from SpinalCordSegLib.case_folder import read_result
+    from SpinalCordSegLib.correction.case_settings import CaseSettings
     from SpinalCordSegLib.correction.fill_between import fill_between
     from SpinalCordSegLib.correction.review_store import read_mask
     from SpinalCordSegLib.correction.smooth_cord import smooth_along_cord
@@ -87,4 +89,5 @@ def _corrected(image: Image | None, arguments: argparse.Namespace, reporter: Rep
         return smooth_along_cord(mask, canonical_slices(mask, arguments.smooth))
     if image is None:
         raise ConfigurationError("--rerun needs the image that was segmented: give it by --image")
-    return ask_again(image.volume, mask, canonical_slices(mask, arguments.rerun), arguments, reporter)
+    settings = CaseSettings.of_report(read_result(arguments.case) or {})
+    return ask_again(image.volume, mask, canonical_slices(mask, arguments.rerun), arguments, reporter, settings)

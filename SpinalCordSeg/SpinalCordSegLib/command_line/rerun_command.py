@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from SpinalCordSegLib.command_line.lengths import length_mm
+
 if TYPE_CHECKING:
     from SpinalCordSegLib.command_line.progress import Reporter
+    from SpinalCordSegLib.correction.case_settings import CaseSettings
     from SpinalCordSegLib.images.volume import Volume
 
 RERUN_MASK = "mask.nrrd"
@@ -20,7 +24,8 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
         "rerun",
         help="ask the network again about some slices of a mask",
         description="Find the cord again in some slices; the mask stays as it is in all others. The new mask is"
-        f" DIR/{RERUN_MASK}; MASK itself is not touched.",
+        f" DIR/{RERUN_MASK}; MASK itself is not touched. Where MASK is the mask of a finished case, in its folder,"
+        " model, threshold and averaging are that case's own unless they are named.",
     )
     rerun.add_argument("image", type=Path, metavar="IMAGE", help="the image that the mask was drawn on")
     rerun.add_argument("mask", type=Path, metavar="MASK", help="label map on the image's grid")
@@ -28,20 +33,32 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
         "--slices", required=True, metavar="Z0:Z1", help="indices of the input's own slices, the second not included"
     )
     add_model(rerun, "weights file")
-    rerun.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
+    rerun.add_argument(
+        "--threshold", type=float, metavar="P", help="probability of cord (default: the case's, else 0.5)"
+    )
+    rerun.add_argument(
+        "--along-mm", type=length_mm, metavar="MM",
+        help="SD over which thin slices are averaged along the cord (default: the case's, else 1.6; 0: not)",
+    )  # fmt: skip
     rerun.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new mask")
     add_common(rerun)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
+    from SpinalCordSegLib.case_folder import read_result
+    from SpinalCordSegLib.correction.case_settings import CaseSettings
     from SpinalCordSegLib.images.files import read_image, read_labels, select_label, write_volume
 
     reporter.progress("read", 0, 0)
     image = read_image(arguments.image).volume
     mask = select_label(read_labels(arguments.mask), None, arguments.mask.name)
     chosen = canonical_slices(image, arguments.slices)
-    corrected = ask_again(image, mask, chosen, arguments, reporter, arguments.threshold)
+    is_of_case = arguments.mask.name.partition(".")[0] == "mask"
+    settings = CaseSettings.of_report((read_result(arguments.mask.parent) if is_of_case else None) or {})
+    named = {"threshold": arguments.threshold, "along_mm": arguments.along_mm}
+    settings = replace(settings, **{name: value for name, value in named.items() if value is not None})
+    corrected = ask_again(image, mask, chosen, arguments, reporter, settings)
     path = arguments.output / RERUN_MASK
     write_volume(corrected, path)
     reporter.text(f"{chosen[1] - chosen[0]} slices found again → {path}")
@@ -54,19 +71,20 @@ def ask_again(
     chosen: tuple[int, int],
     arguments: argparse.Namespace,
     reporter: Reporter,
-    threshold: float = 0.5,
+    settings: CaseSettings,
 ) -> Volume:
-    """The mask with what the model named in ``arguments`` (model, device) finds in the canonical slices ``chosen``."""
+    """The mask with what the case's model, or the one named in ``arguments`` (model, device), finds in the canonical
+    slices ``chosen``."""
     from SpinalCordSegLib.correction.rerun import rerun_slices
     from SpinalCordSegLib.network.checkpoint import load_checkpoint
-    from SpinalCordSegLib.network.models import default_model
 
     return rerun_slices(
         image,
         mask,
-        load_checkpoint(arguments.model or default_model()),
+        load_checkpoint(arguments.model or settings.find_model()),
         chosen,
-        threshold=threshold,
+        threshold=settings.threshold,
+        along_mm=settings.along_mm,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )
@@ -83,7 +101,10 @@ def canonical_slices(volume: Volume, text: str) -> tuple[int, int]:
 
 def add_model(command: argparse.ArgumentParser, words: str) -> None:
     """The arguments of ``ask_again``."""
-    command.add_argument("--model", type=Path, metavar="FILE", help=f"{words} (default: the model that comes along)")
+    command.add_argument(
+        "--model", type=Path, metavar="FILE",
+        help=f"{words} (default: the case's own model, else the one that comes along)",
+    )  # fmt: skip
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
     )

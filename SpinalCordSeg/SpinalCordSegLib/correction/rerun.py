@@ -25,12 +25,13 @@ def rerun_slices(
     slices: tuple[int, int],
     *,
     threshold: float = 0.5,
+    along_mm: float = SIGMA_MM,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
     """A new mask with ``slices`` (canonical, half-open) as the network sees them (thin ones averaged with their
-    neighbours, see ``along_cord``); all others stay.
+    neighbours over an SD of ``along_mm``, see ``along_cord``); all others stay.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -46,20 +47,20 @@ def rerun_slices(
         raise ConfigurationError(
             f"slices {first}:{end} do not fit {voxels.shape[2]} slices: give FIRST:END within them"
         )
-    reach = reach_slices(SIGMA_MM, to_canonical(image).spacing_mm[2])
+    reach = reach_slices(along_mm, to_canonical(image).spacing_mm[2])
     wider = max(0, first - reach), min(voxels.shape[2], end + reach)
     prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
     merged = voxels.copy()
-    merged[:, :, first:end] = _chosen(_averaged(prediction.probability, wider), voxels, slices, threshold)
+    merged[:, :, first:end] = _chosen(_averaged(prediction.probability, wider, along_mm), voxels, slices, threshold)
     return from_canonical(merged, mask)
 
 
-def _averaged(probability: Volume, computed: tuple[int, int]) -> Volume:
+def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -> Volume:
     """The slices that were computed, averaged among themselves: those beside them are 0 for want of an answer."""
     canonical = to_canonical(probability)
-    part = average_along(Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras))
+    part = Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
     voxels = canonical.voxels.copy()
-    voxels[:, :, computed[0] : computed[1]] = part.voxels
+    voxels[:, :, computed[0] : computed[1]] = average_along(part, along_mm).voxels
     return from_canonical(voxels, probability)
 
 

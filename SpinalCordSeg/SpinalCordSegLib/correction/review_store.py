@@ -12,6 +12,7 @@ import numpy as np
 
 from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import damaged_report, output_errors, read_result, replace_case
+from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.doubts.review import Review, edited
 from SpinalCordSegLib.doubts.review_queue import queue_of_report
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
@@ -21,7 +22,7 @@ from SpinalCordSegLib.images.volume import Volume, input_slice_index
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.measurement.mask_changes import mask_changes
 from SpinalCordSegLib.network.card import REPEATABILITY
-from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, SegmentOptions, measure_mask
+from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, measure_mask
 from SpinalCordSegLib.reporting.report import summary_row_of_report
 from SpinalCordSegLib.reporting.review_section import updated_page
 
@@ -156,14 +157,15 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
         levels=levels or _levels_asked(content),
     )
     model = content.get("model")
-    options = result.options
-    if model and content.get("threshold") is not None:
-        options = SegmentOptions(float(content["threshold"]), slice_range=options.slice_range, levels=options.levels)
+    settings = CaseSettings.of_report(content)
+    had_date = (content.get("input") or {}).get("acquisition_date") is not None
+    options = replace(result.options, threshold=settings.threshold, along_mm=settings.along_mm, keep_date=had_date)
     return replace(
         result,
         mask_state="corrected" if model else "given",
         model=_model(model) if model else None,
         device=content.get("device"),
+        engine=content.get("engine"),
         batch_size=content.get("batch_size"),
         fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
         options=options,
