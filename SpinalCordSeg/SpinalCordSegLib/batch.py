@@ -15,7 +15,7 @@ from SpinalCordSegLib.images.case_name import check_code
 from SpinalCordSegLib.images.files import file_suffix, safe_case_name, write_text
 from SpinalCordSegLib.images.volume_file import is_volume_file
 from SpinalCordSegLib.pipeline import CaseResult
-from SpinalCordSegLib.reporting.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row_of_report
+from SpinalCordSegLib.reporting.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row
 from SpinalCordSegLib.writing import inside
 
 _SHORTEST_FILE_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
@@ -165,7 +165,7 @@ def _is_taken(name: str, claimed: Iterable[str]) -> bool:
 
 def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
     if outcome.report is not None:
-        return summary_row_of_report(outcome.report)
+        return summary_row(outcome.report)
     text = reason(outcome.error) if outcome.error else ""
     if coded or path.name[: -len(file_suffix(path)) or None] not in outcome.case_name:
         text = _without_names(text, path)

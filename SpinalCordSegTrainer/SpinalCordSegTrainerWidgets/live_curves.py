@@ -44,11 +44,6 @@ class LiveCurves:
             self.running = self.running[::2]
         return True
 
-    @property
-    def best_mcc(self) -> float:
-        """NaN before the first epoch."""
-        return max((value for row in self.rows if not math.isnan(value := _value(row, "mcc"))), default=math.nan)
-
     def loss(self) -> tuple[Axes, list[Curve]]:
         curves = [
             Curve(_("training, live"), GREY, tuple(self.running)),

@@ -99,7 +99,7 @@ def test_range_is_reported(result):
 
 
 def test_summary_rows(result):
-    row = summary_row(result)
+    row = summary_row(report(result))
     assert tuple(row) == SUMMARY_COLUMNS
     assert (row["case"], row["state"], row["n_slices"]) == ("neck", "done", 5)
     assert "gap" in row["flags"].split()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import InputFileError, TrainingDataError
-from SpinalCordSegTrainerLib.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps, shape_names
+from SpinalCordSegTrainerLib.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
 
 
 def test_area_of_a_circle_and_of_an_ellipse() -> None:
@@ -47,7 +47,7 @@ def test_grey_matter_is_central(maps: Maps) -> None:
 
 
 def test_shapes_can_be_held_out(label_folder: Path) -> None:
-    assert shape_names(label_folder) == ["PAM50", "anna"]
+    assert [shape.name for shape in read_maps(label_folder).shapes] == ["PAM50", "anna"]
     assert [shape.name for shape in read_maps(label_folder, hold_out=("PAM50",)).shapes] == ["anna"]
     with pytest.raises(TrainingDataError, match="no cord shape is left"):
         read_maps(label_folder, only=("nobody",))

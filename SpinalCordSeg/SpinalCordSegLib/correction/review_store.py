@@ -23,7 +23,7 @@ from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.measurement.mask_changes import mask_changes
 from SpinalCordSegLib.network.card import REPEATABILITY
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, measure_mask
-from SpinalCordSegLib.reporting.report import summary_row_of_report
+from SpinalCordSegLib.reporting.report import summary_row
 from SpinalCordSegLib.reporting.review_section import updated_page
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _refresh_summary(path: Path, content: dict[str, Any]) -> None:
     try:
         summary = Summary.open(path)
         if summary.has(str(content["case"])):
-            summary.put(summary_row_of_report(content))
+            summary.put(summary_row(content))
     except OutputError as error:
         _log.warning("summary.csv still tells the numbers before the correction: %s", error)
 

@@ -92,10 +92,6 @@ class WorkList:
         at = 0 if case is None else self.items.index(self.item(case)) + 1
         return next((item for item in (*self.items[at:], *self.items[:at]) if item.is_open), None)
 
-    def most_doubtful(self) -> WorkItem | None:
-        """The open case with the worst slice that nobody has seen; None when all are finished."""
-        return max((item for item in self.items if item.is_open), key=lambda item: item.highest_doubt, default=None)
-
 
 def read_work_list(folder: Path) -> WorkList:
     """The finished cases in the folders directly inside ``folder`` (or ``folder`` itself, where it is one case).

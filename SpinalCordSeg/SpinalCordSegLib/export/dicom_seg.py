@@ -95,15 +95,24 @@ def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, track
         pixel_array=source.frame_array(mask),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[description],
-        series_instance_uid=hd.UID(),
-        series_number=number,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer=SOFTWARE,
-        manufacturer_model_name=SOFTWARE,
-        software_versions=SOFTWARE_VERSION,
+        **new_series(number),
         device_serial_number=SOFTWARE_VERSION,  # software has no other
         content_description="Spinal cord, research use",
         content_label="SPINAL_CORD",
         series_description=f"Spinal cord segmentation ({SOFTWARE})",
     )
+
+
+def new_series(number: int) -> dict[str, Any]:
+    """For highdicom's classes: the only instance of a new series, made by this software."""
+    import highdicom as hd
+
+    return {
+        "series_instance_uid": hd.UID(),
+        "series_number": number,
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": SOFTWARE,
+        "manufacturer_model_name": SOFTWARE,
+        "software_versions": SOFTWARE_VERSION,
+    }

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from SpinalCordSegLib.doubts.review import ACCEPTED, Review
-from SpinalCordSegLib.export.dicom_seg import ANATOMY, CORD, MANUAL, SOFTWARE, Algorithm
+from SpinalCordSegLib.export.dicom_seg import ANATOMY, CORD, MANUAL, SOFTWARE, Algorithm, new_series
 from SpinalCordSegLib.export.dicom_source import SourceSeries
 from SpinalCordSegLib.images.segment_metadata import SEGMENT_NAME
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -73,13 +73,7 @@ def measurement_report(
     return hd.sr.ComprehensiveSR(
         evidence=[*source.headers, segmentation],
         content=report[0],
-        series_instance_uid=hd.UID(),
-        series_number=number,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer=SOFTWARE,
-        manufacturer_model_name=SOFTWARE,
-        software_versions=SOFTWARE_VERSION,
+        **new_series(number),
         is_complete=True,
         is_final=True,
         is_verified=False,

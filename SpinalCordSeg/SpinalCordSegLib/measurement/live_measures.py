@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.measurement.cleaning import clean_cord, grid_of, piece_graph, pieces_of_slices
 from SpinalCordSegLib.measurement.measures import CordMeasures
 from SpinalCordSegLib.measurement.morphometry import measure_cord
-from SpinalCordSegLib.measurement.slice_pieces import PieceGraph, SlicePieces, slice_pieces
+from SpinalCordSegLib.measurement.slice_pieces import PieceGraph, SlicePieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +46,6 @@ class LiveMeasures:
         numbers = sorted(found.keys() | self._graph.slices.keys())
         changed = {k: found.get(k) for k in numbers if not _same(found.get(k), self._graph.slices.get(k))}
         return self._with(changed)
-
-    def with_slices(self, changed: Mapping[int, NDArray]) -> LiveMeasures:
-        """Some slices new. ``changed``: by canonical slice, the whole slice [right, anterior], cord where not zero.
-
-        Raises GeometryError when a slice is not there or has another shape.
-        """
-        shape = to_canonical(self._grid).shape
-        for k, pixels in changed.items():
-            if not 0 <= k < shape[2] or pixels.shape != shape[:2]:
-                raise GeometryError(
-                    f"slice {k} of shape {pixels.shape} does not fit: expected one of {shape[2]} slices of {shape[:2]}"
-                )
-        return self._with({k: slice_pieces(pixels != 0, k, (0, 0)) for k, pixels in changed.items()})
 
     def measures(self, slice_range: tuple[int, int] | None = None) -> CordMeasures:
         """Equal to ``measure(mask, slice_range=slice_range, shape=False)``: areas, length, volume and the mask's own

@@ -61,11 +61,6 @@ def mask_sha256(mask: Volume) -> str:
     return digest.hexdigest()
 
 
-def changed_slices(one: Volume, other: Volume) -> tuple[int, ...]:
-    """The canonical slices in which two masks differ, from inferior. Raises GeometryError for different grids."""
-    return tuple(np.flatnonzero(_differing(one, other)).tolist())
-
-
 def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
     """Compare a mask with the AI's own on the same grid. Raises GeometryError for different grids."""
     differing = np.flatnonzero(_differing(now, ai))

@@ -48,11 +48,6 @@ def build_network(config: NetworkConfig) -> nn.Module:
     return network
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
 def flops_per_slice(network: nn.Module, size: int = 256) -> int:
     """Floating-point operations of the convolutions for one slice of size², a multiply-add counted as two."""
     parameter = next(network.parameters())

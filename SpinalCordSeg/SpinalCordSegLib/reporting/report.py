@@ -203,14 +203,8 @@ def _instance_number(result: CaseResult, slice_index: int) -> int | None:
     return series.instance_numbers[slice_index]
 
 
-def summary_row(result: CaseResult) -> dict[str, Any]:
-    """The case's row in summary.csv."""
-    content = report(result)
-    return summary_row_of_report(content)
-
-
-def summary_row_of_report(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same from a report.json that was read back: a kept result has the row it would have had."""
+def summary_row(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The case's row in summary.csv, from its report.json: a kept result has the row it had."""
     model = content.get("model") or {}
     flags = content.get("flags") or []
     row: dict[str, Any] = {name: content.get(name) for name in SUMMARY_COLUMNS}

@@ -92,12 +92,6 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     )
 
 
-def shape_names(folder: Path) -> list[str]:
-    """Names of the shapes that read_maps would find, the atlas first."""
-    found = sorted((folder / "shapes").glob("*_T1w_seg-manual.nii.gz"))
-    return ["PAM50", *(path.name.split("_T1w")[0] for path in found)]
-
-
 def _read(path: Path) -> AxialSlices:
     if not path.is_file():
         raise InputFileError(f"{path}: label map not found; give the folder that holds atlas/ and shapes/")

@@ -1,15 +1,13 @@
-"""Simulated beside real slices, in a picture and in a few numbers: what differs most is mended first."""
+"""What slices look like, in a few numbers: to hold simulated ones against real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from scipy import ndimage
 
 from SpinalCordSegLib.images.files import read_image
@@ -88,16 +86,3 @@ def real_slices(path: Path, rule: NormalisationConfig, size: int, count: int) ->
     picked = np.unique(np.linspace(0, len(slices.pixels) - 1, count).round().astype(int))
     pixels = torch.from_numpy(np.ascontiguousarray(slices.pixels[picked], dtype=np.float32))
     return np.asarray(normalise(pixels, slices.pixel_mm, rule, (size, size))[0][:, 0].numpy())
-
-
-def contact_sheet(rows: Sequence[NDArray[np.float32]], path: Path, side: int = 192) -> None:
-    """A PNG: one row of slices per entry, (n, S, S) in 0..1 each; shorter rows end in black."""
-    width = max(len(row) for row in rows)
-    sheet = np.zeros((len(rows) * side, width * side), np.uint8)
-    for top, row in enumerate(rows):
-        for left, image in enumerate(row):
-            grey = PillowImage.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8))
-            small = np.asarray(grey.resize((side, side), PillowImage.Resampling.BICUBIC))
-            sheet[top * side : (top + 1) * side, left * side : (left + 1) * side] = small
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(sheet).save(path)
