@@ -159,6 +159,7 @@ def soak_kills(samples: Path, room: Path, seed: int, kills: int) -> dict[str, En
         for number in range(max(1, round(kills / len(WORKS)))):
             cut.kill(number, rng, endings)
         found[work.name] = endings
+        print_endings("kills so far", {work.name: endings})
     return found
 
 
@@ -175,6 +176,7 @@ def soak_full_disk(samples: Path, room: Path) -> dict[str, Endings] | None:
                 cut.fill_disk(free_kib, endings)
             shutil.rmtree(disk / "work")
             found[work.name] = endings
+            print_endings("full disk so far", {work.name: endings})
     return found
 
 
@@ -205,6 +207,6 @@ def _fill(disk: Path, free_kib: int) -> Path:
 def print_endings(title: str, found: dict[str, Endings]) -> None:
     print(f"{title:26} {'killed':>7} {'refused':>8} {'completed':>10} {'wrong':>6}")
     for name, one in found.items():
-        print(f"{name:26} {one.killed:7} {one.refused:8} {one.completed:10} {len(one.wrong):6}")
+        print(f"{name:26} {one.killed:7} {one.refused:8} {one.completed:10} {len(one.wrong):6}", flush=True)
         for text in one.wrong:
-            print(f"WRONG {name}: {text}")
+            print(f"WRONG {name}: {text}", flush=True)

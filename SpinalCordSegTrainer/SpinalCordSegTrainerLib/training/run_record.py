@@ -70,10 +70,11 @@ def _version(package: str) -> str | None:
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
     try:
-        earlier: list[dict[str, Any]] = parse_json(path.read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError):
+        told = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return []
-    return earlier
+    earlier = told.get("starts") if isinstance(told, dict) else None
+    return earlier if isinstance(earlier, list) else []
 
 
 def remove_remains(folder: Path) -> None:

@@ -1,0 +1,116 @@
+"""Tables, reports and headers that hold other things than were written: one line each, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+
+from SpinalCordSegLib.batch import Summary
+from SpinalCordSegLib.case_folder import replace_case
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.correction.training_set import add_to_training_set
+from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, ModelFileError, OutputError
+from SpinalCordSegLib.images.case_name import safe_case_name
+from SpinalCordSegLib.images.files import find_inputs, read_image, write_volume
+from SpinalCordSegLib.network.card import load_card
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+
+MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
+DEEP = "[" * 100_000
+LONG = "a" * 200_000  # more than a cell of Python's csv may have
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    replace_case(measure_mask(MASK, "neck"), tmp_path / "results" / "neck", mask_format="nii.gz")
+    return tmp_path / "results" / "neck"
+
+
+def _one_line(capsys: Any, words: str, *arguments: object) -> None:
+    assert main([str(word) for word in arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and words in error and "unexpected" not in error, error
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("levels", 5), ("flags", [5]), ("flags", [{"slice": "x", "kind": "k"}]), ("case", None)]
+)
+def test_a_correction_of_a_damaged_report(case: Path, capsys: Any, entry: str, value: Any) -> None:
+    before = json.loads((case / "report.json").read_text()) | {entry: value}
+    (case / "report.json").write_text(json.dumps(before))
+    code = main(["correct", str(case), str(case / "mask.nii.gz"), "--by", "A"])
+    error = capsys.readouterr().err
+    assert code == 0 or (code == 2 and error.count("\n") == 1 and "is damaged" in error), error
+    if code:
+        assert json.loads((case / "report.json").read_text()) == before
+    assert {path.name for path in case.parent.iterdir()} == {"neck"}
+
+
+@pytest.mark.parametrize("table", ["canonical_slice,csa_raw_mm2,flags\n0," + LONG, "a,b\n1,2\n"])
+def test_a_visit_whose_slices_are_no_table(case: Path, tmp_path: Path, capsys: Any, table: str) -> None:
+    (case / "slices.csv").write_text(table)
+    _one_line(capsys, "slices.csv", "track", case, "--date", "2021-01-31", "--output", tmp_path / "t")
+
+
+@pytest.mark.parametrize("table", ["person,folder\nP1," + LONG, "", "person\n", "person,folder\n,x\n"])
+def test_manifests_of_visits_that_are_no_table(tmp_path: Path, capsys: Any, table: str) -> None:
+    (tmp_path / "visits.csv").write_text(table)
+    _one_line(capsys, "visits.csv", "track", "--manifest", tmp_path / "visits.csv", "--output", tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_summary_that_is_no_table_of_ours(tmp_path: Path) -> None:
+    for text in ("case\n" + LONG, "a,b\n", "\0\0"):
+        (tmp_path / "summary.csv").write_text(text)
+        with pytest.raises(OutputError, match=r"summary\.csv"):
+            Summary.open(tmp_path / "summary.csv")
+        assert (tmp_path / "summary.csv").read_text() == text
+
+
+def test_side_files_nested_without_end(tmp_path: Path) -> None:
+    write_volume(MASK, tmp_path / "neck.nii.gz")
+    (tmp_path / "neck.json").write_text(DEEP)
+    assert safe_case_name(tmp_path / "neck.nii.gz") == "neck"
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "sub-P1_ses-1.json").write_text(DEEP)
+    assert add_to_training_set(tmp_path / "set", MASK, MASK, "P1").added
+
+
+def test_a_model_whose_header_is_nested_without_end(tmp_path: Path) -> None:
+    for text in ('{"a":' * 100_000, json.dumps({"__metadata__": {"card": DEEP, "digest": ""}})):
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
+        with pytest.raises(ModelFileError, match="damaged"):
+            load_card(path)
+
+
+def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("SpinalCordSegLib.images.files._inputs_of", refuse)
+    with pytest.raises(InputFileError, match="who may read it"):
+        find_inputs([tmp_path])
+
+
+def test_a_dicom_file_of_a_thousand_million_frames(dicom: Any, tmp_path: Path, save_dicom: Any) -> None:
+    one = dicom.enhanced()
+    one.NumberOfFrames = 1_000_000_000
+    save_dicom(one, tmp_path / "x.dcm", ExplicitVRLittleEndian)
+    with pytest.raises(DicomSeriesError, match="claims 1000000000 frames"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"Rows": 2}, {"Columns": 10, "Rows": 2}, {"BitsAllocated": 8}, {"NumberOfFrames": 3}]
+)
+def test_dicom_pixels_that_are_not_those_of_the_header(dicom: Any, tmp_path: Path, changes: dict[str, int]) -> None:
+    dicom.write(tmp_path, change=lambda k: changes if k == 1 else {})
+    with pytest.raises((InputFileError, DicomSeriesError)):
+        read_image(tmp_path)
