@@ -150,26 +150,27 @@ def _digest(path: Path | str) -> str:
         return "gone"
 
 
-def soak_kills(samples: Path, room: Path, seed: int, kills: int) -> dict[str, Endings]:
-    """About ``kills`` kills, in turns over all kinds of work."""
+def soak_kills(samples: Path, room: Path, seed: int, kills: int, about: str = "") -> dict[str, Endings]:
+    """About ``kills`` kills, as many of each kind of work whose name holds ``about``."""
     found = {}
-    for work in WORKS:
+    chosen = [work for work in WORKS if about in work.name]
+    for work in chosen:
         rng, endings = random.Random(f"{seed} {work.name}"), Endings()
         cut = CutOff(work, samples, room / "kills", room / "work")
-        for number in range(max(1, round(kills / len(WORKS)))):
+        for number in range(max(1, round(kills / len(chosen)))):
             cut.kill(number, rng, endings)
         found[work.name] = endings
         print_endings("kills so far", {work.name: endings})
     return found
 
 
-def soak_full_disk(samples: Path, room: Path) -> dict[str, Endings] | None:
+def soak_full_disk(samples: Path, room: Path, about: str = "") -> dict[str, Endings] | None:
     """Every kind of work on a small disk with little room; None where no disk can be mounted (root only)."""
     found = {}
     with small_disk(room / "disk") as disk:
         if disk is None:
             return None
-        for work in WORKS:
+        for work in (work for work in WORKS if about in work.name):
             endings = Endings()
             cut = CutOff(work, samples, room / "full", disk / "work")
             for free_kib in (*_FREE_KIB, *(round(share * cut.needs_kib) for share in _SHARES)):

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=1000, help="bad inputs (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=100, help="default: %(default)s")
     parser.add_argument("--only", choices=_PARTS, help="one part alone")
-    parser.add_argument("--format", default="", help="bad inputs of the formats alone whose name holds this")
+    parser.add_argument("--about", default="", help="formats of bad inputs, or work cut off, whose name holds this")
     parser.add_argument("--place", type=Path, default=Path("out/soak"), help="default: %(default)s")
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
@@ -54,7 +54,7 @@ def good_samples(room: Path) -> Path:
 def _part(part: str, samples: Path, room: Path, chosen: argparse.Namespace) -> bool:
     """Run one part and tell it; True where something is wrong."""
     if part == "inputs":
-        tallies = soak_bad_inputs(samples, room, chosen.seed, chosen.cases, chosen.minutes, chosen.format)
+        tallies = soak_bad_inputs(samples, room, chosen.seed, chosen.cases, chosen.minutes, chosen.about)
         print_tallies(tallies)
         return any(one.findings for one in tallies.values())
     if part == "places":
@@ -62,10 +62,10 @@ def _part(part: str, samples: Path, room: Path, chosen: argparse.Namespace) -> b
         print_tallies({"odd places": places})
         return bool(places.findings)
     if part == "kills":
-        found = soak_kills(samples, room, chosen.seed, chosen.kills)
+        found = soak_kills(samples, room, chosen.seed, chosen.kills, chosen.about)
         print_endings("kills", found)
     else:
-        full = soak_full_disk(samples, room)
+        full = soak_full_disk(samples, room, chosen.about)
         if full is None:
             print("FULL DISK: NOT TRIED, mounting a small disk is not permitted here (it takes root)")
             return False
