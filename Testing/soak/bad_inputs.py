@@ -111,8 +111,10 @@ class BadInputs:
         return kept
 
 
-def judged(ended: Ended, program: str, out: Path, *, edits: bool = False, peak_mib: float | None = None) -> list[str]:
-    """What is wrong with how a command ended; [] where nothing is."""
+def judged(
+    ended: Ended, program: str, out: Path, *, edits: bool = False, peak_mib: float | None = None, talks: bool = False
+) -> list[str]:
+    """What is wrong with how a command ended; [] where nothing is. ``talks``: it tells its progress before an error."""
     wrong = []
     text = ended.said + ended.error
     if ended.hung:
@@ -126,6 +128,7 @@ def judged(ended: Ended, program: str, out: Path, *, edits: bool = False, peak_m
     if peak_mib is not None and ended.peak_mib > peak_mib:
         wrong.append(f"took {ended.peak_mib:.0f} MiB")
     lines = [line for line in ended.error.splitlines() if line.strip() and not line.startswith(("WARNING", "INFO"))]
+    lines = lines[-1:] if talks else lines
     if ended.code == 2 and not wrong and (len(lines) != 1 or not lines[0].startswith(_PREFIX[program])):
         wrong.append(f"an error of {len(lines)} lines: {lines[-1][:200] if lines else 'none'}")
     wrong += _left_behind(out)

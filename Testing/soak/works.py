@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Work:
     """``prepare(folder, samples)`` makes input and whatever was there before; ``call(folder, samples)`` is the work,
     that can be called again; ``after(folder)``: what is wrong with what lies there however it ended; ``result``: what the
     end has to be, the same after a disturbed and an undisturbed run; ``finished``: files that a second call has to leave
-    as they are, byte for byte."""
+    as they are, byte for byte; ``program``: see call_of."""
 
     name: str
     prepare: Callable[[Path, Path], None]
@@ -42,6 +43,7 @@ class Work:
     after: Callable[[Path], list[str]]
     result: Callable[[Path], dict[str, str]]
     finished: Callable[[Path], list[Path]] = lambda folder: []
+    program: str = "lib"
 
 
 def _put_images(folder: Path, samples: Path) -> None:
@@ -236,7 +238,7 @@ def _autosave(folder: Path, samples: Path) -> Callable[[], int]:
             for number in range(len(store.versions()) + 1, 41):
                 store.save(_mask(number))
         except SpinalCordSegError as error:
-            print(f"spinalcordseg: error: {error}")
+            print(f"spinalcordseg: error: {error}", file=sys.stderr)
             return 2
         return 0
 
@@ -262,6 +264,6 @@ WORKS: tuple[Work, ...] = (
     Work("segment, panel's child", _put_images, _child_of_panel, _after_segment, _cases, _finished_cases),
     Work("correct", _put_results, _correct, _after_correct, _corrected),
     Work("track", _put_tracked, _track, _after_track, _tracked),
-    Work("train", _put_cases, _train, _after_train, _trained, _finished_cache),
+    Work("train", _put_cases, _train, _after_train, _trained, _finished_cache, "train"),
     Work("autosave", _put_versions, _autosave, _after_autosave, _versions, _finished_versions),
 )
