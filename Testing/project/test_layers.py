@@ -31,8 +31,8 @@ _MAY_IMPORT = {
 # Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
 # these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
 _TENSOR_MODULES = {
-    "network.layers", "network.networks", "network.ra_unet", "network.unet", "network.deep_unet", "network.normalise",
-    "network.folding", "network.folded_ra_unet",
+    "network.layers", "network.networks", "network.ra_unet", "network.unet", "network.deep_unet", "network.axis_map",
+    "network.normalise", "network.folding", "network.folded_ra_unet",
     "inference.predict", "inference.device", "inference.onnx_graph", "inference.engine", "inference.device_network",
     "inference.slice_workers", "inference.cord_windows", "inference.tracked_slices",
 }  # fmt: skip

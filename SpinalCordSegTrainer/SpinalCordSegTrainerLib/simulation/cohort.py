@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.normalise import AxisMap
+from SpinalCordSegLib.network.axis_map import AxisMap
 from SpinalCordSegTrainerLib.simulation.acquisition import Scan, draw_coils
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.canvas import Pose
