@@ -7,8 +7,8 @@ from typing import Any
 
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegNodes.oriented_images import grid_from_text
-from SpinalCordSegNodes.provenance import mark_edited, stored_fingerprint, stored_grid
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, local_mask
+from SpinalCordSegNodes.provenance import stored_fingerprint, stored_grid
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, local_mask, mark_corrected
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def edits_since_run(node: Any) -> Edits | None:
     """Compare the mask with what ``add_segmentation`` wrote; None when the node is not one of ours.
 
     The fingerprint in the segment's tag decides whether anything changed (parent transforms do not matter); the
-    volumes come from the hidden copy, NaN when that is gone. An edited segment is marked so for DICOM.
+    volumes come from the hidden copy, NaN when that is gone. An edited mask is marked so, see ``mark_corrected``.
     """
     segment_id = cord_segment_id(node)
     if not segment_id:
@@ -34,7 +34,7 @@ def edits_since_run(node: Any) -> Edits | None:
     now = local_mask(node, segment_id, grid)
     if mask_sha256(now) == stored_fingerprint(segment):
         return Edits(False, 0.0, 0.0)
-    mark_edited(segment)
+    mark_corrected(node, segment_id)
     copy = node.GetNodeReference(AI_COPY)
     copy_id = cord_segment_id(copy) if copy is not None else ""
     if not copy_id:

@@ -7,6 +7,7 @@ Editor by default cuts a painted segment out of all others of the same segmentat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from SpinalCordSegNodes.volumes import grid_of_node, volume_from_node, world_tra
 
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
+_BY_AI, _CORRECTED = " spinal cord AI", " spinal cord corrected"
 
 
 def add_segmentation(
@@ -30,7 +32,8 @@ def add_segmentation(
 ) -> Any:
     """A new segmentation "<volume> spinal cord AI" ("… AI 2" after it) and its hidden copy, on the volume's grid.
 
-    ``ai_mask``: what the AI had drawn, where a person corrected ``mask`` since; the copy is of that.
+    ``ai_mask``: what the AI had drawn, where a person corrected ``mask`` since; the copy is of that, and the
+    segmentation is called "… spinal cord corrected".
 
     ``mask``: on the grid of ``volume_from_node(volume_node)``, in world RAS: where the volume has a parent transform
     the segmentation has none, its geometry is the hardened one. The scene's state is saved for undo first (where the
@@ -40,13 +43,13 @@ def add_segmentation(
     drawn = mask if ai_mask is None else _on_grid_of(volume_node, ai_mask)
     scene.SaveStateForUndo()
     _remove_orphaned_copies(scene)
-    name = _free_name(scene, f"{volume_node.GetName()} spinal cord AI")
+    name = _free_name(scene, volume_node.GetName() + _BY_AI)
     node = _new_node(scene, name, mask, volume_node, provenance)
-    copy = _new_node(scene, f"{name} (untouched copy)", drawn, volume_node, provenance)
+    copy = _new_node(scene, _free_name(scene, f"{name} (untouched copy)"), drawn, volume_node, provenance)
     if ai_mask is not None:
         segment = node.GetSegmentation().GetSegment(_SEGMENT_ID)
         write_tags(segment, drawn, provenance)
-        mark_edited(segment)
+        mark_corrected(node, _SEGMENT_ID)
     copy.SetHideFromEditors(True)
     copy.GetDisplayNode().SetVisibility(False)
     node.SetNodeReferenceID(AI_COPY, copy.GetID())
@@ -54,6 +57,14 @@ def add_segmentation(
     copy.SetAttribute(_COPY_OF, "1")
     place_with(scene, node, volume_node)
     return node
+
+
+def mark_corrected(segmentation: Any, segment_id: str) -> None:
+    """Say that a person had a hand in it: in DICOM's words, and in the name where that still says "… AI"."""
+    mark_edited(segmentation.GetSegmentation().GetSegment(segment_id))
+    named = re.fullmatch(rf"(.*){_BY_AI}( \d+)?", segmentation.GetName())
+    if named is not None and segmentation.GetScene() is not None:
+        segmentation.SetName(_free_name(segmentation.GetScene(), named[1] + _CORRECTED))
 
 
 def _on_grid_of(volume_node: Any, mask: Volume) -> Volume:

@@ -11,9 +11,8 @@ from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegNodes.cropped_mask import CroppedMask
 from SpinalCordSegNodes.current_mask import CurrentMask
 from SpinalCordSegNodes.live_tables import LiveTables
-from SpinalCordSegNodes.provenance import mark_edited
 from SpinalCordSegNodes.results import Result, is_measured
-from SpinalCordSegNodes.segmentations import cord_segment_id
+from SpinalCordSegNodes.segmentations import cord_segment_id, mark_corrected
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.measurement.mask_changes import MaskChanges
@@ -48,7 +47,7 @@ class LiveNumbers:
         self.changes = self.current.changes()
         self.edited = bool(self.changes.slices) if self.changes is not None else _edited(segmentation, segment_id)
         if self.edited:
-            mark_edited(segmentation.GetSegmentation().GetSegment(segment_id))
+            mark_corrected(segmentation, segment_id)
         self.stale = not is_measured(result, self.current.digest)
         measures = self.current.measures()
         if self.stale and measures is not None:

@@ -126,7 +126,7 @@ def test_session(session, scene, folder, pictures):
     click(ui.applyButton)
     _run_to_the_end(session)
     second = ui.maskSelector.currentNode()
-    assert second.GetName() == "T1w neck spinal cord AI 2"
+    assert (first.GetName(), second.GetName()) == ("T1w neck spinal cord corrected", "T1w neck spinal cord AI")
     assert np.array_equal(mask_of_segment(second, cord_segment_id(second)).voxels, found)
     assert np.array_equal(mask_of_segment(first, cord_segment_id(first)).voxels, edited)
 

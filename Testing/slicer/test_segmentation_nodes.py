@@ -146,8 +146,19 @@ def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     assert (edits.added_mm3, edits.removed_mm3) == pytest.approx((2 * 2.079, 2.079))
     segment = segmentation.GetSegmentation().GetNthSegment(0)
     assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
+    assert segmentation.GetName() == "t1 spinal cord corrected"
+    assert segmentation.GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
     _set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
     assert edits_since_run(segmentation).edited is False
+
+
+def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene, mask, volume_node, provenance):
+    drawn = mask.with_voxels(mask.voxels & (np.arange(mask.shape[2]) != 3))
+    nodes = [add_segmentation(scene, mask, volume_node, provenance, drawn) for _ in range(2)]
+    assert [node.GetName() for node in nodes] == ["t1 spinal cord corrected", "t1 spinal cord corrected 2"]
+    assert nodes[0].GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
+    nodes[0].SetName("second reader")
+    assert edits_since_run(nodes[0]).edited and nodes[0].GetName() == "second reader"
 
 
 def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask):
