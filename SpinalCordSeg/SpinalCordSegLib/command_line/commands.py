@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,8 +65,6 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
     MaskConfig(threshold=options.threshold)  # told before the first image is read
     model = model_in_use(arguments.model or default_model())
     checkpoint = model.checkpoint
-    if arguments.scheduler is None and not (arguments.output / "summary.csv").exists():  # else all may be done already
-        model.begin(options.device, options.engine)
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read", 0, 0)
@@ -78,7 +77,9 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return LoadedCase(image.case_name, fingerprint(image.volume), compute)
 
     if arguments.scheduler is None:
-        return _batch(inputs, load, arguments, reporter)
+        may_be_done = (arguments.output / "summary.csv").exists()
+        with nullcontext() if may_be_done else model.made_ready(options.device, options.engine):
+            return _batch(inputs, load, arguments, reporter)
     from SpinalCordSegLib.cluster import Cluster, finished_fingerprints
 
     done = set() if arguments.force else finished_fingerprints(arguments.output)
@@ -148,23 +149,23 @@ def _told(outcome: Outcome, reporter: Reporter) -> bool:
 
 def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
     model = model_in_use(arguments.model or default_model())
-    model.begin(arguments.device, arguments.engine)
-    reporter.progress("make the phantom", 0, 0)
-    phantom = make_phantom()
     file = arguments.output / "phantom.nii.gz"
     options = SegmentOptions(device=arguments.device, engine=arguments.engine)
+    with model.made_ready(arguments.device, arguments.engine):
+        reporter.progress("make the phantom", 0, 0)
+        phantom = make_phantom()
 
-    def load(path: Path) -> LoadedCase:
-        write_volume(phantom.image, file)
-        image = Image(phantom.image, path, "phantom")
+        def load(path: Path) -> LoadedCase:
+            write_volume(phantom.image, file)
+            image = Image(phantom.image, path, "phantom")
 
-        def compute() -> CaseResult:
-            result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
-            return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
+            def compute() -> CaseResult:
+                result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
+                return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
 
-        return LoadedCase("phantom", fingerprint(phantom.image), compute)
+            return LoadedCase("phantom", fingerprint(phantom.image), compute)
 
-    outcomes = list(run_batch([file], load, BatchOptions(arguments.output, force=True)))
+        outcomes = list(run_batch([file], load, BatchOptions(arguments.output, force=True)))
     if not all(_told(outcome, reporter) for outcome in outcomes):
         return _BAD_INPUT
     report = outcomes[0].report or {}

@@ -1,18 +1,20 @@
 """A model made ready once: its weights and the engine that computes it, kept for the next case and the next run.
 
-Making an engine takes a good part of a second. ``ModelInUse.begin`` does it in a thread while the first image is read.
+Making an engine takes a good part of a second: ``ModelInUse.made_ready`` does it while the first image is read.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.errors import MissingPackageError, SpinalCordSegError
 from SpinalCordSegLib.network.card import verified_card
 
 if TYPE_CHECKING:
@@ -37,7 +39,13 @@ class ModelInUse:
         self._checkpoint: Checkpoint | None = None
 
     def checkpoint(self) -> Checkpoint:
-        """Raises ModelFileError."""
+        """Raises ModelFileError, or MissingPackageError where PyTorch is missing or broken."""
+        try:
+            importlib.import_module("torch")
+        except (ImportError, OSError) as error:
+            raise MissingPackageError(
+                f"PyTorch cannot be loaded ({error}): install torch 2.4 or newer again; measuring a mask works without"
+            ) from error
         from SpinalCordSegLib.network.checkpoint import load_checkpoint
 
         with self._lock:
@@ -45,17 +53,25 @@ class ModelInUse:
                 self._checkpoint = load_checkpoint(self._path)
             return self._checkpoint
 
-    def begin(self, device: str, engine: str) -> None:
-        """Get ready what the first case will need, in a thread. What fails here fails again where it is needed."""
-        threading.Thread(target=self.get_ready, args=(device, engine), name="model").start()
+    @contextmanager
+    def made_ready(self, device: str, engine: str) -> Iterator[None]:
+        """Get ready what the first case will need, in a thread, while the block runs. What fails there fails again
+        where it is needed. The block waits for the thread: left behind, it would load torch in a closing interpreter.
+        """
+        thread = threading.Thread(target=self.get_ready, args=(device, engine), name="model")
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
 
     def get_ready(self, device: str, engine: str) -> None:
         """The same, now."""
-        from SpinalCordSegLib.inference.device import choose_device
-        from SpinalCordSegLib.inference.predict import threads_per_slice
-
         try:
             checkpoint = self.checkpoint()
+            from SpinalCordSegLib.inference.device import choose_device
+            from SpinalCordSegLib.inference.predict import threads_per_slice
+
             if choose_device(device)[0].type == "cpu":
                 ready_engine(checkpoint, engine, threads_per_slice())
         except SpinalCordSegError as error:
