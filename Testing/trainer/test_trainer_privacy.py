@@ -1,0 +1,58 @@
+"""Nothing that the trainer writes or says tells who a patient is: tables, caches, run folders, models, evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from patient_search import leaks, secrets_of, write_series
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegTrainerLib.cli import main
+
+SHORT = [
+    word
+    for one in (
+        "network.name=deep_unet", "network.width=1", "batch_size=2", "updates_per_epoch=1", "epochs=1", "crop.size=32",
+        "statistics_batches=1", "normalisation.size=64",
+    )
+    for word in ("--set", one)
+]  # fmt: skip
+
+
+@pytest.fixture
+def three_patients(tmp_path: Path) -> tuple[Path, list[str]]:
+    """DICOM folders S01 to S03, full of identifiers, with a label map beside each; and all that must not show."""
+    secrets: list[str] = []
+    for n in range(3):
+        phantom = make_phantom(PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS", seed=n))
+        secrets += secrets_of(write_series(tmp_path / "data" / f"S0{n + 1}", phantom))
+        write_volume(phantom.mask, tmp_path / "data" / f"S0{n + 1}_seg.nii.gz")
+    return tmp_path / "data", sorted(set(secrets))
+
+
+def test_from_check_to_evaluation(
+    three_patients: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, secrets = three_patients
+    out = tmp_path / "out"
+    torch.set_num_threads(1)
+    said = ""
+    folder, run = str(data), str(out / "run")
+    for command in (
+        ["check", folder],
+        ["split", folder, "--output", str(out / "split.json")],
+        ["cache", folder, "--output", str(out / "cache")],
+        ["train", folder, "--output", run, *SHORT, "--device", "cpu"],
+        ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
+        ["raters", folder, folder, "--output", str(out / "raters")],
+    ):
+        code = main(command)
+        told = capsys.readouterr()
+        assert (command[0], code) == (command[0], 0), told.err
+        said += told.out + told.err
+    assert leaks(out, secrets, said) == []
+    names = {path.name for path in out.rglob("*")}
+    assert {"last.safetensors", "run.json", "split.json", "evaluation.json"} <= names  # they were there to be searched
