@@ -47,9 +47,7 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError as error:
-            raise MissingPackageError(
-                "--scheduler needs the package distributed: pip install 'spinalcordseg[cluster]'"
-            ) from error
+            raise MissingPackageError("--scheduler needs the package distributed: pip install distributed") from error
         try:
             self._client: Any = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:

@@ -100,5 +100,5 @@ def test_every_shape_can_be_drawn():
 
 def test_without_reportlab_the_reason_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "reportlab.platypus", None)
-    with pytest.raises(MissingPackageError, match=r"spinalcordseg\[dicom\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install .*reportlab"):
         report_pdf(CONTENT, [], None)

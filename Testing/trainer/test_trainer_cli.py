@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegTrainerLib.__main__ import main as begin
 from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
@@ -199,3 +201,16 @@ def test_help_and_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     for command in ("train", "find-lr", "evaluate", "calibrate", "cache", "simulate"):
         assert command in capsys.readouterr().out or main([command, "--help"]) == 0
+
+
+def test_what_the_extra_brings_is_asked_for_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``pip install .`` alone leaves it out, and the first command of the trainer says so."""
+    for name in [name for name in sys.modules if name.startswith("SpinalCordSegTrainerLib.c")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)  # as if it were not installed
+    assert begin() == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "the package typer is missing: pip install click matplotlib rich typer" in told

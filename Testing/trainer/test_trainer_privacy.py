@@ -55,4 +55,4 @@ def test_from_check_to_evaluation(
         said += told.out + told.err
     assert leaks(out, secrets, said) == []
     names = {path.name for path in out.rglob("*")}
-    assert {"last.safetensors", "run.json", "split.json", "evaluation.json"} <= names  # they were there to be searched
+    assert {"last.safetensors", "run.json", "split.json", "scores.json"} <= names  # they were there to be searched

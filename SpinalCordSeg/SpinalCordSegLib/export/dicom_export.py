@@ -65,7 +65,7 @@ def pdf_export_available() -> str | None:
 
 def _lacking(package: str, oldest: tuple[int, ...], what: str) -> str | None:
     wanted = f"{package} {'.'.join(map(str, oldest))} or newer"
-    get_it = "pip install 'spinalcordseg[dicom]'"
+    get_it = "pip install highdicom reportlab"
     try:
         found = version(package)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """What computes the logits on a CPU: torch, or ONNX Runtime where it is installed and agrees with torch.
 
-onnx and onnxruntime are optional (``pip install 'spinalcordseg[onnx]'``) and imported only here and in ``onnx_graph``.
+onnx and onnxruntime are optional (``pip install onnx onnxruntime``) and imported only here and in ``onnx_graph``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def choose_engine(network: nn.Module, trial: Tensor, name: str = "auto", threads
             _log.debug("ONNX Runtime is not used: %s", error)
             return plain
         raise MissingPackageError(
-            "the engine onnxruntime needs the packages onnx and onnxruntime: pip install 'spinalcordseg[onnx]'"
+            "the engine onnxruntime needs the packages onnx and onnxruntime: pip install onnx onnxruntime"
         ) from error
     failure, engine = _tried(onnxruntime, network, plain, trial, threads)
     if engine is not None:

@@ -39,9 +39,7 @@ def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], 
         from reportlab.lib.units import mm
         from reportlab.platypus import SimpleDocTemplate
     except ImportError as error:
-        raise MissingPackageError(
-            "the report as PDF needs the package reportlab: pip install 'spinalcordseg[dicom]'"
-        ) from error
+        raise MissingPackageError("the report as PDF needs the package reportlab: pip install reportlab") from error
     register_fonts()
     buffer = io.BytesIO()
     document = SimpleDocTemplate(
