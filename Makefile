@@ -20,7 +20,7 @@ PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 # One thread per process: two test workers with a pool of threads each only get into each other's way.
-test pytest: export OMP_NUM_THREADS ?= 1
+test pytest coverage: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help
 help: ## List these commands
@@ -96,6 +96,12 @@ types: $(VENV)/.installed-dev ## Type checker on both libraries
 pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library -k volume")
 	@echo "== tests: pytest"
 	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
+
+.PHONY: coverage
+coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach; out/coverage (twice as long as the tests)
+	@mkdir -p out/coverage
+	@$(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=json --timeout 1200 $(PYTEST_ARGS)
+	@$(PY) Testing/results/coverage_table.py out/coverage/coverage.json
 
 # The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
 TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
