@@ -23,8 +23,8 @@ TEXTS = {
     "InstitutionName": "Klinikum Entenhausen",
     "StationName": "MRSTATION77",
     "DeviceSerialNumber": "SERIAL445566",
-    "ReferringPhysicianName": "Hausarztova^Olga",
-    "OperatorsName": "Bedienerin^Rita",
+    "ReferringPhysicianName": "Hausarztova^Olgalena",
+    "OperatorsName": "Bedienerin^Ritalinde",
     "StudyID": "STUDY998877",
     "StudyDescription": "Pérezmüller Verlaufskontrolle",
 }
