@@ -69,7 +69,7 @@ def replace_case(
     """
     if len(os.fsencode(folder.name)) > _LONGEST_BYTES:
         raise OutputError(f"cannot write {folder}: the name is too long; choose a shorter one")
-    folder = folder.resolve() if folder.is_symlink() else folder
+    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         restore_interrupted(folder.parent)

@@ -54,7 +54,8 @@ def inside(folder: Path, name: str) -> Path:
     path = folder / name
     if not is_plain_name(name):
         raise OutputError(f'cannot write into {folder}: "{name}" is no name for a file; use another name')
-    if path.is_symlink() or path.resolve().parent != folder.resolve():
+    # not Path.resolve(), which raises for links in a ring
+    if path.is_symlink() or os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise OutputError(f"cannot write {path}: a link leads elsewhere; remove it or choose another output folder")
     return path
 

@@ -63,6 +63,15 @@ def test_a_case_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, e
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_an_output_folder_that_is_a_link_to_itself(tmp_path: Path, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "neck.nii.gz")
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    assert main(["measure", str(tmp_path / "neck.nii.gz"), "--output", str(tmp_path / "ring")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cannot write" in error and "unexpected" not in error
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
 def test_a_case_named_by_its_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
     replace_case(measure_mask(MASK, "neck"), tmp_path / "real" / "neck", mask_format="nii.gz")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "neck")
