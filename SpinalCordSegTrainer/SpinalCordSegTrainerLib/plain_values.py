@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -47,11 +48,20 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return tuple(
             _decode(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
         )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _finite(value, where)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigurationError(f"{where}: expected {kind.__name__}, found {value!r}")
     return value
+
+
+def _finite(value: float, where: str) -> float:
+    """JSON may hold Infinity, NaN, and whole numbers that no float holds."""
+    if not abs(value) <= sys.float_info.max:
+        raise ConfigurationError(
+            f"{where}: expected a finite number, found {str(value)[:20] if value == value else 'NaN'}"
+        )
+    return float(value)
 
 
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from SpinalCordSegLib.batch import Summary
@@ -114,3 +118,26 @@ def test_dicom_pixels_that_are_not_those_of_the_header(dicom: Any, tmp_path: Pat
     dicom.write(tmp_path, change=lambda k: changes if k == 1 else {})
     with pytest.raises((InputFileError, DicomSeriesError)):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["InstanceNumber", "SeriesNumber", "NumberOfFrames"])
+def test_a_dicom_number_that_is_infinite(dicom: Any, tmp_path: Path, keyword: str) -> None:
+    """As text in a field of whole numbers: whether it is refused or passed over, it is no crash."""
+    dicom.write(tmp_path)
+    for path in tmp_path.iterdir():
+        one = dcmread(path)
+        tag = Tag(keyword)
+        one._dict[tag] = RawDataElement(tag, "IS", 6, b"1e999 ", 0, False, True)
+        one.save_as(path)
+    with contextlib.suppress(InputFileError, DicomSeriesError):
+        assert read_image(tmp_path).volume.shape == (5, 4, 4)
+
+
+def test_a_number_of_thousands_of_digits_in_an_nrrd(tmp_path: Path) -> None:
+    """It ended the whole program, inside ITK."""
+    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspacings: 1 {} 1\nencoding: raw\nendian: little\n"
+    (tmp_path / "x.nrrd").write_bytes((header.format("9" * 5000) + "\n").encode() + bytes(8))
+    with pytest.raises(InputFileError, match="more than 100 digits"):
+        read_image(tmp_path / "x.nrrd")
+    (tmp_path / "y.nrrd").write_bytes((header.format("1") + "remark:=" + "9" * 5000 + "\n\n").encode() + bytes(8))
+    assert read_image(tmp_path / "y.nrrd").volume.shape == (2, 2, 2)

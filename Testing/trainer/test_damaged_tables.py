@@ -58,3 +58,10 @@ def test_values_of_a_label_that_no_map_holds(tmp_path: Path, value: str) -> None
     (tmp_path / "cases.csv").write_text(f"image,label,label_value\na.nii.gz,a_seg.nii.gz,{value}\n", encoding="utf-8")
     matched = match_files(tmp_path / "cases.csv")
     assert not matched.cases and "is not a whole number" in matched.problems[0][1]
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "1" + "0" * 400])
+def test_numbers_of_a_configuration_are_finite(tmp_path: Path, number: str) -> None:
+    (tmp_path / "x.json").write_text(f'{{"loss": {{"gamma": {number}}}}}')
+    with pytest.raises(ConfigurationError, match=r"loss\.gamma: expected a finite number"):
+        read_config(tmp_path / "x.json")

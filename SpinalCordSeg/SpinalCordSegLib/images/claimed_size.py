@@ -15,11 +15,16 @@ _MOST_TIMES = 1100  # bytes that one byte of deflate can stand for, at most 1032
 _HEADER_BYTES = 1 << 16
 _AXES = re.compile(rb"^\s*NDims\s*=\s*(\S*)", re.MULTILINE)
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+_MOST_DIGITS = 100
+_LONG_NUMBER = re.compile(rb"[-+.0-9eE]{%d}" % (_MOST_DIGITS + 1))
+_END = re.compile(rb"\r?\n\r?\n")
 _TEXT_SUFFIXES = (".mha", ".mhd", ".nhdr")
 
 
 def check_text_header(path: Path) -> None:
-    """Refuse what ends the program inside ITK's MetaImage reader. Raises InputFileError, OSError."""
+    """Refuse what ends the program inside ITK's readers of NRRD and MetaImage. Raises InputFileError, OSError."""
+    if file_suffix(path) in (".nrrd", ".seg.nrrd", ".nhdr"):
+        _check_numbers(path)
     if file_suffix(path) not in (".mha", ".mhd"):
         return
     for found in _AXES.findall(_head(path)):
@@ -27,6 +32,13 @@ def check_text_header(path: Path) -> None:
             raise InputFileError(
                 f"{path.name} has NDims = {found[:20].decode(errors='replace')}; expected 3: the header is damaged"
             )
+
+
+def _check_numbers(path: Path) -> None:
+    """ITK's NRRD reader runs out of its stack on a number of thousands of digits. Entries of NAME:=TEXT may be long."""
+    fields = [line for line in _END.split(_head(path), maxsplit=1)[0].splitlines() if b":=" not in line]
+    if any(_LONG_NUMBER.search(line) for line in fields):
+        raise InputFileError(f"{path.name} holds a number of more than {_MOST_DIGITS} digits: the header is damaged")
 
 
 def check_claimed_size(path: Path, shape: tuple[int, ...], bytes_a_voxel: int) -> None:

@@ -155,7 +155,7 @@ def _describe(uid: str, members: Sequence[tuple[Path, FileDataset]]) -> DicomSer
         with quiet_pydicom():
             frames = sort_frames([frame for file, one in members for frame in frames_of(one, file)])
             return _series(uid, header, frames)
-    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError) as error:
         raise InputFileError(f"{path.name}: a header value cannot be understood; export the series again") from error
 
 

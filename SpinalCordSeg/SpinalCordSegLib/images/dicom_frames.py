@@ -123,7 +123,7 @@ def _numbers(value: Any, length: int | None) -> tuple[float, ...] | None:
         return None
     try:
         numbers = tuple(float(item) for item in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not all(np.isfinite(numbers)) or (length is not None and len(numbers) != length):
         return None

@@ -81,7 +81,7 @@ def _check_claim(dataset: FileDataset, file: Path) -> None:
         check_claimed_size(file, claimed, max(1, bits // 8))
     except GeometryError as error:
         raise InputFileError(f"{file.name}: {error}; copy it again") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputFileError(f"{file.name}: its header does not tell the size of its pixels; copy it again") from error
 
 

@@ -54,7 +54,15 @@ def read_image_header(path: Path) -> FileDataset | None:
             dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
             modality = str(dataset.get("Modality", ""))
-    except (OSError, EOFError, InvalidDicomError, struct.error, ValueError, NotImplementedError) as error:
+    except (
+        OSError,
+        EOFError,
+        InvalidDicomError,
+        struct.error,
+        ValueError,
+        OverflowError,
+        NotImplementedError,
+    ) as error:
         raise InputFileError(
             f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
         ) from error
