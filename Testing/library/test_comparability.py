@@ -16,7 +16,7 @@ from SpinalCordSegLib.longitudinal.comparability import (
 ONE = Conditions(
     scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing=(("TR", 8.2), ("TE", 2.7)),
     contrast_agent="without", model="starter 1 abc", voxel_mm=(0.7, 0.7, 3.0), orientation="LPS",
-    distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5",
+    distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5", along_mm="1.6 mm",
 )  # fmt: skip
 
 
@@ -34,6 +34,8 @@ ONE = Conditions(
         ({"distortion_correction": "DIS2D"}, "distortion_correction", False),
         ({"made_by": "corrected"}, "made_by", False),
         ({"software": "0.2.0"}, "software", False),
+        ({"threshold": "0.4"}, "threshold", False),
+        ({"along_mm": "none"}, "along_mm", False),
     ],
 )
 def test_every_change_is_seen(changes, kind, breaks):
@@ -63,6 +65,28 @@ def test_what_is_not_known_is_said():
     assert same_scanner([ONE, ONE])
     assert not same_scanner([ONE, replace(ONE, scanner="")])
     assert not same_scanner([replace(ONE, scanner="")])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "slice_mm", "words"),
+    [
+        (1.6, 0.8, 1.0, "from 1.6 mm to 0.8 mm"),
+        (1.6, 0.0, 1.0, "from 1.6 mm to none"),
+        (1.6, None, 1.0, "from 1.6 mm to none"),  # a report from before there was averaging
+        (1.6, 1.6, 1.0, None),
+        (1.6, 0.0, 4.0, None),  # slices that thick are averaged with neither setting
+        (1.6, 5.0, 4.0, "from none to 5 mm"),
+    ],
+)
+def test_thin_slices_averaged_over_another_length_are_told(before, after, slice_mm, words):
+    """The slices are the second axis here: stored from the patient's back."""
+    source = {"spacing_mm": [0.7, slice_mm, 0.7], "orientation": "PSR"}
+    reports = [{"model": {"name": "m"}, "along_mm": along_mm, "input": source} for along_mm in (before, after)]
+    told = differences(*map(conditions_of, reports))
+    assert [(one.kind, one.breaks) for one in told] == ([("along_mm", False)] if words else [])
+    assert words is None or f"averaging along the cord changed {words}:" in told[0].message
+    given = conditions_of({"model": None, "along_mm": None, "input": source})
+    assert given.along_mm == "" and differences(conditions_of(reports[0]), given) == ()
 
 
 def test_conditions_come_from_a_report_and_the_user_knows_better():

@@ -150,6 +150,14 @@ def test_only_old_remains_of_ours_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part", ".part", "neck.part"]
 
 
+_ONE_UPDATE = [
+    word
+    for one in (
+        "network.name=deep_unet", "network.width=1", "batch_size=2", "updates_per_epoch=1", "epochs=1", "crop.size=32",
+        "statistics_batches=1", "normalisation.size=64",
+    )
+    for word in ("--set", one)
+]  # fmt: skip
 _NO_NETWORK = """
 import socket, sys
 def shut(*_, **__):
@@ -167,14 +175,17 @@ for program, words in json.loads(sys.argv[1]):
 
 
 def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
-    """segment, measure, track, export, evaluate in a program whose sockets refuse to be used."""
+    """segment, measure, track, export, evaluate, train in a program whose sockets refuse to be used."""
     series = neck.write(tmp_path / "series")
     case = neck.finish(series, tmp_path / "results" / "neck")
     label = read_grid(next(case.glob("mask.*"))).volume
-    write_volume(label.with_voxels((label.voxels * 100 + np.arange(label.shape[0])[:, None, None]).astype(np.int16)),
-                 tmp_path / "data" / "anna.nii.gz")  # fmt: skip
-    write_volume(label, tmp_path / "data" / "anna_seg.nii.gz")
-    write_volume(label, tmp_path / "drawn" / "anna.nii.gz")
+    grey = (label.voxels * 100 + np.arange(label.shape[0])[:, None, None]).astype(np.int16)
+    for n, name in enumerate(("anna", "berta")):
+        write_volume(
+            label.with_voxels(grey + 9 * n * label.voxels.astype(np.int16)), tmp_path / "data" / f"{name}.nii.gz"
+        )
+        write_volume(label, tmp_path / "data" / f"{name}_seg.nii.gz")
+        write_volume(label, tmp_path / "drawn" / f"{name}.nii.gz")
     out = str(tmp_path / "out")
     work = [
         ("lib", ["segment", str(series), "--output", f"{out}/segment", "--device", "cpu", "--engine", "torch"]),
@@ -184,12 +195,14 @@ def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
                  "--disc", "3", "--disc", "3", "--output", f"{out}/track"]),
         ("train", ["evaluate", str(tmp_path / "data"), "--predictions", str(tmp_path / "drawn"),
                    "--output", f"{out}/evaluate"]),
+        ("train", ["train", str(tmp_path / "data"), "--output", f"{out}/run", "--device", "cpu", *_ONE_UPDATE]),
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", _NO_NETWORK, json.dumps(work)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "NETWORK WAS ASKED" not in done.stderr
+    assert (tmp_path / "out" / "run" / "last.safetensors").is_file()
 
 
 def test_a_gzip_whose_header_claims_more_than_any_volume_has_is_not_unpacked(tmp_path: Path, capsys) -> None:

@@ -37,8 +37,9 @@ def test_a_dicom_series_leaves_no_identifier_in_any_output(phantom, model, tmp_p
     out = tmp_path / "results"
     command = ["segment", str(source), "--output", str(out), "--model", str(model), "--device", "cpu"]
     for mask_format in ("nii.gz", "seg.nrrd"):
-        assert main([*command, "--save-probability", "--mask-format", mask_format, "--force"]) == 0
+        assert main([*command, "--save-probability", "--mask-format", mask_format, "--force", "--verbose"]) == 0
         said = capsys.readouterr()
+        assert said.err, "with --verbose there is something to search"
         assert leaks(out, secrets, said.out + said.err) == []
     report = json.loads(next(out.glob("*/report.json")).read_text(encoding="utf-8"))
     assert report["input"]["acquisition"]["manufacturer"] == "Maker"  # the header was read, and searched for
@@ -61,6 +62,26 @@ def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom
     assert store.save(phantom.mask) is not None
     said = capsys.readouterr()
     assert leaks(out, secrets, said.out + said.err) == []
+
+
+def test_export_says_nothing_of_what_it_writes(phantom, model, tmp_path, capsys):
+    """Its files go to the archive and belong to the patient, with all that the series says; its words do not."""
+    pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
+    pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")
+    source = tmp_path / "Pérezmüller_Josefine"
+    secrets = secrets_of(write_series(source, phantom))
+    out = tmp_path / "results"
+    write_volume(phantom.mask, tmp_path / "drawn.nii.gz")
+    measured = ["measure", str(tmp_path / "drawn.nii.gz"), "--image", str(source), "--output", str(out)]
+    assert main([*measured, "--code", "S-01"]) == 0
+    export = ["export", str(out / "S-01"), "--dicom", str(source), "--drawn-by-hand", "--verbose"]
+    assert main([*export, "--output", str(tmp_path / "archive")]) == 0
+    assert len(list((tmp_path / "archive").iterdir())) == 3
+    assert main([*export, "--output", str(tmp_path / "archive")]) == 2  # they are there already
+    said = capsys.readouterr()
+    assert "S-01.seg.dcm" in said.out and "--force" in said.err
+    # a traceback, which --verbose asked for, may name the folder that the user typed
+    assert leaks(out, secrets, (said.out + said.err).replace(str(source), "")) == []
 
 
 def test_a_failing_series_says_no_name_either(phantom, model, tmp_path, capsys):

@@ -137,6 +137,7 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     content = read_result(folder)
     doubts = [{"slice": k, "kind": "low_confidence", "message": "the network was unsure"} for k in (2, 3)]
     content["flags"] += [*doubts, {"slice": None, "kind": "device", "message": "memory ran out"}]
+    content["slices_computed_around_the_cord_only"] = 5
     del content["review_queue"]
     write_json(folder / "report.json", content)
     mask = read_mask(folder)
@@ -147,6 +148,7 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     told = {(flag["slice"], flag["kind"]) for flag in after["flags"]}
     assert {(2, "low_confidence"), (None, "device")} <= told and (3, "low_confidence") not in told
     assert 2 in [one["slice"] for one in after["review_queue"]]
+    assert after["slices_computed_around_the_cord_only"] == 5, "as the run told, which measuring cannot tell again"
 
 
 def test_marked_discs_survive_a_correction(tmp_path) -> None:

@@ -47,6 +47,8 @@ def test_from_check_to_evaluation(
         ["cache", folder, "--output", str(out / "cache")],
         ["train", folder, "--output", run, *SHORT, "--device", "cpu"],
         ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
+        ["crossvalidate", folder, "--output", str(out / "folds"), "--folds", "2", *SHORT, "--device", "cpu"],
+        ["table1", folder, "--output", str(out / "table1"), "--quick", "--only", "1", *SHORT, "--device", "cpu"],
         ["raters", folder, folder, "--output", str(out / "raters")],
     ):
         code = main(command)
@@ -55,4 +57,11 @@ def test_from_check_to_evaluation(
         said += told.out + told.err
     assert leaks(out, secrets, said) == []
     names = {path.name for path in out.rglob("*")}
-    assert {"last.safetensors", "run.json", "split.json", "scores.json"} <= names  # they were there to be searched
+    assert {
+        "last.safetensors",
+        "run.json",
+        "split.json",
+        "scores.json",
+        "folds.json",
+        "table1.md",
+    } <= names  # they were there to be searched

@@ -166,6 +166,7 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
         model=_model(model) if model else None,
         device=content.get("device"),
         engine=content.get("engine"),
+        n_windowed=int(content.get("slices_computed_around_the_cord_only") or 0),
         batch_size=content.get("batch_size"),
         fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
         options=options,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
+from SpinalCordSegLib.inference.along_cord import reach_slices
+
 BREAKING = ("scanner", "field_strength", "sequence", "contrast_agent", "model")
 _TIMES = (
     ("TR", "repetition_time_ms", 0.05), ("TE", "echo_time_ms", 0.05), ("TI", "inversion_time_ms", 0.05),
@@ -26,7 +28,8 @@ class Conditions:
 
     ``scanner``: manufacturer and model, or a code the user gave. ``timing``: (name, value) of TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
-    version and the beginning of the file's SHA-256.
+    version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the averaging along the
+    cord, or "none", which thick slices have with any setting.
     """
 
     scanner: str = ""
@@ -41,6 +44,7 @@ class Conditions:
     made_by: str = ""
     software: str = ""
     threshold: str = ""
+    along_mm: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,20 @@ def conditions_of(report: Mapping[str, Any], given: Mapping[str, str] | None = N
         made_by=str(report.get("mask_state") or ""),
         software=str(report.get("software_version") or ""),
         threshold="" if report.get("threshold") is None else f"{report['threshold']:g}",
+        along_mm=_averaged(report),
     )
+
+
+def _averaged(report: Mapping[str, Any]) -> str:
+    """What was averaged over, in words; "" where no model drew the mask. Reports from before averaging state none."""
+    source = report.get("input") or {}
+    spacing_mm, orientation = source.get("spacing_mm") or (), str(source.get("orientation") or "")
+    if not report.get("model"):
+        return ""
+    sigma_mm = float(report.get("along_mm") or 0)
+    slice_mm = next((float(mm) for mm, axis in zip(spacing_mm, orientation, strict=False) if axis in "SI"), 0.0)
+    averages = sigma_mm > 0 and (slice_mm <= 0 or reach_slices(sigma_mm, slice_mm) > 0)
+    return f"{sigma_mm:g} mm" if averages else "none"
 
 
 def _distortion(image_type: Sequence[str]) -> str:
@@ -96,12 +113,14 @@ _NAMES = {
     "made_by": "mask made by",
     "software": "software version",
     "threshold": "threshold",
+    "along_mm": "averaging along the cord",
 }
 _WHY = {
     "scanner": "areas differ by some 2-3 % between scanners",
     "distortion_correction": "without correction in 3D the position in the bore alone moves areas by up to 15 %",
     "contrast_agent": "an agent moves the border that is seen",
     "model": "segment all visits with one model to compare them",
+    "along_mm": "it moves the outline of thin slices",
     "made_by": "a hand moves borders differently from a model",
 }
 
