@@ -39,9 +39,7 @@ def perfect_network(monkeypatch):
         def predict(volume, checkpoint, *, device, engine, precision, track_cord, batch_size, progress, cancelled):
             progress(0, 10)
             progress(10, 10)
-            own = probability.with_voxels(
-                probability.voxels.copy()
-            )  # a prediction is its caller's, who may write over it
+            own = probability.with_voxels(probability.voxels.copy())  # its caller may write over it
             return predict_module.Prediction(own, "cpu", 1.5, 4, ("a note",))
 
         monkeypatch.setattr(predict_module, "predict", predict)
