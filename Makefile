@@ -100,8 +100,8 @@ pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library 
 .PHONY: coverage
 coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach; out/coverage (twice as long as the tests)
 	@mkdir -p out/coverage
-	@$(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=json --timeout 1200 $(PYTEST_ARGS)
-	@$(PY) Testing/results/coverage_table.py out/coverage/coverage.json
+	@failed=0; $(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=json --timeout 1200 $(PYTEST_ARGS) || \
+	    failed=$$?; $(PY) Testing/results/coverage_table.py out/coverage/coverage.json && exit $$failed
 
 # The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
 TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \

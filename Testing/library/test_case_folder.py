@@ -129,3 +129,34 @@ def test_incomplete_or_newer_results_do_not_count(result, tmp_path):
     (folder / "slices.csv").write_text("")
     (folder / "report.json").write_text(json.dumps(content | {"schema_version": 99}))
     assert read_result(folder) is None
+
+
+def test_a_replacement_refused_midway_puts_the_earlier_result_back(result, tmp_path, monkeypatch):
+    folder, replace_file = tmp_path / "neck", os.replace
+    write_case(result, folder)
+    (folder / "my notes.txt").write_text("keep")
+    before = (folder / "report.json").read_bytes()
+
+    def refuse_the_new_one(source, target):
+        if target == folder and str(source).endswith(".part"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_new_one)
+    with pytest.raises(OutputError, match="no permission"):
+        write_case(result, folder)
+    assert _names(tmp_path) == {"neck"} and _names(folder) == _FILES | {"my notes.txt"}
+    assert (folder / "report.json").read_bytes() == before
+
+
+def test_a_name_too_long_for_the_hidden_names_beside_it(result, tmp_path):
+    with pytest.raises(OutputError, match="the name is too long"):
+        write_case(result, tmp_path / ("x" * 231))
+    assert _names(tmp_path) == set()
+
+
+def test_a_report_of_a_newer_version_is_no_result_here(result, tmp_path):
+    content = write_case(result, tmp_path / "neck")
+    newer = json.dumps(content | {"schema_version": content["schema_version"] + 1})
+    (tmp_path / "neck" / "report.json").write_text(newer)
+    assert read_result(tmp_path / "neck") is None

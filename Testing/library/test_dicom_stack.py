@@ -54,6 +54,10 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
         lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k == 1 else {},
         r"the orientation varies: IM71 at .* mm .*20\.0° apart",
     ),
+    "two orientations in equal parts": (
+        lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k >= 3 else {},
+        r"the orientation varies: .*20\.0° apart",
+    ),
     "pixel spacing": (
         lambda k: {"PixelSpacing": [0.75, 0.6]} if k == 2 else {},
         r"the pixel spacing varies: IM42 at 98\.3 mm has \(0\.75, 0\.6\), most have \(0\.75, 0\.5\)",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -131,3 +132,13 @@ def test_real_volumes_of_three_orientations(shared_data: Path, tmp_path: Path) -
         back = read_image(tmp_path / "back.nii.gz").volume
         np.testing.assert_array_equal(back.voxels, image.volume.voxels)
         np.testing.assert_allclose(back.ijk_to_ras, image.volume.ijk_to_ras, rtol=1e-6, atol=1e-5)
+
+
+def test_a_remark_on_the_header_is_logged_and_goes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image = nib.Nifti1Image(volume().voxels, GRID)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, tmp_path / "t1w.nii.gz")
+    with caplog.at_level(logging.WARNING):
+        (note,) = read_image(tmp_path / "t1w.nii.gz").notes
+    assert "holds no orientation" in note and f"t1w.nii.gz: {note}" in caplog.text

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.images.volume_file import read_grid
 
 STRAIGHT = np.array([[0.5, 0, 0, -10.25], [0, 0.75, 0, 20.5], [0, 0, 5, 30], [0, 0, 0, 1]])
@@ -65,3 +66,21 @@ def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> Non
     grid = read_grid(tmp_path / "x.nii.gz")
     assert "no orientation" in grid.notes[0]
     assert grid.volume.orientation == "LPS"
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (344, b"ni1\0"),  # says that its voxels are in another file
+        (40, b"\0\0"),  # no axes
+        (40, b"\x08\0"),  # eight
+        (44, b"\0\0"),  # no row
+    ],
+)
+def test_a_header_that_contradicts_itself_is_none(tmp_path: Path, offset: int, value: bytes) -> None:
+    nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT), tmp_path / "x.nii")
+    content = bytearray((tmp_path / "x.nii").read_bytes())
+    content[offset : offset + len(value)] = value
+    (tmp_path / "x.nii").write_bytes(content)
+    with pytest.raises(InputFileError, match=r"x\.nii is not a NIfTI file"):
+        read_grid(tmp_path / "x.nii")

@@ -85,6 +85,11 @@ def test_nothing_and_next_to_nothing() -> None:
     assert measure_shape(np.zeros((5, 5), bool), (0, 0), (0.5, 0.7), STRAIGHT) is NO_SHAPE
     one = measure_shape(np.ones((1, 1), bool), (3, 4), (0.5, 0.7), STRAIGHT)
     assert one.shrunk_area_mm2 == pytest.approx(0.35) and one.rl_mm > 0 and one.solidity > 0
+    lost = measure_shape(
+        np.ones((1, 1), bool), (9, 9), (1.0, 1.0), (0.5, 0.5)
+    )  # shrunk to every second pixel, 8 and 10
+    assert lost.shrunk_area_mm2 == 0
+    assert all(map(math.isnan, (lost.rl_mm, lost.ap_ellipse_mm, lost.ap_chord_mm, lost.solidity)))
 
 
 def test_a_mask_that_is_no_cord_takes_no_minutes() -> None:

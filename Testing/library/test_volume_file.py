@@ -226,3 +226,48 @@ def test_a_header_key_in_a_foreign_encoding_is_passed_over(tmp_path: Path) -> No
     content = (tmp_path / "x.nrrd").read_bytes()
     (tmp_path / "x.nrrd").write_bytes(content.replace(b"\n\n", b"\nGr\xf6\xdfe:=1\nKeep:=2\n\n", 1))
     assert read_grid(tmp_path / "x.nrrd").fields["Keep"] == "2"
+
+
+def test_what_the_system_refuses_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    write_volume(mask_on(STRAIGHT), tmp_path / "x.nii")
+    monkeypatch.setattr("SpinalCordSegLib.images.volume_file.read_nifti_header", refuse)
+    with pytest.raises(InputFileError, match=r"^x\.nii cannot be read: Permission denied$"):
+        read_grid(tmp_path / "x.nii")
+    with pytest.raises(
+        InputFileError, match=r"cannot be read: File name too long|does not exist"
+    ):  # by Python's version
+        read_grid(tmp_path / f"{'x' * 300}.nii")
+
+
+def test_one_time_point_in_a_file_of_four_axes(tmp_path: Path) -> None:
+    voxels = noise(4, 5, 6)
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0)[np.newaxis], isVector=False)
+    image.SetSpacing((0.5, 0.75, 5.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "x.mha"))
+    volume = read_grid(tmp_path / "x.mha").volume
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    assert volume.spacing_mm == (0.5, 0.75, 5.0)
+
+
+def test_half_precision_is_written_as_what_formats_know(tmp_path: Path) -> None:
+    values = np.array([0.0, 0.25, 0.5, 1.0], np.float16).reshape(4, 1, 1)
+    write_volume(Volume(values, STRAIGHT), tmp_path / "p.nii.gz")
+    back = read_grid(tmp_path / "p.nii.gz").volume.voxels
+    assert back.dtype == np.float32 and back.ravel().tolist() == [0.0, 0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("writable", "words"), [(False, "no permission"), (True, "came out incomplete")])
+def test_a_write_that_itk_gives_up_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool, words: str
+) -> None:
+    def give_up(*_: object, **__: object) -> None:
+        raise RuntimeError("ITK ERROR: ImageIO")
+
+    monkeypatch.setattr(sitk, "WriteImage", give_up)
+    monkeypatch.setattr(os, "access", lambda *_: writable)
+    with pytest.raises(OutputError, match=words):
+        write_volume(mask_on(STRAIGHT), tmp_path / "mask.nii.gz")
+    assert not list(tmp_path.iterdir())

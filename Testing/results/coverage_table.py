@@ -25,7 +25,9 @@ _MODULES = (
 
 def main(report: Path) -> None:
     """Print the tables for a report of ``coverage json``."""
-    files: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))["files"]
+    told: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))["files"]
+    # Paths of the checkout are relative; the copies that tests of the installation make stand there as well.
+    files = {path: one for path, one in told.items() if not PurePath(path).is_absolute()}
     print("| package | lines | branches | covered, % |\n| --- | --- | --- | --- |")
     for package in _PACKAGES:
         print(_row(package, [one["summary"] for path, one in files.items() if package in PurePath(path).parts]))

@@ -81,11 +81,6 @@ class CleanMask:
     filled: NDArray[np.bool_]
     cord: CleanCord
 
-    @property
-    def canonical(self) -> NDArray[np.bool_]:
-        """The mask as a view with axes [R, A, S]."""
-        return to_canonical(self.mask).voxels
-
 
 def clean(mask: Volume) -> CleanMask:
     """Reduce a mask (any dtype, cord where not zero) to one piece of cord per slice, holes filled.
