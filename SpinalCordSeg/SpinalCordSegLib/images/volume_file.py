@@ -146,13 +146,13 @@ def _check_kind(reader: sitk.ImageFileReader) -> None:
         shape = shape[:-1]
     if len(shape) != 3:
         check_grid(shape, np.eye(4))
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
     if components > 1:
         raise VoxelError(
             f"found {components} values per voxel (colour, a vector or several layers), expected one grey value or"
             " label: export one 3D volume with one value per voxel"
         )
-    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
-        raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
 
 
 def _bytes_a_voxel(reader: sitk.ImageFileReader) -> int:
