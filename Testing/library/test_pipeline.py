@@ -1,5 +1,6 @@
 """From image to measures: the order of the steps, ranges, refusals, and answers for odd volumes."""
 
+import hashlib
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_mask_alone_is_measured(phantom):
     result = measure_mask(phantom.mask, "alone")
     assert (result.mask_state, result.model, result.device, result.image) == ("given", None, None, None)
     assert result.measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_fingerprint_does_not_depend_on_how_voxels_lie_in_memory(order):
+    """Nor on how many planes are taken at a time: 37 are not whole sixteens."""
+    voxels = np.random.default_rng(1).random((37, 5, 9), dtype=np.float32)
+    lying = np.ascontiguousarray(voxels.transpose(order)).transpose(np.argsort(order))
+    digest = hashlib.sha256(repr(((37, 5, 9), "<f4")).encode() + np.eye(4).tobytes() + voxels.tobytes())
+    assert fingerprint(Volume(lying, np.eye(4))) == digest.hexdigest()
 
 
 def test_fingerprint_tells_inputs_apart(phantom):
