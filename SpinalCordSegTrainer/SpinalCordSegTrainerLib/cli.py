@@ -123,7 +123,7 @@ def simulate(
     output: Output,
     maps: Annotated[Path, typer.Option("--maps", help="Folder that holds atlas/ and shapes/ (label maps).")],
     count: Annotated[int, typer.Option("--count", min=1, help="Slices to draw.")] = 6000,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same slices.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same slices.")] = 1,
     pixel_mm: Annotated[float, typer.Option("--pixel-mm", help="Pixel of the model's grid, mm.")] = 0.7,
     size: Annotated[int, typer.Option("--size", help="Pixels of the square slices, a multiple of 32.")] = 256,
     hold_out: Annotated[

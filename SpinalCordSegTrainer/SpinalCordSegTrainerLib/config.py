@@ -198,6 +198,7 @@ class TrainingConfig:
             _positive("updates_per_epoch", self.updates_per_epoch)
         if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
             raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
+        check_seed(self.seed)
         if not 0 <= self.ema_decay < 1:
             raise ConfigurationError(f"ema_decay is {self.ema_decay}: it must be 0 (off) or below 1")
         if not 0 < self.rate.base_lr <= self.rate.max_lr:
@@ -210,6 +211,12 @@ class TrainingConfig:
             raise ConfigurationError("loss: fn_weight and fp_weight must not be negative, gamma must be positive")
         for source in self.sources:
             _positive(f"the weight of {source.path}", source.weight)
+
+
+def check_seed(seed: int) -> None:
+    """Raises ConfigurationError for what numpy (negative) or torch (over 63 bits) takes for no seed."""
+    if not 0 <= seed < 1 << 63:
+        raise ConfigurationError(f"seed is {seed}: it must be 0 or more, and below 2^63")
 
 
 def _positive(name: str, value: float) -> None:

@@ -69,6 +69,8 @@ def test_settings_from_the_command_line() -> None:
         ({"rate": {"base_lr": 1, "max_lr": 0.1}}, "base_lr"),
         ({"network": {"name": "vgg"}}, "vgg"),
         ({"ema_decay": 1.0}, "ema_decay"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1 << 63}, "seed"),
     ],
 )
 def test_a_wrong_setting_is_named(data: dict, word: str) -> None:

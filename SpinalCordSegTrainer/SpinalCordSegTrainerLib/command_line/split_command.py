@@ -22,7 +22,7 @@ def split(
     ] = None,
     n_folds: Annotated[int | None, typer.Option("--folds", help="So many folds, each patient held out once.")] = None,
     fraction: Annotated[float, typer.Option("--fraction", help="Share of the patients to hold out.")] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same split.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same split.")] = 0,
     all_cases: Annotated[
         bool, typer.Option("--usable", help="Leave out files that belong to no case, instead of refusing the folder.")
     ] = False,

@@ -31,7 +31,7 @@ def validate(
     count: Annotated[
         int | None, typer.Option("--count", min=1, help="Simulated necks; pairs and touching ones in proportion.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Other simulated people.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Other simulated people.")] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Keep the figures in the weights file's own card.")
     ] = False,

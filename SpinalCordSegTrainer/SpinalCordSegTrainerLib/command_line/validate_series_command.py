@@ -32,7 +32,7 @@ def validate_series(
     same_scanner: Annotated[
         bool, typer.Option("--same-scanner", help="Contrast and noise stay the same from visit to visit.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Other simulated people.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Other simulated people.")] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="With --same-scanner: the CoV into the weights file's own card.")
     ] = False,

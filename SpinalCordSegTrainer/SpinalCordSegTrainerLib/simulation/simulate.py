@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.config import check_seed
 from SpinalCordSegTrainerLib.simulation.acquisition import Coils, Scan, acquire, draw_coils
 from SpinalCordSegTrainerLib.simulation.anatomy import draw_slice
 from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
@@ -56,6 +57,7 @@ class SimulateConfig:
     heavy_noise: float = 0.25
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
             raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
         if not 0 <= min(self.no_cord, self.heavy_noise) <= max(self.no_cord, self.heavy_noise) <= 1:
