@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegTrainerLib.simulation.anatomy import draw_slice
+from SpinalCordSegTrainerLib.simulation.anatomy import PIA_MM, draw_slice
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.canvas import Canvas, Pose
 from SpinalCordSegTrainerLib.simulation.necks import Field, draw_neck
@@ -63,3 +63,18 @@ def test_painting_gives_the_cord_its_own_signal(maps: Maps) -> None:
     inside = anatomy.coverage() > 0.99
     assert image[inside].mean() == pytest.approx(2.0, rel=0.25)
     assert image[anatomy.coverage() == 0].max() == 0
+
+
+def test_the_pia_lies_on_the_cord_and_is_not_counted(maps: Maps) -> None:
+    neck = draw_neck(15, maps)
+    anatomy = draw_slice(neck, maps, -50.0, 512, 0.25, Pose())
+    cord_mm2, with_pia_mm2 = (float(share.sum()) * 0.25**2 for share in (anatomy.cord, anatomy.pia))
+    radius_mm = np.sqrt(cord_mm2 / np.pi)
+    assert cord_mm2 == pytest.approx(neck.csa_mm2(-50.0), rel=0.02)
+    # Its area is thickness times girth; a flattened cord's girth is up to a fifth over a circle's.
+    assert 1.0 < (with_pia_mm2 - cord_mm2) / (2 * np.pi * radius_mm * PIA_MM) < 1.25
+    assert (anatomy.canal >= anatomy.pia).all()
+    signals = np.zeros(N_TISSUES, np.complex64)
+    signals[Tissue.NERVE] = 1.0
+    image = np.abs(paint(anatomy, neck, signals, -50.0))[anatomy.where]
+    assert image[(anatomy.cord > 0.3) & (anatomy.cord < 0.5)].min() > 0.4

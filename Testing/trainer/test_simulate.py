@@ -73,15 +73,17 @@ def test_only_no_cord_slices_have_no_cord(maps: Maps) -> None:
 
 
 def test_protocols_that_hide_the_cord_are_drawn_again() -> None:
-    def contrast(least: float, seed: int) -> float:
-        signals = _visible_signals(
-            np.random.default_rng(seed), draw_tissues(np.random.default_rng(1)), "transfer", least
-        )
-        cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
-        return float(abs(cord - fluid) / max(cord, fluid))
+    def difference(config: SimulateConfig, seed: int) -> tuple[float, float]:
+        """Between cord and fluid: against the brighter of them, and against noise of a tenth."""
+        tissues = draw_tissues(np.random.default_rng(1))
+        signals = np.abs(_visible_signals(np.random.default_rng(seed), tissues, "transfer", config, 0.1))
+        cord, fluid = signals[[Tissue.WHITE, Tissue.FLUID]]
+        return abs(cord - fluid) / max(cord, fluid), abs(cord - fluid) / (0.1 * np.sort(signals)[-6])
 
-    assert min(contrast(0.0, seed) for seed in range(60)) < 0.1
-    assert min(contrast(0.2, seed) for seed in range(60)) >= 0.2
+    assert min(difference(SimulateConfig(), seed)[0] for seed in range(60)) < 0.1
+    assert min(difference(SimulateConfig(least_contrast=0.2), seed)[0] for seed in range(60)) >= 0.2
+    assert min(difference(SimulateConfig(), seed)[1] for seed in range(60)) < 1
+    assert min(difference(SimulateConfig(least_cnr=1.5), seed)[1] for seed in range(60)) >= 1.5
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])

@@ -43,6 +43,11 @@ def augment(
     """
     if config is None:
         return crop(images, centres, size)[:, None], crop(coverage, centres, size)[:, None]
+    if stays_in_place(config):
+        cut = torch.stack((crop(images, centres, size), crop(coverage, centres, size)), dim=1)
+        mirrored = torch.rand(len(cut), generator=generator) < config.flip_probability
+        images, coverage = torch.where(mirrored[:, None, None, None], cut.flip(-1), cut).unbind(1)
+        return change_intensities(images, coverage, config, generator)
     positions = source_positions(centres, size, config, generator)
     if config.interpolation == "bilinear":
         images, coverage = resample(torch.stack((images, coverage), dim=1), positions, "bilinear").unbind(1)
@@ -50,6 +55,11 @@ def augment(
         images = resample(images[:, None], positions, config.interpolation)[:, 0]
         coverage = resample(coverage[:, None], positions, "bilinear")[:, 0]
     return change_intensities(images, coverage, config, generator)
+
+
+def stays_in_place(config: AugmentConfig) -> bool:
+    """Whether slices are only cut and mirrored: then whole pixels are taken, as resampling would blur every edge."""
+    return max(config.rotation_deg, config.scale, config.anisotropy, config.shift_px, config.elastic_px) == 0
 
 
 def crop(pixels: Tensor, centres: Tensor, size: int) -> Tensor:

@@ -14,7 +14,8 @@ FINE_MM = 0.35
 
 
 def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_mm: float) -> NDArray[np.complex64]:
-    """Signals onto a slice: (size, size) complex64, with the person's own texture; cord over fluid over the rest."""
+    """Signals onto a slice: (size, size) complex64, with the person's own texture; cord over pia over
+    fluid over the rest."""
     rng = np.random.default_rng([neck.seed, 30])
     size = anatomy.canvas.size
     coarse, middle, fine = 0.1 * rng.beta(1, 2), 0.12 * rng.beta(1, 3), 0.15 * rng.beta(1, 2)
@@ -28,6 +29,7 @@ def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_m
     cord = cord * (1 + anatomy.change) * (1 + np.float32(0.5) * texture[where])
     canal = image[where] * (1 - anatomy.canal) + anatomy.canal * inside
     canal = canal * (1 - anatomy.wall)
+    canal = canal * (1 - anatomy.pia) + signals[Tissue.NERVE] * anatomy.pia
     image[where] = canal * (1 - anatomy.cord) + cord * anatomy.cord
     return image.astype(np.complex64)
 

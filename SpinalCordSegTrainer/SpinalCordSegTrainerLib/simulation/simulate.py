@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 CANVAS = 512
 _TRIALS = 10
+_N_BRIGHT = 6  # the sixth brightest tissue has about the signal of an image's 95th percentile
 # Never in training slices. The people of the errsm series are no choice: their T2w masks are trained on.
 VALIDATION_SHAPES = ("sub-hamburg01", "sub-sapienza05", "sub-strasbourg04", "sub-tokyoSkyra06")
 _FAMILIES: tuple[Family, ...] = ("paper", "t1w", "transfer", "inversion", "random")
@@ -40,7 +41,8 @@ class SimulateConfig:
     shapes kept for validation. ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
     ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise. ``phantoms``: so
     many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
-    brighter of the two; protocols below it are drawn again, as a boundary that nobody can see teaches nothing.
+    brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
+    image's 95th percentile). Protocols below either are drawn again: a boundary that nobody can see teaches nothing.
     ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16."""
 
     count: int = 6000
@@ -54,6 +56,7 @@ class SimulateConfig:
     no_cord: float = 0.2
     phantoms: int = 0
     least_contrast: float = 0.0
+    least_cnr: float = 0.0
     heavy_noise: float = 0.25
 
     def __post_init__(self) -> None:
@@ -130,18 +133,20 @@ def random_slice(neck: Neck, maps: Maps, rng: np.random.Generator, config: Simul
     scan, thickness = draw_scan(rng, window, config.heavy_noise)
     family = _FAMILIES[rng.choice(len(_FAMILIES), p=np.array(config.families) / sum(config.families))]
     person = np.random.default_rng([neck.seed, 40])
-    signals = _visible_signals(rng, draw_tissues(person), family, config.least_contrast)
+    signals = _visible_signals(rng, draw_tissues(person), family, config, scan.noise)
     return scan_slice(neck, maps, z_mm, thickness, pose, signals, draw_coils(rng), scan, rng)
 
 
 def _visible_signals(
-    rng: np.random.Generator, tissues: TissueTable, family: Family, least_contrast: float
+    rng: np.random.Generator, tissues: TissueTable, family: Family, config: SimulateConfig, noise: float
 ) -> NDArray[np.complex64]:
-    """Signals under which cord and fluid differ by ``least_contrast``, or the last of _TRIALS draws."""
+    """Signals under which cord and fluid differ as ``config`` asks, or the last of _TRIALS draws."""
     for _ in range(_TRIALS):
         signals = draw_signals(rng, tissues, family)
         cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
-        if abs(cord - fluid) >= least_contrast * max(cord, fluid):
+        bright = np.sort(np.abs(signals))[-_N_BRIGHT]
+        least = max(config.least_contrast * max(cord, fluid), config.least_cnr * noise * bright)
+        if abs(cord - fluid) >= least:
             break
     return signals
 
