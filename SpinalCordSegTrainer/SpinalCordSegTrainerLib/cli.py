@@ -103,6 +103,18 @@ def calibrate(
     )
 
 
+@app.command()
+def average(
+    models: Annotated[list[Path], typer.Argument(help="Weights files of runs from the same weights: two or more.")],
+    output: Annotated[Path, typer.Option("--output", help="Weights file to write.")],
+) -> None:
+    """One model from several runs that began at the same weights: the mean of their weights. Calibrate it after."""
+    from SpinalCordSegTrainerLib.training.averaging import average_models
+
+    mean = average_models(models, output)
+    typer.echo(f"mean of {len(models)} models: {output} (SHA-256 {mean.sha256})")
+
+
 @app.command("cache")
 def write_cache(
     data: Data,

@@ -35,8 +35,9 @@ PIA_MM = 0.17
 @dataclass(frozen=True, eq=False)
 class SliceAnatomy:
     """``labels``: (size, size) Tissue of everything around the canal. The other arrays are the part ``where``:
-    ``canal``, ``cord`` (share of the pixel inside, the medulla counts as cord), ``pia`` (the same with the rim of PIA_MM
-    that is not counted as cord), ``grey`` (share of grey matter in the cord), ``nerve`` (share of roots in the fluid), ``change`` (relative signal change by lesions), ``wall`` (share
+    ``canal``, ``cord`` (share of the pixel inside, the medulla counts as cord), ``pia`` (the same with the rim of
+    PIA_MM that is not counted as cord), ``grey`` (share of grey matter in the cord), ``nerve`` (share of roots in the
+    fluid), ``change`` (relative signal change by lesions), ``wall`` (share
     of the dura). ``is_cord``: False above the foramen magnum, where the same tissue has another name.
     ``x_mm``, ``y_mm`` of the canvas are kept for the coils."""
 
