@@ -16,6 +16,7 @@ WORKERS ?= 2
 VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
 OUTLINE := SpinalCordSegTrainer/Resources/starter_outline.json
+IN_PLACE := SpinalCordSegTrainer/Resources/starter_in_place.json
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
@@ -111,13 +112,14 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Seven stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
+# Nine stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
 # (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
 # sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
 # can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
-# then the same once more from a high rate, for the curve was still rising (longer). Last, wider crops at a falling
-# rate, so that nothing far from the cord is taken for it (final). The area: half of what raters draw T1w cords
-# smaller than the same persons' T2w cords (calibration.py). Mixed precision needs a CPU with bfloat16 units:
+# then the same once more from a high rate, for the curve was still rising (longer), and wider crops at a falling rate, so
+# that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
+# resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
+# (in_place), and of two runs more, of small and of wider crops (near, wider). Mixed precision needs a CPU with bfloat16 units:
 # STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
@@ -132,7 +134,11 @@ SHARP := $(SMALL) $(LESS_SPOILT) --set crop.near_cord=0.92 --set crop.jitter_px=
     --set rate.base_lr=0.00002 --set rate.warmup_updates=30
 LONGER := --set epochs=45 --set rate.max_lr=0.0012 --set rate.base_lr=0.00005
 FINAL := $(WIDER) --set epochs=12 --set rate.max_lr=0.0006 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
+ONWARD := --set epochs=14 --set rate.max_lr=0.0009
+WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --set crop.near_cord=0.65 --set crop.jitter_px=28 \
+    --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
+TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
@@ -141,6 +147,8 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 4200 --seed 51 $(SEEN) --output runs/starter/sharp_a
 	@$(SIMULATE) --count 2700 --seed 52 --phantoms 60 $(SEEN) --output runs/starter/sharp_b
 	@$(SIMULATE) --count 2700 --seed 53 $(SEEN) --output runs/starter/sharp_c
+	@$(SIMULATE) --count 8000 --seed 61 $(TOLD_APART) --output runs/starter/pia_a
+	@$(SIMULATE) --count 8000 --seed 62 --phantoms 100 $(TOLD_APART) --output runs/starter/pia_b
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" --only-labelled --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" --only-labelled --output runs/starter/t2starw --config $(STARTER)
@@ -151,8 +159,15 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(STAGE)/outline --config $(OUTLINE) --from runs/starter/sharp/last.safetensors
 	@$(STAGE)/longer --config $(OUTLINE) --from runs/starter/outline/last.safetensors $(LONGER)
 	@$(STAGE)/final --config $(OUTLINE) --from runs/starter/longer/last.safetensors $(FINAL)
-	@$(TRAIN) calibrate runs/starter/final/last.safetensors --cache runs/starter/held_out \
-	    --area-percent -7 --output runs/starter/starter.safetensors
+	@$(STAGE)/in_place_a --config $(IN_PLACE) --from runs/starter/final/last.safetensors
+	@$(STAGE)/in_place_b --config $(IN_PLACE) --from runs/starter/final/last.safetensors --set seed=1
+	@$(TRAIN) average runs/starter/in_place_a/last.safetensors runs/starter/in_place_b/last.safetensors \
+	    --output runs/starter/in_place.safetensors
+	@$(STAGE)/near --config $(IN_PLACE) --from runs/starter/in_place.safetensors --set seed=3 $(ONWARD)
+	@$(STAGE)/wider --config $(IN_PLACE) --from runs/starter/in_place.safetensors --set seed=2 $(WIDER_IN_PLACE)
+	@$(TRAIN) average runs/starter/near/last.safetensors runs/starter/wider/last.safetensors \
+	    --output runs/starter/mean.safetensors
+	@$(TRAIN) calibrate runs/starter/mean.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
