@@ -17,6 +17,7 @@ VENV := .venv
 STARTER := SpinalCordSegTrainer/Resources/starter.json
 OUTLINE := SpinalCordSegTrainer/Resources/starter_outline.json
 IN_PLACE := SpinalCordSegTrainer/Resources/starter_in_place.json
+SURROUNDINGS := SpinalCordSegTrainer/Resources/starter_surroundings.json
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
@@ -112,15 +113,16 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Nine stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
+# Ten stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
 # (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
 # sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
 # can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
 # then the same once more from a high rate, for the curve was still rising (longer), and wider crops at a falling rate, so
 # that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
 # resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
-# (in_place), and of two runs more, of small and of wider crops (near, wider). Mixed precision needs a CPU with bfloat16 units:
-# STARTER_ARGS="--set precision=float32".
+# (in_place), of two runs more, of small and of wider crops (near, wider), and of two last ones of whole surroundings with
+# more slices above the cord (whole). Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set
+# precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
     --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
@@ -138,6 +140,8 @@ ONWARD := --set epochs=14 --set rate.max_lr=0.0009
 WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --set crop.near_cord=0.65 --set crop.jitter_px=28 \
     --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
+# PIA_MM of the simulator: masks of T2w images are brought to the line that is drawn on T1w.
+INSET := --only-labelled --inset-mm 0.17
 TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1
 
 .PHONY: starter
@@ -149,9 +153,11 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 2700 --seed 53 $(SEEN) --output runs/starter/sharp_c
 	@$(SIMULATE) --count 8000 --seed 61 $(TOLD_APART) --output runs/starter/pia_a
 	@$(SIMULATE) --count 8000 --seed 62 --phantoms 100 $(TOLD_APART) --output runs/starter/pia_b
+	@$(SIMULATE) --count 3400 --seed 63 $(TOLD_APART) --set no_cord=0.3 --output runs/starter/pia_c
+	@$(SIMULATE) --count 2800 --seed 64 --phantoms 60 $(TOLD_APART) --set no_cord=0.3 --output runs/starter/pia_d
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
-	@$(TRAIN) cache "$(DATA)/t2_masked" --only-labelled --output runs/starter/t2w --config $(STARTER)
-	@$(TRAIN) cache "$(DATA)/t2star_masked" --only-labelled --output runs/starter/t2starw --config $(STARTER)
+	@$(TRAIN) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
+	@$(TRAIN) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
 	@$(STAGE)/run --config $(STARTER)
 	@$(STAGE)/boundary --config $(STARTER) --from runs/starter/run/last.safetensors $(BOUNDARY)
 	@$(STAGE)/wide --config $(STARTER) --from runs/starter/boundary/last.safetensors $(WIDE)
@@ -167,7 +173,11 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(STAGE)/wider --config $(IN_PLACE) --from runs/starter/in_place.safetensors --set seed=2 $(WIDER_IN_PLACE)
 	@$(TRAIN) average runs/starter/near/last.safetensors runs/starter/wider/last.safetensors \
 	    --output runs/starter/mean.safetensors
-	@$(TRAIN) calibrate runs/starter/mean.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
+	@$(STAGE)/whole_a --config $(SURROUNDINGS) --from runs/starter/mean.safetensors --set seed=5
+	@$(STAGE)/whole_b --config $(SURROUNDINGS) --from runs/starter/mean.safetensors --set seed=6
+	@$(TRAIN) average runs/starter/whole_a/last.safetensors runs/starter/whole_b/last.safetensors \
+	    --output runs/starter/whole.safetensors
+	@$(TRAIN) calibrate runs/starter/whole.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench

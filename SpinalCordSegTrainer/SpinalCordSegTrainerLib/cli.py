@@ -124,10 +124,14 @@ def write_cache(
     label: Label = None,
     only_labelled: OnlyLabelled = False,
     tolerant: Tolerant = False,
+    inset_mm: Annotated[
+        float, typer.Option("--inset-mm", min=0.0, help="How far inside the label's contour the model is to draw.")
+    ] = 0.0,
 ) -> None:
     """Read images and label maps once and keep their slices, normalised for the model, for training."""
     chosen = base_configuration(config, settings)
-    typer.echo(write_slices(data, output, chosen, CaseOptions(label, only_labelled, tolerant=tolerant)))
+    options = CaseOptions(label, only_labelled, tolerant=tolerant, inset_mm=inset_mm)
+    typer.echo(write_slices(data, output, chosen, options))
 
 
 @app.command()

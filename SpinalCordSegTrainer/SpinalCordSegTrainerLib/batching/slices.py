@@ -10,8 +10,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
 
-from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.images.volume import axial_slices
 from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.batching.loader import CachedSlice, Dtype, SliceCache
@@ -19,15 +22,37 @@ from SpinalCordSegTrainerLib.datasets.cases import Case, LoadedCase, load_case
 from SpinalCordSegTrainerLib.datasets.duplicates import Duplicates
 
 _log = logging.getLogger(__name__)
+_FINER = 4  # parts of a pixel, along each axis, in which a contour is moved
 _CHUNK = 16  # slices normalised at a time: bounded memory for large matrices
 Slices = Literal["all", "with_label"]
 
 
-def case_slices(loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all") -> Iterator[CachedSlice]:
+def inset(coverage: NDArray[np.float32], pixel_mm: float, inset_mm: float) -> NDArray[np.float32]:
+    """(H, W) share of each pixel that is cord, its contour (share ½) moved inwards by ``inset_mm``; 0 where nothing is
+    left. A slice without cord stays as it is."""
+    if not coverage.any():
+        return coverage
+    fine = functional.interpolate(
+        torch.from_numpy(coverage)[None, None], scale_factor=_FINER, mode="bilinear", align_corners=False
+    )
+    inside = fine[0, 0].numpy() >= 0.5
+    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    depth -= 0.5 * np.sign(depth)  # from the edge, not from the first pixel beyond it
+    kept = np.clip(0.5 + depth - inset_mm * _FINER / pixel_mm, 0, 1).astype(np.float32)
+    return np.asarray(functional.avg_pool2d(torch.from_numpy(kept)[None, None], _FINER)[0, 0].numpy())
+
+
+def case_slices(
+    loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all", inset_mm: float = 0.0
+) -> Iterator[CachedSlice]:
     """Axial slices of a case, inferior first, on the model's grid (fixed_pixel: cut or padded to ``config.size``²).
 
     ``with_label`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
+    ``inset_mm``: how far inside the label's contour the model is to draw. Raises ConfigurationError for an inset on a
+    grid whose pixels have no fixed size.
     """
+    if inset_mm and config.pixel_mm is None:
+        raise ConfigurationError("an inset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)")
     images, labels = axial_slices(loaded.image), axial_slices(loaded.mask)
     wanted = np.arange(len(images.pixels))
     if slices == "with_label":
@@ -40,6 +65,8 @@ def case_slices(loaded: LoadedCase, config: NormalisationConfig, slices: Slices 
         image, _ = normalise(pixels, images.pixel_mm, config, grid)
         coverage = normalise_coverage(cord, images.pixel_mm, config, grid)
         for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
+            if inset_mm and config.pixel_mm:
+                share = inset(share, config.pixel_mm, inset_mm)
             yield CachedSlice(one, share, loaded.case.subject)
 
 
@@ -53,9 +80,11 @@ def cache_cases(
     dtype: Dtype = "float16",
     leave_out: bool = False,
     tolerant: bool = False,
+    inset_mm: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
-    """Read all cases once and write their slices. ``progress`` is called with (cases done, cases).
+    """Read all cases once and write their slices. ``progress`` is called with (cases done, cases). ``inset_mm``: as
+    case_slices takes it.
 
     Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
     with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
@@ -77,7 +106,7 @@ def cache_cases(
                 _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
             if leave_out or not problems:
-                yield from case_slices(loaded, config, slices)
+                yield from case_slices(loaded, config, slices, inset_mm)
             if progress is not None:
                 progress(number + 1, len(cases))
         if problems and not (leave_out and used):
@@ -91,6 +120,6 @@ def cache_cases(
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
         normalisation=dataclasses.asdict(config),
         kind="real",
-        source={"cases": used, "slices": slices},
+        source={"cases": used, "slices": slices} | ({"inset_mm": inset_mm} if inset_mm else {}),
         dtype=dtype,
     )

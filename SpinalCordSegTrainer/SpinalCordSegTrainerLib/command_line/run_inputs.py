@@ -22,13 +22,15 @@ from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """What the options of a command say about its cases: --label, --only-labelled, --usable, --tolerant, --progress."""
+    """What the options of a command say about its cases: --label, --only-labelled, --usable, --tolerant, --progress,
+    --inset-mm."""
 
     label: int | None = None
     only_labelled: bool = False
     usable: bool = False
     tolerant: bool = False
     style: ProgressStyle = ProgressStyle.TEXT
+    inset_mm: float = 0.0
 
     @classmethod
     def of(cls, options: LearningOptions) -> CaseOptions:
@@ -55,6 +57,7 @@ def write_slices(data: Path, folder: Path, config: TrainingConfig, options: Case
             slices="with_label" if options.only_labelled else "all",
             leave_out=options.usable,
             tolerant=options.tolerant,
+            inset_mm=options.inset_mm,
             progress=display.step,
         )
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))

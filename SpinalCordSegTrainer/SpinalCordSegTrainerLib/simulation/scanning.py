@@ -29,7 +29,7 @@ def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_m
     cord = cord * (1 + anatomy.change) * (1 + np.float32(0.5) * texture[where])
     canal = image[where] * (1 - anatomy.canal) + anatomy.canal * inside
     canal = canal * (1 - anatomy.wall)
-    canal = canal * (1 - anatomy.pia) + signals[Tissue.NERVE] * anatomy.pia
+    canal = canal * (1 - anatomy.pia) + signals[Tissue.WHITE] * anatomy.pia
     image[where] = canal * (1 - anatomy.cord) + cord * anatomy.cord
     return image.astype(np.complex64)
 
