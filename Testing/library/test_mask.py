@@ -208,3 +208,26 @@ def test_a_cord_that_goes_on_beyond_a_poor_slice_is_kept() -> None:
     stack = Stack()
     cord = stack.tube(range(15)) | stack.tube(range(16, 24))
     check(stack, cord | stack.ellipse(15, 0, 0, rx=1.8, ry=1.2))
+
+
+def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_last_sure() -> None:
+    stack = Stack()
+    cord = stack.tube(range(2, 16))
+    for k, p in zip(range(16, 20), (0.78, 0.7, 0.65, 0.6), strict=True):
+        stack.ellipse(k, 0, 0, p=p)
+    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+
+
+def test_unsure_slices_at_the_edge_of_the_image_below_or_over_a_long_stretch_stay() -> None:
+    for unsure in (range(20, 24), range(2, 6), range(10, 20)):  # leaves the image, lower end, 25 mm of a poor image
+        stack = Stack()
+        cord = stack.tube(range(2, max(20, unsure.stop)))
+        for k in unsure:
+            stack.ellipse(k, 0, 0, p=0.7)
+        assert np.array_equal(find_cord(stack.volume).mask.voxels, cord), unsure
+
+
+def test_a_cord_of_which_no_slice_is_sure_stays_whole() -> None:
+    stack = Stack()
+    cord = stack.tube(range(4, 10), p=0.7)
+    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)

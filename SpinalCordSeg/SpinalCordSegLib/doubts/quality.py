@@ -25,8 +25,8 @@ class QualityConfig:
     under 0.8 they flag 95 % or more of each kind (but 87 % of shifts at thick slices), and up to 7 % of the good ones
     beside a touching structure. Ranges below are the 1st to 99th percentile of the hand-drawn slices. Of the limits
     on probability, min_expected_dice was set with the shipped model on 26 simulated necks with touching structures, of
-    a seed that it is not judged on, as the highest that flags no more than 4 % of the good slices: 3.7 % of 561, and 17
-    of 17 with Dice under 0.8 (0.87: 15).
+    a seed that it is not judged on, as the highest that flags no more than 4 % of the good slices: 3.4 % of 557, and 14
+    of 14 with Dice under 0.8 (0.87: 13).
     """
 
     max_area_ratio: float = 1.22  # over the neighbours' median; 0.91-1.10 (the enlargement of C4-C6 included)

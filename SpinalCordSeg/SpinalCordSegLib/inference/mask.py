@@ -10,7 +10,14 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.images.volume import Volume, axial_slices, axial_zeros
-from SpinalCordSegLib.inference.track import Blob, best_path, drop_ragged_ends, drop_strays, find_blobs
+from SpinalCordSegLib.inference.track import (
+    Blob,
+    best_path,
+    drop_ragged_ends,
+    drop_strays,
+    drop_unsure_top,
+    find_blobs,
+)
 
 LEAST_TRACKED = 0.1
 """Cord tracking is for thresholds from here on: what is less probable is not looked for."""
@@ -68,6 +75,7 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
         n_above += int(np.count_nonzero(pixels >= config.threshold))
     path = drop_strays(best_path(candidates, slices.slice_mm, config.max_gap_mm), slices.slice_mm)
     path = drop_ragged_ends(path, slices.slice_mm)
+    path = drop_unsure_top(path, len(slices.pixels), slices.slice_mm)
     needed_mm = min(config.min_length_mm, 0.5 * n_computed * slices.slice_mm)
     too_short = len(path) * slices.slice_mm < needed_mm
     for blob in () if too_short else path:

@@ -23,12 +23,15 @@ _FREE_TILT = 0.6  # sideways mm per mm along the stack that cost nothing but the
 _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
 _WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
 _REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
+_SURE = 0.8  # mean probability; slices below it are flagged (min_mean_probability in quality.py)
+_LONGEST_UNSURE_MM = 20.0
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
 
 
 @dataclass(frozen=True, eq=False)
 class Blob:
-    """One region of one slice. ``window`` and ``inside``: where, within the slice. Positions in mm, area in mm²."""
+    """One region of one slice. ``window`` and ``inside``: where, within the slice. Positions in mm, area in mm².
+    ``confidence``: mean probability inside."""
 
     slice_index: int
     window: tuple[slice, slice]
@@ -37,6 +40,7 @@ class Blob:
     column_mm: float
     area_mm2: float
     likeness: float
+    confidence: float
 
 
 def find_blobs(
@@ -83,7 +87,7 @@ def _describe(
         * confidence
         * exp(-0.5 * (off_centre_mm / 60.0) ** 2)  # a vessel lies 30 mm off, and costs an eighth by it
     )
-    return Blob(slice_index, window, inside, float(y_mm.mean()), float(x_mm.mean()), area_mm2, likeness)
+    return Blob(slice_index, window, inside, float(y_mm.mean()), float(x_mm.mean()), area_mm2, likeness, confidence)
 
 
 def _area_likeness(area_mm2: float) -> float:
@@ -211,6 +215,21 @@ def drop_ragged_ends(path: list[Blob], slice_mm: float) -> list[Blob]:
     middle = len(path) // 2
     upper = _to_last_whole(path, middle, slice_mm)
     return _to_last_whole(upper[::-1], len(upper) - 1 - middle, slice_mm)[::-1]
+
+
+def drop_unsure_top(path: list[Blob], n_slices: int, slice_mm: float) -> list[Blob]:
+    """Cut the upper end where the network is no longer sure: cord turns into medulla without an edge, and its
+    probability fades over some slices.
+
+    Only where the path ends inside the stack of ``n_slices`` (a cord that leaves the image does not end), and only
+    when no more than 20 mm are unsure: beyond that the image is poor, and its cord is a person's to judge.
+    """
+    if not path or path[-1].slice_index >= n_slices - 1:
+        return path
+    sure = [blob.slice_index for blob in path if blob.confidence >= _SURE]
+    if not sure or (path[-1].slice_index - sure[-1]) * slice_mm > _LONGEST_UNSURE_MM:
+        return path
+    return [blob for blob in path if blob.slice_index <= sure[-1]]
 
 
 def _to_last_whole(path: list[Blob], start: int, slice_mm: float) -> list[Blob]:
