@@ -215,7 +215,14 @@ def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_l
     cord = stack.tube(range(2, 16))
     for k, p in zip(range(16, 20), (0.78, 0.7, 0.65, 0.6), strict=True):
         stack.ellipse(k, 0, 0, p=p)
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+    found = find_cord(stack.volume)
+    assert np.array_equal(found.mask.voxels, cord)
+    assert found.removed_mm3 > 0
+    (told,) = found.notes  # what was cut is cord or medulla, not something apart
+    assert "4 slices" in told and "look there" in told
+    stack.ellipse(5, 20, 20, rx=2, ry=2)
+    assert find_cord(stack.volume).notes[0] == told
+    assert "apart from the cord" in find_cord(stack.volume).notes[1]
 
 
 def test_unsure_slices_at_the_edge_of_the_image_below_or_over_a_long_stretch_stay() -> None:

@@ -11,6 +11,7 @@ from SpinalCordSegLib.doubts.slice_features import SliceFeatures, slice_features
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.inference.track import SURE
 from SpinalCordSegLib.measurement.measures import CordMeasures
 
 _EACH_WAY = 3  # a slice with fewer neighbours on one side lies at an end: there is no trend to hold it against
@@ -43,7 +44,7 @@ class QualityConfig:
     min_area_mm2: float = 20.0  # the thoracic cord of a small person has 26
     max_area_mm2: float = 150.0  # the cord has up to 110, the medulla above it up to 140
     min_expected_dice: float = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
-    min_mean_probability: float = 0.80  # inside the mask; the same edges give 0.95 and 0.84
+    min_mean_probability: float = SURE  # inside the mask; the same edges give 0.95 and 0.84
     max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
 
     def __post_init__(self) -> None:

@@ -75,14 +75,16 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
         n_above += int(np.count_nonzero(pixels >= config.threshold))
     path = drop_strays(best_path(candidates, slices.slice_mm, config.max_gap_mm), slices.slice_mm)
     path = drop_ragged_ends(path, slices.slice_mm)
-    path = drop_unsure_top(path, len(slices.pixels), slices.slice_mm)
+    whole, path = path, drop_unsure_top(path, len(slices.pixels), slices.slice_mm)
+    unsure = whole[len(path) :]
     needed_mm = min(config.min_length_mm, 0.5 * n_computed * slices.slice_mm)
     too_short = len(path) * slices.slice_mm < needed_mm
     for blob in () if too_short else path:
         target[blob.slice_index][blob.window] |= blob.inside
     removed_mm3 = (n_above - int(np.count_nonzero(target))) * probability.voxel_volume_mm3
     n_components = _count_components(slices.pixels, config.threshold) if n_above else 0
-    return CordMask(mask, removed_mm3, n_components, _notes(n_above > 0, bool(path) and not too_short, removed_mm3))
+    notes = _notes(n_above > 0, bool(path) and not too_short, removed_mm3, unsure, probability.voxel_volume_mm3)
+    return CordMask(mask, removed_mm3, n_components, notes)
 
 
 def _count_components(pixels: NDArray[np.float32], threshold: float) -> int:
@@ -95,9 +97,19 @@ def _count_components(pixels: NDArray[np.float32], threshold: float) -> int:
     return int(ndimage.label(above[box], structure=np.ones((3, 3, 3), bool))[1])
 
 
-def _notes(anything: bool, cord: bool, removed_mm3: float) -> tuple[str, ...]:
+def _notes(anything: bool, cord: bool, removed_mm3: float, unsure: list[Blob], voxel_mm3: float) -> tuple[str, ...]:
+    """``unsure``: what was cut off the upper end of the cord."""
     if not anything:
         return ("no cord was found: no voxel reaches the threshold",)
     if not cord:
         return (f"no cord was found: {removed_mm3:.0f} mm³ above the threshold, none of it shaped like a cord",)
-    return (f"{removed_mm3:.0f} mm³ apart from the cord were removed",) if removed_mm3 > 0 else ()
+    notes = []
+    if unsure:
+        notes.append(
+            f"the cord's upper end was cut where the network was no longer sure, {len(unsure)} slices below the end of"
+            " what it found: look there"
+        )
+    apart_mm3 = removed_mm3 - sum(int(np.count_nonzero(blob.inside)) for blob in unsure) * voxel_mm3
+    if apart_mm3 >= 0.5 * voxel_mm3:
+        notes.append(f"{apart_mm3:.0f} mm³ apart from the cord were removed")
+    return tuple(notes)

@@ -23,8 +23,9 @@ _FREE_TILT = 0.6  # sideways mm per mm along the stack that cost nothing but the
 _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
 _WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
 _REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
-_SURE = 0.8  # mean probability; slices below it are flagged (min_mean_probability in quality.py)
 _LONGEST_UNSURE_MM = 20.0
+SURE = 0.8
+"""Mean probability inside a slice's cord; below it the network is unsure, and doubts/quality.py flags the slice."""
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
 
 
@@ -226,7 +227,7 @@ def drop_unsure_top(path: list[Blob], n_slices: int, slice_mm: float) -> list[Bl
     """
     if not path or path[-1].slice_index >= n_slices - 1:
         return path
-    sure = [blob.slice_index for blob in path if blob.confidence >= _SURE]
+    sure = [blob.slice_index for blob in path if blob.confidence >= SURE]
     if not sure or (path[-1].slice_index - sure[-1]) * slice_mm > _LONGEST_UNSURE_MM:
         return path
     return [blob for blob in path if blob.slice_index <= sure[-1]]
