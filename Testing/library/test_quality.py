@@ -45,6 +45,38 @@ def test_a_natural_cord_with_its_enlargement_raises_nothing(spacing: tuple[float
     assert _judge(_cord(spacing), spacing) == {}
 
 
+@pytest.mark.parametrize("spacing", [THIN, THICK])
+def test_a_cord_that_ends_above_the_lower_edge_is_flagged_below_its_end(spacing: tuple[float, float, float]) -> None:
+    voxels = _cord(spacing)
+    missing = round(30 / spacing[2])
+    voxels[:, :, :missing] = False
+    looked_at = np.where(voxels, 0.99, 0.001).astype(np.float32)
+    reach = round(QualityConfig().below_end_mm / spacing[2])
+    found = {k for k, kinds in _judge(voxels, spacing, looked_at).items() if "below_end" in kinds}
+    assert found == set(range(missing - reach, missing))
+    only_part = looked_at.copy()
+    only_part[:, :, : missing - 1] = 0  # the network was told to look at the rest only
+    found = {k for k, kinds in _judge(voxels, spacing, only_part).items() if "below_end" in kinds}
+    assert found == {missing - 1}
+    assert not any("below_end" in kinds for kinds in _judge(voxels, spacing).values())  # a mask made elsewhere
+
+
+def test_an_end_below_is_told_in_the_input_s_own_slices() -> None:
+    voxels = _cord(THICK)
+    voxels[:, :, :2] = False
+    chance = np.where(voxels, 0.99, 0.001).astype(np.float32)
+    upside_down = Volume(voxels[:, :, ::-1].copy(), np.diag([THICK[0], THICK[1], -THICK[2], 1.0]))
+    cleaned = clean(upside_down)
+    probability = upside_down.with_voxels(chance[:, :, ::-1].copy())
+    flags = judge_slices(cleaned.mask, probability, measure(cleaned, probability=probability))
+    below = [flag for flag in flags if flag.kind == "below_end"]
+    assert [(flag.slice, flag.canonical_slice) for flag in below] == [
+        (voxels.shape[2] - 1, 0),
+        (voxels.shape[2] - 2, 1),
+    ]
+    assert f"but {2 * THICK[2]:.0f} mm above" in below[0].message
+
+
 @pytest.mark.parametrize(("spacing", "run"), [(THIN, 1), (THIN, 6), (THICK, 1), (THICK, 2)])
 def test_a_touching_structure_of_like_intensity_is_flagged(spacing: tuple[float, float, float], run: int) -> None:
     voxels = _cord(spacing)

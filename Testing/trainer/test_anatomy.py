@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegTrainerLib.simulation.anatomy import PIA_MM, draw_slice
+from SpinalCordSegTrainerLib.simulation.anatomy import RIM_MM, draw_slice
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.canvas import Canvas, Pose
 from SpinalCordSegTrainerLib.simulation.necks import Field, draw_neck
@@ -62,22 +62,22 @@ def test_painting_gives_the_cord_its_own_signal(maps: Maps) -> None:
     image = np.abs(paint(anatomy, neck, signals, -30.0))
     inside = anatomy.coverage() > 0.99
     assert image[inside].mean() == pytest.approx(2.0, rel=0.25)
-    image[anatomy.where][anatomy.pia > 0] = 0
+    image[anatomy.where][anatomy.with_rim > 0] = 0
     assert image.max() == 0
 
 
-def test_the_pia_lies_on_the_cord_and_is_not_counted(maps: Maps) -> None:
+def test_the_rim_lies_on_the_cord_and_is_not_counted(maps: Maps) -> None:
     neck = draw_neck(15, maps)
     anatomy = draw_slice(neck, maps, -50.0, 512, 0.25, Pose())
-    cord_mm2, with_pia_mm2 = (float(share.sum()) * 0.25**2 for share in (anatomy.cord, anatomy.pia))
+    cord_mm2, with_rim_mm2 = (float(share.sum()) * 0.25**2 for share in (anatomy.cord, anatomy.with_rim))
     radius_mm = np.sqrt(cord_mm2 / np.pi)
     assert cord_mm2 == pytest.approx(neck.csa_mm2(-50.0), rel=0.02)
     # Its area is thickness times girth; a flattened cord's girth is up to a fifth over a circle's.
-    assert 1.0 < (with_pia_mm2 - cord_mm2) / (2 * np.pi * radius_mm * PIA_MM) < 1.25
-    assert (anatomy.canal >= anatomy.pia).all()
+    assert 1.0 < (with_rim_mm2 - cord_mm2) / (2 * np.pi * radius_mm * RIM_MM) < 1.25
+    assert (anatomy.canal >= anatomy.with_rim).all()
     signals = np.zeros(N_TISSUES, np.complex64)
     signals[[Tissue.WHITE, Tissue.GREY]] = 1.0
     image = np.abs(paint(anatomy, neck, signals, -50.0))[anatomy.where]
-    rim = (anatomy.cord == 0) & (anatomy.pia > 0.1)
+    rim = (anatomy.cord == 0) & (anatomy.with_rim > 0.1)
     assert rim.any()
-    np.testing.assert_allclose(image[rim], anatomy.pia[rim], atol=1e-5)  # nobody can tell it from the cord
+    np.testing.assert_allclose(image[rim], anatomy.with_rim[rim], atol=1e-5)  # nobody can tell it from the cord

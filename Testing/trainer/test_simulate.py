@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from slice_appearance import appearance, real_slices
 
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.images.volume import axial_slices
 from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
@@ -17,6 +18,7 @@ from SpinalCordSegTrainerLib.simulation.cohort import VolumeScan, simulate_neck
 from SpinalCordSegTrainerLib.simulation.necks import atrophied, draw_neck
 from SpinalCordSegTrainerLib.simulation.simulate import (
     SimulateConfig,
+    _person,
     _visible_signals,
     random_slice,
     simulate_cache,
@@ -45,6 +47,16 @@ def test_the_command_takes_settings_and_names_a_wrong_one(
     assert "5 shares are needed" in capsys.readouterr().err and not (tmp_path / "cache").exists()
     assert main([*arguments, "--set", "families=[0, 0, 0, 0, 1]", "--set", "no_cord=0"]) == 0
     assert SliceCache.open(tmp_path / "cache").info.source["simulation"]["families"] == [0, 0, 0, 0, 1]
+
+
+def test_a_share_of_the_people_gets_masses_that_touch(maps: Maps) -> None:
+    people = [_person(seed, maps, 0.5) for seed in range(12)]
+    touched = [len(neck.masses) == 3 and max(mass.gap_mm for mass in neck.masses) <= 0 for neck in people]
+    assert 2 < sum(touched) < 10
+    for seed in (0, 1):  # the cord is the same person's, only what lies on it differs
+        assert np.array_equal(_person(seed, maps, 0.0).cord_mm, _person(seed, maps, 1.0).cord_mm)
+    with pytest.raises(ConfigurationError, match="touching"):
+        replace(SMALL, touching=1.5)
 
 
 def test_a_seed_gives_the_same_slices(maps: Maps) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.doubts.slice_features import SliceFeatures, slice_features
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.images.volume import Volume, input_slice_index, to_canonical
 from SpinalCordSegLib.inference.track import SURE
 from SpinalCordSegLib.measurement.measures import CordMeasures
 
@@ -45,6 +46,7 @@ class QualityConfig:
     max_area_mm2: float = 150.0  # the cord has up to 110, the medulla above it up to 140
     min_expected_dice: float = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
     min_mean_probability: float = SURE  # inside the mask; the same edges give 0.95 and 0.84
+    below_end_mm: float = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
     max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
 
     def __post_init__(self) -> None:
@@ -79,8 +81,9 @@ def judge_slices(
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
     slice_features for the same three, where they are known already. Kinds, besides the mask's own (gap,
     several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area, low_confidence,
-    cord_end (an area jump among the outermost slices), many_doubts (the case). No cord: only the mask's own. Raises
-    GeometryError when the probability lies on another grid.
+    cord_end (an area jump among the outermost slices), below_end (a slice without cord below the lowest that has some,
+    though the network looked there), many_doubts (the case). No cord: only the mask's own. Raises GeometryError when
+    the probability lies on another grid.
     """
     if features is None:
         features = slice_features(mask, probability, measures)
@@ -89,7 +92,27 @@ def judge_slices(
         Flag(by_slice[canonical_slice], canonical_slice, kind, message)
         for canonical_slice, kind, message in judge_features(features, to_canonical(mask).spacing_mm, config)
     ]
-    return list(merge_flags(measures.flags, _judge_case(features, found, config or QualityConfig()), found))
+    below = [] if probability is None else _below_the_end(mask, probability, config or QualityConfig())
+    return list(merge_flags(measures.flags, _judge_case(features, found, config or QualityConfig()), found, below))
+
+
+def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> list[Flag]:
+    """Above, a cord ends at the foramen magnum; below, it ends in no image of the neck, but leaves it.
+
+    Slices of probability 0 were not computed: the network's is never exactly 0.
+    """
+    cord, chances = to_canonical(mask), to_canonical(probability)
+    with_cord = np.flatnonzero(cord.voxels.any(axis=(0, 1)))
+    if not with_cord.size:
+        return []
+    lowest = int(with_cord[0])
+    first = max(0, lowest - ceil(config.below_end_mm / cord.spacing_mm[2]))
+    text = "no cord found here, but {:.0f} mm above: a cord goes on to the lower edge of an image of the neck"
+    return [
+        Flag(input_slice_index(mask, k), k, "below_end", text.format((lowest - k) * cord.spacing_mm[2]))
+        for k in range(first, lowest)
+        if chances.voxels[:, :, k].max() > 0
+    ]
 
 
 def judge_features(

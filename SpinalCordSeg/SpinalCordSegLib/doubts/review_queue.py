@@ -19,6 +19,7 @@ from SpinalCordSegLib.flags import Flag
 # What a flag alone says, where no feature measures it: 1 is "just beyond a limit".
 _WEIGHTS = {
     "gap": 3.0,
+    "below_end": 2.5,
     "border_contact": 2.5,
     "several_components": 1.5,
     "steep_cut": 0.7,

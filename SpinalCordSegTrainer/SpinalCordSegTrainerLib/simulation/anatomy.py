@@ -26,27 +26,26 @@ from SpinalCordSegTrainerLib.simulation.tissues import Tissue
 _BONE_REACH_MM = 40.0
 _CORD_REACH_MM = 22.0
 _WARP_MM = 1.8
-# What lies on the cord (pia, the vessels in it, the first of the roots) and cannot be told from it: it is painted with
-# the cord's own signal, or the model would look for a rim that real images do not show. Raters of T1w images leave it
-# out: five persons drawn in T1w and in T2w have T1w areas of 0.86 of their T2w areas, on average. Half of that
-# difference, 7 % of 75 mm², is a rim of this thickness.
-PIA_MM = 0.17
+# What looks like cord at its edge and is left out by those who draw T1w images: pia, its vessels, the first of the roots,
+# the blur of a bright cord in dark fluid. It is painted with the cord's own signal, or the model would look for a rim
+# that real images do not show. Five persons drawn both in T1w and in T2w (shapes and t2_masked of the public data) have
+# T1w areas of 0.86 of their T2w areas, on average: the area that those T2w contours have this far inside.
+RIM_MM = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class SliceAnatomy:
     """``labels``: (size, size) Tissue of everything around the canal. The other arrays are the part ``where``:
-    ``canal``, ``cord`` (share of the pixel inside, the medulla counts as cord), ``pia`` (the same with the rim of
-    PIA_MM that is not counted as cord), ``grey`` (share of grey matter in the cord), ``nerve`` (share of roots in the
-    fluid), ``change`` (relative signal change by lesions), ``wall`` (share
-    of the dura). ``is_cord``: False above the foramen magnum, where the same tissue has another name.
-    ``x_mm``, ``y_mm`` of the canvas are kept for the coils."""
+    ``canal``, ``cord`` (share of the pixel inside, the medulla counts as cord), ``with_rim`` (the same with the rim of
+    RIM_MM that is not counted as cord), ``grey`` (share of grey matter in the cord), ``nerve`` (share of roots in the
+    fluid), ``change`` (relative signal change by lesions), ``wall`` (share of the dura). ``is_cord``: False above the
+    foramen magnum, where the same tissue has another name. ``x_mm``, ``y_mm`` of the canvas are kept for the coils."""
 
     canvas: Canvas
     where: tuple[slice, slice]
     canal: NDArray[np.float32]
     cord: NDArray[np.float32]
-    pia: NDArray[np.float32]
+    with_rim: NDArray[np.float32]
     grey: NDArray[np.float32]
     nerve: NDArray[np.float32]
     change: NDArray[np.float32]
@@ -121,14 +120,14 @@ def _draw_canal(canvas: Canvas, neck: Neck, maps: Maps, z_mm: float) -> SliceAna
     cord_mm = neck.medulla_radii(z_mm) * _medulla_form(rng, z_mm)
     inner = polar.edge_mm(cord_mm)
     cord = np.clip(0.5 + inner / np.float32(canvas.pixel_mm), 0, 1)
-    pia = np.clip(0.5 + (inner + np.float32(PIA_MM)) / np.float32(canvas.pixel_mm), 0, 1)
-    canal = np.maximum(np.clip(0.5 + edge / np.float32(canvas.pixel_mm), 0, 1), pia)
+    with_rim = np.clip(0.5 + (inner + np.float32(RIM_MM)) / np.float32(canvas.pixel_mm), 0, 1)
+    canal = np.maximum(np.clip(0.5 + edge / np.float32(canvas.pixel_mm), 0, 1), with_rim)
     return SliceAnatomy(
         canvas,
         polar.where,
         canal,
         cord,
-        pia,
+        with_rim,
         _grey(polar, maps, cord_mm, z_mm),
         np.maximum(_roots(canvas, polar, neck, cord_mm, canal_mm, z_mm), _masses(canvas, polar, neck, cord_mm, z_mm)),
         _lesions(canvas, polar, neck, z_mm),

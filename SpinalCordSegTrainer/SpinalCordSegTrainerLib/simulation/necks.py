@@ -126,6 +126,21 @@ def atrophied(neck: Neck, share: float) -> Neck:
     return replace(neck, cord_mm=neck.cord_mm * np.sqrt(1 - share))
 
 
+def with_touching_masses(neck: Neck, rng: np.random.Generator, z_range_mm: tuple[float, float]) -> Neck:
+    """Three masses within the range, each 8-25 mm long, up to 1 mm into the cord's outline."""
+    masses = tuple(
+        Mass(
+            z_mm=float(rng.uniform(*z_range_mm)),
+            length_mm=float(rng.uniform(8, 25)),
+            angle_rad=float(rng.uniform(-np.pi, np.pi)),
+            radius_mm=float(rng.uniform(2.5, 5.0)),
+            gap_mm=float(rng.uniform(-1.0, 0.0)),
+        )
+        for _ in range(3)
+    )
+    return replace(neck, masses=masses)
+
+
 def draw_neck(seed: int, maps: Maps, csa_mm2: float | None = None) -> Neck:
     """Person number ``seed``. ``csa_mm2``: wanted mean area at C2-C3 (z -60..-40), drawn at random when None."""
     rng = np.random.default_rng([seed, 0])

@@ -14,7 +14,7 @@ FINE_MM = 0.35
 
 
 def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_mm: float) -> NDArray[np.complex64]:
-    """Signals onto a slice: (size, size) complex64, with the person's own texture; cord over pia over
+    """Signals onto a slice: (size, size) complex64, with the person's own texture; cord over its rim over
     fluid over the rest."""
     rng = np.random.default_rng([neck.seed, 30])
     size = anatomy.canvas.size
@@ -29,7 +29,7 @@ def paint(anatomy: SliceAnatomy, neck: Neck, signals: NDArray[np.complex64], z_m
     cord = cord * (1 + anatomy.change) * (1 + np.float32(0.5) * texture[where])
     canal = image[where] * (1 - anatomy.canal) + anatomy.canal * inside
     canal = canal * (1 - anatomy.wall)
-    canal = canal * (1 - anatomy.pia) + signals[Tissue.WHITE] * anatomy.pia
+    canal = canal * (1 - anatomy.with_rim) + signals[Tissue.WHITE] * anatomy.with_rim
     image[where] = canal * (1 - anatomy.cord) + cord * anatomy.cord
     return image.astype(np.complex64)
 

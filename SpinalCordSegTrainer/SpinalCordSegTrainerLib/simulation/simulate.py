@@ -19,7 +19,7 @@ from SpinalCordSegTrainerLib.simulation.acquisition import Coils, Scan, acquire,
 from SpinalCordSegTrainerLib.simulation.anatomy import draw_slice
 from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
 from SpinalCordSegTrainerLib.simulation.canvas import Pose
-from SpinalCordSegTrainerLib.simulation.necks import HIGHEST_MM, Neck, draw_neck
+from SpinalCordSegTrainerLib.simulation.necks import HIGHEST_MM, Neck, draw_neck, with_touching_masses
 from SpinalCordSegTrainerLib.simulation.phantom_slices import phantom_slices
 from SpinalCordSegTrainerLib.simulation.scanning import FINE_MM, away_window, draw_scan, draw_window, dropouts, paint
 from SpinalCordSegTrainerLib.simulation.signal import Family, draw_signals
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 CANVAS = 512
 _TRIALS = 10
+_WITH_MASSES_MM = (-125.0, -5.0)
 _N_BRIGHT = 6  # the sixth brightest tissue has about the signal of an image's 95th percentile
 # Never in training slices. The people of the errsm series are no choice: their T2w masks are trained on.
 VALIDATION_SHAPES = ("sub-hamburg01", "sub-sapienza05", "sub-strasbourg04", "sub-tokyoSkyra06")
@@ -43,7 +44,8 @@ class SimulateConfig:
     many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
     brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
     image's 95th percentile). Protocols below either are drawn again: a boundary that nobody can see teaches nothing.
-    ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16."""
+    ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
+    ``touching``: share of people who get three masses that touch the cord."""
 
     count: int = 6000
     seed: int = 1
@@ -58,13 +60,15 @@ class SimulateConfig:
     least_contrast: float = 0.0
     least_cnr: float = 0.0
     heavy_noise: float = 0.25
+    touching: float = 0.0
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
             raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
-        if not 0 <= min(self.no_cord, self.heavy_noise) <= max(self.no_cord, self.heavy_noise) <= 1:
-            raise ConfigurationError("no_cord and heavy_noise are shares of the slices: 0 to 1")
+        shares = (self.no_cord, self.heavy_noise, self.touching)
+        if not 0 <= min(shares) <= max(shares) <= 1:
+            raise ConfigurationError("no_cord, heavy_noise and touching are shares: 0 to 1")
 
     def normalisation(self) -> NormalisationConfig:
         return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
@@ -105,12 +109,17 @@ def training_slices(
     for index in range(config.count):
         person, part = divmod(index, config.slices_per_neck)
         if part == 0:
-            neck = draw_neck(config.seed * 1_000_003 + person, maps)
+            neck = _person(config.seed * 1_000_003 + person, maps, config.touching)
         rng = np.random.default_rng([config.seed, index])
         yield _cached(random_slice(neck, maps, rng, config), neck.name, config)
         if progress is not None:
             progress(index + 1, config.count)
     yield from phantom_slices(config.phantoms, config.seed, config.normalisation())
+
+
+def _person(seed: int, maps: Maps, touching: float) -> Neck:
+    neck, rng = draw_neck(seed, maps), np.random.default_rng([seed, 70])
+    return with_touching_masses(neck, rng, _WITH_MASSES_MM) if rng.random() < touching else neck
 
 
 def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> CachedSlice:

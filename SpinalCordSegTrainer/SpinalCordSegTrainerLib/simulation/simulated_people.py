@@ -9,7 +9,7 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.cohort import SimulatedNeck, VolumeScan, simulate_neck
-from SpinalCordSegTrainerLib.simulation.necks import Mass, Neck, atrophied, draw_neck
+from SpinalCordSegTrainerLib.simulation.necks import atrophied, draw_neck, with_touching_masses
 from SpinalCordSegTrainerLib.simulation.signal import Family
 from SpinalCordSegTrainerLib.simulation.simulate import VALIDATION_SHAPES
 
@@ -89,18 +89,3 @@ def draw_volume_scan(rng: np.random.Generator, slices: int) -> VolumeScan:
     family = _FAMILIES[rng.choice(len(_FAMILIES), p=_FAMILY_SHARES)]
     noise = float(np.exp(rng.uniform(np.log(0.005), np.log(0.06))))
     return VolumeScan((float(side), float(side), float(thick)), (high - extent, high), family, noise)
-
-
-def with_touching_masses(neck: Neck, rng: np.random.Generator, z_range_mm: tuple[float, float]) -> Neck:
-    """Three masses within the range, each 8-25 mm long, up to 1 mm into the cord's outline."""
-    masses = tuple(
-        Mass(
-            z_mm=float(rng.uniform(*z_range_mm)),
-            length_mm=float(rng.uniform(8, 25)),
-            angle_rad=float(rng.uniform(-np.pi, np.pi)),
-            radius_mm=float(rng.uniform(2.5, 5.0)),
-            gap_mm=float(rng.uniform(-1.0, 0.0)),
-        )
-        for _ in range(3)
-    )
-    return replace(neck, masses=masses)

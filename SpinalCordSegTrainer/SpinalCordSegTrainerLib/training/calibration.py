@@ -7,7 +7,7 @@ at every prediction.
 
 Convention: people draw the bright cord of T1w images smaller than the dark cord of T2w images. Five persons drawn in
 both (the errsm series of the public data) have T1w areas of 0.78 to 0.96, on average 0.86, of their T2w areas. The
-simulated cord leaves half of that out already (PIA_MM in simulation/anatomy.py): for such slices 0 is right.
+simulated cord leaves that out already (RIM_MM in simulation/anatomy.py): for such slices 0 is right.
 """
 
 from __future__ import annotations
