@@ -1,5 +1,6 @@
 """Failures that must be flagged (the paper's Fig. 12 among them) and natural cords that must not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from SpinalCordSegLib.doubts.quality import QualityConfig, judge_slices
+from SpinalCordSegLib.doubts.quality import QualityConfig, judge_features, judge_slices
 from SpinalCordSegLib.doubts.review_queue import rank_doubts
 from SpinalCordSegLib.doubts.slice_features import slice_features
 from SpinalCordSegLib.errors import ConfigurationError
@@ -43,6 +44,30 @@ def _judge(voxels: np.ndarray, spacing: tuple[float, float, float], probability:
 @pytest.mark.parametrize("spacing", [THIN, THICK])
 def test_a_natural_cord_with_its_enlargement_raises_nothing(spacing: tuple[float, float, float]) -> None:
     assert _judge(_cord(spacing), spacing) == {}
+
+
+def test_small_doubts_that_agree_are_flagged_and_each_alone_is_not() -> None:
+    mask = Volume(_cord(THIN, tilt=0.0), np.diag([*THIN, 1.0]))
+    table = slice_features(mask, None, measure(clean(mask)))
+    middle = len(table) // 2
+
+    def kinds(area_ratio: float, offset_mm: float, probability: float) -> set[str]:
+        values = {"area_ratio": area_ratio, "offset_mm": offset_mm, "mean_probability": probability}
+        columns = {name: getattr(table, name).copy() for name in values} | {
+            "mean_probability": np.full(len(table), 0.95)
+        }
+        for name, value in values.items():
+            columns[name][middle] = value
+        own = int(table.canonical_slice[middle])
+        found = judge_features(replace(table, expected_dice=np.full(len(table), 0.95), **columns), THIN)
+        return {kind for k, kind, _ in found if k == own}
+
+    assert kinds(1.15, 0.8, 0.9) == {"doubts_add_up"}
+    assert kinds(0.87, 0.8, 0.9) == {"doubts_add_up"}
+    for alone in ((1.15, 0.1, 0.95), (1.0, 0.8, 0.95), (1.0, 0.1, 0.85)):
+        assert kinds(*alone) == set()
+    assert kinds(1.3, 0.8, 0.9) == {"area_jump"}  # one reason is enough
+    assert kinds(1.15, 0.8, np.nan) == set()
 
 
 @pytest.mark.parametrize("spacing", [THIN, THICK])

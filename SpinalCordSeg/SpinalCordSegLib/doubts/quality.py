@@ -47,6 +47,7 @@ class QualityConfig:
     min_expected_dice: float = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
     min_mean_probability: float = SURE  # inside the mask; the same edges give 0.95 and 0.84
     below_end_mm: float = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
+    max_shares: float = 1.3  # of the limits of area, place and probability that one slice may use up together
     max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
 
     def __post_init__(self) -> None:
@@ -81,9 +82,11 @@ def judge_slices(
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
     slice_features for the same three, where they are known already. Kinds, besides the mask's own (gap,
     several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area, low_confidence,
-    cord_end (an area jump among the outermost slices), below_end (a slice without cord below the lowest that has some,
-    though the network looked there), many_doubts (the case). No cord: only the mask's own. Raises GeometryError when
-    the probability lies on another grid.
+    cord_end (an area jump among the outermost slices), doubts_add_up (area, place and probability all near their
+    limits), below_end (a slice without cord below the lowest that has some, though the network looked there),
+    many_doubts (the case). No cord: only the mask's own.
+
+    Raises GeometryError when the probability lies on another grid.
     """
     if features is None:
         features = slice_features(mask, probability, measures)
@@ -121,6 +124,7 @@ def judge_features(
     """(canonical slice, kind, message) of every doubt; a pure function of the table. ``spacing_mm``: R, A, S."""
     config = config or QualityConfig()
     doubts = [*_against_neighbours(features, spacing_mm, config), *_by_itself(features, spacing_mm, config)]
+    doubts.append(_together(features, spacing_mm, config, ~np.any([doubt.slices for doubt in doubts], axis=0)))
     return [
         (int(features.canonical_slice[at]), doubt.kind, doubt.message.format(**features.row(at)))
         for at in range(len(features))
@@ -129,19 +133,46 @@ def judge_features(
     ]
 
 
+def _at_end(f: SliceFeatures) -> NDArray[np.bool_]:
+    return np.asarray(f.neighbours_each_way < _EACH_WAY)
+
+
+def _reach_mm(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> NDArray[np.float64]:
+    """How far a centre may lie off the line of its neighbours."""
+    return (c.max_offset_mm + c.offset_per_mm * spacing_mm[2]) * np.where(_at_end(f), c.end_offset_allowance, 1.0)
+
+
 def _against_neighbours(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:
-    at_end = f.neighbours_each_way < _EACH_WAY
+    at_end = _at_end(f)
     allowance = np.where(at_end, c.end_allowance, 1.0)
     jump = (f.area_ratio > c.max_area_ratio * allowance) | (f.area_ratio < c.min_area_ratio / allowance)
     wide = c.max_diameter_ratio * allowance
     diameters = (np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide)
-    reach_mm = (c.max_offset_mm + c.offset_per_mm * spacing_mm[2]) * np.where(at_end, c.end_offset_allowance, 1.0)
+    off = f.offset_mm > _reach_mm(f, spacing_mm, c)
     return [
         _Doubt("area_jump", jump & ~at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median"),
         _Doubt("cord_end", jump & at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of the next ones, at the end"),
         _Doubt("shape", diameters, "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians"),
-        _Doubt("position_jump", f.offset_mm > reach_mm, "centre {offset_mm:.1f} mm off the line of its neighbours"),
+        _Doubt("position_jump", off, "centre {offset_mm:.1f} mm off the line of its neighbours"),
     ]
+
+
+def _together(
+    f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig, within: NDArray[np.bool_]
+) -> _Doubt:
+    """A structure that grows onto the cord over some slices moves each value a little, and its neighbours' with it.
+
+    Area, place and probability as shares of their limits, added, of the slices ``within`` all limits. Without a
+    probability no slice is doubted: it is the share that tells a bend of the cord from a failure.
+    """
+    allowance = np.where(_at_end(f), c.end_allowance, 1.0)
+    shares = (
+        np.abs(np.log(f.area_ratio)) / np.log(c.max_area_ratio * allowance)
+        + f.offset_mm / _reach_mm(f, spacing_mm, c)
+        + (1 - f.mean_probability) / (1 - c.min_mean_probability)
+    )
+    text = "area {area_ratio:.2f} of its neighbours', centre {offset_mm:.1f} mm off, probability {mean_probability:.2f}"
+    return _Doubt("doubts_add_up", within & (shares > c.max_shares), f"{text}: within the limits each, not together")
 
 
 def _by_itself(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:

@@ -29,6 +29,7 @@ _WEIGHTS = {
     "shape": 0.7,
     "implausible_area": 3.0,
     "low_confidence": 1.5,
+    "doubts_add_up": 0.7,
 }
 _OTHER_KIND = 0.5
 _HALF = 2.0  # this far beyond the limits a score is about one half

@@ -164,9 +164,9 @@ def _draw_height(rng: np.random.Generator, no_cord: float) -> tuple[float, bool]
     """Height of a slice and whether its field of view lies beside the cord; NaN for a slice of nothing."""
     kind = rng.random() / no_cord if no_cord > 0 else 2.0
     if kind >= 1:
-        return float(rng.uniform(-112, -1) if rng.random() < 0.75 else rng.uniform(-160, -80)), False
-    if kind < 0.55:  # the medulla: the hardest to tell from cord
-        return float(rng.uniform(4, 30)), False
+        return float(rng.uniform(-112, 0) if rng.random() < 0.75 else rng.uniform(-160, -80)), False
+    if kind < 0.55:  # the medulla: the hardest to tell from cord, and from the foramen magnum on it is none
+        return float(rng.uniform(0, 30)), False
     if kind < 0.75:
         return float(rng.uniform(30, HIGHEST_MM)), False
     return (float(rng.uniform(-160, 0)), True) if kind < 0.94 else (float("nan"), False)
