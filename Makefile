@@ -140,9 +140,10 @@ ONWARD := --set epochs=14 --set rate.max_lr=0.0009
 WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --set crop.near_cord=0.65 --set crop.jitter_px=28 \
     --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
-# PIA_MM of the simulator: masks of T2w images are brought to the line that is drawn on T1w.
-INSET := --only-labelled --inset-mm 0.17
-TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1
+# RIM_MM of the simulator: masks of T2w images are brought to the line that is drawn on T1w.
+INSET := --only-labelled --inset-mm 0.3
+TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1 \
+    --set touching=0.3
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
@@ -151,10 +152,9 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 4200 --seed 51 $(SEEN) --output runs/starter/sharp_a
 	@$(SIMULATE) --count 2700 --seed 52 --phantoms 60 $(SEEN) --output runs/starter/sharp_b
 	@$(SIMULATE) --count 2700 --seed 53 $(SEEN) --output runs/starter/sharp_c
-	@$(SIMULATE) --count 8000 --seed 61 $(TOLD_APART) --output runs/starter/pia_a
-	@$(SIMULATE) --count 8000 --seed 62 --phantoms 100 $(TOLD_APART) --output runs/starter/pia_b
-	@$(SIMULATE) --count 3400 --seed 63 $(TOLD_APART) --set no_cord=0.3 --output runs/starter/pia_c
-	@$(SIMULATE) --count 2800 --seed 64 --phantoms 60 $(TOLD_APART) --set no_cord=0.3 --output runs/starter/pia_d
+	@$(SIMULATE) --count 6600 --seed 71 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_a
+	@$(SIMULATE) --count 6000 --seed 72 --phantoms 120 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_b
+	@$(SIMULATE) --count 3000 --seed 73 --phantoms 60 $(TOLD_APART) --set no_cord=0.35 --output runs/starter/rim_c
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
