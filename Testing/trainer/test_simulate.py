@@ -50,13 +50,19 @@ def test_the_command_takes_settings_and_names_a_wrong_one(
 
 
 def test_a_share_of_the_people_gets_masses_that_touch(maps: Maps) -> None:
-    people = [_person(seed, maps, 0.5) for seed in range(12)]
+    people = [_person(seed, maps, replace(SMALL, touching=0.5)) for seed in range(12)]
     touched = [len(neck.masses) == 3 and max(mass.gap_mm for mass in neck.masses) <= 0 for neck in people]
     assert 2 < sum(touched) < 10
     for seed in (0, 1):  # the cord is the same person's, only what lies on it differs
-        assert np.array_equal(_person(seed, maps, 0.0).cord_mm, _person(seed, maps, 1.0).cord_mm)
+        free, held = (_person(seed, maps, replace(SMALL, touching=share)).cord_mm for share in (0.0, 1.0))
+        assert np.array_equal(free, held)
     with pytest.raises(ConfigurationError, match="touching"):
         replace(SMALL, touching=1.5)
+
+
+def test_a_share_of_the_people_has_cords_thinner_and_thicker_than_people_have(maps: Maps) -> None:
+    areas = [_person(seed, maps, replace(SMALL, beyond_csa=1.0)).csa_mm2(-50.0) for seed in range(40)]
+    assert min(areas) < 32 and max(areas) > 130  # others: 36 to 114 on average
 
 
 def test_a_seed_gives_the_same_slices(maps: Maps) -> None:

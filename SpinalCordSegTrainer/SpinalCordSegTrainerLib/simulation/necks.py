@@ -141,12 +141,15 @@ def with_touching_masses(neck: Neck, rng: np.random.Generator, z_range_mm: tuple
     return replace(neck, masses=masses)
 
 
-def draw_neck(seed: int, maps: Maps, csa_mm2: float | None = None) -> Neck:
-    """Person number ``seed``. ``csa_mm2``: wanted mean area at C2-C3 (z -60..-40), drawn at random when None."""
+def draw_neck(
+    seed: int, maps: Maps, csa_mm2: float | None = None, csa_range_mm2: tuple[float, float] = CSA_RANGE_MM2
+) -> Neck:
+    """Person number ``seed``. ``csa_mm2``: wanted mean area at C2-C3 (z -60..-40), drawn at random when None.
+    ``csa_range_mm2``: areas that are possible at any height."""
     rng = np.random.default_rng([seed, 0])
     picked = [maps.shapes[n] for n in rng.integers(len(maps.shapes), size=2)]
     wanted = csa_mm2 if csa_mm2 is not None else _draw_csa(rng)
-    cord = _cord(rng, picked, wanted)
+    cord = _cord(rng, picked, wanted, csa_range_mm2)
     canal = _canal(rng, maps, picked, cord)
     return Neck(
         seed=seed,
@@ -193,7 +196,9 @@ def _resampled(shape: CordShape, radii: NDArray[np.float64], stretch: float) -> 
     return ndimage.gaussian_filter1d(np.array(columns).T, 2.0, axis=0)
 
 
-def _cord(rng: np.random.Generator, picked: list[CordShape], wanted_mm2: float) -> NDArray[np.float64]:
+def _cord(
+    rng: np.random.Generator, picked: list[CordShape], wanted_mm2: float, csa_range_mm2: tuple[float, float]
+) -> NDArray[np.float64]:
     mix, stretch = rng.random(), rng.uniform(0.88, 1.12)
     first, second = (_resampled(shape, shape.cord_mm, stretch) for shape in picked)
     form = mix * first + (1 - mix) * second
@@ -207,7 +212,7 @@ def _cord(rng: np.random.Generator, picked: list[CordShape], wanted_mm2: float) 
     flat = rng.normal(0, 0.07)  # flatter or rounder than the shapes drawn
     angle = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
     form = form * (1 + flat * np.cos(2 * angle))
-    area = np.clip(profile * wanted_mm2, *CSA_RANGE_MM2)
+    area = np.clip(profile * wanted_mm2, *csa_range_mm2)
     return np.asarray(form * np.sqrt(area / area_mm2(form))[:, None])
 
 

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 CANVAS = 512
 _TRIALS = 10
 _WITH_MASSES_MM = (-125.0, -5.0)
+_BEYOND_MM2 = (20.0, 160.0)
 _N_BRIGHT = 6  # the sixth brightest tissue has about the signal of an image's 95th percentile
 # Never in training slices. The people of the errsm series are no choice: their T2w masks are trained on.
 VALIDATION_SHAPES = ("sub-hamburg01", "sub-sapienza05", "sub-strasbourg04", "sub-tokyoSkyra06")
@@ -45,7 +46,8 @@ class SimulateConfig:
     brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
     image's 95th percentile). Protocols below either are drawn again: a boundary that nobody can see teaches nothing.
     ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
-    ``touching``: share of people who get three masses that touch the cord."""
+    ``touching``: share of people who get three masses that touch the cord. ``beyond_csa``: share of people with an area
+    drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean."""
 
     count: int = 6000
     seed: int = 1
@@ -61,14 +63,15 @@ class SimulateConfig:
     least_cnr: float = 0.0
     heavy_noise: float = 0.25
     touching: float = 0.0
+    beyond_csa: float = 0.0
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
             raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
-        shares = (self.no_cord, self.heavy_noise, self.touching)
+        shares = (self.no_cord, self.heavy_noise, self.touching, self.beyond_csa)
         if not 0 <= min(shares) <= max(shares) <= 1:
-            raise ConfigurationError("no_cord, heavy_noise and touching are shares: 0 to 1")
+            raise ConfigurationError("no_cord, heavy_noise, touching and beyond_csa are shares: 0 to 1")
 
     def normalisation(self) -> NormalisationConfig:
         return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
@@ -109,7 +112,7 @@ def training_slices(
     for index in range(config.count):
         person, part = divmod(index, config.slices_per_neck)
         if part == 0:
-            neck = _person(config.seed * 1_000_003 + person, maps, config.touching)
+            neck = _person(config.seed * 1_000_003 + person, maps, config)
         rng = np.random.default_rng([config.seed, index])
         yield _cached(random_slice(neck, maps, rng, config), neck.name, config)
         if progress is not None:
@@ -117,9 +120,11 @@ def training_slices(
     yield from phantom_slices(config.phantoms, config.seed, config.normalisation())
 
 
-def _person(seed: int, maps: Maps, touching: float) -> Neck:
-    neck, rng = draw_neck(seed, maps), np.random.default_rng([seed, 70])
-    return with_touching_masses(neck, rng, _WITH_MASSES_MM) if rng.random() < touching else neck
+def _person(seed: int, maps: Maps, config: SimulateConfig) -> Neck:
+    rng = np.random.default_rng([seed, 70])
+    touching, beyond = rng.random(2) < (config.touching, config.beyond_csa)
+    neck = draw_neck(seed, maps, float(rng.uniform(*_BEYOND_MM2)), _BEYOND_MM2) if beyond else draw_neck(seed, maps)
+    return with_touching_masses(neck, rng, _WITH_MASSES_MM) if touching else neck
 
 
 def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> CachedSlice:
