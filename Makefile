@@ -121,7 +121,7 @@ STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 # that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
 # resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
 # (in_place), of two runs more, of small and of wider crops (near, wider), and of two last ones of whole surroundings with
-# more slices above the cord (whole). Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set
+# more slices above the cord and cords thinner and thicker than any (whole). Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set
 # precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
@@ -155,6 +155,7 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 6600 --seed 71 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_a
 	@$(SIMULATE) --count 6000 --seed 72 --phantoms 120 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_b
 	@$(SIMULATE) --count 3000 --seed 73 --phantoms 60 $(TOLD_APART) --set no_cord=0.35 --output runs/starter/rim_c
+	@$(SIMULATE) --count 3600 --seed 74 $(TOLD_APART) --set no_cord=0.1 --set beyond_csa=0.6 --output runs/starter/rim_d
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
