@@ -121,8 +121,8 @@ STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 # that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
 # resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
 # (in_place), of two runs more, of small and of wider crops (near, wider), and of two last ones of whole surroundings with
-# more slices above the cord and cords thinner and thicker than any (whole). Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set
-# precision=float32".
+# more slices above the cord and cords thinner and thicker than any (whole). Mixed precision needs a CPU with bfloat16
+# units: STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
     --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
