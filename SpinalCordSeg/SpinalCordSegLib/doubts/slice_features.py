@@ -13,6 +13,7 @@ from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.measurement.measures import CordMeasures, SliceMeasures
 
 _NEIGHBOURHOOD_MM = 15.0  # each way: under one vertebral level, in which a healthy cord changes by some 10 %
+_FAR_MM = 40.0  # each way: what grows over several levels moves all near neighbours with it
 _NEIGHBOURS = 6  # at least, however thick the slices are
 _PROBABILITY_REACH_MM = 5.0  # what the mask may have missed; further off lies other anatomy
 _UNCERTAIN = (0.1, 0.9)
@@ -23,7 +24,8 @@ class SliceFeatures:
     """One value a slice, in the order of the measured slices; NaN in gaps and where it cannot be known.
 
     ``area_mm2``: at a right angle to the cord. ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over
-    the median of the neighbours within 15 mm (at least six), the slice itself left out. ``offset_mm``: distance of
+    the median of the neighbours within 15 mm (at least six), the slice itself left out; ``far_area_ratio``: area over
+    that within 40 mm. ``offset_mm``: distance of
     the centroid from the straight line through theirs. ``ap_over_rl``, ``solidity``. ``end_mm``: distance from the
     nearer end of the cord found, ``neighbours_each_way``: the fewer of those below and above.
     From a probability map: ``expected_dice`` of the mask if the probability is calibrated; ``mean_probability``
@@ -33,6 +35,7 @@ class SliceFeatures:
     canonical_slice: NDArray[np.int64]
     area_mm2: NDArray[np.float64]
     area_ratio: NDArray[np.float64]
+    far_area_ratio: NDArray[np.float64]
     rl_ratio: NDArray[np.float64]
     ap_ratio: NDArray[np.float64]
     offset_mm: NDArray[np.float64]
@@ -66,7 +69,9 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     z_mm: NDArray[np.float64] = np.asarray(k * canonical.spacing_mm[2], dtype=np.float64)
     area, centroids = _area_and_centroid(canonical, items)
     rl, ap, solidity = (_column(items, name) for name in ("rl_mm", "ap_ellipse_mm", "solidity"))
-    near = [_neighbours(z_mm, area, at) for at in range(len(items))]
+    near, far = (
+        [_neighbours(z_mm, area, at, reach) for at in range(len(items))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
+    )
     chance = np.full((3, len(items)), np.nan)
     if probability is not None:
         chances = to_canonical(probability)
@@ -78,6 +83,7 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
         canonical_slice=k,
         area_mm2=area,
         area_ratio=_ratio(area, near),
+        far_area_ratio=_ratio(area, far),
         rl_ratio=_ratio(rl, near),
         ap_ratio=_ratio(ap, near),
         offset_mm=_offsets(z_mm, centroids, near),
@@ -112,12 +118,12 @@ def _area_and_centroid(
     return area, centroids
 
 
-def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int) -> NDArray[np.int64]:
+def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int, reach_mm: float) -> NDArray[np.int64]:
     """The slices to compare slice ``at`` with: all within reach, or the nearest six; none from gaps."""
     apart = np.abs(z_mm - z_mm[at])
     usable = np.isfinite(area)
     usable[at] = False
-    within = np.flatnonzero(usable & (apart <= _NEIGHBOURHOOD_MM))
+    within = np.flatnonzero(usable & (apart <= reach_mm))
     if len(within) >= _NEIGHBOURS:
         return within
     nearest = np.argsort(np.where(usable, apart, np.inf), kind="stable")
