@@ -20,7 +20,7 @@ def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pixel_mm", [0.5, 0.7, 1.0])
-@pytest.mark.parametrize("inset_mm", [0.17, 0.5])
+@pytest.mark.parametrize("inset_mm", [0.3, 0.5])
 def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, inset_mm: float) -> None:
     disc = _disc(5.0, pixel_mm)
     smaller = inset(disc, pixel_mm, inset_mm)

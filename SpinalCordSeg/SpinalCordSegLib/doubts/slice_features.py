@@ -25,9 +25,9 @@ class SliceFeatures:
 
     ``area_mm2``: at a right angle to the cord. ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over
     the median of the neighbours within 15 mm (at least six), the slice itself left out; ``far_area_ratio``: area over
-    that within 40 mm. ``offset_mm``: distance of
-    the centroid from the straight line through theirs. ``ap_over_rl``, ``solidity``. ``end_mm``: distance from the
-    nearer end of the cord found, ``neighbours_each_way``: the fewer of those below and above.
+    that within 40 mm. ``offset_mm``: distance of the centroid from the straight line through those of the neighbours.
+    ``ap_over_rl``, ``solidity``. ``end_mm``: distance from the nearer end of the cord found, ``neighbours_each_way``:
+    the fewer of those below and above.
     From a probability map: ``expected_dice`` of the mask if the probability is calibrated; ``mean_probability``
     inside; ``uncertain_mm``: width of the band of 0.1 to 0.9 along the outline.
     """
