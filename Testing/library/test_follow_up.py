@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction.review_store import write_review
-from SpinalCordSegLib.doubts.review import REJECTED, Review, decided
+from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, Review, decided
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS
@@ -158,6 +159,43 @@ def test_a_visit_rejected_in_review_is_not_compared(results, tmp_path, capsys):
     write_review(tmp_path / "visit1", decided(Review(), REJECTED, "A. Meyer"))
     assert _track(tmp_path, tmp_path / "out", n=2) == 2
     assert "rejected in review" in capsys.readouterr().err
+
+
+def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
+    mask = _mask(_CSA, (0, 20), "RAS")
+    wrong = mask.voxels.copy()
+    wrong[:, :, 8:10] = binary_dilation(wrong[:, :, 8:10], iterations=4, structure=np.ones((3, 3, 1)))
+    for n, voxels in enumerate((mask.voxels, wrong)):
+        write_volume(replace(mask, voxels=voxels), tmp_path / f"m{n}.nii.gz")
+        command = ["measure", str(tmp_path / f"m{n}.nii.gz"), "--disc", "C2/C3=10", "--output", str(tmp_path)]
+        assert main(command) == 0
+        (tmp_path / f"m{n}").rename(tmp_path / f"visit{n}")
+    assert _track(tmp_path, tmp_path / "unseen", n=2) == 0
+    unseen = _read(tmp_path / "unseen")
+    second = unseen["visits"][1]
+    assert second["change"]["percent"] == pytest.approx(0, abs=0.3)
+    assert (second["n_doubtful_slices"], unseen["visits"][0]["n_left_out_slices"]) == (0, 0)
+    assert 2 <= second["n_left_out_slices"] <= 4
+    left_out_mm = unseen["shared"]["left_out_mm"]
+    assert left_out_mm == pytest.approx(3 * second["n_left_out_slices"], rel=0.1)
+    assert unseen["shared"]["length_mm"] + left_out_mm == pytest.approx(60, rel=0.03)
+    remark = f"{left_out_mm:.1f} mm are left out in all visits"
+    assert any(remark in one and f"{second['n_left_out_slices']} in visit 2" in one for one in unseen["remarks"])
+    assert remark in (tmp_path / "unseen" / "follow_up.html").read_text(encoding="utf-8")
+
+    assert _track(tmp_path, tmp_path / "kept", "--keep-flagged", n=2) == 0
+    write_review(tmp_path / "visit1", decided(Review(), ACCEPTED, "A. Meyer"))
+    assert _track(tmp_path, tmp_path / "accepted", n=2) == 0
+    for name in ("kept", "accepted"):
+        content = _read(tmp_path / name)
+        assert content["visits"][1]["change"]["percent"] > 3
+        assert (content["shared"]["left_out_mm"], content["visits"][1]["n_doubtful_slices"] >= 2) == (0, True)
+        assert any("are among the compared ones" in one for one in content["remarks"])
+        assert _rows(tmp_path / name)[1]["left_out_mm"] == "0.0"
+
+
+def _rows(folder):
+    return list(csv.DictReader(io.StringIO(_csv(folder))))
 
 
 def test_a_stretch_asked_for(results, tmp_path):

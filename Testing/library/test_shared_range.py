@@ -1,5 +1,7 @@
 """What visits share, and nothing else, is compared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,31 @@ def test_a_gap_of_one_visit_is_left_out_in_all():
     found = shared_range([rising, with_gap])
     assert found.length_mm == pytest.approx(16, abs=0.3)
     assert found.mean_csa_mm2[0] == pytest.approx(found.mean_csa_mm2[1], rel=1e-3)
+
+
+def _doubted(profile, *slices):
+    return replace(profile, doubtful=np.isin(np.arange(len(profile.csa_mm2)), slices))
+
+
+def test_what_one_visit_doubts_is_compared_in_none():
+    rising = _profile(0, 20, 2.0, lambda x: 60.0 + x)
+    wrong = _profile(0, 20, 2.0, lambda x: 90.0 if 8 < x < 12 or x > 38 else 60.0 + x)
+    assert shared_range([rising, wrong]).mean_csa_mm2[1] > shared_range([rising, wrong]).mean_csa_mm2[0] + 0.9
+    found = shared_range([rising, _doubted(wrong, 4, 5, 19)])
+    assert found.mean_csa_mm2[0] == pytest.approx(found.mean_csa_mm2[1], rel=1e-9)
+    assert (found.low_mm, found.high_mm) == pytest.approx((0, 40))
+    assert (found.length_mm, found.doubtful_mm, found.gap_mm) == pytest.approx((34, 6, 0), abs=0.1)
+    assert found.stretches_mm == [pytest.approx((0, 8), abs=0.1), pytest.approx((12, 38), abs=0.1)]
+    either = shared_range([_doubted(rising, 0), _doubted(wrong, 4)])
+    assert either.doubtful_mm == pytest.approx(4, abs=0.1)
+
+
+@pytest.mark.parametrize("n_doubted", [11, 20])
+def test_with_little_left_the_doubtful_slices_are_compared_too(n_doubted):
+    one = _profile(0, 20, 2.0, lambda x: 60.0)
+    found = shared_range([one, _doubted(one, *range(n_doubted))])
+    assert (found.length_mm, found.doubtful_mm) == pytest.approx((40, 0))
+    assert shared_range([one, _doubted(one, *range(9))]).length_mm == pytest.approx(22, abs=0.1)
 
 
 def test_limits_and_nothing_in_common():

@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.longitudinal.shared_range import Profile
 from SpinalCordSegLib.measurement.scores import ConfusionCounts
 from SpinalCordSegLib.pipeline import CaseResult, measure_mask
 from SpinalCordSegTrainerLib.evaluation.evaluation import SliceScore
@@ -18,7 +19,7 @@ from SpinalCordSegTrainerLib.model_validation import validate_simulated
 from SpinalCordSegTrainerLib.model_validation.validate_simulated import (
     area_fit,
     flag_shares,
-    mean_over_common_stretch,
+    pair_change,
     simulated_figures,
 )
 from SpinalCordSegTrainerLib.model_validation.validation_bars import simulated_bars
@@ -36,14 +37,17 @@ def test_area_fit_by_hand() -> None:
     assert math.isnan(area_fit(true[:2], found[:2]).slope)
 
 
-def test_mean_over_what_two_visits_share() -> None:
-    z = np.array([0.0, 1.0, 2.0, 3.0])
-    first, second = mean_over_common_stretch([(z, 10 + z), (z + 0.5, np.array([10.0, math.nan, 10.0, 10.0]))])
-    assert first == pytest.approx(11.75)  # from 0.5 to 3
-    assert second == pytest.approx(10.0)
-    nothing = np.full(4, math.nan)
-    assert all(math.isnan(one) for one in mean_over_common_stretch([(z, nothing), (z, z)]))
-    assert all(math.isnan(one) for one in mean_over_common_stretch([(z, z), (z + 9, z)]))
+def test_a_pair_is_compared_where_neither_visit_is_flagged() -> None:
+    z = np.arange(0.5, 40, 1.0)
+    length, area, wrong = np.ones(40), np.full(40, 50.0), np.full(40, 49.0)
+    wrong[10:14] = 80.0
+    flagged = wrong == 80.0
+    found = pair_change([Profile(z, length, area), Profile(z, length, wrong, flagged)])
+    assert (found.error_points, found.left_out) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.1))
+    assert found.error_points_with_flagged == pytest.approx(100 * (4 * 80 + 36 * 49) / 2000 - 98)
+    nothing = Profile(z, length, np.full(40, math.nan))
+    for other in (nothing, Profile(z + 99, length, area)):
+        assert math.isnan(pair_change([Profile(z, length, area), other]).error_points)
 
 
 def _slice(dice: float, flags: tuple[str, ...] = ()) -> SliceScore:

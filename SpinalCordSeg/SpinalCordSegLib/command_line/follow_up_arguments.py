@@ -30,6 +30,11 @@ def add_track(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
     track.add_argument("--age", type=float, metavar="YEARS", help="at the first visit, for the healthy band")
     track.add_argument("--keep-dates", action="store_true", help="write the dates of the visits; else only days apart")
     track.add_argument(
+        "--keep-flagged",
+        action="store_true",
+        help="compare flagged slices too; else they are left out in all visits until theirs is accepted in review",
+    )
+    track.add_argument(
         "--drawings", action="store_true", help="the two figures as shapes too, for programs (follow_up.drawings.json)"
     )
     _add_repeatability(track)

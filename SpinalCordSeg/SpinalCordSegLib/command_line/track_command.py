@@ -84,6 +84,7 @@ def _person(person: PersonSource, arguments: argparse.Namespace, reporter: Repor
         limits_mm=_limits(arguments.range_mm),
         age_years=arguments.age if person.age_years is None else person.age_years,
         keep_dates=arguments.keep_dates,
+        keep_flagged=arguments.keep_flagged,
     )  # fmt: skip
     reporter.progress("read", 0, 0)
     visits = check_visits([read_visit(source) for source in person.visits])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.alignment import Alignment
@@ -32,13 +33,14 @@ _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanner
 class FollowUpOptions:
     """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
     ``repeatability``. ``limits_mm``: only this stretch, from the shared place. ``age_years``: at the first visit, for
-    the band."""
+    the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too."""
 
     same: Repeatability | None = None
     between: Repeatability | None = None
     limits_mm: tuple[float, float] | None = None
     age_years: float | None = None
     keep_dates: bool = False
+    keep_flagged: bool = False
 
     def __post_init__(self) -> None:
         healthy_rates(self.age_years)
@@ -53,8 +55,8 @@ class FollowUpOptions:
 class VisitOutcome:
     """One visit. ``years``: since the first. Areas and volume are those of the shared stretch; ``whole_*`` of all cord
     found, which follows coverage and is not compared. ``change``: against the first visit, None with ``no_change``
-    saying why. ``differences``: against the visit before, and what is not known. ``n_doubtful``: flagged slices inside
-    the shared stretch."""
+    saying why. ``differences``: against the visit before, and what is not known. ``n_doubtful``: flagged slices
+    among the compared ones; ``n_left_out``: flagged slices that are left out of the comparison."""
 
     number: int
     case_name: str
@@ -70,6 +72,7 @@ class VisitOutcome:
     differences: tuple[Difference, ...]
     conditions: Conditions
     n_doubtful: int
+    n_left_out: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,12 @@ def follow_up(
     """
     options = options or FollowUpOptions()
     profiles = [
-        Profile(visit.line.arc_mm - origin, visit.line.length_mm, visit.csa_mm2)
+        Profile(
+            visit.line.arc_mm - origin,
+            visit.line.length_mm,
+            visit.csa_mm2,
+            None if options.keep_flagged or visit.is_accepted else np.array([bool(kinds) for kinds in visit.doubts]),
+        )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
     ]
     shared = shared_range(profiles, options.limits_mm)
@@ -160,6 +168,7 @@ def _outcome(
     options: FollowUpOptions,
 ) -> VisitOutcome:
     visit, area = visits[n], float(shared.mean_csa_mm2[n])
+    compared, doubtful = profiles[n].holds(shared.at_mm), np.array([bool(kinds) for kinds in visit.doubts])
     found, by, why = _change(n, visits, shared, options)
     before = () if n == 0 else differences(_known_before(visits, n), visit.conditions)
     return VisitOutcome(
@@ -176,7 +185,8 @@ def _outcome(
         no_change=why,
         differences=(*before, *unknowns(visit.conditions)),
         conditions=visit.conditions,
-        n_doubtful=_n_doubtful(visit, profiles[n], shared),
+        n_doubtful=int(np.count_nonzero(doubtful & compared)),
+        n_left_out=int(np.count_nonzero(doubtful & ~compared & _between_ends(profiles[n], shared))),
     )
 
 
@@ -208,10 +218,9 @@ def _change(
     return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), by), by, ""
 
 
-def _n_doubtful(visit: Visit, profile: Profile, shared: SharedRange) -> int:
+def _between_ends(profile: Profile, shared: SharedRange) -> NDArray[np.bool_]:
     half = profile.length_mm / 2
-    inside = (profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm)
-    return sum(1 for k in np.flatnonzero(inside) if visit.doubts[k])
+    return np.asarray((profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm))
 
 
 def _remarks(
@@ -220,9 +229,8 @@ def _remarks(
     remarks = []
     if shared.length_mm < SHORT_MM:
         remarks.append(f"only {shared.length_mm:.1f} mm are covered by all visits: single slices decide")
-    missing = shared.high_mm - shared.low_mm - shared.length_mm
-    if missing > 0.5:
-        remarks.append(f"{missing:.1f} mm inside the shared stretch are left out: some visit has a gap there")
+    if shared.gap_mm > 0.5:
+        remarks.append(f"{shared.gap_mm:.1f} mm inside the shared stretch are left out: some visit has a gap there")
     limits = options.limits_mm
     if limits is not None and shared.high_mm - shared.low_mm < limits[1] - limits[0] - 0.5:
         remarks.append(
@@ -235,7 +243,13 @@ def _remarks(
                 f"visits {run.first} to {run.last} scatter by {run.rate.scatter_cov_percent:.1f} % about their line,"
                 f" more than a CoV of {run.repeatability.cov_percent:g} % explains: the true CI is wider"
             )
+    if shared.doubtful_mm > 0:
+        left_out = [f"{one.n_left_out} in visit {one.number}" for one in outcomes if one.n_left_out]
+        remarks.append(
+            f"{shared.doubtful_mm:.1f} mm are left out in all visits, where a flagged slice has been accepted by nobody"
+            f" ({', '.join(left_out)}): once their visits are accepted in review, they are compared too"
+        )
     doubtful = [f"{one.n_doubtful} in visit {one.number}" for one in outcomes if one.n_doubtful]
     if doubtful:
-        remarks.append(f"flagged slices inside the shared stretch: {', '.join(doubtful)}")
+        remarks.append(f"flagged slices are among the compared ones: {', '.join(doubtful)}")
     return remarks

@@ -118,7 +118,7 @@ def _course(result: FollowUp) -> str:
         + to_svg(draw_course(result), "Mean cross-sectional area of each visit against the years since the first")
         + "\n<p class='quiet small'>Bars: ±1.96·CoV. Line: fitted over comparable visits. Green: where a healthy"
         f" cord of {whose} with the same first area would be measured, repeatability included. Orange: flagged slices"
-        " inside. Red: the series is broken there.</p>"
+        " among the compared ones. Red: the series is broken there.</p>"
     )
 
 
@@ -163,7 +163,7 @@ def _profiles(result: FollowUp) -> str:
     return (
         "<h2>Area along the cord</h2>\n"
         + to_svg(draw_profiles(result), "Cross-sectional area along the cord of every visit, laid over each other")
-        + f"\n<p class='quiet small'>Grey: covered by all visits and compared. Zero: {escape(_zero(result))}. Dots:"
+        + f"\n<p class='quiet small'>Grey: compared, in all visits alike. Zero: {escape(_zero(result))}. Dots:"
         " flagged slices. Gaps stay open.</p>"
     )
 

@@ -144,16 +144,17 @@ def _breaks(result: FollowUp, frame: _Frame) -> list[Shape]:
 
 
 def draw_profiles(result: FollowUp, width: float = 900, height: float = 280) -> Drawing:
-    """Areas along the cord, one colour a visit, gaps left open, flagged slices as dots; the shared stretch shaded."""
+    """Areas along the cord, one colour a visit, gaps left open, flagged slices as dots; what is compared is shaded."""
     positions = np.concatenate([one.position_mm for one in result.profiles])
     areas = np.concatenate([one.csa_mm2 for one in result.profiles])
     low, high = float(np.nanmin(areas)), float(np.nanmax(areas))
     margin = max(0.08 * (high - low), (20.0 - (high - low)) / 2)
     x_range = (float(positions.min()) - 2, float(positions.max()) + 2)
     frame = _Frame(x_range, (max(0.0, low - margin), high + margin), width, height)
-    left, bottom = frame.place(result.shared.low_mm, frame.y_range[0])
-    right, top = frame.place(result.shared.high_mm, frame.y_range[1])
-    shapes: list[Shape] = [Box(left, top, right, bottom, SHARED, "covered by all visits")]
+    shapes: list[Shape] = []
+    for low_mm, high_mm in result.shared.stretches_mm:
+        (left, bottom), (right, top) = frame.place(low_mm, frame.y_range[0]), frame.place(high_mm, frame.y_range[1])
+        shapes.append(Box(left, top, right, bottom, SHARED, "compared in all visits"))
     step = max(5.0, 5.0 * ceil((x_range[1] - x_range[0]) / 50))
     x_ticks = [step * n for n in range(ceil(x_range[0] / step), int(x_range[1] // step) + 1)]
     shapes += frame.axes("inferior ← mm along the cord from the shared place → superior", "area, mm²", x_ticks)

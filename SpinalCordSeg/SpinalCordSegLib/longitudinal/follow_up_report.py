@@ -25,7 +25,7 @@ COLUMNS = (
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
     "cov_percent", "cov_setting", "cov_source",
-    "breaks", "differences", "n_doubtful_slices", "remarks",
+    "breaks", "differences", "n_doubtful_slices", "n_left_out_slices", "left_out_mm", "remarks",
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
     "software_version",
 )  # fmt: skip
@@ -47,6 +47,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
             "low_mm": rounded(shared.low_mm, 2),
             "high_mm": rounded(shared.high_mm, 2),
             "length_mm": rounded(shared.length_mm, 2),
+            "left_out_mm": rounded(shared.doubtful_mm, 2),
         },
         "visits": [_visit(visit, result) for visit in result.visits],
         "runs": [_run(run) for run in result.runs],
@@ -77,6 +78,7 @@ def _visit(visit: VisitOutcome, result: FollowUp) -> dict[str, Any]:
         "differences": [asdict(one) for one in visit.differences],
         "conditions": as_dict(visit.conditions),
         "n_doubtful_slices": visit.n_doubtful,
+        "n_left_out_slices": visit.n_left_out,
     }
     if visit.date is not None:
         content["date"] = visit.date.isoformat()
@@ -137,6 +139,7 @@ def follow_up_rows(result: FollowUp) -> list[dict[str, Any]]:
             "state": "done",
             "shared_low_mm": content["shared"]["low_mm"],
             "shared_high_mm": content["shared"]["high_mm"],
+            "left_out_mm": content["shared"]["left_out_mm"],
             "aligned_by": content["aligned_by"],
             "change_percent": change.get("percent"),
             "mdc95_percent": change.get("mdc95_percent"),

@@ -1,4 +1,4 @@
-"""What several visits of a person can be compared on: the stretch of cord that every one of them covers."""
+"""What several visits of a person can be compared on: cord that all of them cover, and that none is in doubt of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.errors import ConfigurationError
 
 _STEP_MM = 0.05
+_LEAST_SOUND = 0.5  # of the stretch that all cover: with less, what is left speaks for too little of the cord
 SHORT_MM = 20.0  # under it single slices decide
 
 
@@ -18,18 +19,33 @@ SHORT_MM = 20.0  # under it single slices decide
 class Profile:
     """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
 
-    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none.
+    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``doubtful``: (n,), True
+    for slices that are flagged and that nobody has vouched for; None: no such slice.
     """
 
     position_mm: NDArray[np.float64]
     length_mm: NDArray[np.float64]
     csa_mm2: NDArray[np.float64]
+    doubtful: NDArray[np.bool_] | None = None
 
     def covers(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each position lies in a slice with an area."""
+        return self._in_any(at_mm, np.isfinite(self.csa_mm2))
+
+    def doubts(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each position lies in a doubtful slice."""
+        return np.zeros(len(at_mm), bool) if self.doubtful is None else self._in_any(at_mm, self.doubtful)
+
+    def holds(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,): whether each slice holds any of the positions."""
+        return np.asarray(self._inside(at_mm).any(axis=0))
+
+    def _inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
-        inside = (at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9) & np.isfinite(self.csa_mm2)
-        return np.asarray(inside.any(axis=1))
+        return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
+
+    def _in_any(self, at_mm: NDArray[np.float64], slices: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.asarray((self._inside(at_mm) & slices).any(axis=1))
 
     def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """That of the slice each position lies in, beyond them the nearest one's.
@@ -44,9 +60,10 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class SharedRange:
-    """``low_mm`` … ``high_mm``: ends of what is shared; ``length_mm``: of it, gaps of any visit left out.
+    """``low_mm`` … ``high_mm``: ends of what all visits cover; ``length_mm``: what of it is compared.
 
-    ``mean_csa_mm2``: (visits,), over exactly the same positions in each. ``at_mm``: those positions.
+    ``mean_csa_mm2``: (visits,), over exactly the same positions in each. ``at_mm``: those positions. Between the ends
+    are left out ``gap_mm``, where some visit has no cord, and ``doubtful_mm``, where a slice of some visit is doubtful.
     """
 
     low_mm: float
@@ -54,6 +71,14 @@ class SharedRange:
     length_mm: float
     mean_csa_mm2: NDArray[np.float64]
     at_mm: NDArray[np.float64]
+    gap_mm: float = 0.0
+    doubtful_mm: float = 0.0
+
+    @property
+    def stretches_mm(self) -> list[tuple[float, float]]:
+        """Start and end of every unbroken piece that is compared."""
+        pieces = np.split(self.at_mm, np.flatnonzero(np.diff(self.at_mm) > 1.5 * _STEP_MM) + 1)
+        return [(float(piece[0]) - _STEP_MM / 2, float(piece[-1]) + _STEP_MM / 2) for piece in pieces]
 
     @property
     def volume_mm3(self) -> NDArray[np.float64]:
@@ -64,7 +89,9 @@ class SharedRange:
 def shared_range(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> SharedRange:
     """The positions that all ``profiles`` cover, within ``limits_mm``, and each one's mean area there.
 
-    Raises ConfigurationError when nothing is shared.
+    Where a slice of any of them is doubtful, none is compared: one wrong mask in one visit would pass for a change.
+    But with less than half of the stretch or SHORT_MM left, all of it is compared, doubts included. Raises
+    ConfigurationError when nothing is shared.
     """
     known = [np.isfinite(one.csa_mm2) for one in profiles]
     low = max(float((p.position_mm - p.length_mm / 2)[k].min()) for p, k in zip(profiles, known, strict=True))
@@ -79,6 +106,11 @@ def shared_range(profiles: Sequence[Profile], limits_mm: tuple[float, float] | N
         raise ConfigurationError(
             "the visits share no stretch of cord: check the marked discs, or compare visits that overlap"
         )
-    means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
     step = (high - low) / steps
-    return SharedRange(float(at[0] - step / 2), float(at[-1] + step / 2), len(at) * step, means, at)
+    covered, ends = len(at) * step, (float(at[0] - step / 2), float(at[-1] + step / 2))
+    sound = at[~np.any([profile.doubts(at) for profile in profiles], axis=0)]
+    if len(sound) * step >= max(_LEAST_SOUND * covered, SHORT_MM):
+        at = sound
+    means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
+    length = len(at) * step
+    return SharedRange(*ends, length, means, at, gap_mm=ends[1] - ends[0] - covered, doubtful_mm=covered - length)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.case_folder import damaged_report, read_result
-from SpinalCordSegLib.doubts.review import REJECTED, Review
+from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, Review
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.volume import Volume, input_slice_index
@@ -43,7 +43,8 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``line``, ``csa_mm2``: see VisitCord. ``doubts``: flag kinds of each slice.
+    """``line``, ``csa_mm2``: see VisitCord. ``doubts``: flag kinds of each slice. ``is_accepted``: a
+    person has accepted the mask in review.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
     ``day``: days from a zero that all visits of the person share. ``whole_volume_mm3``, ``whole_length_mm``: of all the
@@ -63,6 +64,7 @@ class Visit:
     conditions: Conditions
     whole_volume_mm3: float
     whole_length_mm: float
+    is_accepted: bool = False
     image: Path | None = None
     series: str | None = None
 
@@ -78,7 +80,8 @@ def read_visit(source: VisitSource) -> Visit:
     if report is None:
         raise InputFileError(f"{folder} holds no finished result: give a folder that segment or measure wrote")
     with damaged_report(folder):
-        if Review.from_dict(report.get("review")).state == REJECTED:
+        state = Review.from_dict(report.get("review")).state
+        if state == REJECTED:
             raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
         volume_mm3, length_mm = (_finite(report.get(name) or 0.0) for name in ("volume_mm3", "length_mm"))
         day, known = _day(source, report)
@@ -104,6 +107,7 @@ def read_visit(source: VisitSource) -> Visit:
         conditions=conditions,
         whole_volume_mm3=volume_mm3,
         whole_length_mm=length_mm,
+        is_accepted=state == ACCEPTED,
         image=source.image,
         series=source.series,
     )

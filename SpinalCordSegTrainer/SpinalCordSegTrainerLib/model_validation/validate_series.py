@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
@@ -38,7 +39,7 @@ from SpinalCordSegTrainerLib.model_validation.validate_model import Validator
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.simulated_series import DISC_Z_MM, SeriesConfig, SeriesPerson
 
-MEASURED_AS = 2  # to be raised with every change of how areas are measured: series kept from before are not read
+MEASURED_AS = 3  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
 
 
@@ -72,11 +73,11 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
     for visit in range(len(person.years)):
         scan = person.scan(visit, maps)
         image = Image(person.stored(scan.image, visit), Path("visit"), f"series-{person.number:03d}-{visit + 1}")
-        mask = validator.segment(image).mask
+        result = validator.segment(image)
+        mask = result.mask
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
-        profile = profile_of(mask, scan.z_mm, person.disc_off_mm[visit])
-        profiles.append(profile)
+        profiles.append(profile_of(mask, scan.z_mm, person.disc_off_mm[visit], result.flags))
         worst = max(worst, coverage_change(mask, scan.z_mm, rng))
     try:
         areas = shared_range(profiles).mean_csa_mm2
@@ -85,7 +86,7 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
     return replace(begun, areas_mm2=tuple(map(float, areas)), coverage_percent=worst)
 
 
-def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float) -> Profile:
+def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float, flags: Sequence[Flag] = ()) -> Profile:
     """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off.
 
     ``z_mm``: height of every slice of ``mask``, inferior first.
@@ -96,7 +97,8 @@ def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float) -> P
     step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
-    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2)
+    doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice])
+    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2, doubtful)
 
 
 def coverage_change(mask: Volume, z_mm: NDArray[np.float64], rng: np.random.Generator) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
 from SpinalCordSegLib.measurement.measures import CordMeasures
 from SpinalCordSegTrainerLib.evaluation.evaluation import CaseScore, SliceScore, score_case
 from SpinalCordSegTrainerLib.evaluation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
@@ -41,14 +44,26 @@ class PersonScore:
     found_mm2: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class PairChange:
+    """Two visits of a person: measured minus true change of the mean area, in points of percent.
+
+    ``error_points``: where neither visit has a flagged slice; ``error_points_with_flagged``: over all that both cover;
+    both NaN where a visit shows no cord. ``left_out``: share of that stretch that was left out, 0..1.
+    """
+
+    error_points: float
+    error_points_with_flagged: float
+    left_out: float
+
+
 @dataclass(frozen=True, eq=False)
 class SimulatedScores:
-    """``change_points``: measured minus true change of the mean area per pair, in points of percent; NaN where a
-    visit shows no cord. ``config``: how they were drawn."""
+    """``config``: how they were drawn."""
 
     config: SimulatedConfig
     cohort: tuple[PersonScore, ...]
-    change_points: tuple[float, ...]
+    pairs: tuple[PairChange, ...]
     touching: tuple[PersonScore, ...]
 
 
@@ -111,28 +126,28 @@ def areas_by_slice(measures: CordMeasures, n_slices: int, column: str) -> NDArra
     return areas
 
 
-def measured_change(validator: Validator, visits: tuple[SimulatedNeck, SimulatedNeck]) -> float:
-    """Measured minus true change in points of percent; NaN where a visit shows no cord."""
+def measured_change(validator: Validator, visits: tuple[SimulatedNeck, SimulatedNeck]) -> PairChange:
+    """Both visits segmented and compared over the heights that both cover, as ``track`` does it."""
     profiles = []
     for number, visit in enumerate(visits):
         result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
-        profiles.append((visit.z_mm, areas_by_slice(result.measures, len(visit.z_mm), "csa_mm2")))
-    first, second = mean_over_common_stretch(profiles)
-    return 100 * (second / first - 1) + 100 * ATROPHY
+        heights = visit.z_mm
+        areas = areas_by_slice(result.measures, len(heights), "csa_mm2")
+        doubtful = np.array([bool(kinds_of_slice(result.flags, k)) for k in range(len(heights))])
+        profiles.append(Profile(heights, np.full(len(heights), heights[1] - heights[0]), areas, doubtful))
+    return pair_change(profiles)
 
 
-def mean_over_common_stretch(profiles: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[float]:
-    """Mean area per visit over the heights (z_mm, area) that all of them cover, by linear interpolation between slices,
-    as no two visits cut the cord at the same heights. NaN where a visit has fewer than two areas or nothing is common.
-    """
-    known = [(z[np.isfinite(area)], area[np.isfinite(area)]) for z, area in profiles]
-    if min(len(z) for z, _ in known) < 2:
-        return [nan] * len(known)
-    low, high = max(z[0] for z, _ in known), min(z[-1] for z, _ in known)
-    if low >= high:
-        return [nan] * len(known)
-    heights = np.linspace(low, high, 400)
-    return [float(np.interp(heights, z, area).mean()) for z, area in known]
+def pair_change(profiles: Sequence[Profile]) -> PairChange:
+    """Of a first and a second visit."""
+    if any(not np.isfinite(one.csa_mm2).any() for one in profiles):
+        return PairChange(nan, nan, 0.0)
+    try:
+        sound, whole = shared_range(profiles), shared_range([replace(one, doubtful=None) for one in profiles])
+    except ConfigurationError:  # no height in common
+        return PairChange(nan, nan, 0.0)
+    errors = [100 * (one.mean_csa_mm2[1] / one.mean_csa_mm2[0] - 1) + 100 * ATROPHY for one in (sound, whole)]
+    return PairChange(float(errors[0]), float(errors[1]), sound.doubtful_mm / whole.length_mm)
 
 
 @dataclass(frozen=True)
@@ -191,18 +206,27 @@ def simulated_figures(scores: SimulatedScores) -> dict[str, dict[str, Any]]:
     figures: dict[str, dict[str, Any]] = {}
     if scores.cohort:
         figures["cohort"] = _cohort_figures(scores.cohort)
-    if scores.change_points:
-        known = [value for value in scores.change_points if isfinite(value)]
-        figures["visit pairs"] = {
-            "pairs": len(scores.change_points),
-            "pairs without cord": len(scores.change_points) - len(known),
-            "true change, %": -100 * ATROPHY,
-            "mean error, points": float(np.mean(known)) if known else nan,
-            "SD of the error, points": float(np.std(known, ddof=1)) if len(known) > 1 else nan,
-        }
+    if scores.pairs:
+        figures["visit pairs"] = _pair_figures(scores.pairs)
     if scores.touching:
         figures["touching structures"] = _touching_figures(scores)
     return figures
+
+
+def _pair_figures(pairs: Sequence[PairChange]) -> dict[str, Any]:
+    known = [one for one in pairs if isfinite(one.error_points)]
+    sound, whole = [one.error_points for one in known], [one.error_points_with_flagged for one in known]
+    return {
+        "pairs": len(pairs),
+        "pairs without cord": len(pairs) - len(known),
+        "true change, %": -100 * ATROPHY,
+        "mean error, points": float(np.mean(sound)) if sound else nan,
+        "SD of the error, points": float(np.std(sound, ddof=1)) if len(sound) > 1 else nan,
+        "pairs with flagged slices left out": sum(one.left_out > 0 for one in known),
+        "largest share left out": max((one.left_out for one in known), default=nan),
+        "mean error with flagged slices, points": float(np.mean(whole)) if whole else nan,
+        "SD of the error with flagged slices, points": float(np.std(whole, ddof=1)) if len(whole) > 1 else nan,
+    }
 
 
 def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:

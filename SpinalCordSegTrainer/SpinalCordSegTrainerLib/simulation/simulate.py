@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from SpinalCordSegTrainerLib.simulation.tissues import Tissue, TissueTable, draw
 _log = logging.getLogger(__name__)
 
 CANVAS = 512
-_TRIALS = 10
+_TRIALS = 40
 _WITH_MASSES_MM = (-125.0, -5.0)
 _BEYOND_MM2 = (20.0, 160.0)
 _N_BRIGHT = 6  # the sixth brightest tissue has about the signal of an image's 95th percentile
@@ -45,6 +46,7 @@ class SimulateConfig:
     many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
     brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
     image's 95th percentile). Protocols below either are drawn again: a boundary that nobody can see teaches nothing.
+    ``most_cnr``: the upper limit (0: none), for a set of nothing but faint boundaries.
     ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
     ``touching``: share of people who get three masses that touch the cord. ``beyond_csa``: share of people with an area
     drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean."""
@@ -61,6 +63,7 @@ class SimulateConfig:
     phantoms: int = 0
     least_contrast: float = 0.0
     least_cnr: float = 0.0
+    most_cnr: float = 0.0
     heavy_noise: float = 0.25
     touching: float = 0.0
     beyond_csa: float = 0.0
@@ -160,7 +163,8 @@ def _visible_signals(
         cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
         bright = np.sort(np.abs(signals))[-_N_BRIGHT]
         least = max(config.least_contrast * max(cord, fluid), config.least_cnr * noise * bright)
-        if abs(cord - fluid) >= least:
+        most = config.most_cnr * noise * bright if config.most_cnr else inf
+        if least <= abs(cord - fluid) <= most:
             break
     return signals
 
