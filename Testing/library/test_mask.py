@@ -210,10 +210,17 @@ def test_a_cord_that_goes_on_beyond_a_poor_slice_is_kept() -> None:
     check(stack, cord | stack.ellipse(15, 0, 0, rx=1.8, ry=1.2))
 
 
-def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_last_sure() -> None:
+@pytest.mark.parametrize(
+    "fading",
+    [(0.78, 0.7, 0.65, 0.6), (0.84, 0.83, 0.82, 0.6)],
+    ids=["unsure", "sure, but less than of the cord below"],
+)
+def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_last_sure(
+    fading: tuple[float, ...],
+) -> None:
     stack = Stack()
     cord = stack.tube(range(2, 16))
-    for k, p in zip(range(16, 20), (0.78, 0.7, 0.65, 0.6), strict=True):
+    for k, p in zip(range(16, 20), fading, strict=True):
         stack.ellipse(k, 0, 0, p=p)
     found = find_cord(stack.volume)
     assert np.array_equal(found.mask.voxels, cord)

@@ -24,6 +24,7 @@ _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
 _WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
 _REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
 _LONGEST_UNSURE_MM = 20.0
+_AS_SURE = 0.95  # with it the cord of 24 simulated heads ends where it should on average, see RESULTS.md
 SURE = 0.8
 """Mean probability inside a slice's cord; below it the network is unsure, and doubts/quality.py flags the slice."""
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
@@ -219,15 +220,19 @@ def drop_ragged_ends(path: list[Blob], slice_mm: float) -> list[Blob]:
 
 
 def drop_unsure_top(path: list[Blob], n_slices: int, slice_mm: float) -> list[Blob]:
-    """Cut the upper end where the network is no longer sure: cord turns into medulla without an edge, and its
-    probability fades over some slices.
+    """Cut the upper end where the network is no longer as sure as of the cord below: cord turns into medulla without an
+    edge, and its probability fades over some slices.
 
+    The end is the last slice with a confidence of at least SURE and of at least _AS_SURE times the median of the
+    uppermost 40 mm (half of which the fading part can be).
     Only where the path ends inside the stack of ``n_slices`` (a cord that leaves the image does not end), and only
     when no more than 20 mm are unsure: beyond that the image is poor, and its cord is a person's to judge.
     """
     if not path or path[-1].slice_index >= n_slices - 1:
         return path
-    sure = [blob.slice_index for blob in path if blob.confidence >= SURE]
+    upper = path[-max(1, round(2 * _LONGEST_UNSURE_MM / slice_mm)) :]
+    least = max(SURE, _AS_SURE * float(np.median([blob.confidence for blob in upper])))
+    sure = [blob.slice_index for blob in path if blob.confidence >= least]
     if not sure or (path[-1].slice_index - sure[-1]) * slice_mm > _LONGEST_UNSURE_MM:
         return path
     return [blob for blob in path if blob.slice_index <= sure[-1]]

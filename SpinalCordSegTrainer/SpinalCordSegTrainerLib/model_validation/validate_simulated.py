@@ -173,11 +173,19 @@ def area_fit(true_mm2: NDArray[np.float64], found_mm2: NDArray[np.float64]) -> A
     return AreaFit(float(slope), float(intercept), float(errors.mean()), float(errors.std(ddof=1)), len(true))
 
 
-def person_means(people: Sequence[PersonScore]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean true and found area per person, over the slices where cord was found; NaN where none was."""
+def person_means(
+    people: Sequence[PersonScore], unflagged: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean true and found area per person, over the slices where cord was found; NaN where none was.
+
+    ``unflagged``: without the flagged slices.
+    """
     true, found = [], []
     for one in people:
         known = np.isfinite(one.found_mm2) & (one.true_mm2 > 0)
+        if unflagged:
+            flagged = [item.canonical_slice for item in one.score.slices if item.flags]
+            known[flagged] = False
         true.append(float(one.true_mm2[known].mean()) if known.any() else nan)
         found.append(float(one.found_mm2[known].mean()) if known.any() else nan)
     return np.array(true), np.array(found)
@@ -247,6 +255,7 @@ def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:
         "slices flagged": sum(bool(one.flags) for one in slices),
         "area slope per neck": by_person.slope,
         "area intercept per neck, mm2": by_person.intercept_mm2,
+        "area slope per neck without flagged slices": area_fit(*person_means(people, unflagged=True)).slope,
         "area slope per slice": by_slice.slope,
         "area intercept per slice, mm2": by_slice.intercept_mm2,
         "signed area error per slice, %, mean": by_slice.bias_percent,
