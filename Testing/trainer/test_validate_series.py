@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
+from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.images.volume import axial_slices
 from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.network.networks import NetworkConfig, build_network
@@ -99,10 +101,27 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     truths = [person.stored(scan.mask, visit) for visit, scan in enumerate(scans)]
     assert truths[0].orientation != truths[1].orientation
     assert axial_slices(truths[0]).pixels.any(axis=(1, 2)).all()  # the same anatomy whatever the order of storage
-    masks = iter(truths)
-    validator = SimpleNamespace(segment=lambda image: SimpleNamespace(mask=next(masks)))
-    found = measure_series(validator, person, maps)
+    found = measure_series(_segmenting(truths), person, maps)
     change = found.areas_mm2[1] / found.areas_mm2[0]
     assert change == pytest.approx(person.share(1), abs=0.03)  # pixels and heights alone
     assert found.coverage_percent < 0.5
     assert SeriesAreas.from_dict(json.loads(json.dumps(asdict(found)))) == found
+
+    wrong = replace(truths[1], voxels=truths[1].voxels.copy())
+    spoilt = axial_slices(wrong).pixels[3]
+    spoilt |= binary_dilation(spoilt, iterations=4)
+    unflagged = measure_series(_segmenting([truths[0], wrong]), person, maps)
+    assert unflagged.areas_mm2[1] > 1.02 * found.areas_mm2[1]
+    flagged = measure_series(_segmenting([truths[0], wrong], Flag(3, 3, "shape", "too wide")), person, maps)
+    assert flagged.areas_mm2[1] / flagged.areas_mm2[0] == pytest.approx(change, abs=0.01)
+
+
+def _segmenting(masks, *flags_of_the_last):
+    """A validator that gives each mask in turn."""
+    given = iter([*((mask, ()) for mask in masks[:-1]), (masks[-1], flags_of_the_last)])
+
+    def segment(image):
+        mask, flags = next(given)
+        return SimpleNamespace(mask=mask, flags=flags)
+
+    return SimpleNamespace(segment=segment)
