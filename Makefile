@@ -113,16 +113,16 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Ten stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
+# Twelve stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
 # (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
 # sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
 # can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
 # then the same once more from a high rate, for the curve was still rising (longer), and wider crops at a falling rate, so
 # that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
 # resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
-# (in_place), of two runs more, of small and of wider crops (near, wider), and of two last ones of whole surroundings with
-# more slices above the cord and cords thinner and thicker than any (whole). Mixed precision needs a CPU with bfloat16
-# units: STARTER_ARGS="--set precision=float32".
+# (in_place), of two runs more, of small and of wider crops (near, wider), and of two of whole surroundings with more slices
+# above the cord and cords thinner and thicker than any (whole); then both once more (near_again, whole_again), and
+# the mean of the two. Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
     --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
@@ -137,6 +137,7 @@ SHARP := $(SMALL) $(LESS_SPOILT) --set crop.near_cord=0.92 --set crop.jitter_px=
 LONGER := --set epochs=45 --set rate.max_lr=0.0012 --set rate.base_lr=0.00005
 FINAL := $(WIDER) --set epochs=12 --set rate.max_lr=0.0006 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
 ONWARD := --set epochs=14 --set rate.max_lr=0.0009
+AGAIN := --set epochs=22 --set rate.max_lr=0.0009 --set rate.base_lr=0.0001
 WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --set crop.near_cord=0.65 --set crop.jitter_px=28 \
     --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
@@ -144,6 +145,8 @@ SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --se
 INSET := --only-labelled --inset-mm 0.3
 TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1 \
     --set touching=0.3
+UNCHOSEN := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2
+FAINT := --set most_cnr=6 --set families=[0.05,0.2,0.75,0,0] --set heavy_noise=0.6
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
@@ -156,6 +159,10 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 6000 --seed 72 --phantoms 120 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_b
 	@$(SIMULATE) --count 3000 --seed 73 --phantoms 60 $(TOLD_APART) --set no_cord=0.35 --output runs/starter/rim_c
 	@$(SIMULATE) --count 3600 --seed 74 $(TOLD_APART) --set no_cord=0.1 --set beyond_csa=0.6 --output runs/starter/rim_d
+	@$(SIMULATE) --count 2400 --seed 75 $(UNCHOSEN) --set no_cord=0.05 --set beyond_csa=0.2 --output runs/starter/rim_e
+	@$(SIMULATE) --count 3600 --seed 76 $(TOLD_APART) --set touching=0.15 --set no_cord=0.15 --set beyond_csa=0.4 \
+	    --output runs/starter/rim_f
+	@$(SIMULATE) --count 3000 --seed 77 $(FAINT) --set no_cord=0.1 --output runs/starter/rim_faint
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
@@ -178,7 +185,17 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(STAGE)/whole_b --config $(SURROUNDINGS) --from runs/starter/mean.safetensors --set seed=6
 	@$(TRAIN) average runs/starter/whole_a/last.safetensors runs/starter/whole_b/last.safetensors \
 	    --output runs/starter/whole.safetensors
-	@$(TRAIN) calibrate runs/starter/whole.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
+	@$(STAGE)/near_again_a --config $(IN_PLACE) --from runs/starter/whole.safetensors --set seed=21 $(AGAIN)
+	@$(STAGE)/near_again_b --config $(IN_PLACE) --from runs/starter/whole.safetensors --set seed=22 $(AGAIN)
+	@$(TRAIN) average runs/starter/near_again_a/last.safetensors runs/starter/near_again_b/last.safetensors \
+	    --output runs/starter/near_again.safetensors
+	@$(STAGE)/whole_again_a --config $(SURROUNDINGS) --from runs/starter/near_again.safetensors --set seed=23
+	@$(STAGE)/whole_again_b --config $(SURROUNDINGS) --from runs/starter/near_again.safetensors --set seed=24
+	@$(TRAIN) average runs/starter/whole_again_a/last.safetensors runs/starter/whole_again_b/last.safetensors \
+	    --output runs/starter/whole_again.safetensors
+	@$(TRAIN) average runs/starter/near_again.safetensors runs/starter/whole_again.safetensors \
+	    --output runs/starter/both_again.safetensors
+	@$(TRAIN) calibrate runs/starter/both_again.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
