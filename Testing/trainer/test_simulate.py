@@ -102,6 +102,8 @@ def test_protocols_that_hide_the_cord_are_drawn_again() -> None:
     assert min(difference(SimulateConfig(least_contrast=0.2), seed)[0] for seed in range(60)) >= 0.2
     assert min(difference(SimulateConfig(), seed)[1] for seed in range(60)) < 1
     assert min(difference(SimulateConfig(least_cnr=1.5), seed)[1] for seed in range(60)) >= 1.5
+    assert max(difference(SimulateConfig(), seed)[1] for seed in range(60)) > 1.5
+    assert max(difference(SimulateConfig(most_cnr=1.5), seed)[1] for seed in range(60)) <= 1.5
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])

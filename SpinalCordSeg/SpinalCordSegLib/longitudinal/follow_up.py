@@ -123,7 +123,7 @@ def follow_up(
             visit.line.arc_mm - origin,
             visit.line.length_mm,
             visit.csa_mm2,
-            None if options.keep_flagged or visit.is_accepted else np.array([bool(kinds) for kinds in visit.doubts]),
+            None if options.keep_flagged or visit.is_accepted else visit.is_flagged,
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
     ]
@@ -168,7 +168,7 @@ def _outcome(
     options: FollowUpOptions,
 ) -> VisitOutcome:
     visit, area = visits[n], float(shared.mean_csa_mm2[n])
-    compared, doubtful = profiles[n].holds(shared.at_mm), np.array([bool(kinds) for kinds in visit.doubts])
+    compared, flagged = profiles[n].holds(shared.at_mm), visit.is_flagged
     found, by, why = _change(n, visits, shared, options)
     before = () if n == 0 else differences(_known_before(visits, n), visit.conditions)
     return VisitOutcome(
@@ -185,8 +185,8 @@ def _outcome(
         no_change=why,
         differences=(*before, *unknowns(visit.conditions)),
         conditions=visit.conditions,
-        n_doubtful=int(np.count_nonzero(doubtful & compared)),
-        n_left_out=int(np.count_nonzero(doubtful & ~compared & _between_ends(profiles[n], shared))),
+        n_doubtful=int(np.count_nonzero(flagged & compared)),
+        n_left_out=int(np.count_nonzero(flagged & ~compared & _between_ends(profiles[n], shared))),
     )
 
 

@@ -68,6 +68,11 @@ class Visit:
     image: Path | None = None
     series: str | None = None
 
+    @property
+    def is_flagged(self) -> NDArray[np.bool_]:
+        """Whether each slice along the line carries a flag."""
+        return np.array([bool(kinds) for kinds in self.doubts], dtype=bool)
+
 
 def read_visit(source: VisitSource) -> Visit:
     """Read a result folder of ``segment`` or ``measure``.

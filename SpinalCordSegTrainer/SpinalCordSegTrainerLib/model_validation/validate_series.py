@@ -97,7 +97,7 @@ def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float, flag
     step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
-    doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice])
+    doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice], dtype=bool)
     return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2, doubtful)
 
 
