@@ -148,6 +148,15 @@ TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.0
 UNCHOSEN := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2
 FAINT := --set most_cnr=6 --set families=[0.05,0.2,0.75,0,0] --set heavy_noise=0.6
 
+# Two runs and their mean, which is runs/starter/NAME.safetensors: NAME, configuration, weights to begin with, further
+# settings of the first and of the second run.
+define two_runs
+@$(STAGE)/$(1)_a --config $(2) --from runs/starter/$(3).safetensors $(4)
+	@$(STAGE)/$(1)_b --config $(2) --from runs/starter/$(3).safetensors $(5)
+	@$(TRAIN) average runs/starter/$(1)_a/last.safetensors runs/starter/$(1)_b/last.safetensors \
+	    --output runs/starter/$(1).safetensors
+endef
+
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
 	@$(SIMULATE) --count 3600 --phantoms 80 --seed 41 --output runs/starter/simulated_a
@@ -173,26 +182,14 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(STAGE)/outline --config $(OUTLINE) --from runs/starter/sharp/last.safetensors
 	@$(STAGE)/longer --config $(OUTLINE) --from runs/starter/outline/last.safetensors $(LONGER)
 	@$(STAGE)/final --config $(OUTLINE) --from runs/starter/longer/last.safetensors $(FINAL)
-	@$(STAGE)/in_place_a --config $(IN_PLACE) --from runs/starter/final/last.safetensors
-	@$(STAGE)/in_place_b --config $(IN_PLACE) --from runs/starter/final/last.safetensors --set seed=1
-	@$(TRAIN) average runs/starter/in_place_a/last.safetensors runs/starter/in_place_b/last.safetensors \
-	    --output runs/starter/in_place.safetensors
+	$(call two_runs,in_place,$(IN_PLACE),final/last,,--set seed=1)
 	@$(STAGE)/near --config $(IN_PLACE) --from runs/starter/in_place.safetensors --set seed=3 $(ONWARD)
 	@$(STAGE)/wider --config $(IN_PLACE) --from runs/starter/in_place.safetensors --set seed=2 $(WIDER_IN_PLACE)
 	@$(TRAIN) average runs/starter/near/last.safetensors runs/starter/wider/last.safetensors \
 	    --output runs/starter/mean.safetensors
-	@$(STAGE)/whole_a --config $(SURROUNDINGS) --from runs/starter/mean.safetensors --set seed=5
-	@$(STAGE)/whole_b --config $(SURROUNDINGS) --from runs/starter/mean.safetensors --set seed=6
-	@$(TRAIN) average runs/starter/whole_a/last.safetensors runs/starter/whole_b/last.safetensors \
-	    --output runs/starter/whole.safetensors
-	@$(STAGE)/near_again_a --config $(IN_PLACE) --from runs/starter/whole.safetensors --set seed=21 $(AGAIN)
-	@$(STAGE)/near_again_b --config $(IN_PLACE) --from runs/starter/whole.safetensors --set seed=22 $(AGAIN)
-	@$(TRAIN) average runs/starter/near_again_a/last.safetensors runs/starter/near_again_b/last.safetensors \
-	    --output runs/starter/near_again.safetensors
-	@$(STAGE)/whole_again_a --config $(SURROUNDINGS) --from runs/starter/near_again.safetensors --set seed=23
-	@$(STAGE)/whole_again_b --config $(SURROUNDINGS) --from runs/starter/near_again.safetensors --set seed=24
-	@$(TRAIN) average runs/starter/whole_again_a/last.safetensors runs/starter/whole_again_b/last.safetensors \
-	    --output runs/starter/whole_again.safetensors
+	$(call two_runs,whole,$(SURROUNDINGS),mean,--set seed=5,--set seed=6)
+	$(call two_runs,near_again,$(IN_PLACE),whole,--set seed=21 $(AGAIN),--set seed=22 $(AGAIN))
+	$(call two_runs,whole_again,$(SURROUNDINGS),near_again,--set seed=23,--set seed=24)
 	@$(TRAIN) average runs/starter/near_again.safetensors runs/starter/whole_again.safetensors \
 	    --output runs/starter/both_again.safetensors
 	@$(TRAIN) calibrate runs/starter/both_again.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
