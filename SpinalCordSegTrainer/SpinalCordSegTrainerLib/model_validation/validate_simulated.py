@@ -49,7 +49,8 @@ class PairChange:
     """Two visits of a person: measured minus true change of the mean area, in points of percent.
 
     ``error_points``: where neither visit has a flagged slice; ``error_points_with_flagged``: over all that both cover;
-    both NaN where a visit shows no cord, or no height is in both. ``left_out``: share of that stretch that was left out, 0..1.
+    both NaN where a visit shows no cord, or no height is in both. ``left_out``: share of that stretch that was left
+    out, 0..1.
     """
 
     error_points: float
