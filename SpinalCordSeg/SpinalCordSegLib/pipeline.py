@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import AxialAxes, Volume
 from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along
 from SpinalCordSegLib.inference.mask import LEAST_TRACKED, MaskConfig, find_cord
+from SpinalCordSegLib.inference.steady_area import SteadiedSlice, steady_area
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport, measure_levels
 from SpinalCordSegLib.measurement.morphometry import CordMeasures, clean, measure
 
@@ -43,7 +44,8 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``along_mm``: see ``along_cord``; ``precision``, ``track_cord``: see ``predict``.
+    """How to segment and measure. ``along_mm``: see ``along_cord``; 0 leaves every slice to itself, so that doubtful
+    ones are not steadied either (``steady_area``). ``precision``, ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
@@ -84,7 +86,8 @@ class CaseResult:
     ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
     ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
     ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known.
-    ``queue``: the flagged slices, the most doubtful first.
+    ``queue``: the flagged slices, the most doubtful first. ``n_steadied``: slices whose outline ``steady_area`` moved,
+    None where it was not asked.
     """
 
     case_name: str
@@ -101,6 +104,7 @@ class CaseResult:
     device: str | None = None
     engine: str | None = None
     n_windowed: int = 0
+    n_steadied: int | None = None
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
@@ -142,7 +146,11 @@ def segment_image(
     started = time.perf_counter()
     probability = average_along(prediction.probability, options.along_mm, in_place=True)  # nobody else's
     cord = find_cord(probability, config)
-    result = _measured(image.case_name, image, cord.mask, probability, options)
+    mask, steadied = cord.mask, None
+    if options.along_mm > 0:
+        steady = steady_area(mask, probability, options.threshold, in_place=True)
+        mask, probability, steadied = steady.mask, steady.probability, steady.slices
+    result = _measured(image.case_name, image, mask, probability, options, steadied or ())
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
     remarks += [case_flag("component", note) for note in cord.notes]
@@ -156,6 +164,7 @@ def segment_image(
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
+        n_steadied=None if steadied is None else len(steadied),
         batch_size=prediction.batch_size,
     )
 
@@ -186,7 +195,12 @@ def measure_mask(
 
 
 def _measured(
-    case_name: str, image: Image | None, mask: Volume, probability: Volume | None, options: SegmentOptions
+    case_name: str,
+    image: Image | None,
+    mask: Volume,
+    probability: Volume | None,
+    options: SegmentOptions,
+    steadied: Sequence[SteadiedSlice] = (),
 ) -> CaseResult:
     cleaned = clean(mask)
     chosen = canonical_range(mask, options.slice_range)
@@ -196,7 +210,7 @@ def _measured(
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
         measures = without_sections(measures)
     features = slice_features(cleaned.mask, probability, measures)
-    doubts = judge_slices(cleaned.mask, probability, measures, features=features)
+    doubts = judge_slices(cleaned.mask, probability, measures, features=features, steadied=steadied)
     facts = known_facts(None if image is None else image.dicom, suitability)
     levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
     flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts)

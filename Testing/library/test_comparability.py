@@ -89,6 +89,15 @@ def test_thin_slices_averaged_over_another_length_are_told(before, after, slice_
     assert given.along_mm == "" and differences(conditions_of(reports[0]), given) == ()
 
 
+def test_a_visit_whose_doubtful_slices_were_not_steadied_is_told():
+    reports = [{"model": {"name": "m"}, "along_mm": 1.6, "input": {}, "slices_steadied": n} for n in (None, 0, 7)]
+    without, none, some = map(conditions_of, reports)
+    (told,) = differences(without, none)
+    assert (told.kind, told.breaks) == ("along_mm", False)
+    assert "changed from 1.6 mm to 1.6 mm, doubtful slices steadied:" in told.message
+    assert differences(none, some) == ()
+
+
 def test_conditions_come_from_a_report_and_the_user_knows_better():
     acquisition = {
         "manufacturer": "Siemens", "model": "Prisma", "field_strength_t": 3.0, "sequence": "GR", "dimension": "3D",

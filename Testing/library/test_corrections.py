@@ -188,6 +188,25 @@ def test_slices_are_averaged_over_the_length_that_is_given(bright) -> None:
     assert not alone[:, :, 11:13].any() and averaged[:, :, 11:13].any()
 
 
+def test_where_the_edge_is_not_seen_the_area_follows_the_persons_slices(bright) -> None:
+    image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
+    cord = image.voxels > 500
+    voxels = image.voxels.copy()
+    for k in range(9, 12):  # round the cord a wide band that is hardly darker than what the network takes for cord
+        for rim in (3, 2, 1):
+            voxels[30 - 4 - rim : 30 + 5 + rim, 28 - 3 - rim : 28 + 4 + rim, k] = 900 * (0.545 - 0.015 * rim)
+    voxels[cord] = 900
+    mask = image.with_voxels(cord)
+    alone, steadied = (
+        rerun_slices(image.with_voxels(voxels), mask, bright, (9, 12), along_mm=along_mm, device="cpu").voxels
+        for along_mm in (0, 1.6)
+    )
+    true, around = cord[:, :, 9:12].sum(axis=(0, 1)), np.r_[:9, 12:24]
+    assert (alone[:, :, 9:12].sum(axis=(0, 1)) > 1.4 * true).all()
+    assert steadied[:, :, 9:12].sum(axis=(0, 1)) == pytest.approx(true, rel=0.06)
+    assert np.array_equal(steadied[:, :, around], cord[:, :, around])
+
+
 def test_a_slice_without_an_answer_becomes_empty_and_misfits_are_refused(bright) -> None:
     image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
     mask = image.with_voxels(image.voxels > 500)

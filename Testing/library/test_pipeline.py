@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.images.files import Image
@@ -21,6 +22,7 @@ from SpinalCordSegLib.pipeline import (
     measure_mask,
     segment_image,
 )
+from SpinalCordSegLib.reporting.page import page
 from SpinalCordSegLib.reporting.report import report
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
@@ -86,6 +88,29 @@ def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_netwo
     assert "gap" in {flag.kind for flag in alone.flags}
     assert "gap" not in {flag.kind for flag in together.flags}
     assert report(together)["along_mm"] == 1.6 and report(alone)["along_mm"] == 0.0
+
+
+def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phantom, perfect_network):
+    """In two slices what surrounds the cord is hardly less probable than the cord."""
+    probability = phantom.coverage.voxels.copy()
+    for k in (4, 5):
+        off_mm = ndimage.distance_transform_edt(~phantom.mask.voxels[:, :, k], sampling=CONFIG.spacing_mm[:2])
+        probability[:, :, k] = np.where(off_mm > 0, np.where(off_mm < 3, 0.7 - 0.1 * off_mm, 0), 0.99)
+    perfect_network(phantom.coverage.with_voxels(probability))
+    alone = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    together = segment_image(_image(phantom.image), CHECKPOINT)
+    areas = [[result.measures.slices[k].csa_mm2 for k in (4, 5)] for result in (alone, together)]
+    assert min(areas[0]) > 1.4 * max(phantom.truth_csa_mm2[4:6])
+    assert areas[1] == pytest.approx(phantom.truth_csa_mm2[4:6], rel=0.08)
+    told = {(flag.slice, flag.kind) for flag in together.flags}
+    assert {(4, "unclear_edge"), (5, "unclear_edge")} <= told
+    assert (report(together)["slices_steadied"], report(alone)["slices_steadied"]) == (2, None)
+    assert "unclear_edge" not in {flag.kind for flag in alone.flags}
+    inside = together.probability.voxels >= 0.5
+    np.testing.assert_array_equal(inside, together.mask.voxels)
+    assert {one.canonical_slice for one in together.queue} >= {4, 5}
+    pages = [page(result, report(result), None) for result in (together, alone)]
+    assert "outline moved in 2 slices" in pages[0] and "Doubtful edges" not in pages[1]
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):

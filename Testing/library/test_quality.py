@@ -13,6 +13,7 @@ from SpinalCordSegLib.doubts.review_queue import rank_doubts
 from SpinalCordSegLib.doubts.slice_features import slice_features
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.inference.steady_area import SteadiedSlice
 from SpinalCordSegLib.measurement.cleaning import clean
 from SpinalCordSegLib.measurement.morphometry import measure
 
@@ -150,6 +151,16 @@ def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
     assert _judge(voxels, THICK, probability) == {}
     probability[:, :, 10] = np.where(voxels[:, :, 10], 0.6, 0.2)
     assert _judge(voxels, THICK, probability) == {10: {"low_confidence"}}
+
+
+def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None:
+    mask = clean(Volume(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
+    steadied = [SteadiedSlice(k, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ((4, 0.9), (7, 0.87), (9, 1.15))]
+    found = judge_slices(mask.mask, None, measure(mask), steadied=steadied)
+    assert [(flag.canonical_slice, flag.kind) for flag in found] == [(7, "unclear_edge"), (9, "unclear_edge")]
+    assert "the edge is 2.0 mm wide" in found[0].message and "80.0 → 69.6 mm²" in found[0].message
+    many = [SteadiedSlice(k, 80.0, 60.0, 2.04, 1.2) for k in range(10)]
+    assert "many_doubts" in {flag.kind for flag in judge_slices(mask.mask, None, measure(mask), steadied=many)}
 
 
 def test_a_mask_that_is_no_cord_at_all_doubts_the_case() -> None:

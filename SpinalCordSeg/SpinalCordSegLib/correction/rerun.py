@@ -11,6 +11,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
 from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along, reach_slices
 from SpinalCordSegLib.inference.mask import MaskConfig, find_cord
+from SpinalCordSegLib.inference.steady_area import steady_area
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.network.checkpoint import Checkpoint
@@ -30,8 +31,11 @@ def rerun_slices(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
-    """A new mask with ``slices`` (canonical, half-open) as the network sees them (thin ones averaged with their
-    neighbours over an SD of ``along_mm``, see ``along_cord``); all others stay.
+    """A new mask with ``slices`` (canonical, half-open) as the network sees them; all others stay.
+
+    With ``along_mm`` thin ones are averaged with their neighbours over that SD (``along_cord``), and where the network
+    is in doubt of the edge, the area follows that of the mask's slices around (``steady_area``), which are taken for
+    certain; 0: neither.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -51,7 +55,8 @@ def rerun_slices(
     wider = max(0, first - reach), min(voxels.shape[2], end + reach)
     prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
     merged = voxels.copy()
-    merged[:, :, first:end] = _chosen(_averaged(prediction.probability, wider, along_mm), voxels, slices, threshold)
+    averaged = _averaged(prediction.probability, wider, along_mm)
+    merged[:, :, first:end] = _chosen(averaged, voxels, slices, threshold, steady=along_mm > 0)
     return from_canonical(merged, mask)
 
 
@@ -64,8 +69,10 @@ def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -
     return from_canonical(voxels, probability)
 
 
-def _chosen(probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float) -> np.ndarray:
-    """The network's region in ``slices``, chosen with the mask around them taken for certain."""
+def _chosen(
+    probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float, steady: bool
+) -> np.ndarray:
+    """The network's region in ``slices``, chosen and steadied with the mask around them taken for certain."""
     first, end = slices
     canonical = to_canonical(probability)
     context = max(1, round(_CONTEXT_MM / canonical.spacing_mm[2]))
@@ -74,5 +81,8 @@ def _chosen(probability: Volume, voxels: np.ndarray, slices: tuple[int, int], th
     chance[:, :, first - low : end - low] = canonical.voxels[:, :, first:end]
     matrix = canonical.ijk_to_ras.copy()
     matrix[:, 3] = matrix @ (0, 0, low, 1)
-    found = find_cord(Volume(chance, matrix), MaskConfig(threshold=threshold)).mask
+    around = Volume(chance, matrix)
+    found = find_cord(around, MaskConfig(threshold=threshold)).mask
+    if steady:
+        found = steady_area(found, around, threshold).mask
     return found.voxels[:, :, first - low : end - low]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.images.files import Image
 
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-_OF_THE_NETWORK, _OF_THE_RUN = "low_confidence", ("header", "device", "component")
+_OF_THE_NETWORK, _OF_THE_RUN = ("low_confidence", "unclear_edge"), ("header", "device", "component")
 _log = logging.getLogger(__name__)
 
 
@@ -119,7 +119,7 @@ def _with_standing_doubts(result: CaseResult, content: Mapping[str, Any], edited
     for flag in content.get("flags") or ():
         number = flag["slice"]
         whole = number is None and flag["kind"] in _OF_THE_RUN
-        if whole or (number is not None and flag["kind"] == _OF_THE_NETWORK and number not in edited_slices):
+        if whole or (number is not None and flag["kind"] in _OF_THE_NETWORK and number not in edited_slices):
             canonical = None if number is None else input_slice_index(result.mask, number)
             standing.append(Flag(number, canonical, flag["kind"], flag["message"]))
     doubtful = {flag.slice for flag in standing if flag.slice is not None} - {one.slice for one in result.queue}
@@ -167,6 +167,7 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
         device=content.get("device"),
         engine=content.get("engine"),
         n_windowed=int(content.get("slices_computed_around_the_cord_only") or 0),
+        n_steadied=content.get("slices_steadied"),
         batch_size=content.get("batch_size"),
         fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
         options=options,

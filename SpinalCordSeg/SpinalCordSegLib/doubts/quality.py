@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from SpinalCordSegLib.doubts.slice_features import SliceFeatures, slice_features
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import Volume, input_slice_index, to_canonical
+from SpinalCordSegLib.inference.steady_area import SteadiedSlice
 from SpinalCordSegLib.inference.track import SURE
 from SpinalCordSegLib.measurement.measures import CordMeasures
 
@@ -50,6 +52,7 @@ class QualityConfig:
     below_end_mm: float = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
     far_area_ratio: float = 1.4  # over the median within 40 mm, or the inverse: no limit by itself, levels differ
     max_shares: float = 1.6  # of the limits of area (near and far), place and probability that a slice uses up together
+    max_steadied_ratio: float = 1.13  # the area before and after its outline was moved to where the neighbours say
     max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
 
     def __post_init__(self) -> None:
@@ -78,15 +81,17 @@ def judge_slices(
     measures: CordMeasures,
     config: QualityConfig | None = None,
     features: SliceFeatures | None = None,
+    steadied: Sequence[SteadiedSlice] = (),
 ) -> list[Flag]:
     """Flags of the slices to look at, and of the case where they are many; those of ``measures`` are among them.
 
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
-    slice_features for the same three, where they are known already. Kinds, besides the mask's own (gap,
-    several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area, low_confidence,
-    cord_end (an area jump among the outermost slices), doubts_add_up (area, place and probability all near their
-    limits), below_end (a slice without cord below the lowest that has some, though the network looked there),
-    many_doubts (the case). No cord: only the mask's own.
+    slice_features for the same three, where they are known already. ``steadied``: of steady_area. Kinds, besides the
+    mask's own (gap, several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area,
+    low_confidence, cord_end (an area jump among the outermost slices), doubts_add_up (area, place and probability all
+    near their limits), unclear_edge (the area is the neighbours' rather than the slice's own), below_end (a slice
+    without cord below the lowest that has some, though the network looked there), many_doubts (the case). No cord:
+    only the mask's own.
 
     Raises GeometryError when the probability lies on another grid.
     """
@@ -97,8 +102,26 @@ def judge_slices(
         Flag(by_slice[canonical_slice], canonical_slice, kind, message)
         for canonical_slice, kind, message in judge_features(features, to_canonical(mask).spacing_mm, config)
     ]
-    below = [] if probability is None else _below_the_end(mask, probability, config or QualityConfig())
-    return list(merge_flags(measures.flags, _judge_case(features, found, config or QualityConfig()), found, below))
+    config = config or QualityConfig()
+    found += _unclear_edges(mask, steadied, config)
+    below = [] if probability is None else _below_the_end(mask, probability, config)
+    return list(merge_flags(measures.flags, _judge_case(features, found, config), found, below))
+
+
+def _unclear_edges(mask: Volume, steadied: Sequence[SteadiedSlice], config: QualityConfig) -> list[Flag]:
+    """The slices whose area is more their neighbours' than their own."""
+    text = "the edge is {:.1f} mm wide: the outline was moved until the area follows the other slices',"
+    text += " {:.1f} → {:.1f} mm²"
+    return [
+        Flag(
+            input_slice_index(mask, one.canonical_slice),
+            one.canonical_slice,
+            "unclear_edge",
+            text.format(one.edge_mm, one.before_mm2, one.after_mm2),
+        )
+        for one in steadied
+        if abs(log(one.after_mm2 / one.before_mm2)) > log(config.max_steadied_ratio)
+    ]
 
 
 def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> list[Flag]:

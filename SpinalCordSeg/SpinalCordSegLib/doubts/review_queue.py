@@ -30,6 +30,7 @@ _WEIGHTS = {
     "implausible_area": 3.0,
     "low_confidence": 1.5,
     "doubts_add_up": 0.7,
+    "unclear_edge": 1.3,
 }
 _OTHER_KIND = 0.5
 _HALF = 2.0  # this far beyond the limits a score is about one half

@@ -29,7 +29,7 @@ class Conditions:
     ``scanner``: manufacturer and model, or a code the user gave. ``timing``: (name, value) of TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
     version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the averaging along the
-    cord, or "none", which thick slices have with any setting.
+    cord, or "none", which thick slices have with any setting; and whether doubtful slices were steadied.
     """
 
     scanner: str = ""
@@ -95,7 +95,8 @@ def _averaged(report: Mapping[str, Any]) -> str:
     sigma_mm = float(report.get("along_mm") or 0)
     slice_mm = next((float(mm) for mm, axis in zip(spacing_mm, orientation, strict=False) if axis in "SI"), 0.0)
     averages = sigma_mm > 0 and (slice_mm <= 0 or reach_slices(sigma_mm, slice_mm) > 0)
-    return f"{sigma_mm:g} mm" if averages else "none"
+    averaged = f"{sigma_mm:g} mm" if averages else "none"
+    return averaged if report.get("slices_steadied") is None else f"{averaged}, doubtful slices steadied"
 
 
 def _distortion(image_type: Sequence[str]) -> str:
@@ -120,7 +121,7 @@ _WHY = {
     "distortion_correction": "without correction in 3D the position in the bore alone moves areas by up to 15 %",
     "contrast_agent": "an agent moves the border that is seen",
     "model": "segment all visits with one model to compare them",
-    "along_mm": "it moves the outline of thin slices",
+    "along_mm": "it moves the outline of thin and of doubtful slices",
     "made_by": "a hand moves borders differently from a model",
 }
 

@@ -219,11 +219,16 @@ def _making(content: Mapping[str, Any], result: CaseResult) -> str:
         *((f"Model: {name}", text) for name, text in _card(result)),
         ("Threshold", "" if content["threshold"] is None else f"{content['threshold']:g}"),
         ("Averaged along the cord", f"over an SD of {content['along_mm']:g} mm" if content.get("along_mm") else ""),
+        ("Doubtful edges", _steadied(content.get("slices_steadied"))),
         ("Computed on", _computed_on(content)),
         ("Software", f"SpinalCordSeg {content['software_version']}"),
     ]
     body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries if value)
     return f"<h2>How this was made</h2>\n<dl>{body}</dl>"
+
+
+def _steadied(count: int | None) -> str:
+    return "" if count is None else f"outline moved in {count} slices until the area follows the others'"
 
 
 def _model(content: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ def report(result: CaseResult) -> dict[str, Any]:
         "levels": None if result.levels is None else result.levels.as_dict(),
         "threshold": options.threshold if result.model else None,
         "along_mm": options.along_mm if result.model else None,
+        "slices_steadied": result.n_steadied,
         "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
         "device": result.device,
         "engine": result.engine,
