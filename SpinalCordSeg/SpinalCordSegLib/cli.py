@@ -108,7 +108,8 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     segment.add_argument(
         "--along-mm", type=length_mm, metavar="MM",
-        help="thin slices steady each other over this SD along the cord (default: 1.6; 0: each slice by itself)",
+        help="thin slices are averaged over this SD along the cord, and doubtful outlines follow the other slices'"
+        " (default: 1.6; 0: each slice by itself)",
     )  # fmt: skip
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
     segment.add_argument(

@@ -5,7 +5,7 @@ import pytest
 
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, areas_in_slice, visit_cord
 from SpinalCordSegLib.measurement.centreline import fit_centreline
 from SpinalCordSegLib.measurement.cord_line import cord_line
 from SpinalCordSegLib.measurement.morphometry import measure
@@ -50,6 +50,18 @@ def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
     found = _cord(_ragged(9, empty_below=2))
     assert np.isnan(found.csa_mm2).tolist() == [True] + [False] * 8
     assert np.isfinite(_cord(_ragged(4, empty_below=2)).csa_mm2).all()  # too few to lose one
+
+
+def test_areas_from_the_probability_stand_beside_those_of_the_mask_or_not_at_all() -> None:
+    mask = _ragged(9, empty_below=2)
+    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    raw, pv = areas_in_slice(measure(mask, probability=probability, shape=False).slices)
+    found = visit_cord(mask, raw, pv)
+    assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
+    assert found.csa_pv_mm2 == pytest.approx(0.9 * found.csa_mm2, rel=1e-6, nan_ok=True)
+    assert visit_cord(mask, raw, {k: area for k, area in pv.items() if k != 5}).csa_pv_mm2 is None
+    assert areas_in_slice(measure(mask, shape=False).slices) == (raw, {})
+    assert visit_cord(mask, raw).csa_pv_mm2 is None
 
 
 def test_a_leaning_cylinder_keeps_its_area() -> None:

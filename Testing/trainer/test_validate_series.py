@@ -105,6 +105,10 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     change = found.areas_mm2[1] / found.areas_mm2[0]
     assert change == pytest.approx(person.share(1), abs=0.03)  # pixels and heights alone
     assert found.coverage_percent < 0.5
+    shares = [person.stored(scan.coverage, visit) for visit, scan in enumerate(scans)]
+    by_share = measure_series(_segmenting(truths, probabilities=shares), person, maps)
+    assert by_share.areas_mm2[1] / by_share.areas_mm2[0] == pytest.approx(person.share(1), abs=0.01)
+    assert by_share.coverage_percent < 0.5
     assert SeriesAreas.from_dict(json.loads(json.dumps(asdict(found)))) == found
 
     wrong = replace(truths[1], voxels=truths[1].voxels.copy())
@@ -116,12 +120,13 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     assert flagged.areas_mm2[1] / flagged.areas_mm2[0] == pytest.approx(change, abs=0.01)
 
 
-def _segmenting(masks, *flags_of_the_last):
+def _segmenting(masks, *flags_of_the_last, probabilities=(None, None)):
     """A validator that gives each mask in turn."""
-    given = iter([*((mask, ()) for mask in masks[:-1]), (masks[-1], flags_of_the_last)])
+    flags = [*([()] * (len(masks) - 1)), flags_of_the_last]
+    given = iter(zip(masks, probabilities, flags, strict=True))
 
     def segment(image):
-        mask, flags = next(given)
-        return SimpleNamespace(mask=mask, flags=flags)
+        mask, probability, flags = next(given)
+        return SimpleNamespace(mask=mask, probability=probability, flags=flags)
 
     return SimpleNamespace(segment=segment)

@@ -38,7 +38,7 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
     )
     rerun.add_argument(
         "--along-mm", type=length_mm, metavar="MM",
-        help="SD over which thin slices are averaged along the cord (default: the case's, else 1.6; 0: not)",
+        help="SD over which thin slices are averaged along the cord (default: the case's, else 1.6; 0: each by itself)",
     )  # fmt: skip
     rerun.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new mask")
     add_common(rerun)

@@ -26,6 +26,8 @@ from SpinalCordSegLib.longitudinal.shared_range import SHORT_MM, Profile, Shared
 from SpinalCordSegLib.longitudinal.visits import Visit
 
 DAYS_PER_YEAR = 365.25
+PROBABILITY, MASK = "probability", "mask"
+_MIDDLE = "0.5"  # the threshold at which the mask ends where the probability's parts of pixels even out
 _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanners was measured across
 
 
@@ -88,7 +90,8 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class FollowUp:
-    """The whole comparison. ``profiles``: of each visit, from the shared place. ``remarks``: on the comparison."""
+    """The whole comparison. ``profiles``: of each visit, from the shared place. ``remarks``: on the comparison.
+    ``areas_from``: PROBABILITY or MASK, the same in all visits."""
 
     person: str
     visits: tuple[VisitOutcome, ...]
@@ -98,6 +101,7 @@ class FollowUp:
     doubts: tuple[tuple[tuple[str, ...], ...], ...]
     alignment: Alignment
     remarks: tuple[str, ...]
+    areas_from: str
     options: FollowUpOptions = field(default_factory=FollowUpOptions)
 
 
@@ -118,11 +122,12 @@ def follow_up(
     Raises ConfigurationError when they share nothing.
     """
     options = options or FollowUpOptions()
+    areas_from, why_mask = _areas_from(visits)
     profiles = [
         Profile(
             visit.line.arc_mm - origin,
             visit.line.length_mm,
-            visit.csa_mm2,
+            visit.csa_pv_mm2 if areas_from == PROBABILITY and visit.csa_pv_mm2 is not None else visit.csa_mm2,
             None if options.keep_flagged or visit.is_accepted else visit.is_flagged,
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
@@ -140,9 +145,29 @@ def follow_up(
         profiles=tuple(profiles),
         doubts=tuple(visit.doubts for visit in visits),
         alignment=alignment,
-        remarks=(*alignment.remarks, *_remarks(shared, found, outcomes, options)),
+        remarks=(*alignment.remarks, *why_mask, *_remarks(shared, found, outcomes, options)),
+        areas_from=areas_from,
         options=options,
     )
+
+
+def _areas_from(visits: Sequence[Visit]) -> tuple[str, tuple[str, ...]]:
+    """PROBABILITY where every visit has areas from it, cut at its middle; else MASK, with why where some have.
+
+    Where the edge falls within its pixels makes an area that counts pixels jump by up to some per cent from one
+    position of the patient to the next; the probability knows of parts of pixels. A mask that a person drew has none.
+    """
+    without = [str(n) for n, visit in enumerate(visits, 1) if visit.csa_pv_mm2 is None]
+    if len(without) == len(visits):
+        return MASK, ()
+    if without:
+        why = f"visit {', '.join(without)} has none from the network's probability (corrected by hand, or a given mask)"
+        return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
+    cut = [str(n) for n, visit in enumerate(visits, 1) if visit.conditions.threshold != _MIDDLE]
+    if cut:
+        why = f"visit {', '.join(cut)} was cut at another threshold than {_MIDDLE}"
+        return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
+    return PROBABILITY, ()
 
 
 def _run(

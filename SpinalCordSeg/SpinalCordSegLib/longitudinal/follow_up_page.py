@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from SpinalCordSegLib.longitudinal.follow_up import FollowUp, Run, VisitOutcome
+from SpinalCordSegLib.longitudinal.follow_up import MASK, PROBABILITY, FollowUp, Run, VisitOutcome
 from SpinalCordSegLib.longitudinal.follow_up_plot import draw_course, draw_profiles
 from SpinalCordSegLib.longitudinal.follow_up_report import run_sentence
 from SpinalCordSegLib.reporting.drawing import to_svg
@@ -199,6 +199,10 @@ def _words(value: Any) -> str:
     return str(value) or "not known"
 
 
+_AREAS_FROM = {
+    PROBABILITY: "from the network's probability, which knows of parts of pixels (csa_pv_mm2 of the slices), ",
+    MASK: "from the masks, whole pixels, ",
+}
 _AREAS = (
     "in the slice, corrected for the tilt of the cord, which is taken from the slices within 15 mm so that it does not"
     " depend on how much of the cord was scanned; they may differ slightly from those of a visit's own report. The last"
@@ -207,7 +211,7 @@ _AREAS = (
 
 
 def _method(result: FollowUp, content: Mapping[str, Any]) -> str:
-    entries = [("Laid over each other by", result.alignment.method), ("Areas", _AREAS)]
+    entries = [("Laid over each other by", result.alignment.method), ("Areas", _AREAS_FROM[result.areas_from] + _AREAS)]
     entries += [(f"Result, {n}", run_sentence(run)) for n, run in enumerate(result.runs, 1)]
     for one in dict.fromkeys(run.repeatability for run in result.runs):
         entries.append((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})"))

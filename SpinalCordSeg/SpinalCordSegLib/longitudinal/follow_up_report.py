@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 COLUMNS = (
     "person", "state", "reason", "visit", "case", "date", "day", "years",
     "mean_csa_mm2", "volume_mm3", "length_mm", "volume_per_length_mm2", "shared_low_mm", "shared_high_mm", "aligned_by",
+    "areas_from",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
     "cov_percent", "cov_setting", "cov_source",
@@ -42,6 +43,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software_version": SOFTWARE_VERSION,
         "aligned_by": result.alignment.method,
+        "areas_from": result.areas_from,
         "residuals_mm": [rounded(mm, 2) for mm in result.alignment.residuals_mm],
         "shared": {
             "low_mm": rounded(shared.low_mm, 2),
@@ -141,6 +143,7 @@ def follow_up_rows(result: FollowUp) -> list[dict[str, Any]]:
             "shared_high_mm": content["shared"]["high_mm"],
             "left_out_mm": content["shared"]["left_out_mm"],
             "aligned_by": content["aligned_by"],
+            "areas_from": content["areas_from"],
             "change_percent": change.get("percent"),
             "mdc95_percent": change.get("mdc95_percent"),
             "change_verdict": change.get("verdict"),

@@ -43,7 +43,7 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``line``, ``csa_mm2``: see VisitCord. ``doubts``: flag kinds of each slice. ``is_accepted``: a
+    """``line``, ``csa_mm2``, ``csa_pv_mm2``: see VisitCord. ``doubts``: flag kinds of each slice. ``is_accepted``: a
     person has accepted the mask in review.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
@@ -64,6 +64,7 @@ class Visit:
     conditions: Conditions
     whole_volume_mm3: float
     whole_length_mm: float
+    csa_pv_mm2: NDArray[np.float64] | None = None
     is_accepted: bool = False
     image: Path | None = None
     series: str | None = None
@@ -93,8 +94,8 @@ def read_visit(source: VisitSource) -> Visit:
         conditions = conditions_of(report, source.given)
         marked_mm = _marked_disc(report)
     mask = _mask(folder, volume_mm3)
-    raw_mm2, doubts = _slices(folder)
-    cord = visit_cord(mask, raw_mm2)
+    raw_mm2, pv_mm2, doubts = _slices(folder)
+    cord = visit_cord(mask, raw_mm2, pv_mm2)
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
@@ -112,6 +113,7 @@ def read_visit(source: VisitSource) -> Visit:
         conditions=conditions,
         whole_volume_mm3=volume_mm3,
         whole_length_mm=length_mm,
+        csa_pv_mm2=cord.csa_pv_mm2,
         is_accepted=state == ACCEPTED,
         image=source.image,
         series=source.series,
@@ -132,18 +134,20 @@ def _mask(folder: Path, stated_mm3: float) -> Volume:
     return mask
 
 
-def _slices(folder: Path) -> tuple[dict[int, float], dict[int, tuple[str, ...]]]:
-    """Area in the slice, mm², and kinds of flag, by canonical slice."""
-    areas, doubts = {}, {}
+def _slices(folder: Path) -> tuple[dict[int, float], dict[int, float], dict[int, tuple[str, ...]]]:
+    """Area in the slice from the mask and from the probability, mm², and kinds of flag, by canonical slice."""
+    areas, partial, doubts = {}, {}, {}
     try:
         with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 k = int(row["canonical_slice"])
                 areas[k] = float(row["csa_raw_mm2"] or nan)
+                if row.get("csa_pv_mm2"):
+                    partial[k] = float(row["csa_pv_mm2"]) * areas[k] / float(row["csa_mm2"])
                 doubts[k] = tuple((row["flags"] or "").split())
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+    except (OSError, KeyError, ValueError, ZeroDivisionError, csv.Error) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
-    return areas, doubts
+    return areas, partial, doubts
 
 
 def _day(source: VisitSource, report: Mapping[str, Any]) -> tuple[float, date | None]:

@@ -21,7 +21,7 @@ from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import areas_in_slice, visit_cord
 from SpinalCordSegLib.measurement.morphometry import measure
 from SpinalCordSegTrainerLib.model_validation.series_names import (
     ALL_SEEN,
@@ -39,7 +39,7 @@ from SpinalCordSegTrainerLib.model_validation.validate_model import Validator
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.simulated_series import DISC_Z_MM, SeriesConfig, SeriesPerson
 
-MEASURED_AS = 3  # to be raised with every change of how areas are measured: series kept from before are not read
+MEASURED_AS = 4  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
 
 
@@ -74,11 +74,11 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         scan = person.scan(visit, maps)
         image = Image(person.stored(scan.image, visit), Path("visit"), f"series-{person.number:03d}-{visit + 1}")
         result = validator.segment(image)
-        mask = result.mask
+        mask, probability = result.mask, result.probability
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
-        profiles.append(profile_of(mask, scan.z_mm, person.disc_off_mm[visit], result.flags))
-        worst = max(worst, coverage_change(mask, scan.z_mm, rng))
+        profiles.append(profile_of(mask, probability, scan.z_mm, person.disc_off_mm[visit], result.flags))
+        worst = max(worst, coverage_change(mask, probability, scan.z_mm, rng))
     try:
         areas = shared_range(profiles).mean_csa_mm2
     except ConfigurationError as error:
@@ -86,22 +86,32 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
     return replace(begun, areas_mm2=tuple(map(float, areas)), coverage_percent=worst)
 
 
-def profile_of(mask: Volume, z_mm: NDArray[np.float64], disc_off_mm: float, flags: Sequence[Flag] = ()) -> Profile:
+def profile_of(
+    mask: Volume,
+    probability: Volume | None,
+    z_mm: NDArray[np.float64],
+    disc_off_mm: float,
+    flags: Sequence[Flag] = (),
+) -> Profile:
     """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off.
 
-    ``z_mm``: height of every slice of ``mask``, inferior first.
+    ``z_mm``: height of every slice of ``mask``, inferior first. ``probability``: areas from it, as ``track`` takes them
+    from masks that nobody edited; None: from the mask.
     """
-    cord = visit_cord(mask, {item.canonical_slice: item.csa_raw_mm2 for item in measure(mask, shape=False).slices})
+    cord = visit_cord(mask, *areas_in_slice(measure(mask, probability=probability, shape=False).slices))
     line = cord.line
     heights = z_mm[line.canonical_slice]
     step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
     doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice], dtype=bool)
-    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2, doubtful)
+    areas = cord.csa_mm2 if cord.csa_pv_mm2 is None else cord.csa_pv_mm2
+    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, areas, doubtful)
 
 
-def coverage_change(mask: Volume, z_mm: NDArray[np.float64], rng: np.random.Generator) -> float:
+def coverage_change(
+    mask: Volume, probability: Volume | None, z_mm: NDArray[np.float64], rng: np.random.Generator
+) -> float:
     """Largest change, %, between the whole mask and the same without some slices at its ends, as where less was
     scanned, over what both cover."""
     canonical = to_canonical(mask)
@@ -109,11 +119,14 @@ def coverage_change(mask: Volume, z_mm: NDArray[np.float64], rng: np.random.Gene
     low, high = (round(float(share) * count) for share in rng.uniform(*_CUT_SHARE, 2))
     matrix = canonical.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
-    less = Volume(canonical.voxels[:, :, low : count - high], matrix)
-    if not less.voxels.any():
+    less, chances = (
+        None if one is None else Volume(to_canonical(one).voxels[:, :, low : count - high], matrix)
+        for one in (mask, probability)
+    )
+    if less is None or not less.voxels.any():
         return 0.0
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
-    both = [profile_of(mask, z_mm, 0.0), profile_of(less, z_mm[low : count - high], 0.0)]
+    both = [profile_of(mask, probability, z_mm, 0.0), profile_of(less, chances, z_mm[low : count - high], 0.0)]
     first, second = shared_range(both).mean_csa_mm2
     return abs(100 * (second / first - 1))
 

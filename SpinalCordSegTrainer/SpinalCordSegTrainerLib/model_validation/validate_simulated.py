@@ -133,7 +133,8 @@ def measured_change(validator: Validator, visits: tuple[SimulatedNeck, Simulated
     for number, visit in enumerate(visits):
         result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
         heights = visit.z_mm
-        areas = areas_by_slice(result.measures, len(heights), "csa_mm2")
+        column = "csa_mm2" if result.probability is None else "csa_pv_mm2"  # as follow_up chooses
+        areas = areas_by_slice(result.measures, len(heights), column)
         doubtful = np.array([bool(kinds_of_slice(result.flags, k)) for k in range(len(heights))], dtype=bool)
         profiles.append(Profile(heights, np.full(len(heights), heights[1] - heights[0]), areas, doubtful))
     return pair_change(profiles)
