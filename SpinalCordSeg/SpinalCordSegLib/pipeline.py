@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import AxialAxes, Volume
 from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along
 from SpinalCordSegLib.inference.mask import LEAST_TRACKED, MaskConfig, find_cord
-from SpinalCordSegLib.inference.steady_area import SteadiedSlice, steady_area
+from SpinalCordSegLib.inference.steady_area import SteadyCord, steady_area
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport, measure_levels
 from SpinalCordSegLib.measurement.morphometry import CordMeasures, clean, measure
 
@@ -146,11 +146,11 @@ def segment_image(
     started = time.perf_counter()
     probability = average_along(prediction.probability, options.along_mm, in_place=True)  # nobody else's
     cord = find_cord(probability, config)
-    mask, steadied = cord.mask, None
+    mask, steady = cord.mask, None
     if options.along_mm > 0:
         steady = steady_area(mask, probability, options.threshold, in_place=True)
-        mask, probability, steadied = steady.mask, steady.probability, steady.slices
-    result = _measured(image.case_name, image, mask, probability, options, steadied or ())
+        mask, probability = steady.mask, steady.probability
+    result = _measured(image.case_name, image, mask, probability, options, steady)
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
     remarks += [case_flag("component", note) for note in cord.notes]
@@ -164,7 +164,7 @@ def segment_image(
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
-        n_steadied=None if steadied is None else len(steadied),
+        n_steadied=None if steady is None else len(steady.slices),
         batch_size=prediction.batch_size,
     )
 
@@ -200,7 +200,7 @@ def _measured(
     mask: Volume,
     probability: Volume | None,
     options: SegmentOptions,
-    steadied: Sequence[SteadiedSlice] = (),
+    steady: SteadyCord | None = None,
 ) -> CaseResult:
     cleaned = clean(mask)
     chosen = canonical_range(mask, options.slice_range)
@@ -210,7 +210,7 @@ def _measured(
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
         measures = without_sections(measures)
     features = slice_features(cleaned.mask, probability, measures)
-    doubts = judge_slices(cleaned.mask, probability, measures, features=features, steadied=steadied)
+    doubts = judge_slices(cleaned.mask, probability, measures, features=features, steady=steady)
     facts = known_facts(None if image is None else image.dicom, suitability)
     levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
     flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts)

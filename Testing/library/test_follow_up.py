@@ -216,20 +216,23 @@ def test_areas_come_from_the_probability_where_every_visit_has_it(results, tmp_p
     rows = list(csv.DictReader(io.StringIO((tmp_path / "both" / "follow_up.csv").read_text(encoding="utf-8"))))
     assert [row["areas_from"] for row in rows] == ["probability"] * 2
 
-    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4)
+    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edges",))
     assert _track(tmp_path, tmp_path / "cut", n=2) == 0
     _as_if_segmented(tmp_path / "visit1", None)
     assert _track(tmp_path, tmp_path / "one", n=2) == 0
+    unclear = "visit 2: the cord's edge is not sharp in most slices"
+    assert [unclear in " ".join(_read(tmp_path / name)["remarks"]) for name in ("both", "cut")] == [False, True]
     for name, why in (("cut", "visit 2 was cut at another threshold than 0.5"), ("one", "visit 2 has none")):
         content = _read(tmp_path / name)
         assert content["areas_from"] == "mask" and [one for one in content["remarks"] if why in one]
         assert [visit["mean_csa_mm2"] for visit in content["visits"]] == areas[0]
 
 
-def _as_if_segmented(folder, share, threshold=0.5):
+def _as_if_segmented(folder, share, threshold=0.5, kinds=()):
     """Areas from a probability that are ``share`` of the mask's, or none."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report["threshold"] = threshold
+    report["flags"] = [{"slice": None, "kind": kind, "message": "of the case"} for kind in kinds]
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     path = folder / "slices.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -12,8 +12,9 @@ from SpinalCordSegLib.doubts.quality import QualityConfig, judge_features, judge
 from SpinalCordSegLib.doubts.review_queue import rank_doubts
 from SpinalCordSegLib.doubts.slice_features import slice_features
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.images.volume import Volume, lps_to_ras
-from SpinalCordSegLib.inference.steady_area import SteadiedSlice
+from SpinalCordSegLib.inference.steady_area import SteadiedSlice, SteadyCord
 from SpinalCordSegLib.measurement.cleaning import clean
 from SpinalCordSegLib.measurement.morphometry import measure
 
@@ -155,12 +156,20 @@ def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
 
 def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None:
     mask = clean(Volume(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
-    steadied = [SteadiedSlice(k, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ((4, 0.9), (7, 0.87), (9, 1.15))]
-    found = judge_slices(mask.mask, None, measure(mask), steadied=steadied)
+    steadied = tuple(SteadiedSlice(k, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ((4, 0.9), (7, 0.87), (9, 1.15)))
+
+    def judged(slices: tuple[SteadiedSlice, ...], edges_mm: tuple[float, ...]) -> list[Flag]:
+        steady = SteadyCord(mask.mask, mask.mask, slices, edges_mm)
+        return judge_slices(mask.mask, None, measure(mask), steady=steady)
+
+    found = judged(steadied, (0.7,) * 17 + (2.04,) * 3)
     assert [(flag.canonical_slice, flag.kind) for flag in found] == [(7, "unclear_edge"), (9, "unclear_edge")]
     assert "the edge is 2.0 mm wide" in found[0].message and "80.0 → 69.6 mm²" in found[0].message
-    many = [SteadiedSlice(k, 80.0, 60.0, 2.04, 1.2) for k in range(10)]
-    assert "many_doubts" in {flag.kind for flag in judge_slices(mask.mask, None, measure(mask), steadied=many)}
+    many = tuple(SteadiedSlice(k, 80.0, 60.0, 2.04, 1.2) for k in range(10))
+    kinds = {flag.kind: flag for flag in judged(many, (2.04,) * 10 + (0.7,) * 10)}
+    assert "many_doubts" in kinds
+    assert "in 10 of 20 slices" in kinds["unclear_edges"].message and kinds["unclear_edges"].slice is None
+    assert judged((), ()) == judged((), (2.04,) * 9 + (0.7,) * 11) == []
 
 
 def test_a_mask_that_is_no_cord_at_all_doubts_the_case() -> None:

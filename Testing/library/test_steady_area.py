@@ -45,6 +45,7 @@ def test_a_run_of_doubtful_slices_takes_the_area_of_those_around_it() -> None:
     found = steady_area(mask, probability)
     assert area_mm2(found.mask) == pytest.approx(true, rel=0.04)
     assert [one.canonical_slice for one in found.slices] == [6, 7, 8, 9, 10]
+    assert [k for k, edge in enumerate(found.edges_mm) if edge > EDGE_MM] == [6, 7, 8, 9, 10]
     one = found.slices[2]
     assert one.before_mm2 == area_mm2(mask)[8] and one.after_mm2 == area_mm2(found.mask)[8]
     assert one.edge_mm == pytest.approx(5 * BLURRED, abs=0.2) and one.log_odds == pytest.approx(1 / BLURRED, abs=0.4)
@@ -61,7 +62,8 @@ def test_slices_with_a_sharp_edge_stay_bit_for_bit_however_their_areas_differ() 
     radii = [RADIUS_MM] * 8 + [0.7 * RADIUS_MM] * 2 + [RADIUS_MM] * 8  # a compressed cord, well seen
     probability = stack(radii, [SHARP] * 18)
     mask = cord(probability)
-    assert steady_area(mask, probability).mask is mask
+    found = steady_area(mask, probability)
+    assert found.mask is mask and found.edges_mm == pytest.approx([5 * SHARP] * 18, abs=0.2)
     radii[3], scales = RADIUS_MM + 1, [SHARP] * 18
     scales[3] = BLURRED
     probability = stack(radii, scales)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.images.files import Image
 
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-_OF_THE_NETWORK, _OF_THE_RUN = ("low_confidence", "unclear_edge"), ("header", "device", "component")
+_OF_THE_NETWORK, _OF_THE_RUN = ("low_confidence", "unclear_edge"), ("header", "device", "component", "unclear_edges")
 _log = logging.getLogger(__name__)
 
 

@@ -49,11 +49,13 @@ class SteadiedSlice:
 @dataclass(frozen=True, eq=False)
 class SteadyCord:
     """``mask``: bool; ``probability``: float32, moved with the outlines, so that the threshold still bounds the cord.
-    ``slices``: those that changed, from inferior to superior."""
+    ``slices``: those that changed, from inferior to superior. ``edges_mm``: widths of the edges of all slices of cord,
+    in the same order; () for fewer than three slices."""
 
     mask: Volume
     probability: Volume
     slices: tuple[SteadiedSlice, ...]
+    edges_mm: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +98,7 @@ def steady_area(mask: Volume, probability: Volume, threshold: float = 0.5, *, in
     edges = [_edge(slices.pixels[k], chances.pixels[k], slices.pixel_mm, level) for k in used]
     widths = np.array([edge.width_mm(pixel_mm2) for edge in edges])
     if not (widths > EDGE_MM).any():
-        return SteadyCord(mask, probability, ())
+        return SteadyCord(mask, probability, (), tuple(widths.tolist()))
     counts = np.array([np.count_nonzero(slices.pixels[k]) for k in used])
     wanted = np.round(np.exp(_smoothed(np.log(counts), widths, np.array(used) * slices.slice_mm)))
     if not in_place:
@@ -114,7 +116,7 @@ def steady_area(mask: Volume, probability: Volume, threshold: float = 0.5, *, in
         slices.pixels[k][...] = region
         chances.pixels[k][...] = _moved(chances.pixels[k], contour)
         moved.append(SteadiedSlice(k, count * pixel_mm2, after * pixel_mm2, float(width), contour))
-    return SteadyCord(mask, probability, tuple(moved))
+    return SteadyCord(mask, probability, tuple(moved), tuple(widths.tolist()))
 
 
 def _edge(cord: NDArray[np.bool_], chances: NDArray[np.float32], pixel_mm: tuple[float, float], level: float) -> _Edge:

@@ -145,7 +145,7 @@ def follow_up(
         profiles=tuple(profiles),
         doubts=tuple(visit.doubts for visit in visits),
         alignment=alignment,
-        remarks=(*alignment.remarks, *why_mask, *_remarks(shared, found, outcomes, options)),
+        remarks=(*alignment.remarks, *why_mask, *_unclear(visits), *_remarks(shared, found, outcomes, options)),
         areas_from=areas_from,
         options=options,
     )
@@ -168,6 +168,13 @@ def _areas_from(visits: Sequence[Visit]) -> tuple[str, tuple[str, ...]]:
         why = f"visit {', '.join(cut)} was cut at another threshold than {_MIDDLE}"
         return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
     return PROBABILITY, ()
+
+
+def _unclear(visits: Sequence[Visit]) -> tuple[str, ...]:
+    unclear = ", ".join(str(n) for n, visit in enumerate(visits, 1) if visit.has_unclear_edges)
+    if not unclear:
+        return ()
+    return (f"visit {unclear}: the cord's edge is not sharp in most slices, areas scatter by more than the CoV says",)
 
 
 def _run(

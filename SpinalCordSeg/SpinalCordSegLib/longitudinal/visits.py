@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.case_folder import damaged_report, read_result
+from SpinalCordSegLib.doubts.quality import UNCLEAR_EDGES
 from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, Review
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.images.labels import read_labels
@@ -44,7 +45,7 @@ class VisitSource:
 @dataclass(frozen=True, eq=False)
 class Visit:
     """``line``, ``csa_mm2``, ``csa_pv_mm2``: see VisitCord. ``doubts``: flag kinds of each slice. ``is_accepted``: a
-    person has accepted the mask in review.
+    person has accepted the mask in review. ``has_unclear_edges``: the case was flagged so.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
     ``day``: days from a zero that all visits of the person share. ``whole_volume_mm3``, ``whole_length_mm``: of all the
@@ -66,6 +67,7 @@ class Visit:
     whole_length_mm: float
     csa_pv_mm2: NDArray[np.float64] | None = None
     is_accepted: bool = False
+    has_unclear_edges: bool = False
     image: Path | None = None
     series: str | None = None
 
@@ -93,6 +95,7 @@ def read_visit(source: VisitSource) -> Visit:
         day, known = _day(source, report)
         conditions = conditions_of(report, source.given)
         marked_mm = _marked_disc(report)
+        has_unclear_edges = any(flag["kind"] == UNCLEAR_EDGES for flag in report.get("flags") or ())
     mask = _mask(folder, volume_mm3)
     raw_mm2, pv_mm2, doubts = _slices(folder)
     cord = visit_cord(mask, raw_mm2, pv_mm2)
@@ -115,6 +118,7 @@ def read_visit(source: VisitSource) -> Visit:
         whole_length_mm=length_mm,
         csa_pv_mm2=cord.csa_pv_mm2,
         is_accepted=state == ACCEPTED,
+        has_unclear_edges=has_unclear_edges,
         image=source.image,
         series=source.series,
     )
