@@ -9,12 +9,13 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
 from SpinalCordSegLib.cli import main
@@ -232,6 +233,33 @@ def test_a_dicom_element_that_claims_4_gb(tmp_path: Path, dicom, save_dicom) -> 
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_deflated_dicom_is_read_and_one_that_unpacks_to_gigabytes_is_not(tmp_path: Path, dicom) -> None:
+    for path in dicom.write(tmp_path / "good").iterdir():
+        one = dcmread(path)
+        one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        one.save_as(path)
+        assert b"1.2.840.10008.1.2.1.99" in path.read_bytes()[:1000]
+    assert read_image(tmp_path / "good").volume.voxels.any()
+    bomb = path.read_bytes()
+    meta_end = 144 + int.from_bytes(bomb[140:144], "little")
+    (tmp_path / "bomb.dcm").write_bytes(bomb[:meta_end] + _deflated(bytes(1 << 20), 256))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputFileError, match=r"bomb\.dcm is deflated to less than a 100th"):
+            read_image_header(tmp_path / "bomb.dcm")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    (tmp_path / "cut.dcm").write_bytes(bomb[: meta_end + 40])
+    with pytest.raises(InputFileError, match="header is damaged"):
+        read_image_header(tmp_path / "cut.dcm")
+
+
+def _deflated(piece: bytes, times: int) -> bytes:
+    packing = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return b"".join([*(packing.compress(piece) for _ in range(times)), packing.flush()])
 
 
 def test_compressed_dicom_whose_header_claims_gigabytes(tmp_path: Path, dicom) -> None:

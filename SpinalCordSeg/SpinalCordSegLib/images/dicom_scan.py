@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ from SpinalCordSegLib.errors import InputFileError
 _PREAMBLE_BYTES = 128
 # A data set without preamble begins with group 0002 or 0008, little endian.
 _BARE_BEGINNINGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
+_META_BYTES = 1 << 16
+_META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"  # element (0002,0000), which the standard puts first
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED_FREE, _MOST_DEFLATED, _PIECE = 1 << 24, 100, 1 << 20
 # Results about images, not images: they may lie in the same folder and are no series to segment.
 _NOT_ACQUIRED = ("SEG", "SR", "PR", "KO", "REG", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "PLAN")
 
@@ -82,9 +87,37 @@ class _BoundedFile(io.BufferedReader):
 
 
 def read_dataset(path: Path, *, pixels: bool) -> FileDataset:
-    """The data set of a file that may lack the preamble. Raises what dcmread raises."""
+    """The data set of a file that may lack the preamble. Raises what dcmread raises, and InputFileError for one that is
+    deflated to far less than an image can be."""
     with _BoundedFile(path) as file:
-        return dcmread(file, stop_before_pixels=not pixels, force=True)
+        _check_deflated(file, path)
+        file.seek(0)
+        try:
+            return dcmread(file, stop_before_pixels=not pixels, force=True)
+        except zlib.error as error:
+            raise InvalidDicomError("the deflated data set is damaged") from error
+
+
+def _check_deflated(file: io.BufferedReader, path: Path) -> None:
+    """pydicom unpacks a deflated data set whole, into memory, before anything in it is looked at: a few MB of deflate
+    can stand for gigabytes of zeros. Unpacked here piece by piece, and only counted."""
+    head = file.read(_META_BYTES)
+    at = _PREAMBLE_BYTES + 4 if head[_PREAMBLE_BYTES:].startswith(b"DICM") else 0
+    if _DEFLATED not in head or not head[at:].startswith(_META_LENGTH):
+        return
+    file.seek(at + 12 + int.from_bytes(head[at + 8 : at + 12], "little"))
+    most = max(_DEFLATED_FREE, _MOST_DEFLATED * os.fstat(file.fileno()).st_size)
+    unpacking, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        while packed := unpacking.unconsumed_tail or file.read(_PIECE):
+            unpacked += len(unpacking.decompress(packed, _PIECE))
+            if unpacked > most:
+                raise InputFileError(
+                    f"{path.name} is deflated to less than a {_MOST_DEFLATED}th of its size, which no image is:"
+                    " export it again, uncompressed"
+                )
+    except zlib.error:
+        return  # damaged: dcmread says so
 
 
 @contextmanager
