@@ -198,52 +198,6 @@ def _rows(folder):
     return list(csv.DictReader(io.StringIO(_csv(folder))))
 
 
-def test_areas_come_from_the_probability_where_every_visit_has_it(results, tmp_path):
-    assert _track(results, tmp_path / "masks", n=2) == 0
-    masks = _read(tmp_path / "masks")
-    assert masks["areas_from"] == "mask" and not [one for one in masks["remarks"] if "pixels" in one]
-
-    for n, share in enumerate((1.0, 0.9)):
-        shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
-        _as_if_segmented(tmp_path / f"visit{n}", share)
-    assert _track(tmp_path, tmp_path / "both", n=2) == 0
-    both = _read(tmp_path / "both")
-    areas = [[visit["mean_csa_mm2"] for visit in content["visits"]] for content in (masks, both)]
-    assert both["areas_from"] == "probability"
-    assert areas[1] == pytest.approx([areas[0][0], 0.9 * areas[0][1]], rel=1e-4)
-    page = (tmp_path / "both" / "follow_up.html").read_text(encoding="utf-8")
-    assert "from the network&#x27;s probability" in page
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "both" / "follow_up.csv").read_text(encoding="utf-8"))))
-    assert [row["areas_from"] for row in rows] == ["probability"] * 2
-
-    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edges",))
-    assert _track(tmp_path, tmp_path / "cut", n=2) == 0
-    _as_if_segmented(tmp_path / "visit1", None)
-    assert _track(tmp_path, tmp_path / "one", n=2) == 0
-    unclear = "visit 2: the cord's edge is not sharp in most slices"
-    assert [unclear in " ".join(_read(tmp_path / name)["remarks"]) for name in ("both", "cut")] == [False, True]
-    for name, why in (("cut", "visit 2 was cut at another threshold than 0.5"), ("one", "visit 2 has none")):
-        content = _read(tmp_path / name)
-        assert content["areas_from"] == "mask" and [one for one in content["remarks"] if why in one]
-        assert [visit["mean_csa_mm2"] for visit in content["visits"]] == areas[0]
-
-
-def _as_if_segmented(folder, share, threshold=0.5, kinds=()):
-    """Areas from a probability that are ``share`` of the mask's, or none."""
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    report["threshold"] = threshold
-    report["flags"] = [{"slice": None, "kind": kind, "message": "of the case"} for kind in kinds]
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    path = folder / "slices.csv"
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    for row in rows:
-        row["csa_pv_mm2"] = "" if share is None or not row["csa_mm2"] else f"{share * float(row['csa_mm2']):.6f}"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-
-
 def test_a_stretch_asked_for(results, tmp_path):
     assert _track(results, tmp_path, "--range-mm=-18.5:15.5") == 0
     shared = _read(tmp_path)["shared"]

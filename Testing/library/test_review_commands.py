@@ -21,10 +21,10 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmented(model, tmp_path_factory):
-    """Three necks, segmented; a bright bar crosses slice 10 of the second."""
+    """Three necks, segmented; a bright bar crosses slice 10 of the second, as sure as the cord."""
     folder = tmp_path_factory.mktemp("necks")
     for name in ("a", "b", "c"):
-        image = neck_image(np.diag([-0.8, 0.9, 3.0, 1.0]))  # stored from left to right
+        image = neck_image(np.diag([-0.8, 0.9, 4.0, 1.0]))  # stored from left to right; not averaged along the cord
         if name == "b":
             image.voxels[30:46, 26:31, 10] = 900
         write_volume(image, folder / "in" / f"{name}.nii.gz")
