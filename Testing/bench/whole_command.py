@@ -75,6 +75,7 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
     watch.wrap(commands, "fingerprint", "read")
     watch.wrap(batch, "write_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
+    watch.wrap(pipeline, "steady_area", "measure")
     watch.wrap(pipeline, "_measured", "measure")
     if way == "naive":
         predict.predict = partial(naive_predict, watch)

@@ -48,7 +48,8 @@ class SteadiedSlice:
 
 @dataclass(frozen=True, eq=False)
 class SteadyCord:
-    """``mask``: bool; ``probability``: float32, moved with the outlines, so that the threshold still bounds the cord.
+    """``mask``: bool; ``probability``: float32, moved with the outlines, so that the threshold still bounds the cord
+    (within 6 mm of it, farther off it is as it was).
     ``slices``: those that changed, from inferior to superior. ``edges_mm``: widths of the edges of all slices of cord,
     in the same order; () for fewer than three slices."""
 
@@ -113,8 +114,9 @@ def steady_area(mask: Volume, probability: Volume, threshold: float = 0.5, *, in
         after = int(np.count_nonzero(region))
         if not abs(after - area) < abs(count - area):  # what falls apart inside a contour is not bounded by one
             continue
+        window = _around(slices.pixels[k], slices.pixel_mm)
+        chances.pixels[k][window] = _moved(chances.pixels[k][window], contour)
         slices.pixels[k][...] = region
-        chances.pixels[k][...] = _moved(chances.pixels[k], contour)
         moved.append(SteadiedSlice(k, count * pixel_mm2, after * pixel_mm2, float(width), contour))
     return SteadyCord(mask, probability, tuple(moved), tuple(widths.tolist()))
 
