@@ -113,7 +113,7 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(TRAIN) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Twelve stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
+# Thirteen stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
 # (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
 # sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
 # can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
@@ -121,8 +121,9 @@ STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 # that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
 # resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
 # (in_place), of two runs more, of small and of wider crops (near, wider), and of two of whole surroundings with more slices
-# above the cord and cords thinner and thicker than any (whole); then both once more (near_again, whole_again), and
-# the mean of the two. Mixed precision needs a CPU with bfloat16 units: STARTER_ARGS="--set precision=float32".
+# above the cord and cords thinner and thicker than any (whole); then both once more (near_again, whole_again), the mean
+# of the two, and small crops a last time, with new people of whom half have masses that touch the cord (touched). Mixed
+# precision needs a CPU with bfloat16 units: STARTER_ARGS="--set precision=float32".
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
     --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
@@ -137,6 +138,7 @@ SHARP := $(SMALL) $(LESS_SPOILT) --set crop.near_cord=0.92 --set crop.jitter_px=
 LONGER := --set epochs=45 --set rate.max_lr=0.0012 --set rate.base_lr=0.00005
 FINAL := $(WIDER) --set epochs=12 --set rate.max_lr=0.0006 --set rate.base_lr=0.00001 --set rate.warmup_updates=30
 ONWARD := --set epochs=14 --set rate.max_lr=0.0009
+TOUCHED := --set epochs=18 --set rate.max_lr=0.0008 --set rate.base_lr=0.0001
 AGAIN := --set epochs=22 --set rate.max_lr=0.0009 --set rate.base_lr=0.0001
 WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --set crop.near_cord=0.65 --set crop.jitter_px=28 \
     --set batch_size=32
@@ -147,6 +149,7 @@ TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.0
     --set touching=0.3
 UNCHOSEN := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2
 FAINT := --set most_cnr=6 --set families=[0.05,0.2,0.75,0,0] --set heavy_noise=0.6
+FAINT_TOUCHED := --set most_cnr=8 --set families=[0.15,0.25,0.6,0,0] --set heavy_noise=0.4 --set touching=0.3
 
 # Two runs and their mean, which is runs/starter/NAME.safetensors: NAME, configuration, weights to begin with, further
 # settings of the first and of the second run.
@@ -172,6 +175,9 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	@$(SIMULATE) --count 3600 --seed 76 $(TOLD_APART) --set touching=0.15 --set no_cord=0.15 --set beyond_csa=0.4 \
 	    --output runs/starter/rim_f
 	@$(SIMULATE) --count 3000 --seed 77 $(FAINT) --set no_cord=0.1 --output runs/starter/rim_faint
+	@$(SIMULATE) --count 3600 --seed 78 $(UNCHOSEN) --set touching=0.5 --set no_cord=0.05 --set beyond_csa=0.3 \
+	    --output runs/starter/rim_g
+	@$(SIMULATE) --count 3000 --seed 79 $(FAINT_TOUCHED) --set no_cord=0.05 --output runs/starter/rim_h
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
 	@$(TRAIN) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
 	@$(TRAIN) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
@@ -192,7 +198,8 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 	$(call two_runs,whole_again,$(SURROUNDINGS),near_again,--set seed=23,--set seed=24)
 	@$(TRAIN) average runs/starter/near_again.safetensors runs/starter/whole_again.safetensors \
 	    --output runs/starter/both_again.safetensors
-	@$(TRAIN) calibrate runs/starter/both_again.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
+	$(call two_runs,touched,$(IN_PLACE),both_again,--set seed=31 $(TOUCHED),--set seed=32 $(TOUCHED))
+	@$(TRAIN) calibrate runs/starter/touched.safetensors --cache runs/starter/held_out --output runs/starter/starter.safetensors
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
