@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import os
@@ -101,6 +102,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     if content.get("schema_version") != SCHEMA_VERSION or not isinstance(files, list):
         return None
     return content if all(is_plain_name(str(name)) and (folder / str(name)).is_file() for name in files) else None
+
+
+def read_slice_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a finished result's slices.csv, "" where there is no answer. Raises InputFileError."""
+    try:
+        with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure or segment again") from error
 
 
 def refuse_foreign(folder: Path) -> None:

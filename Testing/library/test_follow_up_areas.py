@@ -57,14 +57,19 @@ def test_areas_come_from_the_probability_where_every_visit_has_it(results, tmp_p
     assert _track(tmp_path, tmp_path / "one") == 0
     unclear = "visit 2: the cord's edge is not sharp in most slices"
     assert [unclear in " ".join(_read(tmp_path / name)["remarks"]) for name in ("both", "cut")] == [False, True]
+    _as_if_segmented(tmp_path / "visit1", 0.9, drawn=(4, 5))
+    assert _track(tmp_path, tmp_path / "drawn") == 0
+    drawn = _read(tmp_path / "drawn")
+    assert drawn["areas_from"] == "probability"
+    assert "slices that a person drew have the areas of their pixels: 2 in visit 2" in drawn["remarks"]
     for name, why in (("cut", "visit 2 was cut at another threshold than 0.5"), ("one", "visit 2 has none")):
         content = _read(tmp_path / name)
         assert content["areas_from"] == "mask" and [one for one in content["remarks"] if why in one]
         assert [visit["mean_csa_mm2"] for visit in content["visits"]] == areas[0]
 
 
-def _as_if_segmented(folder, share, threshold=0.5, kinds=()):
-    """Areas from a probability that are ``share`` of the mask's, or none."""
+def _as_if_segmented(folder, share, threshold=0.5, kinds=(), drawn=()):
+    """Areas from a probability that are ``share`` of the mask's, or none, and none in slices that are ``drawn``."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report["threshold"] = threshold
     report["flags"] = [{"slice": None, "kind": kind, "message": "of the case"} for kind in kinds]
@@ -72,7 +77,9 @@ def _as_if_segmented(folder, share, threshold=0.5, kinds=()):
     path = folder / "slices.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     for row in rows:
-        row["csa_pv_mm2"] = "" if share is None or not row["csa_mm2"] else f"{share * float(row['csa_mm2']):.6f}"
+        k = int(row["canonical_slice"])
+        has_none = share is None or not row["csa_mm2"] or k in drawn
+        row["csa_pv_mm2"] = "" if has_none else f"{share * float(row['csa_mm2']):.6f}"
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()

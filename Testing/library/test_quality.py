@@ -156,7 +156,8 @@ def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
 
 def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None:
     mask = clean(Volume(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
-    steadied = tuple(SteadiedSlice(k, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ((4, 0.88), (7, 0.85), (9, 1.18)))
+    ratios = ((4, 0.88), (7, 0.85), (9, 1.18))
+    steadied = tuple(SteadiedSlice(k, 80.0, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ratios)
 
     def judged(slices: tuple[SteadiedSlice, ...], edges_mm: tuple[float, ...]) -> list[Flag]:
         steady = SteadyCord(mask.mask, mask.mask, slices, edges_mm)
@@ -165,7 +166,7 @@ def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None
     found = judged(steadied, (0.7,) * 17 + (2.04,) * 3)
     assert [(flag.canonical_slice, flag.kind) for flag in found] == [(7, "unclear_edge"), (9, "unclear_edge")]
     assert "the edge is 2.0 mm wide" in found[0].message and "80.0 → 68.0 mm²" in found[0].message
-    many = tuple(SteadiedSlice(k, 80.0, 60.0, 2.04, 1.2) for k in range(10))
+    many = tuple(SteadiedSlice(k, 80.0, 80.0, 60.0, 2.04, 1.2) for k in range(10))
     kinds = {flag.kind: flag for flag in judged(many, (2.04,) * 10 + (0.7,) * 10)}
     assert "many_doubts" in kinds
     assert "in 10 of 20 slices" in kinds["unclear_edges"].message and kinds["unclear_edges"].slice is None

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case_folder import read_result, read_slice_rows
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask, read_review, store_correction, write_review
 from SpinalCordSegLib.correction.work_list import read_work_list, write_review_table
@@ -26,9 +26,10 @@ from SpinalCordSegLib.doubts.review import (
 from SpinalCordSegLib.doubts.review_queue import queue_of_report, rank_doubts, unseen
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.images.files import read_image, write_json, write_volume
+from SpinalCordSegLib.images.files import read_image, write_json, write_text, write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib.reporting.report import SLICE_COLUMNS, csv_text
 
 NOON = datetime(2024, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -153,6 +154,25 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     assert after["slices_steadied"] == 4, "as the run told"
     assert 2 in [one["slice"] for one in after["review_queue"]]
     assert after["slices_computed_around_the_cord_only"] == 5, "as the run told, which measuring cannot tell again"
+
+
+def test_areas_from_the_probability_stand_where_nobody_edited(case) -> None:
+    folder, _ = case
+    rows = read_slice_rows(folder)
+    for row in rows:
+        row["csa_pv_mm2"] = f"{0.9 * float(row['csa_mm2']):.3f}"
+    write_text(folder / "slices.csv", csv_text(SLICE_COLUMNS, rows))
+    before = {int(row["canonical_slice"]): row for row in rows}
+    mask = read_mask(folder)
+    voxels = mask.voxels.copy()
+    voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
+    for _ in range(2):  # a second correction leaves them as the first did
+        store_correction(folder, mask.with_voxels(voxels))
+        after = {int(row["canonical_slice"]): row for row in read_slice_rows(folder)}
+        assert after[3]["csa_pv_mm2"] == ""
+        for k in before.keys() - {3}:
+            in_slice = [float(row["csa_pv_mm2"]) / float(row["csa_mm2"]) for row in (before[k], after[k])]
+            assert in_slice[1] == pytest.approx(in_slice[0], rel=1e-3)
 
 
 def test_marked_discs_survive_a_correction(tmp_path) -> None:

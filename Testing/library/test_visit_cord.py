@@ -1,11 +1,13 @@
 """The cord of a visit: areas that do not change when less of the cord is scanned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, areas_in_slice, visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import InSlices, VisitCord, visit_cord
 from SpinalCordSegLib.measurement.centreline import fit_centreline
 from SpinalCordSegLib.measurement.cord_line import cord_line
 from SpinalCordSegLib.measurement.morphometry import measure
@@ -26,7 +28,7 @@ def _ragged(n: int, empty_below: int = 0) -> Volume:
 
 
 def _cord(mask: Volume) -> VisitCord:
-    return visit_cord(mask, {item.canonical_slice: item.csa_raw_mm2 for item in measure(mask, shape=False).slices})
+    return visit_cord(mask, InSlices.of(measure(mask, shape=False).slices))
 
 
 def _profile(mask: Volume, first: int) -> Profile:
@@ -52,16 +54,36 @@ def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
     assert np.isfinite(_cord(_ragged(4, empty_below=2)).csa_mm2).all()  # too few to lose one
 
 
-def test_areas_from_the_probability_stand_beside_those_of_the_mask_or_not_at_all() -> None:
+def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
     mask = _ragged(9, empty_below=2)
     probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
-    raw, pv = areas_in_slice(measure(mask, probability=probability, shape=False).slices)
-    found = visit_cord(mask, raw, pv)
+    slices = measure(mask, probability=probability, shape=False).slices
+    measured = InSlices.of(slices)
+    found = visit_cord(mask, measured)
     assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
     assert found.csa_pv_mm2 == pytest.approx(0.9 * found.csa_mm2, rel=1e-6, nan_ok=True)
-    assert visit_cord(mask, raw, {k: area for k, area in pv.items() if k != 5}).csa_pv_mm2 is None
-    assert areas_in_slice(measure(mask, shape=False).slices) == (raw, {})
-    assert visit_cord(mask, raw).csa_pv_mm2 is None
+    assert not found.is_drawn.any()
+    without = InSlices.of(measure(mask, shape=False).slices)
+    assert without == InSlices(measured.raw_mm2)
+    assert visit_cord(mask, without).csa_pv_mm2 is None and visit_cord(mask, without).is_drawn[1:].all()
+    part = measured.within(4, 8)
+    assert list(part.raw_mm2) == list(part.pv_mm2) == [0, 1, 2, 3]
+    assert part.pv_mm2[1] == measured.pv_mm2[5]
+
+
+def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
+    mask = _ragged(9)
+    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    measured = InSlices.of(measure(mask, probability=probability, shape=False).slices)
+
+    def drawn(*slices: int) -> VisitCord:
+        pv = {k: area for k, area in measured.pv_mm2.items() if k not in slices}
+        return visit_cord(mask, replace(measured, pv_mm2=pv))
+
+    found = drawn(5, 6)
+    assert found.csa_pv_mm2 / found.csa_mm2 == pytest.approx([0.9] * 5 + [1.0] * 2 + [0.9] * 2)
+    assert np.flatnonzero(found.is_drawn).tolist() == [5, 6]
+    assert drawn(0, 1, 2, 3).csa_pv_mm2 is not None and drawn(0, 1, 2, 3, 4).csa_pv_mm2 is None
 
 
 def test_a_leaning_cylinder_keeps_its_area() -> None:

@@ -12,6 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.images.volume import axial_slices
+from SpinalCordSegLib.measurement.morphometry import measure
 from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.network.networks import NetworkConfig, build_network
 from SpinalCordSegLib.network.normalise import NormalisationConfig
@@ -127,6 +128,6 @@ def _segmenting(masks, *flags_of_the_last, probabilities=(None, None)):
 
     def segment(image):
         mask, probability, flags = next(given)
-        return SimpleNamespace(mask=mask, probability=probability, flags=flags)
+        return SimpleNamespace(mask=mask, measures=measure(mask, probability=probability, shape=False), flags=flags)
 
     return SimpleNamespace(segment=segment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from SpinalCordSegLib.batch import Summary
-from SpinalCordSegLib.case_folder import damaged_report, output_errors, read_result, replace_case
+from SpinalCordSegLib.case_folder import (
+    damaged_report,
+    output_errors,
+    read_result,
+    read_slice_rows,
+    replace_case,
+)
 from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.doubts.review import Review, edited
 from SpinalCordSegLib.doubts.review_queue import queue_of_report
@@ -91,6 +97,7 @@ def store_correction(
         result = _measured(content, now, image, levels)
         changes = mask_changes(result.mask, before)
         result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
+        result = _with_standing_areas(result, read_slice_rows(folder), {one.canonical_slice for one in changes.slices})
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),
@@ -126,6 +133,25 @@ def _with_standing_doubts(result: CaseResult, content: Mapping[str, Any], edited
     queue = [*result.queue, *(one for one in queue_of_report(content) if one.slice in doubtful)]
     queue.sort(key=lambda one: (-one.score, one.canonical_slice))
     return replace(result, flags=merge_flags(standing, result.flags), queue=tuple(queue))
+
+
+def _with_standing_areas(result: CaseResult, rows: Sequence[Mapping[str, str]], edited_slices: set[int]) -> CaseResult:
+    """The area from the probability stands where nobody edited: visits are compared by it.
+
+    It is the same in the slice; the cord's tilt is that of the corrected mask.
+    """
+    shares = {
+        int(row["canonical_slice"]): float(row["csa_pv_mm2"]) / float(row["csa_mm2"])
+        for row in rows
+        if row.get("csa_pv_mm2")
+    }
+    slices = tuple(
+        replace(item, csa_pv_mm2=shares[item.canonical_slice] * item.csa_mm2)
+        if item.canonical_slice in shares.keys() - edited_slices and not item.is_gap
+        else item
+        for item in result.measures.slices
+    )
+    return replace(result, measures=replace(result.measures, slices=slices))
 
 
 def _refresh_summary(path: Path, content: dict[str, Any]) -> None:

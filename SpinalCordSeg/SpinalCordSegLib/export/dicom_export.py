@@ -5,7 +5,6 @@ Everything is checked first, then built, then written: there are all the files a
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case_folder import read_result, read_slice_rows
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     DicomSeriesError,
@@ -124,7 +123,7 @@ def load_export(
     check_mask(mask, content)
     picture = folder / "montage.png"
     return CordExport(
-        mask, content, _rows(folder), picture.read_bytes() if picture.is_file() else None, source, algorithm
+        mask, content, read_slice_rows(folder), picture.read_bytes() if picture.is_file() else None, source, algorithm
     )
 
 
@@ -134,14 +133,6 @@ def _read_mask(folder: Path, content: Mapping[str, Any]) -> Volume:
         raise InputFileError(f"{folder} holds no mask; segment again with --force")
     labels = read_labels(folder / name)
     return labels.with_voxels(labels.voxels != 0)
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    try:
-        with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputFileError(f"{folder / 'slices.csv'} cannot be read; segment again with --force") from error
 
 
 def refuse_rejected(content: Mapping[str, Any]) -> None:

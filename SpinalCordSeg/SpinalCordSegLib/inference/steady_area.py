@@ -17,6 +17,7 @@ from scipy.linalg import solveh_banded
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.images.volume import Volume, axial_slices
+from SpinalCordSegLib.inference.partial_volume import partial_volume_mm2
 
 EDGE_MM = 1.0
 """Slices with an edge wider than this are steadied: a logistic edge of scale s is 5 s wide. In the median the starter
@@ -37,10 +38,12 @@ _LEAST_SLICES = 3
 @dataclass(frozen=True)
 class SteadiedSlice:
     """One slice whose outline moved: areas in mm² before and after, width of its edge (``edge_mm``), and the log-odds
-    over the threshold of the contour taken (``log_odds``: positive where the area shrank)."""
+    over the threshold of the contour taken (``log_odds``: positive where the area shrank). ``before_pv_mm2``: the area
+    from the probability before (``partial_volume``)."""
 
     canonical_slice: int
     before_mm2: float
+    before_pv_mm2: float
     after_mm2: float
     edge_mm: float
     log_odds: float
@@ -115,9 +118,11 @@ def steady_area(mask: Volume, probability: Volume, threshold: float = 0.5, *, in
         if not abs(after - area) < abs(count - area):  # what falls apart inside a contour is not bounded by one
             continue
         window = _around(slices.pixels[k], slices.pixel_mm)
+        before_pv_mm2 = partial_volume_mm2(slices.pixels[k][window], chances.pixels[k][window], slices.pixel_mm)
         chances.pixels[k][window] = _moved(chances.pixels[k][window], contour)
         slices.pixels[k][...] = region
-        moved.append(SteadiedSlice(k, count * pixel_mm2, after * pixel_mm2, float(width), contour))
+        areas = count * pixel_mm2, before_pv_mm2, after * pixel_mm2
+        moved.append(SteadiedSlice(k, *areas, float(width), contour))
     return SteadyCord(mask, probability, tuple(moved), tuple(widths.tolist()))
 
 

@@ -23,6 +23,7 @@ from SpinalCordSegLib.longitudinal.comparability import (
 )
 from SpinalCordSegLib.longitudinal.repeatability import repeatability_of
 from SpinalCordSegLib.longitudinal.shared_range import SHORT_MM, Profile, SharedRange, shared_range
+from SpinalCordSegLib.longitudinal.visit_cord import VisitCord
 from SpinalCordSegLib.longitudinal.visits import Visit
 
 DAYS_PER_YEAR = 365.25
@@ -122,12 +123,12 @@ def follow_up(
     Raises ConfigurationError when they share nothing.
     """
     options = options or FollowUpOptions()
-    areas_from, why_mask = _areas_from(visits)
+    areas_from, about_areas = _areas_from(visits)
     profiles = [
         Profile(
             visit.line.arc_mm - origin,
             visit.line.length_mm,
-            visit.csa_pv_mm2 if areas_from == PROBABILITY and visit.csa_pv_mm2 is not None else visit.csa_mm2,
+            _areas(visit.cord, areas_from),
             None if options.keep_flagged or visit.is_accepted else visit.is_flagged,
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
@@ -145,28 +146,36 @@ def follow_up(
         profiles=tuple(profiles),
         doubts=tuple(visit.doubts for visit in visits),
         alignment=alignment,
-        remarks=(*alignment.remarks, *why_mask, *_unclear(visits), *_remarks(shared, found, outcomes, options)),
+        remarks=(*alignment.remarks, *about_areas, *_unclear(visits), *_remarks(shared, found, outcomes, options)),
         areas_from=areas_from,
         options=options,
     )
+
+
+def _areas(cord: VisitCord, areas_from: str) -> NDArray[np.float64]:
+    return cord.csa_pv_mm2 if areas_from == PROBABILITY and cord.csa_pv_mm2 is not None else cord.csa_mm2
 
 
 def _areas_from(visits: Sequence[Visit]) -> tuple[str, tuple[str, ...]]:
     """PROBABILITY where every visit has areas from it, cut at its middle; else MASK, with why where some have.
 
     Where the edge falls within its pixels makes an area that counts pixels jump by up to some per cent from one
-    position of the patient to the next; the probability knows of parts of pixels. A mask that a person drew has none.
+    position of the patient to the next; the probability knows of parts of pixels. A slice that a person drew has none,
+    and keeps the area of its pixels; a mask that is mostly drawn so has all areas from its pixels.
     """
-    without = [str(n) for n, visit in enumerate(visits, 1) if visit.csa_pv_mm2 is None]
+    without = [str(n) for n, visit in enumerate(visits, 1) if visit.cord.csa_pv_mm2 is None]
     if len(without) == len(visits):
         return MASK, ()
     if without:
-        why = f"visit {', '.join(without)} has none from the network's probability (corrected by hand, or a given mask)"
+        why = f"visit {', '.join(without)} has none from the network's probability (drawn by hand, or a given mask)"
         return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
     cut = [str(n) for n, visit in enumerate(visits, 1) if visit.conditions.threshold != _MIDDLE]
     if cut:
         why = f"visit {', '.join(cut)} was cut at another threshold than {_MIDDLE}"
         return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
+    drawn = [f"{n} in visit {k}" for k, visit in enumerate(visits, 1) if (n := np.count_nonzero(visit.cord.is_drawn))]
+    if drawn:
+        return PROBABILITY, (f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}",)
     return PROBABILITY, ()
 
 

@@ -200,7 +200,8 @@ def _words(value: Any) -> str:
 
 
 _AREAS_FROM = {
-    PROBABILITY: "from the network's probability, which knows of parts of pixels (csa_pv_mm2 of the slices), ",
+    PROBABILITY: "from the network's probability, which knows of parts of pixels, before any doubtful outline was moved"
+    " (csa_pv_mm2 of the slices), ",
     MASK: "from the masks, whole pixels, ",
 }
 _AREAS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 
 import numpy as np
@@ -15,22 +15,49 @@ from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
 from SpinalCordSegLib.measurement.measures import SliceMeasures
 
 _FEWEST = 4  # slices that must be left when those at the ends are not believed
+_LEAST_SEEN = 0.5  # share of the slices that must have an area from the probability, for it to be taken
+
+
+@dataclass(frozen=True)
+class InSlices:
+    """Area in the slice, by canonical slice, from the mask (``raw_mm2``) and from the probability (``pv_mm2``), which
+    lacks the slices that a person drew."""
+
+    raw_mm2: Mapping[int, float]
+    pv_mm2: Mapping[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, slices: Sequence[SliceMeasures]) -> InSlices:
+        """Of measured slices."""
+        whole = {item.canonical_slice: item for item in slices if not item.is_gap}
+        pv_mm2 = {
+            k: item.csa_pv_mm2 * item.csa_raw_mm2 / item.csa_mm2
+            for k, item in whole.items()
+            if item.csa_pv_mm2 is not None
+        }
+        return cls({k: item.csa_raw_mm2 for k, item in whole.items()}, pv_mm2)
+
+    def within(self, first: int, end: int) -> InSlices:
+        """Of the slices from ``first`` to before ``end``, counted from ``first``."""
+        both = (self.raw_mm2, self.pv_mm2)
+        return InSlices(*({k - first: area for k, area in one.items() if first <= k < end} for one in both))
 
 
 @dataclass(frozen=True, eq=False)
 class VisitCord:
     """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
     right angle to it; NaN where there is none, or where the slice is not believed. ``csa_pv_mm2``: likewise, from the
-    probability, which knows of parts of pixels; None unless every slice with an area has one from it."""
+    probability, which knows of parts of pixels, and from the mask in slices that a person drew (``is_drawn``); None
+    where no more than half have one from it."""
 
     line: CordLine
     csa_mm2: NDArray[np.float64]
-    csa_pv_mm2: NDArray[np.float64] | None = None
+    csa_pv_mm2: NDArray[np.float64] | None
+    is_drawn: NDArray[np.bool_]
 
 
-def visit_cord(mask: Volume, raw_mm2: Mapping[int, float], pv_mm2: Mapping[int, float] | None = None) -> VisitCord:
-    """The cord of a cleaned ``mask``. ``raw_mm2``, ``pv_mm2``: area in the slice, by canonical slice, from the mask and
-    from the probability.
+def visit_cord(mask: Volume, measured: InSlices) -> VisitCord:
+    """The cord of a cleaned ``mask``.
 
     Where the mask ends inside the volume, its last slice is cord in a part of its thickness only (in raters' masks of
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
@@ -40,26 +67,14 @@ def visit_cord(mask: Volume, raw_mm2: Mapping[int, float], pv_mm2: Mapping[int, 
     across = canonical.spacing_mm[2] / line.length_mm
     csa, csa_pv = (
         np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64) * across
-        for areas in (raw_mm2, pv_mm2 or {})
+        for areas in (measured.raw_mm2, measured.pv_mm2)
     )
-    has_pv = bool(np.array_equal(np.isfinite(csa), np.isfinite(csa_pv)))
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
-        for areas in (csa, csa_pv):
-            if line.canonical_slice[0] > 0:
-                areas[0] = nan
-            if line.canonical_slice[-1] < canonical.shape[2] - 1:
-                areas[-1] = nan
-    return VisitCord(line, csa, csa_pv if has_pv else None)
-
-
-def areas_in_slice(slices: Sequence[SliceMeasures]) -> tuple[dict[int, float], dict[int, float]]:
-    """Of measured slices the two areas that ``visit_cord`` wants; the second is empty without a probability."""
-    whole = [item for item in slices if not item.is_gap]
-    raw = {item.canonical_slice: item.csa_raw_mm2 for item in whole}
-    stretch = {item.canonical_slice: item.csa_raw_mm2 / item.csa_mm2 for item in whole}
-    pv = {
-        item.canonical_slice: item.csa_pv_mm2 * stretch[item.canonical_slice]
-        for item in whole
-        if item.csa_pv_mm2 is not None
-    }
-    return raw, pv
+        if line.canonical_slice[0] > 0:
+            csa[0] = nan
+        if line.canonical_slice[-1] < canonical.shape[2] - 1:
+            csa[-1] = nan
+    known = np.isfinite(csa)
+    seen = known & np.isfinite(csa_pv)
+    has_pv = np.count_nonzero(seen) > _LEAST_SEEN * np.count_nonzero(known)
+    return VisitCord(line, csa, np.where(seen, csa_pv, csa) if has_pv else None, known & ~seen)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case_folder import damaged_report, read_result
+from SpinalCordSegLib.case_folder import damaged_report, read_result, read_slice_rows
 from SpinalCordSegLib.doubts.quality import UNCLEAR_EDGES
 from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, Review
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.volume import Volume, input_slice_index
 from SpinalCordSegLib.longitudinal.comparability import Conditions, conditions_of
-from SpinalCordSegLib.longitudinal.visit_cord import visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import InSlices, VisitCord, visit_cord
 from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
 from SpinalCordSegLib.measurement.level_measures import parse_disc
 from SpinalCordSegLib.measurement.levels import C2_C3, DISC_NAMES
@@ -44,7 +44,7 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``line``, ``csa_mm2``, ``csa_pv_mm2``: see VisitCord. ``doubts``: flag kinds of each slice. ``is_accepted``: a
+    """``cord``: its areas along its line. ``doubts``: flag kinds of each slice. ``is_accepted``: a
     person has accepted the mask in review. ``has_unclear_edges``: the case was flagged so.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
@@ -58,18 +58,20 @@ class Visit:
     day: float
     report: Mapping[str, Any]
     mask: Volume
-    line: CordLine
-    csa_mm2: NDArray[np.float64]
+    cord: VisitCord
     doubts: tuple[tuple[str, ...], ...]
     disc_mm: float | None
     conditions: Conditions
     whole_volume_mm3: float
     whole_length_mm: float
-    csa_pv_mm2: NDArray[np.float64] | None = None
     is_accepted: bool = False
     has_unclear_edges: bool = False
     image: Path | None = None
     series: str | None = None
+
+    @property
+    def line(self) -> CordLine:
+        return self.cord.line
 
     @property
     def is_flagged(self) -> NDArray[np.bool_]:
@@ -97,8 +99,8 @@ def read_visit(source: VisitSource) -> Visit:
         marked_mm = _marked_disc(report)
         has_unclear_edges = any(flag["kind"] == UNCLEAR_EDGES for flag in report.get("flags") or ())
     mask = _mask(folder, volume_mm3)
-    raw_mm2, pv_mm2, doubts = _slices(folder)
-    cord = visit_cord(mask, raw_mm2, pv_mm2)
+    measured, doubts = _slices(folder)
+    cord = visit_cord(mask, measured)
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
@@ -109,14 +111,12 @@ def read_visit(source: VisitSource) -> Visit:
         day=day,
         report=report,
         mask=mask,
-        line=line,
-        csa_mm2=cord.csa_mm2,
+        cord=cord,
         doubts=tuple(doubts.get(int(k), ()) for k in line.canonical_slice),
         disc_mm=_disc(source, marked_mm, line, mask),
         conditions=conditions,
         whole_volume_mm3=volume_mm3,
         whole_length_mm=length_mm,
-        csa_pv_mm2=cord.csa_pv_mm2,
         is_accepted=state == ACCEPTED,
         has_unclear_edges=has_unclear_edges,
         image=source.image,
@@ -138,20 +138,19 @@ def _mask(folder: Path, stated_mm3: float) -> Volume:
     return mask
 
 
-def _slices(folder: Path) -> tuple[dict[int, float], dict[int, float], dict[int, tuple[str, ...]]]:
-    """Area in the slice from the mask and from the probability, mm², and kinds of flag, by canonical slice."""
-    areas, partial, doubts = {}, {}, {}
+def _slices(folder: Path) -> tuple[InSlices, dict[int, tuple[str, ...]]]:
+    """What was measured in the slices, and their kinds of flag, by canonical slice."""
+    raw, partial, doubts = {}, {}, {}
     try:
-        with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                k = int(row["canonical_slice"])
-                areas[k] = float(row["csa_raw_mm2"] or nan)
-                if row.get("csa_pv_mm2"):
-                    partial[k] = float(row["csa_pv_mm2"]) * areas[k] / float(row["csa_mm2"])
-                doubts[k] = tuple((row["flags"] or "").split())
-    except (OSError, KeyError, ValueError, ZeroDivisionError, csv.Error) as error:
+        for row in read_slice_rows(folder):
+            k = int(row["canonical_slice"])
+            raw[k] = float(row["csa_raw_mm2"] or nan)
+            if row.get("csa_pv_mm2"):
+                partial[k] = float(row["csa_pv_mm2"]) * raw[k] / float(row["csa_mm2"])
+            doubts[k] = tuple((row["flags"] or "").split())
+    except (KeyError, ValueError, ZeroDivisionError) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
-    return areas, partial, doubts
+    return InSlices(raw, partial), doubts
 
 
 def _day(source: VisitSource, report: Mapping[str, Any]) -> tuple[float, date | None]:

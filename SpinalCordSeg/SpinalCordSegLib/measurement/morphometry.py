@@ -11,10 +11,10 @@ from math import atan, degrees, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.images.volume import Volume, input_slice_index, to_canonical
+from SpinalCordSegLib.inference.partial_volume import partial_volume_mm2, reach_mm
 from SpinalCordSegLib.measurement.centreline import Centreline, fit_centreline
 from SpinalCordSegLib.measurement.cleaning import (
     CleanCord,
@@ -32,8 +32,6 @@ from SpinalCordSegLib.measurement.shape import NO_SHAPE, SliceShape, measure_sha
 __all__ = [
     "CleanMask", "CordMeasures", "RangeMeasures", "SliceMeasures", "clean", "mean_over", "measure", "measure_cord",
 ]  # fmt: skip
-
-_PARTIAL_VOLUME_REACH_MM = 1.5  # a boundary pixel and its neighbour at clinical in-plane sizes; CSF lies beyond
 
 
 def measure(
@@ -117,7 +115,7 @@ def _measure_slices(cord: CleanCord, probability: Volume | None, shape: bool) ->
         form = _form(section, (x_mm, y_mm), tilt) if shape else NO_SHAPE
         partial_mm2 = None
         if chances is not None:
-            partial_mm2 = _partial_volume_mm2(section, chances[:, :, k], (x_mm, y_mm))
+            partial_mm2 = _partial_mm2(section, chances[:, :, k], (x_mm, y_mm))
         rows.append(_row(position, section.count * x_mm * y_mm, partial_mm2, tilt, form, slice_mm))
     return tuple(rows)
 
@@ -173,21 +171,16 @@ def _row(
     )
 
 
-def _partial_volume_mm2(section: CleanSlice, probability: NDArray[np.floating], pixel_mm: tuple[float, float]) -> float:
-    """Area in the slice from a probability map: its sum over the mask and what lies within 1.5 mm of it.
-
-    ``probability``: the whole slice. A filled hole counts in full. The reach is at least one pixel.
-    """
-    reach_mm = max(_PARTIAL_VOLUME_REACH_MM, *pixel_mm)
-    margins = [int(reach_mm / size + 1e-6) for size in pixel_mm]
+def _partial_mm2(section: CleanSlice, probability: NDArray[np.floating], pixel_mm: tuple[float, float]) -> float:
+    """Area in the slice from the probability of the whole slice. A filled hole counts in full."""
+    margins = [int(reach_mm(pixel_mm) / size + 1e-6) for size in pixel_mm]
     wide = [slice(max(0, w.start - m), w.stop + m) for w, m in zip(section.window, margins, strict=True)]
     chance = np.array(probability[wide[0], wide[1]])
     mask = np.zeros(chance.shape, bool)
     inner = tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(section.window, wide, strict=True))
     mask[inner] = section.pixels
     chance[inner] = np.maximum(chance[inner], section.holes)
-    near = ndimage.distance_transform_edt(~mask, sampling=pixel_mm) <= reach_mm + 1e-6
-    return float(chance[near].sum(dtype=np.float64)) * pixel_mm[0] * pixel_mm[1]
+    return partial_volume_mm2(mask, chance, pixel_mm)
 
 
 def _heights_mm(canonical: Volume) -> NDArray[np.float64]:

@@ -21,8 +21,7 @@ from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import areas_in_slice, visit_cord
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.longitudinal.visit_cord import InSlices, visit_cord
 from SpinalCordSegTrainerLib.model_validation.series_names import (
     ALL_SEEN,
     CARRIED,
@@ -39,7 +38,7 @@ from SpinalCordSegTrainerLib.model_validation.validate_model import Validator
 from SpinalCordSegTrainerLib.simulation.atlas import Maps
 from SpinalCordSegTrainerLib.simulation.simulated_series import DISC_Z_MM, SeriesConfig, SeriesPerson
 
-MEASURED_AS = 4  # to be raised with every change of how areas are measured: series kept from before are not read
+MEASURED_AS = 5  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
 
 
@@ -74,31 +73,31 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         scan = person.scan(visit, maps)
         image = Image(person.stored(scan.image, visit), Path("visit"), f"series-{person.number:03d}-{visit + 1}")
         result = validator.segment(image)
-        mask, probability = result.mask, result.probability
+        mask, measured = result.mask, InSlices.of(result.measures.slices)
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
-        profiles.append(profile_of(mask, probability, scan.z_mm, person.disc_off_mm[visit], result.flags))
-        worst = max(worst, coverage_change(mask, probability, scan.z_mm, rng))
+        profiles.append(profile_of(mask, measured, scan.z_mm, person.disc_off_mm[visit], result.flags))
+        worst = max(worst, coverage_change(mask, measured, scan.z_mm, rng))
     try:
-        areas = shared_range(profiles).mean_csa_mm2
+        means = shared_range(profiles).mean_csa_mm2
     except ConfigurationError as error:
         return replace(begun, problem=str(error))
-    return replace(begun, areas_mm2=tuple(map(float, areas)), coverage_percent=worst)
+    return replace(begun, areas_mm2=tuple(map(float, means)), coverage_percent=worst)
 
 
 def profile_of(
     mask: Volume,
-    probability: Volume | None,
+    measured: InSlices,
     z_mm: NDArray[np.float64],
     disc_off_mm: float,
     flags: Sequence[Flag] = (),
 ) -> Profile:
     """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off.
 
-    ``z_mm``: height of every slice of ``mask``, inferior first. ``probability``: areas from it, as ``track`` takes them
-    from masks that nobody edited; None: from the mask.
+    Areas from the probability are taken where there are any, as ``track`` does. ``z_mm``: height of every slice of
+    ``mask``, inferior first.
     """
-    cord = visit_cord(mask, *areas_in_slice(measure(mask, probability=probability, shape=False).slices))
+    cord = visit_cord(mask, measured)
     line = cord.line
     heights = z_mm[line.canonical_slice]
     step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
@@ -110,7 +109,10 @@ def profile_of(
 
 
 def coverage_change(
-    mask: Volume, probability: Volume | None, z_mm: NDArray[np.float64], rng: np.random.Generator
+    mask: Volume,
+    measured: InSlices,
+    z_mm: NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> float:
     """Largest change, %, between the whole mask and the same without some slices at its ends, as where less was
     scanned, over what both cover."""
@@ -119,14 +121,12 @@ def coverage_change(
     low, high = (round(float(share) * count) for share in rng.uniform(*_CUT_SHARE, 2))
     matrix = canonical.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
-    less, chances = (
-        None if one is None else Volume(to_canonical(one).voxels[:, :, low : count - high], matrix)
-        for one in (mask, probability)
-    )
-    if less is None or not less.voxels.any():
+    less = Volume(canonical.voxels[:, :, low : count - high], matrix)
+    if not less.voxels.any():
         return 0.0
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
-    both = [profile_of(mask, probability, z_mm, 0.0), profile_of(less, chances, z_mm[low : count - high], 0.0)]
+    cut = measured.within(low, count - high)
+    both = [profile_of(mask, measured, z_mm, 0.0), profile_of(less, cut, z_mm[low : count - high], 0.0)]
     first, second = shared_range(both).mean_csa_mm2
     return abs(100 * (second / first - 1))
 
