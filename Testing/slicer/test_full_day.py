@@ -154,7 +154,11 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
     picture(panel, pictures / "day-5-followed.png")
     for suffix in (".csv", ".json", ".html"):
         assert follow.export(folder / f"person{suffix}")
-    assert "Dr A. Meyer" not in (folder / "person.json").read_text(encoding="utf-8")
+    told = (folder / "person.json").read_text(encoding="utf-8")
+    assert "Dr A. Meyer" not in told
+    areas_from, remarks = (json.loads(told)[key] for key in ("areas_from", "remarks"))
+    drawn = "slices that a person drew have the areas of their pixels: 1 in visit 1, 1 in visit 2, 1 in visit 3"
+    assert areas_from == "probability" and drawn in remarks
 
 
 def _export(panel, case: Path, path: Path, pictures: Path) -> None:
