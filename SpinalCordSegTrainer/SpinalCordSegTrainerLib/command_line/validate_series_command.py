@@ -66,11 +66,8 @@ def validate_series(
 
 def mask_key(checkpoint: Checkpoint) -> str:
     """Tells models apart that draw other masks, 12 hexadecimal digits: the card, with its figures, does not count."""
-    from SpinalCordSegLib.inference.mirrored import is_taught_mirrored
-
     settings = (checkpoint.network, checkpoint.normalisation, checkpoint.calibration)
-    shown = [is_taught_mirrored(checkpoint.training), *(asdict(one) for one in settings)]
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(one) for one in settings], sort_keys=True).encode())
     for name, tensor in sorted(checkpoint.weights.items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
