@@ -13,7 +13,6 @@ import torch
 from stopwatch import Stopwatch
 
 from SpinalCordSegLib.images.volume import Volume, axial_slices
-from SpinalCordSegLib.inference.mirrored import alternated, is_taught_mirrored
 from SpinalCordSegLib.inference.predict import Prediction
 from SpinalCordSegLib.network.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.network.normalise import normalise, restore
@@ -29,12 +28,11 @@ def naive_predict(watch: Stopwatch, volume: Volume, checkpoint: Checkpoint, **_:
     probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
     target = axial_slices(probability).pixels
     calibration = checkpoint.calibration
-    shown = alternated if is_taught_mirrored(checkpoint.training) else lambda values, _: values
     with torch.inference_mode():
         for number, pixels in enumerate(slices.pixels):
             image = torch.from_numpy(np.array(pixels, np.float32, order="C"))[None]
             inputs, placement = prepare(image, slices.pixel_mm, checkpoint.normalisation)
-            logits = shown(network(shown(inputs, number)), number) * calibration.scale + calibration.bias
+            logits = network(inputs) * calibration.scale + calibration.bias
             target[number] = torch.sigmoid(back(logits, placement))[0].numpy()
     seconds = time.perf_counter() - started
     return Prediction(probability, "cpu", seconds, 1, (), f"torch {torch.__version__}, naive")

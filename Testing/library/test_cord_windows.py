@@ -132,10 +132,10 @@ def neck(n_slices: int = 21, cord: tuple[int, int] = (0, 21), stray: int | None 
     return Volume(voxels, np.eye(4))
 
 
-def both(volume: Volume, training: dict[str, object] | None = None) -> tuple[np.ndarray, Prediction]:
+def both(volume: Volume) -> tuple[np.ndarray, Prediction]:
     torch.manual_seed(0)
     weights = build_network(NetworkConfig("ra_unet", 1)).state_dict()
-    checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, dict(weights), training=training or {})
+    checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, dict(weights))
     full = predict(volume, checkpoint, device="cpu")
     return full.probability.voxels, predict(volume, checkpoint, device="cpu", track_cord=True)
 
@@ -145,14 +145,6 @@ def test_the_probabilities_of_the_cord_are_those_of_the_full_run(bright: Bright)
     assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5) and (full > 0.5).any()
     assert np.abs(full - tracked.probability.voxels).max() < 1e-4  # far off they are 1e-6 and 5e-5
     assert tracked.n_windowed == bright.windows == 21 - 5 and bright.whole == 21 + 5
-
-
-def test_mirrored_slices_are_tracked_as_well(bright: Bright) -> None:
-    training = {"sources": [{"policy": "standard"}], "standard": {"flip_probability": 0.5}}
-    full, tracked = both(neck(), training)
-    assert np.array_equal(full, both(neck())[0]), "this network sees no difference"
-    assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5)
-    assert tracked.n_windowed == 21 - 5, "no window lies on the wrong side"
 
 
 def test_near_the_cord_s_ends_slices_are_computed_whole(bright: Bright) -> None:

@@ -34,7 +34,7 @@ _TENSOR_MODULES = {
     "network.layers", "network.networks", "network.ra_unet", "network.unet", "network.deep_unet", "network.axis_map",
     "network.normalise", "network.folding", "network.folded_ra_unet",
     "inference.predict", "inference.device", "inference.onnx_graph", "inference.engine", "inference.device_network",
-    "inference.slice_workers", "inference.mirrored", "inference.cord_windows", "inference.tracked_slices",
+    "inference.slice_workers", "inference.cord_windows", "inference.tracked_slices",
 }  # fmt: skip
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.

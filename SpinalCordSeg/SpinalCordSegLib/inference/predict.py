@@ -17,12 +17,10 @@ from SpinalCordSegLib.images.volume import Volume, axial_slices, axial_zeros, in
 from SpinalCordSegLib.inference.device import choose_device, device_name
 from SpinalCordSegLib.inference.device_network import DeviceNetwork, half_type, is_out_of_memory, out_of_memory
 from SpinalCordSegLib.inference.engine import Engine, check_engine
-from SpinalCordSegLib.inference.mirrored import alternated, alternated_window, is_taught_mirrored
 from SpinalCordSegLib.inference.ready_model import ready_engine
 from SpinalCordSegLib.inference.slice_workers import Stretch, in_order
 from SpinalCordSegLib.inference.tracked_slices import TrackedSlices
 from SpinalCordSegLib.network.checkpoint import Checkpoint, checkpoint_network
-from SpinalCordSegLib.network.folded_ra_unet import Window
 from SpinalCordSegLib.network.normalise import Placement, normalise, restore
 
 _MOST_WORKERS = 8  # each holds one slice in all its layers: some 100 MB
@@ -65,7 +63,6 @@ def predict(
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
-    A model that was taught mirrored slices is shown every other one so, which takes no time, see ``mirrored``.
     On the CPU the network is folded or given to ONNX Runtime (``engine``, see there) and several slices are worked on
     at once, one thread each: torch.get_num_threads() of them, at most 8.
     ``precision``: "bfloat16" or "float16" let the network compute in half the bits, for GPUs; the mask's edge moves,
@@ -150,8 +147,7 @@ def _on_cpu(work: _Work, checkpoint: Checkpoint, engine_name: str, batch_size: i
 def _compute(work: _Work, engine: Engine, stretch: Stretch) -> None:
     with torch.inference_mode():
         inputs, placement = work.inputs(stretch, torch.device("cpu"))
-        logits = work.alternated(engine.logits(work.alternated(inputs, stretch)), stretch)
-        work.put(stretch, work.calibrated(logits), placement)
+        work.put(stretch, work.calibrated(engine.logits(inputs)), placement)
 
 
 def _one_by_one(work: _Work, engine: Engine, done: int) -> None:
@@ -176,8 +172,7 @@ def _on_device(work: _Work, runner: DeviceNetwork) -> _Finished:
 
         def compute(on: DeviceNetwork, stretch: Stretch = stretch) -> None:
             inputs, placement = work.inputs(stretch, on.device, on.on_device)
-            logits = work.alternated(on.logits(work.alternated(inputs, stretch)), stretch)
-            work.put(stretch, work.calibrated(logits), placement)
+            work.put(stretch, work.calibrated(on.logits(inputs)), placement)
 
         if runner.attempt(compute):
             done = stretch[1]
@@ -201,7 +196,6 @@ class _Work:
         self._volume, self._checkpoint = volume, checkpoint
         self._progress, self._cancelled = progress, cancelled
         self._done = 0
-        self._alternates = is_taught_mirrored(checkpoint.training)
         self._slices = axial_slices(volume)
         self.pixel_mm, self.slice_mm = self._slices.pixel_mm, self._slices.slice_mm
         # Written through its own axial view, so that no second array of the volume's size is ever needed.
@@ -239,13 +233,6 @@ class _Work:
             part, placement = normalise(pixels, self._slices.pixel_mm, self._checkpoint.normalisation)
             parts.append(part)
         return torch.cat(parts), placement
-
-    def alternated(self, values: Tensor, stretch: Stretch) -> Tensor:
-        """Network input as the network is shown it, or its logits as the slices lie: see ``mirrored``."""
-        return alternated(values, stretch[0]) if self._alternates else values
-
-    def alternated_window(self, window: Window, number: int, n_columns: int) -> Window:
-        return alternated_window(window, number, n_columns) if self._alternates else window
 
     def calibrated(self, logits: Tensor) -> Tensor:
         calibration = self._checkpoint.calibration

@@ -25,8 +25,6 @@ class Slices(Protocol):
     pixel_mm: tuple[float, float]
 
     def inputs(self, stretch: Stretch, device: torch.device) -> tuple[Tensor, Placement]: ...
-    def alternated(self, values: Tensor, stretch: Stretch) -> Tensor: ...
-    def alternated_window(self, window: Window, number: int, n_columns: int) -> Window: ...
     def calibrated(self, logits: Tensor) -> Tensor: ...
     def put(self, stretch: Stretch, calibrated: Tensor, placement: Placement) -> None: ...
     def check(self) -> None: ...
@@ -67,7 +65,7 @@ class TrackedSlices:
     def _whole(self, stretch: Stretch) -> None:
         with torch.inference_mode():
             inputs, placement = self._slices.inputs(stretch, torch.device("cpu"))
-            logits = self._logits(inputs, stretch)
+            logits = self._slices.calibrated(self._engine.logits(inputs))
             self._shape = (int(logits.shape[2]), int(logits.shape[3]))
             self._regions[stretch[0]] = only_region(logits[0, 0].numpy(), self._pixel_mm2(placement))
             self._slices.put(stretch, logits, placement)
@@ -79,10 +77,7 @@ class TrackedSlices:
             return
         with torch.inference_mode():
             inputs, placement = self._slices.inputs(stretch, torch.device("cpu"))
-            shown = self._slices.alternated(inputs, stretch)
-            there = self._slices.alternated_window(window, stretch[0], self._shape[1])
-            found = self._slices.alternated(self._engine.window_logits(shown, there), stretch)
-            found = self._slices.calibrated(found)
+            found = self._slices.calibrated(self._engine.window_logits(inputs, window))
             top, bottom, left, right = exact_part(window, self._shape)
             inner = found[..., top - window[0] : bottom - window[0], left - window[2] : right - window[2]]
             pixel_mm2 = self._pixel_mm2(placement)
@@ -91,12 +86,8 @@ class TrackedSlices:
                 logits[..., top:bottom, left:right] = inner
                 self._in_window.append(stretch[0])
             else:
-                logits = self._logits(inputs, stretch)
+                logits = self._slices.calibrated(self._engine.logits(inputs))
             self._slices.put(stretch, logits, placement)
-
-    def _logits(self, inputs: Tensor, stretch: Stretch) -> Tensor:
-        shown = self._slices.alternated(inputs, stretch)
-        return self._slices.calibrated(self._slices.alternated(self._engine.logits(shown), stretch))
 
     def _pixel_mm2(self, placement: Placement) -> float:
         row_mm, column_mm = self._slices.pixel_mm
