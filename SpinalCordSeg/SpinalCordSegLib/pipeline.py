@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +24,9 @@ from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import AxialAxes, Volume
 from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along
 from SpinalCordSegLib.inference.mask import LEAST_TRACKED, MaskConfig, find_cord
-from SpinalCordSegLib.inference.steady_area import SteadiedSlice, SteadyCord, steady_area
+from SpinalCordSegLib.inference.steady_area import SteadyCord, steady_area
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport, measure_levels
+from SpinalCordSegLib.measurement.measures import with_pv_areas, without_sections
 from SpinalCordSegLib.measurement.morphometry import CordMeasures, clean, measure
 
 if TYPE_CHECKING:
@@ -206,7 +206,9 @@ def _measured(
     chosen = canonical_range(mask, options.slice_range)
     measures = measure(cleaned, probability=probability, slice_range=chosen)
     if steady is not None:
-        measures = _with_own_areas(measures, steady.slices)
+        # Visits are compared by what the network gave, see RESULTS.md: an outline that is wrong alike at both cancels,
+        # one that is mended at one of them does not.
+        measures = with_pv_areas(measures, {one.canonical_slice: one.before_pv_mm2 for one in steady.slices})
     volume = mask if image is None else image.volume
     suitability = judge_suitability(volume, None if image is None else image.dicom)
     if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
@@ -230,40 +232,6 @@ def _measured(
         levels=levels,
         queue=rank_doubts(flags, features),
     )
-
-
-def _with_own_areas(measures: CordMeasures, steadied: Sequence[SteadiedSlice]) -> CordMeasures:
-    """The same measures, ``csa_pv_mm2`` as the network gave it also where an outline was moved.
-
-    Visits are compared by it. An outline that is wrong alike at both visits cancels; one that is mended at one of them
-    does not: RESULTS.md, pairs of visits.
-    """
-    before = {one.canonical_slice: one.before_pv_mm2 for one in steadied}
-    slices = tuple(
-        replace(item, csa_pv_mm2=before[item.canonical_slice] * item.csa_mm2 / item.csa_raw_mm2)
-        if item.canonical_slice in before and not item.is_gap
-        else item
-        for item in measures.slices
-    )
-    return replace(measures, slices=slices)
-
-
-def without_sections(measures: CordMeasures) -> CordMeasures:
-    """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
-    slices = tuple(
-        replace(
-            item,
-            csa_mm2=nan,
-            csa_raw_mm2=nan,
-            csa_sct_mm2=nan,
-            csa_pv_mm2=None,
-            ap_ellipse_mm=nan,
-            ap_chord_mm=nan,
-            rl_mm=nan,
-        )
-        for item in measures.slices
-    )
-    return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)
 
 
 def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -175,6 +175,18 @@ def test_areas_from_the_probability_stand_where_nobody_edited(case) -> None:
             assert in_slice[1] == pytest.approx(in_slice[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("table", [None, "canonical_slice,csa_pv_mm2\n3,4\n", "canonical_slice,csa_pv_mm2\nx,y\n"])
+def test_a_damaged_table_holds_up_no_correction(case, table) -> None:
+    folder, _ = case
+    mask = read_mask(folder)
+    voxels = mask.voxels.copy()
+    voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
+    (folder / "slices.csv").write_bytes(b"\xff\xfe\x00" if table is None else table.encode())
+    store_correction(folder, mask.with_voxels(voxels))
+    assert np.array_equal(read_mask(folder).voxels, voxels)
+    assert {row["csa_pv_mm2"] for row in read_slice_rows(folder)} == {""}
+
+
 def test_marked_discs_survive_a_correction(tmp_path) -> None:
     x, y, z = np.ogrid[:30, :30, :60]
     mask = Volume(np.hypot(x - 15, y - 15) + 0 * z <= 6, np.diag([0.8, 0.8, 1.0, 1.0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from SpinalCordSegLib.images.files import read_labels, write_json, write_text
 from SpinalCordSegLib.images.volume import Volume, input_slice_index
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.measurement.mask_changes import mask_changes
+from SpinalCordSegLib.measurement.measures import with_pv_areas
 from SpinalCordSegLib.network.card import REPEATABILITY
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, measure_mask
 from SpinalCordSegLib.reporting.report import summary_row
@@ -97,7 +98,8 @@ def store_correction(
         result = _measured(content, now, image, levels)
         changes = mask_changes(result.mask, before)
         result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
-        result = _with_standing_areas(result, read_slice_rows(folder), {one.canonical_slice for one in changes.slices})
+        areas = _standing_areas(folder, {one.canonical_slice for one in changes.slices})
+        result = replace(result, measures=with_pv_areas(result.measures, areas))
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),
@@ -135,23 +137,20 @@ def _with_standing_doubts(result: CaseResult, content: Mapping[str, Any], edited
     return replace(result, flags=merge_flags(standing, result.flags), queue=tuple(queue))
 
 
-def _with_standing_areas(result: CaseResult, rows: Sequence[Mapping[str, str]], edited_slices: set[int]) -> CaseResult:
-    """The area from the probability stands where nobody edited: visits are compared by it.
+def _standing_areas(folder: Path, edited_slices: set[int]) -> dict[int, float]:
+    """Areas in the slice from the probability, mm², where nobody edited: visits are compared by them.
 
-    It is the same in the slice; the cord's tilt is that of the corrected mask.
+    A table that cannot be read holds up no correction: visits are then compared by the pixels of the masks.
     """
-    shares = {
-        int(row["canonical_slice"]): float(row["csa_pv_mm2"]) / float(row["csa_mm2"])
-        for row in rows
-        if row.get("csa_pv_mm2")
-    }
-    slices = tuple(
-        replace(item, csa_pv_mm2=shares[item.canonical_slice] * item.csa_mm2)
-        if item.canonical_slice in shares.keys() - edited_slices and not item.is_gap
-        else item
-        for item in result.measures.slices
-    )
-    return replace(result, measures=replace(result.measures, slices=slices))
+    try:
+        return {
+            k: float(row["csa_pv_mm2"]) * float(row["csa_raw_mm2"]) / float(row["csa_mm2"])
+            for row in read_slice_rows(folder)
+            if row.get("csa_pv_mm2") and (k := int(row["canonical_slice"])) not in edited_slices
+        }
+    except (InputFileError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        _log.warning("slices.csv cannot be read, its areas from the probability are not kept: %s", type(error).__name__)
+        return {}
 
 
 def _refresh_summary(path: Path, content: dict[str, Any]) -> None:

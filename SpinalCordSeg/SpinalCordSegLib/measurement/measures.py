@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 
 import numpy as np
@@ -105,3 +105,33 @@ def mean_over(
     sd = sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
     asked = len(slices) if slice_range is None else end - first
     return RangeMeasures(mean, sd, n, float(lengths.sum()), volume_mm3, n / asked)
+
+
+def with_pv_areas(measures: CordMeasures, in_slice_mm2: Mapping[int, float]) -> CordMeasures:
+    """The same measures, ``csa_pv_mm2`` made of these areas in the slice, by canonical slice; other slices as they
+    were."""
+    slices = tuple(
+        replace(item, csa_pv_mm2=in_slice_mm2[item.canonical_slice] * item.csa_mm2 / item.csa_raw_mm2)
+        if item.canonical_slice in in_slice_mm2 and not item.is_gap
+        else item
+        for item in measures.slices
+    )
+    return replace(measures, slices=slices)
+
+
+def without_sections(measures: CordMeasures) -> CordMeasures:
+    """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
+    slices = tuple(
+        replace(
+            item,
+            csa_mm2=nan,
+            csa_raw_mm2=nan,
+            csa_sct_mm2=nan,
+            csa_pv_mm2=None,
+            ap_ellipse_mm=nan,
+            ap_chord_mm=nan,
+            rl_mm=nan,
+        )
+        for item in measures.slices
+    )
+    return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)
