@@ -6,7 +6,6 @@ import compileall
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -197,10 +196,10 @@ def test_a_slice_that_is_no_longer_there_is_told(done, scene):
     assert "no longer in the mask" in done.ui.statusLabel.text
 
 
-def test_panels_of_an_install_open_quickly_and_do_not_load_torch(slicer_application, tmp_path):
+def test_panels_of_an_install_load_nothing_slow_when_they_open(slicer_application, tmp_path):
     """In a process of its own: what other tests have loaded does not count. Both modules lie in one folder."""
     code = """
-import sys, time
+import sys
 from pathlib import Path
 from slicer_standins import application, desktop, scripted
 app, _ = application.start()
@@ -208,9 +207,9 @@ desktop.start(app)
 import slicer.util, numpy
 folder = Path(sys.argv[1])
 for name in ("SpinalCordSeg", "SpinalCordSegTrainer"):
-    started = time.process_time()
+    before = set(sys.modules)
     widget = scripted.open_module(str(folder / f"{name}.py"))
-    print(time.process_time() - started, "torch" in sys.modules, "SimpleITK" in sys.modules)
+    print(name, *sorted({module.partition(".")[0] for module in set(sys.modules) - before} - sys.stdlib_module_names))
     widget.cleanup()
 ours = {Path(module.__file__) for name, module in sys.modules.items() if name.startswith("SpinalCordSeg")}
 print(all(path.is_relative_to(folder) for path in ours), widget.panel.probe is not None)
@@ -224,8 +223,9 @@ print(all(path.is_relative_to(folder) for path in ours), widget.panel.probe is n
     )  # fmt: skip
     *opened, from_the_install = [line.split() for line in ended.stdout.splitlines()]
     assert from_the_install == ["True", "True"] and len(opened) == 2
-    for seconds, torch, itk in opened:
-        assert (torch, itk) == ("False", "False") and float(seconds) < 0.3
+    for name, *loaded in opened:
+        foreign = {one for one in loaded if not one.startswith("SpinalCordSeg")}
+        assert name in loaded and foreign <= {"numpy", "vtk"}, "no torch, SimpleITK, scipy, ..."
 
 
 def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
@@ -239,7 +239,7 @@ def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
 
 
 def test_coming_to_the_panel_does_not_block(panel):
-    started = time.process_time()
+    panel.panel.probe.forget()
     scripted.enter(panel)
-    assert time.process_time() - started < 0.3
+    assert panel.panel.probe._child is not None and panel.panel.probe.answer is None, "asked beside, not waited for"
     assert isinstance(panel.parent, QtCore.QObject)
