@@ -44,8 +44,8 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``cord``: its areas along its line. ``doubts``: flag kinds of each slice. ``is_accepted``: a
-    person has accepted the mask in review. ``has_unclear_edges``: the case was flagged so.
+    """``cord``: its areas along its line. ``doubts``: flag kinds of each slice. ``is_accepted``: a person has accepted
+    the mask in review. ``has_unclear_edges``: the case was flagged so.
 
     ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
     ``day``: days from a zero that all visits of the person share. ``whole_volume_mm3``, ``whole_length_mm``: of all the
@@ -148,7 +148,7 @@ def _slices(folder: Path) -> tuple[InSlices, dict[int, tuple[str, ...]]]:
             if row.get("csa_pv_mm2"):
                 partial[k] = float(row["csa_pv_mm2"]) * raw[k] / float(row["csa_mm2"])
             doubts[k] = tuple((row["flags"] or "").split())
-    except (KeyError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
     return InSlices(raw, partial), doubts
 

@@ -20,8 +20,8 @@ class SliceMeasures:
     ``csa_mm2``: at a right angle to the cord, area in the slice / √(1+x'²+y'²); ``csa_raw_mm2``: in the slice;
     ``csa_sct_mm2``: as the Spinal Cord Toolbox gives it; ``csa_pv_mm2``: as ``csa_mm2`` but from the sum of the
     probability within 1.5 mm of the mask, None without a probability map; of a segmented image from the network's own,
-    before any outline was steadied. Diameters, orientation, eccentricity and
-    solidity: see SliceShape. ``angle_ap_deg`` = atan x', ``angle_rl_deg`` = atan y': rotations about AP and RL.
+    before any outline was steadied. Diameters, orientation, eccentricity and solidity: see SliceShape.
+    ``angle_ap_deg`` = atan x', ``angle_rl_deg`` = atan y': rotations about AP and RL.
     """
 
     slice: int
