@@ -7,9 +7,10 @@ import pytest
 
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import InSlices, VisitCord, visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, visit_cord
 from SpinalCordSegLib.measurement.centreline import fit_centreline
 from SpinalCordSegLib.measurement.cord_line import cord_line
+from SpinalCordSegLib.measurement.in_slices import InSlices
 from SpinalCordSegLib.measurement.morphometry import measure
 
 SPACING = (0.5, 0.5, 4.0)

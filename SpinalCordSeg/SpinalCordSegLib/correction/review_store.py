@@ -25,6 +25,7 @@ from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.flags import Flag, merge_flags
 from SpinalCordSegLib.images.files import read_labels, write_json, write_text
 from SpinalCordSegLib.images.volume import Volume, input_slice_index
+from SpinalCordSegLib.measurement.in_slices import InSlices
 from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc
 from SpinalCordSegLib.measurement.mask_changes import mask_changes
 from SpinalCordSegLib.measurement.measures import with_pv_areas
@@ -143,14 +144,11 @@ def _standing_areas(folder: Path, edited_slices: set[int]) -> dict[int, float]:
     A table that cannot be read holds up no correction: visits are then compared by the pixels of the masks.
     """
     try:
-        return {
-            k: float(row["csa_pv_mm2"]) * float(row["csa_raw_mm2"]) / float(row["csa_mm2"])
-            for row in read_slice_rows(folder)
-            if row.get("csa_pv_mm2") and (k := int(row["canonical_slice"])) not in edited_slices
-        }
+        areas = InSlices.of_rows(read_slice_rows(folder)).pv_mm2
     except (InputFileError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         _log.warning("slices.csv cannot be read, its areas from the probability are not kept: %s", type(error).__name__)
         return {}
+    return {k: area for k, area in areas.items() if k not in edited_slices}
 
 
 def _refresh_summary(path: Path, content: dict[str, Any]) -> None:

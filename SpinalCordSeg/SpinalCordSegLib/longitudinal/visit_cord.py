@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
@@ -12,35 +11,10 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.measurement.centreline import fit_local_centreline
 from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
-from SpinalCordSegLib.measurement.measures import SliceMeasures
+from SpinalCordSegLib.measurement.in_slices import InSlices
 
 _FEWEST = 4  # slices that must be left when those at the ends are not believed
 _LEAST_SEEN = 0.5  # share of the slices that must have an area from the probability, for it to be taken
-
-
-@dataclass(frozen=True)
-class InSlices:
-    """Area in the slice, by canonical slice, from the mask (``raw_mm2``) and from the probability (``pv_mm2``), which
-    lacks the slices that a person drew."""
-
-    raw_mm2: Mapping[int, float]
-    pv_mm2: Mapping[int, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, slices: Sequence[SliceMeasures]) -> InSlices:
-        """Of measured slices."""
-        whole = {item.canonical_slice: item for item in slices if not item.is_gap}
-        pv_mm2 = {
-            k: item.csa_pv_mm2 * item.csa_raw_mm2 / item.csa_mm2
-            for k, item in whole.items()
-            if item.csa_pv_mm2 is not None
-        }
-        return cls({k: item.csa_raw_mm2 for k, item in whole.items()}, pv_mm2)
-
-    def within(self, first: int, end: int) -> InSlices:
-        """Of the slices from ``first`` to before ``end``, counted from ``first``."""
-        both = (self.raw_mm2, self.pv_mm2)
-        return InSlices(*({k - first: area for k, area in one.items() if first <= k < end} for one in both))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.volume import Volume, input_slice_index
 from SpinalCordSegLib.longitudinal.comparability import Conditions, conditions_of
-from SpinalCordSegLib.longitudinal.visit_cord import InSlices, VisitCord, visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, visit_cord
 from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
+from SpinalCordSegLib.measurement.in_slices import InSlices
 from SpinalCordSegLib.measurement.level_measures import parse_disc
 from SpinalCordSegLib.measurement.levels import C2_C3, DISC_NAMES
 
@@ -140,17 +141,12 @@ def _mask(folder: Path, stated_mm3: float) -> Volume:
 
 def _slices(folder: Path) -> tuple[InSlices, dict[int, tuple[str, ...]]]:
     """What was measured in the slices, and their kinds of flag, by canonical slice."""
-    raw, partial, doubts = {}, {}, {}
+    rows = read_slice_rows(folder)
     try:
-        for row in read_slice_rows(folder):
-            k = int(row["canonical_slice"])
-            raw[k] = float(row["csa_raw_mm2"] or nan)
-            if row.get("csa_pv_mm2"):
-                partial[k] = float(row["csa_pv_mm2"]) * raw[k] / float(row["csa_mm2"])
-            doubts[k] = tuple((row["flags"] or "").split())
+        doubts = {int(row["canonical_slice"]): tuple((row["flags"] or "").split()) for row in rows}
+        return InSlices.of_rows(rows), doubts
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
-    return InSlices(raw, partial), doubts
 
 
 def _day(source: VisitSource, report: Mapping[str, Any]) -> tuple[float, date | None]:

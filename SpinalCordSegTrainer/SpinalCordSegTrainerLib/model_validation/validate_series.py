@@ -21,7 +21,8 @@ from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
 from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import InSlices, visit_cord
+from SpinalCordSegLib.longitudinal.visit_cord import visit_cord
+from SpinalCordSegLib.measurement.in_slices import InSlices
 from SpinalCordSegTrainerLib.model_validation.series_names import (
     ALL_SEEN,
     CARRIED,
