@@ -19,6 +19,7 @@ from typing import Any
 from SpinalCordSegLib.doubts.review import CORRECTED, DECISIONS
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError, OutputError
 from SpinalCordSegLib.images.files import atomic_write, write_json, write_text, write_volume
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import CaseResult
 from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.reporting.montage import MontageSlice, MontageText, draw_montage
@@ -46,12 +47,13 @@ def write_case(
 
     All of it appears at once or not at all. Files in an earlier result's folder that are not ours are kept.
     Raises OutputError when the system refuses, when ``folder`` is there and is no result of ours, or when a person
-    corrected or accepted what is in it.
+    corrected or accepted what is in it. What a person saw of this very mask stays seen.
     """
     if mask_format not in MASK_FORMATS:
         raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
     refuse_foreign(folder)
-    return replace_case(result, folder, mask_format=mask_format, save_probability=save_probability)
+    extra = _standing_review(result, folder)
+    return replace_case(result, folder, mask_format=mask_format, save_probability=save_probability, extra=extra)
 
 
 def replace_case(
@@ -133,11 +135,22 @@ def refuse_foreign(folder: Path) -> None:
         )
     review = content.get("review")
     state = review.get("state") if isinstance(review, dict) else None
-    if content.get("mask_state") == "corrected" or state in (CORRECTED, *DECISIONS):
+    # "changes" is written by a correction alone, and stays when its review is opened again.
+    is_corrected = content.get("mask_state") == "corrected" or bool(content.get("changes"))
+    if is_corrected or state in (CORRECTED, *DECISIONS):
+        done = state if state in (CORRECTED, *DECISIONS) else CORRECTED
         raise OutputError(
-            f"{folder} holds a case that a person has {state or CORRECTED}; it is never replaced by the machine: choose"
+            f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
+
+
+def _standing_review(result: CaseResult, folder: Path) -> dict[str, Any]:
+    """The review of the result that is replaced, where it was of the same mask: measuring again changes nothing in it."""
+    earlier = read_result(folder)
+    if earlier is None or not earlier.get("review") or earlier.get("mask_sha256") != mask_sha256(result.mask):
+        return {}
+    return {"review": earlier["review"]}
 
 
 @contextmanager
