@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.case_folder import output_errors, read_result, refuse_foreign, write_case
+from SpinalCordSegLib.case_folder import read_result, refuse_foreign, write_case
 from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.images.case_name import check_code
-from SpinalCordSegLib.images.files import file_suffix, safe_case_name, write_text
+from SpinalCordSegLib.images.files import file_suffix, safe_case_name
 from SpinalCordSegLib.images.volume_file import is_volume_file
 from SpinalCordSegLib.pipeline import CaseResult
-from SpinalCordSegLib.reporting.report import SUMMARY_COLUMNS, csv_text, failed_row, summary_row
+from SpinalCordSegLib.reasons import reason, without_folders, without_names
+from SpinalCordSegLib.reporting.report import failed_row, summary_row
+from SpinalCordSegLib.summary import Summary
 from SpinalCordSegLib.writing import inside
-
-_SHORTEST_FILE_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +33,15 @@ class LoadedCase:
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """``output``: folder that gets one folder per case and summary.csv. ``force``: replace finished results.
-    ``code``: what cases are called instead of names made from files and series; then no text names a file either."""
+    """``output``: folder that gets one folder per case and summary.csv. ``force``: replace finished results, also those
+    of other images in the way; ``renew``: only those of the inputs themselves. ``code``: what cases are called instead
+    of names made from files and series; then no text names a file either."""
 
     output: Path
     mask_format: str = "nii.gz"
     save_probability: bool = False
     force: bool = False
+    renew: bool = False
     code: str | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +51,9 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one input ended: "done", "kept" (a finished result was there) or "failed", then with ``error``."""
+    """How one input ended: "done", "kept" (a finished result was there) or "failed", then with ``error``.
+
+    ``report``: of the finished result; of a failed case that of its earlier result, which stands, else None."""
 
     case_name: str
     state: str
@@ -62,31 +65,46 @@ class Outcome:
 def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], options: BatchOptions) -> Iterator[Outcome]:
     """Work through ``inputs`` and yield each one's outcome as it ends; summary.csv is right after every one.
 
-    Raises Cancelled, ModelFileError (no case could be done) and OutputError (summary.csv). With a single input that
-    fails nothing is written.
+    Raises Cancelled, ModelFileError (no case could be done) and OutputError: where summary.csv is somebody else's,
+    where nothing can be written to the folder at all, and after the last case where summary.csv alone could not be.
+    With a single input that fails nothing is written.
     """
-    summary = Summary.open(options.output / "summary.csv")
+    summary = Summary(options.output / "summary.csv")
     claimed: set[str] = set()
     for number, path in enumerate(inputs, 1):
         outcome = _run_case(path, f"input-{number}", load, options, claimed)
         claimed.add(outcome.case_name)
         if outcome.error is None or len(inputs) > 1:
-            summary.put(_row(outcome, path, options.code is not None))
+            _put(summary, outcome, path, options)
         yield outcome
+    summary.finish()
+
+
+def _put(summary: Summary, outcome: Outcome, path: Path, options: BatchOptions) -> None:
+    try:
+        summary.put(_row(outcome, path, options.code is not None))
+    except OutputError as error:
+        if isinstance(outcome.error, OutputError):
+            raise
+        _log.warning("%s; the cases go on, and their rows are written later", error)
 
 
 def _run_case(
     path: Path, unnamed: str, load: Callable[[Path], LoadedCase], options: BatchOptions, claimed: set[str]
 ) -> Outcome:
-    # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
-    dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
-    case_name = _free_name(options.code or (unnamed if dicom else safe_case_name(path)), claimed)
+    case_name = _free_name(options.code or unnamed, claimed)
+    mark = None
     try:
+        # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
+        is_dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
+        if options.code is None and not is_dicom:
+            case_name = _free_name(safe_case_name(path), claimed)
         loaded = load(path)
+        mark = loaded.fingerprint
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
         case_name, finished = _place(loaded, options, claimed)
         folder = inside(options.output, case_name)
-        if finished is not None and not options.force:
+        if finished is not None and not options.force and not options.renew:
             return Outcome(case_name, "kept", folder, finished)
         refuse_foreign(folder)
         result = loaded.compute()
@@ -100,22 +118,24 @@ def _run_case(
     except (Cancelled, ModelFileError):
         raise
     except MemoryError:
-        return Outcome(case_name, "failed", error=MemoryError("memory ran out: close other programs, or cut the image"))
+        told: Exception = MemoryError("memory ran out: close other programs, or cut the image")
     except SpinalCordSegError as error:
         _log.debug("detail", exc_info=error)
-        return Outcome(case_name, "failed", error=error)
+        told = error
     except Exception as error:  # noqa: BLE001 - a fault of ours in one case must not cost the other 299 theirs
         _log.debug("unexpected error", exc_info=error)
-        return Outcome(case_name, "failed", error=error)
+        told = error
+    return _failed(case_name, told, mark, options, claimed)
 
 
-def reason(error: BaseException) -> str:
-    """One line for a user. Of an unexpected error only its kind: its text could quote the data."""
-    if isinstance(error, (SpinalCordSegError, MemoryError)):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return f"the system refused: {error.strerror or type(error).__name__}"
-    return f"an unexpected {type(error).__name__} inside the program; --verbose shows where"
+def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOptions, claimed: set[str]) -> Outcome:
+    """A failed case must not take the row of a result that stands: not of its own earlier one, nor of another image."""
+    standing = read_result(options.output / case_name)
+    if standing is not None and mark is not None and not _belongs(standing, mark):
+        names = _names(case_name)
+        case_name = next(n for n in names if not _is_taken(n, claimed) and not (options.output / n).exists())
+        standing = None
+    return Outcome(case_name, "failed", report=standing, error=error)
 
 
 def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, dict[str, Any] | None]:
@@ -125,7 +145,7 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
     """
     for name in _names(loaded.case_name):
         finished = read_result(options.output / name)
-        if name not in claimed and finished is not None and _belongs(finished, loaded):
+        if name not in claimed and finished is not None and _belongs(finished, loaded.fingerprint):
             return name, finished
         # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
         if not _is_taken(name, claimed) and not (options.output / name).exists():
@@ -140,9 +160,9 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
     return name, None
 
 
-def _belongs(finished: dict[str, Any], loaded: LoadedCase) -> bool:
+def _belongs(finished: dict[str, Any], mark: str) -> bool:
     source = finished.get("input")
-    return isinstance(source, dict) and source.get("fingerprint") == loaded.fingerprint
+    return isinstance(source, dict) and source.get("fingerprint") == mark
 
 
 def _names(case_name: str) -> Iterator[str]:
@@ -164,53 +184,21 @@ def _is_taken(name: str, claimed: Iterable[str]) -> bool:
 
 
 def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
-    if outcome.report is not None:
+    if outcome.error is None and outcome.report is not None:
         return summary_row(outcome.report)
     text = reason(outcome.error) if outcome.error else ""
-    if coded or path.name[: -len(file_suffix(path)) or None] not in outcome.case_name:
-        text = _without_names(text, path)
+    # Only what the case is called by is known to name nobody.
+    is_called_so = is_volume_file(path) and not path.is_dir() and _stem(path) in _parts_of(outcome.case_name)
+    text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
+    if outcome.report is not None:
+        return summary_row(outcome.report) | {"reason": text}
     return failed_row(outcome.case_name, text)
 
 
-def _without_names(text: str, path: Path) -> str:
-    """``text`` without the names of the input and of the files in it: scanners make them of the patient's name."""
-    word = "the folder" if path.is_dir() else "the file"
-    text = text.replace(str(path), word).replace(path.name, word)
-    beside = path.rglob("*") if path.is_dir() else path.parent.glob("*")
-    names = {name for file in beside if len(name := file.name) >= _SHORTEST_FILE_NAME and name in text}
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, "a file")
-    return text
+def _stem(path: Path) -> str:
+    return path.name[: -len(file_suffix(path)) or None]
 
 
-class Summary:
-    """summary.csv: one row per case, kept over several runs into the same folder."""
-
-    def __init__(self, path: Path, rows: dict[str, dict[str, Any]]) -> None:
-        self._path = path
-        self._rows = rows
-
-    @classmethod
-    def open(cls, path: Path) -> Summary:
-        """Read what is there. Raises OutputError when it is a table of somebody else's."""
-        with output_errors(path):
-            if not path.exists():
-                return cls(path, {})
-        try:
-            with output_errors(path), path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                names = tuple(reader.fieldnames or ())
-                rows = {row["case"]: dict(row) for row in reader} if "case" in names else {}
-        except (UnicodeDecodeError, csv.Error):
-            names, rows = (), {}
-        if names[:3] != SUMMARY_COLUMNS[:3]:
-            raise OutputError(f"{path} is not a summary of SpinalCordSeg; move it or choose another output folder")
-        return cls(path, rows)
-
-    def has(self, case_name: str) -> bool:
-        return case_name in self._rows
-
-    def put(self, row: dict[str, Any]) -> None:
-        """Add or replace a case's row and write the file. Raises OutputError."""
-        self._rows[row["case"]] = row
-        write_text(self._path, csv_text(SUMMARY_COLUMNS, self._rows.values()))
+def _parts_of(case_name: str) -> tuple[str, str]:
+    """A case's name, with and without the number that tells it from others of its name."""
+    return case_name, case_name.rpartition("_")[0]

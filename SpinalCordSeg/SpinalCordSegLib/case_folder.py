@@ -146,7 +146,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def _standing_review(result: CaseResult, folder: Path) -> dict[str, Any]:
-    """The review of the result that is replaced, where it was of the same mask: measuring again changes nothing in it."""
+    """The review of the result that is replaced, where it was of the very same mask."""
     earlier = read_result(folder)
     if earlier is None or not earlier.get("review") or earlier.get("mask_sha256") != mask_sha256(result.mask):
         return {}

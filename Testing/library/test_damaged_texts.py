@@ -14,7 +14,6 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import replace_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction.training_set import add_to_training_set
@@ -24,6 +23,7 @@ from SpinalCordSegLib.images.files import find_inputs, read_image, write_volume
 from SpinalCordSegLib.network.card import load_card
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.summary import Summary
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 DEEP = "[" * 100_000
@@ -73,7 +73,7 @@ def test_a_summary_that_is_no_table_of_ours(tmp_path: Path) -> None:
     for text in ("case\n" + LONG, "a,b\n", "\0\0"):
         (tmp_path / "summary.csv").write_text(text)
         with pytest.raises(OutputError, match=r"summary\.csv"):
-            Summary.open(tmp_path / "summary.csv")
+            Summary(tmp_path / "summary.csv")
         assert (tmp_path / "summary.csv").read_text() == text
 
 

@@ -15,13 +15,13 @@ import torch
 from bad_inputs import call_of
 from outcome import outcome
 
-from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import read_result
 from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_version
 from SpinalCordSegLib.correction.review_store import read_mask
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.summary import Summary
 from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.config import read_config
 from SpinalCordSegTrainerLib.training.state import load_state, saved_state
@@ -98,7 +98,7 @@ def whole_cases(out: Path) -> list[str]:
             if told is None or read_mask(path) is None:
                 wrong.append(f"{path.name} is not whole")
     if (out / "summary.csv").exists():
-        Summary.open(out / "summary.csv")
+        Summary(out / "summary.csv")
     return wrong
 
 

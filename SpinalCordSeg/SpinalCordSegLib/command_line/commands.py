@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, reason, run_batch
+from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, run_batch
 from SpinalCordSegLib.command_line.level_arguments import level_options, wants_levels
 from SpinalCordSegLib.command_line.progress import Reporter
 from SpinalCordSegLib.errors import ConfigurationError
@@ -34,6 +34,7 @@ from SpinalCordSegLib.pipeline import (
     measure_mask,
     segment_image,
 )
+from SpinalCordSegLib.reasons import reason
 
 _DONE, _SOME_FAILED, _BAD_INPUT = 0, 1, 2
 _log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def _batch(
         output=arguments.output,
         mask_format=arguments.mask_format,
         save_probability=getattr(arguments, "save_probability", False),
-        force=arguments.force or wants_levels(arguments),  # a kept result would lack what was marked
+        force=arguments.force,
+        renew=wants_levels(arguments),  # a kept result would lack what was marked
         code=arguments.code,
     )
     reporter.start(len(inputs))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SpinalCordSegLib.batch import Summary
 from SpinalCordSegLib.case_folder import (
     damaged_report,
     output_errors,
@@ -33,6 +32,7 @@ from SpinalCordSegLib.network.card import REPEATABILITY
 from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, measure_mask
 from SpinalCordSegLib.reporting.report import summary_row
 from SpinalCordSegLib.reporting.review_section import updated_page
+from SpinalCordSegLib.summary import Summary
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.images.files import Image
@@ -156,7 +156,7 @@ def _refresh_summary(path: Path, content: dict[str, Any]) -> None:
     if not path.is_file():
         return
     try:
-        summary = Summary.open(path)
+        summary = Summary(path)
         if summary.has(str(content["case"])):
             summary.put(summary_row(content))
     except OutputError as error:
