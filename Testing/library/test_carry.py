@@ -98,6 +98,19 @@ def test_resampling_keeps_the_volume_in_thick_and_thin_voxels(axis: int) -> None
     assert centre == pytest.approx((11, 10, 10), abs=0.5)
 
 
+@pytest.mark.parametrize("shift_mm", [0.0, 0.02, -0.02])
+@pytest.mark.parametrize("step_mm", [1.0, 5.0])
+def test_a_cord_through_the_whole_stack_keeps_its_ends(step_mm: float, shift_mm: float) -> None:
+    """A slice is cord over all of its thickness, the outer half of the first and the last one included."""
+    stack = Volume(np.zeros((20, 20, 12), bool), np.diag([1.0, 1.0, 5.0, 1.0]))
+    stack.voxels[8:13, 8:13] = True
+    matrix = np.diag([1.0, 1.0, step_mm, 1.0])
+    matrix[2, 3] = step_mm / 2 - 2.5  # both stacks begin at the same plane
+    target = Volume(np.zeros((20, 20, round(60 / step_mm))), matrix)
+    moved = resample_mask(stack, _motion((0, 0, 0), (0, 0, shift_mm), np.zeros(3)), target)
+    assert moved.voxels.sum() * moved.voxel_volume_mm3 == pytest.approx(25 * 60)
+
+
 def test_the_command_writes_mask_picture_and_numbers(scan, tmp_path, capsys) -> None:
     phantom, middle = scan
     write_volume(phantom.image, tmp_path / "t1.nii.gz")

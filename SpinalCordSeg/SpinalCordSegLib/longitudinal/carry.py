@@ -90,7 +90,9 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     axes = [(np.arange(w.start * f, w.stop * f) + 0.5) / f - 0.5 for w, f in zip(window, factors, strict=True)]
     i, j, k = np.meshgrid(*axes, indexing="ij")
     at = np.einsum("ab,bijk->aijk", to_source[:3, :3], np.stack([i, j, k])) + to_source[:3, 3, None, None, None]
-    inside = ndimage.map_coordinates((mask.voxels != 0).astype(np.float32), at, order=1, mode="constant", cval=0.0)
+    # "grid-constant" is 0 from the next voxel's middle on; "constant" would be from the outermost one's own, and half a
+    # slice of a cord that runs through the whole stack would be lost at each end.
+    inside = ndimage.map_coordinates((mask.voxels != 0).astype(np.float32), at, order=1, mode="grid-constant", cval=0.0)
     shape = [n for w, f in zip(window, factors, strict=True) for n in (w.stop - w.start, f)]
     found[window] = inside.reshape(shape).mean(axis=(1, 3, 5)) >= 0.5
     return target.with_voxels(found)
