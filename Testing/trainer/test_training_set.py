@@ -11,6 +11,7 @@ import torch
 from cord_files import CORD_MM3, cord_image, cord_label
 
 from SpinalCordSegLib.cli import main as spinalcordseg
+from SpinalCordSegLib.correction import training_set
 from SpinalCordSegLib.correction.training_set import LABEL_DESCRIPTION, add_to_training_set, label_description
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
 from SpinalCordSegLib.images.files import read_image, read_labels, write_volume
@@ -71,6 +72,40 @@ def test_the_same_image_is_not_added_twice(tmp_path: Path) -> None:
     assert np.array_equal(read_labels(first.label).voxels, cord_label().voxels)
     replaced = add_to_training_set(tmp_path, cord_image(), other, "P1", replace=True)
     assert replaced.label == first.label and np.array_equal(read_labels(first.label).voxels, other.voxels)
+
+
+@pytest.fixture
+def half_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A case whose mask was to be replaced when the disk was full: the case, its provenance before, the new mask."""
+    first = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1", report=REPORT)
+    told = first.provenance.read_text(encoding="utf-8")
+    corrected = cord_label()
+    corrected.voxels[20, 16:32, 1] = 0
+
+    def refuse(*_: object) -> None:
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as full, pytest.raises(OutputError):
+        full.setattr(training_set, "write_volume", refuse)
+        add_to_training_set(tmp_path, cord_image(), corrected, "P1", replace=True)
+    return first, told, corrected
+
+
+def test_a_mask_that_could_not_be_written_is_written_at_the_next_try(half_replaced, tmp_path: Path) -> None:
+    first, _, corrected = half_replaced
+    for damage in (False, True):
+        if damage:
+            first.label.write_bytes(b"damaged")
+        again = add_to_training_set(tmp_path, cord_image(), corrected, "P1", replace=True)
+        assert again.added and again.label == first.label
+        assert np.array_equal(read_labels(again.label).voxels, corrected.voxels)
+
+
+def test_a_provenance_of_a_mask_that_was_never_written_is_put_right(half_replaced, tmp_path: Path) -> None:
+    first, told, _ = half_replaced
+    assert first.provenance.read_text(encoding="utf-8") != told
+    kept = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1", report=REPORT)
+    assert not kept.added and kept.provenance.read_text(encoding="utf-8") == told
 
 
 def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.images.volume_file import write_volume
@@ -74,8 +75,9 @@ def add_to_training_set(
     told = _provenance(image, label, report or {}, reviewer)
     earlier = _earlier(folder, told["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
-        same = _told(earlier.provenance).get("mask_sha256") == mask_sha256(mask)
-        if same:
+        if _label_sha256(earlier.label) == told["SpinalCordSeg"]["mask_sha256"]:
+            if _told(earlier.provenance).get("mask_sha256") != told["SpinalCordSeg"]["mask_sha256"]:
+                write_json(earlier.provenance, told)  # it tells of a mask whose writing failed
             return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
         if not replace:
             raise OutputError(
@@ -84,7 +86,8 @@ def add_to_training_set(
     case = earlier or _next(folder, subject)
     if not (folder / LABEL_DESCRIPTION).exists():
         write_text(folder / LABEL_DESCRIPTION, label_description())
-    # The label map last: only with it the trainer takes the image for a case.
+    # The label map last: only with it the trainer takes the image for a case. Where it is to be replaced and cannot be
+    # written, the next try finds the old one, whatever the provenance says by then, and does it again.
     write_json(case.provenance, told)
     if earlier is None:
         write_volume(image.with_voxels(_plain(image.voxels)), case.image)
@@ -134,6 +137,14 @@ def _earlier(folder: Path, image_sha256: str) -> TrainingCase | None:
             if case.image.is_file() and case.label.is_file():
                 return case
     return None
+
+
+def _label_sha256(label: Path) -> str:
+    """mask_sha256 of a label map that is there; "" for one that cannot be read, which is nobody's mask."""
+    try:
+        return mask_sha256(read_labels(label))
+    except SpinalCordSegError:
+        return ""
 
 
 def _told(provenance: Path) -> dict[str, Any]:
