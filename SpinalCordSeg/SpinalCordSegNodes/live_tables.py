@@ -19,14 +19,19 @@ _COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.doubts.sui
 
 
 class LiveTables:
-    """``show`` writes live numbers into the tables of a result; ``restore`` what the full measurement had written."""
+    """``show`` writes live numbers into the tables of a result; ``restore`` what the full measurement had written.
+
+    Only the mask in hand has live numbers: a table may be bound to several masks (Slicer's Clone copies references),
+    and what was measured is kept nowhere else.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[str, dict[str, list[Any]]] = {}
+        self._kept: list[tuple[Any, dict[str, list[Any]]]] = []  # a table and its columns as they were measured
 
     def show(self, result: Result, measures: CordMeasures, edited: frozenset[int]) -> Mapping[str, Any]:
         """``edited``: slices of the input that differ from what was measured in full. Gives the report's numbers as
         they are now; the report itself stays as it was."""
+        self._give_back([table for table, _columns in self._kept if table not in (result.slices, result.summary)])
         content = result.report_content()
         withheld = any(flag.get("kind") == _COARSE for flag in content.get("flags") or ())
         if result.slices is not None:
@@ -52,21 +57,24 @@ class LiveTables:
             fill_table(result.summary, _summary_columns(numbers))
         return dict(content) | numbers
 
-    def restore(self, result: Result) -> None:
-        """The mask is again as it was measured."""
-        for table in (result.slices, result.summary):
-            former = None if table is None else self._kept.pop(table.GetID(), None)
-            if former is not None:
-                fill_table(table, former)
+    def restore(self) -> None:
+        """The mask is again as it was measured, or another one is in hand: no table holds live numbers any more."""
+        self._give_back([table for table, _columns in self._kept])
 
-    def forget(self) -> None:
-        self._kept = {}
+    def _give_back(self, tables: list[Any]) -> None:
+        for table, columns in self._kept:
+            if table in tables and table.GetScene() is not None:  # else the user has deleted it
+                fill_table(table, columns)
+        self._kept = [kept for kept in self._kept if kept[0] not in tables]
 
     def _keep(self, table: Any) -> dict[str, list[Any]]:
-        if table.GetID() not in self._kept:
-            names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-            self._kept[table.GetID()] = {name: read_column(table, name) for name in names}
-        return self._kept[table.GetID()]
+        known = next((columns for kept, columns in self._kept if kept is table), None)
+        if known is not None:
+            return known
+        names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+        columns = {name: read_column(table, name) for name in names}
+        self._kept.append((table, columns))
+        return columns
 
 
 def _slice_columns(

@@ -35,7 +35,7 @@ class LiveNumbers:
         """Bring everything up to date with the mask as it is now; the result's tables follow it."""
         self.words, self.stale, self.edited, self.changes, self._report = "", False, False, None, None
         if segmentation is None or not segment_id:
-            self.current.forget()
+            self.forget()
             return
         if result is None:  # what was never measured has no numbers to follow
             return
@@ -54,7 +54,7 @@ class LiveNumbers:
             self._report = self._tables.show(result, measures, self._edited_slices())
         else:
             self._measured = self.current.mask
-            self._tables.restore(result)
+            self._tables.restore()
         self.words = self._words()
 
     def _edited_slices(self) -> frozenset[int]:
@@ -69,8 +69,9 @@ class LiveNumbers:
         return result.report_content() if self._report is None else self._report
 
     def forget(self) -> None:
+        """Another mask is taken in hand, or none: the tables hold what was measured."""
         self.current.forget()
-        self._tables.forget()
+        self._tables.restore()
         self._report = self._measured = None
 
     def _words(self) -> str:
