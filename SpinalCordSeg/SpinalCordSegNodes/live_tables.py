@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 from SpinalCordSegNodes.case_folder import SUMMARY_MEASURES
+from SpinalCordSegNodes.provenance import PREFIX
 from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, RAW, SLICE, fill_table, marks, read_column
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.measurement.measures import CordMeasures, SliceMeasures
 
+_MEASURED = PREFIX + "MeasuredColumns"  # JSON; there only while the table holds live numbers
 # of the mask alone: what a live measurement says anew; all other flags came with the run
 _MASK_FLAGS = ("gap", "several_components", "border_contact", "steep_cut")
 _COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.doubts.suitability
@@ -21,21 +24,25 @@ _COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.doubts.sui
 class LiveTables:
     """``show`` writes live numbers into the tables of a result; ``restore`` what the full measurement had written.
 
-    Only the mask in hand has live numbers: a table may be bound to several masks (Slicer's Clone copies references),
-    and what was measured is kept nowhere else.
+    Only the mask in hand has live numbers: a table may be bound to several masks (Slicer's Clone copies references).
+    What was measured waits in an attribute of the table, so that a scene saved meanwhile has it too.
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Any, dict[str, list[Any]]]] = []  # a table and its columns as they were measured
+        self._live: list[Any] = []
 
     def show(self, result: Result, measures: CordMeasures, edited: frozenset[int]) -> Mapping[str, Any]:
         """``edited``: slices of the input that differ from what was measured in full. Gives the report's numbers as
         they are now; the report itself stays as it was."""
-        self._give_back([table for table, _columns in self._kept if table not in (result.slices, result.summary)])
+        tables = [table for table in (result.slices, result.summary) if table is not None]
+        for table in self._live:
+            if table not in tables:
+                _give_back(table)
+        self._live = tables
         content = result.report_content()
         withheld = any(flag.get("kind") == _COARSE for flag in content.get("flags") or ())
         if result.slices is not None:
-            former = self._keep(result.slices)
+            former = _keep(result.slices)
             fill_table(result.slices, _slice_columns(former, measures, edited, withheld))
         area, spread = (nan, nan) if withheld else (measures.mean_csa_mm2, measures.sd_csa_mm2)
         numbers: dict[str, Any] = {
@@ -53,28 +60,34 @@ class LiveTables:
             "flags": _flags(content, measures, edited),
         }
         if result.summary is not None:
-            self._keep(result.summary)
+            _keep(result.summary)
             fill_table(result.summary, _summary_columns(numbers))
         return dict(content) | numbers
 
-    def restore(self) -> None:
-        """The mask is again as it was measured, or another one is in hand: no table holds live numbers any more."""
-        self._give_back([table for table, _columns in self._kept])
+    def restore(self, result: Result | None = None) -> None:
+        """Another mask is in hand, or this one is again as it was measured: then ``result`` is its own."""
+        for table in (*self._live, *(() if result is None else (result.slices, result.summary))):
+            if table is not None:
+                _give_back(table)
+        self._live = []
 
-    def _give_back(self, tables: list[Any]) -> None:
-        for table, columns in self._kept:
-            if table in tables and table.GetScene() is not None:  # else the user has deleted it
-                fill_table(table, columns)
-        self._kept = [kept for kept in self._kept if kept[0] not in tables]
 
-    def _keep(self, table: Any) -> dict[str, list[Any]]:
-        known = next((columns for kept, columns in self._kept if kept is table), None)
-        if known is not None:
-            return known
-        names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-        columns = {name: read_column(table, name) for name in names}
-        self._kept.append((table, columns))
-        return columns
+def _keep(table: Any) -> dict[str, list[Any]]:
+    """The table's columns as they were measured; from now on it may hold live numbers."""
+    kept = table.GetAttribute(_MEASURED)
+    if kept:
+        return json.loads(kept)
+    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    columns = {name: read_column(table, name) for name in names}
+    table.SetAttribute(_MEASURED, json.dumps(columns))
+    return columns
+
+
+def _give_back(table: Any) -> None:
+    kept = table.GetAttribute(_MEASURED)
+    if kept:
+        fill_table(table, json.loads(kept))
+        table.RemoveAttribute(_MEASURED)
 
 
 def _slice_columns(

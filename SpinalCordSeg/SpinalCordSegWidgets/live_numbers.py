@@ -54,7 +54,7 @@ class LiveNumbers:
             self._report = self._tables.show(result, measures, self._edited_slices())
         else:
             self._measured = self.current.mask
-            self._tables.restore()
+            self._tables.restore(result)
         self.words = self._words()
 
     def _edited_slices(self) -> frozenset[int]:

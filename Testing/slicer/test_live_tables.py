@@ -95,3 +95,18 @@ def test_a_table_that_was_deleted_meanwhile_stays_so(panel, scene, masks):
     scene.RemoveNode(result_of(masks[0]).slices)
     _take(panel, masks[1])
     assert result_of(masks[0]).slices is None
+
+
+def test_a_scene_saved_while_the_mask_is_edited_has_the_measured_areas_too(panel, scene, masks, tmp_path):
+    measured, volume_mm3 = _areas(masks[0]), _volume_mm3(masks[0])
+    drawn = _erase(panel, masks[0])
+    name = masks[0].GetName()  # "… corrected" since the edit
+    assert slicer.util.saveScene(str(tmp_path / "study.mrb"))
+    scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "study.mrb"))
+    loaded = slicer.util.getNode(name)
+    _take(panel, loaded)
+    assert panel.panel.measures.live.stale and _areas(loaded)[_SLICE - 1] < 0.6 * measured[_SLICE - 1]
+    _draw(panel, loaded, drawn)
+    assert not panel.panel.measures.live.stale
+    assert _areas(loaded) == pytest.approx(measured, nan_ok=True) and _volume_mm3(loaded) == volume_mm3
