@@ -152,7 +152,7 @@ def _slices(folder: Path) -> tuple[InSlices, dict[int, tuple[str, ...]]]:
 def _day(source: VisitSource, report: Mapping[str, Any]) -> tuple[float, date | None]:
     if source.day:
         try:
-            return float(source.day), None
+            return _finite(source.day), None
         except ValueError as error:
             raise ConfigurationError(f'"{source.day}" is no number of days') from error
     text = source.date or str((report.get("input") or {}).get("acquisition_date") or "")
@@ -184,7 +184,7 @@ def _marked_disc(report: Mapping[str, Any]) -> float | None:
 
 
 def _finite(value: Any) -> float:
-    """A number of a report. Raises TypeError or ValueError for anything else: JSON may hold NaN, too."""
+    """A number of a report or a manifest. Raises TypeError or ValueError for anything else, NaN included."""
     number = float(value)
     if not isfinite(number):
         raise ValueError("not finite")
