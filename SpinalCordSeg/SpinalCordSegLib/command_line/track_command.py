@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.command_line.progress import Reporter
-from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError
 from SpinalCordSegLib.images.case_name import check_code
 from SpinalCordSegLib.images.files import read_image, write_json, write_text
 from SpinalCordSegLib.images.volume import Volume
@@ -26,12 +26,14 @@ from SpinalCordSegLib.longitudinal.follow_up_report import (
     run_sentence,
 )
 from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource, read_manifest, read_visit
+from SpinalCordSegLib.reasons import reason, without_folders, without_names
 from SpinalCordSegLib.reporting.drawing import as_plain
 from SpinalCordSegLib.reporting.report import csv_text
 from SpinalCordSegLib.writing import inside
 
 _DONE, _SOME_FAILED = 0, 1
 _SMALL = (340.0, 190.0)  # pixels: for a panel
+_SHORTEST_PATH = 4  # letters; what is shorter names nobody
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +53,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Raises Cancelled, and OutputError where cohort.csv itself cannot be written."""
     rows: list[dict[str, Any]] = []
     failed = 0
     reporter.start(len(persons))
@@ -59,19 +62,27 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
             result = _person(person, arguments, reporter)
             _told(result, inside(arguments.output, check_code(person.person)), reporter, arguments.drawings)
             rows += follow_up_rows(result)
-        except OutputError:
+        except (Cancelled, BrokenPipeError):
             raise
-        except SpinalCordSegError as error:
+        except Exception as error:  # noqa: BLE001 - whatever one person's visits bring up must not cost the others theirs
             _log.debug("detail", exc_info=error)
             failed += 1
-            text = " ".join(str(error).split())
+            text = reason(error) or type(error).__name__
             reporter.error(text, type(error).__name__, person.person)
-            for visit in person.visits:
-                text = text.replace(str(visit.folder), "a visit")
-            rows.append(failed_person_row(person.person, text))
+            rows.append(failed_person_row(person.person, _without_paths(text, person, arguments.output)))
     write_text(arguments.output / "cohort.csv", csv_text(COLUMNS, rows))
     reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {arguments.output / 'cohort.csv'}")
     return _SOME_FAILED if failed else _DONE
+
+
+def _without_paths(text: str, person: PersonSource, output: Path) -> str:
+    """``text`` without where a person's visits and images lie and what they are called: often the patient's name."""
+    # The longest first: one visit's path may be the beginning of another's. "1" is a number in every sentence.
+    for folder in sorted({str(visit.folder) for visit in person.visits}, key=len, reverse=True):
+        text = text.replace(folder, "a visit") if len(folder) >= _SHORTEST_PATH else text
+    for image in {visit.image for visit in person.visits if visit.image is not None}:
+        text = without_names(text, image)
+    return without_folders(text, output / person.person)
 
 
 def _person(person: PersonSource, arguments: argparse.Namespace, reporter: Reporter) -> FollowUp:
