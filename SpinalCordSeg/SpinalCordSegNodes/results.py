@@ -63,15 +63,58 @@ def add_measures(scene: Any, case: CaseFolder, segmentation: Any, digest: str = 
     chart = add_area_chart(scene, slices, f"{name} area")
     report = add_text(scene, f"{name} report data", case.report_json)
     page = add_text(scene, f"{name} report page", case.html) if case.html else None
-    bound = {_SUMMARY: summary, _SLICES: slices, _CHART: chart, _REPORT: report, _PAGE: page}
-    for role, node in bound.items():
-        segmentation.SetNodeReferenceID(role, node.GetID() if node is not None else None)
-        if node in (summary, slices, chart):
-            place_with(scene, node, segmentation)
+    result = Result(segmentation, summary, slices, chart, report, page)
+    _bind(scene, result)
     segment_id = cord_segment_id(segmentation)
     if digest or segment_id:
         report.SetAttribute(_MEASURED, digest or cropped_mask(segmentation, segment_id).digest())
-    return Result(segmentation, summary, slices, chart, report, page)
+    return result
+
+
+def take_own_result(segmentation: Any) -> None:
+    """Give a clone copies of its own; any other mask stays as it is.
+
+    Slicer's Clone copies references: numbers of and decisions on the clone would be written into the tables and the
+    report of the mask it was cloned from.
+    """
+    shared = result_of(segmentation)
+    scene = segmentation.GetScene()
+    if shared is None or scene is None or _first_bound_to(scene, shared.report) is segmentation:
+        return
+    name = segmentation.GetName()
+    summary = _copy(scene, shared.summary, f"{name} summary")
+    slices = _copy(scene, shared.slices, f"{name} slices")
+    chart = None if slices is None else add_area_chart(scene, slices, f"{name} area")
+    report = _copy(scene, shared.report, f"{name} report data")
+    page = _copy(scene, shared.page, f"{name} report page")
+    _bind(scene, Result(segmentation, summary, slices, chart, report, page))
+
+
+def _first_bound_to(scene: Any, report: Any) -> Any:
+    """Who was there first: a clone comes after the mask it was made of."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    masks = (scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode") for number in range(count))
+    return next((mask for mask in masks if mask.GetNodeReference(_REPORT) is report), None)
+
+
+def _copy(scene: Any, node: Any, name: str) -> Any:
+    """Content and attributes, without what it refers to; None of None."""
+    if node is None:
+        return None
+    if node.IsA("vtkMRMLTextNode"):
+        copy = add_text(scene, name, "")
+    else:
+        copy = scene.AddNewNodeByClass(node.GetClassName(), name)
+    copy.CopyContent(node)
+    return copy
+
+
+def _bind(scene: Any, result: Result) -> None:
+    tables = {_SUMMARY: result.summary, _SLICES: result.slices, _CHART: result.chart}
+    for role, node in (tables | {_REPORT: result.report, _PAGE: result.page}).items():
+        result.segmentation.SetNodeReferenceID(role, node.GetID() if node is not None else None)
+        if node is not None and role in tables:
+            place_with(scene, node, result.segmentation)
 
 
 def result_of(segmentation: Any) -> Result | None:

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegNodes.results import Result, result_of
+from SpinalCordSegNodes.results import Result, result_of, take_own_result
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, show_in_3d
 from SpinalCordSegNodes.slice_views import centre_of_slice, jump_to
 from SpinalCordSegNodes.tables import CSA, FLAGGED, POSITION, read_column
@@ -110,6 +110,7 @@ class MeasuresPanel:
     def _on_mask(self, node: Any) -> None:
         self.close()
         if node is not None:
+            take_own_result(node)
             # a stroke; and undo, which puts the segment of before in its place
             events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentModified)
             tags = tuple(node.AddObserver(event, lambda *_: self._settle.start()) for event in events)

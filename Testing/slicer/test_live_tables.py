@@ -10,6 +10,7 @@ from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import wait_until
 
 from SpinalCordSegNodes.results import result_of
+from SpinalCordSegNodes.review_tags import read_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.tables import CSA, read_column
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -79,6 +80,24 @@ def test_editing_a_clone_leaves_the_originals_areas(panel, scene, masks):
     _take(panel, masks[0])
     assert not panel.panel.measures.live.stale
     assert _areas(masks[0]) == pytest.approx(measured, nan_ok=True) and _volume_mm3(masks[0]) == volume_mm3
+
+
+def test_a_clone_is_reviewed_and_measured_for_itself(panel, scene, masks):
+    clone = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    clone.Copy(masks[0])
+    clone.CreateDefaultDisplayNodes()
+    _take(panel, clone)
+    ours, theirs = result_of(clone), result_of(masks[0])
+    assert _areas(clone) == pytest.approx(_areas(masks[0]), nan_ok=True) and not panel.panel.measures.live.stale
+    assert ours.page.GetText() == theirs.page.GetText() and ours.page.GetHideFromEditors()
+    for role in ("summary", "slices", "chart", "report", "page"):
+        assert getattr(ours, role) is not getattr(theirs, role)
+    panel.sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    panel.sections.review.decide("accepted")
+    states = [read_review(node, cord_segment_id(node)).state for node in (clone, masks[0])]
+    assert states == ["accepted", "ai"]
+    _take(panel, masks[0])
+    assert result_of(masks[0]).slices is theirs.slices  # whose they were stays as it is
 
 
 def test_tables_of_before_a_new_measurement_hold_what_was_measured_then(panel, masks):
