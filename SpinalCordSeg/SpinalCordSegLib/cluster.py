@@ -91,26 +91,26 @@ class Cluster:
         ``finished``: fingerprints of inputs that have their result; they are not sent before they are asked for.
         """
         model = self._client.scatter(checkpoint, broadcast=True, hash=False)
-        waiting, sent = deque(inputs), deque[LoadedCase | SpinalCordSegError]()
+        waiting, sent = deque(inputs), deque[LoadedCase | Exception]()
 
         def submit(image: Image) -> Any:
             return self._client.submit(segment_on_worker, image, model, options, pure=False)
 
-        def send(path: Path) -> LoadedCase | SpinalCordSegError:
+        def send(path: Path) -> LoadedCase | Exception:
             try:
                 image = read(path)
                 canonical_range(image.volume, options.slice_range)
-            except SpinalCordSegError as error:
-                return error  # told when its turn comes
-            mark = fingerprint(image.volume)
-            future = None if mark in finished else submit(image)
+                mark = fingerprint(image.volume)
+                future = None if mark in finished else submit(image)
+            except Exception as error:  # noqa: BLE001 - raised when its turn comes; now it would end an earlier case
+                return error
             return LoadedCase(image.case_name, mark, lambda: _result(future or submit(image), image))
 
         def load(_path: Path) -> LoadedCase:
             while waiting and len(sent) < max(1, _AHEAD * self.threads):
                 sent.append(send(waiting.popleft()))
             case = sent.popleft()
-            if isinstance(case, SpinalCordSegError):
+            if isinstance(case, Exception):
                 raise case
             return case
 

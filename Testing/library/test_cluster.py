@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 import torch
 
 from SpinalCordSegLib import cluster
+from SpinalCordSegLib.batch import BatchOptions, run_batch
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.images.files import Image, read_labels, write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.network.networks import NetworkConfig, build_network
 from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
 
 LocalCluster = pytest.importorskip(
     "distributed", reason="DISTRIBUTED MISSING: clusters were not tested (extra: cluster)"
@@ -78,3 +81,34 @@ def test_no_scheduler_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(ConfigurationError, match="no workers"),
     ):
         cluster.Cluster(local.scheduler_address)
+
+
+class _Serial:
+    """A scheduler's client that computes at once."""
+
+    def scatter(self, value: Any, **_: Any) -> Any:
+        return value
+
+    def submit(self, _task: Any, image: Image, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(result=lambda: measure_mask(image.volume.with_voxels(image.volume.voxels > 0), "x"))
+
+
+def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -> None:
+    """Under codes a case that takes the place of another is another person's."""
+    widths = {"p1": 9, "p2": 10, "p3": 11, "p4": 12}
+
+    def read(path: Path) -> Image:
+        if path.stem == "p3":
+            raise TypeError("a header value is None")
+        voxels = np.zeros((40, 40, 20), np.uint8)
+        voxels[10 : 10 + widths[path.stem], 10:17, 2:18] = 1
+        return Image(Volume(voxels, np.eye(4)), path, path.stem)
+
+    remote = object.__new__(cluster.Cluster)
+    remote._client, remote.threads = _Serial(), 1
+    inputs = [Path(f"{name}.nii") for name in widths]
+    load = remote.loader(inputs, read, None, SegmentOptions())  # type: ignore[arg-type]
+    outcomes = list(run_batch(inputs, load, BatchOptions(tmp_path, code="S")))
+    assert [one.state for one in outcomes] == ["done", "done", "failed", "done"]
+    for one, name in zip(outcomes, widths, strict=True):
+        assert one.report is None if name == "p3" else one.report["volume_mm3"] == widths[name] * 7 * 16  # type: ignore[index]

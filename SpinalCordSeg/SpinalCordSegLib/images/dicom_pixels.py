@@ -64,7 +64,7 @@ def stored_pixels(file: Path) -> NDArray:
     except (OSError, EOFError, InvalidDicomError) as error:
         raise InputFileError(f"{file.name} cannot be read as DICOM; copy or export it again") from error
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if int(dataset.get("SamplesPerPixel", 1)) != 1 or photometric != "MONOCHROME2":
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
         raise VoxelError(
             f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
         )
