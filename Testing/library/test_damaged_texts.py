@@ -95,7 +95,7 @@ def test_a_model_whose_header_is_nested_without_end(tmp_path: Path) -> None:
 
 
 def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("SpinalCordSegLib.images.files._inputs_of", refuse)

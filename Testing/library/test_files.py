@@ -100,6 +100,9 @@ def test_label_maps_beside_their_images_are_no_inputs_of_a_folder(tmp_path: Path
         (tmp_path / name).touch()
     assert [path.name for path in find_inputs([tmp_path])] == ["a.nii.gz", "b.nrrd", "c.seg.nrrd", "lone_seg.nii"]
     assert find_inputs([tmp_path / "a_seg.nii.gz"]) == [tmp_path / "a_seg.nii.gz"]
+    masks = ["a_seg.nii.gz", "b.seg.nrrd", "b_seg-manual.nii.gz", "c.seg.nrrd", "lone_seg.nii"]
+    assert [path.name for path in find_inputs([tmp_path], masks=True)] == masks
+    assert find_inputs([tmp_path / "a.nii.gz"], masks=True) == [tmp_path / "a.nii.gz"]
 
 
 def test_inputs_of_a_dicom_folder_is_the_folder(dicom: Any, tmp_path: Path) -> None:
@@ -113,6 +116,16 @@ def test_inputs_further_below_and_without_any(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert find_inputs([tmp_path]) == [tmp_path / "sub-01" / "anat" / "t1w.nii.gz"]
     assert find_inputs([tmp_path / "empty", tmp_path / "gone"]) == [tmp_path / "empty", tmp_path / "gone"]
+
+
+def test_results_and_hidden_folders_below_are_no_inputs(tmp_path: Path) -> None:
+    """A folder that is segmented into a folder below itself, and then again to go on."""
+    for name in ("sub-01/t1w.nii.gz", "out/t1w/mask.nii.gz", "out/.t1w.0123456789ab.part/mask.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    for name in ("report.json", "slices.csv"):
+        (tmp_path / "out" / "t1w" / name).touch()
+    assert find_inputs([tmp_path]) == [tmp_path / "sub-01" / "t1w.nii.gz"]
 
 
 def test_an_input_given_twice_counts_once(tmp_path: Path, save_dicom: Callable[..., Path]) -> None:

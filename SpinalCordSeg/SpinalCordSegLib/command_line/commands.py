@@ -90,7 +90,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    inputs = find_inputs(arguments.inputs)
+    inputs = find_inputs(arguments.inputs, masks=True)
     if arguments.image is not None and len(inputs) > 1:
         raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
 

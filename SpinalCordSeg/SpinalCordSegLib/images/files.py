@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "write_volume",
 ]
 
+_OF_A_RESULT = {"report.json", "slices.csv"}  # what the folder of every finished case holds
 _log = logging.getLogger(__name__)
 
 
@@ -98,44 +100,55 @@ def _volume_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and is_volume_file(path))
 
 
-def find_inputs(paths: Sequence[Path]) -> list[Path]:
-    """The single inputs of a batch, in the order given, each once.
+def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
+    """The single inputs of a batch, in the order given, each once: images, or with ``masks`` label maps.
 
     A folder of image files gives each of them by name; a folder with DICOM in or below it is one input; without
-    either, image files further below are taken. A label map beside its image (NAME_seg beside NAME) is no input of
-    a folder; given by name it is taken. Anything else, missing paths too, stays as it is, so that reading it raises
-    the reason.
+    either, image files further below are taken, but none in hidden folders or in results of ours. Of an image and its
+    label map in one folder (NAME and NAME_seg) the one that is wanted is taken; given by name either is. Anything else,
+    missing paths too, stays as it is, so that reading it raises the reason.
     """
     found: list[Path] = []
     for path in map(Path, paths):
         try:
-            found += _inputs_of(path) if path.is_dir() else [path]
+            found += _inputs_of(path, masks) if path.is_dir() else [path]
         except OSError as error:
             raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
     return list(dict.fromkeys(found))
 
 
-def _inputs_of(folder: Path) -> list[Path]:
+def _inputs_of(folder: Path, masks: bool) -> list[Path]:
     files = _volume_files(folder)
     if files:
-        return _without_label_maps(files)
+        return _one_of_each(files, masks)
     if _holds_dicom(folder):
         return [folder]
-    below = sorted(path for path in folder.rglob("*") if path.is_file() and is_volume_file(path))
-    return _without_label_maps(below) or [folder]
+    return _one_of_each(_volume_files_below(folder), masks) or [folder]
 
 
-def _without_label_maps(files: list[Path]) -> list[Path]:
-    """Leaves out NAME_seg… and NAME.seg.nrrd where the same folder holds an image NAME."""
+def _volume_files_below(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        if set(names) >= _OF_A_RESULT:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in names if is_volume_file(path := Path(parent, name)) and path.is_file()]
+    return sorted(found)
+
+
+def _one_of_each(files: list[Path], masks: bool) -> list[Path]:
+    """Of an image NAME and its label maps NAME_seg… and NAME.seg.nrrd in the same folder the maps, or the image."""
     images = {_beside(path) for path in files if file_suffix(path) != ".seg.nrrd"}
-    kept = []
-    for path in files:
-        folder, stem = _beside(path)
-        if file_suffix(path) != ".seg.nrrd":
-            stem = stem.rpartition("_seg")[0]
-        if (folder, stem) not in images:
-            kept.append(path)
-    return kept
+    maps = [path for path in files if _image_of(path) in images]
+    drawn = {_image_of(path) for path in maps}
+    return [path for path in files if (_beside(path) not in drawn or path in maps if masks else path not in maps)]
+
+
+def _image_of(path: Path) -> tuple[Path, str]:
+    """Where the image of a label map would lie, and what it would be called."""
+    folder, stem = _beside(path)
+    return folder, stem if file_suffix(path) == ".seg.nrrd" else stem.rpartition("_seg")[0]
 
 
 def _beside(path: Path) -> tuple[Path, str]:
