@@ -116,6 +116,20 @@ def test_a_series_is_chosen_by_number_or_description(dicom: Any, tmp_path: Path,
     assert_whole(read(tmp_path, dicom.uid))
 
 
+@pytest.mark.parametrize("left", [b"", bytes(400)])
+@pytest.mark.parametrize("name", ["IM{}.dcm", "IM{}", "MR.1.2.{}"])
+def test_a_copy_that_broke_off_is_no_shorter_series(dicom: Any, tmp_path: Path, name: str, left: bytes) -> None:
+    for k, path in enumerate(dicom.write(tmp_path, 6).iterdir()):
+        path.rename(tmp_path / name.format(k))
+    (tmp_path / "LOCKFILE").touch()  # what some archives leave is no slice
+    (tmp_path / "notes.txt").touch()
+    assert read(tmp_path).shape[2] == 6
+    for k in (90, 91):
+        (tmp_path / name.format(k)).write_bytes(left)
+    with pytest.raises(InputFileError, match=r"90.* holds nothing or cannot be read \(2 such files\)"):
+        read(tmp_path)
+
+
 def test_a_choice_that_is_not_there_or_not_clear(dicom: Any, tmp_path: Path) -> None:
     two_series(dicom, tmp_path, {})
     with pytest.raises(DicomSeriesError, match=r"2 series of .* match, give the UID"):

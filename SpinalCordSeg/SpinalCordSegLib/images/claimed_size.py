@@ -27,7 +27,7 @@ def check_text_header(path: Path) -> None:
         _check_numbers(path)
     if file_suffix(path) not in (".mha", ".mhd"):
         return
-    for found in _AXES.findall(_head(path)):
+    for found in _AXES.findall(text_head(path)):
         if not (found.isdigit() and len(found) < 3 and 0 < int(found) <= _MOST_AXES):
             raise InputFileError(
                 f"{path.name} has NDims = {found[:20].decode(errors='replace')}; expected 3: the header is damaged"
@@ -36,7 +36,7 @@ def check_text_header(path: Path) -> None:
 
 def _check_numbers(path: Path) -> None:
     """ITK's NRRD reader runs out of its stack on a number of thousands of digits. Entries of NAME:=TEXT may be long."""
-    fields = [line for line in _END.split(_head(path), maxsplit=1)[0].splitlines() if b":=" not in line]
+    fields = [line for line in _END.split(text_head(path), maxsplit=1)[0].splitlines() if b":=" not in line]
     if any(_LONG_NUMBER.search(line) for line in fields):
         raise InputFileError(f"{path.name} holds a number of more than {_MOST_DIGITS} digits: the header is damaged")
 
@@ -63,7 +63,7 @@ def _available_bytes(path: Path) -> int | None:
         return size + sum(one.stat().st_size for one in path.parent.glob(f"{path.stem}.[iI]*") if one.is_file())
     if file_suffix(path) not in _TEXT_SUFFIXES:
         return size
-    found = _DATA_FILE.search(_head(path))
+    found = _DATA_FILE.search(text_head(path))
     name = found[1].strip().decode("utf-8", "replace") if found else "LOCAL"
     if name.upper() == "LOCAL":
         return size
@@ -73,6 +73,7 @@ def _available_bytes(path: Path) -> int | None:
     return size + (data.stat().st_size if data.is_file() else 0)
 
 
-def _head(path: Path) -> bytes:
+def text_head(path: Path) -> bytes:
+    """The beginning of a file, in which the header of a NRRD or MetaImage file lies. Raises OSError."""
     with path.open("rb") as file:
         return file.read(_HEADER_BYTES)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileDataset
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError
 from SpinalCordSegLib.images.dicom_frames import Frame, first_number, frames_of, look_up, whole_number
 from SpinalCordSegLib.images.dicom_pixels import stack_pixels
-from SpinalCordSegLib.images.dicom_scan import dicom_files, quiet_pydicom, read_image_header
+from SpinalCordSegLib.images.dicom_scan import check_none_cut, dicom_files, quiet_pydicom, read_image_header
 from SpinalCordSegLib.images.dicom_stack import sort_frames, stack_matrix
 from SpinalCordSegLib.images.identity import identity_words, tells_identity
 from SpinalCordSegLib.images.volume import Volume
@@ -118,8 +118,10 @@ def read_series(series: DicomSeries) -> Volume:
     """The series as one volume, float32, rescaled; k runs along the slice normal.
 
     Raises DicomSeriesError (missing, duplicate or uneven slices, varying orientation, tilt, unreadable
-    compression), InputFileError (missing or damaged pixels) or VoxelError (colour); each names file and position.
+    compression), InputFileError (missing or damaged pixels, files cut to nothing) or VoxelError (colour); each names
+    file and position.
     """
+    check_none_cut(series.files)
     try:
         matrix = stack_matrix(series.frames)
     except DicomSeriesError as error:

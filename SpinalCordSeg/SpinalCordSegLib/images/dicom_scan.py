@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _META_BYTES = 1 << 16
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"  # element (0002,0000), which the standard puts first
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _DEFLATED_FREE, _MOST_DEFLATED, _PIECE = 1 << 24, 100, 1 << 20
+_DIGITS = re.compile(r"\d+")
 # Results about images, not images: they may lie in the same folder and are no series to segment.
 _NOT_ACQUIRED = ("SEG", "SR", "PR", "KO", "REG", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "PLAN")
 
@@ -47,6 +49,41 @@ def dicom_files(folder: Path) -> Iterator[Path]:
             path = Path(parent, name)
             if not name.startswith(".") and is_dicom_file(path):
                 yield path
+
+
+def check_none_cut(files: Sequence[Path]) -> None:
+    """Refuse a series beside whose ``files`` others of their kind lie that hold nothing: a copy that broke off leaves
+    them, and at an end of the stack no gap tells. Of their kind: the same suffix or, without one, the same name but for
+    its digits. Raises InputFileError that names the first such file and tells how many there are.
+    """
+    kinds = {(path.parent, _kind_of_name(path)) for path in files}
+    known = set(files)
+    cut = [
+        path
+        for folder in sorted({path.parent for path in files})
+        for path in sorted(folder.iterdir())
+        if (folder, _kind_of_name(path)) in kinds and path not in known and _holds_nothing(path)
+    ]
+    if cut:
+        raise InputFileError(
+            f"{cut[0].name} lies beside the images of the series and holds nothing or cannot be read"
+            f" ({len(cut)} such {'file' if len(cut) == 1 else 'files'}): copy or export the series again"
+        )
+
+
+def _kind_of_name(path: Path) -> str:
+    return path.suffix.casefold() if path.suffix.strip("0123456789.") else _DIGITS.sub("", path.name)
+
+
+def _holds_nothing(path: Path) -> bool:
+    """Empty, zeros from the beginning, or not to be read."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return not file.read(_PREAMBLE_BYTES + 4).strip(b"\0")
+    except OSError:
+        return True
 
 
 def read_image_header(path: Path) -> FileDataset | None:

@@ -21,6 +21,7 @@ from SpinalCordSegLib.images.nifti_header import check_nifti_header, read_nifti_
 from SpinalCordSegLib.images.nifti_voxels import read_nifti_voxels
 from SpinalCordSegLib.images.quiet import quiet_stderr
 from SpinalCordSegLib.images.segment_metadata import segment_metadata
+from SpinalCordSegLib.images.stated_grid import check_stated_grid
 from SpinalCordSegLib.images.volume import Volume, check_grid, lps_to_ras
 from SpinalCordSegLib.writing import atomic_write, file_suffix
 
@@ -60,7 +61,7 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
     """Read one 3D scalar file; ``unoriented`` takes formats without orientation too (Analyze 7.5, GIPL).
 
     Raises InputFileError (missing, unreadable, cut short, another kind), GeometryError (not 3D, sheared, singular,
-    zero spacing, two spacings) or VoxelError (colour, NaN, infinite); every text begins with the file's name.
+    zero spacing, none or two of them) or VoxelError (colour, NaN, infinite); every text begins with the file's name.
     """
     path = Path(path)
     _check_file(path, READ_SUFFIXES + UNORIENTED_SUFFIXES if unoriented else READ_SUFFIXES)
@@ -71,6 +72,7 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
         if file_suffix(path) in _NIFTI_SUFFIXES:
             oriented, notes, voxels = _read_nifti(path, unoriented)
         image, fields = _read_itk(path, header_only=voxels is not None)
+        notes = (*notes, *check_stated_grid(path))
         volume = _to_volume(image, voxels)
         check_finite(volume.voxels)
     except (GeometryError, VoxelError) as error:
