@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,18 @@ def case_flag(kind: str, message: str) -> Flag:
 def merge_flags(*groups: Iterable[Flag]) -> tuple[Flag, ...]:
     """All flags once: case flags first, then from inferior to superior, in order of arrival within a slice.
 
-    Two flags on the same slice with the same kind are one; the first one's message stays.
+    Two flags on the same slice with the same kind are one; the first one's message stays. On the whole case each says
+    something else (of several pieces, of several header fields): one flag with all messages.
     """
     seen: dict[tuple[int | None, str], Flag] = {}
+    messages: dict[str, dict[str, None]] = {}
     for group in groups:
         for flag in group:
             seen.setdefault((flag.canonical_slice, flag.kind), flag)
+            if flag.canonical_slice is None:
+                messages.setdefault(flag.kind, {})[flag.message] = None
+    for kind, texts in messages.items():
+        seen[None, kind] = replace(seen[None, kind], message="; ".join(texts))
     return tuple(sorted(seen.values(), key=lambda flag: -1 if flag.canonical_slice is None else flag.canonical_slice))
 
 

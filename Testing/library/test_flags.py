@@ -8,6 +8,12 @@ def test_merge_keeps_each_kind_once_per_slice_and_sorts_from_inferior() -> None:
     assert merge_flags([gap, jump], [again, short]) == (short, jump, gap)
 
 
+def test_all_that_is_said_of_the_whole_case_stays() -> None:
+    parts, blocks = case_flag("component", "2 parts were joined"), case_flag("component", "30 mm³ were removed")
+    (merged,) = merge_flags([parts, blocks], [parts])
+    assert merged == case_flag("component", "2 parts were joined; 30 mm³ were removed")
+
+
 def test_kinds_of_slice_and_json_form() -> None:
     flags = [Flag(0, 5, "gap", "a"), Flag(0, 5, "shape", "b"), Flag(1, 4, "gap", "c"), case_flag("empty", "d")]
     assert kinds_of_slice(flags, 5) == ("gap", "shape")

@@ -6,9 +6,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.images.volume import Volume, axial_slices, from_axial_slices, from_canonical, to_canonical
+from SpinalCordSegLib.inference.mask import find_cord
 from SpinalCordSegLib.inference.steady_area import EDGE_MM, _smoothed, steady_area
 
 SPACING_MM = (0.5, 0.6, 2.0)
@@ -195,3 +197,20 @@ def test_the_series_is_the_least_squares_solution() -> None:
     expected = np.linalg.lstsq(matrix, np.concatenate([log_area / doubt, np.zeros(11)]), rcond=None)[0]
     assert _smoothed(log_area, edge_mm, z_mm) == pytest.approx(expected, abs=1e-9)
     assert (doubt[edge_mm < EDGE_MM] < 0.12).all()
+
+
+def test_a_contour_with_none_of_the_cord_inside_empties_no_slice() -> None:
+    """The cord has grown together with something unsure, and something surer of half the size lies just beside it."""
+    rows, columns = np.mgrid[:100, :100]
+    round_cord = 1 / (1 + np.exp(np.clip((np.hypot(columns - 50, rows - 50) - 5) / 0.15, -50, 50)))
+    grown = (abs(columns - 58) <= 15) & (abs(rows - 50) <= 7)
+    surer = (abs(columns - 58) <= 14) & (abs(rows - 63) <= 3)
+    around = ndimage.binary_dilation(grown | surer, iterations=3)
+    stack = np.repeat(round_cord[np.newaxis], 21, axis=0)
+    stack[10] = np.maximum.reduce([np.where(grown, 0.62, 0), np.where(surer, 0.97, 0), np.where(around, 0.2, 1e-5)])
+    like = Volume(np.zeros((100, 100, 21), np.float32), np.diag([1, 1, 5, 1]))
+    probability = from_axial_slices(stack.astype(np.float32), like)
+    cord = find_cord(probability)
+    steady = steady_area(cord.mask, probability)
+    assert all(pixels.any() for pixels in axial_slices(steady.mask).pixels)
+    assert all(one.after_mm2 > 0 for one in steady.slices)

@@ -115,7 +115,8 @@ def steady_area(mask: Volume, probability: Volume, threshold: float = 0.5, *, in
         contour = edge.contour(int(area))
         region = _within(chances.pixels[k], slices.pixels[k], slices.pixel_mm, level + contour)
         after = int(np.count_nonzero(region))
-        if not abs(after - area) < abs(count - area):  # what falls apart inside a contour is not bounded by one
+        # What falls apart inside a contour is not bounded by one; and none of the cord may lie inside.
+        if after == 0 or not abs(after - area) < abs(count - area):
             continue
         window = _around(slices.pixels[k], slices.pixel_mm)
         before_pv_mm2 = partial_volume_mm2(slices.pixels[k][window], chances.pixels[k][window], slices.pixel_mm)
