@@ -20,6 +20,7 @@ from SpinalCordSegLib.case_folder import (
 from SpinalCordSegLib.correction.case_settings import CaseSettings
 from SpinalCordSegLib.doubts.review import Review, edited
 from SpinalCordSegLib.doubts.review_queue import queue_of_report
+from SpinalCordSegLib.doubts.suitability import HEADER_KINDS, PIXEL_KINDS
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError
 from SpinalCordSegLib.flags import Flag, merge_flags
 from SpinalCordSegLib.images.files import read_labels, write_json, write_text
@@ -77,10 +78,10 @@ def store_correction(
     """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the report.
 
     ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
-    pictures. ``levels``: None takes the discs that were marked. The mask before any correction stays as mask_ai.* (or
-    mask_given.* where a person or other software had made it), never changed. The state becomes "corrected", and an
-    earlier decision no longer holds. Raises InputFileError (no finished case), GeometryError (another grid),
-    OutputError.
+    pictures; what was told of the case's header stands unless this one has a header of its own. ``levels``: None takes
+    the discs that were marked. The mask before any correction stays as mask_ai.* (or mask_given.* where a person or
+    other software had made it), never changed. The state becomes "corrected", and an earlier decision no longer holds.
+    Raises InputFileError (no finished case), GeometryError (another grid), OutputError.
     """
     content = _content(folder)
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
@@ -98,14 +99,14 @@ def store_correction(
     with damaged_report(folder):
         result = _measured(content, now, image, levels)
         changes = mask_changes(result.mask, before)
-        result = _with_standing_doubts(result, content, {one.slice for one in changes.slices})
+        result = _with_standing_doubts(result, content, {one.slice for one in changes.slices}, _not_seen_by(image))
         areas = _standing_areas(folder, {one.canonical_slice for one in changes.slices})
         result = replace(result, measures=with_pv_areas(result.measures, areas))
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),
         "changes": changes.as_dict(),
-        "input": content["input"] if image is None else None,
+        "input": content.get("input") if image is None or image.dicom is None else None,
         "levels_asked": content.get("levels_asked") if levels is None else None,
     }
     keep = sorted(folder.glob(f"{original_name}.*"))
@@ -123,12 +124,25 @@ def store_correction(
     return told
 
 
-def _with_standing_doubts(result: CaseResult, content: Mapping[str, Any], edited_slices: set[int]) -> CaseResult:
-    """What the network and the header gave to doubt stands where nobody edited: measuring cannot tell it again."""
+def _not_seen_by(image: Image | None) -> set[str]:
+    """Kinds of doubt about the whole case that measuring a mask, with ``image`` beneath, does not judge again."""
+    unseen = set(_OF_THE_RUN)
+    if image is None:
+        unseen.update(PIXEL_KINDS)
+    if image is None or image.dicom is None:
+        unseen.update(HEADER_KINDS)
+    return unseen
+
+
+def _with_standing_doubts(
+    result: CaseResult, content: Mapping[str, Any], edited_slices: set[int], whole_kinds: set[str]
+) -> CaseResult:
+    """What the network gave to doubt stands where nobody edited, and doubts of ``whole_kinds`` about the whole case:
+    measuring cannot tell them again."""
     standing = []
     for flag in content.get("flags") or ():
         number = flag["slice"]
-        whole = number is None and flag["kind"] in _OF_THE_RUN
+        whole = number is None and flag["kind"] in whole_kinds
         if whole or (number is not None and flag["kind"] in _OF_THE_NETWORK and number not in edited_slices):
             canonical = None if number is None else input_slice_index(result.mask, number)
             standing.append(Flag(number, canonical, flag["kind"], flag["message"]))

@@ -13,6 +13,8 @@ from SpinalCordSegLib.images.dicom import DicomSeries
 from SpinalCordSegLib.images.volume import Volume, axial_slices, to_canonical
 
 COARSE_LEFT_RIGHT = "coarse_left_right"  # the kind for which no cross-sectional area may be reported
+HEADER_KINDS = ("slice_gap", "two_dimensional", "contrast_agent", "not_t1w", "not_mr", "body_part")  # not known without
+PIXEL_KINDS = ("no_neck",)  # not known without the image's own voxels: a mask on its grid does not tell
 MAX_LEFT_RIGHT_MM = 1.5
 _SHORTEST_VIEW_MM = 20.0  # along the cord; less than two vertebrae
 _NARROWEST_VIEW_MM = 25.0  # in plane; the canal itself is some 20-25 mm wide
@@ -39,8 +41,8 @@ _VERTEX_TO_CORD_MM = 145.0
 def judge_suitability(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
     """Doubts about the whole image, none about single slices; [] for what the method was made for.
 
-    Kinds: coarse_left_right (no CSA may be reported), short_view, narrow_view, no_neck, slice_gap, two_dimensional,
-    contrast_agent, not_t1w, not_mr, body_part. Without a DICOM header only the first four can be known.
+    Kinds: coarse_left_right (no CSA may be reported), short_view, narrow_view, PIXEL_KINDS, and with a DICOM header
+    HEADER_KINDS.
     """
     flags = [*_judge_grid(volume), *_judge_neck(volume)]
     if dicom is not None:

@@ -1,0 +1,82 @@
+"""What the header told of an image stands in a corrected case, wherever the correction does not see that header."""
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.correction.review_store import read_mask, store_correction
+from SpinalCordSegLib.doubts.suitability import HEADER_KINDS
+from SpinalCordSegLib.images.files import read_image, write_json, write_volume
+
+SPIN_ECHO = {
+    "ContrastBolusAgent": "Gd", "ScanningSequence": "SE", "MRAcquisitionType": "2D", "EchoTime": 95.0,
+    "RepetitionTime": 3000.0, "BodyPartExamined": "LSPINE", "SliceThickness": 1.5, "Manufacturer": "Maker",
+    "ManufacturerModelName": "Model M", "AcquisitionDate": "20240131",
+}  # fmt: skip
+TOMOGRAPHY = {"Modality": "CT", "AcquisitionDate": "20240131"}
+
+
+@pytest.fixture(params=[SPIN_ECHO, TOMOGRAPHY], ids=["T2w with agent", "no MR"])
+def case(request, neck, tmp_path):
+    """A finished case with much to be doubted in its header, its series, and the series without a header."""
+    series = neck.write(tmp_path / "series", lambda _: request.param)
+    folder = neck.finish(series, tmp_path / "results" / "neck")
+    content = read_result(folder)
+    content["input"]["acquisition_date"] = "20240131"  # as segment --keep-date leaves it
+    write_json(folder / "report.json", content)
+    write_volume(read_image(series).volume, tmp_path / "converted.nii.gz")
+    return folder, series, tmp_path / "converted.nii.gz"
+
+
+def _edited(folder):
+    mask = read_mask(folder)
+    voxels = mask.voxels.copy()
+    voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
+    return mask.with_voxels(voxels)
+
+
+def _of_header(content):
+    return {flag["kind"]: flag["message"] for flag in content["flags"] if flag["kind"] in HEADER_KINDS}
+
+
+@pytest.mark.parametrize("with_image", [False, True], ids=["no image", "image without header"])
+def test_a_correction_that_sees_no_header_keeps_what_it_told(case, with_image) -> None:
+    folder, _, converted = case
+    before = read_result(folder)
+    assert _of_header(before) and before["input"]["acquisition"]
+    for _ in range(2):  # and the next one as the first did
+        image = read_image(converted) if with_image else None
+        after = store_correction(folder, _edited(folder), "A. Meyer", image=image)
+        assert _of_header(after) == _of_header(before)
+        assert after["input"] == before["input"]
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert all(message.split(":")[0] in page for message in _of_header(before).values())
+
+
+def test_every_doubt_of_a_header_is_among_them(case) -> None:
+    assert set(_of_header(read_result(case[0]))) in ({"not_mr"}, set(HEADER_KINDS) - {"not_mr"})
+
+
+def test_a_correction_that_sees_the_header_judges_it_again(case) -> None:
+    folder, series, _ = case
+    content = read_result(folder)
+    told = _of_header(content)
+    for flag in content["flags"]:
+        flag["message"] = "of an earlier version"
+    content["flags"].append({"slice": None, "kind": "body_part", "message": "of an earlier version"})
+    del content["input"]["acquisition"]
+    write_json(folder / "report.json", content)
+    after = store_correction(folder, _edited(folder), image=read_image(series))
+    assert _of_header(after) == told and after["input"]["acquisition"]
+    assert after["input"]["acquisition_date"] == "20240131"
+
+
+def test_what_only_the_image_can_tell_stands_without_one(case) -> None:
+    folder, _, converted = case
+    content = read_result(folder)
+    content["flags"].append({"slice": None, "kind": "no_neck", "message": "the image ends below the top of the head"})
+    write_json(folder / "report.json", content)
+    without = store_correction(folder, _edited(folder))
+    assert "no_neck" in {flag["kind"] for flag in without["flags"]}
+    seen = store_correction(folder, _edited(folder), image=read_image(converted))
+    assert "no_neck" not in {flag["kind"] for flag in seen["flags"]}
