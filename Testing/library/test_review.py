@@ -138,6 +138,8 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     content = read_result(folder)
     doubts = [{"slice": k, "kind": "low_confidence", "message": "the network was unsure"} for k in (2, 3)]
     doubts += [{"slice": k, "kind": "unclear_edge", "message": "the edge is 2.0 mm wide"} for k in (3, 4)]
+    doubts += [{"slice": k, "kind": "doubts_add_up", "message": "each within its limit"} for k in (3, 5)]
+    doubts += [{"slice": 0, "kind": "below_end", "message": "no cord found here, but 3 mm above"}]
     content["slices_steadied"] = 4
     content["flags"] += [*doubts, {"slice": None, "kind": "device", "message": "memory ran out"}]
     content["slices_computed_around_the_cord_only"] = 5
@@ -149,8 +151,9 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
     after = store_correction(folder, mask.with_voxels(voxels))
     told = {(flag["slice"], flag["kind"]) for flag in after["flags"]}
-    assert {(2, "low_confidence"), (4, "unclear_edge"), (None, "device")} <= told
-    assert not {(3, "low_confidence"), (3, "unclear_edge")} & told
+    assert {(2, "low_confidence"), (4, "unclear_edge"), (5, "doubts_add_up"), (0, "below_end")} <= told
+    assert (None, "device") in told
+    assert not {(3, "low_confidence"), (3, "unclear_edge"), (3, "doubts_add_up")} & told
     assert after["slices_steadied"] == 4, "as the run told"
     assert 2 in [one["slice"] for one in after["review_queue"]]
     assert after["slices_computed_around_the_cord_only"] == 5, "as the run told, which measuring cannot tell again"

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.images.files import Image
 
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-_OF_THE_NETWORK, _OF_THE_RUN = ("low_confidence", "unclear_edge"), ("header", "device", "component", "unclear_edges")
+_OF_THE_NETWORK = ("low_confidence", "unclear_edge", "doubts_add_up", "below_end")
+_OF_THE_RUN = ("header", "device", "component", "unclear_edges")
 _log = logging.getLogger(__name__)
 
 
