@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 
 from SpinalCordSegLib.images.volume import AxialAxes, Volume
 
@@ -38,6 +39,11 @@ def jump_to(scene: Any, ras: tuple[float, float, float]) -> None:
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras)
+
+
+def show_alone(volume: Any) -> None:
+    """Put an image behind all slice views, fitted into them, with nothing of another one over it."""
+    slicer.util.setSliceViewerLayers(background=volume, foreground=None, label=None, fit=True)
 
 
 def shown_slice(scene: Any, mask: Volume) -> int | None:

@@ -15,6 +15,7 @@ from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.slice_views import show_alone
 from SpinalCordSegWidgets.command_run import CommandRun
 from SpinalCordSegWidgets.desk import Desk, in_scene
 from SpinalCordSegWidgets.file_choice import ask_folder
@@ -175,7 +176,15 @@ class WorkListPanel(Section):
             known = self._open[item.case]
         self.case = item.case
         self.desk.show(known.segmentation)
+        self._show_in_views(known)
         self.refresh()
+
+    def _show_in_views(self, known: _Open) -> None:
+        """Image and mask of this case, and of no other one: it is mostly another person's."""
+        for case in self._open.values():
+            if in_scene(case.segmentation) and case.segmentation.GetDisplayNode() is not None:
+                case.segmentation.GetDisplayNode().SetVisibility(case is known)
+        show_alone(self.desk.volume)
 
     def _ahead(self, item: WorkItem) -> str:
         """The state of a case in the scene where its folder has another one yet; else ""."""
