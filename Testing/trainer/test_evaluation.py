@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.network.checkpoint import Checkpoint
@@ -55,8 +55,10 @@ def test_a_range_of_slices() -> None:
     found, truth = _masks()
     case = score_case("a", found, truth, (3, 4))  # canonical 3 is array slice 1
     assert (case.dice, case.hd95_mm, case.volume_error_percent) == (1.0, 0.0, 0.0)
-    with pytest.raises(ConfigurationError, match="not within"):
+    with pytest.raises(TrainingDataError, match="not within"):  # another case may be long enough
         score_case("a", found, truth, (3, 9))
+    with pytest.raises(ConfigurationError, match="holds no slice"):
+        score_case("a", found, truth, (4, 4))
 
 
 def test_what_lies_outside_and_the_flags_of_a_slice() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cord_files import GRID, cord_label, put_case
+from cord_files import GRID, cord_image, cord_label, put_case
 
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
@@ -68,6 +69,24 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert {path.name for path in output.iterdir()} == {
         "scores.json", "slices.csv", "cases.csv", "groups.csv", "histogram.png", "bland_altman.png", "worst.png",
     }  # fmt: skip
+
+
+def test_a_case_too_short_for_the_range_does_not_stop_the_others(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = (60, 48, 3)
+    put_case(data, "sub-2", 1, cord_label(shape=shape), cord_image(1, shape=shape))
+    masks, output = tmp_path / "masks", tmp_path / "out"
+    masks.mkdir()
+    for path in data.glob("*_seg.nii.gz"):
+        shutil.copy(path, masks)
+    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--range"]
+    assert main([*arguments, "2:5"]) == 1
+    assert "not judged: sub-2: case sub-2: slices 2:5 are not within 0:3" in capsys.readouterr().err
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert (told["cases"], told["slices_with_cord"]) == (3, 6)
+    assert main([*arguments, "5:2"]) == 2
+    assert "--range 5:2" in capsys.readouterr().err
 
 
 def test_what_cannot_be_judged(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

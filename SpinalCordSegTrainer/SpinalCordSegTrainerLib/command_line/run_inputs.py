@@ -124,10 +124,10 @@ def _check_same_cases(cache: Path, data: Path) -> None:
 
 
 def read_slice_range(text: str | None) -> tuple[int, int] | None:
-    """ "3:9" → (3, 9). Raises ConfigurationError for anything else."""
+    """ "3:9" → (3, 9). Raises ConfigurationError for anything else, and for a range that holds no slice."""
     if text is None:
         return None
     first, colon, last = text.partition(":")
-    if not (colon and first.isdigit() and last.isdigit()):
-        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1")
+    if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise ConfigurationError(f"--range {text}: expected two slice numbers Z0:Z1, Z0 below Z1")
     return int(first), int(last)

@@ -91,7 +91,8 @@ def score_case(
     """Score one mask against its label on the same grid.
 
     ``slice_range``: canonical slices, half-open. ``only_labelled``: slices whose label is empty are left out, as where
-    nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for an impossible range.
+    nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for a range that holds no slice,
+    TrainingDataError for one that reaches beyond this case.
     """
     true_slices, found_slices = axial_slices(truth), axial_slices(found)
     first, last = _checked(slice_range, len(true_slices.pixels), name)
@@ -150,8 +151,11 @@ def _score_slice(
 def _checked(slice_range: tuple[int, int] | None, count: int, name: str) -> tuple[int, int]:
     if slice_range is None:
         return 0, count
-    if not 0 <= slice_range[0] < slice_range[1] <= count:
-        raise ConfigurationError(f"case {name}: slices {slice_range[0]}:{slice_range[1]} are not within 0:{count}")
+    first, last = slice_range
+    if not 0 <= first < last:
+        raise ConfigurationError(f"the range {first}:{last} holds no slice: give Z0:Z1 with Z0 below Z1")
+    if last > count:
+        raise TrainingDataError(f"case {name}: slices {first}:{last} are not within 0:{count}")
     return slice_range
 
 

@@ -67,7 +67,8 @@ def score_predictions(
 ) -> PredictionScores:
     """Score the mask of each case. ``label``, ``prediction_label``: the cord's value in labels and in masks.
 
-    A case without mask, or whose mask or label cannot be used, is a problem and has no score; the caller says so.
+    A case without mask, whose mask or label cannot be used, or that has fewer slices than ``slice_range`` asks for, is
+    a problem and has no score; the caller says so.
     Raises TrainingDataError when the folder is missing, or no mask at all can be judged.
     """
     if not folder.is_dir():
@@ -80,10 +81,9 @@ def score_predictions(
         try:
             loaded = load_case(case, label, tolerant=tolerant)
             found = read_prediction(loaded, find_prediction(case, folder), prediction_label, tolerant)
+            scores.append(score_loaded(loaded, found, slice_range, only_labelled=only_labelled, scored=scored))
         except BAD_CASE as error:
             problems.append((case.name, str(error)))
-        else:
-            scores.append(score_loaded(loaded, found, slice_range, only_labelled=only_labelled, scored=scored))
         if progress is not None:
             progress(number + 1, len(cases))
     if not scores:
