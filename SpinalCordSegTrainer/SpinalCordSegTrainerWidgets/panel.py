@@ -42,6 +42,9 @@ class TrainerPanel:
         self.usable_cases: int | None = None  # None: not checked since the choice of cases changed
         self._found: list[dict[str, Any]] = []
         self._checked_as: tuple[Path, int, bool] | None = None
+        # What the run at hand was started with: it works on files, and a scene that is closed or loaded meanwhile puts
+        # other settings into the form.
+        self._started = self.form.settings()
         self._message = ""
         ui.checkButton.connect("clicked()", lambda: self._press("check"))
         ui.findButton.connect("clicked()", lambda: self._press("find-lr"))
@@ -148,7 +151,7 @@ class TrainerPanel:
         if command == "train" and not self._words.stopping:
             self._words.stopping = True
             try:
-                ask_to_stop(self.form.settings().run)
+                ask_to_stop(self._started.run)
             except OSError:  # the folder is gone; then there is nothing to save into
                 self.control.cancel()
             self.refresh()
@@ -157,7 +160,7 @@ class TrainerPanel:
 
     def _start(self, arguments: list[str]) -> None:
         self._message, self._words, self.control.failure = "", JobWords(), None
-        settings = self.form.settings()
+        self._started = settings = self.form.settings()
         if arguments[0] == "train":
             clear_request(settings.run)
             self.pictures.begin(settings.run, settings.epochs)
@@ -176,11 +179,13 @@ class TrainerPanel:
         self.pictures.take(event)
 
     def _on_end(self, work: TrainerRun) -> None:
-        settings = self.form.settings()
+        settings = self._started
         self._message = self._words.ended(work)
         if work.result is None:
             self.pictures.show_run(settings.run)
         elif work.command == "check":
+            if self._checked_as != settings.cases_chosen:
+                return  # another scene's cases are chosen now
             self.usable_cases = int(work.result["subjects"])
             self.cases.show(self._found)
             self._ui.casesLabel.setText(summary_words(work.result))

@@ -84,6 +84,19 @@ def panel(scene, qt_application, slot_errors):
 
 
 @pytest.fixture
+def trainer(scene, qt_application, slot_errors):
+    """The training module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
+    from slicer_standins import scripted
+
+    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSegTrainer" / "SpinalCordSegTrainer.py"))
+    widget.parent.resize(350, 900)
+    widget.parent.show()
+    scripted.enter(widget)
+    yield widget
+    scripted.close_module(widget)
+
+
+@pytest.fixture
 def pictures(tmp_path) -> Path:
     """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
     named = os.environ.get("SPINALCORDSEG_PICTURES")

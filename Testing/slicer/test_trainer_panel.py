@@ -12,7 +12,6 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 from training_data import QUICK, write_cases
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
 _RUN_S = 300  # a child that loads torch on a busy machine
 
 
@@ -27,14 +26,9 @@ def folder(tmp_path, monkeypatch, slicer_application) -> Path:
 
 
 @pytest.fixture
-def trainer(folder, scene, qt_application, slot_errors):
-    """The training module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
-    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSegTrainer" / "SpinalCordSegTrainer.py"))
-    widget.parent.resize(350, 900)
-    widget.parent.show()
-    scripted.enter(widget)
-    yield widget
-    scripted.close_module(widget)
+def trainer(folder, trainer):
+    """With everything in the folder."""
+    return trainer
 
 
 def _ends(panel) -> None:
