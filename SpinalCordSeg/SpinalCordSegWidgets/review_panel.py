@@ -99,7 +99,8 @@ class ReviewPanel(Section):
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
         if state == ACCEPTED and self.desk.live.stale:
-            self.desk.measure(then=lambda: self.decide(state))
+            meant = self.desk.segmentation, self.desk.segment_id
+            self.desk.measure(then=lambda: self._accept_measured(*meant))
             return
         segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
         try:
@@ -109,6 +110,14 @@ class ReviewPanel(Section):
             self.desk.tell(str(error))
             return
         self._keep(review)
+
+    def _accept_measured(self, segmentation: Any, segment_id: str) -> None:
+        """Only what the reviewer saw when pressing Accept: meanwhile another mask, or a changed one, may be in hand."""
+        desk = self.desk
+        if desk.segmentation is segmentation and desk.segment_id == segment_id and not desk.live.stale:
+            self.decide(ACCEPTED)
+        else:
+            desk.tell(_("Measured, but not accepted: the mask in hand is no longer that one. Accept it again."))
 
     def note_edit(self) -> None:
         """A person changed the mask: the case is corrected, and a decision on another mask no longer holds."""

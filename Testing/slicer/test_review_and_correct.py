@@ -91,6 +91,44 @@ def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
     assert "Corrected by hand" in ui.stateLabel.text
 
 
+@pytest.fixture
+def measuring(done, monkeypatch):
+    """Accept was pressed on a changed mask; gives what is called once it was measured."""
+    waiting: list = []
+    monkeypatch.setattr(done.panel, "measure", lambda then: waiting.append(then))
+    _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 5), False))
+    click(done.sections.review.ui.acceptButton)
+    return waiting[0]
+
+
+def _measured(panel, node) -> None:
+    panel.logic.addMeasures(finished_case(cord_mask()), node)
+    panel.panel.measures.refresh()
+
+
+def test_a_changed_mask_is_accepted_once_it_was_measured(done, measuring):
+    _measured(done, _segment(done)[0])
+    measuring()
+    assert done.sections.review.review.state == "accepted"
+
+
+def test_a_mask_that_was_taken_in_hand_meanwhile_is_not_accepted(done, measuring):
+    node = _segment(done)[0]
+    other = done.logic.addResult(finished_case(cord_mask()), done.sections.desk.volume).segmentation
+    done.panel.show_mask(other)
+    _measured(done, node)
+    measuring()
+    states = [read_review(one, cord_segment_id(one)).state for one in (node, other)]
+    assert states == ["corrected", "ai"] and "Accept it again" in done.ui.statusLabel.text
+
+
+def test_a_mask_that_was_changed_meanwhile_is_not_accepted(done, measuring):
+    _measured(done, _segment(done)[0])
+    _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 6), False))
+    measuring()
+    assert done.sections.review.review.state == "corrected" and "Accept it again" in done.ui.statusLabel.text
+
+
 def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
     before, ai = _ai_sha256(done), done.sections.correct.ui
     _paint(done, lambda voxels: voxels.__setitem__((slice(6, 16), slice(6, 13), 5), True))
