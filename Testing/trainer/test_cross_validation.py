@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from cord_files import put_case
 
+from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.network.networks import NetworkConfig, build_network
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.evaluation import cross_validation
 
@@ -34,3 +37,20 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert summary["over_folds"]["dice_per_slice"]["n"] == 2
     monkeypatch.setattr(cross_validation.Training, "step", lambda run: pytest.fail("trained again"))
     assert main(arguments) == 0
+
+
+def test_slices_that_nobody_drew_are_not_judged_when_left_out_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for number in range(2):
+        put_case(data, f"sub-{number}", number)
+    network = NetworkConfig("deep_unet", 1)
+    untrained = Checkpoint("m", "1", network, NormalisationConfig(size=32), dict(build_network(network).state_dict()))
+    save_checkpoint(untrained, tmp_path / "m.safetensors")
+    monkeypatch.setattr(cross_validation, "_train", lambda *_: tmp_path / "m.safetensors")
+    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
+    assert main(arguments) == 0
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert (told["slices_with_cord"], told["slices_without_cord"]) == (6, 0)  # 3 of the 5 slices of each are drawn

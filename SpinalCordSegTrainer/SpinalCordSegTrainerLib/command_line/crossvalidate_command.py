@@ -35,6 +35,7 @@ def crossvalidate(
             output,
             n_folds,
             label=options.label,
+            only_labelled=options.only_labelled,
             tolerant=options.tolerant,
             device=choose_device(options.device)[0],
             report=lambda _, progress: display.training(progress),

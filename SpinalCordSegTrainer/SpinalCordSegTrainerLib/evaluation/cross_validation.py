@@ -33,6 +33,7 @@ def cross_validate(
     count: int,
     *,
     label: int | None = None,
+    only_labelled: bool = False,
     tolerant: bool = False,
     device: torch.device | None = None,
     report: Callable[[int, Progress], None] | None = None,
@@ -41,9 +42,10 @@ def cross_validate(
 ) -> tuple[list[CaseScore], dict[str, Any]]:
     """Train ``count`` models, each in ``output``/foldN, and score each on the cases it held out.
 
-    ``config``: one source, the cache of these cases; its seed also draws the folds. A fold that ended is not trained
-    again, one that was interrupted goes on. Writes the pooled evaluation and ``folds.json`` (each fold, and mean ± SD
-    over the folds). ``report`` gets (fold, progress). Raises what Training and evaluate_cases raise.
+    ``config``: one source, the cache of these cases; its seed also draws the folds. ``only_labelled``: slices without
+    label are not judged, as they were not trained on. A fold that ended is not trained again, one that was interrupted
+    goes on. Writes the pooled evaluation and ``folds.json`` (each fold, and mean ± SD over the folds). ``report`` gets
+    (fold, progress). Raises what Training and evaluate_cases raise.
     """
     splits = folds((case.subject for case in cases), count, config.seed)
     scores: list[CaseScore] = []
@@ -56,6 +58,7 @@ def cross_validate(
             held,
             load_checkpoint(model),
             label=label,
+            only_labelled=only_labelled,
             tolerant=tolerant,
             device="auto" if device is None else device.type,
             scored=scored,
