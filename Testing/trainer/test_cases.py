@@ -65,6 +65,11 @@ def test_bids(tmp_path: Path) -> None:
         ("sub-05_ses-02_T1w.nii.gz", "05"),
         ("sub-03/anat/t1.nii.gz", "03"),
         ("patient3_ses-02.nii.gz", "patient3"),
+        ("P07_ses-1_T1w.nii.gz", "P07"),
+        ("P07-Session2-run-1.nii.gz", "P07"),
+        ("P07_ses_3_T1w.nii.gz", "P07"),
+        ("moses_2_T1w.nii.gz", "moses_2_T1w"),
+        ("ses-1_P07.nii.gz", "ses-1_P07"),
         ("errsm_11_T2w.nii.gz", "errsm_11_T2w"),
     ],
 )

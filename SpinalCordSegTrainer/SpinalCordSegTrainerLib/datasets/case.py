@@ -11,6 +11,7 @@ from SpinalCordSegLib.writing import file_suffix
 
 LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
+_SESSION_ON = re.compile(r"(?<=[A-Za-z0-9])[_-]ses(sion)?[_-]?[0-9a-z]+([_-].*)?$", re.IGNORECASE)
 _SESSION_END = re.compile(r"(?<=[A-Za-z0-9])[_-]?ses(sion)?-?[0-9a-z]+$", re.IGNORECASE)
 _SESSION = re.compile(r"ses(?:sion)?-?([0-9a-zA-Z]+)", re.IGNORECASE)
 
@@ -44,12 +45,13 @@ class MatchedFiles:
 
 
 def subject_of(path: Path) -> str:
-    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem; session endings are cut off.
+    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem up to its session; a session written
+    together with the end of either is cut off, too.
 
-    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "patient3_ses-02" is patient3.
+    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w" and "P07_ses-02" are both P07.
     """
     found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
-    name = found.group(1) if found else stem(path)
+    name = found.group(1) if found else _SESSION_ON.sub("", stem(path))
     return _SESSION_END.sub("", name)
 
 
