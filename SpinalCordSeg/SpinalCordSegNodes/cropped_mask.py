@@ -64,7 +64,7 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
     slice_axis = AxialAxes.of(grid.ijk_to_ras).ras[2][0]
     low, high = _window(part, at, grid.shape, slice_axis, around, margin)
     voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
-    if part.size:
+    if part.any():  # an empty segment may be stored with others, in an image that does not reach the window
         overlap = [(max(a, s), min(b, s + n)) for a, b, s, n in zip(low, high, at, part.shape, strict=True)]
         inside = tuple(slice(first - a, end - a) for (first, end), a in zip(overlap, low, strict=True))
         source = tuple(slice(first - s, end - s) for (first, end), s in zip(overlap, at, strict=True))

@@ -239,3 +239,13 @@ def test_a_cropped_mask_is_the_mask(done, scene, moved):
     places = [np.argwhere(one.voxels) @ one.ijk_to_ras[:3, :3].T + one.ijk_to_ras[:3, 3] for one in (whole, cut.mask)]
     assert np.allclose(*places)
     assert cut.digest() == cropped_mask(node, segment_id, margin=9).digest()
+
+
+def test_an_empty_segment_beside_the_cord_is_an_empty_mask(done):
+    node = _segment(done)[0]
+    empty = node.GetSegmentation().AddEmptySegment("lesion", "lesion")  # stored in the cord's own image
+    assert not cropped_mask(node, empty).mask.voxels.any()
+    done.panel.measures.refresh()
+    done.ui.segmentBox.setCurrentIndex(done.ui.segmentBox.findData(empty))
+    done.panel.measures.refresh()
+    assert "<b>0</b> mm³" in done.ui.volumeValue.text
