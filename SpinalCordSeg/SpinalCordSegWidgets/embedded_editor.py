@@ -16,6 +16,7 @@ class EmbeddedEditor:
     def __init__(self, place: Any) -> None:
         self._place = place
         self._widget: Any = None
+        self._wanted = ""  # the segment that was asked for last
         self._is_open = False
 
     @property
@@ -27,7 +28,10 @@ class EmbeddedEditor:
         return self._is_open
 
     def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
-        """Edit a segment with ``volume`` as the source; other segments are protected."""
+        """Edit a segment with ``volume`` as the source; other segments are protected.
+
+        May be called at every stroke: a segment that the user has chosen in the editor since stays chosen.
+        """
         if not self.available:
             return
         if self._widget is None:
@@ -37,12 +41,15 @@ class EmbeddedEditor:
             widget.setMRMLSegmentEditorNode(node)
         # By default painting cuts the painted place out of all other segments of the segmentation.
         node.SetOverwriteMode(node.OverwriteNone)
+        is_new = not self._is_open or segment_id != self._wanted
         if widget.segmentationNode() is not segmentation:
             widget.setSegmentationNode(segmentation)
+            is_new = True
         if volume is not None and widget.sourceVolumeNode() is not volume:
             widget.setSourceVolumeNode(volume)
-        if widget.currentSegmentID() != segment_id:
+        if is_new and widget.currentSegmentID() != segment_id:
             widget.setCurrentSegmentID(segment_id)
+        self._wanted = segment_id
         if not self._is_open:
             widget.setupViewObservations()
             widget.installKeyboardShortcuts()

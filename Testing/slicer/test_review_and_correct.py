@@ -219,6 +219,25 @@ def test_the_editor_gives_views_and_keys_back(done):
     assert not editor._widget.observing
 
 
+def test_the_editor_stays_on_the_segment_that_was_chosen_in_it(done):
+    node, cord = _segment(done)
+    editor = done.sections.correct.editor._widget
+    other = node.GetSegmentation().AddEmptySegment("lesion", "lesion")
+    editor.setCurrentSegmentID(other)
+    _paint(done, lambda voxels: voxels.__setitem__((slice(8, 10), slice(8, 10), 5), False))
+    assert editor.currentSegmentID() == other
+    box = done.ui.segmentBox
+    box.setCurrentIndex(box.findData(other))
+    done.panel.measures.refresh()
+    box.setCurrentIndex(box.findData(cord))
+    done.panel.measures.refresh()
+    assert editor.currentSegmentID() == cord  # chosen in the panel
+    editor.setCurrentSegmentID(other)
+    scripted.leave(done)
+    scripted.enter(done)
+    assert editor.currentSegmentID() == cord
+
+
 def test_closing_the_scene_lets_go_of_the_mask(done, scene):
     editor = done.sections.correct.editor
     scene.Clear(0)
