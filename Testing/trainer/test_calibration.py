@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.network.networks import NetworkConfig, build_network
 from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache, check_normalisation
 from SpinalCordSegTrainerLib.training import calibration
 from SpinalCordSegTrainerLib.training.calibration import calibrate_checkpoint, fit_calibration
 from SpinalCordSegTrainerLib.training.validation import HeldOut
@@ -81,3 +82,21 @@ def test_kept_in_the_weights_file(
     written = load_checkpoint(tmp_path / "c.safetensors")
     assert written.calibration == fit.calibration
     assert written.scores["calibration"]["slices"] == 9
+
+
+def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_path: Path) -> None:
+    """Their pixels are of another size, so their boundary is no measure of this model's."""
+    details = json.loads((discs.folder / "cache.json").read_text(encoding="utf-8"))
+    details["normalisation"] = {"kind": "fixed_pixel", "pixel_mm": 0.5, "size": 64, "min_size": 64}
+    (discs.folder / "cache.json").write_text(json.dumps(details), encoding="utf-8")
+    network = NetworkConfig("deep_unet", 1)
+    for rule, words in (
+        (NormalisationConfig(), "kind 'fixed_pixel', 'paper' is wanted"),
+        (NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7), "pixel_mm 0.5, 0.7 is wanted"),
+    ):
+        model = Checkpoint("m", "1", network, rule, dict(build_network(network).state_dict()))
+        held_out = HeldOut(SliceCache.open(discs.folder), np.arange(10))
+        with pytest.raises(ConfigurationError, match=words):
+            calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
+    assert not (tmp_path / "c.safetensors").exists()
+    check_normalisation(SliceCache.open(discs.folder), NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))

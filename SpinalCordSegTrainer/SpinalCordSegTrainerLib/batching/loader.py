@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, Literal
@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.errors import OutputError, TrainingDataError
+from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
+from SpinalCordSegLib.network.normalise import NormalisationConfig
 from SpinalCordSegLib.plain_json import parse_json
 from SpinalCordSegLib.writing import explain, remove_abandoned_parts
 
@@ -157,6 +158,19 @@ class SliceCache:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return cls.open(folder)
+
+
+def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
+    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
+    # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
+    ignored = {"min_size", "max_size", "labels"} | ({"size"} if wanted.kind == "fixed_pixel" else set())
+    for name, asked in asdict(wanted).items():
+        made = cache.info.normalisation.get(name, asked)  # a cache of an earlier version lacks some
+        if name not in ignored and made != asked:
+            raise ConfigurationError(
+                f"{cache.folder}: was normalised with {name} {made!r}, {asked!r} is wanted;"
+                " use the same or write the cache again"
+            )
 
 
 def _shares(values: NDArray) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from torch.nn import functional
 from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, checkpoint_network, save_checkpoint
 from SpinalCordSegLib.network.normalise import LOGIT_LIMIT
+from SpinalCordSegTrainerLib.batching.loader import check_normalisation
 from SpinalCordSegTrainerLib.training.validation import HeldOut
 
 _log = logging.getLogger(__name__)
@@ -133,7 +134,12 @@ def _best_scale(slices: list[_Boundary], threshold: float) -> float:
 def calibrate_checkpoint(
     checkpoint: Checkpoint, held_out: HeldOut, device: torch.device, path: Path, area_percent: float = 0.0
 ) -> CalibrationFit:
-    """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores."""
+    """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores.
+
+    Raises ConfigurationError for slices that were normalised otherwise than the model's input, and what
+    fit_calibration raises.
+    """
+    check_normalisation(held_out.cache, checkpoint.normalisation)
     fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device, area_percent=area_percent)
     told = {
         "cache": held_out.cache.folder.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegTrainerLib.batching.batches import Source
-from SpinalCordSegTrainerLib.batching.loader import SliceCache, evenly, slices_of, split_subjects
+from SpinalCordSegTrainerLib.batching.loader import SliceCache, check_normalisation, evenly, slices_of, split_subjects
 from SpinalCordSegTrainerLib.config import AugmentConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.datasets.split import split_by_name
 from SpinalCordSegTrainerLib.training.validation import HeldOut
@@ -73,16 +72,7 @@ def _check_split(split: list[dict[str, Any]], config: TrainingConfig) -> None:
 
 def _open(path: str, config: TrainingConfig) -> SliceCache:
     cache = SliceCache.open(path)
-    wanted = dataclasses.asdict(config.normalisation)
-    known = {name: value for name, value in cache.info.normalisation.items() if name in wanted}
-    # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
-    ignored = {"min_size", "max_size", "labels"} | ({"size"} if config.normalisation.kind == "fixed_pixel" else set())
-    for name, value in known.items():
-        if name not in ignored and value != wanted[name]:
-            raise ConfigurationError(
-                f"{path}: was normalised with {name} {value!r}, the configuration says {wanted[name]!r};"
-                " use the same or write the cache again"
-            )
+    check_normalisation(cache, config.normalisation)
     return cache
 
 
