@@ -66,6 +66,8 @@ class Panel:
 
     def show_mask(self, segmentation: Any) -> None:
         self._ui.maskSelector.setCurrentNode(segmentation)
+        if self.parameters is None:  # in another module: on coming back the selector shows what the node says
+            self.logic.getParameterNode().mask = segmentation
         self.measures.refresh()
 
     def scene_is_closing(self) -> None:

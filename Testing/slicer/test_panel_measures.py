@@ -132,6 +132,17 @@ def test_closing_the_scene_and_coming_back(done, scene):
     assert done.ui.volumeSelector.currentNode() is volume
 
 
+def test_a_run_that_ends_while_the_user_is_elsewhere_is_shown_on_coming_back(done, scene):
+    former, volume = done.ui.maskSelector.currentNode(), node_from_volume(scene, grey_volume(cord_mask()), "t2")
+    done.ui.volumeSelector.setCurrentNode(volume)
+    scripted.leave(done)
+    done.panel._on_segmented(finished_case(cord_mask()), volume)
+    scripted.enter(done)
+    shown = done.ui.maskSelector.currentNode()
+    assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "Done in" in done.ui.statusLabel.text
+    assert done.panel.measures.result.segmentation is shown
+
+
 def test_parameters_survive_the_scene_file(done, scene, tmp_path):
     node = done.logic.getParameterNode()
     node.device, node.flaggedOnly = "cpu", True
