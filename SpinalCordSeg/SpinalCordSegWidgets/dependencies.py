@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import slicer.util
 from slicer.i18n import tr as _
 
-from SpinalCordSegWidgets.package_install import install
+from SpinalCordSegWidgets.package_install import INSTALL_ERRORS, install
 
 _OLDEST = (2, 4)
 _NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
@@ -103,12 +104,19 @@ def repair(dependencies: Dependencies) -> str:
             "Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer"
             " and come back here."
         )
-    if dependencies.state != "absent":
-        logic.uninstallTorch()
-    installed = logic.installTorch(askConfirmation=True, torchVersionRequirement=torch_requirement())
+    absent = dependencies.state == "absent"
+    question = _("PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?")
+    if not absent and not slicer.util.confirmOkCancelDisplay(question):  # the extension removes it without asking
+        return _("Nothing was changed.")
+    try:
+        if not absent:
+            logic.uninstallTorch()
+        installed = logic.installTorch(askConfirmation=absent, torchVersionRequirement=torch_requirement())
+    except INSTALL_ERRORS:
+        installed = None
     if installed is None:
         return _("PyTorch was not installed. The Python console tells more (View menu).")
-    return _("PyTorch is installed.") if dependencies.state == "absent" else _("PyTorch is replaced: restart Slicer.")
+    return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,9 @@ from slicer.i18n import tr as _
 
 # Replacing one of these breaks Slicer or another extension.
 _KEEP = ("numpy", "scipy", "pydicom", "SimpleITK", "vtk", "Pillow", "requests", "torch")
+
+# How a failed pip arrives; ImportError: what was installed does not start.
+INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportError)
 
 
 def install(requirements: Sequence[str], question: str) -> str:
@@ -29,7 +33,7 @@ def install(requirements: Sequence[str], question: str) -> str:
         constraints.write_text("\n".join(kept_versions()) + "\n", encoding="utf-8")
         try:
             _install(requirements, constraints)
-        except (RuntimeError, OSError) as error:
+        except INSTALL_ERRORS as error:
             return _("Not installed: {names} ({reason}). The Python console tells more.").format(
                 names=names, reason=error
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 
@@ -67,24 +68,57 @@ def test_without_the_extension_the_user_is_told_where_it_is(dependencies):
     assert "Extensions Manager" in said
 
 
-@pytest.mark.parametrize(("state", "calls"), [("absent", ["install"]), ("old", ["uninstall", "install"])])
-def test_repair_goes_through_the_pytorch_extension(dependencies, monkeypatch, state, calls):
-    done: list[str] = []
-    extension = types.ModuleType("PyTorchUtils")
+@pytest.fixture
+def extension(monkeypatch):
+    """Stands for the PyTorch extension and what it asks; ``done`` tells what happened, in order."""
+    import slicer.util
+
+    made = types.ModuleType("PyTorchUtils")
+    made.done, made.agreed, made.failing = [], True, ""
+
+    def step(name: str):
+        made.done.append(name)
+        if name == made.failing:  # as pip's failures arrive, in Slicer's every version
+            raise subprocess.CalledProcessError(1, ["pip", name])
+        return object()
 
     class PyTorchUtilsLogic:
         def installTorch(self, askConfirmation, torchVersionRequirement):
-            assert askConfirmation and torchVersionRequirement.startswith(">=2.4")
-            done.append("install")
-            return object()
+            assert torchVersionRequirement.startswith(">=2.4")
+            return step("ask and install" if askConfirmation else "install")
 
         def uninstallTorch(self):
-            done.append("uninstall")
+            step("uninstall")
 
-    extension.PyTorchUtilsLogic = PyTorchUtilsLogic
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    def confirm(question: str) -> bool:
+        made.done.append("ask")
+        assert "3 GB" in question and "removed" in question
+        return made.agreed
+
+    made.PyTorchUtilsLogic = PyTorchUtilsLogic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", made)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", confirm)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("state", "calls"), [("absent", ["ask and install"]), ("old", ["ask", "uninstall", "install"])]
+)
+def test_repair_asks_once_and_goes_through_the_pytorch_extension(dependencies, extension, state, calls):
     assert "PyTorch is" in dependencies.repair(dependencies.Dependencies(state))
-    assert done == calls
+    assert extension.done == calls
+
+
+@pytest.mark.parametrize("state", ["broken", "old", "too_new"])
+def test_who_does_not_agree_keeps_the_pytorch_that_is_there(dependencies, extension, state):
+    extension.agreed = False
+    assert dependencies.repair(dependencies.Dependencies(state)) == "Nothing was changed." and extension.done == ["ask"]
+
+
+@pytest.mark.parametrize("step", ["uninstall", "install"])
+def test_a_pytorch_that_cannot_be_installed_is_told(dependencies, extension, step):
+    extension.failing = step
+    assert "was not installed" in dependencies.repair(dependencies.Dependencies("old")) and extension.done[-1] == step
 
 
 def test_windows_is_asked_for_a_version_that_installs(dependencies):
@@ -109,6 +143,18 @@ def test_safetensors_comes_through_slicers_installer(dependencies, monkeypatch):
     names, constraints, requester = asked[0]
     assert (names, requester) == (["safetensors"], "SpinalCordSeg")
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
+
+
+def test_a_package_that_pip_cannot_install_is_told(dependencies, monkeypatch):
+    import slicer.util
+
+    def fail(_requirements: list[str]) -> None:
+        raise subprocess.CalledProcessError(1, ["pip"])
+
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: True)
+    assert "Not installed: safetensors" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
 
 
 def test_a_slicer_without_its_packaging_module_asks_first(dependencies, monkeypatch):
