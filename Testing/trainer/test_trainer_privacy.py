@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from cord_files import put_case
 
 from patient_search import leaks, secrets_of, write_series
 from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.network.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.datasets.split import Split, write_split
 
 SHORT = [
     word
@@ -65,3 +69,20 @@ def test_from_check_to_evaluation(
         "folds.json",
         "table1.md",
     } <= names  # they were there to be searched
+
+
+def test_a_model_is_handed_on_without_the_names_of_those_held_out(tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    names = [f"{name}_{number}" for number, name in enumerate(("DoeJohn", "RoeJane", "PoeMary"))]
+    for number, name in enumerate(names):
+        put_case(data, name, number)
+    write_split(Split((names[0],), (names[1], names[2])), tmp_path / "split.json")
+    held_out = ["--split", str(tmp_path / "split.json")]
+    assert main(["train", str(data), "--output", str(run), *held_out, *SHORT, "--device", "cpu"]) == 0
+    for path in (run / "best.safetensors", run / "last.safetensors", run / "best.md", run / "last.md"):
+        content = path.read_bytes()
+        assert [word for word in ("Doe", "Roe", "Poe", "John", str(tmp_path)) if word.encode() in content] == []
+    assert load_checkpoint(run / "last.safetensors").training["validation"]["subjects"] == 2
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["validation"]["subjects"] == sorted(names[1:])
+    assert main(["train", "--output", str(run), "--resume", "--device", "cpu"]) == 0

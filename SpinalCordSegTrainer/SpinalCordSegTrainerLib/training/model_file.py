@@ -68,11 +68,13 @@ def write_model(
 
 
 def public_config(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration for the model card: folders by their last name only, not where they lie on this disk."""
+    """The configuration for a model file, which is handed on: folders by their last name only, not where they lie on
+    this disk, and of the patients held out only how many they are."""
     plain = to_dict(config)
     for source in plain["sources"]:
         source["path"] = Path(source["path"]).name
     plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]
+    plain["validation"]["subjects"] = len(config.validation.subjects)
     plain["old_caches"] = [Path(path).name for path in plain["old_caches"]]
     plain["from_model"] = None if config.from_model is None else Path(config.from_model).name
     return plain
