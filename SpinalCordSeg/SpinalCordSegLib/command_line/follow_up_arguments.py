@@ -25,7 +25,9 @@ def add_track(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
     track.add_argument("--person", default="person", metavar="CODE", help="what the person is called (default: person)")
     _add_per_visit(track)
     track.add_argument(
-        "--range-mm", metavar="LOW:HIGH", help="only this stretch, mm from the disc, + up (C2-C3: -18.5:15.5)"
+        "--range-mm",
+        metavar="LOW:HIGH",
+        help="only this stretch, mm from the disc C2/C3, + up (C2-C3: -18.5:15.5); one visit at least has to have it",
     )
     track.add_argument("--age", type=float, metavar="YEARS", help="at the first visit, for the healthy band")
     track.add_argument("--keep-dates", action="store_true", help="write the dates of the visits; else only days apart")
@@ -44,8 +46,12 @@ def add_track(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
 def _add_per_visit(track: argparse.ArgumentParser) -> None:
     each = track.add_argument_group("for each visit, in the order of the folders")
     each.add_argument("--date", action="append", metavar="YYYY-MM-DD", help="default: what report.json keeps")
-    each.add_argument("--disc", action="append", metavar="PLACE", help="disc C2/C3: R,A,S in mm, or the slice")
-    each.add_argument("--image", action="append", type=Path, metavar="FILE", help="image to register, without discs")
+    each.add_argument(
+        "--disc", action="append", metavar="PLACE", help='disc C2/C3: R,A,S in mm, or the slice; "" if unknown'
+    )
+    each.add_argument(
+        "--image", action="append", type=Path, metavar="FILE", help="to register, where a disc is unknown"
+    )
     each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header told it")
 
 

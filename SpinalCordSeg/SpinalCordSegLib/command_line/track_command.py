@@ -15,7 +15,7 @@ from SpinalCordSegLib.images.files import read_image, write_json, write_text
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.longitudinal.alignment import align
 from SpinalCordSegLib.longitudinal.atrophy import Repeatability
-from SpinalCordSegLib.longitudinal.follow_up import FollowUp, FollowUpOptions, check_visits, follow_up
+from SpinalCordSegLib.longitudinal.follow_up import FollowUp, FollowUpOptions, follow_up
 from SpinalCordSegLib.longitudinal.follow_up_page import follow_up_page
 from SpinalCordSegLib.longitudinal.follow_up_plot import draw_course, draw_profiles
 from SpinalCordSegLib.longitudinal.follow_up_report import (
@@ -25,7 +25,14 @@ from SpinalCordSegLib.longitudinal.follow_up_report import (
     follow_up_rows,
     run_sentence,
 )
-from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource, read_manifest, read_visit
+from SpinalCordSegLib.longitudinal.visits import (
+    PersonSource,
+    Visit,
+    VisitSource,
+    check_visits,
+    read_manifest,
+    read_visit,
+)
 from SpinalCordSegLib.reasons import reason, without_folders, without_names
 from SpinalCordSegLib.reporting.drawing import as_plain
 from SpinalCordSegLib.reporting.report import csv_text
@@ -98,7 +105,7 @@ def _person(person: PersonSource, arguments: argparse.Namespace, reporter: Repor
         keep_flagged=arguments.keep_flagged,
     )  # fmt: skip
     reporter.progress("read", 0, 0)
-    visits = check_visits([read_visit(source) for source in person.visits])
+    visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
     reporter.progress("lay over each other", 0, 0)
     return follow_up(person.person, visits, align(visits, _image_of), options)
 

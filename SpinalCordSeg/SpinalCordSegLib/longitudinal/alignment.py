@@ -18,23 +18,30 @@ _POINT_STEP_MM = 2.0
 
 @dataclass(frozen=True)
 class Alignment:
-    """``origins_mm``: for each visit, the position along its cord of the place all share. ``method``: in words.
+    """``origins_mm``: for each visit, the position along its cord of the place all share, from which positions count.
+    ``from_disc``: that place is the disc C2/C3, else the middle of the first visit's cord. ``method``: in words.
     ``residuals_mm``: after registration, between the cords' centrelines (median); () for discs."""
 
     method: str
     origins_mm: tuple[float, ...]
+    from_disc: bool
     residuals_mm: tuple[float, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    @property
+    def zero(self) -> str:
+        """The place that positions count from, in words."""
+        return "the disc C2/C3" if self.from_disc else "the middle of the cord at the first visit"
+
 
 def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
-    """By discs where every visit has one, else by images where every visit has one.
+    """By discs where every visit has one, else by images where every visit has one; from a disc where any has one.
 
     ``read_volume`` reads a visit's image. Raises ConfigurationError when neither is complete or a registration failed.
     """
     discs = [visit.disc_mm for visit in visits if visit.disc_mm is not None]
     if len(discs) == len(visits):
-        return Alignment("distance from the disc C2/C3", tuple(discs))
+        return Alignment("distance from the disc C2/C3", tuple(discs), from_disc=True)
     without = [str(n) for n, visit in enumerate(visits, 1) if visit.image is None]
     if without:
         missing = [str(n) for n, visit in enumerate(visits, 1) if visit.disc_mm is None]
@@ -49,8 +56,7 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
     first = visits[0]
     fixed = read_volume(first)
     _check_grid(fixed, first, 1)
-    origin = first.line.end_mm / 2
-    origins, residuals, remarks = [origin], [0.0], []
+    shifts, residuals, remarks = [0.0], [0.0], []
     for number, visit in enumerate(visits[1:], 2):
         moving = read_volume(visit)
         _check_grid(moving, visit, number)
@@ -63,9 +69,22 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
             )
         if found.ambiguous:
             remarks.append(f"visit {number}: registration fits a vertebra further up or down nearly as well")
-        origins.append(origin + shift)
+        shifts.append(shift)
         residuals.append(residual)
-    return Alignment("rigid registration of the images", tuple(origins), tuple(residuals), tuple(remarks))
+    origin_mm, marked = _origin(visits, shifts)
+    if marked is not None:
+        remarks.append(f"the disc C2/C3 is that of visit {marked}; in the others it lies where registration puts it")
+    origins = tuple(origin_mm + shift for shift in shifts)
+    return Alignment("rigid registration of the images", origins, marked is not None, tuple(residuals), tuple(remarks))
+
+
+def _origin(visits: Sequence[Visit], shifts_mm: Sequence[float]) -> tuple[float, int | None]:
+    """The shared place along the first visit's cord, and the number of the visit whose disc it is: the first that has
+    one; None where none has, then it is the middle of that cord."""
+    for number, (visit, shift_mm) in enumerate(zip(visits, shifts_mm, strict=True), 1):
+        if visit.disc_mm is not None:
+            return visit.disc_mm - shift_mm, number
+    return visits[0].line.end_mm / 2, None
 
 
 def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:

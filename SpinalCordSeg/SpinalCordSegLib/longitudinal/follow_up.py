@@ -9,7 +9,6 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.alignment import Alignment
 from SpinalCordSegLib.longitudinal.atrophy import Change, Rate, Repeatability, change, healthy_rates, yearly_rate
 from SpinalCordSegLib.longitudinal.comparability import (
@@ -35,7 +34,7 @@ _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanner
 @dataclass(frozen=True)
 class FollowUpOptions:
     """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
-    ``repeatability``. ``limits_mm``: only this stretch, from the shared place. ``age_years``: at the first visit, for
+    ``repeatability``. ``limits_mm``: only this stretch, from the disc C2/C3. ``age_years``: at the first visit, for
     the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too."""
 
     same: Repeatability | None = None
@@ -104,15 +103,6 @@ class FollowUp:
     remarks: tuple[str, ...]
     areas_from: str
     options: FollowUpOptions = field(default_factory=FollowUpOptions)
-
-
-def check_visits(visits: Sequence[Visit]) -> list[Visit]:
-    """The visits by day. Raises ConfigurationError: none, or days of one and dates of another."""
-    if not visits:
-        raise ConfigurationError("no visit was given: name the result folder of each")
-    if len({visit.date is None for visit in visits}) > 1:
-        raise ConfigurationError("some visits have a date and others a day: give one kind for all of a person")
-    return sorted(visits, key=lambda visit: visit.day)
 
 
 def follow_up(

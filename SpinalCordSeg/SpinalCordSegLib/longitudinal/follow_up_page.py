@@ -72,7 +72,8 @@ def _figures(result: FollowUp) -> str:
     shared = result.shared
     boxes.append(
         f"<div class='figure'>Compared stretch<b>{shared.length_mm:.1f} mm</b><span class='quiet small'>"
-        f"{shared.low_mm:+.1f} to {shared.high_mm:+.1f} mm, {escape(_place(result))}; all visits cover it</span></div>"
+        f"{shared.low_mm:+.1f} to {shared.high_mm:+.1f} mm from {escape(result.alignment.zero)}; all visits cover it"
+        "</span></div>"
     )
     return f"<div class='figures'>{''.join(boxes)}</div>"
 
@@ -88,11 +89,6 @@ def _figure(run: Run) -> str:
         f"95 % CI {rate.low:+.1f} to {rate.high:+.1f}</span><br><span class='use small'>{escape(rate.verdict)}"
         f" (±{rate.limit:.1f} %/year)</span></div>"
     )
-
-
-def _place(result: FollowUp) -> str:
-    by_disc = result.alignment.method.startswith("distance")
-    return "from the disc C2/C3" if by_disc else "from the middle of the first visit’s cord"
 
 
 def _doubts(result: FollowUp) -> str:
@@ -163,13 +159,9 @@ def _profiles(result: FollowUp) -> str:
     return (
         "<h2>Area along the cord</h2>\n"
         + to_svg(draw_profiles(result), "Cross-sectional area along the cord of every visit, laid over each other")
-        + f"\n<p class='quiet small'>Grey: compared, in all visits alike. Zero: {escape(_zero(result))}. Dots:"
+        + f"\n<p class='quiet small'>Grey: compared, in all visits alike. Zero: {escape(result.alignment.zero)}. Dots:"
         " flagged slices. Gaps stay open.</p>"
     )
-
-
-def _zero(result: FollowUp) -> str:
-    return _place(result).removeprefix("from ")
 
 
 _CONDITIONS = (

@@ -157,7 +157,8 @@ def draw_profiles(result: FollowUp, width: float = 900, height: float = 280) -> 
         shapes.append(Box(left, top, right, bottom, SHARED, "compared in all visits"))
     step = max(5.0, 5.0 * ceil((x_range[1] - x_range[0]) / 50))
     x_ticks = [step * n for n in range(ceil(x_range[0] / step), int(x_range[1] // step) + 1)]
-    shapes += frame.axes("inferior ← mm along the cord from the shared place → superior", "area, mm²", x_ticks)
+    zero = result.alignment.zero if result.alignment.from_disc else "the shared place"  # the middle is a long sentence
+    shapes += frame.axes(f"inferior ← mm along the cord from {zero} → superior", "area, mm²", x_ticks)
     for number, (profile, doubts) in enumerate(zip(result.profiles, result.doubts, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
         piece: list[tuple[float, float]] = []

@@ -21,8 +21,8 @@ SCHEMA_VERSION = 1
 
 COLUMNS = (
     "person", "state", "reason", "visit", "case", "date", "day", "years",
-    "mean_csa_mm2", "volume_mm3", "length_mm", "volume_per_length_mm2", "shared_low_mm", "shared_high_mm", "aligned_by",
-    "areas_from",
+    "mean_csa_mm2", "volume_mm3", "length_mm", "volume_per_length_mm2",
+    "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by", "areas_from",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
     "cov_percent", "cov_setting", "cov_source",
@@ -46,6 +46,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "areas_from": result.areas_from,
         "residuals_mm": [rounded(mm, 2) for mm in result.alignment.residuals_mm],
         "shared": {
+            "from": result.alignment.zero,
             "low_mm": rounded(shared.low_mm, 2),
             "high_mm": rounded(shared.high_mm, 2),
             "length_mm": rounded(shared.length_mm, 2),
@@ -141,6 +142,7 @@ def follow_up_rows(result: FollowUp) -> list[dict[str, Any]]:
             "state": "done",
             "shared_low_mm": content["shared"]["low_mm"],
             "shared_high_mm": content["shared"]["high_mm"],
+            "shared_from": content["shared"]["from"],
             "left_out_mm": content["shared"]["left_out_mm"],
             "aligned_by": content["aligned_by"],
             "areas_from": content["areas_from"],

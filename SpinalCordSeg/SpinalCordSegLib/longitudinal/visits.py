@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from math import isfinite
@@ -204,6 +204,21 @@ def _disc(source: VisitSource, marked_mm: float | None, line: CordLine, mask: Vo
             )
         return position_mm
     return line.nearest(line.at_slice(input_slice_index(mask, mark.slice or 0)).tolist())[0]
+
+
+def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None = None) -> list[Visit]:
+    """The visits by day. Raises ConfigurationError: none, days of one and dates of another, or ``limits_mm`` from a
+    disc that no visit has."""
+    if not visits:
+        raise ConfigurationError("no visit was given: name the result folder of each")
+    if len({visit.date is None for visit in visits}) > 1:
+        raise ConfigurationError("some visits have a date and others a day: give one kind for all of a person")
+    if limits_mm is not None and all(visit.disc_mm is None for visit in visits):
+        raise ConfigurationError(
+            "a stretch (--range-mm) counts from the disc C2/C3, and no visit has one: mark it in one visit (--disc), or"
+            " leave the stretch out"
+        )
+    return sorted(visits, key=lambda visit: visit.day)
 
 
 _COLUMNS = ("person", "folder")
