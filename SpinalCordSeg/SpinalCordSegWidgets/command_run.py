@@ -27,6 +27,8 @@ LIBRARY = Path(SpinalCordSegLib.child.__file__).resolve().parents[1]  # the fold
 _STOPPED = 130
 _OUT_OF_MEMORY = (-9, 137)
 _IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
+# What these say tells a person apart from others: days, ages, codes and names that somebody typed, places in a body.
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc")
 
 Outcome = TypeVar("Outcome")
 
@@ -178,7 +180,8 @@ class CommandRun(Generic[Outcome]):
         return words.format(code=code)
 
     def _report(self, code: int | None) -> str:
-        """What is needed to understand a failure. Files and folders are named after people: no name of the user's."""
+        """What is needed to understand a failure. Files and folders are named after people: no name of the user's, and
+        nothing that was said about a person."""
         own = [Path(argument) for argument in self._arguments if Path(argument).is_absolute()]
         shown = ["FOLDER" if Path(argument) in own else argument for argument in self._arguments]
         lines = [
@@ -191,6 +194,8 @@ class CommandRun(Generic[Outcome]):
         text = self._without_folders("\n".join(lines), {str(path): "FOLDER" for path in own})
         for path in own:  # messages name a folder by its last part
             text = re.sub(rf"(?<!\w){re.escape(path.name)}(?!\w)", "FOLDER", text)
+        for value in _personal(self._arguments):
+            text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", "VALUE", text)
         return _IMAGE_NAME.sub(r"IMAGE.\1", text)
 
     def _without_folders(self, text: str, more: Mapping[str, str] | None = None) -> str:
@@ -199,3 +204,14 @@ class CommandRun(Generic[Outcome]):
         for path in sorted(words, key=len, reverse=True):  # what lies in a folder before the folder itself
             text = text.replace(path, words[path])
         return text
+
+
+def _personal(arguments: Sequence[str]) -> list[str]:
+    """The values of such options, given as "--x=value" or "--x value", the longest first; never ""."""
+    values = []
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _equals, value = argument.partition("=")
+        if name in _PERSONAL:
+            value = value if _equals else after
+            values += [value, value.partition("=")[2]]  # a disc: "C2/C3=1.0,2.0,3.0"
+    return sorted(filter(None, values), key=len, reverse=True)

@@ -238,3 +238,28 @@ def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypa
     assert options["env"]["PYTHONPATH"].startswith(f"{_PACKAGES[0]};{_PACKAGES[1]}")
     child.end()
     assert killed == [["taskkill", "/T", "/F", "/PID", "77"]] and Popen.stdin.closed
+
+
+def test_a_report_tells_neither_days_nor_persons(folder, slicer_application, qt_application):
+    from SpinalCordSegWidgets.command_run import CommandLine, CommandRun
+
+    person, day = "Perez-1957", "2019-03-04"
+    said = json.dumps({"event": "error", "message": f"{person}: visit 1 ({day}) was at 47 years, by Dr A. Meyer"})
+    told = ["--date=2024-01-31", f"--date={day}", "--date=", "--disc=C2/C3=1.0,-2.5,3.0", "--person", person]
+    told += ["--age", "47", "--by", "Dr A. Meyer", "--subject=A7", "--output", "results", "--person"]
+    orders = [f"say={said}", f"complain=no slice 3.0 of A7 at {day}", "complain=1.0,-2.5,3.0", "exit=3"]
+    line = CommandLine("obedient_cli", _PACKAGES, lambda _scratch, event: event)
+    run = CommandRun(line, [*told, *orders], folder)
+    try:
+        end = time.monotonic() + 20
+        while run.running and time.monotonic() < end:
+            run.poll()
+            time.sleep(0.01)
+        report = run.failure.report
+    finally:
+        run.close()
+    for secret in (person, day, "2024", "47", "Meyer", "A7", "1.0,-2.5,3.0"):
+        assert secret not in report, report
+    assert "--date=VALUE --date=VALUE --date= --disc=VALUE --person VALUE --age VALUE --by VALUE" in report
+    assert "--output results" in report and "VALUE: visit 1 (VALUE) was at VALUE years" in report
+    assert "no slice 3.0 of VALUE" in report and "exit code: 3" in report
