@@ -18,6 +18,8 @@ from SpinalCordSegLib.errors import OutputError
 
 _PART = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part(\..+)?", re.DOTALL)
 _ABANDONED_S = 3600.0  # what is half-written so long belongs to a program that was killed
+_WINDOWS_IN_USE = (32, 33)  # sharing and lock violation
+_OPEN_ELSEWHERE = "it is open in another program: close it there (Excel holds tables)"
 _DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".gipl.gz", ".img.gz")
 
 
@@ -96,6 +98,11 @@ def file_suffix(path: Path) -> str:
 
 def explain(error: OSError) -> str:
     """What the system refused, and what to do about it."""
+    windows_error = getattr(error, "winerror", None)  # there, a file that is open elsewhere is refused as if forbidden
+    if error.errno == errno.EBUSY or windows_error in _WINDOWS_IN_USE:
+        return _OPEN_ELSEWHERE
+    if error.errno == errno.EACCES and windows_error is not None:
+        return f"no permission, or {_OPEN_ELSEWHERE}, or choose a folder you may write to"
     known = {
         errno.ENOSPC: "the disk is full; free some space or choose another output folder",
         errno.EDQUOT: "the disk quota is used up; free some space or choose another output folder",

@@ -62,6 +62,23 @@ def test_what_the_system_refuses_is_said(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("on_windows", "number"), [(5, errno.EACCES), (32, errno.EACCES), (None, errno.EBUSY)])
+def test_a_table_that_is_open_elsewhere_is_to_be_closed_there(
+    on_windows: int | None, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        error = OSError(number, "Access is denied")
+        if on_windows is not None:
+            error.winerror = on_windows  # type: ignore[attr-defined]
+        raise error
+
+    write_text(tmp_path / "a.csv", "before")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match=r"open in another program.*close it there \(Excel") as caught:
+        write_text(tmp_path / "a.csv", "after")
+    assert "\n" not in str(caught.value) and (tmp_path / "a.csv").read_text() == "before"
+
+
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="a file is where a folder is needed"):
