@@ -30,12 +30,14 @@ if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
 
 @dataclass
 class _Open:
-    """``item``: as it was read. ``stored``: state of the mask (its digest) and the review that the folder has."""
+    """``item``: as it was read from the list in ``results``. ``stored``: state of the mask (its digest) and the review
+    that the folder has."""
 
     item: WorkItem
     segmentation: Any
     image: Path | None
     stored: tuple[str, Review]
+    results: Path
 
 
 class WorkListPanel(Section):
@@ -46,7 +48,7 @@ class WorkListPanel(Section):
         self.folder: Path | None = None
         self.images: Path | None = None
         self.work: WorkList | None = None
-        self._open: dict[str, _Open] = {}
+        self._open: dict[Path, _Open] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
         set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
         ui.workFolderButton.connect("clicked()", self._on_folder)
@@ -57,16 +59,21 @@ class WorkListPanel(Section):
         ui.storeButton.connect("clicked()", lambda: self.store())
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
-        """Take up the list of a folder of results; False, and told, where it is none."""
+        """Store the case in hand, then take up the list of a folder of results; False, and told, where it is none.
+
+        What is open stays bound to its folder, whichever list is shown.
+        """
         from SpinalCordSegLib.correction.work_list import read_work_list
 
+        self.store()
         try:
             self.work = read_work_list(folder)
         except SpinalCordSegError as error:
             self.desk.tell(str(error))
             return False
+        if folder != self.folder or all(item.case != self.case for item in self.work.items):
+            self.case = ""
         self.folder, self.images = folder, images or self.images
-        self._open, self.case = {}, ""
         self.refresh()
         return True
 
@@ -89,7 +96,7 @@ class WorkListPanel(Section):
 
     def store(self, then: Any = None) -> None:
         """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew."""
-        case = self._open.get(self.case)
+        case = self._in_hand()
         go_on = then or _nothing
         if case is None or not in_scene(case.segmentation):
             go_on()
@@ -103,6 +110,10 @@ class WorkListPanel(Section):
             return
         self.desk.show(case.segmentation)
         self.desk.measure(then=lambda: self.store(go_on))
+
+    def _in_hand(self) -> _Open | None:
+        items = () if self.work is None else self.work.items
+        return next((self._open.get(item.folder) for item in items if item.case == self.case), None)
 
     def refresh(self) -> None:
         ui, work = self.ui, self.work
@@ -120,6 +131,7 @@ class WorkListPanel(Section):
         ui.workLabel.setText(list_words(work, names, self.case))
         busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
         none = busy or ("" if items else _("Choose a folder of results first."))
+        grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
         grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
         grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
         grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")), _("Into the case’s own folder."))
@@ -169,11 +181,11 @@ class WorkListPanel(Section):
         if item.problem:
             self.desk.tell(f"{item.case}: {item.problem}")
             return
-        known = self._open.get(item.case)
+        known = self._open.get(item.folder)
         if known is None or not in_scene(known.segmentation):
             if not self.desk.attempt(lambda: self._read(item)):
                 return
-            known = self._open[item.case]
+            known = self._open[item.folder]
         self.case = item.case
         self.desk.show(known.segmentation)
         self._show_in_views(known)
@@ -188,7 +200,7 @@ class WorkListPanel(Section):
 
     def _ahead(self, item: WorkItem) -> str:
         """The state of a case in the scene where its folder has another one yet; else ""."""
-        case = self._open.get(item.case)
+        case = self._open.get(item.folder)
         if case is None or not in_scene(case.segmentation):
             return ""
         try:
@@ -203,7 +215,8 @@ class WorkListPanel(Section):
         segment_id = cord_segment_id(segmentation)
         write_review(segmentation, segment_id, item.review)
         stored = self._state(segmentation, segment_id)
-        self._open[item.case] = _Open(item, segmentation, opened.image, stored)
+        assert self.folder is not None  # a list is there
+        self._open[item.folder] = _Open(item, segmentation, opened.image, stored, self.folder)
         if opened.problem:
             self.desk.tell(f"{item.case}: {opened.problem}")
 
@@ -214,18 +227,20 @@ class WorkListPanel(Section):
 
     def _stored(self, case: _Open, digest: str, review: Review) -> None:
         case.stored = (digest, review)
-        if self.desk.attempt(lambda: self._update(case.item.folder)):
+        if self.desk.attempt(lambda: self._update(case)):
             self.refresh()
 
-    def _update(self, folder: Path) -> None:
-        """Read this one case again (a list may have hundreds), and write the table."""
+    def _update(self, case: _Open) -> None:
+        """Read this one case again (a list may have hundreds), and write the table of its list."""
         from SpinalCordSegLib.correction.work_list import WorkList, read_work_list, write_review_table
 
-        if self.work is None or self.folder is None:
-            return
+        folder = case.item.folder
         (now,) = read_work_list(folder).items
-        self.work = WorkList(tuple(now if item.folder == folder else item for item in self.work.items))
-        write_review_table(self.work, self.folder / REVIEW_TABLE)
+        work = self.work if self.work is not None and case.results == self.folder else read_work_list(case.results)
+        work = WorkList(tuple(now if item.folder == folder else item for item in work.items))
+        if case.results == self.folder:
+            self.work = work
+        write_review_table(work, case.results / REVIEW_TABLE)
 
     def _on_folder(self) -> None:
         folder = ask_folder(self.ui.section, _("Folder of results"))

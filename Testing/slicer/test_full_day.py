@@ -143,7 +143,7 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
     follow = panel.sections.follow_up
     _only(panel, follow)
     for number, name in enumerate(CASES):
-        panel.panel.show_mask(panel.sections.work_list._open[name].segmentation)
+        panel.panel.show_mask(panel.sections.work_list._open[folder / "results" / name].segmentation)
         disc = (4.0 + number, -24.0, 20.0 + 4.0 * number)
         add_disc_node(scene, panel.sections.desk.volume, 3).AddControlPointWorld(*disc)
         click(follow.ui.addMaskButton)
@@ -201,10 +201,10 @@ def test_full_day(morning, panel, scene, pictures):
     _check_folders(results, drawn)
     _follow(panel, scene, morning, pictures)
 
-    panel.panel.show_mask(work._open[CASES[0]].segmentation)
+    panel.panel.show_mask(work._open[results / CASES[0]].segmentation)
     _export(panel, results / CASES[0], morning / "cord.html", pictures)
     for name in CASES:
-        copy = work._open[name].segmentation.GetNodeReference(AI_COPY)
+        copy = work._open[results / name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
     _teach(panel, morning / "training", pictures)
     panel.panel.models.select(str(morning / "models" / "threshold.safetensors"))

@@ -81,3 +81,37 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
     assert view.GetForegroundVolumeID() is None
     work.previous()
     assert (work.case, behind(), _visible()) == ("a", "a", ["a spinal cord AI"])
+
+
+@pytest.mark.parametrize("again", ["the same folder", "another folder"])
+def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(panel, results, again):
+    work, images = panel.sections.work_list, results.parent / "images"
+    other = _measured(results.parent / "other", images, "a") if again == "another folder" else results
+    work.choose(results, images)
+    work.next()
+    drawn = _erase_slice(panel, 4)
+    assert work.choose(other)
+    _wait(panel)
+    assert not np.any(_stored(results / "a")[:, :, 4]) and np.array_equal(_stored(results / "a"), drawn)
+    table = (results / "review.csv").read_text(encoding="utf-8")
+    assert "a,corrected," in table and "b,ai," in table
+    assert work.folder == other and work.case == ("a" if other == results else "")
+    assert other == results or not (other / "review.csv").exists()
+
+    # and so does one that is made later, in a mask of a list that is no longer shown
+    drawn = _erase_slice(panel, 6)
+    panel.sections.desk.measure()
+    _wait(panel)
+    assert np.array_equal(_stored(results / "a"), drawn) and _stored(other / "a").any()
+
+
+def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
+    work = panel.sections.work_list
+    work.ui.section.collapsed = False
+    work.choose(results, results.parent / "images")
+    work.next()
+    _erase_slice(panel, 4)
+    work.store()
+    assert not work.ui.workFolderButton.enabled and "run" in work.ui.workFolderButton.toolTip
+    _wait(panel)
+    assert work.ui.workFolderButton.enabled
