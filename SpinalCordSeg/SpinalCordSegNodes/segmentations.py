@@ -130,6 +130,14 @@ def cord_segment_id(node: Any) -> str:
     return next((found for found in ids if stored_fingerprint(segmentation.GetSegment(found))), "")
 
 
+def known_cord_id(node: Any) -> str:
+    """The same, else the only segment there is (a mask made elsewhere); "" where nobody can know which is the cord."""
+    segmentation = node.GetSegmentation()
+    return cord_segment_id(node) or (
+        str(segmentation.GetNthSegmentID(0)) if segmentation.GetNumberOfSegments() == 1 else ""
+    )
+
+
 def mask_of_segment(node: Any, segment_id: str) -> Volume:
     """A segment's voxels (bool) on its segmentation's reference geometry, in world RAS mm.
 

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.compare_views import LinkedViews, grey_ratio, motion_by_discs
 from SpinalCordSegNodes.discs import marked_discs
-from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, volume_behind, volume_node_of
+from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.slice_views import centre_of_slice
 from SpinalCordSegWidgets.desk import Desk
 from SpinalCordSegWidgets.motion_run import Motion, motion_run
@@ -54,6 +54,8 @@ class ComparePanel(Section):
             return _("Choose the mask of the prior visit.")
         if self.desk.volume is None or volume_node_of(self.prior) is None:
             return _("Both masks need their volume in the scene.")
+        if not known_cord_id(self.prior):
+            return _("The prior mask has several segments: which is the cord? Keep one.")
         return ""
 
     def leave(self) -> None:
@@ -77,27 +79,29 @@ class ComparePanel(Section):
             here, there = (marked_discs(owner)[_C2_C3] for owner in (self.desk.volume, volume_node_of(self.prior)))
             self._show(Motion(motion_by_discs(here, there)))
             return
-        current, prior = self._visit(self.desk.segmentation), self._visit(self.prior)
-        base = self.desk.logic.scratchBase()
-        self.desk.start(lambda: motion_run(current, prior, base), self._show)
+        current, prior, base = self.desk.segmentation, self.prior, self.desk.logic.scratchBase()
+        self.desk.start(lambda: motion_run(self._visit(current), self._visit(prior), base), self._show)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:
         """The motion is known: link the views, and go to the middle of the cord."""
-        if self.why_not():
-            return
+        if not self.why_not():
+            self.desk.attempt(lambda: self._link(motion))
+        self.refresh()
+
+    def _link(self, motion: Motion) -> None:
+        """Raises GeometryError."""
         (now, now_mask), (before, before_mask) = self._visit(self.desk.segmentation), self._visit(self.prior)
         self._ratio = grey_ratio(now, now_mask, before, before_mask)
         here = (self.desk.volume, self.desk.segmentation)
         self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
         self.views.jump(_middle(now_mask))
         self.ui.compareFit.setText(self._fit_words(motion))
-        self.refresh()
 
     def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
         """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
         own = segmentation is self.desk.segmentation
-        mask = mask_of_segment(segmentation, self.desk.segment_id if own else cord_segment_id(segmentation))
+        mask = mask_of_segment(segmentation, self.desk.segment_id if own else known_cord_id(segmentation))
         volume = volume_behind(segmentation, mask)
         return (mask if volume is None else volume), mask
 

@@ -13,7 +13,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegNodes.discs import marked_discs
 from SpinalCordSegNodes.result_folder import write_result_folder
 from SpinalCordSegNodes.results import result_of
-from SpinalCordSegNodes.segmentations import cord_segment_id, volume_node_of
+from SpinalCordSegNodes.segmentations import known_cord_id, volume_node_of
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.task_run import RESULTS
 
@@ -85,7 +85,7 @@ class FollowUpRequest:
             result = result_of(visit.segmentation)
             if result is None:
                 raise InputFileError(_("{name} was not measured: measure it first").format(name=visit.name))
-            write_result_folder(result, cord_segment_id(visit.segmentation) or _only(visit), folder / f"visit{number}")
+            write_result_folder(result, _cord_of(visit), folder / f"visit{number}")
             if volume_node_of(visit.segmentation) is not None:
                 volume = volume_from_node(volume_node_of(visit.segmentation))
                 write_volume(volume, folder / _image_name(number))
@@ -105,9 +105,9 @@ def _numbers(place: Sequence[float] | None) -> str:
     return "" if place is None else ",".join(f"{value:.3f}" for value in place)
 
 
-def _only(visit: Visit) -> str:
-    """The one segment of a mask made elsewhere."""
-    segmentation = visit.segmentation.GetSegmentation()
-    if segmentation.GetNumberOfSegments() != 1:
+def _cord_of(visit: Visit) -> str:
+    """The segment's id. Raises ConfigurationError."""
+    segment_id = known_cord_id(visit.segmentation)
+    if not segment_id:
         raise ConfigurationError(_("{name} has several segments: which is the cord? Keep one.").format(name=visit.name))
-    return str(segmentation.GetNthSegmentID(0))
+    return segment_id

@@ -14,6 +14,7 @@ from phantom_visits import DISC_RAS, mark, neck, visit
 from pydicom import dcmread
 from slicer_standins.desktop import click, picture, wait_until
 
+from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.images.files import read_image
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegNodes.discs import disc_node, is_placing
@@ -98,6 +99,54 @@ def test_two_visits_in_linked_views(panel, scene):
     assert current.GetDisplayNode().GetNumberOfViewNodeIDs() == 0
     here.JumpSliceByCentering(0.0, 0.0, 0.0)
     assert there.GetSliceToRAS().GetElement(2, 3) != pytest.approx(-shift)
+
+
+@pytest.fixture
+def compared(panel, scene):
+    """Section Compare open, a visit in hand; gives the section and a prior mask of two segments, made elsewhere."""
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutNone)
+    image, mask = neck()
+    volume = node_from_volume(scene, image, "prior")
+    prior = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn elsewhere")
+    prior.CreateDefaultDisplayNodes()
+    prior.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    for name in ("cord", "lesion"):
+        prior.GetSegmentation().AddEmptySegment(name, name)
+    array = np.ascontiguousarray(mask.voxels.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, prior, "cord", volume)
+    visit(panel, scene, "current", moved_mm=6.0)
+    for owner, up_mm in ((volume, 0.0), (panel.sections.desk.volume, 6.0)):
+        mark(scene, owner, 3, (*DISC_RAS[:2], DISC_RAS[2] + up_mm))
+    panel.sections.compare.ui.section.collapsed = False
+    panel.sections.compare.ui.priorSelector.setCurrentNode(prior)
+    return panel.sections.compare, prior
+
+
+def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(compared):
+    section, prior = compared
+    assert not section.ui.compareButton.isEnabled() and "which is the cord" in section.ui.compareButton.toolTip
+    prior.GetSegmentation().RemoveSegment("lesion")
+    section.refresh()
+    click(section.ui.compareButton)
+    assert section.views.running
+
+
+def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
+    section, prior = compared
+    prior.GetSegmentation().RemoveSegment("lesion")
+    section.refresh()
+
+    def gone(*_arguments) -> None:
+        raise GeometryError("the segmentation has no reference geometry")
+
+    monkeypatch.setattr("SpinalCordSegWidgets.compare_panel.mask_of_segment", gone)
+    for by_discs in (True, False):
+        monkeypatch.setattr(section, "_by_discs", lambda found=by_discs: found)
+        panel.panel.applying.tell("")
+        click(section.ui.compareButton)
+        assert "no reference geometry" in panel.ui.statusLabel.text
+        assert not section.ui.compareButton.checked and not section.views.running
 
 
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
