@@ -42,8 +42,8 @@ class ValidationConfig:
     """What is scored after each epoch: whole slices, never augmented.
 
     ``caches``: slice caches held out for it; where none is given, those named in ``subjects``, or else ``fraction``
-    of the subjects of every source, are taken out of training. ``max_slices``: at most so many, evenly spread; None
-    takes all.
+    of the subjects of all sources (of the real and of the simulated ones apart), are taken out of training.
+    ``max_slices``: at most so many, evenly spread; None takes all.
     """
 
     caches: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def test_training_holds_out_exactly_those_named(make_cache: Callable[..., SliceC
     )
     config = replace(config, normalisation=replace(config.normalisation, size=32))
     opened = open_sources(config)
-    assert opened.split == [{"cache": "c", "training": ["c0", "c2"], "validation": ["c1", "c3"]}]
+    assert opened.split == [{"cache": "c", "kind": "simulated", "training": ["c0", "c2"], "validation": ["c1", "c3"]}]
     assert list(opened.held_out[0].indices) == [2, 3, 6, 7]
     for subjects, words in ((("elsewhere",), "none of the patients"), (("c0", "c1", "c2", "c3"), "every patient")):
         with pytest.raises(TrainingDataError, match=words):

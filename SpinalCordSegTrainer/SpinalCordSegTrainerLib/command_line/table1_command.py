@@ -86,5 +86,5 @@ def _note(base: TrainingConfig, quick: bool, device: str) -> str:
     kinds = ", ".join(sorted({part["kind"] for part in opened.provenance}))
     length = f"{base.epochs} epochs of {base.updates_per_epoch or 'all'} updates, batches of {base.batch_size}"
     scaled = " Scaled version (--quick): width 2, crops, few updates, all rates of the paper × 10." if quick else ""
-    scored = f"{count} {kinds} slices, scored on {held} of those held out by subject"
+    scored = f"{count} {kinds} slices, scored on {held} more held out by subject"
     return f"{scored}; {length}; seed {base.seed}; {device}.{scaled}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,26 +25,60 @@ class Split:
     validation: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class CacheSplit(Split):
+    """Of the subjects of one slice cache. ``cache``: its folder's name. ``kind``: of its slices, "real" or "simulated",
+    "" where the run was made by an earlier version."""
+
+    cache: str = ""
+    kind: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For the file beside the run."""
+        sides = {"training": list(self.training), "validation": list(self.validation)}
+        return {"cache": self.cache, "kind": self.kind, **sides}
+
+
 def read_split(path: Path) -> Split:
     """A split that a run or ``spinalcordseg-train split`` wrote; ``path``: the file, or the folder it lies in.
 
-    Raises TrainingDataError when there is none, it holds nobody out, or a patient is on both sides.
+    Of a run that also had simulated people only the patients count. Raises TrainingDataError when there is none, it
+    holds nobody out, or a patient is on both sides.
     """
+    parts = _read(path)
+    patients = [part for part in parts if part.kind != "simulated"] or parts
+    training = {subject for part in patients for subject in part.training}
+    validation = {subject for part in patients for subject in part.validation}
+    both = sorted(training & validation)
+    if both:
+        raise TrainingDataError(f"{path}: {len(both)} patients are on both sides ({', '.join(both[:5])}); mend it")
+    if not validation:
+        raise TrainingDataError(f"{path}: holds nobody out; give a split with validation patients")
+    return Split(tuple(sorted(training)), tuple(sorted(validation)))
+
+
+def read_parts(run: Path) -> list[CacheSplit]:
+    """Cache by cache, as the run in this folder wrote it; empty where no run did. Raises TrainingDataError."""
+    parts = _read(run) if (run / SPLIT_NAME).exists() else []
+    return parts if all(part.cache for part in parts) else []
+
+
+def _read(path: Path) -> list[CacheSplit]:
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
-        parts = parse_json(file.read_text(encoding="utf-8"))
-        training = {str(subject) for part in parts for subject in part["training"]}
-        validation = {str(subject) for part in parts for subject in part["validation"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [
+            CacheSplit(
+                tuple(str(subject) for subject in part["training"]),
+                tuple(str(subject) for subject in part["validation"]),
+                str(part.get("cache", "")),
+                str(part.get("kind", "")),
+            )
+            for part in parse_json(file.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingDataError(
             f"{path}: holds no readable {SPLIT_NAME}; name the folder of a training run or a split file"
         ) from error
-    both = sorted(training & validation)
-    if both:
-        raise TrainingDataError(f"{file.name}: {len(both)} patients are on both sides ({', '.join(both[:5])}); mend it")
-    if not validation:
-        raise TrainingDataError(f"{file.name}: holds nobody out; give a split with validation patients")
-    return Split(tuple(sorted(training)), tuple(sorted(validation)))
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -7,19 +7,20 @@ from typing import Any
 
 from SpinalCordSegLib.network.checkpoint import Checkpoint
 from SpinalCordSegTrainerLib.config import TrainingConfig
+from SpinalCordSegTrainerLib.training.sources import OpenedSources
 
 _FEW_SUBJECTS = 20
 
 
-def limits(config: TrainingConfig, provenance: Sequence[dict[str, Any]], row: dict[str, Any]) -> list[str]:
+def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) -> list[str]:
     """What a user must know, from what the run had and lacked."""
     told = []
-    kinds = {source["kind"] for source in provenance}
+    kinds = {source["kind"] for source in sources.provenance}
     if kinds == {"simulated"}:
         told.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
-    subjects = sum(source["subjects"] for source in provenance if source["kind"] == "real")
-    if "real" in kinds and subjects < _FEW_SUBJECTS:
-        told.append(f"Trained on real slices of {subjects} subjects only: other scanners and patients may differ.")
+    if "real" in kinds and sources.patients < _FEW_SUBJECTS:
+        who = f"{sources.patients} subjects only"
+        told.append(f"Trained on real slices of {who}: other scanners and patients may differ.")
     if not row["n_slices"]:
         told.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:
@@ -43,7 +44,7 @@ def markdown(model: Checkpoint) -> str:
         lines.append(f"- Fine-tuned from {training['from_model']}")
     lines += ["", "## Intended use", "", str(provenance.get("intended_use", "not stated")), "", "## Limits", ""]
     lines += [f"- {limit}" for limit in provenance.get("limits", ())]
-    lines += ["", "## Data", "", *_table(_data_rows(provenance.get("sources", ())))]
+    lines += ["", "## Data trained on", "", *_table(_data_rows(provenance.get("sources", ())))]
     lines += ["", "## Split, by subject", "", *_table(list(provenance.get("split", ())))]
     lines += ["", "## Training", "", *_recipe(training)]
     lines += ["", "## Scores on the slices held out", "", *_table([scores.get("validation", {})])]

@@ -48,7 +48,7 @@ def write_model(
             for part in sources.split
         ],
         "intended_use": config.intended_use,
-        "limits": limits(config, sources.provenance, row),
+        "limits": limits(config, sources, row),
     }
     checkpoint = Checkpoint(
         name=config.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,62 +13,99 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegTrainerLib.batching.batches import Source
 from SpinalCordSegTrainerLib.batching.loader import SliceCache, check_normalisation, evenly, slices_of, split_subjects
 from SpinalCordSegTrainerLib.config import AugmentConfig, SourceConfig, TrainingConfig
-from SpinalCordSegTrainerLib.datasets.split import split_by_name
+from SpinalCordSegTrainerLib.datasets.split import CacheSplit, split_by_name
 from SpinalCordSegTrainerLib.training.validation import HeldOut
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class OpenedSources:
     """``split``: per cache the subjects for training and for validation, to be written beside the run.
-    ``provenance``: what the slices are, for the model card. ``old``: what a starting model could do before."""
+    ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
+    each counted once. ``old``: what a starting model could do before."""
 
     training: tuple[Source, ...]
     held_out: tuple[HeldOut, ...]
     split: list[dict[str, Any]]
     provenance: list[dict[str, Any]]
+    patients: int
     old: tuple[HeldOut, ...] = ()
 
 
-def open_sources(config: TrainingConfig) -> OpenedSources:
-    """Open all caches. Raises TrainingDataError for a cache that cannot be used or shares a subject with a cache
-    held out, ConfigurationError for one that was normalised otherwise than the model."""
+def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
+    """Open all caches. ``begun``: the split of a run that goes on, which it keeps.
+
+    Raises TrainingDataError for a cache that cannot be used, a subject on both sides, or caches of other subjects than
+    ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
+    """
     if not config.sources:
         raise ConfigurationError("no sources: name at least one slice cache to train from")
+    caches = [_open(source.path, config) for source in config.sources]
     held_caches = [_open(path, config) for path in config.validation.caches]
+    if begun:
+        parts = _as_begun(begun, [*caches, *held_caches])
+    else:
+        parts = _drawn(caches, config)
+        parts += [_part(cache, (), sorted(set(cache.info.subjects))) for cache in held_caches]
+    _check_split(parts, config)
     held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
-    training, split, provenance = [], [], []
-    for source in config.sources:
-        cache = _open(source.path, config)
-        kept, out = _split(cache, config)
-        if out:
-            held_out.append(HeldOut(cache, slices_of(cache, out)))
-        training.append(Source(cache, slices_of(cache, kept), source.weight, _policy(source, config)))
-        split.append({"cache": cache.folder.name, "training": kept, "validation": out})
-        provenance.append(_provenance(cache, source))
-    _check_split(split, config)
-    for cache in held_caches:
-        _check_apart(cache, split)
-        split.append({"cache": cache.folder.name, "training": [], "validation": sorted(set(cache.info.subjects))})
+    training, provenance = [], []
+    for source, cache, part in zip(config.sources, caches, parts, strict=False):
+        kept = slices_of(cache, part.training)
+        if part.validation:
+            held_out.append(HeldOut(cache, slices_of(cache, part.validation)))
+        if len(kept):
+            training.append(Source(cache, kept, source.weight, _policy(source, config)))
+            provenance.append(_provenance(cache, source, len(kept), len(part.training)))
+        else:
+            _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
     old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
-    return OpenedSources(tuple(training), _limited(held_out, most), split, provenance, _limited(old, most))
+    patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
+    told = [part.told() for part in parts]
+    return OpenedSources(tuple(training), _limited(held_out, most), told, provenance, patients, _limited(old, most))
 
 
-def _split(cache: SliceCache, config: TrainingConfig) -> tuple[list[str], list[str]]:
-    if config.validation.subjects:
-        return split_by_name(cache.info.subjects, config.validation.subjects)
-    return split_subjects(
-        cache.info.subjects, 0.0 if config.validation.caches else config.validation.fraction, config.seed
-    )
+def _drawn(caches: Sequence[SliceCache], config: TrainingConfig) -> list[CacheSplit]:
+    """Drawn once from all caches of a kind together: one person's slices may lie in several."""
+    fraction = 0.0 if config.validation.caches else config.validation.fraction
+    held: dict[str, Sequence[str]] = {}
+    for kind in sorted({cache.info.kind for cache in caches}):
+        everybody = [one for cache in caches if cache.info.kind == kind for one in cache.info.subjects]
+        held[kind] = config.validation.subjects or split_subjects(everybody, fraction, config.seed)[1]
+    return [_part(cache, *split_by_name(cache.info.subjects, held[cache.info.kind])) for cache in caches]
 
 
-def _check_split(split: list[dict[str, Any]], config: TrainingConfig) -> None:
-    """Raise TrainingDataError when the patients asked to be held out leave one side empty."""
+def _as_begun(begun: Sequence[CacheSplit], caches: Sequence[SliceCache]) -> list[CacheSplit]:
+    if len(begun) != len(caches):
+        raise ConfigurationError(f"the run was begun with {len(begun)} slice caches, not {len(caches)}: give the same")
+    for cache, part in zip(caches, begun, strict=True):
+        if set(cache.info.subjects) != {*part.training, *part.validation}:
+            raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
+    return [_part(cache, part.training, part.validation) for cache, part in zip(caches, begun, strict=True)]
+
+
+def _part(cache: SliceCache, training: Sequence[str], validation: Sequence[str]) -> CacheSplit:
+    return CacheSplit(tuple(training), tuple(validation), cache.folder.name, cache.info.kind)
+
+
+def _check_split(parts: Sequence[CacheSplit], config: TrainingConfig) -> None:
+    """Raise TrainingDataError when a subject is on both sides, or the patients asked to be held out leave one empty.
+    A simulated subject is nobody's namesake among the patients."""
+    trained = {(part.kind, subject) for part in parts for subject in part.training}
+    for part in parts:
+        both = sum((part.kind, subject) in trained for subject in part.validation)
+        if both:
+            raise TrainingDataError(
+                f"{part.cache}: {both} of the subjects held out there are also trained on; hold out others, and begin a"
+                " new run"
+            )
     if not config.validation.subjects:
         return
-    if not any(one["validation"] for one in split):
+    if not any(part.validation for part in parts):
         raise TrainingDataError("none of the patients of the given split is in this data; give the split of this data")
-    if not any(one["training"] for one in split):
+    if not trained:
         raise TrainingDataError("the given split holds out every patient of this data; nobody is left to train on")
 
 
@@ -80,28 +119,18 @@ def _policy(source: SourceConfig, config: TrainingConfig) -> AugmentConfig | Non
     return {"none": None, "standard": config.standard, "contrast": config.contrast}[source.policy]
 
 
-def _provenance(cache: SliceCache, source: SourceConfig) -> dict[str, Any]:
+def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: int) -> dict[str, Any]:
     info = cache.info
     return {
         "cache": cache.folder.name,
         "kind": info.kind,
-        "slices": len(cache),
-        "subjects": len(set(info.subjects)),
+        "slices": slices,
+        "subjects": subjects,
         "weight": source.weight,
         "policy": source.policy,
         # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
         "source": {name: len(value) if name == "cases" else value for name, value in info.source.items()},
     }
-
-
-def _check_apart(cache: SliceCache, split: list[dict[str, Any]]) -> None:
-    for part in split:
-        both = set(cache.info.subjects) & set(part["training"])
-        if both:
-            raise TrainingDataError(
-                f"{cache.folder}: {len(both)} of its subjects are also trained on (cache {part['cache']}):"
-                " hold out other subjects"
-            )
 
 
 def _limited(held_out: list[HeldOut], count: int | None) -> tuple[HeldOut, ...]:

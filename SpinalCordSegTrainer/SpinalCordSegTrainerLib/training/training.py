@@ -20,6 +20,7 @@ from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.batching.ahead import Ahead, batch_threads
 from SpinalCordSegTrainerLib.batching.batches import Batch, Batches
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.datasets.split import SPLIT_NAME, read_parts
 from SpinalCordSegTrainerLib.training.arithmetic import Arithmetic, deterministic_kernels, device_failures
 from SpinalCordSegTrainerLib.training.curves import write_curves
 from SpinalCordSegTrainerLib.training.fine_tuning import old_scores, starting_weights
@@ -64,13 +65,15 @@ class Training:
         if config.batch_size < self.ranks.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each rank")
         self._report, self._stopped = report, stopped
-        self.sources: OpenedSources = open_sources(config)
-        self.batches = Batches(self.sources.training, config)
-        self.epoch_updates = self.batches.updates_per_epoch()
-        self.total_updates = self.epoch_updates * config.epochs
         saved = self.output / "state.safetensors"
         if saved_state(saved) is not None and not resume:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
+        # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
+        begun = read_parts(self.output) if saved_state(saved) is not None else []
+        self.sources: OpenedSources = open_sources(config, begun)
+        self.batches = Batches(self.sources.training, config)
+        self.epoch_updates = self.batches.updates_per_epoch()
+        self.total_updates = self.epoch_updates * config.epochs
         self._saved = time.monotonic()
         self._arithmetic = Arithmetic.chosen(config.precision, self.device)
         if resume:
@@ -97,7 +100,7 @@ class Training:
         if self.ranks.first:
             remove_remains(self.output)
             write_json(self.output / "config.json", to_dict(self.config))
-            write_json(self.output / "split.json", self.sources.split)
+            write_json(self.output / SPLIT_NAME, self.sources.split)
             record_start(self.output, state.update, self.ranks)
         if state.finished == "interrupted" or self._more_wanted():
             state.finished = ""
