@@ -28,6 +28,7 @@ class ComparePanel(Section):
         super().__init__(ui, desk)
         self.views = LinkedViews(slicer.mrmlScene)
         self._ratio = 1.0
+        self._pair: tuple[Any, ...] = ()  # the masks in the views
         ui.priorSelector.setMRMLScene(slicer.mrmlScene)
         ui.priorSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
         ui.compareButton.connect("clicked(bool)", self._on_compare)
@@ -63,6 +64,13 @@ class ComparePanel(Section):
 
     def close(self) -> None:
         self.views.end()
+        self._pair = ()
+
+    def _on_change(self) -> None:
+        """A third mask in hand, of another person perhaps, is not what the views show."""
+        if self.views.running and self.desk.segmentation not in self._pair:
+            self.views.end()
+        super()._on_change()
 
     def _by_discs(self) -> bool:
         if self.prior is None or self.desk.volume is None:
@@ -80,7 +88,14 @@ class ComparePanel(Section):
             self._show(Motion(motion_by_discs(here, there)))
             return
         current, prior, base = self.desk.segmentation, self.prior, self.desk.logic.scratchBase()
-        self.desk.start(lambda: motion_run(self._visit(current), self._visit(prior), base), self._show)
+
+        def found(motion: Motion) -> None:
+            if self.desk.segmentation is current and self.prior is prior:
+                self._show(motion)
+            else:
+                self.desk.tell(_("Other masks were chosen meanwhile: compare again."))
+
+        self.desk.start(lambda: motion_run(self._visit(current), self._visit(prior), base), found)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:
@@ -95,6 +110,7 @@ class ComparePanel(Section):
         self._ratio = grey_ratio(now, now_mask, before, before_mask)
         here = (self.desk.volume, self.desk.segmentation)
         self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
+        self._pair = (self.desk.segmentation, self.prior)
         self.views.jump(_middle(now_mask))
         self.ui.compareFit.setText(self._fit_words(motion))
 

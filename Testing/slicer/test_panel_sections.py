@@ -149,6 +149,37 @@ def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
         assert not section.ui.compareButton.checked and not section.views.running
 
 
+def test_a_comparison_ends_when_a_third_mask_is_taken_in_hand(panel, scene, compared):
+    section, prior = compared
+    prior.GetSegmentation().RemoveSegment("lesion")
+    section.refresh()
+    click(section.ui.compareButton)
+    panel.panel.show_mask(prior)
+    assert section.views.running
+    section.ui.section.collapsed = True
+    visit(panel, scene, "another person")
+    assert not section.views.running
+
+
+def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared, monkeypatch):
+    from SpinalCordSegWidgets.motion_run import Motion
+
+    section, prior = compared
+    prior.GetSegmentation().RemoveSegment("lesion")
+    monkeypatch.setattr(section, "_by_discs", lambda: False)
+    waiting: list = []
+    monkeypatch.setattr(panel.panel, "start", lambda _make, on_result: waiting.append(on_result))
+    section.refresh()
+    click(section.ui.compareButton)
+    current = panel.sections.desk.segmentation
+    visit(panel, scene, "another person")
+    waiting[0](Motion(np.eye(4)))
+    assert not section.views.running and "compare again" in panel.ui.statusLabel.text
+    panel.panel.show_mask(current)
+    waiting[0](Motion(np.eye(4)))
+    assert section.views.running
+
+
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     image, mask = neck()
