@@ -52,7 +52,7 @@ class LevelsPanel(Section):
         ui.clearUpperButton.connect("clicked()", lambda: self.clear(C2_C3))
         ui.clearLowerButton.connect("clicked()", lambda: self.clear(C7_T1))
         for box in (ui.aroundBox, ui.ageBox):
-            box.connect("valueChanged(int)", self._settle.start)
+            box.connect("valueChanged(int)", lambda _value: self._settle.start())  # start(int) would set the interval
         ui.sexBox.connect("currentIndexChanged(int)", self.refresh)
         ui.declareBox.connect("toggled(bool)", self.refresh)
 

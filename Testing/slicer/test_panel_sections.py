@@ -180,6 +180,15 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     assert section.views.running
 
 
+def test_numbers_of_the_levels_do_not_set_their_timer(panel, scene):
+    visit(panel, scene, "t1")
+    section = panel.sections.levels
+    section.ui.section.collapsed = False
+    waits_ms = section._settle.interval
+    section.ui.ageBox.value, section.ui.aroundBox.value = 45, 7
+    assert section._settle.interval == waits_ms and section._settle.isActive()
+
+
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     image, mask = neck()
