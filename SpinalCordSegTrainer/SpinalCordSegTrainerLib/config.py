@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -194,23 +195,45 @@ class TrainingConfig:
         _positive("batch_size", self.batch_size)
         _positive("epochs", self.epochs)
         _positive("statistics_batches", self.statistics_batches)
-        if self.updates_per_epoch is not None:
-            _positive("updates_per_epoch", self.updates_per_epoch)
-        if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
-            raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
+        _positive("updates_per_epoch", self.updates_per_epoch)
+        _positive("max_minutes", self.max_minutes)
+        _within("patience", self.patience)
         check_seed(self.seed)
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigurationError(f"ema_decay is {self.ema_decay}: it must be 0 (off) or below 1")
-        if not 0 < self.rate.base_lr <= self.rate.max_lr:
-            raise ConfigurationError(
-                f"rates {self.rate.base_lr} and {self.rate.max_lr}: 0 < base_lr ≤ max_lr is needed"
-            )
-        if not 0 <= self.validation.fraction < 1:
-            raise ConfigurationError(f"validation.fraction is {self.validation.fraction}: it must be in 0..1")
-        if self.loss.fn_weight < 0 or self.loss.fp_weight < 0 or self.loss.gamma <= 0:
-            raise ConfigurationError("loss: fn_weight and fp_weight must not be negative, gamma must be positive")
+        _below_one("ema_decay", self.ema_decay)
         for source in self.sources:
             _positive(f"the weight of {source.path}", source.weight)
+        _below_one("validation.fraction", self.validation.fraction)
+        _positive("validation.batch_size", self.validation.batch_size)
+        _positive("validation.max_slices", self.validation.max_slices)
+        if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
+            raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
+        _within("crop.near_cord", self.crop.near_cord, most=1)
+        _within("crop.jitter_px", self.crop.jitter_px)
+        _check_policy("standard", self.standard)
+        _check_policy("contrast", self.contrast)
+        _check_learning(self.loss, self.optimiser, self.rate)
+
+
+def _check_policy(policy: str, augment: AugmentConfig) -> None:
+    for name, value in vars(augment).items():
+        if isinstance(value, (int, float)):
+            least = 1 if name in ("elastic_cells", "resolution_factor") else 0
+            _within(f"{policy}.{name}", value, least, 1 if name.endswith(("_probability", "_share")) else inf)
+
+
+def _check_learning(loss: LossConfig, optimiser: OptimiserConfig, rate: RateConfig) -> None:
+    if loss.fn_weight < 0 or loss.fp_weight < 0 or loss.gamma <= 0:
+        raise ConfigurationError("loss: fn_weight and fp_weight must not be negative, gamma must be positive")
+    _within("loss.smooth", loss.smooth)
+    _within("loss.bce_weight", loss.bce_weight)
+    _below_one("optimiser.beta1", optimiser.beta1)
+    _below_one("optimiser.beta2", optimiser.beta2)
+    _positive("optimiser.eps", optimiser.eps)
+    _within("optimiser.weight_decay", optimiser.weight_decay)
+    if not 0 < rate.base_lr <= rate.max_lr:
+        raise ConfigurationError(f"rates {rate.base_lr} and {rate.max_lr}: 0 < base_lr ≤ max_lr is needed")
+    _positive("rate.half_cycle_epochs", rate.half_cycle_epochs)
+    _within("rate.warmup_updates", rate.warmup_updates)
 
 
 def check_seed(seed: int) -> None:
@@ -219,9 +242,20 @@ def check_seed(seed: int) -> None:
         raise ConfigurationError(f"seed is {seed}: it must be 0 or more, and below 2^63")
 
 
-def _positive(name: str, value: float) -> None:
-    if value <= 0:
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and value <= 0:
         raise ConfigurationError(f"{name} is {value}: it must be positive")
+
+
+def _below_one(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigurationError(f"{name} is {value}: it must be 0 or more, and below 1")
+
+
+def _within(name: str, value: float | None, least: float = 0, most: float = inf) -> None:
+    if value is not None and not least <= value <= most:
+        asked = f"{least} or more" if most == inf else f"{least} to {most}"
+        raise ConfigurationError(f"{name} is {value}: it must be {asked}")
 
 
 def read_config(path: Path) -> TrainingConfig:
