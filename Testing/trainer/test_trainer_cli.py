@@ -19,6 +19,7 @@ from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import configuration
+from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=4",
@@ -93,6 +94,33 @@ def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Pat
         assert main(["find-lr", "--updates", "30", *where, *quick, *settings, *start]) == 0
         first.append((tmp_path / name / "range_test.csv").read_text(encoding="utf-8").splitlines()[1])
     assert first[1] == first[2] != first[0]  # the loss at the first rate, 1e-10
+
+
+def test_a_model_is_taught_one_patient_and_its_rates_are_found_alike(data: Path, tmp_path: Path) -> None:
+    for path in data.glob("sub-[23]*"):
+        path.unlink()
+    options = LearningOptions(label=2, settings=["normalisation.size=64"])
+    assert configuration(options, data, tmp_path / "run", model=_model(tmp_path)).validation.fraction == 0
+    assert configuration(options, data, tmp_path / "new").validation.fraction == 0.2  # from scratch: refused later
+    quick = ["--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu", "--threads", "1", "--label", "2"]
+    found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--from", str(tmp_path / "m.safetensors")]
+    assert main([*found, "--updates", "30", *quick]) == 0
+
+
+def test_an_old_request_to_stop_is_none(
+    make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SpinalCordSegTrainerLib.training import training
+
+    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    config, run = tmp_path / "c.json", tmp_path / "run"
+    config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
+    run.mkdir()
+    ask_to_stop(run)
+    assert main(["train", "--config", str(config), "--output", str(run), *QUICK]) == 0
+    ask_to_stop(run)  # a program's own: it clears old ones before it starts the command
+    again = ["train", "--resume", "--output", str(run), "--set", "epochs=3", "--device", "cpu", "--progress", "json"]
+    assert main(again) == 130
 
 
 def test_one_flag_augments_a_data_folder_and_the_sources_of_a_configuration(data: Path, tmp_path: Path) -> None:

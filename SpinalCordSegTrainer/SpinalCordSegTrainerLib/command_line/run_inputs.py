@@ -17,7 +17,7 @@ from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_co
 from SpinalCordSegTrainerLib.datasets.cases import Case, find_cases, match_files
 from SpinalCordSegTrainerLib.datasets.checking import check_folder
 from SpinalCordSegTrainerLib.datasets.split import read_split
-from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config
+from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config, validation_for
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def configuration(
     """The configuration with its sources; a data folder is cached inside the output folder and becomes the source.
 
     ``augment``: sources without a policy get the standard one. ``model``: starts from it; its network and normalisation
-    hold where none were asked for. ``split``: holds out the patients that it names.
+    hold where none were asked for. ``split``: holds out the patients that it names. A start from a model may have a
+    single patient, of whom nothing is held out.
     """
     chosen = base_configuration(options.config, options.settings)
     if split is not None:
@@ -90,16 +91,17 @@ def configuration(
         asked = any(one.startswith(("network", "normalisation")) for one in options.settings or ())
         asked = asked or options.config is not None
         chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
-    if data is None:
-        if not chosen.sources:
-            raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
-        return _augmented(chosen) if augment else chosen
-    folder = output / "cache"
-    if not (folder / "cache.json").exists():
-        typer.echo(write_slices(data, folder, chosen, CaseOptions.of(options)), err=True)
-    _check_same_cases(folder, data)
-    chosen = replace(chosen, sources=(SourceConfig(str(folder)),))
-    return _augmented(chosen) if augment else chosen
+    if data is not None:
+        folder = output / "cache"
+        if not (folder / "cache.json").exists():
+            typer.echo(write_slices(data, folder, chosen, CaseOptions.of(options)), err=True)
+        _check_same_cases(folder, data)
+        chosen = replace(chosen, sources=(SourceConfig(str(folder)),))
+    elif not chosen.sources:
+        raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
+    if augment:
+        chosen = _augmented(chosen)
+    return chosen if chosen.from_model is None else replace(chosen, validation=validation_for(chosen))
 
 
 def _augmented(config: TrainingConfig) -> TrainingConfig:

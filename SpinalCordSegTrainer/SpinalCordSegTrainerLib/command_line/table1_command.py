@@ -14,7 +14,7 @@ from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
 from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
 from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration
-from SpinalCordSegTrainerLib.command_line.stop_request import stop_requests
+from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
 
 _SIMULATED = {True: 480, False: 6000}  # slices, by quick
@@ -38,6 +38,7 @@ def table1(
     from SpinalCordSegTrainerLib.evaluation.experiment_files import write_experiment
     from SpinalCordSegTrainerLib.evaluation.experiments import Experiment
 
+    clear_request(output)
     chosen_rows = [row for row in rows.ROWS if not only or row.key.partition("-")[0] in only]
     if not chosen_rows:
         raise ConfigurationError(f"--only {', '.join(only or ())}: rows are numbered 1 to {len(rows.ROWS)}")

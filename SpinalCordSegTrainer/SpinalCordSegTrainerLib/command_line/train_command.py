@@ -21,9 +21,8 @@ from SpinalCordSegTrainerLib.command_line.options import (
 )
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, tell_result, training_display
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
-from SpinalCordSegTrainerLib.command_line.stop_request import stop_requests
+from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import TrainingConfig
-from SpinalCordSegTrainerLib.training.fine_tuning import validation_for
 from SpinalCordSegTrainerLib.training.ranks import join_ranks
 from SpinalCordSegTrainerLib.training.training_events import TrainingResult
 
@@ -48,6 +47,8 @@ def train(
     """
     from SpinalCordSegTrainerLib.training.training import Training
 
+    if options.style is ProgressStyle.TEXT:  # a program clears before it starts this, and may have asked since
+        clear_request(output)
     if resume and options.config is None:
         options, data, model, old = replace(options, config=output / "config.json"), None, None, None
 
@@ -55,8 +56,7 @@ def train(
         base = configuration(options, data, output, augment=augment, model=model, split=split)
         cases = CaseOptions.of(options)
         caches = (slice_cache(one, output / f"old_{n}", base, cases) for n, one in enumerate(old or (), 1))
-        base = replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
-        return base if base.from_model is None else replace(base, validation=validation_for(base))
+        return replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
 
     with join_ranks(choose_device(options.device)[0]) as ranks:
         first = chosen() if ranks.first else None  # it writes the caches that the others read; Ctrl-C ends that at once
