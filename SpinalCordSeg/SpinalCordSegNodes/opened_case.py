@@ -11,6 +11,7 @@ import numpy as np
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
+from SpinalCordSegNodes.image_folder import ImageFolder
 from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -24,8 +25,8 @@ class OpenedCase:
     problem: str = ""
 
 
-def open_case(scene: Any, folder: Path, case: str, images: Path | None) -> OpenedCase:
-    """Read a finished case into the scene. ``images``: a folder that holds its image, named as the case is.
+def open_case(scene: Any, folder: Path, case: str, images: ImageFolder | None) -> OpenedCase:
+    """Read a finished case into the scene. ``images``: where its image is looked for.
 
     Raises InputFileError when the case cannot be read.
     """
@@ -37,28 +38,18 @@ def open_case(scene: Any, folder: Path, case: str, images: Path | None) -> Opene
     return OpenedCase(add_result(scene, found, node, _ai_mask(folder)), image, problem)
 
 
-def find_image(images: Path, case: str) -> Path | None:
-    """The input below ``images`` that a case of this name is made from; None where there is none."""
-    from SpinalCordSegLib.images.files import find_inputs, safe_case_name
-
-    return next((path for path in find_inputs([images]) if safe_case_name(path) == case), None)
-
-
-def _image_of(found: CaseFolder, case: str, images: Path | None) -> tuple[Path | None, Volume | None, str]:
-    from SpinalCordSegLib.images.files import read_image
-
+def _image_of(found: CaseFolder, case: str, images: ImageFolder | None) -> tuple[Path | None, Volume | None, str]:
     if images is None:
         return None, None, "no folder of images was chosen: only the mask is shown"
-    path = find_image(images, case)
-    if path is None:
-        return None, None, "the folder of images holds none of this case's name: only the mask is shown"
     try:
-        volume = read_image(path).volume
-        if not volume.same_grid(found.mask):
+        image = images.find(case, str((found.report.get("input") or {}).get("fingerprint") or ""))
+        if image is None:
+            return None, None, "the folder of images holds none of this case's name: only the mask is shown"
+        if not image.volume.same_grid(found.mask):
             raise GeometryError("its image lies on another grid than its mask")
     except SpinalCordSegError as error:
         return None, None, f"{error}: only the mask is shown"
-    return path, volume, ""
+    return image.path, image.volume, ""
 
 
 def _ai_mask(folder: Path) -> Volume | None:

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.doubts.review import Review
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegNodes.image_folder import ImageFolder
 from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
@@ -46,7 +47,7 @@ class WorkListPanel(Section):
     def __init__(self, ui: Any, desk: Desk) -> None:
         super().__init__(ui, desk)
         self.folder: Path | None = None
-        self.images: Path | None = None
+        self.images: ImageFolder | None = None
         self.work: WorkList | None = None
         self._open: dict[Path, _Open] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
@@ -73,7 +74,7 @@ class WorkListPanel(Section):
             return False
         if folder != self.folder or all(item.case != self.case for item in self.work.items):
             self.case = ""
-        self.folder, self.images = folder, images or self.images
+        self.folder, self.images = folder, ImageFolder(images) if images else self.images
         self.refresh()
         return True
 
@@ -250,7 +251,7 @@ class WorkListPanel(Section):
     def _on_images(self) -> None:
         folder = ask_folder(self.ui.section, _("Folder of images"))
         if folder is not None:
-            self.images = folder
+            self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:

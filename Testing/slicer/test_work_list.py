@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from dicom_neck import write_series
 from slicer_standins.desktop import wait_until
+from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.images.files import read_image, read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegNodes.image_folder import ImageFolder
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 
 _RUN_S = 300
@@ -115,3 +120,48 @@ def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
     assert not work.ui.workFolderButton.enabled and "run" in work.ui.workFolderButton.toolTip
     _wait(panel)
     assert work.ui.workFolderButton.enabled
+
+
+def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkeypatch):
+    """Two persons, the same protocol: the series are called alike, and only their voxels tell them apart."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = write_threshold_model(tmp_path / "threshold.safetensors")
+    folders = [tmp_path / "archive" / name / "series 4" for name in ("B", "A")]  # the batch began with the second
+    for number, folder in enumerate(folders):
+        image = neck_image(np.diag([*SPACING_MM, 1.0]))
+        write_series(image.with_voxels(image.voxels + number), folder)
+    command = ["segment", *map(str, folders), "--model", str(model), "--device", "cpu"]
+    assert main([*command, "--output", str(tmp_path / "results")]) == 0
+    (tmp_path / "archive" / "C").mkdir()
+    deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
+    length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
+    (tmp_path / "archive" / "C" / "damaged").write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
+    work = panel.sections.work_list
+    assert work.choose(tmp_path / "results", tmp_path / "archive")
+    for case, folder, darkest in (("T1w-neck-4", folders[0], 40), ("T1w-neck-4_2", folders[1], 41)):
+        work.next()
+        volume = panel.sections.desk.volume
+        assert (work.case, volume.GetName()) == (case, case), panel.ui.statusLabel.text
+        assert slicer.util.arrayFromVolume(volume).min() == darkest
+        assert work._open[tmp_path / "results" / case].image.parent == folder
+    drawn = _erase_slice(panel, 4)
+    work.store()  # its pictures are drawn from the series
+    _wait(panel)
+    assert np.array_equal(_stored(tmp_path / "results" / "T1w-neck-4_2"), drawn)
+
+
+def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
+    phantom = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
+    other = phantom.with_voxels(phantom.voxels + 1)
+    for folder, image in (("p1", phantom), ("p2", other)):
+        write_volume(image, tmp_path / folder / "T1.nii.gz")
+    images = ImageFolder(tmp_path)
+    known = fingerprint(read_image(tmp_path / "p2" / "T1.nii.gz").volume)
+    for case in ("T1", "T1_2"):
+        assert images.find(case, known).path == tmp_path / "p2" / "T1.nii.gz"
+        assert images.find(case, "of an image that is not there") is None
+    (tmp_path / "p2" / "T1.nii.gz").unlink()
+    assert images.find("T1").path == tmp_path / "p1" / "T1.nii.gz"  # a measured mask knows no image
+    (tmp_path / "p1" / "T1.nii.gz").write_bytes(b"cut off")
+    with pytest.raises(SpinalCordSegError):
+        images.find("T1")

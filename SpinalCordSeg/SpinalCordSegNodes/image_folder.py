@@ -1,0 +1,124 @@
+"""The images that the cases of a work list were made from, found again by name and by the input's fingerprint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from SpinalCordSegLib.errors import InputFileError, SpinalCordSegError
+from SpinalCordSegLib.images.volume import Volume
+
+if TYPE_CHECKING:  # it brings pydicom along: not when the panel opens
+    from SpinalCordSegLib.images.dicom import DicomSeries
+
+_Read = Callable[[], Volume]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundImage:
+    """``path``: what the command line takes as this image; of a DICOM series one of its files."""
+
+    path: Path
+    volume: Volume
+
+
+class ImageFolder:
+    """``find`` looks into the files first, then into DICOM series in the folder and below.
+
+    A series' headers are read once. In an archive with a folder for each series one header a folder is enough to know
+    where to look; 500 headers take about a second.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first: dict[Path, list[DicomSeries]] | None = None  # folder → what its first file tells
+        self._listed: dict[Path, list[DicomSeries]] = {}
+
+    def find(self, case: str, fingerprint: str = "") -> FoundImage | None:
+        """The input of a case. None where there is none of its name, or several, and none has the ``fingerprint``.
+
+        Raises SpinalCordSegError where the only one cannot be read.
+        """
+        from SpinalCordSegLib.pipeline import fingerprint as fingerprint_of
+
+        named: list[FoundImage] = []
+        problem: SpinalCordSegError | None = None
+        for name, path, read in self._candidates(case):
+            try:
+                found = FoundImage(path, read())
+            except SpinalCordSegError as error:
+                problem = problem or error
+                continue
+            if fingerprint and fingerprint_of(found.volume) == fingerprint:
+                return found
+            if name == case:
+                named.append(found)
+        if not named and problem is not None:
+            raise problem
+        return named[0] if len(named) == 1 else None
+
+    def _candidates(self, case: str) -> Iterator[tuple[str, Path, _Read]]:
+        """Name, path and how to read it, of each that a batch may have called ``case``."""
+        from SpinalCordSegLib.images.dicom import read_series
+        from SpinalCordSegLib.images.files import find_inputs, safe_case_name
+
+        files = [path for path in find_inputs([self._folder]) if path.is_file()]
+        names = {path: safe_case_name(path) for path in files}
+        for path in sorted(names, key=lambda path: names[path] != case):
+            if _may_be_called(case, names[path]):
+                yield names[path], path, partial(_read_file, path)
+        for series in self._series(case):
+            yield _name(series), series.files[0], partial(read_series, series)
+
+    def _series(self, case: str) -> Iterator[DicomSeries]:
+        """Those of such a name, from where the first file is of one first."""
+        first = self._first_of_folders()
+        for folder in sorted(first, key=lambda folder: not _fitting(case, first[folder])):
+            if folder not in self._listed:
+                self._listed[folder] = _list(folder)
+            yield from _fitting(case, self._listed[folder])
+
+    def _first_of_folders(self) -> dict[Path, list[DicomSeries]]:
+        from SpinalCordSegLib.images.dicom_scan import dicom_files
+
+        if self._first is None:
+            files: dict[Path, Path] = {}
+            for path in dicom_files(self._folder):
+                files.setdefault(path.parent, path)
+            self._first = {folder: _list(path) for folder, path in files.items()}
+        return self._first
+
+
+def _read_file(path: Path) -> Volume:
+    from SpinalCordSegLib.images.files import read_image
+
+    return read_image(path).volume
+
+
+def _list(path: Path) -> list[DicomSeries]:
+    """The series of a folder or of one file; none where a header is damaged: others may be of use."""
+    from SpinalCordSegLib.images.dicom import list_series
+
+    try:
+        return list_series(path)
+    except InputFileError:
+        return []
+
+
+def _fitting(case: str, found: list[DicomSeries]) -> list[DicomSeries]:
+    return [series for series in found if _may_be_called(case, _name(series))]
+
+
+def _name(series: DicomSeries) -> str:
+    from SpinalCordSegLib.images.files import safe_case_name
+
+    return safe_case_name(series.files[0], series)
+
+
+def _may_be_called(case: str, name: str) -> bool:
+    """A batch calls the second of a name NAME_2."""
+    return case == name or re.fullmatch(rf"{re.escape(name)}_\d+", case) is not None
