@@ -85,7 +85,8 @@ class CaseResult:
 
     ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
     ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
-    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known.
+    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known;
+    ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one.
     ``queue``: the flagged slices, the most doubtful first. ``n_steadied``: slices whose outline ``steady_area`` moved,
     None where it was not asked.
     """
@@ -108,6 +109,7 @@ class CaseResult:
     batch_size: int | None = None
     truth_volume_mm3: float | None = None
     fingerprint: str = ""
+    image_fingerprint: str = ""
     levels: LevelReport | None = None
     queue: tuple[SliceDoubt, ...] = ()
 
@@ -178,7 +180,7 @@ def measure_mask(
     levels: LevelOptions | None = None,
     progress: Progress | None = None,
 ) -> CaseResult:
-    """Measure a mask (bool) made elsewhere; ``image`` is what the pictures show beneath it.
+    """Measure a mask (bool) made elsewhere; ``image``: what it was drawn on, which the pictures show beneath it.
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
@@ -191,7 +193,11 @@ def measure_mask(
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
     result = _measured(case_name, image, mask, None, options)
-    return replace(result, seconds={"measure": time.perf_counter() - started})
+    return replace(
+        result,
+        seconds={"measure": time.perf_counter() - started},
+        image_fingerprint="" if image is None else fingerprint(image.volume),
+    )
 
 
 def _measured(

@@ -170,8 +170,10 @@ class SyntheticNeck:
         mask = image.volume.with_voxels(np.ascontiguousarray(mask_axes(like).voxels))
         result = measure_mask(mask, "neck", image=image, **options)
         model = None if state == "given" else self.model
+        of_image = fingerprint(image.volume)
+        marks = (fingerprint(mask), of_image) if state == "given" else (of_image, "")
         result = replace(
-            result, mask_state=state, model=model, fingerprint=fingerprint(image.volume),
+            result, mask_state=state, model=model, fingerprint=marks[0], image_fingerprint=marks[1],
             options=SegmentOptions(**options), device="cpu",
         )  # fmt: skip
         write_case(result, folder)

@@ -121,7 +121,8 @@ def _batch(
         mask_format=arguments.mask_format,
         save_probability=getattr(arguments, "save_probability", False),
         force=arguments.force,
-        renew=wants_levels(arguments),  # a kept result would lack what was marked
+        # A kept result would lack what was marked, or would go on telling of the image it was measured with before.
+        renew=wants_levels(arguments) or getattr(arguments, "image", None) is not None,
         code=arguments.code,
     )
     reporter.start(len(inputs))

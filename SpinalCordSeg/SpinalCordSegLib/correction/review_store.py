@@ -196,7 +196,8 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
     )
     model = content.get("model")
     settings = CaseSettings.of_report(content)
-    had_date = (content.get("input") or {}).get("acquisition_date") is not None
+    source = content.get("input") or {}
+    had_date = source.get("acquisition_date") is not None
     options = replace(result.options, threshold=settings.threshold, along_mm=settings.along_mm, keep_date=had_date)
     return replace(
         result,
@@ -207,7 +208,9 @@ def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, lev
         n_windowed=int(content.get("slices_computed_around_the_cord_only") or 0),
         n_steadied=content.get("slices_steadied"),
         batch_size=content.get("batch_size"),
-        fingerprint=str((content.get("input") or {}).get("fingerprint") or ""),
+        fingerprint=str(source.get("fingerprint") or ""),
+        # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
+        image_fingerprint="" if model else str(source.get("image_fingerprint") or result.image_fingerprint),
         options=options,
     )
 

@@ -13,20 +13,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from SpinalCordSegLib.case_folder import read_result, read_slice_rows
 from SpinalCordSegLib.errors import (
-    ConfigurationError,
     DicomSeriesError,
     InputFileError,
     MissingPackageError,
     OutputError,
-    VoxelError,
 )
+from SpinalCordSegLib.export.dicom_belonging import check_mask, check_origin, refuse_rejected
 from SpinalCordSegLib.export.dicom_pdf import encapsulated_pdf
 from SpinalCordSegLib.export.dicom_seg import Algorithm, algorithm_of, segmentation
 from SpinalCordSegLib.export.dicom_source import SourceSeries, on_series_grid, read_source
@@ -37,14 +35,12 @@ from SpinalCordSegLib.images.dicom_scan import quiet_pydicom
 from SpinalCordSegLib.images.files import read_image, read_labels
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.images.volume_file import is_volume_file
-from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.reporting.report_pdf import report_pdf
 from SpinalCordSegLib.writing import atomic_write
 
 SEG, SR, PDF = "seg", "sr", "pdf"
 KINDS = (SEG, SR, PDF)
 _OLDEST_PYDICOM, _OLDEST_HIGHDICOM = (3, 0, 1), (0, 27)
-_VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
 
 
 def dicom_export_available() -> str | None:
@@ -133,68 +129,6 @@ def _read_mask(folder: Path, content: Mapping[str, Any]) -> Volume:
         raise InputFileError(f"{folder} holds no mask; segment again with --force")
     labels = read_labels(folder / name)
     return labels.with_voxels(labels.voxels != 0)
-
-
-def refuse_rejected(content: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError when a person rejected the case."""
-    review = content.get("review")
-    states = {content.get("mask_state"), review.get("state") if isinstance(review, dict) else review}
-    if "rejected" in states:
-        raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
-
-
-def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume | None = None) -> None:
-    """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
-    measured with this series as its image. ``image``: what the series was converted to, and the case made from."""
-    made_from = content.get("input") or {}
-    if made_from.get("fingerprint") == fingerprint(source.volume):
-        return
-    if image is not None:
-        _check_conversion(made_from, content.get("mask_state") == "given", image, source)
-        return
-    acquisition = made_from.get("acquisition")
-    if not acquisition:
-        raise DicomSeriesError(
-            "the case was not made from DICOM, so nothing ties it to this series: segment the series itself"
-            " (spinalcordseg segment SERIES_FOLDER), or measure the mask with it (measure MASK --image SERIES_FOLDER);"
-            " without a series, the mask as .seg.nrrd and report.html say the same"
-        )
-    differs = [key for key, value in acquisition.items() if _told(source.series, key) != value]
-    if content.get("mask_state") == "given" and not differs:
-        return
-    raise DicomSeriesError(
-        f"series {source.series.title()} is not the one that the case was made from"
-        f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
-        " where the folder holds several"
-    )
-
-
-def _check_conversion(made_from: Mapping[str, Any], given: bool, image: Volume, source: SourceSeries) -> None:
-    if not given and made_from.get("fingerprint") != fingerprint(image):
-        raise DicomSeriesError("the case was not made from this image: segment it again")
-    if not np.array_equal(on_series_grid(image, source).voxels, source.volume.voxels):
-        raise DicomSeriesError(
-            f"the image does not hold the pixels of series {source.series.title()}: it was made from another series, or"
-            " changed since it was loaded; give the series it was loaded from, or load that again and segment it"
-        )
-
-
-def _told(series: DicomSeries, key: str) -> Any:
-    value = getattr(series, key, None)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def check_mask(mask: Volume, content: Mapping[str, Any]) -> None:
-    """Raise VoxelError when the mask is empty or is no longer the one that was measured."""
-    n_voxels = int(np.count_nonzero(mask.voxels))
-    if not n_voxels:
-        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
-    found, measured = n_voxels * mask.voxel_volume_mm3, float(content.get("volume_mm3") or 0.0)
-    if abs(found - measured) > _VOLUME_TOLERANCE * found + 0.01:
-        raise VoxelError(
-            f"the mask has {found:.2f} mm³ and the report says {measured:.2f} mm³: it was changed after it was"
-            " measured; measure it again first"
-        )
 
 
 def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:

@@ -138,6 +138,8 @@ def _input(result: CaseResult) -> dict[str, Any]:
         "ijk_to_ras": [[rounded(float(value), 6) for value in row] for row in volume.ijk_to_ras],
         "fingerprint": result.fingerprint,
     }
+    if result.image_fingerprint:
+        content["image_fingerprint"] = result.image_fingerprint
     series = None if result.image is None else result.image.dicom
     if series is not None:
         content["acquisition"] = {name: getattr(series, name) for name in _ACQUISITION}

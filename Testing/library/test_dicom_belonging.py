@@ -1,0 +1,113 @@
+"""A case is exported into the study that it was made from and into no other, and only as it was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.correction.review_store import read_mask, store_correction
+from SpinalCordSegLib.errors import DicomSeriesError
+from SpinalCordSegLib.export.dicom_export import load_export
+from SpinalCordSegLib.images.dicom import find_series
+from SpinalCordSegLib.images.files import read_image, write_json, write_volume
+from SpinalCordSegLib.images.volume import Volume, to_canonical
+
+
+def _other_patient(neck, folder: Path) -> Path:
+    """A series of the same protocol and grid, of somebody else."""
+    noise = np.random.default_rng(5)
+    return neck.write(
+        folder,
+        lambda k: {
+            "PatientID": "999",
+            "PatientName": "Other^Patient",
+            "PixelData": noise.integers(0, 250, (neck.rows, neck.columns)).astype(np.int16).tobytes(),
+        },
+    )
+
+
+def _measured(neck, image: Path | None, folder: Path) -> Path:
+    """A mask drawn by hand, measured by the command line; with its image where one is given."""
+    matrix = neck.matrix()
+    write_volume(Volume(neck.stack.transpose(2, 1, 0).astype(np.uint8), matrix), folder / "drawn.nii.gz")
+    command = ["measure", str(folder / "drawn.nii.gz"), "--output", str(folder / "out")]
+    assert main([*command, *([] if image is None else ["--image", str(image)])]) == 0
+    return folder / "out" / "drawn"
+
+
+def _content(case: Path) -> dict:
+    return json.loads((case / "report.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def series(neck, tmp_path):
+    return neck.write(tmp_path / "series")
+
+
+def test_a_drawn_mask_belongs_to_the_images_it_was_measured_with(neck, series, tmp_path):
+    case = _measured(neck, series, tmp_path)
+    export = load_export(case, find_series(series), drawn_by_hand=True)
+    assert np.array_equal(export.mask.voxels, neck.stack.transpose(2, 1, 0))
+    other = _other_patient(neck, tmp_path / "other")
+    with pytest.raises(DicomSeriesError, match="its pixels differ"):
+        load_export(case, find_series(other), drawn_by_hand=True)
+    assert main(["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(case.parent), "--image", str(other)]) == 0
+    load_export(case, find_series(other), drawn_by_hand=True)  # as whoever measures it with that image says
+
+
+@pytest.mark.parametrize("with_image", [None, "own", "other"])
+def test_a_correction_changes_nothing_of_that(neck, series, tmp_path, with_image):
+    case, other = _measured(neck, series, tmp_path), _other_patient(neck, tmp_path / "other")
+    before, mask = _content(case)["input"], read_mask(case)
+    voxels = mask.voxels.copy()
+    voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
+    image = {None: None, "own": series, "other": other}[with_image]
+    store_correction(case, mask.with_voxels(voxels), "A. Meyer", image=None if image is None else read_image(image))
+    assert _content(case)["input"]["image_fingerprint"] == before["image_fingerprint"]
+    load_export(case, find_series(series), drawn_by_hand=True)
+    with pytest.raises(DicomSeriesError, match="not the one"):
+        load_export(case, find_series(other), drawn_by_hand=True)
+
+
+def test_a_drawn_mask_that_was_measured_with_the_converted_series(neck, series, tmp_path):
+    """As Slicer measures it: with the volume that the series was loaded as, which has axes of its own."""
+    files = {}
+    for name, folder in {"own": series, "other": _other_patient(neck, tmp_path / "other")}.items():
+        volume = to_canonical(read_image(folder).volume)
+        files[name] = tmp_path / f"{name}.nrrd"
+        write_volume(Volume(np.ascontiguousarray(volume.voxels), volume.ijk_to_ras), files[name])
+    turned = to_canonical(Volume(neck.stack.transpose(2, 1, 0).astype(np.uint8), neck.matrix()))
+    write_volume(Volume(np.ascontiguousarray(turned.voxels), turned.ijk_to_ras), tmp_path / "drawn.nii.gz")
+    command = ["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--image", str(files["own"])]) == 0
+    case = tmp_path / "out" / "drawn"
+    load_export(case, find_series(series), drawn_by_hand=True, image=files["own"])
+    with pytest.raises(DicomSeriesError, match="not made from DICOM"):
+        load_export(case, find_series(series), drawn_by_hand=True)
+    with pytest.raises(DicomSeriesError, match="not made from this image"):
+        load_export(case, find_series(tmp_path / "other"), drawn_by_hand=True, image=files["other"])
+    with pytest.raises(DicomSeriesError, match="does not hold the pixels"):
+        load_export(case, find_series(tmp_path / "other"), drawn_by_hand=True, image=files["own"])
+
+
+def test_a_report_that_does_not_tell_the_image_is_tied_by_its_protocol(neck, series, tmp_path):
+    case = _measured(neck, series, tmp_path)
+    content = _content(case)
+    del content["input"]["image_fingerprint"]
+    write_json(case / "report.json", content)
+    load_export(case, find_series(series), drawn_by_hand=True)
+    content["input"]["acquisition"]["number"] = 9
+    write_json(case / "report.json", content)
+    with pytest.raises(DicomSeriesError, match="its number differ"):
+        load_export(case, find_series(series), drawn_by_hand=True)
+
+
+def test_a_network_s_case_tells_of_its_image_once(neck, series, tmp_path):
+    case = neck.finish(series, tmp_path / "case")
+    store_correction(case, read_mask(case), "A. Meyer", image=read_image(series))
+    assert "image_fingerprint" not in _content(case)["input"]
+    load_export(case, find_series(series))
