@@ -7,7 +7,8 @@ programs in between may not pass standard input on, and that must not look like 
 
 ``python -m SpinalCordSegLib.child --wait MODULE ARGUMENT…`` calls ``MODULE.get_ready([ARGUMENT…])`` and waits for an
 order, a second line: {"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none
-comes for some minutes, or memory grows short meanwhile, it exits with WAITED_IN_VAIN.
+comes for some minutes, or memory grows short meanwhile, it exits with WAITED_IN_VAIN. It prints {"event": "attached"}
+when the lifeline has reached it: only then would an order reach it too.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from typing import Any
 
 from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.command_line.scratch import remove_abandoned
+from SpinalCordSegLib.command_line.standard_input import read_part
 
 LIFELINE = b"stay\n"
+ATTACHED = "attached"
 WAIT = "--wait"
 WAITED_IN_VAIN = 75
 LEAST_FREE_BYTES = 3 << 30
@@ -46,10 +49,11 @@ def main(argv: Sequence[str]) -> int:
     """Run ``argv[0]``.main with the rest of ``argv``, or wait for an order; returns its exit code."""
     gone = threading.Event()
     orders = _Orders()
-    threading.Thread(target=_watch_lifeline, args=(gone, orders), daemon=True).start()
+    waits = argv[0] == WAIT
+    threading.Thread(target=_watch_lifeline, args=(gone, orders, waits), daemon=True).start()
     code = _CANCELLED
     try:
-        code = _wait(argv[1:], orders) if argv[0] == WAIT else _run(argv[0], argv[1:])
+        code = _wait(argv[1:], orders) if waits else _run(argv[0], argv[1:])
     except KeyboardInterrupt:
         code = _CANCELLED
     finally:
@@ -90,13 +94,16 @@ def _scratch_base() -> Path:
     return Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
 
 
-def _watch_lifeline(gone: threading.Event, orders: _Orders) -> None:
+def _watch_lifeline(gone: threading.Event, orders: _Orders, waits: bool) -> None:
     # Read from the system, not through sys.stdin: a thread that waits in there makes Python abort when it exits.
     lifeline = sys.stdin.fileno() if sys.stdin is not None else -1
-    if lifeline < 0 or os.read(lifeline, len(LIFELINE)) != LIFELINE:
+    if lifeline < 0 or read_part(lifeline, len(LIFELINE)) != LIFELINE:
         return
+    if waits:
+        sys.stdout.write(json.dumps({"event": ATTACHED}) + "\n")
+        sys.stdout.flush()
     said = b""
-    while part := os.read(lifeline, 1024):
+    while part := read_part(lifeline):
         said += part
         *lines, said = said.split(b"\n")
         for line in lines:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import signal
 import sys
 import threading
@@ -29,6 +28,7 @@ from SpinalCordSegLib.command_line.progress import JsonReporter, Reporter
 from SpinalCordSegLib.command_line.register_command import add_register
 from SpinalCordSegLib.command_line.rerun_command import add_rerun
 from SpinalCordSegLib.command_line.review_arguments import add_review
+from SpinalCordSegLib.command_line.standard_input import read_part
 from SpinalCordSegLib.command_line.training_set_command import add_training_set
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -258,7 +258,9 @@ def _catch_signals() -> dict[int, Any]:
         return {}
     names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return {number: signal.signal(number, _interrupt) for number in numbers}
+    # Whoever started us may have said that one is to be ignored: nohup does, for a batch that outlasts the terminal.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, _interrupt) for number in heard}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -273,7 +275,7 @@ def _interrupt_at_end_of_input() -> None:
     """Wait until standard input is closed (the parent program is gone), then cancel."""
     if sys.stdin is not None:
         # Not through sys.stdin.buffer: a thread that waits in there makes Python abort when it exits.
-        while os.read(sys.stdin.fileno(), 4096):
+        while read_part(sys.stdin.fileno()):
             pass
     signal.raise_signal(signal.SIGINT)
 

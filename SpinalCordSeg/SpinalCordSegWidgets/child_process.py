@@ -16,10 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from SpinalCordSegLib.child import LIFELINE, SCRATCH_VARIABLE, WAIT
+from SpinalCordSegLib.child import ATTACHED, LIFELINE, SCRATCH_VARIABLE, WAIT
 from SpinalCordSegLib.errors import OutputError
 
 _POLITE_S = 1.0  # from being asked to end until being ended
@@ -36,7 +37,8 @@ class ChildProcess:
     """One run. ``start``, then ``poll`` until ``running`` is False; ``cancel`` ends it within two seconds.
 
     ``events``: what ``poll`` gives, the JSON objects of standard output in order. ``exit_code``: None while it runs,
-    negative for a signal. ``log``: the last lines of standard error and of what was not JSON.
+    negative for a signal. ``attached``: one that waits has told that orders reach it. ``log``: the last lines of
+    standard error and of what was not JSON.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ChildProcess:
         self._log: deque[str] = deque(maxlen=_KEPT_LINES)
         self._readers: list[threading.Thread] = []
         self._kill_at: float | None = None
-        self.cancelled = False
+        self.cancelled, self.attached = False, False
 
     def start(self) -> None:
         """Raises OutputError when the system cannot start it."""
@@ -149,7 +151,9 @@ class ChildProcess:
         events = []
         while not self._lines.empty():
             event = self._parsed(self._lines.get())
-            if event is not None:
+            if event == {"event": ATTACHED}:
+                self.attached = True
+            elif event is not None:
                 events.append(event)
         return events
 
@@ -181,7 +185,8 @@ class ChildProcess:
             self._process.wait(_POLITE_S)
         except subprocess.TimeoutExpired:
             self._end_tree(at_once=True)
-            self._process.wait(_POLITE_S)
+            with suppress(subprocess.TimeoutExpired):  # held by a driver or a disk of the network: the system's now
+                self._process.wait(_POLITE_S)
         else:
             self._end_tree(at_once=True)  # what it started and left behind
         self._kill_at = None

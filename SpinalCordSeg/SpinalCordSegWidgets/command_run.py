@@ -17,9 +17,10 @@ from slicer.i18n import tr as _
 import SpinalCordSegLib.child
 from SpinalCordSegLib.child import WAITED_IN_VAIN
 from SpinalCordSegLib.command_line.scratch import ScratchFolder
-from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.writing import explain
 from SpinalCordSegWidgets.child_process import ChildProcess
 from SpinalCordSegWidgets.progress_text import Progress
 
@@ -77,7 +78,12 @@ class CommandRun(Generic[Outcome]):
         else is needed there. Raises SpinalCordSegError when that fails or Python cannot be started; nothing is left
         then."""
         self._line, self._arguments = command_line, list(arguments)
-        self._scratch = ScratchFolder.create(base)
+        try:
+            self._scratch = ScratchFolder.create(base)
+        except OSError as error:
+            if waiting is not None:
+                waiting.end()
+            raise OutputError(f"no folder for the run can be made in {base}: {explain(error)}") from error
         self._python, self._waiting = python, waiting
         self._child = waiting or self._new_child()
         self.progress, self.cancelled, self.stopped = Progress(), False, False
@@ -94,6 +100,9 @@ class CommandRun(Generic[Outcome]):
         except SpinalCordSegError:
             self.close()
             raise
+        except OSError as error:
+            self.close()
+            raise OutputError(f"cannot write into {self._scratch.path}: {explain(error)}") from error
         self.running = True
 
     def _new_child(self) -> ChildProcess:

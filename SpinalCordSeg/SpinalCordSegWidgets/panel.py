@@ -189,6 +189,7 @@ class Panel:
         self.check_dependencies()  # and ask again when another model was chosen meanwhile
 
     def _on_repair(self) -> None:
+        self.warm.end()  # on Windows its files cannot be replaced while a child has them loaded
         said = repair(self.applying.dependencies)
         self.probe.forget()
         self.check_dependencies()

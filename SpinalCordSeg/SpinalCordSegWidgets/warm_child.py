@@ -48,10 +48,15 @@ class WarmChild:
         return self._child is not None and self._child.exit_code is None
 
     def take(self, model: Path | None, device: str) -> ChildProcess | None:
-        """The one that waits for such a run, the caller's from now on; None when there is none."""
-        if not (self.waiting and self._prepared == (model, device)):
+        """The one that waits for such a run, the caller's from now on; None when there is none, or it has not told that
+        an order would reach it: a launcher in between may keep standard input to itself."""
+        child = self._child
+        if child is None or not self.waiting or self._prepared != (model, device):
             return None
-        child, self._child = self._child, None
+        child.poll()
+        if not child.attached:
+            return None
+        self._child = None
         return child
 
     def end(self) -> None:

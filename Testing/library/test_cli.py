@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,15 @@ def test_models_lists_and_explains(folder, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "trained on: nothing" in out
     assert "kind: paper" in out
+
+
+def test_a_damaged_model_hides_no_other(folder, tmp_path, capsys, monkeypatch):
+    shutil.copy(folder / "tiny.safetensors", tmp_path / "b.safetensors")
+    (tmp_path / "a.safetensors").write_bytes((folder / "tiny.safetensors").read_bytes()[:-7])
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path))
+    assert main(["models"]) == 1
+    told = capsys.readouterr()
+    assert "tiny 0" in told.out and "a.safetensors: truncated" in told.err
 
 
 @pytest.mark.parametrize(
@@ -187,6 +197,17 @@ def test_a_signal_cancels_and_leaves_nothing(long_work, tmp_path):
     assert error == "spinalcordseg: error: cancelled; nothing half-done was kept\n"
     assert json.loads(out.splitlines()[-1]) == {"event": "end", "exit_code": 130}
     assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_under_nohup_outlasts_its_terminal(tmp_path):
+    """nohup says that SIGHUP is to be ignored; to listen to it all the same ended the batch at log-out."""
+    code = "import signal; from SpinalCordSegLib.cli import _catch_signals as c; c(); print(signal.getsignal(1).value)"
+    for former, heard in ((signal.SIG_IGN, "1"), (signal.SIG_DFL, None)):
+        told = subprocess.run(
+            [sys.executable, "-c", code], preexec_fn=lambda former=former: signal.signal(signal.SIGHUP, former),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (told.stdout.strip() == heard) if heard else "AttributeError" in told.stderr  # a function of ours
 
 
 def test_it_ends_with_its_parent_when_asked(long_work, tmp_path):

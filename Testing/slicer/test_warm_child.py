@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -56,10 +57,18 @@ def _ended(child, timeout_s: float = 30.0) -> None:
     assert not child.running
 
 
+def _taken(warm, model: Path, timeout_s: float = 20.0) -> ChildProcess | None:
+    """As a person takes it, who presses Apply some time after the run before."""
+    end = time.monotonic() + timeout_s
+    while (child := warm.take(model, "cpu")) is None and warm.waiting and time.monotonic() < end:
+        time.sleep(0.02)
+    return child
+
+
 def test_a_waiting_child_runs_in_the_place_of_a_new_one_and_once(warm, tmp_path: Path, model: Path) -> None:
     warm.prepare(model, "cpu")
     assert warm.take(model, "cuda") is None  # another device: not this one
-    child = warm.take(model, "cpu")
+    child = _taken(warm, model)
     assert child is not None and not warm.waiting and warm.take(model, "cpu") is None
     run = _segment(tmp_path, model, child)
     assert run._child is child and child.exit_code == 0
@@ -88,6 +97,17 @@ def test_it_goes_with_the_scene_the_module_and_slicer(warm, panel, model: Path, 
     else:
         panel.panel.end_children()  # connected to Slicer's aboutToQuit()
     assert not own.waiting
+
+
+def test_a_child_that_no_order_would_reach_is_not_taken(warm, tmp_path: Path, model: Path) -> None:
+    """A launcher that keeps standard input to itself: the order would vanish, and Apply wait for minutes."""
+    launcher = tmp_path / "launcher"
+    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@" < /dev/null\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    warm._python = str(launcher)
+    warm.prepare(model, "cpu")
+    assert warm.waiting
+    assert _taken(warm, model, timeout_s=3.0) is None
 
 
 def test_it_ends_at_once_when_it_is_told_to(warm, model: Path) -> None:
