@@ -68,7 +68,8 @@ def _label(device: torch.device) -> str:
 
 
 def _seconds_per_slice(device: torch.device, model: Path | None) -> float | None:
-    """Of one slice, measured once warm; None without a model, or with one that cannot be loaded."""
+    """Of one slice, measured once warm; None without a model, with one that cannot be loaded, or where another program
+    holds the device's memory: the device itself works."""
     if model is None:
         return None
     import torch
@@ -77,13 +78,13 @@ def _seconds_per_slice(device: torch.device, model: Path | None) -> float | None
 
     try:
         checkpoint = load_checkpoint(model)
-    except ModelFileError:
+        network = checkpoint_network(checkpoint).to(device)
+        size = checkpoint.normalisation.size
+        image = torch.zeros(1, 1, size, size, device=device)
+        with torch.inference_mode():
+            float(network(image).sum())
+            started = time.perf_counter()
+            float(network(image).sum())  # taking the number waits for the device
+    except (ModelFileError, RuntimeError):  # torch raises the latter, or a kind of it, when memory runs out
         return None
-    network = checkpoint_network(checkpoint).to(device)
-    size = checkpoint.normalisation.size
-    image = torch.zeros(1, 1, size, size, device=device)
-    with torch.inference_mode():
-        float(network(image).sum())
-        started = time.perf_counter()
-        float(network(image).sum())  # taking the number waits for the device
     return round(time.perf_counter() - started, 4)

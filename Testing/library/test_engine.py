@@ -13,6 +13,7 @@ from torch import nn
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.inference import engine as engine_module
+from SpinalCordSegLib.inference.device_network import is_out_of_memory
 from SpinalCordSegLib.inference.engine import choose_engine
 from SpinalCordSegLib.inference.predict import predict
 from SpinalCordSegLib.network.checkpoint import Checkpoint
@@ -115,6 +116,29 @@ def test_an_engine_that_fails_the_self_check_is_left_aside_with_a_note(
     chosen = choose_engine(network, IMAGE)
     assert chosen.name.startswith("torch") and len(chosen.notes) == 1
     assert words in chosen.notes[0] and "torch computed" in chosen.notes[0] and "\n" not in chosen.notes[0]
+
+
+def test_memory_that_runs_out_in_onnx_runtime_is_told_as_that_of_torch(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one slice at a time is tried next, and then there is advice: its own errors have no base in common."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX RUNTIME MISSING: its lack of memory was not tested")
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+    class Session(onnxruntime.InferenceSession):
+        full = False
+
+        def run(self, *arguments: object) -> object:
+            if Session.full:
+                raise Fail("Failed to allocate memory for requested buffer of size 1")
+            return super().run(*arguments)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    chosen = choose_engine(network, IMAGE, "onnxruntime")
+    Session.full = True
+    with pytest.raises(RuntimeError, match="Failed to allocate") as caught:
+        chosen.logits(IMAGE)
+    assert is_out_of_memory(caught.value)
 
 
 def test_other_networks_and_unknown_names() -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.network.normalise import (
     NormalisationConfig,
+    _of_ranks,
     normalise,
     normalise_coverage,
     normalise_labels,
@@ -97,6 +98,13 @@ def test_percentiles_forget_a_hot_pixel_and_min_max_does_not() -> None:
     dark, _ = normalise(pixels, (0.7, 0.7), NormalisationConfig("fixed_pixel", pixel_mm=0.7))
     assert kept.max() == 1 and kept.mean() > 0.15
     assert dark.mean() < 0.001
+
+
+def test_a_device_without_kthvalue_finds_the_same_percentiles() -> None:
+    sample = torch.rand(3, 501, generator=torch.Generator().manual_seed(1))
+    for ranks in ([0, 500], [5, 495], [250, 250]):
+        pairs = zip(_of_ranks(sample, ranks, by_sorting=True), _of_ranks(sample, ranks, by_sorting=False), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
 
 
 def test_percentiles_of_a_huge_slice_are_close_to_those_of_all_pixels() -> None:

@@ -6,8 +6,11 @@ import argparse
 from typing import Any
 
 from SpinalCordSegLib.command_line.progress import Reporter
+from SpinalCordSegLib.errors import ModelFileError
 from SpinalCordSegLib.network.card import ModelCard, verified_card
 from SpinalCordSegLib.network.models import find_models, user_models_folder
+
+_SOME_DAMAGED = 1
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
@@ -18,12 +21,18 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     found = find_models()
     if not found:
         reporter.text(f"no models found; put weights files (.safetensors) into {user_models_folder()}")
+    damaged = False
     for number, path in enumerate(found):
-        card = verified_card(path)
         used = " (used by default)" if number == 0 else ""
+        try:
+            card = verified_card(path)
+        except ModelFileError as error:
+            damaged = True
+            reporter.error(str(error), type(error).__name__)
+            continue
         network = f"{card.network.get('name')}, width {card.network.get('width')}"
         reporter.text(f"{card.name} {card.version}{used}\n  {path}\n  {network}; SHA-256 {card.sha256}")
-    return 0
+    return _SOME_DAMAGED if damaged else 0
 
 
 def _explained(card: ModelCard) -> str:

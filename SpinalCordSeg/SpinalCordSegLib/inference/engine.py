@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
@@ -124,14 +125,21 @@ def _onnx_engine(onnxruntime: Any, network: RAUNet, threads: int) -> Engine:
 
     whole = session(False)
     window_session = _Once(lambda: session(True))
+    errors = _errors_of(onnxruntime)
+
+    def run(get: Callable[[], Any], inputs: dict[str, NDArray[Any]]) -> Tensor:
+        try:
+            return torch.from_numpy(get().run([OUTPUT], inputs)[0])
+        except errors as error:  # memory that runs out must be told as torch tells it
+            raise RuntimeError(str(error)) from error
 
     def logits(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(whole.run([OUTPUT], {INPUT: inputs.contiguous().numpy()})[0])
+        return run(lambda: whole, {INPUT: inputs.contiguous().numpy()})
 
     def window_logits(inputs: Tensor, window: Window) -> Tensor:
         top, bottom, left, right = window
         places = {STARTS: np.array([top, left]), ENDS: np.array([bottom, right])}
-        return torch.from_numpy(window_session().run([OUTPUT], {INPUT: inputs.contiguous().numpy(), **places})[0])
+        return run(window_session, {INPUT: inputs.contiguous().numpy(), **places})
 
     return Engine(f"onnxruntime {onnxruntime.__version__}", logits, window_logits=window_logits)
 

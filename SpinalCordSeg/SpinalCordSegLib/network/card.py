@@ -161,7 +161,7 @@ def _refuse_other_formats(path: Path, start: bytes) -> None:
 def _check_length(path: Path, table: dict[str, Any], n_bytes: int) -> None:
     try:
         expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path}: the tensor table is not that of a safetensors file") from error
     if n_bytes != expected:
         raise ModelFileError(

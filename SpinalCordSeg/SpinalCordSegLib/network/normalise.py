@@ -6,6 +6,7 @@ exactly.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -133,11 +134,17 @@ def _range(pixels: Tensor, config: NormalisationConfig) -> tuple[Tensor, Tensor]
     stride = max(1, ceil((pixels.shape[1] * pixels.shape[2] / _SAMPLE) ** 0.5))
     sample = pixels[:, ::stride, ::stride].float().flatten(1)
     last = sample.shape[1] - 1
-    low, high = (
-        sample.kthvalue(1 + round(percentile / 100 * last), dim=1).values
-        for percentile in (config.low_percentile, config.high_percentile)
-    )
+    ranks = [round(percentile / 100 * last) for percentile in (config.low_percentile, config.high_percentile)]
+    low, high = _of_ranks(sample, ranks, by_sorting=sample.device.type == "mps")
     return low, high
+
+
+def _of_ranks(sample: Tensor, ranks: Sequence[int], by_sorting: bool) -> Iterable[Tensor]:
+    """The values of (n, pixels) at each rank, 0 the least. ``by_sorting``: the same numbers without kthvalue, which
+    Apple's GPUs have from torch 2.9 on."""
+    if by_sorting:
+        return sample.sort(dim=1).values[:, list(ranks)].unbind(dim=1)
+    return [sample.kthvalue(1 + rank, dim=1).values for rank in ranks]
 
 
 def _stretch(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
