@@ -198,6 +198,26 @@ def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
     assert mine.path.name.isascii()
 
 
+def test_an_image_that_could_not_be_removed_goes_the_next_time(tmp_path, monkeypatch):
+    """On Windows one that another program has open stays; the folder must still be known as ours."""
+    scratch = ScratchFolder.create(tmp_path)
+    (scratch.path / "volume.nrrd").write_bytes(b"an image")
+    (scratch.path / "out").mkdir()
+    unlink = Path.unlink
+
+    def refuse(path, *arguments, **options):
+        if path.suffix == ".nrrd":
+            raise PermissionError(13, "used by another process")
+        unlink(path, *arguments, **options)
+
+    with monkeypatch.context() as held:
+        held.setattr(Path, "unlink", refuse)
+        scratch.remove()
+        assert remove_abandoned(tmp_path) == 0
+    assert sorted(path.name for path in scratch.path.iterdir()) == ["owner.lock", "volume.nrrd"]
+    assert remove_abandoned(tmp_path) == 1 and not scratch.path.exists()
+
+
 def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypatch, tmp_path):
     """What is asked of Windows, with its parts of subprocess put in place: the real thing needs a Windows machine."""
     import io

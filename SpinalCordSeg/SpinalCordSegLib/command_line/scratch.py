@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +39,7 @@ class ScratchFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
 
 
 def remove_abandoned(base: Path | None = None) -> int:
@@ -46,9 +47,22 @@ def remove_abandoned(base: Path | None = None) -> int:
     removed = 0
     for path in Path(base or tempfile.gettempdir()).glob(f"{PREFIX}*"):
         if _is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
-            removed += 1
+            _remove(path)
+            removed += not path.exists()
     return removed
+
+
+def _remove(path: Path) -> None:
+    """The lock's file last, and only when nothing else is left: by it the folder is known as ours the next time."""
+    left = [one for one in path.glob("*") if one.name != _LOCK_NAME] if path.is_dir() else []
+    for one in left:
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            with suppress(OSError):  # open in another program: the next of ours who comes by tries again
+                one.unlink()
+    if not any(one.exists() for one in left):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_abandoned(path: Path) -> bool:
