@@ -18,6 +18,7 @@ _STEMS_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc
 
 # file name → why it may catch everything there
 _BROAD_EXCEPT: dict[str, str] = {
+    "cluster.py": "as in batch.py, while reading ahead: raised again when the case's turn comes",
     "track_command.py": "as in batch.py, for the persons of a manifest",
     "batch.py": "a fault of the program in one case must not cost the other cases theirs; the case is reported failed",
 }

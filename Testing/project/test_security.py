@@ -37,6 +37,7 @@ _MAY_CALL = {
 _MAY_START_PROGRAMS = {
     "child_process.py": "the panel's own command line",
     "run_record.py": "git, for the state of the code that a model was trained with",
+    "package_install.py": "for the error alone that a failed pip of Slicer raises",
 }
 _MAY_NAME_ADDRESSES = {
     "sample_data.py": "the public neck of the tutorial",
