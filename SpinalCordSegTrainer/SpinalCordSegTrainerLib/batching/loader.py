@@ -48,7 +48,8 @@ class CacheInfo:
 
     ``pixel_mm``: mm per pixel, None where it differs between slices. ``normalisation``: fields of the model's
     NormalisationConfig, empty when unknown. ``centres``: (row, column) of the cord in pixels per slice, None for
-    a slice without cord. ``source``: where the slices come from, for the model card.
+    a slice without cord. ``source``: what the slices were made from, for the model card (without ``files``: see
+    ``origin``).
     """
 
     size: int
@@ -162,15 +163,20 @@ class SliceCache:
 
 def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
     """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
+    different = different_normalisation(cache, wanted)
+    if different:
+        raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
+
+
+def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> str:
+    """How the slices were normalised otherwise than a model wants it, in words; "" where they were not."""
     # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
     ignored = {"min_size", "max_size", "labels"} | ({"size"} if wanted.kind == "fixed_pixel" else set())
     for name, asked in asdict(wanted).items():
         made = cache.info.normalisation.get(name, asked)  # a cache of an earlier version lacks some
         if name not in ignored and made != asked:
-            raise ConfigurationError(
-                f"{cache.folder}: was normalised with {name} {made!r}, {asked!r} is wanted;"
-                " use the same or write the cache again"
-            )
+            return f"was normalised with {name} {made!r}, {asked!r} is wanted"
+    return ""
 
 
 def _shares(values: NDArray) -> NDArray[np.float32]:

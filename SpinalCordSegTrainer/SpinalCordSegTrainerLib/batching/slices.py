@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.images.volume import axial_slices
 from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.batching.loader import CachedSlice, Dtype, SliceCache
+from SpinalCordSegTrainerLib.batching.origin import FILES, case_origin
 from SpinalCordSegTrainerLib.datasets.cases import Case, LoadedCase, load_case
 from SpinalCordSegTrainerLib.datasets.duplicates import Duplicates
 
@@ -88,14 +89,17 @@ def cache_cases(
 
     Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
     with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
-    cannot be used. ``tolerant``: as load_case takes it; the log says what was resampled.
+    cannot be used. ``tolerant``: as load_case takes it; the log says what was resampled. The cache keeps what it was
+    made from: these options, and every case's files.
     """
     used: list[str] = []
+    files: dict[str, Any] = {}
     seen = Duplicates()
 
     def stream() -> Iterator[CachedSlice]:
         problems: list[str] = []
         for number, case in enumerate(cases):
+            files[case.name] = case_origin(case, label)
             try:
                 loaded = load_case(case, label, tolerant=tolerant)
                 seen.refuse_twin(loaded)
@@ -120,6 +124,14 @@ def cache_cases(
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
         normalisation=dataclasses.asdict(config),
         kind="real",
-        source={"cases": used, "slices": slices} | ({"inset_mm": inset_mm} if inset_mm else {}),
+        source={
+            "cases": used,
+            "label": label,
+            "slices": slices,
+            "leave_out": leave_out,
+            "tolerant": tolerant,
+            "inset_mm": inset_mm,
+            FILES: files,
+        },
         dtype=dtype,
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.batching.loader import SliceCache, different_normalisation
+from SpinalCordSegTrainerLib.batching.origin import FILES, changes
 from SpinalCordSegTrainerLib.batching.slices import cache_cases
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display
@@ -18,6 +21,9 @@ from SpinalCordSegTrainerLib.datasets.cases import Case, find_cases, match_files
 from SpinalCordSegTrainerLib.datasets.checking import check_folder
 from SpinalCordSegTrainerLib.datasets.split import read_split
 from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config, validation_for
+from SpinalCordSegTrainerLib.training.state import training_begun
+
+_MOST_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,16 @@ class CaseOptions:
     def of(cls, options: LearningOptions) -> CaseOptions:
         return cls(options.label, options.only_labelled, options.usable, options.tolerant, options.style)
 
+    def made_with(self) -> dict[str, Any]:
+        """As cache_cases takes them and a cache keeps them."""
+        return {
+            "label": self.label,
+            "slices": "with_label" if self.only_labelled else "all",
+            "leave_out": self.usable,
+            "tolerant": self.tolerant,
+            "inset_mm": self.inset_mm,
+        }
+
     def find(self, data: Path) -> list[Case]:
         """The cases of a data set. Raises TrainingDataError, naming each that cannot be used; with ``usable`` they are
         left out, and all are read for that."""
@@ -49,17 +65,7 @@ def write_slices(data: Path, folder: Path, config: TrainingConfig, options: Case
     """Cache the slices of a data folder; gives what was written, in words."""
     cases = match_files(data).cases if options.usable else find_cases(data)
     with step_display("cases", options.style) as display:
-        written = cache_cases(
-            cases,
-            folder,
-            config.normalisation,
-            label=options.label,
-            slices="with_label" if options.only_labelled else "all",
-            leave_out=options.usable,
-            tolerant=options.tolerant,
-            inset_mm=options.inset_mm,
-            progress=display.step,
-        )
+        written = cache_cases(cases, folder, config.normalisation, **options.made_with(), progress=display.step)
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
 
@@ -93,9 +99,7 @@ def configuration(
         chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
     if data is not None:
         folder = output / "cache"
-        if not (folder / "cache.json").exists():
-            typer.echo(write_slices(data, folder, chosen, CaseOptions.of(options)), err=True)
-        _check_same_cases(folder, data)
+        own_cache(data, folder, chosen, CaseOptions.of(options))
         chosen = replace(chosen, sources=(SourceConfig(str(folder)),))
     elif not chosen.sources:
         raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
@@ -114,15 +118,43 @@ def slice_cache(folder: Path, cache: Path, config: TrainingConfig, options: Case
     """``folder`` where it is a slice cache; else its cases are cached in ``cache``, once."""
     if (folder / "cache.json").exists():
         return folder
-    if not (cache / "cache.json").exists():
-        typer.echo(write_slices(folder, cache, config, replace(options, only_labelled=False, usable=False)), err=True)
+    own_cache(folder, cache, config, replace(options, only_labelled=False, usable=False))
     return cache
 
 
-def _check_same_cases(cache: Path, data: Path) -> None:
-    cached, there = SliceCache.open(cache).info.source, {case.name for case in match_files(data).cases}
-    if not set(cached.get("cases", ())) <= there:
-        raise ConfigurationError(f"{cache}: holds slices of other data than {data}; choose another output folder")
+def own_cache(data: Path, folder: Path, config: TrainingConfig, options: CaseOptions) -> None:
+    """The slices of ``data`` in ``folder``, which lies in a command's output folder: those that are there where they
+    were made alike, else made anew. Raises what discard and writing raise."""
+    if (folder / "cache.json").exists():
+        changed = _changes(data, SliceCache.open(folder), config, options)
+        if not changed:
+            return
+        discard(folder, changed)
+    typer.echo(write_slices(data, folder, config, options), err=True)
+
+
+def discard(folder: Path, changed: Sequence[str]) -> None:
+    """Remove a command's own slice cache that is not what is asked for now. Raises ConfigurationError, naming what has
+    ``changed``, where a run in the output folder has begun to learn from it."""
+    told = "; ".join(changed[:_MOST_TOLD]) + (f"; and {len(changed) - _MOST_TOLD} more" * (len(changed) > _MOST_TOLD))
+    if training_begun(folder.parent):
+        raise ConfigurationError(
+            f"{folder}: a run here has begun on slices that were made otherwise: {told}; go on with the same data and"
+            " options, or choose another output folder"
+        )
+    typer.echo(f"{folder} is made anew: {told}", err=True)
+    shutil.rmtree(folder)
+
+
+def _changes(data: Path, cache: SliceCache, config: TrainingConfig, options: CaseOptions) -> list[str]:
+    source, cases = cache.info.source, match_files(data).cases
+    if isinstance(source.get(FILES), dict) and cache.info.kind == "real":
+        different = different_normalisation(cache, config.normalisation)
+        return [*changes(source, cases, options.made_with()), *([different] if different else [])]
+    if cache.info.kind != "real" or not set(source.get("cases", ())) <= {case.name for case in cases}:
+        return [f"holds slices of other data than {data}"]
+    # Of an earlier version, which kept no more: a run that has begun goes on with it.
+    return [] if training_begun(cache.folder.parent) else ["nothing in it tells what it was made from"]
 
 
 def read_slice_range(text: str | None) -> tuple[int, int] | None:

@@ -10,10 +10,11 @@ import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.inference.device import choose_device, device_name
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
 from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
-from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration
+from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration, discard
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
 
@@ -69,10 +70,14 @@ def with_asked(config: TrainingConfig, settings: list[str] | None) -> TrainingCo
 
 
 def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> TrainingConfig:
-    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache
+    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache, simulation_changes
 
     simulation = SimulateConfig(count=_SIMULATED[quick])
     folder = output / "cache"
+    if (folder / "cache.json").exists():
+        changed = simulation_changes(SliceCache.open(folder).info.source, maps, simulation)
+        if changed:
+            discard(folder, changed)
     if not (folder / "cache.json").exists():
         with step_display("slices") as display:
             simulate_cache(maps, folder, simulation, progress=display.step)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.config import check_seed
+from SpinalCordSegTrainerLib.batching.origin import FILES, fingerprint, unchanged
+from SpinalCordSegTrainerLib.config import check_seed, to_dict
 from SpinalCordSegTrainerLib.simulation.acquisition import Coils, Scan, acquire, draw_coils
 from SpinalCordSegTrainerLib.simulation.anatomy import draw_slice
-from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
+from SpinalCordSegTrainerLib.simulation.atlas import Maps, map_files, read_maps
 from SpinalCordSegTrainerLib.simulation.canvas import Pose
 from SpinalCordSegTrainerLib.simulation.necks import HIGHEST_MM, Neck, draw_neck, with_touching_masses
 from SpinalCordSegTrainerLib.simulation.phantom_slices import phantom_slices
@@ -97,7 +99,12 @@ def simulate_cache(
 ) -> SliceCache:
     """Write ``config.count`` simulated slices to ``output``. Raises what read_maps and SliceCache.write raise."""
     read = read_maps(maps, hold_out=config.hold_out)
-    source = {"simulation": asdict(config), "maps": [shape.name for shape in read.shapes], "atlas": "PAM50"}
+    source = {
+        "simulation": asdict(config),
+        "maps": [shape.name for shape in read.shapes],
+        "atlas": "PAM50",
+        FILES: fingerprint(map_files(maps)),
+    }
     return SliceCache.write(
         output,
         training_slices(read, config, progress),
@@ -106,6 +113,19 @@ def simulate_cache(
         kind="simulated",
         source=source,
     )
+
+
+def simulation_changes(source: Mapping[str, Any], maps: Path, config: SimulateConfig) -> list[str]:
+    """How the cache of this ``source`` differs from what simulate_cache would write now, in words."""
+    made = source.get("simulation")
+    if not isinstance(made, dict):
+        return ["holds slices that were not simulated"]
+    asked = to_dict(config)
+    then = {**to_dict(SimulateConfig()), **made}  # of an earlier version, which lacks some
+    words = [f"{name} was {then[name]} and is {value} now" for name, value in asked.items() if then[name] != value]
+    if FILES in source and not unchanged(source[FILES], map_files(maps)):
+        words.append("the label maps have changed")
+    return words
 
 
 def training_slices(

@@ -12,6 +12,7 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegTrainerLib.batching.batches import Source
 from SpinalCordSegTrainerLib.batching.loader import SliceCache, check_normalisation, evenly, slices_of, split_subjects
+from SpinalCordSegTrainerLib.batching.origin import FILES
 from SpinalCordSegTrainerLib.config import AugmentConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.datasets.split import CacheSplit, split_by_name
 from SpinalCordSegTrainerLib.training.validation import HeldOut
@@ -129,7 +130,9 @@ def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: 
         "weight": source.weight,
         "policy": source.policy,
         # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
-        "source": {name: len(value) if name == "cases" else value for name, value in info.source.items()},
+        "source": {
+            name: len(value) if name == "cases" else value for name, value in info.source.items() if name != FILES
+        },
     }
 
 

@@ -110,6 +110,11 @@ def saved_state(path: Path) -> Path | None:
     return next((one for one in (path, previous(path)) if one.exists()), None)
 
 
+def training_begun(folder: Path) -> bool:
+    """Whether a run in this folder, or in one of its folders (folds, rows of a comparison), has saved a state."""
+    return any(saved_state(one / "state.safetensors") for one in (folder, *folder.iterdir()) if one.is_dir())
+
+
 def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunState:
     """The saved run, with torch's own random state put back; the one before where the newest is damaged.
 

@@ -1,0 +1,196 @@
+"""A slice cache in an output folder is taken again only for what it was made from; never exchanged under a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cord_files import cord_image, cord_label, put_case
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.batching.origin import case_origin, changes, fingerprint, unchanged
+from SpinalCordSegTrainerLib.command_line import table1_command
+from SpinalCordSegTrainerLib.command_line.options import LearningOptions
+from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
+from SpinalCordSegTrainerLib.config import TrainingConfig
+from SpinalCordSegTrainerLib.datasets.cases import match_files
+from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig
+
+SMALL = ["normalisation.size=32"]
+
+
+def _two_labels() -> Volume:
+    """The cord in slices 1 to 3 as 1, and something larger in slice 0 as 2."""
+    label = cord_label()
+    label.voxels[10:40, 10:40, 0] = 2
+    return label
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(2):
+        put_case(folder, f"sub-{number}", number, _two_labels())
+    return folder
+
+
+def _cache(data: Path, output: Path, label: int | None = 1, **options: bool) -> SliceCache:
+    configuration(LearningOptions(settings=SMALL, label=label, **options), data, output)
+    return SliceCache.open(output / "cache")
+
+
+def _begin(output: Path) -> None:
+    output.mkdir(exist_ok=True)
+    (output / "state.safetensors").touch()
+
+
+def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _cache(data, tmp_path / "r", label=2).info.centres[0] is not None
+    capsys.readouterr()
+    cache = _cache(data, tmp_path / "r", only_labelled=True)
+    told = capsys.readouterr().err
+    assert "label was 2 and is 1 now; slices was all and is with_label now" in told
+    assert len(cache) == 6
+    made = (cache.folder / "cache.json").stat()
+    assert len(_cache(data, tmp_path / "r", only_labelled=True)) == 6
+    assert (cache.folder / "cache.json").stat() == made  # the same again
+    assert len(_cache(data, tmp_path / "r", tolerant=True)) == 10
+    assert "tolerant was False and is True now" in capsys.readouterr().err
+    _cache(data, tmp_path / "r", tolerant=True, usable=True)
+    assert "leave_out was False and is True now" in capsys.readouterr().err
+    configuration(LearningOptions(settings=["normalisation.size=64"], label=1), data, tmp_path / "r")
+    assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().err
+
+
+def _redrawn(data: Path) -> None:
+    write_volume(_two_labels().with_voxels(np.roll(_two_labels().voxels, 3, 0)), data / "sub-1_seg.nii.gz")
+
+
+def _rescanned(data: Path) -> None:
+    write_volume(cord_image(9), data / "sub-0.nii.gz")
+
+
+def _renamed(data: Path) -> None:
+    for end in ("", "_seg"):
+        (data / f"sub-1{end}.nii.gz").rename(data / f"sub-7{end}.nii.gz")
+
+
+def _other_subject(data: Path) -> None:
+    rows = [f"sub-{n}.nii.gz,sub-{n}_seg.nii.gz,{who},sub-{n}" for n, who in enumerate("0B")]
+    (data / "manifest.csv").write_text("\n".join(["image,label,subject,name", *rows]), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_redrawn, ["sub-1: its label map has changed"]),
+        (_rescanned, ["sub-0: its image has changed"]),
+        (lambda data: put_case(data, "sub-2", 2, _two_labels()), ["sub-2 is new"]),
+        (_renamed, ["sub-7 is new", "sub-1 is gone"]),
+        (_other_subject, ["sub-1: its subject was 1 and is B now"]),
+    ],
+)
+def test_other_data_is_read_anew_and_never_under_a_run(
+    change: Callable[[Path], None],
+    words: list[str],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("new", "begun"):
+        _cache(data, tmp_path / name)
+    _begin(tmp_path / "begun" / "fold1")
+    change(data)
+    capsys.readouterr()
+    _cache(data, tmp_path / "new")
+    told = capsys.readouterr().err
+    before = (tmp_path / "begun" / "cache" / "cache.json").read_bytes()
+    with pytest.raises(ConfigurationError, match="a run here has begun on slices that were made otherwise") as refused:
+        _cache(data, tmp_path / "begun")
+    assert all(one in told and one in str(refused.value) for one in words)
+    assert (tmp_path / "begun" / "cache" / "cache.json").read_bytes() == before
+
+
+def test_data_that_was_only_copied_is_the_same(data: Path, tmp_path: Path) -> None:
+    made = (_cache(data, tmp_path / "r").folder / "cache.json").stat()
+    for path in data.iterdir():
+        os.utime(path, (0, 0))
+    assert (_cache(data, tmp_path / "r").folder / "cache.json").stat() == made
+
+
+def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_volume(cord_image(), data / "sub-1.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(cord_label().voxels), str(data / "sub-1_seg.mhd"))
+    options = CaseOptions()
+    (case,) = match_files(data).cases
+    source = {**options.made_with(), "files": {case.name: case_origin(case, None)}}
+    assert changes(source, [case], options.made_with()) == []
+    raw = bytearray((data / "sub-1_seg.raw").read_bytes())
+    raw[5] = 1
+    (data / "sub-1_seg.raw").write_bytes(raw)
+    assert changes(source, [case], options.made_with()) == ["sub-1: its label map has changed"]
+    assert fingerprint([data / "none"]) is None
+    assert unchanged(None, [data / "none"])
+    assert not unchanged("damaged", data.iterdir())
+
+
+def test_a_run_of_an_earlier_version_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cache holds nothing but names: that is enough to go on, not to begin."""
+    path = _cache(data, tmp_path / "r", label=2).folder / "cache.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["source"] = {"cases": told["source"]["cases"], "slices": "all"}
+    path.write_text(json.dumps(told), encoding="utf-8")
+    _begin(tmp_path / "r")
+    made = path.stat()
+    _cache(data, tmp_path / "r")
+    assert path.stat() == made
+    _renamed(data)
+    with pytest.raises(ConfigurationError, match="holds slices of other data"):
+        _cache(data, tmp_path / "r")
+    (tmp_path / "r" / "state.safetensors").unlink()
+    _cache(data, tmp_path / "r")
+    assert json.loads(path.read_text(encoding="utf-8"))["source"]["label"] == 1
+
+
+def test_old_cases_are_read_anew_too(data: Path, tmp_path: Path) -> None:
+    config = configuration(LearningOptions(settings=SMALL, label=1), data, tmp_path / "r")
+    cache = tmp_path / "r" / "old_1"
+    for label in (2, 1):
+        assert slice_cache(data, cache, config, CaseOptions(label)) == cache
+        assert SliceCache.open(cache).info.source["label"] == label
+    assert slice_cache(cache, tmp_path / "none", config, CaseOptions(3)) == cache
+    _begin(tmp_path / "r")
+    with pytest.raises(ConfigurationError, match="label was 1 and is 2 now"):
+        slice_cache(data, cache, config, CaseOptions(2))
+
+
+def test_slices_simulated_for_a_comparison_are_those_asked_for(
+    data: Path, label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SimulateConfig(count=2, size=64, pixel_mm=2.0, no_cord=0)
+    monkeypatch.setattr(
+        "SpinalCordSegTrainerLib.simulation.simulate.SimulateConfig",
+        lambda count=6000: SimulateConfig(**{**vars(small), "count": count}),
+    )
+    monkeypatch.setattr(table1_command, "_SIMULATED", {True: 2, False: 3})
+    _cache(data, tmp_path / "r")
+    for quick, count in ((True, 2), (False, 3)):  # real slices first, then too few
+        table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), quick)
+        assert len(SliceCache.open(tmp_path / "r" / "cache")) == count
+    _begin(tmp_path / "r" / "1-row")
+    table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), False)
+    with pytest.raises(ConfigurationError, match="count was 3 and is 2 now"):
+        table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), True)
+    with pytest.raises(ConfigurationError, match="holds slices of other data"):
+        _cache(data, tmp_path / "r")
