@@ -161,6 +161,7 @@ class SyntheticNeck:
         folder: Path,
         state: str = "AI",
         mask_axes: Callable[[Volume], Volume] = lambda mask: mask,
+        mask_format: str = "nii.gz",
         **options: Any,
     ) -> Path:
         """A finished case on the series, as segment writes it; its mask is the ellipse. ``mask_axes``: how the axes of
@@ -176,7 +177,7 @@ class SyntheticNeck:
             result, mask_state=state, model=model, fingerprint=marks[0], image_fingerprint=marks[1],
             options=SegmentOptions(**options), device="cpu",
         )  # fmt: skip
-        write_case(result, folder)
+        write_case(result, folder, mask_format=mask_format)
         return folder
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import read_mask, store_correction
-from SpinalCordSegLib.errors import DicomSeriesError
-from SpinalCordSegLib.export.dicom_export import load_export
+from SpinalCordSegLib.correction.review_store import read_mask, read_review, store_correction, write_review
+from SpinalCordSegLib.doubts.review import ACCEPTED, decided
+from SpinalCordSegLib.errors import DicomSeriesError, VoxelError
+from SpinalCordSegLib.export.dicom_export import build, load_export
 from SpinalCordSegLib.images.dicom import find_series
 from SpinalCordSegLib.images.files import read_image, write_json, write_volume
 from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 
 
 def _other_patient(neck, folder: Path) -> Path:
@@ -111,3 +113,27 @@ def test_a_network_s_case_tells_of_its_image_once(neck, series, tmp_path):
     store_correction(case, read_mask(case), "A. Meyer", image=read_image(series))
     assert "image_fingerprint" not in _content(case)["input"]
     load_export(case, find_series(series))
+
+
+def test_an_acceptance_of_another_mask_is_told_as_such(neck, series, tmp_path):
+    pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: the DICOM export was not tested (extra: dicom)")
+    case = neck.finish(series, tmp_path / "case")
+    own = mask_sha256(read_mask(case))
+    for sha256, told in ((own, False), ("ab" * 32, True)):
+        write_review(case, decided(read_review(case), ACCEPTED, "A. Meyer", mask_sha256=sha256))
+        report = build(load_export(case, find_series(series)), ["sr"])["sr"]
+        comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+        page = (case / "report.html").read_text(encoding="utf-8")
+        assert "Accepted by A. Meyer in review" in comments
+        assert [("ATTENTION: decided on another mask" in text) for text in (comments, page)] == [told, told]
+
+
+@pytest.mark.parametrize("form", ["nii.gz", "nrrd", "seg.nrrd"])
+def test_a_mask_of_the_same_volume_in_another_place_is_not_the_one_that_was_measured(neck, series, tmp_path, form):
+    case = neck.finish(series, tmp_path / "case", mask_format=form)
+    measured = read_mask(case)
+    write_review(case, decided(read_review(case), ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(measured)))
+    load_export(case, find_series(series))
+    write_volume(measured.with_voxels(np.roll(measured.voxels, 3, axis=0)), case / f"mask.{form}")
+    with pytest.raises(VoxelError, match="changed after it was measured"):
+        load_export(case, find_series(series))

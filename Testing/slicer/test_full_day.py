@@ -170,6 +170,8 @@ def _export(panel, case: Path, path: Path, pictures: Path) -> None:
     picture(panel, pictures / "day-6-exported.png")
     desk = panel.sections.desk
     write_result_folder(desk.result, desk.segment_id, path.parent / "for DICOM")  # what its export begins with
+    mask = read_labels(path.parent / "for DICOM" / "mask.nrrd")
+    assert mask_sha256(mask) == desk.result.report_content()["mask_sha256"]
     assert (path.parent / "for DICOM" / "montage.png").read_bytes() == (case / "montage.png").read_bytes()
 
 

@@ -15,6 +15,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "in review", "corrected", "accepted", "rejected"
 STATES = (AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
 DECISIONS = (ACCEPTED, REJECTED)
+ON_ANOTHER_MASK = "ATTENTION: decided on another mask than this one"
 _LONGEST_NAME = 64  # of DICOM's person names
 
 
@@ -54,6 +55,11 @@ class Review:
     def is_finished(self) -> bool:
         """True once accepted or rejected."""
         return self.state in DECISIONS
+
+    def is_of_another(self, sha256: str | None) -> bool:
+        """True when a decision was made on another mask than the one with this mask_sha256; False where either mask is
+        not known."""
+        return bool(self.mask_sha256 and sha256) and self.mask_sha256 != sha256
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; ``who`` and ``when`` of the last event are there to be read, the events are what counts."""

@@ -11,6 +11,7 @@ from SpinalCordSegLib.errors import ConfigurationError, DicomSeriesError, VoxelE
 from SpinalCordSegLib.export.dicom_source import SourceSeries, on_series_grid
 from SpinalCordSegLib.images.dicom import DicomSeries
 from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
 
 _VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
@@ -74,10 +75,15 @@ def _told(series: DicomSeries, key: str) -> Any:
 
 
 def check_mask(mask: Volume, content: Mapping[str, Any]) -> None:
-    """Raise VoxelError when the mask is empty or is no longer the one that was measured."""
+    """Raise VoxelError when the mask, on the grid that its file has, is empty or no longer the one that was measured.
+
+    By its fingerprint; a report from before there was one tells the volume alone."""
     n_voxels = int(np.count_nonzero(mask.voxels))
     if not n_voxels:
         raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
+    measured_sha256 = content.get("mask_sha256")
+    if measured_sha256 and mask_sha256(mask) != measured_sha256:
+        raise VoxelError("the mask was changed after it was measured: measure it again, and look at it, first")
     found, measured = n_voxels * mask.voxel_volume_mm3, float(content.get("volume_mm3") or 0.0)
     if abs(found - measured) > _VOLUME_TOLERANCE * found + 0.01:
         raise VoxelError(

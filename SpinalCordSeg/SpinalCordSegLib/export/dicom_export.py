@@ -115,11 +115,16 @@ def load_export(
     refuse_rejected(content)
     source = read_source(series)
     check_origin(content, source, None if image is None else read_image(image).volume)
-    mask = on_series_grid(_read_mask(folder, content), source)
+    mask = _read_mask(folder, content)
     check_mask(mask, content)
     picture = folder / "montage.png"
     return CordExport(
-        mask, content, read_slice_rows(folder), picture.read_bytes() if picture.is_file() else None, source, algorithm
+        on_series_grid(mask, source),
+        content,
+        read_slice_rows(folder),
+        picture.read_bytes() if picture.is_file() else None,
+        source,
+        algorithm,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from SpinalCordSegLib.doubts.review import ACCEPTED, Review
+from SpinalCordSegLib.doubts.review import ACCEPTED, ON_ANOTHER_MASK, Review
 from SpinalCordSegLib.export.dicom_seg import ANATOMY, CORD, MANUAL, SOFTWARE, Algorithm, new_series
 from SpinalCordSegLib.export.dicom_source import SourceSeries
 from SpinalCordSegLib.images.segment_metadata import SEGMENT_NAME
@@ -98,7 +98,8 @@ def _reviewed(content: Mapping[str, Any]) -> str:
     if review.state != ACCEPTED:
         return "Not reviewed by a person to the end."
     who = f" by {review.who}" if review.who else ""
-    return f"Accepted{who} in review; a name that was typed, no signature."
+    doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.get("mask_sha256")) else ""
+    return f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
 
 
 def _volume_group(

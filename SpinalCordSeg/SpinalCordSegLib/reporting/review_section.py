@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from SpinalCordSegLib.doubts.review import ACCEPTED, DECISIONS, Review, review_words
+from SpinalCordSegLib.doubts.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, Review, review_words
 from SpinalCordSegLib.doubts.review_queue import queue_of_report, unseen
 
 _MADE = {"AI": "AI segmentation", "corrected": "AI segmentation, corrected by a person"}
@@ -35,8 +35,8 @@ def review_sentence(content: Mapping[str, Any]) -> str:
     changed = content.get("changes")
     if changed:
         words.append(f"{len(changed['slices'])} slices edited, Dice {changed['dice']:.3f} against the AI’s mask")
-    if review.mask_sha256 and content.get("mask_sha256") and review.mask_sha256 != content["mask_sha256"]:
-        words.append("ATTENTION: decided on another mask than this one")
+    if review.is_of_another(content.get("mask_sha256")):
+        words.append(ON_ANOTHER_MASK)
     sentence = "; ".join(words)
     return sentence[0].upper() + sentence[1:] + "."
 
