@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.doubts.review import Review
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.case_folder import CaseFolder
 from SpinalCordSegNodes.image_folder import ImageFolder
-from SpinalCordSegNodes.opened_case import open_case
 from SpinalCordSegNodes.review_tags import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.slice_views import show_alone
 from SpinalCordSegWidgets.command_run import CommandRun
-from SpinalCordSegWidgets.desk import Desk, in_scene
+from SpinalCordSegWidgets.desk import Desk
 from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.store_run import store_run
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
+from SpinalCordSegWidgets.work_list_open import OpenCase, read_open_case
 from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, left_words, list_words, state_words
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
     from SpinalCordSegLib.correction.work_list import WorkItem, WorkList
-
-
-@dataclass
-class _Open:
-    """``item``: as it was read from the list in ``results``. ``stored``: state of the mask (its digest) and the review
-    that the folder has."""
-
-    item: WorkItem
-    segmentation: Any
-    image: Path | None
-    stored: tuple[str, Review]
-    results: Path
 
 
 class WorkListPanel(Section):
@@ -49,7 +35,7 @@ class WorkListPanel(Section):
         self.folder: Path | None = None
         self.images: ImageFolder | None = None
         self.work: WorkList | None = None
-        self._open: dict[Path, _Open] = {}  # by the cases' own folders; of earlier lists too
+        self._open: dict[Path, OpenCase] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
         set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
         ui.workFolderButton.connect("clicked()", self._on_folder)
@@ -99,27 +85,26 @@ class WorkListPanel(Section):
         """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew."""
         case = self._in_hand()
         go_on = then or _nothing
-        if case is None or not in_scene(case.segmentation):
+        if case is None or not case.in_scene:
             go_on()
             return
-        segment_id = cord_segment_id(case.segmentation)
-        digest, review = self._state(case.segmentation, segment_id)
+        digest, review = case.now()
         if digest == case.stored[0]:
-            if review == case.stored[1] or self.desk.attempt(lambda: _write(case.item.folder, review)):
+            if review == case.stored[1] or self.desk.attempt(lambda: case.write(review)):
                 self._stored(case, digest, review)
                 go_on()
             return
         self.desk.show(case.segmentation)
         self.desk.measure(then=lambda: self.store(go_on))
 
-    def _in_hand(self) -> _Open | None:
+    def _in_hand(self) -> OpenCase | None:
         items = () if self.work is None else self.work.items
         return next((self._open.get(item.folder) for item in items if item.case == self.case), None)
 
     def refresh(self) -> None:
         ui, work = self.ui, self.work
         items = () if work is None else work.items
-        ahead = [self._ahead(item) for item in items]
+        ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
         rows = [(item.case, state_words(item, n), left_words(item)) for item, n in zip(items, ahead, strict=True)]
         tips = [
             item.problem or (_("* Not in its folder yet.") if n else "") for item, n in zip(items, ahead, strict=True)
@@ -155,12 +140,12 @@ class WorkListPanel(Section):
             return
         segment_id = cord_segment_id(segmentation)
         review = read_review(segmentation, segment_id)
-        if self.desk.attempt(lambda: _write(case.item.folder, review)):
+        if self.desk.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
             self._stored(case, digest, review)
             self.desk.tell(_("{case} is stored.").format(case=case.item.case))
 
-    def _of(self, segmentation: Any) -> _Open | None:
+    def _of(self, segmentation: Any) -> OpenCase | None:
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)
 
     def note_review(self) -> None:
@@ -168,10 +153,10 @@ class WorkListPanel(Section):
         case = self._of(self.desk.segmentation)
         if case is None:
             return
-        digest, review = self._state(case.segmentation, cord_segment_id(case.segmentation))
+        digest, review = case.now()
         if digest != case.stored[0] or review == case.stored[1]:
             return
-        if self.desk.attempt(lambda: _write(case.item.folder, review)):
+        if self.desk.attempt(lambda: case.write(review)):
             self._stored(case, digest, review)
 
     def _go(self, item: WorkItem | None) -> None:
@@ -183,55 +168,27 @@ class WorkListPanel(Section):
             self.desk.tell(f"{item.case}: {item.problem}")
             return
         known = self._open.get(item.folder)
-        if known is None or not in_scene(known.segmentation):
-            if not self.desk.attempt(lambda: self._read(item)):
-                return
-            known = self._open[item.folder]
-        self.case = item.case
+        if (known is None or not known.in_scene) and not self.desk.attempt(lambda: self._read(item)):
+            return
+        known, self.case = self._open[item.folder], item.case
         self.desk.show(known.segmentation)
-        self._show_in_views(known)
+        for case in self._open.values():  # the others are mostly of other persons
+            case.set_visible(case is known)
+        show_alone(self.desk.volume)
         self.refresh()
 
-    def _show_in_views(self, known: _Open) -> None:
-        """Image and mask of this case, and of no other one: it is mostly another person's."""
-        for case in self._open.values():
-            if in_scene(case.segmentation) and case.segmentation.GetDisplayNode() is not None:
-                case.segmentation.GetDisplayNode().SetVisibility(case is known)
-        show_alone(self.desk.volume)
-
-    def _ahead(self, item: WorkItem) -> str:
-        """The state of a case in the scene where its folder has another one yet; else ""."""
-        case = self._open.get(item.folder)
-        if case is None or not in_scene(case.segmentation):
-            return ""
-        try:
-            state = read_review(case.segmentation, cord_segment_id(case.segmentation)).state
-        except SpinalCordSegError:  # the section Review tells it
-            return ""
-        return "" if state == item.review.state else state
-
     def _read(self, item: WorkItem) -> None:
-        opened = open_case(slicer.mrmlScene, item.folder, item.case, self.images)
-        segmentation = opened.result.segmentation
-        segment_id = cord_segment_id(segmentation)
-        write_review(segmentation, segment_id, item.review)
-        stored = self._state(segmentation, segment_id)
         assert self.folder is not None  # a list is there
-        self._open[item.folder] = _Open(item, segmentation, opened.image, stored, self.folder)
-        if opened.problem:
-            self.desk.tell(f"{item.case}: {opened.problem}")
+        self._open[item.folder], problem = read_open_case(item, self.folder, self.images)
+        if problem:
+            self.desk.tell(f"{item.case}: {problem}")
 
-    def _state(self, segmentation: Any, segment_id: str) -> tuple[str, Review]:
-        from SpinalCordSegNodes.cropped_mask import cropped_mask
-
-        return cropped_mask(segmentation, segment_id).digest(), read_review(segmentation, segment_id)
-
-    def _stored(self, case: _Open, digest: str, review: Review) -> None:
+    def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
         case.stored = (digest, review)
         if self.desk.attempt(lambda: self._update(case)):
             self.refresh()
 
-    def _update(self, case: _Open) -> None:
+    def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
         from SpinalCordSegLib.correction.work_list import WorkList, read_work_list, write_review_table
 
@@ -256,12 +213,6 @@ class WorkListPanel(Section):
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
             self.open(self.work.items[row].case)
-
-
-def _write(folder: Path, review: Review) -> None:
-    from SpinalCordSegLib.correction.review_store import write_review as write_folder_review
-
-    write_folder_review(folder, review)
 
 
 def _nothing() -> None:
