@@ -141,6 +141,19 @@ def test_a_range_has_a_group_of_its_own(neck, series_folder, tmp_path):
     assert errors_of(files["sr"]) == []
 
 
+def test_slices_whose_orientation_differs_in_the_last_digit(neck, tmp_path):
+    def rounded(k: int) -> dict:
+        told = neck.series.slice(k).ImageOrientationPatient
+        return {"ImageOrientationPatient": [float(one) + 1e-6 * (k % 3) for one in told]}
+
+    folder = neck.write(tmp_path / "series", rounded)
+    case = neck.finish(folder, tmp_path / "case")
+    files = write_export(load_export(case, find_series(folder)), ["sr"], tmp_path / "out")
+    read = hd.seg.segread(files["seg"]).get_volume(combine_segments=True)
+    assert np.count_nonzero(read.array) == np.count_nonzero(neck.stack)
+    assert [errors_of(path) for path in files.values()] == [[], []]
+
+
 @pytest.mark.parametrize("value", [None, ""], ids=["absent", "empty"])
 def test_an_anonymised_study_works(neck, tmp_path, value):
     of_patient = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyDate")

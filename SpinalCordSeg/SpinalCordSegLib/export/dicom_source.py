@@ -142,6 +142,7 @@ def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: 
 
 def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
     """Add, in memory only, what is copied into every object but may be absent, and make frames' geometry shared."""
+    _share_orientation(headers)
     for header in headers:
         with quiet_pydicom():
             header.decode()  # texts in the file's own character set become Unicode, which every object is written in
@@ -156,6 +157,15 @@ def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
             _share_geometry(header, volume)
         elif header.get("SliceThickness") is None:
             header.SliceThickness = volume.spacing_mm[2]
+
+
+def _share_orientation(headers: Sequence[Dataset]) -> None:
+    """Slices that lie alike, as reading the series has proved, say so to the last digit, by the first one's words:
+    highdicom compares them exactly, and scanners write them with rounding."""
+    if headers[0].get("PerFrameFunctionalGroupsSequence"):
+        return
+    for header in headers[1:]:
+        header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
 
 
 def _is_valid(header: Dataset, keyword: str) -> bool:
