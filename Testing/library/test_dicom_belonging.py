@@ -96,6 +96,24 @@ def test_a_drawn_mask_that_was_measured_with_the_converted_series(neck, series, 
         load_export(case, find_series(tmp_path / "other"), drawn_by_hand=True, image=files["own"])
 
 
+@pytest.mark.parametrize("slope", [0.4456654456654, 1.7])
+def test_a_converted_series_whose_values_are_no_whole_numbers(neck, tmp_path, slope):
+    """The converter multiplied in float32, as a NIfTI's slope is; we do it in float64."""
+    series = neck.write(tmp_path / "series", lambda k: {"RescaleSlope": slope, "RescaleIntercept": 0})
+    volume = read_image(series).volume
+    stored = np.rint(volume.voxels / slope).astype(np.float32)
+    converted = {"own": stored * np.float32(slope), "other": np.roll(stored, 1, axis=0) * np.float32(slope)}
+    assert not np.array_equal(converted["own"], volume.voxels)
+    for name, voxels in converted.items():
+        write_volume(volume.with_voxels(voxels), tmp_path / f"{name}.nrrd")
+        case = neck.finish(tmp_path / f"{name}.nrrd", tmp_path / name)
+        if name == "own":
+            load_export(case, find_series(series), image=tmp_path / "own.nrrd")
+        else:
+            with pytest.raises(DicomSeriesError, match="does not hold the pixels"):
+                load_export(case, find_series(series), image=tmp_path / "other.nrrd")
+
+
 def test_a_report_that_does_not_tell_the_image_is_tied_by_its_protocol(neck, series, tmp_path):
     case = _measured(neck, series, tmp_path)
     content = _content(case)

@@ -14,6 +14,7 @@ from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
 
+_ROUNDING = 1e-5  # of a value, and of the range of all: a NIfTI's slope and values are float32
 _VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
 
 
@@ -62,11 +63,17 @@ def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume
 
 
 def _check_conversion(image: Volume, source: SourceSeries) -> None:
-    if not np.array_equal(on_series_grid(image, source).voxels, source.volume.voxels):
+    if not _same_pixels(on_series_grid(image, source), source.volume):
         raise DicomSeriesError(
             f"the image does not hold the pixels of series {source.series.title()}: it was made from another series, or"
             " changed since it was loaded; give the series it was loaded from, or load that again and segment it"
         )
+
+
+def _same_pixels(one: Volume, other: Volume) -> bool:
+    """A rescale slope that is no whole number gives values that differ in the last digit from reader to reader."""
+    allowed = _ROUNDING * float(np.ptp(other.voxels))
+    return np.allclose(one.voxels, other.voxels, rtol=_ROUNDING, atol=allowed)
 
 
 def _told(series: DicomSeries, key: str) -> Any:
