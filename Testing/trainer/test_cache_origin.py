@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from cord_files import cord_image, cord_label, put_case
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.writing import write_json
 from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.batching.origin import case_origin, changes, fingerprint, unchanged
+from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line import table1_command
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
-from SpinalCordSegTrainerLib.config import TrainingConfig
+from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.datasets.cases import match_files
 from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig
 
@@ -161,6 +165,20 @@ def test_a_run_of_an_earlier_version_goes_on(data: Path, tmp_path: Path, capsys:
     (tmp_path / "r" / "state.safetensors").unlink()
     _cache(data, tmp_path / "r")
     assert json.loads(path.read_text(encoding="utf-8"))["source"]["label"] == 1
+
+
+def test_data_named_again_on_resume_must_be_the_runs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _cache(data, tmp_path / "r")
+    _begin(tmp_path / "r")
+    config = replace(TrainingConfig(), normalisation=NormalisationConfig(size=32))
+    write_json(tmp_path / "r" / "config.json", to_dict(config))
+    resumed = ["train", str(data), "--resume", "--output", str(tmp_path / "r"), "--device", "cpu", "--label"]
+    assert main([*resumed, "2"]) == 2
+    assert "label was 1 and is 2 now" in capsys.readouterr().err
+    assert main([*resumed, "1"]) == 2
+    assert "nothing to train on" in capsys.readouterr().err  # beyond that: this run is no more than a folder
 
 
 def test_old_cases_are_read_anew_too(data: Path, tmp_path: Path) -> None:

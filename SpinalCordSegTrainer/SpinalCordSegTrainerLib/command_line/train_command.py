@@ -20,7 +20,13 @@ from SpinalCordSegTrainerLib.command_line.options import (
     grouped,
 )
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, tell_result, training_display
-from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
+from SpinalCordSegTrainerLib.command_line.run_inputs import (
+    CaseOptions,
+    base_configuration,
+    configuration,
+    own_cache,
+    slice_cache,
+)
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.training.ranks import join_ranks
@@ -49,12 +55,15 @@ def train(
 
     if options.style is ProgressStyle.TEXT:  # a program clears before it starts this, and may have asked since
         clear_request(output)
+    given, cases = data, CaseOptions.of(options)
     if resume and options.config is None:
         options, data, model, old = replace(options, config=output / "config.json"), None, None, None
 
     def chosen() -> TrainingConfig:
+        cache = output / "cache"
+        if given is not None and data is None and (cache / "cache.json").exists():  # the run's own, which must be these
+            own_cache(given, cache, base_configuration(options.config, options.settings), cases)
         base = configuration(options, data, output, augment=augment, model=model, split=split)
-        cases = CaseOptions.of(options)
         caches = (slice_cache(one, output / f"old_{n}", base, cases) for n, one in enumerate(old or (), 1))
         return replace(base, old_caches=base.old_caches + tuple(map(str, caches)))
 
