@@ -36,8 +36,30 @@ def test_rerun_changes_its_slices_only(image, tmp_path, capsys):
     untouched = [k for k in range(mask.shape[0]) if k not in (5, 6)]
     assert np.array_equal(found[untouched], mask[untouched])
     assert (found[5:7] & cord[5:7]).sum() > 0.7 * cord[5:7].sum()
-    assert main([*command, "--slices", "7:5", "--output", str(tmp_path / "out")]) == 2
+    assert main([*command, "--slices", "5:7", "--device", "cpu", "--output", str(tmp_path / "out")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main([*command, "--slices", "7:5", "--output", str(tmp_path / "out"), "--force"]) == 2
     assert "FIRST:END" in capsys.readouterr().err
+
+
+def test_rerun_never_replaces_what_it_was_given_or_a_finished_case(neck, tmp_path, capsys, monkeypatch):
+    asked: list = []
+    monkeypatch.setattr("SpinalCordSegLib.command_line.rerun_command.ask_again", lambda *given: asked.append(given))
+    series = neck.write(tmp_path / "series")
+    case = neck.finish(series, tmp_path / "case", mask_format="nrrd")
+    mine = tmp_path / "mine" / "mask.nrrd"
+    write_volume(read_labels(case / "mask.nrrd"), mine)
+    before = {path: path.read_bytes() for path in (case / "mask.nrrd", mine)}
+    for mask, output, words in (
+        (mine, mine.parent, "the file that was given"),
+        (case / "mask.nrrd", case, "a finished case"),
+        (mine, case, "a finished case"),
+    ):
+        command = ["rerun", str(series), str(mask), "--slices", "2:4", "--output", str(output)]
+        for force in ([], ["--force"]):
+            assert main([*command, *force]) == 2
+            assert words in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before and not asked
 
 
 def test_correct_measures_the_mask_anew_and_keeps_what_the_model_drew(neck, tmp_path):

@@ -41,6 +41,7 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
         help="SD over which thin slices are averaged along the cord (default: the case's, else 1.6; 0: each by itself)",
     )  # fmt: skip
     rerun.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new mask")
+    rerun.add_argument("--force", action="store_true", help="replace a new mask that is there; never MASK itself")
     add_common(rerun)
 
 
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.correction.case_settings import CaseSettings
     from SpinalCordSegLib.images.files import read_image, read_labels, select_label, write_volume
 
+    path = arguments.output / RERUN_MASK
+    _refuse_to_replace(path, arguments)
     reporter.progress("read", 0, 0)
     image = read_image(arguments.image).volume
     mask = select_label(read_labels(arguments.mask), None, arguments.mask.name)
@@ -59,10 +62,27 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     named = {"threshold": arguments.threshold, "along_mm": arguments.along_mm}
     settings = replace(settings, **{name: value for name, value in named.items() if value is not None})
     corrected = ask_again(image, mask, chosen, arguments, reporter, settings)
-    path = arguments.output / RERUN_MASK
     write_volume(corrected, path)
     reporter.text(f"{chosen[1] - chosen[0]} slices found again → {path}")
     return 0
+
+
+def _refuse_to_replace(path: Path, arguments: argparse.Namespace) -> None:
+    """Before the long work. A finished case's mask is measured, and may be a person's: only correct puts one there."""
+    from SpinalCordSegLib.case_folder import read_result
+    from SpinalCordSegLib.errors import OutputError
+
+    if read_result(path.parent) is not None:
+        raise OutputError(
+            f"{path.parent} is the folder of a finished case: choose another output folder, or put what is found into"
+            " the case by correct CASE_FOLDER --rerun"
+        )
+    if not path.exists():
+        return
+    if any(given.exists() and path.samefile(given) for given in (arguments.mask, arguments.image)):
+        raise OutputError(f"{path} is the file that was given, which stays as it is: choose another output folder")
+    if not arguments.force:
+        raise OutputError(f"{path} is there already; choose another output folder, or --force to replace it")
 
 
 def ask_again(
