@@ -69,14 +69,30 @@ def test_doubtful_marks_are_said_and_impossible_ones_refused():
     assert any("beyond the end" in flag.message for flag in beyond.flags)
     for marks, words in (
         ([_at(3, 100), _at(4, 110)], "lies above"),
+        ([_at(3, 100), _at(4, 230)], "lies above"),
         ([_at(3, 100), _at(3, 101)], "twice"),
-        ([_at(3, 230)], "beyond the end"),
         ([DiscLandmark(3, (60, 60, 100))], "from the cord"),
+        ([DiscLandmark(3, (60, 60, 230))], "from the cord"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             find_levels(_line(), marks)
     with pytest.raises(ConfigurationError, match="not known"):
         DiscLandmark(12, (0, 0, 0))
+
+
+def test_a_disc_far_beyond_the_cord_found_costs_its_own_levels_only():
+    near = find_levels(_line(), [_at(4, 100)])
+    far = find_levels(_line(), [_at(3, 230), _at(4, 100)])
+    assert (far.levels, far.discs_mm) == (near.levels, {4: 100})
+    (said,) = {flag.message for flag in far.flags} - {flag.message for flag in near.flags}
+    assert said == (
+        "disc C2/C3 lies 50 mm beyond the end of the cord found, at most 15 mm can be bridged: it is left out"
+    )
+    curved = find_levels(_line(), [_at(3, 100), DiscLandmark(8, (4, -45, -40))])
+    assert curved.discs_mm == {3: 100}  # the neck bends: the straight line that goes on says less and less
+    none = find_levels(_line(), [_at(3, 230)])
+    assert (none.levels, none.discs_mm) == ((), {})
+    assert [flag.kind for flag in none.flags] == ["level_doubtful", "level_missing"]
 
 
 def test_no_disc_or_no_cord_is_no_level():

@@ -83,20 +83,25 @@ class Levels:
 
 
 def find_levels(line: CordLine, landmarks: Sequence[DiscLandmark]) -> Levels:
-    """The levels that ``landmarks`` allow on this cord. No landmark or no cord: none, without a flag.
+    """The levels that ``landmarks`` allow on this cord. No landmark or no cord: none, without a flag. A disc so far
+    beyond the end of the cord found that its place would be a guess is left out, with a flag.
 
     Raises ConfigurationError: a disc twice, discs in the wrong order along the cord, a point too far from it.
     """
     if not landmarks or not len(line.arc_mm):
         return Levels((), {}, ())
     discs_mm, flags = _place(line, landmarks)
+    if not discs_mm:
+        return Levels((), {}, (*flags, case_flag("level_missing", "no level: mark a disc beside the cord found")))
     levels = [level for pair in _pairs(discs_mm) for level in _fit(*pair, discs_mm)]
     levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
     return Levels(tuple(levels), discs_mm, (*flags, *_doubts(levels, discs_mm)))
 
 
 def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int, float], list[Flag]]:
+    """Where the discs lie along the cord, mm, without those that are too far beyond it, and what is doubtful."""
     placed: dict[int, float] = {}
+    left_out = set()
     flags = []
     for landmark in sorted(landmarks, key=lambda one: one.disc):
         name = DISC_NAMES[landmark.disc]
@@ -104,17 +109,21 @@ def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int,
             raise ConfigurationError(f"disc {name} was given twice: give one point for each disc")
         arc_mm, off_mm = line.nearest(landmark.ras_mm)
         beyond_mm = max(-arc_mm, arc_mm - line.end_mm, 0.0)
-        if off_mm > _FARTHEST_MM:
+        # The farther beyond the end, the less it says that the mark lies beside the straight line that goes on there.
+        farthest_mm = _FARTHEST_MM + (beyond_mm if beyond_mm > _BEYOND_MM else 0)
+        if off_mm > farthest_mm:
             raise ConfigurationError(
-                f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {_FARTHEST_MM:.0f} mm: give it in RAS"
+                f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {farthest_mm:.0f} mm: give it in RAS"
                 " mm (right, anterior, superior positive) of this very image"
             )
         if beyond_mm > _BEYOND_MM:
-            raise ConfigurationError(
+            left_out.add(landmark.disc)
+            text = (
                 f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most {_BEYOND_MM:.0f} mm can"
-                " be bridged: mark a disc beside the cord found"
+                " be bridged: it is left out"
             )
-        if beyond_mm > 0:
+            flags.append(case_flag("level_doubtful", text))
+        elif beyond_mm > 0:
             text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
             flags.append(case_flag("level_doubtful", text))
         placed[landmark.disc] = arc_mm
@@ -123,7 +132,7 @@ def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int,
             raise ConfigurationError(
                 f"disc {DISC_NAMES[lower]} lies above disc {DISC_NAMES[upper]} along the cord: check the points"
             )
-    return placed, flags
+    return {disc: arc_mm for disc, arc_mm in placed.items() if disc not in left_out}, flags
 
 
 def _pairs(discs_mm: dict[int, float]) -> list[tuple[int, int]]:
