@@ -4,13 +4,15 @@ import csv
 import io
 import json
 from dataclasses import replace
-from math import inf, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from SpinalCordSegLib.images.files import Image
+from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
 from SpinalCordSegLib.reporting.report import (
@@ -105,6 +107,21 @@ def test_summary_rows(result):
     assert "gap" in row["flags"].split()
     failed = failed_row("other", "it is not an image")
     assert (failed["state"], failed["reason"], failed["volume_mm3"]) == ("failed", "it is not an image", None)
+
+
+def test_a_slice_without_a_shape_does_not_cost_the_case_its_diameters():
+    """A leaning rod that ends in a single pixel: shrunk by its tilt, that is less than half of any pixel."""
+    x, y, z = np.indices((60, 60, 20))
+    voxels = (x - 20 - 0.3 * z) ** 2 + (y - 30) ** 2 < 25
+    voxels[:, :, 19] = False
+    voxels[26, 30, 19] = True
+    whole = measure_mask(Volume(voxels, np.eye(4)), "rod")
+    *others, last = whole.measures.slices
+    assert isnan(last.rl_mm) and last.csa_mm2 > 0
+    content = report(whole)
+    for name in ("ap_ellipse_mm", "rl_mm"):
+        mean = sum(getattr(one, name) * one.length_mm for one in others) / sum(one.length_mm for one in others)
+        assert content[f"mean_{name}"] == pytest.approx(mean, abs=1e-3)
 
 
 def test_coarse_voxels_give_a_volume_and_no_area_in_any_words():

@@ -150,12 +150,13 @@ def _input(result: CaseResult) -> dict[str, Any]:
 
 
 def _mean_diameter(result: CaseResult, name: str) -> float | None:
-    """Length-weighted mean over the slices that the mean area is taken from."""
+    """Length-weighted mean over the slices that the mean area is taken from and that have this diameter: a slice of
+    few pixels has none."""
     chosen = result.measures.slice_range
     used = [
         item
         for item in result.measures.slices
-        if not item.is_gap and (chosen is None or chosen[0] <= item.canonical_slice < chosen[1])
+        if isfinite(getattr(item, name)) and (chosen is None or chosen[0] <= item.canonical_slice < chosen[1])
     ]
     if not used:
         return None
