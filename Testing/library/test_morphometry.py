@@ -134,6 +134,10 @@ def test_a_range_beyond_the_cord_lowers_coverage_and_leaves_the_whole_volume() -
     nothing = measure(_volume(voxels), slice_range=(20, 25))
     assert (nothing.n_slices, nothing.coverage, nothing.range_volume_mm3) == (0, 0.0, 0.0)
     assert isnan(nothing.mean_csa_mm2) and nothing.volume_mm3 == measures.volume_mm3
+    assert _kinds(measures) == [(None, "range_partial")] and _kinds(nothing) == [(None, "range_empty")]
+    assert "cord in 5 of the 10 slices" in measures.flags[0].message
+    assert _kinds(measure(_volume(voxels), slice_range=(5, 15))) == []
+    assert _kinds(measure(_volume(np.zeros((5, 6, 7), bool)), slice_range=(0, 3))) == [(None, "empty")]
 
 
 def test_empty_and_single_slice_masks() -> None:

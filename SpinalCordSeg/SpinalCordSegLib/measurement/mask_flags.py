@@ -10,8 +10,9 @@ import numpy as np
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.volume import Volume, to_canonical
 from SpinalCordSegLib.measurement.cleaning import CleanCord, CleanSlice
-from SpinalCordSegLib.measurement.measures import SliceMeasures
+from SpinalCordSegLib.measurement.measures import RangeMeasures, SliceMeasures
 
+_COMPLETE = 0.98  # of a range's slices, as of a vertebral level's length
 _TILTED_GRID_DEG = 10.0  # positioning by hand stays under it; axial slabs set square to the neck reach 20°-30°
 _STEEP_CUT_DEG = 40.0  # the area is corrected by more than 30 %, and every error of the tilt with it
 
@@ -44,6 +45,18 @@ def judge_mask(cord: CleanCord, slices: Sequence[SliceMeasures]) -> tuple[Flag, 
     return merge_flags(
         whole, *(_slice_flags(by_slice.get(item.canonical_slice), size, item, voxel_mm3) for item in slices)
     )
+
+
+def judge_range(found: RangeMeasures, slice_range: tuple[int, int]) -> list[Flag]:
+    """Flags of a range of slices that was asked for. Kinds: range_empty, range_partial (whole case)."""
+    asked = slice_range[1] - slice_range[0]
+    if not found.n_slices:
+        text = f"no cord in the {asked} slices of the range asked for: there is no mean area"
+        return [case_flag("range_empty", text)]
+    if found.coverage >= _COMPLETE:
+        return []
+    text = f"cord in {found.n_slices} of the {asked} slices of the range asked for: the mean area is of these"
+    return [case_flag("range_partial", text)]
 
 
 def _slice_flags(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.flags import merge_flags
 from SpinalCordSegLib.images.volume import Volume, input_slice_index, to_canonical
 from SpinalCordSegLib.inference.partial_volume import partial_volume_mm2, reach_mm
 from SpinalCordSegLib.measurement.centreline import Centreline, fit_centreline
@@ -25,7 +26,7 @@ from SpinalCordSegLib.measurement.cleaning import (
     grid_of,
     piece_graph,
 )
-from SpinalCordSegLib.measurement.mask_flags import judge_mask
+from SpinalCordSegLib.measurement.mask_flags import judge_mask, judge_range
 from SpinalCordSegLib.measurement.measures import CordMeasures, RangeMeasures, SliceMeasures, mean_over
 from SpinalCordSegLib.measurement.shape import NO_SHAPE, SliceShape, measure_shape
 
@@ -46,7 +47,8 @@ def measure(
     ``mask``: cleaned first unless it is a CleanMask. ``probability``: 0..1 on the same grid. ``slice_range``:
     half-open, counted from inferior. ``shape`` False leaves out what is slow (diameters, orientation, form, the
     comparison area: NaN), for areas that follow a brush. Empty mask: volume 0, NaN areas, flag "empty". Kinds of
-    flag: empty, single_slice, gap, several_components, border_contact, removed, holes_filled, tilted_grid, steep_cut.
+    flag: empty, single_slice, gap, several_components, border_contact, removed, holes_filled, tilted_grid, steep_cut;
+    of a cord that ``slice_range`` holds not or in part: range_empty, range_partial.
     Raises GeometryError when the probability lies on another grid.
     """
     cord = mask.cord if isinstance(mask, CleanMask) else clean_cord(grid_of(mask), piece_graph(mask))
@@ -68,6 +70,7 @@ def measure_cord(
     slice_mm = to_canonical(grid).spacing_mm[2]
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
+    of_range = [] if slice_range is None or not slices else judge_range(chosen, slice_range)
     return CordMeasures(
         slices=slices,
         volume_mm3=whole.volume_mm3,
@@ -81,7 +84,7 @@ def measure_cord(
         slice_range=slice_range,
         removed_mm3=cord.removed_mm3,
         filled_mm3=cord.filled_mm3,
-        flags=judge_mask(cord, slices),
+        flags=merge_flags(of_range, judge_mask(cord, slices)),
     )
 
 
