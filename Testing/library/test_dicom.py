@@ -130,6 +130,14 @@ def test_a_copy_that_broke_off_is_no_shorter_series(dicom: Any, tmp_path: Path, 
         read(tmp_path)
 
 
+def test_a_slice_of_which_nothing_can_be_read_is_told(dicom: Any, tmp_path: Path) -> None:
+    """At an end of the stack no gap would tell of it."""
+    dicom.write(tmp_path)
+    (tmp_path / "IM99").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    with pytest.raises(InputFileError, match="IM99 begins as DICOM but its header is damaged"):
+        read(tmp_path)
+
+
 def test_a_choice_that_is_not_there_or_not_clear(dicom: Any, tmp_path: Path) -> None:
     two_series(dicom, tmp_path, {})
     with pytest.raises(DicomSeriesError, match=r"2 series of .* match, give the UID"):

@@ -95,6 +95,8 @@ def read_image_header(path: Path) -> FileDataset | None:
         with quiet_pydicom():
             dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
+            if not is_image and _says_nothing(dataset):
+                raise InvalidDicomError("neither the header nor what stands before it tells what the file is")
             modality = str(dataset.get("Modality", ""))
     except (
         OSError,
@@ -111,12 +113,18 @@ def read_image_header(path: Path) -> FileDataset | None:
     return dataset if is_image and modality not in _NOT_ACQUIRED else None
 
 
+def _says_nothing(dataset: FileDataset) -> bool:
+    """A file with DICOM's mark of which pydicom could read nothing: it stops at what it cannot read, without a word."""
+    meta = getattr(dataset, "file_meta", {})
+    return bool(dataset.preamble) and "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in meta
+
+
 class _BoundedFile(io.BufferedReader):
     """Never asks for more than the file has: Python takes memory for all that is asked for, and the length of a damaged
     element may claim 4 GB."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+        super().__init__(io.FileIO(str(path)))  # pydicom puts the name into its texts
         self._n_bytes = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
