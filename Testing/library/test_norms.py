@@ -44,6 +44,7 @@ def test_the_band_of_old_men_is_wide_and_ends_are_not_overstated():
 @pytest.mark.parametrize(
     ("area", "person", "words"),
     [
+        ({"csa_mm2": float("nan"), "is_placed": False}, MAN, "mark the disc"),
         ({"csa_mm2": float("nan")}, MAN, "no area"),
         ({"coverage": 0.9}, MAN, "90 % of C2"),
         ({"t1w": False}, MAN, "not T1-weighted"),

@@ -13,6 +13,8 @@ import pytest
 
 from SpinalCordSegLib.images.files import Image
 from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.level_measures import DiscMark, LevelOptions
+from SpinalCordSegLib.measurement.norms import Person
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
 from SpinalCordSegLib.reporting.report import (
@@ -130,6 +132,17 @@ def test_coarse_voxels_give_a_volume_and_no_area_in_any_words():
     content = report(measure_mask(phantom.mask, "coarse"))
     assert content["volume_mm3"] > 0
     assert [content[name] for name in ("mean_csa_mm2", "volume_per_length_mm2", "mean_rl_mm")] == [None] * 3
+
+
+def test_coarse_voxels_give_no_level_a_volume_of_nothing():
+    phantom = make_phantom(PhantomConfig(shape=(24, 48, 20), spacing_mm=(2.0, 0.8, 3.0)))
+    marked = LevelOptions((DiscMark(3, slice=10),), around_mm=10, person=Person(40, "female"))
+    levels = report(measure_mask(phantom.mask, "coarse", levels=marked))["levels"]
+    rows = {
+        row["name"]: [row[name] for name in ("mean_csa_mm2", "volume_mm3", "length_mm")] for row in levels["levels"]
+    }
+    assert rows == dict.fromkeys(("C2", "C3", "C2-C3", "C2/C3 ±10 mm"), [None] * 3)
+    assert "no area at vertebral level C2;" in levels["norm"]["text"], "the disc is marked"
 
 
 def test_spreadsheets_are_not_made_to_compute():

@@ -108,7 +108,8 @@ class StretchMeasures:
 
     ``mean_csa_mm2``: weighted by the length of each slice inside; ``sd_csa_mm2`` likewise, with n/(n-1). ``n_slices``:
     slices with an area that reach into it. ``length_mm``: of cord with an area; ``volume_mm3`` = area × length.
-    ``coverage``: 0..1, the share of the stretch with an area. Nothing covered: NaN, zeros.
+    ``coverage``: 0..1, the share of the stretch with an area. Without cord: NaN, zeros; where there is cord whose area
+    is withheld (too coarse voxels), length and volume are NaN too.
     """
 
     mean_csa_mm2: float
@@ -132,7 +133,10 @@ def measure_stretch(line: CordLine, slices: Sequence[SliceMeasures], low_mm: flo
     inside = np.clip(np.minimum(ends, high_mm) - np.maximum(starts, low_mm), 0, None)
     used = np.isfinite(csa) & (inside > 1e-9)
     if not used.any():
-        return StretchMeasures(nan, nan, 0, 0.0, 0.0, 0.0)
+        cord = {item.canonical_slice for item in slices if not item.is_gap}
+        withheld = any(int(k) in cord for k in line.canonical_slice[inside > 1e-9])
+        nothing = nan if withheld else 0.0
+        return StretchMeasures(nan, nan, 0, nothing, nothing, 0.0)
     csa, inside = csa[used], inside[used]
     mean, length, n = float(np.average(csa, weights=inside)), float(inside.sum()), int(used.sum())
     sd = sqrt(float(np.average((csa - mean) ** 2, weights=inside)) * n / (n - 1)) if n > 1 else nan

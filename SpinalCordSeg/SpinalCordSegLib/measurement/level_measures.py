@@ -55,8 +55,9 @@ class LevelOptions:
 class LevelMeasures:
     """One row of the table: a level, C2-C3, or the stretch around the disc C2/C3.
 
-    ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none. ``basis``: see Level, and
-    "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is doubtful, "" for nothing.
+    ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none (see StretchMeasures).
+    ``basis``: see Level, and "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is
+    doubtful, "" for nothing.
     """
 
     name: str
@@ -182,7 +183,7 @@ def _norm(
         t1w=known("t1w", "t1w"),
         corrected_3d=known("corrected_3d", "corrected-3d"),
         contrast_agent=bool(facts.get("contrast_agent")),
-        remark="" if c2 is None else c2.remark,
+        is_placed=c2 is not None,
     )
     return c2_percentile(area, options.person)
 

@@ -44,7 +44,7 @@ class Person:
 class C2Area:
     """What was measured at vertebral level C2, and how. ``t1w``, ``corrected_3d``: None where it is not known.
 
-    ``coverage``: 0..1 of the level; ``remark``: how the level was found.
+    ``coverage``: 0..1 of the level; ``is_placed``: whether the marked discs tell where the level is.
     """
 
     csa_mm2: float
@@ -52,7 +52,7 @@ class C2Area:
     t1w: bool | None
     corrected_3d: bool | None
     contrast_agent: bool = False
-    remark: str = ""
+    is_placed: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def c2_percentile(area: C2Area, person: Person) -> NormRange | NoNorm:
 def _refusals(area: C2Area, person: Person) -> list[str]:
     reasons = []
     if not isfinite(area.csa_mm2) or area.coverage <= 0:
-        reasons.append("no area at vertebral level C2 (mark the disc C2/C3)")
+        reasons.append("no area at vertebral level C2" + ("" if area.is_placed else " (mark the disc C2/C3)"))
     elif area.coverage < _COMPLETE:
         reasons.append(f"only {100 * area.coverage:.0f} % of C2 is covered")
     if area.t1w is False:
