@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +88,8 @@ class CaseResult:
     ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known;
     ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one.
     ``queue``: the flagged slices, the most doubtful first. ``n_steadied``: slices whose outline ``steady_area`` moved,
-    None where it was not asked.
+    None where it was not asked. ``instance_numbers``: of DICOM images by the input's own slice, as far as they are
+    known without a header.
     """
 
     case_name: str
@@ -112,6 +113,7 @@ class CaseResult:
     image_fingerprint: str = ""
     levels: LevelReport | None = None
     queue: tuple[SliceDoubt, ...] = ()
+    instance_numbers: Mapping[int, int] = field(default_factory=dict)
 
 
 def segment_image(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case_folder import read_result, read_slice_rows
 from SpinalCordSegLib.correction.review_store import read_mask, store_correction
 from SpinalCordSegLib.doubts.suitability import HEADER_KINDS
 from SpinalCordSegLib.images.files import read_image, write_json, write_volume
@@ -51,6 +51,22 @@ def test_a_correction_that_sees_no_header_keeps_what_it_told(case, with_image) -
         assert after["input"] == before["input"]
         page = (folder / "report.html").read_text(encoding="utf-8")
         assert all(message.split(":")[0] in page for message in _of_header(before).values())
+
+
+@pytest.mark.parametrize("with_image", [False, True], ids=["no image", "image without header"])
+def test_the_images_numbers_stand_where_a_correction_sees_no_header(case, with_image) -> None:
+    folder, _, converted = case
+    before = {row["slice"]: row["instance_number"] for row in read_slice_rows(folder)}
+    assert before == {str(k): str(100 - k) for k in range(1, 7)}
+    mask = _edited(folder)
+    mask.voxels[:, :, 6] = False
+    image = read_image(converted) if with_image else None
+    store_correction(folder, mask, "A. Meyer", image=image)
+    after = {row["slice"]: row["instance_number"] for row in read_slice_rows(folder)}
+    assert after == {k: number for k, number in before.items() if k != "6"}
+    (folder / "slices.csv").write_text("slice,instance_number\nx,1\n3,-1\n4\n", encoding="utf-8")
+    store_correction(folder, mask, "A. Meyer")
+    assert {row["instance_number"] for row in read_slice_rows(folder)} == {""}
 
 
 def test_every_doubt_of_a_header_is_among_them(case) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,8 +101,11 @@ def store_correction(
         result = _measured(content, now, image, levels)
         changes = mask_changes(result.mask, before)
         result = _with_standing_doubts(result, content, {one.slice for one in changes.slices}, _not_seen_by(image))
-        areas = _standing_areas(folder, {one.canonical_slice for one in changes.slices})
-        result = replace(result, measures=with_pv_areas(result.measures, areas))
+        rows = _earlier_rows(folder)
+        areas = _standing_areas(rows, {one.canonical_slice for one in changes.slices})
+        result = replace(
+            result, measures=with_pv_areas(result.measures, areas), instance_numbers=_instance_numbers(rows)
+        )
     review = edited(Review.from_dict(content.get("review")), who)
     extra = {
         "review": review.as_dict(),
@@ -153,14 +156,27 @@ def _with_standing_doubts(
     return replace(result, flags=merge_flags(standing, result.flags), queue=tuple(queue))
 
 
-def _standing_areas(folder: Path, edited_slices: set[int]) -> dict[int, float]:
-    """Areas in the slice from the probability, mm², where nobody edited: visits are compared by them.
-
-    A table that cannot be read holds up no correction: visits are then compared by the pixels of the masks.
-    """
+def _earlier_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of slices.csv before the correction. A table that cannot be read holds up no correction."""
     try:
-        areas = InSlices.of_rows(read_slice_rows(folder)).pv_mm2
-    except (InputFileError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        return read_slice_rows(folder)
+    except InputFileError as error:
+        _log.warning("%s; nothing of it is kept", error)
+        return []
+
+
+def _instance_numbers(rows: Sequence[Mapping[str, str]]) -> dict[int, int]:
+    """By the input's own slice; a whole number below 0 is a table's word for none."""
+    told = {row.get("slice") or "": row.get("instance_number") or "" for row in rows}
+    return {int(k): int(number) for k, number in told.items() if k.isdecimal() and number.isdecimal()}
+
+
+def _standing_areas(rows: Sequence[Mapping[str, str]], edited_slices: set[int]) -> dict[int, float]:
+    """Areas in the slice from the probability, mm², where nobody edited: visits are compared by them, and by the
+    pixels of the masks where the table is damaged."""
+    try:
+        areas = InSlices.of_rows(rows).pv_mm2
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         _log.warning("slices.csv cannot be read, its areas from the probability are not kept: %s", type(error).__name__)
         return {}
     return {k: area for k, area in areas.items() if k not in edited_slices}

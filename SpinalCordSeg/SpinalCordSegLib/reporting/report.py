@@ -150,8 +150,7 @@ def _input(result: CaseResult) -> dict[str, Any]:
 
 
 def _mean_diameter(result: CaseResult, name: str) -> float | None:
-    """Length-weighted mean over the slices that the mean area is taken from and that have this diameter: a slice of
-    few pixels has none."""
+    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
     chosen = result.measures.slice_range
     used = [
         item
@@ -202,9 +201,10 @@ def _slice_row(result: CaseResult, item: SliceMeasures) -> dict[str, Any]:
 
 def _instance_number(result: CaseResult, slice_index: int) -> int | None:
     series = None if result.image is None else result.image.dicom
-    if series is None or AxialAxes.of(result.mask.ijk_to_ras).ras[2][0] != 2:
-        return None  # no DICOM, or its images are not the axial slices
-    return series.instance_numbers[slice_index]
+    if series is None:
+        return result.instance_numbers.get(slice_index)
+    is_axial = AxialAxes.of(result.mask.ijk_to_ras).ras[2][0] == 2  # its images are the axial slices
+    return series.instance_numbers[slice_index] if is_axial else None
 
 
 def summary_row(content: Mapping[str, Any]) -> dict[str, Any]:
