@@ -56,6 +56,15 @@ def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
     assert told["SpinalCordSeg"]["reviewed_by"] == "A. Meyer" and told["SpinalCordSeg"]["model"]["name"] == "starter"
 
 
+def test_slices_are_counted_along_the_body_however_they_are_stored(tmp_path: Path) -> None:
+    image, label = cord_image(), cord_label()
+    turned = [Volume(one.voxels.transpose(2, 0, 1), one.ijk_to_ras[:, [2, 0, 1, 3]]) for one in (image, label)]
+    for subject, (grid, mask) in {"A": (image, label), "B": turned}.items():
+        case = add_to_training_set(tmp_path, grid, mask, subject)
+        told = json.loads(case.provenance.read_text(encoding="utf-8"))["SpinalCordSeg"]
+        assert told["slices_with_cord"] == np.count_nonzero(label.voxels.any(axis=(0, 1)))
+
+
 def test_the_label_description_is_the_one_that_ships() -> None:
     shipped = Path(__file__).resolve().parents[2] / "Resources" / "ITK-SNAP_labels.txt"
     assert label_description().split() == shipped.read_text(encoding="utf-8").split()

@@ -17,7 +17,7 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.images.volume import Volume, axial_slices
 from SpinalCordSegLib.images.volume_file import write_volume
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
@@ -120,7 +120,7 @@ def _provenance(image: Volume, mask: Volume, report: Mapping[str, Any], reviewer
     own |= {
         "image_sha256": fingerprint(image),
         "mask_sha256": mask_sha256(mask),
-        "slices_with_cord": int(np.count_nonzero(mask.voxels.any(axis=(0, 1)))) if mask.voxels.any() else 0,
+        "slices_with_cord": int(np.count_nonzero(axial_slices(mask).pixels.any(axis=(1, 2)))),
         "review_state": review.get("state"),
         "reviewed_by": reviewer or review.get("who") or None,
     }
