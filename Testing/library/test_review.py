@@ -1,6 +1,7 @@
 """The review of a case: states, what was seen, and where both are kept; a person's work is never replaced."""
 
 import json
+import shutil
 from datetime import datetime, timezone
 
 import numpy as np
@@ -28,6 +29,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFile
 from SpinalCordSegLib.flags import Flag, case_flag
 from SpinalCordSegLib.images.files import read_image, write_json, write_text, write_volume
 from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.measurement.level_measures import DiscMark, LevelOptions
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.reporting.report import SLICE_COLUMNS, csv_text
 
@@ -203,6 +205,22 @@ def test_marked_discs_survive_a_correction(tmp_path) -> None:
     assert [row["name"] for row in after["levels"]["levels"]] == [row["name"] for row in before] != []
     assert after["mask_state"] == "given" and after["review"]["state"] == CORRECTED
     assert read_mask(folder, "mask_given").voxels[:, :, 34].any()
+
+
+@pytest.mark.parametrize("levels", [None, LevelOptions((DiscMark(3, slice=31),))], ids=["as before", "marked anew"])
+def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path, levels) -> None:
+    mask = Volume(np.pad(np.ones((12, 9, 60), bool), ((9, 9), (9, 9), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_volume(mask, tmp_path / "m.nii.gz")
+    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"]
+    folder = tmp_path / "out" / "m"
+    for person, told in ((["--age", "47", "--sex", "male"], "age and sex are not kept"), ([], "")):
+        assert main([*command, *person, "--force"]) == 0
+        for _ in range(2):
+            after = store_correction(folder, mask, "", levels=levels)
+            norm, page = after["levels"]["norm"], (folder / "report.html").read_text(encoding="utf-8")
+            assert told in norm["text"] and "47" not in norm["text"] if told else norm is None
+            assert ("not compared again" in page) == bool(told)
+        shutil.rmtree(folder)
 
 
 def test_a_correction_on_another_grid_or_without_a_case_is_refused(case, tmp_path) -> None:

@@ -203,12 +203,13 @@ def _content(folder: Path) -> dict[str, Any]:
 
 def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, levels: LevelOptions | None) -> CaseResult:
     chosen = content.get("range")
+    was_compared = bool((content.get("levels") or {}).get("norm"))
     result = measure_mask(
         mask,
         str(content["case"]),
         image=image,
         slice_range=None if chosen is None else (int(chosen[0]), int(chosen[1])),
-        levels=levels or _levels_asked(content),
+        levels=replace(levels or _levels_asked(content), was_compared=was_compared),
     )
     model = content.get("model")
     settings = CaseSettings.of_report(content)

@@ -21,6 +21,9 @@ from SpinalCordSegLib.measurement.measures import CordMeasures
 from SpinalCordSegLib.measurement.norms import C2Area, NoNorm, NormRange, Person, c2_percentile
 
 _COMPLETE = 0.98
+_FORGOTTEN = (
+    "age and sex are not kept, so the corrected mask was not compared again (measure it with --disc, --age and --sex)"
+)
 _BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
 DECLARABLE = ("t1w", "corrected-3d")
 
@@ -37,12 +40,14 @@ class DiscMark:
 @dataclass(frozen=True)
 class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
-    the user vouches for where no DICOM header tells ("t1w", "corrected-3d")."""
+    the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``was_compared``: the case was compared
+    with healthy adults before, by an age and a sex that no report holds."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None
     person: Person = field(default_factory=Person)
     declared: frozenset[str] = frozenset()
+    was_compared: bool = False
 
     def __post_init__(self) -> None:
         if self.around_mm is not None and not 0 < self.around_mm <= 100:
@@ -74,7 +79,7 @@ class LevelMeasures:
 @dataclass(frozen=True, eq=False)
 class LevelReport:
     """``by_slice``: canonical slice → name of the level its middle lies in. ``norm``: None unless age or sex is
-    given."""
+    given, or was before a correction."""
 
     levels: Levels
     rows: tuple[LevelMeasures, ...]
@@ -170,7 +175,7 @@ def _norm(
     rows: Sequence[LevelMeasures], options: LevelOptions, facts: Mapping[str, bool | None]
 ) -> NormRange | NoNorm | None:
     if options.person == Person():
-        return None
+        return NoNorm((_FORGOTTEN,)) if options.was_compared else None
     c2 = next((row for row in rows if row.name == "C2"), None)
 
     def known(fact: str, word: str) -> bool | None:
