@@ -92,6 +92,7 @@ def cache_cases(
     cannot be used. ``tolerant``: as load_case takes it; the log says what was resampled. The cache keeps what it was
     made from: these options, and every case's files.
     """
+    options = {"label": label, "slices": slices, "leave_out": leave_out, "tolerant": tolerant, "inset_mm": inset_mm}
     used: list[str] = []
     files: dict[str, Any] = {}
     seen = Duplicates()
@@ -124,14 +125,6 @@ def cache_cases(
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
         normalisation=dataclasses.asdict(config),
         kind="real",
-        source={
-            "cases": used,
-            "label": label,
-            "slices": slices,
-            "leave_out": leave_out,
-            "tolerant": tolerant,
-            "inset_mm": inset_mm,
-            FILES: files,
-        },
+        source={"cases": used, **options, FILES: files},
         dtype=dtype,
     )
