@@ -257,10 +257,10 @@ def _catch_signals() -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        names = names[:-1]  # nohup said so: the batch is to outlast its terminal
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # Whoever started us may have said that one is to be ignored: nohup does, for a batch that outlasts the terminal.
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, _interrupt) for number in heard}
+    return {number: signal.signal(number, _interrupt) for number in numbers}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
