@@ -256,9 +256,9 @@ def _catch_signals() -> dict[int, Any]:
     """Let every polite way to end a program raise KeyboardInterrupt; gives the handlers that were there before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    names = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
+    names = ["SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        names = names[:-1]  # nohup said so: the batch is to outlast its terminal
+        del names[-1]  # nohup said so: the batch is to outlast its terminal
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return {number: signal.signal(number, _interrupt) for number in numbers}
 

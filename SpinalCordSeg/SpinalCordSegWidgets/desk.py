@@ -79,6 +79,10 @@ class Desk:
         """Take another mask in hand."""
         self._panel.show_mask(segmentation)
 
+    def take_volume(self, volume: Any) -> None:
+        """What Apply works on; None: nothing, until a volume is chosen."""
+        self._panel.applying.take(volume)
+
     def go_to_slice(self, index: int) -> None:
         self._panel.measures.go_to_slice(index)
 

@@ -24,12 +24,14 @@ if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
 @dataclass
 class OpenCase:
     """``item``: as it was read from the list in ``results``. ``image``: the file it was made from, where that is known.
-    ``stored``: state of the mask (its digest) and the review that the folder has."""
+    ``problem``: what the user should know of it, "" mostly. ``stored``: state of the mask (its digest) and the review
+    that the folder has."""
 
     item: WorkItem
     results: Path
     segmentation: Any
     image: Path | None
+    problem: str = ""
     stored: tuple[str, Review] = ("", Review())
 
     @property
@@ -62,11 +64,11 @@ class OpenCase:
         write_folder_review(self.item.folder, review)
 
 
-def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) -> tuple[OpenCase, str]:
-    """Put a case into the scene; gives also what the user should know of it, "" mostly. Raises SpinalCordSegError."""
+def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
+    """Put a case into the scene. Raises SpinalCordSegError."""
     opened = open_case(slicer.mrmlScene, item.folder, item.case, images)
     segmentation = opened.result.segmentation
     write_review(segmentation, cord_segment_id(segmentation), item.review)
-    case = OpenCase(item, results, segmentation, opened.image)
+    case = OpenCase(item, results, segmentation, opened.image, opened.problem)
     case.stored = case.now()
-    return case, opened.problem
+    return case

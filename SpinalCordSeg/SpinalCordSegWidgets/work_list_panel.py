@@ -175,13 +175,14 @@ class WorkListPanel(Section):
         for case in self._open.values():  # the others are mostly of other persons
             case.set_visible(case is known)
         show_alone(self.desk.volume)
+        self.desk.take_volume(self.desk.volume)  # Apply would go on with the previous case's image
+        if known.problem:
+            self.desk.tell(f"{item.case}: {known.problem}")
         self.refresh()
 
     def _read(self, item: WorkItem) -> None:
         assert self.folder is not None  # a list is there
-        self._open[item.folder], problem = read_open_case(item, self.folder, self.images)
-        if problem:
-            self.desk.tell(f"{item.case}: {problem}")
+        self._open[item.folder] = read_open_case(item, self.folder, self.images)
 
     def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
         case.stored = (digest, review)

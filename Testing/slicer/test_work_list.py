@@ -81,8 +81,10 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
     work.next()
     assert (work.case, behind(), _visible()) == ("a", "a", ["a spinal cord AI"])
     view.SetForegroundVolumeID(panel.sections.desk.volume.GetID())
+    assert panel.panel.applying.volume is panel.sections.desk.volume
     work.next()
     assert (work.case, behind(), _visible()) == ("b", "b", ["b spinal cord AI"])
+    assert panel.panel.applying.volume is panel.sections.desk.volume, "Apply takes this case's image"
     assert view.GetForegroundVolumeID() is None
     work.previous()
     assert (work.case, behind(), _visible()) == ("a", "a", ["a spinal cord AI"])
