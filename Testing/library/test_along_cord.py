@@ -18,7 +18,8 @@ def _stack(values: list[float], slice_mm: float) -> Volume:
 
 
 def test_weights_are_gaussian_and_sum_to_one() -> None:
-    found = average_along(_stack([0, 0, 0, 0, 1, 0, 0, 0, 0], 1.0), sigma_mm=1.5).voxels[1, 1]
+    nothing = 1e-9  # exactly 0 is no image
+    found = average_along(_stack([nothing] * 4 + [1] + [nothing] * 4, 1.0), sigma_mm=1.5).voxels[1, 1]
     expected = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2) * (np.abs(np.arange(-4, 5)) <= 3)
     assert found == pytest.approx(expected / expected.sum(), abs=1e-6)
 
@@ -26,6 +27,15 @@ def test_weights_are_gaussian_and_sum_to_one() -> None:
 def test_an_even_cord_stays_and_its_ends_too() -> None:
     even = _stack([0.8] * 7, 1.0)
     assert average_along(even).voxels == pytest.approx(even.voxels, abs=1e-6)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_slices_without_an_image_at_the_ends_are_no_neighbours(in_place: bool) -> None:
+    """As padding leaves them, or a coil that ends: the cord beside them is as sure as before."""
+    values = [0.7, 0.9, 0.8, 0.6, 0.9]
+    alone = average_along(_stack(values, 1.0)).voxels
+    padded = average_along(_stack([0, 0, *values, 0, 0, 0], 1.0), in_place=in_place).voxels
+    assert np.array_equal(padded[:, :, 2:-3], alone) and not padded[:, :, [0, 1, -3, -2, -1]].any()
 
 
 def test_one_bad_slice_is_outvoted() -> None:

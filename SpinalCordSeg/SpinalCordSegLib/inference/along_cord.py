@@ -23,8 +23,8 @@ _LEAST = 0.02  # where no slice is more probable, averaging could not make cord
 
 def average_along(probability: Volume, sigma_mm: float = SIGMA_MM, *, in_place: bool = False) -> Volume:
     """The same grid; every axial slice the mean of those within two ``sigma_mm``, Gaussian weights, the outermost slice
-    repeated beyond the ends. ``probability``: float32 0..1. ``in_place``: its voxels are written over, which spares a
-    large volume its copy.
+    repeated beyond the ends. Slices of 0 at the ends hold no image and lie beyond them. ``probability``: float32 0..1.
+    ``in_place``: its voxels are written over, which spares a large volume its copy.
 
     0, slices thicker than that, and a single slice: the volume itself. Raises ConfigurationError for a negative or
     infinite ``sigma_mm``.
@@ -39,13 +39,15 @@ def average_along(probability: Volume, sigma_mm: float = SIGMA_MM, *, in_place: 
     averaged = probability if in_place else probability.with_voxels(np.array(probability.voxels, dtype=np.float32))
     pixels = axial_slices(averaged).pixels
     rows, columns = _used(pixels)
+    filled = [k for k, plane in enumerate(pixels) if plane.any()] or [0]
+    first, last = filled[0], filled[-1]
     reach = len(weights) // 2
     # The slices as they were, those around the next one to be written: what lies behind is written over already.
-    before = {k: pixels[k, rows, columns].copy() for k in range(min(reach, count))}
-    for at in range(count):
-        if at + reach < count:
+    before = {k: pixels[k, rows, columns].copy() for k in range(first, min(first + reach, last + 1))}
+    for at in range(first, last + 1):
+        if at + reach <= last:
             before[at + reach] = pixels[at + reach, rows, columns].copy()
-        near = np.clip(np.arange(at - reach, at + reach + 1), 0, count - 1)
+        near = np.clip(np.arange(at - reach, at + reach + 1), first, last)
         pixels[at, rows, columns] = sum(weight * before[int(k)] for weight, k in zip(weights, near, strict=True))
         before.pop(at - reach, None)
     return averaged

@@ -64,10 +64,11 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
     mask = axial_zeros(probability, bool)
     target = axial_slices(mask).pixels
     candidates: list[list[Blob]] = []
-    n_above = n_computed = 0
+    n_above = n_computed = stack_end = 0
     for number, pixels in enumerate(slices.pixels):
         highest = float(pixels.max())
-        n_computed += highest > 0
+        if highest > 0:  # the network's is never exactly 0: slices of 0 hold no image
+            n_computed, stack_end = n_computed + 1, number + 1
         if highest < config.threshold:
             candidates.append([])
             continue
@@ -75,7 +76,7 @@ def find_cord(probability: Volume, config: MaskConfig | None = None) -> CordMask
         n_above += int(np.count_nonzero(pixels >= config.threshold))
     path = drop_strays(best_path(candidates, slices.slice_mm, config.max_gap_mm), slices.slice_mm)
     path = drop_ragged_ends(path, slices.slice_mm)
-    whole, path = path, drop_unsure_top(path, len(slices.pixels), slices.slice_mm)
+    whole, path = path, drop_unsure_top(path, stack_end, slices.slice_mm)
     unsure = whole[len(path) :]
     needed_mm = min(config.min_length_mm, 0.5 * n_computed * slices.slice_mm)
     too_short = len(path) * slices.slice_mm < needed_mm
@@ -106,8 +107,8 @@ def _notes(anything: bool, cord: bool, removed_mm3: float, unsure: list[Blob], v
     notes = []
     if unsure:
         notes.append(
-            f"the cord's upper end was cut where the network was no longer sure, {len(unsure)} slices below the end of"
-            " what it found: look there"
+            f"the cord's upper end was put where the network's confidence begins to fade, {len(unsure)} slices below"
+            " the end of what it found: look there"
         )
     apart_mm3 = removed_mm3 - sum(int(np.count_nonzero(blob.inside)) for blob in unsure) * voxel_mm3
     if apart_mm3 >= 0.5 * voxel_mm3:
