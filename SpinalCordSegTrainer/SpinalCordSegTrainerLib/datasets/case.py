@@ -11,8 +11,10 @@ from SpinalCordSegLib.writing import file_suffix
 
 LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
 _SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
-_SESSION_ON = re.compile(r"(?<=[A-Za-z0-9])[_-]ses(sion)?[_-]?[0-9a-z]+([_-].*)?$", re.IGNORECASE)
-_SESSION_END = re.compile(r"(?<=[A-Za-z0-9])[_-]?ses(sion)?-?[0-9a-z]+$", re.IGNORECASE)
+_VISIT = r"((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
+# What follows a session is cut off only behind a number, the patient's: of "MS_session1_001" it is yet to come.
+_SESSION_ON = re.compile(rf"^(.*?[0-9](.*?[0-9a-z])?)[_-]ses(sion)?[_-]?{_VISIT}([_-].*)?$", re.IGNORECASE)
+_SESSION_END = re.compile(rf"(?<=[0-9a-z])([_-]ses(sion)?[_-]?|ses(sion)?-?){_VISIT}$", re.IGNORECASE)
 _SESSION = re.compile(r"ses(?:sion)?-?([0-9a-zA-Z]+)", re.IGNORECASE)
 
 
@@ -45,13 +47,14 @@ class MatchedFiles:
 
 
 def subject_of(path: Path) -> str:
-    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem up to its session; a session written
-    together with the end of either is cut off, too.
+    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem up to a session that follows a number; a
+    session at the end of either is cut off, too.
 
-    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w" and "P07_ses-02" are both P07.
+    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w" and "P07_ses-02" are both P07;
+    "MS_session1_001" stays whole.
     """
     found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
-    name = found.group(1) if found else _SESSION_ON.sub("", stem(path))
+    name = found.group(1) if found else _SESSION_ON.sub(r"\1", stem(path))
     return _SESSION_END.sub("", name)
 
 
