@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.case_folder import read_result, refuse_foreign, write_case
-from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.errors import Cancelled, ModelFileError, OutputError, SpinalCordSegError, WouldReplaceError
 from SpinalCordSegLib.images.case_name import check_code
 from SpinalCordSegLib.images.files import file_suffix, safe_case_name
 from SpinalCordSegLib.images.volume_file import is_volume_file
@@ -84,7 +85,7 @@ def _put(summary: Summary, outcome: Outcome, path: Path, options: BatchOptions) 
     try:
         summary.put(_row(outcome, path, options.code is not None))
     except OutputError as error:
-        if isinstance(outcome.error, OutputError):
+        if isinstance(outcome.error, OutputError) and not isinstance(outcome.error, WouldReplaceError):
             raise
         _log.warning("%s; the cases go on, and their rows are written later", error)
 
@@ -141,7 +142,7 @@ def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOp
 def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, dict[str, Any] | None]:
     """The folder's name for a case, and the finished result of this very input where there is one.
 
-    Raises OutputError when the name's folder holds the result of another image and that may not be replaced.
+    Raises WouldReplaceError when the name's folder holds the result of another image and that may not be replaced.
     """
     for name in _names(loaded.case_name):
         finished = read_result(options.output / name)
@@ -153,7 +154,7 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
     name = _free_name(loaded.case_name, claimed)
     finished = read_result(options.output / name)
     if finished is not None and not options.force:
-        raise OutputError(
+        raise WouldReplaceError(
             f"{options.output / name} holds the result of another image; choose another output folder, or --force"
             " to replace it"
         )
@@ -188,7 +189,7 @@ def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
         return summary_row(outcome.report)
     text = reason(outcome.error) if outcome.error else ""
     # Only what the case is called by is known to name nobody.
-    is_called_so = is_volume_file(path) and not path.is_dir() and _stem(path) in _parts_of(outcome.case_name)
+    is_called_so = is_volume_file(path) and not os.path.isdir(path) and _stem(path) in _parts_of(outcome.case_name)
     text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
     if outcome.report is not None:
         return summary_row(outcome.report) | {"reason": text}

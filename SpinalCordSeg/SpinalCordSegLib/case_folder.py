@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.doubts.review import CORRECTED, DECISIONS
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError, OutputError
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    InputFileError,
+    MissingPackageError,
+    OutputError,
+    WouldReplaceError,
+)
 from SpinalCordSegLib.images.files import atomic_write, write_json, write_text, write_volume
 from SpinalCordSegLib.measurement.mask_changes import mask_sha256
 from SpinalCordSegLib.pipeline import CaseResult
@@ -116,8 +122,8 @@ def read_slice_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise OutputError when ``folder`` holds what must not be replaced: no report of ours, or the mask of a case that
-    a person corrected or decided on."""
+    """Raise WouldReplaceError when ``folder`` holds what must not be replaced: no report of ours, or the mask of a case
+    that a person corrected or decided on; OutputError where a file of that name is in the way."""
     with output_errors(folder):
         restore_interrupted(folder.parent)
         if folder.exists() and not folder.is_dir():
@@ -129,7 +135,7 @@ def refuse_foreign(folder: Path) -> None:
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise OutputError(
+        raise WouldReplaceError(
             f"{folder} holds files that are not a result of SpinalCordSeg and would be replaced;"
             " choose another output folder"
         )
@@ -139,7 +145,7 @@ def refuse_foreign(folder: Path) -> None:
     is_corrected = content.get("mask_state") == "corrected" or bool(content.get("changes"))
     if is_corrected or state in (CORRECTED, *DECISIONS):
         done = state if state in (CORRECTED, *DECISIONS) else CORRECTED
-        raise OutputError(
+        raise WouldReplaceError(
             f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )

@@ -33,6 +33,10 @@ class OutputError(SpinalCordSegError):
     """A result cannot be written: no permission, full disk, or it would overwrite something of worth."""
 
 
+class WouldReplaceError(OutputError):
+    """What is there would be lost: a person's work, another image's result, or files that are not ours."""
+
+
 class DeviceError(SpinalCordSegError):
     """The asked-for device is not there or failed, and no other was allowed."""
 

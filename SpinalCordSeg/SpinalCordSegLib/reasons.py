@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 
-_SHORTEST_NAME = 4  # "1" or "07" is a number in every sentence, and nobody's name
+_NO_NAME = re.compile(r"[\W\d_]*[^\W\d_]?[\W\d_]*")  # "07" or "a" stands in every sentence, and is nobody's name
+_SHORTEST_BESIDE = 4  # files have longer names; a folder "out" or "T1" is a word of the sentence
 
 
 def reason(error: BaseException) -> str:
@@ -30,16 +34,23 @@ def without_folders(text: str, path: Path) -> str:
 def without_names(text: str, path: Path) -> str:
     """``text`` without the names of ``path``, of the folders above it and of the files in it or, of a file, beside it:
     scanners and archives make them of the patient's name."""
-    word = "the folder" if path.is_dir() else "the file"
+    is_folder = os.path.isdir(path)
+    word = "the folder" if is_folder else "the file"
     full = os.path.abspath(path)
     for whole in (full, str(path)):
         if os.sep in whole:
             text = text.replace(whole, word)
-    text = without_folders(text, path)
-    if len(own := os.path.basename(full)) >= _SHORTEST_NAME:
-        text = text.replace(own, word)
-    beside = path.rglob("*") if path.is_dir() else path.parent.glob("*")
-    names = {name for file in beside if len(name := file.name) >= _SHORTEST_NAME and name in text}
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, "a file")
+    text = replace_names(without_folders(text, path), [os.path.basename(full)], word)
+    names: set[str] = set()
+    with suppress(OSError):  # a share that went away: what is there cannot be looked up
+        found = path.rglob("*") if is_folder else path.parent.glob("*")
+        names = {file.name for file in found if len(file.name) >= _SHORTEST_BESIDE}
+    return replace_names(text, names, "a file")
+
+
+def replace_names(text: str, names: Iterable[str], word: str) -> str:
+    """``word`` in the place of each of ``names`` that stands by itself in ``text``; numbers are nobody's name."""
+    found = {name for name in names if name in text and not _NO_NAME.fullmatch(name)}
+    for name in sorted(found, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", word, text)
     return text

@@ -81,6 +81,18 @@ def test_a_table_that_stays_open_elsewhere_is_told_at_the_end(tmp_path, monkeypa
         next(batch)
 
 
+def test_a_table_open_elsewhere_stops_no_batch_where_people_have_worked(tmp_path, monkeypatch) -> None:
+    list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
+    _corrected(tmp_path / "a")
+
+    def write(path: Path, _text: str) -> None:
+        raise OutputError(f"cannot write {path}: no permission")
+
+    monkeypatch.setattr(summary, "write_text", write)
+    batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path, force=True))
+    assert [next(batch).state, next(batch).state] == ["failed", "done"]
+
+
 def test_a_folder_that_takes_nothing_ends_the_batch_at_its_first_case(tmp_path, monkeypatch) -> None:
     def refuse(*_args: object, **_options: object) -> None:
         raise OutputError("cannot write: the disk is full")

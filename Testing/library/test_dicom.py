@@ -116,6 +116,14 @@ def test_a_series_is_chosen_by_number_or_description(dicom: Any, tmp_path: Path,
     assert_whole(read(tmp_path, dicom.uid))
 
 
+def test_one_file_with_all_frames_is_whole_by_itself(
+    dicom: Any, save_dicom: Callable[..., Path], tmp_path: Path
+) -> None:
+    save_dicom(dicom.enhanced(), tmp_path / "all.dcm")
+    (tmp_path / "of-another.dcm").touch()
+    assert read(tmp_path).shape[2] == 4
+
+
 @pytest.mark.parametrize("left", [b"", bytes(400)])
 @pytest.mark.parametrize("name", ["IM{}.dcm", "IM{}", "MR.1.2.{}"])
 def test_a_copy_that_broke_off_is_no_shorter_series(dicom: Any, tmp_path: Path, name: str, left: bytes) -> None:

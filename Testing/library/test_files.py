@@ -125,7 +125,9 @@ def test_results_and_hidden_folders_below_are_no_inputs(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     for name in ("report.json", "slices.csv"):
         (tmp_path / "out" / "t1w" / name).touch()
+    (tmp_path / "out" / "t1w" / "mask_ai.nii.gz").touch()
     assert find_inputs([tmp_path]) == [tmp_path / "sub-01" / "t1w.nii.gz"]
+    assert find_inputs([tmp_path / "out"], masks=True) == [tmp_path / "out" / "t1w" / "mask.nii.gz"]
 
 
 def test_an_input_given_twice_counts_once(tmp_path: Path, save_dicom: Callable[..., Path]) -> None:

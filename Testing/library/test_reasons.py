@@ -9,7 +9,7 @@ import pytest
 
 from SpinalCordSegLib.batch import BatchOptions, run_batch
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.reasons import without_folders, without_names
+from SpinalCordSegLib.reasons import replace_names, without_folders, without_names
 
 
 @pytest.fixture
@@ -42,6 +42,27 @@ def _reasons(inputs: list[Path], text: str, out: Path) -> str:
 )
 def test_a_folder_with_a_number_for_a_name_hides_nothing(export: Path, tmp_path: Path, text: str) -> None:
     assert "Meier" not in _reasons([export / "1"], text, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["Lee", "Ng", "Kim", "Ölz"])
+def test_short_names_are_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for text in ("{path} is a folder that holds no DICOM image", "{name} holds 2 series", "{full} is closed"):
+        assert name not in _reasons([Path(name)], text, tmp_path / "out")
+    assert replace_names("Leeds and Lee, 1 of 1", ["Lee", "1"], "a visit") == "Leeds and a visit, 1 of 1"
+
+
+def test_a_share_that_went_away_is_one_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_dir = Path.is_dir
+
+    def gone(path: Path) -> bool:
+        if path.name == "t1.nii.gz":
+            raise OSError(5, "Input/output error")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", gone)
+    assert "the system refused: Input/output error" in _reasons([Path("t1.nii.gz")], "never reached", tmp_path / "out")
 
 
 def test_the_folder_one_is_in(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

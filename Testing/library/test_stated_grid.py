@@ -55,6 +55,20 @@ def test_what_is_left_open_is_remarked_on(tmp_path: Path, suffix: str, fields: s
     assert all("along the patient's axes" in note for note in grid.notes)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "fields"),
+    [
+        (".nrrd", "space: left-posterior-superior\nspacedirections: (0.5,0,0) (0,0.5,0) (0,0,2)\n"),
+        (".nrrd", "".join(f"note{n}:={'x' * 900}\n" for n in range(80)) + _LPS),  # longer than what is looked at
+        (".mha", "\nElementSpacing = 0.5 0.5 2\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"),
+    ],
+    ids=["alias", "long", "empty line"],
+)
+def test_headers_that_readers_take_are_no_silent_ones(tmp_path: Path, suffix: str, fields: str) -> None:
+    grid = read_grid(_file(tmp_path, suffix, fields))
+    assert grid.volume.spacing_mm == (0.5, 0.5, 2.0) and grid.notes == ()
+
+
 @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_what_is_written_here_states_all(tmp_path: Path, suffix: str) -> None:
     write_volume(Volume(np.ones((2, 3, 4), np.uint8), np.diag([-0.5, 0.5, 2.0, 1.0])), tmp_path / f"x{suffix}")

@@ -33,14 +33,13 @@ from SpinalCordSegLib.longitudinal.visits import (
     read_manifest,
     read_visit,
 )
-from SpinalCordSegLib.reasons import reason, without_folders, without_names
+from SpinalCordSegLib.reasons import reason, replace_names, without_folders, without_names
 from SpinalCordSegLib.reporting.drawing import as_plain
 from SpinalCordSegLib.reporting.report import csv_text
 from SpinalCordSegLib.writing import inside
 
 _DONE, _SOME_FAILED = 0, 1
 _SMALL = (340.0, 190.0)  # pixels: for a panel
-_SHORTEST_PATH = 4  # letters; what is shorter names nobody
 _log = logging.getLogger(__name__)
 
 
@@ -84,9 +83,7 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
 
 def _without_paths(text: str, person: PersonSource, output: Path) -> str:
     """``text`` without where a person's visits and images lie and what they are called: often the patient's name."""
-    # The longest first: one visit's path may be the beginning of another's. "1" is a number in every sentence.
-    for folder in sorted({str(visit.folder) for visit in person.visits}, key=len, reverse=True):
-        text = text.replace(folder, "a visit") if len(folder) >= _SHORTEST_PATH else text
+    text = replace_names(text, {str(visit.folder) for visit in person.visits}, "a visit")
     for image in {visit.image for visit in person.visits if visit.image is not None}:
         text = without_names(text, image)
     return without_folders(text, output / person.person)

@@ -121,7 +121,8 @@ def read_series(series: DicomSeries) -> Volume:
     compression), InputFileError (missing or damaged pixels, files cut to nothing) or VoxelError (colour); each names
     file and position.
     """
-    check_none_cut(series.files)
+    if series.frames[0].index is None:  # one file with all frames is whole by itself
+        check_none_cut(series.files)
     try:
         matrix = stack_matrix(series.frames)
     except DicomSeriesError as error:

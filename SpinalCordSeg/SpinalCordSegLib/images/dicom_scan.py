@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydicom import dcmread
@@ -58,11 +58,14 @@ def check_none_cut(files: Sequence[Path]) -> None:
     """
     kinds = {(path.parent, _kind_of_name(path)) for path in files}
     known = set(files)
+    beside: list[Path] = []
+    for folder in sorted({path.parent for path in files}):
+        with suppress(OSError):  # not to be listed, or gone: reading the images tells
+            beside += sorted(folder.iterdir())
     cut = [
         path
-        for folder in sorted({path.parent for path in files})
-        for path in sorted(folder.iterdir())
-        if (folder, _kind_of_name(path)) in kinds and path not in known and _holds_nothing(path)
+        for path in beside
+        if (path.parent, _kind_of_name(path)) in kinds and path not in known and _holds_nothing(path)
     ]
     if cut:
         raise InputFileError(

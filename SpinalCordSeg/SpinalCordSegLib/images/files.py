@@ -104,7 +104,8 @@ def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
     """The single inputs of a batch, in the order given, each once: images, or with ``masks`` label maps.
 
     A folder of image files gives each of them by name; a folder with DICOM in or below it is one input; without
-    either, image files further below are taken, but none in hidden folders or in results of ours. Of an image and its
+    either, image files further below are taken, but none in hidden folders, and of results of ours the masks alone,
+    where masks are wanted. Of an image and its
     label map in one folder (NAME and NAME_seg) the one that is wanted is taken; given by name either is. Anything else,
     missing paths too, stays as it is, so that reading it raises the reason.
     """
@@ -123,16 +124,16 @@ def _inputs_of(folder: Path, masks: bool) -> list[Path]:
         return _one_of_each(files, masks)
     if _holds_dicom(folder):
         return [folder]
-    return _one_of_each(_volume_files_below(folder), masks) or [folder]
+    return _one_of_each(_volume_files_below(folder, masks), masks) or [folder]
 
 
-def _volume_files_below(folder: Path) -> list[Path]:
+def _volume_files_below(folder: Path, masks: bool) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         if set(names) >= _OF_A_RESULT:
             folders.clear()
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
+            names = [name for name in names if masks and name.startswith("mask.")]
         found += [path for name in names if is_volume_file(path := Path(parent, name)) and path.is_file()]
     return sorted(found)
 

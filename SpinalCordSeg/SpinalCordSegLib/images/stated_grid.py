@@ -33,8 +33,10 @@ def check_stated_grid(path: Path) -> tuple[str, ...]:
     kind = next((one for one in (_NRRD, _META) if file_suffix(path) in one), None)
     if kind is None:
         return ()
-    stated = _fields(path)
-    spacing = [text for name in _SPACING[kind] if (text := stated.get(name.casefold()))]
+    stated, is_whole = _fields(path, kind)
+    spacing = [text for name in _SPACING[kind] if (text := stated.get(_plain(name)))]
+    if not spacing and not is_whole:
+        return ()
     if not spacing:
         raise GeometryError(
             "the header does not state the size of a voxel; expected "
@@ -44,19 +46,27 @@ def check_stated_grid(path: Path) -> tuple[str, ...]:
     numbers = [float(text) for text in _NUMBER.findall(spacing[0])]
     if not numbers or not all(map(math.isfinite, numbers)):
         raise GeometryError(f"the header states no usable size of a voxel ({spacing[0][:60]}): export it again")
-    return () if any(name.casefold() in stated for name in _ORIENTATION[kind]) else (_AS_IT_LIES,)
+    left_open = is_whole and not any(_plain(name) in stated for name in _ORIENTATION[kind])
+    return (_AS_IT_LIES,) if left_open else ()
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """The header's fields in lower case; of NRRD the part before the empty line, of MetaImage before its data."""
+def _plain(name: str) -> str:
+    """Readers take "spacedirections" and "Space Directions" alike."""
+    return name.replace(" ", "").casefold()
+
+
+def _fields(path: Path, kind: tuple[str, ...]) -> tuple[dict[str, str], bool]:
+    """The header's fields, of NRRD before the empty line, of MetaImage before its data; and whether they are all: a
+    header may be longer than what is looked at."""
     found: dict[str, str] = {}
-    for line in text_head(path).splitlines():
+    head = text_head(path)
+    for line in head.splitlines():
         text = line.decode("latin-1")
-        if not text.strip():
-            break
+        if kind is _NRRD and not text.strip():
+            return found, True
         match = _FIELD.match(text)
         if match:
-            found.setdefault(match[1].casefold(), match[2])
-            if match[1].casefold() == "elementdatafile":
-                break
-    return found
+            found.setdefault(_plain(match[1]), match[2])
+            if _plain(match[1]) == "elementdatafile":
+                return found, True
+    return found, len(head) == path.stat().st_size
