@@ -20,7 +20,7 @@ from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.store_run import store_run
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
-from SpinalCordSegWidgets.work_list_open import OpenCase, read_open_case
+from SpinalCordSegWidgets.work_list_open import OpenCase, item_now, read_open_case, with_item
 from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, left_words, list_words, state_words
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
@@ -82,13 +82,20 @@ class WorkListPanel(Section):
             self.store(lambda: self._go(item))
 
     def store(self, then: Any = None) -> None:
-        """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew."""
+        """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew.
+
+        Where somebody else has changed the folder too, nothing is written: the case stays in the scene as it is.
+        """
         case = self._in_hand()
         go_on = then or _nothing
         if case is None or not case.in_scene:
             go_on()
             return
         digest, review = case.now()
+        if case.is_at_odds:
+            go_on()
+            self.desk.tell(case.odds_words())
+            return
         if digest == case.stored[0]:
             if review == case.stored[1] or self.desk.attempt(lambda: case.write(review)):
                 self._stored(case, digest, review)
@@ -126,10 +133,13 @@ class WorkListPanel(Section):
         self._open, self.case = {}, ""
 
     def measure_run(self, segmentation: Any, segment_id: str) -> CommandRun[CaseFolder] | None:
-        """A corrected case of the list is measured in its own folder; None for any other mask."""
+        """A corrected case of the list is measured in its own folder; None for any other mask.
+
+        Raises SpinalCordSegError, OutputError where somebody else has changed the folder meanwhile."""
         case = self._of(segmentation)
         if case is None:
             return None
+        case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
         return store_run(case.item.folder, mask, case.image, self.desk.reviewer, self.desk.logic.scratchBase())
 
@@ -140,7 +150,7 @@ class WorkListPanel(Section):
             return
         segment_id = cord_segment_id(segmentation)
         review = read_review(segmentation, segment_id)
-        if self.desk.attempt(lambda: case.write(review)):
+        if self.desk.attempt(lambda: case.take_measured(digest)) and self.desk.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
             self._stored(case, digest, review)
             self.desk.tell(_("{case} is stored.").format(case=case.item.case))
@@ -167,8 +177,7 @@ class WorkListPanel(Section):
         if item.problem:
             self.desk.tell(f"{item.case}: {item.problem}")
             return
-        known = self._open.get(item.folder)
-        if (known is None or not known.in_scene) and not self.desk.attempt(lambda: self._read(item)):
+        if not self.desk.attempt(lambda: self._read(item)):
             return
         known, self.case = self._open[item.folder], item.case
         self.desk.show(known.segmentation)
@@ -176,13 +185,24 @@ class WorkListPanel(Section):
             case.set_visible(case is known)
         show_alone(self.desk.volume)
         self.desk.take_volume(self.desk.volume)  # Apply would go on with the previous case's image
-        if known.problem:
+        if known.is_at_odds:
+            self.desk.tell(known.odds_words())
+        elif known.problem:
             self.desk.tell(f"{item.case}: {known.problem}")
         self.refresh()
 
     def _read(self, item: WorkItem) -> None:
+        """Read a case that is not in the scene, or only as its folder was before. Raises SpinalCordSegError."""
         assert self.folder is not None  # a list is there
-        self._open[item.folder] = read_open_case(item, self.folder, self.images)
+        known = self._open.get(item.folder)
+        if known is not None and known.in_scene and (not known.is_outdated or known.is_at_odds):
+            return
+        item = item_now(item)
+        case = read_open_case(item, self.folder, self.images)
+        self.work = None if self.work is None else with_item(self.work, item)
+        if known is not None:
+            known.set_visible(False)
+        self._open[item.folder] = case
 
     def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
         case.stored = (digest, review)
@@ -191,12 +211,11 @@ class WorkListPanel(Section):
 
     def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
-        from SpinalCordSegLib.correction.work_list import WorkList, read_work_list, write_review_table
+        from SpinalCordSegLib.correction.work_list import read_work_list, write_review_table
 
-        folder = case.item.folder
-        (now,) = read_work_list(folder).items
+        (now,) = read_work_list(case.item.folder).items
         work = self.work if self.work is not None and case.results == self.folder else read_work_list(case.results)
-        work = WorkList(tuple(now if item.folder == folder else item for item in work.items))
+        work = with_item(work, now)
         if case.results == self.folder:
             self.work = work
         write_review_table(work, case.results / REVIEW_TABLE)

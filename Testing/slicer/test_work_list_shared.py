@@ -1,0 +1,106 @@
+"""A folder of results that two people work on: nobody's decision or mask is written over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from work_list_cases import erase_slice, measured, stored, wait
+
+from SpinalCordSegLib.correction.review_store import read_review, store_correction, write_review
+from SpinalCordSegLib.doubts.review import ACCEPTED, decided
+from SpinalCordSegLib.images.files import read_labels
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def work(panel, tmp_path, monkeypatch):
+    """The work list of two measured cases; a was opened, b is in hand."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    results = measured(tmp_path / "results", tmp_path / "images", "a", "b")
+    work = panel.sections.work_list
+    assert work.choose(results, tmp_path / "images")
+    work.next()
+    work.next()
+    assert work.case == "b"
+    return work
+
+
+def _accept(case: Path) -> None:
+    """As a colleague does elsewhere."""
+    sha256 = json.loads((case / "report.json").read_text(encoding="utf-8"))["mask_sha256"]
+    write_review(case, decided(read_review(case), ACCEPTED, "Colleague", mask_sha256=sha256))
+
+
+def _correct(case: Path, erased: int) -> None:
+    """As a colleague does elsewhere."""
+    mask = read_labels(next(case.glob("mask.*")))
+    voxels = mask.voxels != 0
+    voxels[:, :, erased] = False
+    store_correction(case, mask.with_voxels(voxels), "Colleague")
+
+
+def test_a_decision_made_elsewhere_is_shown_and_stays(panel, work):
+    case = work.folder / "a"
+    _accept(case)
+    work.open("a")
+    assert panel.sections.review.review.state == ACCEPTED and not work.work.item("a").is_open
+    assert not work._open[case].ahead(work.work.item("a")), "nothing is here that the folder has not"
+    work.open("b")
+    assert work.choose(work.folder)
+    work.open("a")
+    assert panel.sections.review.review.state == ACCEPTED
+    panel.sections.review.go(4)
+    work.next()
+    assert (read_review(case).state, read_review(case).who) == (ACCEPTED, "Colleague")
+
+
+def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel, work):
+    case = work.folder / "a"
+    earlier = work._open[case].segmentation
+    _correct(case, erased=7)
+    work.previous()
+    node = panel.sections.desk.segmentation
+    assert node is not earlier and not earlier.GetDisplayNode().GetVisibility()
+    assert not mask_of_segment(node, cord_segment_id(node)).voxels[:, :, 7].any()
+    erase_slice(panel, 4)
+    work.store()
+    wait(panel)
+    assert not stored(case)[:, :, 4].any() and not stored(case)[:, :, 7].any()
+    work.next()
+    work.previous()
+    assert panel.sections.desk.segmentation is node, "what was stored from here is no news"
+
+
+def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
+    case, sections = work.folder / "a", panel.sections
+    work.previous()
+    node = sections.desk.segmentation
+    _correct(case, erased=7)
+    before = (case / "report.json").read_bytes()
+    drawn = erase_slice(panel, 4)
+    sections.review.go(4)  # a review that goes into the folder at once
+
+    def is_told() -> bool:
+        return "folder of a " in panel.ui.statusLabel.text
+
+    for act in (work.store, sections.desk.measure, work.next, work.previous):
+        sections.desk.tell("")
+        act()
+        wait(panel)
+        assert is_told(), act
+    assert work.case == "a" and sections.desk.segmentation is node
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, drawn)
+    assert (case / "report.json").read_bytes() == before and stored(case)[:, :, 4].any()
+
+
+def test_a_review_is_not_written_over_a_newer_decision(panel, work):
+    work.previous()
+    _accept(work.folder / "a")
+    panel.sections.review.go(4)
+    assert read_review(work.folder / "a").state == ACCEPTED
+    assert "folder of a " in panel.ui.statusLabel.text

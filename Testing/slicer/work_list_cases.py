@@ -1,0 +1,54 @@
+"""Measured cases in a folder of results, and what a user of the work list does with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import slicer.util
+from slicer_standins.desktop import wait_until
+
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+
+_RUN_S = 300
+
+
+def measured(results: Path, images: Path, *names: str) -> Path:
+    for name in names:
+        phantom = make_phantom(PhantomConfig(shape=(64, 64, 10)))
+        write_volume(phantom.image, images / f"{name}.nii.gz")
+        mask = results.parent / "masks" / f"{name}.nrrd"
+        write_volume(phantom.mask, mask)
+        assert main(["measure", str(mask), "--output", str(results)]) == 0
+    return results
+
+
+def erase_slice(panel, number: int) -> np.ndarray:
+    """As a brush does, in the mask in hand; gives the mask as it is now."""
+    node = panel.sections.desk.segmentation
+    segment_id = cord_segment_id(node)
+    voxels = mask_of_segment(node, segment_id).voxels.copy()
+    assert voxels[:, :, number].any()
+    voxels[:, :, number] = False
+    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.sections.desk.volume)
+    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    return voxels
+
+
+def wait(panel) -> None:
+    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    assert panel.panel.control.failure is None, panel.panel.control.failure
+
+
+def stored(case: Path) -> np.ndarray:
+    return read_labels(next(case.glob("mask.*"))).voxels != 0
+
+
+def visible() -> list[str]:
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node.GetName() for node in nodes if node.GetDisplayNode().GetVisibility() and not node.GetHideFromEditors()]
