@@ -101,9 +101,9 @@ def test_a_patient_held_out_in_another_cache_is_refused(cache_of: MakeCache) -> 
 
 
 def test_a_run_goes_on_with_the_split_it_began_with(
-    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also one that an earlier version drew in another way; one that had patients on both sides is refused."""
+    """Also one that an earlier version drew in another way, even with patients on both sides: it is told."""
     monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
     config = _config(cache_of("one", ["P0", "P1", "P2"]), cache_of("other", ["P2", "P3"]))
@@ -124,8 +124,13 @@ def test_a_run_goes_on_with_the_split_it_began_with(
     assert "Trained on real slices of 2 subjects only" in page
     before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
     path.write_text(json.dumps(before), encoding="utf-8")
-    with pytest.raises(TrainingDataError, match="also trained on"):
-        Training(config, tmp_path / "run", resume=True)
+    assert "on both sides" not in page + caplog.text
+    run = Training(replace(config, epochs=3), tmp_path / "run", resume=True)
+    assert _sides(run.sources) == ({"P1", "P2", "P3"}, {"P0", "P2"})
+    run.run()
+    assert "1 subjects are on both sides of the split that this run began with" in caplog.text
+    page = (tmp_path / "run" / "last.md").read_text(encoding="utf-8")
+    assert "1 subjects trained on were also held out: its scores are too good." in page
     with pytest.raises(ConfigurationError, match="begun with 2 slice caches, not 1"):
         Training(replace(config, sources=config.sources[:1]), tmp_path / "run", resume=True)
     before[1] = {"cache": "other", "training": ["P3"], "validation": []}

@@ -25,6 +25,8 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
         told.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:
         told.append("Validated on subjects held out of the same data: other scanners were not measured.")
+    if sources.on_both_sides:
+        told.append(f"{sources.on_both_sides} subjects trained on were also held out: its scores are too good.")
     if row["dice"] is not None and row["dice"] < 0.8:
         told.append(f"Its mean Dice per slice on validation is {row['dice']:.3f}, too low for measuring.")
     if config.normalisation.kind == "fixed_pixel":

@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 class OpenedSources:
     """``split``: per cache the subjects for training and for validation, to be written beside the run.
     ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
-    each counted once. ``old``: what a starting model could do before."""
+    each counted once. ``old``: what a starting model could do before. ``on_both_sides``: subjects trained on and held
+    out, by the split of an earlier version."""
 
     training: tuple[Source, ...]
     held_out: tuple[HeldOut, ...]
@@ -32,24 +33,28 @@ class OpenedSources:
     provenance: list[dict[str, Any]]
     patients: int
     old: tuple[HeldOut, ...] = ()
+    on_both_sides: int = 0
 
 
 def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
-    """Open all caches. ``begun``: the split of a run that goes on, which it keeps.
+    """Open all caches. ``begun``: the split of a run that goes on, which it keeps; the log tells whether subjects are on
+    both of its sides.
 
-    Raises TrainingDataError for a cache that cannot be used, a subject on both sides, or caches of other subjects than
-    ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
+    Raises TrainingDataError for a cache that cannot be used, a subject on both sides of a new split, or caches of other
+    subjects than ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
     """
     if not config.sources:
         raise ConfigurationError("no sources: name at least one slice cache to train from")
     caches = [_open(source.path, config) for source in config.sources]
     held_caches = [_open(path, config) for path in config.validation.caches]
+    both = 0
     if begun:
         parts = _as_begun(begun, [*caches, *held_caches])
+        both = _on_both_sides(parts)
     else:
         parts = _drawn(caches, config)
         parts += [_part(cache, (), sorted(set(cache.info.subjects))) for cache in held_caches]
-    _check_split(parts, config)
+        _check_split(parts, config)
     held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
     training, provenance = [], []
     for source, cache, part in zip(config.sources, caches, parts, strict=False):
@@ -65,7 +70,9 @@ def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> Op
     old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
     told = [part.told() for part in parts]
-    return OpenedSources(tuple(training), _limited(held_out, most), told, provenance, patients, _limited(old, most))
+    return OpenedSources(
+        tuple(training), _limited(held_out, most), told, provenance, patients, _limited(old, most), both
+    )
 
 
 def _drawn(caches: Sequence[SliceCache], config: TrainingConfig) -> list[CacheSplit]:
@@ -85,6 +92,19 @@ def _as_begun(begun: Sequence[CacheSplit], caches: Sequence[SliceCache]) -> list
         if set(cache.info.subjects) != {*part.training, *part.validation}:
             raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
     return [_part(cache, part.training, part.validation) for cache, part in zip(caches, begun, strict=True)]
+
+
+def _on_both_sides(parts: Sequence[CacheSplit]) -> int:
+    """How many subjects are; told in the log."""
+    trained = {(part.kind, subject) for part in parts for subject in part.training}
+    both = len(trained & {(part.kind, subject) for part in parts for subject in part.validation})
+    if both:
+        _log.warning(
+            "%d subjects are on both sides of the split that this run began with: its scores are too good; begin a new"
+            " run to hold them out",
+            both,
+        )
+    return both
 
 
 def _part(cache: SliceCache, training: Sequence[str], validation: Sequence[str]) -> CacheSplit:
