@@ -107,8 +107,8 @@ def _notes(anything: bool, cord: bool, removed_mm3: float, unsure: list[Blob], v
     notes = []
     if unsure:
         notes.append(
-            f"the cord's upper end was put where the network's confidence begins to fade, {len(unsure)} slices below"
-            " the end of what it found: look there"
+            f"the cord's upper end was cut where the network was no longer sure, {len(unsure)} slices below the end of"
+            " what it found: look there"
         )
     apart_mm3 = removed_mm3 - sum(int(np.count_nonzero(blob.inside)) for blob in unsure) * voxel_mm3
     if apart_mm3 >= 0.5 * voxel_mm3:

@@ -24,10 +24,7 @@ _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
 _WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
 _REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
 _LONGEST_UNSURE_MM = 20.0
-# Of the confidence below the end, and how far above the end it has fallen so far: on simulated heads, see RESULTS.md.
-_FADED, _FADED_ABOVE_MM = 0.8, 3.0
-_NOT_FADED = 0.9  # of it: a last slice as sure as this ends for another reason
-_NO_BLOB = 0.5  # about the confidence of a slice in which nothing reaches the threshold
+_AS_SURE = 0.96  # on 24 simulated heads the end is then nearest to where it should be, see RESULTS.md
 SURE = 0.8
 """Mean probability inside a slice's cord; below it the network is unsure, and doubts/quality.py flags the slice."""
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on
@@ -223,30 +220,22 @@ def drop_ragged_ends(path: list[Blob], slice_mm: float) -> list[Blob]:
 
 
 def drop_unsure_top(path: list[Blob], n_slices: int, slice_mm: float) -> list[Blob]:
-    """Cut the upper end where it belongs: cord turns into medulla without an edge, and the network goes on seeing cord
-    for some millimetres while its confidence fades.
+    """Cut the upper end where the network is no longer as sure as of the cord below: cord turns into medulla without an
+    edge, and its probability fades over some slices.
 
-    The end lies _FADED_ABOVE_MM below where confidence falls to _FADED times the median of the uppermost 40 mm (half of
-    which the fading part can be), between slices where need be; a slice stays that any part of lies below the end.
-    Only where the path ends inside the stack of ``n_slices`` (a cord that leaves the image does not end) and fades at
-    all, and only when no more than 20 mm are faded: beyond that the image is poor, its cord a person's to judge.
+    The end is the last slice with a confidence of at least SURE and of at least _AS_SURE times the median of the
+    uppermost 40 mm (half of which the fading part can be).
+    Only where the path ends inside the stack of ``n_slices`` (a cord that leaves the image does not end), and only
+    when no more than 20 mm are unsure: beyond that the image is poor, and its cord is a person's to judge.
     """
     if not path or path[-1].slice_index >= n_slices - 1:
         return path
     upper = path[-max(1, round(2 * _LONGEST_UNSURE_MM / slice_mm)) :]
-    below = float(np.median([blob.confidence for blob in upper]))
-    faded = _FADED * below
-    last = max((at for at, blob in enumerate(path) if blob.confidence >= faded), default=-1)
-    if last < 0 or path[-1].confidence >= _NOT_FADED * below:
+    least = max(SURE, _AS_SURE * float(np.median([blob.confidence for blob in upper])))
+    sure = [blob.slice_index for blob in path if blob.confidence >= least]
+    if not sure or (path[-1].slice_index - sure[-1]) * slice_mm > _LONGEST_UNSURE_MM:
         return path
-    if (path[-1].slice_index - path[last].slice_index) * slice_mm > _LONGEST_UNSURE_MM:
-        return path
-    here = path[last]
-    follows = last + 1 < len(path) and path[last + 1].slice_index == here.slice_index + 1
-    above = path[last + 1].confidence if follows else min(_NO_BLOB, faded)
-    share = (here.confidence - faded) / max(here.confidence - above, 1e-6)
-    end = here.slice_index + min(share, 1.0) - _FADED_ABOVE_MM / slice_mm
-    return [blob for blob in path if blob.slice_index - 0.5 <= end] or path
+    return [blob for blob in path if blob.slice_index <= sure[-1]]
 
 
 def _to_last_whole(path: list[Blob], start: int, slice_mm: float) -> list[Blob]:

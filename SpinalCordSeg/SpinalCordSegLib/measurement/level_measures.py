@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.flags import Flag, case_flag
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.images.labels import read_labels
 from SpinalCordSegLib.images.volume import AxialAxes, Volume, input_slice_index
 from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line, measure_stretch
@@ -121,16 +121,8 @@ def measure_levels(
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
     by_slice = {k: found.name for k, arc in arcs if (found := levels.at(arc)) is not None}
     norm = _norm(rows, options, facts or {})
-    flags = _joined([*levels.flags, *_coverage_flags(rows)])
+    flags = merge_flags(levels.flags, _coverage_flags(rows))
     return LevelReport(levels, tuple(rows), by_slice, norm, flags)
-
-
-def _joined(flags: Sequence[Flag]) -> tuple[Flag, ...]:
-    """One flag of a kind, with every message: where flags are merged, only the first of a kind is kept."""
-    messages: dict[str, list[str]] = {}
-    for flag in flags:
-        messages.setdefault(flag.kind, []).append(flag.message)
-    return tuple(case_flag(kind, "; ".join(texts)) for kind, texts in messages.items())
 
 
 def _landmark(mark: DiscMark, line: CordLine, mask: Volume) -> DiscLandmark:
