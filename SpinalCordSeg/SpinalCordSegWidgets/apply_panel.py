@@ -32,9 +32,6 @@ class ApplyPanel:
     def volume(self) -> Any:
         return self._ui.volumeSelector.currentNode()
 
-    def take(self, volume: Any) -> None:
-        self._ui.volumeSelector.setCurrentNode(volume)
-
     def tell(self, message: str) -> None:
         """A line that stays until the next run or message."""
         self._message = message

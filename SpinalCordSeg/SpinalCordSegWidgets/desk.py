@@ -81,7 +81,7 @@ class Desk:
 
     def take_volume(self, volume: Any) -> None:
         """What Apply works on; None: nothing, until a volume is chosen."""
-        self._panel.applying.take(volume)
+        self._panel.show_volume(volume)
 
     def go_to_slice(self, index: int) -> None:
         self._panel.measures.go_to_slice(index)

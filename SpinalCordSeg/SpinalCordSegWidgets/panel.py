@@ -70,6 +70,12 @@ class Panel:
             self.logic.getParameterNode().mask = segmentation
         self.measures.refresh()
 
+    def show_volume(self, volume: Any) -> None:
+        """What Apply works on; None: nothing, until a volume is chosen."""
+        self._ui.volumeSelector.setCurrentNode(volume)
+        if self.parameters is None:  # as for the mask
+            self.logic.getParameterNode().inputVolume = volume
+
     def scene_is_closing(self) -> None:
         self.control.close()
         self.warm.end()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import slicer.util
 from dicom_neck import write_series
+from slicer_standins import scripted
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 from work_list_cases import erase_slice, measured, stored, visible, wait
 
@@ -70,6 +71,17 @@ def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(pan
     panel.sections.desk.measure()
     wait(panel)
     assert np.array_equal(stored(results / "a"), drawn) and stored(other / "a").any()
+
+
+def test_apply_has_the_image_of_the_case_that_was_opened_while_the_user_was_elsewhere(panel, results):
+    work = panel.sections.work_list
+    work.choose(results, results.parent / "images")
+    work.next()
+    scripted.leave(panel)
+    work.next()  # as after a run that goes on meanwhile
+    scripted.enter(panel)
+    assert work.case == "b" and panel.sections.desk.volume.GetName() == "b"
+    assert panel.panel.applying.volume is panel.sections.desk.volume
 
 
 def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
