@@ -35,6 +35,7 @@ class Panel:
         self.reviewer: Callable[[], str] = str  # who works here; "" until somebody said
         self.measure_elsewhere: Callable[[Any, str], CommandRun[CaseFolder] | None] = _nowhere  # a case of a work list
         self.measured: Callable[[Any, str], None] = _unheard
+        self.first_volume: Callable[[], Any] = logic.firstVolume  # what is chosen where nothing is
         self._was_running = False
         self.parameters: Any = None
         self.control = RunControl(self._on_run_changed)
@@ -54,7 +55,7 @@ class Panel:
         if parameters is not None:
             self.models.select(parameters.modelPath)
             self.applying.devices.select(parameters.device)
-            if parameters.inputVolume is None and (volume := self.logic.firstVolume()) is not None:
+            if parameters.inputVolume is None and (volume := self.first_volume()) is not None:
                 parameters.inputVolume = volume
         self.parameters = parameters
 

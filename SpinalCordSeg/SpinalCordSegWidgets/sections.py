@@ -45,6 +45,7 @@ class Sections:
         panel.reviewer = lambda: self.review.reviewer.name
         self.review.changed = self.work_list.note_review
         panel.measure_elsewhere, panel.measured = self.work_list.measure_run, self.work_list.note_measured
+        panel.first_volume = lambda: None if self.work_list.case else panel.logic.firstVolume()  # of whom?
         self.desk.listen(self.review.note_edit)
         panel.changed = self.desk.changed
         panel.measures.refreshed = self.desk.changed

@@ -184,7 +184,8 @@ class WorkListPanel(Section):
         for case in self._open.values():  # the others are mostly of other persons
             case.set_visible(case is known)
         show_alone(self.desk.volume)
-        self.desk.take_volume(self.desk.volume)  # Apply would go on with the previous case's image
+        # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
+        self.desk.take_volume(self.desk.volume if known.image is not None else None)
         if known.is_at_odds:
             self.desk.tell(known.odds_words())
         elif known.problem:

@@ -18,6 +18,7 @@ from SpinalCordSegLib.images.files import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegNodes.image_folder import ImageFolder
+from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -82,6 +83,18 @@ def test_apply_has_the_image_of_the_case_that_was_opened_while_the_user_was_else
     scripted.enter(panel)
     assert work.case == "b" and panel.sections.desk.volume.GetName() == "b"
     assert panel.panel.applying.volume is panel.sections.desk.volume
+
+
+def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel, scene, results):
+    node_from_volume(scene, neck_image(np.diag([*SPACING_MM, 1.0])), "another person")
+    work = panel.sections.work_list
+    work.choose(results)  # no folder of images
+    panel.panel.show_volume(panel.logic.firstVolume())
+    work.next()
+    assert panel.sections.desk.volume.GetName() == "a (mask only)" and panel.panel.applying.volume is None
+    scripted.leave(panel)
+    scripted.enter(panel)
+    assert panel.panel.applying.volume is None and panel.panel.applying.why_not()
 
 
 def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
