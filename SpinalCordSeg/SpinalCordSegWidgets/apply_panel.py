@@ -24,7 +24,7 @@ class ApplyPanel:
         self._ui, self._control, self._apply = ui, control, apply
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
-        self._message = ""
+        self.message = ""  # what was told last
         ui.applyButton.connect("clicked()", self._on_button)
         ui.copyReportButton.connect("clicked()", self._on_copy_report)
 
@@ -34,7 +34,7 @@ class ApplyPanel:
 
     def tell(self, message: str) -> None:
         """A line that stays until the next run or message."""
-        self._message = message
+        self.message = message
         self.refresh()
 
     def show_devices(self, probe: Any) -> None:
@@ -79,8 +79,8 @@ class ApplyPanel:
             return _("Cancelling…")
         if running:
             return self._control.pace.say(self._control.progress)
-        if self._message:
-            return self._message
+        if self.message:
+            return self.message
         if failure is not None:
             return str(failure.message)
         elsewhere = not self.dependencies.ready or self.models.card is None  # said in the notice, or in the card
@@ -106,7 +106,7 @@ class ApplyPanel:
         if self._control.running:
             self._control.cancel()
         elif not self.why_not():
-            self._message = ""
+            self.message = ""
             self._apply()
         self.refresh()
 

@@ -72,8 +72,10 @@ class Panel:
         self.measures.refresh()
 
     def show_volume(self, volume: Any) -> None:
-        """What Apply works on; None: nothing, until a volume is chosen."""
+        """What Apply works on; None: nothing, until a volume is chosen. What was told stays: it may just have been."""
+        told = self.applying.message
         self._ui.volumeSelector.setCurrentNode(volume)
+        self.applying.tell(told)
         if self.parameters is None:  # as for the mask
             self.logic.getParameterNode().inputVolume = volume
 
@@ -164,9 +166,9 @@ class Panel:
             self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(case, segmentation, digest)
+        self.applying.tell(_("Measured."))
         self.measured(segmentation, digest)
         self.measures.refresh()
-        self.applying.tell(_("Measured."))
         then()
 
     def _on_run_changed(self) -> None:

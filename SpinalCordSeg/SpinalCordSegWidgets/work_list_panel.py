@@ -68,17 +68,20 @@ class WorkListPanel(Section):
         """Store this case, then open the next one that is neither accepted nor rejected."""
         if self.work is None:
             return
+        self.desk.tell("")
         self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
 
     def previous(self) -> None:
         if self.work is None or not self.case:
             return
+        self.desk.tell("")
         self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
 
     def open(self, case: str) -> None:
         """Store the case in hand, then open this one."""
         if self.work is not None:
             item = self.work.item(case)
+            self.desk.tell("")
             self.store(lambda: self._go(item))
 
     def store(self, then: Any = None) -> None:
@@ -152,8 +155,8 @@ class WorkListPanel(Section):
         review = read_review(segmentation, segment_id)
         if self.desk.attempt(lambda: case.take_measured(digest)) and self.desk.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
-            self._stored(case, digest, review)
             self.desk.tell(_("{case} is stored.").format(case=case.item.case))
+            self._stored(case, digest, review)  # what goes wrong there is told after it
 
     def _of(self, segmentation: Any) -> OpenCase | None:
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)

@@ -11,6 +11,7 @@ from work_list_cases import erase_slice, measured, stored, wait
 
 from SpinalCordSegLib.correction.review_store import read_review, store_correction, write_review
 from SpinalCordSegLib.doubts.review import ACCEPTED, decided
+from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.images.files import read_labels
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 
@@ -104,3 +105,22 @@ def test_a_review_is_not_written_over_a_newer_decision(panel, work):
     panel.sections.review.go(4)
     assert read_review(work.folder / "a").state == ACCEPTED
     assert "folder of a " in panel.ui.statusLabel.text
+
+
+def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(panel, work, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OutputError("review.csv is open in another program")
+
+    status = panel.ui.statusLabel
+    with monkeypatch.context() as patched:
+        patched.setattr("SpinalCordSegLib.correction.work_list.write_review_table", refuse)
+        work.previous()
+        assert work.case == "a" and status.text == "review.csv is open in another program"
+    work.next()
+    assert work.case == "b" and not status.text, "that was told of the case before"
+    erase_slice(panel, 4)
+    work.previous()
+    wait(panel)
+    assert work.case == "a" and status.text == "b is stored."
+    panel.ui.volumeSelector.setCurrentNode(None)  # the user's hand
+    assert "b is stored." not in status.text
