@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from cord_files import cord_image, cord_label, put_case
 
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, TrainingDataError
 from SpinalCordSegLib.images.files import write_volume
 from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.network.normalise import NormalisationConfig
@@ -26,8 +26,9 @@ from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.datasets.cases import match_files
-from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig
+from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache
 
+OTHERS = "holds slices of other data .*; choose another output folder"
 SMALL = ["normalisation.size=32"]
 
 
@@ -159,10 +160,12 @@ def test_a_run_of_an_earlier_version_goes_on(data: Path, tmp_path: Path, capsys:
     made = path.stat()
     _cache(data, tmp_path / "r")
     assert path.stat() == made
-    _renamed(data)
-    with pytest.raises(ConfigurationError, match="holds slices of other data"):
-        _cache(data, tmp_path / "r")
     (tmp_path / "r" / "state.safetensors").unlink()
+    _renamed(data)
+    with pytest.raises(ConfigurationError, match=OTHERS):
+        _cache(data, tmp_path / "r")
+    for end in ("", "_seg"):
+        (data / f"sub-7{end}.nii.gz").rename(data / f"sub-1{end}.nii.gz")
     _cache(data, tmp_path / "r")
     assert json.loads(path.read_text(encoding="utf-8"))["source"]["label"] == 1
 
@@ -193,6 +196,54 @@ def test_old_cases_are_read_anew_too(data: Path, tmp_path: Path) -> None:
         slice_cache(data, cache, config, CaseOptions(2))
 
 
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_slices_of_other_data_are_left_alone(data: Path, tmp_path: Path) -> None:
+    _cache(data, tmp_path / "r")
+    before = _bytes(tmp_path / "r")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    put_case(tmp_path / "other", "sub-9", 9, _two_labels())
+    for folder in ("empty", "other"):
+        with pytest.raises(ConfigurationError, match=OTHERS):
+            _cache(tmp_path / folder, tmp_path / "r")
+        assert _bytes(tmp_path / "r") == before
+    made = ["cache", str(data), "--output", str(tmp_path / "s" / "cache"), "--label", "1", "--inset-mm", "0.2"]
+    assert main([*made, "--set", SMALL[0], "--set", "normalisation.pixel_mm=1.0"]) == 0
+    before = _bytes(tmp_path / "s")
+    with pytest.raises(ConfigurationError, match=r"--inset-mm 0\.2; choose another output folder"):
+        _cache(data, tmp_path / "s")
+    assert _bytes(tmp_path / "s") == before
+
+
+def test_slices_stay_until_the_new_ones_are_complete(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _cache(data, tmp_path / "r")
+    before = _bytes(tmp_path / "r")
+    good = (data / "sub-1_seg.nii.gz").read_bytes()
+    (data / "sub-1_seg.nii.gz").write_bytes(b"broken")
+    with pytest.raises(TrainingDataError, match="sub-1"):
+        _cache(data, tmp_path / "r")
+    assert _bytes(tmp_path / "r") == before
+    (data / "sub-1_seg.nii.gz").write_bytes(good)
+    replace_ = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(target).name == "cache" and (Path(source) / "cache.json").read_bytes() != before["cache/cache.json"]:
+            raise KeyboardInterrupt
+        replace_(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("os.replace", interrupted)
+        _cache(data, tmp_path / "r", label=2)
+    assert _bytes(tmp_path / "r") == before
+    assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["label"] == 2
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]
+
+
 def test_slices_simulated_for_a_comparison_are_those_asked_for(
     data: Path, label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,13 +253,23 @@ def test_slices_simulated_for_a_comparison_are_those_asked_for(
         lambda count=6000: SimulateConfig(**{**vars(small), "count": count}),
     )
     monkeypatch.setattr(table1_command, "_SIMULATED", {True: 2, False: 3})
-    _cache(data, tmp_path / "r")
-    for quick, count in ((True, 2), (False, 3)):  # real slices first, then too few
+    _cache(data, tmp_path / "real")
+    simulate_cache(label_folder, tmp_path / "seed" / "cache", replace(small, seed=3))
+    for name, words in (("real", "not simulated"), ("seed", "seed was 3")):
+        before = _bytes(tmp_path / name)
+        with pytest.raises(ConfigurationError, match=f"{words}.*; choose another output folder"):
+            table1_command._simulated(label_folder, tmp_path / name, TrainingConfig(), True)
+        assert _bytes(tmp_path / name) == before
+    for quick, count in ((True, 2), (False, 3)):
         table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), quick)
         assert len(SliceCache.open(tmp_path / "r" / "cache")) == count
+    before = _bytes(tmp_path / "r")
+    with pytest.raises(InputFileError, match="label map not found"):
+        table1_command._simulated(tmp_path / "none", tmp_path / "r", TrainingConfig(), True)
+    assert _bytes(tmp_path / "r") == before
     _begin(tmp_path / "r" / "1-row")
     table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), False)
     with pytest.raises(ConfigurationError, match="count was 3 and is 2 now"):
         table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), True)
-    with pytest.raises(ConfigurationError, match="holds slices of other data"):
+    with pytest.raises(ConfigurationError, match=OTHERS):
         _cache(data, tmp_path / "r")

@@ -129,8 +129,10 @@ class SliceCache:
         kind: Literal["simulated", "real"],
         source: dict[str, Any],
         dtype: Dtype = "uint8",
+        replacing: bool = False,
     ) -> SliceCache:
-        """Stream slices to disk; the folder appears only once complete. Nothing that is there is ever replaced.
+        """Stream slices to disk; the folder appears only once complete. Nothing that is there is replaced, but with
+        ``replacing`` the cache there, which stays as it was until then.
 
         Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder holds
         files already, another program was faster, or the system refuses.
@@ -138,27 +140,35 @@ class SliceCache:
         folder = Path(folder)
         part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
         try:
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and any(folder.iterdir()) and not replacing:
                 raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
             remove_abandoned_parts(folder.parent)
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
-            details: dict[str, Any] = {
-                "format": FORMAT,
-                "size": size,
-                "pixel_mm": pixel_mm,
-                "normalisation": normalisation,
-            }
-            details |= {"kind": kind, "source": source, "subjects": subjects, "centres": centres}
+            details: dict[str, Any] = {"format": FORMAT, "size": size, "pixel_mm": pixel_mm}
+            details |= {"normalisation": normalisation, "kind": kind, "source": source}
+            details |= {"subjects": subjects, "centres": centres}
             (part / "cache.json").write_text(json.dumps(details), encoding="utf-8")
-            if folder.exists():
-                folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
-            os.replace(part, folder)
+            _put_in_place(part, folder, replacing)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return cls.open(folder)
+
+
+def _put_in_place(part: Path, folder: Path, replacing: bool) -> None:
+    before = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    if replacing:
+        os.replace(folder, before)
+    elif folder.exists():
+        folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
+    try:
+        os.replace(part, folder)
+    finally:
+        if replacing and not folder.exists():
+            os.replace(before, folder)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:

@@ -82,15 +82,15 @@ def cache_cases(
     leave_out: bool = False,
     tolerant: bool = False,
     inset_mm: float = 0.0,
+    replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
-    """Read all cases once and write their slices. ``progress`` is called with (cases done, cases). ``inset_mm``: as
-    case_slices takes it.
+    """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
 
     Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
     with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
-    cannot be used. ``tolerant``: as load_case takes it; the log says what was resampled. The cache keeps what it was
-    made from: these options, and every case's files.
+    cannot be used. ``tolerant``, ``inset_mm`` and ``replacing``: as load_case, case_slices and SliceCache.write take
+    them; the log says what was resampled. The cache keeps what it was made from: these options, every case's files.
     """
     options = {"label": label, "slices": slices, "leave_out": leave_out, "tolerant": tolerant, "inset_mm": inset_mm}
     used: list[str] = []
@@ -127,4 +127,5 @@ def cache_cases(
         kind="real",
         source={"cases": used, **options, FILES: files},
         dtype=dtype,
+        replacing=replacing,
     )

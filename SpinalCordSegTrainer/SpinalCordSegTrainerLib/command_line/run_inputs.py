@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,11 +60,20 @@ class CaseOptions:
         return [case for case in match_files(data).cases if case.name in names]
 
 
-def write_slices(data: Path, folder: Path, config: TrainingConfig, options: CaseOptions) -> str:
-    """Cache the slices of a data folder; gives what was written, in words."""
+def write_slices(
+    data: Path, folder: Path, config: TrainingConfig, options: CaseOptions, *, replacing: bool = False
+) -> str:
+    """Cache the slices of a data folder, ``replacing`` those there or not; gives what was written, in words."""
     cases = match_files(data).cases if options.usable else find_cases(data)
     with step_display("cases", options.style) as display:
-        written = cache_cases(cases, folder, config.normalisation, **options.made_with(), progress=display.step)
+        written = cache_cases(
+            cases,
+            folder,
+            config.normalisation,
+            **options.made_with(),
+            replacing=replacing,
+            progress=display.step,
+        )
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
 
@@ -124,17 +132,19 @@ def slice_cache(folder: Path, cache: Path, config: TrainingConfig, options: Case
 
 def own_cache(data: Path, folder: Path, config: TrainingConfig, options: CaseOptions) -> None:
     """The slices of ``data`` in ``folder``, which lies in a command's output folder: those that are there where they
-    were made alike, else made anew. Raises what discard and writing raise."""
-    if (folder / "cache.json").exists():
+    were made alike, else made anew; they stay until the new ones are complete. Raises what tell_anew and writing raise,
+    and ConfigurationError for slices that no command has put there for such data."""
+    there = (folder / "cache.json").exists()
+    if there:
         changed = _changes(data, SliceCache.open(folder), config, options)
         if not changed:
             return
-        discard(folder, changed)
-    typer.echo(write_slices(data, folder, config, options), err=True)
+        tell_anew(folder, changed)
+    typer.echo(write_slices(data, folder, config, options, replacing=there), err=True)
 
 
-def discard(folder: Path, changed: Sequence[str]) -> None:
-    """Remove a command's own slice cache that is not what is asked for now. Raises ConfigurationError, naming what has
+def tell_anew(folder: Path, changed: Sequence[str]) -> None:
+    """Tell that a command's own slice cache is not what is asked for now. Raises ConfigurationError, naming what has
     ``changed``, where a run in the output folder has begun to learn from it."""
     told = "; ".join(changed[:_MOST_TOLD]) + (f"; and {len(changed) - _MOST_TOLD} more" * (len(changed) > _MOST_TOLD))
     if training_begun(folder.parent):
@@ -143,17 +153,24 @@ def discard(folder: Path, changed: Sequence[str]) -> None:
             " options, or choose another output folder"
         )
     typer.echo(f"{folder} is made anew: {told}", err=True)
-    shutil.rmtree(folder)
 
 
 def _changes(data: Path, cache: SliceCache, config: TrainingConfig, options: CaseOptions) -> list[str]:
     source, cases = cache.info.source, match_files(data).cases
-    if isinstance(source.get(FILES), dict) and cache.info.kind == "real":
+    known, names = isinstance(source.get(FILES), dict), {case.name for case in cases}
+    then = set(source[FILES] if known else source.get("cases", ()))
+    # An earlier version kept the cases' names alone.
+    if cache.info.kind != "real" or (then.isdisjoint(names) if known else not then <= names):
+        raise ConfigurationError(
+            f"{cache.folder}: holds slices of other data than {data}; choose another output folder"
+        )
+    inset_mm = source.get("inset_mm", 0.0)
+    if inset_mm != options.inset_mm:
+        raise ConfigurationError(f"{cache.folder}: was made with --inset-mm {inset_mm}; choose another output folder")
+    if known:
         different = different_normalisation(cache, config.normalisation)
         return [*changes(source, cases, options.made_with()), *([different] if different else [])]
-    if cache.info.kind != "real" or not set(source.get("cases", ())) <= {case.name for case in cases}:
-        return [f"holds slices of other data than {data}"]
-    # Of an earlier version, which kept no more: a run that has begun goes on with it.
+    # Of an earlier version: a run that has begun goes on with it.
     return [] if training_begun(cache.folder.parent) else ["nothing in it tells what it was made from"]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +15,12 @@ from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
 from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
-from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration, discard
+from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration, tell_anew
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
+
+if TYPE_CHECKING:
+    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig
 
 _SIMULATED = {True: 480, False: 6000}  # slices, by quick
 
@@ -74,14 +78,29 @@ def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> T
 
     simulation = SimulateConfig(count=_SIMULATED[quick])
     folder = output / "cache"
-    if (folder / "cache.json").exists():
-        changed = simulation_changes(SliceCache.open(folder).info.source, maps, simulation)
+    changed: list[str] = []
+    there = (folder / "cache.json").exists()
+    if there:
+        source = SliceCache.open(folder).info.source
+        _check_made_here(source, folder, maps, simulation)
+        changed = simulation_changes(source, maps, simulation)
         if changed:
-            discard(folder, changed)
-    if not (folder / "cache.json").exists():
+            tell_anew(folder, changed)
+    if changed or not there:
         with step_display("slices") as display:
-            simulate_cache(maps, folder, simulation, progress=display.step)
+            simulate_cache(maps, folder, simulation, replacing=there, progress=display.step)
     return replace(base, normalisation=simulation.normalisation(), sources=(SourceConfig(str(folder)),))
+
+
+def _check_made_here(source: Mapping[str, Any], folder: Path, maps: Path, simulation: SimulateConfig) -> None:
+    """Raise ConfigurationError for slices that differ in more than their number: table1 makes no such."""
+    from SpinalCordSegTrainerLib.simulation.simulate import simulation_changes
+
+    made = source.get("simulation")
+    count = made.get("count", simulation.count) if isinstance(made, dict) else simulation.count
+    others = simulation_changes({"simulation": made}, maps, replace(simulation, count=count))
+    if others:
+        raise ConfigurationError(f"{folder}: {'; '.join(others)}; choose another output folder")
 
 
 def _note(base: TrainingConfig, quick: bool, device: str) -> str:

@@ -95,9 +95,15 @@ class SimulatedSlice:
 
 
 def simulate_cache(
-    maps: Path, output: Path, config: SimulateConfig, *, progress: Callable[[int, int], None] | None = None
+    maps: Path,
+    output: Path,
+    config: SimulateConfig,
+    *,
+    replacing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
-    """Write ``config.count`` simulated slices to ``output``. Raises what read_maps and SliceCache.write raise."""
+    """Write ``config.count`` simulated slices to ``output``. ``replacing``: as SliceCache.write takes it. Raises what
+    read_maps and SliceCache.write raise."""
     read = read_maps(maps, hold_out=config.hold_out)
     source = {
         "simulation": asdict(config),
@@ -112,6 +118,7 @@ def simulate_cache(
         normalisation=asdict(config.normalisation()),
         kind="simulated",
         source=source,
+        replacing=replacing,
     )
 
 
