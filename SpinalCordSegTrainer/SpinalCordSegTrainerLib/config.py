@@ -69,7 +69,8 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How much a policy may change a slice. Amounts are drawn anew per slice; 0 switches a change off.
+    """How much a policy may change a slice. Amounts are drawn anew per slice; 0 switches a change off, but
+    ``resolution_factor`` and ``elastic_cells`` are at least 1: 0 in ``resolution_probability`` and ``elastic_px`` does.
 
     Lengths are in pixels of the network's grid, intensities in shares of the full range 0..1.
     """

@@ -37,8 +37,8 @@ class OpenedSources:
 
 
 def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
-    """Open all caches. ``begun``: the split of a run that goes on, which it keeps; the log tells whether subjects are on
-    both of its sides.
+    """Open all caches. ``begun``: the split of a run that goes on, which it keeps; the log tells whether subjects are
+    on both of its sides.
 
     Raises TrainingDataError for a cache that cannot be used, a subject on both sides of a new split, or caches of other
     subjects than ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
