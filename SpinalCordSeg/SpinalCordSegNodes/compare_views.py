@@ -59,7 +59,7 @@ class LinkedViews:
         self._observed: list[tuple[Any, int]] = []
         self._busy = False
         self._former: int | None = None
-        self._shown: list[tuple[Any, tuple[str, ...]]] = []
+        self._shown: list[tuple[Any, tuple[str, ...], bool]] = []  # display, its views and whether it was visible
 
     @property
     def running(self) -> bool:
@@ -101,7 +101,8 @@ class LinkedViews:
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
-        for display, ids in self._shown:
+        for display, ids, visible in self._shown:
+            display.SetVisibility(visible)
             display.RemoveAllViewNodeIDs()
             for node_id in ids:
                 display.AddViewNodeID(node_id)
@@ -134,7 +135,8 @@ class LinkedViews:
 
     def _show_only_in(self, display: Any, ids: list[str]) -> None:
         former = tuple(display.GetNthViewNodeID(index) for index in range(display.GetNumberOfViewNodeIDs()))
-        self._shown.append((display, former))
+        self._shown.append((display, former, bool(display.GetVisibility())))
+        display.SetVisibility(True)
         display.RemoveAllViewNodeIDs()
         for node_id in ids:
             display.AddViewNodeID(node_id)

@@ -67,8 +67,8 @@ class ComparePanel(Section):
         self._pair = ()
 
     def _on_change(self) -> None:
-        """A third mask in hand, of another person perhaps, is not what the views show."""
-        if self.views.running and self.desk.segmentation not in self._pair:
+        """Another mask in hand, of another person perhaps, is not what the current views show."""
+        if self.views.running and self._pair and self.desk.segmentation is not self._pair[0]:
             self.views.end()
         super()._on_change()
 
@@ -109,8 +109,8 @@ class ComparePanel(Section):
         (now, now_mask), (before, before_mask) = self._visit(self.desk.segmentation), self._visit(self.prior)
         self._ratio = grey_ratio(now, now_mask, before, before_mask)
         here = (self.desk.volume, self.desk.segmentation)
-        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
         self._pair = (self.desk.segmentation, self.prior)
+        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
         self.views.jump(_middle(now_mask))
         self.ui.compareFit.setText(self._fit_words(motion))
 

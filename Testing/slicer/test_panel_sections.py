@@ -149,15 +149,18 @@ def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
         assert not section.ui.compareButton.checked and not section.views.running
 
 
-def test_a_comparison_ends_when_a_third_mask_is_taken_in_hand(panel, scene, compared):
+@pytest.mark.parametrize("other", ["the prior", "a third one"])
+def test_a_comparison_ends_when_another_mask_is_taken_in_hand(panel, scene, compared, other):
     section, prior = compared
     prior.GetSegmentation().RemoveSegment("lesion")
     section.refresh()
     click(section.ui.compareButton)
-    panel.panel.show_mask(prior)
     assert section.views.running
     section.ui.section.collapsed = True
-    visit(panel, scene, "another person")
+    if other == "the prior":
+        panel.panel.show_mask(prior)
+    else:
+        visit(panel, scene, "another person")
     assert not section.views.running
 
 

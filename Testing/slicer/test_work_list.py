@@ -9,6 +9,7 @@ import pytest
 import slicer.util
 from dicom_neck import write_series
 from slicer_standins import scripted
+from slicer_standins.desktop import click
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 from work_list_cases import erase_slice, measured, stored, visible, wait
 
@@ -95,6 +96,27 @@ def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel,
     scripted.leave(panel)
     scripted.enter(panel)
     assert panel.panel.applying.volume is None and panel.panel.applying.why_not()
+
+
+def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_next_case(panel, scene, results):
+    from SpinalCordSegWidgets.motion_run import Motion
+
+    scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    work, compare = panel.sections.work_list, panel.sections.compare
+    work.choose(results, results.parent / "images")
+    work.next()
+    work.next()
+    prior = panel.sections.desk.segmentation
+    work.previous()
+    compare.ui.section.collapsed = False
+    compare.ui.priorSelector.setCurrentNode(prior)
+    for end in (lambda: click(compare.ui.compareButton), work.next):
+        assert visible() == ["a spinal cord AI"]
+        compare._show(Motion(np.eye(4)))
+        assert compare.views.running and visible() == ["a spinal cord AI", "b spinal cord AI"]
+        end()
+        assert not compare.views.running and not compare.ui.compareButton.checked
+    assert (work.case, visible()) == ("b", ["b spinal cord AI"]), "the prior was taken in hand"
 
 
 def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
