@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # it brings pydicom along: not when the panel opens
     from SpinalCordSegLib.images.dicom import DicomSeries
 
 _Read = Callable[[], Volume]
+_Candidate = tuple[str, Path, _Read]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class ImageFolder:
         self._folder = folder
         self._first: dict[Path, list[DicomSeries]] | None = None  # folder → what its first file tells
         self._listed: dict[Path, list[DicomSeries]] = {}
+        self._fingerprints: dict[Path, str] = {}  # of what was read: no image is read twice to be passed over twice
 
     def find(self, case: str, fingerprint: str = "") -> FoundImage | None:
         """The input of a case. None where there is none of its name, or several, and none has the ``fingerprint``.
@@ -45,23 +47,29 @@ class ImageFolder:
         """
         from SpinalCordSegLib.pipeline import fingerprint as fingerprint_of
 
-        named: list[FoundImage] = []
+        named: list[Callable[[], FoundImage]] = []
         problem: SpinalCordSegError | None = None
-        for name, path, read in self._candidates(case):
+        for name, path, read in _likeliest_first(case, self._candidates(case)):
+            if fingerprint and self._fingerprints.get(path, fingerprint) != fingerprint:
+                if name == case:
+                    named.append(partial(_found, path, read))
+                continue
             try:
-                found = FoundImage(path, read())
+                found = _found(path, read)
             except SpinalCordSegError as error:
                 problem = problem or error
                 continue
-            if fingerprint and fingerprint_of(found.volume) == fingerprint:
-                return found
+            if fingerprint:
+                self._fingerprints[path] = fingerprint_of(found.volume)
+                if self._fingerprints[path] == fingerprint:
+                    return found
             if name == case:
-                named.append(found)
+                named.append(partial(_itself, found))
         if not named and problem is not None:
             raise problem
-        return named[0] if len(named) == 1 else None
+        return named[0]() if len(named) == 1 else None
 
-    def _candidates(self, case: str) -> Iterator[tuple[str, Path, _Read]]:
+    def _candidates(self, case: str) -> Iterator[_Candidate]:
         """Name, path and how to read it, of each that a batch may have called ``case``."""
         from SpinalCordSegLib.images.dicom import read_series
         from SpinalCordSegLib.images.files import find_inputs, safe_case_name
@@ -91,6 +99,30 @@ class ImageFolder:
                 files.setdefault(path.parent, path)
             self._first = {folder: _list(path) for folder, path in files.items()}
         return self._first
+
+
+def _found(path: Path, read: _Read) -> FoundImage:
+    return FoundImage(path, read())
+
+
+def _itself(found: FoundImage) -> FoundImage:
+    return found
+
+
+def _likeliest_first(case: str, candidates: Iterator[_Candidate]) -> Iterator[_Candidate]:
+    """NAME_3 is mostly the third image called NAME: that one before the others; what is called NAME_3 before it."""
+    number = re.search(r"_(\d+)$", case)
+    before: list[_Candidate] = []
+    for candidate in candidates:
+        if number is None or candidate[0] == case:
+            yield candidate
+            continue
+        before.append(candidate)
+        if len(before) == int(number[1]):
+            yield before.pop()
+            break
+    yield from before
+    yield from candidates
 
 
 def _read_file(path: Path) -> Volume:
