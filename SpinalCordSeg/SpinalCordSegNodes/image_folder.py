@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +30,14 @@ class FoundImage:
 class ImageFolder:
     """``find`` looks into the files first, then into DICOM series in the folder and below.
 
-    A series' headers are read once. In an archive with a folder for each series one header a folder is enough to know
-    where to look; 500 headers take about a second.
+    A series is looked for in the files of one folder. Headers are read once. In an archive with a folder for each
+    series one header a folder is enough to know where to look; 500 headers take about a second.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._first: dict[Path, list[DicomSeries]] | None = None  # folder → what its first file tells
+        self._files: dict[Path, list[Path]] | None = None  # folder → its own DICOM files
+        self._first: dict[Path, list[DicomSeries]] = {}  # folder → what its first file tells
         self._listed: dict[Path, list[DicomSeries]] = {}
         self._fingerprints: dict[Path, str] = {}  # of what was read: no image is read twice to be passed over twice
 
@@ -84,21 +85,13 @@ class ImageFolder:
 
     def _series(self, case: str) -> Iterator[DicomSeries]:
         """Those of such a name, from where the first file is of one first."""
-        first = self._first_of_folders()
-        for folder in sorted(first, key=lambda folder: not _fitting(case, first[folder])):
+        if self._files is None:
+            self._files = _files_by_folder(self._folder)
+            self._first = {folder: _list(files[:1]) for folder, files in self._files.items()}
+        for folder in sorted(self._files, key=lambda folder: not _fitting(case, self._first[folder])):
             if folder not in self._listed:
-                self._listed[folder] = _list(folder)
+                self._listed[folder] = _list(self._files[folder])
             yield from _fitting(case, self._listed[folder])
-
-    def _first_of_folders(self) -> dict[Path, list[DicomSeries]]:
-        from SpinalCordSegLib.images.dicom_scan import dicom_files
-
-        if self._first is None:
-            files: dict[Path, Path] = {}
-            for path in dicom_files(self._folder):
-                files.setdefault(path.parent, path)
-            self._first = {folder: _list(path) for folder, path in files.items()}
-        return self._first
 
 
 def _found(path: Path, read: _Read) -> FoundImage:
@@ -131,14 +124,32 @@ def _read_file(path: Path) -> Volume:
     return read_image(path).volume
 
 
-def _list(path: Path) -> list[DicomSeries]:
-    """The series of a folder or of one file; none where a header is damaged: others may be of use."""
-    from SpinalCordSegLib.images.dicom import list_series
+def _files_by_folder(root: Path) -> dict[Path, list[Path]]:
+    from SpinalCordSegLib.images.dicom_scan import dicom_files
 
-    try:
-        return list_series(path)
-    except InputFileError:
-        return []
+    found: dict[Path, list[Path]] = {}
+    for path in dicom_files(root):
+        found.setdefault(path.parent, []).append(path)
+    return found
+
+
+def _list(files: list[Path]) -> list[DicomSeries]:
+    """The series of these files, in the order of their first ones; a damaged file is left out, the others may be of
+    use."""
+    from SpinalCordSegLib.images.dicom import list_series
+    from SpinalCordSegLib.images.dicom_stack import sort_frames
+
+    groups: dict[str, list[DicomSeries]] = {}
+    for path in files:
+        try:
+            for part in list_series(path):
+                groups.setdefault(part.uid, []).append(part)
+        except InputFileError:
+            continue
+    return [
+        replace(parts[0], frames=sort_frames([frame for part in parts for frame in part.frames]))
+        for parts in groups.values()
+    ]
 
 
 def _fitting(case: str, found: list[DicomSeries]) -> list[DicomSeries]:

@@ -41,8 +41,9 @@ def open_case(scene: Any, folder: Path, case: str, images: ImageFolder | None) -
 def _image_of(found: CaseFolder, case: str, images: ImageFolder | None) -> tuple[Path | None, Volume | None, str]:
     if images is None:
         return None, None, "no folder of images was chosen: only the mask is shown"
+    source = found.report.get("input") or {}  # of a given mask the first is of its image, the other its own
     try:
-        image = images.find(case, str((found.report.get("input") or {}).get("fingerprint") or ""))
+        image = images.find(case, str(source.get("image_fingerprint") or source.get("fingerprint") or ""))
         if image is None:
             return None, None, "the folder of images holds none of this case's name: only the mask is shown"
         if not image.volume.same_grid(found.mask):

@@ -159,6 +159,21 @@ def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkey
     assert np.array_equal(stored(tmp_path / "results" / "T1w-neck-4_2"), drawn)
 
 
+def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
+    """Two images of a name; the mask's own fingerprint is of no image."""
+    phantom = make_phantom(PhantomConfig(shape=(64, 64, 10)))
+    for number, folder in enumerate(("s1", "s2")):
+        image = phantom.image.with_voxels(phantom.image.voxels + number)
+        write_volume(image, tmp_path / "images" / folder / "T1.nii.gz")
+    write_volume(phantom.mask, tmp_path / "T1.nrrd")
+    image = str(tmp_path / "images" / "s2" / "T1.nii.gz")
+    assert main(["measure", str(tmp_path / "T1.nrrd"), "--image", image, "--output", str(tmp_path / "results")]) == 0
+    work = panel.sections.work_list
+    assert work.choose(tmp_path / "results", tmp_path / "images")
+    work.next()
+    assert work._open[tmp_path / "results" / "T1"].image == Path(image), panel.ui.statusLabel.text
+
+
 def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
     phantom = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
     other = phantom.with_voxels(phantom.voxels + 1)
