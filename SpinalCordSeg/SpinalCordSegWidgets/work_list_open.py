@@ -124,6 +124,15 @@ def with_item(work: WorkList, now: WorkItem) -> WorkList:
     return WorkList(tuple(now if item.folder == now.folder else item for item in work.items))
 
 
+def list_now(case: OpenCase, work: WorkList | None) -> WorkList:
+    """The list that a case is of, with the case as its folder is now. ``work``: as it was read before. Raises
+    SpinalCordSegError."""
+    from SpinalCordSegLib.correction.work_list import read_work_list
+
+    (now,) = read_work_list(case.item.folder).items
+    return with_item(read_work_list(case.results) if work is None else work, now)
+
+
 def _state_of(folder: Path) -> tuple[str, Review] | None:
     """What the report calls the mask, and the review; None without a finished case. Raises SpinalCordSegError."""
     from SpinalCordSegLib.case_folder import read_result

@@ -20,8 +20,8 @@ from SpinalCordSegWidgets.file_choice import ask_folder
 from SpinalCordSegWidgets.section import Section, grey
 from SpinalCordSegWidgets.store_run import store_run
 from SpinalCordSegWidgets.table_rows import set_up_table, show_rows
-from SpinalCordSegWidgets.work_list_open import OpenCase, item_now, read_open_case, with_item
-from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, left_words, list_words, state_words
+from SpinalCordSegWidgets.work_list_open import OpenCase, item_now, list_now, read_open_case, with_item
+from SpinalCordSegWidgets.work_list_words import REVIEW_TABLE, list_words, row_words
 
 if TYPE_CHECKING:  # it brings SimpleITK along: not when the panel opens
     from SpinalCordSegLib.correction.work_list import WorkItem, WorkList
@@ -94,8 +94,12 @@ class WorkListPanel(Section):
         if case is None or not case.in_scene:
             go_on()
             return
-        digest, review = case.now()
-        if case.is_at_odds:
+        try:
+            (digest, review), at_odds = case.now(), case.is_at_odds
+        except SpinalCordSegError as error:  # its segment was removed, say: nothing is known to be stored
+            self.desk.tell(f"{case.item.case}: {error}")
+            return
+        if at_odds:
             go_on()
             self.desk.tell(case.odds_words())
             return
@@ -115,10 +119,7 @@ class WorkListPanel(Section):
         ui, work = self.ui, self.work
         items = () if work is None else work.items
         ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
-        rows = [(item.case, state_words(item, n), left_words(item)) for item, n in zip(items, ahead, strict=True)]
-        tips = [
-            item.problem or (_("* Not in its folder yet.") if n else "") for item, n in zip(items, ahead, strict=True)
-        ]
+        rows, tips = row_words(items, ahead)
         show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=tips)
         ui.workTable.setVisible(bool(items))
         names = [item.case for item in items]
@@ -164,12 +165,13 @@ class WorkListPanel(Section):
     def note_review(self) -> None:
         """State or seen slices of the case in hand were changed: into its folder at once."""
         case = self._of(self.desk.segmentation)
-        if case is None:
-            return
+        if case is not None:
+            self.desk.attempt(lambda: self._write_review(case))
+
+    def _write_review(self, case: OpenCase) -> None:
         digest, review = case.now()
-        if digest != case.stored[0] or review == case.stored[1]:
-            return
-        if self.desk.attempt(lambda: case.write(review)):
+        if digest == case.stored[0] and review != case.stored[1]:
+            case.write(review)
             self._stored(case, digest, review)
 
     def _go(self, item: WorkItem | None) -> None:
@@ -215,12 +217,11 @@ class WorkListPanel(Section):
 
     def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
-        from SpinalCordSegLib.correction.work_list import read_work_list, write_review_table
+        from SpinalCordSegLib.correction.work_list import write_review_table
 
-        (now,) = read_work_list(case.item.folder).items
-        work = self.work if self.work is not None and case.results == self.folder else read_work_list(case.results)
-        work = with_item(work, now)
-        if case.results == self.folder:
+        shown = case.results == self.folder
+        work = list_now(case, self.work if shown else None)
+        if shown:
             self.work = work
         write_review_table(work, case.results / REVIEW_TABLE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
@@ -31,6 +32,13 @@ def state_words(item: WorkItem, ahead: str = "") -> str:
 def left_words(item: WorkItem) -> str:
     """How many flagged slices nobody has looked at."""
     return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+
+
+def row_words(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """The table's rows and their tool tips; ``ahead`` as above, for each."""
+    each = list(zip(items, ahead, strict=True))
+    tips = [item.problem or (_("* Not in its folder yet.") if state else "") for item, state in each]
+    return [(item.case, state_words(item, state), left_words(item)) for item, state in each], tips
 
 
 def list_words(work: WorkList | None, names: list[str], case: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slicer
 from work_list_cases import erase_slice, measured, stored, wait
 
 from SpinalCordSegLib.correction.review_store import read_review, store_correction, write_review
@@ -124,3 +125,19 @@ def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(pa
     assert work.case == "a" and status.text == "b is stored."
     panel.ui.volumeSelector.setCurrentNode(None)  # the user's hand
     assert "b is stored." not in status.text
+
+
+def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stored(panel, work):
+    sections, status = panel.sections, panel.ui.statusLabel
+    node = sections.desk.segmentation
+    node.GetSegmentation().RemoveSegment(cord_segment_id(node))
+    for act in (work.store, work.next, work.previous, lambda: work.open("a")):
+        sections.desk.tell("")
+        act()
+        assert work.case == "b" and status.text.startswith("b: "), act
+    work.note_review()
+    sections.desk.tell("")
+    assert work.choose(work.folder) and status.text.startswith("b: ")
+    slicer.mrmlScene.RemoveNode(node)
+    work.next()
+    assert work.case == "a" and sections.desk.segmentation is work._open[work.folder / "a"].segmentation
