@@ -37,6 +37,7 @@ class WorkListPanel(Section):
         self.work: WorkList | None = None
         self._open: dict[Path, OpenCase] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
+        self._last: Any = None  # the mask that was in hand last
         set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
         ui.workFolderButton.connect("clicked()", self._on_folder)
         ui.imageFolderButton.connect("clicked()", self._on_images)
@@ -90,7 +91,7 @@ class WorkListPanel(Section):
         Where somebody else has changed the folder too, nothing is written: the case stays in the scene as it is.
         """
         case = self._in_hand()
-        go_on = then or _nothing
+        go_on = then or (lambda: None)
         if case is None or not case.in_scene:
             go_on()
             return
@@ -134,7 +135,15 @@ class WorkListPanel(Section):
         grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")), _("Into the case’s own folder."))
 
     def close(self) -> None:
-        self._open, self.case = {}, ""
+        self._open, self.case, self._last = {}, "", None
+
+    def _on_change(self) -> None:
+        """Whoever takes a mask of the list in hand sees it, though Next had hidden it."""
+        before, self._last = self._last, self.desk.segmentation
+        case = self._of(self._last)
+        if case is not None and self._last is not before:
+            case.set_visible(True)
+        super()._on_change()
 
     def measure_run(self, segmentation: Any, segment_id: str) -> CommandRun[CaseFolder] | None:
         """A corrected case of the list is measured in its own folder; None for any other mask.
@@ -238,7 +247,3 @@ class WorkListPanel(Section):
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
             self.open(self.work.items[row].case)
-
-
-def _nothing() -> None:
-    return

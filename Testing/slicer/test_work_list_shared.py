@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from work_list_cases import erase_slice, measured, stored, wait
+from work_list_cases import erase_slice, measured, stored, visible, wait
 
 from SpinalCordSegLib.correction.review_store import read_review, store_correction, write_review
 from SpinalCordSegLib.doubts.review import ACCEPTED, decided
@@ -141,3 +141,13 @@ def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stor
     slicer.mrmlScene.RemoveNode(node)
     work.next()
     assert work.case == "a" and sections.desk.segmentation is work._open[work.folder / "a"].segmentation
+
+
+def test_a_hidden_mask_of_the_list_that_is_taken_in_hand_is_seen(panel, work):
+    hidden = work._open[work.folder / "a"].segmentation
+    assert visible() == ["b spinal cord AI"]
+    panel.ui.maskSelector.setCurrentNode(hidden)
+    assert "a spinal cord AI" in visible()
+    hidden.GetDisplayNode().SetVisibility(False)  # the user's own wish
+    panel.panel.measures.refresh()
+    assert "a spinal cord AI" not in visible()
