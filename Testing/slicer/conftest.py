@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,30 +73,31 @@ def slot_errors(qt_application):
         raise errors[0]
 
 
-@pytest.fixture
-def panel(scene, qt_application, slot_errors):
-    """The SpinalCordSeg module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
+@contextmanager
+def _opened(module: str) -> Iterator[Any]:
+    """A module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
     from slicer_standins import scripted
 
-    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSeg" / "SpinalCordSeg.py"))
+    widget = scripted.open_module(str(_CHECKOUT / module / f"{module}.py"))
     widget.parent.resize(350, 900)
     widget.parent.show()
     scripted.enter(widget)
     yield widget
     scripted.close_module(widget)
+
+
+@pytest.fixture
+def panel(scene, qt_application, slot_errors):
+    """The SpinalCordSeg module's widget."""
+    with _opened("SpinalCordSeg") as widget:
+        yield widget
 
 
 @pytest.fixture
 def trainer(scene, qt_application, slot_errors):
-    """The training module's widget, entered, 350 px wide; cleaned up as when Slicer ends."""
-    from slicer_standins import scripted
-
-    widget = scripted.open_module(str(_CHECKOUT / "SpinalCordSegTrainer" / "SpinalCordSegTrainer.py"))
-    widget.parent.resize(350, 900)
-    widget.parent.show()
-    scripted.enter(widget)
-    yield widget
-    scripted.close_module(widget)
+    """The training module's widget."""
+    with _opened("SpinalCordSegTrainer") as widget:
+        yield widget
 
 
 @pytest.fixture
