@@ -14,10 +14,10 @@ SERIES ?= out/series
 SOAK_ARGS ?=
 WORKERS ?= 2
 VENV := .venv
-STARTER := SpinalCordSegTrainer/Resources/starter.json
-OUTLINE := SpinalCordSegTrainer/Resources/starter_outline.json
-IN_PLACE := SpinalCordSegTrainer/Resources/starter_in_place.json
-SURROUNDINGS := SpinalCordSegTrainer/Resources/starter_surroundings.json
+STARTER := SpinalCordSegTrainer/Recipes/starter.json
+OUTLINE := SpinalCordSegTrainer/Recipes/starter_outline.json
+IN_PLACE := SpinalCordSegTrainer/Recipes/starter_in_place.json
+SURROUNDINGS := SpinalCordSegTrainer/Recipes/starter_surroundings.json
 PY := $(VENV)/bin/python
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
@@ -74,7 +74,7 @@ results: $(VENV)/.installed-dev ## Measure what RESULTS.md holds anew and put it
 
 .PHONY: results-page
 results-page: $(VENV)/.installed-dev ## Put the tables that were measured last (below out/) into RESULTS.md
-	@$(PY) Testing/results/renew.py
+	@$(PY) tools/results/renew.py
 
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
@@ -103,7 +103,7 @@ pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library 
 coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach; out/coverage (twice as long as the tests)
 	@mkdir -p out/coverage
 	@failed=0; $(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=json --timeout 1200 $(PYTEST_ARGS) || \
-	    failed=$$?; $(PY) Testing/results/coverage_table.py out/coverage/coverage.json && exit $$failed
+	    failed=$$?; $(PY) tools/results/coverage_table.py out/coverage/coverage.json && exit $$failed
 
 # The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
 TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
@@ -203,7 +203,7 @@ starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public 
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Time everything on this machine (BENCH_ARGS="--only whole --quick"); out/bench
-	@$(PY) Testing/bench/run.py --data "$(DATA)" $(BENCH_ARGS)
+	@$(PY) tools/bench/run.py --data "$(DATA)" $(BENCH_ARGS)
 
 # The peers live outside .venv: they bring a hundred packages along. torch is the same version under the same constraints.
 .PHONY: bench-peers
@@ -213,7 +213,7 @@ bench-peers: ## Install nnU-Net and MONAI in .venv-peers, for the peers' part of
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## Bad inputs, kills, full disks (SOAK_ARGS="--seed 7 --minutes 10 --only kills"); out/soak
-	@OMP_NUM_THREADS=1 $(PY) Testing/soak/soak.py $(SOAK_ARGS)
+	@OMP_NUM_THREADS=1 $(PY) tools/soak/soak.py $(SOAK_ARGS)
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py
 
 # A row per file in Testing/slicer/matrix: a version of Slicer's core and the packages beside it, each in an environment
@@ -262,17 +262,13 @@ format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-.PHONY: cmake-lists
-cmake-lists: | $(PY) ## Write the modules' file lists (CMake) from the tree
-	@$(PY) Testing/project/cmake_lists.py --write
-
 .PHONY: icons
 icons: $(VENV)/.installed ## Draw the icons again
-	@$(PY) Testing/project/draw_icons.py
+	@$(PY) tools/draw_icons.py
 
 .PHONY: screenshots
 screenshots: $(VENV)/.installed-dev ## Take the pictures of both panels again
-	@PYTHONPATH=Testing/slicer $(PY) Testing/slicer/screenshots.py
+	@PYTHONPATH=Testing/slicer $(PY) tools/screenshots.py
 
 .PHONY: clean
 clean: ## Remove caches and results; .venv stays

@@ -1,5 +1,7 @@
 """The SpinalCordSeg module of 3D Slicer: nodes in, nodes out. Everything else is in the packages beside this file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import slicer
@@ -57,9 +59,7 @@ class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        from SpinalCordSegWidgets.module_binding import ModuleBinding
-        from SpinalCordSegWidgets.panel import Panel
-        from SpinalCordSegWidgets.sections import Sections
+        from SpinalCordSegWidgets.main_widget import ModuleBinding, Panel, Sections
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSeg.ui"))
         self.layout.addWidget(uiWidget)
@@ -107,9 +107,9 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", waiting=None):
         """Begin a run in a child process: poll it, then give its result to ``addResult``. ``waiting``: a child that
         waits for it. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.network.models import default_model
+        from SpinalCordSegLib.model.checkpoint import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
-        from SpinalCordSegWidgets.cord_run import segment_run
+        from SpinalCordSegWidgets.jobs import segment_run
 
         volume = volume_from_node(volumeNode)
         base = self.scratchBase()
@@ -117,14 +117,14 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
 
     def startMeasure(self, segmentation, segmentId: str, by: str = ""):
         """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
-        from SpinalCordSegWidgets.measure_run import measure_run
+        from SpinalCordSegWidgets.jobs import mask_measure_run
 
-        return measure_run(segmentation, segmentId, self.scratchBase(), by)
+        return mask_measure_run(segmentation, segmentId, self.scratchBase(), by)
 
     def addResult(self, case, volumeNode):
         """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""
         from SpinalCordSegNodes.results import add_result
-        from SpinalCordSegWidgets.segment_editor import save_state_for_undo
+        from SpinalCordSegWidgets.section import save_state_for_undo
 
         save_state_for_undo()
         return add_result(slicer.mrmlScene, case, volumeNode)
@@ -183,7 +183,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         """From the mask to the segmentation, into a scene file and back: the same voxels at the same place."""
         import numpy as np
 
-        from SpinalCordSegNodes.edits import edits_since_run
+        from SpinalCordSegNodes.editing import edits_since_run
         from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 
         phantom, _volumeNode, segmentation = self._phantomInScene(orientation="LAS")
@@ -219,8 +219,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
 
     def _phantomInScene(self, **options):
         from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-        from SpinalCordSegNodes.provenance import Provenance
-        from SpinalCordSegNodes.segmentations import add_segmentation
+        from SpinalCordSegNodes.segmentations import Provenance, add_segmentation
         from SpinalCordSegNodes.volumes import node_from_volume
 
         phantom = make_phantom(PhantomConfig(**options))

@@ -1,5 +1,7 @@
 """The training module of 3D Slicer: it drives the trainer's command line. Everything else is in the packages here."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
@@ -60,8 +62,8 @@ class SpinalCordSegTrainerWidget(ScriptedLoadableModuleWidget):
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        from SpinalCordSegTrainerWidgets.panel import TrainerPanel
-        from SpinalCordSegWidgets.module_binding import ModuleBinding
+        from SpinalCordSegTrainerWidgets.main_widget import TrainerPanel
+        from SpinalCordSegWidgets.main_widget import ModuleBinding
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSegTrainer.ui"))
         self.layout.addWidget(uiWidget)
@@ -103,7 +105,7 @@ class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
             test()
 
     def test_settings_become_a_command(self) -> None:
-        from SpinalCordSegTrainerWidgets.settings import TrainerSettings
+        from SpinalCordSegTrainerWidgets.main_widget import TrainerSettings
 
         command = TrainerSettings(Path("data"), Path("run"), label=3, epochs=4).train()
         self.assertEqual(command[:2], ["train", "data"])

@@ -31,8 +31,8 @@ from SpinalCordSegLib.command_line.review_arguments import add_review
 from SpinalCordSegLib.command_line.standard_input import read_part
 from SpinalCordSegLib.command_line.training_set_command import add_training_set
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
+from SpinalCordSegLib.files import explain
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.writing import explain
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 

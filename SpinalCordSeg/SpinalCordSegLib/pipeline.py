@@ -15,23 +15,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.doubts.quality import judge_slices
-from SpinalCordSegLib.doubts.review_queue import SliceDoubt, rank_doubts
-from SpinalCordSegLib.doubts.slice_features import slice_features
-from SpinalCordSegLib.doubts.suitability import COARSE_LEFT_RIGHT, judge_suitability, known_facts
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.images.volume import AxialAxes, Volume
-from SpinalCordSegLib.inference.along_cord import SIGMA_MM, average_along
-from SpinalCordSegLib.inference.mask import LEAST_TRACKED, MaskConfig, find_cord
-from SpinalCordSegLib.inference.steady_area import SteadyCord, steady_area
-from SpinalCordSegLib.measurement.level_measures import LevelOptions, LevelReport, measure_levels
-from SpinalCordSegLib.measurement.measures import with_pv_areas, without_sections
-from SpinalCordSegLib.measurement.morphometry import CordMeasures, clean, measure
+from SpinalCordSegLib.morphometry import CordMeasures, clean, measure, with_pv_areas, without_sections
+from SpinalCordSegLib.postprocessing import (
+    LEAST_TRACKED,
+    SIGMA_MM,
+    MaskConfig,
+    SteadyCord,
+    average_along,
+    find_cord,
+    steady_area,
+)
+from SpinalCordSegLib.quality_control import (
+    COARSE_LEFT_RIGHT,
+    SliceDoubt,
+    judge_slices,
+    judge_suitability,
+    known_facts,
+    rank_doubts,
+    slice_features,
+)
+from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport, measure_levels
+from SpinalCordSegLib.volume import AxialAxes, Volume
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.images.files import Image
-    from SpinalCordSegLib.network.checkpoint import Checkpoint
+    from SpinalCordSegLib.image_io import Image
+    from SpinalCordSegLib.model.checkpoint import Checkpoint
+
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +140,7 @@ def segment_image(
     No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
     DeviceError, VoxelError.
     """
-    from SpinalCordSegLib.inference.predict import predict
+    from SpinalCordSegLib.inference import predict
 
     options = options or SegmentOptions()
     config = MaskConfig(threshold=options.threshold)

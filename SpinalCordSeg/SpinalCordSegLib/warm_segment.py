@@ -14,8 +14,8 @@ __all__ = ["get_ready", "main"]
 
 _log = logging.getLogger(__name__)
 _USED = (
-    "SpinalCordSegLib.command_line.commands", "SpinalCordSegLib.inference.predict",
-    "SpinalCordSegLib.network.checkpoint", "scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw",
+    "SpinalCordSegLib.command_line.commands", "SpinalCordSegLib.inference",
+    "SpinalCordSegLib.model.checkpoint", "scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def get_ready(arguments: Sequence[str]) -> None:
     try:
         for name in _USED:
             importlib.import_module(name)
-        from SpinalCordSegLib.inference.ready_model import model_in_use
+        from SpinalCordSegLib.model.ready_model import model_in_use
 
         model_in_use(Path(arguments[0])).get_ready(arguments[1], "auto")
     except (ImportError, SpinalCordSegError) as error:

@@ -7,20 +7,108 @@ Editor by default cuts a painted segment out of all others of the same segmentat
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import slicer
+import slicer.util
 import vtk
+from numpy.typing import NDArray
+from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.images.segment_metadata import SEGMENT_COLOUR_RGB, SEGMENT_NAME
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegNodes.hierarchy import place_with
-from SpinalCordSegNodes.oriented_images import geometry_text, grid_from_text, image_from_mask, mask_from_image
-from SpinalCordSegNodes.provenance import Provenance, mark_edited, stored_fingerprint, write_tags
-from SpinalCordSegNodes.volumes import grid_of_node, volume_from_node, world_transform
+from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, SEGMENT_TERMINOLOGY
+from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegNodes.volumes import (
+    geometry_text,
+    grid_from_text,
+    grid_of_node,
+    image_from_mask,
+    mask_from_image,
+    place_with,
+    volume_from_node,
+    world_transform,
+)
+
+# Where a mask came from, kept as tags of its segment: they travel with .mrb, .seg.nrrd and the scene.
+
+
+PREFIX = "SpinalCordSeg."
+_FINGERPRINT, _GRID = PREFIX + "MaskSHA256", PREFIX + "Grid"
+_ALGORITHM_TYPE, _ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
+_UNSAFE = str.maketrans({":": "-", "|": " ", "\n": " "})  # they part tags in a .seg.nrrd
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a mask. All plain text; "" where it is not known. ``date``: UTC, ISO 8601."""
+
+    model: str = ""
+    model_sha256: str = ""
+    model_version: str = ""
+    software_version: str = ""
+    device: str = ""
+    date: str = ""
+
+    @property
+    def algorithm(self) -> str:
+        """DICOM's SegmentAlgorithmName."""
+        return " ".join(word for word in ("SpinalCordSeg", self.software_version, self.model) if word)
+
+
+def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
+    """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is told."""
+    from SpinalCordSegLib.metrics import mask_sha256  # scipy: not when the panel opens
+
+    tags = {
+        segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,
+        _ALGORITHM_TYPE: "AUTOMATIC",
+        _ALGORITHM_NAME: provenance.algorithm.translate(_UNSAFE),
+        _FINGERPRINT: mask_sha256(mask),
+        _GRID: geometry_text(mask),
+    }
+    for field in fields(provenance):
+        tags[_tag_of(field.name)] = str(getattr(provenance, field.name)).translate(_UNSAFE)
+    for key, value in tags.items():
+        segment.SetTag(key, value)
+
+
+def read_provenance(segment: Any) -> Provenance | None:
+    """What ``write_tags`` wrote; None for a segment that is not ours."""
+    if not read_tag(segment, _FINGERPRINT):
+        return None
+    return Provenance(**{field.name: read_tag(segment, _tag_of(field.name)) for field in fields(Provenance)})
+
+
+def read_tag(segment: Any, key: str) -> str:
+    """A segment's tag; "" when it has none of that name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(key, value) else ""
+
+
+def stored_fingerprint(segment: Any) -> str:
+    return read_tag(segment, _FINGERPRINT)
+
+
+def stored_grid(segment: Any) -> str:
+    """The grid the mask was written on, as ``oriented_images.grid_from_text`` reads it."""
+    return read_tag(segment, _GRID)
+
+
+def mark_edited(segment: Any) -> None:
+    """Say in DICOM's words that a person had a hand in it."""
+    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag tells everybody who follows the segment
+        segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
+
+
+def _tag_of(field_name: str) -> str:
+    """ "model_version" → "SpinalCordSeg.ModelVersion"."""
+    return PREFIX + "".join(word.upper() if word == "sha256" else word.capitalize() for word in field_name.split("_"))
+
 
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
@@ -193,3 +281,121 @@ def volume_behind(node: Any, mask: Volume) -> Volume | None:
     except SpinalCordSegError:
         return None
     return volume if volume.same_grid(mask) else None
+
+
+# A segment's mask cut down to the cord: what follows a brush must not touch the fifty million voxels around it.
+
+
+_MARGIN = 3  # voxels: so that a mask touches the edge of the cut only where it touches the edge of the image
+_LATTICE = 1e-3  # voxels: how far off the grid a labelmap may lie and still count as on it
+
+
+@dataclass(frozen=True, eq=False)
+class CroppedMask:
+    """``mask``: bool, in world RAS, whole along the slice axis, cut around the cord in the other two.
+
+    ``low``: the cut's first voxel within the segmentation's grid, of shape ``grid_shape``.
+    """
+
+    mask: Volume
+    low: tuple[int, int, int]
+    grid_shape: tuple[int, int, int]
+
+    def places(self) -> NDArray[np.int64]:
+        """The set voxels as ascending numbers within the whole grid: the same whatever was cut away."""
+        found = np.argwhere(self.mask.voxels) + self.low
+        flat = np.ravel_multi_index(tuple(found.T), self.grid_shape) if len(found) else np.zeros(0, np.int64)
+        return np.sort(flat).astype(np.int64)
+
+    def digest(self) -> str:
+        """SHA-256 over the grid's shape and the set voxels' places."""
+        digest = hashlib.sha256(repr(self.grid_shape).encode())
+        digest.update(self.places().tobytes())
+        return digest.hexdigest()
+
+    def slices_apart(self, other: CroppedMask) -> frozenset[int]:
+        """The slices, by the grid's own numbers, in which the two differ. Both on grids of one shape."""
+        apart = np.setxor1d(self.places(), other.places(), assume_unique=True)
+        axis = AxialAxes.of(self.mask.ijk_to_ras).ras[2][0]
+        return frozenset(np.unique(np.unravel_index(apart, self.grid_shape)[axis]).tolist())
+
+
+def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, margin: int = _MARGIN) -> CroppedMask:
+    """The segment's mask on its segmentation's grid; at least the window of ``around``, where that is given.
+
+    ``margin``: voxels around the cord in the two axes that are cut.
+
+    Raises GeometryError as ``segmentations.mask_of_segment`` does.
+    """
+    grid = own_grid(node)
+    part, at = _stored_part(node, segment_id, grid)
+    slice_axis = AxialAxes.of(grid.ijk_to_ras).ras[2][0]
+    low, high = _window(part, at, grid.shape, slice_axis, around, margin)
+    voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
+    if part.any():  # an empty segment may be stored with others, in an image that does not reach the window
+        overlap = [(max(a, s), min(b, s + n)) for a, b, s, n in zip(low, high, at, part.shape, strict=True)]
+        inside = tuple(slice(first - a, end - a) for (first, end), a in zip(overlap, low, strict=True))
+        source = tuple(slice(first - s, end - s) for (first, end), s in zip(overlap, at, strict=True))
+        voxels[inside] = part[source]
+    matrix = grid.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ low
+    return CroppedMask(Volume(voxels, world_transform(node) @ matrix), (low[0], low[1], low[2]), grid.shape)
+
+
+def same_window(mask: CroppedMask, other: CroppedMask) -> bool:
+    """Whether the two are cut alike, so that their voxels can be compared one by one."""
+    return mask.low == other.low and mask.mask.shape == other.mask.shape and mask.grid_shape == other.grid_shape
+
+
+def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:
+    """The voxels that the segmentation stores, and where they begin on the grid; resampled, the whole grid."""
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise GeometryError("the segment is no longer there: choose another one")
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    image = segment.GetRepresentation(name)
+    if image is None:  # drawn as a surface
+        return np.asarray(local_mask(node, segment_id, grid).voxels), (0, 0, 0)
+    if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
+    at = _place_on(grid, image)
+    if at is None:
+        return np.asarray(local_mask(node, segment_id, grid).voxels), (0, 0, 0)
+    scalars = vtk_to_numpy(image.GetPointData().GetScalars())
+    return scalars.reshape(image.GetDimensions(), order="F") == segment.GetLabelValue(), at
+
+
+def _place_on(grid: Volume, image: Any) -> tuple[int, int, int] | None:
+    """The grid's voxel that the image begins at; None where the two lattices differ."""
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    between = np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix)
+    if not np.allclose(between[:3, :3], np.eye(3), atol=_LATTICE / max(grid.shape)):
+        return None
+    extent = image.GetExtent()
+    exact = between[:3, 3] + extent[0:6:2]
+    if not np.allclose(exact, np.rint(exact), atol=_LATTICE):
+        return None
+    i, j, k = (int(value) for value in np.rint(exact))
+    return i, j, k
+
+
+def _window(
+    part: NDArray[np.bool_],
+    at: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    slice_axis: int,
+    around: CroppedMask | None,
+    margin: int,
+) -> tuple[list[int], list[int]]:
+    low, high = [], []
+    for axis in range(3):
+        used = np.flatnonzero(part.any(axis=tuple(other for other in range(3) if other != axis)))
+        first, end = (int(used[0]) + at[axis], int(used[-1]) + 1 + at[axis]) if used.size else (0, 1)
+        first, end = first - margin, end + margin
+        if around is not None and around.grid_shape == shape:
+            first = min(first, around.low[axis])
+            end = max(end, around.low[axis] + around.mask.shape[axis])
+        low.append(0 if axis == slice_axis else max(0, first))
+        high.append(shape[axis] if axis == slice_axis else min(shape[axis], end))
+    return low, high

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import vtk
 
-from SpinalCordSegNodes.case_folder import SUMMARY_MEASURES, CaseFolder
-from SpinalCordSegNodes.provenance import PREFIX
+from SpinalCordSegNodes.case_data import SUMMARY_MEASURES, CaseFolder
+from SpinalCordSegNodes.segmentations import PREFIX
 
 CSA, POSITION, SLICE, FLAGS, FLAGGED = "csa_mm2", "z_mm", "slice", "flags", "flagged_csa_mm2"
 RAW = "csa_raw_mm2"
@@ -99,3 +99,39 @@ def _array_for(values: Sequence[Any]) -> Any:
     if values and isinstance(values[0], str):
         return vtk.vtkStringArray()
     return vtk.vtkIntArray() if values and isinstance(values[0], int) else vtk.vtkDoubleArray()
+
+
+# The area along the cord as a plot, with the flagged slices marked.
+
+
+_LINE_RGB, _MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # told apart by colour-blind readers too
+
+
+def add_area_chart(scene: Any, slice_table: Any, name: str) -> Any:
+    """A chart of two series on ``slice_table``: the area (a line, broken at gaps) and the flagged slices (marks)."""
+    line = _series(scene, slice_table, f"{name}: area", CSA, _LINE_RGB)
+    line.SetLineStyle(line.LineStyleSolid)
+    line.SetMarkerStyle(line.MarkerStyleNone)
+    line.SetLineWidth(2)
+    marks = _series(scene, slice_table, f"{name}: flagged", FLAGGED, _MARK_RGB)
+    marks.SetLineStyle(marks.LineStyleNone)
+    marks.SetMarkerStyle(marks.MarkerStyleCircle)
+    marks.SetMarkerSize(9)
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
+    for series in (line, marks):
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle("Cross-sectional area along the cord")
+    chart.SetXAxisTitle("Position, inferior to superior (mm)")
+    chart.SetYAxisTitle("Area (mm²)")
+    chart.SetLegendVisibility(True)
+    return chart
+
+
+def _series(scene: Any, table: Any, name: str, column: str, colour: tuple[float, float, float]) -> Any:
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetPlotType(series.PlotTypeScatter)  # in Slicer a line against an x column is a scatter plot with a line
+    series.SetXColumnName(POSITION)
+    series.SetYColumnName(column)
+    series.SetColor(*colour)
+    return series

@@ -13,11 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.case_folder import write_case
-from SpinalCordSegLib.images.dicom_pixels import save_bare
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.case import write_case
+from SpinalCordSegLib.dicom import save_bare
+from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, fingerprint, measure_mask
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 ROW_MM, COLUMN_MM, STEP_MM = 0.75, 0.5, 3.0

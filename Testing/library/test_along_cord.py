@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
-from SpinalCordSegLib.inference.along_cord import average_along, reach_slices
+from SpinalCordSegLib.postprocessing import average_along, reach_slices
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
 
 
 def _stack(values: list[float], slice_mm: float) -> Volume:

@@ -4,8 +4,7 @@ from math import nan
 
 import pytest
 
-from SpinalCordSegLib.reporting.area_plot import CURVE, DOUBT, AreaPlot, AreaPoint, ticks
-from SpinalCordSegLib.reporting.drawing import Box, Dot, Line, Text
+from SpinalCordSegLib.report import CURVE, DOUBT, AreaPlot, AreaPoint, Box, Dot, Line, Text, ticks
 
 POINTS = [
     AreaPoint(9, 0.0, 80.0, 82.0),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.longitudinal.atrophy import (
+from SpinalCordSegLib.longitudinal.change import (
     BELOW,
     BETWEEN_SCANNERS,
     GAIN,
@@ -17,7 +17,7 @@ from SpinalCordSegLib.longitudinal.atrophy import (
     healthy_rates,
     yearly_rate,
 )
-from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 
 COV = Repeatability(1.5, "by hand", "same scanner")
 

@@ -13,9 +13,9 @@ import pytest
 import SimpleITK as sitk
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 SHAPE = (40, 32, 4)
 AFFINE = np.diag([0.7, 0.9, 3.0, 1.0])

@@ -7,9 +7,9 @@ import pytest
 
 from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
 from SpinalCordSegLib.errors import GeometryError, ModelFileError, OutputError
+from SpinalCordSegLib.files import reason
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.reasons import reason
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib import summary
+from SpinalCordSegLib import case
 from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case import read_mask, read_result, store_correction, write_review
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import read_mask, store_correction, write_review
-from SpinalCordSegLib.doubts.review import ACCEPTED, Review, decided
 from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.review import ACCEPTED, Review, decided
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 5), spacing_mm=(0.7, 0.9, 4.0))).mask
 
@@ -64,7 +63,7 @@ def test_a_table_that_is_open_elsewhere_stops_no_batch(tmp_path, monkeypatch, ca
             raise OutputError(f"cannot write {path}: no permission")
         path.write_text(text, encoding="utf-8")
 
-    monkeypatch.setattr(summary, "write_text", write)
+    monkeypatch.setattr(case, "write_text", write)
     outcomes = list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert sorted(_rows(tmp_path)) == ["a", "b"] and "the cases go on" in caplog.text
@@ -74,7 +73,7 @@ def test_a_table_that_stays_open_elsewhere_is_told_at_the_end(tmp_path, monkeypa
     def write(path: Path, _text: str) -> None:
         raise OutputError(f"cannot write {path}: no permission")
 
-    monkeypatch.setattr(summary, "write_text", write)
+    monkeypatch.setattr(case, "write_text", write)
     batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path))
     assert [next(batch).state, next(batch).state] == ["done", "done"]
     with pytest.raises(OutputError, match="no permission"):
@@ -88,7 +87,7 @@ def test_a_table_open_elsewhere_stops_no_batch_where_people_have_worked(tmp_path
     def write(path: Path, _text: str) -> None:
         raise OutputError(f"cannot write {path}: no permission")
 
-    monkeypatch.setattr(summary, "write_text", write)
+    monkeypatch.setattr(case, "write_text", write)
     batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path, force=True))
     assert [next(batch).state, next(batch).state] == ["failed", "done"]
 
@@ -97,7 +96,7 @@ def test_a_folder_that_takes_nothing_ends_the_batch_at_its_first_case(tmp_path, 
     def refuse(*_args: object, **_options: object) -> None:
         raise OutputError("cannot write: the disk is full")
 
-    monkeypatch.setattr(summary, "write_text", refuse)
+    monkeypatch.setattr(case, "write_text", refuse)
     monkeypatch.setattr("SpinalCordSegLib.batch.write_case", refuse)
     with pytest.raises(OutputError, match="disk is full"):
         next(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))

@@ -7,11 +7,11 @@ import pytest
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
-from SpinalCordSegLib.images.files import read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal.carry import carry_mask, resample_image, resample_mask
-from SpinalCordSegLib.measurement.scores import dice
+from SpinalCordSegLib.image_io import read_labels, write_volume
+from SpinalCordSegLib.longitudinal.registration import carry_mask, resample_image, resample_mask
+from SpinalCordSegLib.metrics import dice
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume
 
 
 def _motion(angles_deg, shift_mm, about) -> np.ndarray:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib import case_folder
-from SpinalCordSegLib.case_folder import read_result, write_case
+from SpinalCordSegLib import case
+from SpinalCordSegLib.case import read_result, write_case
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError, OutputError
-from SpinalCordSegLib.images.files import read_labels
+from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 
@@ -93,7 +93,7 @@ def test_full_disk_leaves_nothing_half_written(result, tmp_path, monkeypatch, ea
     def full(path, text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(case_folder, "write_text", full)
+    monkeypatch.setattr(case, "write_text", full)
     with pytest.raises(OutputError, match="disk is full"):
         write_case(result, folder)
     assert _names(tmp_path) == ({"neck"} if earlier else set())
@@ -104,7 +104,7 @@ def test_cancelled_leaves_nothing(result, tmp_path, monkeypatch):
     def cancel(path, content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(case_folder, "write_json", cancel)
+    monkeypatch.setattr(case, "write_json", cancel)
     with pytest.raises(KeyboardInterrupt):
         write_case(result, tmp_path / "neck")
     assert _names(tmp_path) == set()
@@ -114,7 +114,7 @@ def test_without_pillow_the_picture_is_left_out(result, tmp_path, monkeypatch):
     def missing(*arguments):
         raise MissingPackageError("the montage needs Pillow")
 
-    monkeypatch.setattr(case_folder, "draw_montage", missing)
+    monkeypatch.setattr(case, "draw_montage", missing)
     content = write_case(result, tmp_path / "neck")
     assert _names(tmp_path / "neck") == _FILES - {"montage.png"} == set(content["files"])
     assert "Pillow is not installed" in (tmp_path / "neck" / "report.html").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from SpinalCordSegLib.images.case_name import safe_case_name
-from SpinalCordSegLib.images.dicom import find_series
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.image_io import safe_case_name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.measurement.centreline import fit_centreline, fit_local_centreline
+from SpinalCordSegLib.morphometry import fit_centreline, fit_local_centreline
 
 
 def test_a_straight_leaning_cord_has_its_slope_whatever_the_thickness() -> None:

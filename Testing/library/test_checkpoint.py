@@ -17,20 +17,25 @@ import torch
 from safetensors.torch import save
 
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError, OutputError
-from SpinalCordSegLib.network.card import content_hash, join_header, load_card, split_header, verified_card
-from SpinalCordSegLib.network.checkpoint import (
+from SpinalCordSegLib.model.checkpoint import (
+    MODELS_VARIABLE,
     Calibration,
     Checkpoint,
     checkpoint_network,
+    content_hash,
     default_model,
     find_models,
+    join_header,
+    load_card,
     load_checkpoint,
+    package_models_folder,
     save_checkpoint,
+    split_header,
     user_models_folder,
+    verified_card,
 )
-from SpinalCordSegLib.network.models import MODELS_VARIABLE, package_models_folder
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +237,7 @@ def test_calibration_is_checked(fields: dict) -> None:
 
 def test_cards_are_read_without_torch(path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from SpinalCordSegLib.network.checkpoint import load_card, find_models\n"
+        "import sys; from pathlib import Path; from SpinalCordSegLib.model.checkpoint import load_card, find_models\n"
         f"card = load_card(Path({str(path)!r})); find_models(); print(card.name, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -247,7 +252,7 @@ def test_models_are_found_in_the_users_folder(path: Path, monkeypatch: pytest.Mo
 
 def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path / "none"))
-    monkeypatch.setattr("SpinalCordSegLib.network.models.package_models_folder", lambda: tmp_path / "nothing")
+    monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.package_models_folder", lambda: tmp_path / "nothing")
     with pytest.raises(ModelFileError, match=MODELS_VARIABLE):
         default_model()
 
@@ -268,12 +273,12 @@ def test_models_folder_of_every_layout(
 ) -> None:
     (tmp_path / package).mkdir(parents=True)
     (tmp_path / models).mkdir(parents=True)
-    monkeypatch.setattr("SpinalCordSegLib.network.models.__file__", str(tmp_path / package / "network" / "models.py"))
+    monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.__file__", str(tmp_path / package / "network" / "models.py"))
     assert package_models_folder() == (tmp_path / models).resolve()
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_the_users_folder_on_every_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MODELS_VARIABLE, raising=False)
-    monkeypatch.setattr("SpinalCordSegLib.network.models.sys.platform", platform)
+    monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.sys.platform", platform)
     assert user_models_folder().parts[-2:] == ("SpinalCordSeg", "Models")

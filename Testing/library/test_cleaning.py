@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.cleaning import clean
+from SpinalCordSegLib.morphometry import clean
+from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
 VOXEL_MM3 = 0.5 * 0.8 * 3.0

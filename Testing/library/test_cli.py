@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")

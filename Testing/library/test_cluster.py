@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from SpinalCordSegLib import cluster
+from SpinalCordSegLib import batch
 from SpinalCordSegLib.batch import BatchOptions, run_batch
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.files import Image, read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.image_io import Image, read_labels, write_volume
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
+from SpinalCordSegLib.volume import Volume
 
 LocalCluster = pytest.importorskip(
     "distributed", reason="DISTRIBUTED MISSING: clusters were not tested (extra: cluster)"
@@ -73,14 +73,14 @@ def test_results_are_those_of_the_serial_run(cohort: tuple[list[str], Path], tmp
 
 
 def test_no_scheduler_and_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(batch, "_CONNECT_SECONDS", 0.5)
     with pytest.raises(ConfigurationError, match="no scheduler answers"):
-        cluster.Cluster("tcp://127.0.0.1:1")
+        batch.Cluster("tcp://127.0.0.1:1")
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp") as local,
         pytest.raises(ConfigurationError, match="no workers"),
     ):
-        cluster.Cluster(local.scheduler_address)
+        batch.Cluster(local.scheduler_address)
 
 
 class _Serial:
@@ -104,7 +104,7 @@ def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -
         voxels[10 : 10 + widths[path.stem], 10:17, 2:18] = 1
         return Image(Volume(voxels, np.eye(4)), path, path.stem)
 
-    remote = object.__new__(cluster.Cluster)
+    remote = object.__new__(batch.Cluster)
     remote._client, remote.threads = _Serial(), 1
     inputs = [Path(f"{name}.nii") for name in widths]
     load = remote.loader(inputs, read, None, SegmentOptions())  # type: ignore[arg-type]

@@ -4,14 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from SpinalCordSegLib.longitudinal.comparability import (
-    Conditions,
-    conditions_of,
-    differences,
-    runs,
-    same_scanner,
-    unknowns,
-)
+from SpinalCordSegLib.longitudinal.visits import Conditions, conditions_of, differences, runs, same_scanner, unknowns
 
 ONE = Conditions(
     scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing=(("TR", 8.2), ("TE", 2.7)),

@@ -5,9 +5,9 @@ from math import isnan, sqrt
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.cord_line import cord_line, measure_stretch
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.vertebral_levels import cord_line, measure_stretch
+from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
 

@@ -9,23 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib.images.files import Image
-from SpinalCordSegLib.images.volume import Volume, axial_slices
-from SpinalCordSegLib.inference import predict as predict_module
-from SpinalCordSegLib.inference.cord_windows import (
+from SpinalCordSegLib import inference as predict_module
+from SpinalCordSegLib.image_io import Image
+from SpinalCordSegLib.inference import (
     Box,
+    Prediction,
     exact_part,
     is_settled,
     only_region,
+    predict,
     whole_slices,
     window_between,
 )
-from SpinalCordSegLib.inference.engine import Engine
-from SpinalCordSegLib.inference.predict import Prediction, predict
-from SpinalCordSegLib.network.checkpoint import Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.model.cpu_engine import Engine
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
+from SpinalCordSegLib.volume import Volume, axial_slices
 
 SHAPE = (128, 160)
 CONFIG = NormalisationConfig("fixed_pixel", pixel_mm=1.0)

@@ -7,13 +7,13 @@ import pytest
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.dicom_export import load_export
 from SpinalCordSegLib.errors import DicomSeriesError
-from SpinalCordSegLib.export.dicom_export import load_export
-from SpinalCordSegLib.images.dicom import find_series
-from SpinalCordSegLib.images.files import read_image, read_labels, write_json, write_volume
-from SpinalCordSegLib.images.volume import Volume, to_canonical
+from SpinalCordSegLib.image_io import read_image, read_labels, write_json, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.reporting.drawing import Box, Dot, Drawing, Line, Polygon, Text, as_plain, from_plain
+from SpinalCordSegLib.report import Box, Dot, Drawing, Line, Polygon, Text, as_plain, from_plain
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 
 @pytest.fixture

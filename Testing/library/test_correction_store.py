@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_version
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib.mask_versions import CorrectionStore, read_version
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.volume import Volume
 
 NOON = datetime(2024, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 GRID = np.array([[0, 0, -3.0, 5], [-0.5, 0, 0, 7], [0, 0.6, 0, -9], [0, 0, 0, 1]])
@@ -98,7 +98,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_correction_store import _mask
-from SpinalCordSegLib.correction.correction_store import CorrectionStore
+from SpinalCordSegLib.mask_versions import CorrectionStore
 store = CorrectionStore(Path(sys.argv[1]), "neck-01", keep=1000)
 number = int(sys.argv[3])
 while True:

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from threshold_model import neck_image, write_threshold_model
 
-from SpinalCordSegLib.correction.case_settings import CaseSettings
-from SpinalCordSegLib.correction.fill_between import fill_between
-from SpinalCordSegLib.correction.rerun import rerun_slices
-from SpinalCordSegLib.correction.smooth_cord import smooth_along_cord
+from SpinalCordSegLib.case import CaseSettings
+from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
-from SpinalCordSegLib.images.volume import Volume, from_canonical, to_canonical
-from SpinalCordSegLib.measurement.mask_changes import mask_changes, mask_sha256
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
 
 SHAPE, SPACING = (60, 50, 15), (0.5, 0.6, 2.0)
 ORDERS = [("RAS", (0, 1, 2), (1, 1, 1)), ("PSL", (1, 2, 0), (-1, 1, -1)), ("IRP", (2, 0, 1), (-1, 1, -1))]

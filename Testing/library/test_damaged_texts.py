@@ -14,16 +14,14 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from SpinalCordSegLib.case_folder import replace_case
+from SpinalCordSegLib.case import Summary, replace_case
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.training_set import add_to_training_set
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, ModelFileError, OutputError
-from SpinalCordSegLib.images.case_name import safe_case_name
-from SpinalCordSegLib.images.files import find_inputs, read_image, write_volume
-from SpinalCordSegLib.network.card import load_card
+from SpinalCordSegLib.image_io import find_inputs, read_image, safe_case_name, write_volume
+from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.summary import Summary
+from SpinalCordSegLib.training_set import add_to_training_set
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 DEEP = "[" * 100_000
@@ -98,7 +96,7 @@ def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("SpinalCordSegLib.images.files._inputs_of", refuse)
+    monkeypatch.setattr("SpinalCordSegLib.image_io._inputs_of", refuse)
     with pytest.raises(InputFileError, match="who may read it"):
         find_inputs([tmp_path])
 

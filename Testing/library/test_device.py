@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from SpinalCordSegLib import inference as device_module
 from SpinalCordSegLib.errors import DeviceError
-from SpinalCordSegLib.inference import device as device_module
-from SpinalCordSegLib.inference.device import choose_device, device_name
+from SpinalCordSegLib.inference import choose_device, device_name
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 
+from SpinalCordSegLib.dicom import find_series, list_series, read_series
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError
-from SpinalCordSegLib.images.dicom import find_series, list_series, read_series
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.volume import Volume
 
 # The stack of conftest.py in RAS: x and y of DICOM's LPS turned round.
 C, S = np.cos(np.radians(20)), np.sin(np.radians(20))

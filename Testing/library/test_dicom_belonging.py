@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.case import read_mask, read_review, store_correction, write_review
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import read_mask, read_review, store_correction, write_review
-from SpinalCordSegLib.doubts.review import ACCEPTED, decided
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.dicom_export import build, load_export
 from SpinalCordSegLib.errors import DicomSeriesError, VoxelError
-from SpinalCordSegLib.export.dicom_export import build, load_export
-from SpinalCordSegLib.images.dicom import find_series
-from SpinalCordSegLib.images.files import read_image, write_json, write_volume
-from SpinalCordSegLib.images.volume import Volume, to_canonical
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib.image_io import read_image, write_json, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.review import ACCEPTED, decided
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 
 def _other_patient(neck, folder: Path) -> Path:

@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from SpinalCordSegLib.correction.review_store import read_mask, read_review, store_correction, write_review
-from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, decided
-from SpinalCordSegLib.errors import (
-    ConfigurationError,
-    GeometryError,
-)
-from SpinalCordSegLib.export import dicom_export
-from SpinalCordSegLib.export.dicom_export import KINDS, build, load_export, write_export
-from SpinalCordSegLib.export.dicom_source import on_series_grid, read_source
-from SpinalCordSegLib.images.dicom import find_series
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import Volume, to_canonical
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib import dicom_export
+from SpinalCordSegLib.case import read_mask, read_review, store_correction, write_review
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.dicom_export import KINDS, build, load_export, on_series_grid, read_source, write_export
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
 pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")
@@ -171,7 +167,7 @@ def test_names_in_any_script_stay_as_they_are(neck, tmp_path, charset):
     folder = neck.write(tmp_path / "series", lambda k: {"PatientName": name})
     for path in folder.iterdir():
         one = dcmread(path)
-        one.PatientName.components  # noqa: B018 - decoded before the character set changes
+        one.PatientName.components  # noqa: B018
         one.SpecificCharacterSet = charset
         one.save_as(path)
     export = load_export(neck.finish(folder, tmp_path / "case"), find_series(folder))

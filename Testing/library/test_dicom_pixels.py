@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
+from SpinalCordSegLib.dicom import find_series, read_series
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
-from SpinalCordSegLib.images.dicom import find_series, read_series
 
 
 def expected(n: int = 4) -> np.ndarray:

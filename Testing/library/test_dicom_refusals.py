@@ -12,7 +12,17 @@ import pydicom
 import pytest
 from pydicom import dcmread
 
+from SpinalCordSegLib import dicom_export
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.dicom import find_series
+from SpinalCordSegLib.dicom_export import (
+    build,
+    dicom_export_available,
+    load_export,
+    pdf_export_available,
+    read_source,
+    write_export,
+)
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     DicomSeriesError,
@@ -21,17 +31,7 @@ from SpinalCordSegLib.errors import (
     OutputError,
     VoxelError,
 )
-from SpinalCordSegLib.export import dicom_export
-from SpinalCordSegLib.export.dicom_export import (
-    build,
-    dicom_export_available,
-    load_export,
-    pdf_export_available,
-    write_export,
-)
-from SpinalCordSegLib.export.dicom_source import read_source
-from SpinalCordSegLib.images.dicom import find_series
-from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.image_io import read_labels, write_volume
 
 _PATIENT = ("Pérez", "José", "00123456", "19660101", "ACC77")
 

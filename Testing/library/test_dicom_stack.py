@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.dicom import find_series, read_series
 from SpinalCordSegLib.errors import DicomSeriesError
-from SpinalCordSegLib.images.dicom import find_series, read_series
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.volume import Volume
 
 # The stack of conftest.py in RAS: x and y of DICOM's LPS turned round.
 C, S = np.cos(np.radians(20)), np.sin(np.radians(20))

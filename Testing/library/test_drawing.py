@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from SpinalCordSegLib.reporting.drawing import Box, Dot, Drawing, Line, Text, to_svg
+from SpinalCordSegLib.report import Box, Dot, Drawing, Line, Text, to_svg
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

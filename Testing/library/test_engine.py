@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.inference import engine as engine_module
-from SpinalCordSegLib.inference.device_network import is_out_of_memory
-from SpinalCordSegLib.inference.engine import choose_engine
-from SpinalCordSegLib.inference.predict import predict
-from SpinalCordSegLib.network.checkpoint import Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.inference import is_out_of_memory, predict
+from SpinalCordSegLib.model import cpu_engine as engine_module
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.model.cpu_engine import choose_engine
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
 
 IMAGE = torch.rand(1, 1, 64, 32, generator=torch.Generator().manual_seed(1))
 
@@ -110,9 +109,9 @@ def test_an_engine_that_fails_the_self_check_is_left_aside_with_a_note(
     capi.__dict__["onnxruntime_pybind11_state"] = state
     for module in (runtime, capi, state, types.ModuleType("onnx")):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    from SpinalCordSegLib.inference import onnx_graph
+    from SpinalCordSegLib.model import cpu_engine
 
-    monkeypatch.setattr(onnx_graph, "ra_unet_model", lambda network, windowed: b"")
+    monkeypatch.setattr(cpu_engine, "ra_unet_model", lambda network, windowed: b"")
     chosen = choose_engine(network, IMAGE)
     assert chosen.name.startswith("torch") and len(chosen.notes) == 1
     assert words in chosen.notes[0] and "torch computed" in chosen.notes[0] and "\n" not in chosen.notes[0]
@@ -176,7 +175,7 @@ def test_the_engine_and_the_number_of_threads_change_no_probability(network: nn.
 
 
 def test_a_note_of_the_engine_reaches_the_prediction(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
-    from SpinalCordSegLib.inference import predict as predict_module
+    from SpinalCordSegLib import inference as predict_module
 
     def choose(*arguments: object) -> engine_module.Engine:
         return engine_module.Engine("torch x", lambda inputs: inputs, ("left aside",))

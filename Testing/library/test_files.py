@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
-from SpinalCordSegLib.images.files import find_inputs, read_image, read_labels, select_label, write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, select_label, write_volume
+from SpinalCordSegLib.volume import Volume
 
 GRID = np.diag([0.5, 0.75, 5.0, 1.0])
 

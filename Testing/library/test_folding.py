@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.inference.cord_windows import exact_part
-from SpinalCordSegLib.network.folded_ra_unet import FoldedUnit, Window
-from SpinalCordSegLib.network.folding import inference_network
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.ra_unet import ResidualUnit
+from SpinalCordSegLib.inference import exact_part
+from SpinalCordSegLib.model.cpu_engine import FoldedUnit, Window, inference_network
+from SpinalCordSegLib.model.networks import NetworkConfig, ResidualUnit, build_network
 
 
 def lived_in(network: nn.Module) -> nn.Module:

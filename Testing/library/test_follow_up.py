@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from SpinalCordSegLib.case import write_review
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import write_review
-from SpinalCordSegLib.doubts.review import ACCEPTED, REJECTED, Review, decided
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal.atrophy import BELOW, LOSS
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.longitudinal.change import BELOW, LOSS
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review, decided
+from SpinalCordSegLib.volume import Volume
 
 DISC_RAS = (2.0, -20.0, 20.0)
 DATES = ("2020-01-10", "2021-01-09", "2022-01-09", "2023-01-09")

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 

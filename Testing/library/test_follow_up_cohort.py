@@ -8,7 +8,7 @@ import pytest
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.command_line import track_command
-from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal import alignment
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.longitudinal import registration
 from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume
 
 MOVED_MM = 7.0  # along S, from each visit to the next
 DISC_RAS = (2.0, -20.0, 20.0)
@@ -42,7 +42,7 @@ def track(necks, tmp_path, monkeypatch):
         motion[2, 3] = moving.ijk_to_ras[2, 3] - fixed.ijk_to_ras[2, 3]
         return Registration(motion, 1.0, ambiguous=False)
 
-    monkeypatch.setattr(alignment, "register_rigid", moved)
+    monkeypatch.setattr(registration, "register_rigid", moved)
 
     def run(marked, *more, by_images=True):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
@@ -90,7 +90,7 @@ def test_a_stretch_from_a_disc_that_nobody_marked_is_refused(track, monkeypatch,
     def not_asked(*_):
         raise AssertionError("registration takes long, and this is known before it")
 
-    monkeypatch.setattr(alignment, "register_rigid", not_asked)
+    monkeypatch.setattr(registration, "register_rigid", not_asked)
     code, folder = track(set(), "--range-mm=-18.5:15.5")
     error = capsys.readouterr().err
     assert code == 2 and "mark it in one visit" in error and error.count("\n") == 1

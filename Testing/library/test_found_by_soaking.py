@@ -17,19 +17,16 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
+from SpinalCordSegLib.batch import read_work_list
+from SpinalCordSegLib.case import read_result, replace_case, restore_interrupted, write_review
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import write_review
-from SpinalCordSegLib.correction.work_list import read_work_list
-from SpinalCordSegLib.doubts.review import Review
+from SpinalCordSegLib.dicom import read_image_header
 from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.images.dicom_scan import read_image_header
-from SpinalCordSegLib.images.files import read_image, write_volume
-from SpinalCordSegLib.images.volume_file import read_grid
+from SpinalCordSegLib.files import parse_json, remove_abandoned_parts
+from SpinalCordSegLib.image_io import read_grid, read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.plain_json import parse_json
-from SpinalCordSegLib.writing import remove_abandoned_parts
+from SpinalCordSegLib.review import Review
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 _NRRD = (

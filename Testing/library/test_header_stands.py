@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result, read_slice_rows
-from SpinalCordSegLib.correction.review_store import read_mask, store_correction
-from SpinalCordSegLib.doubts.suitability import HEADER_KINDS
-from SpinalCordSegLib.images.files import read_image, write_json, write_volume
+from SpinalCordSegLib.case import read_mask, read_result, read_slice_rows, store_correction
+from SpinalCordSegLib.image_io import read_image, write_json, write_volume
+from SpinalCordSegLib.quality_control import HEADER_KINDS
 
 SPIN_ECHO = {
     "ContrastBolusAgent": "Gd", "ScanningSequence": "SE", "MRAcquisitionType": "2D", "EchoTime": 95.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from SpinalCordSegLib.images.identity import identity_words, tells_identity
+from SpinalCordSegLib.dicom import identity_words, tells_identity
 
 WORDS = identity_words(["Pérez García^José", "00123456", "Müller"])
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import VoxelError
-from SpinalCordSegLib.images.labels import read_labels, select_label
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.images.volume_file import write_volume
+from SpinalCordSegLib.image_io import read_labels, select_label, write_volume
+from SpinalCordSegLib.volume import Volume
 
 GRID = np.diag([0.5, 0.75, 5.0, 1.0])
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from SpinalCordSegLib import inference as predict_module
 from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.inference import predict as predict_module
-from SpinalCordSegLib.inference.engine import Engine
-from SpinalCordSegLib.inference.predict import predict
-from SpinalCordSegLib.network.checkpoint import Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.inference import predict
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.model.cpu_engine import Engine
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
 
 _PIXEL_MM = 1.0
 

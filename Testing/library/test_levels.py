@@ -4,20 +4,24 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.labels import read_labels
-from SpinalCordSegLib.images.volume import Volume, input_slice_index
-from SpinalCordSegLib.measurement.cord_line import CordLine, cord_line
-from SpinalCordSegLib.measurement.level_measures import (
+from SpinalCordSegLib.image_io import read_labels
+from SpinalCordSegLib.morphometry import clean, measure
+from SpinalCordSegLib.vertebral_levels import (
+    TEMPLATE_LENGTH_MM,
+    CordLine,
+    DiscLandmark,
     DiscMark,
     LevelOptions,
+    NoNorm,
+    Person,
+    cord_line,
     disc_number,
+    find_levels,
     measure_levels,
     parse_disc,
     read_discs,
 )
-from SpinalCordSegLib.measurement.levels import TEMPLATE_LENGTH_MM, DiscLandmark, find_levels
-from SpinalCordSegLib.measurement.morphometry import clean, measure
-from SpinalCordSegLib.measurement.norms import NoNorm, Person
+from SpinalCordSegLib.volume import Volume, input_slice_index
 
 N = 60
 

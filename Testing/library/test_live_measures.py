@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, from_canonical
-from SpinalCordSegLib.measurement.live_measures import LiveMeasures
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.morphometry import LiveMeasures, measure
+from SpinalCordSegLib.volume import Volume, from_canonical
 
 SHAPE = (26, 24, 16)
 _ANGLE = np.radians(15)

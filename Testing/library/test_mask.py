@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.inference.mask import MaskConfig, find_cord
+from SpinalCordSegLib.postprocessing import MaskConfig, find_cord
+from SpinalCordSegLib.volume import Volume
 
 SPACING_MM = (0.8, 0.6, 2.5)
 SHAPE = (110, 130, 24)  # 88 × 78 × 60 mm

@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.reporting.area_plot import AreaPoint
-from SpinalCordSegLib.reporting.montage import MontageSlice, MontageText, draw_montage
-from SpinalCordSegLib.reporting.montage_view import CordScene, chosen_slices, cord_path, outline
+from SpinalCordSegLib.report import (
+    AreaPoint,
+    CordScene,
+    MontageSlice,
+    MontageText,
+    chosen_slices,
+    cord_path,
+    draw_montage,
+    outline,
+)
+from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.9, 4.0), tilt_deg=(8.0, -5.0))
 

@@ -10,11 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras
-from SpinalCordSegLib.measurement.cleaning import clean
-from SpinalCordSegLib.measurement.measures import CordMeasures
-from SpinalCordSegLib.measurement.morphometry import mean_over, measure
+from SpinalCordSegLib.morphometry import CordMeasures, clean, mean_over, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 SPACING = (0.5, 0.8, 3.0)
 

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.networks import (
+from SpinalCordSegLib.model.networks import (
     NETWORKS,
+    AttentionModule,
     NetworkConfig,
+    ResidualUnit,
     build_network,
     flops_per_slice,
     reestimate_batch_statistics,
 )
-from SpinalCordSegLib.network.ra_unet import AttentionModule, ResidualUnit
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.images.volume_file import read_grid
+from SpinalCordSegLib.image_io import read_grid
 
 STRAIGHT = np.array([[0.5, 0, 0, -10.25], [0, 0.75, 0, 20.5], [0, 0, 5, 30], [0, 0, 0, 1]])
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.normalise import (
+from SpinalCordSegLib.model.preprocessing import (
     NormalisationConfig,
     _of_ranks,
     normalise,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.measurement.norms import C2Area, NoNorm, NormRange, Person, c2_percentile, load_norms, norms_file
+from SpinalCordSegLib.vertebral_levels import C2Area, NoNorm, NormRange, Person, c2_percentile, load_norms, norms_file
 
 AREA = C2Area(csa_mm2=71.1, coverage=1.0, t1w=True, corrected_3d=True)
 MAN = Person(35, "male")

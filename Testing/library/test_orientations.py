@@ -10,12 +10,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from SpinalCordSegLib.images.volume import Volume, axial_slices
-from SpinalCordSegLib.inference.mask import MaskConfig, find_cord
-from SpinalCordSegLib.inference.predict import predict
-from SpinalCordSegLib.network.checkpoint import Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network, reestimate_batch_statistics
-from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise
+from SpinalCordSegLib.inference import predict
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network, reestimate_batch_statistics
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
+from SpinalCordSegLib.postprocessing import MaskConfig, find_cord
+from SpinalCordSegLib.volume import Volume, axial_slices
 
 GRIDS = {"isotropic": ((44, 40, 8), (1.0, 1.0, 1.0)), "thick": ((88, 76, 5), (0.5, 0.5, 5.0))}
 

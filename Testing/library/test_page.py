@@ -8,8 +8,7 @@ import pytest
 from SpinalCordSegLib.flags import Flag, case_flag
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, measure_mask
-from SpinalCordSegLib.reporting.page import page
-from SpinalCordSegLib.reporting.report import report
+from SpinalCordSegLib.report import page, report
 
 _VOID = {"meta", "img"}
 

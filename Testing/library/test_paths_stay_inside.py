@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result, replace_case, restore_interrupted
+from SpinalCordSegLib.case import read_result, replace_case, restore_interrupted
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.images.case_name import safe_case_name
-from SpinalCordSegLib.images.dicom import find_series
-from SpinalCordSegLib.images.files import write_volume
+from SpinalCordSegLib.files import inside, is_plain_name
+from SpinalCordSegLib.image_io import safe_case_name, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.writing import inside, is_plain_name
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 AWAY = ("../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "..\\x", "C:x", "C:\\x", "\\\\host\\share", "a\0b")

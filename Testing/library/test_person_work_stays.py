@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case import read_mask, read_result, read_review, store_correction
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import read_mask, read_review, store_correction
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 
 
 @pytest.fixture

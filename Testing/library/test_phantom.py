@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.volume import to_canonical
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import to_canonical
 
 SMALL = PhantomConfig(shape=(48, 40, 6), spacing_mm=(0.8, 0.6, 4.0))
 FINE = PhantomConfig(shape=(120, 120, 5), spacing_mm=(0.25, 0.25, 2.0), curve_mm=0, enlargement=0)

@@ -10,20 +10,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from SpinalCordSegLib import inference as predict_module
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
-from SpinalCordSegLib.images.files import Image
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.inference import predict as predict_module
+from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import (
-    SegmentOptions,
-    canonical_range,
-    fingerprint,
-    measure_mask,
-    segment_image,
-)
-from SpinalCordSegLib.reporting.page import page
-from SpinalCordSegLib.reporting.report import report
+from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, measure_mask, segment_image
+from SpinalCordSegLib.report import page, report
+from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
 CHECKPOINT = SimpleNamespace(name="made up", version="1", sha256="ab", licence="none", provenance={}, scores={})

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from SpinalCordSegLib import inference as predict_module
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, VoxelError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.inference import predict as predict_module
-from SpinalCordSegLib.inference.device_network import DeviceNetwork
-from SpinalCordSegLib.inference.predict import predict
-from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.inference import DeviceNetwork, predict
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
 
 FIXED = NormalisationConfig("fixed_pixel", pixel_mm=0.7)
 SPACING_MM = (0.9, 0.6, 3.0)

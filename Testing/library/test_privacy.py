@@ -7,11 +7,11 @@ import pytest
 
 from patient_search import DATES, NAME, leaks, secrets_of, write_series
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.correction_store import CorrectionStore
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.mask_versions import CorrectionStore
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")

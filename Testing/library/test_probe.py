@@ -8,8 +8,8 @@ import pytest
 import torch
 from threshold_model import write_threshold_model
 
-from SpinalCordSegLib.network import checkpoint
-from SpinalCordSegLib.probe import probe
+from SpinalCordSegLib.model import checkpoint
+from SpinalCordSegLib.worker import probe
 
 
 def test_a_busy_device_is_ready_and_its_pace_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

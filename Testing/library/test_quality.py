@@ -8,15 +8,12 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from SpinalCordSegLib.doubts.quality import QualityConfig, judge_features, judge_slices
-from SpinalCordSegLib.doubts.review_queue import rank_doubts
-from SpinalCordSegLib.doubts.slice_features import slice_features
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras
-from SpinalCordSegLib.inference.steady_area import SteadiedSlice, SteadyCord
-from SpinalCordSegLib.measurement.cleaning import clean
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.morphometry import clean, measure
+from SpinalCordSegLib.postprocessing import SteadiedSlice, SteadyCord
+from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_doubts, slice_features
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
 

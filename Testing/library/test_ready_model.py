@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.inference.ready_model import ModelInUse
+from SpinalCordSegLib.model.ready_model import ModelInUse
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from SpinalCordSegLib.batch import BatchOptions, run_batch
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.reasons import replace_names, without_folders, without_names
+from SpinalCordSegLib.files import replace_names, without_folders, without_names
 
 
 @pytest.fixture

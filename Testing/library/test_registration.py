@@ -6,12 +6,11 @@ import SimpleITK as sitk
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.files import read_image, read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras, to_canonical
-from SpinalCordSegLib.longitudinal.alignment import align
-from SpinalCordSegLib.longitudinal.registration import register_rigid
+from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
+from SpinalCordSegLib.longitudinal.registration import align, register_rigid
 from SpinalCordSegLib.longitudinal.visits import VisitSource, read_visit
-from SpinalCordSegLib.measurement.cord_line import cord_line
+from SpinalCordSegLib.vertebral_levels import cord_line
+from SpinalCordSegLib.volume import Volume, lps_to_ras, to_canonical
 
 FLIP = np.array([-1.0, -1.0, 1.0])
 

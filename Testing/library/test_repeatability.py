@@ -2,8 +2,7 @@
 
 import pytest
 
-from SpinalCordSegLib.longitudinal.atrophy import BETWEEN_SCANNERS, SAME_SCANNER
-from SpinalCordSegLib.longitudinal.repeatability import repeatability_of
+from SpinalCordSegLib.longitudinal.change import BETWEEN_SCANNERS, SAME_SCANNER, repeatability_of
 
 STATED = {"same scanner": {"cov_percent": 1.1, "source": "40 simulated persons"}}
 

@@ -11,13 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.images.files import Image
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.level_measures import DiscMark, LevelOptions
-from SpinalCordSegLib.measurement.norms import Person
+from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, measure_mask
-from SpinalCordSegLib.reporting.report import (
+from SpinalCordSegLib.report import (
     SLICE_COLUMNS,
     SUMMARY_COLUMNS,
     csv_text,
@@ -27,6 +24,8 @@ from SpinalCordSegLib.reporting.report import (
     slice_rows,
     summary_row,
 )
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
+from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPI")
 

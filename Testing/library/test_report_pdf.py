@@ -9,11 +9,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from SpinalCordSegLib import report as report_module
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.reporting import report_pdf as report_module
-from SpinalCordSegLib.reporting.drawing import Box, Dot, Drawing, Line, Polygon, Text
-from SpinalCordSegLib.reporting.pdf_drawing import drawn, register_fonts
-from SpinalCordSegLib.reporting.report_pdf import report_pdf
+from SpinalCordSegLib.report import Box, Dot, Drawing, Line, Polygon, Text, drawn, register_fonts, report_pdf
 
 pytest.importorskip("reportlab", reason="REPORTLAB MISSING: the PDF was not tested (extra: dicom)")
 

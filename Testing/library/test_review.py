@@ -7,11 +7,24 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.case_folder import read_result, read_slice_rows
+from SpinalCordSegLib.batch import read_work_list, write_review_table
+from SpinalCordSegLib.case import (
+    AI_MASK,
+    read_mask,
+    read_result,
+    read_review,
+    read_slice_rows,
+    store_correction,
+    write_review,
+)
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask, read_review, store_correction, write_review
-from SpinalCordSegLib.correction.work_list import read_work_list, write_review_table
-from SpinalCordSegLib.doubts.review import (
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
+from SpinalCordSegLib.flags import Flag, case_flag
+from SpinalCordSegLib.image_io import read_image, write_json, write_text, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.quality_control import queue_of_report, rank_doubts, unseen
+from SpinalCordSegLib.report import SLICE_COLUMNS, csv_text
+from SpinalCordSegLib.review import (
     ACCEPTED,
     AI,
     CORRECTED,
@@ -24,14 +37,8 @@ from SpinalCordSegLib.doubts.review import (
     review_words,
     with_seen,
 )
-from SpinalCordSegLib.doubts.review_queue import queue_of_report, rank_doubts, unseen
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, OutputError
-from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.images.files import read_image, write_json, write_text, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.level_measures import DiscMark, LevelOptions
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
-from SpinalCordSegLib.reporting.report import SLICE_COLUMNS, csv_text
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
+from SpinalCordSegLib.volume import Volume
 
 NOON = datetime(2024, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 

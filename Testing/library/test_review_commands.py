@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from threshold_model import neck_image, write_threshold_model
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.case import AI_MASK, read_mask, read_result
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.correction.review_store import AI_MASK, read_mask
-from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.image_io import read_labels, write_volume
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.measurement.scores import (
-    ConfusionCounts,
-    csa_error_percent,
-    dice,
-    hd95_mm,
-    precision,
-    sensitivity,
-)
+from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, dice, hd95_mm, precision, sensitivity
 
 
 def _block(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.measurement.shape import NO_SHAPE, measure_shape
+from SpinalCordSegLib.morphometry import NO_SHAPE, measure_shape
 
 STRAIGHT = (1.0, 1.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 
 
 def _profile(first, n, step, area, gaps=()):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.doubts.slice_features import SliceFeatures, slice_features
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.quality_control import SliceFeatures, slice_features
+from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
 

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.cleaning import piece_graph
-from SpinalCordSegLib.measurement.slice_pieces import PieceGraph, slice_pieces
+from SpinalCordSegLib.morphometry import PieceGraph, piece_graph, slice_pieces
+from SpinalCordSegLib.volume import Volume
 
 _ALL = np.ones((3, 3, 3), bool)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegLib.inference.slice_workers import in_order
+from SpinalCordSegLib.inference import in_order
 
 STRETCHES = [(number, number + 1) for number in range(6)]
 

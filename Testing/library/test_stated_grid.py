@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.images.volume_file import WRITE_SUFFIXES, read_grid, write_volume
+from SpinalCordSegLib.image_io import WRITE_SUFFIXES, read_grid, write_volume
+from SpinalCordSegLib.volume import Volume
 
 _VOXELS = bytes(range(24))
 _NRRD = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n{}\n"

@@ -9,9 +9,8 @@ import pytest
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, axial_slices, from_axial_slices, from_canonical, to_canonical
-from SpinalCordSegLib.inference.mask import find_cord
-from SpinalCordSegLib.inference.steady_area import EDGE_MM, _smoothed, steady_area
+from SpinalCordSegLib.postprocessing import EDGE_MM, _smoothed, find_cord, steady_area
+from SpinalCordSegLib.volume import Volume, axial_slices, from_axial_slices, from_canonical, to_canonical
 
 SPACING_MM = (0.5, 0.6, 2.0)
 SHARP, BLURRED = 0.1, 0.5  # scale of a logistic edge in mm; its width is five times that

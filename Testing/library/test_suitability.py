@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.doubts.suitability import COARSE_LEFT_RIGHT, judge_suitability
-from SpinalCordSegLib.images.dicom import DicomSeries, find_series
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.dicom import DicomSeries, find_series
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.quality_control import COARSE_LEFT_RIGHT, judge_suitability
+from SpinalCordSegLib.volume import Volume
 
 
 def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:

@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal.shared_range import Profile, shared_range
-from SpinalCordSegLib.longitudinal.visit_cord import VisitCord, visit_cord
-from SpinalCordSegLib.measurement.centreline import fit_centreline
-from SpinalCordSegLib.measurement.cord_line import cord_line
-from SpinalCordSegLib.measurement.in_slices import InSlices
-from SpinalCordSegLib.measurement.morphometry import measure
+from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
+from SpinalCordSegLib.longitudinal.visits import VisitCord, visit_cord
+from SpinalCordSegLib.morphometry import InSlices, fit_centreline, measure
+from SpinalCordSegLib.vertebral_levels import cord_line
+from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.5, 4.0)
 

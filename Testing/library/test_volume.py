@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import (
+from SpinalCordSegLib.volume import (
     Volume,
     axial_slices,
     from_axial_slices,

@@ -16,8 +16,8 @@ import pytest
 import SimpleITK as sitk
 
 from SpinalCordSegLib.errors import InputFileError, OutputError, VoxelError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.images.volume_file import read_grid, write_volume
+from SpinalCordSegLib.image_io import read_grid, write_volume
+from SpinalCordSegLib.volume import Volume
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha", ".seg.nrrd"]
 STRAIGHT = np.array([[0.5, 0, 0, -10.25], [0, 0.75, 0, 20.5], [0, 0, 5, 30], [0, 0, 0, 1]])
@@ -108,8 +108,8 @@ _WRITE_WITH_A_LIMIT = """
 import resource, sys, numpy as np
 from pathlib import Path
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 noise = np.random.default_rng(0).integers(0, 255, (30, 30, 30), dtype=np.uint8)
 try:
@@ -135,7 +135,7 @@ def test_a_write_cut_short_is_noticed_and_leaves_nothing(tmp_path: Path, suffix:
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
-    monkeypatch.setattr("SpinalCordSegLib.images.volume_file._same", lambda *_: False)
+    monkeypatch.setattr("SpinalCordSegLib.image_io._same", lambda *_: False)
     with pytest.raises(OutputError, match=r"the disk is full; .*output folder") as caught:
         write_volume(mask_on(STRAIGHT), tmp_path / "mask.nii.gz")
     assert isinstance(caught.value.__cause__, OSError)
@@ -233,7 +233,7 @@ def test_what_the_system_refuses_to_read_is_said(tmp_path: Path, monkeypatch: py
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     write_volume(mask_on(STRAIGHT), tmp_path / "x.nii")
-    monkeypatch.setattr("SpinalCordSegLib.images.volume_file.read_nifti_header", refuse)
+    monkeypatch.setattr("SpinalCordSegLib.image_io.read_nifti_header", refuse)
     with pytest.raises(InputFileError, match=r"^x\.nii cannot be read: Permission denied$"):
         read_grid(tmp_path / "x.nii")
     with pytest.raises(

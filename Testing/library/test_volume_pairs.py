@@ -10,8 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from SpinalCordSegLib.errors import GeometryError, InputFileError
-from SpinalCordSegLib.images.files import find_inputs, read_image
-from SpinalCordSegLib.images.volume_file import read_grid
+from SpinalCordSegLib.image_io import find_inputs, read_grid, read_image
 
 GRID = np.array([[0, 0.6, 0, -10], [-0.5, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.writing import atomic_write, file_suffix, write_json, write_text
+from SpinalCordSegLib.files import atomic_write, file_suffix, write_json, write_text
 
 
 def test_text_and_json_arrive_with_their_folders(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's disk that is always full")
 def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("SpinalCordSegLib.writing.secrets.token_hex", lambda _: "full")
+    monkeypatch.setattr("SpinalCordSegLib.files.secrets.token_hex", lambda _: "full")
     (tmp_path / ".full.part.txt").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="the disk is full; free some space"):
         write_text(tmp_path / "a.txt", "text")

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.images.dicom_pixels import save_bare
+from SpinalCordSegLib.dicom import save_bare
 from SpinalCordSegLib.phantom import Phantom
 
 NAME, PATIENT_ID, BIRTH, ACCESSION = "Pérezmüller^Josefine", "00987654321", "19410923", "ACC5550123"

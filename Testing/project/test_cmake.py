@@ -11,31 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from cmake_lists import LISTS, MODULES, files_of_module, install, listed_files, with_list
+from cmake_lists import MODULES, install, installed_files
 
 
 def _cmake_text(checkout: Path, module: str = ".") -> str:
     return (checkout / module / "CMakeLists.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("list_name", LISTS)
 @pytest.mark.parametrize("module", MODULES)
-def test_lists_equal_the_tree(checkout: Path, tracked: list[Path], module: str, list_name: str) -> None:
-    listed = listed_files(_cmake_text(checkout, module), list_name)
-    there = files_of_module(tracked, module)[list_name]
-    assert {"not listed, so not shipped": sorted(set(there) - set(listed))} == {"not listed, so not shipped": []}
-    assert {"listed, but not there": sorted(set(listed) - set(there))} == {"listed, but not there": []}
-    assert len(listed) == len(set(listed)), "a file is listed twice"
-
-
-def test_list_is_read_and_written() -> None:
-    text = "set(NAME x)\nset(MODULE_PYTHON_SCRIPTS\n  b.py\n  Lib/a.py\n  )\nset(REST y)\n"
-    assert listed_files(text, "MODULE_PYTHON_SCRIPTS") == ["b.py", "Lib/a.py"]
-    changed = with_list(text, "MODULE_PYTHON_SCRIPTS", ["c.py"])
-    assert changed == "set(NAME x)\nset(MODULE_PYTHON_SCRIPTS\n  c.py\n  )\nset(REST y)\n"
-    assert listed_files(with_list(text, "MODULE_PYTHON_SCRIPTS", []), "MODULE_PYTHON_SCRIPTS") == []
-    with pytest.raises(ValueError, match="OTHER"):
-        listed_files(text, "OTHER")
+def test_what_is_installed_is_what_is_tracked(checkout: Path, tracked: list[Path], module: str) -> None:
+    inside = [path.relative_to(module) for path in tracked if path.parts[0] == module]
+    wanted = [
+        path.as_posix()
+        for path in inside
+        if path.parts[0] == "Resources" or (path.suffix == ".py" and path.parts[0] != "Recipes")
+    ]
+    assert installed_files(checkout, module) == sorted(wanted)
 
 
 def test_extension_is_described_for_the_catalogue(checkout: Path) -> None:
@@ -95,7 +86,7 @@ def test_command_line_runs_from_an_install(installed: Path) -> None:
 def test_trainer_runs_from_an_install(installed: Path) -> None:
     """As its panel starts it: through the child runner, both packages side by side."""
     run = _run_installed(
-        installed, "-m", "SpinalCordSegLib.child", "SpinalCordSegTrainerLib.cli", "check", "none", "--json"
+        installed, "-m", "SpinalCordSegLib.worker", "SpinalCordSegTrainerLib.cli", "check", "none", "--json"
     )
     assert run.returncode == 2, run.stderr
     assert json.loads(run.stdout)["event"] == "error"

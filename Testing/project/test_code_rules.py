@@ -10,15 +10,10 @@ import pytest
 
 from source_tree import Source
 
-_MAX_FILE_LINES = 300
-_MAX_SLICER_FILE_LINES = 250
-_MAX_FUNCTION_LINES = 60
-_MAY_PRINT = {"cli.py", "child.py", "__main__.py", "progress.py"}  # and exit
-_STEMS_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
+_MAY_PRINT = {"cli.py", "worker.py", "__main__.py", "progress.py"}  # and exit
 
 # file name → why it may catch everything there
 _BROAD_EXCEPT: dict[str, str] = {
-    "cluster.py": "as in batch.py, while reading ahead: raised again when the case's turn comes",
     "track_command.py": "as in batch.py, for the persons of a manifest",
     "batch.py": "a fault of the program in one case must not cost the other cases theirs; the case is reported failed",
 }
@@ -32,47 +27,11 @@ _WORKPLACE = [
 
 
 def _program(sources: list[Source]) -> list[Source]:
-    return [source for source in sources if source.path.parts[0] != "Testing"]
+    return [source for source in sources if source.path.parts[0] not in ("Testing", "tools")]
 
 
 def _calls(source: Source) -> list[ast.Call]:
     return [node for node in ast.walk(source.tree) if isinstance(node, ast.Call)]
-
-
-def test_files_are_short(sources: list[Source]) -> None:
-    lengths = {str(source.path): len(source.text.splitlines()) for source in sources}
-    assert {path: lines for path, lines in lengths.items() if lines > _MAX_FILE_LINES} == {}
-
-
-def test_files_of_the_modules_are_shorter_still(sources: list[Source]) -> None:
-    """Module scripts, node layer and panels: a file per class of work."""
-    parts = {"SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerWidgets"}
-    modules = [s for s in sources if s.package in parts or s.path.parts[:-1] == (s.path.stem,)]
-    assert {"SpinalCordSeg.py", "SpinalCordSegTrainer.py"} <= {source.path.name for source in modules}
-    lengths = {str(source.path): len(source.text.splitlines()) for source in modules}
-    assert {path: lines for path, lines in lengths.items() if lines >= _MAX_SLICER_FILE_LINES} == {}
-
-
-def test_functions_are_short(sources: list[Source]) -> None:
-    too_long = {
-        f"{source.path}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
-        for source in sources
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno + 1 > _MAX_FUNCTION_LINES
-    }
-    assert too_long == {}
-
-
-def test_file_names_say_what_is_in_them(sources: list[Source]) -> None:
-    assert [str(source.path) for source in sources if source.path.stem in _STEMS_THAT_SAY_NOTHING] == []
-
-
-def test_every_file_says_what_it_is_for(sources: list[Source]) -> None:
-    program = [source for source in _program(sources) if source.path.name != "__init__.py"]
-    silent = [str(source.path) for source in program if not ast.get_docstring(source.tree)]
-    assert silent == []
 
 
 def test_libraries_do_not_print_or_exit(sources: list[Source]) -> None:

@@ -21,6 +21,7 @@ _MAY_IMPORT = {
     "SpinalCordSegWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk", "SampleData", "packaging", "SpinalCordSegLib", "SpinalCordSegNodes",
     },
+    "Recipes": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib", "SpinalCordSegTrainerLib"},
     "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk",
@@ -30,12 +31,7 @@ _MAY_IMPORT = {
 
 # Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
 # these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
-_TENSOR_MODULES = {
-    "network.layers", "network.networks", "network.ra_unet", "network.unet", "network.deep_unet", "network.axis_map",
-    "network.normalise", "network.folding", "network.folded_ra_unet",
-    "inference.predict", "inference.device", "inference.onnx_graph", "inference.engine", "inference.device_network",
-    "inference.slice_workers", "inference.cord_windows", "inference.tracked_slices",
-}  # fmt: skip
+_TENSOR_MODULES = {"model.networks", "model.preprocessing", "model.cpu_engine", "inference"}
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
 _AT_SLICER_START = {"slicer", "vtk", "qt", "ctk"}

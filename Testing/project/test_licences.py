@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from SpinalCordSegLib.network.card import load_card
+from SpinalCordSegLib.model.checkpoint import load_card
 
 _OURS = "spinalcordseg"
 

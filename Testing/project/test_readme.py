@@ -14,7 +14,7 @@ import typer
 from patient_search import write_series
 from SpinalCordSegLib.cli import build_parser
 from SpinalCordSegLib.cli import main as segment_main
-from SpinalCordSegLib.images.files import read_image, write_volume
+from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegTrainerLib.cli import app
 from SpinalCordSegTrainerLib.cli import main as train_main

@@ -95,9 +95,9 @@ def mask_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained RA-U-Net of width 1 on slices of 64²: it finds anything, but by the real way."""
-    from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.network.normalise import NormalisationConfig
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
     network = NetworkConfig("ra_unet", width=1)
     weights = build_network(network).state_dict()

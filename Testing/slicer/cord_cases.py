@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegNodes.case_folder import CaseFolder
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.case_data import CaseFolder
 
 SHAPE, SPACING_MM = (24, 20, 12), (0.7, 0.9, 3.3)
 FLAGGED_SLICE, GAP_SLICE = 4, 8

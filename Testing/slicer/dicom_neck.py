@@ -10,8 +10,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.images.dicom_pixels import save_bare
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.dicom import save_bare
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from math import nan
 
-from SpinalCordSegLib.images.volume import Volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.reporting.report import report, slice_rows
-from SpinalCordSegNodes.case_folder import CaseFolder
-from SpinalCordSegNodes.discs import add_disc_node
+from SpinalCordSegLib.report import report, slice_rows
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.case_data import CaseFolder
+from SpinalCordSegNodes.views import add_disc_node
 from SpinalCordSegNodes.volumes import node_from_volume
 
 DISC_RAS = (2.0, -20.0, 12.0)

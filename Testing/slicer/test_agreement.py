@@ -15,13 +15,12 @@ import slicer.util
 from threshold_model import write_threshold_model
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import to_canonical
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
-from SpinalCordSegLib.network.models import default_model
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.reporting.report import report
-from SpinalCordSegNodes.case_folder import CaseFolder, read_case_folder
+from SpinalCordSegLib.report import report
+from SpinalCordSegLib.volume import to_canonical
+from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.volumes import volume_from_node
 
 _FULL = os.environ.get("SPINALCORDSEG_FULL") == "1"
@@ -83,7 +82,7 @@ def test_all_ways_give_the_same_voxels_and_numbers(
 
 def _by_panel(path: Path, model: Path, folder: Path) -> CaseFolder:
     """As the panel has it done: the node's volume to the child process, its result read back."""
-    from SpinalCordSegWidgets.cord_run import segment_run
+    from SpinalCordSegWidgets.jobs import segment_run
 
     folder.mkdir()
     node = slicer.util.loadVolume(str(path))

@@ -13,7 +13,7 @@ import pytest
 
 from SpinalCordSegLib.command_line.scratch import ScratchFolder, remove_abandoned
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegWidgets.child_process import ChildProcess
+from SpinalCordSegWidgets.process import ChildProcess
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
 
@@ -150,7 +150,7 @@ import json, sys, time
 sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
 from pathlib import Path
 from SpinalCordSegLib.command_line.scratch import ScratchFolder
-from SpinalCordSegWidgets.child_process import ChildProcess
+from SpinalCordSegWidgets.process import ChildProcess
 scratch = ScratchFolder.create(Path({str(tmp_path)!r}))
 child = ChildProcess("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=60"],
                      packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
@@ -175,7 +175,7 @@ time.sleep(60)
 def test_a_parent_that_gives_no_lifeline_does_not_end_the_child(tmp_path):
     """A launcher in between may close standard input."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, _PACKAGES)))
-    command = [sys.executable, "-m", "SpinalCordSegLib.child", "obedient_cli", "sleep=0.3", "exit=7"]
+    command = [sys.executable, "-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=0.3", "exit=7"]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
     assert ended.returncode == 7
 
@@ -223,7 +223,7 @@ def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypa
     import io
     from types import SimpleNamespace
 
-    from SpinalCordSegWidgets import child_process
+    from SpinalCordSegWidgets import process
 
     started: list[tuple[list[str], dict]] = []
     killed: list[list[str]] = []
@@ -248,12 +248,12 @@ def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypa
         TimeoutExpired=subprocess.TimeoutExpired,
         run=lambda command, **options: killed.append(command),
     )
-    monkeypatch.setattr(child_process, "subprocess", windows)
-    monkeypatch.setattr(child_process, "os", SimpleNamespace(name="nt", environ=os.environ, pathsep=";"))
+    monkeypatch.setattr(process, "subprocess", windows)
+    monkeypatch.setattr(process, "os", SimpleNamespace(name="nt", environ=os.environ, pathsep=";"))
     child = ChildProcess("obedient_cli", ["sleep=9"], packages=_PACKAGES, folder=tmp_path)
     child.start()
     command, options = started[0]
-    assert command[1:] == ["-m", "SpinalCordSegLib.child", "obedient_cli", "sleep=9"] and "shell" not in options
+    assert command[1:] == ["-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=9"] and "shell" not in options
     assert options["creationflags"] == 0x200 | 0x08000000 and "start_new_session" not in options
     assert options["env"]["PYTHONPATH"].startswith(f"{_PACKAGES[0]};{_PACKAGES[1]}")
     child.end()
@@ -261,7 +261,7 @@ def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypa
 
 
 def test_a_report_tells_neither_days_nor_persons(folder, slicer_application, qt_application):
-    from SpinalCordSegWidgets.command_run import CommandLine, CommandRun
+    from SpinalCordSegWidgets.process import CommandLine, CommandRun
 
     person, day = "Perez-1957", "2019-03-04"
     said = json.dumps({"event": "error", "message": f"{person}: visit 1 ({day}) was at 47 years, by Dr A. Meyer"})

@@ -11,9 +11,9 @@ import pytest
 
 @pytest.fixture
 def dependencies(qt_application):
-    from SpinalCordSegWidgets import dependencies
+    from SpinalCordSegWidgets import install
 
-    return dependencies
+    return install
 
 
 def _check(dependencies, torch, *, safetensors="0.5.0", platform="linux", probe=None):

@@ -10,9 +10,9 @@ from phantom_visits import DISC_RAS, mark, neck, visit
 from slicer_standins.desktop import click, picture, wait_until
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegNodes.follow_up_nodes import follow_up_of, latest_follow_up
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.tables import read_column
 
 _RUN_S = 300

@@ -16,12 +16,12 @@ import pytest
 from slicer_standins.desktop import click, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.images.files import read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
-from SpinalCordSegNodes.discs import add_disc_node
-from SpinalCordSegNodes.result_folder import write_result_folder
+from SpinalCordSegLib.image_io import read_labels, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.views import add_disc_node
 
 _RUN_S = 300
 pytestmark = pytest.mark.timeout(900)

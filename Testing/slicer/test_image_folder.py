@@ -10,9 +10,9 @@ from dicom_neck import write_series
 from pydicom import dcmread
 from threshold_model import SPACING_MM, neck_image
 
-import SpinalCordSegLib.images.dicom as dicom
+import SpinalCordSegLib.dicom as dicom
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegNodes.image_folder import ImageFolder
+from SpinalCordSegNodes.results import ImageFolder
 
 _N = 4
 _NAME = "T1w-neck-4"

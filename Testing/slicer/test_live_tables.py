@@ -9,8 +9,8 @@ import slicer.util
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import wait_until
 
+from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import result_of
-from SpinalCordSegNodes.review_tags import read_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.tables import CSA, read_column
 from SpinalCordSegNodes.volumes import node_from_volume

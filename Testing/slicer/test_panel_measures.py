@@ -17,9 +17,9 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 
 from cmake_lists import install
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import result_of
-from SpinalCordSegNodes.slice_views import centre_of_slice
+from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -157,11 +157,11 @@ def test_parameters_survive_the_scene_file(done, scene, tmp_path):
 
 
 def test_without_torch_the_panel_says_so_and_still_measures(panel, scene, tmp_path, monkeypatch):
-    from SpinalCordSegWidgets import dependencies
+    from SpinalCordSegWidgets import install as dependencies
 
     answers = {"torch": None, "safetensors": None}
     plain = dependencies.check_dependencies
-    monkeypatch.setattr("SpinalCordSegWidgets.panel.check_dependencies", lambda probe: plain(probe, answers.get))
+    monkeypatch.setattr("SpinalCordSegWidgets.main_widget.check_dependencies", lambda probe: plain(probe, answers.get))
     node_from_volume(scene, grey_volume(cord_mask()), "t1")
     scripted.enter(panel)
     assert panel.ui.noticeFrame.isVisible() and "not installed" in panel.ui.noticeLabel.text

@@ -15,13 +15,12 @@ from pydicom import dcmread
 from slicer_standins.desktop import click, picture, wait_until
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import Volume, to_canonical
-from SpinalCordSegNodes.discs import disc_node, is_placing
-from SpinalCordSegNodes.level_nodes import levels_table
-from SpinalCordSegNodes.provenance import Provenance
-from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegNodes.results import levels_table
+from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.tables import read_column
+from SpinalCordSegNodes.views import disc_node, is_placing
 from SpinalCordSegNodes.volumes import node_from_volume
 
 _RUN_S = 300
@@ -56,7 +55,7 @@ def test_levels_follow_the_marked_discs(panel, scene, pictures):
 
 
 def test_two_visits_in_linked_views(panel, scene):
-    from SpinalCordSegWidgets.motion_run import Motion
+    from SpinalCordSegWidgets.jobs import Motion
 
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
@@ -140,7 +139,7 @@ def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
     def gone(*_arguments) -> None:
         raise GeometryError("the segmentation has no reference geometry")
 
-    monkeypatch.setattr("SpinalCordSegWidgets.compare_panel.mask_of_segment", gone)
+    monkeypatch.setattr("SpinalCordSegWidgets.followup_section.mask_of_segment", gone)
     for by_discs in (True, False):
         monkeypatch.setattr(section, "_by_discs", lambda found=by_discs: found)
         panel.panel.applying.tell("")
@@ -165,7 +164,7 @@ def test_a_comparison_ends_when_another_mask_is_taken_in_hand(panel, scene, comp
 
 
 def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared, monkeypatch):
-    from SpinalCordSegWidgets.motion_run import Motion
+    from SpinalCordSegWidgets.jobs import Motion
 
     section, prior = compared
     prior.GetSegmentation().RemoveSegment("lesion")
@@ -226,17 +225,15 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
     assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels.sum()
     assert "They are in Slicer" in panel.ui.statusLabel.text
-    monkeypatch.setattr("SpinalCordSegWidgets.dicom_panel._may_replace", lambda _names: False)
+    monkeypatch.setattr("SpinalCordSegWidgets.dicom_section._may_replace", lambda _names: False)
     panel.sections.dicom._keep({names[0]: b"another"}, tmp_path / "out")
     assert "there already" in panel.ui.statusLabel.text and len(taken) == 3
     assert (tmp_path / "out" / names[0]).read_bytes() != b"another"
 
 
 def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
-    monkeypatch.setattr(
-        "SpinalCordSegLib.export.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3"
-    )
-    monkeypatch.setattr("SpinalCordSegLib.export.dicom_export.pdf_export_available", lambda: "needs reportlab")
+    monkeypatch.setattr("SpinalCordSegLib.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3")
+    monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs reportlab")
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
     panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))

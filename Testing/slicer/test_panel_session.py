@@ -18,8 +18,8 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.images.files import read_labels, write_volume
-from SpinalCordSegNodes.edits import edits_since_run
+from SpinalCordSegLib.image_io import read_labels, write_volume
+from SpinalCordSegNodes.editing import edits_since_run
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -83,8 +83,10 @@ def _begin_and_cancel(panel) -> None:
 
 def _heard(monkeypatch) -> list[str]:
     """The words for each step as it comes in: on a busy machine several come at once, and the label shows the last."""
-    from SpinalCordSegWidgets.command_run import CommandRun  # after the stand-ins
-    from SpinalCordSegWidgets.progress_text import ProgressText
+    from SpinalCordSegWidgets.process import (
+        CommandRun,  # after the stand-ins
+        ProgressText,
+    )
 
     heard: list[str] = []
     take = CommandRun._take

@@ -12,12 +12,11 @@ import slicer
 import slicer.util
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
 
-from SpinalCordSegNodes.edits import edits_since_run
-from SpinalCordSegNodes.provenance import read_provenance
+from SpinalCordSegNodes.editing import edits_since_run
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.slice_views import centre_of_slice, jump_to
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_provenance
 from SpinalCordSegNodes.tables import as_csv, read_column
+from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegNodes.volumes import node_from_volume
 
 

@@ -10,14 +10,13 @@ from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
-from SpinalCordSegLib.measurement.morphometry import measure
-from SpinalCordSegNodes.cropped_mask import cropped_mask
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import result_of
-from SpinalCordSegNodes.review_tags import read_review
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.slice_views import centre_of_slice
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.tables import CSA, SLICE, read_column
+from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
 

@@ -15,13 +15,11 @@ from cord_cases import rotation
 from label_statistics import label_statistics
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
-from SpinalCordSegLib.images.files import read_image, write_volume
-from SpinalCordSegLib.images.volume import Volume, to_canonical
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
-from SpinalCordSegLib.network.models import default_model
+from SpinalCordSegLib.image_io import read_image, write_volume
+from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import segment_image
-from SpinalCordSegNodes.provenance import Provenance
-from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
+from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import volume_from_node
 
 # SPINALCORDSEG_FULL=1: with the model that ships, on the whole DICOM series; some minutes.
@@ -57,7 +55,7 @@ def _in_this_process(volume: Volume, model: Path, folder: Path) -> tuple[Volume,
 
 def _in_a_child(volume: Volume, model: Path, folder: Path) -> tuple[Volume, float]:
     """The same as the panel has it done."""
-    from SpinalCordSegWidgets.cord_run import segment_run
+    from SpinalCordSegWidgets.jobs import segment_run
 
     run = segment_run(volume, folder / "temp", model=model, device="cpu")
     while run.running:

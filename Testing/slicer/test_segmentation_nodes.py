@@ -11,12 +11,18 @@ from cord_cases import cord_mask, finished_case, grey_volume, grid, rotation
 from label_statistics import label_statistics
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegNodes.edits import edits_since_run
-from SpinalCordSegNodes.oriented_images import image_from_mask
-from SpinalCordSegNodes.provenance import read_provenance, read_tag
-from SpinalCordSegNodes.segmentations import AI_COPY, add_segmentation, cord_segment_id, mask_of_segment, show_in_3d
-from SpinalCordSegNodes.volumes import node_from_volume, volume_from_node
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.editing import edits_since_run
+from SpinalCordSegNodes.segmentations import (
+    AI_COPY,
+    add_segmentation,
+    cord_segment_id,
+    mask_of_segment,
+    read_provenance,
+    read_tag,
+    show_in_3d,
+)
+from SpinalCordSegNodes.volumes import image_from_mask, node_from_volume, volume_from_node
 
 
 @pytest.fixture(params=[False, True], ids=["right-handed", "left-handed"])

@@ -87,7 +87,7 @@ def test_session(trainer, folder, pictures):
     picture(trainer, pictures / "trainer-done.png")
     assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
 
-    from SpinalCordSegLib.network.models import find_models
+    from SpinalCordSegLib.model.checkpoint import find_models
 
     assert folder / "models" / "Clinic-A.safetensors" in find_models()
     click(ui.useButton)
@@ -153,7 +153,7 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
 def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkeypatch, pictures):
     import slicer.util
 
-    from SpinalCordSegTrainerWidgets import packages
+    from SpinalCordSegTrainerWidgets import main_widget
 
     asked: list[list[str]] = []
     slicer_packaging = types.ModuleType("slicer.packaging")
@@ -162,7 +162,7 @@ def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkey
     )
     monkeypatch.setitem(sys.modules, "slicer.packaging", slicer_packaging)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True, raising=False)
-    monkeypatch.setattr(packages, "missing_packages", lambda *_: ["rich", "typer"])
+    monkeypatch.setattr(main_widget, "missing_packages", lambda *_: ["rich", "typer"])
     trainer.panel.check_packages()
     assert "rich, typer" in trainer.ui.noticeLabel.text and "20 MB" in trainer.ui.noticeLabel.text
     assert not trainer.ui.checkButton.enabled and "rich" in trainer.ui.checkButton.toolTip and asked == []
@@ -174,7 +174,7 @@ def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkey
 def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application, tmp_path):
     import SpinalCordSegTrainer
     from SpinalCordSegTrainerLib.config import TrainingConfig, with_settings
-    from SpinalCordSegTrainerWidgets.settings import NETWORKS, TrainerSettings
+    from SpinalCordSegTrainerWidgets.main_widget import NETWORKS, TrainerSettings
 
     settings = TrainerSettings(tmp_path / "data", tmp_path / "run")
     words = settings.train()

@@ -17,7 +17,7 @@ class _Run:
     failure, result, stopped, cancelled, running = None, None, False, False, True
 
     def __init__(self, arguments: list[str], _base: Path) -> None:
-        from SpinalCordSegWidgets.progress_text import Progress  # after the stand-ins
+        from SpinalCordSegWidgets.process import Progress  # after the stand-ins
 
         self.command, self.progress = arguments[0], Progress()
 
@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def filled(folder, trainer, monkeypatch):
     """The panel with both folders chosen and the cases checked."""
-    monkeypatch.setattr("SpinalCordSegTrainerWidgets.panel.trainer_run", _Run)
+    monkeypatch.setattr("SpinalCordSegTrainerWidgets.main_widget.trainer_run", _Run)
     trainer.ui.dataEdit.text, trainer.ui.runEdit.text = str(folder / "data"), str(folder / "run")
     trainer.panel.usable_cases = 4
     trainer.panel.refresh()

@@ -13,8 +13,8 @@ import pytest
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.correction.correction_store import CorrectionStore, read_version
-from SpinalCordSegNodes.corrections import replace_mask
+from SpinalCordSegLib.mask_versions import CorrectionStore, read_version
+from SpinalCordSegNodes.editing import replace_mask
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -50,7 +50,7 @@ def no_settings(qt_application):
 
 
 def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
-    from SpinalCordSegWidgets.autosave import WAIT_MS
+    from SpinalCordSegWidgets.correction_section import WAIT_MS
 
     node, versions = _open(panel, scene), panel.sections.versions
     _stroke(panel, node, 2)
@@ -118,8 +118,8 @@ def test_kill_costs_at_most_the_version_being_written(tmp_path):
 import sys
 from pathlib import Path
 import numpy as np
-from SpinalCordSegLib.correction.correction_store import CorrectionStore
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.mask_versions import CorrectionStore
+from SpinalCordSegLib.volume import Volume
 store = CorrectionStore(Path(sys.argv[1]), "case-1", keep=1000)
 for number in range(1, 1000):
     voxels = np.zeros((60, 60, 40), bool)

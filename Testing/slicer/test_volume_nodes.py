@@ -10,8 +10,8 @@ import slicer.util
 from cord_cases import cord_mask, grey_volume, grid, rotation
 
 from SpinalCordSegLib.errors import GeometryError, VoxelError
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import to_canonical
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.volume import to_canonical
 from SpinalCordSegNodes.volumes import node_from_volume, volume_from_node
 
 

@@ -11,10 +11,10 @@ import pytest
 import slicer
 from threshold_model import write_threshold_model
 
-from SpinalCordSegLib import child as child_module
-from SpinalCordSegLib.child import LEAST_FREE_BYTES, WAITED_IN_VAIN
+from SpinalCordSegLib import worker as child_module
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegWidgets.child_process import ChildProcess
+from SpinalCordSegLib.worker import LEAST_FREE_BYTES, WAITED_IN_VAIN
+from SpinalCordSegWidgets.process import ChildProcess
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
 
@@ -25,17 +25,17 @@ _PACKAGES = (_TESTS.parents[1] / "SpinalCordSeg", _TESTS)
 @pytest.fixture
 def warm(qt_application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With plenty of memory."""
-    from SpinalCordSegWidgets import warm_child
+    from SpinalCordSegWidgets import jobs
 
-    monkeypatch.setattr(warm_child, "available_bytes", lambda: 2 * LEAST_FREE_BYTES)
-    warm = warm_child.WarmChild(tmp_path / "temp")
+    monkeypatch.setattr(jobs, "available_bytes", lambda: 2 * LEAST_FREE_BYTES)
+    warm = jobs.WarmChild(tmp_path / "temp")
     yield warm
     warm.end()
 
 
 def _segment(tmp_path: Path, model: Path, child: ChildProcess):
     """A finished run, of three slices; to be closed."""
-    from SpinalCordSegWidgets.cord_run import segment_run
+    from SpinalCordSegWidgets.jobs import segment_run
 
     image = make_phantom(PhantomConfig(shape=(64, 64, 3))).image
     run = segment_run(image, tmp_path / "temp", model=model, device="cpu", waiting=child)
@@ -77,10 +77,10 @@ def test_a_waiting_child_runs_in_the_place_of_a_new_one_and_once(warm, tmp_path:
 
 
 def test_no_child_waits_where_memory_is_short_or_not_known(warm, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from SpinalCordSegWidgets import warm_child
+    from SpinalCordSegWidgets import jobs
 
     for free in (LEAST_FREE_BYTES - 1, None):
-        monkeypatch.setattr(warm_child, "available_bytes", lambda free=free: free)
+        monkeypatch.setattr(jobs, "available_bytes", lambda free=free: free)
         warm.prepare(model, "cpu")
         assert not warm.waiting
 

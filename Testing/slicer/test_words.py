@@ -11,7 +11,7 @@ def _translations(qt_application):
 
 
 def test_time_left_follows_the_pace():
-    from SpinalCordSegWidgets.progress_text import Progress, ProgressText
+    from SpinalCordSegWidgets.process import Progress, ProgressText
 
     now = [0.0]
     words = ProgressText(clock=lambda: now[0])
@@ -28,7 +28,7 @@ def test_time_left_follows_the_pace():
 
 
 def test_devices_say_what_they_are_and_how_long():
-    from SpinalCordSegWidgets.device_choice import describe
+    from SpinalCordSegWidgets.main_widget import describe
 
     card = {"name": "cuda", "label": "NVIDIA RTX 3060, 12 GB", "seconds_per_slice": 0.01}
     assert describe(card, 170) == "NVIDIA RTX 3060, 12 GB, about 7 s"
@@ -49,7 +49,7 @@ _REPORT = {
 
 
 def test_report_sentence_has_numbers_units_and_limits():
-    from SpinalCordSegWidgets.report_sentence import report_sentence
+    from SpinalCordSegWidgets.section import report_sentence
 
     assert report_sentence(_REPORT) == (
         "Spinal cord volume 5321 mm³, over a length of 71.3 mm (71 slices), mean area 74.6 ± 5.0 mm²;"
@@ -60,7 +60,7 @@ def test_report_sentence_has_numbers_units_and_limits():
 
 
 def test_report_sentence_without_an_area_model_or_cord():
-    from SpinalCordSegWidgets.report_sentence import report_sentence
+    from SpinalCordSegWidgets.section import report_sentence
 
     assert "mean area not reported" in report_sentence(_REPORT | {"mean_csa_mm2": None})
     assert "made elsewhere" in report_sentence(_REPORT | {"model": None})
@@ -68,7 +68,7 @@ def test_report_sentence_without_an_area_model_or_cord():
 
 
 def test_model_card_says_what_it_was_trained_on():
-    from SpinalCordSegWidgets.model_choice import trained_on
+    from SpinalCordSegWidgets.main_widget import trained_on
 
     sources = [
         {"kind": "simulated", "slices": 20000},

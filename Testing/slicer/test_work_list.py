@@ -15,10 +15,10 @@ from work_list_cases import erase_slice, measured, stored, visible, wait
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.images.files import read_image, write_volume
+from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegNodes.image_folder import ImageFolder
+from SpinalCordSegNodes.results import ImageFolder
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -99,7 +99,7 @@ def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel,
 
 
 def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_next_case(panel, scene, results):
-    from SpinalCordSegWidgets.motion_run import Motion
+    from SpinalCordSegWidgets.jobs import Motion
 
     scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     work, compare = panel.sections.work_list, panel.sections.compare

@@ -10,10 +10,10 @@ import pytest
 import slicer
 from work_list_cases import erase_slice, measured, stored, visible, wait
 
-from SpinalCordSegLib.correction.review_store import read_review, store_correction, write_review
-from SpinalCordSegLib.doubts.review import ACCEPTED, decided
+from SpinalCordSegLib.case import read_review, store_correction, write_review
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.images.files import read_labels
+from SpinalCordSegLib.image_io import read_labels
+from SpinalCordSegLib.review import ACCEPTED, decided
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 
 pytestmark = pytest.mark.timeout(900)
@@ -114,7 +114,7 @@ def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(pa
 
     status = panel.ui.statusLabel
     with monkeypatch.context() as patched:
-        patched.setattr("SpinalCordSegLib.correction.work_list.write_review_table", refuse)
+        patched.setattr("SpinalCordSegLib.batch.write_review_table", refuse)
         work.previous()
         assert work.case == "a" and status.text == "review.csv is open in another program"
     work.next()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.volume import Volume
 
 SHAPE = (64, 60, 24)  # right, anterior, superior
 SPACING_MM = (0.8, 0.9, 3.0)
@@ -16,9 +16,9 @@ def write_threshold_model(path: Path, size: int = 64) -> Path:
     """An RA-U-Net of width 1 in which only the plain skip is open: logit = 40 · (grey value - 0.5)."""
     import torch
 
-    from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.network.normalise import NormalisationConfig
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
     config = NetworkConfig("ra_unet", width=1)
     network = build_network(config)

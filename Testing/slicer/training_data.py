@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 
 SPACING_MM = (0.8, 0.9, 3.0)
 # A network of a few seconds: width 1 on slices of 64², two updates an epoch.

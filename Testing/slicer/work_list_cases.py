@@ -10,7 +10,7 @@ import slicer.util
 from slicer_standins.desktop import wait_until
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.images.files import read_labels, write_volume
+from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 

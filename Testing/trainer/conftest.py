@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.simulation.atlas import Maps, read_maps
+from Recipes.simulation.atlas import Maps, read_maps
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
 MakeCache = Callable[..., SliceCache]
 

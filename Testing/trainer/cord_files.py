@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 
 SHAPE = (60, 48, 5)
 GRID = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)

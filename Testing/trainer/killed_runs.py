@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.state import saved_state
+from SpinalCordSegTrainerLib.run_folder import saved_state
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
 
 def _config(folder: Path) -> TrainingConfig:
@@ -53,7 +53,7 @@ def _start(config: TrainingConfig, output: Path) -> int:
     code = 1
     try:
         resume = saved_state(output / "state.safetensors") is not None
-        training.Training(config, output, resume=resume).run()
+        trainer.Training(config, output, resume=resume).run()
         code = 0
     finally:
         os._exit(code)
@@ -66,8 +66,8 @@ def _weights(output: Path) -> dict[str, torch.Tensor]:
 def kill_runs(folder: Path, kills: int, seed: int = 0) -> dict[str, int | float]:
     """How many of ``kills`` runs were killed before their end, resumed, and ended with the same bits."""
     torch.set_num_threads(1)
-    training._SAVE_SECONDS = 0  # type: ignore[attr-defined]
-    training.write_curves = lambda history, folder: None  # type: ignore[assignment]
+    trainer._SAVE_SECONDS = 0  # type: ignore[attr-defined]
+    trainer.write_curves = lambda history, folder: None  # type: ignore[assignment]
     config, draw = _config(folder), random.Random(seed)
     started = time.monotonic()
     os.waitpid(_start(config, folder / "whole"), 0)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.images.files import read_image
-from SpinalCordSegLib.images.volume import axial_slices
-from SpinalCordSegLib.network.normalise import NormalisationConfig, normalise
+from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
+from SpinalCordSegLib.volume import axial_slices
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BODY = 0.06  # normalised intensity that air stays under

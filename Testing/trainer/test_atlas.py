@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from Recipes.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
 from SpinalCordSegLib.errors import InputFileError, TrainingDataError
-from SpinalCordSegTrainerLib.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
 
 
 def test_area_of_a_circle_and_of_an_ellipse() -> None:

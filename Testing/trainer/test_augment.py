@@ -9,17 +9,21 @@ import pytest
 import torch
 from torch.nn import functional
 
-from SpinalCordSegTrainerLib.batching.augment import augment, crop, resample, source_positions
-from SpinalCordSegTrainerLib.batching.intensities import (
+from SpinalCordSegTrainerLib.augmentation import (
     apply_curves,
+    augment,
     blur,
     change_intensities,
+    crop,
+    k_space_faults,
     random_curves,
     remap,
+    resample,
     rician,
+    smooth_displacements,
+    smooth_noise,
+    source_positions,
 )
-from SpinalCordSegTrainerLib.batching.k_space import k_space_faults
-from SpinalCordSegTrainerLib.batching.smooth_fields import smooth_displacements, smooth_noise
 from SpinalCordSegTrainerLib.config import AugmentConfig, TrainingConfig
 
 STILL = AugmentConfig(

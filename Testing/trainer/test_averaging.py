@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import ModelFileError
-from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegTrainerLib.calibration import average_models
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.training.averaging import average_models
 
 
 def _model(path: Path, seed: int, width: int = 2) -> Checkpoint:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegTrainerLib.batching.batches import Batches, Source
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.batches import Batches, Source
 from SpinalCordSegTrainerLib.config import CropConfig, TrainingConfig
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 CONFIG = TrainingConfig(batch_size=5)
 

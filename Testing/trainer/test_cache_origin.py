@@ -13,20 +13,19 @@ import pytest
 import SimpleITK as sitk
 from cord_files import cord_image, cord_label, put_case
 
+from Recipes.simulation.simulate import SimulateConfig, simulate_cache
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, TrainingDataError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegLib.writing import write_json
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
-from SpinalCordSegTrainerLib.batching.origin import case_origin, changes, fingerprint, unchanged
+from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line import table1_command
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
-from SpinalCordSegTrainerLib.datasets.cases import match_files
-from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache
+from SpinalCordSegTrainerLib.dataset import match_files
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, case_origin, changes, fingerprint, unchanged
 
 OTHERS = "holds slices of other data .*; choose another output folder"
 SMALL = ["normalisation.size=32"]
@@ -249,7 +248,7 @@ def test_slices_simulated_for_a_comparison_are_those_asked_for(
 ) -> None:
     small = SimulateConfig(count=2, size=64, pixel_mm=2.0, no_cord=0)
     monkeypatch.setattr(
-        "SpinalCordSegTrainerLib.simulation.simulate.SimulateConfig",
+        "Recipes.simulation.simulate.SimulateConfig",
         lambda count=6000: SimulateConfig(**{**vars(small), "count": count}),
     )
     monkeypatch.setattr(table1_command, "_SIMULATED", {True: 2, False: 3})

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache, check_normalisation
-from SpinalCordSegTrainerLib.training import calibration
-from SpinalCordSegTrainerLib.training.calibration import calibrate_checkpoint, fit_calibration
-from SpinalCordSegTrainerLib.training.validation import HeldOut
+from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegTrainerLib import calibration
+from SpinalCordSegTrainerLib.batches import HeldOut
+from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint, fit_calibration
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.slices import cache_cases
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, load_case, subject_of
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.dataset import find_cases, load_case, subject_of
+from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
 GRID = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)  # i → P, j → R
 

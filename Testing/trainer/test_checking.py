@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import Cancelled, TrainingDataError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop, stop_requests
-from SpinalCordSegTrainerLib.datasets.cases import find_cases
-from SpinalCordSegTrainerLib.datasets.checking import check_folder, summary
-from SpinalCordSegTrainerLib.datasets.split import held_out
+from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
+from SpinalCordSegTrainerLib.split import held_out
 
 GRID = np.diag([0.5, 0.8, 3.0, 1.0])
 

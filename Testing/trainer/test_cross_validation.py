@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cord_files import put_case
 
-from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegTrainerLib import evaluation
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.evaluation import cross_validation
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=2",
@@ -35,7 +35,7 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     held = [json.loads((output / f"fold{n}" / "split.json").read_text(encoding="utf-8")) for n in (1, 2)]
     assert sorted(part[0]["validation"][0] for part in held) == ["0", "1"]
     assert summary["over_folds"]["dice_per_slice"]["n"] == 2
-    monkeypatch.setattr(cross_validation.Training, "step", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(evaluation.Training, "step", lambda run: pytest.fail("trained again"))
     assert main(arguments) == 0
 
 
@@ -49,7 +49,7 @@ def test_slices_that_nobody_drew_are_not_judged_when_left_out_of_training(
     network = NetworkConfig("deep_unet", 1)
     untrained = Checkpoint("m", "1", network, NormalisationConfig(size=32), dict(build_network(network).state_dict()))
     save_checkpoint(untrained, tmp_path / "m.safetensors")
-    monkeypatch.setattr(cross_validation, "_train", lambda *_: tmp_path / "m.safetensors")
+    monkeypatch.setattr(evaluation, "_train", lambda *_: tmp_path / "m.safetensors")
     arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))

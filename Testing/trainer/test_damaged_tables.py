@@ -8,14 +8,13 @@ import pytest
 from cord_files import put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
-from SpinalCordSegTrainerLib.datasets.cases import match_files
-from SpinalCordSegTrainerLib.datasets.manifest import read_table
-from SpinalCordSegTrainerLib.datasets.split import read_split
-from SpinalCordSegTrainerLib.training.ranks import ALONE
-from SpinalCordSegTrainerLib.training.run_record import record_start
+from SpinalCordSegTrainerLib.dataset import match_files, read_table
+from SpinalCordSegTrainerLib.distributed import ALONE
+from SpinalCordSegTrainerLib.run_folder import record_start
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.split import read_split
 
 DEEP = "[" * 100_000
 LONG = "a" * 200_000  # more than a cell of Python's csv may have

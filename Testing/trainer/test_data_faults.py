@@ -11,12 +11,12 @@ import SimpleITK as sitk
 from cord_files import GRID, SHAPE, cord_image, cord_label, put_case
 
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.slices import cache_cases
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, match_files
-from SpinalCordSegTrainerLib.datasets.checking import check_folder, summary
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
+from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
 Fault = Callable[[Path], None]
 

@@ -11,12 +11,11 @@ import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.evaluation.evaluation import score_case, statistics, summary
-from SpinalCordSegTrainerLib.evaluation.evaluation_files import write_evaluation
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.evaluation import score_case, statistics, summary, write_evaluation
 
 GRID = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 

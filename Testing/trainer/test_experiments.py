@@ -11,23 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from Recipes.validation import experiments
+from Recipes.validation.experiment_files import experiment_page, write_experiment
+from Recipes.validation.experiment_rows import BASELINE, BEST, PAPER_ROWS, QUICK_SWEEP_UPDATES, ROWS, quick, row_config
+from Recipes.validation.experiments import Experiment
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.evaluation import experiments
-from SpinalCordSegTrainerLib.evaluation.experiment_files import experiment_page, write_experiment
-from SpinalCordSegTrainerLib.evaluation.experiment_rows import (
-    BASELINE,
-    BEST,
-    PAPER_ROWS,
-    QUICK_SWEEP_UPDATES,
-    ROWS,
-    quick,
-    row_config,
-)
-from SpinalCordSegTrainerLib.evaluation.experiments import Experiment
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.range_test import FALLBACK, Bounds, RangeTest
+from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]
 
@@ -58,7 +50,7 @@ def test_quick_changes_the_scale_but_not_the_comparison() -> None:
 
 def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     base = TrainingConfig(
         sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),),
         crop=CropConfig(size=64),

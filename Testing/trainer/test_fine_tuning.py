@@ -12,16 +12,15 @@ import torch
 
 from SpinalCordSegLib.cli import main as explain
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
-from SpinalCordSegLib.network.card import load_card
-from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegLib.model.checkpoint import Checkpoint, load_card, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.arithmetic import Arithmetic, deterministic_kernels, device_failures
-from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config, starting_weights, validation_for
-from SpinalCordSegTrainerLib.training.state import new_state
+from SpinalCordSegTrainerLib.distributed import Arithmetic, deterministic_kernels, device_failures
+from SpinalCordSegTrainerLib.run_folder import new_state
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.trainer import fine_tuning_config, starting_weights, validation_for
 
 MakeCache = Callable[..., SliceCache]
 NETWORK = NetworkConfig("deep_unet", 1)
@@ -57,10 +56,10 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     new, old = make_cache(n=8, size=64), make_cache(n=4, size=64, name="old", seed=9)
     config = _config(new, from_model=str(model), old_caches=(str(old.folder),))
-    run = training.Training(config, tmp_path / "run")
+    run = trainer.Training(config, tmp_path / "run")
     start = load_checkpoint(model).weights
     assert all(torch.equal(one, start[name]) for name, one in run.state.network.state_dict().items())
     result = run.run()
@@ -81,7 +80,7 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
     for words in ("intended use: Research", "  - Masks have to be looked at", "subjects validation: 1", "before:"):
         assert words in told
     model.unlink()  # a resumed run needs it no more
-    longer = training.Training(replace(config, epochs=3), tmp_path / "run", resume=True)
+    longer = trainer.Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     assert longer.run().old_before == result.old_before
 
 
@@ -119,7 +118,7 @@ def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache
 
 @pytest.mark.parametrize("able", [True, False])
 def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("SpinalCordSegTrainerLib.training.arithmetic.cpu_has_bfloat16", lambda: able)
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: able)
     if able:
         logits = Arithmetic.chosen("mixed", torch.device("cpu")).logits(
             torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8)
@@ -140,7 +139,7 @@ def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.Mo
     class Lost(RuntimeError):
         pass
 
-    monkeypatch.setattr("SpinalCordSegTrainerLib.training.arithmetic._DEVICE_LOST", Lost)
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed._DEVICE_LOST", Lost)
     for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*recompute"), (Lost("gone"), "--resume")):
         with pytest.raises(DeviceError, match=words), device_failures(15):
             raise error

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.batching.slices import case_slices, inset
-from SpinalCordSegTrainerLib.datasets.cases import Case, LoadedCase
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.dataset import Case, LoadedCase
+from SpinalCordSegTrainerLib.slice_cache import case_slices, inset
 
 
 def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:

@@ -13,11 +13,18 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
-from SpinalCordSegLib.network.networks import NetworkConfig
+from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib.config import TrainingConfig
-from SpinalCordSegTrainerLib.training.ranks import ALONE
-from SpinalCordSegTrainerLib.training.run_record import record_start, remove_remains
-from SpinalCordSegTrainerLib.training.state import load_state, new_state, previous, save_state, saved_state
+from SpinalCordSegTrainerLib.distributed import ALONE
+from SpinalCordSegTrainerLib.run_folder import (
+    load_state,
+    new_state,
+    previous,
+    record_start,
+    remove_remains,
+    save_state,
+    saved_state,
+)
 
 CPU = torch.device("cpu")
 KILLS = os.environ.get("SPINALCORDSEG_KILLS", "3")  # make soak: 20

@@ -11,10 +11,9 @@ import SimpleITK as sitk
 from cord_files import CORD_MM3, GRID, cord_image, cord_label
 
 from SpinalCordSegLib.errors import GeometryError, TrainingDataError
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, load_case
-from SpinalCordSegTrainerLib.datasets.label_map import place_mask, read_label_map
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.dataset import find_cases, load_case, place_mask, read_label_map
 
 LABEL_FILES = [
     "a_seg.nii",

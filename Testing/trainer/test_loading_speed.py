@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from SpinalCordSegTrainerLib.batching import loader
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib import slice_cache
 from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 SMALL = [
     "--slices", "100", "--size", "32", "--updates", "5", "--device", "cpu", "--set", "batch_size=2",
@@ -36,7 +36,7 @@ def test_what_was_read_is_given_back_and_can_be_read_again(tmp_path: Path, monke
     assert main(["bench-loading", "--output", str(tmp_path), *SMALL]) == 0
     cache = SliceCache.open(tmp_path / "cache")
     before = cache.read(np.arange(100))
-    monkeypatch.setattr(loader, "_GIVE_BACK_BYTES", 10 * 32 * 32)
+    monkeypatch.setattr(slice_cache, "_GIVE_BACK_BYTES", 10 * 32 * 32)
     for _ in range(3):
         again = cache.read(np.arange(100))
         assert cache._mapped.count == 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from SpinalCordSegTrainerLib.config import LossConfig
-from SpinalCordSegTrainerLib.training.loss import segmentation_loss
+from SpinalCordSegTrainerLib.losses import segmentation_loss
 
 
 def _written_formula(probability: Tensor, target: Tensor, config: LossConfig) -> float:

@@ -8,8 +8,7 @@ import pytest
 from cord_files import cord_label, put_case
 
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, load_case, match_files
-from SpinalCordSegTrainerLib.datasets.label_names import cord_value, read_label_names
+from SpinalCordSegTrainerLib.dataset import cord_value, find_cases, load_case, match_files, read_label_names
 
 DESCRIPTION = """################
 # ITK-SnAP Label Description File

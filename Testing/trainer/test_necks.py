@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegTrainerLib.simulation.atlas import Maps, area_mm2
-from SpinalCordSegTrainerLib.simulation.necks import CSA_RANGE_MM2, Field, atrophied, draw_neck
+from Recipes.simulation.atlas import Maps, area_mm2
+from Recipes.simulation.necks import CSA_RANGE_MM2, Field, atrophied, draw_neck
 
 
 def test_the_wanted_area_is_met_at_c2_c3(maps: Maps) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from Recipes.simulation.phantom_slices import phantom_slices, random_phantom
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import make_phantom
-from SpinalCordSegTrainerLib.simulation.phantom_slices import phantom_slices, random_phantom
 
 RULE = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7, intensity="percentile")
 

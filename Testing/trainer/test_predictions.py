@@ -11,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 from cord_files import GRID, cord_image, cord_label, put_case
 
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.datasets.cases import find_cases
-from SpinalCordSegTrainerLib.evaluation.predictions import find_prediction
+from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.evaluation import find_prediction
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batching.batches import Batches
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib.batches import Batches, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.training.range_test import find_bounds, range_test, smooth, sweep_rates, write_range_test
-from SpinalCordSegTrainerLib.training.sources import open_sources
-from SpinalCordSegTrainerLib.training.state import new_state
+from SpinalCordSegTrainerLib.lr_finder import find_bounds, range_test, smooth, sweep_rates, write_range_test
+from SpinalCordSegTrainerLib.run_folder import new_state
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 PLANNED = 1100
 

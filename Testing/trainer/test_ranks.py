@@ -12,10 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from SpinalCordSegTrainerLib.batching.ahead import Ahead
-from SpinalCordSegTrainerLib.batching.batches import Batch
-from SpinalCordSegTrainerLib.training.ranks import ALONE, Ranks
-from SpinalCordSegTrainerLib.training.synced_norm import SyncedBatchNorm
+from SpinalCordSegTrainerLib.batches import Ahead, Batch
+from SpinalCordSegTrainerLib.distributed import ALONE, Ranks, SyncedBatchNorm
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the ranks are forked")

@@ -12,14 +12,12 @@ import pytest
 from cord_files import GRID, SHAPE, cord_label, put_case
 
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.images.files import read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume
+from SpinalCordSegLib.image_io import read_labels, write_volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.datasets.cases import find_cases
-from SpinalCordSegTrainerLib.evaluation.bland_altman import bland_altman
-from SpinalCordSegTrainerLib.evaluation.evaluation import score_case
-from SpinalCordSegTrainerLib.evaluation.rater_files import compare_labels
-from SpinalCordSegTrainerLib.evaluation.raters import DisputeLimits, consensus, disagreements, disputes
+from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.evaluation import bland_altman, score_case
+from SpinalCordSegTrainerLib.inter_rater import DisputeLimits, compare_labels, consensus, disagreements, disputes
 
 
 def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32), slices: range = range(1, 4)) -> Volume:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from SpinalCordSegTrainerLib.config import RateConfig
-from SpinalCordSegTrainerLib.training.schedule import learning_rate, triangular_rate
+from SpinalCordSegTrainerLib.losses import learning_rate, triangular_rate
 
 
 def test_triangle_equals_torch() -> None:

@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 from slice_appearance import appearance, real_slices
 
-from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.volume import axial_slices
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
-from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.simulation.atlas import Maps
-from SpinalCordSegTrainerLib.simulation.cohort import VolumeScan, simulate_neck
-from SpinalCordSegTrainerLib.simulation.necks import atrophied, draw_neck
-from SpinalCordSegTrainerLib.simulation.simulate import (
+from Recipes.simulation.atlas import Maps
+from Recipes.simulation.cohort import VolumeScan, simulate_neck
+from Recipes.simulation.necks import atrophied, draw_neck
+from Recipes.simulation.simulate import (
     SimulateConfig,
     _person,
     _visible_signals,
@@ -24,7 +20,11 @@ from SpinalCordSegTrainerLib.simulation.simulate import (
     simulate_cache,
     training_slices,
 )
-from SpinalCordSegTrainerLib.simulation.tissues import Tissue, draw_tissues
+from Recipes.simulation.tissues import Tissue, draw_tissues
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.network.card import load_card
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegLib.model.checkpoint import load_card
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib.batches import OpenedSources, open_sources
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.datasets.split import Split, read_split
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.sources import OpenedSources, open_sources
-from SpinalCordSegTrainerLib.training.training import Training
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.split import Split, read_split
+from SpinalCordSegTrainerLib.trainer import Training
 
 MakeCache = Callable[..., str]
 
@@ -104,7 +104,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(
     cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also one that an earlier version drew in another way, even with patients on both sides: it is told."""
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
     config = _config(cache_of("one", ["P0", "P1", "P2"]), cache_of("other", ["P2", "P3"]))
     Training(config, tmp_path / "run").run()

@@ -11,12 +11,12 @@ import pytest
 from cord_files import put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegTrainerLib.batches import open_sources
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.datasets.case import Case
-from SpinalCordSegTrainerLib.datasets.split import Split, folds, read_split, split_by_fact, write_split
-from SpinalCordSegTrainerLib.training.sources import open_sources
+from SpinalCordSegTrainerLib.dataset import Case
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_fact, write_split
 
 
 def _case(name: str, subject: str, site: str = "") -> Case:

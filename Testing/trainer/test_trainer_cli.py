@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.__main__ import main as begin
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import configuration
 from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=4",
@@ -67,9 +67,9 @@ def test_train_resume_find_evaluate_calibrate(data: Path, tmp_path: Path, capsys
 def test_fine_tune_from_a_model_tells_what_was_forgotten(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SpinalCordSegTrainerLib.training import training
+    from SpinalCordSegTrainerLib import trainer
 
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     model, run = _model(tmp_path), tmp_path / "run"
     short = ["--set", "batch_size=2", "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "crop.size=64",
              "--set", "statistics_batches=1", "--device", "cpu", "--label", "2"]  # fmt: skip
@@ -110,9 +110,9 @@ def test_a_model_is_taught_one_patient_and_its_rates_are_found_alike(data: Path,
 def test_an_old_request_to_stop_is_none(
     make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from SpinalCordSegTrainerLib.training import training
+    from SpinalCordSegTrainerLib import trainer
 
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     config, run = tmp_path / "c.json", tmp_path / "run"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
     run.mkdir()
@@ -191,9 +191,9 @@ def test_errors_are_one_line_and_exit_2(
 
 
 def _model(folder: Path) -> Path:
-    from SpinalCordSegLib.network.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.network.normalise import NormalisationConfig
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
     network = NetworkConfig("deep_unet", 1)
     weights = dict(build_network(network).state_dict())
@@ -206,22 +206,22 @@ def test_ctrl_c_saves_and_exits_130(
 ) -> None:
     import signal
 
-    from SpinalCordSegTrainerLib.training import training
+    from SpinalCordSegTrainerLib import trainer
 
     config = tmp_path / "c.json"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
-    step = training.Training.step
+    step = trainer.Training.step
 
-    def interrupted(run: training.Training) -> tuple[float, float]:
+    def interrupted(run: trainer.Training) -> tuple[float, float]:
         signal.raise_signal(signal.SIGINT)
         return step(run)
 
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
-    monkeypatch.setattr(training.Training, "step", interrupted)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer.Training, "step", interrupted)
     arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *QUICK]
     assert main(arguments) == 130
     assert (tmp_path / "run" / "state.safetensors").exists()
-    monkeypatch.setattr(training.Training, "step", step)
+    monkeypatch.setattr(trainer.Training, "step", step)
     assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 0
 
 

@@ -10,11 +10,11 @@ import torch
 from cord_files import put_case
 
 from patient_search import leaks, secrets_of, write_series
-from SpinalCordSegLib.images.files import write_volume
-from SpinalCordSegLib.network.checkpoint import load_checkpoint
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.datasets.split import Split, write_split
+from SpinalCordSegTrainerLib.split import Split, write_split
 
 SHORT = [
     word

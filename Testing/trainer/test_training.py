@@ -13,9 +13,10 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.network.checkpoint import checkpoint_network, load_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib.batches import HeldOut, open_sources, validate
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,
@@ -24,11 +25,9 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.sources import open_sources
-from SpinalCordSegTrainerLib.training.state import load_state, save_state
-from SpinalCordSegTrainerLib.training.training import Progress, Training
-from SpinalCordSegTrainerLib.training.validation import HeldOut, validate
+from SpinalCordSegTrainerLib.run_folder import load_state, save_state
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.trainer import Progress, Training
 
 MakeCache = Callable[..., SliceCache]
 CPU = torch.device("cpu")
@@ -39,7 +38,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """One thread, and the picture of the curves (half a second an epoch) only where a test looks for it."""
     torch.set_num_threads(1)
     if request.node.name != "test_a_run_leaves_a_model_and_its_story":
-        monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+        monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
 
 
 def _small(cache: SliceCache, **more: object) -> TrainingConfig:
@@ -180,7 +179,7 @@ def test_early_stopping_waits_for_one_full_cycle(make_cache: MakeCache, tmp_path
 def test_a_long_epoch_is_saved_on_the_way(
     make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_SAVE_SECONDS", 0)
+    monkeypatch.setattr(trainer, "_SAVE_SECONDS", 0)
     config = _small(make_cache(n=8, size=64))
     run = Training(config, tmp_path / "run")
     run.step()

@@ -10,18 +10,18 @@ import pytest
 import torch
 from cord_files import CORD_MM3, cord_image, cord_label
 
+from SpinalCordSegLib import training_set
 from SpinalCordSegLib.cli import main as spinalcordseg
-from SpinalCordSegLib.correction import training_set
-from SpinalCordSegLib.correction.training_set import LABEL_DESCRIPTION, add_to_training_set, label_description
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
-from SpinalCordSegLib.images.files import read_image, read_labels, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
+from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
+from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set, label_description
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.datasets.checking import check_folder
-from SpinalCordSegTrainerLib.datasets.label_names import cord_value, read_label_names
+from SpinalCordSegTrainerLib.dataset import cord_value, read_label_names
+from SpinalCordSegTrainerLib.dataset_check import check_folder
 
 REPORT = {
     "mask_state": "corrected",
@@ -130,9 +130,9 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
 def test_from_a_corrected_case_to_a_model_in_one_command_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from SpinalCordSegTrainerLib.training import training
+    from SpinalCordSegTrainerLib import trainer
 
-    monkeypatch.setattr(training, "write_curves", lambda history, folder: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
     network, model = NetworkConfig("deep_unet", 1), tmp_path / "model.safetensors"
     save_checkpoint(

@@ -7,11 +7,11 @@ import math
 
 import pytest
 
+from Recipes.validation import benchmark
+from Recipes.validation.unlabelled import area_below, cov_percent, head_row, scanner_row
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.measurement.measures import CordMeasures, SliceMeasures
-from SpinalCordSegTrainerLib.model_validation import benchmark
-from SpinalCordSegTrainerLib.model_validation.unlabelled import area_below, cov_percent, head_row, scanner_row
+from SpinalCordSegLib.morphometry import CordMeasures, SliceMeasures
 
 _BLANK = SliceMeasures(0, 0, 0.0, *[math.nan] * 13)  # a gap
 

@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.images.volume import axial_slices
-from SpinalCordSegLib.measurement.morphometry import measure
-from SpinalCordSegLib.network.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.network.networks import NetworkConfig, build_network
-from SpinalCordSegLib.network.normalise import NormalisationConfig
-from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.command_line.validate_series_command import keep_in_card, markdown, mask_key
-from SpinalCordSegTrainerLib.model_validation.series_bars import series_bars
-from SpinalCordSegTrainerLib.model_validation.validate_series import (
+from Recipes.simulation.atlas import read_maps
+from Recipes.simulation.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
+from Recipes.validation.series_bars import series_bars
+from Recipes.validation.validate_series import (
     SeriesAreas,
     carried_areas,
     error_model,
@@ -27,8 +21,14 @@ from SpinalCordSegTrainerLib.model_validation.validate_series import (
     network_figures,
     series_figures,
 )
-from SpinalCordSegTrainerLib.simulation.atlas import read_maps
-from SpinalCordSegTrainerLib.simulation.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
+from SpinalCordSegLib.flags import Flag
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.command_line.validate_series_command import keep_in_card, markdown, mask_key
 
 
 def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:

@@ -10,24 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from Recipes.simulation.atlas import Maps
+from Recipes.simulation.cohort import SimulatedNeck
+from Recipes.simulation.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
+from Recipes.validation import validate_simulated
+from Recipes.validation.validate_simulated import area_fit, flag_shares, pair_change, simulated_figures
+from Recipes.validation.validation_bars import simulated_bars
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.files import Image
-from SpinalCordSegLib.longitudinal.shared_range import Profile
-from SpinalCordSegLib.measurement.morphometry import measure
-from SpinalCordSegLib.measurement.scores import ConfusionCounts
+from SpinalCordSegLib.image_io import Image
+from SpinalCordSegLib.longitudinal.registration import Profile
+from SpinalCordSegLib.metrics import ConfusionCounts
+from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import CaseResult, measure_mask
-from SpinalCordSegTrainerLib.evaluation.evaluation import SliceScore
-from SpinalCordSegTrainerLib.model_validation import validate_simulated
-from SpinalCordSegTrainerLib.model_validation.validate_simulated import (
-    area_fit,
-    flag_shares,
-    pair_change,
-    simulated_figures,
-)
-from SpinalCordSegTrainerLib.model_validation.validation_bars import simulated_bars
-from SpinalCordSegTrainerLib.simulation.atlas import Maps
-from SpinalCordSegTrainerLib.simulation.cohort import SimulatedNeck
-from SpinalCordSegTrainerLib.simulation.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
+from SpinalCordSegTrainerLib.evaluation import SliceScore
 
 
 def test_area_fit_by_hand() -> None:

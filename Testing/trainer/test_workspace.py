@@ -8,8 +8,7 @@ import pytest
 from cord_files import cord_label, put_case
 
 from SpinalCordSegLib.errors import TrainingDataError
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, load_case
-from SpinalCordSegTrainerLib.datasets.workspace import read_workspace
+from SpinalCordSegTrainerLib.dataset import find_cases, load_case, read_workspace
 
 DOCTYPE = """<!DOCTYPE registry [
 <!ELEMENT registry (entry*,folder*)>

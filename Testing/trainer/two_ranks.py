@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from SpinalCordSegLib.network.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batching.loader import CachedSlice, SliceCache
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib.batches import validate
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.training import training
-from SpinalCordSegTrainerLib.training.loss import segmentation_loss
-from SpinalCordSegTrainerLib.training.ranks import ALONE, Ranks, join_ranks
-from SpinalCordSegTrainerLib.training.validation import validate
+from SpinalCordSegTrainerLib.distributed import ALONE, Ranks, join_ranks
+from SpinalCordSegTrainerLib.losses import segmentation_loss
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
 
 def _config(folder: Path) -> TrainingConfig:
@@ -44,7 +44,7 @@ def _config(folder: Path) -> TrainingConfig:
     )
 
 
-def _one_update(run: training.Training) -> tuple[list[Tensor], list[Tensor], float]:
+def _one_update(run: trainer.Training) -> tuple[list[Tensor], list[Tensor], float]:
     """Gradients, running statistics and loss of the first update."""
     loss, _ = run.step()
     network = run.state.network
@@ -52,7 +52,7 @@ def _one_update(run: training.Training) -> tuple[list[Tensor], list[Tensor], flo
     return [one.grad.clone() for one in network.parameters() if one.grad is not None], statistics, loss
 
 
-def _exact_gradients(run: training.Training) -> list[Tensor]:
+def _exact_gradients(run: trainer.Training) -> list[Tensor]:
     """Gradients of the first batch in 64 bits, where rounding hides nothing."""
     network, batch = run.state.network.double().train(), run.batches.batch(0)
     mine = run.ranks.part(len(batch.images))
@@ -62,9 +62,9 @@ def _exact_gradients(run: training.Training) -> list[Tensor]:
     return [one.grad for one in network.parameters() if one.grad is not None]
 
 
-def _scores(run: training.Training, ranks: Ranks) -> dict[str, float]:
+def _scores(run: trainer.Training, ranks: Ranks) -> dict[str, float]:
     torch.manual_seed(5)
-    network = training.new_state(run.config, torch.device("cpu")).network
+    network = trainer.new_state(run.config, torch.device("cpu")).network
     return asdict(validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), ranks))
 
 
@@ -76,7 +76,7 @@ def _gap(one: list[Tensor], other: list[Tensor]) -> float:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    training.write_curves = lambda history, output: None  # type: ignore[assignment]
+    trainer.write_curves = lambda history, output: None  # type: ignore[assignment]
     config = _config(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -85,16 +85,16 @@ def main(folder: Path) -> None:
     child = os.fork()
     os.environ["RANK"] = "0" if child else "1"
     with join_ranks(torch.device("cpu")) as ranks:
-        together = _one_update(training.Training(config, folder / "unused", ranks=ranks))
-        exact = _exact_gradients(training.Training(config, folder / "unused", ranks=ranks))
-        scores = _scores(training.Training(config, folder / "unused", ranks=ranks), ranks)
-        result = training.Training(config, folder / "run", ranks=ranks).run()
+        together = _one_update(trainer.Training(config, folder / "unused", ranks=ranks))
+        exact = _exact_gradients(trainer.Training(config, folder / "unused", ranks=ranks))
+        scores = _scores(trainer.Training(config, folder / "unused", ranks=ranks), ranks)
+        result = trainer.Training(config, folder / "run", ranks=ranks).run()
     if not child:
         os._exit(0)
     code = os.waitpid(child, 0)[1]
-    alone = training.Training(config, folder / "unused")
+    alone = trainer.Training(config, folder / "unused")
     reference = _one_update(alone)
-    truth = _exact_gradients(training.Training(config, folder / "unused"))
+    truth = _exact_gradients(trainer.Training(config, folder / "unused"))
     rounded = [one.float() for one in truth]
     told = {
         "other_rank_failed": code,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from SpinalCordSegLib.case import read_mask
 from SpinalCordSegLib.command_line.progress import Reporter
-from SpinalCordSegLib.correction.review_store import read_mask
 from SpinalCordSegLib.errors import InputFileError, OutputError
-from SpinalCordSegLib.images.files import atomic_write, read_image, read_labels, select_label, write_json, write_volume
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal.carry import carry_mask
-from SpinalCordSegLib.longitudinal.carry_picture import carry_picture
+from SpinalCordSegLib.image_io import atomic_write, read_image, read_labels, select_label, write_json, write_volume
+from SpinalCordSegLib.longitudinal.registration import carry_mask, carry_picture
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.volume import Volume
 
 FILES = ("carried.nii.gz", "carried.json", "fit.png")
 

@@ -13,7 +13,8 @@ from SpinalCordSegLib.batch import BatchOptions, LoadedCase, Outcome, run_batch
 from SpinalCordSegLib.command_line.level_arguments import level_options, wants_levels
 from SpinalCordSegLib.command_line.progress import Reporter
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.images.files import (
+from SpinalCordSegLib.files import reason
+from SpinalCordSegLib.image_io import (
     Image,
     find_inputs,
     read_image,
@@ -22,9 +23,8 @@ from SpinalCordSegLib.images.files import (
     select_label,
     write_volume,
 )
-from SpinalCordSegLib.inference.mask import MaskConfig
-from SpinalCordSegLib.inference.ready_model import model_in_use
-from SpinalCordSegLib.network.models import default_model
+from SpinalCordSegLib.model.checkpoint import default_model
+from SpinalCordSegLib.model.ready_model import model_in_use
 from SpinalCordSegLib.phantom import make_phantom
 from SpinalCordSegLib.pipeline import (
     CaseResult,
@@ -34,7 +34,7 @@ from SpinalCordSegLib.pipeline import (
     measure_mask,
     segment_image,
 )
-from SpinalCordSegLib.reasons import reason
+from SpinalCordSegLib.postprocessing import MaskConfig
 
 _DONE, _SOME_FAILED, _BAD_INPUT = 0, 1, 2
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         may_be_done = (arguments.output / "summary.csv").exists()
         with nullcontext() if may_be_done else model.made_ready(options.device, options.engine):
             return _batch(inputs, load, arguments, reporter)
-    from SpinalCordSegLib.cluster import Cluster, finished_fingerprints
+    from SpinalCordSegLib.batch import Cluster, finished_fingerprints
 
     done = set() if arguments.force else finished_fingerprints(arguments.output)
     with Cluster(arguments.scheduler) as cluster:

@@ -12,8 +12,9 @@ from SpinalCordSegLib.command_line.rerun_command import add_model, ask_again, ca
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.command_line.progress import Reporter
-    from SpinalCordSegLib.images.files import Image
-    from SpinalCordSegLib.images.volume import Volume
+    from SpinalCordSegLib.image_io import Image
+    from SpinalCordSegLib.volume import Volume
+
 
 _RANGE = "Z0:Z1"
 
@@ -46,9 +47,9 @@ def add_correct(commands: Any, add_common: Callable[[argparse.ArgumentParser], N
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
-    from SpinalCordSegLib.correction.review_store import store_correction
-    from SpinalCordSegLib.images.files import read_image
-    from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc
+    from SpinalCordSegLib.case import store_correction
+    from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.vertebral_levels import LevelOptions, parse_disc
 
     reporter.progress("read", 0, 0)
     image = None if arguments.image is None else read_image(arguments.image, arguments.series)
@@ -68,14 +69,11 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _corrected(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
-    from SpinalCordSegLib.case_folder import read_result
-    from SpinalCordSegLib.correction.case_settings import CaseSettings
-    from SpinalCordSegLib.correction.fill_between import fill_between
-    from SpinalCordSegLib.correction.review_store import read_mask
-    from SpinalCordSegLib.correction.smooth_cord import smooth_along_cord
+    from SpinalCordSegLib.case import CaseSettings, read_mask, read_result
+    from SpinalCordSegLib.correction import fill_between, smooth_along_cord
     from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-    from SpinalCordSegLib.images.files import read_labels, select_label
-    from SpinalCordSegLib.images.volume import input_slice_index
+    from SpinalCordSegLib.image_io import read_labels, select_label
+    from SpinalCordSegLib.volume import input_slice_index
 
     if arguments.mask is not None:
         return select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from SpinalCordSegLib.command_line.progress import Reporter
 
+
 _WORDS = {"seg": "segmentation", "sr": "measurements", "pdf": "report"}
 
 
@@ -41,8 +42,8 @@ def add_export(commands: Any, add_common: Callable[[argparse.ArgumentParser], No
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Export one case; returns the exit code. Raises SpinalCordSegError for what stands in the way."""
-    from SpinalCordSegLib.export.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
-    from SpinalCordSegLib.images.dicom import find_series
+    from SpinalCordSegLib.dicom import find_series
+    from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
 
     kinds = [kind for kind in KINDS if getattr(arguments, kind)] or list(KINDS)
     refuse_other_than_dicom(arguments.dicom)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from SpinalCordSegLib.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.measurement.level_measures import LevelOptions
+    from SpinalCordSegLib.vertebral_levels import LevelOptions
 
 
 def add_levels(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +39,7 @@ def wants_levels(arguments: argparse.Namespace) -> bool:
 
 def level_options(arguments: argparse.Namespace, n_inputs: int) -> LevelOptions:
     """What was given, understood. Raises ConfigurationError, and InputFileError and the like for a file of discs."""
-    from SpinalCordSegLib.measurement.level_measures import LevelOptions, parse_disc, read_discs
-    from SpinalCordSegLib.measurement.norms import Person
+    from SpinalCordSegLib.vertebral_levels import LevelOptions, Person, parse_disc, read_discs
 
     if wants_levels(arguments) and n_inputs > 1:
         raise ConfigurationError(

@@ -7,8 +7,7 @@ from typing import Any
 
 from SpinalCordSegLib.command_line.progress import Reporter
 from SpinalCordSegLib.errors import ModelFileError
-from SpinalCordSegLib.network.card import ModelCard, verified_card
-from SpinalCordSegLib.network.models import find_models, user_models_folder
+from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, user_models_folder, verified_card
 
 _SOME_DAMAGED = 1
 

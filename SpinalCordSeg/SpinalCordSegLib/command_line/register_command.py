@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from SpinalCordSegLib.command_line.progress import Reporter
 
+
 MOTION = "motion.json"
 
 
@@ -37,9 +38,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     import numpy as np
 
     from SpinalCordSegLib.errors import GeometryError, VoxelError
-    from SpinalCordSegLib.images.files import read_image, read_labels, select_label, write_json
-    from SpinalCordSegLib.images.volume import Volume
+    from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_json
     from SpinalCordSegLib.longitudinal.registration import register_rigid
+    from SpinalCordSegLib.volume import Volume
 
     def visit(image: Path, mask: Path) -> tuple[Volume, Volume]:
         volume, cord = read_image(image).volume, select_label(read_labels(mask), None, mask.name)

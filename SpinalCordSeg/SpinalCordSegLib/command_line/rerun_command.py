@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from SpinalCordSegLib.command_line.lengths import length_mm
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.case import CaseSettings
     from SpinalCordSegLib.command_line.progress import Reporter
-    from SpinalCordSegLib.correction.case_settings import CaseSettings
-    from SpinalCordSegLib.images.volume import Volume
+    from SpinalCordSegLib.volume import Volume
+
 
 RERUN_MASK = "mask.nrrd"
 
@@ -47,9 +48,8 @@ def add_rerun(commands: Any, add_common: Callable[[argparse.ArgumentParser], Non
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
-    from SpinalCordSegLib.case_folder import read_result
-    from SpinalCordSegLib.correction.case_settings import CaseSettings
-    from SpinalCordSegLib.images.files import read_image, read_labels, select_label, write_volume
+    from SpinalCordSegLib.case import CaseSettings, read_result
+    from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
 
     path = arguments.output / RERUN_MASK
     _refuse_to_replace(path, arguments)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _refuse_to_replace(path: Path, arguments: argparse.Namespace) -> None:
     """Before the long work. A finished case's mask is measured, and may be a person's: only correct puts one there."""
-    from SpinalCordSegLib.case_folder import read_result
+    from SpinalCordSegLib.case import read_result
     from SpinalCordSegLib.errors import OutputError
 
     if read_result(path.parent) is not None:
@@ -95,8 +95,8 @@ def ask_again(
 ) -> Volume:
     """The mask with what the case's model, or the one named in ``arguments`` (model, device), finds in the canonical
     slices ``chosen``."""
-    from SpinalCordSegLib.correction.rerun import rerun_slices
-    from SpinalCordSegLib.network.checkpoint import load_checkpoint
+    from SpinalCordSegLib.correction import rerun_slices
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
 
     return rerun_slices(
         image,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from SpinalCordSegLib.case_folder import read_result
+from SpinalCordSegLib.batch import REVIEW_TABLE, WorkItem, WorkList, read_work_list, write_review_table
+from SpinalCordSegLib.case import read_mask, read_result, read_review, write_review
 from SpinalCordSegLib.command_line.progress import Reporter
-from SpinalCordSegLib.correction.review_store import read_mask, read_review, write_review
-from SpinalCordSegLib.correction.work_list import REVIEW_TABLE, WorkItem, WorkList, read_work_list, write_review_table
-from SpinalCordSegLib.doubts.review import Review, decided, opened, review_words, with_seen
-from SpinalCordSegLib.doubts.review_queue import SliceDoubt, queue_of_report, unseen
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.measurement.mask_changes import mask_sha256
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.quality_control import SliceDoubt, queue_of_report, unseen
+from SpinalCordSegLib.review import Review, decided, opened, review_words, with_seen
 
 _DONE, _SOME_FAILED = 0, 1
 _MOST_SLICES = 20

@@ -10,17 +10,16 @@ from typing import Any
 
 from SpinalCordSegLib.command_line.progress import Reporter
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError
-from SpinalCordSegLib.images.case_name import check_code
-from SpinalCordSegLib.images.files import read_image, write_json, write_text
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.longitudinal.alignment import align
-from SpinalCordSegLib.longitudinal.atrophy import Repeatability
-from SpinalCordSegLib.longitudinal.follow_up import FollowUp, FollowUpOptions, follow_up
-from SpinalCordSegLib.longitudinal.follow_up_page import follow_up_page
-from SpinalCordSegLib.longitudinal.follow_up_plot import draw_course, draw_profiles
-from SpinalCordSegLib.longitudinal.follow_up_report import (
+from SpinalCordSegLib.files import inside, reason, replace_names, without_folders, without_names
+from SpinalCordSegLib.image_io import check_code, read_image, write_json, write_text
+from SpinalCordSegLib.longitudinal.change import FollowUp, FollowUpOptions, Repeatability, follow_up
+from SpinalCordSegLib.longitudinal.registration import align
+from SpinalCordSegLib.longitudinal.report import (
     COLUMNS,
+    draw_course,
+    draw_profiles,
     failed_person_row,
+    follow_up_page,
     follow_up_report,
     follow_up_rows,
     run_sentence,
@@ -33,10 +32,8 @@ from SpinalCordSegLib.longitudinal.visits import (
     read_manifest,
     read_visit,
 )
-from SpinalCordSegLib.reasons import reason, replace_names, without_folders, without_names
-from SpinalCordSegLib.reporting.drawing import as_plain
-from SpinalCordSegLib.reporting.report import csv_text
-from SpinalCordSegLib.writing import inside
+from SpinalCordSegLib.report import as_plain, csv_text
+from SpinalCordSegLib.volume import Volume
 
 _DONE, _SOME_FAILED = 0, 1
 _SMALL = (340.0, 190.0)  # pixels: for a panel
@@ -70,7 +67,7 @@ def _cohort(persons: Sequence[PersonSource], arguments: argparse.Namespace, repo
             rows += follow_up_rows(result)
         except (Cancelled, BrokenPipeError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever one person's visits bring up must not cost the others theirs
+        except Exception as error:  # noqa: BLE001
             _log.debug("detail", exc_info=error)
             failed += 1
             text = reason(error) or type(error).__name__

@@ -31,12 +31,11 @@ def add_training_set(commands: Any, add_common: Callable[[argparse.ArgumentParse
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Returns the exit code. Raises SpinalCordSegError for what stands in the way."""
-    from SpinalCordSegLib.case_folder import read_result
-    from SpinalCordSegLib.correction.review_store import read_mask
-    from SpinalCordSegLib.correction.training_set import add_to_training_set
-    from SpinalCordSegLib.doubts.review import ACCEPTED, CORRECTED, Review
+    from SpinalCordSegLib.case import read_mask, read_result
     from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-    from SpinalCordSegLib.images.files import read_image
+    from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
+    from SpinalCordSegLib.training_set import add_to_training_set
 
     content, mask = read_result(arguments.case), read_mask(arguments.case)
     if content is None or mask is None:

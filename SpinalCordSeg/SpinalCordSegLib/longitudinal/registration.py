@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import acos, ceil, degrees, isfinite, nan
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.images.volume import Volume, lps_to_ras
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, MissingPackageError, VoxelError
+from SpinalCordSegLib.longitudinal.visits import Visit
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.report import CordScene, View, chosen_slices, outline
+from SpinalCordSegLib.volume import Volume, input_slice_index, lps_to_ras
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
 _WORK_MM = 2.0
@@ -248,3 +259,420 @@ def _coarse(image: sitk.Image, interpolator: int) -> sitk.Image:
     return sitk.Resample(
         smooth, size, sitk.Transform(), interpolator, start, spacing, image.GetDirection(), 0.0, image.GetPixelID()
     )
+
+
+# The same place in every visit: by the disc C2/C3, else by rigid registration of the images. Never by the areas.
+
+
+_FARTHEST_MM = 6.0  # a cord's width and a half: beyond it, cord lies on something else
+_POINT_STEP_MM = 2.0
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """``origins_mm``: for each visit, the position along its cord of the place all share, from which positions count.
+    ``from_disc``: that place is the disc C2/C3, else the middle of the first visit's cord. ``method``: in words.
+    ``residuals_mm``: after registration, between the cords' centrelines (median); () for discs."""
+
+    method: str
+    origins_mm: tuple[float, ...]
+    from_disc: bool
+    residuals_mm: tuple[float, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def zero(self) -> str:
+        """The place that positions count from, in words."""
+        return "the disc C2/C3" if self.from_disc else "the middle of the cord at the first visit"
+
+
+def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
+    """By discs where every visit has one, else by images where every visit has one; from a disc where any has one.
+
+    ``read_volume`` reads a visit's image. Raises ConfigurationError when neither is complete or a registration failed.
+    """
+    discs = [visit.disc_mm for visit in visits if visit.disc_mm is not None]
+    if len(discs) == len(visits):
+        return Alignment("distance from the disc C2/C3", tuple(discs), from_disc=True)
+    without = [str(n) for n, visit in enumerate(visits, 1) if visit.image is None]
+    if without:
+        missing = [str(n) for n, visit in enumerate(visits, 1) if visit.disc_mm is None]
+        raise ConfigurationError(
+            f"the visits cannot be laid over each other: visit {', '.join(missing)} has no disc C2/C3 and visit"
+            f" {', '.join(without)} no image; mark the disc in every visit (--disc), or give every image (--image)"
+        )
+    return _by_images(visits, read_volume)
+
+
+def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
+    first = visits[0]
+    fixed = read_volume(first)
+    _check_grid(fixed, first, 1)
+    shifts, residuals, remarks = [0.0], [0.0], []
+    for number, visit in enumerate(visits[1:], 2):
+        moving = read_volume(visit)
+        _check_grid(moving, visit, number)
+        found = register_rigid(fixed, first.mask, moving, visit.mask)
+        shift, residual = _shift(first, visit, found)
+        if residual > _FARTHEST_MM:
+            raise ConfigurationError(
+                f"registration of visit {number} failed: the cords lie {residual:.1f} mm apart, at most"
+                f" {_FARTHEST_MM:g} mm are allowed; mark the disc C2/C3 in every visit instead"
+            )
+        if found.ambiguous:
+            remarks.append(f"visit {number}: registration fits a vertebra further up or down nearly as well")
+        shifts.append(shift)
+        residuals.append(residual)
+    origin_mm, marked = _origin(visits, shifts)
+    if marked is not None:
+        remarks.append(f"the disc C2/C3 is that of visit {marked}; in the others it lies where registration puts it")
+    origins = tuple(origin_mm + shift for shift in shifts)
+    return Alignment("rigid registration of the images", origins, marked is not None, tuple(residuals), tuple(remarks))
+
+
+def _origin(visits: Sequence[Visit], shifts_mm: Sequence[float]) -> tuple[float, int | None]:
+    """The shared place along the first visit's cord, and the number of the visit whose disc it is: the first that has
+    one; None where none has, then it is the middle of that cord."""
+    for number, (visit, shift_mm) in enumerate(zip(visits, shifts_mm, strict=True), 1):
+        if visit.disc_mm is not None:
+            return visit.disc_mm - shift_mm, number
+    return visits[0].line.end_mm / 2, None
+
+
+def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:
+    """By how much positions along the other cord are larger, where both have cord, and how far the cords are apart."""
+    shifts, apart = [], []
+    for position in np.arange(0.0, first.line.end_mm, _POINT_STEP_MM):
+        place = found.apply(first.line.point_at(position))
+        there, off_mm = other.line.nearest(place.tolist())
+        if 0 <= there <= other.line.end_mm:
+            shifts.append(there - position)
+            apart.append(off_mm)
+    if not shifts:
+        return 0.0, float("inf")
+    return float(np.median(shifts)), float(np.median(apart))
+
+
+def _check_grid(image: Volume, visit: Visit, number: int) -> None:
+    if not image.same_grid(visit.mask):
+        raise ConfigurationError(
+            f"the image of visit {number} lies on another grid than its mask: give the image that was segmented"
+        )
+
+
+# What several visits of a person can be compared on: cord that all of them cover, and that none is in doubt of.
+
+
+_STEP_MM = 0.05
+_LEAST_SOUND = 0.5  # of the stretch that all cover: with less, what is left speaks for too little of the cord
+SHORT_MM = 20.0  # under it single slices decide
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
+
+    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``doubtful``: (n,), True
+    for slices that are flagged and that nobody has vouched for; None: no such slice.
+    """
+
+    position_mm: NDArray[np.float64]
+    length_mm: NDArray[np.float64]
+    csa_mm2: NDArray[np.float64]
+    doubtful: NDArray[np.bool_] | None = None
+
+    def covers(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each position lies in a slice with an area."""
+        return self._in_any(at_mm, np.isfinite(self.csa_mm2))
+
+    def doubts(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each position lies in a doubtful slice."""
+        return np.zeros(len(at_mm), bool) if self.doubtful is None else self._in_any(at_mm, self.doubtful)
+
+    def holds(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,): whether each slice holds any of the positions."""
+        return np.asarray(self._inside(at_mm).any(axis=0))
+
+    def _inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
+        return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
+
+    def _in_any(self, at_mm: NDArray[np.float64], slices: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.asarray((self._inside(at_mm) & slices).any(axis=1))
+
+    def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """That of the slice each position lies in, beyond them the nearest one's.
+
+        A slice's area is its mean over its own thickness. Taken linear between the middles of slices, the half slice at
+        an end would change with whether a neighbour was scanned (by 0.2 % of a mean area in the median, 1 % at most).
+        """
+        known = np.isfinite(self.csa_mm2)
+        starts = (self.position_mm - self.length_mm / 2)[known]
+        return self.csa_mm2[known][np.searchsorted(starts[1:], at_mm, side="right")]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedRange:
+    """``low_mm`` … ``high_mm``: ends of what all visits cover; ``length_mm``: what of it is compared.
+
+    ``mean_csa_mm2``: (visits,), over exactly the same positions in each. ``at_mm``: those positions. Between the ends
+    are left out ``gap_mm``, where some visit has no cord, and ``doubtful_mm``, where a slice of some visit is doubtful.
+    """
+
+    low_mm: float
+    high_mm: float
+    length_mm: float
+    mean_csa_mm2: NDArray[np.float64]
+    at_mm: NDArray[np.float64]
+    gap_mm: float = 0.0
+    doubtful_mm: float = 0.0
+
+    @property
+    def stretches_mm(self) -> list[tuple[float, float]]:
+        """Start and end of every unbroken piece that is compared."""
+        pieces = np.split(self.at_mm, np.flatnonzero(np.diff(self.at_mm) > 1.5 * _STEP_MM) + 1)
+        return [(float(piece[0]) - _STEP_MM / 2, float(piece[-1]) + _STEP_MM / 2) for piece in pieces]
+
+    @property
+    def volume_mm3(self) -> NDArray[np.float64]:
+        """Of the shared stretch in each visit: area × length."""
+        return self.mean_csa_mm2 * self.length_mm
+
+
+def shared_range(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> SharedRange:
+    """The positions that all ``profiles`` cover, within ``limits_mm``, and each one's mean area there.
+
+    Where a slice of any of them is doubtful, none is compared: one wrong mask in one visit would pass for a change.
+    But with less than half of the stretch or SHORT_MM left, all of it is compared, doubts included. Raises
+    ConfigurationError when nothing is shared.
+    """
+    known = [np.isfinite(one.csa_mm2) for one in profiles]
+    low = max(float((p.position_mm - p.length_mm / 2)[k].min()) for p, k in zip(profiles, known, strict=True))
+    high = min(float((p.position_mm + p.length_mm / 2)[k].max()) for p, k in zip(profiles, known, strict=True))
+    if limits_mm is not None:
+        low, high = max(low, limits_mm[0]), min(high, limits_mm[1])
+    steps = int((high - low) / _STEP_MM) if high > low else 0
+    at = low + (high - low) * (np.arange(steps) + 0.5) / max(steps, 1)
+    for profile in profiles:
+        at = at[profile.covers(at)]
+    if not at.size:
+        raise ConfigurationError(
+            "the visits share no stretch of cord: check the marked discs, or compare visits that overlap"
+        )
+    step = (high - low) / steps
+    covered, ends = len(at) * step, (float(at[0] - step / 2), float(at[-1] + step / 2))
+    sound = at[~np.any([profile.doubts(at) for profile in profiles], axis=0)]
+    if len(sound) * step >= max(_LEAST_SOUND * covered, SHORT_MM):
+        at = sound
+    means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
+    length = len(at) * step
+    return SharedRange(*ends, length, means, at, gap_mm=ends[1] - ends[0] - covered, doubtful_mm=covered - length)
+
+
+# A mask carried to another image of the same study (STIR, T2): by rigid registration, onto that image's own grid.
+
+
+_FINEST = 4  # samples of a target voxel per axis
+_FAR_MM, _TURNED_DEG = 8.0, 8.0  # within a study people swallow and settle; more is another position, or a wrong fit
+_BLUNT = 0.02  # see Registration.sharpness; below it the fit is hardly better than one 4 mm off
+_UNRELATED = 0.1  # two contrasts of a neck: over 1 nat; noise: under 0.02
+_MOSTLY = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedMask:
+    """``mask``: bool on the target's own grid. ``moved_mm``: of the cord's middle by the registration; ``turned_deg``.
+    ``coverage``: 0..1, the share of the mask's volume that lies within the target. ``doubts``: sentences, () where the
+    fit raises none; a picture is to be looked at all the same."""
+
+    mask: Volume
+    registration: Registration
+    moved_mm: float
+    turned_deg: float
+    coverage: float
+    doubts: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "source_to_target_ras": [[round(float(v), 6) for v in row] for row in self.registration.fixed_to_moving],
+            "mutual_information": round(self.registration.metric, 5),
+            "sharpness": round(self.registration.sharpness, 4),
+            "moved_mm": round(self.moved_mm, 2),
+            "turned_deg": round(self.turned_deg, 2),
+            "coverage": round(self.coverage, 4),
+            "volume_mm3": round(float(np.count_nonzero(self.mask.voxels)) * self.mask.voxel_volume_mm3, 2),
+            "mask_sha256": mask_sha256(self.mask),
+            "doubtful": bool(self.doubts),
+            "doubts": list(self.doubts),
+        }
+
+
+def carry_mask(image: Volume, mask: Volume, target: Volume) -> CarriedMask:
+    """Carry ``mask`` (cord where not zero, on the grid of ``image``) to ``target``, an image of the same study.
+
+    Any contrasts, grids and orientations; both in the scanner's coordinates. Raises VoxelError for an empty mask,
+    GeometryError when the mask lies on another grid than its image, or the images do not overlap.
+    """
+    if not image.same_grid(mask):
+        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than its image (shape {image.shape})")
+    if not np.any(mask.voxels):
+        raise VoxelError("the mask is empty: there is nothing to carry")
+    found = register_same_study(image, mask, target)
+    carried = resample_mask(mask, found.fixed_to_moving, target)
+    volumes = [float(np.count_nonzero(one.voxels)) * one.voxel_volume_mm3 for one in (mask, carried)]
+    coverage = _coverage(mask, found.fixed_to_moving, target)
+    middle = (mask.ijk_to_ras @ np.append(np.argwhere(mask.voxels != 0).mean(axis=0), 1.0))[:3]
+    moved = float(np.linalg.norm(found.apply(middle) - middle))
+    cosine = (np.trace(found.fixed_to_moving[:3, :3]) - 1) / 2
+    turned = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
+    doubts = _doubts(found, moved, turned, coverage, volumes[1] / volumes[0] if volumes[0] else 0.0)
+    return CarriedMask(carried, found, moved, turned, coverage, doubts)
+
+
+def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> Volume:
+    """``mask`` moved by a rigid ``source_to_target`` (4×4, RAS mm) onto the grid of ``target``, bool.
+
+    A target voxel belongs to it when at least half of it lies inside; voxels coarser than the mask's are sampled
+    several times per axis, so that a thick slice is no matter of where its middle lies.
+    """
+    to_source = np.linalg.inv(mask.ijk_to_ras) @ np.linalg.inv(source_to_target) @ target.ijk_to_ras
+    found = np.zeros(target.shape, bool)
+    window = _carry_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.shape)
+    if window is None:
+        return target.with_voxels(found)
+    factors = [
+        min(_FINEST, max(1, ceil(float(np.linalg.norm(to_source[:3, axis])) - 1e-6))) for axis in range(3)
+    ]  # the target's steps in voxels of the mask
+    axes = [(np.arange(w.start * f, w.stop * f) + 0.5) / f - 0.5 for w, f in zip(window, factors, strict=True)]
+    i, j, k = np.meshgrid(*axes, indexing="ij")
+    at = np.einsum("ab,bijk->aijk", to_source[:3, :3], np.stack([i, j, k])) + to_source[:3, 3, None, None, None]
+    # "grid-constant" is 0 from the next voxel's middle on; "constant" would be from the outermost one's own, and half a
+    # slice of a cord that runs through the whole stack would be lost at each end.
+    inside = ndimage.map_coordinates((mask.voxels != 0).astype(np.float32), at, order=1, mode="grid-constant", cval=0.0)
+    shape = [n for w, f in zip(window, factors, strict=True) for n in (w.stop - w.start, f)]
+    found[window] = inside.reshape(shape).mean(axis=(1, 3, 5)) >= 0.5
+    return target.with_voxels(found)
+
+
+def resample_image(image: Volume, source_to_target: NDArray[np.float64], target: Volume) -> Volume:
+    """``target`` seen on the grid of ``image`` after the fit, float32, 0 outside: what the picture of the fit shows."""
+    to_target = np.linalg.inv(target.ijk_to_ras) @ source_to_target @ image.ijk_to_ras
+    found = ndimage.affine_transform(
+        target.voxels.astype(np.float32), to_target[:3, :3], to_target[:3, 3], image.shape, order=1, cval=0.0
+    )
+    return image.with_voxels(found)
+
+
+def _carry_window(
+    mask: Volume, to_target: NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[slice, slice, slice] | None:
+    """The target's voxels that the mask's box can reach; None where it reaches none."""
+    filled = np.argwhere(mask.voxels != 0)
+    if not len(filled):
+        return None
+    low, high = filled.min(axis=0) - 1, filled.max(axis=0) + 1
+    corners = np.array(
+        [[a, b, c, 1.0] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])]
+    )
+    reached = (corners @ to_target.T)[:, :3]
+    first = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
+    end = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 1, shape)
+    if np.any(first >= end):
+        return None
+    a, b, c = (slice(int(f), int(e)) for f, e in zip(first, end, strict=True))
+    return a, b, c
+
+
+def _coverage(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> float:
+    """Share of the mask's voxels whose middle falls into the target's grid."""
+    filled = np.argwhere(mask.voxels != 0)
+    to_target = np.linalg.inv(target.ijk_to_ras) @ source_to_target @ mask.ijk_to_ras
+    places = filled @ to_target[:3, :3].T + to_target[:3, 3]
+    inside = (places >= -0.5) & (places <= np.array(target.shape) - 0.5)
+    return float(inside.all(axis=1).mean())
+
+
+def _doubts(
+    found: Registration, moved_mm: float, turned_deg: float, coverage: float, volume_ratio: float
+) -> tuple[str, ...]:
+    said = []
+    if found.ambiguous:
+        said.append("the images fit a vertebra further up or down nearly as well")
+    if found.metric < _UNRELATED:
+        said.append(f"the images have little in common (mutual information {found.metric:.3f})")
+    if found.sharpness < _BLUNT:
+        said.append(f"the fit is blunt: 4 mm off it is only {100 * max(found.sharpness, 0):.1f} % worse")
+    if moved_mm > _FAR_MM or turned_deg > _TURNED_DEG:
+        said.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
+    if coverage < _MOSTLY:
+        said.append(f"only {100 * coverage:.0f} % of the mask lie within the other image")
+    elif not 0.9 <= volume_ratio <= 1.1:
+        said.append(f"its volume is {volume_ratio:.2f} of the original there: the voxels are coarse for a cord")
+    return tuple(said)
+
+
+# The fit of two images to be judged by eye: the same planes of both, with the same outline.
+
+
+_TILES, _COLUMNS, _TILE_MM, _SCALE = 8, 4, 40.0, 6.0
+_PLANE_MM, _PLANE_HEIGHT = 60.0, 514
+_GAP, _MARGIN, _HEAD, _LABEL = 10, 20, 64, 24
+_CONTOUR, _INK, _PAPER, _DOUBT = (244, 214, 49), (29, 39, 51), (255, 255, 255), (217, 115, 13)
+_AROUND_MM = 30.0
+
+
+def carry_picture(image: Volume, mask: Volume, target: Volume, carried: CarriedMask) -> bytes:
+    """PNG: above the image that was segmented, below the other one on the same grid after the fit; left the sagittal
+    plane along the cord, then axial slices from superior to inferior. Yellow: the outline, the same in both.
+
+    Raises MissingPackageError without Pillow.
+    """
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        raise MissingPackageError("the picture of the fit needs Pillow: install it") from error
+    fitted = resample_image(image, carried.registration.fixed_to_moving, target)
+    scenes = [CordScene.of(one, mask, _AROUND_MM) for one in (image, fitted)]
+    filled = np.flatnonzero(scenes[0].mask.any(axis=(0, 1))).tolist()
+    numbers = chosen_slices(filled, [], _TILES)[::-1]
+    scale = min(_SCALE, _PLANE_HEIGHT / (scenes[0].mask.shape[2] * scenes[0].spacing_mm[2]))
+    tile = round(_TILE_MM * _SCALE) + _GAP
+    planes = [scene.along(1, _PLANE_MM, scale) for scene in scenes]
+    beside = _MARGIN + planes[0].grey.shape[1] + _GAP
+    block = max(planes[0].grey.shape[0] + _LABEL, -(-len(numbers) // _COLUMNS) * (tile + _LABEL)) + _GAP
+    width = beside + min(_COLUMNS, len(numbers)) * tile + _MARGIN
+    picture = Image.new("RGB", (width, _HEAD + 2 * block + _MARGIN), _PAPER)
+    pen = ImageDraw.Draw(picture)
+    words = "; ".join(carried.doubts) or "no doubt was raised; look at the outline all the same"
+    _write(pen, (_MARGIN, 14), f"moved {carried.moved_mm:.1f} mm, turned {carried.turned_deg:.1f} deg", _INK)
+    _write(pen, (_MARGIN, 38), words.replace("°", " deg"), _DOUBT if carried.doubts else _INK)
+    names = ("segmented image", "other image, after the fit")
+    for number, (scene, plane, name) in enumerate(zip(scenes, planes, names, strict=True)):
+        top = _HEAD + number * block
+        _write(pen, (_MARGIN, top), name, _INK)
+        picture.paste(_drawn(plane), (_MARGIN, top + _LABEL))
+        for at, k in enumerate(numbers):
+            place = beside + at % _COLUMNS * tile, top + at // _COLUMNS * (tile + _LABEL)
+            _write(pen, place, f"slice {input_slice_index(mask, k)}", _INK)
+            picture.paste(_drawn(scene.axial(k, _TILE_MM, _SCALE)), (place[0], place[1] + _LABEL))
+            _write(pen, (place[0] + 5, place[1] + _LABEL + 3), "R", _PAPER)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _drawn(view: View) -> Picture:
+    from PIL import Image
+
+    pixels = np.repeat(np.rint(view.grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    pixels[outline(view.mask, 1)] = _CONTOUR
+    return Image.fromarray(pixels)
+
+
+def _write(pen: object, at: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+    from PIL import ImageDraw, ImageFont
+
+    assert isinstance(pen, ImageDraw.ImageDraw)
+    plain = text.encode("ascii", "replace").decode()
+    pen.text(at, plain, fill=colour, font=ImageFont.load_default(16))

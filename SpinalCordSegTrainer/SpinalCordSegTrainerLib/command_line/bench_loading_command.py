@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from SpinalCordSegLib.inference.device import choose_device, device_name
-from SpinalCordSegLib.writing import write_json
+from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.inference import choose_device, device_name
 from SpinalCordSegTrainerLib.command_line.options import Augment, Config, Device, Output, Settings, Style, Threads
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display, tell_result
 from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration
@@ -30,7 +30,7 @@ def bench_loading(
 
     The cache (131 kB a slice of 256², 2.6 GB in all) is made once, in the output folder; writes loading.json.
     """
-    from SpinalCordSegTrainerLib.training.loading_speed import in_words, large_cache, loading_speed
+    from SpinalCordSegTrainerLib.cli import in_words, large_cache, loading_speed
 
     chosen, where = base_configuration(config, settings), choose_device(device)[0]
     with step_display("slices", style) as display:

@@ -9,7 +9,7 @@ import typer
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import Data, Label, Tolerant
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, emit, print_checked, step_display
-from SpinalCordSegTrainerLib.datasets.checking import as_dict, check_folder, summary
+from SpinalCordSegTrainerLib.dataset_check import as_dict, check_folder, summary
 
 
 def check(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from SpinalCordSegLib.inference.device import choose_device
+from SpinalCordSegLib.inference import choose_device
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import Data, LearningOptions, Output, grouped
 from SpinalCordSegTrainerLib.command_line.progress import training_display
@@ -23,7 +23,7 @@ def crossvalidate(
 ) -> None:
     """Train on all patients but a fold, score that fold, for every fold; run again to go on after an interruption."""
     from SpinalCordSegTrainerLib.command_line.evaluation_result import WorstSlices, end_evaluation
-    from SpinalCordSegTrainerLib.evaluation.cross_validation import cross_validate
+    from SpinalCordSegTrainerLib.evaluation import cross_validate
 
     chosen = configuration(options, data, output)
     cases = CaseOptions.of(options).find(data)

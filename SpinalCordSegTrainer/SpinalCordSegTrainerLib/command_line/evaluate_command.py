@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.checkpoint import Checkpoint
+from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import (
     Data,
@@ -24,9 +24,9 @@ from SpinalCordSegTrainerLib.command_line.options import (
 )
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, read_slice_range
-from SpinalCordSegTrainerLib.datasets.case import Case
-from SpinalCordSegTrainerLib.datasets.split import held_out
-from SpinalCordSegTrainerLib.evaluation.evaluation import CaseScore
+from SpinalCordSegTrainerLib.dataset import Case
+from SpinalCordSegTrainerLib.evaluation import CaseScore
+from SpinalCordSegTrainerLib.split import held_out
 
 
 def evaluate(
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def _checkpoint(model: Path | None) -> Checkpoint:
-    from SpinalCordSegLib.network.checkpoint import default_model, load_checkpoint
+    from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
 
     return load_checkpoint(model or default_model())
 
@@ -96,8 +96,7 @@ def _scores(
     threshold: float,
     shared: dict[str, Any],
 ) -> tuple[list[CaseScore], list[tuple[str, str]]]:
-    from SpinalCordSegTrainerLib.evaluation.evaluation import evaluate_cases
-    from SpinalCordSegTrainerLib.evaluation.predictions import score_predictions
+    from SpinalCordSegTrainerLib.evaluation import evaluate_cases, score_predictions
 
     problems: list[tuple[str, str]] = []
     if checkpoint is not None:

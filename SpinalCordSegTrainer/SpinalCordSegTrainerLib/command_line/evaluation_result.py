@@ -9,13 +9,12 @@ from typing import Any
 
 import typer
 
-from SpinalCordSegLib.images.volume import Volume
-from SpinalCordSegLib.network.checkpoint import Checkpoint
+from Recipes.validation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, print_scores, tell_result
-from SpinalCordSegTrainerLib.datasets.cases import LoadedCase
-from SpinalCordSegTrainerLib.evaluation.evaluation import CaseScore
-from SpinalCordSegTrainerLib.evaluation.evaluation_files import GROUPED_BY, write_evaluation
-from SpinalCordSegTrainerLib.evaluation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
+from SpinalCordSegTrainerLib.dataset import LoadedCase
+from SpinalCordSegTrainerLib.evaluation import GROUPED_BY, CaseScore, write_evaluation
 
 _PICTURES = 16
 

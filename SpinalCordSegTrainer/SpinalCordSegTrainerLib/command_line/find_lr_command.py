@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from SpinalCordSegLib.inference.device import choose_device
+from SpinalCordSegLib.inference import choose_device
 from SpinalCordSegTrainerLib.command_line.options import (
     Augment,
     LearningOptions,
@@ -35,11 +35,10 @@ def find_lr(
 
     Give it the options that the training will have: bounds of a network that starts --from a model are others.
     """
-    from SpinalCordSegTrainerLib.batching.batches import Batches
-    from SpinalCordSegTrainerLib.training.fine_tuning import starting_weights
-    from SpinalCordSegTrainerLib.training.range_test import range_test, write_range_test
-    from SpinalCordSegTrainerLib.training.sources import open_sources
-    from SpinalCordSegTrainerLib.training.state import new_state
+    from SpinalCordSegTrainerLib.batches import Batches, open_sources
+    from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
+    from SpinalCordSegTrainerLib.run_folder import new_state
+    from SpinalCordSegTrainerLib.trainer import starting_weights
 
     chosen = configuration(options, data, output, augment=augment, model=model)
     where = choose_device(options.device)[0]

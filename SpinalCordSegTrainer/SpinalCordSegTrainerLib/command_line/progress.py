@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 
-from SpinalCordSegTrainerLib.datasets.checking import CheckedCase
-from SpinalCordSegTrainerLib.evaluation.evaluation import CaseScore
-from SpinalCordSegTrainerLib.training.training import Progress
+from SpinalCordSegTrainerLib.dataset_check import CheckedCase
+from SpinalCordSegTrainerLib.evaluation import CaseScore
+from SpinalCordSegTrainerLib.trainer import Progress
 
 _JSON_EVERY_S = 0.2
 _LOG_EVERY = 50  # updates, where the output is a file

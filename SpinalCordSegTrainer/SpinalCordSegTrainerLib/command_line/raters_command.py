@@ -11,8 +11,8 @@ from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import Label, Output, Style, Tolerant
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display
-from SpinalCordSegTrainerLib.datasets.cases import find_cases
-from SpinalCordSegTrainerLib.evaluation.raters import DisputeLimits
+from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.inter_rater import DisputeLimits
 
 
 def compare_raters(
@@ -27,7 +27,7 @@ def compare_raters(
 ) -> None:
     """Agreement of two raters, the list of slices where they disagree, and a consensus label for each case."""
     from SpinalCordSegTrainerLib.command_line.evaluation_result import WorstSlices, end_evaluation
-    from SpinalCordSegTrainerLib.evaluation.rater_files import compare_labels
+    from SpinalCordSegTrainerLib.inter_rater import compare_labels
 
     if not second.is_dir():
         raise TrainingDataError(f"{second}: is not a folder; give the folder of the second rater's labels")

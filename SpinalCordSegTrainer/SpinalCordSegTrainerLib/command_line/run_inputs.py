@@ -10,17 +10,15 @@ from typing import Any
 import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegTrainerLib.batching.loader import SliceCache, different_normalisation
-from SpinalCordSegTrainerLib.batching.origin import FILES, changes
-from SpinalCordSegTrainerLib.batching.slices import cache_cases
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, read_config, with_settings
-from SpinalCordSegTrainerLib.datasets.cases import Case, find_cases, match_files
-from SpinalCordSegTrainerLib.datasets.checking import check_folder
-from SpinalCordSegTrainerLib.datasets.split import read_split
-from SpinalCordSegTrainerLib.training.fine_tuning import fine_tuning_config, validation_for
-from SpinalCordSegTrainerLib.training.state import training_begun
+from SpinalCordSegTrainerLib.dataset import Case, find_cases, match_files
+from SpinalCordSegTrainerLib.dataset_check import check_folder
+from SpinalCordSegTrainerLib.run_folder import training_begun
+from SpinalCordSegTrainerLib.slice_cache import FILES, SliceCache, cache_cases, changes, different_normalisation
+from SpinalCordSegTrainerLib.split import read_split
+from SpinalCordSegTrainerLib.trainer import fine_tuning_config, validation_for
 
 _MOST_TOLD = 5
 

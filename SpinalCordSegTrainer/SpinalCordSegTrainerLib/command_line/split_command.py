@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegTrainerLib.batching.loader import split_subjects
 from SpinalCordSegTrainerLib.command_line.options import Data
-from SpinalCordSegTrainerLib.datasets.cases import find_cases, match_files
-from SpinalCordSegTrainerLib.datasets.split import Split, folds, split_by_fact, write_split
+from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+from SpinalCordSegTrainerLib.slice_cache import split_subjects
+from SpinalCordSegTrainerLib.split import Split, folds, split_by_fact, write_split
 
 
 def split(

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.inference.device import choose_device, device_name
-from SpinalCordSegTrainerLib.batching.loader import SliceCache
+from SpinalCordSegLib.inference import choose_device, device_name
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
 from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
 from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration, tell_anew
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 if TYPE_CHECKING:
-    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig
+    from Recipes.simulation.simulate import SimulateConfig
+
 
 _SIMULATED = {True: 480, False: 6000}  # slices, by quick
 
@@ -39,9 +40,9 @@ def table1(
     ] = None,
 ) -> None:
     """Train the paper's nine rows and four more on the same slices, split and seed; goes on where it was stopped."""
-    from SpinalCordSegTrainerLib.evaluation import experiment_rows as rows
-    from SpinalCordSegTrainerLib.evaluation.experiment_files import write_experiment
-    from SpinalCordSegTrainerLib.evaluation.experiments import Experiment
+    from Recipes.validation import experiment_rows as rows
+    from Recipes.validation.experiment_files import write_experiment
+    from Recipes.validation.experiments import Experiment
 
     clear_request(output)
     chosen_rows = [row for row in rows.ROWS if not only or row.key.partition("-")[0] in only]
@@ -74,7 +75,7 @@ def with_asked(config: TrainingConfig, settings: list[str] | None) -> TrainingCo
 
 
 def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> TrainingConfig:
-    from SpinalCordSegTrainerLib.simulation.simulate import SimulateConfig, simulate_cache, simulation_changes
+    from Recipes.simulation.simulate import SimulateConfig, simulate_cache, simulation_changes
 
     simulation = SimulateConfig(count=_SIMULATED[quick])
     folder = output / "cache"
@@ -94,7 +95,7 @@ def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> T
 
 def _check_made_here(source: Mapping[str, Any], folder: Path, maps: Path, simulation: SimulateConfig) -> None:
     """Raise ConfigurationError for slices that differ in more than their number: table1 makes no such."""
-    from SpinalCordSegTrainerLib.simulation.simulate import simulation_changes
+    from Recipes.simulation.simulate import simulation_changes
 
     made = source.get("simulation")
     count = made.get("count", simulation.count) if isinstance(made, dict) else simulation.count
@@ -104,7 +105,7 @@ def _check_made_here(source: Mapping[str, Any], folder: Path, maps: Path, simula
 
 
 def _note(base: TrainingConfig, quick: bool, device: str) -> str:
-    from SpinalCordSegTrainerLib.training.sources import open_sources
+    from SpinalCordSegTrainerLib.batches import open_sources
 
     opened = open_sources(base)
     count, held = sum(part["slices"] for part in opened.provenance), sum(len(one.indices) for one in opened.held_out)

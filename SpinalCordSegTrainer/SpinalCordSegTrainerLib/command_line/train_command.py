@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from SpinalCordSegLib.inference.device import choose_device
+from SpinalCordSegLib.inference import choose_device
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import (
     Augment,
@@ -29,8 +29,8 @@ from SpinalCordSegTrainerLib.command_line.run_inputs import (
 )
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
 from SpinalCordSegTrainerLib.config import TrainingConfig
-from SpinalCordSegTrainerLib.training.ranks import join_ranks
-from SpinalCordSegTrainerLib.training.training_events import TrainingResult
+from SpinalCordSegTrainerLib.distributed import join_ranks
+from SpinalCordSegTrainerLib.trainer import TrainingResult
 
 
 @grouped
@@ -51,7 +51,7 @@ def train(
 
     Several devices: torchrun --nproc-per-node N -m SpinalCordSegTrainerLib train …
     """
-    from SpinalCordSegTrainerLib.training.training import Training
+    from SpinalCordSegTrainerLib.trainer import Training
 
     if options.style is ProgressStyle.TEXT:  # a program clears before it starts this, and may have asked since
         clear_request(output)

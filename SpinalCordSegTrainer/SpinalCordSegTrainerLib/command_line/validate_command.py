@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from Recipes.validation.benchmark import SCANNERS
+from Recipes.validation.card_repeatability import with_repeatability
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
+from SpinalCordSegLib.model.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import Device, Model, Output, Threads
-from SpinalCordSegTrainerLib.model_validation.benchmark import SCANNERS
-from SpinalCordSegTrainerLib.model_validation.card_repeatability import with_repeatability
 
 SIMULATED = "simulated"
 _QUICK_NECKS = 12
@@ -39,7 +39,7 @@ def validate(
     threads: Threads = None,
 ) -> None:
     """Measure a model on the public volumes and on simulated people; tables, pictures, bars met and missed."""
-    from SpinalCordSegTrainerLib.model_validation.validation_report import markdown, write_validation
+    from Recipes.validation.validation_report import markdown, write_validation
 
     checkpoint = load_checkpoint(model or default_model())
     content = _measured(checkpoint, data, output, _sets(only), _people(quick, count, seed), device)
@@ -50,7 +50,7 @@ def validate(
 
 
 def _sets(only: Sequence[str] | None) -> tuple[str, ...]:
-    from SpinalCordSegTrainerLib.model_validation.validate_model import REAL_SETS
+    from Recipes.validation.validate_model import REAL_SETS
 
     known = (*REAL_SETS, SIMULATED)
     unknown = sorted(set(only or ()) - set(known))
@@ -60,7 +60,7 @@ def _sets(only: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _people(quick: bool, count: int | None, seed: int) -> Any:
-    from SpinalCordSegTrainerLib.simulation.simulated_people import SimulatedConfig
+    from Recipes.simulation.simulated_people import SimulatedConfig
 
     necks = count or (_QUICK_NECKS if quick else SimulatedConfig.necks)
     return SimulatedConfig(necks=necks, pairs=-(-necks // 4), touching=-(-necks * 3 // 10), seed=seed)
@@ -69,10 +69,10 @@ def _people(quick: bool, count: int | None, seed: int) -> Any:
 def _measured(
     checkpoint: Checkpoint, data: Path, output: Path, sets: Sequence[str], people: Any, device: str
 ) -> dict[str, Any]:
-    from SpinalCordSegTrainerLib.model_validation.validate_model import Validator, validate_real
-    from SpinalCordSegTrainerLib.model_validation.validate_simulated import simulated_figures, validate_simulated
-    from SpinalCordSegTrainerLib.model_validation.validation_bars import real_bars, simulated_bars
-    from SpinalCordSegTrainerLib.model_validation.validation_report import told
+    from Recipes.validation.validate_model import Validator, validate_real
+    from Recipes.validation.validate_simulated import simulated_figures, validate_simulated
+    from Recipes.validation.validation_bars import real_bars, simulated_bars
+    from Recipes.validation.validation_report import told
 
     pictures = output / "pictures"
     figures: dict[str, dict[str, Any]] = {}

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from Recipes.validation.card_repeatability import with_repeatability
+from Recipes.validation.series_names import COV, SEEN, THROUGH_MODEL
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.network.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.writing import write_json, write_text
+from SpinalCordSegLib.files import write_json, write_text
+from SpinalCordSegLib.model.checkpoint import Checkpoint, default_model, load_checkpoint, save_checkpoint
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import Device, Model, Output, Threads
-from SpinalCordSegTrainerLib.model_validation.card_repeatability import with_repeatability
-from SpinalCordSegTrainerLib.model_validation.series_names import COV, SEEN, THROUGH_MODEL
 
 if TYPE_CHECKING:
-    from SpinalCordSegTrainerLib.model_validation.validation_bars import Bar
+    from Recipes.validation.validation_bars import Bar
 
 
 def validate_series(
@@ -40,9 +40,9 @@ def validate_series(
     threads: Threads = None,
 ) -> None:
     """Simulated persons with known atrophy, segmented at every visit and followed up; goes on where it was stopped."""
-    from SpinalCordSegTrainerLib.model_validation.series_bars import series_bars
-    from SpinalCordSegTrainerLib.model_validation.validate_series import series_figures
-    from SpinalCordSegTrainerLib.simulation.simulated_series import SeriesConfig
+    from Recipes.simulation.simulated_series import SeriesConfig
+    from Recipes.validation.series_bars import series_bars
+    from Recipes.validation.validate_series import series_figures
 
     if write_card and not same_scanner:
         raise ConfigurationError(
@@ -87,10 +87,10 @@ def keep_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any]]) -> 
 
 def _measured(checkpoint: Checkpoint, data: Path, output: Path, config: Any, device: str) -> list[Any]:
     """Every series once: what an earlier run of the same model and seed measured is read."""
-    from SpinalCordSegTrainerLib.model_validation.validate_model import Validator
-    from SpinalCordSegTrainerLib.model_validation.validate_series import MEASURED_AS, SeriesAreas, measure_series
-    from SpinalCordSegTrainerLib.simulation.atlas import read_maps
-    from SpinalCordSegTrainerLib.simulation.simulated_series import series_person
+    from Recipes.simulation.atlas import read_maps
+    from Recipes.simulation.simulated_series import series_person
+    from Recipes.validation.validate_model import Validator
+    from Recipes.validation.validate_series import MEASURED_AS, SeriesAreas, measure_series
 
     maps = read_maps(data, only=config.shapes)
     key = mask_key(checkpoint)

@@ -1,0 +1,301 @@
+"""The network asked again about some slices only: its answer there goes into a mask that stays as it is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.morphometry import SlicePieces, fit_centreline, pieces_of_slices
+from SpinalCordSegLib.postprocessing import SIGMA_MM, MaskConfig, average_along, find_cord, reach_slices, steady_area
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.model.checkpoint import Checkpoint
+
+
+_CONTEXT_MM = 20.0  # about one vertebral level each way says which of several regions is the cord
+
+
+def rerun_slices(
+    image: Volume,
+    mask: Volume,
+    checkpoint: Checkpoint,
+    slices: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    along_mm: float = SIGMA_MM,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Volume:
+    """A new mask with ``slices`` (canonical, half-open) as the network sees them; all others stay.
+
+    With ``along_mm`` thin ones are averaged with their neighbours over that SD (``along_cord``), and where the network
+    is in doubt of the edge, the area follows that of the mask's slices around (``steady_area``), which are taken for
+    certain; 0: neither.
+
+    ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
+    regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
+    empty. Raises GeometryError (another grid), ConfigurationError (range), Cancelled, DeviceError, VoxelError.
+    """
+    from SpinalCordSegLib.inference import predict
+
+    if not image.same_grid(mask):
+        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than the image (shape {image.shape})")
+    first, end = slices
+    voxels = to_canonical(mask).voxels != 0
+    if not 0 <= first < end <= voxels.shape[2]:
+        raise ConfigurationError(
+            f"slices {first}:{end} do not fit {voxels.shape[2]} slices: give FIRST:END within them"
+        )
+    reach = reach_slices(along_mm, to_canonical(image).spacing_mm[2])
+    wider = max(0, first - reach), min(voxels.shape[2], end + reach)
+    prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
+    merged = voxels.copy()
+    averaged = _averaged(prediction.probability, wider, along_mm)
+    merged[:, :, first:end] = _chosen(averaged, voxels, slices, threshold, steady=along_mm > 0)
+    return from_canonical(merged, mask)
+
+
+def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -> Volume:
+    """The slices that were computed, averaged among themselves: those beside them are 0 for want of an answer."""
+    canonical = to_canonical(probability)
+    part = Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
+    voxels = canonical.voxels.copy()
+    voxels[:, :, computed[0] : computed[1]] = average_along(part, along_mm).voxels
+    return from_canonical(voxels, probability)
+
+
+def _chosen(
+    probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float, steady: bool
+) -> np.ndarray:
+    """The network's region in ``slices``, chosen and steadied with the mask around them taken for certain."""
+    first, end = slices
+    canonical = to_canonical(probability)
+    context = max(1, round(_CONTEXT_MM / canonical.spacing_mm[2]))
+    low, high = max(0, first - context), min(voxels.shape[2], end + context)
+    chance = voxels[:, :, low:high].astype(np.float32)
+    chance[:, :, first - low : end - low] = canonical.voxels[:, :, first:end]
+    matrix = canonical.ijk_to_ras.copy()
+    matrix[:, 3] = matrix @ (0, 0, low, 1)
+    around = Volume(chance, matrix)
+    found = find_cord(around, MaskConfig(threshold=threshold)).mask
+    if steady:
+        found = steady_area(found, around, threshold).mask
+    return found.voxels[:, :, first - low : end - low]
+
+
+# The cord's outline in a slice as a signed distance about its centre, so that outlines can be mixed.
+
+
+_SMOOTH_PIXELS = 1.0
+_MARGIN_MM = 4.0  # about the widest outline: mixed outlines stay within it
+
+
+@dataclass(frozen=True, eq=False)
+class OutlineStack:
+    """All slices of a mask about the cord. ``voxels``: bool [R, A, S], a window of every slice with its largest piece,
+    holes filled; ``corner``: where the window begins in the slice. ``spacing_mm``: of R, A, S. ``reach``: in pixels,
+    from a centre to beyond any outline."""
+
+    voxels: NDArray[np.bool_]
+    corner: tuple[int, int]
+    spacing_mm: tuple[float, float, float]
+    reach: tuple[int, int]
+
+    @classmethod
+    def of(cls, mask: Volume) -> OutlineStack | None:
+        """None for an empty mask."""
+        canonical = to_canonical(mask)
+        outlines = {k: main_outline(pieces) for k, pieces in pieces_of_slices(mask).items()}
+        if not outlines:
+            return None
+        margins = [int(_MARGIN_MM / mm) + 2 for mm in canonical.spacing_mm[:2]]
+        windows = [window for _, window in outlines.values()]
+        low = [max(0, min(w[axis].start for w in windows) - margins[axis]) for axis in (0, 1)]
+        high = [min(canonical.shape[axis], max(w[axis].stop for w in windows) + margins[axis]) for axis in (0, 1)]
+        voxels = np.zeros((high[0] - low[0], high[1] - low[1], canonical.shape[2]), bool)
+        for k, (pixels, window) in outlines.items():
+            voxels[
+                window[0].start - low[0] : window[0].stop - low[0],
+                window[1].start - low[1] : window[1].stop - low[1],
+                k,
+            ] = pixels
+        widest = [max(w[axis].stop - w[axis].start for w in windows) + margins[axis] for axis in (0, 1)]
+        return cls(voxels, (low[0], low[1]), canonical.spacing_mm, (widest[0], widest[1]))
+
+    def centres(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The non-empty slices, and (n, 2) their unweighted centroids in pixels of the window."""
+        counts = np.count_nonzero(self.voxels, axis=(0, 1))
+        filled = np.flatnonzero(counts)
+        x = np.arange(self.voxels.shape[0]) @ self.voxels.sum(axis=1)[:, filled] / counts[filled]
+        y = np.arange(self.voxels.shape[1]) @ self.voxels.sum(axis=0)[:, filled] / counts[filled]
+        return filled, np.stack([x, y], axis=1)
+
+    def course(
+        self, filled: NDArray[np.int64], centroids: NDArray[np.float64], at: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """(n, 2): where the centreline through the given slices runs at the slices ``at``, pixels of the window."""
+        mm = centroids * self.spacing_mm[:2]
+        line = fit_centreline(filled, mm[:, 0], mm[:, 1], self.spacing_mm[2], at=at)
+        return np.stack([line.x_mm, line.y_mm], axis=1) / self.spacing_mm[:2]
+
+    def distance_mm(self, k: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distance from slice k's outline (inside positive) on a grid of 2·reach + 1 pixels about ``centre``, mm.
+
+        The outline runs half a pixel beyond the last one inside; the steps that pixels leave in the distance are
+        smoothed. Beyond the image is outside. Raises ValueError for an empty slice.
+        """
+        pixels = self.voxels[:, :, k]
+        if not pixels.any():
+            raise ValueError(f"slice {k} has no outline")
+        corner = [int(c) - r - 1 for c, r in zip(centre, self.reach, strict=True)]
+        window = _window(pixels, corner, (2 * self.reach[0] + 4, 2 * self.reach[1] + 4))
+        inside = ndimage.distance_transform_edt(window, sampling=self.spacing_mm[:2])
+        outside = ndimage.distance_transform_edt(~window, sampling=self.spacing_mm[:2])
+        half = min(self.spacing_mm[:2]) / 2
+        distance = ndimage.gaussian_filter(np.where(window, inside - half, half - outside), _SMOOTH_PIXELS)
+        steps = [c - o + np.arange(-r, r + 1.0) for c, o, r in zip(centre, corner, self.reach, strict=True)]
+        return ndimage.map_coordinates(distance, np.meshgrid(*steps, indexing="ij"), order=1, mode="nearest")
+
+    def inside(self, distance_mm: NDArray[np.float64], centre: NDArray[np.float64], n_pixels: int) -> NDArray[np.bool_]:
+        """The outline that a distance about ``centre`` stands for, on the pixels of the window: the ``n_pixels`` (at
+        least one) that lie furthest inside. A threshold of 0 would give the area in steps of whole rings of pixels."""
+        found = self._placed(distance_mm, centre)
+        count = max(1, n_pixels)
+        level = np.partition(found.ravel(), -count)[-count]
+        return np.asarray((found >= level) & np.isfinite(found))
+
+    def _placed(self, distance_mm: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Inverse of ``distance_mm``: the distance on the pixels of the window, -infinity beyond its reach."""
+        x, y = (np.arange(n) - c + r for n, c, r in zip(self.voxels.shape, centre, self.reach, strict=False))
+        found = np.full(self.voxels.shape[:2], -np.inf)
+        i = np.flatnonzero((x >= 0) & (x <= 2 * self.reach[0]))
+        j = np.flatnonzero((y >= 0) & (y <= 2 * self.reach[1]))
+        if i.size and j.size:
+            at = np.meshgrid(x[i], y[j], indexing="ij")
+            found[np.ix_(i, j)] = ndimage.map_coordinates(distance_mm, at, order=1, mode="nearest")
+        return found
+
+    def onto(self, mask: Volume, changed: dict[int, NDArray[np.bool_]]) -> Volume:
+        """``mask`` as bool with some slices replaced by what ``changed`` holds for the window (the rest of such a
+        slice is emptied)."""
+        voxels = np.array(to_canonical(mask).voxels != 0)
+        x, y = (slice(c, c + n) for c, n in zip(self.corner, self.voxels.shape, strict=False))
+        for k, pixels in changed.items():
+            voxels[:, :, k] = False
+            voxels[x, y, k] = pixels
+        return from_canonical(voxels, mask)
+
+
+def main_outline(pieces: SlicePieces) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """The largest piece of a slice with its holes filled, and the window that it lies in."""
+    main = pieces.labels == 1 + int(np.argmax(pieces.areas))
+    return ndimage.binary_fill_holes(main), pieces.window
+
+
+def _window(pixels: NDArray[np.bool_], corner: list[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """A window of a slice that may reach beyond it: False there."""
+    found = np.zeros(shape, bool)
+    low = [max(0, c) for c in corner]
+    high = [min(n, c + s) for n, c, s in zip(pixels.shape, corner, shape, strict=True)]
+    if low[0] < high[0] and low[1] < high[1]:
+        own = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
+        found[own] = pixels[low[0] : high[0], low[1] : high[1]]
+    return found
+
+
+# Slices between two good ones, drawn anew: the outline changes steadily from one to the other along the centreline.
+
+
+def fill_between(mask: Volume, first: int, last: int) -> Volume:
+    """A new mask with the slices strictly between ``first`` and ``last`` replaced; those two and all others stay.
+
+    ``mask``: cord where not zero, any orientation; the result is bool on the same grid. ``first`` < ``last``: canonical
+    slices (counted from inferior) with good outlines. Between them the signed distance from the outline, about the
+    centreline of all slices outside the gap, goes linearly from one end's to the other's (shape interpolation), and so
+    does the root of the area.
+    Raises ConfigurationError when there is nothing between them, or an end has no cord.
+    """
+    count = to_canonical(mask).shape[2]
+    if not 0 <= first < last - 1 < count - 1:
+        raise ConfigurationError(
+            f"between slice {first} and slice {last} there is nothing to fill: give two of the {count} slices with at"
+            " least one between them, the lower one first"
+        )
+    stack = OutlineStack.of(mask)
+    for k in (first, last):
+        if stack is None or not stack.voxels[:, :, k].any():
+            raise ConfigurationError(f"slice {k} (from inferior) has no cord: draw it first, or choose the next one")
+    assert stack is not None
+    centres = _centres(stack, first, last)
+    ends = stack.distance_mm(first, centres[0]), stack.distance_mm(last, centres[-1])
+    roots = [sqrt(np.count_nonzero(stack.voxels[:, :, k])) for k in (first, last)]
+    filled = {}
+    for k in range(first + 1, last):
+        share = (k - first) / (last - first)
+        n_pixels = round(((1 - share) * roots[0] + share * roots[1]) ** 2)
+        filled[k] = stack.inside((1 - share) * ends[0] + share * ends[1], centres[k - first], n_pixels)
+    return stack.onto(mask, filled)
+
+
+def _centres(stack: OutlineStack, first: int, last: int) -> NDArray[np.float64]:
+    """Where the cord's centre lies from ``first`` to ``last``: on the centreline of the slices outside, moved so that
+    it meets the centroids of both."""
+    filled, centroids = stack.centres()
+    known = (filled <= first) | (filled >= last)
+    filled, centroids = filled[known], centroids[known]
+    span = np.arange(first, last + 1)
+    course = stack.course(filled, centroids, span)
+    ends = [centroids[filled == k][0] for k in (first, last)]
+    share = ((span - first) / (last - first))[:, None]
+    return course + (1 - share) * (ends[0] - course[0]) + share * (ends[1] - course[-1])
+
+
+# A mask smoothed along the cord: steps from slice to slice go, the area of the stretch stays.
+
+
+_CUT_OFF = 3.0  # standard deviations
+
+
+def smooth_along_cord(mask: Volume, slices: tuple[int, int] | None = None, *, reach_mm: float = 3.0) -> Volume:
+    """A new mask whose outlines are weighted means of their neighbours' along the centreline.
+
+    ``mask``: cord where not zero, any orientation; the result is bool on the same grid. ``slices``: canonical,
+    half-open, the ones to change (None: all); their neighbours outside count too and stay as they are. ``reach_mm``:
+    standard deviation of the Gaussian along the slice normal. The signed distances from the outlines are averaged about
+    the centreline; each slice's area becomes the weighted mean of its neighbours' areas. Slices without cord stay
+    empty. Raises ConfigurationError for a range outside the volume or a reach that is not positive.
+    """
+    count = to_canonical(mask).shape[2]
+    first, end = slices if slices is not None else (0, count)
+    if not 0 <= first < end <= count:
+        raise ConfigurationError(f"slices {first}:{end} do not fit {count} slices: give FIRST:END within them")
+    if not reach_mm > 0:
+        raise ConfigurationError(f"a reach of {reach_mm:g} mm smooths nothing: give a length over 0 mm")
+    stack = OutlineStack.of(mask)
+    if stack is None:
+        return mask.with_voxels(np.zeros(mask.shape, bool))
+    filled, centroids = stack.centres()
+    course = stack.course(filled, centroids, filled)
+    areas = np.count_nonzero(stack.voxels, axis=(0, 1))[filled].astype(np.float64)
+    distances: dict[int, NDArray[np.float64]] = {}
+    smoothed = {}
+    for at in np.flatnonzero((filled >= first) & (filled < end)):
+        apart_mm = (filled - filled[at]) * stack.spacing_mm[2]
+        near = np.flatnonzero(np.abs(apart_mm) <= _CUT_OFF * reach_mm)
+        weights = np.exp(-((apart_mm[near] / reach_mm) ** 2) / 2)
+        weights /= weights.sum()
+        for n in near.tolist():
+            if n not in distances:
+                distances[n] = stack.distance_mm(int(filled[n]), course[n])
+        mean = np.tensordot(weights, np.stack([distances[n] for n in near.tolist()]), axes=1)
+        smoothed[int(filled[at])] = stack.inside(mean, course[at], round(float(weights @ areas[near])))
+    return stack.onto(mask, smoothed)

@@ -1,0 +1,810 @@
+"""A finished case as DICOM objects beside its source series: segmentation, measurements, report page.
+
+Everything is checked first, then built, then written: there are all the files asked for, or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import DSfloat, validate_value
+
+from SpinalCordSegLib.case import read_result, read_slice_rows
+from SpinalCordSegLib.dicom import DicomSeries, quiet_pydicom, read_dataset, read_series, save_bare
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    DicomSeriesError,
+    GeometryError,
+    InputFileError,
+    MissingPackageError,
+    OutputError,
+    VoxelError,
+)
+from SpinalCordSegLib.files import atomic_write
+from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, is_volume_file, read_image, read_labels
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegLib.report import report_pdf
+from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, Review
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+
+# The DICOM series that exported objects refer to: its headers, proved fit to be referred to.
+#
+# Error texts name files and attributes, never their values: those are the patient's.
+
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+# What may be empty in DICOM, and is absent from many an anonymised file: there it becomes empty.
+_MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+# Carried over where they are valid; an invalid one says nothing and would make every object invalid.
+_DESCRIPTIONS = (
+    "PatientAge", "PatientSize", "PatientWeight", "PatientSexNeutered", "EthnicGroup", "Occupation", "StudyDescription",
+    "AdditionalPatientHistory",
+)  # fmt: skip
+_ONE_OF_EACH = {
+    "PatientID": "patients",
+    "PatientName": "patients",
+    "PatientBirthDate": "patients",
+    "StudyInstanceUID": "studies",
+    "FrameOfReferenceUID": "positions of the patient (frames of reference)",
+    "SOPClassUID": "kinds of image",
+}
+_GRID_TOLERANCE_MM = 0.05  # masks written to NIfTI keep their place to float32
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """A series that a segmentation can refer to.
+
+    ``volume``: its voxels on its own grid, k along the slice normal. ``headers``: one data set without pixels per
+    file, in the order of the slices, with every attribute that has to be copied, and complete geometry.
+    """
+
+    series: DicomSeries
+    volume: Volume
+    headers: tuple[Dataset, ...] = field(repr=False)
+
+    @property
+    def is_multiframe(self) -> bool:
+        return self.series.frames[0].index is not None
+
+    def frame_array(self, mask: Volume) -> NDArray[np.bool_]:
+        """A mask on the series' grid as (frames, rows, columns), in the order of ``headers``, or of a file's frames."""
+        stack = np.ascontiguousarray(mask.voxels.transpose(2, 1, 0)).astype(bool)
+        if not self.is_multiframe:
+            return stack
+        stored = np.empty_like(stack)
+        stored[[frame.index or 0 for frame in self.series.frames]] = stack
+        return stored
+
+
+def read_source(series: DicomSeries) -> SourceSeries:
+    """Read and check a series.
+
+    Raises DicomSeriesError when attributes are missing or differ between its files, when it is kept in several
+    multi-frame files, and as ``read_series`` does; InputFileError for a file that cannot be read.
+    """
+    volume = read_series(series)
+    files = series.files
+    if series.frames[0].index is not None and len(files) > 1:
+        raise DicomSeriesError(
+            f"series {series.title()} is kept in {len(files)} multi-frame files; a DICOM segmentation refers to single"
+            " frames or to one multi-frame file: export the series again, or convert it to single frames"
+        )
+    headers = [_header(file) for file in files]
+    _check_identifiers(headers, [file.name for file in files], series.title())
+    _complete(headers, volume)
+    return SourceSeries(series, volume, tuple(headers))
+
+
+def on_series_grid(mask: Volume, source: SourceSeries) -> Volume:
+    """The mask's voxels in the series' own order of axes; nothing is resampled.
+
+    Raises GeometryError when the two grids differ by more than the order and direction of their axes.
+    """
+    if mask.same_grid(source.volume, _GRID_TOLERANCE_MM):
+        return source.volume.with_voxels(mask.voxels)
+    turned = to_canonical(mask)
+    if not turned.same_grid(to_canonical(source.volume), _GRID_TOLERANCE_MM):
+        raise GeometryError(
+            f"the mask ({_grid_words(mask)}) does not lie on the frames of series {source.series.title()}"
+            f" ({_grid_words(source.volume)}): give the series that was segmented, or segment this one"
+        )
+    return from_canonical(turned.voxels, source.volume)
+
+
+def _grid_words(volume: Volume) -> str:
+    size = "×".join(map(str, volume.shape))
+    origin = ", ".join(f"{mm:.1f}" for mm in volume.ijk_to_ras[:3, 3])
+    return f"{size} voxels of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm from RAS {origin} mm"
+
+
+def _header(file: Path) -> Dataset:
+    try:
+        with quiet_pydicom():
+            return read_dataset(file, pixels=False)
+    except (OSError, EOFError, InvalidDicomError) as error:
+        raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
+
+
+def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: str) -> None:
+    again = "export the series again from the scanner or the archive"
+    for header, name in zip(headers, names, strict=True):
+        for keyword in _UIDS:
+            value = str(header.get(keyword) or "")
+            if not value or not UID(value).is_valid:
+                state = "is not a valid identifier" if value else "is missing"
+                raise DicomSeriesError(
+                    f"{name}: {keyword} {state}; without it no DICOM object can refer to the image: {again}"
+                )
+        for keyword, what in _ONE_OF_EACH.items():
+            if str(header.get(keyword) or "") != str(headers[0].get(keyword) or ""):
+                raise DicomSeriesError(
+                    f"series {title} mixes images of different {what}: {keyword} of {name} is another than that of"
+                    f" {names[0]}; {again}"
+                )
+    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
+        raise DicomSeriesError(f"series {title} has two files with one SOPInstanceUID: {again}")
+
+
+def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
+    """Add, in memory only, what is copied into every object but may be absent, and make frames' geometry shared."""
+    _share_orientation(headers)
+    for header in headers:
+        with quiet_pydicom():
+            header.decode()  # texts in the file's own character set become Unicode, which every object is written in
+        header.SpecificCharacterSet = "ISO_IR 192"
+        for keyword in _DESCRIPTIONS:
+            if keyword in header and not _is_valid(header, keyword):
+                del header[keyword]
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in header:
+                setattr(header, keyword, "")
+        if header.get("PerFrameFunctionalGroupsSequence"):
+            _share_geometry(header, volume)
+        elif header.get("SliceThickness") is None:
+            header.SliceThickness = volume.spacing_mm[2]
+
+
+def _share_orientation(headers: Sequence[Dataset]) -> None:
+    """Slices that lie alike, as reading the series has proved, say so to the last digit, by the first one's words:
+    highdicom compares them exactly, and scanners write them with rounding."""
+    if headers[0].get("PerFrameFunctionalGroupsSequence"):
+        return
+    for header in headers[1:]:
+        header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
+
+
+def _is_valid(header: Dataset, keyword: str) -> bool:
+    element = header[keyword]
+    try:
+        validate_value(element.VR, element.value, config.RAISE)
+    except ValueError:
+        return False
+    return True
+
+
+def _share_geometry(header: Dataset, volume: Volume) -> None:
+    """Pixel size and orientation, which are the same in all frames, where highdicom looks for them."""
+    shared = list(header.get("SharedFunctionalGroupsSequence") or []) or [Dataset()]
+    first = header.PerFrameFunctionalGroupsSequence[0]
+    for sequence in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if not shared[0].get(sequence):
+            setattr(shared[0], sequence, deepcopy(first.get(sequence) or [Dataset()]))
+    orientation = shared[0].PlaneOrientationSequence[0]
+    orientation.ImageOrientationPatient = [
+        DSfloat(one, auto_format=True) for one in orientation.ImageOrientationPatient
+    ]
+    measures = shared[0].PixelMeasuresSequence[0]
+    measures.PixelSpacing = [DSfloat(one, auto_format=True) for one in measures.PixelSpacing]
+    if measures.get("SliceThickness") is None:
+        measures.SliceThickness = volume.spacing_mm[2]
+    header.SharedFunctionalGroupsSequence = shared
+
+
+# Whether a finished case may be exported into the study of a series: made from it, unchanged, and not rejected.
+
+
+_ROUNDING = 1e-5  # of a value, and of the range of all: a NIfTI's slope and values are float32
+_VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
+
+
+def refuse_rejected(content: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError when a person rejected the case."""
+    review = content.get("review")
+    states = {content.get("mask_state"), review.get("state") if isinstance(review, dict) else review}
+    if "rejected" in states:
+        raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
+
+
+def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume | None = None) -> None:
+    """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
+    measured with them as its image. ``image``: what the series was converted to, and the case made from.
+
+    A report from before a given mask's image was fingerprinted ties it to the series by protocol and grid alone."""
+    made_from = content.get("input") or {}
+    is_given = content.get("mask_state") == "given"
+    # "fingerprint" is of what was read first: of a mask made elsewhere its own, which says nothing of any image.
+    of_image = made_from.get("image_fingerprint" if is_given else "fingerprint")
+    is_untold = is_given and of_image is None
+    if of_image == fingerprint(source.volume):
+        return
+    if image is not None:
+        if not is_untold and of_image != fingerprint(image):
+            raise DicomSeriesError(
+                "the case was not made from this image: segment it again, or measure the mask with it"
+            )
+        _check_conversion(image, source)
+        return
+    acquisition = made_from.get("acquisition")
+    if not acquisition:
+        raise DicomSeriesError(
+            "the case was not made from DICOM, so nothing ties it to this series: segment the series itself"
+            " (spinalcordseg segment SERIES_FOLDER), or measure the mask with it (measure MASK --image SERIES_FOLDER);"
+            " without a series, the mask as .seg.nrrd and report.html say the same"
+        )
+    differs = [key for key, value in acquisition.items() if _told(source.series, key) != value]
+    if is_untold and not differs:
+        return
+    raise DicomSeriesError(
+        f"series {source.series.title()} is not the one that the case was made from"
+        f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
+        " where the folder holds several"
+    )
+
+
+def _check_conversion(image: Volume, source: SourceSeries) -> None:
+    if not _same_pixels(on_series_grid(image, source), source.volume):
+        raise DicomSeriesError(
+            f"the image does not hold the pixels of series {source.series.title()}: it was made from another series, or"
+            " changed since it was loaded; give the series it was loaded from, or load that again and segment it"
+        )
+
+
+def _same_pixels(one: Volume, other: Volume) -> bool:
+    """A rescale slope that is no whole number gives values that differ in the last digit from reader to reader."""
+    allowed = _ROUNDING * float(np.ptp(other.voxels))
+    return np.allclose(one.voxels, other.voxels, rtol=_ROUNDING, atol=allowed)
+
+
+def _told(series: DicomSeries, key: str) -> Any:
+    value = getattr(series, key, None)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check_mask(mask: Volume, content: Mapping[str, Any]) -> None:
+    """Raise VoxelError when the mask, on the grid that its file has, is empty or no longer the one that was measured.
+
+    By its fingerprint; a report from before there was one tells the volume alone."""
+    n_voxels = int(np.count_nonzero(mask.voxels))
+    if not n_voxels:
+        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
+    measured_sha256 = content.get("mask_sha256")
+    if measured_sha256 and mask_sha256(mask) != measured_sha256:
+        raise VoxelError("the mask was changed after it was measured: measure it again, and look at it, first")
+    found, measured = n_voxels * mask.voxel_volume_mm3, float(content.get("volume_mm3") or 0.0)
+    if abs(found - measured) > _VOLUME_TOLERANCE * found + 0.01:
+        raise VoxelError(
+            f"the mask has {found:.2f} mm³ and the report says {measured:.2f} mm³: it was changed after it was"
+            " measured; measure it again first"
+        )
+
+
+# The mask as a DICOM Segmentation (binary), written by highdicom.
+
+
+SOFTWARE = "SpinalCordSeg"
+CORD = Code("2748008", "SCT", "Spinal cord")
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+
+AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"
+_OF_STATE = {"AI": AUTOMATIC, "corrected": SEMIAUTOMATIC}
+_LONGEST_NAME = 64  # of DICOM's LO
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Who drew the mask. ``kind``: DICOM's SegmentAlgorithmType; ``name``, ``version`` and ``parameters`` say which
+    software and model did, and are empty for MANUAL."""
+
+    kind: str
+    name: str = ""
+    version: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def algorithm_of(content: Mapping[str, Any], drawn_by_hand: bool = False) -> Algorithm:
+    """From report.json, whose ``mask_state`` decides: the model alone, or the model and a person after it.
+
+    ``drawn_by_hand`` says it for a mask that was made elsewhere. Raises ConfigurationError when nothing says it, and
+    when ``drawn_by_hand`` contradicts the report.
+    """
+    kind, model = _OF_STATE.get(str(content.get("mask_state"))), content.get("model")
+    if kind is None or not model:
+        if not drawn_by_hand:
+            raise ConfigurationError(
+                "the mask was made elsewhere and the report does not say how: if a person drew it, add --drawn-by-hand;"
+                " if other software made it, that software should export it"
+            )
+        return Algorithm(MANUAL)
+    if drawn_by_hand:
+        raise ConfigurationError("the report says that a model made the mask: leave --drawn-by-hand out")
+    parameters = {
+        "model": f"{model.get('name')} {model.get('version')}",
+        "SHA-256 of the model": str(model.get("sha256")),
+    }
+    if content.get("threshold") is not None:
+        parameters["threshold"] = f"{content['threshold']:g}"
+    name = f"{SOFTWARE} {model.get('name')} {model.get('version')}"[:_LONGEST_NAME].strip()
+    return Algorithm(kind, name, str(content.get("software_version")), parameters)
+
+
+def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, tracking_uid: str, number: int) -> Dataset:
+    """One segment, "Spinal cord", on the frames of ``source``. ``mask``: bool on the series' grid.
+
+    Frames without cord are left out. ``tracking_uid`` ties the segment to its measurements; ``number``:
+    SeriesNumber. UIDs are new. Raises VoxelError for an empty mask.
+    """
+    import highdicom as hd
+
+    if not mask.voxels.any():
+        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
+    identification = None
+    if algorithm.kind != MANUAL:
+        identification = hd.AlgorithmIdentificationSequence(
+            name=algorithm.name,
+            family=Code("123110", "DCM", "Artificial Intelligence"),
+            version=algorithm.version,
+            parameters=dict(algorithm.parameters),
+        )
+    description = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=SEGMENT_NAME,
+        segmented_property_category=ANATOMY,
+        segmented_property_type=CORD,
+        algorithm_type=algorithm.kind,
+        algorithm_identification=identification,
+        tracking_uid=tracking_uid,
+        tracking_id=SEGMENT_NAME,
+        display_color=hd.color.CIELabColor.from_rgb(*SEGMENT_COLOUR_RGB),
+    )
+    return hd.seg.Segmentation(
+        source_images=list(source.headers),
+        pixel_array=source.frame_array(mask),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[description],
+        **new_series(number),
+        device_serial_number=SOFTWARE_VERSION,  # software has no other
+        content_description="Spinal cord, research use",
+        content_label="SPINAL_CORD",
+        series_description=f"Spinal cord segmentation ({SOFTWARE})",
+    )
+
+
+def new_series(number: int) -> dict[str, Any]:
+    """For highdicom's classes: the only instance of a new series, made by this software."""
+    import highdicom as hd
+
+    return {
+        "series_instance_uid": hd.UID(),
+        "series_number": number,
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "manufacturer": SOFTWARE,
+        "manufacturer_model_name": SOFTWARE,
+        "software_versions": SOFTWARE_VERSION,
+    }
+
+
+# The measures of a case as a DICOM structured report (TID 1500), written by highdicom.
+#
+# Codes: volume by summed voxels, path length, area of the defined region with mean and SD, major and minor axis.
+# A number without an answer is left out; what a reader must know beside the numbers stands as a comment.
+
+
+CERVICAL_SPINE = Code("122494005", "SCT", "Cervical spine")
+VOLUME = Code("118565006", "SCT", "Volume")
+SUM_OF_VOXELS = Code("126030", "DCM", "Sum of segmented voxel method for volume")
+AREA = Code("131184002", "SCT", "Area of defined region")
+LENGTH = Code("121211", "DCM", "Path length")
+MAJOR_AXIS, MINOR_AXIS = Code("131187009", "SCT", "Major Axis"), Code("131188004", "SCT", "Minor Axis")
+MEAN, DEVIATION = Code("373098007", "SCT", "Mean"), Code("386136009", "SCT", "Standard Deviation")
+MM3, MM2 = Code("mm3", "UCUM", "cubic millimeter"), Code("mm2", "UCUM", "square millimeter")
+MM = Code("mm", "UCUM", "millimeter")
+_COMMENT = Code("121106", "DCM", "Comment")
+_MR_IMAGING = Code("25056-3", "LN", "MRI unspecified body region")
+
+_DEFINITIONS = (
+    "Research use, not for diagnosis.",
+    "Area: at a right angle to the cord. Major axis: right-left, minor axis: anterior-posterior, of the ellipse with"
+    " the same second moments. Length: along the cord. Volume follows the coverage.",
+)
+
+# key in report.json, what it is, unit, how it was got from several values, method
+_WHOLE_CORD = (("volume_mm3", VOLUME, MM3, None, SUM_OF_VOXELS), ("length_mm", LENGTH, MM, None, None))
+_RANGE = (("range_volume_mm3", VOLUME, MM3, None, SUM_OF_VOXELS), ("range_length_mm", LENGTH, MM, None, None))
+_SECTIONS = (
+    ("mean_csa_mm2", AREA, MM2, MEAN, None),
+    ("sd_csa_mm2", AREA, MM2, DEVIATION, None),
+    ("mean_rl_mm", MAJOR_AXIS, MM, MEAN, None),
+    ("mean_ap_ellipse_mm", MINOR_AXIS, MM, MEAN, None),
+)
+
+
+def measurement_report(
+    content: Mapping[str, Any], source: SourceSeries, segmentation: Dataset, algorithm: Algorithm, number: int
+) -> Dataset:
+    """A Comprehensive SR about ``segmentation``. ``content``: of report.json; ``number``: SeriesNumber.
+
+    With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, and
+    always unverified: VERIFIED would say that an observer, named with organisation, attests to the content and answers
+    for it (PS3.3 C.17.2). Whoever accepted the case here typed a name: that is told as a comment. UIDs are new.
+    """
+    import highdicom as hd
+
+    observer = hd.sr.ObserverContext(
+        observer_type=Code("121007", "DCM", "Device"),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=hd.UID(), name=SOFTWARE, manufacturer_name=SOFTWARE, model_name=f"{SOFTWARE} {SOFTWARE_VERSION}"
+        ),
+    )
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=_MR_IMAGING,
+        imaging_measurements=_groups(content, source, segmentation, algorithm),
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+    )
+    return hd.sr.ComprehensiveSR(
+        evidence=[*source.headers, segmentation],
+        content=report[0],
+        **new_series(number),
+        is_complete=True,
+        is_final=True,
+        is_verified=False,
+        series_description=f"Spinal cord measurements ({SOFTWARE})",
+    )
+
+
+def _groups(content: Mapping[str, Any], source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
+    remarks = [
+        *_DEFINITIONS,
+        _reviewed(content),
+        *(str(flag["message"]) for flag in _flags(content) if flag.get("slice") is None),
+    ]
+    about = (content, source, segmentation, algorithm)
+    if not content.get("range"):
+        return [_volume_group((*_WHOLE_CORD, *_SECTIONS), [*remarks, *_counts(content)], *about)]
+    return [_volume_group(_WHOLE_CORD, remarks, *about), _range_group(content, algorithm)]
+
+
+def _reviewed(content: Mapping[str, Any]) -> str:
+    review = Review.from_dict(content.get("review"))
+    if review.state != ACCEPTED:
+        return "Not reviewed by a person to the end."
+    who = f" by {review.who}" if review.who else ""
+    doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.get("mask_sha256")) else ""
+    return f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
+
+
+def _volume_group(
+    wanted: tuple[Any, ...],
+    remarks: list[str],
+    content: Mapping[str, Any],
+    source: SourceSeries,
+    segmentation: Dataset,
+    algorithm: Algorithm,
+) -> Any:
+    """TID 1411: about the whole segment."""
+    import highdicom as hd
+
+    segment = segmentation.SegmentSequence[0]
+    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
+        referenced_segment=hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=1,
+            source_series=hd.sr.SourceSeriesForSegmentation(source.headers[0].SeriesInstanceUID),
+        ),
+        **_common(wanted, content, algorithm),
+    )
+    return _with_comment(group, remarks)
+
+
+def _range_group(content: Mapping[str, Any], algorithm: Algorithm) -> Any:
+    """TID 1501: about the slices asked for, which are less than the segment."""
+    import highdicom as hd
+
+    first, end = content["range"]
+    words = f"slices {first} to {end - 1}"
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{SEGMENT_NAME}, {words}"),
+        **_common((*_RANGE, *_SECTIONS), content, algorithm),
+    )
+    counted = f"Range: {words} of the image, counted from 0 along its axis nearest to the body axis."
+    return _with_comment(group, [counted, *_counts(content)])
+
+
+def _common(wanted: tuple[Any, ...], content: Mapping[str, Any], algorithm: Algorithm) -> dict[str, Any]:
+    import highdicom as hd
+
+    made = None
+    if algorithm.kind != MANUAL:
+        parameters = [f"{name}: {value}" for name, value in algorithm.parameters.items()]
+        made = hd.sr.AlgorithmIdentification(algorithm.name, algorithm.version, parameters)
+    return {
+        "finding_category": ANATOMY,
+        "finding_type": CORD,
+        "finding_sites": [hd.sr.FindingSite(anatomic_location=CERVICAL_SPINE)],
+        "algorithm_id": made,
+        "measurements": [
+            hd.sr.Measurement(name=name, value=float(content[key]), unit=unit, derivation=derivation, method=method)
+            for key, name, unit, derivation, method in wanted
+            if content.get(key) is not None
+        ],
+    }
+
+
+def _with_comment(group: Any, lines: list[str]) -> Any:
+    import highdicom as hd
+
+    contains = hd.sr.RelationshipTypeValues.CONTAINS
+    comment = hd.sr.TextContentItem(name=_COMMENT, value="\n".join(lines), relationship_type=contains)
+    group[0].ContentSequence.append(comment)
+    return group
+
+
+def _counts(content: Mapping[str, Any]) -> list[str]:
+    flagged = {flag["slice"] for flag in _flags(content) if flag.get("slice") is not None}
+    coverage = content.get("coverage") or 0.0
+    return [
+        f"Slices measured: {content.get('n_slices')}, coverage {100 * coverage:.0f} %.",
+        f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
+    ]
+
+
+def _flags(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(content.get("flags") or [])
+
+
+# A PDF as a DICOM object (Encapsulated PDF) in the study of its source series.
+
+
+_ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+_SOFTWARE = "SpinalCordSeg"
+_OF_THE_STUDY = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
+    "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+    "ReferringPhysicianName",
+)  # fmt: skip
+
+
+def encapsulated_pdf(document: bytes, source: SourceSeries, number: int) -> Dataset:
+    """``document`` (a PDF without the patient's name in it) as a data set without file header.
+
+    ``number``: SeriesNumber. UIDs are new.
+    """
+    one = Dataset()
+    one.SpecificCharacterSet = "ISO_IR 192"
+    one.SOPClassUID, one.SOPInstanceUID = _ENCAPSULATED_PDF, generate_uid(prefix=None)
+    header = source.headers[0]
+    for keyword in _OF_THE_STUDY:
+        if keyword in header:
+            setattr(one, keyword, header.get(keyword))
+    _add_series(one, number)
+    now = datetime.now()
+    one.ContentDate, one.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    one.AcquisitionDateTime = _acquired(header)
+    one.BurnedInAnnotation = "NO"
+    one.SourceInstanceSequence = DicomSequence(_reference(each) for each in source.headers)
+    one.DocumentTitle = "Spinal cord report"
+    one.ConceptNameCodeSequence = DicomSequence()
+    one.VerificationFlag = "UNVERIFIED"
+    one.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    one.EncapsulatedDocumentLength = len(document)
+    one.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
+    return one
+
+
+def _add_series(one: Dataset, number: int) -> None:
+    one.Modality, one.SeriesInstanceUID, one.SeriesNumber = "DOC", generate_uid(prefix=None), number
+    one.SeriesDescription, one.InstanceNumber = f"Spinal cord report ({_SOFTWARE})", 1
+    one.Manufacturer = one.ManufacturerModelName = _SOFTWARE
+    one.SoftwareVersions, one.ConversionType = SOFTWARE_VERSION, "WSD"
+
+
+def _acquired(header: Dataset) -> str:
+    """When the images were made; "" where the header does not say."""
+    date, time = header.get("AcquisitionDate") or header.get("StudyDate"), header.get("AcquisitionTime")
+    return str(header.get("AcquisitionDateTime") or (f"{date}{time or ''}" if date else ""))
+
+
+def _reference(header: Dataset) -> Dataset:
+    one = Dataset()
+    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return one
+
+
+SEG, SR, PDF = "seg", "sr", "pdf"
+KINDS = (SEG, SR, PDF)
+_OLDEST_PYDICOM, _OLDEST_HIGHDICOM = (3, 0, 1), (0, 27)
+
+
+def dicom_export_available() -> str | None:
+    """Why segmentation and measurements cannot be exported here, for a grey button; None when they can."""
+    if _numbers(pydicom.__version__) < _OLDEST_PYDICOM:
+        return (
+            f"DICOM export needs pydicom 3.0.1 or newer, found {pydicom.__version__}, as 3D Slicer 5.10 has it:"
+            " use 3D Slicer 5.12 or newer, or the command line in an environment of its own"
+        )
+    return _lacking("highdicom", _OLDEST_HIGHDICOM, "DICOM export")
+
+
+def pdf_export_available() -> str | None:
+    """Why the report cannot be exported as a PDF here; None when it can."""
+    return _lacking("reportlab", (4, 0), "the report as PDF")
+
+
+def _lacking(package: str, oldest: tuple[int, ...], what: str) -> str | None:
+    wanted = f"{package} {'.'.join(map(str, oldest))} or newer"
+    get_it = "pip install highdicom reportlab"
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return f"{what} needs the package {wanted}, which is not installed: {get_it}"
+    return f"{what} needs {wanted}, found {found}: {get_it}" if _numbers(found) < oldest else None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+@dataclass(frozen=True, eq=False)
+class CordExport:
+    """What is exported. ``mask``: bool, not empty, on the grid of ``source.volume``; ``content``: of report.json;
+    ``slices``: rows of slices.csv; ``picture``: the montage as PNG, None where there is none."""
+
+    mask: Volume
+    content: Mapping[str, Any]
+    slices: Sequence[Mapping[str, str]]
+    picture: bytes | None
+    source: SourceSeries
+    algorithm: Algorithm
+
+
+def refuse_other_than_dicom(path: Path) -> None:
+    """Raise InputFileError for an image file: DICOM objects need a DICOM series to belong to."""
+    if path.is_file() and is_volume_file(path):
+        raise InputFileError(
+            f"{path.name} is not DICOM, and DICOM objects belong to the study of a DICOM series: give the series that"
+            " it was converted from, and segment that; without one, keep the mask as .seg.nrrd and the report as HTML"
+        )
+
+
+def load_export(
+    folder: Path, series: DicomSeries, drawn_by_hand: bool = False, image: Path | None = None
+) -> CordExport:
+    """Read a finished case and its source series, and check that they belong together.
+
+    ``image``: the file that the case was made from, where the series was converted first (as Slicer does when it loads
+    one): its voxels must be those of the series.
+
+    Raises InputFileError (no finished result), DicomSeriesError (another series, no DICOM input, unfit headers),
+    GeometryError (other frames), VoxelError (empty or changed mask), ConfigurationError (rejected, or nobody says
+    who drew the mask).
+    """
+    content = read_result(folder)
+    if content is None:
+        raise InputFileError(
+            f"{folder} holds no finished result; give the folder of one case, with mask and report.json in it"
+        )
+    algorithm = algorithm_of(content, drawn_by_hand)
+    refuse_rejected(content)
+    source = read_source(series)
+    check_origin(content, source, None if image is None else read_image(image).volume)
+    mask = _read_mask(folder, content)
+    check_mask(mask, content)
+    picture = folder / "montage.png"
+    return CordExport(
+        on_series_grid(mask, source),
+        content,
+        read_slice_rows(folder),
+        picture.read_bytes() if picture.is_file() else None,
+        source,
+        algorithm,
+    )
+
+
+def _read_mask(folder: Path, content: Mapping[str, Any]) -> Volume:
+    name = next((str(name) for name in content["files"] if str(name).startswith("mask.")), None)
+    if name is None:
+        raise InputFileError(f"{folder} holds no mask; segment again with --force")
+    labels = read_labels(folder / name)
+    return labels.with_voxels(labels.voxels != 0)
+
+
+def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:
+    """The DICOM objects, by kind. Measurements refer to a segmentation, so that is built with them.
+
+    Raises MissingPackageError, or DicomSeriesError when a header of the series cannot be carried over.
+    """
+    wanted = [kind for kind in KINDS if kind in kinds or (kind == SEG and SR in kinds)]
+    for kind in wanted:
+        lacking = pdf_export_available() if kind == PDF else dicom_export_available()
+        if lacking:
+            raise MissingPackageError(lacking)
+    objects: dict[str, Dataset] = {}
+    with _readable_errors(export.source):
+        if SEG in wanted:
+            objects[SEG] = segmentation(
+                export.mask, export.source, export.algorithm, generate_uid(prefix=None), _series_number(export, 1)
+            )
+        if SR in wanted:
+            objects[SR] = measurement_report(
+                export.content, export.source, objects[SEG], export.algorithm, _series_number(export, 2)
+            )
+        for one in objects.values():
+            one.SpecificCharacterSet = "ISO_IR 192"  # highdicom 0.27 would write names in Latin-1, or fail to
+        if PDF in wanted:
+            document = report_pdf(export.content, export.slices, export.picture)
+            objects[PDF] = encapsulated_pdf(document, export.source, _series_number(export, 3))
+    return objects
+
+
+def _series_number(export: CordExport, offset: int) -> int:
+    """Beside the source's: its number and two digits, which scanners leave free."""
+    return 100 * min(max(export.source.series.number or 0, 0), 20_000_000) + offset
+
+
+@contextmanager
+def _readable_errors(source: SourceSeries) -> Iterator[None]:
+    try:
+        with quiet_pydicom():
+            yield
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
+        # Not "from error": its text may quote the patient's data.
+        where = error.name if isinstance(error, AttributeError) and error.name else type(error).__name__
+        raise DicomSeriesError(
+            f"the headers of series {source.series.title()} cannot be carried over ({where}): export the series again"
+            " from the scanner or the archive"
+        ) from None
+
+
+def write_export(export: CordExport, kinds: Sequence[str], output: Path, force: bool = False) -> dict[str, Path]:
+    """Build and write CASE.seg.dcm, CASE.sr.dcm and CASE.pdf.dcm into ``output``; gives the files by kind.
+
+    Raises OutputError when a file is there already and ``force`` is not set, or when it cannot be written; and as
+    ``build`` does.
+    """
+    kinds = [*kinds, SEG] if SR in kinds else list(kinds)
+    files = {kind: output / f"{export.content['case']}.{kind}.dcm" for kind in KINDS if kind in kinds}
+    there = [str(path) for path in files.values() if path.exists()]
+    if there and not force:
+        raise OutputError(f"{there[0]} is there already; choose another output folder, or --force to replace it")
+    objects = build(export, kinds)
+    for kind, path in files.items():
+        with atomic_write(path) as temporary, _readable_errors(export.source):
+            save_bare(objects[kind], ExplicitVRLittleEndian, temporary)
+    return files

@@ -1,0 +1,476 @@
+"""Change of an area over time, and what of it the measurement can tell: pure statistics of one person's visits.
+
+Rules: two visits, the change against MDC95 = 2.77·CoV; from three visits on, the rate against 1.96·SE(slope) with
+SE(slope) = CoV/√Σ(t-t̄)², which for two visits is the same limit. Rate in %/year = 100·slope / fitted area at the first
+visit. The CoV is a setting with its source; the scatter of the visits themselves only warns when it is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.longitudinal.registration import SHORT_MM, Alignment, Profile, SharedRange, shared_range
+from SpinalCordSegLib.longitudinal.visits import (
+    Conditions,
+    Difference,
+    Visit,
+    VisitCord,
+    differences,
+    filled,
+    runs,
+    same_scanner,
+    unknowns,
+)
+from SpinalCordSegLib.model.checkpoint import REPEATABILITY
+
+MDC_FACTOR = 2.77  # 1.96·√2
+Z95 = 1.96
+BELOW = "below the minimum detectable change"
+LOSS = "loss beyond the minimum detectable change"
+GAIN = "gain beyond the minimum detectable change: check comparability, a cord does not grow"
+_SHORTEST_YEARS = 14 / 365.25  # a rate over days is an error divided by nearly nothing
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """How far repeated measurements scatter. ``cov_percent``: SD/mean in %. ``source``: where that was measured, with
+    which tool. ``setting``: "same scanner" or "between scanners"."""
+
+    cov_percent: float
+    source: str
+    setting: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cov_percent < 50:
+            raise ConfigurationError(f"a CoV of {self.cov_percent:g} % is out of range: give it in %, such as 1.5")
+        if not self.source.strip():
+            raise ConfigurationError("a CoV needs its source: say where it was measured, and with which tool")
+
+    @property
+    def mdc95_percent(self) -> float:
+        """The change between two visits, in %, that 95 % of unchanged persons stay below."""
+        return MDC_FACTOR * self.cov_percent
+
+
+# Measured by others with other tools, and labelled so until this software's own is known.
+SAME_SCANNER = Repeatability(
+    1.5,
+    "published, not measured with this software: JIM under 1.5 %, SCT 1.0 % (one volunteer on six sites), repeats of"
+    " brain T1w 1.5-2.65 %",
+    "same scanner",
+)
+BETWEEN_SCANNERS = Repeatability(
+    2.75, "published, not measured with this software: SCT on three scanners, 2.2-2.75 %", "between scanners"
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN."""
+
+    percent: float
+    mdc95_percent: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A yearly rate. ``percent_per_year`` with its 95 % CI ``low`` … ``high`` (±``limit``). ``fitted_first_mm2``: the
+    fitted line at the first visit. ``verdict``: BELOW, LOSS or GAIN. ``scatter_cov_percent``: SD of the visits about
+    the line, % (NaN for two visits); ``scatters``: True when that is more than the CoV explains (p < 0.05)."""
+
+    percent_per_year: float
+    low: float
+    high: float
+    limit: float
+    fitted_first_mm2: float
+    slope_mm2_per_year: float
+    n_visits: int
+    verdict: str
+    scatter_cov_percent: float
+    scatters: bool
+
+
+def change(first_mm2: float, second_mm2: float, repeatability: Repeatability) -> Change:
+    """Change in % against the minimum detectable one. Raises ValueError unless both areas are positive."""
+    if not (first_mm2 > 0 and second_mm2 > 0):
+        raise ValueError("a change needs two positive areas")
+    percent = 100 * (second_mm2 - first_mm2) / first_mm2
+    limit = repeatability.mdc95_percent
+    return Change(percent, limit, _verdict(percent, limit))
+
+
+def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatability: Repeatability) -> Rate | None:
+    """The rate of the least-squares line through the visits; None for fewer than two, or within two weeks.
+
+    ``years``: any zero, ascending or not. Raises ValueError for areas that are not positive or other lengths.
+    """
+    t, y = np.asarray(years, dtype=np.float64), np.asarray(areas_mm2, dtype=np.float64)
+    if t.shape != y.shape or t.ndim != 1 or not np.all(y > 0):
+        raise ValueError("a rate needs one positive area for each visit")
+    if len(t) < 2 or np.ptp(t) < _SHORTEST_YEARS:
+        return None
+    spread = float(((t - t.mean()) ** 2).sum())
+    slope = float(((t - t.mean()) * (y - y.mean())).sum()) / spread
+    fitted_first = float(y.mean() + slope * (t.min() - t.mean()))
+    if fitted_first <= 0:
+        return None
+    rate = 100 * slope / fitted_first
+    limit = Z95 * repeatability.cov_percent / sqrt(spread)
+    scatter, scatters = _scatter(t, y, slope, repeatability)
+    verdict = _verdict(rate, limit)
+    return Rate(rate, rate - limit, rate + limit, limit, fitted_first, slope, len(t), verdict, scatter, scatters)
+
+
+def _scatter(t: np.ndarray, y: np.ndarray, slope: float, repeatability: Repeatability) -> tuple[float, bool]:
+    """SD of the visits about their line in %, and whether chi² says it is more than the CoV."""
+    freedom = len(t) - 2
+    if freedom < 1:
+        return nan, False
+    fitted = y.mean() + slope * (t - t.mean())
+    squares = float((((y - fitted) / fitted) ** 2).sum())
+    scatter = 100 * sqrt(squares / freedom)
+    allowed = repeatability.cov_percent * sqrt(float(chi2.ppf(0.95, freedom)) / freedom)
+    return scatter, scatter > allowed
+
+
+def _verdict(percent: float, limit: float) -> str:
+    if abs(percent) < limit:
+        return BELOW
+    return LOSS if percent < 0 else GAIN
+
+
+_HEALTHY_BANDS = ((20.0, 50.0, 0.0), (50.0, 65.0, -0.25), (65.0, 80.0, -0.36), (80.0, 120.0, -0.54))
+HEALTHY_SOURCE = "loss in healthy adults: 0.00 %/year at 20-50 years, -0.25 at 50-65, -0.36 at 65-80, -0.54 above"
+
+
+def healthy_rates(age_years: float | None) -> tuple[float, float]:
+    """Lowest and highest %/year of healthy adults, of that age or (None) of any. Raises ConfigurationError under 20."""
+    if age_years is None:
+        return _HEALTHY_BANDS[-1][2], _HEALTHY_BANDS[0][2]
+    for low, high, rate in _HEALTHY_BANDS:
+        if low <= age_years < high:
+            return rate, rate
+    raise ConfigurationError(f"healthy rates are known from 20 years on, not for an age of {age_years:g}")
+
+
+# Which repeatability visits are judged by: the one measured for the model that drew their masks, else a published one.
+#
+# A model's card keeps it in its scores, and ``segment`` copies it into report.json's model, so that a result
+# carries it::
+#
+# "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what"},
+# "between scanners": {...}}
+#
+# Either setting may be missing. ``spinalcordseg-train validate --write-card`` and ``validate-series --write-card``
+# write
+# it.
+
+
+_CORRECTED = "corrected"
+
+
+def repeatability_of(reports: Sequence[Mapping[str, Any]], same_scanner: bool) -> Repeatability:
+    """For visits with these report.json; the source says in words whose measurement it is.
+
+    The model's own needs every mask to be of that one model. Where a person corrected some of them it was not measured
+    for such masks: then the larger of it and the published one is taken, and the source says so.
+    """
+    published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
+    models = [report.get("model") or {} for report in reports]
+    if len({tuple(str(one.get(key)) for key in ("name", "version", "sha256")) for one in models}) != 1:
+        return published
+    measured = _stated(models[0], published.setting)
+    if measured is None or all(report.get("mask_state") != _CORRECTED for report in reports):
+        return measured or published
+    by_hand = "some of these masks were corrected by hand, for which no CoV was measured"
+    if measured.cov_percent >= published.cov_percent:
+        return replace(measured, source=f"{measured.source}; {by_hand}")
+    own = f"the model's own of {measured.cov_percent:g} % is not taken"
+    return replace(published, source=f"{published.source}; {by_hand}: {own}")
+
+
+def _stated(model: Mapping[str, Any], setting: str) -> Repeatability | None:
+    """What the model's card states for a setting; None where it states nothing that can be used."""
+    stated = model.get(REPEATABILITY)
+    entry = stated.get(setting) if isinstance(stated, Mapping) else None
+    if not isinstance(entry, Mapping):
+        return None
+    cov_percent, source = entry.get("cov_percent"), str(entry.get("source") or "").strip()
+    if not isinstance(cov_percent, (int, float)) or not 0 < cov_percent < 50 or not source:
+        return None
+    of_model = f"measured with this software, model {model.get('name')} {model.get('version')}"
+    return Repeatability(float(cov_percent), f"{of_model}: {source}", setting)
+
+
+# A person's visits compared: areas on what all of them cover, change, rate, and everything that speaks against it.
+
+
+DAYS_PER_YEAR = 365.25
+PROBABILITY, MASK = "probability", "mask"
+_MIDDLE = "0.5"  # the threshold at which the mask ends where the probability's parts of pixels even out
+_ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanners was measured across
+
+
+@dataclass(frozen=True)
+class FollowUpOptions:
+    """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
+    ``repeatability``. ``limits_mm``: only this stretch, from the disc C2/C3. ``age_years``: at the first visit, for
+    the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too."""
+
+    same: Repeatability | None = None
+    between: Repeatability | None = None
+    limits_mm: tuple[float, float] | None = None
+    age_years: float | None = None
+    keep_dates: bool = False
+    keep_flagged: bool = False
+
+    def __post_init__(self) -> None:
+        healthy_rates(self.age_years)
+
+    def judging(self, visits: Sequence[Visit], on_one_scanner: bool) -> Repeatability:
+        """The repeatability that a comparison of these visits is judged by."""
+        given = self.same if on_one_scanner else self.between
+        return given or repeatability_of([visit.report for visit in visits], on_one_scanner)
+
+
+@dataclass(frozen=True)
+class VisitOutcome:
+    """One visit. ``years``: since the first. Areas and volume are those of the shared stretch; ``whole_*`` of all cord
+    found, which follows coverage and is not compared. ``change``: against the first visit, None with ``no_change``
+    saying why. ``differences``: against the visit before, and what is not known. ``n_doubtful``: flagged slices
+    among the compared ones; ``n_left_out``: flagged slices that are left out of the comparison."""
+
+    number: int
+    case_name: str
+    date: date | None
+    years: float
+    mean_csa_mm2: float
+    volume_mm3: float
+    whole_volume_mm3: float
+    whole_length_mm: float
+    change: Change | None
+    change_by: Repeatability | None
+    no_change: str
+    differences: tuple[Difference, ...]
+    conditions: Conditions
+    n_doubtful: int
+    n_left_out: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Visits ``first`` … ``last`` (numbers, from 1) between which nothing breaks the series. ``rate`` None: one visit,
+    or all within two weeks."""
+
+    first: int
+    last: int
+    rate: Rate | None
+    repeatability: Repeatability
+
+
+@dataclass(frozen=True, eq=False)
+class FollowUp:
+    """The whole comparison. ``profiles``: of each visit, from the shared place. ``remarks``: on the comparison.
+    ``areas_from``: PROBABILITY or MASK, the same in all visits."""
+
+    person: str
+    visits: tuple[VisitOutcome, ...]
+    runs: tuple[Run, ...]
+    shared: SharedRange
+    profiles: tuple[Profile, ...]
+    doubts: tuple[tuple[tuple[str, ...], ...], ...]
+    alignment: Alignment
+    remarks: tuple[str, ...]
+    areas_from: str
+    options: FollowUpOptions = field(default_factory=FollowUpOptions)
+
+
+def follow_up(
+    person: str, visits: Sequence[Visit], alignment: Alignment, options: FollowUpOptions | None = None
+) -> FollowUp:
+    """Compare ``visits`` (in order of days) laid over each other by ``alignment``.
+
+    Raises ConfigurationError when they share nothing.
+    """
+    options = options or FollowUpOptions()
+    areas_from, about_areas = _areas_from(visits)
+    profiles = [
+        Profile(
+            visit.line.arc_mm - origin,
+            visit.line.length_mm,
+            _areas(visit.cord, areas_from),
+            None if options.keep_flagged or visit.is_accepted else visit.is_flagged,
+        )
+        for visit, origin in zip(visits, alignment.origins_mm, strict=True)
+    ]
+    shared = shared_range(profiles, options.limits_mm)
+    years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]
+    conditions = [visit.conditions for visit in visits]
+    found = [_run(first, end, visits, years, shared, options) for first, end in runs(conditions)]
+    outcomes = [_outcome(n, visits, years, shared, profiles, options) for n in range(len(visits))]
+    return FollowUp(
+        person=person,
+        visits=tuple(outcomes),
+        runs=tuple(found),
+        shared=shared,
+        profiles=tuple(profiles),
+        doubts=tuple(visit.doubts for visit in visits),
+        alignment=alignment,
+        remarks=(*alignment.remarks, *about_areas, *_unclear(visits), *_remarks(shared, found, outcomes, options)),
+        areas_from=areas_from,
+        options=options,
+    )
+
+
+def _areas(cord: VisitCord, areas_from: str) -> NDArray[np.float64]:
+    return cord.csa_pv_mm2 if areas_from == PROBABILITY and cord.csa_pv_mm2 is not None else cord.csa_mm2
+
+
+def _areas_from(visits: Sequence[Visit]) -> tuple[str, tuple[str, ...]]:
+    """PROBABILITY where every visit has areas from it, cut at its middle; else MASK, with why where some have.
+
+    Where the edge falls within its pixels makes an area that counts pixels jump by up to some per cent from one
+    position of the patient to the next; the probability knows of parts of pixels. A slice that a person drew has none,
+    and keeps the area of its pixels; a mask that is mostly drawn so has all areas from its pixels.
+    """
+    without = [str(n) for n, visit in enumerate(visits, 1) if visit.cord.csa_pv_mm2 is None]
+    if len(without) == len(visits):
+        return MASK, ()
+    if without:
+        why = f"visit {', '.join(without)} has none from the network's probability (drawn by hand, or a given mask)"
+        return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
+    cut = [str(n) for n, visit in enumerate(visits, 1) if visit.conditions.threshold != _MIDDLE]
+    if cut:
+        why = f"visit {', '.join(cut)} was cut at another threshold than {_MIDDLE}"
+        return MASK, (f"areas are counted in the pixels of the masks, which is less repeatable: {why}",)
+    drawn = [f"{n} in visit {k}" for k, visit in enumerate(visits, 1) if (n := np.count_nonzero(visit.cord.is_drawn))]
+    if drawn:
+        return PROBABILITY, (f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}",)
+    return PROBABILITY, ()
+
+
+def _unclear(visits: Sequence[Visit]) -> tuple[str, ...]:
+    unclear = ", ".join(str(n) for n, visit in enumerate(visits, 1) if visit.has_unclear_edges)
+    if not unclear:
+        return ()
+    return (f"visit {unclear}: the cord's edge is not sharp in most slices, areas scatter by more than the CoV says",)
+
+
+def _run(
+    first: int,
+    end: int,
+    visits: Sequence[Visit],
+    years: Sequence[float],
+    shared: SharedRange,
+    options: FollowUpOptions,
+) -> Run:
+    own = visits[first:end]
+    repeatability = options.judging(own, same_scanner([visit.conditions for visit in own]))
+    rate = yearly_rate(years[first:end], shared.mean_csa_mm2[first:end].tolist(), repeatability)
+    return Run(first + 1, end, rate, repeatability)
+
+
+def _outcome(
+    n: int,
+    visits: Sequence[Visit],
+    years: Sequence[float],
+    shared: SharedRange,
+    profiles: Sequence[Profile],
+    options: FollowUpOptions,
+) -> VisitOutcome:
+    visit, area = visits[n], float(shared.mean_csa_mm2[n])
+    compared, flagged = profiles[n].holds(shared.at_mm), visit.is_flagged
+    found, by, why = _change(n, visits, shared, options)
+    before = () if n == 0 else differences(_known_before(visits, n), visit.conditions)
+    return VisitOutcome(
+        number=n + 1,
+        case_name=visit.case_name,
+        date=visit.date if options.keep_dates else None,
+        years=years[n],
+        mean_csa_mm2=area,
+        volume_mm3=float(shared.volume_mm3[n]),
+        whole_volume_mm3=visit.whole_volume_mm3,
+        whole_length_mm=visit.whole_length_mm,
+        change=found,
+        change_by=by,
+        no_change=why,
+        differences=(*before, *unknowns(visit.conditions)),
+        conditions=visit.conditions,
+        n_doubtful=int(np.count_nonzero(flagged & compared)),
+        n_left_out=int(np.count_nonzero(flagged & ~compared & _between_ends(profiles[n], shared))),
+    )
+
+
+def _known_before(visits: Sequence[Visit], n: int) -> Conditions:
+    """The visit before, completed by what the earlier ones told: a visit without a header hides no change."""
+    known = visits[n - 1].conditions
+    for earlier in reversed(visits[: n - 1]):
+        known = filled(known, earlier.conditions)
+    return known
+
+
+def _change(
+    n: int, visits: Sequence[Visit], shared: SharedRange, options: FollowUpOptions
+) -> tuple[Change | None, Repeatability | None, str]:
+    if n == 0:
+        return None, None, "the first visit"
+    conditions = [visit.conditions for visit in visits[: n + 1]]
+    kinds = {
+        difference.kind
+        for k in range(1, n + 1)
+        for difference in differences(_known_before(visits, k), conditions[k])
+        if difference.breaks
+    }
+    hindering = sorted(kinds - _ACROSS_SCANNERS)
+    if hindering:
+        words = " and ".join(kind.replace("_", " ") for kind in hindering)
+        return None, None, f"not compared with the first visit: {words} changed"
+    by = options.judging(visits[: n + 1], same_scanner(conditions) and not kinds)
+    return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), by), by, ""
+
+
+def _between_ends(profile: Profile, shared: SharedRange) -> NDArray[np.bool_]:
+    half = profile.length_mm / 2
+    return np.asarray((profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm))
+
+
+def _remarks(
+    shared: SharedRange, found: Sequence[Run], outcomes: Sequence[VisitOutcome], options: FollowUpOptions
+) -> list[str]:
+    remarks = []
+    if shared.length_mm < SHORT_MM:
+        remarks.append(f"only {shared.length_mm:.1f} mm are covered by all visits: single slices decide")
+    if shared.gap_mm > 0.5:
+        remarks.append(f"{shared.gap_mm:.1f} mm inside the shared stretch are left out: some visit has a gap there")
+    limits = options.limits_mm
+    if limits is not None and shared.high_mm - shared.low_mm < limits[1] - limits[0] - 0.5:
+        remarks.append(
+            f"of the stretch asked for ({limits[0]:g} to {limits[1]:g} mm) only {shared.low_mm:.1f} to"
+            f" {shared.high_mm:.1f} mm are covered by all visits"
+        )
+    for run in found:
+        if run.rate is not None and run.rate.scatters:
+            remarks.append(
+                f"visits {run.first} to {run.last} scatter by {run.rate.scatter_cov_percent:.1f} % about their line,"
+                f" more than a CoV of {run.repeatability.cov_percent:g} % explains: the true CI is wider"
+            )
+    if shared.doubtful_mm > 0:
+        left_out = [f"{one.n_left_out} in visit {one.number}" for one in outcomes if one.n_left_out]
+        remarks.append(
+            f"{shared.doubtful_mm:.1f} mm are left out in all visits, where a flagged slice has been accepted by nobody"
+            f" ({', '.join(left_out)}): once their visits are accepted in review, they are compared too"
+        )
+    doubtful = [f"{one.n_doubtful} in visit {one.number}" for one in outcomes if one.n_doubtful]
+    if doubtful:
+        remarks.append(f"flagged slices are among the compared ones: {', '.join(doubtful)}")
+    return remarks

@@ -1,0 +1,180 @@
+"""Versions of a correction beside the data, so that a crash costs no work: each a whole file, none ever written over.
+
+A version's name says its number, when it was saved (UTC) and the beginning of its fingerprint, by which a damaged file
+is told: FOLDER/CASE.corrections/v000012_20240131T120000Z_0123456789abcdef.nii.gz
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from SpinalCordSegLib.case import output_errors
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
+from SpinalCordSegLib.files import write_text
+from SpinalCordSegLib.image_io import check_code, read_labels, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.volume import Volume
+
+_NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})\.nii\.gz")
+_TIME = "%Y%m%dT%H%M%SZ"
+_DISMISSED = "dismissed.txt"
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}(\.part)?\.nii\.gz")
+_ABANDONED_S = 3600.0  # a save takes seconds; what is older belongs to a program that was killed
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SavedVersion:
+    """``number``: from 1, larger is newer. ``when``: UTC. ``fingerprint``: the first 16 letters of mask_sha256."""
+
+    path: Path
+    number: int
+    when: datetime
+    fingerprint: str
+
+    def holds(self, sha256: str) -> bool:
+        """True when it is the mask with this mask_sha256."""
+        return bool(sha256) and sha256.startswith(self.fingerprint)
+
+
+@dataclass(frozen=True)
+class CorrectionStore:
+    """The versions of one case. ``folder``: chosen by the user, made when needed; ``case``: a code without patient
+    data (letters, digits, "-", "_", "."); ``keep``: so many versions stay, the oldest go. Raises ConfigurationError."""
+
+    folder: Path
+    case: str
+    keep: int = 20
+
+    def __post_init__(self) -> None:
+        check_code(self.case)
+        if self.keep < 1:
+            raise ConfigurationError(f"{self.keep} versions cannot be kept: give at least 1")
+
+    @property
+    def place(self) -> Path:
+        return self.folder / f"{self.case}.corrections"
+
+    def save(self, mask: Volume, when: datetime | None = None) -> SavedVersion | None:
+        """Write ``mask`` (cord where not zero) as a new version; None when the newest holds it already.
+
+        The version is on the disk when this returns, and not there at all until it is whole. Raises OutputError.
+        """
+        sha256 = mask_sha256(mask)
+        known = self.versions()
+        if known and known[0].holds(sha256):
+            return None
+        moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).replace(microsecond=0)
+        with output_errors(self.place):
+            self.place.mkdir(parents=True, exist_ok=True)
+            unfinished = self.place / f".{secrets.token_hex(6)}.nii.gz"
+            try:
+                write_volume(mask.with_voxels(mask.voxels != 0), unfinished)
+                saved = self._put(unfinished, (known[0].number if known else 0) + 1, moment, sha256)
+            finally:
+                unfinished.unlink(missing_ok=True)
+            self._tidy(saved)
+        return saved
+
+    def versions(self) -> tuple[SavedVersion, ...]:
+        """All that are there, the newest first; () without any. Raises OutputError when the folder cannot be read."""
+        with output_errors(self.place):
+            names = list(self.place.iterdir()) if self.place.is_dir() else []
+        found = [version for path in names if (version := _version(path)) is not None]
+        return tuple(sorted(found, key=lambda version: (-version.number, version.path.name)))
+
+    def recovery(self, current_sha256: str = "") -> SavedVersion | None:
+        """The newest version, where it is work that is nowhere else: not the mask at hand (``current_sha256``: its
+        mask_sha256, "" without one), and nobody dismissed it."""
+        known = self.versions()
+        if not known or known[0].holds(current_sha256) or known[0].path.name in self._dismissed():
+            return None
+        return known[0]
+
+    def dismiss(self, version: SavedVersion) -> None:
+        """Do not offer it again; the file stays until newer ones push it out. Raises OutputError."""
+        names = sorted({*self._dismissed(), version.path.name} & {path.path.name for path in self.versions()})
+        write_text(self.place / _DISMISSED, "".join(f"{name}\n" for name in names))
+
+    def _dismissed(self) -> set[str]:
+        try:
+            return set((self.place / _DISMISSED).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError):
+            return set()
+
+    def _put(self, unfinished: Path, number: int, moment: datetime, sha256: str) -> SavedVersion:
+        """Give the file its name; the next free number where another program was faster."""
+        while True:
+            path = self.place / f"v{number:06d}_{moment.strftime(_TIME)}_{sha256[:16]}.nii.gz"
+            if not any(self.place.glob(f"v{number:06d}_*")) and _named(unfinished, path):
+                _flush(self.place)
+                return SavedVersion(path, number, moment, sha256[:16])
+            number += 1
+
+    def _tidy(self, saved: SavedVersion) -> None:
+        """The oldest beyond ``keep`` go, and what a killed program left half-written. What cannot go stays."""
+        surplus = [version.path for version in self.versions()[self.keep :] if version.number < saved.number]
+        left = [path for path in self.place.iterdir() if _UNFINISHED.fullmatch(path.name)]
+        old = time.time() - _ABANDONED_S
+        for path in [*surplus, *left]:
+            try:
+                if path in surplus or path.stat().st_mtime < old:
+                    path.unlink()
+            except OSError as error:
+                _log.warning("an old version stays: %s", error.strerror)
+
+
+def read_version(version: SavedVersion) -> Volume:
+    """The mask of a version, bool. Raises InputFileError when the file is damaged or was changed."""
+    labels = read_labels(version.path)
+    mask = labels.with_voxels(labels.voxels != 0)
+    if not version.holds(mask_sha256(mask)):
+        raise InputFileError(f"{version.path.name} is not what was saved under this name: take the version before it")
+    return mask
+
+
+def _version(path: Path) -> SavedVersion | None:
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    try:
+        moment = datetime.strptime(match[2], _TIME).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return SavedVersion(path, int(match[1]), moment, match[3])
+
+
+def _named(unfinished: Path, path: Path) -> bool:
+    """Give a whole file its name unless that is taken; False then."""
+    with unfinished.open("rb+") as written:
+        os.fsync(written.fileno())
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        os.rename(unfinished, path)
+    if not path.is_file():
+        raise OutputError(f"cannot write {path}: it is gone again")
+    return True
+
+
+def _flush(folder: Path) -> None:
+    """The folder's entry too is on the disk; where a system cannot do that, it does it in its own time."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,223 @@
+"""How well one mask agrees with another: overlap, surface distance, area error, exact counts.
+
+Masks are arrays of equal shape, 2D or 3D, true (non-zero) where there is cord. Used by measuring and by
+evaluation alike. What an empty mask gives is said at each function: it is never an exception.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.morphometry import bounding_box
+from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
+
+
+@dataclass(frozen=True)
+class ConfusionCounts:
+    """Exact integer counts of pixels, addable over slices, cases and ranks without rounding.
+
+    The scores below are methods here, so that pooled counts and single masks go through one formula.
+    """
+
+    true_positive: int = 0
+    true_negative: int = 0
+    false_positive: int = 0
+    false_negative: int = 0
+
+    @classmethod
+    def of(cls, prediction: ArrayLike, truth: ArrayLike) -> ConfusionCounts:
+        """Count one pair of masks of equal shape. Raises ValueError when the shapes differ."""
+        found, real = _pair(prediction, truth)
+        both = int(np.count_nonzero(found & real))
+        n_found, n_real = int(np.count_nonzero(found)), int(np.count_nonzero(real))
+        return cls(both, found.size - n_found - n_real + both, n_found - both, n_real - both)
+
+    def __add__(self, other: ConfusionCounts) -> ConfusionCounts:
+        return ConfusionCounts(
+            self.true_positive + other.true_positive,
+            self.true_negative + other.true_negative,
+            self.false_positive + other.false_positive,
+            self.false_negative + other.false_negative,
+        )
+
+    def mcc(self) -> float:
+        """Matthews correlation, -1..1: (TP·TN - FP·FN)/√((TP+FP)(TP+FN)(TN+FP)(TN+FN)); 0 where a factor is 0.
+
+        Integers until the last division: products of four pixel counts leave 64 bits after a few slices.
+        """
+        tp, tn, fp, fn = self.true_positive, self.true_negative, self.false_positive, self.false_negative
+        product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+        return (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0
+
+    def dice(self, both_empty: float = 1.0) -> float:
+        """2TP/(2TP+FP+FN), 0..1. ``both_empty`` is the answer where neither mask holds a pixel."""
+        total = 2 * self.true_positive + self.false_positive + self.false_negative
+        return 2 * self.true_positive / total if total else both_empty
+
+    def sensitivity(self) -> float:
+        """TP/(TP+FN), the share of the true cord that was found, 0..1; NaN where there is no true cord."""
+        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+
+    def precision(self) -> float:
+        """TP/(TP+FP), the share of what was found that is cord, 0..1; NaN where nothing was found."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+
+
+def dice(a: ArrayLike, b: ArrayLike, both_empty: float = 1.0) -> float:
+    """Dice overlap 0..1, symmetric. One mask empty: 0. Both empty: ``both_empty`` (NaN leaves them out of a mean)."""
+    return ConfusionCounts.of(a, b).dice(both_empty)
+
+
+def sensitivity(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the true cord that was found, 0..1; NaN where the truth is empty."""
+    return ConfusionCounts.of(prediction, truth).sensitivity()
+
+
+def precision(prediction: ArrayLike, truth: ArrayLike) -> float:
+    """Share of the prediction that is cord, 0..1; NaN where the prediction is empty."""
+    return ConfusionCounts.of(prediction, truth).precision()
+
+
+def csa_error_percent(measured_mm2: ArrayLike, truth_mm2: ArrayLike) -> NDArray[np.float64]:
+    """Signed error 100·(measured - truth)/truth, per element; too large is positive. Serves volumes as well.
+
+    NaN where either is NaN or the truth is 0: a slice without cord has no relative error.
+    """
+    measured, truth = np.broadcast_arrays(np.asarray(measured_mm2, float), np.asarray(truth_mm2, float))
+    error = np.full(truth.shape, np.nan)
+    np.divide(100.0 * (measured - truth), truth, out=error, where=truth > 0)
+    return error
+
+
+def hd95_mm(a: ArrayLike, b: ArrayLike, spacing_mm: Sequence[float]) -> float:
+    """95 % Hausdorff distance in mm: the larger of the two directed 95th percentiles of the surface distances.
+
+    A surface is the mask's pixels with a face neighbour outside it (outside the array counts); distances run
+    between pixel centres. ``spacing_mm``: one per array axis. Both empty: NaN; one empty: infinite.
+    Raises ValueError when shapes or the number of spacings do not fit.
+    """
+    first, second = _pair(a, b)
+    if len(spacing_mm) != first.ndim:
+        raise ValueError(f"found {len(spacing_mm)} spacings for masks of {first.ndim} dimensions")
+    if not first.any() or not second.any():
+        return math.inf if first.any() or second.any() else math.nan
+    # Both surfaces lie inside the common bounding box, so cropping to it changes no distance.
+    (box,) = ndimage.find_objects((first | second).astype(np.uint8))
+    edge_a, edge_b = _surface(first[box]), _surface(second[box])
+    a_to_b = ndimage.distance_transform_edt(~edge_b, sampling=spacing_mm)[edge_a]
+    b_to_a = ndimage.distance_transform_edt(~edge_a, sampling=spacing_mm)[edge_b]
+    return float(max(np.percentile(a_to_b, 95), np.percentile(b_to_a, 95)))
+
+
+def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(mask.ndim, 1))
+
+
+def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    first, second = np.asarray(a) != 0, np.asarray(b) != 0
+    if first.shape != second.shape:
+        raise ValueError(f"masks of shape {first.shape} and {second.shape} cannot be compared")
+    return first, second
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+# What a person changed in a mask: which slices, by how much, and the fingerprint that tells two masks apart.
+
+
+@dataclass(frozen=True)
+class SliceChange:
+    """One slice that differs. Areas in the slice itself (not corrected for tilt), mm². ``dice``: 0..1, 0 where only
+    one of the two has cord here."""
+
+    slice: int
+    canonical_slice: int
+    ai_mm2: float
+    now_mm2: float
+    added_mm2: float
+    removed_mm2: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class MaskChanges:
+    """A mask against the one it began as. ``slices``: those that differ, from inferior; () where nothing does.
+    ``dice``: of the whole masks, 0..1, 1 where both are empty. ``sha256``, ``ai_sha256``: see mask_sha256."""
+
+    slices: tuple[SliceChange, ...]
+    dice: float
+    added_mm3: float
+    removed_mm3: float
+    sha256: str
+    ai_sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"slices": [asdict(one) for one in self.slices]}
+
+
+def mask_sha256(mask: Volume) -> str:
+    """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order, on the grid that it is given.
+
+    The place of the grid is no part of it: writing and reading a header rounds that, and the mask stays the same.
+    """
+    voxels = np.asarray(mask.voxels)
+    filled = np.zeros(voxels.shape, bool)
+    box = bounding_box(voxels)
+    if box is not None:  # the cord is a thousandth of a volume: only its box is put into [i, j, k] order
+        filled[box] = voxels[box] != 0
+    digest = hashlib.sha256(repr(filled.shape).encode())
+    digest.update(np.packbits(filled).tobytes())
+    return digest.hexdigest()
+
+
+def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
+    """Compare a mask with the AI's own on the same grid. Raises GeometryError for different grids."""
+    differing = np.flatnonzero(_differing(now, ai))
+    canonical = to_canonical(now)
+    new, old = canonical.voxels != 0, to_canonical(ai).voxels != 0
+    x_mm, y_mm, _ = canonical.spacing_mm
+    found = [_slice_change(now, int(k), new[:, :, k], old[:, :, k], x_mm * y_mm) for k in differing]
+    voxel_mm3 = now.voxel_volume_mm3
+    return MaskChanges(
+        slices=tuple(found),
+        dice=dice(new, old),
+        added_mm3=float(np.count_nonzero(new & ~old)) * voxel_mm3,
+        removed_mm3=float(np.count_nonzero(old & ~new)) * voxel_mm3,
+        sha256=mask_sha256(now),
+        ai_sha256=mask_sha256(ai),
+    )
+
+
+def _differing(one: Volume, other: Volume) -> NDArray[np.bool_]:
+    if not one.same_grid(other):
+        raise GeometryError(
+            f"the masks lie on different grids (shapes {one.shape} and {other.shape}): compare masks of the same image"
+        )
+    apart = one.with_voxels((one.voxels != 0) != (other.voxels != 0))
+    return np.asarray(to_canonical(apart).voxels.any(axis=(0, 1)))
+
+
+def _slice_change(
+    grid: Volume, k: int, new: NDArray[np.bool_], old: NDArray[np.bool_], pixel_mm2: float
+) -> SliceChange:
+    return SliceChange(
+        slice=input_slice_index(grid, k),
+        canonical_slice=k,
+        ai_mm2=float(np.count_nonzero(old)) * pixel_mm2,
+        now_mm2=float(np.count_nonzero(new)) * pixel_mm2,
+        added_mm2=float(np.count_nonzero(new & ~old)) * pixel_mm2,
+        removed_mm2=float(np.count_nonzero(old & ~new)) * pixel_mm2,
+        dice=dice(new, old),
+    )

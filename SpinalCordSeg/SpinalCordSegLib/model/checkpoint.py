@@ -1,0 +1,436 @@
+"""A trained model in one safetensors file: weights and, in its header, all that is needed to use and judge it.
+
+torch is imported inside the functions that need weights, so that cards and model folders can be listed without it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import struct
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
+from SpinalCordSegLib.files import atomic_write, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from SpinalCordSegLib.model.networks import NetworkConfig
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+
+
+# The model card in the header of a weights file, and the proof that the file is whole. Only the standard library.
+#
+# A safetensors file is 8 bytes (length of the header, little-endian), a JSON header (tensor table and metadata) and
+# the tensor bytes. Ours carries two metadata entries: ``card`` (JSON) and ``digest``, the SHA-256 over card, tensor
+# table and tensor bytes. Nothing in such a file can run code.
+
+
+FORMAT = "SpinalCordSeg model"
+FORMAT_VERSION = 1
+REPEATABILITY = "repeatability"
+"""The field of the scores with the measured repeatability; what it holds: longitudinal/repeatability.py."""
+
+_MAX_HEADER = 16 << 20
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "format": str,
+    "format_version": int,
+    "name": str,
+    "version": str,
+    "network": dict,
+    "normalisation": dict,
+    "calibration": dict,
+    "training": dict,
+    "scores": dict,
+    "provenance": dict,
+    "licence": str,
+    "software_version": str,
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a weights file says of itself; the dictionaries are as stored, checked only for being there.
+
+    ``sha256``: of the whole file, None where it was not read (``load_card`` alone).
+    """
+
+    path: Path
+    name: str
+    version: str
+    network: dict[str, Any]
+    normalisation: dict[str, Any]
+    calibration: dict[str, Any]
+    training: dict[str, Any]
+    scores: dict[str, Any]
+    provenance: dict[str, Any]
+    licence: str
+    software_version: str
+    sha256: str | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The parsed beginning of a safetensors file. ``data_offset``: where the tensor bytes begin."""
+
+    table: dict[str, Any]
+    metadata: dict[str, str]
+    data_offset: int
+
+
+def load_card(path: Path) -> ModelCard:
+    """Read only the header: quick, but blind to altered tensor bytes (``verified_card`` is not).
+
+    Raises ModelFileError when this is not a weights file of SpinalCordSeg or one of a newer format.
+    """
+    return _card(path, _read_header(path), None)
+
+
+def verified_card(path: Path) -> ModelCard:
+    """Read the whole file, check its digest, and give the card with the file's SHA-256.
+
+    Raises ModelFileError as ``load_card``, and when any byte that matters was changed.
+    """
+    header = _read_header(path)
+    card_json = header.metadata.get("card", "")
+    sha256, content = hashlib.sha256(), content_hash(card_json, header.table)
+    try:
+        with path.open("rb") as file:
+            sha256.update(file.read(header.data_offset))
+            while chunk := file.read(1 << 20):
+                sha256.update(chunk)
+                content.update(chunk)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    card = _card(path, header, sha256.hexdigest())
+    if content.hexdigest() != header.metadata.get("digest"):
+        raise ModelFileError(f"{path}: the file is damaged or was altered (its SHA-256 digest differs): get it again")
+    return card
+
+
+def content_hash(card_json: str, table: dict[str, Any]) -> hashlib._Hash:
+    """SHA-256 begun with the card and the tensor table; the tensor bytes follow."""
+    begun = hashlib.sha256(card_json.encode())
+    begun.update(json.dumps(table, sort_keys=True).encode())
+    return begun
+
+
+def join_header(card_json: str, digest: str, table: dict[str, Any], data: bytes) -> bytes:
+    """A whole weights file. Written here, because safetensors writes metadata entries in random order."""
+    header = json.dumps({"__metadata__": {"card": card_json, "digest": digest}, **table}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def split_header(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and tensor bytes of serialised safetensors."""
+    end = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:end]), content[end:]
+
+
+def _read_header(path: Path) -> Header:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+            _refuse_other_formats(path, start)
+            length = struct.unpack("<Q", start[:8])[0]
+            if not 0 < length <= min(size - 8, _MAX_HEADER):
+                raise ModelFileError(
+                    f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
+                )
+            text = start[8:] + file.read(length - 1)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: there is no such weights file") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        table = parse_json(text)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the header is not readable JSON: the file is damaged, get it again") from error
+    if not isinstance(table, dict):
+        raise ModelFileError(f"{path}: the header is not a table of tensors: not a safetensors file")
+    metadata = table.pop("__metadata__", {})
+    _check_length(path, table, size - 8 - length)
+    return Header(table, metadata if isinstance(metadata, dict) else {}, 8 + length)
+
+
+def _refuse_other_formats(path: Path, start: bytes) -> None:
+    """A pickle could run code when opened: it is named and never opened."""
+    begins_as_header = start[4:] == b"\0\0\0\0{"  # 0x80 may also be the length's first byte
+    if not begins_as_header and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
+        raise ModelFileError(
+            f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is refused;"
+            " use a .safetensors file written by SpinalCordSeg"
+        )
+    if len(start) < 9:
+        raise ModelFileError(f"{path}: the file is truncated ({len(start)} bytes): get it again")
+
+
+def _check_length(path: Path, table: dict[str, Any], n_bytes: int) -> None:
+    try:
+        expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{path}: the tensor table is not that of a safetensors file") from error
+    if n_bytes != expected:
+        raise ModelFileError(
+            f"{path}: truncated or overlong: {n_bytes} bytes of weights, expected {expected}: get the file again"
+        )
+
+
+def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
+    text = header.metadata.get("card")
+    if not isinstance(text, str) or "digest" not in header.metadata:
+        raise ModelFileError(
+            f"{path}: a safetensors file without a SpinalCordSeg model card: use weights that SpinalCordSeg wrote"
+        )
+    try:
+        card = parse_json(text)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the model card is not readable JSON: the file is damaged") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: the model card is not one of SpinalCordSeg")
+    version = card.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: format version {version} is newer than {FORMAT_VERSION}, which this program reads:"
+            " update SpinalCordSeg"
+        )
+    for name, kind in _REQUIRED.items():
+        if not isinstance(card.get(name), kind):
+            raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
+    stored = {name: card[name] for name in _REQUIRED if name not in ("format", "format_version")}
+    return ModelCard(path=path, sha256=sha256, **stored)
+
+
+# Where models are found: beside the package, and in a folder of the user's own. Only the standard library.
+
+
+MODELS_VARIABLE = "SPINALCORDSEG_MODELS"
+
+
+def package_models_folder() -> Path:
+    """Where the package's own models lie: ``Resources/Models`` beside it in a checkout and in an installed Slicer,
+    ``Models`` inside it where pip installed a wheel. It may not exist."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "Models"
+    return inside if inside.is_dir() else package.parent / "Resources" / "Models"
+
+
+def user_models_folder() -> Path:
+    """The user's own models: $SPINALCORDSEG_MODELS, else the platform's data folder. It may not exist."""
+    chosen = os.environ.get(MODELS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "SpinalCordSeg" / "Models"
+
+
+def find_models() -> list[Path]:
+    """All weights files, the package's first, then the user's, each by name. May be empty."""
+    found: list[Path] = []
+    for folder in (package_models_folder(), user_models_folder()):
+        if folder.is_dir():
+            found += sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    return found
+
+
+def default_model() -> Path:
+    """The first model of ``find_models``. Raises ModelFileError when there is none."""
+    found = find_models()
+    if not found:
+        raise ModelFileError(
+            f"no model was found in {package_models_folder()} or {user_models_folder()}: name a weights file"
+            f" (--model FILE), put one there, or set {MODELS_VARIABLE} to a folder that has one"
+        )
+    return found[0]
+
+
+__all__ = [
+    "Calibration",
+    "Checkpoint",
+    "ModelCard",
+    "checkpoint_network",
+    "default_model",
+    "find_models",
+    "load_card",
+    "load_checkpoint",
+    "save_checkpoint",
+    "user_models_folder",
+    "verified_card",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Applied to the network's logits before the sigmoid: scale·logit + bias. The default changes nothing.
+
+    Raises ConfigurationError unless scale is finite and positive and bias is finite.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.scale) and self.scale > 0 and isfinite(self.bias)):
+            raise ConfigurationError(
+                f"calibration scale {self.scale}, bias {self.bias}: expected a positive and a finite number"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model: what it is, what it was trained on and measured on, and its weights (the network's state_dict).
+
+    ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256`` and ``path``: of the file it came
+    from, None before it was written.
+    """
+
+    name: str
+    version: str
+    network: NetworkConfig
+    normalisation: NormalisationConfig
+    weights: dict[str, Tensor]
+    calibration: Calibration = field(default_factory=Calibration)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    software_version: str = ""
+    sha256: str | None = None
+    path: Path | None = None
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """Write the file whole or not at all; gives the checkpoint with its ``sha256`` and ``path``.
+
+    Raises ModelFileError when the weights are not those of the network or not finite, OutputError when the file
+    cannot be written.
+    """
+    from safetensors.torch import save
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    _check_weights(str(path), weights, checkpoint.network)
+    card = json.dumps(_card_fields(checkpoint), sort_keys=True)
+    table, data = split_header(save(weights))
+    digest = content_hash(card, table)
+    digest.update(data)
+    content = join_header(card, digest.hexdigest(), table, data)
+    with atomic_write(path) as beside:
+        beside.write_bytes(content)
+    return replace(checkpoint, weights=weights, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read, verify and check a weights file, on the CPU.
+
+    Raises ModelFileError with the reason for a missing or truncated file, a pickle, an altered byte, another
+    architecture, a newer format, a missing entry, or weights that are not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from SpinalCordSegLib.model.networks import NetworkConfig
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+
+    path = Path(path)
+    card = verified_card(path)
+    try:
+        network = NetworkConfig(**card.network)
+        normalisation = NormalisationConfig(**card.normalisation)
+        calibration = Calibration(**card.calibration)
+    except (TypeError, ConfigurationError) as error:
+        raise ModelFileError(
+            f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
+        ) from error
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
+    _check_weights(str(path), weights, network)
+    _log.info("model %s %s, SHA-256 %s", card.name, card.version, card.sha256)
+    return Checkpoint(
+        name=card.name,
+        version=card.version,
+        network=network,
+        normalisation=normalisation,
+        weights=weights,
+        calibration=calibration,
+        training=card.training,
+        scores=card.scores,
+        provenance=card.provenance,
+        licence=card.licence,
+        software_version=card.software_version,
+        sha256=card.sha256,
+        path=path,
+    )
+
+
+def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
+    """The network with its weights, in evaluation mode, on the CPU."""
+    network = copy.deepcopy(_blank_network(checkpoint.network))
+    network.load_state_dict({name: values.clone() for name, values in checkpoint.weights.items()}, assign=True)
+    return network.eval()
+
+
+@lru_cache(maxsize=4)
+def _blank_network(config: NetworkConfig) -> nn.Module:
+    """Without numbers: none are drawn that the weights would replace. To be copied, not to be used."""
+    import torch
+
+    from SpinalCordSegLib.model.networks import build_network
+
+    with torch.device("meta"):
+        return build_network(config)
+
+
+def _card_fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": checkpoint.name,
+        "version": checkpoint.version,
+        "network": asdict(checkpoint.network),
+        "normalisation": asdict(checkpoint.normalisation),
+        "calibration": asdict(checkpoint.calibration),
+        "training": checkpoint.training,
+        "scores": checkpoint.scores,
+        "provenance": checkpoint.provenance,
+        "licence": checkpoint.licence,
+        "software_version": checkpoint.software_version,
+    }
+
+
+def _check_weights(path: str, weights: dict[str, Tensor], config: NetworkConfig) -> None:
+    """Raise ModelFileError unless names and shapes are those of the network, and all values are finite."""
+    import torch
+
+    expected = {name: tuple(tensor.shape) for name, tensor in _blank_network(config).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found != expected:
+        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise ModelFileError(
+            f"{path}: the weights are not those of {config.name} of width {config.width}: {len(different)} tensors"
+            f" differ, the first is {different[0]} (found {found.get(different[0])}, expected"
+            f" {expected.get(different[0])}): use weights trained with this network"
+        )
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelFileError(f"{path}: {name} holds NaN or infinite values: the training failed, use another model")

@@ -1,0 +1,334 @@
+"""The networks by name: build one, count it, weigh its work, and refresh its batch statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from SpinalCordSegLib.errors import ConfigurationError
+
+# What the three networks share: their batch normalisation, up-sampling and the check of their input.
+
+
+SIZE_STEP = 32  # five poolings
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the Keras defaults of the paper's time (momentum in torch's sense)."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def double(x: Tensor) -> Tensor:
+    """Nearest-neighbour up-sampling ×2 of (B, C, H, W)."""
+    return functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def check_input(x: Tensor) -> None:
+    """Raise ConfigurationError unless ``x`` is (B, 1, H, W) with H and W multiples of 32."""
+    if x.dim() != 4 or x.shape[1] != 1 or x.shape[2] % SIZE_STEP or x.shape[3] % SIZE_STEP or x.numel() == 0:
+        raise ConfigurationError(
+            f"the network was given an array of shape {tuple(x.shape)}, it takes (B, 1, H, W) with H and W multiples"
+            f" of {SIZE_STEP}: choose such a slice size"
+        )
+
+
+# RA-U-Net: a U-Net of pre-activated residual units with attention on its skips (Bueno et al. 2022).
+#
+# Re-described from the published drawings: residual units as in the paper's Fig. 3 with a convolutional shortcut,
+# attention modules after Wang et al. 2017 (p = 1, t = 2, r = 1), the layout after Jin et al. 2018.
+
+
+class ResidualUnit(nn.Module):
+    """R(ci→co): BN-ReLU-Conv1×1, BN-ReLU-Conv3×3, BN-ReLU-Conv1×1 through co/4 channels, plus Conv1×1 of the input."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        middle = channels_out // 4
+        self.body = nn.Sequential(
+            batch_norm(channels_in),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels_in, middle, 1),
+            batch_norm(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, middle, 3, padding=1),
+            batch_norm(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, channels_out, 1),
+        )
+        self.shortcut = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+class SoftMask(nn.Module):
+    """The mask branch of an attention module: an hourglass of ``depth`` poolings, values 0..1, size of the input."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.first = ResidualUnit(channels, channels)
+        self.skips = nn.ModuleList(ResidualUnit(channels, channels) for _ in range(depth - 1))
+        self.down = nn.ModuleList(ResidualUnit(channels, channels) for _ in range(depth - 1))
+        self.up = nn.ModuleList(ResidualUnit(channels, channels) for _ in range(depth - 1))
+        self.last = ResidualUnit(channels, channels)
+        self.head = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = self.first(self.pool(x))
+        kept = []
+        for skip, down in zip(self.skips, self.down, strict=True):
+            kept.append(skip(mask))
+            mask = down(self.pool(mask))
+        for up in self.up:
+            mask = double(up(mask)) + kept.pop()
+        return self.head(double(self.last(mask)))
+
+
+class AttentionModule(nn.Module):
+    """A(c, d): R((1 + M)·T) with the trunk T and the soft mask M both fed from one residual unit; 3d + 3 units."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.before = ResidualUnit(channels, channels)
+        self.trunk = nn.Sequential(ResidualUnit(channels, channels), ResidualUnit(channels, channels))
+        self.mask = SoftMask(channels, depth)
+        self.after = ResidualUnit(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.after((1.0 + self.mask(x)) * self.trunk(x))
+
+
+class RAUNet(nn.Module):
+    """The hybrid residual attention-aware U-Net.
+
+    In: (B, 1, H, W), H and W multiples of 32, values 0..1. Out: (B, 1, H, W) logits. ``width`` is the paper's
+    smallest bottleneck f; its drawings have f = 8 (2,916,337 parameters). Raises ConfigurationError on other shapes.
+    """
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        stem = 4 * width
+        levels = (4 * width, 8 * width, 16 * width, 32 * width)
+        deepest = 64 * width
+        self.pool = nn.MaxPool2d(2)
+        self.stem = nn.Sequential(nn.Conv2d(1, stem, 3, padding=1), batch_norm(stem), nn.ReLU(inplace=True))
+        self.encoder = nn.ModuleList(map(ResidualUnit, (stem, *levels[:-1]), levels))
+        self.middle = nn.Sequential(ResidualUnit(levels[-1], deepest), ResidualUnit(deepest, deepest))
+        # The shallower the level, the deeper its mask branch, so that every mask sees the same coarsest size.
+        self.attention = nn.ModuleList(AttentionModule(c, 4 - level) for level, c in enumerate(levels))
+        above = (*levels[1:], deepest)
+        self.decoder = nn.ModuleList(ResidualUnit(up + c, c) for up, c in zip(above, levels, strict=True))
+        self.tail = nn.Sequential(
+            nn.Conv2d(levels[0] + stem, stem, 3, padding=1),
+            batch_norm(stem),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(stem, 1, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x)
+        stem = self.stem(x)
+        skips = []
+        x = stem
+        for encode in self.encoder:
+            x = encode(self.pool(x))
+            skips.append(x)
+        x = self.middle(self.pool(x))
+        for level in reversed(range(len(skips))):
+            skip = self.attention[level](skips.pop())
+            x = self.decoder[level](torch.cat([double(x), skip], dim=1))
+        return self.tail(torch.cat([double(x), stem], dim=1))
+
+
+# The U-Net of Ronneberger et al. 2015 in the form of the paper's baseline: no batch normalisation, dropout below.
+
+
+def _two_convolutions(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _half_channels(channels_in: int, channels_out: int) -> nn.Sequential:
+    """2×2 convolution that keeps the size, the odd padding at the far side (as Keras does)."""
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels_in, channels_out, 2), nn.ReLU(inplace=True))
+
+
+class UNet(nn.Module):
+    """Five levels of 8f, 16f, 32f, 64f, 128f channels; f = 8 gives 64 to 1024 and about 31.03 M parameters.
+
+    In: (B, 1, H, W), H and W multiples of 32. Out: (B, 1, H, W) logits. Dropout of ``dropout`` at the two deepest
+    levels. Up-sampling is nearest ×2 and a 2×2 convolution. Raises ConfigurationError on other shapes.
+    """
+
+    def __init__(self, width: int = 8, dropout: float = 0.5) -> None:
+        super().__init__()
+        levels = [8 * width * 2**level for level in range(5)]
+        self.pool = nn.MaxPool2d(2)
+        self.encoder = nn.ModuleList(map(_two_convolutions, [1, *levels[:-1]], levels))
+        self.dropout = nn.Dropout(dropout)
+        pairs = list(pairwise(levels))
+        self.up = nn.ModuleList(_half_channels(below, here) for here, below in pairs)
+        self.decoder = nn.ModuleList(_two_convolutions(2 * here, here) for here, _ in pairs)
+        self.head = nn.Conv2d(levels[0], 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x)
+        skips = []
+        deepest = len(self.encoder) - 1
+        for level, encode in enumerate(self.encoder):
+            x = encode(self.pool(x) if level else x)
+            if level >= deepest - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        x = skips.pop()
+        for level in reversed(range(deepest)):
+            x = self.decoder[level](torch.cat([self.up[level](double(x)), skips.pop()], dim=1))
+        return self.head(x)
+
+
+# Deep U-Net (Li et al. 2018): constant narrow width, six levels, a residual sum in every block.
+
+
+class _Block(nn.Module):
+    """Conv3(2c)-BN-ReLU, Conv3(c)-BN, plus a summand: the value before the block's ReLU."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, 2 * channels, 3, padding=1),
+            batch_norm(2 * channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(2 * channels, channels, 3, padding=1),
+            batch_norm(channels),
+        )
+
+    def forward(self, x: Tensor, summand: Tensor) -> Tensor:
+        return self.body(x) + summand
+
+
+class DeepUNet(nn.Module):
+    """Six Down and six Up blocks of 4f channels; f = 8 gives 32 and about 0.594 M parameters.
+
+    In: (B, 1, H, W), H and W multiples of 32. Out: (B, 1, H, W) logits. Where the sixth pooling meets an odd size
+    it rounds up, and the way back takes the size of the skip. Raises ConfigurationError on other shapes.
+    """
+
+    depth = 6
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        channels = 4 * width
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(2 * channels, channels, 3, padding=1),
+        )
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.down = nn.ModuleList(_Block(channels, channels) for _ in range(self.depth))
+        self.up = nn.ModuleList(_Block(2 * channels, channels) for _ in range(self.depth))
+        self.head = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_input(x)
+        skips = [self.stem(x)]  # kept before their ReLU, as published
+        for block in self.down:
+            pooled = self.pool(functional.relu(skips[-1]))
+            skips.append(block(pooled, pooled))
+        x = functional.relu(skips.pop())
+        for block in self.up:
+            skip = skips.pop()
+            x = functional.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = functional.relu(block(torch.cat([x, skip], dim=1), x))
+        return self.head(x)
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {"ra_unet": RAUNet, "unet": UNet, "deep_unet": DeepUNet}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and how wide: 8 is the published size of all three, channels grow in proportion.
+
+    Raises ConfigurationError for an unknown name or a width that is not a positive whole number.
+    """
+
+    name: str = "ra_unet"
+    width: int = 8
+
+    def __post_init__(self) -> None:
+        if self.name not in NETWORKS:
+            raise ConfigurationError(f"unknown network {self.name!r}: choose one of {', '.join(NETWORKS)}")
+        if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= 64:
+            raise ConfigurationError(f"the network width is {self.width!r}, expected a whole number from 1 to 64")
+
+
+def build_network(config: NetworkConfig) -> nn.Module:
+    """A new network in training mode: glorot-uniform weights (from torch's global generator), zero biases.
+
+    It takes (B, 1, H, W) with H and W multiples of 32 and gives logits of the same shape.
+    """
+    network = NETWORKS[config.name](config.width)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def flops_per_slice(network: nn.Module, size: int = 256) -> int:
+    """Floating-point operations of the convolutions for one slice of size², a multiply-add counted as two."""
+    parameter = next(network.parameters())
+    was_training = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, 1, size, size, device=parameter.device, dtype=parameter.dtype))
+    network.train(was_training)
+    return int(counter.get_total_flops())
+
+
+def reestimate_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Replace the running mean and variance of every BatchNorm by their plain average over ``batches``.
+
+    ``batches``: tensors (B, 1, H, W) on the network's device, best the training batches of this moment. With the
+    small momentum the running statistics lag far behind the weights; this makes evaluation mode meet training
+    mode. Weights, mode and momentum are left as they were. Gives the number of batches seen; 0 or a network
+    without BatchNorm changes nothing.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return 0
+    modes = {module: module.training for module in network.modules()}
+    momenta = [norm.momentum for norm in norms]
+    n_batches = 0
+    network.eval()  # dropout stays off: only the statistics are wanted
+    try:
+        for batch in batches:
+            for norm in norms:
+                if n_batches == 0:
+                    norm.reset_running_stats()
+                norm.momentum = None  # torch's cumulative average
+                norm.train()
+            with torch.no_grad():
+                network(batch)
+            n_batches += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+    return n_batches

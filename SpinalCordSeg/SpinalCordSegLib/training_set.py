@@ -1,0 +1,172 @@
+"""A corrected case added to a training set: image and label map as ITK-SNAP would leave them, and where both are from.
+
+FOLDER/sub-CODE_ses-01.nii.gz, sub-CODE_ses-01_seg.nii.gz (1 is the cord), sub-CODE_ses-01.json (provenance, and the
+scanner as BIDS names it), and ITK-SNAP_labels.txt, the label description. The trainer takes the folder as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.files import parse_json, write_json, write_text
+from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.pipeline import fingerprint
+from SpinalCordSegLib.volume import Volume, axial_slices
+
+LABEL_DESCRIPTION = "ITK-SNAP_labels.txt"
+_SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
+_SCANNER = {  # BIDS name → key of a report's acquisition
+    "Manufacturer": "manufacturer",
+    "ManufacturersModelName": "model",
+    "MagneticFieldStrength": "field_strength_t",
+}
+_OF_REPORT = ("mask_state", "model", "software_version", "changes")
+_MOST_SESSIONS = 9999
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """The files of one case of a training set. ``added``: False where this image with this mask was there already."""
+
+    image: Path
+    label: Path
+    provenance: Path
+    added: bool = True
+
+
+def add_to_training_set(
+    folder: Path,
+    image: Volume,
+    mask: Volume,
+    subject: str,
+    *,
+    report: Mapping[str, Any] | None = None,
+    reviewer: str = "",
+    replace: bool = False,
+) -> TrainingCase:
+    """Write a case into ``folder`` (made when needed) as the next session of ``subject``; no file is written over.
+
+    ``image``: as it was segmented. ``mask``: cord where not zero, on its grid. ``subject``: a code of letters and
+    digits, never a name; all cases of a person have the same, so that they stay on one side of a split. ``report``:
+    report.json of the case, for model and changes. ``replace``: take the place of an earlier mask of this very image.
+    Nothing of a header goes along. Raises ConfigurationError (code), GeometryError (other grid), VoxelError (empty
+    mask), OutputError (this image is there with another mask and ``replace`` is not set; the system refuses).
+    """
+    if not _SUBJECT.fullmatch(subject):
+        raise ConfigurationError(
+            f'"{subject}" is no subject code: give letters and digits, at most 40, nothing that tells who it is'
+        )
+    if not image.same_grid(mask):
+        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than the image (shape {image.shape})")
+    if not np.any(mask.voxels):
+        raise VoxelError("the mask is empty: nothing can be learnt from it")
+    label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
+    told = _provenance(image, label, report or {}, reviewer)
+    earlier = _earlier(folder, told["SpinalCordSeg"]["image_sha256"])
+    if earlier is not None:
+        if _label_sha256(earlier.label) == told["SpinalCordSeg"]["mask_sha256"]:
+            if _told(earlier.provenance).get("mask_sha256") != told["SpinalCordSeg"]["mask_sha256"]:
+                write_json(earlier.provenance, told)  # it tells of a mask whose writing failed
+            return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
+        if not replace:
+            raise OutputError(
+                f"{earlier.label.name} is another mask of this very image: say that it is to be replaced (--force)"
+            )
+    case = earlier or _next(folder, subject)
+    if not (folder / LABEL_DESCRIPTION).exists():
+        write_text(folder / LABEL_DESCRIPTION, label_description())
+    # The label map last: only with it the trainer takes the image for a case. Where it is to be replaced and cannot be
+    # written, the next try finds the old one, whatever the provenance says by then, and does it again.
+    write_json(case.provenance, told)
+    if earlier is None:
+        write_volume(image.with_voxels(_plain(image.voxels)), case.image)
+    write_volume(label, case.label)
+    return case
+
+
+def label_description() -> str:
+    """The label description file as ITK-SNAP writes it: 1 is the spinal cord."""
+    bar = "#" * 48
+    fields = (
+        "IDX:   Zero-based index", "-R-:   Red color component (0..255)", "-G-:   Green color component (0..255)",
+        "-B-:   Blue color component (0..255)", "-A-:   Label transparency (0.00 .. 1.00)",
+        "VIS:   Label visibility (0 or 1)", "IDX:   Label mesh visibility (0 or 1)",
+    )  # fmt: skip
+    head = [bar, "# ITK-SnAP Label Description File", "# File format:", "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"]
+    head += ["# Fields:", *(f"#    {line}" for line in fields), "#  LABEL:   Label description", bar]
+    red, green, blue = SEGMENT_COLOUR_RGB
+    rows = [(0, 0, 0, 0, 0, 0, 0, "Clear Label"), (1, red, green, blue, 1, 1, 1, SEGMENT_NAME)]
+    lines = [f'{n:5d} {r:5d} {g:4d} {b:4d} {a:8d} {v:2d} {m:2d}    "{name}"' for n, r, g, b, a, v, m, name in rows]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _provenance(image: Volume, mask: Volume, report: Mapping[str, Any], reviewer: str) -> dict[str, Any]:
+    review = report.get("review") or {}
+    changes = report.get("changes") or None
+    own: dict[str, Any] = {name: report.get(name) for name in _OF_REPORT}
+    if changes is not None:
+        own["changes"] = {"slices": len(changes["slices"]), "dice": changes["dice"]}
+    own |= {
+        "image_sha256": fingerprint(image),
+        "mask_sha256": mask_sha256(mask),
+        "slices_with_cord": int(np.count_nonzero(axial_slices(mask).pixels.any(axis=(1, 2)))),
+        "review_state": review.get("state"),
+        "reviewed_by": reviewer or review.get("who") or None,
+    }
+    acquisition = (report.get("input") or {}).get("acquisition") or {}
+    scanner = {bids: acquisition[key] for bids, key in _SCANNER.items() if acquisition.get(key)}
+    return {**scanner, "SpinalCordSeg": own}
+
+
+def _earlier(folder: Path, image_sha256: str) -> TrainingCase | None:
+    """The case of this very image that is there already."""
+    for path in sorted(folder.glob("sub-*.json")) if folder.is_dir() else []:
+        if _told(path).get("image_sha256") == image_sha256:
+            case = _case(folder, path.stem)
+            if case.image.is_file() and case.label.is_file():
+                return case
+    return None
+
+
+def _label_sha256(label: Path) -> str:
+    """mask_sha256 of a label map that is there; "" for one that cannot be read, which is nobody's mask."""
+    try:
+        return mask_sha256(read_labels(label))
+    except SpinalCordSegError:
+        return ""
+
+
+def _told(provenance: Path) -> dict[str, Any]:
+    """What an earlier provenance file says of us; {} for a file of somebody else's."""
+    try:
+        own = parse_json(provenance.read_text(encoding="utf-8")).get("SpinalCordSeg")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return own if isinstance(own, dict) else {}
+
+
+def _next(folder: Path, subject: str) -> TrainingCase:
+    for number in range(1, _MOST_SESSIONS):
+        case = _case(folder, f"sub-{subject}_ses-{number:02d}")
+        if not any(path.exists() for path in (case.image, case.label, case.provenance)):
+            return case
+    raise OutputError(f"{folder} holds {_MOST_SESSIONS} sessions of {subject} already: choose another folder")
+
+
+def _case(folder: Path, name: str) -> TrainingCase:
+    return TrainingCase(folder / f"{name}.nii.gz", folder / f"{name}_seg.nii.gz", folder / f"{name}.json")
+
+
+def _plain(voxels: np.ndarray) -> np.ndarray:
+    """Whole numbers as int16, as scanners give them; anything else as float32."""
+    if voxels.size and np.all(np.abs(voxels) < 32767) and np.array_equal(voxels, np.rint(voxels)):
+        return voxels.astype(np.int16)
+    return voxels.astype(np.float32)

@@ -1,0 +1,711 @@
+"""Vertebral levels along the cord, from discs that a person marked.
+
+A disc maps to the nearest point of the centreline. Its number is that of the vertebra below it: 3 is the disc C2/C3,
+8 is C7/T1. One disc, C2/C3, gives C2 and C3 by the template's lengths; lower levels need a second disc further down,
+between which the template's proportions are fitted. What is not between two marked discs is called approximate, and
+why is said. These are vertebral levels, not spinal ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import pairwise
+from math import isfinite, nan, sqrt
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.image_io import read_labels
+from SpinalCordSegLib.morphometry import Centreline, CordMeasures, SliceMeasures, fit_centreline
+from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index, to_canonical
+
+# The cord's centreline as a ruler: where along it, in mm, a slice or a point beside the cord lies.
+
+
+@dataclass(frozen=True, eq=False)
+class CordLine:
+    """One entry per slice from the first to the last with cord, gaps included, inferior to superior.
+
+    ``canonical_slice``: (n,). ``ras_mm``: (n, 3), the centreline in the slice. ``arc_mm``: (n,), distance along the
+    cord from the lower face of the first slice to the middle of each; ``length_mm``: (n,), cord in each slice.
+    """
+
+    canonical_slice: NDArray[np.int64]
+    ras_mm: NDArray[np.float64]
+    arc_mm: NDArray[np.float64]
+    length_mm: NDArray[np.float64]
+
+    @property
+    def end_mm(self) -> float:
+        """The whole length, mm; 0 without cord."""
+        return float(self.length_mm.sum())
+
+    def nearest(self, point_ras_mm: Sequence[float]) -> tuple[float, float]:
+        """Position along the cord of the point of the centreline nearest to ``point_ras_mm``, and how far off it is.
+
+        Beyond its ends the line goes straight on, so positions under 0 and over ``end_mm`` are possible; one slice
+        goes on along S. Both mm. Raises ValueError on a line without points.
+        """
+        if not len(self.arc_mm):
+            raise ValueError("a line without points has no nearest one")
+        point = np.asarray(point_ras_mm, dtype=np.float64)
+        if len(self.arc_mm) == 1:
+            apart = point - self.ras_mm[0]
+            return float(self.arc_mm[0] + apart[2]), float(np.hypot(apart[0], apart[1]))
+        steps = np.diff(self.ras_mm, axis=0)
+        share = np.einsum("ij,ij->i", point - self.ras_mm[:-1], steps) / np.einsum("ij,ij->i", steps, steps)
+        low, high = np.zeros(len(share)), np.ones(len(share))
+        low[0], high[-1] = -np.inf, np.inf
+        share = np.clip(share, low, high)
+        offsets_mm = np.linalg.norm(self.ras_mm[:-1] + share[:, None] * steps - point, axis=1)
+        best = int(np.argmin(offsets_mm))
+        arc = self.arc_mm[best] + share[best] * (self.arc_mm[best + 1] - self.arc_mm[best])
+        return float(arc), float(offsets_mm[best])
+
+    def point_at(self, arc_mm: float) -> NDArray[np.float64]:
+        """RAS mm of a position along the cord; beyond the ends: the end."""
+        return np.array([np.interp(arc_mm, self.arc_mm, self.ras_mm[:, axis]) for axis in range(3)])
+
+    def position_on(self, other: CordLine, arc_mm: float) -> float:
+        """Where a position along this line is on ``other``, a line through the same slices; beyond the ends as far.
+
+        Raises ValueError on a line without points.
+        """
+        if not len(self.arc_mm):
+            raise ValueError("a line without points has no positions")
+        beyond = min(0.0, arc_mm - self.arc_mm[0]) + max(0.0, arc_mm - self.arc_mm[-1])
+        return float(np.interp(arc_mm, self.arc_mm, other.arc_mm) + beyond)
+
+    def at_slice(self, canonical_slice: int) -> NDArray[np.float64]:
+        """RAS mm of the centreline in a slice; beyond its ends straight on. Raises ValueError without points."""
+        if not len(self.arc_mm):
+            raise ValueError("a line without points lies in no slice")
+        beyond = canonical_slice - int(np.clip(canonical_slice, self.canonical_slice[0], self.canonical_slice[-1]))
+        if beyond == 0:
+            return self.ras_mm[canonical_slice - int(self.canonical_slice[0])]
+        if len(self.arc_mm) == 1:
+            return self.ras_mm[0] + [0.0, 0.0, beyond * float(self.length_mm[0])]
+        end, inner = (-1, -2) if beyond > 0 else (0, 1)
+        return self.ras_mm[end] + abs(beyond) * (self.ras_mm[end] - self.ras_mm[inner])
+
+
+def cord_line(mask: Volume, fit: Callable[..., Centreline] = fit_centreline) -> CordLine:
+    """The ruler of a cleaned mask (cord where not zero). ``fit``: one of ``centreline``. An empty mask gives arrays of
+    length 0."""
+    canonical = to_canonical(mask)
+    voxels = canonical.voxels != 0
+    counts = np.count_nonzero(voxels, axis=(0, 1))
+    filled = np.flatnonzero(counts)
+    if not filled.size:
+        nothing = np.zeros(0)
+        return CordLine(np.zeros(0, np.int64), np.zeros((0, 3)), nothing, nothing)
+    spacing = canonical.spacing_mm
+    along_x, along_y = voxels.sum(axis=1)[:, filled], voxels.sum(axis=0)[:, filled]
+    x = np.arange(voxels.shape[0]) @ along_x / counts[filled]
+    y = np.arange(voxels.shape[1]) @ along_y / counts[filled]
+    span = np.arange(filled[0], filled[-1] + 1)
+    line = fit(filled, x * spacing[0], y * spacing[1], spacing[2], at=span)
+    ijk = np.stack([line.x_mm / spacing[0], line.y_mm / spacing[1], span, np.ones(len(span))])
+    length_mm = spacing[2] * line.stretch
+    return CordLine(span, (canonical.ijk_to_ras @ ijk)[:3].T, np.cumsum(length_mm) - length_mm / 2, length_mm)
+
+
+@dataclass(frozen=True)
+class StretchMeasures:
+    """The cord between two positions along it.
+
+    ``mean_csa_mm2``: weighted by the length of each slice inside; ``sd_csa_mm2`` likewise, with n/(n-1). ``n_slices``:
+    slices with an area that reach into it. ``length_mm``: of cord with an area; ``volume_mm3`` = area × length.
+    ``coverage``: 0..1, the share of the stretch with an area. Without cord: NaN, zeros; where there is cord whose area
+    is withheld (too coarse voxels), length and volume are NaN too.
+    """
+
+    mean_csa_mm2: float
+    sd_csa_mm2: float
+    n_slices: int
+    length_mm: float
+    volume_mm3: float
+    coverage: float
+
+
+def measure_stretch(line: CordLine, slices: Sequence[SliceMeasures], low_mm: float, high_mm: float) -> StretchMeasures:
+    """Mean area over positions [low, high] along the cord; slices at the ends count with the part inside.
+
+    ``slices``: as ``measure`` gives them for the same mask. Raises ValueError unless low < high.
+    """
+    if not low_mm < high_mm:
+        raise ValueError(f"a stretch from {low_mm} to {high_mm} mm has no length")
+    areas = {item.canonical_slice: item.csa_mm2 for item in slices}
+    csa = np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64)
+    starts, ends = line.arc_mm - line.length_mm / 2, line.arc_mm + line.length_mm / 2
+    inside = np.clip(np.minimum(ends, high_mm) - np.maximum(starts, low_mm), 0, None)
+    used = np.isfinite(csa) & (inside > 1e-9)
+    if not used.any():
+        cord = {item.canonical_slice for item in slices if not item.is_gap}
+        withheld = any(int(k) in cord for k in line.canonical_slice[inside > 1e-9])
+        nothing = nan if withheld else 0.0
+        return StretchMeasures(nan, nan, 0, nothing, nothing, 0.0)
+    csa, inside = csa[used], inside[used]
+    mean, length, n = float(np.average(csa, weights=inside)), float(inside.sum()), int(used.sum())
+    sd = sqrt(float(np.average((csa - mean) ** 2, weights=inside)) * n / (n - 1)) if n > 1 else nan
+    return StretchMeasures(mean, sd, n, length, mean * length, min(1.0, length / (high_mm - low_mm)))
+
+
+C2_C3 = 3
+_C7_T1 = 8
+
+# Lengths along the cord in mm, counted once in PAM50_levels.nii.gz (0.5 mm slices): De Leener et al. 2018, NeuroImage
+# 165:170-179. The template's C1 ends above without a disc, so its length is a convention.
+TEMPLATE_LENGTH_MM = {"C1": 23.0, "C2": 15.5, "C3": 18.5, "C4": 18.5, "C5": 16.5, "C6": 15.5, "C7": 17.0, "T1": 21.5}
+_NAMES = tuple(TEMPLATE_LENGTH_MM)
+DISC_NAMES = {n + 1: f"{_NAMES[n - 1]}/{_NAMES[n]}" for n in range(1, len(_NAMES))} | {9: "T1/T2"}
+
+_FARTHEST_MM = 30.0  # a disc's front edge lies some 20-25 mm before the cord's middle
+_BEYOND_MM = 15.0  # further from the end of the cord found, going straight on is a guess
+_PLAUSIBLE_SCALE = (0.7, 1.35)  # a person's neck against the template's
+
+
+@dataclass(frozen=True)
+class DiscLandmark:
+    """A marked disc. ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2). ``ras_mm``: a point in it."""
+
+    disc: int
+    ras_mm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.disc not in DISC_NAMES:
+            raise ConfigurationError(f"disc {self.disc} is not known: give one of {', '.join(DISC_NAMES.values())}")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One vertebral level as positions along the cord, mm (see CordLine), ``low_mm`` < ``high_mm``.
+
+    ``basis``: "discs" (both marked), "fitted" (between two marked discs, by the template's proportions) or
+    "approximate" (the template's length from one disc). ``remark``: why it is doubtful; "" for "discs".
+    """
+
+    name: str
+    low_mm: float
+    high_mm: float
+    basis: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Levels:
+    """``levels``: from superior to inferior, only those that can be told. ``discs_mm``: marked discs along the cord.
+    ``flags``: kinds disc_missing, level_approximate, level_doubtful, level_missing."""
+
+    levels: tuple[Level, ...]
+    discs_mm: dict[int, float]
+    flags: tuple[Flag, ...]
+
+    def at(self, arc_mm: float) -> Level | None:
+        """The level of a position along the cord; None outside all of them."""
+        return next((level for level in self.levels if level.low_mm <= arc_mm < level.high_mm), None)
+
+    def named(self, name: str) -> Level | None:
+        return next((level for level in self.levels if level.name == name), None)
+
+    def between(self, upper: str, lower: str) -> tuple[float, float] | None:
+        """Positions [low, high] of a run of levels such as C2-C3; None unless all of them are known."""
+        names = _NAMES[_NAMES.index(upper) : _NAMES.index(lower) + 1]
+        found = [self.named(name) for name in names]
+        if any(level is None for level in found):
+            return None
+        return min(level.low_mm for level in found if level), max(level.high_mm for level in found if level)
+
+
+def find_levels(line: CordLine, landmarks: Sequence[DiscLandmark]) -> Levels:
+    """The levels that ``landmarks`` allow on this cord. No landmark or no cord: none, without a flag. A disc so far
+    beyond the end of the cord found that its place would be a guess is left out, with a flag.
+
+    Raises ConfigurationError: a disc twice, discs in the wrong order along the cord, a point too far from it.
+    """
+    if not landmarks or not len(line.arc_mm):
+        return Levels((), {}, ())
+    discs_mm, flags = _place(line, landmarks)
+    if not discs_mm:
+        return Levels((), {}, (*flags, case_flag("level_missing", "no level: mark a disc beside the cord found")))
+    levels = [level for pair in _pairs(discs_mm) for level in _fit(*pair, discs_mm)]
+    levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
+    return Levels(tuple(levels), discs_mm, (*flags, *_doubts(levels, discs_mm)))
+
+
+def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int, float], list[Flag]]:
+    """Where the discs lie along the cord, mm, without those that are too far beyond it, and what is doubtful."""
+    placed: dict[int, float] = {}
+    left_out = set()
+    flags = []
+    for landmark in sorted(landmarks, key=lambda one: one.disc):
+        name = DISC_NAMES[landmark.disc]
+        if landmark.disc in placed:
+            raise ConfigurationError(f"disc {name} was given twice: give one point for each disc")
+        arc_mm, off_mm = line.nearest(landmark.ras_mm)
+        beyond_mm = max(-arc_mm, arc_mm - line.end_mm, 0.0)
+        # The farther beyond the end, the less it says that the mark lies beside the straight line that goes on there.
+        farthest_mm = _FARTHEST_MM + (beyond_mm if beyond_mm > _BEYOND_MM else 0)
+        if off_mm > farthest_mm:
+            raise ConfigurationError(
+                f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {farthest_mm:.0f} mm: give it in RAS"
+                " mm (right, anterior, superior positive) of this very image"
+            )
+        if beyond_mm > _BEYOND_MM:
+            left_out.add(landmark.disc)
+            text = (
+                f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most {_BEYOND_MM:.0f} mm can"
+                " be bridged: it is left out"
+            )
+            flags.append(case_flag("level_doubtful", text))
+        elif beyond_mm > 0:
+            text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
+            flags.append(case_flag("level_doubtful", text))
+        placed[landmark.disc] = arc_mm
+    for upper, lower in _pairs(placed):
+        if placed[lower] >= placed[upper]:
+            raise ConfigurationError(
+                f"disc {DISC_NAMES[lower]} lies above disc {DISC_NAMES[upper]} along the cord: check the points"
+            )
+    return {disc: arc_mm for disc, arc_mm in placed.items() if disc not in left_out}, flags
+
+
+def _pairs(discs_mm: dict[int, float]) -> list[tuple[int, int]]:
+    known = sorted(discs_mm)
+    return list(pairwise(known))
+
+
+def _fit(upper: int, lower: int, discs_mm: dict[int, float]) -> list[Level]:
+    """The levels between two marked discs, in the template's proportions where discs between them are missing."""
+    names = _NAMES[upper - 1 : lower - 1]
+    scale = (discs_mm[upper] - discs_mm[lower]) / sum(TEMPLATE_LENGTH_MM[name] for name in names)
+    missing = ", ".join(f"disc {n} ({DISC_NAMES[n]})" for n in range(upper + 1, lower))
+    remark = f"{missing} missing: fitted between {DISC_NAMES[upper]} and {DISC_NAMES[lower]}" if missing else ""
+    levels, top = [], discs_mm[upper]
+    for name in names:
+        low = top - scale * TEMPLATE_LENGTH_MM[name]
+        levels.append(Level(name, low, top, "fitted" if missing else "discs", remark))
+        top = low
+    return levels
+
+
+def _above(discs_mm: dict[int, float]) -> list[Level]:
+    """C2 above the disc C2/C3; C1 above that, once the neck's length is known from two discs."""
+    levels: list[Level] = []
+    top = min(discs_mm)
+    start = discs_mm[top]
+    names = {3: ["C2"] if len(discs_mm) == 1 else ["C2", "C1"], 2: ["C1"]}.get(top, [])
+    for name in names:
+        length = TEMPLATE_LENGTH_MM[name]
+        remark = f"approximate: the template's length of {length:g} mm above disc {DISC_NAMES[top]}"
+        if name == "C1":
+            remark = f"approximate: the template's length of {length:g} mm; no disc bounds C1 above"
+        levels.insert(0, Level(name, start, start + length, "approximate", remark))
+        start += length
+    return levels
+
+
+def _below(discs_mm: dict[int, float]) -> list[Level]:
+    """C3 below the disc C2/C3 where that is the lowest one marked."""
+    if max(discs_mm) != C2_C3:
+        return []
+    start, length = discs_mm[C2_C3], TEMPLATE_LENGTH_MM["C3"]
+    remark = f"approximate: the template's length of {length:g} mm below disc {DISC_NAMES[C2_C3]}"
+    return [Level("C3", start - length, start, "approximate", remark)]
+
+
+def _doubts(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
+    flags = []
+    for upper, lower in _pairs(discs_mm):
+        between = "–".join(dict.fromkeys((_NAMES[upper - 1], _NAMES[lower - 2])))
+        missing = [f"disc {n} missing ({DISC_NAMES[n]})" for n in range(upper + 1, lower)]
+        if missing:
+            text = f"{', '.join(missing)}: {between} are divided by the template's proportions"
+            flags.append(case_flag("disc_missing", text))
+        template_mm = sum(TEMPLATE_LENGTH_MM[name] for name in _NAMES[upper - 1 : lower - 1])
+        scale = (discs_mm[upper] - discs_mm[lower]) / template_mm
+        if not _PLAUSIBLE_SCALE[0] <= scale <= _PLAUSIBLE_SCALE[1]:
+            text = f"{between} measure {scale * 100:.0f} % of the template's length: check the marked discs"
+            flags.append(case_flag("level_doubtful", text))
+    guessed = [level.name for level in levels if level.basis == "approximate"]
+    if guessed:
+        text = f"{', '.join(guessed)}: approximate, by the template's length from the nearest marked disc"
+        flags.append(case_flag("level_approximate", text))
+    lowest = max((_NAMES.index(level.name) for level in levels), default=-1)
+    if lowest < _C7_T1 - 2:
+        first = _NAMES[lowest + 1] if levels else "any level"
+        text = f"no level from {first} down: mark a second disc near C7/T1" if levels else "no level: mark disc C2/C3"
+        flags.append(case_flag("level_missing", text))
+    return flags
+
+
+# Where an area lies among healthy adults: T1w at vertebral level C2, by age band and sex, and nothing else.
+#
+# The table is aggregated (PAM50-normalized-metrics; licence and citation are in the file). It was measured with the
+# Spinal Cord Toolbox; as long as this software's own offset against that is not known, a percentile is a range over an
+# offset of -5 to +5 %, called uncalibrated. It is context, not a diagnosis.
+
+
+OFFSET_PERCENT = 5.0
+AGES = (18.0, 90.0)
+SEXES = ("male", "female")
+_Z95 = 1.6448536269514722
+_SILENT_ENDS = (1.0, 99.0)  # some hundred persons a group do not tell more
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom the area is compared with. ``age_years``: at the examination. ``sex``: "male" or "female"; None: unknown."""
+
+    age_years: float | None = None
+    sex: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sex is not None and self.sex not in SEXES:
+            raise ConfigurationError(f"sex {self.sex} is not in the table of norms: give male or female")
+        if self.age_years is not None and not 0 <= self.age_years < 130:
+            raise ConfigurationError(f"an age of {self.age_years:g} years is impossible")
+
+
+@dataclass(frozen=True)
+class C2Area:
+    """What was measured at vertebral level C2, and how. ``t1w``, ``corrected_3d``: None where it is not known.
+
+    ``coverage``: 0..1 of the level; ``is_placed``: whether the marked discs tell where the level is.
+    """
+
+    csa_mm2: float
+    coverage: float
+    t1w: bool | None
+    corrected_3d: bool | None
+    contrast_agent: bool = False
+    is_placed: bool = True
+
+
+@dataclass(frozen=True)
+class NormRange:
+    """``low``, ``high``: percentiles 1..99 of the area 5 % smaller and 5 % larger; ends mean "or beyond"."""
+
+    low: float
+    high: float
+    band_years: str
+    sex: str
+    n_persons: int
+    mean_mm2: float
+    p5_mm2: float
+    p95_mm2: float
+
+    def sentence(self) -> str:
+        ends = ["under 1" if self.low <= _SILENT_ENDS[0] else f"{self.low:.0f}"]
+        ends.append("over 99" if self.high >= _SILENT_ENDS[1] else f"{self.high:.0f}")
+        return (
+            f"C2 area: percentile {ends[0]} to {ends[1]} of {self.n_persons} healthy {_PLURAL[self.sex]} of"
+            f" {self.band_years} years (uncalibrated: over an offset of ±{OFFSET_PERCENT:g} %);"
+            " context, not a diagnosis"
+        )
+
+
+_PLURAL = {"male": "men", "female": "women"}
+
+
+@dataclass(frozen=True)
+class NoNorm:
+    """Why no percentile is given, every reason at once."""
+
+    reasons: tuple[str, ...]
+
+    def sentence(self) -> str:
+        return "No comparison with healthy adults: " + "; ".join(self.reasons)
+
+
+def norms_file() -> Path:
+    """``Resources/Norms`` beside the package in a checkout and in an installed Slicer, ``Norms`` inside a wheel's."""
+    package = Path(__file__).resolve().parent
+    inside = package / "Norms" / "norms.json"
+    return inside if inside.is_file() else package.parent / "Resources" / "Norms" / "norms.json"
+
+
+@cache
+def load_norms() -> Mapping[str, Any]:
+    """The table as it ships. Raises InputFileError when it is missing or damaged."""
+    path = norms_file()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"{path} cannot be read: install SpinalCordSeg again") from error
+
+
+def c2_percentile(area: C2Area, person: Person) -> NormRange | NoNorm:
+    """The percentile range of a C2 area, or why it would not be honest to give one."""
+    reasons = _refusals(area, person)
+    if reasons or person.age_years is None or person.sex is None:
+        return NoNorm(tuple(reasons))
+    band, row = _row(person.age_years, person.sex)
+    share = OFFSET_PERCENT / 100
+    low, high = (_percentile(area.csa_mm2 * (1 + sign * share), row) for sign in (-1, 1))
+    return NormRange(low, high, band, person.sex, row["n"], row["mean"], row["p5"], row["p95"])
+
+
+def _refusals(area: C2Area, person: Person) -> list[str]:
+    reasons = []
+    if not isfinite(area.csa_mm2) or area.coverage <= 0:
+        reasons.append("no area at vertebral level C2" + ("" if area.is_placed else " (mark the disc C2/C3)"))
+    elif area.coverage < _COMPLETE:
+        reasons.append(f"only {100 * area.coverage:.0f} % of C2 is covered")
+    if area.t1w is False:
+        reasons.append("the image is not T1-weighted as the table is, and areas of other contrasts differ by some 10 %")
+    if area.t1w is None:
+        reasons.append("it is not known whether the image is T1-weighted as the table is")
+    if area.contrast_agent:
+        reasons.append("a contrast agent was given")
+    if area.corrected_3d is not True:
+        known = "is off" if area.corrected_3d is False else "is not known"
+        reasons.append(f"3D distortion correction {known}, and without it areas move by up to 15 %")
+    if person.age_years is None:
+        reasons.append("the age is not given")
+    elif not AGES[0] <= person.age_years <= AGES[1]:
+        reasons.append(f"the table goes from {AGES[0]:g} to {AGES[1]:g} years")
+    if person.sex is None:
+        reasons.append("the sex is not given")
+    return reasons
+
+
+def _row(age_years: float, sex: str) -> tuple[str, Mapping[str, Any]]:
+    bands = load_norms()["t1w_c2"]["by_age_years"]
+    for name, row in bands.items():
+        low, high = map(float, name.split("-"))
+        if low <= age_years < high:
+            return name, row[sex]
+    raise InputFileError(f"{norms_file()} has no band for {age_years:g} years: install SpinalCordSeg again")
+
+
+def _percentile(csa_mm2: float, row: Mapping[str, float]) -> float:
+    """1..99, by a normal curve on either side of the median that passes through the 5th and 95th percentile."""
+    tail = row["p5"] if csa_mm2 < row["p50"] else row["p95"]
+    sd = abs(tail - row["p50"]) / _Z95
+    percentile = 100 * NormalDist().cdf((csa_mm2 - row["p50"]) / sd)
+    return min(max(percentile, _SILENT_ENDS[0]), _SILENT_ENDS[1])
+
+
+# Areas by vertebral level: what was asked for, and the table that answers it.
+
+
+_COMPLETE = 0.98
+_FORGOTTEN = (
+    "age and sex are not kept, so the corrected mask was not compared again (measure it with --disc, --age and --sex)"
+)
+_BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
+DECLARABLE = ("t1w", "corrected-3d")
+
+
+@dataclass(frozen=True)
+class DiscMark:
+    """A disc as a person marked it: a point in RAS mm, or a slice of the input (then its middle is the cord's)."""
+
+    disc: int
+    ras_mm: tuple[float, float, float] | None = None
+    slice: int | None = None
+
+
+@dataclass(frozen=True)
+class LevelOptions:
+    """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
+    the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``was_compared``: the case was compared
+    with healthy adults before, by an age and a sex that no report holds."""
+
+    discs: tuple[DiscMark, ...] = ()
+    around_mm: float | None = None
+    person: Person = field(default_factory=Person)
+    declared: frozenset[str] = frozenset()
+    was_compared: bool = False
+
+    def __post_init__(self) -> None:
+        if self.around_mm is not None and not 0 < self.around_mm <= 100:
+            raise ConfigurationError(f"a length of {self.around_mm:g} mm around C2/C3 is out of range (0 to 100)")
+        if unknown := self.declared - set(DECLARABLE):
+            raise ConfigurationError(f"cannot declare {', '.join(unknown)}: choose among {', '.join(DECLARABLE)}")
+
+
+@dataclass(frozen=True)
+class LevelMeasures:
+    """One row of the table: a level, C2-C3, or the stretch around the disc C2/C3.
+
+    ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none (see StretchMeasures).
+    ``basis``: see Level, and "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is
+    doubtful, "" for nothing.
+    """
+
+    name: str
+    mean_csa_mm2: float
+    sd_csa_mm2: float
+    n_slices: int
+    length_mm: float
+    volume_mm3: float
+    coverage: float
+    basis: str
+    remark: str
+
+
+@dataclass(frozen=True, eq=False)
+class LevelReport:
+    """``by_slice``: canonical slice → name of the level its middle lies in. ``norm``: None unless age or sex is
+    given, or was before a correction."""
+
+    levels: Levels
+    rows: tuple[LevelMeasures, ...]
+    by_slice: dict[int, str]
+    norm: NormRange | NoNorm | None
+    flags: tuple[Flag, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready without NaN; lengths and areas to 0.001."""
+        norm = None if self.norm is None else {"text": self.norm.sentence()} | asdict(self.norm)
+        return {
+            "discs": [{"disc": DISC_NAMES[n], "along_cord_mm": round(mm, 3)} for n, mm in self.levels.discs_mm.items()],
+            "levels": [
+                {name: _plain(value) for name, value in asdict(row).items()} for row in self.rows
+            ],
+            "norm": norm,
+        }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return (round(value, 4) if isfinite(value) else None) if isinstance(value, float) else value
+
+
+def measure_levels(
+    mask: Volume, measures: CordMeasures, options: LevelOptions, *, facts: Mapping[str, bool | None] | None = None
+) -> LevelReport | None:
+    """The levels of a cleaned mask and its measures; None where no disc is marked.
+
+    ``facts``: "t1w", "corrected_3d", "contrast_agent" as far as a header tells. Raises ConfigurationError.
+    """
+    if not options.discs:
+        return None
+    line = cord_line(mask)
+    if not len(line.arc_mm):
+        flag = case_flag("level_missing", "no cord was found, so no level")
+        return LevelReport(Levels((), {}, ()), (), {}, None, (flag,))
+    levels = find_levels(line, [_landmark(mark, line, mask) for mark in options.discs])
+    rows = _rows(line, measures, levels, options.around_mm)
+    arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
+    by_slice = {k: found.name for k, arc in arcs if (found := levels.at(arc)) is not None}
+    norm = _norm(rows, options, facts or {})
+    flags = merge_flags(levels.flags, _coverage_flags(rows))
+    return LevelReport(levels, tuple(rows), by_slice, norm, flags)
+
+
+def _landmark(mark: DiscMark, line: CordLine, mask: Volume) -> DiscLandmark:
+    if mark.ras_mm is not None:
+        return DiscLandmark(mark.disc, mark.ras_mm)
+    number, count = mark.slice or 0, mask.shape[AxialAxes.of(mask.ijk_to_ras).ras[2][0]]
+    if not 0 <= number < count:
+        raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}; there are {count} slices")
+    r, a, s = line.at_slice(input_slice_index(mask, number)).tolist()
+    return DiscLandmark(mark.disc, (r, a, s))
+
+
+def _rows(line: CordLine, measures: CordMeasures, levels: Levels, around_mm: float | None) -> list[LevelMeasures]:
+    spans = [(level.name, level.low_mm, level.high_mm, level.basis, level.remark) for level in levels.levels]
+    both = levels.between("C2", "C3")
+    if both is not None:
+        members = [level for level in levels.levels if level.name in ("C2", "C3")]
+        weakest = max(members, key=lambda level: ("discs", "fitted", "approximate").index(level.basis))
+        spans.append(("C2-C3", *both, weakest.basis, "; ".join(dict.fromkeys(m.remark for m in members if m.remark))))
+    if around_mm is not None and C2_C3 in levels.discs_mm:
+        disc_mm = levels.discs_mm[C2_C3]
+        spans.append((f"C2/C3 ±{around_mm:g} mm", disc_mm - around_mm, disc_mm + around_mm, "disc", ""))
+    rows = []
+    for name, low, high, basis, remark in spans:
+        found = measure_stretch(line, measures.slices, low, high)
+        rows.append(LevelMeasures(name=name, basis=basis, remark=remark, **asdict(found)))
+    return rows
+
+
+def _coverage_flags(rows: Sequence[LevelMeasures]) -> list[Flag]:
+    absent = [row.name for row in rows if row.coverage == 0]
+    partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < _COMPLETE]
+    flags = []
+    if absent:
+        flags.append(case_flag("level_missing", f"without an area: {', '.join(absent)}"))
+    if partial:
+        flags.append(case_flag("level_partial", f"only partly covered: {', '.join(partial)}"))
+    return flags
+
+
+def _norm(
+    rows: Sequence[LevelMeasures], options: LevelOptions, facts: Mapping[str, bool | None]
+) -> NormRange | NoNorm | None:
+    if options.person == Person():
+        return NoNorm((_FORGOTTEN,)) if options.was_compared else None
+    c2 = next((row for row in rows if row.name == "C2"), None)
+
+    def known(fact: str, word: str) -> bool | None:
+        told = facts.get(fact)
+        return True if told is None and word in options.declared else told
+
+    area = C2Area(
+        csa_mm2=float("nan") if c2 is None else c2.mean_csa_mm2,
+        coverage=0.0 if c2 is None else c2.coverage,
+        t1w=known("t1w", "t1w"),
+        corrected_3d=known("corrected_3d", "corrected-3d"),
+        contrast_agent=bool(facts.get("contrast_agent")),
+        is_placed=c2 is not None,
+    )
+    return c2_percentile(area, options.person)
+
+
+def parse_disc(text: str) -> DiscMark:
+    """ "C2/C3=R,A,S" (mm) or "C2/C3=44" (slice of the input); the number of the lower vertebra also serves ("3=44").
+
+    Raises ConfigurationError.
+    """
+    name, _, place = text.partition("=")
+    disc = disc_number(name)
+    try:
+        values = [float(part) for part in place.split(",")]
+    except ValueError:
+        values = []
+    if len(values) == 1 and values[0].is_integer():
+        return DiscMark(disc, slice=int(values[0]))
+    if len(values) == 3 and all(isfinite(value) for value in values):
+        return DiscMark(disc, ras_mm=(values[0], values[1], values[2]))
+    raise ConfigurationError(f'"{text}" is no disc: give LABEL=R,A,S in mm or LABEL=SLICE, such as C2/C3=1.5,-20,33')
+
+
+def disc_number(name: str) -> int:
+    """The number of a disc named "C2/C3", "C2-C3", "C2C3" or "3". Raises ConfigurationError."""
+    plain = name.strip().casefold()
+    spelled = re.fullmatch(r"([ct]\d)[/\-_ ]?([ct]\d)", plain)
+    number = _BY_NAME.get("/".join(spelled.groups()) if spelled else "")
+    if number is None and plain.isdecimal():
+        number = int(plain)
+    if number not in DISC_NAMES:
+        raise ConfigurationError(f'"{name}" is no disc known here: give one of {", ".join(DISC_NAMES.values())}')
+    return number
+
+
+def read_discs(path: Path) -> tuple[DiscMark, ...]:
+    """Discs of a label map: label n is the disc above vertebra n (3 is C2/C3), at the middle of its voxels.
+
+    Labels outside 2..9 are passed over. Raises as read_labels does, and ConfigurationError when none is left.
+    """
+    labels = read_labels(path)
+    marks = []
+    for number in DISC_NAMES:
+        ijk = np.argwhere(labels.voxels == number)
+        if len(ijk):
+            r, a, s = (labels.ijk_to_ras @ [*ijk.mean(axis=0), 1.0])[:3].tolist()
+            marks.append(DiscMark(number, ras_mm=(r, a, s)))
+    if not marks:
+        raise ConfigurationError(f"{path.name} holds no disc: labels 2 (C1/C2) to 9 (T1/T2) are expected")
+    return tuple(marks)

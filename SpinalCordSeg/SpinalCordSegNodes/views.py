@@ -1,0 +1,318 @@
+"""Where a slice of the input lies in the patient, and moving the views there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegNodes.volumes import place_with
+
+
+def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float]:
+    """RAS mm of the cord's centre in one of the input's axial slices; without cord there, of the mask's or the grid's.
+
+    Raises IndexError when there is no such slice.
+    """
+    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    if not 0 <= slice_index < mask.shape[axis]:
+        raise IndexError(f"slice {slice_index} of {mask.shape[axis]}")
+    filled = np.asarray(mask.voxels) != 0
+    here = np.argwhere(np.moveaxis(filled, axis, 0)[slice_index])
+    anywhere = np.argwhere(filled)
+    if here.size:
+        centre = np.insert(here.mean(axis=0), axis, slice_index)
+    elif anywhere.size:
+        centre = anywhere.mean(axis=0)
+    else:
+        centre = (np.array(mask.shape) - 1) / 2
+    centre[axis] = slice_index
+    r, a, s = (mask.ijk_to_ras @ np.append(centre, 1.0))[:3]
+    return float(r), float(a), float(s)
+
+
+def jump_to(scene: Any, ras: tuple[float, float, float]) -> None:
+    """Centre all slice views on a point, and put the crosshair there."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*ras)
+
+
+def show_alone(volume: Any) -> None:
+    """Put an image behind all slice views, fitted into them, with nothing of another one over it."""
+    slicer.util.setSliceViewerLayers(background=volume, foreground=None, label=None, fit=True)
+
+
+def shown_slice(scene: Any, mask: Volume) -> int | None:
+    """The input's axial slice that the (first) axial view shows; None without such a view, or outside the volume."""
+    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]
+    view = next((view for view in views if view.GetOrientation() == "Axial"), None)
+    if view is None:
+        return None
+    middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    index = round(float((np.linalg.inv(mask.ijk_to_ras) @ [*middle, 1.0])[axis]))
+    return index if 0 <= index < mask.shape[axis] else None
+
+
+# Two visits side by side: views that follow each other through the motion between the visits, with one window.
+#
+# Slicer's own link between slice views compares positions in one space; two visits of a person are not in one space.
+# Moving one of the volumes would move what is measured on it, so here the views are moved instead: the prior view shows
+# at every moment the place that the current one shows, taken through the motion. No volume is touched.
+
+
+LAYOUT = 5107  # of ours alone
+ORIENTATIONS = ("Axial", "Sagittal")
+_PRIOR, _CURRENT = "SpinalCordPrior", "SpinalCordCurrent"
+_GROUPS = {_PRIOR: 51, _CURRENT: 52}  # so that Slicer's own link leaves them to us
+_COLOURS = {_PRIOR: "#8a6d3b", _CURRENT: "#1f5f99"}
+_LIKE = 1.25  # grey values of the cord within this factor: the very same window
+
+
+def motion_by_discs(current: Any, prior: Any) -> NDArray[np.float64]:
+    """4×4 RAS mm from places of the current image to those of the prior one, by one point marked in both."""
+    motion = np.eye(4)
+    motion[:3, 3] = np.subtract(prior, current)
+    return motion
+
+
+def grey_ratio(current: Volume, current_mask: Volume, prior: Volume, prior_mask: Volume) -> float:
+    """Median grey value of the prior cord over that of the current one; 1 where they are alike or cannot be told.
+
+    Volume and mask of a visit on one grid. T1w has no unit: another scanner or coil scales it by any factor.
+    """
+    inside = [
+        np.asarray(volume.voxels)[np.asarray(mask.voxels) != 0]
+        for volume, mask in ((current, current_mask), (prior, prior_mask))
+    ]
+    if not all(len(values) for values in inside):
+        return 1.0
+    now, before = (float(np.median(values)) for values in inside)
+    if now <= 0 or before <= 0 or 1 / _LIKE <= before / now <= _LIKE:
+        return 1.0
+    return before / now
+
+
+class LinkedViews:
+    """``begin`` to show, ``end`` to give the former layout back. ``motion``: 4×4 RAS mm, current → prior."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._observed: list[tuple[Any, int]] = []
+        self._busy = False
+        self._former: int | None = None
+        self._shown: list[tuple[Any, tuple[str, ...], bool]] = []  # display, its views and whether it was visible
+
+    @property
+    def running(self) -> bool:
+        return self._former is not None
+
+    def begin(
+        self, current: tuple[Any, Any], prior: tuple[Any, Any], motion: NDArray[np.float64], ratio: float
+    ) -> None:
+        """``current`` and ``prior``: volume and segmentation node. ``ratio``: of their grey values, see grey_ratio."""
+        self.end()
+        layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        self._former = layout.GetViewArrangement()
+        if not layout.IsLayoutDescription(LAYOUT):
+            layout.AddLayoutDescription(LAYOUT, _description())
+        layout.SetViewArrangement(LAYOUT)
+        for name, (volume, segmentation) in ((_CURRENT, current), (_PRIOR, prior)):
+            ids = [self.view(name, orientation).GetID() for orientation in ORIENTATIONS]
+            for orientation in ORIENTATIONS:
+                self._composite(name, orientation).SetBackgroundVolumeID(volume.GetID())
+            self._show_only_in(segmentation.GetDisplayNode(), ids)
+        for orientation in ORIENTATIONS:
+            here, there = self.view(_CURRENT, orientation), self.view(_PRIOR, orientation)
+            here.SetOrientation(orientation)
+            self._follow(here, partial(_show_same, here, there, motion))
+            self._follow(there, partial(_show_same, there, here, np.asarray(np.linalg.inv(motion), dtype=np.float64)))
+            _show_same(here, there, motion)
+        now, before = current[0].GetDisplayNode(), prior[0].GetDisplayNode()
+        self._follow(now, lambda: _same_window(now, before, ratio))
+        self._follow(before, lambda: _same_window(before, now, 1 / ratio))
+        _same_window(now, before, ratio)
+
+    def jump(self, ras: tuple[float, float, float]) -> None:
+        """Go to a place of the current image, in all four views."""
+        for orientation in ORIENTATIONS:
+            self.view(_CURRENT, orientation).JumpSliceByCentering(*ras)
+
+    def end(self) -> None:
+        """Stop following, and give the former layout back."""
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+        for display, ids, visible in self._shown:
+            display.SetVisibility(visible)
+            display.RemoveAllViewNodeIDs()
+            for node_id in ids:
+                display.AddViewNodeID(node_id)
+        self._shown = []
+        layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if self._former is not None and layout is not None and layout.GetViewArrangement() == LAYOUT:
+            layout.SetViewArrangement(self._former)
+        self._former = None
+
+    def view(self, name: str, orientation: str) -> Any:
+        """The slice node; the layout makes it, and where nothing does (no window) it is made here."""
+        tag = f"{name}{orientation}"
+        node = self._scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+        if node is None:
+            node = self._scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's defaults: its orientations
+            node.UnRegister(None)
+            node.SetSingletonTag(tag)
+            node.SetName(tag)
+            node.SetLayoutName(tag)
+            node = self._scene.AddNode(node)
+        return node
+
+    def _composite(self, name: str, orientation: str) -> Any:
+        node = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(self.view(name, orientation))
+        if node is None:
+            node = self._scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+            node.SetLayoutName(f"{name}{orientation}")
+        node.SetLinkedControl(False)  # ours
+        return node
+
+    def _show_only_in(self, display: Any, ids: list[str]) -> None:
+        former = tuple(display.GetNthViewNodeID(index) for index in range(display.GetNumberOfViewNodeIDs()))
+        self._shown.append((display, former, bool(display.GetVisibility())))
+        display.SetVisibility(True)
+        display.RemoveAllViewNodeIDs()
+        for node_id in ids:
+            display.AddViewNodeID(node_id)
+
+    def _follow(self, node: Any, act: Callable[[], None]) -> None:
+        def on_modified(*_: Any) -> None:
+            if self._busy:
+                return
+            self._busy = True
+            try:
+                act()
+            finally:
+                self._busy = False
+
+        self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, on_modified)))
+
+
+def _show_same(here: Any, there: Any, motion: NDArray[np.float64]) -> None:
+    """Let ``there`` show the place and the size that ``here`` shows; sizes go by the narrower side."""
+    was = there.StartModify()
+    there.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(motion @ _matrix(here.GetSliceToRAS())))
+    wide, high, deep = here.GetFieldOfView()
+    columns, rows, _depth = there.GetDimensions()
+    mm = max(wide / max(here.GetDimensions()[0], 1), high / max(here.GetDimensions()[1], 1))
+    there.SetFieldOfView(mm * max(columns, 1), mm * max(rows, 1), deep)
+    there.UpdateMatrices()
+    there.EndModify(was)
+
+
+def _same_window(here: Any, there: Any, ratio: float) -> None:
+    there.SetAutoWindowLevel(False)
+    there.SetWindowLevel(here.GetWindow() * ratio, here.GetLevel() * ratio)
+
+
+def _matrix(matrix: Any) -> NDArray[np.float64]:
+    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def _description() -> str:
+    """Prior above, current below; axial left, sagittal right."""
+    rows = "".join(
+        '<item><layout type="horizontal">' + "".join(_view(name, one) for one in ORIENTATIONS) + "</layout></item>"
+        for name in (_PRIOR, _CURRENT)
+    )
+    return f'<layout type="vertical" split="true">{rows}</layout>'
+
+
+def _view(name: str, orientation: str) -> str:
+    label = ("prior " if name == _PRIOR else "current ") + orientation[0]
+    properties = {
+        "orientation": orientation, "viewlabel": label, "viewcolor": _COLOURS[name], "viewgroup": str(_GROUPS[name]),
+    }  # fmt: skip
+    inside = "".join(f'<property name="{key}" action="default">{value}</property>' for key, value in properties.items())
+    return f'<item><view class="vtkMRMLSliceNode" singletontag="{name}{orientation}">{inside}</view></item>'
+
+
+# Discs that a person marks on an image: one fiducial node each, bound to the image (or to a mask without one).
+
+
+# Number of the vertebra below → name, as in SpinalCordSegLib.vertebral_levels; scipy, which that needs, is too slow.
+DISCS = {3: "C2/C3", 8: "C7/T1"}
+_ROLE = "SpinalCordSeg.Disc."
+
+
+def disc_node(owner: Any, disc: int) -> Any:
+    """The node of a disc (number of the vertebra below it) of an image or mask node; None where there is none yet."""
+    return owner.GetNodeReference(f"{_ROLE}{disc}")
+
+
+def add_disc_node(scene: Any, owner: Any, disc: int) -> Any:
+    """The same, made where there is none: at most one point, named after the disc, labels shown."""
+    node = disc_node(owner, disc)
+    if node is None:
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"Disc {DISCS[disc]}")
+        node.CreateDefaultDisplayNodes()
+        node.SetMaximumNumberOfControlPoints(1)
+        node.SetControlPointLabelFormat(DISCS[disc])
+        owner.SetNodeReferenceID(f"{_ROLE}{disc}", node.GetID())
+        place_with(scene, node, owner)
+    return node
+
+
+def disc_place(owner: Any, disc: int) -> tuple[float, float, float] | None:
+    """Where a disc was marked, world RAS mm; None where it was not."""
+    node = None if owner is None else disc_node(owner, disc)
+    if node is None or not node.GetNumberOfDefinedControlPoints():
+        return None
+    point = [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(0, point)
+    return point[0], point[1], point[2]
+
+
+def marked_discs(owner: Any) -> Mapping[int, tuple[float, float, float]]:
+    """Every marked disc of an image or mask node, by its number."""
+    places = {disc: disc_place(owner, disc) for disc in DISCS}
+    return {disc: place for disc, place in places.items() if place is not None}
+
+
+def clear_disc(owner: Any, disc: int) -> None:
+    """Take a mark away; its node stays and can be placed again."""
+    node = disc_node(owner, disc)
+    if node is not None:
+        node.RemoveAllControlPoints()
+
+
+def begin_placing(node: Any) -> None:
+    """Let the next click in a view place the node's one point, replacing what was there."""
+    node.RemoveAllControlPoints()
+    logic = slicer.app.applicationLogic()
+    selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
+    selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+    selection.SetActivePlaceNodeID(node.GetID())
+    interaction.SetPlaceModePersistence(0)
+    interaction.SetCurrentInteractionMode(interaction.Place)
+
+
+def is_placing(node: Any) -> bool:
+    """Whether the next click places this node."""
+    logic = slicer.app.applicationLogic()
+    interaction = logic.GetInteractionNode()
+    placing = interaction.GetCurrentInteractionMode() == interaction.Place
+    return bool(placing and logic.GetSelectionNode().GetActivePlaceNodeID() == node.GetID())
+
+
+def end_placing() -> None:
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)

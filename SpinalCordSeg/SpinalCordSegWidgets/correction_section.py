@@ -1,0 +1,626 @@
+"""Correct: the Segment Editor on the cord, and four corrections of a few slices, each of them one step of its undo."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.case import CaseSettings
+from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.editing import canonical_range, correct_segment, read_review, replace_mask, replace_slices
+from SpinalCordSegNodes.results import write_result_folder
+from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
+from SpinalCordSegNodes.views import shown_slice
+from SpinalCordSegNodes.volumes import volume_from_node
+from SpinalCordSegWidgets.jobs import rerun_run, task_run
+from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey, in_scene, set_up_table, show_rows
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.mask_versions import CorrectionStore, SavedVersion
+    from SpinalCordSegLib.metrics import MaskChanges
+
+
+# Slicer's Segment Editor inside the panel: the numbers follow where the user is looking while painting.
+
+
+_TAG = "SpinalCordSegEditor"
+_STATES = 30
+
+
+class EmbeddedEditor:
+    """``place``: a widget with a layout; the editor is made when it is first opened. Undo is the editor's own."""
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
+        self._widget: Any = None
+        self._wanted = ""  # the segment that was asked for last
+        self._is_open = False
+
+    @property
+    def available(self) -> bool:
+        return hasattr(slicer, "qMRMLSegmentEditorWidget")
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        """Edit a segment with ``volume`` as the source; other segments are protected.
+
+        May be called at every stroke: a segment that the user has chosen in the editor since stays chosen.
+        """
+        if not self.available:
+            return
+        if self._widget is None:
+            self._widget = self._make()
+        widget, node = self._widget, _parameter_node()
+        if widget.mrmlSegmentEditorNode() is not node:
+            widget.setMRMLSegmentEditorNode(node)
+        # By default painting cuts the painted place out of all other segments of the segmentation.
+        node.SetOverwriteMode(node.OverwriteNone)
+        is_new = not self._is_open or segment_id != self._wanted
+        if widget.segmentationNode() is not segmentation:
+            widget.setSegmentationNode(segmentation)
+            is_new = True
+        if volume is not None and widget.sourceVolumeNode() is not volume:
+            widget.setSourceVolumeNode(volume)
+        if is_new and widget.currentSegmentID() != segment_id:
+            widget.setCurrentSegmentID(segment_id)
+        self._wanted = segment_id
+        if not self._is_open:
+            widget.setupViewObservations()
+            widget.installKeyboardShortcuts()
+            self._is_open = True
+
+    def leave(self) -> None:
+        """Put the brush away: views and keys belong to others again."""
+        if self._widget is not None and self._is_open:
+            self._widget.setActiveEffect(None)
+            self._widget.uninstallKeyboardShortcuts()
+            self._widget.removeViewObservations()
+        self._is_open = False
+
+    def close(self) -> None:
+        """Let go of every node."""
+        self.leave()
+        if self._widget is not None:
+            self._widget.setSegmentationNode(None)
+            self._widget.setMRMLSegmentEditorNode(None)
+
+    def save_state(self) -> None:
+        """Let Undo come back to now."""
+        if self._widget is not None and self._is_open:
+            self._widget.saveStateForUndo()
+
+    def undo(self) -> None:
+        if self._widget is not None and self._is_open:
+            self._widget.undo()
+
+    def redo(self) -> None:
+        if self._widget is not None and self._is_open:
+            self._widget.redo()
+
+    def _make(self) -> Any:
+        widget = slicer.qMRMLSegmentEditorWidget()
+        widget.maximumNumberOfUndoStates = _STATES
+        widget.segmentationNodeSelectorVisible = False
+        widget.sourceVolumeNodeSelectorVisible = False
+        widget.setMRMLScene(slicer.mrmlScene)
+        self._place.layout().addWidget(widget)
+        return widget
+
+
+def _parameter_node() -> Any:
+    """Ours alone: the Segment Editor module's choices stay as they are."""
+    scene = slicer.mrmlScene
+    node = scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(_TAG)
+        node = scene.AddNode(node)
+    return node
+
+
+class CorrectPanel(Section):
+    """The AI's own mask is never touched: it lies in a hidden segmentation beside this one."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        self.editor = EmbeddedEditor(ui.editorPlace)
+        self._entered = True
+        set_up_table(ui.changesTable, [_("Slice"), _("AI mm²"), _("Now mm²"), _("Dice")], (50, 70, 70))
+        ui.changesTable.connect("cellClicked(int,int)", self._on_row)
+        ui.shownSliceButton.connect("clicked()", self.take_shown_slice)
+        ui.rerunButton.connect("clicked()", self.rerun)
+        ui.fillButton.connect("clicked()", self.fill_between)
+        ui.smoothButton.connect("clicked()", self.smooth)
+        ui.undoButton.connect("clicked()", self.editor.undo)
+        ui.redoButton.connect("clicked()", self.editor.redo)
+
+    @property
+    def slices(self) -> tuple[int, int]:
+        """The input's own slices to change, both included, the smaller first."""
+        first, last = self.ui.firstBox.value, self.ui.lastBox.value
+        return min(first, last), max(first, last)
+
+    def choose(self, first: int, last: int) -> None:
+        self.ui.firstBox.value, self.ui.lastBox.value = first, last
+
+    def take_shown_slice(self) -> None:
+        """The slice that the axial view shows becomes the range."""
+        mask = self.desk.live.current.mask
+        number = None if mask is None else shown_slice(slicer.mrmlScene, mask.mask)
+        if number is None:
+            self.desk.tell(_("No axial view shows a slice of this volume."))
+        else:
+            self.choose(number, number)
+
+    def fill_between(self) -> None:
+        """Draw the range anew from the two slices beside it."""
+        from SpinalCordSegLib.correction import fill_between
+
+        def filled(mask: Volume) -> Volume:
+            first, end = canonical_range(mask, *self.slices)
+            return fill_between(mask, first - 1, end)
+
+        self.change(filled)
+
+    def smooth(self) -> None:
+        """Take steps between slices out of the range."""
+        from SpinalCordSegLib.correction import smooth_along_cord
+
+        self.change(lambda mask: smooth_along_cord(mask, canonical_range(mask, *self.slices)))
+
+    def rerun(self) -> None:
+        """Let the network find the range again; what is edited elsewhere meanwhile stays."""
+        segmentation, segment_id, slices = self.desk.segmentation, self.desk.segment_id, self.slices
+
+        def begin() -> Any:
+            mask = mask_of_segment(segmentation, segment_id)
+            image = volume_behind(segmentation, mask)
+            assert image is not None and self.desk.model is not None  # the button is grey without
+            settings = CaseSettings.of_report(self.desk.result.report_content() if self.desk.result else {})
+            base, model, device = self.desk.logic.scratchBase(), self.desk.model, self.desk.device
+            return rerun_run(image, mask, slices, base, model=model, device=device, settings=settings)
+
+        self.desk.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
+
+    def change(self, correct: Callable[[Volume], Volume]) -> bool:
+        """One undoable correction of the mask in hand; what stands in its way is told."""
+        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        self.editor.save_state()
+        return self.desk.attempt(lambda: correct_segment(segmentation, segment_id, correct))
+
+    def refresh(self) -> None:
+        ui, reason = self.ui, self._why_not()
+        if not reason and self._entered:
+            self.editor.open(self.desk.segmentation, self.desk.volume, self.desk.segment_id)
+        elif self.editor.is_open and self.desk.segmentation is None:
+            self.editor.close()
+        ui.editorPlace.setVisible(self.editor.available and not reason)
+        ui.editorReason.setText(reason)
+        ui.editorReason.setVisible(bool(reason))
+        self._limit_range()
+        busy = self.desk.why_no_mask()
+        grey(ui.fillButton, busy, _("Draw the range anew from the two slices beside it."))
+        grey(ui.smoothButton, busy, _("Take steps between slices out of the range; its area stays."))
+        grey(ui.rerunButton, busy or self._why_no_rerun(), _("Let the network find the range again."))
+        for button in (ui.undoButton, ui.redoButton):
+            grey(button, reason or busy)
+        self._show_changes(self.desk.live.changes)
+
+    def enter(self) -> None:
+        self._entered = True
+
+    def leave(self) -> None:
+        self._entered = False
+        self.editor.leave()
+
+    def close(self) -> None:
+        self.editor.close()
+
+    def _on_collapsed(self, collapsed: bool) -> None:
+        super()._on_collapsed(collapsed)
+        if collapsed:
+            self.editor.leave()
+
+    def _why_not(self) -> str:
+        if not self.editor.available:
+            return _("This Slicer has no Segment Editor: undo and painting are not possible here.")
+        if self.desk.segmentation is None or not self.desk.segment_id:
+            return self.desk.why_no_mask()
+        return ""
+
+    def _why_no_rerun(self) -> str:
+        if self.desk.volume is None:
+            return _("The mask has no volume to look at.")
+        if self.desk.model is None:
+            return _("Choose a model first (section Find the cord).")
+        return str(self.desk.why_no_network())
+
+    def _limit_range(self) -> None:
+        mask = self.desk.live.current.mask
+        if mask is None:
+            return
+        from SpinalCordSegLib.volume import AxialAxes
+
+        count = mask.grid_shape[AxialAxes.of(mask.mask.ijk_to_ras).ras[2][0]]
+        for box in (self.ui.firstBox, self.ui.lastBox):
+            box.maximum = count - 1
+
+    def _show_changes(self, changes: MaskChanges | None) -> None:
+        ui = self.ui
+        slices = () if changes is None else changes.slices
+        ui.changesLabel.setText(_change_words(changes))
+        ui.changesTable.setVisible(bool(slices))
+        rows = [(str(s.slice), f"{s.ai_mm2:.1f}", f"{s.now_mm2:.1f}", f"{s.dice:.3f}") for s in slices]
+        show_rows(ui.changesTable, rows)
+
+    def _on_found(self, found: Volume, segmentation: Any, segment_id: str, slices: tuple[int, int]) -> None:
+        if not in_scene(segmentation):
+            self.desk.tell(_("The mask was deleted meanwhile: the slices were not kept."))
+            return
+        self.editor.save_state()
+        if self.desk.attempt(lambda: replace_slices(segmentation, segment_id, found, *slices)):
+            self.desk.tell(_("Slices {first} to {last} were found again.").format(first=slices[0], last=slices[1]))
+
+    def _on_row(self, row: int, _column: int) -> None:
+        changes = self.desk.live.changes
+        if changes is not None and 0 <= row < len(changes.slices):
+            self.desk.go_to_slice(changes.slices[row].slice)
+
+
+def _change_words(changes: MaskChanges | None) -> str:
+    if changes is None:
+        return _("Nothing to compare with: this mask did not begin as one of ours.")
+    if not changes.slices:
+        return _("As the AI drew it.")
+    n = len(changes.slices)
+    before, now = (sum(getattr(s, name) for s in changes.slices) / n for name in ("ai_mm2", "now_mm2"))
+    words = _("Edited slices: {n}, area {before:.1f} → {now:.1f} mm² on average. Dice against the AI: {dice:.4f}.")
+    return words.format(n=n, before=before, now=now, dice=changes.dice)
+
+
+# Versions of the mask in hand while it is corrected: saved by themselves, offered after a crash.
+
+
+# From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
+WAIT_MS = 20_000
+_POLL_MS = 200
+_FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersions"
+
+
+class Autosave:
+    """``mask``: gives the mask as it is now. ``told``: called with the outcome of a save, in words.
+
+    A save runs beside the user's work, in a thread; ``finish`` waits for it. Off until the user chose a folder.
+    """
+
+    def __init__(self, mask: Callable[[], Volume], told: Callable[[str], None]) -> None:
+        self._mask, self._told = mask, told
+        self.code = ""
+        self._thread: threading.Thread | None = None
+        self._said: list[str] = []
+        self._timer, self._poll = qt.QTimer(), qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(WAIT_MS)
+        self._timer.connect("timeout()", self.save)
+        self._poll.setInterval(_POLL_MS)
+        self._poll.connect("timeout()", self._look)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where versions are kept; None until somebody chose."""
+        stored = str(qt.QSettings().value(_FOLDER_KEY) or "")
+        return Path(stored) if stored else None
+
+    @property
+    def is_on(self) -> bool:
+        return self.folder is not None and str(qt.QSettings().value(_ON_KEY) or "") == "true"
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a stroke is not saved yet."""
+        return bool(self._timer.isActive())
+
+    @property
+    def store(self) -> CorrectionStore | None:
+        """Of the case in hand; None without a folder or a case."""
+        from SpinalCordSegLib.mask_versions import CorrectionStore
+
+        return CorrectionStore(self.folder, self.code) if self.folder is not None and self.code else None
+
+    def choose(self, folder: Path | None, on: bool) -> None:
+        """Keep versions in ``folder`` from now on, or not."""
+        settings = qt.QSettings()
+        settings.setValue(_FOLDER_KEY, "" if folder is None else str(folder))
+        settings.setValue(_ON_KEY, "true" if on else "false")
+        if not self.is_on:
+            self._timer.stop()
+
+    def edited(self) -> None:
+        """The mask was changed. Further strokes do not put the save off."""
+        if self.is_on and self.code and not self._timer.isActive():
+            self._timer.start()
+
+    def save(self) -> None:
+        """Begin to save the mask as it is now."""
+        self._timer.stop()
+        store = self.store
+        if store is None or not self.is_on:
+            return
+        self.finish()
+        try:
+            mask = self._mask()
+        except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
+            self._told(str(error))
+            return
+        self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
+        self._thread.start()
+        self._poll.start()
+
+    def flush(self) -> None:
+        """Save what is waiting, and wait for it: another mask, another scene, or the end of Slicer comes next."""
+        if self._timer.isActive():
+            self.save()
+        self.finish()
+
+    def finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self._look()
+
+    def recovery(self, sha256: str) -> SavedVersion | None:
+        """The newest version, where it is not the mask in hand (its mask_sha256) and nobody dismissed it.
+
+        Raises OutputError when the folder cannot be read.
+        """
+        store = self.store
+        return None if store is None else store.recovery(sha256)
+
+    def versions(self) -> tuple[SavedVersion, ...]:
+        """Of the case in hand, the newest first. Raises OutputError."""
+        store = self.store
+        return () if store is None else store.versions()
+
+    def _save(self, store: CorrectionStore, mask: Volume) -> None:
+        try:
+            saved = store.save(mask)
+        except SpinalCordSegError as error:
+            self._said.append(_("NOT kept: {reason}").format(reason=error))
+        else:
+            when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
+            self._said.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
+
+    def _look(self) -> None:
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+            self._poll.stop()
+            for words in self._said:
+                self._told(words)
+            self._said.clear()
+
+
+def version_words(version: Any) -> str:
+    """ "31 Jan 2024, 12:03:04" in the user's own time."""
+    return str(version.when.astimezone().strftime("%Y-%m-%d, %H:%M:%S"))
+
+
+# Kept versions in the section Correct: the folder they go to, what is offered after a crash, and going back to one.
+
+
+class VersionsPanel(Section):
+    """Lives in the section of ``ui``; each case has its code, made from its image's fingerprint: no name is written."""
+
+    def __init__(self, ui: Any, desk: Desk, editor: EmbeddedEditor) -> None:
+        super().__init__(ui, desk)
+        self._editor = editor
+        self.autosave = Autosave(self._mask, self._told)
+        self._in_hand: tuple[Any, str] = (None, "")
+        self._digest = ""
+        self._offered: SavedVersion | None = None
+        ui.autosaveBox.checked = self.autosave.is_on
+        ui.autosaveBox.connect("toggled(bool)", self._on_toggled)
+        ui.autosaveButton.connect("clicked()", self._on_folder)
+        ui.takeBackButton.connect("clicked()", self.take_back)
+        ui.dismissButton.connect("clicked()", self.dismiss)
+        self._menu = qt.QMenu(ui.recoverButton)
+        self._menu.connect("aboutToShow()", self._fill_menu)
+        ui.recoverButton.setMenu(self._menu)
+        desk.listen(self.follow)
+
+    def choose(self, folder: Path) -> None:
+        """Keep versions in ``folder`` from now on."""
+        self.autosave.choose(folder, True)
+        self.ui.autosaveBox.blockSignals(True)
+        self.ui.autosaveBox.checked = True
+        self.ui.autosaveBox.blockSignals(False)
+        self._in_hand = (None, "")
+        self.follow()
+
+    def follow(self) -> None:
+        """Another mask in hand: what was kept of it is offered. The same one changed: it will be saved."""
+        now = (self.desk.segmentation, self.desk.segment_id)
+        if now != self._in_hand:
+            self.autosave.flush()
+            self._in_hand = now
+            self.autosave.code = self._code()
+            self._digest = self.desk.live.current.digest
+            self._offer()
+        elif self.autosave.code != self._code():  # measured meanwhile
+            self.autosave.code = self._code()
+        digest = self.desk.live.current.digest
+        if digest and digest != self._digest:
+            self._digest = digest
+            self.autosave.edited()
+        self.refresh()
+
+    def refresh(self) -> None:
+        ui, folder = self.ui, self.autosave.folder
+        code = "" if self.autosave.code else _("Measure the mask first.")
+        no_folder = "" if folder is not None else _("Choose a folder first.")
+        grey(ui.recoverButton, no_folder or code, _("Take an earlier version back, after a crash too."))
+        ui.recoveryFrame.setVisible(self._offered is not None)
+        if self._offered is not None:
+            words = _("A version of this mask was kept on {time} and is not in it.")
+            ui.recoveryLabel.setText(words.format(time=version_words(self._offered)))
+        ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
+        ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
+
+    def take_back(self) -> None:
+        if self._offered is not None:
+            self.restore(self._offered)
+
+    def dismiss(self) -> None:
+        store, version = self.autosave.store, self._offered
+        if store is not None and version is not None:
+            self.desk.attempt(lambda: store.dismiss(version))
+        self._offered = None
+        self.refresh()
+
+    def restore(self, version: SavedVersion) -> None:
+        """Put a version in place of the mask in hand, as one step of its undo."""
+        from SpinalCordSegLib.mask_versions import read_version
+
+        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        self._editor.save_state()
+        if self.desk.attempt(lambda: replace_mask(segmentation, segment_id, read_version(version))):
+            self.desk.tell(_("The version of {time} is back.").format(time=version_words(version)))
+            self._offered = None
+        self.refresh()
+
+    def leave(self) -> None:
+        self.autosave.flush()
+
+    def close(self) -> None:
+        self.autosave.flush()
+        self.autosave.code, self._in_hand, self._offered = "", (None, ""), None
+
+    def _mask(self) -> Any:
+        return mask_of_segment(*self._in_hand)
+
+    def _told(self, words: str) -> None:
+        self.ui.autosaveLabel.setText(words)
+        self.ui.autosaveLabel.setVisible(bool(words))
+
+    def _code(self) -> str:
+        result = self.desk.result
+        content = {} if result is None else result.report_content()
+        fingerprint = str((content.get("input") or {}).get("fingerprint") or "")
+        return f"case-{fingerprint[:16]}" if fingerprint else ""
+
+    def _offer(self) -> None:
+        """Look whether a version is work that is nowhere else."""
+        self._offered = None
+        if not self.autosave.code or self.autosave.folder is None:
+            return
+        from SpinalCordSegLib.metrics import mask_sha256
+
+        try:
+            self._offered = self.autosave.recovery(mask_sha256(self._mask()))
+        except SpinalCordSegError as error:
+            self._told(str(error))
+
+    def _on_toggled(self, on: bool) -> None:
+        if on and self.autosave.folder is None:
+            self._on_folder()
+        else:
+            self.autosave.choose(self.autosave.folder, on)
+        self.ui.autosaveBox.checked = self.autosave.is_on
+
+    def _on_folder(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder for versions"))
+        if folder is not None:
+            self.choose(folder)
+
+    def _fill_menu(self) -> None:
+        self._menu.clear()
+        try:
+            versions = self.autosave.versions()
+        except SpinalCordSegError as error:
+            self._told(str(error))
+            return
+        for version in versions:
+            action = self._menu.addAction(version_words(version))
+            action.connect("triggered()", lambda chosen=version: self.restore(chosen))
+        if not versions:
+            self._menu.addAction(_("None was kept yet")).enabled = False
+
+
+# Learn from corrections: a reviewed case goes into a folder that the trainer takes as it is.
+
+
+_CASE, _IMAGE = "case", "volume.nrrd"
+_CODE = re.compile(r"[A-Za-z0-9]{1,40}")
+
+
+class TrainingSetPanel(Section):
+    """Lives in the section of ``ui``; writes through the command line ``training-set``, in a child process."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        ui.subjectEdit.connect("textChanged(QString)", self.refresh)
+        ui.trainingButton.connect("clicked()", self._on_add)
+
+    @property
+    def subject(self) -> str:
+        return str(self.ui.subjectEdit.text).strip()
+
+    def add(self, folder: Path) -> None:
+        """Begin to write the case in hand into ``folder``; what stands in the way is told."""
+        result, segment_id, volume = self.desk.result, self.desk.segment_id, self.desk.volume
+
+        def prepare(scratch: Path) -> None:
+            from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
+
+            if result is None:
+                raise ConfigurationError(_("Measure the mask first."))
+            write_result_folder(result, segment_id, scratch / _CASE)
+            write_volume(volume_from_node(volume), scratch / _IMAGE)
+
+        arguments = ["training-set", _CASE, "--image", _IMAGE, "--subject", self.subject, "--output", str(folder)]
+        arguments += ["--force"] if self.ui.replaceBox.checked else []
+        base = self.desk.logic.scratchBase()
+        self.desk.start(lambda: task_run(arguments, prepare, lambda _results: folder, base), self._on_added)
+
+    def refresh(self) -> None:
+        words = _(
+            "Image and label map as ITK-SNAP would write them. Train with: spinalcordseg-train train --from MODEL"
+        )
+        grey(self.ui.trainingButton, self.why_not(), words)
+
+    def why_not(self) -> str:
+        """The reason why nothing can be added; "" when it can be tried."""
+        reason = self.desk.why_no_mask()
+        if reason:
+            return reason
+        if self.desk.volume is None:
+            return _("The mask has no volume to learn from.")
+        if self.desk.result is None or self.desk.live.stale:
+            return _("The mask was changed since it was measured: measure it first.")
+        if self._review().state not in (ACCEPTED, CORRECTED):
+            return _("Only what a person corrected or accepted is learnt from.")
+        return "" if _CODE.fullmatch(self.subject) else _("Give a subject code of letters and digits, never a name.")
+
+    def _review(self) -> Review:
+        try:
+            return read_review(self.desk.segmentation, self.desk.segment_id)
+        except SpinalCordSegError:  # told in the section Review
+            return Review()
+
+    def _on_add(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder of the training set"))
+        if folder is not None:
+            self.add(folder)
+
+    def _on_added(self, folder: Path) -> None:
+        self.desk.tell(_("The case is in the training set {name}.").format(name=folder.name))

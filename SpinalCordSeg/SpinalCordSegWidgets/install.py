@@ -1,0 +1,295 @@
+"""Is PyTorch there and fit to use? Told from what is installed and the probe's answer; never imported here.
+
+What is wrong is said plainly with its repair, which runs only on a click: torch through Slicer's PyTorch extension,
+safetensors through Slicer's package installer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer.util
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.command_line.scratch import ScratchFolder
+from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegWidgets.process import ChildProcess
+
+# Installing Python packages into Slicer: only on a click, and never at the cost of a package that is there.
+
+
+# Replacing one of these breaks Slicer or another extension.
+_KEEP = ("numpy", "scipy", "pydicom", "SimpleITK", "vtk", "Pillow", "requests", "torch")
+
+# How a failed pip arrives; ImportError: what was installed does not start.
+INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportError)
+
+
+def install(requirements: Sequence[str], question: str) -> str:
+    """Install the packages after the user agreed; gives what to tell afterwards. ``question``: with size and purpose.
+
+    Ranges as "rich>=13", no pins. Uses ``slicer.packaging`` (Slicer 5.11 and later), else ``slicer.util.pip_install``.
+    """
+    import slicer.util
+
+    names = ", ".join(requirements)
+    if not slicer.util.confirmOkCancelDisplay(question):
+        return _("Nothing was installed.")
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(kept_versions()) + "\n", encoding="utf-8")
+        try:
+            _install(requirements, constraints)
+        except INSTALL_ERRORS as error:
+            return _("Not installed: {names} ({reason}). The Python console tells more.").format(
+                names=names, reason=error
+            )
+    importlib.invalidate_caches()
+    return _("Installed: {names}.").format(names=names)
+
+
+def kept_versions() -> list[str]:
+    """Requirements that hold every package of Slicer's at the version that is there."""
+    kept = []
+    for name in _KEEP:
+        try:
+            # What follows "+" names the build ("2.6.0+cu124") and is not on every index.
+            kept.append(f"{name}=={version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            continue
+    return kept
+
+
+def _install(requirements: Sequence[str], constraints: Path) -> None:
+    import slicer.util
+
+    try:
+        from slicer.packaging import pip_ensure
+    except ImportError:
+        slicer.util.pip_install([*requirements, "--constraint", str(constraints)])
+        return
+    from packaging.requirements import Requirement
+
+    pip_ensure(
+        [Requirement(one) for one in requirements],
+        constraints=constraints,
+        prompt_install=False,
+        requester="SpinalCordSeg",
+    )
+
+
+_OLDEST = (2, 4)
+_NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
+_SAFETENSORS = "safetensors>=0.4.3,<1"
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """``state``: ready, absent, old, too_new, broken or no_safetensors. ``message``, ``action``: "" when ready."""
+
+    state: str
+    message: str = ""
+    action: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+
+def installed_version(package: str) -> str | None:
+    """What is installed, without importing it; "" when its record is damaged, None when there is none."""
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return version(package) or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def check_dependencies(
+    probe: Mapping[str, Any] | None = None,
+    installed: Callable[[str], str | None] = installed_version,
+    platform: str = sys.platform,
+) -> Dependencies:
+    """``probe``: the answer of SpinalCordSegLib.worker where one is known."""
+    torch = installed("torch")
+    if torch is None:
+        return Dependencies(
+            "absent",
+            _(
+                "PyTorch is needed to find the cord and to train, and is not installed. It is a download of 0.2 to"
+                " 3 GB. Measuring a mask works without it."
+            ),
+            _("Install PyTorch…"),
+        )
+    why_broken = _why_broken(torch, probe or {})
+    if why_broken:
+        words = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
+        return Dependencies("broken", words.format(detail=why_broken), _("Repair PyTorch…"))
+    if _numbers(torch) < _OLDEST:
+        words = _("PyTorch {version} is too old: {oldest} or newer is needed.")
+        return Dependencies("old", words.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
+    if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
+        words = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
+        return Dependencies("too_new", words.format(version=torch), _("Replace PyTorch…"))
+    if installed("safetensors") is None:
+        words = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
+        return Dependencies("no_safetensors", words, _("Install safetensors…"))
+    return Dependencies("ready")
+
+
+def _why_broken(torch: str, probe: Mapping[str, Any]) -> str:
+    """What hinders a PyTorch that is there; "" when nothing is known to. ``torch``: its version."""
+    detail = str(probe.get("detail") or "")
+    if probe.get("state") == "absent" and detail != "safetensors":  # it is there, something that it needs is not
+        return _("{package} is missing").format(package=detail)
+    if not torch or probe.get("state") == "broken":
+        return detail or _("its record is damaged")
+    return ""
+
+
+def torch_requirement(platform: str = sys.platform) -> str:
+    return ">=2.4,<2.13" if platform == "win32" else ">=2.4"
+
+
+def repair(dependencies: Dependencies) -> str:
+    """Do what the message proposes; gives what to tell the user afterwards."""
+    if dependencies.state == "no_safetensors":
+        return install([_SAFETENSORS], _("Download and install safetensors (0.5 MB)? It reads the models."))
+    try:
+        logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
+    except ModuleNotFoundError:
+        return _(
+            "Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer"
+            " and come back here."
+        )
+    absent = dependencies.state == "absent"
+    question = _("PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?")
+    if not absent and not slicer.util.confirmOkCancelDisplay(question):  # the extension removes it without asking
+        return _("Nothing was changed.")
+    try:
+        if not absent:
+            logic.uninstallTorch()
+        installed = logic.installTorch(askConfirmation=absent, torchVersionRequirement=torch_requirement())
+    except INSTALL_ERRORS:
+        installed = None
+    if installed is None:
+        return _("PyTorch was not installed. The Python console tells more (View menu).")
+    return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """ "2.13.0+cpu" → (2, 13)."""
+    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split("+")[0].split(".")[:2])
+
+
+# What the devices are and how fast: asked in a child process, remembered until PyTorch or the model changes.
+
+
+_KEY = "SpinalCordSeg/Probe"
+_PACKAGES = Path(__file__).resolve().parents[1]
+_POLL_MS = 200
+
+
+class DeviceProbe:
+    """``answer``: of SpinalCordSegLib.worker; None until it is known. ``told`` is called when it has come."""
+
+    def __init__(self, base: Path, told: Callable[[], None], python: str = "") -> None:
+        self._base, self._told, self._python = base, told, python
+        self._child: ChildProcess | None = None
+        self._scratch: ScratchFolder | None = None
+        self._question = ""
+        self.answer: Mapping[str, Any] | None = None
+        self._heard: Mapping[str, Any] | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    def ask(self, model: Path | None) -> None:
+        """Look the answer up, or start asking; a question that is being answered is not asked again."""
+        question = _question(model)
+        if self._child is not None or (question == self._question and self.answer is not None):
+            return
+        self._question = question
+        self.answer = _remembered(question)
+        if self.answer is not None:
+            self._told()
+            return
+        arguments = [] if model is None else ["--model", str(model)]
+        try:
+            self._scratch = ScratchFolder.create(self._base)
+            child = ChildProcess(
+                "SpinalCordSegLib.worker",
+                arguments,
+                packages=(_PACKAGES,),
+                folder=self._scratch.path,
+                python=self._python,
+            )
+            child.start()
+        except (OutputError, OSError) as error:
+            self.close()
+            self.answer = {"state": "broken", "detail": str(error), "torch": "", "devices": []}
+            self._told()
+            return
+        self._child, self._heard = child, None
+        self._timer.start()
+
+    def forget(self) -> None:
+        """After something was installed."""
+        self.close()
+        self.answer, self._question = None, ""
+        qt.QSettings().remove(_KEY)
+
+    def close(self) -> None:
+        self._timer.stop()
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
+
+    def _poll(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        for event in child.poll():
+            if event.get("event") == "probe":
+                self._heard = event
+        if child.running:
+            return
+        self.answer = self._heard
+        if self.answer is None:
+            last = (child.log.splitlines() or [f"exit code {child.exit_code}"])[-1]
+            self.answer = {"state": "broken", "detail": last, "torch": "", "devices": []}
+        elif self.answer.get("state") == "ready":
+            qt.QSettings().setValue(_KEY, json.dumps({"question": self._question, "answer": dict(self.answer)}))
+        self.close()
+        self._told()
+
+
+def _question(model: Path | None) -> str:
+    """All that the answer depends on, as far as it can be seen without importing torch."""
+    stamp = f"{model}:{model.stat().st_size}" if model is not None and model.is_file() else ""
+    return f"{SOFTWARE_VERSION}|{installed_version('torch')}|{sys.executable}|{stamp}"
+
+
+def _remembered(question: str) -> Mapping[str, Any] | None:
+    text = qt.QSettings().value(_KEY)
+    try:
+        kept = json.loads(text) if text else {}
+    except (TypeError, ValueError):
+        return None
+    return kept.get("answer") if isinstance(kept, dict) and kept.get("question") == question else None

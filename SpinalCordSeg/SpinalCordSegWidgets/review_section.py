@@ -1,0 +1,229 @@
+"""Review: the doubtful slices, worst first, and the decision on the case with the reviewer's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import qt
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
+from SpinalCordSegLib.review import (
+    ACCEPTED,
+    AI,
+    CORRECTED,
+    IN_REVIEW,
+    REJECTED,
+    Review,
+    decided,
+    edited,
+    opened,
+    with_seen,
+)
+from SpinalCordSegNodes.editing import mask_sha256_of, read_review, write_review
+from SpinalCordSegWidgets.section import Desk, Section, grey, set_up_table, show_rows
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.quality_control import SliceDoubt
+
+
+# Who reviews: asked once, kept in Slicer's settings on this computer.
+
+
+_KEY = "SpinalCordSeg/Reviewer"
+
+
+class Reviewer:
+    """A line edit that remembers; ``changed`` is called when the name was."""
+
+    def __init__(self, edit: Any, changed: Callable[[], None]) -> None:
+        self._edit, self._changed = edit, changed
+        edit.text = str(qt.QSettings().value(_KEY) or "")
+        edit.connect("editingFinished()", self._keep)
+        edit.connect("textChanged(QString)", lambda: changed())
+
+    @property
+    def name(self) -> str:
+        return " ".join(str(self._edit.text).split())
+
+    def _keep(self) -> None:
+        qt.QSettings().setValue(_KEY, self.name)
+
+
+_COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
+
+
+class ReviewPanel(Section):
+    """``changed``: called when state or seen slices were changed here (the work list keeps them on the disk)."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        self.changed = _nothing
+        self._at: int | None = None  # the input's slice that was gone to last
+        self.reviewer = Reviewer(ui.reviewerEdit, self._on_change)
+        set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")], (44, 40))
+        ui.queueTable.connect("cellClicked(int,int)", self._on_row)
+        ui.previousSliceButton.connect("clicked()", self.previous)
+        ui.nextSliceButton.connect("clicked()", self.next)
+        ui.seenButton.connect("clicked()", self._on_seen)
+        ui.acceptButton.connect("clicked()", lambda: self.decide(ACCEPTED))
+        ui.rejectButton.connect("clicked()", lambda: self.decide(REJECTED))
+        ui.reopenButton.connect("clicked()", lambda: self.decide(IN_REVIEW))
+
+    @property
+    def review(self) -> Review:
+        """Of the mask in hand; a new one where there is none, or it cannot be read."""
+        if self.desk.segmentation is None or not self.desk.segment_id:
+            return Review()
+        try:
+            return read_review(self.desk.segmentation, self.desk.segment_id)
+        except ConfigurationError as error:
+            self.desk.tell(str(error))
+            return Review()
+
+    @property
+    def queue(self) -> tuple[SliceDoubt, ...]:
+        """Flagged slices of the last full measurement, worst first."""
+        from SpinalCordSegLib.quality_control import queue_of_report
+
+        result = self.desk.result
+        return () if result is None else queue_of_report(result.report_content())
+
+    def _unseen(self, queue: tuple[SliceDoubt, ...], review: Review) -> tuple[SliceDoubt, ...]:
+        return tuple(doubt for doubt in queue if doubt.slice not in review.seen)
+
+    def next(self) -> None:
+        """The slice that is shown counts as seen; on to the worst one that nobody has looked at."""
+        if self._at is not None:
+            self._keep(with_seen(self.review, [self._at]))
+        left = self._unseen(self.queue, self.review)
+        if left:
+            self.go(left[0].slice)
+        else:
+            self._at = None
+            self.desk.tell(_("Every flagged slice was looked at."))
+            self.refresh()
+
+    def previous(self) -> None:
+        """One up in the list; marks nothing."""
+        numbers = [doubt.slice for doubt in self.queue]
+        at = numbers.index(self._at) if self._at in numbers else len(numbers)
+        if at > 0:
+            self.go(numbers[at - 1])
+
+    def go(self, number: int) -> None:
+        """Show one of the input's slices in the views; the case is in review from now on."""
+        self._at = number
+        self.desk.go_to_slice(number)
+        self._keep(opened(self.review, self.reviewer.name))
+
+    def decide(self, state: str) -> None:
+        """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
+        if state == ACCEPTED and self.desk.live.stale:
+            meant = self.desk.segmentation, self.desk.segment_id
+            self.desk.measure(then=lambda: self._accept_measured(*meant))
+            return
+        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        try:
+            sha256 = mask_sha256_of(segmentation, segment_id)
+            review = decided(self.review, state, self.reviewer.name, mask_sha256=sha256)
+        except SpinalCordSegError as error:
+            self.desk.tell(str(error))
+            return
+        self._keep(review)
+
+    def _accept_measured(self, segmentation: Any, segment_id: str) -> None:
+        """Only what the reviewer saw when pressing Accept: meanwhile another mask, or a changed one, may be in hand."""
+        desk = self.desk
+        if desk.segmentation is segmentation and desk.segment_id == segment_id and not desk.live.stale:
+            self.decide(ACCEPTED)
+        else:
+            desk.tell(_("Measured, but not accepted: the mask in hand is no longer that one. Accept it again."))
+
+    def note_edit(self) -> None:
+        """A person changed the mask: the case is corrected, and a decision on another mask no longer holds."""
+        live, review = self.desk.live, self.review
+        if not live.stale or review.state == CORRECTED or self.desk.result is None:
+            return
+        if review.is_finished:
+            if review.mask_sha256 == mask_sha256_of(self.desk.segmentation, self.desk.segment_id):
+                return
+        elif not live.edited:
+            return
+        self._keep(edited(review, self.reviewer.name))
+
+    def refresh(self) -> None:
+        ui, review, queue = self.ui, self.review, self.queue
+        ui.stateLabel.setText(_state_words(review))
+        left = self._unseen(queue, review)
+        ui.queueLabel.setText(_queue_words(len(queue), len(left), self.desk.result is not None))
+        rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
+        show_rows(ui.queueTable, rows, doubtful=[d.slice not in review.seen for d in queue])
+        ui.queueTable.setVisible(bool(queue))
+        numbers = [d.slice for d in queue]
+        if self._at in numbers:
+            ui.queueTable.selectRow(numbers.index(self._at))
+        self._show_buttons(review, bool(left))
+
+    def close(self) -> None:
+        self._at = None
+
+    def _show_buttons(self, review: Review, left: bool) -> None:
+        ui = self.ui
+        reason = self.desk.why_no_mask()
+        if not reason and self.desk.result is None:
+            reason = _("Measure the mask first.")
+        empty = reason or ("" if self.queue else _("No slice is flagged."))
+        grey(ui.previousSliceButton, empty, _("The slice before it in the list."))
+        grey(ui.nextSliceButton, empty, _("The next one that nobody has looked at; this one counts as seen."))
+        grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
+        nameless = reason or ("" if self.reviewer.name else _("Type the reviewer’s name first."))
+        accept = _("The mask is right.")
+        if left:
+            accept = _("The mask is right, though not every flagged slice was looked at.")
+        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""), accept)
+        grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
+        grey(ui.reopenButton, reason or ("" if review.is_finished else _("Nothing was decided yet.")))
+
+    def _keep(self, review: Review) -> None:
+        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        if self.desk.attempt(lambda: write_review(segmentation, segment_id, review)):
+            self.changed()
+        self._on_change()
+
+    def _on_row(self, row: int, _column: int) -> None:
+        if 0 <= row < len(self.queue):
+            self.go(self.queue[row].slice)
+
+    def _on_seen(self) -> None:
+        if self._at is not None:
+            self._keep(with_seen(self.review, [self._at], self._at not in self.review.seen))
+
+
+def _nothing() -> None:
+    return
+
+
+def _state_words(review: Review) -> str:
+    names = {
+        AI: _("Drawn by the AI, nobody has looked at it yet"),
+        IN_REVIEW: _("In review"),
+        CORRECTED: _("Corrected by hand"),
+        ACCEPTED: _("Accepted"),
+        REJECTED: _("Rejected"),
+    }
+    words = names[review.state]
+    if review.who:
+        words = _("{state}, {who}, {day}").format(state=words, who=review.who, day=review.when[:10])
+    colour = _COLOURS.get(review.state)
+    return f'<b style="color:{colour}">{escape(words)}</b>' if colour else escape(words)
+
+
+def _queue_words(n_flagged: int, n_left: int, measured: bool) -> str:
+    if not measured:
+        return _("Not measured yet: nothing is flagged.")
+    if not n_flagged:
+        return _("No slice is flagged. Scroll through once all the same.")
+    return _("{left} of {all} flagged slices to look at, worst first:").format(left=n_left, all=n_flagged)

@@ -1,0 +1,412 @@
+"""The work list: a folder of results, case after case, each stored back into its own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
+from SpinalCordSegNodes.case_data import CaseFolder
+from SpinalCordSegNodes.editing import read_review, write_review
+from SpinalCordSegNodes.results import ImageFolder, open_case
+from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
+from SpinalCordSegNodes.views import show_alone
+from SpinalCordSegWidgets.jobs import store_run
+from SpinalCordSegWidgets.process import CommandRun
+from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey, in_scene, set_up_table, show_rows
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.batch import WorkItem, WorkList
+
+
+# A case of a work list in the scene, bound to its folder: what of it the folder has, and what not yet. No Qt.
+
+
+@dataclass
+class OpenCase:
+    """``item``: as it was read from the list in ``results``. ``image``: the file it was made from, where that is known.
+    ``problem``: what the user should know of it, "" mostly. ``stored``: state of the mask (its digest) and the review
+    that the folder had when it was read or written last, ``mask_sha256``: what its report called the mask then."""
+
+    item: WorkItem
+    results: Path
+    segmentation: Any
+    image: Path | None
+    problem: str = ""
+    stored: tuple[str, Review] = ("", Review())
+    mask_sha256: str = ""
+
+    @property
+    def in_scene(self) -> bool:
+        return in_scene(self.segmentation)
+
+    def now(self) -> tuple[str, Review]:
+        """Mask (its digest) and review as the scene has them. Raises SpinalCordSegError."""
+        segment_id = cord_segment_id(self.segmentation)
+        return cropped_mask(self.segmentation, segment_id).digest(), read_review(self.segmentation, segment_id)
+
+    def ahead(self, item: WorkItem) -> str:
+        """The state in the scene where the folder (``item``, as read last) has another one yet; else ""."""
+        if not self.in_scene:
+            return ""
+        try:
+            state = read_review(self.segmentation, cord_segment_id(self.segmentation)).state
+        except SpinalCordSegError:  # the section Review tells it
+            return ""
+        return "" if state == item.review.state else state
+
+    def set_visible(self, visible: bool) -> None:
+        if self.in_scene and self.segmentation.GetDisplayNode() is not None:
+            self.segmentation.GetDisplayNode().SetVisibility(visible)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether somebody has changed the folder since. Raises SpinalCordSegError."""
+        found = _state_of(self.item.folder)
+        return found is not None and found != (self.mask_sha256, self.stored[1])
+
+    @property
+    def is_at_odds(self) -> bool:
+        """Whether somebody has changed the folder since, and the user the case in the scene. Raises
+        SpinalCordSegError."""
+        return self.is_outdated and self.now() != self.stored
+
+    def check_folder(self) -> None:
+        """Raises OutputError where somebody has changed the folder since: that is not written over."""
+        if self.is_outdated:
+            raise OutputError(self.odds_words())
+
+    def odds_words(self) -> str:
+        return _(
+            "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To go on with"
+            " what it holds, delete this mask (export it first if it is worth keeping) and open the case again."
+        ).format(case=self.item.case)
+
+    def write(self, review: Review) -> None:
+        """Put a review into the case's folder. Raises SpinalCordSegError."""
+        from SpinalCordSegLib.case import write_review as write_folder_review
+
+        self.check_folder()
+        write_folder_review(self.item.folder, review)
+
+    def take_measured(self, digest: str) -> None:
+        """The folder has the mask of that digest now, and what came with it. Raises SpinalCordSegError."""
+        self.mask_sha256, review = _state_of(self.item.folder) or ("", Review())
+        self.stored = (digest, review)
+
+
+def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
+    """Put a case into the scene, as its folder is now. Raises SpinalCordSegError."""
+    sha256, review = _state_of(item.folder) or ("", item.review)
+    opened = open_case(slicer.mrmlScene, item.folder, item.case, images)
+    segmentation = opened.result.segmentation
+    write_review(segmentation, cord_segment_id(segmentation), review)
+    case = OpenCase(item, results, segmentation, opened.image, opened.problem, mask_sha256=sha256)
+    case.stored = case.now()
+    return case
+
+
+def item_now(item: WorkItem) -> WorkItem:
+    """A case of a list as its folder is now; as it was where that cannot be told."""
+    from SpinalCordSegLib.batch import read_work_list
+
+    try:
+        (now,) = read_work_list(item.folder).items
+    except SpinalCordSegError:  # reading the case tells it
+        return item
+    return now
+
+
+def with_item(work: WorkList, now: WorkItem) -> WorkList:
+    """The list with one of its cases as it is now."""
+    from SpinalCordSegLib.batch import WorkList
+
+    return WorkList(tuple(now if item.folder == now.folder else item for item in work.items))
+
+
+def list_now(case: OpenCase, work: WorkList | None) -> WorkList:
+    """The list that a case is of, with the case as its folder is now. ``work``: as it was read before. Raises
+    SpinalCordSegError."""
+    from SpinalCordSegLib.batch import read_work_list
+
+    (now,) = read_work_list(case.item.folder).items
+    return with_item(read_work_list(case.results) if work is None else work, now)
+
+
+def _state_of(folder: Path) -> tuple[str, Review] | None:
+    """What the report calls the mask, and the review; None without a finished case. Raises SpinalCordSegError."""
+    from SpinalCordSegLib.case import read_result
+
+    content = read_result(folder)
+    return None if content is None else (str(content.get("mask_sha256") or ""), Review.from_dict(content.get("review")))
+
+
+# A work list in words. No Qt.
+
+
+REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.batch
+
+
+def state_words(item: WorkItem, ahead: str = "") -> str:
+    """Of the table's second column. ``ahead``: the state in the scene, where the folder has another one yet."""
+    names = {
+        AI: _("AI"),
+        IN_REVIEW: _("in review"),
+        CORRECTED: _("corrected"),
+        ACCEPTED: _("accepted"),
+        REJECTED: _("rejected"),
+    }
+    if item.problem:
+        return _("unreadable")
+    return names[ahead] + " *" if ahead else names[item.review.state]
+
+
+def left_words(item: WorkItem) -> str:
+    """How many flagged slices nobody has looked at."""
+    return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+
+
+def row_words(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """The table's rows and their tool tips; ``ahead`` as above, for each."""
+    each = list(zip(items, ahead, strict=True))
+    tips = [item.problem or (_("* Not in its folder yet.") if state else "") for item, state in each]
+    return [(item.case, state_words(item, state), left_words(item)) for item, state in each], tips
+
+
+def list_words(work: WorkList | None, names: list[str], case: str) -> str:
+    """Where one is in the list, and what is left."""
+    if work is None:
+        return _("Cases one after the other; states, corrections and decisions stay in their folders.")
+    left = sum(item.is_open for item in work.items)
+    words = _("{left} of {all} cases open.").format(left=left, all=len(names))
+    if case in names:
+        words = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + words
+    return words + " " + _("Table: {name}").format(name=REVIEW_TABLE)
+
+
+class WorkListPanel(Section):
+    """Nothing is kept beside the cases: each folder holds its own state, so the list can be taken up anywhere."""
+
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
+        self.folder: Path | None = None
+        self.images: ImageFolder | None = None
+        self.work: WorkList | None = None
+        self._open: dict[Path, OpenCase] = {}  # by the cases' own folders; of earlier lists too
+        self.case = ""
+        self._last: Any = None  # the mask that was in hand last
+        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
+        ui.workFolderButton.connect("clicked()", self._on_folder)
+        ui.imageFolderButton.connect("clicked()", self._on_images)
+        ui.workTable.connect("cellClicked(int,int)", self._on_row)
+        ui.previousCaseButton.connect("clicked()", self.previous)
+        ui.nextCaseButton.connect("clicked()", self.next)
+        ui.storeButton.connect("clicked()", lambda: self.store())
+
+    def choose(self, folder: Path, images: Path | None = None) -> bool:
+        """Store the case in hand, then take up the list of a folder of results; False, and told, where it is none.
+
+        What is open stays bound to its folder, whichever list is shown.
+        """
+        from SpinalCordSegLib.batch import read_work_list
+
+        self.store()
+        try:
+            self.work = read_work_list(folder)
+        except SpinalCordSegError as error:
+            self.desk.tell(str(error))
+            return False
+        if folder != self.folder or all(item.case != self.case for item in self.work.items):
+            self.case = ""
+        self.folder, self.images = folder, ImageFolder(images) if images else self.images
+        self.refresh()
+        return True
+
+    def next(self) -> None:
+        """Store this case, then open the next one that is neither accepted nor rejected."""
+        if self.work is None:
+            return
+        self.desk.tell("")
+        self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
+
+    def previous(self) -> None:
+        if self.work is None or not self.case:
+            return
+        self.desk.tell("")
+        self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
+
+    def open(self, case: str) -> None:
+        """Store the case in hand, then open this one."""
+        if self.work is not None:
+            item = self.work.item(case)
+            self.desk.tell("")
+            self.store(lambda: self._go(item))
+
+    def store(self, then: Any = None) -> None:
+        """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew.
+
+        Where somebody else has changed the folder too, nothing is written: the case stays in the scene as it is.
+        """
+        case = self._in_hand()
+        go_on = then or (lambda: None)
+        if case is None or not case.in_scene:
+            go_on()
+            return
+        try:
+            (digest, review), at_odds = case.now(), case.is_at_odds
+        except SpinalCordSegError as error:  # its segment was removed, say: nothing is known to be stored
+            self.desk.tell(f"{case.item.case}: {error}")
+            return
+        if at_odds:
+            go_on()
+            self.desk.tell(case.odds_words())
+            return
+        if digest == case.stored[0]:
+            if review == case.stored[1] or self.desk.attempt(lambda: case.write(review)):
+                self._stored(case, digest, review)
+                go_on()
+            return
+        self.desk.show(case.segmentation)
+        self.desk.measure(then=lambda: self.store(go_on))
+
+    def _in_hand(self) -> OpenCase | None:
+        items = () if self.work is None else self.work.items
+        return next((self._open.get(item.folder) for item in items if item.case == self.case), None)
+
+    def refresh(self) -> None:
+        ui, work = self.ui, self.work
+        items = () if work is None else work.items
+        ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
+        rows, tips = row_words(items, ahead)
+        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=tips)
+        ui.workTable.setVisible(bool(items))
+        names = [item.case for item in items]
+        if self.case in names:
+            ui.workTable.selectRow(names.index(self.case))
+        ui.workLabel.setText(list_words(work, names, self.case))
+        busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
+        none = busy or ("" if items else _("Choose a folder of results first."))
+        grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
+        grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
+        grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
+        grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")), _("Into the case’s own folder."))
+
+    def close(self) -> None:
+        self._open, self.case, self._last = {}, "", None
+
+    def _on_change(self) -> None:
+        """Whoever takes a mask of the list in hand sees it, though Next had hidden it."""
+        before, self._last = self._last, self.desk.segmentation
+        case = self._of(self._last)
+        if case is not None and self._last is not before:
+            case.set_visible(True)
+        super()._on_change()
+
+    def measure_run(self, segmentation: Any, segment_id: str) -> CommandRun[CaseFolder] | None:
+        """A corrected case of the list is measured in its own folder; None for any other mask.
+
+        Raises SpinalCordSegError, OutputError where somebody else has changed the folder meanwhile."""
+        case = self._of(segmentation)
+        if case is None:
+            return None
+        case.check_folder()
+        mask = mask_of_segment(segmentation, segment_id)
+        return store_run(case.item.folder, mask, case.image, self.desk.reviewer, self.desk.logic.scratchBase())
+
+    def note_measured(self, segmentation: Any, digest: str) -> None:
+        """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
+        case, result = self._of(segmentation), self.desk.result
+        if case is None or result is None:
+            return
+        segment_id = cord_segment_id(segmentation)
+        review = read_review(segmentation, segment_id)
+        if self.desk.attempt(lambda: case.take_measured(digest)) and self.desk.attempt(lambda: case.write(review)):
+            write_review(segmentation, segment_id, review)
+            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
+            self._stored(case, digest, review)  # what goes wrong there is told after it
+
+    def _of(self, segmentation: Any) -> OpenCase | None:
+        return next((case for case in self._open.values() if case.segmentation is segmentation), None)
+
+    def note_review(self) -> None:
+        """State or seen slices of the case in hand were changed: into its folder at once."""
+        case = self._of(self.desk.segmentation)
+        if case is not None:
+            self.desk.attempt(lambda: self._write_review(case))
+
+    def _write_review(self, case: OpenCase) -> None:
+        digest, review = case.now()
+        if digest == case.stored[0] and review != case.stored[1]:
+            case.write(review)
+            self._stored(case, digest, review)
+
+    def _go(self, item: WorkItem | None) -> None:
+        if item is None:
+            self.desk.tell(_("Every case of the list is accepted or rejected."))
+            self.refresh()
+            return
+        if item.problem:
+            self.desk.tell(f"{item.case}: {item.problem}")
+            return
+        if not self.desk.attempt(lambda: self._read(item)):
+            return
+        known, self.case = self._open[item.folder], item.case
+        self.desk.show(known.segmentation)
+        for case in self._open.values():  # the others are mostly of other persons
+            case.set_visible(case is known)
+        show_alone(self.desk.volume)
+        # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
+        self.desk.take_volume(self.desk.volume if known.image is not None else None)
+        if known.is_at_odds:
+            self.desk.tell(known.odds_words())
+        elif known.problem:
+            self.desk.tell(f"{item.case}: {known.problem}")
+        self.refresh()
+
+    def _read(self, item: WorkItem) -> None:
+        """Read a case that is not in the scene, or only as its folder was before. Raises SpinalCordSegError."""
+        assert self.folder is not None  # a list is there
+        known = self._open.get(item.folder)
+        if known is not None and known.in_scene and (not known.is_outdated or known.is_at_odds):
+            return
+        item = item_now(item)
+        case = read_open_case(item, self.folder, self.images)
+        self.work = None if self.work is None else with_item(self.work, item)
+        if known is not None:
+            known.set_visible(False)
+        self._open[item.folder] = case
+
+    def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
+        case.stored = (digest, review)
+        if self.desk.attempt(lambda: self._update(case)):
+            self.refresh()
+
+    def _update(self, case: OpenCase) -> None:
+        """Read this one case again (a list may have hundreds), and write the table of its list."""
+        from SpinalCordSegLib.batch import write_review_table
+
+        shown = case.results == self.folder
+        work = list_now(case, self.work if shown else None)
+        if shown:
+            self.work = work
+        write_review_table(work, case.results / REVIEW_TABLE)
+
+    def _on_folder(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder of results"))
+        if folder is not None:
+            self.choose(folder)
+
+    def _on_images(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder of images"))
+        if folder is not None:
+            self.images = ImageFolder(folder)
+
+    def _on_row(self, row: int, _column: int) -> None:
+        if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
+            self.open(self.work.items[row].case)

@@ -1,0 +1,247 @@
+"""Training slices from simulated people, streamed into a slice cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from Recipes.simulation.acquisition import Coils, Scan, acquire, draw_coils
+from Recipes.simulation.anatomy import draw_slice
+from Recipes.simulation.atlas import Maps, map_files, read_maps
+from Recipes.simulation.canvas import Pose
+from Recipes.simulation.necks import HIGHEST_MM, Neck, draw_neck, with_touching_masses
+from Recipes.simulation.phantom_slices import phantom_slices
+from Recipes.simulation.scanning import FINE_MM, away_window, draw_scan, draw_window, dropouts, paint
+from Recipes.simulation.signal import Family, draw_signals
+from Recipes.simulation.tissues import Tissue, TissueTable, draw_tissues
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
+from SpinalCordSegTrainerLib.config import check_seed, to_dict
+from SpinalCordSegTrainerLib.slice_cache import FILES, CachedSlice, SliceCache, fingerprint, unchanged
+
+_log = logging.getLogger(__name__)
+
+CANVAS = 512
+_TRIALS = 40
+_WITH_MASSES_MM = (-125.0, -5.0)
+_BEYOND_MM2 = (20.0, 160.0)
+_N_BRIGHT = 6  # the sixth brightest tissue has about the signal of an image's 95th percentile
+# Never in training slices. The people of the errsm series are no choice: their T2w masks are trained on.
+VALIDATION_SHAPES = ("sub-hamburg01", "sub-sapienza05", "sub-strasbourg04", "sub-tokyoSkyra06")
+_FAMILIES: tuple[Family, ...] = ("paper", "t1w", "transfer", "inversion", "random")
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """``count`` slices, ``slices_per_neck`` of each person; the seed fixes every pixel. ``hold_out``: names of cord
+    shapes kept for validation. ``families``: shares of the protocols paper, t1w, transfer, inversion, random.
+    ``no_cord``: share of slices above the foramen magnum, beside the cord, or of nothing but noise. ``phantoms``: so
+    many of the library's phantoms follow, six slices each. ``least_contrast``: between cord and fluid, against the
+    brighter of the two; ``least_cnr``: between them, against the noise's SD (the bright tissues' signal stands for the
+    image's 95th percentile). Protocols below either are drawn again: a boundary that nobody can see teaches nothing.
+    ``most_cnr``: the upper limit (0: none), for a set of nothing but faint boundaries.
+    ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
+    ``touching``: share of people who get three masses that touch the cord. ``beyond_csa``: share of people with an area
+    drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean."""
+
+    count: int = 6000
+    seed: int = 1
+    slices_per_neck: int = 6
+    size: int = 256
+    pixel_mm: float = 0.7
+    intensity: str = "percentile"
+    hold_out: tuple[str, ...] = VALIDATION_SHAPES
+    families: tuple[float, ...] = (0.23, 0.29, 0.18, 0.12, 0.18)
+    no_cord: float = 0.2
+    phantoms: int = 0
+    least_contrast: float = 0.0
+    least_cnr: float = 0.0
+    most_cnr: float = 0.0
+    heavy_noise: float = 0.25
+    touching: float = 0.0
+    beyond_csa: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
+            raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
+        shares = (self.no_cord, self.heavy_noise, self.touching, self.beyond_csa)
+        if not 0 <= min(shares) <= max(shares) <= 1:
+            raise ConfigurationError("no_cord, heavy_noise, touching and beyond_csa are shares: 0 to 1")
+
+    def normalisation(self) -> NormalisationConfig:
+        return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedSlice:
+    """``image``: (rows, columns) magnitude, arbitrary units. ``pixel_mm``: (between rows, between columns).
+    ``coverage``: share of each *fine* pixel (FINE_MM) of the same field of view that is cord. ``csa_mm2``: analytic
+    mean over the slice's thickness."""
+
+    image: NDArray[np.float32]
+    pixel_mm: tuple[float, float]
+    coverage: NDArray[np.float32]
+    csa_mm2: float
+
+
+def simulate_cache(
+    maps: Path,
+    output: Path,
+    config: SimulateConfig,
+    *,
+    replacing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> SliceCache:
+    """Write ``config.count`` simulated slices to ``output``. ``replacing``: as SliceCache.write takes it. Raises what
+    read_maps and SliceCache.write raise."""
+    read = read_maps(maps, hold_out=config.hold_out)
+    source = {
+        "simulation": asdict(config),
+        "maps": [shape.name for shape in read.shapes],
+        "atlas": "PAM50",
+        FILES: fingerprint(map_files(maps)),
+    }
+    return SliceCache.write(
+        output,
+        training_slices(read, config, progress),
+        pixel_mm=config.pixel_mm,
+        normalisation=asdict(config.normalisation()),
+        kind="simulated",
+        source=source,
+        replacing=replacing,
+    )
+
+
+def simulation_changes(source: Mapping[str, Any], maps: Path, config: SimulateConfig) -> list[str]:
+    """How the cache of this ``source`` differs from what simulate_cache would write now, in words."""
+    made = source.get("simulation")
+    if not isinstance(made, dict):
+        return ["holds slices that were not simulated"]
+    asked = to_dict(config)
+    then = {**to_dict(SimulateConfig()), **made}  # of an earlier version, which lacks some
+    words = [f"{name} was {then[name]} and is {value} now" for name, value in asked.items() if then[name] != value]
+    if FILES in source and not unchanged(source[FILES], map_files(maps)):
+        words.append("the label maps have changed")
+    return words
+
+
+def training_slices(
+    maps: Maps, config: SimulateConfig, progress: Callable[[int, int], None] | None = None
+) -> Iterator[CachedSlice]:
+    """Normalised slices on the network's grid, person by person, then phantom by phantom."""
+    for index in range(config.count):
+        person, part = divmod(index, config.slices_per_neck)
+        if part == 0:
+            neck = _person(config.seed * 1_000_003 + person, maps, config)
+        rng = np.random.default_rng([config.seed, index])
+        yield _cached(random_slice(neck, maps, rng, config), neck.name, config)
+        if progress is not None:
+            progress(index + 1, config.count)
+    yield from phantom_slices(config.phantoms, config.seed, config.normalisation())
+
+
+def _person(seed: int, maps: Maps, config: SimulateConfig) -> Neck:
+    rng = np.random.default_rng([seed, 70])
+    touching, beyond = rng.random(2) < (config.touching, config.beyond_csa)
+    neck = draw_neck(seed, maps, float(rng.uniform(*_BEYOND_MM2)), _BEYOND_MM2) if beyond else draw_neck(seed, maps)
+    return with_touching_masses(neck, rng, _WITH_MASSES_MM) if touching else neck
+
+
+def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> CachedSlice:
+    grid = (config.size, config.size)
+    rule = config.normalisation()
+    image, _ = normalise(torch.from_numpy(one.image)[None], one.pixel_mm, rule, grid)
+    coverage = normalise_coverage(torch.from_numpy(one.coverage)[None], (FINE_MM, FINE_MM), rule, grid)
+    return CachedSlice(image[0, 0].numpy(), coverage[0, 0].numpy(), subject)
+
+
+def random_slice(neck: Neck, maps: Maps, rng: np.random.Generator, config: SimulateConfig) -> SimulatedSlice:
+    """One slice of a person under a random protocol, position and field of view."""
+    z_mm, beside = _draw_height(rng, config.no_cord)
+    if np.isnan(z_mm):
+        return _noise_only(rng)
+    pose = Pose(float(rng.normal(0, 9)), float(rng.normal(8, 14)), float(rng.normal(0, 0.1)))
+    middle = (CANVAS - 1) / 2
+    centre = (middle + pose.y_mm / FINE_MM, middle + pose.x_mm / FINE_MM)
+    window = away_window(rng, CANVAS, centre) if beside else draw_window(rng, CANVAS, centre)
+    scan, thickness = draw_scan(rng, window, config.heavy_noise)
+    family = _FAMILIES[rng.choice(len(_FAMILIES), p=np.array(config.families) / sum(config.families))]
+    person = np.random.default_rng([neck.seed, 40])
+    signals = _visible_signals(rng, draw_tissues(person), family, config, scan.noise)
+    return scan_slice(neck, maps, z_mm, thickness, pose, signals, draw_coils(rng), scan, rng)
+
+
+def _visible_signals(
+    rng: np.random.Generator, tissues: TissueTable, family: Family, config: SimulateConfig, noise: float
+) -> NDArray[np.complex64]:
+    """Signals under which cord and fluid differ as ``config`` asks, or the last of _TRIALS draws."""
+    for _ in range(_TRIALS):
+        signals = draw_signals(rng, tissues, family)
+        cord, fluid = np.abs(signals[[Tissue.WHITE, Tissue.FLUID]])
+        bright = np.sort(np.abs(signals))[-_N_BRIGHT]
+        least = max(config.least_contrast * max(cord, fluid), config.least_cnr * noise * bright)
+        most = config.most_cnr * noise * bright if config.most_cnr else inf
+        if least <= abs(cord - fluid) <= most:
+            break
+    return signals
+
+
+def _draw_height(rng: np.random.Generator, no_cord: float) -> tuple[float, bool]:
+    """Height of a slice and whether its field of view lies beside the cord; NaN for a slice of nothing."""
+    kind = rng.random() / no_cord if no_cord > 0 else 2.0
+    if kind >= 1:
+        return float(rng.uniform(-112, 0) if rng.random() < 0.75 else rng.uniform(-160, -80)), False
+    if kind < 0.55:  # the medulla: the hardest to tell from cord, and from the foramen magnum on it is none
+        return float(rng.uniform(0, 30)), False
+    if kind < 0.75:
+        return float(rng.uniform(30, HIGHEST_MM)), False
+    return (float(rng.uniform(-160, 0)), True) if kind < 0.94 else (float("nan"), False)
+
+
+def _noise_only(rng: np.random.Generator) -> SimulatedSlice:
+    rows, columns = (2 * int(n) for n in rng.integers(60, 128, 2))
+    noise = np.hypot(*rng.standard_normal((2, rows, columns), dtype=np.float32))
+    spacing = 179.2 / max(rows, columns)
+    fine = np.zeros((round(rows * spacing / FINE_MM), round(columns * spacing / FINE_MM)), np.float32)
+    return SimulatedSlice(noise, (spacing, spacing), fine, 0.0)
+
+
+def scan_slice(
+    neck: Neck,
+    maps: Maps,
+    z_mm: float,
+    thickness_mm: float,
+    pose: Pose,
+    signals: NDArray[np.complex64],
+    coils: Coils,
+    scan: Scan,
+    rng: np.random.Generator,
+) -> SimulatedSlice:
+    """One slice of one scan: the mean of thin slices over the thickness, through the coils into k-space."""
+    count = 1 if thickness_mm < 1.6 else 2 if thickness_mm < 3 else 3
+    offsets = ((np.arange(count) + 0.5) / count - 0.5) * thickness_mm
+    here = np.array(neck.centre_mm(z_mm))
+    total = np.zeros((CANVAS, CANVAS), np.complex64)
+    coverage = np.zeros((CANVAS, CANVAS), np.float32)
+    for offset in offsets:
+        x, y = np.array(neck.centre_mm(z_mm + offset)) - here + (pose.x_mm, pose.y_mm)
+        anatomy = draw_slice(neck, maps, z_mm + offset, CANVAS, FINE_MM, Pose(float(x), float(y), pose.angle_rad))
+        total += paint(anatomy, neck, signals, z_mm + offset)
+        coverage += anatomy.coverage()
+    total *= coils.field(anatomy.canvas.x, anatomy.canvas.y)
+    lost = dropouts(anatomy, z_mm, rng)
+    if lost is not None:
+        total *= lost
+    image, pixel_mm = acquire(total, FINE_MM, scan, rng)
+    top, bottom, left, right = scan.window
+    csa = float(np.mean([neck.csa_mm2(z_mm + offset) for offset in offsets]))
+    return SimulatedSlice(image, pixel_mm, coverage[top:bottom, left:right] / np.float32(count), csa)

@@ -1,0 +1,429 @@
+"""Training batches from several slice caches: a pure function of the update, so that a resumed run draws alike."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
+from SpinalCordSegLib.metrics import ConfusionCounts
+from SpinalCordSegTrainerLib.augmentation import augment
+from SpinalCordSegTrainerLib.config import AugmentConfig, LossConfig, SourceConfig, TrainingConfig
+from SpinalCordSegTrainerLib.distributed import ALONE, Ranks
+from SpinalCordSegTrainerLib.losses import segmentation_loss
+from SpinalCordSegTrainerLib.slice_cache import (
+    FILES,
+    SliceCache,
+    check_normalisation,
+    evenly,
+    slices_of,
+    split_subjects,
+)
+from SpinalCordSegTrainerLib.split import CacheSplit, split_by_name
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images``, ``coverage``: (n, 1, H, W) float32 in 0..1."""
+
+    images: Tensor
+    coverage: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The slices of one cache that may be trained on, and how often and how changed they come."""
+
+    cache: SliceCache
+    indices: NDArray[np.int64]
+    weight: float
+    augmentation: AugmentConfig | None
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, source: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 1, source, epoch]).permutation(count)
+
+
+class Batches:
+    """Draws the batch of any update. Each source is gone through in a new random order again and again."""
+
+    def __init__(self, sources: Sequence[Source], config: TrainingConfig) -> None:
+        """Raises TrainingDataError when a source is empty or sizes do not fit, ConfigurationError for weights so
+        unequal that a source would give less than one slice a batch."""
+        if not sources or any(len(source.indices) == 0 for source in sources):
+            raise TrainingDataError("no training slices: give at least one source, each with slices left to train on")
+        total = sum(source.weight for source in sources)
+        if min(source.weight for source in sources) * config.batch_size < total:
+            raise ConfigurationError("a source's weight gives it less than one slice a batch: raise it or the batch")
+        sizes = {source.cache.info.size for source in sources}
+        self.size = config.crop.size or min(sizes)
+        if (config.crop.size is None and len(sizes) > 1) or self.size > min(sizes):
+            raise TrainingDataError(f"slices of {sorted(sizes)} pixels cannot be batched at {self.size}: set crop.size")
+        self._sources, self._config = tuple(sources), config
+        self._bounds = np.cumsum([0.0] + [source.weight / total for source in sources])
+        self._bounds[-1] = 1.0
+
+    def updates_per_epoch(self) -> int:
+        """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
+        if self._config.updates_per_epoch is not None:
+            return self._config.updates_per_epoch
+        return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
+
+    def drawn(self, update: int) -> list[int]:
+        """How many slices each source has given before this update; their sum is update · batch size."""
+        marks = [floor(update * self._config.batch_size * bound + 0.5) for bound in self._bounds]
+        return [end - start for start, end in pairwise(marks)]
+
+    def batch(self, update: int) -> Batch:
+        """The batch of this update (0-based)."""
+        before, after = self.drawn(update), self.drawn(update + 1)
+        rng = np.random.default_rng([self._config.seed, 2, update])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        parts = []
+        for number, source in enumerate(self._sources):
+            if after[number] > before[number]:
+                indices = self._indices(number, range(before[number], after[number]))
+                parts.append(self._part(source, indices, rng, generator))
+        return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
+
+    def span(self, start: int, stop: int) -> Iterator[Batch]:
+        for update in range(start, stop):
+            yield self.batch(update)
+
+    def _indices(self, number: int, positions: range) -> NDArray[np.int64]:
+        allowed = self._sources[number].indices
+        count = len(allowed)
+        picked = [_order(self._config.seed, number, at // count, count)[at % count] for at in positions]
+        return allowed[picked]
+
+    def _part(
+        self, source: Source, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        images, coverage = source.cache.read(indices)
+        centres = torch.from_numpy(np.stack([self._centre(source.cache, int(index), rng) for index in indices]))
+        return augment(
+            torch.from_numpy(images),
+            torch.from_numpy(coverage),
+            centres.float(),
+            self.size,
+            source.augmentation,
+            generator,
+        )
+
+    def _centre(self, cache: SliceCache, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        # Half-way between pixels for an even crop, so that a crop that is not augmented falls on whole pixels.
+        side, crop = cache.info.size, self._config.crop
+        draw, near = rng.random(3), cache.info.centres[index]
+        room = side - self.size
+        if room == 0:
+            return np.full(2, (side - 1) / 2)
+        if near is not None and draw[0] < crop.near_cord:
+            corner = np.array(near) + (2 * draw[1:] - 1) * crop.jitter_px - (self.size - 1) / 2
+        else:
+            corner = draw[1:] * (room + 1) - 0.5
+        return np.clip(np.rint(corner), 0, room) + (self.size - 1) / 2
+
+
+# Batches made by threads while the network computes.
+
+
+_BESIDE_A_GPU = 4
+
+
+def batch_threads(device: torch.device) -> int:
+    """How many threads to make batches with. On the CPU one, where the network computes on one core and another is
+    left over; none where it computes on several, since a second pool of threads would take the network's own time."""
+    if device.type != "cpu":
+        return _BESIDE_A_GPU
+    return 1 if torch.get_num_threads() == 1 and (os.cpu_count() or 1) > 1 else 0
+
+
+class Ahead:
+    """``batch(update)`` gives what ``make(update)`` gives, made ahead of time by ``threads``; 0 makes it when asked.
+
+    A batch depends on its update alone, so the result is the same for any number of threads.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], threads: int) -> None:
+        self._make = make
+        self._depth = 2 * threads
+        self._pool = ThreadPoolExecutor(threads, "batches") if threads else None
+        self._pending: dict[int, Future[Batch]] = {}
+
+    def batch(self, update: int) -> Batch:
+        """The batch of this update; the next ones are begun."""
+        if self._pool is None:
+            return self._make(update)
+        for number in range(update, update + self._depth):
+            if number not in self._pending:
+                self._pending[number] = self._pool.submit(self._make, number)
+        return self._pending.pop(update).result()
+
+    def close(self) -> None:
+        """What was begun in vain is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pending.clear()
+
+
+# Scores on held-out slices after each epoch: loss, exact MCC, Dice, area.
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Slices of one cache that are never trained on."""
+
+    cache: SliceCache
+    indices: NDArray[np.int64]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and coverage (n, 1, S, S) in 0..1, in order, at most ``size`` at a time."""
+        for start in range(0, len(self.indices), size):
+            images, coverage = self.cache.read(self.indices[start : start + size])
+            yield torch.from_numpy(images)[:, None], torch.from_numpy(coverage)[:, None]
+
+
+@dataclass(frozen=True)
+class ValidationScores:
+    """``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``:
+    mean over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the
+    coverage. NaN where no slice holds cord."""
+
+    loss: float
+    mcc: float
+    dice: float
+    area_percent: float
+    n_slices: int
+
+
+def validate(
+    network: nn.Module,
+    held_out: Sequence[HeldOut],
+    loss: LossConfig,
+    batch_size: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> ValidationScores:
+    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
+
+    Several ranks take the batches in turn; each gets the scores of all, the same as one rank alone would find.
+    """
+    was_training = network.training
+    network.eval()
+    losses: list[float] = []
+    slices: list[_Slice] = []
+    with torch.inference_mode():
+        for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
+            if number % ranks.count == ranks.rank:
+                logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+                losses.append(float(segmentation_loss(logits, coverage, loss)))
+                slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
+            else:
+                losses.append(0.0)
+                slices += [(0, 0, 0, 0, 0.0)] * len(images)
+    network.train(was_training)
+    losses = ranks.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
+    table = ranks.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
+    return _pooled(losses, table)
+
+
+def slice_counts(
+    network: nn.Module, held_out: Sequence[HeldOut], batch_size: int, device: torch.device
+) -> list[ConfusionCounts]:
+    """Exact counts of every held-out slice, at probability 0.5, by a network in evaluation mode."""
+    counts = []
+    with torch.inference_mode():
+        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
+            found = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
+            counts += [_counts(one, share) for one, share in zip(found, coverage, strict=True)]
+    return counts
+
+
+_Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
+
+
+def _counts(found: Tensor, share: Tensor) -> ConfusionCounts:
+    return ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+
+
+def _slice(found: Tensor, share: Tensor) -> _Slice:
+    one = _counts(found, share)
+    return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
+
+
+def _pooled(losses: list[float], table: list[list[float]]) -> ValidationScores:
+    counts = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
+    with_cord = [(one, area) for one, area in counts if one.true_positive + one.false_negative]
+    found = sum(one.true_positive + one.false_positive for one, _ in with_cord)
+    true = sum(area for _, area in with_cord)
+    return ValidationScores(
+        float(np.mean(losses)) if losses else float("nan"),
+        sum((one for one, _ in counts), ConfusionCounts()).mcc(),
+        float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else float("nan"),
+        100 * (found - true) / true if true else float("nan"),
+        len(counts),
+    )
+
+
+# From the configuration to slices to train on and slices held out, split by subject.
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedSources:
+    """``split``: per cache the subjects for training and for validation, to be written beside the run.
+    ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
+    each counted once. ``old``: what a starting model could do before. ``on_both_sides``: subjects trained on and held
+    out, by the split of an earlier version."""
+
+    training: tuple[Source, ...]
+    held_out: tuple[HeldOut, ...]
+    split: list[dict[str, Any]]
+    provenance: list[dict[str, Any]]
+    patients: int
+    old: tuple[HeldOut, ...] = ()
+    on_both_sides: int = 0
+
+
+def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
+    """Open all caches. ``begun``: the split of a run that goes on, which it keeps; the log tells whether subjects are
+    on both of its sides.
+
+    Raises TrainingDataError for a cache that cannot be used, a subject on both sides of a new split, or caches of other
+    subjects than ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
+    """
+    if not config.sources:
+        raise ConfigurationError("no sources: name at least one slice cache to train from")
+    caches = [_open(source.path, config) for source in config.sources]
+    held_caches = [_open(path, config) for path in config.validation.caches]
+    both = 0
+    if begun:
+        parts = _as_begun(begun, [*caches, *held_caches])
+        both = _on_both_sides(parts)
+    else:
+        parts = _drawn(caches, config)
+        parts += [_part(cache, (), sorted(set(cache.info.subjects))) for cache in held_caches]
+        _check_split(parts, config)
+    held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
+    training, provenance = [], []
+    for source, cache, part in zip(config.sources, caches, parts, strict=False):
+        kept = slices_of(cache, part.training)
+        if part.validation:
+            held_out.append(HeldOut(cache, slices_of(cache, part.validation)))
+        if len(kept):
+            training.append(Source(cache, kept, source.weight, _policy(source, config)))
+            provenance.append(_provenance(cache, source, len(kept), len(part.training)))
+        else:
+            _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
+    most = config.validation.max_slices
+    old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
+    patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
+    told = [part.told() for part in parts]
+    return OpenedSources(
+        tuple(training), _limited(held_out, most), told, provenance, patients, _limited(old, most), both
+    )
+
+
+def _drawn(caches: Sequence[SliceCache], config: TrainingConfig) -> list[CacheSplit]:
+    """Drawn once from all caches of a kind together: one person's slices may lie in several."""
+    fraction = 0.0 if config.validation.caches else config.validation.fraction
+    held: dict[str, Sequence[str]] = {}
+    for kind in sorted({cache.info.kind for cache in caches}):
+        everybody = [one for cache in caches if cache.info.kind == kind for one in cache.info.subjects]
+        held[kind] = config.validation.subjects or split_subjects(everybody, fraction, config.seed)[1]
+    return [_part(cache, *split_by_name(cache.info.subjects, held[cache.info.kind])) for cache in caches]
+
+
+def _as_begun(begun: Sequence[CacheSplit], caches: Sequence[SliceCache]) -> list[CacheSplit]:
+    if len(begun) != len(caches):
+        raise ConfigurationError(f"the run was begun with {len(begun)} slice caches, not {len(caches)}: give the same")
+    for cache, part in zip(caches, begun, strict=True):
+        if set(cache.info.subjects) != {*part.training, *part.validation}:
+            raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
+    return [_part(cache, part.training, part.validation) for cache, part in zip(caches, begun, strict=True)]
+
+
+def _on_both_sides(parts: Sequence[CacheSplit]) -> int:
+    """How many subjects are; told in the log."""
+    trained = {(part.kind, subject) for part in parts for subject in part.training}
+    both = len(trained & {(part.kind, subject) for part in parts for subject in part.validation})
+    if both:
+        _log.warning(
+            "%d subjects are on both sides of the split that this run began with: its scores are too good; begin a new"
+            " run to hold them out",
+            both,
+        )
+    return both
+
+
+def _part(cache: SliceCache, training: Sequence[str], validation: Sequence[str]) -> CacheSplit:
+    return CacheSplit(tuple(training), tuple(validation), cache.folder.name, cache.info.kind)
+
+
+def _check_split(parts: Sequence[CacheSplit], config: TrainingConfig) -> None:
+    """Raise TrainingDataError when a subject is on both sides, or the patients asked to be held out leave one empty.
+    A simulated subject is nobody's namesake among the patients."""
+    trained = {(part.kind, subject) for part in parts for subject in part.training}
+    for part in parts:
+        both = sum((part.kind, subject) in trained for subject in part.validation)
+        if both:
+            raise TrainingDataError(
+                f"{part.cache}: {both} of the subjects held out there are also trained on; hold out others, and begin a"
+                " new run"
+            )
+    if not config.validation.subjects:
+        return
+    if not any(part.validation for part in parts):
+        raise TrainingDataError("none of the patients of the given split is in this data; give the split of this data")
+    if not trained:
+        raise TrainingDataError("the given split holds out every patient of this data; nobody is left to train on")
+
+
+def _open(path: str, config: TrainingConfig) -> SliceCache:
+    cache = SliceCache.open(path)
+    check_normalisation(cache, config.normalisation)
+    return cache
+
+
+def _policy(source: SourceConfig, config: TrainingConfig) -> AugmentConfig | None:
+    return {"none": None, "standard": config.standard, "contrast": config.contrast}[source.policy]
+
+
+def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: int) -> dict[str, Any]:
+    info = cache.info
+    return {
+        "cache": cache.folder.name,
+        "kind": info.kind,
+        "slices": slices,
+        "subjects": subjects,
+        "weight": source.weight,
+        "policy": source.policy,
+        # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
+        "source": {
+            name: len(value) if name == "cases" else value for name, value in info.source.items() if name != FILES
+        },
+    }
+
+
+def _limited(held_out: list[HeldOut], count: int | None) -> tuple[HeldOut, ...]:
+    total = sum(len(part.indices) for part in held_out)
+    if count is None or total <= count:
+        return tuple(held_out)
+    # Shared among the parts in proportion, at least one slice each.
+    shares = [max(1, round(count * len(part.indices) / total)) for part in held_out]
+    return tuple(HeldOut(p.cache, evenly(p.indices, n)) for p, n in zip(held_out, shares, strict=True))

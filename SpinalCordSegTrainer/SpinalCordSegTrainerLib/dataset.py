@@ -1,0 +1,848 @@
+"""Cases on disk, and both their files read onto one grid.
+
+Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.seg.nrrd``; BIDS with the label maps in
+``derivatives/labels``; DICOM folders; ITK-SNAP workspaces), a manifest (CSV), or one workspace.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Literal, NoReturn
+from xml.parsers import expat
+
+import numpy as np
+from scipy import ndimage
+
+from SpinalCordSegLib.dicom import DicomSeries, is_dicom_file
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError, VoxelError
+from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json
+from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_grid, read_image, select_label
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+
+# One labelled case as it lies on disk, and what its file names say.
+
+
+LABEL_ENDINGS = ("_seg-manual", "_seg", "_label-SC_seg", "_label-SC_mask")
+_SUBJECT = re.compile(r"sub-([a-zA-Z0-9]+)")
+_VISIT = r"((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters alone as BIDS has them: "ses-pre"
+# What follows a session is cut off only behind a number, the patient's: of "MS_session1_001" it is yet to come.
+_SESSION_ON = re.compile(rf"^(.*?[0-9](.*?[0-9a-z])?)[_-]ses(sion)?[_-]?{_VISIT}([_-].*)?$", re.IGNORECASE)
+_SESSION_END = re.compile(rf"(?<=[0-9a-z])([_-]ses(sion)?[_-]?|ses(sion)?-?){_VISIT}$", re.IGNORECASE)
+_SESSION = re.compile(r"ses(?:sion)?-?([0-9a-zA-Z]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``image``: a file or a DICOM folder. ``subject``: whose case; all cases of one stay on one side of a split.
+
+    ``label_value``: the cord's, where it is told. ``label_names``: (value, name) of the labels. ``series``: which of
+    several DICOM series. ``facts``: further columns, as ("site", "Oslo"), names in lower case.
+    """
+
+    name: str
+    subject: str
+    image: Path
+    label: Path
+    session: str = ""
+    label_value: int | None = None
+    label_names: tuple[tuple[int, str], ...] = ()
+    series: str | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class MatchedFiles:
+    """``problems``: files that cannot belong to a case, each with the reason. ``unlabelled``: images without map."""
+
+    cases: tuple[Case, ...]
+    problems: tuple[tuple[Path, str], ...]
+    unlabelled: tuple[Path, ...] = ()
+
+
+def subject_of(path: Path) -> str:
+    """Whose image: BIDS "sub-X" of the name or a folder, else the file's stem up to a session that follows a number; a
+    session at the end of either is cut off, too.
+
+    "sub-9709Ses1_run-1_T2starw" and "sub-9709Ses2_…" are both 9709; "P07_ses-1_T1w" and "P07_ses-02" are both P07;
+    "MS_session1_001" stays whole.
+    """
+    found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
+    name = found.group(1) if found else _SESSION_ON.sub(r"\1", stem(path))
+    return _SESSION_END.sub("", name)
+
+
+def session_of(path: Path) -> str:
+    """Which visit: "ses-02" of the name or a folder gives "02", "" where nothing says so."""
+    found = _SESSION.search(path.name) or _SESSION.search(str(path.parent))
+    return found.group(1) if found else ""
+
+
+def stem(path: Path) -> str:
+    """The name without its suffix, ".nii.gz" counted as one."""
+    return path.name[: len(path.name) - len(file_suffix(path))]
+
+
+def label_stem(path: Path) -> str | None:
+    """The name of the image that this file labels; None for an image."""
+    name = stem(path)
+    ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if name.endswith(one)), None)
+    if ending is None:
+        return name if file_suffix(path) == ".seg.nrrd" else None
+    return name[: -len(ending)]
+
+
+def is_label_file(path: Path) -> bool:
+    """True when the suffix is one that a label map may have."""
+    return is_volume_file(path) or (file_suffix(path) in UNORIENTED_SUFFIXES and not path.name.startswith("."))
+
+
+# A table that names the cases: one row each, paths relative to the table.
+
+
+SUFFIXES = (".csv", ".tsv")
+_NAMES = {
+    "image": ("image", "image_path", "volume"),
+    "label": ("label", "label_path", "segmentation", "mask", "seg"),
+    "name": ("name", "case"),
+    "subject": ("subject", "patient", "participant_id", "subject_id"),
+    "session": ("session", "visit", "session_id"),
+    "label_value": ("label_value", "value"),
+    "series": ("series",),
+}
+
+
+def read_manifest(path: Path) -> MatchedFiles:
+    """Columns ``image`` and ``label``; further ones: ``name``, ``subject``, ``session``, ``label_value`` (the cord's),
+    ``series`` (of a DICOM folder). All others (site, scanner, …) are kept as facts. Rows that cannot be a case are
+    problems.
+
+    Raises TrainingDataError when the table cannot be read, lacks a column or holds no row.
+    """
+    rows = read_table(path)
+    columns = _columns(path, rows[0][1] if rows else {})
+    cases: dict[str, Case] = {}
+    problems: list[tuple[Path, str]] = []
+    images: dict[tuple[Path, str | None], str] = {}
+    for line, row in rows:
+        try:
+            case = _manifest_case(path, row, columns)
+            if case.name in cases:
+                raise TrainingDataError(f"another row is called {case.name} too; give a column name")
+            if (case.image, case.series) in images:
+                raise TrainingDataError(f"row {images[case.image, case.series]} names the same image; keep one")
+        except TrainingDataError as error:
+            problems.append((path.parent / row.get(columns["image"], ""), f"{path.name}, line {line}: {error}"))
+            continue
+        cases[case.name] = case
+        images[case.image, case.series] = case.name
+    return MatchedFiles(tuple(cases.values()), tuple(problems))
+
+
+def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line number, row) of a table whose first line names its columns (in lower case here); empty rows are left out.
+
+    Raises TrainingDataError when it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise TrainingDataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise TrainingDataError(f"{path.name} is not UTF-8 text; save the table as CSV UTF-8") from error
+    head = text.partition("\n")[0]
+    delimiter = max("\t;,", key=head.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    try:
+        return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
+    except csv.Error as error:
+        raise TrainingDataError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
+
+
+def _cells(row: dict[str, str | None]) -> dict[str, str]:
+    return {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+
+
+def _columns(path: Path, row: dict[str, str]) -> dict[str, str]:
+    found = {kind: next((name for name in names if name in row), "") for kind, names in _NAMES.items()}
+    missing = [kind for kind in ("image", "label") if not found[kind]]
+    if missing:
+        told = f"its columns are {', '.join(row)}" if row else "it holds no row"
+        raise TrainingDataError(
+            f"{path.name}: the column {missing[0]} is missing ({told}); a manifest needs image,label"
+        )
+    return found
+
+
+def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> Case:
+    cell = {kind: row.get(name, "") for kind, name in columns.items()}
+    if not cell["image"] or not cell["label"]:
+        raise TrainingDataError(f"the {'image' if not cell['image'] else 'label'} is missing")
+    image, label = path.parent / cell["image"], path.parent / cell["label"]
+    for one in (image, label):
+        if not one.exists():
+            raise TrainingDataError(f"{one.name} does not exist; check the path")
+    if image == label:
+        raise TrainingDataError("image and label are the same file")
+    if cell["label_value"] and not _is_value(cell["label_value"]):
+        raise TrainingDataError(f"label_value {cell['label_value']} is not a whole number")
+    relative = Path(cell["image"])
+    subject, session = cell["subject"] or subject_of(relative), cell["session"] or session_of(relative)
+    unique = "_".join(part for part in (cell["subject"], cell["session"], stem(image)) if part)
+    name = cell["name"] or unique
+    if not is_plain_name(name):  # results are called so
+        raise TrainingDataError(f'"{name}" cannot be the name of a case: leave out / and \\')
+    return Case(
+        name,
+        subject,
+        image,
+        label,
+        session,
+        int(cell["label_value"]) if cell["label_value"] else None,
+        (),
+        cell["series"] or None,
+        tuple(_manifest_facts(row, set(columns.values()))),
+    )
+
+
+def _is_value(text: str) -> bool:
+    """A whole number that a label map can hold."""
+    return text.isdecimal() and len(text) < 10
+
+
+def _manifest_facts(row: dict[str, str], known: set[str]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in row.items() if name not in known and value)
+
+
+def read_participants(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Subject → facts of a BIDS folder's participants.tsv; empty where there is none."""
+    path = folder / "participants.tsv"
+    if not path.is_file():
+        return {}
+    rows = (row for _, row in read_table(path))
+    return {
+        row["participant_id"].removeprefix("sub-"): tuple(_manifest_facts(row, {"participant_id"}))
+        for row in rows
+        if row.get("participant_id")
+    }
+
+
+# ITK-SNAP workspaces (.itksnap): main image, segmentation, label names; moved layers are refused.
+#
+# The file is XML with a document type inside, as ITK-SNAP writes it. Entities and everything that would be fetched
+# from elsewhere are refused, so that a workspace can neither read other files nor grow without bound.
+
+
+SUFFIX = ".itksnap"
+_MOST_BYTES = 16 << 20
+_IDENTITY = ("1", "true")
+
+
+@dataclass
+class _Folder:
+    entries: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, _Folder] = field(default_factory=dict)
+
+    def at(self, *names: str) -> _Folder:
+        """The folder at this path; an empty one where there is none."""
+        here = self
+        for name in names:
+            here = here.folders.get(name, _Folder())
+        return here
+
+
+def read_workspace(path: Path) -> Case:
+    """The case that a workspace describes.
+
+    Raises TrainingDataError: not XML of ITK-SNAP, entities in it, no or several main images or segmentations, a layer
+    with a transform, a layer file that is not there.
+    """
+    root = _parse(path)
+    layers = [one for key, one in sorted(root.at("Layers").folders.items()) if key.startswith("Layer")]
+    main = _only([one for one in layers if one.entries.get("Role") == "MainRole"], "main image", path)
+    drawn = [one for one in layers if one.entries.get("Role") == "SegmentationRole"]
+    if len(drawn) > 1:
+        drawn = [one for one in drawn if "cord" in _nickname(one).lower()] or drawn
+    label = _only(drawn, "segmentation", path)
+    for layer, what in ((main, "main image"), (label, "segmentation")):
+        transform = layer.at("ImageTransform").entries.get("IsIdentity", "1").lower()
+        if transform not in _IDENTITY:
+            raise TrainingDataError(
+                f"{path.name}: the {what} is moved by a transform; resample it in ITK-SNAP and save without transform"
+            )
+    image_path, label_path = (_layer_file(one, root, path) for one in (main, label))
+    name = path.name[: -len(SUFFIX)]
+    subject = subject_of(image_path) if "sub-" in str(image_path.name) else subject_of(Path(name + ".nii"))
+    return Case(name, subject, image_path, label_path, session_of(path) or session_of(image_path), None, _names(main))
+
+
+def _nickname(layer: _Folder) -> str:
+    told = layer.at("LayerMetaData").entries
+    return told.get("CustomNickName", "") + " " + stem(Path(_last_part(layer.entries.get("AbsolutePath", ""))))
+
+
+def _names(main: _Folder) -> tuple[tuple[int, str], ...]:
+    table = main.at("ProjectMetaData", "IRIS", "LabelTable").folders.values()
+    told = ((one.entries.get("Index", ""), one.entries.get("Label", "")) for one in table)
+    return tuple(
+        sorted((int(index), name) for index, name in told if index.isdecimal() and len(index) < 10 and int(index) != 0)
+    )
+
+
+def _only(layers: list[_Folder], what: str, path: Path) -> _Folder:
+    if len(layers) != 1:
+        raise TrainingDataError(
+            f"{path.name}: holds {len(layers) or 'no'} {what} layers, expected one; save it with one"
+        )
+    return layers[0]
+
+
+def _layer_file(layer: _Folder, root: _Folder, path: Path) -> Path:
+    """Where a layer lies: as far from the workspace as it was when saved, else where it was then."""
+    stored = layer.entries.get("AbsolutePath", "")
+    if not stored:
+        raise TrainingDataError(f"{path.name}: a layer has no file; save the workspace in ITK-SNAP again")
+    candidates = [
+        path.parent / _native(relative) for relative in _relatives(stored, root.entries.get("SaveLocation", ""))
+    ]
+    candidates.append(Path(stored) if Path(stored).is_absolute() else path.parent / _native(stored))
+    found = next((one for one in candidates if one.exists()), None)
+    if found is None:
+        raise TrainingDataError(
+            f"{path.name}: its layer {_last_part(stored)} is not there; move it together with its workspace"
+        )
+    return found
+
+
+def _relatives(stored: str, saved_at: str) -> list[str]:
+    kind = PureWindowsPath if "\\" in stored or ":" in stored[:3] else PurePosixPath
+    where, base = kind(stored), kind(saved_at)
+    if not saved_at or not where.is_absolute():
+        return []
+    for up, parent in enumerate((base, *base.parents)):
+        if where.is_relative_to(parent):
+            return ["/".join([".."] * up + list(where.relative_to(parent).parts))]
+    return []
+
+
+def _native(stored: str) -> Path:
+    return Path(*PureWindowsPath(stored).parts) if "\\" in stored else Path(stored)
+
+
+def _last_part(stored: str) -> str:
+    return PureWindowsPath(stored).name
+
+
+def _parse(path: Path) -> _Folder:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TrainingDataError(f"{path.name} cannot be read: {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise TrainingDataError(f"{path.name} is {len(content) >> 20} MiB large, which no workspace is; save it again")
+    open_folders = [_Folder()]
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        key = attributes.get("key", "")
+        if tag == "folder":
+            open_folders.append(open_folders[-1].folders.setdefault(key, _Folder()))
+        elif tag == "entry":
+            open_folders[-1].entries[key] = attributes.get("value", "")
+
+    def end(tag: str) -> None:
+        if tag == "folder":
+            open_folders.pop()
+
+    def refuse(*_: object) -> NoReturn:
+        raise TrainingDataError(f"{path.name}: declares entities or foreign files, which no workspace needs; refused")
+
+    def doctype(_name: str, system: str | None, public: str | None, _inside: bool) -> None:
+        if system or public:
+            refuse()
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.StartDoctypeDeclHandler = doctype
+    parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = refuse
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+    try:
+        parser.Parse(content, True)
+    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
+        raise TrainingDataError(f"{path.name} is not a workspace of ITK-SNAP ({error}); save it again") from error
+    return open_folders[0]
+
+
+# A label map brought onto its image's grid: as it is, in another voxel order, from a format without orientation, or,
+# where that was allowed, resampled.
+
+
+Match = Literal["same", "reordered", "unoriented", "resampled"]
+_LEAST_KEPT = 0.8  # of the cord's volume must lie inside the image
+_SAME_SPACING = 0.01  # relative; formats without orientation store it in float32
+_NEAR_MM = 0.05
+_NEAR_DEG = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """``labels.voxels``: int32. ``oriented``: False where the format does not hold how the grid lies."""
+
+    labels: Volume
+    oriented: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedMask:
+    """``mask``: bool, on the image's grid. ``note``: what was done to it, "" where it lay there already."""
+
+    mask: Volume
+    match: Match
+    note: str = ""
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a label map in any format that ITK-SNAP writes. Raises as read_labels does."""
+    grid = read_grid(path, unoriented=True)
+    labels = np.rint(grid.volume.voxels).astype(np.int32)
+    if not np.array_equal(labels, grid.volume.voxels):
+        raise VoxelError(
+            f"{path.name} holds values that are not whole numbers, so it is an image or a probability map;"
+            " a label map is expected: threshold it first"
+        )
+    return LabelMap(grid.volume.with_voxels(labels), grid.oriented)
+
+
+def place_mask(mask: Volume, oriented: bool, image: Volume, name: str, *, tolerant: bool = False) -> PlacedMask:
+    """Bring a mask (bool) onto the grid of its image.
+
+    Another order of the same voxels is undone exactly. A format without orientation takes the image's when shape and
+    spacing are equal, as ITK-SNAP does. ``tolerant`` resamples any other (linear, at one half) when most of the cord
+    lies inside the image. Raises GeometryError, naming what differs.
+    """
+    if not oriented:
+        return _unoriented(mask, image, name)
+    if image.same_grid(mask):
+        return PlacedMask(image.with_voxels(mask.voxels), "same")
+    if to_canonical(image).same_grid(to_canonical(mask)):
+        voxels = from_canonical(to_canonical(mask).voxels, image)
+        return PlacedMask(voxels, "reordered", f"stored as {mask.orientation}, the image as {image.orientation}")
+    if not tolerant:
+        raise GeometryError(
+            f"{name} lies on another grid than its image ({difference(mask, image)});"
+            " resample it to the image, or let --tolerant do that"
+        )
+    return _resampled(mask, image, name)
+
+
+def _unoriented(mask: Volume, image: Volume, name: str) -> PlacedMask:
+    equal = np.allclose(mask.spacing_mm, image.spacing_mm, rtol=_SAME_SPACING)
+    if mask.shape != image.shape or not equal:
+        raise GeometryError(
+            f"{name} is of a format without orientation, and its grid is not its image's ({difference(mask, image)});"
+            " save it as NIfTI or NRRD"
+        )
+    return PlacedMask(image.with_voxels(mask.voxels), "unoriented", "its format holds no orientation: the image's used")
+
+
+def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
+    step = np.linalg.inv(mask.ijk_to_ras) @ image.ijk_to_ras
+    weights = ndimage.affine_transform(
+        mask.voxels.astype(np.float32), step[:3, :3], step[:3, 3], output_shape=image.shape, order=1
+    )
+    placed = image.with_voxels(weights >= 0.5)
+    before, after = (float(of.voxels.sum()) * of.voxel_volume_mm3 for of in (mask, placed))
+    if after < _LEAST_KEPT * before:
+        raise GeometryError(
+            f"{name} does not lie on its image: of {before:.0f} mm³ only {after:.0f} mm³ fall inside"
+            f" ({difference(mask, image)}); it may belong to another image"
+        )
+    words = f"resampled to its image ({difference(mask, image)}): {before:.0f} mm³ became {after:.0f} mm³"
+    return PlacedMask(placed, "resampled", words)
+
+
+def difference(label: Volume, image: Volume) -> str:
+    """Which of shape, spacing, direction and origin differ, in words, the label's first; "" when none does."""
+    said = []
+    if label.shape != image.shape:
+        said.append(f"shape {_times(label.shape)} instead of {_times(image.shape)}")
+    if not np.allclose(label.spacing_mm, image.spacing_mm, rtol=1e-4):
+        mm = "{} instead of {} mm".format(*(_times(f"{one:.4g}" for one in of.spacing_mm) for of in (label, image)))
+        said.append("spacing " + mm)
+    turned = _turned_deg(label, image)
+    if label.orientation != image.orientation:
+        said.append(f"axes {label.orientation} instead of {image.orientation}")
+    elif turned > _NEAR_DEG:
+        said.append(f"direction turned by {turned:.1f}°")
+    apart_mm = float(np.linalg.norm(label.ijk_to_ras[:3, 3] - image.ijk_to_ras[:3, 3]))
+    if apart_mm > _NEAR_MM:
+        said.append(f"origin {apart_mm:.1f} mm away")
+    return ", ".join(said)
+
+
+def _turned_deg(label: Volume, image: Volume) -> float:
+    first, second = (of.ijk_to_ras[:3, :3] / np.array(of.spacing_mm) for of in (label, image))
+    cosines = np.clip((first * second).sum(axis=0), -1, 1)
+    return float(np.degrees(np.arccos(cosines)).max())
+
+
+def _times(values: object) -> str:
+    return "×".join(map(str, values))  # type: ignore[call-overload]
+
+
+# What the values of a label map mean: ITK-SNAP's label description files, and which of the names is the cord.
+
+
+_MARK = "itk-snap label description file"
+_LINE = re.compile(r'^\s*(\d+)(?:\s+[-+.\deE]+){6}\s+"(.*)"\s*$')
+_CORD = re.compile(r"(?<![a-z])(spinal[ _-]?cord|cord|sc|myelon|medulla[ _-]spinalis)(?![a-z])")
+_NOT_CORD = re.compile(r"canal|csf|fluid|lesion|grey|gray|white|vertebra|disc|level|edge|not")
+LABEL_NAME_SUFFIXES = (".txt", ".label", ".lbl")
+
+
+def is_label_description(path: Path) -> bool:
+    """True for a text file that ITK-SNAP's heading opens."""
+    if path.suffix.lower() not in LABEL_NAME_SUFFIXES or path.name.startswith("."):
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(400).decode("utf-8", "replace").lower()
+    except OSError:
+        return False
+    return _MARK in head
+
+
+def read_label_names(path: Path) -> tuple[tuple[int, str], ...]:
+    """(value, name) of every label but the background.
+
+    Raises TrainingDataError when the file cannot be read, holds no label, or gives one value two names.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise TrainingDataError(f"{path.name} cannot be read: {error.strerror}") from error
+    names: dict[int, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = _LINE.match(line)
+        if found is None:
+            raise TrainingDataError(
+                f'{path.name}, line {number}: expected value, colour (4 numbers), two switches and "name"'
+                " as ITK-SNAP writes them; export the label descriptions again"
+            )
+        value = int(found.group(1))
+        if value in names:
+            raise TrainingDataError(f"{path.name}, line {number}: label {value} is described twice; keep one line")
+        names[value] = found.group(2)
+    return tuple((value, name) for value, name in sorted(names.items()) if value != 0)
+
+
+def description_for(
+    name: str, others: Iterable[str], folder: Path, root: Path, descriptions: Sequence[Path]
+) -> Path | None:
+    """The description file of a case: the one that begins with its name, else the only one of its folder that begins
+    with no other case's (``others``), else of the next folder above, up to ``root``.
+
+    Raises TrainingDataError when several compete.
+    """
+    for where in (folder, *folder.parents):
+        here = [path for path in descriptions if path.parent == where]
+        own = [path for path in here if _begins(path, name)]
+        own = own or [path for path in here if not any(_begins(path, other) for other in others)]
+        if len(own) > 1:
+            listed = ", ".join(path.name for path in own)
+            raise TrainingDataError(f"{len(own)} label descriptions could belong to {name} ({listed}); keep one")
+        if own:
+            return own[0]
+        if where == root:
+            break
+    return None
+
+
+def _begins(path: Path, name: str) -> bool:
+    return path.stem == name or path.stem.startswith((f"{name}_", f"{name}-", f"{name}."))
+
+
+def cord_value(names: Iterable[tuple[int, str]]) -> int | None:
+    """The only value whose name says spinal cord; None when none or several do."""
+    found = [value for value, name in names if _CORD.search(name.lower()) and not _NOT_CORD.search(name.lower())]
+    return found[0] if len(found) == 1 else None
+
+
+# The cases of a folder: which image, DICOM series or workspace belongs to which label map.
+
+
+_STRONGEST_T = 100
+_OTHER_LABEL = re.compile(r"_label-(?!SC_)")  # BIDS: grey matter, discs, …; the cord's is _label-SC
+
+
+@dataclass
+class _Found:
+    """What lies in a folder, sorted; ``twice``: images beside one of the same name; ``dicom``: folders whose own files
+    are DICOM."""
+
+    images: dict[tuple[str, str], Path] = field(default_factory=dict)
+    twice: list[Path] = field(default_factory=list)
+    labels: list[Path] = field(default_factory=list)
+    workspaces: list[Path] = field(default_factory=list)
+    descriptions: list[Path] = field(default_factory=list)
+    dicom: list[Path] = field(default_factory=list)
+
+
+def match_folder(folder: Path) -> MatchedFiles:
+    """Pairs by name, workspaces, DICOM folders; what does not fit together is told instead of refused."""
+    found = _look(folder)
+    problems = [(path, "another image of that name lies beside it; keep one of the two") for path in found.twice]
+    cases: list[Case] = []
+    for path in found.workspaces:
+        try:
+            cases.append(read_workspace(path))
+        except TrainingDataError as error:
+            problems.append((path, str(error).removeprefix(f"{path.name}: ")))
+    spoken_for = {path.resolve() for case in cases for path in (case.image, case.label)}
+    pairs: dict[Path, Path] = {}
+    for label in (one for one in found.labels if one.resolve() not in spoken_for):
+        image = _image_of(label, folder, found)
+        if image is None:
+            problems.append(
+                (label, f"no image {label_stem(label)} belongs to this label map; add it or remove the map")
+            )
+        elif image in pairs:
+            problems.append((label, f"{pairs[image].name} labels the same image; keep one of the two"))
+        else:
+            pairs[image] = label
+    cases += [_case(image, label, folder) for image, label in pairs.items()]
+    kept = _named(cases, problems)
+    taken = spoken_for | {image.resolve() for image in pairs}
+    unlabelled = [path for path in found.images.values() if path.resolve() not in taken]
+    unlabelled += [path for path in found.dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
+    return MatchedFiles(tuple(_with_facts(kept, folder, found, problems)), tuple(problems), tuple(sorted(unlabelled)))
+
+
+def _look(folder: Path) -> _Found:
+    found = _Found()
+    for where, inside, names in os.walk(folder):
+        inside[:] = sorted(one for one in inside if not one.startswith("."))
+        paths = [Path(where) / name for name in sorted(names)]
+        for path in paths:
+            if is_label_file(path) and (label_stem(path) is not None or not is_volume_file(path)):
+                found.labels += [] if _OTHER_LABEL.search(path.name) else [path]
+            elif is_volume_file(path):
+                before = found.images.get(_place(path, folder))
+                found.twice += [path] if before is not None and before.parent == path.parent else []
+                found.images[_place(path, folder)] = path
+            elif path.suffix.lower() == SUFFIX and not path.name.startswith("."):
+                found.workspaces.append(path)
+            elif is_label_description(path):
+                found.descriptions.append(path)
+        others = [path for path in paths if not (is_label_file(path) or path.name.startswith("."))]
+        if any(is_dicom_file(path) for path in others[:3]):
+            found.dicom.append(Path(where))
+    return found
+
+
+def _place(path: Path, folder: Path) -> tuple[str, str]:
+    """Relative folder, without derivatives/NAME in it, and the stem: the same for an image and its BIDS label."""
+    parts = list(path.relative_to(folder).parent.parts)
+    if "derivatives" in parts:
+        at = parts.index("derivatives")
+        del parts[at : at + 2]
+    return "/".join(parts), stem(path)
+
+
+def _image_of(label: Path, folder: Path, found: _Found) -> Path | None:
+    """The image a label map belongs to: a file of its name, else a DICOM folder of its name, beside or around it."""
+    where, own = _place(label, folder)
+    name = label_stem(label) or own
+    image = found.images.get((where, name))
+    if image is not None:
+        return image
+    beside, around = label.parent / name, label.parent
+    if any(one.is_relative_to(beside) for one in found.dicom):
+        return beside
+    return around if around.name == name and any(one.is_relative_to(around) for one in found.dicom) else None
+
+
+def _case(image: Path, label: Path, folder: Path) -> Case:
+    relative = image.relative_to(folder) if image != folder else Path(image.name)
+    name = image.name if image.is_dir() else stem(image)
+    return Case(name, subject_of(relative), image, label, session_of(relative))
+
+
+def _named(cases: list[Case], problems: list[tuple[Path, str]]) -> list[Case]:
+    kept: dict[str, Case] = {}
+    for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
+        if case.name in kept:
+            problems.append((case.image, f"two cases are called {case.name}; give them different names"))
+        kept.setdefault(case.name, case)
+    return list(kept.values())
+
+
+def _with_facts(cases: list[Case], folder: Path, found: _Found, problems: list[tuple[Path, str]]) -> Iterator[Case]:
+    participants = read_participants(folder)
+    for case in cases:
+        facts = dict(_sidecar(case.image)) | dict(participants.get(case.subject, ()))
+        names = case.label_names
+        try:
+            others = [one.name for one in cases if one is not case]
+            described = description_for(case.name, others, case.label.parent, folder, found.descriptions)
+            if not names and described is not None:
+                names = read_label_names(described)
+        except TrainingDataError as error:
+            problems.append((case.label, str(error)))
+            continue
+        yield replace(case, facts=(*case.facts, *sorted(facts.items())), label_names=names)
+
+
+def _sidecar(image: Path) -> Iterator[tuple[str, str]]:
+    """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
+    path = image.parent / f"{stem(image)}.json"
+    try:
+        told = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(told, dict):
+        return
+    scanner = scanner_words(
+        told.get("Manufacturer"), told.get("ManufacturersModelName"), told.get("MagneticFieldStrength")
+    )
+    if scanner:
+        yield "scanner", scanner
+    if isinstance(told.get("InstitutionName"), str):
+        yield "site", told["InstitutionName"]
+
+
+def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
+    """ "Siemens Prisma 3 T"; "" where neither maker nor model is known."""
+    words = " ".join(one.strip() for one in (manufacturer, model) if isinstance(one, str) and one.strip())
+    known = isinstance(field_t, (int, float)) and 0 < field_t < _STRONGEST_T  # JSON may hold any number
+    return f"{words} {field_t:.2g} T" if words and known else words
+
+
+__all__ = [
+    "LABEL_ENDINGS",
+    "Case",
+    "LoadedCase",
+    "MatchedFiles",
+    "chosen_label",
+    "find_cases",
+    "grid_words",
+    "load_case",
+    "match_files",
+    "subject_of",
+]
+_log = logging.getLogger(__name__)
+_MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight crop
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCase:
+    """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty.
+
+    ``match``: how the label map came onto the grid; ``notes``: what was done to it, mostly nothing. ``facts``: the
+    case's, and the scanner where the image's own header says it.
+    """
+
+    case: Case
+    image: Volume
+    mask: Volume
+    match: Match = "same"
+    notes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def find_cases(data: Path) -> list[Case]:
+    """All images that have a label map, by name; images without one are told in the log and left out.
+
+    Raises TrainingDataError when the data is missing, holds no pair, a label map has no image, two label maps belong
+    to one image, a row of a manifest or a workspace cannot be used; all such problems are in the text.
+    """
+    matched = match_files(data)
+    for path in matched.unlabelled:
+        _log.info("%s has no label map and is left out", path)
+    if matched.problems:
+        raise TrainingDataError("; ".join(f"{path}: {reason}" for path, reason in matched.problems))
+    if not matched.cases:
+        raise TrainingDataError(
+            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual),"
+            " BIDS with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label"
+        )
+    return list(matched.cases)
+
+
+def match_files(data: Path) -> MatchedFiles:
+    """Images and label maps, by name, with whatever does not fit together told instead of refused.
+
+    A folder with a ``manifest.csv`` is what that table says. Raises TrainingDataError when ``data`` is missing or of
+    another kind.
+    """
+    data = Path(data)
+    if data.is_file() and data.suffix.lower() in SUFFIXES:
+        return read_manifest(data)
+    if data.is_file() and data.suffix.lower() == SUFFIX:
+        return MatchedFiles((read_workspace(data),), ())
+    if not data.is_dir():
+        raise TrainingDataError(
+            f"{data}: is not a folder; give the folder that holds images and label maps, a manifest (.csv) or an"
+            " ITK-SNAP workspace (.itksnap)"
+        )
+    table = data / "manifest.csv"
+    return read_manifest(table) if table.is_file() else match_folder(data)
+
+
+def load_case(case: Case, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
+    """Read one case; ``label`` is the value of the cord, None takes the one that the case tells or the only one there
+    is. ``tolerant`` resamples a label map that lies on another grid.
+
+    Raises TrainingDataError naming the file: unreadable, NaN, several labels, another grid than the image's, an image
+    without contrast, a label that covers most of it.
+    """
+    try:
+        read = read_image(case.image, case.series)
+        label_map = read_label_map(case.label)
+        chosen = chosen_label(case, label)
+        mask = select_label(label_map.labels, chosen, case.label.name)
+        placed = place_mask(mask, label_map.oriented, read.volume, case.label.name, tolerant=tolerant)
+        _check_content(read.volume, placed.mask, case)
+    except SpinalCordSegError as error:
+        raise TrainingDataError(f"case {case.name}: {error}") from error
+    notes = [f"{case.label.name}: {placed.note}"] if placed.note else []
+    if label is None and case.label_value is None and chosen is not None:
+        notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
+    return LoadedCase(case, read.volume, placed.mask, placed.match, tuple(notes), _facts(case, read.dicom))
+
+
+def chosen_label(case: Case, label: int | None) -> int | None:
+    """The cord's value: as asked for, as the case says, or by its name; None when nothing tells."""
+    if label is not None:
+        return label
+    return case.label_value if case.label_value is not None else cord_value(case.label_names)
+
+
+def _check_content(image: Volume, mask: Volume, case: Case) -> None:
+    if image.voxels.min() == image.voxels.max():
+        raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
+    covered = float(np.count_nonzero(mask.voxels)) / mask.voxels.size
+    if covered > _MOST_COVERED:
+        raise TrainingDataError(
+            f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
+            " name the cord's value with --label N"
+        )
+
+
+def _facts(case: Case, dicom: DicomSeries | None) -> tuple[tuple[str, str], ...]:
+    if dicom is None or "scanner" in dict(case.facts):
+        return case.facts
+    scanner = scanner_words(dicom.manufacturer, dicom.model, dicom.field_strength_t)
+    return (*case.facts, ("scanner", scanner)) if scanner else case.facts
+
+
+def grid_words(volume: Volume) -> str:
+    """Shape, spacing and orientation, for a person."""
+    shape = "×".join(map(str, volume.shape))
+    return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm, {volume.orientation}"

@@ -1,0 +1,288 @@
+"""Training on several devices or machines at once, started by ``torchrun``: one process (rank) per device.
+
+All ranks see the same batch and compute a part of it. What the loss and BatchNorm sum over a batch is summed over all
+ranks by a differentiable all-reduce, and gradients are averaged at the end: the result is that of one big batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.utils.checkpoint import checkpoint
+
+from SpinalCordSegLib.errors import ConfigurationError, DeviceError
+from SpinalCordSegLib.model.networks import ResidualUnit
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all ranks. Backward: every rank's loss depends on this rank's value, so their gradients add up."""
+
+    @staticmethod
+    def forward(_context: Any, value: Tensor) -> Tensor:
+        total = value.detach().clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among the ``count`` that train together. The default trains alone; then nothing is sent."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and talks."""
+        return self.rank == 0
+
+    def summed(self, value: Tensor) -> Tensor:
+        """Sum over all ranks, to be differentiated through: see _Sum."""
+        total: Tensor = value if self.count == 1 else _Sum.apply(value)
+        return total
+
+    def add_up(self, value: Tensor) -> Tensor:
+        """Sum over all ranks of a tensor on any device, without gradient; exact for integers."""
+        if self.count == 1:
+            return value
+        total = value.detach().to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(value.device)
+
+    def from_first(self, values: Sequence[float]) -> list[float]:
+        """What the first rank says, on every rank: clocks differ."""
+        if self.count == 1:
+            return list(values)
+        told = torch.tensor(values if self.first else [0.0] * len(values), dtype=torch.float64)
+        return [float(value) for value in self.add_up(told)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds on any rank."""
+        return bool(self.add_up(torch.tensor(int(flag))))
+
+    def part(self, count: int) -> slice:
+        """This rank's share of ``count`` things, as equal as can be."""
+        return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
+
+    def average_gradients(self, network: nn.Module) -> None:
+        """After backward: every rank gets the mean of all ranks' gradients, in one message."""
+        if self.count == 1:
+            return
+        gradients = [one.grad for one in network.parameters() if one.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.count
+        for gradient, values in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+            gradient.copy_(values.view(gradient.shape))
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.count > 1:
+            self.any(False)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started (its environment variables tell); without it, train alone.
+
+    ``device``: "cuda" becomes this process's own card. NCCL between cards, gloo between CPUs.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks(device=device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(int(os.environ["RANK"]), count, device)
+    finally:
+        dist.destroy_process_group()
+
+
+# BatchNorm whose statistics are those of the batch of all ranks, on any device (torch's own refuses the CPU).
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """As nn.BatchNorm2d, with mean and variance over all ranks, differentiated through. Same parameters and names."""
+
+    ranks: Ranks
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, channels, H, W) → the same; n may differ between ranks."""
+        if not self.training:
+            return super().forward(features)
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
+        own = values.new_full((1,), values.numel() / values.shape[1])
+        sums = self.ranks.summed(torch.cat([values.sum((0, 2, 3)), own]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        # Centred first, in a second message: the mean square minus the squared mean loses digits.
+        centred = values - mean[None, :, None, None]
+        variance = self.ranks.summed(centred.square().sum((0, 2, 3))) / count
+        self._track(mean.detach(), variance.detach(), count)
+        scaled = centred * (self.weight * torch.rsqrt(variance + self.eps))[None, :, None, None]
+        return (scaled + self.bias[None, :, None, None]).to(features.dtype)
+
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * (count / (count - 1)), share)
+
+
+def sync_statistics(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """Make every BatchNorm of the network one over all ranks, in place; alone it is left as it is."""
+    for module in network.modules() if ranks.count > 1 else ():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SyncedBatchNorm
+            module.ranks = ranks  # type: ignore[assignment]
+    return network
+
+
+# How a step is computed: 32 bits, or 16 where that is safe; and kernels that give the same bits every time.
+
+
+# What torch raises when a card stops answering; older versions have no name of its own for it.
+_DEVICE_LOST: type[Exception] = getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError)
+
+
+class Arithmetic:
+    """Forward and backward in the chosen precision. Weights, loss and statistics stay in float32.
+
+    ``dtype``: None for float32; bfloat16 needs no scaling of the loss, float16 does.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
+        self._device, self._dtype = device, dtype
+        self._scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+
+    @classmethod
+    def chosen(cls, precision: str, device: torch.device) -> Arithmetic:
+        """Raises ConfigurationError for "mixed" where the device has no 16-bit units: there it would be slower."""
+        if precision == "float32":
+            return cls(device)
+        if device.type == "cpu" and cpu_has_bfloat16():
+            return cls(device, torch.bfloat16)
+        if device.type != "cuda":
+            raise ConfigurationError(
+                "precision mixed needs a CUDA device or a CPU with AVX512-BF16 or AMX units; this is"
+                f" {device.type}: use float32"
+            )
+        whole = torch.cuda.is_bf16_supported(including_emulation=False)
+        return cls(device, torch.bfloat16 if whole else torch.float16)
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """The network's logits in float32."""
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            logits: Tensor = network(images)
+        return logits.float()
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the scaled loss; call ``unscale`` before looking at them."""
+        self._scaler.scale(loss).backward()
+
+    def unscale(self, optimiser: torch.optim.Optimizer) -> None:
+        """Gradients as they are; those that overflowed are not finite, and the next scale is smaller."""
+        if self._scaler.is_enabled():
+            self._scaler.unscale_(optimiser)
+            self._scaler.update()
+
+    def saved(self) -> dict[str, Any]:
+        """The scale, as plain numbers."""
+        return self._scaler.state_dict()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Inverse of ``saved``."""
+        if saved and self._scaler.is_enabled():
+            self._scaler.load_state_dict(saved)
+
+
+def cpu_has_bfloat16() -> bool:
+    """True where the CPU multiplies bfloat16 itself; elsewhere torch emulates it, several times slower than float32."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe is not None and bool(probe()) for probe in probes)
+
+
+@contextmanager
+def deterministic_kernels(wanted: bool) -> Iterator[None]:
+    """Only kernels that give the same bits every time, TF32 off; what was set before comes back."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
+    torch.use_deterministic_algorithms(True)
+    cudnn.benchmark = cudnn.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
+
+
+@contextmanager
+def device_failures(batch_size: int) -> Iterator[None]:
+    """A card that is too small or stops answering is told as DeviceError, with what to do."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise DeviceError(
+            f"the GPU's memory does not hold a batch of {batch_size}: set recompute to true (RA-U-Net), or lower"
+            " batch_size or crop.size"
+        ) from error
+    except _DEVICE_LOST as error:
+        raise DeviceError("the GPU failed: what was saved before goes on with --resume") from error
+
+
+# Training in less memory: a residual unit keeps its input alone, and its inside is computed again for the gradients.
+#
+# The gradients are the same bit for bit; every unit's forward pass is computed twice. Chen et al. 2016,
+# arXiv:1604.06174.
+
+
+class RecomputedUnit(ResidualUnit):
+    """As ResidualUnit, same parameters and names. BatchNorm's running statistics see every training batch twice, which
+    changes nothing: they are estimated anew before they are used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels in, H, W) → (n, channels out, H, W)."""
+        if not (self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        # Nothing in a unit is random, so torch's generator need not be wound back.
+        unit: Tensor = checkpoint(super().forward, x, use_reentrant=False, preserve_rng_state=False)
+        return unit
+
+
+def recompute_units(network: nn.Module) -> nn.Module:
+    """Make every residual unit of the network one that keeps its input alone, in place.
+
+    Raises ConfigurationError for a network without such units: U-Net and Deep U-Net have none.
+    """
+    units = [module for module in network.modules() if isinstance(module, ResidualUnit)]
+    if not units:
+        raise ConfigurationError("recompute is for RA-U-Net: set recompute to false, or network.name to ra_unet")
+    for module in units:
+        module.__class__ = RecomputedUnit
+    return network

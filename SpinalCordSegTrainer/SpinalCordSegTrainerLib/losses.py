@@ -1,0 +1,90 @@
+"""Tversky and focal Tversky loss on logits, with an optional cross-entropy against partial volume.
+
+Sources: Salehi et al. 2017 (Tversky), Abraham & Khan 2019 (focal, exponent 1/γ, one index per batch).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from SpinalCordSegTrainerLib.config import LossConfig, RateConfig
+from SpinalCordSegTrainerLib.distributed import ALONE, Ranks
+
+
+def overlap_sums(logits: Tensor, target: Tensor, per: str) -> tuple[Tensor, Tensor, Tensor]:
+    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch (scalars) or per image (n,).
+
+    1-p is computed as sigmoid(-z): exact where p rounds to 1.
+    """
+    cord, rest = torch.sigmoid(logits), torch.sigmoid(-logits)
+    axes = tuple(range(logits.ndim)) if per == "batch" else tuple(range(1, logits.ndim))
+    return (cord * target).sum(axes), (rest * target).sum(axes), (cord * (1 - target)).sum(axes)
+
+
+def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: Tensor, config: LossConfig) -> Tensor:
+    """1 - Tversky index, to the power 1/γ for the focal loss; mean over images when there are several.
+
+    Written as E/(TP+E+s) with E = fn_weight·FN + fp_weight·FP and clamped before the power: the form
+    1 - (TP+s)/(...) has NaN gradients on a saturated perfect batch and on an empty one. With an empty target and
+    an empty prediction the loss is (almost) 0.
+    """
+    error = config.fn_weight * false_negative + config.fp_weight * false_positive
+    loss = error / (true_positive + error + config.smooth)
+    if config.name == "focal_tversky":
+        loss = loss.clamp_min(1e-7) ** (1 / config.gamma)
+    return loss.mean()
+
+
+def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, ranks: Ranks = ALONE) -> Tensor:
+    """The training loss. ``logits``, ``coverage``: (n, 1, H, W); coverage in 0..1. A scalar in float32 (64 for 64).
+
+    Cross-entropy, where asked for, is against the coverage itself, so that a pixel half filled by cord is
+    drawn to probability 0.5 and the area at threshold 0.5 is not biased. With several ranks each passes its part of
+    the batch and gets the loss of the whole batch.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    coverage = coverage.to(logits.dtype)
+    target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
+    sums = torch.stack(overlap_sums(logits, target, config.per))
+    if config.per == "batch":
+        positive, missed, false = ranks.summed(sums).unbind()
+        loss = overlap_loss(positive, missed, false, config)
+    else:
+        positive, missed, false = sums.unbind()
+        loss = _mean(overlap_loss(positive, missed, false, config) * len(logits), len(logits), ranks)
+    if config.bce_weight:
+        total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
+        loss = loss + config.bce_weight * _mean(total, logits.numel(), ranks)
+    return loss
+
+
+def _mean(total: Tensor, count: int, ranks: Ranks) -> Tensor:
+    both = ranks.summed(torch.stack([total, total.new_tensor(float(count))]))
+    return both[0] / both[1].detach()
+
+
+# The learning rate as a pure function of the update.
+
+
+def triangular_rate(update: int, base_lr: float, max_lr: float, half_cycle_updates: float) -> float:
+    """Triangular cyclical rate (Smith 2017): base_lr at update 0, max_lr after half a cycle, and back."""
+    cycle = math.floor(1 + update / (2 * half_cycle_updates))
+    distance = abs(update / half_cycle_updates - 2 * cycle + 1)
+    return base_lr + (max_lr - base_lr) * max(0.0, 1 - distance)
+
+
+def learning_rate(config: RateConfig, update: int, updates_per_epoch: int, done: float) -> float:
+    """Rate of one update (0-based). ``done``: share of the whole run that lies behind, 0..1 (cosine only)."""
+    if config.plan == "clr":
+        half_cycle = config.half_cycle_epochs * updates_per_epoch
+        return triangular_rate(update, config.base_lr, config.max_lr, half_cycle)
+    rate = config.max_lr
+    if config.plan == "cosine":
+        rate = config.base_lr + (config.max_lr - config.base_lr) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    if update < config.warmup_updates:
+        rate *= (update + 1) / config.warmup_updates
+    return rate

@@ -1,0 +1,181 @@
+"""Learning-rate range test with two bounds (Smith 2017): where the loss begins to fall, and where it rises again.
+
+The rule fits a loss that is bounded by 1 and starts near it: "stop at four times the best loss" never fires there.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import write_json
+from SpinalCordSegTrainerLib.batches import Batches
+from SpinalCordSegTrainerLib.config import TrainingConfig
+from SpinalCordSegTrainerLib.losses import segmentation_loss
+from SpinalCordSegTrainerLib.run_folder import RunState, figure, write_table
+
+PAPER_UPDATES = 2090  # two epochs of 15,668 slices in batches of 15: what β = 0.98 was chosen for
+FALLBACK = (1e-5, 1e-3)
+_STOP_AFTER = 20
+_MIN_UPDATES = 30
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """``base_lr`` and ``max_lr`` of the cyclical rate; ``found`` False means they are the fallback, ``note`` why."""
+
+    base_lr: float
+    max_lr: float
+    found: bool
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class RangeTest:
+    """One sweep: learning rates, raw and smoothed loss, each (n,); the sweep may have stopped early."""
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    smoothed: NDArray[np.float64]
+    bounds: Bounds
+
+
+def sweep_rates(count: int, low: float = 1e-10, high: float = 1e1) -> NDArray[np.float64]:
+    """``count`` rates in geometric progression. Raises ConfigurationError for a sweep too short to judge."""
+    if count < _MIN_UPDATES:
+        raise ConfigurationError(f"a range test of {count} updates says nothing: allow at least {_MIN_UPDATES}")
+    rates: NDArray[np.float64] = np.geomspace(low, high, count)
+    return rates
+
+
+def smooth(losses: Sequence[float], planned: int) -> NDArray[np.float64]:
+    """Exponential average with bias correction; β = 0.98 at the paper's number of updates, scaled to ``planned``."""
+    beta = 0.98 ** (PAPER_UPDATES / planned)
+    average, out = 0.0, []
+    for number, loss in enumerate(losses):
+        average = beta * average + (1 - beta) * loss
+        out.append(average / (1 - beta ** (number + 1)))
+    return np.array(out, dtype=np.float64)
+
+
+def plateau(smoothed: NDArray[np.float64], planned: int) -> tuple[float, float]:
+    """Median and SD of the smoothed loss over the first third of the sweep, where nothing is learnt yet."""
+    first = smoothed[: max(1, planned // 3)]
+    return float(np.median(first)), float(np.std(first))
+
+
+def find_bounds(rates: NDArray[np.float64], smoothed: NDArray[np.float64], planned: int) -> Bounds:
+    """The two bounds, both rounded to the decade.
+
+    base: first rate from which the smoothed loss stays below p0 - max(4 sd, 1 % of the whole drop) until its
+    minimum. max: a tenth of the rate at the minimum. Not found, with the fallback, when the drop is under 10 sd
+    or base ≥ max.
+    """
+    p0, sd = plateau(smoothed, planned)
+    lowest = int(np.argmin(smoothed))
+    drop = p0 - float(smoothed[lowest])
+    if drop <= 0 or drop < 10 * sd:
+        return Bounds(*FALLBACK, False, "the loss did not fall clearly during the sweep: the paper's bounds are used")
+    below = smoothed[: lowest + 1] < p0 - max(4 * sd, 0.01 * drop)
+    start = lowest + 1 - int(np.argmin(np.append(below[::-1], False)))
+    base, top = _decade(float(rates[min(start, lowest)])), _decade(float(rates[lowest]) / 10)
+    if base >= top:
+        note = f"the bounds {base:.0e} and {top:.0e} do not make a range: the paper's bounds are used"
+        return Bounds(*FALLBACK, False, note)
+    return Bounds(base, top, True, "")
+
+
+def _decade(rate: float) -> float:
+    return float(f"1e{round(math.log10(rate))}")
+
+
+def _past_its_best(losses: Sequence[float], smoothed: NDArray[np.float64], planned: int) -> bool:
+    """The raw loss has stayed above the plateau for 20 updates after the minimum."""
+    if len(losses) <= planned // 3 + _STOP_AFTER:
+        return False
+    p0, sd = plateau(smoothed, planned)
+    lowest = int(np.argmin(smoothed))
+    risen = len(losses) - lowest > _STOP_AFTER and min(losses[-_STOP_AFTER:]) > p0
+    return risen and p0 - smoothed[lowest] > 4 * sd
+
+
+def range_test(
+    state: RunState,
+    batches: Batches,
+    config: TrainingConfig,
+    device: torch.device,
+    *,
+    updates: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RangeTest:
+    """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``) and judge the curve.
+
+    Works on copies: network, BN statistics, optimiser and torch's random state are afterwards what they were.
+    """
+    planned = updates or 2 * batches.updates_per_epoch()
+    rates = sweep_rates(planned)
+    network = copy.deepcopy(state.network).train()
+    optimiser = type(state.optimiser)(network.parameters(), **state.optimiser.defaults)
+    optimiser.load_state_dict(copy.deepcopy(state.optimiser.state_dict()))
+    losses: list[float] = []
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        for update, rate in enumerate(rates):
+            batch = batches.batch(update)
+            for group in optimiser.param_groups:
+                group["lr"] = float(rate)
+            loss = segmentation_loss(network(_placed(batch.images, device)), batch.coverage.to(device), config.loss)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                break
+            losses.append(value)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            if progress is not None:
+                progress(update + 1, planned)
+            if _past_its_best(losses, smooth(losses, planned), planned):
+                break
+    smoothed = smooth(losses, planned)
+    done = rates[: len(losses)]
+    return RangeTest(done, np.array(losses), smoothed, find_bounds(done, smoothed, planned))
+
+
+def _placed(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def write_range_test(test: RangeTest, folder: Path) -> None:
+    """``range_test.json`` (bounds), ``range_test.csv`` (the sweep) and ``range_test.png``. Raises OutputError."""
+    rows: list[dict[str, Any]] = [
+        {"rate": rate, "loss": loss, "smoothed": level}
+        for rate, loss, level in zip(test.rates, test.losses, test.smoothed, strict=True)
+    ]
+    write_table(rows, folder / "range_test.csv")
+    write_json(folder / "range_test.json", asdict(test.bounds))
+    with figure(folder / "range_test.png", 1) as axes:
+        if axes is None:
+            return
+        axis = axes[0]
+        axis.semilogx(test.rates, test.losses, color="0.75", lw=0.8, label="loss")
+        axis.semilogx(test.rates, test.smoothed, label="smoothed")
+        for rate, text, side in (
+            (test.bounds.base_lr, f"base {test.bounds.base_lr:.0e} ", "right"),
+            (test.bounds.max_lr, f" max {test.bounds.max_lr:.0e}", "left"),
+        ):
+            axis.axvline(rate, color="tab:red", ls="--", lw=1)
+            axis.annotate(text, (rate, axis.get_ylim()[1]), fontsize=8, color="tab:red", va="top", ha=side)
+        axis.set_xlabel("learning rate")
+        axis.set_ylabel("training loss")
+        axis.set_title("" if test.bounds.found else "not found: fallback", fontsize=9)
+        axis.legend(loc="lower left", fontsize=8)

@@ -1,0 +1,498 @@
+"""Everything a run needs to go on exactly where it was: one safetensors file, its numbers as JSON in the header."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
+from SpinalCordSegLib.files import atomic_write, parse_json, write_json, write_text
+from SpinalCordSegLib.inference import device_name
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import build_network
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegTrainerLib.batches import OpenedSources
+from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
+from SpinalCordSegTrainerLib.distributed import Ranks, recompute_units
+
+_log = logging.getLogger(__name__)
+
+# How a run is called, how long it may last and its memory may change on resume; what it computes may not.
+_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience", "recompute")
+
+
+@dataclass
+class RunState:
+    """A run between two updates. ``average``: moving average of the parameters, empty when off.
+
+    ``update``: updates done. ``loss_sum``, ``loss_count``: of the unfinished epoch. ``skipped``: updates left out
+    because the loss was not finite. ``best``: the best score so far (higher is better), None before the first.
+    ``scaling``: of the loss in mixed precision. ``old_before``: scores of the starting model on the old cases.
+    """
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor] = field(default_factory=dict)
+    update: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    skipped: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    finished: str = ""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    scaling: dict[str, Any] = field(default_factory=dict)
+    old_before: dict[str, Any] = field(default_factory=dict)
+
+
+_NUMBERS = (
+    "update", "seconds", "loss_sum", "loss_count", "skipped", "best", "best_epoch", "finished", "history",
+    "scaling", "old_before",
+)  # fmt: skip
+
+
+def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, Tensor] | None = None) -> RunState:
+    """A fresh network from the seed, or with the given weights, and its optimiser."""
+    torch.manual_seed(config.seed)
+    network = build_network(config.network)
+    if weights is not None:
+        network.load_state_dict(weights)
+    if config.recompute:
+        recompute_units(network)
+    network = network.to(device)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    options = config.optimiser
+    optimiser = torch.optim.Adam(
+        network.parameters(),
+        lr=config.rate.base_lr,
+        betas=(options.beta1, options.beta2),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+    )
+    average = {name: one.detach().clone() for name, one in network.named_parameters()} if config.ema_decay else {}
+    return RunState(network, optimiser, average)
+
+
+def save_state(state: RunState, config: TrainingConfig, path: Path) -> None:
+    """Write the file whole or not at all; the one before it is kept beside it. Raises OutputError."""
+    tensors = {f"network.{name}": one for name, one in state.network.state_dict().items()}
+    for number, slots in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": one for name, one in slots.items()}
+    tensors |= {f"average.{name}": one for name, one in state.average.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    numbers = {name: getattr(state, name) for name in _NUMBERS}
+    metadata = {"state": json.dumps(numbers), "config": json.dumps(to_dict(config))}
+    plain = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+    content = save(plain, metadata)  # not save_file: what the system refuses must come as an OSError
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+        if path.exists():
+            os.replace(path, previous(path))
+
+
+def previous(path: Path) -> Path:
+    """Where the state before the one in ``path`` lies."""
+    return path.with_name(f"{path.stem}_previous{path.suffix}")
+
+
+def saved_state(path: Path) -> Path | None:
+    """The newest state there is, or None: a run killed between two file names has only the one before."""
+    return next((one for one in (path, previous(path)) if one.exists()), None)
+
+
+def training_begun(folder: Path) -> bool:
+    """Whether a run in this folder, or in one of its folders (folds, rows of a comparison), has saved a state."""
+    return any(saved_state(one / "state.safetensors") for one in (folder, *folder.iterdir()) if one.is_dir())
+
+
+def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunState:
+    """The saved run, with torch's own random state put back; the one before where the newest is damaged.
+
+    Raises TrainingDataError for a file that is missing or damaged, ConfigurationError when the run was made with
+    other settings.
+    """
+    try:
+        tensors, metadata = _read(path)
+    except TrainingDataError as error:
+        if not previous(path).exists():
+            raise
+        _log.warning("%s; the one before it is used", error)
+        tensors, metadata = _read(previous(path))
+    numbers, used = metadata["state"], metadata["config"]
+    _check_same(to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path))), path)
+    state = new_state(config, device)
+    for name in _NUMBERS:
+        if name in numbers:  # a run of an earlier version lacks some
+            setattr(state, name, numbers[name])
+    _fill(state, tensors, path)
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return state
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, {name: parse_json(metadata[name]) for name in ("state", "config")}
+    except FileNotFoundError as error:
+        raise TrainingDataError(f"{path}: there is no saved run to resume; start it without --resume") from error
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingDataError(f"{path}: is not a saved run ({error}); start a new one") from error
+
+
+def _check_same(now: dict[str, Any], then: dict[str, Any], path: Path) -> None:
+    changed = [name for name in now if name not in _FREE and now[name] != then[name]]
+    if changed:
+        raise ConfigurationError(
+            f"{path}: the run was made with other settings of {', '.join(changed)}; resume with the same ones"
+        )
+
+
+def _fill(state: RunState, tensors: dict[str, Tensor], path: Path) -> None:
+    # Copied into tensors of the same layout: channels_last must stay so for bit-equal arithmetic and speed.
+    try:
+        state.network.load_state_dict(_part(tensors, "network."))
+        for name, one in _part(tensors, "average.").items():
+            state.average[name].copy_(one)
+        for group in state.optimiser.param_groups:
+            for number, parameter in enumerate(group["params"]):
+                slots = _part(tensors, f"optimiser.{number}.")
+                if slots:
+                    state.optimiser.state[parameter] = {
+                        name: one if name == "step" else torch.empty_like(parameter).copy_(one)
+                        for name, one in slots.items()
+                    }
+    except (KeyError, RuntimeError) as error:
+        raise TrainingDataError(f"{path}: does not fit this network ({error}); start a new run") from error
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
+
+
+# What was run: versions, machine and state of the code at every start of a run, kept in the run's folder.
+#
+# Nothing personal: no user, no name of the machine, no folder.
+
+
+RECORD_NAME = "run.json"
+_PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")
+
+
+def record_start(folder: Path, update: int, ranks: Ranks) -> dict[str, Any]:
+    """Add one start to ``run.json``: when, after which update, with what. Gives it. Raises OutputError."""
+    start = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "after_update": update,
+        "software_version": SOFTWARE_VERSION,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device_name(ranks.device),
+        "ranks": ranks.count,
+        "threads": torch.get_num_threads(),
+    }
+    write_json(folder / RECORD_NAME, {"starts": [*_earlier(folder / RECORD_NAME), start]})
+    return start
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that this code lies in, and whether files differ from it; None outside a checkout."""
+    place = Path(__file__).resolve().parent
+    commit, changes = _git(place, "rev-parse", "HEAD"), _git(place, "status", "--porcelain", "--", str(place))
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "changed_files": len((changes or "").splitlines())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    try:
+        told = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    earlier = told.get("starts") if isinstance(told, dict) else None
+    return earlier if isinstance(earlier, list) else []
+
+
+def remove_remains(folder: Path) -> None:
+    """Delete the half-written files that a killed process left in the folder. Raises OSError."""
+    for path in folder.glob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
+# Curves of a run: a CSV always, a PNG where matplotlib is installed.
+
+
+def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write ``epochs.csv`` and ``curves.png``: loss of training and validation, MCC and Dice, rate, per epoch.
+
+    Empty history writes nothing. Without matplotlib the picture is left out, with a word in the log.
+    Raises OutputError.
+    """
+    if not history:
+        return
+    write_table(history, folder / "epochs.csv")
+    epochs = [row["epoch"] for row in history]
+    with figure(folder / "curves.png", 3) as axes:
+        if axes is None:
+            return
+        _lines(axes[0], epochs, history, ("train_loss", "loss"), ("training", "validation"), "loss")
+        _lines(axes[1], epochs, history, ("dice", "mcc"), ("Dice", "MCC"), "validation score")
+        _lines(axes[2], epochs, history, ("rate",), ("rate",), "learning rate")
+        axes[2].set_yscale("log")
+        axes[2].set_xlabel("epoch")
+
+
+@contextmanager
+def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any] | None]:
+    """``count`` matplotlib axes below each other, or in rows of several ``columns``, which then share their scales; the
+    picture is written at the end. None without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        _log.warning("%s is left out: matplotlib is not installed (pip install matplotlib)", path.name)
+        yield None
+        return
+    rows, several = -(-count // columns), columns > 1
+    size = (3.4 * columns, 1.8 * rows + 0.4) if several else (7, 2.4 * rows + 0.4)
+    picture = Figure(figsize=size, layout="constrained")
+    axes = list(picture.subplots(rows, columns, squeeze=False, sharex=several, sharey=several).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    yield axes[:count]
+    with atomic_write(path) as temporary:
+        picture.savefig(temporary, dpi=110)
+
+
+def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Rows as CSV, columns in the order of the first row; None is an empty cell. Raises OutputError."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _lines(
+    axis: Any,
+    epochs: Sequence[int],
+    history: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    names: Sequence[str],
+    label: str,
+) -> None:
+    for column, name in zip(columns, names, strict=True):
+        axis.plot(epochs, [float("nan") if row[column] is None else row[column] for row in history], ".-", label=name)
+    axis.set_ylabel(label)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(alpha=0.3)
+    axis.legend(loc="best", fontsize=8)
+
+
+# The model card as Markdown: data, split, scores, curves, intended use, limits. Every figure comes from the run.
+
+
+_FEW_SUBJECTS = 20
+
+
+def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) -> list[str]:
+    """What a user must know, from what the run had and lacked."""
+    told = []
+    kinds = {source["kind"] for source in sources.provenance}
+    if kinds == {"simulated"}:
+        told.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
+    if "real" in kinds and sources.patients < _FEW_SUBJECTS:
+        who = f"{sources.patients} subjects only"
+        told.append(f"Trained on real slices of {who}: other scanners and patients may differ.")
+    if not row["n_slices"]:
+        told.append("Nothing was held out: no score here says how it does on new cases.")
+    elif not config.validation.caches:
+        told.append("Validated on subjects held out of the same data: other scanners were not measured.")
+    if sources.on_both_sides:
+        told.append(f"{sources.on_both_sides} subjects trained on were also held out: its scores are too good.")
+    if row["dice"] is not None and row["dice"] < 0.8:
+        told.append(f"Its mean Dice per slice on validation is {row['dice']:.3f}, too low for measuring.")
+    if config.normalisation.kind == "fixed_pixel":
+        told.append(f"Made for pixels of {config.normalisation.pixel_mm} mm; images are resampled to that.")
+    told.append("Masks have to be looked at before their measures are used. Not a medical device.")
+    return told
+
+
+def markdown(model: Checkpoint) -> str:
+    """The card of a trained model as a page to read."""
+    training, scores, provenance = model.training, model.scores, model.provenance
+    network = f"{model.network.name}, width {model.network.width}"
+    lines = [f"# {model.name} {model.version}", ""]
+    lines += [f"- Network: {network}", f"- Input: {_normalisation(model)}", f"- Licence: {model.licence}"]
+    lines += [f"- SHA-256 of the weights file: {model.sha256}", f"- Made with SpinalCordSeg {model.software_version}"]
+    if training.get("from_model"):
+        lines.append(f"- Fine-tuned from {training['from_model']}")
+    lines += ["", "## Intended use", "", str(provenance.get("intended_use", "not stated")), "", "## Limits", ""]
+    lines += [f"- {limit}" for limit in provenance.get("limits", ())]
+    lines += ["", "## Data trained on", "", *_table(_data_rows(provenance.get("sources", ())))]
+    lines += ["", "## Split, by subject", "", *_table(list(provenance.get("split", ())))]
+    lines += ["", "## Training", "", *_recipe(training)]
+    lines += ["", "## Scores on the slices held out", "", *_table([scores.get("validation", {})])]
+    if "old_cases" in scores:
+        old = scores["old_cases"]
+        lines += ["", "## Old cases, before and after", ""]
+        lines += _table([{"model": when, **old[when]} for when in ("before", "after")])
+    lines += ["", "## Curves", "", "![curves](curves.png)", "", *_table(_epochs(scores.get("per_epoch", {})))]
+    return "\n".join(lines) + "\n"
+
+
+def _normalisation(model: Checkpoint) -> str:
+    kind = model.normalisation
+    if kind.kind == "paper":
+        return f"axial slices resized to {kind.size}², grey values by {kind.intensity}"
+    return f"axial slices of {kind.pixel_mm} mm pixels, grey values by {kind.intensity}"
+
+
+def _data_rows(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = ("cache", "kind", "slices", "subjects", "weight", "policy")
+    return [{name: source.get(name) for name in names} for source in sources]
+
+
+def _recipe(training: dict[str, Any]) -> list[str]:
+    loss, rate = training["loss"], training["rate"]
+    gamma = f", γ {loss['gamma']}" if loss["name"] == "focal_tversky" else ""
+    return [
+        f"- Loss: {loss['name']}, weight of missed cord {loss['fn_weight']}, of false cord {loss['fp_weight']}{gamma}",
+        f"- Rate: {rate['plan']}, {rate['base_lr']:g} to {rate['max_lr']:g}",
+        f"- {training['updates']} updates of {training['batch_size']} slices, {training['minutes']} minutes",
+        f"- Seed {training['seed']}, precision {training['precision']}",
+    ]
+
+
+def _epochs(curves: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    count = max((len(values) for values in curves.values()), default=0)
+    return [{"epoch": n + 1, **{name: values[n] for name, values in curves.items()}} for n in range(count)]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [row for row in rows if row]
+    if not rows:
+        return ["none"]
+    names = list(rows[0])
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + " --- |" * len(names)]
+    return lines + ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+# The weights file that a run leaves, with its card: what it is, what it was trained on, what it is worth.
+
+
+_SCORES = ("epoch", "loss", "mcc", "dice", "area_percent", "n_slices")
+_CURVES = ("train_loss", "loss", "dice", "mcc")
+
+
+def write_model(
+    path: Path,
+    network: nn.Module,
+    config: TrainingConfig,
+    sources: OpenedSources,
+    history: Sequence[dict[str, Any]],
+    old_before: dict[str, Any],
+) -> Checkpoint:
+    """Write ``path`` (weights) and beside it the card as Markdown. ``history``: up to the epoch of these weights.
+
+    Raises ModelFileError, OutputError.
+    """
+    row = history[-1]
+    scores: dict[str, Any] = {"validation": {key: row[key] for key in _SCORES}}
+    scores["per_epoch"] = {name: [_short(one[name]) for one in history] for name in _CURVES}
+    if old_before:
+        after = {name: row[f"old_{name}"] for name in old_before}
+        scores["old_cases"] = {"before": old_before, "after": after}
+    provenance = {
+        "sources": sources.provenance,
+        "split": [
+            {
+                "cache": part["cache"],
+                "subjects_training": len(part["training"]),
+                "subjects_validation": len(part["validation"]),
+            }
+            for part in sources.split
+        ],
+        "intended_use": config.intended_use,
+        "limits": limits(config, sources, row),
+    }
+    checkpoint = Checkpoint(
+        name=config.name,
+        version=config.version,
+        network=config.network,
+        normalisation=config.normalisation,
+        weights=dict(network.state_dict()),
+        training={**public_config(config), "updates": row["update"], "minutes": row["minutes"]},
+        scores=scores,
+        provenance=provenance,
+        licence=config.licence,
+        software_version=SOFTWARE_VERSION,
+    )
+    saved = save_checkpoint(checkpoint, path)
+    write_text(path.with_suffix(".md"), markdown(saved))
+    return saved
+
+
+def public_config(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration for a model file, which is handed on: folders by their last name only, not where they lie on
+    this disk, and of the patients held out only how many they are."""
+    plain = to_dict(config)
+    for source in plain["sources"]:
+        source["path"] = Path(source["path"]).name
+    plain["validation"]["caches"] = [Path(path).name for path in plain["validation"]["caches"]]
+    plain["validation"]["subjects"] = len(config.validation.subjects)
+    plain["old_caches"] = [Path(path).name for path in plain["old_caches"]]
+    plain["from_model"] = None if config.from_model is None else Path(config.from_model).name
+    return plain
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,509 @@
+"""Slice caches: normalised slices and their cord coverage as memory-mapped arrays, written once, read often.
+
+A cache is a folder with ``images.npy`` (n, S, S) uint8 (value/255) or float16, already normalised to 0..1 on the
+model's grid; ``coverage.npy`` (n, S, S) uint8, the share of each pixel that is cord times 255, so that partial
+volume survives; and ``cache.json``. Memory stays bounded: only the slices of a batch are ever read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import mmap
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from SpinalCordSegLib.dicom import dicom_files
+from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
+from SpinalCordSegLib.files import explain, file_suffix, parse_json, remove_abandoned_parts
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.dataset import Case, LoadedCase, chosen_label, load_case, stem
+from SpinalCordSegTrainerLib.dataset_check import Duplicates
+
+FORMAT = 1
+_HEADER_BYTES = 128
+_GIVE_BACK_BYTES = 256 << 20
+Dtype = Literal["uint8", "float16"]
+
+
+@dataclass(frozen=True, eq=False)
+class CachedSlice:
+    """``image``: (S, S) floats 0..1. ``coverage``: (S, S) floats 0..1. ``subject``: whose, for the split."""
+
+    image: NDArray
+    coverage: NDArray
+    subject: str
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What cache.json holds.
+
+    ``pixel_mm``: mm per pixel, None where it differs between slices. ``normalisation``: fields of the model's
+    NormalisationConfig, empty when unknown. ``centres``: (row, column) of the cord in pixels per slice, None for
+    a slice without cord. ``source``: what the slices were made from, for the model card (without ``files``: see
+    ``origin``).
+    """
+
+    size: int
+    pixel_mm: float | None
+    normalisation: dict[str, Any]
+    kind: Literal["simulated", "real"]
+    source: dict[str, Any]
+    subjects: tuple[str, ...]
+    centres: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass
+class _Mapped:
+    """Bytes read since the pages of the maps were last given back to the system, which keeps them while it has room.
+
+    Without that a run that has gone through a cache once holds all of it as its own resident memory.
+    """
+
+    count: int = 0
+
+    def note(self, n_bytes: int, maps: Iterable[NDArray]) -> None:
+        self.count += n_bytes
+        if self.count < _GIVE_BACK_BYTES or not hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            return
+        self.count = 0
+        for pixels in maps:
+            pages = getattr(pixels, "_mmap", None)
+            if pages is not None:
+                pages.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceCache:
+    """An opened cache. ``images`` and ``coverage`` are read-only memory maps (n, S, S)."""
+
+    folder: Path
+    images: NDArray
+    coverage: NDArray
+    info: CacheInfo
+    _mapped: _Mapped = field(default_factory=_Mapped, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
+        images, coverage = self.images[indices], self.coverage[indices]
+        self._mapped.note(images.nbytes + coverage.nbytes, (self.images, self.coverage))
+        return _shares(images), _shares(coverage)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> SliceCache:
+        """Raises TrainingDataError when the folder is missing, incomplete, or its parts do not fit together."""
+        folder = Path(folder)
+        try:
+            raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
+            raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
+        info = _info(raw, folder)
+        shape = (len(info.subjects), info.size, info.size)
+        if images.shape != shape or coverage.shape != shape or len(info.centres) != shape[0]:
+            raise TrainingDataError(
+                f"{folder}: the arrays are {images.shape} and {coverage.shape}, cache.json says {shape}; write it again"
+            )
+        return cls(folder, images, coverage, info)
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path | str,
+        slices: Iterable[CachedSlice],
+        *,
+        pixel_mm: float | None,
+        normalisation: dict[str, Any],
+        kind: Literal["simulated", "real"],
+        source: dict[str, Any],
+        dtype: Dtype = "uint8",
+        replacing: bool = False,
+    ) -> SliceCache:
+        """Stream slices to disk; the folder appears only once complete. Nothing that is there is replaced, but with
+        ``replacing`` the cache there, which stays as it was until then.
+
+        Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder holds
+        files already, another program was faster, or the system refuses.
+        """
+        folder = Path(folder)
+        part = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+        try:
+            if folder.exists() and any(folder.iterdir()) and not replacing:
+                raise OutputError(f"{folder}: already holds files; choose another folder or remove it")
+            remove_abandoned_parts(folder.parent)
+            part.mkdir(parents=True)
+            size, subjects, centres = _stream(part, slices, dtype, folder)
+            details: dict[str, Any] = {"format": FORMAT, "size": size, "pixel_mm": pixel_mm}
+            details |= {"normalisation": normalisation, "kind": kind, "source": source}
+            details |= {"subjects": subjects, "centres": centres}
+            (part / "cache.json").write_text(json.dumps(details), encoding="utf-8")
+            _put_in_place(part, folder, replacing)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return cls.open(folder)
+
+
+def _put_in_place(part: Path, folder: Path, replacing: bool) -> None:
+    before = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    if replacing:
+        os.replace(folder, before)
+    elif folder.exists():
+        folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
+    try:
+        os.replace(part, folder)
+    finally:
+        if replacing and not folder.exists():
+            os.replace(before, folder)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
+    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
+    different = different_normalisation(cache, wanted)
+    if different:
+        raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
+
+
+def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> str:
+    """How the slices were normalised otherwise than a model wants it, in words; "" where they were not."""
+    # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
+    ignored = {"min_size", "max_size", "labels"} | ({"size"} if wanted.kind == "fixed_pixel" else set())
+    for name, asked in asdict(wanted).items():
+        made = cache.info.normalisation.get(name, asked)  # a cache of an earlier version lacks some
+        if name not in ignored and made != asked:
+            return f"was normalised with {name} {made!r}, {asked!r} is wanted"
+    return ""
+
+
+def _shares(values: NDArray) -> NDArray[np.float32]:
+    """Stored values as 0..1 in float32. By torch, which turns float16 into float32 at five times numpy's speed."""
+    shares = torch.from_numpy(values).float()
+    if values.dtype == np.uint8:
+        shares *= 1 / 255
+    return shares.numpy()
+
+
+def _info(raw: Any, folder: Path) -> CacheInfo:
+    try:
+        if raw["format"] != FORMAT:
+            raise TrainingDataError(f"{folder}: cache format {raw['format']}, {FORMAT} is known; write it again")
+        return CacheInfo(
+            size=int(raw["size"]),
+            pixel_mm=None if raw["pixel_mm"] is None else float(raw["pixel_mm"]),
+            normalisation=dict(raw["normalisation"]),
+            kind=raw["kind"],
+            source=dict(raw["source"]),
+            subjects=tuple(raw["subjects"]),
+            centres=tuple(None if centre is None else (centre[0], centre[1]) for centre in raw["centres"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainingDataError(f"{folder}: cache.json is incomplete ({error}); write the cache again") from error
+
+
+def _stream(
+    part: Path, slices: Iterable[CachedSlice], dtype: Dtype, folder: Path
+) -> tuple[int, list[str], list[tuple[float, float] | None]]:
+    subjects: list[str] = []
+    centres: list[tuple[float, float] | None] = []
+    size = 0
+    with open(part / "images.npy", "wb") as images, open(part / "coverage.npy", "wb") as coverage:
+        for file in (images, coverage):
+            file.seek(_HEADER_BYTES)
+        for one in slices:
+            size = size or one.image.shape[0]
+            if one.image.shape != (size, size) or one.coverage.shape != (size, size):
+                raise TrainingDataError(f"{folder}: a slice is {one.image.shape}, expected {(size, size)}")
+            images.write(_encode(one.image, dtype))
+            share = np.rint(np.clip(one.coverage, 0, 1) * 255).astype(np.uint8)
+            coverage.write(share.tobytes())
+            subjects.append(one.subject)
+            centres.append(_centre(share))
+        if not subjects:
+            raise TrainingDataError(f"{folder}: no slice to write")
+        _npy_header(images, dtype, (len(subjects), size, size))
+        _npy_header(coverage, "uint8", (len(subjects), size, size))
+        for file in (images, coverage):
+            file.flush()
+            os.fsync(file.fileno())
+    return size, subjects, centres
+
+
+def _encode(image: NDArray, dtype: Dtype) -> bytes:
+    if dtype == "uint8":
+        return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).tobytes()
+    return image.astype(np.float16).tobytes()
+
+
+def _centre(share: NDArray[np.uint8]) -> tuple[float, float] | None:
+    if not (share >= 128).any():
+        return None
+    weight = share.astype(np.float64)
+    rows, columns = np.arange(share.shape[0])[:, None], np.arange(share.shape[1])
+    total = weight.sum()
+    return round(float((weight * rows).sum() / total), 2), round(float((weight * columns).sum() / total), 2)
+
+
+def _npy_header(file: BinaryIO, dtype: Dtype, shape: tuple[int, ...]) -> None:
+    # Version 1.0 of the NPY format, padded to a fixed length, because the count is known only at the end.
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    room = _HEADER_BYTES - 10
+    file.seek(0)
+    file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
+
+
+def split_subjects(subjects: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Subjects for training and for validation: ``fraction`` of them, at random but seeded, at least one of each.
+
+    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 gives an empty second list.
+    """
+    unique = sorted(set(subjects))
+    if fraction == 0:
+        return unique, []
+    if len(unique) < 2:
+        raise TrainingDataError(
+            f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
+        )
+    count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
+    order = np.random.default_rng([seed, 20]).permutation(len(unique))
+    held_out = {unique[n] for n in order[:count]}
+    return [one for one in unique if one not in held_out], sorted(held_out)
+
+
+def slices_of(cache: SliceCache, subjects: Iterable[str]) -> NDArray[np.int64]:
+    """Indices of the slices that belong to these subjects, ascending."""
+    wanted = set(subjects)
+    return np.flatnonzero([one in wanted for one in cache.info.subjects])
+
+
+def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
+    """At most ``count`` of the indices, evenly spread; None keeps all."""
+    if count is None or count >= len(indices):
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+
+
+# What slices were made from, kept in their cache, and what of it is otherwise now.
+#
+# Files are told by size and time, and where only the time differs by their content: data that was copied is the same.
+# Nothing of ``FILES`` goes into a model file.
+
+
+FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, image and label map
+_HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
+
+
+def case_origin(case: Case, label: int | None) -> dict[str, Any]:
+    """What of one case the slices hang on. ``label``: the cord's value as asked for, None where the case tells it."""
+    return {
+        **_told(case, label),
+        "image": fingerprint(_files(case.image)),
+        "label_map": fingerprint(_files(case.label)),
+    }
+
+
+def changes(source: Mapping[str, Any], cases: Sequence[Case], options: Mapping[str, Any]) -> list[str]:
+    """How the cache of this ``source`` differs from one that would be made of these cases and ``options`` (as
+    cache_cases takes them) now, in words; empty where it does not."""
+    words = [
+        f"{name} was {source.get(name)} and is {asked} now"
+        for name, asked in options.items()
+        if source.get(name) != asked
+    ]
+    then, now = source[FILES], {case.name: case for case in cases}
+    words += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
+    words += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
+    for name in sorted(now.keys() & then.keys()):
+        words += _case_changes(then[name], now[name], options.get("label"))
+    return words
+
+
+def fingerprint(paths: Iterable[Path]) -> dict[str, Any] | None:
+    """Size, time of the last change, and content of some files together; None where one cannot be read."""
+    files = list(paths)
+    try:
+        digest = hashlib.sha256()
+        for path in files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return {**_stated(files), "sha256": digest.hexdigest()}
+    except OSError:
+        return None
+
+
+def unchanged(then: Any, paths: Iterable[Path]) -> bool:
+    """Whether these files are those of which ``then`` is the fingerprint."""
+    files = list(paths)
+    try:
+        now = _stated(files)
+    except OSError:
+        return then is None
+    if not isinstance(then, dict) or then.get("bytes") != now["bytes"]:
+        return False
+    return then.get("mtime_ns") == now["mtime_ns"] or then.get("sha256") == (fingerprint(files) or {}).get("sha256")
+
+
+def _told(case: Case, label: int | None) -> dict[str, Any]:
+    return {"subject": case.subject, "label": chosen_label(case, label), "series": case.series}
+
+
+def _case_changes(then: Any, case: Case, label: int | None) -> Iterator[str]:
+    then = then if isinstance(then, dict) else {}
+    for name, value in _told(case, label).items():
+        if then.get(name) != value and (name != "label" or label is None):  # else the option's change says it
+            yield f"{case.name}: its {name} was {then.get(name)} and is {value} now"
+    for name, path in (("image", case.image), ("label_map", case.label)):
+        if not unchanged(then.get(name), _files(path)):
+            yield f"{case.name}: its {name.replace('_', ' ')} has changed"
+
+
+def _files(path: Path) -> list[Path]:
+    """All files that hold an image or a label map."""
+    if path.is_dir():
+        return list(dicom_files(path))
+    if file_suffix(path) not in _HEADERS:
+        return [path]
+    return [path, *sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())]
+
+
+def _stated(files: Sequence[Path]) -> dict[str, int]:
+    found = [path.stat() for path in files]
+    return {
+        "bytes": sum(one.st_size for one in found),
+        "mtime_ns": max((one.st_mtime_ns for one in found), default=0),
+    }
+
+
+# Labelled cases → slices on the model's grid → a slice cache, through the model's own normalisation.
+
+
+_log = logging.getLogger(__name__)
+_FINER = 4  # parts of a pixel, along each axis, in which a contour is moved
+_CHUNK = 16  # slices normalised at a time: bounded memory for large matrices
+Slices = Literal["all", "with_label"]
+
+
+def inset(coverage: NDArray[np.float32], pixel_mm: float, inset_mm: float) -> NDArray[np.float32]:
+    """(H, W) share of each pixel that is cord, its contour (share ½) moved inwards by ``inset_mm``; 0 where nothing is
+    left. A slice without cord stays as it is."""
+    if not coverage.any():
+        return coverage
+    fine = functional.interpolate(
+        torch.from_numpy(coverage)[None, None], scale_factor=_FINER, mode="bilinear", align_corners=False
+    )
+    inside = fine[0, 0].numpy() >= 0.5
+    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    depth -= 0.5 * np.sign(depth)  # from the edge, not from the first pixel beyond it
+    kept = np.clip(0.5 + depth - inset_mm * _FINER / pixel_mm, 0, 1).astype(np.float32)
+    return np.asarray(functional.avg_pool2d(torch.from_numpy(kept)[None, None], _FINER)[0, 0].numpy())
+
+
+def case_slices(
+    loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all", inset_mm: float = 0.0
+) -> Iterator[CachedSlice]:
+    """Axial slices of a case, inferior first, on the model's grid (fixed_pixel: cut or padded to ``config.size``²).
+
+    ``with_label`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
+    ``inset_mm``: how far inside the label's contour the model is to draw. Raises ConfigurationError for an inset on a
+    grid whose pixels have no fixed size.
+    """
+    if inset_mm and config.pixel_mm is None:
+        raise ConfigurationError("an inset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)")
+    images, labels = axial_slices(loaded.image), axial_slices(loaded.mask)
+    wanted = np.arange(len(images.pixels))
+    if slices == "with_label":
+        wanted = np.flatnonzero(labels.pixels.any(axis=(1, 2)))
+    grid = (config.size, config.size) if config.kind == "fixed_pixel" else None
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        pixels = torch.from_numpy(np.ascontiguousarray(images.pixels[chunk], dtype=np.float32))
+        cord = torch.from_numpy(np.ascontiguousarray(labels.pixels[chunk]))
+        image, _ = normalise(pixels, images.pixel_mm, config, grid)
+        coverage = normalise_coverage(cord, images.pixel_mm, config, grid)
+        for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
+            if inset_mm and config.pixel_mm:
+                share = inset(share, config.pixel_mm, inset_mm)
+            yield CachedSlice(one, share, loaded.case.subject)
+
+
+def cache_cases(
+    cases: Sequence[Case],
+    folder: Path,
+    config: NormalisationConfig,
+    *,
+    label: int | None = None,
+    slices: Slices = "all",
+    dtype: Dtype = "float16",
+    leave_out: bool = False,
+    tolerant: bool = False,
+    inset_mm: float = 0.0,
+    replacing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> SliceCache:
+    """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
+
+    Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
+    with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
+    cannot be used. ``tolerant``, ``inset_mm`` and ``replacing``: as load_case, case_slices and SliceCache.write take
+    them; the log says what was resampled. The cache keeps what it was made from: these options, every case's files.
+    """
+    options = {"label": label, "slices": slices, "leave_out": leave_out, "tolerant": tolerant, "inset_mm": inset_mm}
+    used: list[str] = []
+    files: dict[str, Any] = {}
+    seen = Duplicates()
+
+    def stream() -> Iterator[CachedSlice]:
+        problems: list[str] = []
+        for number, case in enumerate(cases):
+            files[case.name] = case_origin(case, label)
+            try:
+                loaded = load_case(case, label, tolerant=tolerant)
+                seen.refuse_twin(loaded)
+            except TrainingDataError as error:
+                problems.append(str(error))
+                continue
+            for note in loaded.notes:
+                _log.warning("case %s: %s", case.name, note)
+            used.append(case.name)
+            if leave_out or not problems:
+                yield from case_slices(loaded, config, slices, inset_mm)
+            if progress is not None:
+                progress(number + 1, len(cases))
+        if problems and not (leave_out and used):
+            raise TrainingDataError("; ".join(problems))
+        for problem in problems:
+            _log.warning("left out: %s", problem)
+
+    return SliceCache.write(
+        folder,
+        stream(),
+        pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
+        normalisation=dataclasses.asdict(config),
+        kind="real",
+        source={"cases": used, **options, FILES: files},
+        dtype=dtype,
+        replacing=replacing,
+    )

@@ -1,0 +1,135 @@
+"""Who is trained on and who is held out: by patient, at random, in folds, or by a column such as site or scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
+from SpinalCordSegLib.files import parse_json, write_json
+from SpinalCordSegTrainerLib.dataset import Case
+
+SPLIT_NAME = "split.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patients, sorted; nobody is in both."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CacheSplit(Split):
+    """Of the subjects of one slice cache. ``cache``: its folder's name. ``kind``: of its slices, "real" or "simulated",
+    "" where the run was made by an earlier version."""
+
+    cache: str = ""
+    kind: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For the file beside the run."""
+        sides = {"training": list(self.training), "validation": list(self.validation)}
+        return {"cache": self.cache, "kind": self.kind, **sides}
+
+
+def read_split(path: Path) -> Split:
+    """A split that a run or ``spinalcordseg-train split`` wrote; ``path``: the file, or the folder it lies in.
+
+    Of a run that also had simulated people only the patients count. Raises TrainingDataError when there is none, it
+    holds nobody out, or a patient is on both sides.
+    """
+    parts = _read(path)
+    patients = [part for part in parts if part.kind != "simulated"] or parts
+    training = {subject for part in patients for subject in part.training}
+    validation = {subject for part in patients for subject in part.validation}
+    both = sorted(training & validation)
+    if both:
+        raise TrainingDataError(f"{path}: {len(both)} patients are on both sides ({', '.join(both[:5])}); mend it")
+    if not validation:
+        raise TrainingDataError(f"{path}: holds nobody out; give a split with validation patients")
+    return Split(tuple(sorted(training)), tuple(sorted(validation)))
+
+
+def read_parts(run: Path) -> list[CacheSplit]:
+    """Cache by cache, as the run in this folder wrote it; empty where no run did. Raises TrainingDataError."""
+    parts = _read(run) if (run / SPLIT_NAME).exists() else []
+    return parts if all(part.cache for part in parts) else []
+
+
+def _read(path: Path) -> list[CacheSplit]:
+    file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
+    try:
+        return [
+            CacheSplit(
+                tuple(str(subject) for subject in part["training"]),
+                tuple(str(subject) for subject in part["validation"]),
+                str(part.get("cache", "")),
+                str(part.get("kind", "")),
+            )
+            for part in parse_json(file.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrainingDataError(
+            f"{path}: holds no readable {SPLIT_NAME}; name the folder of a training run or a split file"
+        ) from error
+
+
+def write_split(split: Split, path: Path) -> None:
+    """In the form that a run writes beside itself. Raises OutputError."""
+    write_json(path, [{"training": list(split.training), "validation": list(split.validation)}])
+
+
+def held_out(cases: Sequence[Case], run: Path) -> list[Case]:
+    """The cases whose patient the run in this folder, or this split file, held out, in their order.
+
+    Raises TrainingDataError when there is no split, or none of the cases was held out.
+    """
+    subjects = set(read_split(run).validation)
+    chosen = [case for case in cases if case.subject in subjects]
+    if not chosen:
+        raise TrainingDataError(f"{run}: held out none of these {len(cases)} cases; evaluate on the data it was given")
+    return chosen
+
+
+def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
+    unique, wanted = sorted(set(subjects)), set(validation)
+    return [one for one in unique if one not in wanted], [one for one in unique if one in wanted]
+
+
+def split_by_fact(cases: Sequence[Case], rule: str) -> Split:
+    """``rule`` "site=Oslo": patients with any case of that value are held out with all their cases.
+
+    Raises ConfigurationError for a rule of another form, a column or value that no case has, or one that all have.
+    """
+    column, equals, value = (text.strip() for text in rule.partition("="))
+    if not (column and equals and value):
+        raise ConfigurationError(f"--hold-out {rule}: expected COLUMN=VALUE, as site=Oslo")
+    known = {dict(case.facts).get(column.lower(), "") for case in cases} - {""}
+    if value not in known:
+        told = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
+        raise ConfigurationError(f"--hold-out {rule}: no case has it; {told}")
+    wanted = {case.subject for case in cases if dict(case.facts).get(column.lower()) == value}
+    kept, out = split_by_name((case.subject for case in cases), wanted)
+    if not kept:
+        raise ConfigurationError(f"--hold-out {rule}: every patient would be held out; choose another value")
+    return Split(tuple(kept), tuple(out))
+
+
+def folds(subjects: Iterable[str], count: int, seed: int) -> list[Split]:
+    """``count`` splits, seeded, that hold out every patient exactly once; sizes differ by one at most.
+
+    Raises ConfigurationError for fewer than two folds or fewer patients than folds.
+    """
+    unique = sorted(set(subjects))
+    if not 2 <= count <= len(unique):
+        raise ConfigurationError(f"{count} folds of {len(unique)} patients: from 2 to as many as there are patients")
+    order = [unique[n] for n in np.random.default_rng([seed, 21]).permutation(len(unique))]
+    splits = (split_by_name(unique, order[n::count]) for n in range(count))
+    return [Split(tuple(kept), tuple(out)) for kept, out in splits]

@@ -1,0 +1,375 @@
+"""The training loop: batches in, a checkpoint and its curves out, to be stopped and taken up again at any time."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
+from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.model.networks import reestimate_batch_statistics
+from SpinalCordSegTrainerLib.batches import (
+    Ahead,
+    Batch,
+    Batches,
+    HeldOut,
+    OpenedSources,
+    batch_threads,
+    open_sources,
+    validate,
+)
+from SpinalCordSegTrainerLib.config import TrainingConfig, ValidationConfig, to_dict
+from SpinalCordSegTrainerLib.distributed import (
+    ALONE,
+    Arithmetic,
+    Ranks,
+    deterministic_kernels,
+    device_failures,
+    sync_statistics,
+)
+from SpinalCordSegTrainerLib.losses import learning_rate, segmentation_loss
+from SpinalCordSegTrainerLib.run_folder import (
+    load_state,
+    new_state,
+    record_start,
+    remove_remains,
+    save_state,
+    saved_state,
+    write_curves,
+    write_model,
+)
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.split import SPLIT_NAME, read_parts
+
+# What a training run tells while it runs and at its end.
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is. ``epoch`` counts from 1; ``row``: the finished epoch's scores, None within an epoch."""
+
+    epoch: int
+    epochs: int
+    update: int
+    updates: int
+    loss: float
+    rate: float
+    seconds: float
+    row: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """``best``, ``last``: checkpoint files. ``reason``: why it ended. ``history``: one row per epoch. ``old_before``:
+    scores of the starting model on the old cases; those of each epoch are in its row as ``old_…``."""
+
+    best: Path
+    last: Path
+    reason: str
+    history: list[dict[str, Any]]
+    old_before: dict[str, Any]
+
+
+# Starting from a trained model, and seeing what it forgets while it learns new cases.
+
+
+def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
+    """The weights of ``config.from_model``, None where the run starts from random ones.
+
+    Raises ModelFileError for a file that is no model, ConfigurationError naming every setting of network and
+    normalisation in which the model differs from the configuration: its weights would be worth nothing then.
+    """
+    if config.from_model is None:
+        return None
+    model = load_checkpoint(Path(config.from_model))
+    different = [
+        f"{part}.{name} is {theirs!r} there and {asdict(getattr(config, part))[name]!r} here"
+        for part in ("network", "normalisation")
+        for name, theirs in asdict(getattr(model, part)).items()
+        if theirs != asdict(getattr(config, part))[name]
+    ]
+    if different:
+        raise ConfigurationError(
+            f"{Path(config.from_model).name} cannot be trained on with these settings: {'; '.join(different)}; use the"
+            " model's own settings, or start without a model"
+        )
+    return model.weights
+
+
+def fine_tuning_config(config: TrainingConfig, model: Path) -> TrainingConfig:
+    """``config`` with network and normalisation of the model that it starts from. Raises ModelFileError."""
+    start = load_checkpoint(model)
+    return replace(config, from_model=str(model), network=start.network, normalisation=start.normalisation)
+
+
+def validation_for(config: TrainingConfig) -> ValidationConfig:
+    """With a single patient nothing can be held out: all slices are trained on and nothing is validated."""
+    subjects = {subject for source in config.sources for subject in SliceCache.open(source.path).info.subjects}
+    alone = len(subjects) == 1 and not config.validation.caches
+    return replace(config.validation, fraction=0.0) if alone else config.validation
+
+
+def old_scores(
+    network: nn.Module, old: Sequence[HeldOut], config: TrainingConfig, device: torch.device, ranks: Ranks = ALONE
+) -> dict[str, Any]:
+    """Loss, MCC, Dice and area error on what the starting model could do before; {} where nothing was given."""
+    if not old:
+        return {}
+    scores = asdict(validate(network, old, config.loss, config.validation.batch_size, device, ranks))
+    return {name: value if isfinite(value) else None for name, value in scores.items()}
+
+
+__all__ = ["Progress", "Training", "TrainingResult"]
+
+_log = logging.getLogger(__name__)
+_MAX_SKIPPED_IN_A_ROW = 20
+_SAVE_SECONDS = 600  # of a long epoch no more than this is lost
+_MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly: decay ≤ (1 + n)/(10 + n)
+
+
+class Training:
+    """One run in one folder that alone tells what was run: config.json, split.json, run.json (versions), epochs.csv,
+    curves.png, best and last.safetensors, each with its card as .md, and the two newest states to resume from."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        output: Path,
+        *,
+        resume: bool = False,
+        device: torch.device | None = None,
+        report: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        """Opens the data and the state. Raises what open_sources and load_state raise, and OutputError when the
+        folder already holds a run and ``resume`` is not set. ``ranks``: with whom it trains, on their device."""
+        self.ranks = ranks or Ranks(device=device or torch.device("cpu"))
+        self.config, self.output, self.device = config, Path(output), self.ranks.device
+        if config.batch_size < self.ranks.count:
+            raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each rank")
+        self._report, self._stopped = report, stopped
+        saved = self.output / "state.safetensors"
+        if saved_state(saved) is not None and not resume:
+            raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
+        # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
+        begun = read_parts(self.output) if saved_state(saved) is not None else []
+        self.sources: OpenedSources = open_sources(config, begun)
+        self.batches = Batches(self.sources.training, config)
+        self.epoch_updates = self.batches.updates_per_epoch()
+        self.total_updates = self.epoch_updates * config.epochs
+        self._saved = time.monotonic()
+        self._arithmetic = Arithmetic.chosen(config.precision, self.device)
+        if resume:
+            self.state = load_state(config, saved, self.device)
+        else:
+            self.state = new_state(config, self.device, starting_weights(config))
+        self._arithmetic.restore(self.state.scaling)
+        sync_statistics(self.state.network, self.ranks)
+        if self.ranks.rank:  # dropout must differ between ranks
+            torch.manual_seed(hash((config.seed, self.ranks.rank, self.state.update)))
+        self._ahead = Ahead(self.batches.batch, batch_threads(self.device))
+
+    def run(self) -> TrainingResult:
+        """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays
+        not finite, DeviceError when the GPU fails or is too small."""
+        try:
+            with device_failures(self.config.batch_size), deterministic_kernels(self.config.deterministic):
+                return self._run()
+        finally:
+            self.close()
+
+    def _run(self) -> TrainingResult:
+        state = self.state
+        if self.ranks.first:
+            remove_remains(self.output)
+            write_json(self.output / "config.json", to_dict(self.config))
+            write_json(self.output / SPLIT_NAME, self.sources.split)
+            record_start(self.output, state.update, self.ranks)
+        if state.finished == "interrupted" or self._more_wanted():
+            state.finished = ""
+        if not state.update:
+            state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.ranks)
+            self._save()
+        while not state.finished:
+            self._epoch()
+        _log.info("training ended: %s", state.finished)
+        best, last = self.output / "best.safetensors", self.output / "last.safetensors"
+        return TrainingResult(best, last, state.finished, state.history, state.old_before)
+
+    def _more_wanted(self) -> bool:
+        # A finished run is taken up again only when its limits were raised.
+        return not self._reason_to_end()
+
+    def _epoch(self) -> None:
+        state = self.state
+        epoch = len(state.history) + 1
+        end = epoch * self.epoch_updates
+        in_a_row = 0
+        while state.update < end and not self._out_of_time():
+            started = time.monotonic()
+            loss, rate = self.step()
+            state.seconds, stop = self._agreed(state.seconds + time.monotonic() - started)
+            in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
+            if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
+                raise ConfigurationError(
+                    f"the loss was not finite for {in_a_row} updates in a row (update {state.update}): lower the"
+                    " learning rate, or look for slices that are not finite"
+                )
+            self._tell(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
+            self._save_now_and_then()
+            if stop:
+                self._save()
+                raise Cancelled(f"stopped after {state.update} updates; go on with --resume")
+        self._end_epoch(epoch)
+
+    def _agreed(self, seconds: float) -> tuple[float, bool]:
+        """The first rank's clock, and whether any rank was told to stop: all must do the same."""
+        stop = self._stopped is not None and self._stopped()
+        if self.ranks.count == 1:
+            return seconds, stop
+        return self.ranks.from_first([seconds])[0], self.ranks.any(stop)
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if not self.ranks.first:
+            return
+        self.state.scaling = self._arithmetic.saved()
+        save_state(self.state, self.config, self.output / "state.safetensors")
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved >= _SAVE_SECONDS:
+            self._save()
+
+    def step(self) -> tuple[float, float]:
+        """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
+        gives NaN."""
+        state, config = self.state, self.config
+        rate = learning_rate(config.rate, state.update, self.epoch_updates, self._done())
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        batch = self.next_batch()
+        mine = self.ranks.part(len(batch.images))
+        state.network.train()
+        logits = self._arithmetic.logits(state.network, self._on_device(batch.images[mine]))
+        loss = segmentation_loss(logits, batch.coverage[mine].to(self.device), config.loss, self.ranks)
+        state.optimiser.zero_grad(set_to_none=True)
+        self._arithmetic.backward(loss)
+        self.ranks.average_gradients(state.network)
+        self._arithmetic.unscale(state.optimiser)
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
+        state.update += 1
+        value = float(loss.detach())
+        if not math.isfinite(value) or not math.isfinite(float(norm)):
+            state.skipped += 1
+            return math.nan, rate
+        state.optimiser.step()
+        self._average()
+        state.loss_sum += value
+        state.loss_count += 1
+        return value, rate
+
+    def next_batch(self) -> Batch:
+        """The batch of the update at hand."""
+        return self._ahead.batch(self.state.update)
+
+    def close(self) -> None:
+        """Stop making batches; ``run`` does it by itself."""
+        self._ahead.close()
+
+    def _average(self) -> None:
+        state = self.state
+        decay = min(self.config.ema_decay, (1 + state.update) / (_MIN_AVERAGE_UPDATES + state.update))
+        for name, parameter in state.network.named_parameters() if state.average else ():
+            state.average[name].lerp_(parameter.detach(), 1 - decay)
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+
+    def _done(self) -> float:
+        share = self.state.update / self.total_updates
+        minutes = self.config.max_minutes
+        return share if minutes is None else max(share, self.state.seconds / (60 * minutes))
+
+    def _out_of_time(self) -> bool:
+        return self.config.max_minutes is not None and self.state.seconds >= 60 * self.config.max_minutes
+
+    def _end_epoch(self, epoch: int) -> None:
+        started = time.monotonic()
+        state, config = self.state, self.config
+        network = self.evaluation_network()
+        size, where = config.validation.batch_size, self.device
+        scores = validate(network, self.sources.held_out, config.loss, size, where, self.ranks)
+        old = old_scores(network, self.sources.old, config, where, self.ranks)
+        rate = float(state.optimiser.param_groups[0]["lr"])
+        mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
+        row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}
+        row |= {name: value if math.isfinite(value) else None for name, value in asdict(scores).items()}
+        row |= {f"old_{name}": value for name, value in old.items()} | {"skipped": state.skipped}
+        score = self._score(row)
+        better = state.best is None or score > state.best
+        if better:
+            state.best, state.best_epoch = score, epoch
+        row |= {"best": better, "minutes": round((state.seconds + time.monotonic() - started) / 60, 2)}
+        state.history.append(row)
+        for name in ("last", "best") if better else ("last",):
+            self._write(network, self.output / f"{name}.safetensors")
+        state.loss_sum, state.loss_count = 0.0, 0
+        state.finished = self._reason_to_end()
+        state.seconds = self.ranks.from_first([state.seconds + time.monotonic() - started])[0]
+        if self.ranks.first:
+            write_curves(state.history, self.output)
+        self._save()
+        progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
+        self.ranks.wait()
+        self._tell(Progress(*progress, row))
+
+    def _write(self, network: nn.Module, path: Path) -> None:
+        if self.ranks.first:
+            write_model(path, network, self.config, self.sources, self.state.history, self.state.old_before)
+
+    def evaluation_network(self) -> nn.Module:
+        """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the
+        last training batches."""
+        network = copy.deepcopy(self.state.network)
+        network.load_state_dict(self.state.average, strict=False)
+        first = max(0, self.state.update - self.config.statistics_batches)
+        batches = self.batches.span(first, max(self.state.update, first + 1))
+        mine = self.ranks.part(self.config.batch_size)
+        reestimate_batch_statistics(network, (self._on_device(batch.images[mine]) for batch in batches))
+        return network.eval()
+
+    def _score(self, row: dict[str, Any]) -> float:
+        """Higher is better. Without validation slices the training loss decides."""
+        chosen = row[self.config.best_by]
+        if chosen is None:
+            return -row["train_loss"] if row["train_loss"] is not None else -math.inf
+        return -chosen if self.config.best_by == "loss" else chosen
+
+    def _reason_to_end(self) -> str:
+        state, config = self.state, self.config
+        epoch = len(state.history)
+        if epoch >= config.epochs:
+            return "all epochs done"
+        if self._out_of_time():
+            return "time is up"
+        cycle = 2 * config.rate.half_cycle_epochs if config.rate.plan == "clr" else 0
+        if config.patience is not None and epoch >= cycle and epoch - state.best_epoch >= config.patience:
+            return f"no better {config.best_by} for {config.patience} epochs"
+        return ""
+
+    def _tell(self, progress: Progress) -> None:
+        if self._report is not None:
+            self._report(progress)

@@ -1,0 +1,110 @@
+"""The whole ``segment`` command in a process of its own: seconds by stage and peak memory, as one line of JSON.
+
+``python tools/bench/whole_command.py WAY VOLUME FOLDER`` with WAY one of WAYS. The results are left below FOLDER.
+Time counts from after the imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import resource
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from naive import naive_predict
+from stopwatch import Stopwatch
+
+from SpinalCordSegLib import batch, inference, pipeline
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.command_line import commands
+from SpinalCordSegLib.model.cpu_engine import Engine
+
+WAYS = {
+    "naive": ["--device", "cpu", "--engine", "torch"],
+    "torch": ["--device", "cpu", "--engine", "torch"],
+    "torch, tracking off": ["--device", "cpu", "--engine", "torch", "--no-track-cord"],
+    "onnxruntime": ["--device", "cpu", "--engine", "onnxruntime"],
+    "onnxruntime, tracking off": ["--device", "cpu", "--engine", "onnxruntime", "--no-track-cord"],
+    "cuda": ["--device", "cuda"],
+    "cuda, bfloat16": ["--device", "cuda", "--precision", "bfloat16"],
+}
+"""By name, the arguments of the command; "naive" takes the place of ``predict``."""
+
+
+def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
+    """Run the command; seconds, stages, MB above the imports, threads. Raises RuntimeError when it fails."""
+    import PIL.Image  # noqa: F401 - the imports belong to the start-up
+    import scipy.ndimage  # noqa: F401
+    import SimpleITK  # noqa: F401
+
+    if way.startswith("onnxruntime"):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    watch = Stopwatch()
+    _watch_stages(watch, way)
+    imported = psutil.Process().memory_info().rss
+    said = io.StringIO()
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(["segment", str(volume), "--output", str(folder), "--force", *WAYS[way]])
+    total = time.perf_counter() - started
+    if code != 0:
+        raise RuntimeError(f"the command ended with {code}: {said.getvalue()}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "way": way,
+        "seconds": total,
+        "stages": _wall_stages(watch.seconds, total),
+        "threads": torch.get_num_threads(),
+        "peak_mb_above_imports": (peak - imported) / 2**20,
+        "imports_mb": imported / 2**20,
+    }
+
+
+def _watch_stages(watch: Stopwatch, way: str) -> None:
+    watch.wrap(commands, "read_image", "read")
+    watch.wrap(commands, "fingerprint", "read")
+    watch.wrap(batch, "write_case", "report")
+    watch.wrap(pipeline, "find_cord", "measure")
+    watch.wrap(pipeline, "steady_area", "measure")
+    watch.wrap(pipeline, "_measured", "measure")
+    if way == "naive":
+        inference.predict = partial(naive_predict, watch)
+    else:
+        watch.wrap(inference._Work, "inputs", "prepare")
+        watch.wrap(inference._Work, "put", "restore")
+        watch.wrap(inference.DeviceNetwork, "logits", "network")
+        choose = inference.ready_engine
+
+        def chosen(*arguments: Any) -> Engine:
+            engine = choose(*arguments)
+            windowed = None if engine.window_logits is None else watch.timed(engine.window_logits, "network")
+            return dataclasses.replace(engine, logits=watch.timed(engine.logits, "network"), window_logits=windowed)
+
+        inference.ready_engine = watch.timed(chosen, "set up")
+    watch.wrap(inference, "predict", "predict")
+
+
+def _wall_stages(seconds: dict[str, float], total: float) -> dict[str, float]:
+    """Stages on the clock: what threads did at once is given its share of the time that prediction took."""
+    inner = {stage: seconds.get(stage, 0.0) for stage in ("prepare", "network", "restore")}
+    set_up = seconds.get("set up", 0.0)
+    share = (seconds["predict"] - set_up) / sum(inner.values())
+    stages = {"read": seconds["read"], "set up": set_up}
+    stages |= {stage: value * share for stage, value in inner.items()}
+    stages |= {"measure": seconds["measure"], "report": seconds["report"]}
+    return stages | {"other": total - sum(stages.values())}
+
+
+if __name__ == "__main__":
+    way, volume, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    found = measured(way, volume, folder)
+    print(json.dumps(found))

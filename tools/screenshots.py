@@ -1,0 +1,120 @@
+"""Pictures of both panels, taken from the real ones while they work: ``make screenshots`` takes them again.
+
+The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
+small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; each panel
+without PyTorch, ready, running and done goes to out/screenshots, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_TARGET = _CHECKOUT / "Resources" / "Screenshots"
+_STATES = _CHECKOUT / "out" / "screenshots"
+_WAIT_S = 900
+_EPOCHS = 12
+
+
+def main() -> int:
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    sys.path[:0] = [str(_CHECKOUT / "SpinalCordSeg"), str(_CHECKOUT / "SpinalCordSegTrainer")]
+    from slicer_standins import application, desktop
+
+    with tempfile.TemporaryDirectory() as folder:
+        app, _messages = application.start()
+        app.temporaryPath = str(Path(folder) / "temp")
+        os.environ["SPINALCORDSEG_MODELS"] = str(Path(folder) / "models")
+        desktop.start(app)
+        for target in (_TARGET, _STATES):
+            target.mkdir(parents=True, exist_ok=True)
+        segmenting(_TARGET / "segment.png")
+        training(Path(folder), _TARGET / "train.png")
+    print(f"Screenshots are in {_TARGET.relative_to(_CHECKOUT)}, of all states in {_STATES.relative_to(_CHECKOUT)}")
+    return 0
+
+
+def segmenting(target: Path) -> None:
+    from slicer_standins.desktop import click, picture, wait_until
+
+    from SpinalCordSegWidgets.sample_data import add_simulated_neck
+
+    volume = add_simulated_neck()[0]
+    with _without_torch("SpinalCordSegWidgets.main_widget"), _opened("SpinalCordSeg") as widget:
+        picture(widget, _STATES / "segment-no-torch.png")
+    with _opened("SpinalCordSeg") as widget:
+        panel, ui = widget.panel, widget.ui
+        ui.volumeSelector.setCurrentNode(volume)
+        wait_until(lambda: panel.probe.answer is not None, _WAIT_S)
+        picture(widget, _STATES / "segment-ready.png")
+        click(ui.applyButton)
+        wait_until(lambda: "left" in ui.statusLabel.text or not panel.control.running, _WAIT_S)
+        picture(widget, _STATES / "segment-running.png")
+        wait_until(lambda: not panel.control.running, _WAIT_S)
+        if panel.control.failure is not None:
+            raise SystemExit(panel.control.failure.report)
+        picture(widget, _STATES / "segment-done.png")
+        picture(widget, target)
+
+
+def training(folder: Path, target: Path) -> None:
+    from slicer_standins.desktop import click, picture, wait_until
+    from training_data import QUICK, write_cases
+
+    with _without_torch("SpinalCordSegTrainerWidgets.main_widget"), _opened("SpinalCordSegTrainer") as widget:
+        picture(widget, _STATES / "train-no-torch.png")
+    with _opened("SpinalCordSegTrainer") as widget:
+        ui, control, curves = widget.ui, widget.panel.control, widget.panel.pictures.curves
+        ui.dataEdit.text = str(write_cases(folder / "necks", 6))
+        ui.runEdit.text = str(folder / "run")
+        ui.nameEdit.text = "Clinic A"
+        ui.epochsBox.value, ui.batchBox.value, ui.sweepBox.value = _EPOCHS, 4, 200
+        ui.moreEdit.text = QUICK.replace("width=1", "width=4") + " rate.half_cycle_epochs=4"
+        picture(widget, _STATES / "train-ready.png")
+        for button in (ui.checkButton, ui.findButton, ui.trainButton, ui.evaluateButton):
+            click(button)
+            if button is ui.trainButton:
+                wait_until(lambda: len(curves.rows) > _EPOCHS // 2 or not control.running, _WAIT_S)
+                picture(widget, _STATES / "train-running.png")
+            wait_until(lambda: not control.running, _WAIT_S)
+            if control.failure is not None:
+                raise SystemExit(control.failure.report)
+        picture(widget, _STATES / "train-done.png")
+        picture(widget, target)
+
+
+@contextmanager
+def _without_torch(module: str) -> Iterator[None]:
+    """As a fresh Slicer is: nothing but what it ships is found."""
+    import importlib
+
+    place = importlib.import_module(module)
+    plain = place.check_dependencies
+    place.check_dependencies = lambda *probe: plain(probe[0] if probe else None, lambda _package: None)
+    try:
+        yield
+    finally:
+        place.check_dependencies = plain
+
+
+@contextmanager
+def _opened(module: str) -> Iterator[object]:
+    from slicer_standins import scripted
+
+    widget = scripted.open_module(str(_CHECKOUT / module / f"{module}.py"))
+    widget.parent.resize(350, 900)
+    widget.parent.show()
+    scripted.enter(widget)
+    try:
+        yield widget
+    finally:
+        scripted.close_module(widget)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
