@@ -1,7 +1,5 @@
 """The SpinalCordSeg module of 3D Slicer: nodes in, nodes out. Everything else is in the packages beside this file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import slicer

@@ -1,7 +1,5 @@
 """The training module of 3D Slicer: it drives the trainer's command line. Everything else is in the packages here."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
