@@ -23,18 +23,6 @@ def test_ui_files_load_in_qt_5(checkout: Path, tracked: list[Path]) -> None:
     }
 
 
-def test_each_ui_is_named_like_its_class_and_loaded_by_its_module(checkout: Path, tracked: list[Path]) -> None:
-    """The module's own by the module's script, a section's by the panel's list of sections."""
-    for path in _ui_files(checkout, tracked):
-        module = path.parents[2].name
-        assert f"<class>{path.stem}</class>" in path.read_text(encoding="utf-8")
-        if path.stem == module:
-            assert f"UI/{module}.ui" in (checkout / module / f"{module}.py").read_text(encoding="utf-8")
-        else:
-            sections = checkout / module / f"{module}Widgets" / "sections.py"
-            assert f'self._load("{path.stem}")' in sections.read_text(encoding="utf-8")
-
-
 def test_code_of_the_modules_loads_in_qt_5_and_6(sources: list[Source]) -> None:
     faults = {
         str(source.path): found

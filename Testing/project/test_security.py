@@ -28,28 +28,28 @@ _XML = {"xml", "lxml", "defusedxml"}
 # What may do it all the same, file by file, and why.
 _MAY_IMPORT = {
     ("SampleData", "sample_data.py"): "hands an address and its SHA-256 to Slicer, which downloads it on a click",
-    ("distributed", "cluster.py"): "speaks to the scheduler that --scheduler names, and to no other",
-    ("xml", "workspace.py"): "reads ITK-SNAP's workspaces with expat, which refuses every entity (test_workspace)",
+    ("distributed", "batch.py"): "speaks to the scheduler that --scheduler names, and to no other",
+    ("xml", "dataset.py"): "reads ITK-SNAP's workspaces with expat, which refuses every entity (test_workspace)",
 }
 _MAY_CALL = {
-    ("numpy.load", "loader.py"): "maps the slice cache, with allow_pickle=False",
+    ("numpy.load", "slice_cache.py"): "maps the slice cache, with allow_pickle=False",
 }
 _MAY_START_PROGRAMS = {
-    "child_process.py": "the panel's own command line",
-    "run_record.py": "git, for the state of the code that a model was trained with",
-    "package_install.py": "for the error alone that a failed pip of Slicer raises",
+    "process.py": "the panel's own command line",
+    "run_folder.py": "git, for the state of the code that a model was trained with",
+    "install.py": "for the error alone that a failed pip of Slicer raises",
 }
 _MAY_NAME_ADDRESSES = {
     "sample_data.py": "the public neck of the tutorial",
-    "drawing.py": "the name of the SVG format: no program fetches it",
+    "report.py": "the name of the SVG format: no program fetches it",
 }
-_MAY_INSTALL = {"package_install.py": "on a click, after a question with size and purpose"}
-_RANKS = {"ranks.py": "gradients between the processes that torchrun started"}
+_MAY_INSTALL = {"install.py": "on a click, after a question with size and purpose"}
+_RANKS = {"distributed.py": "gradients between the processes that torchrun started"}
 
 
 @pytest.fixture(scope="module")
 def program(sources: list[Source]) -> list[Source]:
-    return [source for source in sources if source.path.parts[0] != "Testing"]
+    return [source for source in sources if source.path.parts[0] not in ("Testing", "tools")]
 
 
 @pytest.fixture(scope="module")
