@@ -102,7 +102,8 @@ def _options() -> set[str]:
 def test_every_option_that_is_named_exists() -> None:
     text = (_CHECKOUT / "README.md").read_text(encoding="utf-8")
     of_others = {"--extra-index-url", "--nproc-per-node", "--testing", "--no-splash", "--python-code",
-                 "--additional-module-paths", "--only", "--quick", "--help"}  # fmt: skip
+                 "--additional-module-paths", "--only", "--quick", "--help", "--same-scanner",
+                 "--write-card"}  # fmt: skip
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
     assert len(named) > 30
     assert named - _options() - of_others == set()

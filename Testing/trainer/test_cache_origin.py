@@ -13,14 +13,12 @@ import pytest
 import SimpleITK as sitk
 from cord_files import cord_image, cord_label, put_case
 
-from Recipes.simulation.simulate import SimulateConfig, simulate_cache
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, TrainingDataError
+from Recipes.cli import main
+from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.command_line import table1_command
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions
 from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
@@ -241,34 +239,3 @@ def test_slices_stay_until_the_new_ones_are_complete(
     assert _bytes(tmp_path / "r") == before
     assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["label"] == 2
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]
-
-
-def test_slices_simulated_for_a_comparison_are_those_asked_for(
-    data: Path, label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = SimulateConfig(count=2, size=64, pixel_mm=2.0, no_cord=0)
-    monkeypatch.setattr(
-        "Recipes.simulation.simulate.SimulateConfig",
-        lambda count=6000: SimulateConfig(**{**vars(small), "count": count}),
-    )
-    monkeypatch.setattr(table1_command, "_SIMULATED", {True: 2, False: 3})
-    _cache(data, tmp_path / "real")
-    simulate_cache(label_folder, tmp_path / "seed" / "cache", replace(small, seed=3))
-    for name, words in (("real", "not simulated"), ("seed", "seed was 3")):
-        before = _bytes(tmp_path / name)
-        with pytest.raises(ConfigurationError, match=f"{words}.*; choose another output folder"):
-            table1_command._simulated(label_folder, tmp_path / name, TrainingConfig(), True)
-        assert _bytes(tmp_path / name) == before
-    for quick, count in ((True, 2), (False, 3)):
-        table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), quick)
-        assert len(SliceCache.open(tmp_path / "r" / "cache")) == count
-    before = _bytes(tmp_path / "r")
-    with pytest.raises(InputFileError, match="label map not found"):
-        table1_command._simulated(tmp_path / "none", tmp_path / "r", TrainingConfig(), True)
-    assert _bytes(tmp_path / "r") == before
-    _begin(tmp_path / "r" / "1-row")
-    table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), False)
-    with pytest.raises(ConfigurationError, match="count was 3 and is 2 now"):
-        table1_command._simulated(label_folder, tmp_path / "r", TrainingConfig(), True)
-    with pytest.raises(ConfigurationError, match=OTHERS):
-        _cache(data, tmp_path / "r")

@@ -11,13 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from Recipes.validation import experiments
-from Recipes.validation.experiment_files import experiment_page, write_experiment
-from Recipes.validation.experiment_rows import BASELINE, BEST, PAPER_ROWS, QUICK_SWEEP_UPDATES, ROWS, quick, row_config
-from Recipes.validation.experiments import Experiment
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib import experiments, trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
+from SpinalCordSegTrainerLib.experiment_rows import (
+    BASELINE,
+    BEST,
+    PAPER_ROWS,
+    QUICK_SWEEP_UPDATES,
+    ROWS,
+    quick,
+    row_config,
+)
+from SpinalCordSegTrainerLib.experiments import Experiment
 from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 

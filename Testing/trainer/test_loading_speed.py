@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from Recipes.cli import main
 from SpinalCordSegTrainerLib import slice_cache
-from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 SMALL = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from slice_appearance import appearance, real_slices
 
+from Recipes.cli import main
 from Recipes.simulation.atlas import Maps
 from Recipes.simulation.cohort import VolumeScan, simulate_neck
 from Recipes.simulation.necks import atrophied, draw_neck
@@ -23,7 +24,6 @@ from Recipes.simulation.simulate import (
 from Recipes.simulation.tissues import Tissue, draw_tissues
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())

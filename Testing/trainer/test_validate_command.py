@@ -11,19 +11,19 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from Recipes.cli import main
 from Recipes.validation.benchmark import MASKED_SETS
 from Recipes.validation.unlabelled import HeadRow, ScannerRow
 from Recipes.validation.validate_model import RealScores
 from Recipes.validation.validation_bars import real_bars
-from Recipes.validation.validation_pictures import worst_of, worst_tiles, write_sheet
 from Recipes.validation.validation_report import markdown, told
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.evaluation import score_case
+from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles, write_sheet
 
 GRID = np.diag([0.8, 1.0, 5.0, 1.0])
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from Recipes.cli import main
+from Recipes.commands.validate_series_command import keep_in_card, markdown, mask_key
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
 from Recipes.validation.series_bars import series_bars
@@ -27,8 +29,6 @@ from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.command_line.validate_series_command import keep_in_card, markdown, mask_key
 
 
 def _series(n: int, slope: float = 1.0, sd: float = 0.012, seed: int = 0) -> list[SeriesAreas]:

@@ -171,9 +171,8 @@ def healthy_rates(age_years: float | None) -> tuple[float, float]:
 # "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what"},
 # "between scanners": {...}}
 #
-# Either setting may be missing. ``spinalcordseg-train validate --write-card`` and ``validate-series --write-card``
-# write
-# it.
+# Either setting may be missing. ``python -m Recipes validate --write-card`` and ``validate-series --write-card``
+# write it.
 
 
 _CORRECTED = "corrected"

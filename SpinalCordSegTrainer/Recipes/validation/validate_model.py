@@ -10,7 +10,6 @@ from pathlib import Path
 from Recipes.validation import benchmark
 from Recipes.validation.benchmark import MASKED_SETS, MaskedSet, read_landmarks
 from Recipes.validation.unlabelled import HeadRow, ScannerRow, head_row, scanner_row
-from Recipes.validation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
 from SpinalCordSegLib.case import montage_png
 from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.files import atomic_write, file_suffix
@@ -21,6 +20,7 @@ from SpinalCordSegLib.report import report
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.dataset import load_case
 from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
+from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
 
 _log = logging.getLogger(__name__)
 _WORST = 16  # slices on a set's sheet

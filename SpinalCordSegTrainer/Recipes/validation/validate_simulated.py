@@ -16,13 +16,13 @@ from Recipes.simulation.cohort import SimulatedNeck
 from Recipes.simulation.simulated_people import ATROPHY, SimulatedConfig, cohort_person, touching_person, visit_pair
 from Recipes.validation import benchmark
 from Recipes.validation.validate_model import Validator
-from Recipes.validation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore, score_case
+from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
 
 _WORST = 16
 Progress = Callable[[int, int], None]

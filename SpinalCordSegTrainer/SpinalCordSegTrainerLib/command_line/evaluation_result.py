@@ -9,12 +9,12 @@ from typing import Any
 
 import typer
 
-from Recipes.validation.validation_pictures import Tile, worst_of, worst_tiles, write_sheet
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, print_scores, tell_result
 from SpinalCordSegTrainerLib.dataset import LoadedCase
 from SpinalCordSegTrainerLib.evaluation import GROUPED_BY, CaseScore, write_evaluation
+from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
 
 _PICTURES = 16
 

@@ -103,7 +103,9 @@ def configuration(
         asked = any(one.startswith(("network", "normalisation")) for one in options.settings or ())
         asked = asked or options.config is not None
         chosen = replace(chosen, from_model=str(model)) if asked else fine_tuning_config(chosen, model)
-    if data is not None:
+    if data is not None and (data / "cache.json").exists():
+        chosen = replace(chosen, sources=(SourceConfig(str(data)),))
+    elif data is not None:
         folder = output / "cache"
         own_cache(data, folder, chosen, CaseOptions.of(options))
         chosen = replace(chosen, sources=(SourceConfig(str(folder)),))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,17 +10,10 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.inference import choose_device, device_name
 from SpinalCordSegTrainerLib.command_line.interrupt import stop_on_interrupt
 from SpinalCordSegTrainerLib.command_line.options import LearningOptions, OptionalData, Output, grouped
-from SpinalCordSegTrainerLib.command_line.progress import step_display, tell_result, training_display
-from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration, configuration, tell_anew
+from SpinalCordSegTrainerLib.command_line.progress import tell_result, training_display
+from SpinalCordSegTrainerLib.command_line.run_inputs import configuration
 from SpinalCordSegTrainerLib.command_line.stop_request import clear_request, stop_requests
-from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, with_settings
-from SpinalCordSegTrainerLib.slice_cache import SliceCache
-
-if TYPE_CHECKING:
-    from Recipes.simulation.simulate import SimulateConfig
-
-
-_SIMULATED = {True: 480, False: 6000}  # slices, by quick
+from SpinalCordSegTrainerLib.config import TrainingConfig, with_settings
 
 
 @grouped
@@ -31,27 +21,21 @@ def table1(
     output: Output,
     options: LearningOptions,
     data: OptionalData = None,
-    maps: Annotated[
-        Path | None, typer.Option("--maps", help="Train on slices simulated from this folder's atlas/ and shapes/.")
-    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Scaled down: minutes on two cores instead of days.")] = False,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="ROW", help="Just this row, by its number; repeatable.")
     ] = None,
 ) -> None:
     """Train the paper's nine rows and four more on the same slices, split and seed; goes on where it was stopped."""
-    from Recipes.validation import experiment_rows as rows
-    from Recipes.validation.experiment_files import write_experiment
-    from Recipes.validation.experiments import Experiment
+    from SpinalCordSegTrainerLib import experiment_rows as rows
+    from SpinalCordSegTrainerLib.experiment_files import write_experiment
+    from SpinalCordSegTrainerLib.experiments import Experiment
 
     clear_request(output)
     chosen_rows = [row for row in rows.ROWS if not only or row.key.partition("-")[0] in only]
     if not chosen_rows:
         raise ConfigurationError(f"--only {', '.join(only or ())}: rows are numbered 1 to {len(rows.ROWS)}")
-    if maps is not None:
-        base = _simulated(maps, output, base_configuration(options.config, options.settings), quick)
-    else:
-        base = configuration(options, data, output)
+    base = configuration(options, data, output)
     base = with_asked(rows.quick(base) if quick else base, options.settings)
     where = choose_device(options.device)[0]
     with stop_on_interrupt() as interrupted, stop_requests(output) as asked, training_display(options.style) as display:
@@ -72,36 +56,6 @@ def table1(
 def with_asked(config: TrainingConfig, settings: list[str] | None) -> TrainingConfig:
     """The settings given on the command line come last: they win over those of --quick."""
     return with_settings(config, settings or ())
-
-
-def _simulated(maps: Path, output: Path, base: TrainingConfig, quick: bool) -> TrainingConfig:
-    from Recipes.simulation.simulate import SimulateConfig, simulate_cache, simulation_changes
-
-    simulation = SimulateConfig(count=_SIMULATED[quick])
-    folder = output / "cache"
-    changed: list[str] = []
-    there = (folder / "cache.json").exists()
-    if there:
-        source = SliceCache.open(folder).info.source
-        _check_made_here(source, folder, maps, simulation)
-        changed = simulation_changes(source, maps, simulation)
-        if changed:
-            tell_anew(folder, changed)
-    if changed or not there:
-        with step_display("slices") as display:
-            simulate_cache(maps, folder, simulation, replacing=there, progress=display.step)
-    return replace(base, normalisation=simulation.normalisation(), sources=(SourceConfig(str(folder)),))
-
-
-def _check_made_here(source: Mapping[str, Any], folder: Path, maps: Path, simulation: SimulateConfig) -> None:
-    """Raise ConfigurationError for slices that differ in more than their number: table1 makes no such."""
-    from Recipes.simulation.simulate import simulation_changes
-
-    made = source.get("simulation")
-    count = made.get("count", simulation.count) if isinstance(made, dict) else simulation.count
-    others = simulation_changes({"simulation": made}, maps, replace(simulation, count=count))
-    if others:
-        raise ConfigurationError(f"{folder}: {'; '.join(others)}; choose another output folder")
 
 
 def _note(base: TrainingConfig, quick: bool, device: str) -> str:

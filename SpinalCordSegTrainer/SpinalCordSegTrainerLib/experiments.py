@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from Recipes.validation.experiment_rows import Row, row_config
 from SpinalCordSegLib.files import parse_json
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegTrainerLib.batches import Batches, open_sources, slice_counts
 from SpinalCordSegTrainerLib.config import RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import statistics
+from SpinalCordSegTrainerLib.experiment_rows import Row, row_config
 from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
 from SpinalCordSegTrainerLib.run_folder import new_state, saved_state
 from SpinalCordSegTrainerLib.trainer import Progress, Training, starting_weights

@@ -1,4 +1,4 @@
-"""``spinalcordseg-train validate``: one table of what a model is worth, and pictures of its worst slices."""
+"""``python -m Recipes validate``: one table of what a model is worth, and pictures of its worst slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``spinalcordseg-train validate-series``: what a model's masks are worth for following a person over years."""
+"""``python -m Recipes validate-series``: what a model's masks are worth for following a person over years."""
 
 from __future__ import annotations
 

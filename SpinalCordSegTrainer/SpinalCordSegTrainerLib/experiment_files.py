@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from Recipes.validation.experiment_rows import BASELINE, BEST, FIXED
-from Recipes.validation.experiments import RowResult
 from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegTrainerLib.evaluation import statistics
+from SpinalCordSegTrainerLib.experiment_rows import BASELINE, BEST, FIXED
+from SpinalCordSegTrainerLib.experiments import RowResult
 from SpinalCordSegTrainerLib.run_folder import figure, write_table
 
 
