@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, SpinalCordSegError, VoxelError
@@ -163,6 +162,8 @@ def quiet_stderr() -> Iterator[None]:
     except OSError:  # no stderr at all, as under pythonw
         yield
         return
+    import SimpleITK as sitk  # half a second: not where only a path is checked
+
     shows_warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:

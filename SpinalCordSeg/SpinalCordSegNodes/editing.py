@@ -12,7 +12,6 @@ import numpy as np
 import slicer
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.review import Review, review_words
 from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
 from SpinalCordSegNodes.results import Result, cleaned_mask, report_text, result_of
@@ -53,6 +52,8 @@ def edits_since_run(node: Any) -> Edits | None:
     The fingerprint in the segment's tag decides whether anything changed (parent transforms do not matter); the
     volumes come from the hidden copy, NaN when that is gone. An edited mask is marked so, see ``mark_corrected``.
     """
+    from SpinalCordSegLib.metrics import mask_sha256
+
     segment_id = cord_segment_id(node)
     if not segment_id:
         return None

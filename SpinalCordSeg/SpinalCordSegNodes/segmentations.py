@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, SEGMENT_TERMINOLOGY
 from SpinalCordSegLib.volume import AxialAxes, Volume
 from SpinalCordSegNodes.volumes import (
     geometry_text,
@@ -62,7 +61,8 @@ class Provenance:
 
 def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
     """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is told."""
-    from SpinalCordSegLib.metrics import mask_sha256  # scipy: not when the panel opens
+    from SpinalCordSegLib.image_io import SEGMENT_TERMINOLOGY  # slow libraries: not when the panel opens
+    from SpinalCordSegLib.metrics import mask_sha256
 
     tags = {
         segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,
@@ -191,6 +191,8 @@ def _segmentations(scene: Any) -> Iterator[Any]:
 
 
 def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, provenance: Provenance) -> Any:
+    from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME
+
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     segmentation = node.GetSegmentation()

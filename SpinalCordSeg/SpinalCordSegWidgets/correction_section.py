@@ -12,7 +12,6 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.case import CaseSettings
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
 from SpinalCordSegLib.volume import Volume
@@ -185,6 +184,8 @@ class CorrectPanel(Section):
         segmentation, segment_id, slices = self.desk.segmentation, self.desk.segment_id, self.slices
 
         def begin() -> Any:
+            from SpinalCordSegLib.case import CaseSettings
+
             mask = mask_of_segment(segmentation, segment_id)
             image = volume_behind(segmentation, mask)
             assert image is not None and self.desk.model is not None  # the button is grey without

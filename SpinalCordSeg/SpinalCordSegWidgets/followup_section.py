@@ -16,7 +16,6 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
-from SpinalCordSegLib.report import from_plain
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import (
     FollowUpTexts,
@@ -291,6 +290,8 @@ class FollowUpPanel(Section):
         if found is None:
             return
         ui.runsLabel.setText("\n".join(run_words(run) for run in found.content["runs"]))
+        from SpinalCordSegLib.report import from_plain
+
         course = from_plain(json.loads(found.texts["shapes"])["course"])
         self._picture.show(lambda width, _palette: draw(course, max(200, width)))
         show_rows(ui.outcomeTable, outcome_rows(found.content), tips=outcome_tips(found.content))

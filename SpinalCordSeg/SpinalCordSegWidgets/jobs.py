@@ -7,13 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.case import CaseSettings
 from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.errors import InputFileError, OutputError
 from SpinalCordSegLib.volume import Volume
@@ -23,6 +22,9 @@ from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import DISCS, marked_discs
 from SpinalCordSegWidgets.process import LIBRARY, ChildProcess, CommandLine, CommandRun
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import CaseSettings
 
 _IMAGE, _MASK, _RESULTS = "volume.nrrd", "mask.nrrd", "results"
 _OUTPUT = ("--output", _RESULTS, "--mask-format", "nrrd", "--progress", "json")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 
-from SpinalCordSegLib.report import Box, Dot, Drawing, Line, Polygon, Shape, Text
+if TYPE_CHECKING:
+    from SpinalCordSegLib.report import Drawing, Shape, Text
 
 _ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
@@ -28,6 +29,8 @@ def draw(drawing: Drawing, width: int) -> Any:
 
 
 def _paint(painter: Any, shape: Shape) -> None:
+    from SpinalCordSegLib.report import Box, Dot, Line, Polygon, Text  # scipy: not when the panel opens
+
     if isinstance(shape, Text):
         _write(painter, shape)
     elif isinstance(shape, Line):

@@ -24,6 +24,10 @@ _MISSING = [name for name in ("slicer_core", "PySide6") if importlib.util.find_s
 collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py")] if _MISSING else []
 if _MISSING:
     collect_ignore.remove("test_slicer_is_here.py")
+else:
+    from slicer_standins import desktop, scripted  # ``qt``, ``slicer.i18n``: test files import the panel's files
+
+    scripted.publish()
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +61,6 @@ def expected_vtk_errors(slicer_application):
 @pytest.fixture(scope="session")
 def qt_application(slicer_application):
     """Qt's application and Slicer's module classes in their stand-in form; settings go to a temporary place."""
-    from slicer_standins import desktop
-
     return desktop.start(slicer_application[0])
 
 

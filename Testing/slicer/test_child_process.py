@@ -149,6 +149,8 @@ def test_the_child_does_not_outlive_its_parent_and_removes_what_it_left(tmp_path
 import json, sys, time
 sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
 from pathlib import Path
+from slicer_standins import scripted
+scripted.publish()
 from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegWidgets.process import ChildProcess
 scratch = ScratchFolder.create(Path({str(tmp_path)!r}))
