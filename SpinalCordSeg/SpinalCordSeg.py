@@ -87,7 +87,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        from SpinalCordSegLib.command_line.scratch import remove_abandoned
+        from SpinalCordSegLib.worker import remove_abandoned
 
         remove_abandoned(self.scratchBase())
 

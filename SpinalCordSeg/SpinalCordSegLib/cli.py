@@ -1,104 +1,94 @@
-"""The command line: arguments in, exit code out. Everything heavy is imported only once it is needed.
-
-Exit codes: 0 done, 1 some case of a batch failed, 2 usage or a single bad input, 130 cancelled.
-"""
+"""``spinalcordseg``: the commands and what each does. What a command needs is imported when it runs."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
-import signal
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from SpinalCordSegLib.command_line.carry_arguments import add_carry
-from SpinalCordSegLib.command_line.correct_command import add_correct
-from SpinalCordSegLib.command_line.export_command import add_export
-from SpinalCordSegLib.command_line.follow_up_arguments import add_track
-from SpinalCordSegLib.command_line.lengths import length_mm
-from SpinalCordSegLib.command_line.level_arguments import add_levels
-from SpinalCordSegLib.command_line.progress import JsonReporter, Reporter
-from SpinalCordSegLib.command_line.register_command import add_register
-from SpinalCordSegLib.command_line.rerun_command import add_rerun
-from SpinalCordSegLib.command_line.review_arguments import add_review
-from SpinalCordSegLib.command_line.standard_input import read_part
-from SpinalCordSegLib.command_line.training_set_command import add_training_set
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import explain
+from SpinalCordSegLib.console import (
+    BAD_INPUT,
+    DONE,
+    SOME_FAILED,
+    Parser,
+    Reporter,
+    add_command,
+    length_mm,
+    run_program,
+    slice_range,
+)
+from SpinalCordSegLib.errors import (
+    Cancelled,
+    ConfigurationError,
+    InputFileError,
+    ModelFileError,
+    OutputError,
+)
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
-DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+if TYPE_CHECKING:
+    from SpinalCordSegLib.batch import LoadedCase, Outcome, WorkItem, WorkList
+    from SpinalCordSegLib.image_io import Image
+    from SpinalCordSegLib.longitudinal.change import FollowUp, FollowUpOptions, Repeatability
+    from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource
+    from SpinalCordSegLib.model.checkpoint import ModelCard
+    from SpinalCordSegLib.pipeline import CaseResult
+    from SpinalCordSegLib.quality_control import SliceDoubt
+    from SpinalCordSegLib.vertebral_levels import LevelOptions
+    from SpinalCordSegLib.volume import Volume
 
-# command → its module; the others are in "commands"
-_MODULES = {
-    "models": "model_listing",
-    "track": "track_command",
-    "export": "export_command",
-    "review": "review_command",
-    "carry": "carry_command",
-    "rerun": "rerun_command",
-    "correct": "correct_command",
-    "register": "register_command",
-    "training-set": "training_set_command",
-}
+_log = logging.getLogger(__name__)
 
+_CASE_HELP = "what segment or measure wrote for one case"
+_SERIES_HELP = "which DICOM series of it: its number, description or UID"
+_RANGE = "Z0:Z1"
 _RANGE_HELP = (
     "measure only these slices: indices of the input's own slices, from 0, the second one not included"
     " (10:20 measures slices 10 to 19)"
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as every other error."""
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (see console.py)."""
+    return run_program(build_parser(), argv)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="spinalcordseg",
         description="Segment and measure the cervical spinal cord in MRI. Research use, not for diagnosis.",
         epilog="Exit codes: 0 done, 1 some case of a batch failed, 2 usage or a single bad input, 130 cancelled.",
     )
     parser.add_argument("--version", action="version", version=f"spinalcordseg {SOFTWARE_VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _add_segment(commands)
     _add_measure(commands)
-    add_track(commands, _add_common)
-    add_review(commands, _add_common)
-    add_carry(commands, _add_common)
-    add_export(commands, _add_common)
-    add_rerun(commands, _add_common)
-    add_correct(commands, _add_common)
-    add_register(commands, _add_common)
-    add_training_set(commands, _add_common)
-    demo = commands.add_parser("demo", help="segment a phantom neck whose cord volume is known exactly")
+    _add_correct(commands)
+    _add_review(commands)
+    _add_follow_up(commands)
+    _add_propagate(commands)
+    _add_export(commands)
+    _add_training_set(commands)
+    models = add_command(commands, "models", _models, "list the models at hand, or explain one")
+    models.add_argument("model", nargs="?", metavar="MODEL", help="a listed name, or a weights file")
+    demo = add_command(commands, "demo", _demo, "segment a phantom neck whose cord volume is known exactly")
     demo.add_argument(
         "--output", type=Path, default=Path("spinalcordseg-demo"), metavar="DIR", help="default: %(default)s"
     )
     _add_model(demo)
-    _add_common(demo)
-    models = commands.add_parser("models", help="list the models at hand, or explain one")
-    models.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a weights file to explain")
-    models.add_argument("--verbose", action="store_true", help="more detail, tracebacks included")
     return parser
 
 
 def _add_segment(commands: Any) -> None:
-    segment = commands.add_parser(
-        "segment",
-        help="find the cord in MR images and measure it",
-        description="Find the cord and measure it: DIR/CASE/ gets mask, report.json, slices.csv, montage.png and"
-        " report.html, DIR gets summary.csv. A finished result is kept and counts as done.",
-    )
+    segment = add_command(
+        commands, "segment", _segment, "find the cord in MR images and measure it",
+        "Find the cord and measure it: DIR/CASE/ gets mask, report.json, slices.csv, montage.png and report.html, DIR"
+        " gets summary.csv. A finished result is kept and counts as done.",
+    )  # fmt: skip
     segment.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT",
         help="NIfTI, NRRD or MHA/MHD file, DICOM folder or file, or a folder of image files",
@@ -107,177 +97,880 @@ def _add_segment(commands: Any) -> None:
     _add_model(segment)
     segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     segment.add_argument(
-        "--along-mm", type=length_mm, metavar="MM",
-        help="thin slices are averaged over this SD along the cord, and doubtful outlines follow the other slices'"
-        " (default: 1.6; 0: each slice by itself)",
+        "--smooth-z", type=length_mm, metavar="MM",
+        help="for slices thinner than twice this, the probability is smoothed along z by this SD, and unsure outlines"
+        " are adjusted to the slices around (default: 1.6; 0: each slice by itself)",
     )  # fmt: skip
     segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
-    segment.add_argument(
-        "--track-cord",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="between slices that show nothing but the cord, compute its surroundings only (default; a probability map"
-        " that is to be saved is computed whole)",
-    )
-    segment.add_argument(
-        "--precision", choices=("float32", "bfloat16", "float16"), default="float32",
-        help="fewer bits for the network, for GPUs; areas change by some per cent (default: %(default)s)",
-    )  # fmt: skip
     segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
     segment.add_argument(
-        "--keep-date", action="store_true", help="let report.json state the day of the scan (for track); else no date"
+        "--keep-date", action="store_true", help="write the day of the scan to report.json (for follow-up); else none"
     )
     segment.add_argument(
         "--scheduler", metavar="ADDRESS", help="compute on the workers of this dask scheduler, as tcp://host:8786"
     )
-    add_levels(segment)
-    _add_common(segment)
+    _add_levels(segment)
 
 
 def _add_measure(commands: Any) -> None:
-    measure = commands.add_parser(
-        "measure",
-        help="measure the cord in masks made elsewhere",
-        description="Measure cord masks: the same outputs as segment.",
-    )
+    measure = add_command(
+        commands, "measure", _measure, "measure the cord in masks made elsewhere",
+        "Measure cord masks: the same outputs as segment.",
+    )  # fmt: skip
     measure.add_argument("inputs", nargs="+", type=Path, metavar="MASK", help="label map file, or a folder of them")
     measure.add_argument("--label", type=int, metavar="N", help="which label is the cord, where there are several")
     measure.add_argument("--image", type=Path, metavar="FILE", help="the image behind a single mask, for the pictures")
     _add_output(measure)
-    add_levels(measure)
-    _add_common(measure)
+    _add_levels(measure)
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    from_formats = ("nii.gz", "seg.nrrd", "nrrd")
+def _add_correct(commands: Any) -> None:
+    correct = add_command(
+        commands, "correct", _correct, "take a corrected mask into its finished case, or correct some of its slices",
+        "Measure a corrected mask and put it into its case folder, whose files are replaced all at once. The mask"
+        " before any correction stays beside it (mask_ai), and the changes are reported. Slices are indices of the"
+        " input's own slices, from 0.",
+    )  # fmt: skip
+    correct.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    how = correct.add_mutually_exclusive_group(required=True)
+    how.add_argument("mask", nargs="?", type=Path, metavar="MASK", help="the corrected mask, on the same grid")
+    how.add_argument(
+        "--rerun", type=slice_range, metavar=_RANGE, help="segment these slices again by the model; needs --image"
+    )
+    how.add_argument(
+        "--fill", type=slice_range, metavar=_RANGE, help="draw anew the slices between Z0 and Z1, both of them good"
+    )
+    how.add_argument("--smooth", type=slice_range, metavar=_RANGE, help="smooth these slices along the cord")
+    correct.add_argument("--label", type=int, metavar="N", help="which label of MASK is the cord")
+    correct.add_argument("--image", type=Path, metavar="FILE", help="the image behind it, for the pictures")
+    correct.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
+    correct.add_argument("--by", default="", metavar="NAME", help="who corrected it")
+    correct.add_argument(
+        "--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)"
+    )
+    _add_model(correct, "for --rerun (default: the case's own model, else the one that comes along)", engine=False)
+
+
+def _add_review(commands: Any) -> None:
+    review = add_command(
+        commands, "review", _review, "list what is to be reviewed, and accept or reject cases",
+        "Without a decision: the cases in FOLDER with their states, the next one to look at with its flagged slices,"
+        " the worst first, and FOLDER/review.csv with one row a case. States are kept in the cases' own folders, so"
+        " the work can be left and taken up at any time.",
+    )  # fmt: skip
+    review.add_argument("folder", type=Path, metavar="FOLDER", help="what segment wrote its results into, or one case")
+    review.add_argument("--case", metavar="NAME", help="this case, instead of the next open one")
+    review.add_argument(
+        "--seen", action="append", default=[], metavar="SLICE",
+        help='these slices were looked at: the input\'s own, as in the list; a number, or "all" flagged ones',
+    )  # fmt: skip
+    states = review.add_mutually_exclusive_group()
+    for option, state, text in (
+        ("--accept", "accepted", "accept the case"),
+        ("--reject", "rejected", "reject it: it is not exported any more"),
+        ("--reopen", "in review", "take a decision back"),
+    ):
+        states.add_argument(option, dest="state", action="store_const", const=state, help=text)
+    review.add_argument("--by", default="", metavar="NAME", help="who decides; needed to accept and to reject")
+
+
+def _add_follow_up(commands: Any) -> None:
+    follow_up = add_command(
+        commands, "follow-up", _follow_up, "follow a person's cord over several visits",
+        "Compare results of segment or measure over time, on the range that all visits cover, at the same distance"
+        " from the disc C2/C3 or after rigid registration of the images. DIR gets follow_up.json, follow_up.csv and"
+        " follow_up.html for a person; for a manifest one folder per person and cohort.csv.",
+        epilog="Manifest: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
+        " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age, sex.",
+    )  # fmt: skip
+    follow_up.add_argument("visits", nargs="*", type=Path, metavar="FOLDER", help="result folders, one per visit")
+    follow_up.add_argument("--manifest", type=Path, metavar="FILE", help="visits of one or many persons (see below)")
+    follow_up.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    follow_up.add_argument(
+        "--person", default="person", metavar="CODE", help="what the person is called (default: person)"
+    )
+    each = follow_up.add_argument_group("for each visit, in the order of the folders")
+    each.add_argument("--date", action="append", metavar="YYYY-MM-DD", help="default: what report.json keeps")
+    each.add_argument(
+        "--disc", action="append", metavar="PLACE", help='disc C2/C3: R,A,S in mm, or the slice; "" if unknown'
+    )
+    each.add_argument(
+        "--image", action="append", type=Path, metavar="FILE", help="to register, where a disc is unknown"
+    )
+    each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header told it")
+    follow_up.add_argument(
+        "--range-mm",
+        metavar="LOW:HIGH",
+        help="only this range, mm from the disc C2/C3, + up (C2-C3: -18.5:15.5); one visit at least has to have it",
+    )
+    follow_up.add_argument("--age", type=float, metavar="YEARS", help="at the first visit, for the healthy band")
+    follow_up.add_argument(
+        "--keep-dates", action="store_true", help="write the dates of the visits; else only days apart"
+    )
+    follow_up.add_argument(
+        "--keep-flagged",
+        action="store_true",
+        help="compare flagged slices too; else they are left out in all visits until theirs is accepted in review",
+    )
+    follow_up.add_argument(
+        "--drawings", action="store_true", help="the two figures as shapes too, for programs (follow_up.drawings.json)"
+    )
+    group = follow_up.add_argument_group("repeatability: the CoV of an area in %%, and where it was measured")
+    for name, text in (("same", "on one scanner"), ("between", "between scanners")):
+        group.add_argument(
+            f"--cov-{name}",
+            type=float,
+            metavar="PERCENT",
+            help=f"{text} (default: the model's own where its card states one, else a published one; printed)",
+        )
+    group.add_argument("--cov-source", metavar="TEXT", help="the source of these figures; has to go with them")
+
+
+def _add_propagate(commands: Any) -> None:
+    propagate = add_command(
+        commands, "propagate", _propagate, "carry a mask to another image of the same study, such as STIR or T2",
+        "Register the other image to the one that was segmented (rigidly, around the cord) and put the mask on its"
+        " grid. DIR gets propagated.nii.gz, fit.png to judge the fit by, and propagated.json with the metric, the"
+        " motion, and what speaks against trusting it. Both images have to lie in the scanner's coordinates.",
+    )  # fmt: skip
+    propagate.add_argument("mask", type=Path, metavar="MASK", help="a mask file, or the folder of a finished case")
+    propagate.add_argument("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
+    propagate.add_argument("--to", type=Path, required=True, metavar="FILE", help="the other image")
+    propagate.add_argument("--series", metavar="NAME", help="which DICOM series of --image")
+    propagate.add_argument("--to-series", metavar="NAME", help="which DICOM series of --to")
+    propagate.add_argument("--label", type=int, metavar="N", help="which label of the mask file is the cord")
+    propagate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    propagate.add_argument("--force", action="store_true", help="replace files that are there")
+
+
+def _add_export(commands: Any) -> None:
+    export = add_command(
+        commands, "export", _export, "write a finished case as DICOM segmentation, measurements and report",
+        "Write a finished case as DICOM: segmentation (SEG), measurements (structured report) and the report as PDF;"
+        " all three where none is named. Measurements bring the segmentation that they refer to.",
+    )  # fmt: skip
+    export.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    export.add_argument(
+        "--dicom", type=Path, required=True, metavar="SOURCE_SERIES",
+        help="folder (or a file) of the series it was made from",
+    )  # fmt: skip
+    export.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
+    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    export.add_argument("--seg", action="store_true", help="the mask as DICOM segmentation, CASE.seg.dcm")
+    export.add_argument("--sr", action="store_true", help="the measurements as structured report, CASE.sr.dcm")
+    export.add_argument("--pdf", action="store_true", help="the report as encapsulated PDF, CASE.pdf.dcm")
+    export.add_argument("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
+    export.add_argument(
+        "--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series"
+    )
+    export.add_argument("--force", action="store_true", help="replace files that are there")
+
+
+def _add_training_set(commands: Any) -> None:
+    command = add_command(
+        commands, "training-set", _training_set, "add a corrected or accepted case to a training set",
+        "Write image and label map (1 is the cord) with a label description as ITK-SNAP has them, named"
+        " sub-CODE_ses-NN, and where they are from. Train with: spinalcordseg-train train DIR --from MODEL"
+        " --only-labelled --output RUN. Images are not made unrecognisable: a whole head still has its face.",
+    )  # fmt: skip
+    command.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    command.add_argument("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
+    command.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
+    command.add_argument("--subject", required=True, metavar="CODE", help="letters and digits; the same for a person")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the training set")
+    command.add_argument("--force", action="store_true", help="replace an earlier mask of this very image")
+
+
+def _add_output(parser: Parser) -> None:
+    formats = ("nii.gz", "seg.nrrd", "nrrd")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--mask-format", choices=from_formats, default="nii.gz", help="default: %(default)s")
-    parser.add_argument("--range", type=_slice_range, metavar="Z0:Z1", help=_RANGE_HELP)
+    parser.add_argument("--mask-format", choices=formats, default="nii.gz", help="default: %(default)s")
+    parser.add_argument("--range", type=slice_range, metavar=_RANGE, help=_RANGE_HELP)
     parser.add_argument("--force", action="store_true", help="replace finished results")
     parser.add_argument(
         "--code", metavar="CODE", help="name the result CODE (CODE_2 … for further inputs), never after a file"
     )
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="FILE", help="weights file (default: the model that comes along)")
+def _add_model(parser: Parser, help: str = "(default: the model that comes along)", engine: bool = True) -> None:
+    parser.add_argument("--model", metavar="MODEL", help=f"a name that models lists, or a weights file {help}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
-    parser.add_argument(
-        "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
-        help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch, else torch)",
+    if engine:
+        parser.add_argument(
+            "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
+            help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch)",
+        )  # fmt: skip
+
+
+def _add_levels(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "vertebral levels",
+        "The disc C2/C3 alone gives C2 and C3, approximately; a second one near C7/T1 gives the levels between.",
+    )
+    group.add_argument(
+        "--disc", action="append", metavar="LABEL=PLACE",
+        help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input (repeatable; one input only)",
+    )  # fmt: skip
+    group.add_argument("--discs", type=Path, metavar="FILE", help="label map of discs: 3 is C2/C3 … 8 is C7/T1")
+    group.add_argument("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
+    group.add_argument("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
+    group.add_argument("--sex", choices=("male", "female"), help="for the same comparison")
+    group.add_argument(
+        "--declare", action="append", choices=("t1w", "corrected-3d"),
+        help="vouch for a T1-weighted image, or 3D distortion correction, where no DICOM header tells (repeatable)",
     )  # fmt: skip
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--progress", choices=("json",), help="report as JSON lines on stdout")
-    parser.add_argument("--exit-with-parent", action="store_true", help="cancel when standard input is closed")
-    parser.add_argument("--verbose", action="store_true", help="more detail on stderr, tracebacks included")
+# segment, measure, demo
 
 
-def _slice_range(text: str) -> tuple[int, int]:
-    first, colon, end = text.partition(":")
-    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a range FIRST:END with FIRST < END, such as 10:20')
-    return int(first), int(end)
+def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from contextlib import nullcontext
+
+    from SpinalCordSegLib.batch import Cluster, LoadedCase, finished_fingerprints
+    from SpinalCordSegLib.image_io import find_inputs, read_image
+    from SpinalCordSegLib.model.ready_model import model_in_use
+    from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
+    from SpinalCordSegLib.postprocessing import MaskConfig
+
+    inputs = find_inputs(arguments.inputs)
+    options = SegmentOptions(
+        threshold=arguments.threshold,
+        along_mm=SegmentOptions.along_mm if arguments.smooth_z is None else arguments.smooth_z,
+        device=arguments.device,
+        engine=arguments.engine,
+        track_cord=not arguments.save_probability,
+        slice_range=arguments.range,
+        levels=_level_options(arguments, len(inputs)),
+        keep_date=arguments.keep_date,
+    )
+    MaskConfig(threshold=options.threshold)  # refused before the first image is read
+    model = model_in_use(_model_file(arguments.model))
+    checkpoint = model.checkpoint
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read")
+        image = read_image(path, arguments.series)
+        canonical_range(image.volume, options.slice_range)
+
+        def compute() -> CaseResult:
+            return segment_image(image, checkpoint(), options, progress=reporter.progress)
+
+        return LoadedCase(image.case_name, fingerprint(image.volume), compute)
+
+    if arguments.scheduler is None:
+        may_be_done = (arguments.output / "summary.csv").exists()
+        with nullcontext() if may_be_done else model.made_ready(options.device, options.engine):
+            return _batch(inputs, load, arguments, reporter)
+    done = set() if arguments.force else finished_fingerprints(arguments.output)
+    with Cluster(arguments.scheduler) as cluster:
+        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint(), options, done)
+        return _batch(inputs, remote, arguments, reporter)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console that lacks "³" must not end the work
-    try:
-        arguments = build_parser().parse_args(argv)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else BAD_INPUT
-    reporter = JsonReporter() if getattr(arguments, "progress", None) == "json" else Reporter()
-    former = _catch_signals()
-    try:
-        with _detail_on_stderr(arguments.verbose):
-            return _run(arguments, reporter)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.batch import LoadedCase
+    from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, safe_case_name, select_label
+    from SpinalCordSegLib.pipeline import fingerprint, measure_mask
+
+    inputs = find_inputs(arguments.inputs, masks=True)
+    if arguments.image is not None and len(inputs) > 1:
+        raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
+    levels = _level_options(arguments, len(inputs))
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read")
+        mask = select_label(read_labels(path), arguments.label, path.name)
+        image = None if arguments.image is None else read_image(arguments.image)
+        name = safe_case_name(path)
+
+        def compute() -> CaseResult:
+            return measure_mask(
+                mask, name, image=image, slice_range=arguments.range, levels=levels, progress=reporter.progress
+            )
+
+        return LoadedCase(name, fingerprint(mask), compute)
+
+    return _batch(inputs, load, arguments, reporter)
 
 
-def _run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    try:
-        if getattr(arguments, "exit_with_parent", False):
-            threading.Thread(target=_interrupt_at_end_of_input, daemon=True).start()
-        code = _command(arguments.command)(arguments, reporter)
-    except (KeyboardInterrupt, Cancelled):
-        reporter.error("cancelled; nothing half-done was kept", "Cancelled")
-        code = CANCELLED
-    except SpinalCordSegError as error:
-        logging.getLogger(__name__).debug("detail", exc_info=error)
-        reporter.error(" ".join(str(error).split()), type(error).__name__)
-        code = BAD_INPUT
-    except MemoryError:
-        reporter.error("memory ran out: close other programs, or cut the image", "MemoryError")
-        code = BAD_INPUT
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):  # whoever read our output has gone; nobody is left to be told
-            return CANCELLED
-        logging.getLogger(__name__).debug("detail", exc_info=error)
-        reporter.error(f"{error.filename or 'the system'}: {explain(error)}", type(error).__name__)
-        code = BAD_INPUT
-    reporter.end(code)
-    return code
+def _batch(
+    inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: argparse.Namespace, reporter: Reporter
+) -> int:
+    from SpinalCordSegLib.batch import BatchOptions, run_batch
+
+    options = BatchOptions(
+        output=arguments.output,
+        mask_format=arguments.mask_format,
+        save_probability=getattr(arguments, "save_probability", False),
+        force=arguments.force,
+        # A kept result would lack what was marked, or would still show the image it was measured with before.
+        renew=_wants_levels(arguments) or getattr(arguments, "image", None) is not None,
+        code=arguments.code,
+    )
+    reporter.event("start", inputs=len(inputs))
+    numbers = iter(range(1, len(inputs) + 1))
+
+    def announced(path: Path) -> LoadedCase:
+        reporter.case(path, next(numbers), len(inputs))
+        return load(path)
+
+    failed = [outcome for outcome in run_batch(inputs, announced, options) if not _report_outcome(outcome, reporter)]
+    if failed and len(inputs) == 1:
+        return BAD_INPUT
+    if len(inputs) > 1:
+        reporter.text(f"{len(inputs) - len(failed)} of {len(inputs)} cases done → {arguments.output / 'summary.csv'}")
+    return SOME_FAILED if failed else DONE
 
 
-def _command(name: str) -> Callable[[argparse.Namespace, Reporter], int]:
-    """Only what the command needs is loaded."""
-    module = importlib.import_module(f"SpinalCordSegLib.command_line.{_MODULES.get(name, 'commands')}")
-    run: Callable[[argparse.Namespace, Reporter], int] = module.run
-    return run
+def _report_outcome(outcome: Outcome, reporter: Reporter) -> bool:
+    """False when the case failed."""
+    from SpinalCordSegLib.files import reason
+
+    if outcome.error is not None:
+        reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
+        return False
+    if outcome.folder is not None and outcome.report is not None:
+        _report_result(outcome.case_name, outcome.state, outcome.folder, outcome.report, reporter)
+    return True
 
 
-@contextmanager
-def _detail_on_stderr(verbose: bool) -> Iterator[None]:
-    """With ``verbose`` everything our code logs goes to stderr, without it nothing that any library says does."""
-    root, ours = logging.getLogger(), logging.getLogger("SpinalCordSegLib")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    handler.setLevel(logging.NOTSET if verbose else logging.CRITICAL + 1)
-    former = ours.level
-    root.addHandler(handler)
-    ours.setLevel(logging.DEBUG if verbose else former)
-    with warnings.catch_warnings():
-        if not verbose:
-            warnings.simplefilter("ignore")
+def _report_result(case: str, state: str, folder: Path, report: dict[str, Any], reporter: Reporter) -> None:
+    n_flags = len(report.get("flags") or [])
+    flags = "no flags" if n_flags == 0 else f"{n_flags} flag{'s' if n_flags > 1 else ''}"
+    text = f"no cord found, {flags}"
+    if report.get("volume_mm3"):
+        area = report.get("mean_csa_mm2")
+        mean_area = "area not reported" if area is None else f"mean area {area:.1f} mm²"
+        text = f"volume {report['volume_mm3']:.0f} mm³, length {report['length_mm']:.1f} mm, {mean_area}"
+        text += f", {report['n_slices']} slices, {flags}"
+    wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")
+    reporter.result(
+        f"{case}: {text}{' (kept)' if state == 'kept' else ''} → {folder}",
+        case=case, state=state, folder=str(folder), n_flags=n_flags, **{name: report.get(name) for name in wanted},
+    )  # fmt: skip
+
+
+def _wants_levels(arguments: argparse.Namespace) -> bool:
+    return any(getattr(arguments, name) for name in ("disc", "discs", "around", "age", "sex", "declare"))
+
+
+def _level_options(arguments: argparse.Namespace, n_inputs: int) -> LevelOptions:
+    """Raises ConfigurationError, and InputFileError and the like for a file of discs."""
+    from SpinalCordSegLib.vertebral_levels import LevelOptions, Person, parse_disc, read_discs
+
+    if _wants_levels(arguments) and n_inputs > 1:
+        raise ConfigurationError(
+            f"discs, age and sex go with a single input, found {n_inputs}: run them one by one into the same folder"
+        )
+    marks = [parse_disc(text) for text in arguments.disc or ()]
+    if arguments.discs is not None:
+        marks += read_discs(arguments.discs)
+    if not marks and _wants_levels(arguments):
+        raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --discs FILE")
+    return LevelOptions(
+        discs=tuple(marks),
+        around_mm=arguments.around,
+        person=Person(arguments.age, arguments.sex),
+        declared=frozenset(arguments.declare or ()),
+    )
+
+
+def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from dataclasses import replace
+
+    from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
+    from SpinalCordSegLib.image_io import Image, write_volume
+    from SpinalCordSegLib.model.ready_model import model_in_use
+    from SpinalCordSegLib.phantom import make_phantom
+    from SpinalCordSegLib.pipeline import SegmentOptions, fingerprint, segment_image
+
+    model = model_in_use(_model_file(arguments.model))
+    file = arguments.output / "phantom.nii.gz"
+    options = SegmentOptions(device=arguments.device, engine=arguments.engine)
+    with model.made_ready(arguments.device, arguments.engine):
+        reporter.progress("make the phantom")
+        phantom = make_phantom()
+
+        def load(path: Path) -> LoadedCase:
+            write_volume(phantom.image, file)
+            image = Image(phantom.image, path, "phantom")
+
+            def compute() -> CaseResult:
+                result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
+                return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
+
+            return LoadedCase("phantom", fingerprint(phantom.image), compute)
+
+        (outcome,) = run_batch([file], load, BatchOptions(arguments.output, force=True))
+    if not _report_outcome(outcome, reporter):
+        return BAD_INPUT
+    report = outcome.report or {}
+    reporter.text(
+        f"true volume {report['truth_volume_mm3']:.0f} mm³, found {report['volume_mm3']:.0f} mm³:"
+        f" error {report['volume_error_percent']:+.2f} %\nopen {outcome.folder}/report.html"
+    )
+    return DONE
+
+
+# models
+
+
+def _model_file(named: str | None) -> Path:
+    """The weights file that ``--model`` names: a file, or a listed model. Raises ModelFileError."""
+    from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_card
+
+    if named is None:
+        return default_model()
+    if Path(named).exists() or Path(named).suffix:
+        return Path(named)
+    names = []
+    for path in find_models():
         try:
-            yield
-        finally:
-            root.removeHandler(handler)
-            ours.setLevel(former)
+            name = load_card(path).name
+        except ModelFileError as error:
+            _log.debug("not listed: %s", error)
+            continue
+        if named.casefold() in (name.casefold(), path.stem.casefold()):
+            return path
+        names.append(name)
+    raise ModelFileError(f"{named}: no such weights file, and no listed model of this name ({', '.join(names)})")
 
 
-def _catch_signals() -> dict[int, Any]:
-    """Let every polite way to end a program raise KeyboardInterrupt; gives the handlers that were there before."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    names = ["SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        del names[-1]  # nohup said so: the batch is to outlast its terminal
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return {number: signal.signal(number, _interrupt) for number in numbers}
+def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.model.checkpoint import find_models, user_models_folder, verified_card
+
+    if arguments.model is not None:
+        reporter.text(_explained(verified_card(_model_file(arguments.model))))
+        return DONE
+    found = find_models()
+    if not found:
+        reporter.text(f"no models found; put weights files (.safetensors) into {user_models_folder()}")
+    damaged = False
+    for number, path in enumerate(found):
+        used = " (used by default)" if number == 0 else ""
+        try:
+            card = verified_card(path)
+        except ModelFileError as error:
+            damaged = True
+            reporter.error(str(error), type(error).__name__)
+            continue
+        network = f"{card.network.get('name')}, width {card.network.get('width')}"
+        reporter.text(f"{card.name} {card.version}{used}\n  {path}\n  {network}; SHA-256 {card.sha256}")
+    return SOME_FAILED if damaged else DONE
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    # The clean-up that follows must not be cut short by an impatient second signal.
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _explained(card: ModelCard) -> str:
+    lines = [f"{card.name} {card.version}", f"  file: {card.path}", f"  SHA-256: {card.sha256}"]
+    lines += [f"  licence: {card.licence}", f"  made with SpinalCordSeg {card.software_version}"]
+    for title in ("network", "normalisation", "calibration", "provenance", "scores", "training"):
+        lines += _block(title, getattr(card, title), "  ")
+    return "\n".join(lines)
 
 
-def _interrupt_at_end_of_input() -> None:
-    """Wait until standard input is closed (the parent program is gone), then cancel."""
-    if sys.stdin is not None:
-        # Not through sys.stdin.buffer: a thread that waits in there makes Python abort when it exits.
-        while read_part(sys.stdin.fileno()):
-            pass
-    signal.raise_signal(signal.SIGINT)
+def _block(title: str, value: Any, indent: str) -> list[str]:
+    """A card's entry as indented lines."""
+    heading = f"{indent}{title.replace('_', ' ')}:"
+    if isinstance(value, dict):
+        inner = [line for name, entry in value.items() for line in _block(str(name), entry, indent + "  ")]
+        return [heading, *inner] if inner else []
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return [heading, *(line for entry in value for line in _block("-", entry, indent + "  "))]
+    if isinstance(value, list) and any(" " in str(entry) for entry in value):  # sentences
+        return [heading, *(f"{indent}  - {entry}" for entry in value)]
+    return [f"{heading} {', '.join(map(str, value)) if isinstance(value, list) else value}"]
+
+
+# correct, review
+
+
+def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.case import store_correction
+    from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.vertebral_levels import LevelOptions, parse_disc
+
+    reporter.progress("read")
+    image = None if arguments.image is None else read_image(arguments.image, arguments.series)
+    mask = _corrected_mask(image, arguments, reporter)
+    discs = tuple(parse_disc(text) for text in arguments.disc or ())
+    reporter.progress("measure")
+    content = store_correction(
+        arguments.case, mask, arguments.by, image=image, levels=LevelOptions(discs=discs) if discs else None
+    )
+    _report_result(str(content["case"]), "corrected", arguments.case, content, reporter)
+    changes = content["changes"]
+    reporter.text(
+        f"{len(changes['slices'])} slices differ from the mask it began as: Dice {changes['dice']:.4f},"
+        f" {changes['added_mm3']:.0f} mm³ added, {changes['removed_mm3']:.0f} mm³ removed"
+    )
+    return DONE
+
+
+def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
+    from SpinalCordSegLib.case import CaseSettings, read_mask, read_result
+    from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord
+    from SpinalCordSegLib.image_io import read_labels, select_label
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegLib.pipeline import canonical_range
+    from SpinalCordSegLib.volume import input_slice_index
+
+    if arguments.mask is not None:
+        return select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
+    mask = read_mask(arguments.case)
+    if mask is None:
+        raise InputFileError(f"{arguments.case} holds no mask: give the folder of one finished case")
+    if arguments.fill is not None:
+        ends = [input_slice_index(mask, number) for number in arguments.fill]
+        return fill_between(mask, min(ends), max(ends))
+    chosen = canonical_range(mask, arguments.smooth or arguments.rerun)
+    assert chosen is not None
+    if arguments.smooth is not None:
+        return smooth_along_cord(mask, chosen)
+    if image is None:
+        raise ConfigurationError("--rerun needs the image that was segmented: give it by --image")
+    settings = CaseSettings.of_report(read_result(arguments.case) or {})
+    return rerun_slices(
+        image.volume,
+        mask,
+        load_checkpoint(settings.find_model() if arguments.model is None else _model_file(arguments.model)),
+        chosen,
+        threshold=settings.threshold,
+        along_mm=settings.along_mm,
+        device=arguments.device,
+        progress=lambda done, total: reporter.progress("segment", done, total),
+    )
+
+
+_MOST_SLICES = 20
+
+
+def _review(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.batch import REVIEW_TABLE, read_work_list, write_review_table
+
+    def chosen() -> WorkItem | None:
+        return work.next_open(None) if arguments.case is None else work.item(arguments.case)
+
+    work = read_work_list(arguments.folder)
+    item = chosen()
+    if arguments.state or arguments.seen:
+        if item is None:
+            raise ConfigurationError("every case is decided on: name the one that is meant by --case")
+        _decide(item, arguments)
+        work = read_work_list(arguments.folder)
+        item = work.item(item.case)
+    table = None if arguments.folder == work.items[0].folder else arguments.folder / REVIEW_TABLE  # one case has none
+    if table is not None:
+        write_review_table(work, table)
+    _report_work(work, item, table, reporter)
+    return SOME_FAILED if any(one.problem for one in work.items) else DONE
+
+
+def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
+    from SpinalCordSegLib.case import read_mask, read_result, read_review, write_review
+    from SpinalCordSegLib.metrics import mask_sha256
+    from SpinalCordSegLib.review import decided, opened, with_seen
+
+    if item.problem:
+        raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
+    slices: list[int] = []
+    for text in arguments.seen:
+        if text == "all":
+            slices += [flagged.slice for flagged in _flagged_slices(item.folder)]
+        elif text.isdecimal():
+            slices.append(int(text))
+        else:
+            raise ConfigurationError(f'"{text}" is no slice: give a number, or "all"')
+    review = with_seen(opened(read_review(item.folder), arguments.by), slices)
+    if arguments.state:
+        mask = read_mask(item.folder)
+        sha256 = "" if mask is None else mask_sha256(mask)
+        if sha256 != (read_result(item.folder) or {}).get("mask_sha256", sha256):
+            raise ConfigurationError(
+                f"the mask of {item.case} was changed after it was measured: take it in by spinalcordseg correct first"
+            )
+        review = decided(review, arguments.state, arguments.by, mask_sha256=sha256)
+    write_review(item.folder, review)
+
+
+def _flagged_slices(folder: Path) -> tuple[SliceDoubt, ...]:
+    from SpinalCordSegLib.case import read_result
+    from SpinalCordSegLib.quality_control import queue_of_report
+
+    return queue_of_report(read_result(folder) or {})
+
+
+def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
+    from SpinalCordSegLib.quality_control import unseen
+    from SpinalCordSegLib.review import review_words
+
+    for one in work.items:
+        left = f", {one.n_unseen} of {one.n_flagged} flagged slices not looked at" if one.n_unseen else ""
+        other = ", decided on another mask than this one" if one.decided_on_this_mask is False else ""
+        reporter.text(f"{one.case}: {one.problem or review_words(one.review) + left + other}")
+    counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
+    reporter.text(f"{len(work.items)} cases: {counts}" + (f" → {table}" if table else ""))
+    if item is None:
+        reporter.text("nothing is left to review")
+        return
+    if item.problem:
+        return
+    flagged = unseen(_flagged_slices(item.folder), item.review)
+    if flagged:
+        reporter.text(f"\n{item.case}: {len(flagged)} slices to look at, the worst first")
+    for worst in flagged[:_MOST_SLICES]:
+        reporter.text(f"  slice {worst.slice} ({worst.score:.2f}): {worst.message}")
+    if len(flagged) > _MOST_SLICES:
+        reporter.text(f"  and {len(flagged) - _MOST_SLICES} more")
+
+
+# follow-up, propagate
+
+_PER_VISIT = ("date", "disc", "image", "scanner")
+
+
+def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
+
+    if (arguments.manifest is None) == (not arguments.visits):
+        raise ConfigurationError("give the result folders of one person, or --manifest FILE: one of the two")
+    options = _follow_up_options(arguments)
+    if arguments.manifest is None:
+        person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
+        _write_follow_up(_compared(person, options, reporter), arguments.output, reporter, arguments.drawings)
+        return DONE
+    given = [name for name in _PER_VISIT if getattr(arguments, name)]
+    if given:
+        raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
+    return _cohort(read_manifest(arguments.manifest), options, arguments, reporter)
+
+
+def _cohort(
+    persons: Sequence[PersonSource], options: FollowUpOptions, arguments: argparse.Namespace, reporter: Reporter
+) -> int:
+    """Raises Cancelled, and OutputError where cohort.csv itself cannot be written."""
+    from SpinalCordSegLib.files import inside, reason
+    from SpinalCordSegLib.image_io import check_code, write_text
+    from SpinalCordSegLib.longitudinal.report import COLUMNS, failed_person_row, follow_up_rows
+    from SpinalCordSegLib.report import csv_text
+
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    reporter.event("start", inputs=len(persons))
+    for person in persons:
+        try:
+            result = _compared(person, options, reporter)
+            folder = inside(arguments.output, check_code(person.person))
+            _write_follow_up(result, folder, reporter, arguments.drawings)
+            rows += follow_up_rows(result)
+        except (Cancelled, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            _log.debug("detail", exc_info=error)
+            failed += 1
+            text = reason(error) or type(error).__name__
+            reporter.error(text, type(error).__name__, person.person)
+            rows.append(failed_person_row(person.person, _without_paths(text, person, arguments.output)))
+    write_text(arguments.output / "cohort.csv", csv_text(COLUMNS, rows))
+    reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {arguments.output / 'cohort.csv'}")
+    return SOME_FAILED if failed else DONE
+
+
+def _without_paths(text: str, person: PersonSource, output: Path) -> str:
+    """``text`` without the places and names of a person's visits and images: often the patient's name."""
+    from SpinalCordSegLib.files import replace_names, without_folders, without_names
+
+    text = replace_names(text, {str(visit.folder) for visit in person.visits}, "a visit")
+    for image in {visit.image for visit in person.visits if visit.image is not None}:
+        text = without_names(text, image)
+    return without_folders(text, output / person.person)
+
+
+def _compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter) -> FollowUp:
+    from dataclasses import replace
+
+    from SpinalCordSegLib.image_io import check_code, read_image
+    from SpinalCordSegLib.longitudinal.change import follow_up
+    from SpinalCordSegLib.longitudinal.registration import align
+    from SpinalCordSegLib.longitudinal.visits import check_visits, read_visit
+
+    def image_of(visit: Visit) -> Volume:
+        if visit.image is None:
+            raise ConfigurationError(f"{visit.folder} has no image")
+        return read_image(visit.image, visit.series).volume
+
+    check_code(person.person)
+    if person.age_years is not None:
+        options = replace(options, age_years=person.age_years)
+    reporter.progress("read")
+    visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
+    reporter.progress("register")
+    return follow_up(person.person, visits, align(visits, image_of), options)
+
+
+def _write_follow_up(result: FollowUp, folder: Path, reporter: Reporter, drawings: bool) -> None:
+    from SpinalCordSegLib.image_io import write_json, write_text
+    from SpinalCordSegLib.longitudinal.report import (
+        COLUMNS,
+        draw_course,
+        draw_profiles,
+        follow_up_page,
+        follow_up_report,
+        follow_up_rows,
+        run_sentence,
+    )
+    from SpinalCordSegLib.report import as_plain, csv_text
+
+    content = follow_up_report(result)
+    write_text(folder / "follow_up.csv", csv_text(COLUMNS, follow_up_rows(result)))
+    write_text(folder / "follow_up.html", follow_up_page(result, content))
+    write_json(folder / "follow_up.json", content)
+    if drawings:
+        small = (340.0, 190.0)  # pixels: for a panel
+        both = {"course": draw_course(result, *small), "profiles": draw_profiles(result, *small)}
+        write_json(folder / "follow_up.drawings.json", {name: as_plain(one) for name, one in both.items()})
+    breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
+    for text in dict.fromkeys(breaks):
+        reporter.text(f"{result.person}: NOT COMPARABLE: {text}")
+    for run in result.runs:
+        reporter.text(f"{result.person}: {run_sentence(run)}")
+    reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
+
+
+def _visit_sources(arguments: argparse.Namespace) -> tuple[VisitSource, ...]:
+    from SpinalCordSegLib.longitudinal.visits import VisitSource
+
+    n_visits = len(arguments.visits)
+    given = {name: getattr(arguments, name) or [None] * n_visits for name in _PER_VISIT}
+    for name, values in given.items():
+        if len(values) != n_visits:
+            raise ConfigurationError(
+                f"--{name} was given {len(values)} times for {n_visits} visits: give it once for each"
+            )
+    return tuple(
+        VisitSource(
+            folder=folder,
+            date=given["date"][n] or "",
+            disc=given["disc"][n] or "",
+            image=given["image"][n],
+            given={"scanner": given["scanner"][n]} if given["scanner"][n] else {},
+        )
+        for n, folder in enumerate(arguments.visits)
+    )
+
+
+def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
+    from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
+
+    covs = (arguments.cov_same, arguments.cov_between)
+    if any(cov is not None for cov in covs) != bool(arguments.cov_source):
+        raise ConfigurationError("--cov-same or --cov-between and --cov-source go together: a CoV needs its source")
+
+    def repeatability(cov: float | None, setting: str) -> Repeatability | None:
+        return None if cov is None else Repeatability(cov, arguments.cov_source, setting)
+
+    limits = None
+    if arguments.range_mm is not None:
+        try:
+            low, high = (float(part) for part in arguments.range_mm.split(":"))
+        except ValueError:
+            low, high = 0.0, 0.0
+        if not low < high:
+            raise ConfigurationError(
+                f'"{arguments.range_mm}" is no range: give LOW:HIGH in mm, such as --range-mm=-18.5:15.5'
+            )
+        limits = (low, high)
+    return FollowUpOptions(
+        same=repeatability(covs[0], "same scanner"),
+        between=repeatability(covs[1], "between scanners"),
+        limits_mm=limits,
+        age_years=arguments.age,
+        keep_dates=arguments.keep_dates,
+        keep_flagged=arguments.keep_flagged,
+    )
+
+
+def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.case import read_mask
+    from SpinalCordSegLib.image_io import atomic_write, read_image, read_labels, select_label, write_json, write_volume
+    from SpinalCordSegLib.longitudinal.registration import carry_mask, carry_picture
+
+    mask_file, numbers, picture_file = (
+        arguments.output / name for name in ("propagated.nii.gz", "propagated.json", "fit.png")
+    )
+    for file in (mask_file, numbers, picture_file):
+        if file.exists() and not arguments.force:
+            raise OutputError(f"{file} is there already; choose another folder, or --force")
+    reporter.progress("read")
+    image = read_image(arguments.image, arguments.series).volume
+    target = read_image(arguments.to, arguments.to_series).volume
+    if arguments.mask.is_dir():
+        mask = read_mask(arguments.mask)
+        if mask is None:
+            raise InputFileError(f"{arguments.mask} holds no mask: give a mask file, or the folder of a finished case")
+    else:
+        mask = select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
+    reporter.progress("register")
+    found = carry_mask(image, mask, target)
+    picture = carry_picture(image, mask, target, found)
+    write_volume(found.mask, mask_file)
+    write_json(numbers, found.as_dict() | {"software_version": SOFTWARE_VERSION})
+    with atomic_write(picture_file) as temporary:
+        temporary.write_bytes(picture)
+    reporter.text(
+        f"moved {found.moved_mm:.1f} mm, turned {found.turned_deg:.1f}°, {100 * found.coverage:.0f} % of the mask"
+        f" within the other image → {mask_file}"
+    )
+    for doubt in found.doubts:
+        reporter.text(f"DOUBTFUL: {doubt}")
+    reporter.text(f"look at the fit: {picture_file}")
+    return DONE
+
+
+# export, training-set
+
+
+def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.dicom import find_series
+    from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
+
+    titles = {"seg": "segmentation", "sr": "measurements", "pdf": "report"}
+    kinds = [kind for kind in KINDS if getattr(arguments, kind)] or list(KINDS)
+    refuse_other_than_dicom(arguments.dicom)
+    reporter.progress("read")
+    series = find_series(arguments.dicom, arguments.series)
+    export = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image)
+    reporter.progress("write")
+    files = write_export(export, kinds, arguments.output, arguments.force)
+    for kind, path in files.items():
+        beside = " (the measurements refer to it)" if kind not in kinds else ""
+        reporter.text(f"{titles[kind]}{beside} → {path}")
+    return DONE
+
+
+def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.case import read_mask, read_result
+    from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
+    from SpinalCordSegLib.training_set import add_to_training_set
+
+    content, mask = read_result(arguments.case), read_mask(arguments.case)
+    if content is None or mask is None:
+        raise InputFileError(f"{arguments.case} holds no finished result: give the folder of one case")
+    state = Review.from_dict(content.get("review")).state
+    if state not in (ACCEPTED, CORRECTED):
+        raise ConfigurationError(
+            f"the case is {state}: only what a person corrected or accepted is learnt from; a model that learns from"
+            " its own masks keeps its errors"
+        )
+    reporter.progress("read")
+    image = read_image(arguments.image, arguments.series).volume
+    case = add_to_training_set(
+        arguments.output, image, mask, arguments.subject, report=content, replace=arguments.force
+    )
+    reporter.text(
+        f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
+    )
+    return DONE
 
 
 if __name__ == "__main__":

@@ -1,117 +1,119 @@
-"""Runs a command line of ours for a parent program, and does not outlive it.
+"""The child process that the panels start: runs one command of ours, and does not outlive its parent.
 
-``python -m SpinalCordSegLib.worker MODULE ARGUMENT…`` calls ``MODULE.main([ARGUMENT…])`` and exits with what it gives.
-The parent writes one line to standard input and keeps it open: the lifeline. When it is closed (the parent ended, or
-crashed, or cancels), the work is interrupted as by Ctrl-C, then ended. A parent that writes nothing gives no lifeline:
-programs in between may not pass standard input on, and that must not look like a parent that is gone.
+``python -m SpinalCordSegLib.worker MODULE[:FUNCTION] ARGUMENT…`` calls ``FUNCTION([ARGUMENT…])`` (``main`` where none
+is named) and exits with what it gives. The parent writes one line, the heartbeat, to standard input and keeps it open.
+When it is closed (the parent ended, or crashed, or cancels), the work is interrupted as by Ctrl-C, then ended. A parent
+that writes nothing is not watched: a launcher in between may not pass standard input on, and that must not look like a
+parent that is gone.
 
-``python -m SpinalCordSegLib.worker --wait MODULE ARGUMENT…`` calls ``MODULE.get_ready([ARGUMENT…])`` and waits for an
-order, a second line: {"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none
-comes for some minutes, or memory grows short meanwhile, it exits with WAITED_IN_VAIN. It prints {"event": "attached"}
-when the lifeline has reached it: only then would an order reach it too.
+``python -m SpinalCordSegLib.worker --wait MODULE[:FUNCTION] MODEL DEVICE`` preloads libraries and model, and waits for
+an order, a second line: {"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none
+comes for some minutes it exits with WAITED_IN_VAIN. It prints {"event": "attached"} when the heartbeat has reached it:
+only then would an order reach it too.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import json
+import logging
 import os
 import queue
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from SpinalCordSegLib.command_line.free_memory import available_bytes
-from SpinalCordSegLib.command_line.scratch import remove_abandoned
-from SpinalCordSegLib.command_line.standard_input import read_part
-from SpinalCordSegLib.errors import DeviceError, ModelFileError
+from SpinalCordSegLib.console import Parser, Reporter, add_command, length_mm, run_program, slice_range
+from SpinalCordSegLib.errors import DeviceError, GeometryError, ModelFileError, SpinalCordSegError, VoxelError
 
 if TYPE_CHECKING:
     import torch
 
+    from SpinalCordSegLib.volume import Volume
 
-LIFELINE = b"stay\n"
+HEARTBEAT = b"stay\n"
 ATTACHED = "attached"
 WAIT = "--wait"
 WAITED_IN_VAIN = 75
 LEAST_FREE_BYTES = 3 << 30
-"""A child that waits holds some 0.5 GB; it is not for machines with less than this to spare."""
+"""A worker that waits holds some 0.5 GB; it is not for machines with less than this to spare."""
+SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
 
 _LONGEST_WAIT_S = 600.0
-_LOOK_S = 5.0
-_Orders = queue.SimpleQueue[bytes]
-SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
-_CANCELLED = 130
 _TIME_TO_TIDY_S = 5.0
+_CANCELLED = 130
+_Orders = queue.SimpleQueue[bytes]
+_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``argv[0]``.main with the rest of ``argv``, or wait for an order; returns its exit code."""
+    """Run the command in ``argv``, or wait for an order; returns the exit code."""
     gone = threading.Event()
     orders = _Orders()
     waits = argv[0] == WAIT
-    threading.Thread(target=_watch_lifeline, args=(gone, orders, waits), daemon=True).start()
-    code = _CANCELLED
+    threading.Thread(target=_watch_parent, args=(gone, orders, waits), daemon=True).start()
     try:
-        code = _wait(argv[1:], orders) if waits else _run(argv[0], argv[1:])
+        return _wait(argv[1], argv[2:], orders) if waits else _run(argv[0], argv[1:])
     except KeyboardInterrupt:
-        code = _CANCELLED
+        return _CANCELLED
     finally:
         if gone.is_set():  # nobody else will remove what the parent left behind
             remove_abandoned(_scratch_base())
-    return code
 
 
-def _run(module: str, arguments: Sequence[str]) -> int:
-    return int(importlib.import_module(module).main(list(arguments)))
+def _run(program: str, arguments: Sequence[str]) -> int:
+    module, _colon, function = program.partition(":")
+    return int(getattr(importlib.import_module(module), function or "main")(list(arguments)))
 
 
-def _wait(argv: Sequence[str], orders: _Orders) -> int:
-    importlib.import_module(argv[0]).get_ready(list(argv[1:]))
-    order = _ordered(orders)
-    if order is None:
+def _wait(program: str, preloaded: Sequence[str], orders: _Orders) -> int:
+    _preload(Path(preloaded[0]), preloaded[1])
+    try:
+        order: dict[str, Any] = json.loads(orders.get(timeout=_LONGEST_WAIT_S))
+    except queue.Empty:
         return WAITED_IN_VAIN
     os.chdir(order["folder"])
-    return _run(argv[0], order["arguments"])
+    return _run(program, order["arguments"])
 
 
-def _ordered(orders: _Orders) -> dict[str, Any] | None:
-    """The order; None when none came in time, or memory grew short first."""
-    until = time.monotonic() + _LONGEST_WAIT_S
-    while time.monotonic() < until:
-        try:
-            order: dict[str, Any] = json.loads(orders.get(timeout=_LOOK_S))
-        except queue.Empty:
-            free = available_bytes()
-            if free is not None and free < LEAST_FREE_BYTES // 2:
-                return None
-        else:
-            return order
-    return None
+def _preload(model: Path, device: str) -> None:
+    """What fails here fails again in the run, and is reported there."""
+    try:
+        for name in ("cli", "batch", "pipeline", "report", "inference", "model.checkpoint"):
+            importlib.import_module(f"SpinalCordSegLib.{name}")
+        for name in ("scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw"):
+            importlib.import_module(name)
+        from SpinalCordSegLib.model.ready_model import model_in_use
+
+        model_in_use(model).get_ready(device, "auto")
+    except (ImportError, SpinalCordSegError) as error:
+        _log.debug("not preloaded: %s", error)
 
 
 def _scratch_base() -> Path:
     return Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
 
 
-def _watch_lifeline(gone: threading.Event, orders: _Orders, waits: bool) -> None:
+def _watch_parent(gone: threading.Event, orders: _Orders, waits: bool) -> None:
     # Read from the system, not through sys.stdin: a thread that waits in there makes Python abort when it exits.
-    lifeline = sys.stdin.fileno() if sys.stdin is not None else -1
-    if lifeline < 0 or read_part(lifeline, len(LIFELINE)) != LIFELINE:
+    descriptor = sys.stdin.fileno() if sys.stdin is not None else -1
+    if descriptor < 0 or read_part(descriptor, len(HEARTBEAT)) != HEARTBEAT:
         return
     if waits:
         sys.stdout.write(json.dumps({"event": ATTACHED}) + "\n")
         sys.stdout.flush()
-    said = b""
-    while part := read_part(lifeline):
-        said += part
-        *lines, said = said.split(b"\n")
+    unfinished = b""
+    while part := read_part(descriptor):
+        *lines, unfinished = (unfinished + part).split(b"\n")
         for line in lines:
             orders.put(line)
     gone.set()
@@ -125,25 +127,223 @@ def _end() -> None:
     os._exit(_CANCELLED)
 
 
-# Asks torch, in a process of its own, whether it works, on which devices, and how fast it is with a model.
-#
-# ``main`` prints one JSON line: {"event": "probe", "state": "ready" | "absent" | "broken", "detail", "torch",
-# "devices": [{"name", "label", "seconds_per_slice"}, …]}. Nothing here raises for a torch that is missing or broken:
-# that is the answer.
+# Standard input, read in a thread. Windows does one thing at a time with a pipe: while a thread waits in a read,
+# whoever asks the pipe for anything waits too. OpenBLAS asks it while numpy is loaded, so the whole program would stand
+# still until the parent writes again (numpy issue 24290): there we wait outside the system's read.
+
+_IS_WINDOWS = os.name == "nt"
+_LOOK_S = 0.1
+_UNKNOWN = 1 << 20
 
 
-def probe_main(argv: Sequence[str]) -> int:
-    """``--model FILE``: time this model too. Exit code 0 whatever the answer is."""
-    parser = argparse.ArgumentParser(prog="probe")
-    parser.add_argument("--model", type=Path)
-    answer = probe(parser.parse_args(argv).model)
-    sys.stdout.write(json.dumps({"event": "probe", **answer}) + "\n")
-    sys.stdout.flush()
-    return 0
+def read_part(descriptor: int, most: int = 1024) -> bytes:
+    """What has come, at most so many bytes, once something has; b"" at the end of input. Raises OSError."""
+    if _IS_WINDOWS:
+        while not (waiting := _bytes_waiting(descriptor)):
+            if waiting is None:
+                return b""
+            time.sleep(_LOOK_S)
+        most = min(most, waiting)
+    return os.read(descriptor, most)
+
+
+def _bytes_waiting(descriptor: int) -> int | None:
+    """How many can be read at once, None at the end; what is no pipe (a file, a console) may be read as it is."""
+    import msvcrt
+
+    waiting = ctypes.c_ulong()
+    handle = msvcrt.get_osfhandle(descriptor)  # type: ignore[attr-defined, unused-ignore]
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined, unused-ignore]
+    if kernel.PeekNamedPipe(ctypes.c_void_p(handle), None, 0, None, ctypes.byref(waiting), None):
+        return waiting.value
+    broken_pipe = 109
+    error = ctypes.get_last_error()  # type: ignore[attr-defined, unused-ignore]
+    return None if error == broken_pipe else _UNKNOWN
+
+
+# Free memory
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def available_bytes() -> int | None:
+    """Memory that one more program can have; None where the system does not report it (macOS)."""
+    if _IS_WINDOWS:
+        return _windows_bytes()
+    if not _MEMINFO.is_file():
+        return None
+    for line in _MEMINFO.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of the Windows API."""
+
+    _fields_ = [
+        ("length", ctypes.c_uint32),
+        ("load_percent", ctypes.c_uint32),
+        *((name, ctypes.c_uint64) for name in ("total", "available", "page_total", "page_available")),
+        *((name, ctypes.c_uint64) for name in ("virtual_total", "virtual_available", "extended_available")),
+    ]
+
+
+def _windows_bytes() -> int | None:
+    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+    found = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined, unused-ignore]
+    return int(status.available) if found else None
+
+
+# Scratch folders: temporary folders that hold somebody's images, and are gone afterwards even if the program that made
+# them crashed. The owner keeps a lock on a file in it. The system drops the lock when the owner ends, however it ends:
+# from then on any program of ours removes the folder.
+
+PREFIX = "spinalcordseg-"
+_LOCK_NAME = "owner.lock"
+
+
+class ScratchFolder:
+    """A folder of ours below ``base``; names in it are for the caller to choose, in ASCII."""
+
+    def __init__(self, base: Path | None = None) -> None:
+        """A new empty folder below ``base`` (the system's temporary folder without one). Raises OSError."""
+        if base is not None:
+            base.mkdir(parents=True, exist_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        self._lock = (self.path / _LOCK_NAME).open("wb")
+        _try_lock(self._lock)
+
+    def remove(self) -> None:
+        """Remove the folder and all in it; harmless when it is gone already. What cannot be removed yet is left."""
+        self._lock.close()
+        _remove(self.path)
+
+
+def remove_abandoned(base: Path | None = None) -> int:
+    """Remove the folders below ``base`` whose owners are gone; gives how many. Folders in use are left alone."""
+    removed = 0
+    for path in Path(base or tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if _is_abandoned(path):
+            _remove(path)
+            removed += not path.exists()
+    return removed
+
+
+def _remove(path: Path) -> None:
+    """The lock's file last, and only when nothing else is left: by it the folder is known as ours the next time."""
+    left = [one for one in path.glob("*") if one.name != _LOCK_NAME] if path.is_dir() else []
+    for one in left:
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            with suppress(OSError):  # open in another program: removed the next time
+                one.unlink()
+    if not any(one.exists() for one in left):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        with (path / _LOCK_NAME).open("rb+") as lock:
+            return _try_lock(lock)
+    except OSError:  # no such folder of ours, or somebody else's and not for us to open
+        return False
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False when another process has it."""
+    try:
+        if _IS_WINDOWS:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        return False
+    return True
+
+
+# What the panels need and no user types: commands of ``SpinalCordSegLib.worker:panel_main``. Files have fixed names in
+# the folder that the worker runs in.
+
+RERUN_MASK = "rerun.nrrd"
+
+
+def panel_main(argv: Sequence[str]) -> int:
+    """Run one of: probe, rerun, register. Returns the exit code (see console.py)."""
+    parser = Parser(prog="spinalcordseg-worker")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    asked = add_command(commands, "probe", _probe, "whether torch works, on which devices, and how fast a model is")
+    asked.add_argument("--model", type=Path)
+    rerun = add_command(commands, "rerun", _rerun, "segment some slices of volume.nrrd again; mask.nrrd is the mask")
+    rerun.add_argument("--slices", type=slice_range, required=True)
+    rerun.add_argument("--model", type=Path, required=True)
+    rerun.add_argument("--device", default="auto")
+    rerun.add_argument("--threshold", type=float, required=True)
+    rerun.add_argument("--smooth-z", type=length_mm, required=True)
+    add_command(commands, "register", _register, "find the rigid motion from fixed.nrrd to moving.nrrd, by *_mask.nrrd")
+    return run_program(parser, argv)
+
+
+def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    from SpinalCordSegLib.correction import rerun_slices
+    from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegLib.pipeline import canonical_range
+
+    image = read_image(Path("volume.nrrd")).volume
+    chosen = canonical_range(image, arguments.slices)
+    assert chosen is not None
+    found = rerun_slices(
+        image,
+        select_label(read_labels(Path("mask.nrrd")), None, "mask.nrrd"),
+        load_checkpoint(arguments.model),
+        chosen,
+        threshold=arguments.threshold,
+        along_mm=arguments.smooth_z,
+        device=arguments.device,
+        progress=lambda done, total: reporter.progress("segment", done, total),
+    )
+    write_volume(found, Path(RERUN_MASK))
+    reporter.result("", mask=RERUN_MASK)
+
+
+def _register(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    import numpy as np
+
+    from SpinalCordSegLib.image_io import read_image, read_labels, select_label
+    from SpinalCordSegLib.longitudinal.registration import register_rigid
+
+    def visit(name: str) -> tuple[Volume, Volume]:
+        image = read_image(Path(f"{name}.nrrd")).volume
+        cord = select_label(read_labels(Path(f"{name}_mask.nrrd")), None, name)
+        if not image.same_grid(cord):
+            raise GeometryError(f"the {name} mask lies on another grid than its image: choose the mask of this image")
+        if not np.any(cord.voxels):
+            raise VoxelError(f"the {name} mask holds no cord: the registration looks around the cord")
+        return image, cord
+
+    reporter.progress("register")
+    found = register_rigid(*visit("fixed"), *visit("moving"))
+    if not np.isfinite(found.metric):
+        raise GeometryError("the two images do not overlap: choose two images of the same neck")
+    matrix = np.round(found.fixed_to_moving, 9).tolist()
+    reporter.result("", fixed_to_moving=matrix, mutual_information=found.metric, ambiguous=bool(found.ambiguous))
+
+
+def _probe(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    reporter.result("", **probe(arguments.model))
 
 
 def probe(model: Path | None = None) -> dict[str, Any]:
-    """The answer without the event's name."""
+    """{"state": "ready" | "absent" | "broken", "detail", "torch", "devices": [{"name", "label", "seconds_per_slice"}]}.
+
+    ``model``: time this model too. A torch that is missing or broken is an answer: nothing is raised for it.
+    """
     empty: dict[str, Any] = {"torch": "", "devices": []}
     try:
         import safetensors.torch
@@ -159,23 +359,20 @@ def probe(model: Path | None = None) -> dict[str, Any]:
 
 
 def _device(name: str, model: Path | None) -> dict[str, Any] | None:
+    """Its label: "NVIDIA RTX 3060, 12 GB", "Apple GPU" or "CPU". None where there is none of the kind."""
+    import torch
+
     from SpinalCordSegLib.inference import choose_device
 
     try:
         device, _ = choose_device(name)
     except DeviceError:
         return None
-    return {"name": name, "label": _label(device), "seconds_per_slice": _seconds_per_slice(device, model)}
-
-
-def _label(device: torch.device) -> str:
-    """ "NVIDIA RTX 3060, 12 GB", "Apple GPU" or "CPU"."""
-    import torch
-
+    label = "Apple GPU" if device.type == "mps" else "CPU"
     if device.type == "cuda":
         gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
-        return f"{torch.cuda.get_device_name(device)}, {gigabytes:.0f} GB"
-    return "Apple GPU" if device.type == "mps" else "CPU"
+        label = f"{torch.cuda.get_device_name(device)}, {gigabytes:.0f} GB"
+    return {"name": name, "label": label, "seconds_per_slice": _seconds_per_slice(device, model)}
 
 
 def _seconds_per_slice(device: torch.device, model: Path | None) -> float | None:

@@ -78,7 +78,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class FollowUpRequest:
-    """What is asked of ``track``."""
+    """What is asked of ``follow-up``."""
 
     visits: tuple[Visit, ...]
     person: str
@@ -94,7 +94,7 @@ class FollowUpRequest:
 
     def arguments(self) -> list[str]:
         """The command line; names relative to the folder that ``prepare`` fills."""
-        told: list[str] = ["track"]
+        told: list[str] = ["follow-up"]
         told += [str(visit.folder or f"visit{n}") for n, visit in enumerate(self.visits, 1)]
         told += [f"--date={visit.day}" for visit in self.visits]
         told += [f"--disc={_numbers(visit.disc)}" for visit in self.visits]

@@ -22,9 +22,9 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.worker import ScratchFolder
 from SpinalCordSegWidgets.process import ChildProcess
 
 # Installing Python packages into Slicer: only on a click, and never at the cost of a package that is there.
@@ -229,10 +229,10 @@ class DeviceProbe:
             return
         arguments = [] if model is None else ["--model", str(model)]
         try:
-            self._scratch = ScratchFolder.create(self._base)
+            self._scratch = ScratchFolder(self._base)
             child = ChildProcess(
-                "SpinalCordSegLib.worker",
-                arguments,
+                "SpinalCordSegLib.worker:panel_main",
+                ["probe", "--progress", "json", *arguments],
                 packages=(_PACKAGES,),
                 folder=self._scratch.path,
                 python=self._python,
@@ -266,7 +266,7 @@ class DeviceProbe:
         if child is None:
             return
         for event in child.poll():
-            if event.get("event") == "probe":
+            if event.get("event") == "result":
                 self._heard = event
         if child.running:
             return

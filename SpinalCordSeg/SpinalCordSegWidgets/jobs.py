@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.command_line.free_memory import available_bytes
-from SpinalCordSegLib.errors import InputFileError, OutputError
+from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.worker import LEAST_FREE_BYTES
+from SpinalCordSegLib.worker import LEAST_FREE_BYTES, RERUN_MASK, available_bytes
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
@@ -52,7 +50,7 @@ def waiting_child(base: Path, model: Path, device: str, python: str = "") -> Chi
     """A child, not started yet, that loads libraries and model and waits for one ``segment_run``."""
     arguments = [str(model), device]
     return ChildProcess(
-        "SpinalCordSegLib.warm_segment", arguments, packages=(LIBRARY,), folder=base, python=python, waiting=True
+        "SpinalCordSegLib.cli", arguments, packages=(LIBRARY,), folder=base, python=python, waiting=True
     )
 
 
@@ -219,7 +217,7 @@ def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     return mask_of_segment(copy, copy_id)
 
 
-# The motion between two visits, found by the command line ``register`` in a child process.
+# The motion between two visits, found in a child process.
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +230,7 @@ class Motion:
 
 def motion_run(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], base: Path) -> CommandRun[Motion]:
     """Begin to look for it; the run's outcome is a Motion. ``current``, ``prior``: image and mask on one grid."""
-    files = {"current": current[0], "current_mask": current[1], "prior": prior[0], "prior_mask": prior[1]}
+    files = {"fixed": current[0], "fixed_mask": current[1], "moving": prior[0], "moving_mask": prior[1]}
 
     def prepare(folder: Path) -> None:
         from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
@@ -240,19 +238,15 @@ def motion_run(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], bas
         for name, volume in files.items():
             write_volume(volume, folder / f"{name}.nrrd")
 
-    arguments = ["register", *(f"{name}.nrrd" for name in files), "--output", RESULTS]
-    return task_run(arguments, prepare, _read_motion, base)
+    line = CommandLine("SpinalCordSegLib.worker:panel_main", (LIBRARY,), _read_motion)
+    return CommandRun(line, ["register", "--progress", "json"], base, prepare=prepare)
 
 
-def _read_motion(folder: Path) -> Motion:
-    try:
-        content = json.loads((folder / "motion.json").read_text(encoding="utf-8"))
-        return Motion(np.array(content["fixed_to_moving"], dtype=np.float64), bool(content["ambiguous"]))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputFileError("the registration ended without a result: run it again") from error
+def _read_motion(_folder: Path, found: dict[str, Any]) -> Motion:
+    return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
 
 
-# The network asked again about some slices, by the command line ``rerun`` in a child process.
+# The network asked again about some slices, in a child process.
 
 
 def rerun_run(
@@ -275,16 +269,17 @@ def rerun_run(
         write_volume(image, folder / "volume.nrrd")
         write_volume(mask, folder / "mask.nrrd")
 
-    arguments = ["rerun", "volume.nrrd", "mask.nrrd", "--slices", f"{first}:{last + 1}"]
-    arguments += ["--model", str(model), "--device", device, "--output", RESULTS]
-    arguments += ["--threshold", str(settings.threshold), "--along-mm", str(settings.along_mm)]
-    return task_run(arguments, prepare, _read_rerun, base)
+    arguments = ["rerun", "--progress", "json", "--slices", f"{first}:{last + 1}", "--model", str(model)]
+    arguments += ["--device", device, "--threshold", str(settings.threshold), "--smooth-z", str(settings.along_mm)]
+    return CommandRun(
+        CommandLine("SpinalCordSegLib.worker:panel_main", (LIBRARY,), _read_rerun), arguments, base, prepare=prepare
+    )
 
 
-def _read_rerun(folder: Path) -> Volume:
+def _read_rerun(folder: Path, _found: dict[str, Any]) -> Volume:
     from SpinalCordSegLib.image_io import read_labels
 
-    return read_labels(folder / "mask.nrrd")
+    return read_labels(folder / RERUN_MASK)
 
 
 # A corrected mask into the case's own folder, measured anew by the command line ``correct`` in a child process.

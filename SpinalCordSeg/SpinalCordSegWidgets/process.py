@@ -27,12 +27,11 @@ import qt
 from slicer.i18n import tr as _
 
 import SpinalCordSegLib.worker
-from SpinalCordSegLib.command_line.scratch import ScratchFolder
 from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import explain
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.worker import ATTACHED, LIFELINE, SCRATCH_VARIABLE, WAIT, WAITED_IN_VAIN
+from SpinalCordSegLib.worker import ATTACHED, HEARTBEAT, SCRATCH_VARIABLE, WAIT, WAITED_IN_VAIN, ScratchFolder
 
 _POLITE_S = 1.0  # from being asked to end until being ended
 _KEPT_LINES = 200
@@ -102,7 +101,7 @@ class ChildProcess:
     def _write_lifeline(self, pipe: IO[bytes] | None) -> None:
         try:
             if pipe is not None:
-                pipe.write(LIFELINE)
+                pipe.write(HEARTBEAT)
                 pipe.flush()
         except OSError:  # it ended before it began; its exit code tells more
             return
@@ -347,7 +346,7 @@ class CommandRun(Generic[Outcome]):
         then."""
         self._line, self._arguments = command_line, list(arguments)
         try:
-            self._scratch = ScratchFolder.create(base)
+            self._scratch = ScratchFolder(base)
         except OSError as error:
             if waiting is not None:
                 waiting.end()

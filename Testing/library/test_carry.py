@@ -116,12 +116,12 @@ def test_the_command_writes_mask_picture_and_numbers(scan, tmp_path, capsys) -> 
     write_volume(phantom.image, tmp_path / "t1.nii.gz")
     write_volume(phantom.mask, tmp_path / "mask.nii.gz")
     write_volume(_other(phantom, np.eye(4), _sagittal(middle)), tmp_path / "stir.nii.gz")
-    command = ["carry", str(tmp_path / "mask.nii.gz"), "--image", str(tmp_path / "t1.nii.gz")]
+    command = ["propagate", str(tmp_path / "mask.nii.gz"), "--image", str(tmp_path / "t1.nii.gz")]
     command += ["--to", str(tmp_path / "stir.nii.gz"), "--output", str(tmp_path / "out")]
     assert main(command) == 0
     assert "look at the fit" in capsys.readouterr().out
-    told = json.loads((tmp_path / "out" / "carried.json").read_text(encoding="utf-8"))
-    carried = read_labels(tmp_path / "out" / "carried.nii.gz")
+    told = json.loads((tmp_path / "out" / "propagated.json").read_text(encoding="utf-8"))
+    carried = read_labels(tmp_path / "out" / "propagated.nii.gz")
     assert carried.shape == (70, 62, 22) and not told["doubtful"] and told["moved_mm"] < 1
     assert told["volume_mm3"] == pytest.approx((carried.voxels > 0).sum() * 2.5, abs=0.1)
     assert (tmp_path / "out" / "fit.png").read_bytes().startswith(b"\x89PNG")

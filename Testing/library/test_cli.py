@@ -147,7 +147,7 @@ def test_json_lines_tell_everything(folder, tmp_path, capsys):
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     kinds = [event["event"] for event in events]
     assert (kinds[0], kinds[1], kinds[-1]) == ("start", "case", "end")
-    steps = [(e["slice"], e["of"]) for e in events if e["event"] == "progress" and e["stage"] == "segment"]
+    steps = [(e["done"], e["of"]) for e in events if e["event"] == "progress" and e["stage"] == "segment"]
     assert steps[0] == (0, 6)
     assert steps[-1] == (6, 6)
     (result,) = (event for event in events if event["event"] == "result")
@@ -184,7 +184,7 @@ def long_work(folder, tmp_path):
 def _wait_for_slices(child):
     for line in child.stdout:
         event = json.loads(line)
-        if event["event"] == "progress" and event["slice"] > 0:
+        if event["event"] == "progress" and event["done"] > 0:
             return
     pytest.fail(child.stderr.read())
 
@@ -206,25 +206,12 @@ def test_a_signal_cancels_and_leaves_nothing(long_work, tmp_path):
 def test_a_batch_under_nohup_outlasts_its_terminal(former, now):
     """nohup says that SIGHUP is to be ignored; to listen to it all the same ended the batch at log-out."""
     code = (
-        "import signal; from SpinalCordSegLib.cli import _catch_signals; _catch_signals();"
+        "import signal; from SpinalCordSegLib.console import _signals_interrupt as caught; caught().__enter__();"
         "print('ignored' if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 'heard')"
     )
     prepare = partial(signal.signal, signal.SIGHUP, former)
     told = subprocess.run([sys.executable, "-c", code], preexec_fn=prepare, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == now
-
-
-@pytest.mark.parametrize("in_background", [False, True])
-def test_it_ends_with_its_parent_when_asked(long_work, tmp_path, in_background):
-    """Also as a job that a script runs in the background, for which the shell has SIGINT ignored."""
-    prepare = partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if in_background and os.name != "nt" else None
-    with _child(*long_work, "--exit-with-parent", stdin=subprocess.PIPE, preexec_fn=prepare) as child:
-        _wait_for_slices(child)
-        child.stdin.close()
-        child.stdin = None
-        child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_closed_standard_input_alone_changes_nothing(folder, tmp_path):

@@ -57,13 +57,13 @@ def test_a_correction_of_a_damaged_report(case: Path, capsys: Any, entry: str, v
 @pytest.mark.parametrize("table", ["canonical_slice,csa_raw_mm2,flags\n0," + LONG, "a,b\n1,2\n"])
 def test_a_visit_whose_slices_are_no_table(case: Path, tmp_path: Path, capsys: Any, table: str) -> None:
     (case / "slices.csv").write_text(table)
-    _one_line(capsys, "slices.csv", "track", case, "--date", "2021-01-31", "--output", tmp_path / "t")
+    _one_line(capsys, "slices.csv", "follow-up", case, "--date", "2021-01-31", "--output", tmp_path / "t")
 
 
 @pytest.mark.parametrize("table", ["person,folder\nP1," + LONG, "", "person\n", "person,folder\n,x\n"])
 def test_manifests_of_visits_that_are_no_table(tmp_path: Path, capsys: Any, table: str) -> None:
     (tmp_path / "visits.csv").write_text(table)
-    _one_line(capsys, "visits.csv", "track", "--manifest", tmp_path / "visits.csv", "--output", tmp_path / "t")
+    _one_line(capsys, "visits.csv", "follow-up", "--manifest", tmp_path / "visits.csv", "--output", tmp_path / "t")
     assert not (tmp_path / "t").exists()
 
 

@@ -1,4 +1,4 @@
-"""``track`` from result folders to page and table: phantom necks that shrink, seen in different stretches and grids."""
+"""``follow-up`` from result folders to page and table: phantom necks that shrink, in several intervals and grids."""
 
 import csv
 import io
@@ -57,7 +57,7 @@ def results(tmp_path_factory):
 def _track(results, output, *more, n=4, dates=DATES):
     folders = [str(results / f"visit{k}") for k in range(n)]
     given = [word for date in dates[:n] for word in ("--date", date)]
-    return main(["track", *folders, *given, "--output", str(output), "--person", "P-01", *more])
+    return main(["follow-up", *folders, *given, "--output", str(output), "--person", "P-01", *more])
 
 
 def _read(folder):
@@ -119,7 +119,7 @@ def test_a_change_of_agent_is_not_compared_at_all(results, tmp_path):
     lines = ["person,folder,day,contrast_agent"]
     lines += [f"P-01,{results / f'visit{n}'},{365 * n},{'with' if n == 1 else 'without'}" for n in range(2)]
     (tmp_path / "cohort.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert main(["track", "--manifest", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 0
+    assert main(["follow-up", "--manifest", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 0
     second = _read(tmp_path / "out" / "P-01")["visits"][1]
     assert (second["change"], "contrast agent changed" in second["no_change"]) == (None, True)
 
@@ -149,7 +149,7 @@ def test_visits_are_put_in_order(results, tmp_path):
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
     assert _track(results, tmp_path, "--cov-between", "0.8") == 2
     assert "needs its source" in capsys.readouterr().err
-    assert _track(results, tmp_path, "--cov-between", "0.8", "--cov-between-source", "our repeats") == 0
+    assert _track(results, tmp_path, "--cov-between", "0.8", "--cov-source", "our repeats") == 0
     assert _read(tmp_path)["runs"][0]["cov_source"] == "our repeats"
 
 
@@ -211,7 +211,7 @@ def test_a_cohort_is_one_tidy_table(results, tmp_path, capsys):
     lines += [f"P-02,{results / 'visit0'},{DATES[0]}", f"P-02,{results / 'visit3'},{DATES[3]}"]
     lines += [f"P-03,{results / 'nothing'},{DATES[0]}"]
     (tmp_path / "cohort.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert main(["track", "--manifest", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 1
+    assert main(["follow-up", "--manifest", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 1
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "cohort.csv").read_text(encoding="utf-8"))))
     assert [(row["person"], row["state"]) for row in rows] == [("P-01", "done")] * 3 + [("P-02", "done")] * 2 + [
         ("P-03", "failed")
@@ -227,13 +227,13 @@ def test_a_cohort_is_one_tidy_table(results, tmp_path, capsys):
         ([], "does not tell its day"),
         (["--date", "yesterday", "--date", "2020-01-01"], "no date"),
         (["--date", "2020-01-01", "--date", "20210101", "--person", "../x"], "cannot be a code"),
-        (["--date", "2020-01-01", "--date", "20210101", "--range-mm", "5:1"], "no stretch"),
+        (["--date", "2020-01-01", "--date", "20210101", "--range-mm", "5:1"], "no range"),
         (["--date", "2020-01-01", "--date", "20210101", "--disc", "0,0,900", "--disc", "3"], "from the cord"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(results, tmp_path, capsys, arguments, words):
     folders = [str(results / f"visit{n}") for n in range(2)]
-    assert main(["track", *folders, *arguments, "--output", str(tmp_path)]) == 2
+    assert main(["follow-up", *folders, *arguments, "--output", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -246,9 +246,9 @@ def test_without_disc_or_image_nothing_is_laid_over_each_other(tmp_path, capsys)
         assert main(["measure", str(tmp_path / f"m{n}.nii.gz"), "--output", str(tmp_path / "r")]) == 0
     folders = [str(tmp_path / "r" / f"m{n}") for n in range(2)]
     given = ["--date", DATES[0], "--date", DATES[1], "--output", str(tmp_path / "t")]
-    assert main(["track", *folders, *given]) == 2
+    assert main(["follow-up", *folders, *given]) == 2
     assert "mark the disc in every visit" in capsys.readouterr().err
-    assert main(["track", *folders, *given, "--disc", "10", "--disc", "10"]) == 0
+    assert main(["follow-up", *folders, *given, "--disc", "10", "--disc", "10"]) == 0
 
 
 def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, caps
     less = mask.voxels.copy()
     less[:, :, :3] = False
     write_volume(replace(mask, voxels=less), tmp_path / "r" / "m" / "mask.nii.gz")
-    assert main(["track", str(tmp_path / "r" / "m"), "--date", DATES[0], "--output", str(tmp_path / "t")]) == 2
+    assert main(["follow-up", str(tmp_path / "r" / "m"), "--date", DATES[0], "--output", str(tmp_path / "t")]) == 2
     assert "measure the mask again" in capsys.readouterr().err
 
 

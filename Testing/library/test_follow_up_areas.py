@@ -1,4 +1,4 @@
-"""What ``track`` measures areas by: the probability where every visit has it, else the masks, and it says so."""
+"""What ``follow-up`` measures areas by: the probability where every visit has it, else the masks, and it says so."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def results(tmp_path_factory):
 def _track(results, output):
     folders = [str(results / f"visit{n}") for n in range(2)]
     dates = ["--date", "2020-01-10", "--date", "2021-01-09"]
-    return main(["track", *folders, *dates, "--output", str(output), "--person", "P-01"])
+    return main(["follow-up", *folders, *dates, "--output", str(output), "--person", "P-01"])
 
 
 def _read(folder):

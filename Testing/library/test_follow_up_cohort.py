@@ -1,4 +1,4 @@
-"""``track --manifest``: one person who cannot be followed costs nobody else their row, and no row tells a name."""
+"""``follow-up --manifest``: one person who cannot be followed costs nobody else their row, and no row tells a name."""
 
 import csv
 import shutil
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.command_line import track_command
 from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.longitudinal import report as follow_up_report
+from SpinalCordSegLib.longitudinal import visits as visits_module
 from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
@@ -36,7 +37,7 @@ def track(results, tmp_path):
             *(f"{person},{results / visit},{day},{image}" for person, visit, day, image in rows),
         ]
         (tmp_path / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        code = main(["track", "--manifest", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
+        code = main(["follow-up", "--manifest", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
         with (tmp_path / "out" / "cohort.csv").open(encoding="utf-8", newline="") as file:
             return code, list(csv.DictReader(file))
 
@@ -61,14 +62,14 @@ def test_a_person_whose_files_cannot_be_written_is_a_failed_row(track, tmp_path,
 
 
 def test_a_fault_of_the_program_costs_one_row_and_tells_only_its_kind(track, monkeypatch, capsys):
-    page = track_command.follow_up_page
+    page = follow_up_report.follow_up_page
 
     def spoilt(result, content):
         if result.person == "P-01":
             raise RuntimeError(PATIENT)
         return page(result, content)
 
-    monkeypatch.setattr(track_command, "follow_up_page", spoilt)
+    monkeypatch.setattr(follow_up_report, "follow_up_page", spoilt)
     code, rows = track(*_two("P-01"), *_two("P-02"))
     assert code == 1 and _states(rows) == [("P-01", "failed"), ("P-02", "done"), ("P-02", "done")]
     assert "RuntimeError" in rows[0]["reason"] and PATIENT not in rows[0]["reason"]
@@ -80,7 +81,7 @@ def test_whoever_stops_the_program_stops_all_of_it(track, monkeypatch, tmp_path)
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(track_command, "follow_up_page", stopped)
+    monkeypatch.setattr(follow_up_report, "follow_up_page", stopped)
     with pytest.raises(FileNotFoundError):
         track(*_two("P-01"), *_two("P-02"))
     assert not (tmp_path / "out" / "cohort.csv").exists()
@@ -116,7 +117,7 @@ def test_a_folder_called_by_a_number_spoils_no_sentence(track, results, monkeypa
     for name in ("1", "2"):
         shutil.copytree(results / "bare", results / name)
     monkeypatch.chdir(results)
-    monkeypatch.setattr(track_command, "read_manifest", lambda _: [PersonSource("P-01", _numbered())])
+    monkeypatch.setattr(visits_module, "read_manifest", lambda _: [PersonSource("P-01", _numbered())])
     _, rows = track(("P-01", "1", 0, ""))
     assert "visit 1, 2 has no disc C2/C3" in rows[0]["reason"]
 

@@ -46,7 +46,7 @@ def track(necks, tmp_path, monkeypatch):
 
     def run(marked, *more, by_images=True):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-        command = ["track", *(str(necks / f"visit{n}") for n in range(N)), "--output", str(out), *more]
+        command = ["follow-up", *(str(necks / f"visit{n}") for n in range(N)), "--output", str(out), *more]
         for n in range(N):
             r, a, s = DISC_RAS
             disc = f"{r},{a},{s + MOVED_MM * n}" if n in marked else ""

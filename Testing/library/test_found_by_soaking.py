@@ -189,7 +189,7 @@ def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
         ("lib", ["segment", str(series), "--output", f"{out}/segment", "--device", "cpu", "--engine", "torch"]),
         ("lib", ["measure", str(tmp_path / "drawn" / "anna.nii.gz"), "--output", f"{out}/measure"]),
         ("lib", ["export", str(case), "--dicom", str(series), "--output", f"{out}/export"]),
-        ("lib", ["track", str(case), str(case), "--date", "2021-01-31", "--date", "2022-01-31",
+        ("lib", ["follow-up", str(case), str(case), "--date", "2021-01-31", "--date", "2022-01-31",
                  "--disc", "3", "--disc", "3", "--output", f"{out}/track"]),
         ("train", ["evaluate", str(tmp_path / "data"), "--predictions", str(tmp_path / "drawn"),
                    "--output", f"{out}/evaluate"]),

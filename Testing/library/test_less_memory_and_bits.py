@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from SpinalCordSegLib import inference as predict_module
-from SpinalCordSegLib.command_line.free_memory import available_bytes
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 from SpinalCordSegLib.inference import predict
 from SpinalCordSegLib.model.checkpoint import Checkpoint
@@ -108,8 +106,3 @@ def test_half_the_bits_are_used_where_asked_for_and_named(checkpoint: Checkpoint
 def test_an_unknown_precision_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(ConfigurationError, match="int8"):
         predict(stripes(1), checkpoint, device="cpu", precision="int8")
-
-
-def test_the_memory_that_is_left_is_known_on_linux_and_windows() -> None:
-    left = available_bytes()
-    assert left is None if sys.platform == "darwin" else left is not None and 1 << 20 < left < 1 << 50

@@ -117,7 +117,7 @@ def test_a_person_of_a_manifest_names_a_folder_only(tmp_path: Path, elsewhere: P
     write_volume(MASK, tmp_path / "v.nii.gz")
     assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
     (tmp_path / "visits.csv").write_text(f"person,folder,date\n{person},r/v,2021-01-31\n")
-    assert main(["track", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t" / "u")]) == 1
+    assert main(["follow-up", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t" / "u")]) == 1
     assert "cannot be a code" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "t" / "u").iterdir()] == ["cohort.csv"]
     assert len(list((tmp_path / "t").iterdir())) == 1 and _is_untouched(elsewhere)
@@ -130,7 +130,7 @@ def test_a_follow_up_is_not_written_through_a_link(tmp_path: Path, elsewhere: Pa
     write_volume(MASK, tmp_path / "v.nii.gz")
     assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
     (tmp_path / "visits.csv").write_text("person,folder,date\nP1,r/v,2021-01-31\nP1,r/v,2022-01-31\n")
-    assert main(["track", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t")]) == 1
+    assert main(["follow-up", "--manifest", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t")]) == 1
     assert "a link leads elsewhere" in capsys.readouterr().err and _is_untouched(elsewhere)
 
 

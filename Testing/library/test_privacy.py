@@ -57,7 +57,7 @@ def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom
     assert main(["review", str(out), "--case", "S-01", "--seen", "all", "--accept", "--by", "A. Meyer"]) == 0
     taught = ["training-set", case, "--image", image, "--subject", "S01", "--output", str(out / "set")]
     assert main(taught) == 0
-    assert main(["carry", case, "--image", image, "--to", image, "--output", str(out / "carried")]) == 0
+    assert main(["propagate", case, "--image", image, "--to", image, "--output", str(out / "carried")]) == 0
     store = CorrectionStore(out / "autosave", "S-01")
     assert store.save(phantom.mask) is not None
     said = capsys.readouterr()
@@ -144,7 +144,7 @@ def test_a_follow_up_tells_neither_date_nor_folder_nor_name(named_after_a_patien
     folders = [str(results / f"S-{n}") for n in range(2)]
     out = tmp_path / "out"
     dates = ["--date", "2021-04-17", "--date", "2023-04-18"]
-    assert main(["track", *folders, *dates, "--output", str(out), "--person", "S-1", "--age", "81"]) == 0
+    assert main(["follow-up", *folders, *dates, "--output", str(out), "--person", "S-1", "--age", "81"]) == 0
     said = capsys.readouterr().out
     secrets = ["Quintanilla^Rosa", "2021-04-17", "2023-04-18", "20210417", "20230418", str(tmp_path / "in")]
     assert leaks(out, secrets, said.replace(str(out), "")) == []

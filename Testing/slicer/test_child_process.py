@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from SpinalCordSegLib.command_line.scratch import ScratchFolder, remove_abandoned
 from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.worker import ScratchFolder, remove_abandoned
 from SpinalCordSegWidgets.process import ChildProcess
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
@@ -151,9 +151,9 @@ sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
 from pathlib import Path
 from slicer_standins import scripted
 scripted.publish()
-from SpinalCordSegLib.command_line.scratch import ScratchFolder
+from SpinalCordSegLib.worker import ScratchFolder
 from SpinalCordSegWidgets.process import ChildProcess
-scratch = ScratchFolder.create(Path({str(tmp_path)!r}))
+scratch = ScratchFolder(Path({str(tmp_path)!r}))
 child = ChildProcess("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=60"],
                      packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
 child.start()
@@ -183,13 +183,11 @@ def test_a_parent_that_gives_no_lifeline_does_not_end_the_child(tmp_path):
 
 
 def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
-    mine, left = ScratchFolder.create(tmp_path), ScratchFolder.create(tmp_path)
+    mine, left = ScratchFolder(tmp_path), ScratchFolder.create(tmp_path)
     (left.path / "input.nrrd").write_bytes(b"an image")
     left._lock.close()  # as the system does when the owner ends
     (tmp_path / "spinalcordseg-notes").mkdir()  # looks alike, has no lock: not ours
-    code = (
-        "import sys; from pathlib import Path; from SpinalCordSegLib.command_line.scratch import remove_abandoned as r;"
-    )
+    code = "import sys; from pathlib import Path; from SpinalCordSegLib.worker import remove_abandoned as r;"
     command = [sys.executable, "-c", f"{code} print(r(Path(sys.argv[1])))", str(tmp_path)]
     environment = dict(os.environ, PYTHONPATH=str(_PACKAGES[0]))
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n"
@@ -202,7 +200,7 @@ def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
 
 def test_an_image_that_could_not_be_removed_goes_the_next_time(tmp_path, monkeypatch):
     """On Windows one that another program has open stays; the folder must still be known as ours."""
-    scratch = ScratchFolder.create(tmp_path)
+    scratch = ScratchFolder(tmp_path)
     (scratch.path / "volume.nrrd").write_bytes(b"an image")
     (scratch.path / "out").mkdir()
     unlink = Path.unlink

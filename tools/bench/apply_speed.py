@@ -40,9 +40,7 @@ def apply_speed(folder: Path) -> dict[str, float]:
         started = time.perf_counter()
         child.start()
         seconds["a new child"].append(_until_ended(child, started))
-        child = ChildProcess(
-            "SpinalCordSegLib.warm_segment", [model, "cpu"], packages=_PACKAGES, folder=work, waiting=True
-        )
+        child = ChildProcess("SpinalCordSegLib.cli", [model, "cpu"], packages=_PACKAGES, folder=work, waiting=True)
         child.start()
         time.sleep(_READY_S)
         started = time.perf_counter()

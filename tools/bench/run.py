@@ -153,7 +153,7 @@ def _startup(arguments: argparse.Namespace) -> dict[str, float]:
         "import all of segment": [
             sys.executable,
             "-c",
-            "import SpinalCordSegLib.command_line.commands, SpinalCordSegLib.inference",
+            "import SpinalCordSegLib.batch, SpinalCordSegLib.inference",
         ],
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

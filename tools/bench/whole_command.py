@@ -22,19 +22,15 @@ import torch
 from naive import naive_predict
 from stopwatch import Stopwatch
 
-from SpinalCordSegLib import batch, inference, pipeline
+from SpinalCordSegLib import batch, image_io, inference, pipeline
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.command_line import commands
 from SpinalCordSegLib.model.cpu_engine import Engine
 
 WAYS = {
     "naive": ["--device", "cpu", "--engine", "torch"],
     "torch": ["--device", "cpu", "--engine", "torch"],
-    "torch, tracking off": ["--device", "cpu", "--engine", "torch", "--no-track-cord"],
     "onnxruntime": ["--device", "cpu", "--engine", "onnxruntime"],
-    "onnxruntime, tracking off": ["--device", "cpu", "--engine", "onnxruntime", "--no-track-cord"],
     "cuda": ["--device", "cuda"],
-    "cuda, bfloat16": ["--device", "cuda", "--precision", "bfloat16"],
 }
 """By name, the arguments of the command; "naive" takes the place of ``predict``."""
 
@@ -70,8 +66,8 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
 
 
 def _watch_stages(watch: Stopwatch, way: str) -> None:
-    watch.wrap(commands, "read_image", "read")
-    watch.wrap(commands, "fingerprint", "read")
+    watch.wrap(image_io, "read_image", "read")
+    watch.wrap(pipeline, "fingerprint", "read")
     watch.wrap(batch, "write_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
     watch.wrap(pipeline, "steady_area", "measure")

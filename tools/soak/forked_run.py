@@ -23,10 +23,10 @@ NOBODY = 65534
 # imported once, before the forks; importing starts no thread, and nothing is computed in the first process
 _WARM = (
     "SimpleITK", "torch", "torch._dynamo", "scipy.ndimage", "scipy.signal", "scipy.optimize", "pydicom", "safetensors.torch", "PIL.Image",
-    "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.command_line.commands",
+    "matplotlib.pyplot", "rich.progress", "SpinalCordSegLib.cli", "SpinalCordSegLib.batch",
     "SpinalCordSegLib.pipeline", "SpinalCordSegLib.model.checkpoint", "SpinalCordSegLib.model.networks",
     "SpinalCordSegLib.inference", "SpinalCordSegLib.longitudinal.registration",
-    "SpinalCordSegLib.command_line.track_command", "SpinalCordSegLib.command_line.review_command",
+    "SpinalCordSegLib.longitudinal.report",
     "SpinalCordSegTrainerLib.cli", "SpinalCordSegTrainerLib.trainer",
     "SpinalCordSegTrainerLib.evaluation",
 )  # fmt: skip

@@ -78,12 +78,14 @@ _EVALUATE = _train("evaluate", "@IN", "--predictions", "@SAMPLES/drawn", "--outp
 _LEARN = _train("train", "@IN", "--output", "@OUT", "--threads", "1", "--set", "network.width=1", "--set", "epochs=1",
                 "--set", "updates_per_epoch=1", "--set", "batch_size=2", "--set", "crop.size=32",
                 "--set", "statistics_batches=1", "--set", "normalisation.size=64")  # fmt: skip
-_TRACK = _lib("track", "@IN/done/V0", "@IN/done/V1", "--date", "2021-01-31", "--date", "2022-01-31", "--output", "@OUT")
+_TRACK = _lib(
+    "follow-up", "@IN/done/V0", "@IN/done/V1", "--date", "2021-01-31", "--date", "2022-01-31", "--output", "@OUT"
+)
 _REPORT_READERS = (
     _TRACK, _lib("review", "@IN/done"), _lib("review", "@IN/done", "--case", "V0", "--seen", "all", "--accept", "--by", "A"),
     _lib("correct", "@IN/done/V0", "@IN/v1_mask.nii.gz", "--by", "A"), _lib("correct", "@IN/done/V0", "--smooth", "1:6"),
     _lib("training-set", "@IN/done/V0", "--image", "@IN/v0.nii.gz", "--subject", "P1", "--output", "@OUT"),
-    _lib("carry", "@IN/done/V0", "--image", "@IN/v0.nii.gz", "--to", "@IN/v1.nii.gz", "--output", "@OUT"),
+    _lib("propagate", "@IN/done/V0", "--image", "@IN/v0.nii.gz", "--to", "@IN/v1.nii.gz", "--output", "@OUT"),
     _lib("measure", "@IN/v1_mask.nii.gz", "--code", "V1", "--output", "@IN/done"),
 )  # fmt: skip
 
@@ -115,7 +117,7 @@ FORMATS: tuple[Format, ...] = (
     Format("slices.csv, summary.csv", "results", "done/**/*.csv", _CSV, _REPORT_READERS, 1, True),
     Format("result files", "results", "done/V0/[mr]*.*[zgl]", BYTES, _REPORT_READERS, 1, True),
     Format("manifest of visits", "results", "visits.csv", _CSV, (
-        _lib("track", "--manifest", "@IN/visits.csv", "--output", "@OUT"),
+        _lib("follow-up", "--manifest", "@IN/visits.csv", "--output", "@OUT"),
     )),
     Format("weights", "model", "tiny.safetensors", (*BYTES, *(card_value,) * 10, *(tensor_entry,) * 5, weights_not_finite), (
         _lib("models", "@IN/tiny.safetensors"),

@@ -1,0 +1,113 @@
+"""The worker: standard input read in a thread, free memory, and the panels' own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from threshold_model import SPACING_MM, neck_image, write_threshold_model
+
+from SpinalCordSegLib import worker
+from SpinalCordSegLib.image_io import read_labels, write_volume
+from SpinalCordSegLib.model import checkpoint
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume
+
+
+@pytest.fixture(params=["as here", "as on Windows"])
+def pipe(request, monkeypatch):
+    """Both ends, read as here or in Windows' way; what Windows would report comes from a count of what was written."""
+    reading, writing = os.pipe()
+    if request.param == "as on Windows":
+        import fcntl
+        import struct
+        import termios
+
+        closed = threading.Event()
+
+        def waiting(descriptor: int) -> int | None:
+            (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))
+            return None if not count and closed.is_set() else count
+
+        monkeypatch.setattr(worker, "_IS_WINDOWS", True)
+        monkeypatch.setattr(worker, "_LOOK_S", 0.005)
+        monkeypatch.setattr(worker, "_bytes_waiting", waiting)
+        close = os.close
+        monkeypatch.setattr(os, "close", lambda one: (close(one), closed.set()))
+    yield reading, writing
+    os.close(reading)
+
+
+def test_parts_come_as_they_are_written_and_then_the_end(pipe):
+    reading, writing = pipe
+    os.write(writing, b"stay\nmore")
+    assert worker.read_part(reading, 5) == b"stay\n"
+    assert worker.read_part(reading) == b"more"
+    threading.Timer(0.05, lambda: os.write(writing, b"later")).start()
+    assert worker.read_part(reading) == b"later"
+    threading.Timer(0.05, lambda: os.close(writing)).start()
+    assert worker.read_part(reading) == b""
+
+
+def test_the_memory_that_is_left_is_known_on_linux_and_windows():
+    left = worker.available_bytes()
+    assert left is None if sys.platform == "darwin" else left is not None and 1 << 20 < left < 1 << 50
+
+
+def test_a_busy_device_is_ready_and_its_pace_unknown(tmp_path, monkeypatch):
+    model = write_threshold_model(tmp_path / "threshold.safetensors")
+    devices = worker.probe(model)["devices"]
+    assert devices[-1]["name"] == "cpu" and devices[-1]["seconds_per_slice"] > 0
+
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(checkpoint, "checkpoint_network", full)
+    answer = worker.probe(model)
+    assert answer["state"] == "ready" and answer["devices"][-1]["seconds_per_slice"] is None
+
+
+def _result(capsys):
+    """What the command gave the panel."""
+    (event,) = (e for e in map(json.loads, capsys.readouterr().out.splitlines()) if e["event"] == "result")
+    return event
+
+
+def test_rerun_changes_its_slices_only(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = neck_image(np.diag([*SPACING_MM, 1.0]), (2, 0, 1))  # axes stored superior, right, anterior
+    cord = image.voxels > 500
+    mask = cord.copy()
+    mask[4:9] = False
+    mask[15, 3, 3] = True  # somebody's own, far from the cord
+    write_volume(image, tmp_path / "volume.nrrd")
+    write_volume(image.with_voxels(mask), tmp_path / "mask.nrrd")
+    model = write_threshold_model(tmp_path / "model.safetensors")
+    command = ["rerun", "--progress", "json", "--slices", "5:7", "--model", str(model), "--device", "cpu"]
+    assert worker.panel_main([*command, "--threshold", "0.5", "--smooth-z", "1.6"]) == 0
+    found = read_labels(tmp_path / _result(capsys)["mask"]).voxels != 0
+    untouched = [k for k in range(mask.shape[0]) if k not in (5, 6)]
+    assert np.array_equal(found[untouched], mask[untouched])
+    assert (found[5:7] & cord[5:7]).sum() > 0.7 * cord[5:7].sum()
+
+
+def test_register_finds_by_how_much_the_second_image_lies_elsewhere(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    phantom = make_phantom(PhantomConfig(shape=(60, 60, 24), spacing_mm=(1.5, 1.5, 3.0)))
+    shift = np.array([4.0, -3.0, 6.0])
+    there = phantom.image.ijk_to_ras.copy()
+    there[:3, 3] += shift
+    write_volume(phantom.image, tmp_path / "fixed.nrrd")
+    write_volume(phantom.mask, tmp_path / "fixed_mask.nrrd")
+    write_volume(Volume(phantom.image.voxels, there), tmp_path / "moving.nrrd")
+    write_volume(Volume(phantom.mask.voxels, there), tmp_path / "moving_mask.nrrd")
+    assert worker.panel_main(["register", "--progress", "json"]) == 0
+    motion = np.array(_result(capsys)["fixed_to_moving"])
+    assert motion[:3, 3] == pytest.approx(shift, abs=0.5) and motion[:3, :3] == pytest.approx(np.eye(3), abs=0.02)
+    write_volume(Volume(phantom.mask.voxels, there), tmp_path / "fixed_mask.nrrd")
+    assert worker.panel_main(["register"]) == 2
