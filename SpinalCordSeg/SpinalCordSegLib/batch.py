@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from SpinalCordSegLib.case import Summary, output_errors, read_result, refuse_foreign, restore_interrupted, write_case
+from SpinalCordSegLib.case import (
+    Case,
+    Summary,
+    check_replaceable,
+    failed_row,
+    is_as_measured,
+    save_case,
+)
 from SpinalCordSegLib.errors import (
     Cancelled,
     ConfigurationError,
@@ -23,11 +30,8 @@ from SpinalCordSegLib.errors import (
     WouldReplaceError,
 )
 from SpinalCordSegLib.files import inside, reason, without_folders, without_names
-from SpinalCordSegLib.image_io import Image, check_code, file_suffix, is_volume_file, safe_case_name, write_text
-from SpinalCordSegLib.pipeline import CaseResult, SegmentOptions, canonical_range, fingerprint, segment_image
-from SpinalCordSegLib.quality_control import queue_of_report, unseen
-from SpinalCordSegLib.report import csv_text, failed_row, summary_row
-from SpinalCordSegLib.review import STATES, Review
+from SpinalCordSegLib.image_io import Image, check_code, file_suffix, is_volume_file, safe_case_name
+from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ class LoadedCase:
 
     case_name: str
     fingerprint: str
-    compute: Callable[[], CaseResult]
+    compute: Callable[[], Case]
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,12 @@ class BatchOptions:
 class Outcome:
     """How one input ended: "done", "kept" (a finished result was there) or "failed", then with ``error``.
 
-    ``report``: of the finished result; of a failed case that of its earlier result, which stands, else None."""
+    ``case``: the finished one; of a failed input its earlier one, which stands, else None."""
 
     case_name: str
     state: str
     folder: Path | None = None
-    report: dict[str, Any] | None = None
+    case: Case | None = None
     error: Exception | None = None
 
 
@@ -119,17 +123,13 @@ def _run_case(
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
         case_name, finished = _place(loaded, options, claimed)
         folder = inside(options.output, case_name)
-        if finished is not None and not options.force and not options.renew:
+        if finished is not None and not options.force and not options.renew and is_as_measured(finished):
             return Outcome(case_name, "kept", folder, finished)
-        refuse_foreign(folder)
+        check_replaceable(folder)  # before the long work
         result = loaded.compute()
-        content = write_case(
-            replace(result, case_name=case_name, fingerprint=loaded.fingerprint),
-            folder,
-            mask_format=options.mask_format,
-            save_probability=options.save_probability,
-        )
-        return Outcome(case_name, "done", folder, content)
+        case = replace(result, name=case_name, input=replace(result.input, fingerprint=loaded.fingerprint))
+        case = save_case(case, folder, mask_format=options.mask_format, save_probability=options.save_probability)
+        return Outcome(case_name, "done", folder, case)
     except (Cancelled, ModelFileError):
         raise
     except MemoryError:
@@ -145,28 +145,28 @@ def _run_case(
 
 def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOptions, claimed: set[str]) -> Outcome:
     """A failed case must not take the row of a result that stands: not of its own earlier one, nor of another image."""
-    standing = read_result(options.output / case_name)
-    if standing is not None and mark is not None and not _belongs(standing, mark):
+    standing = _finished(options.output / case_name)
+    if standing is not None and mark is not None and standing.input.fingerprint != mark:
         names = _names(case_name)
         case_name = next(n for n in names if not _is_taken(n, claimed) and not (options.output / n).exists())
         standing = None
-    return Outcome(case_name, "failed", report=standing, error=error)
+    return Outcome(case_name, "failed", case=standing, error=error)
 
 
-def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, dict[str, Any] | None]:
+def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, Case | None]:
     """The folder's name for a case, and the finished result of this very input where there is one.
 
     Raises WouldReplaceError when the name's folder holds the result of another image and that may not be replaced.
     """
     for name in _names(loaded.case_name):
-        finished = read_result(options.output / name)
-        if name not in claimed and finished is not None and _belongs(finished, loaded.fingerprint):
+        finished = _finished(options.output / name)
+        if name not in claimed and finished is not None and finished.input.fingerprint == loaded.fingerprint:
             return name, finished
         # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
         if not _is_taken(name, claimed) and not (options.output / name).exists():
             break
     name = _free_name(loaded.case_name, claimed)
-    finished = read_result(options.output / name)
+    finished = _finished(options.output / name)
     if finished is not None and not options.force:
         raise WouldReplaceError(
             f"{options.output / name} holds the result of another image; choose another output folder, or --force"
@@ -175,9 +175,11 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
     return name, None
 
 
-def _belongs(finished: dict[str, Any], mark: str) -> bool:
-    source = finished.get("input")
-    return isinstance(source, dict) and source.get("fingerprint") == mark
+def _finished(folder: Path) -> Case | None:
+    try:
+        return Case.load(folder)
+    except InputFileError:
+        return None
 
 
 def _names(case_name: str) -> Iterator[str]:
@@ -199,14 +201,14 @@ def _is_taken(name: str, claimed: Iterable[str]) -> bool:
 
 
 def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
-    if outcome.error is None and outcome.report is not None:
-        return summary_row(outcome.report)
+    if outcome.error is None and outcome.case is not None:
+        return outcome.case.summary_row()
     text = reason(outcome.error) if outcome.error else ""
     # Only what the case is called by is known to name nobody.
     is_called_so = is_volume_file(path) and not os.path.isdir(path) and _stem(path) in _parts_of(outcome.case_name)
     text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
-    if outcome.report is not None:
-        return summary_row(outcome.report) | {"reason": text}
+    if outcome.case is not None:
+        return outcome.case.summary_row() | {"reason": text}
     return failed_row(outcome.case_name, text)
 
 
@@ -217,144 +219,6 @@ def _stem(path: Path) -> str:
 def _parts_of(case_name: str) -> tuple[str, str]:
     """A case's name, with and without the number that tells it from others of its name."""
     return case_name, case_name.rpartition("_")[0]
-
-
-# A folder of finished cases as a work list: what is left to review, next and previous, one table.
-#
-# Nothing is remembered beside the cases: each folder holds its own state, so a list can be left and taken up anywhere.
-
-
-UNREADABLE = "unreadable"
-REVIEW_TABLE = "review.csv"
-REVIEW_COLUMNS = (
-    "case", "state", "reviewer", "when", "mask_state", "n_flagged", "n_unseen", "highest_doubt", "slices_edited",
-    "dice_against_ai", "volume_mm3", "length_mm", "mean_csa_mm2", "decided_on_this_mask", "problem",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class WorkItem:
-    """A case of the list. ``n_flagged`` slices, of them ``n_unseen`` not looked at; ``highest_doubt``: score of the
-    worst unseen one, 0 without. ``problem``: why its folder cannot be read, "" for a good one (then the rest holds)."""
-
-    case: str
-    folder: Path
-    review: Review = field(default_factory=Review)
-    mask_state: str = ""
-    n_flagged: int = 0
-    n_unseen: int = 0
-    highest_doubt: float = 0.0
-    volume_mm3: float | None = None
-    length_mm: float | None = None
-    mean_csa_mm2: float | None = None
-    slices_edited: int | None = None
-    dice_against_ai: float | None = None
-    decided_on_this_mask: bool | None = None
-    problem: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        """True while somebody has to look at it."""
-        return not self.problem and not self.review.is_finished
-
-    def row(self) -> dict[str, Any]:
-        """By REVIEW_COLUMNS."""
-        own = {name: getattr(self, name) for name in REVIEW_COLUMNS if hasattr(self, name)}
-        state = UNREADABLE if self.problem else self.review.state
-        return own | {"state": state, "reviewer": self.review.who or None, "when": self.review.when or None}
-
-
-@dataclass(frozen=True)
-class WorkList:
-    """``items``: in the order of their names."""
-
-    items: tuple[WorkItem, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many cases are in each state; states without a case are there with 0."""
-        found = Counter(UNREADABLE if item.problem else item.review.state for item in self.items)
-        return {state: found.get(state, 0) for state in (*STATES, *([UNREADABLE] if found.get(UNREADABLE) else []))}
-
-    def item(self, case: str) -> WorkItem:
-        """Raises ConfigurationError for a case that is not in the list."""
-        for item in self.items:
-            if item.case == case:
-                return item
-        raise ConfigurationError(f'there is no case "{case}" in the list: {len(self.items)} cases are')
-
-    def next(self, case: str) -> WorkItem | None:
-        """The one after ``case``; None at the end."""
-        at = self.items.index(self.item(case)) + 1
-        return self.items[at] if at < len(self.items) else None
-
-    def previous(self, case: str) -> WorkItem | None:
-        """The one before ``case``; None at the beginning."""
-        at = self.items.index(self.item(case))
-        return self.items[at - 1] if at else None
-
-    def next_open(self, case: str | None = None) -> WorkItem | None:
-        """The next one that is neither accepted nor rejected, after ``case`` and around to it; None when all are."""
-        at = 0 if case is None else self.items.index(self.item(case)) + 1
-        return next((item for item in (*self.items[at:], *self.items[:at]) if item.is_open), None)
-
-
-def read_work_list(folder: Path) -> WorkList:
-    """The finished cases in the folders directly inside ``folder`` (or ``folder`` itself, where it is one case).
-
-    A case that cannot be read stays in the list with its problem. Raises InputFileError where there is no case at all.
-    """
-    if not folder.is_dir():
-        raise InputFileError(f"{folder} is no folder: give the one that segment wrote its results into")
-    with output_errors(folder):
-        restore_interrupted(folder)
-        inside = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        candidates = [folder] if (folder / "report.json").is_file() else sorted(inside)
-    items = [_item(path) for path in candidates if (path / "report.json").is_file()]
-    if not items:
-        raise InputFileError(f"{folder} holds no finished case: give the folder that segment wrote its results into")
-    return WorkList(tuple(items))
-
-
-def write_review_table(work_list: WorkList, path: Path) -> None:
-    """One row a case as CSV. Raises OutputError."""
-    write_text(path, csv_text(REVIEW_COLUMNS, (item.row() for item in work_list.items)))
-
-
-def _item(folder: Path) -> WorkItem:
-    content = read_result(folder)
-    if content is None:
-        return WorkItem(folder.name, folder, problem="not a complete result: segment again with --force")
-    try:
-        return _read(folder, content)
-    except (ConfigurationError, KeyError, TypeError, ValueError) as error:
-        known = str(error) if isinstance(error, ConfigurationError) else "report.json is damaged: segment again"
-        return WorkItem(folder.name, folder, problem=known)
-
-
-def _read(folder: Path, content: Mapping[str, Any]) -> WorkItem:
-    review = Review.from_dict(content.get("review"))
-    queue = queue_of_report(content)
-    left = unseen(queue, review)
-    changes = content.get("changes")
-    same = None
-    if review.mask_sha256 and content.get("mask_sha256"):
-        same = review.mask_sha256 == content["mask_sha256"]
-    return WorkItem(
-        case=str(content["case"]),
-        folder=folder,
-        review=review,
-        mask_state=str(content["mask_state"]),
-        n_flagged=len(queue),
-        n_unseen=len(left),
-        highest_doubt=left[0].score if left else 0.0,
-        volume_mm3=content.get("volume_mm3"),
-        length_mm=content.get("length_mm"),
-        mean_csa_mm2=content.get("mean_csa_mm2"),
-        slices_edited=None if changes is None else len(changes["slices"]),
-        dice_against_ai=None if changes is None else round(float(changes["dice"]), 4),
-        decided_on_this_mask=same,
-    )
 
 
 # A batch computed on several machines through dask.distributed; images are read and results written here.
@@ -372,7 +236,7 @@ def worker_version() -> str:
     return SOFTWARE_VERSION
 
 
-def segment_on_worker(image: Image, checkpoint: Checkpoint, options: SegmentOptions) -> CaseResult:
+def segment_on_worker(image: Image, checkpoint: Checkpoint, options: SegmentOptions) -> Case:
     """Run on a worker; the image stays behind, whoever sent it has it."""
     return replace(segment_image(image, checkpoint, options), image=None)
 
@@ -456,12 +320,12 @@ class Cluster:
         return load
 
 
-def _result(future: Any, image: Image) -> CaseResult:
+def _result(future: Any, image: Image) -> Case:
     """Wait for a worker. Raises what it raised, DeviceError when it was lost."""
     from distributed import CancelledError, KilledWorker
 
     try:
-        result: CaseResult = future.result()
+        result: Case = future.result()
     except (KilledWorker, CancelledError, OSError) as error:
         raise DeviceError(
             f"a worker or the scheduler was lost ({type(error).__name__}): run again, what is finished is kept"
@@ -471,7 +335,5 @@ def _result(future: Any, image: Image) -> CaseResult:
 
 def finished_fingerprints(output: Path) -> set[str]:
     """Of the inputs that have a finished result in the output folder."""
-    if not output.is_dir():
-        return set()
-    sources = [(read_result(folder) or {}).get("input") for folder in output.iterdir() if folder.is_dir()]
-    return {str(source.get("fingerprint")) for source in sources if isinstance(source, dict)}
+    folders = [folder for folder in output.iterdir() if folder.is_dir()] if output.is_dir() else []
+    return {case.input.fingerprint for folder in folders if (case := _finished(folder)) is not None}

@@ -1,168 +1,564 @@
-"""The folder of one case: written beside, then put in place whole; told apart from folders that are not ours."""
+"""A measured cord as one typed object, and the folder it is kept in.
+
+report.json holds the fields of Case, slices.csv its SliceTable; beside them lie the mask, the montage and the page. A
+folder appears whole or not at all. Every decision about replacing a mask rests on its fingerprint, not on a state that
+somebody wrote: what a person drew, corrected or accepted is never replaced by the machine. No patient data.
+"""
+
+# ruff: noqa: RUF009  (what these defaults call makes fields of a dataclass)
 
 from __future__ import annotations
 
 import csv
-import io
+import hashlib
 import logging
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from itertools import compress
-from math import isfinite
+from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from SpinalCordSegLib.errors import (
     ConfigurationError,
-    GeometryError,
     InputFileError,
-    MissingPackageError,
-    ModelFileError,
     OutputError,
+    SpinalCordSegError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.files import explain, is_plain_name, parse_json, remove_abandoned_parts
-from SpinalCordSegLib.flags import Flag, merge_flags
-from SpinalCordSegLib.image_io import atomic_write, read_labels, write_json, write_text, write_volume
-from SpinalCordSegLib.metrics import mask_changes, mask_sha256
-from SpinalCordSegLib.model.checkpoint import REPEATABILITY, default_model, find_models, verified_card
-from SpinalCordSegLib.morphometry import InSlices, with_pv_areas
-from SpinalCordSegLib.pipeline import CaseResult, ModelSummary, measure_mask
-from SpinalCordSegLib.postprocessing import SIGMA_MM
-from SpinalCordSegLib.quality_control import HEADER_KINDS, PIXEL_KINDS, queue_of_report
-from SpinalCordSegLib.report import (
-    SCHEMA,
-    SCHEMA_VERSION,
-    SLICE_COLUMNS,
-    SUMMARY_COLUMNS,
-    CordScene,
-    MontageSlice,
-    MontageText,
-    area_points,
-    csv_text,
-    draw_montage,
-    page,
-    report,
-    slice_rows,
-    summary_row,
-    updated_page,
+from SpinalCordSegLib.files import (
+    from_json,
+    is_plain_name,
+    locked,
+    output_errors,
+    parse_json,
+    remove_abandoned_parts,
+    to_json,
+    write_json,
+    write_text,
 )
-from SpinalCordSegLib.review import CORRECTED, DECISIONS, Review, edited
-from SpinalCordSegLib.vertebral_levels import LevelOptions, parse_disc
-from SpinalCordSegLib.volume import Volume, input_slice_index
+from SpinalCordSegLib.flags import Flag, kinds_of_slice
+from SpinalCordSegLib.image_io import Image, atomic_write, read_labels, safe_case_name, write_volume
+from SpinalCordSegLib.mask_versions import MaskVersions
+from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
+from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.quality_control import COARSE_LEFT_RIGHT, SliceDoubt
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
+from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelMeasures, LevelOptions, LevelReport, parse_disc
+from SpinalCordSegLib.volume import AxialAxes, Volume, axial_slices
 
-if TYPE_CHECKING:
-    from SpinalCordSegLib.image_io import Image
-
-
+SCHEMA = "SpinalCordSeg report"
+SCHEMA_VERSION = 2
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
-_OURS = {"report.json", "slices.csv", "montage.png", "report.html"} | {
-    f"{kind}.{suffix}" for kind in ("mask", "probability") for suffix in MASK_FORMATS
-}
+AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
+"""The mask that a correction began from, beside "mask"."""
+VERSIONS = "versions"
+"""The folder in a case's own with every mask that a person made or accepted."""
+
+_UNCERTAIN = (0.1, 0.9)
+# Of the DICOM header, what tells how the image was made; nothing that tells of whom.
+_ACQUISITION = (
+    "number", "modality", "manufacturer", "model", "field_strength_t", "sequence", "dimension",
+    "repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "slice_thickness_mm", "contrast_agent",
+)  # fmt: skip
 _REPLACED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
 _LONGEST_BYTES = 230  # of a folder's name, so that the hidden names beside it are not too long for the disk
-_AROUND_MM = 30.0
-_PNG_LEVEL = 3  # half the time of Pillow's 6 for a few per cent more bytes
 
 _log = logging.getLogger(__name__)
 
 
-def write_case(
-    result: CaseResult, folder: Path, *, mask_format: str = "nii.gz", save_probability: bool = False
-) -> dict[str, Any]:
-    """Write everything about a case into ``folder``, replacing an earlier result; gives the report.
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a reader of a result must know of the model behind it. ``provenance``, ``scores``: of its card."""
 
-    All of it appears at once or not at all. Files in an earlier result's folder that are not ours are kept.
-    Raises OutputError when the system refuses, when ``folder`` is there and is no result of ours, or when a person
-    corrected or accepted what is in it. What a person saw of this very mask stays seen.
+    name: str
+    version: str
+    sha256: str | None
+    licence: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseInput:
+    """The grid that was measured. ``fingerprint``: of the input (see pipeline.fingerprint), "" where not known;
+    ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one. ``acquisition``:
+    how the image was made, as far as a DICOM header tells; ``acquisition_date`` only where it was asked for."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float] = field(metadata={"decimals": 5})
+    orientation: str
+    ijk_to_ras: tuple[tuple[float, float, float, float], ...] = field(metadata={"decimals": 6})
+    fingerprint: str = ""
+    image_fingerprint: str = ""
+    acquisition: dict[str, Any] | None = None
+    acquisition_date: str | None = None
+
+    @classmethod
+    def of(cls, volume: Volume, image: Image | None = None, keep_date: bool = False) -> CaseInput:
+        series = None if image is None else image.dicom
+        found = cls(
+            shape=volume.shape,
+            spacing_mm=volume.spacing_mm,
+            orientation=volume.orientation,
+            ijk_to_ras=tuple(tuple(row) for row in volume.ijk_to_ras.tolist()),
+        )
+        if series is None:
+            return found
+        acquisition = {name: getattr(series, name) for name in _ACQUISITION} | {"image_type": list(series.image_type)}
+        return replace(
+            found, acquisition=acquisition, acquisition_date=(series.acquisition_date or None) if keep_date else None
+        )
+
+
+@dataclass(frozen=True)
+class LevelsAsked:
+    """The marked discs, as parse_disc reads them, so that a correction is measured at the same levels; nothing about
+    the person."""
+
+    discs: tuple[str, ...]
+    around_mm: float | None = None
+    declared: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, asked: LevelOptions) -> LevelsAsked | None:
+        """None where no disc was marked."""
+        discs = []
+        for mark in asked.discs:
+            place = str(mark.slice) if mark.ras_mm is None else ",".join(f"{mm:.6g}" for mm in mark.ras_mm)
+            discs.append(f"{DISC_NAMES[mark.disc]}={place}")
+        return cls(tuple(discs), asked.around_mm, tuple(sorted(asked.declared))) if discs else None
+
+    def options(self) -> LevelOptions:
+        return LevelOptions(tuple(map(parse_disc, self.discs)), self.around_mm, declared=frozenset(self.declared))
+
+
+@dataclass(frozen=True)
+class FoundDisc:
+    """A marked disc. ``along_cord_mm``: along the line that the case was measured on."""
+
+    disc: str
+    along_cord_mm: float = field(metadata={"decimals": 3})
+
+
+@dataclass(frozen=True)
+class LevelTable:
+    """Areas by vertebral level. ``norm``: the comparison with healthy adults, its sentence under "text"; None where it
+    was not asked for."""
+
+    discs: tuple[FoundDisc, ...]
+    levels: tuple[LevelMeasures, ...]
+    norm: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, found: LevelReport) -> LevelTable:
+        discs = tuple(FoundDisc(DISC_NAMES[n], mm) for n, mm in found.levels.discs_mm.items())
+        return cls(
+            discs, found.rows, None if found.norm is None else {"text": found.norm.sentence()} | asdict(found.norm)
+        )
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure the network was: mean probability inside the mask (0..1; NaN without cord), the volume between 0.1 and
+    0.9, and the volume that the probabilities add up to."""
+
+    mean_in_mask: float = field(metadata={"decimals": 4})
+    undecided_mm3: float = field(metadata={"decimals": 2})
+    expected_volume_mm3: float = field(metadata={"decimals": 2})
+
+    @classmethod
+    def of(cls, probability: Volume, mask: Volume) -> Confidence:
+        chances = axial_slices(probability).pixels  # by slices, as they lie in memory
+        inside = chances[axial_slices(mask).pixels]
+        low, high = _UNCERTAIN
+        undecided = np.count_nonzero((chances > low) & (chances < high))
+        return cls(
+            float(inside.mean()) if inside.size else nan,
+            undecided * probability.voxel_volume_mm3,
+            float(chances.sum(dtype=np.float64)) * probability.voxel_volume_mm3,
+        )
+
+
+def _mm(decimals: int) -> Any:
+    return field(metadata={"decimals": decimals})
+
+
+def _memory_only(default: Any = None) -> Any:
+    return field(default=default, repr=False, metadata={"json": False})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Case:
+    """One measured cord: what report.json holds, and what belongs to it in memory.
+
+    ``mask_state``: "AI", "corrected" (the AI's, by a person) or "given" (made elsewhere). ``mask_sha256``: of the mask
+    that was measured. Means and ``n_slices`` are over ``range`` (half-open, the input's own slices; None: the whole
+    cord found), volume and length of the whole cord; areas and diameters are NaN where they have no answer, lengths
+    and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: what cleaning took away and filled. ``queue``: the
+    flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from, None where
+    there was none or it is not known. ``threshold``, ``along_mm``: of the network's mask, None for one made elsewhere.
+    ``seconds_by_stage``: computing time.
+
+    In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
+    at hand; ``drawn``, see ``mask``; ``folder``: where the case was read from or written to.
+    """
+
+    name: str = field(metadata={"key": "case"})
+    mask_state: str
+    mask_sha256: str
+    created: str
+    software_version: str = SOFTWARE_VERSION
+    volume_mm3: float = _mm(2)
+    length_mm: float = _mm(3)
+    volume_per_length_mm2: float = _mm(3)
+    mean_csa_mm2: float = _mm(3)
+    sd_csa_mm2: float = _mm(3)
+    mean_ap_ellipse_mm: float = _mm(3)
+    mean_rl_mm: float = _mm(3)
+    n_slices: int
+    coverage: float = _mm(4)
+    range: tuple[int, int] | None = None
+    range_volume_mm3: float = _mm(2)
+    range_length_mm: float = _mm(3)
+    removed_mm3: float = _mm(2)
+    filled_mm3: float = _mm(2)
+    flags: tuple[Flag, ...] = ()
+    queue: tuple[SliceDoubt, ...] = field(default=(), metadata={"key": "review_queue"})
+    review: Review = field(default_factory=Review)
+    changes: MaskChanges | None = None
+    levels_asked: LevelsAsked | None = None
+    levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
+    threshold: float | None = None
+    along_mm: float | None = None
+    slices_steadied: int | None = None
+    confidence: Confidence | None = field(default=None, metadata={"key": "probability"})
+    device: str | None = None
+    engine: str | None = None
+    n_windowed: int = field(default=0, metadata={"key": "slices_computed_around_the_cord_only"})
+    batch_size: int | None = None
+    model: ModelSummary | None = None
+    input: CaseInput
+    seconds_by_stage: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
+    truth_volume_mm3: float | None = field(default=None, metadata={"decimals": 2})
+    files: tuple[str, ...] = ()
+
+    slices: SliceTable = _memory_only(SliceTable.of())
+    drawn: Volume | None = _memory_only()
+    image: Image | None = _memory_only()
+    probability: Volume | None = _memory_only()
+    folder: Path | None = _memory_only()
+    report_sha256: str = _memory_only("")
+
+    def __post_init__(self) -> None:
+        if self.mask_state not in ("AI", "corrected", "given"):
+            raise ConfigurationError(f'"{self.mask_state}" is no state of a mask: expected AI, corrected or given')
+        if not is_plain_name(self.name):
+            raise ConfigurationError("the case's name is no name for a folder")
+
+    # What follows from the fields.
+
+    @property
+    def mask(self) -> Volume:
+        """Bool, the mask that was measured: at hand, or read from the folder.
+
+        Raises InputFileError where the folder has none, or another one by now."""
+        if self.drawn is not None:
+            return self.drawn
+        found = None if self.folder is None else read_mask(self.folder)
+        if found is None:
+            raise InputFileError(f"{self.folder} holds no mask; segment again with --force")
+        if mask_sha256(found) != self.mask_sha256:
+            raise InputFileError(f"{self.folder}: {_ANOTHER_MASK}")
+        return found
+
+    @property
+    def unseen(self) -> tuple[SliceDoubt, ...]:
+        """The flagged slices that nobody has looked at yet, the most doubtful first."""
+        return tuple(one for one in self.queue if one.slice not in self.review.seen)
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.seconds_by_stage.values())
+
+    @property
+    def volume_error_percent(self) -> float | None:
+        """Against the true volume of a phantom; None where that is not known."""
+        truth = self.truth_volume_mm3
+        return None if truth is None else 100 * (self.volume_mm3 - truth) / truth
+
+    @property
+    def is_by_person(self) -> bool:
+        """A person corrected it or decided on it: the machine never replaces it."""
+        return (
+            self.mask_state == "corrected" or self.changes is not None or self.review.state in (CORRECTED, *DECISIONS)
+        )
+
+    @property
+    def mask_file(self) -> str:
+        """The name of the mask's file in the folder; "" before it is written."""
+        return next((name for name in self.files if name.startswith("mask.")), "")
+
+    def summary_row(self) -> dict[str, Any]:
+        """By SUMMARY_COLUMNS."""
+        content = self.as_json()
+        return {name: content.get(name) for name in SUMMARY_COLUMNS} | {
+            "state": "done",
+            "reason": None,
+            "n_flags": len(self.flags),
+            "flags": " ".join(dict.fromkeys(flag.kind for flag in self.flags)),
+            "model": None if self.model is None else self.model.name,
+            "model_version": None if self.model is None else self.model.version,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of report.json."""
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION} | to_json(self)
+        more = {"seconds": self.seconds, "volume_error_percent": self.volume_error_percent}
+        return content | to_json(more, 3) | {"review": self.review.as_json()}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Case:
+        """Of report.json alone, without slices. Raises InputFileError for anything that is not as it was written."""
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise InputFileError("this is no report of SpinalCordSeg")
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise InputFileError("the report is of another version of SpinalCordSeg: segment or measure again")
+        try:
+            return from_json(cls, content)
+        except (ValueError, OverflowError, ConfigurationError) as error:
+            raise InputFileError(f"the report is damaged ({error}): segment or measure again") from error
+
+    @classmethod
+    def load(cls, folder: Path, *, needs_slices: bool = True) -> Case:
+        """Read a finished case. One that a killed program took away and did not replace is put back first.
+
+        ``needs_slices`` False: a slices.csv that cannot be read gives an empty table. Raises InputFileError where there
+        is no finished case, or a damaged one.
+        """
+        if not folder.exists():
+            restore_interrupted(folder.parent)
+        try:
+            data = (folder / "report.json").read_bytes()
+            case = cls.from_json(parse_json(data))
+        except (OSError, ValueError) as error:
+            raise InputFileError(
+                f"{folder} holds no finished result: give the folder of one case, with report.json in it"
+            ) from error
+        except InputFileError as error:
+            raise InputFileError(f"{folder / 'report.json'}: {error}") from error
+        lost = [name for name in case.files if not (is_plain_name(name) and (folder / name).is_file())]
+        if lost or not case.mask_file:
+            raise InputFileError(f"{folder} is not complete ({len(lost)} files are gone): segment or measure again")
+        try:
+            slices = SliceTable.read(folder / "slices.csv")
+        except InputFileError as error:
+            if needs_slices:
+                raise
+            _log.warning("%s", error)
+            slices = SliceTable.of()
+        return replace(case, folder=folder, slices=slices, report_sha256=hashlib.sha256(data).hexdigest())
+
+
+SUMMARY_COLUMNS = (
+    "case", "state", "reason",
+    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "n_flags", "flags",
+    "device", "model", "model_version", "software_version", "seconds",
+)  # fmt: skip
+_ANOTHER_MASK = (
+    "the mask was changed after it was measured, so the figures are of another one: take it in by spinalcordseg correct"
+    " CASE_FOLDER MASK, or measure it into another folder"
+)
+
+
+def new_case(
+    name: str,
+    mask: Volume,
+    measures: CordMeasures,
+    flags: tuple[Flag, ...],
+    *,
+    image: Image | None = None,
+    probability: Volume | None = None,
+    levels: LevelReport | None = None,
+    levels_asked: LevelOptions | None = None,
+    slice_range: tuple[int, int] | None = None,
+    keep_date: bool = False,
+    **known: Any,
+) -> Case:
+    """A case of a cleaned ``mask`` (bool) and its measures; a mask made elsewhere unless ``known`` fields say more."""
+    table = slice_table(measures, flags, image=image, levels=levels, is_axial=_is_axial(mask))
+    withheld = any(flag.kind == COARSE_LEFT_RIGHT for flag in flags)
+    length = measures.length_mm
+    # Where no area may be reported, volume over length is the mean area in other words.
+    per_length = nan if withheld or length <= 0 else measures.volume_mm3 / length
+    fields: dict[str, Any] = {
+        "mask_state": "given",
+        "review": Review(GIVEN),
+        "removed_mm3": measures.removed_mm3,
+    }
+    return Case(
+        name=name,
+        mask_sha256=mask_sha256(mask),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        volume_mm3=measures.volume_mm3,
+        length_mm=length,
+        volume_per_length_mm2=per_length,
+        mean_csa_mm2=measures.mean_csa_mm2,
+        sd_csa_mm2=measures.sd_csa_mm2,
+        mean_ap_ellipse_mm=_mean_diameter(table, table.ap_ellipse_mm, measures.slice_range),
+        mean_rl_mm=_mean_diameter(table, table.rl_mm, measures.slice_range),
+        n_slices=measures.n_slices,
+        coverage=measures.coverage,
+        range=slice_range,
+        range_volume_mm3=measures.range_volume_mm3,
+        range_length_mm=measures.range_length_mm,
+        filled_mm3=measures.filled_mm3,
+        flags=flags,
+        levels_asked=None if levels_asked is None else LevelsAsked.of(levels_asked),
+        levels=None if levels is None else LevelTable.of(levels),
+        confidence=None if probability is None else Confidence.of(probability, mask),
+        input=CaseInput.of(mask if image is None else image.volume, image, keep_date),
+        slices=table,
+        drawn=mask,
+        image=image,
+        probability=probability,
+        **(fields | known),
+    )
+
+
+def slice_table(
+    measures: CordMeasures,
+    flags: Iterable[Flag] = (),
+    *,
+    image: Image | None = None,
+    levels: LevelReport | None = None,
+    is_axial: bool = True,
+) -> SliceTable:
+    """The measured slices as a table, with their flags, levels and, where the slices are its images, DICOM numbers."""
+    rows = measures.slices
+    n = len(rows)
+    kinds = tuple(flags)
+    series = None if image is None else image.dicom
+    numbers = series.instance_numbers if series is not None and is_axial else None
+    known: dict[str, Any] = {
+        name: [nan if (value := getattr(row, name)) is None else value for row in rows] for name in _MEASURED
+    }
+    if numbers is not None:
+        known["instance_number"] = [NONE if numbers[row.slice] is None else numbers[row.slice] for row in rows]
+    if levels is not None:
+        known["level"] = [levels.by_slice.get(row.canonical_slice, "") for row in rows]
+    known["flags"] = [" ".join(kinds_of_slice(kinds, row.canonical_slice)) for row in rows]
+    return SliceTable.of(n, **known)
+
+
+_MEASURED = (
+    "slice", "canonical_slice", "z_mm", "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2", "ap_ellipse_mm",
+    "ap_chord_mm", "rl_mm", "orientation_deg", "eccentricity", "solidity", "angle_ap_deg", "angle_rl_deg", "length_mm",
+)  # fmt: skip
+
+
+def _is_axial(mask: Volume) -> bool:
+    return AxialAxes.of(mask.ijk_to_ras).ras[2][0] == 2  # a series' images are the volume's k
+
+
+def _mean_diameter(table: SliceTable, diameter: np.ndarray, chosen: tuple[int, int] | None) -> float:
+    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
+    used = np.isfinite(diameter)
+    if chosen is not None:
+        used &= (table.canonical_slice >= chosen[0]) & (table.canonical_slice < chosen[1])
+    return float(np.average(diameter[used], weights=table.length_mm[used])) if used.any() else nan
+
+
+# A case on the disk.
+
+
+def read_mask(folder: Path, name: str = "mask") -> Volume | None:
+    """A mask of a case's folder, bool, whoever drew it: "mask", or AI_MASK or GIVEN_MASK, the one a correction began
+    from; None where there is none. Raises as read_labels does."""
+    files = sorted(folder.glob(f"{name}.*"))
+    own = [path for path in files if path.name in _names_of(folder)] or files
+    if not own:
+        return None
+    labels = read_labels(own[0])
+    return labels.with_voxels(labels.voxels != 0)
+
+
+def case_name_of_mask(path: Path) -> str:
+    """What a mask that is measured is called: after its file, or after its folder where it is a finished case's own."""
+    if path.name.partition(".")[0] == "mask" and path.name in _names_of(path.parent):
+        return safe_case_name(path.parent / f"{path.parent.name}.nii.gz")
+    return safe_case_name(path)
+
+
+def save_case(
+    case: Case,
+    folder: Path,
+    *,
+    mask_format: str = "nii.gz",
+    save_probability: bool = False,
+    replaces: Case | None = None,
+    copies: Mapping[str, Path] | None = None,
+) -> Case:
+    """Write everything about a case into ``folder``; gives the case as it is there.
+
+    All of it appears at once or not at all, while no other program of ours can write there. ``replaces``: the case in
+    this folder that a person's act began from; it must still be the one that is there. None: the machine writes, which
+    replaces no person's work (see ``check_replaceable``); what a person saw of this very mask stays seen. ``copies``:
+    further files to be in the folder, by their name in it. Files in the folder that are not of the case are kept, its
+    versions too. Raises OutputError when the system refuses, WouldReplaceError when something of worth is there.
     """
     if mask_format not in MASK_FORMATS:
         raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
-    refuse_foreign(folder)
-    extra = _standing_review(result, folder)
-    return replace_case(result, folder, mask_format=mask_format, save_probability=save_probability, extra=extra)
-
-
-def replace_case(
-    result: CaseResult,
-    folder: Path,
-    *,
-    mask_format: str,
-    save_probability: bool = False,
-    extra: Mapping[str, Any] | None = None,
-    copies: Mapping[str, Path] | None = None,
-) -> dict[str, Any]:
-    """The same without asking whose result is replaced; of a link, where it leads.
-
-    ``extra``: entries of the report that take the place of those made from ``result``; ``copies``: further files to be
-    in the folder, by their name in it.
-    """
     if len(os.fsencode(folder.name)) > _LONGEST_BYTES:
         raise OutputError(f"cannot write {folder}: the name is too long; choose a shorter one")
     folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors(folder), locked(folder):
         restore_interrupted(folder.parent)
         remove_abandoned_parts(folder.parent)
+        if replaces is None:
+            earlier = check_replaceable(folder)
+            if earlier is not None and earlier.mask_sha256 == case.mask_sha256:
+                case = replace(case, review=earlier.review)
+        else:
+            _check_unchanged(folder, replaces)
         try:
             temporary.mkdir(parents=True)
             for name, source in (copies or {}).items():
                 shutil.copyfile(source, temporary / name)
-            content = _fill(result, temporary, mask_format, save_probability, extra or {})
+            case = _fill(case, temporary, mask_format, save_probability)
+            _refuse_strangers(folder, case.files)
             _put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return content
+    return replace(case, folder=folder, report_sha256=_report_sha256(folder))
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """The report of a finished result; None when there is none, or it is incomplete, or from a newer version.
+def check_replaceable(folder: Path) -> Case | None:
+    """The case in ``folder`` that the machine may replace; None where there is none.
 
-    A result that a killed program took away and did not replace is put back first."""
-    if not folder.exists():
-        restore_interrupted(folder.parent)
-    try:
-        content = parse_json((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        return None
-    files = content.get("files")
-    if content.get("schema_version") != SCHEMA_VERSION or not isinstance(files, list):
-        return None
-    return content if all(is_plain_name(str(name)) and (folder / str(name)).is_file() for name in files) else None
-
-
-def read_slice_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of a finished result's slices.csv, "" where there is no answer. Raises InputFileError."""
-    try:
-        with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure or segment again") from error
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Raise WouldReplaceError when ``folder`` holds what must not be replaced: no report of ours, or the mask of a case
-    that a person corrected or decided on; OutputError where a file of that name is in the way."""
+    Raises WouldReplaceError where there is what must not be replaced: files that are not ours, a mask that is not the
+    one that was measured, a case that a person corrected or decided on; OutputError where a file is in the way.
+    """
     with output_errors(folder):
         restore_interrupted(folder.parent)
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"cannot write {folder}: a file of that name is in the way; choose another output folder")
         if not folder.is_dir() or not any(folder.iterdir()):
-            return
-    try:
-        content = parse_json((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            return None
+    content = _raw_report(folder)
+    if content is None:
         raise WouldReplaceError(
             f"{folder} holds files that are not a result of SpinalCordSeg and would be replaced;"
             " choose another output folder"
@@ -177,51 +573,90 @@ def refuse_foreign(folder: Path) -> None:
             f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
-
-
-def _standing_review(result: CaseResult, folder: Path) -> dict[str, Any]:
-    """The review of the result that is replaced, where it was of the very same mask."""
-    earlier = read_result(folder)
-    if earlier is None or not earlier.get("review") or earlier.get("mask_sha256") != mask_sha256(result.mask):
-        return {}
-    return {"review": earlier["review"]}
-
-
-@contextmanager
-def damaged_report(folder: Path) -> Iterator[None]:
-    """A report that holds other kinds of values than were written becomes an InputFileError that names ``folder``."""
+    if _is_drawn_over(folder, str(content.get("mask_sha256"))):
+        raise WouldReplaceError(f"{folder}: {_ANOTHER_MASK}")
     try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise InputFileError(f"{folder / 'report.json'} is damaged: segment or measure again") from error
+        return Case.load(folder, needs_slices=False)
+    except InputFileError:  # damaged or not complete, and nobody's work
+        return None
 
 
-@contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """What the system refuses inside becomes an OutputError that names ``path``."""
+def is_as_measured(case: Case) -> bool:
+    """Whether the folder still has the mask that was measured; a mask that cannot be read is another one."""
     try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+        found = None if case.folder is None else read_mask(case.folder)
+    except SpinalCordSegError:
+        return False
+    return found is not None and mask_sha256(found) == case.mask_sha256
 
 
-def _fill(
-    result: CaseResult, folder: Path, mask_format: str, save_probability: bool, extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    write_volume(result.mask, folder / f"mask.{mask_format}")
-    if save_probability and result.probability is not None:
+def _is_drawn_over(folder: Path, sha256: str) -> bool:
+    """Whether the mask is there, can be read and is another one than was measured."""
+    try:
+        mask = read_mask(folder)
+    except SpinalCordSegError:
+        return False
+    return mask is not None and mask_sha256(mask) != sha256
+
+
+def _check_unchanged(folder: Path, replaces: Case) -> None:
+    """Raise WouldReplaceError unless ``folder`` holds what was read as ``replaces``, its mask (``drawn``) included."""
+    mask = read_mask(folder)
+    same_mask = replaces.drawn is None or (mask is not None and mask_sha256(mask) == mask_sha256(replaces.drawn))
+    if _report_sha256(folder) != replaces.report_sha256 or not same_mask:
+        raise WouldReplaceError(
+            f"{folder} was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
+        )
+
+
+def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
+    """A person's own file under a name that is to be written, such as mask.nrrd beside our mask.nii.gz, stays."""
+    own = _names_of(folder)
+    there = [name for name in names if name not in own and (folder / name).exists()]
+    if there and own:
+        raise WouldReplaceError(
+            f"{folder / there[0]} is not of this case and would be replaced: move it away, or choose another format"
+        )
+
+
+def _raw_report(folder: Path) -> dict[str, Any] | None:
+    """Of a case of ours, whatever else is wrong with it; None for any other folder."""
+    try:
+        content = parse_json((folder / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+
+
+def _names_of(folder: Path) -> set[str]:
+    """The files that the case in ``folder`` is made of, by its report."""
+    names = (_raw_report(folder) or {}).get("files")
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _report_sha256(folder: Path) -> str:
+    try:
+        return hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) -> Case:
+    from SpinalCordSegLib.report import montage_png, page
+
+    write_volume(case.mask, folder / f"mask.{mask_format}")
+    if save_probability and case.probability is not None:
         # A .seg.nrrd holds segments; a probability is an image.
-        write_volume(result.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
-    write_text(folder / "slices.csv", csv_text(SLICE_COLUMNS, slice_rows(result)))
-    content = report(result) | dict(extra)
-    picture = montage_png(result, content)
+        write_volume(case.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
+    write_text(folder / "slices.csv", case.slices.csv())
+    picture = montage_png(case)
     if picture is not None:
         with atomic_write(folder / "montage.png") as temporary:
             temporary.write_bytes(picture)
-    write_text(folder / "report.html", page(result, content, picture))
-    content["files"] = sorted([*(path.name for path in folder.iterdir()), "report.json"])
-    write_json(folder / "report.json", content)
-    return content
+    write_text(folder / "report.html", page(case, picture))
+    case = replace(case, files=tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"])))
+    write_json(folder / "report.json", case.as_json())
+    return case
 
 
 def restore_interrupted(parent: Path) -> None:
@@ -260,103 +695,54 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 
 def _keep_foreign(replaced: Path, folder: Path) -> None:
-    """Files of an earlier result's folder that are not ours go into the new one; the rest goes."""
+    """Files of an earlier result's folder that are not of the case go into the new one; the rest goes."""
+    own = _names_of(replaced)
     for left in replaced.iterdir():
-        if left.name not in _OURS and not (folder / left.name).exists():
+        if left.name not in own and left.name != "report.json" and not (folder / left.name).exists():
             os.replace(left, folder / left.name)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def montage_png(result: CaseResult, content: dict[str, Any]) -> bytes | None:
-    """The montage as PNG; None, with a word in the log, where Pillow is missing."""
-    scene = CordScene.of(None if result.image is None else result.image.volume, result.mask, _AROUND_MM)
-    measured = result.measures.slices
-    slices = [
-        MontageSlice(item.canonical_slice, point) for item, point in zip(measured, area_points(result), strict=True)
-    ]
-    step = scene.spacing_mm[2]
-    lowest = measured[0].z_mm - (measured[0].canonical_slice + 0.5) * step if measured else 0.0
-    span = (lowest, lowest + scene.mask.shape[2] * step)
-    try:
-        picture = draw_montage(scene, slices, span, result.measures.mean_csa_mm2, _text(result, content))
-    except MissingPackageError as missing:
-        _log.warning("%s", missing)
-        return None
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=_PNG_LEVEL)
-    return buffer.getvalue()
+# The review of a case.
 
 
-def _text(result: CaseResult, content: dict[str, Any]) -> MontageText:
-    measures = result.measures
-    if not measures.slices:
-        found = "no cord found"
-    else:
-        area = f"{measures.mean_csa_mm2:.1f} mm²" if isfinite(measures.mean_csa_mm2) else "not reported"
-        found = (
-            f"mean area {area} · volume {measures.volume_mm3:.0f} mm³ · length {measures.length_mm:.1f} mm ·"
-            f" {measures.n_slices} slices · {len(result.flags)} flags"
-        )
-    model = f"{result.model.name} {result.model.version}" if result.model else "mask made elsewhere"
-    made = f"{model} · SpinalCordSeg {content['software_version']} · research use, not for diagnosis"
-    return MontageText(result.case_name, (found, made))
+def update_review(folder: Path, change: Callable[[Review], Review], *, decides_on: str | None = None) -> Case:
+    """Put ``change`` of the review that is there now into report.json and report.html; gives the case.
 
-
-# What a finished case was segmented with, by its report: a second look at it must not use something else.
-
-
-@dataclass(frozen=True)
-class CaseSettings:
-    """``threshold``: probability. ``along_mm``: SD of the averaging along the cord, 0 without.
-
-    ``model``: name and version, ``model_sha256``: of its file; both "" where no model drew the mask.
+    ``decides_on``: mask_sha256 of the mask that somebody looked at and accepts or rejects; an accepted one is kept as
+    a version. Raises InputFileError, ConfigurationError (``change``; the mask is another one), OutputError.
     """
+    from SpinalCordSegLib.report import page
 
-    threshold: float = 0.5
-    along_mm: float = SIGMA_MM
-    model: str = ""
-    model_sha256: str = ""
-
-    @classmethod
-    def of_report(cls, content: Mapping[str, Any]) -> CaseSettings:
-        """Of a report.json; the defaults where no model drew the mask, or ``content`` is empty.
-
-        A report from before there was averaging states no ``along_mm``: then 0.
-        """
-        model = content.get("model")
-        if not model:
-            return cls()
-        threshold, along_mm = content.get("threshold"), content.get("along_mm")
-        return cls(
-            threshold=cls.threshold if threshold is None else float(threshold),
-            along_mm=0.0 if along_mm is None else float(along_mm),
-            model=f"{model.get('name')} {model.get('version')}",
-            model_sha256=str(model.get("sha256") or ""),
-        )
-
-    def find_model(self) -> Path:
-        """The weights file of the case's own model among those that are installed; the default one where no model drew
-        the mask. Raises ModelFileError (there is none at all), ConfigurationError (the case's own is not here)."""
-        if not self.model_sha256:
-            return default_model()
-        for path in find_models():
-            if _sha256(path) == self.model_sha256:
-                return path
-        raise ConfigurationError(
-            f"the case was segmented by {self.model} (SHA-256 {self.model_sha256[:12]}…), which is not among the models"
-            " here: name its weights file by --model, or the one to ask in its place"
-        )
+    with locked(folder):
+        case = Case.load(folder, needs_slices=False)
+        review = change(case.review)
+        if decides_on is not None and review.state in DECISIONS:
+            mask = case.mask
+            if decides_on != case.mask_sha256:
+                raise ConfigurationError(f"{folder}: another mask is there by now than the one that was looked at")
+            if review.state == ACCEPTED:
+                versions(folder).save(mask, who=review.who, state=ACCEPTED)
+        case = replace(case, review=review)
+        write_json(folder / "report.json", case.as_json())
+        picture = folder / "montage.png"
+        with output_errors(folder / "report.html"):
+            write_text(folder / "report.html", page(case, picture.read_bytes() if picture.is_file() else None))
+    return replace(case, report_sha256=_report_sha256(folder))
 
 
-def _sha256(path: Path) -> str | None:
-    """None for a file that is no model any more: it is not the one that is looked for."""
-    try:
-        return verified_card(path).sha256
-    except ModelFileError:
-        return None
+def versions(folder: Path) -> MaskVersions:
+    """Every mask of a case that a person made or accepted, whoever replaced it since."""
+    return MaskVersions(folder / VERSIONS)
 
 
 # summary.csv: one row per case, kept over several runs into the same folder, and right while people correct cases.
+
+
+def failed_row(case_name: str, reason: str) -> dict[str, Any]:
+    """The row of a case without a result."""
+    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
+    return row | {"case": case_name, "state": "failed", "reason": reason, "software_version": SOFTWARE_VERSION}
 
 
 class Summary:
@@ -382,7 +768,8 @@ class Summary:
         """Write what could not be written before. Raises OutputError."""
         if not self._unwritten:
             return
-        write_text(self._path, csv_text(SUMMARY_COLUMNS, (self._read() | self._unwritten).values()))
+        with locked(self._path):
+            write_text(self._path, csv_text(SUMMARY_COLUMNS, (self._read() | self._unwritten).values()))
         self._unwritten = {}
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -401,215 +788,3 @@ class Summary:
                 f"{self._path} is not a summary of SpinalCordSeg; move it or choose another output folder"
             )
         return rows
-
-
-# The review of a case in its result folder: in report.json, which decides, and on the page that people read.
-
-
-AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-_OF_THE_NETWORK = ("low_confidence", "unclear_edge", "doubts_add_up", "below_end")
-_OF_THE_RUN = ("header", "device", "component", "unclear_edges")
-
-
-def read_review(folder: Path) -> Review:
-    """The review of a finished case; of one nobody has looked at: Review(). Raises InputFileError."""
-    return Review.from_dict(_content(folder).get("review"))
-
-
-def write_review(folder: Path, review: Review) -> None:
-    """Put ``review`` into the case's report.json and report.html. Raises InputFileError, OutputError.
-
-    Each file is replaced whole; should the page miss it (a crash in between), report.json is what counts.
-    """
-    content = _content(folder)
-    content["review"] = review.as_dict()
-    write_json(folder / "report.json", content)
-    page = folder / "report.html"
-    with output_errors(page):
-        if page.is_file():  # a damaged page keeps its damage; nothing is read back from it
-            write_text(page, updated_page(page.read_text(encoding="utf-8", errors="replace"), content))
-
-
-def read_mask(folder: Path, name: str = "mask") -> Volume | None:
-    """A mask of a finished case, bool: "mask", or AI_MASK or GIVEN_MASK, the one a correction began from; None where
-    there is none. Raises as read_labels does."""
-    files = sorted(folder.glob(f"{name}.*"))
-    if not files:
-        return None
-    labels = read_labels(files[0])
-    return labels.with_voxels(labels.voxels != 0)
-
-
-def store_correction(
-    folder: Path, mask: Volume, who: str = "", *, image: Image | None = None, levels: LevelOptions | None = None
-) -> dict[str, Any]:
-    """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the report.
-
-    ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
-    pictures; what was told of the case's header stands unless this one has a header of its own. ``levels``: None takes
-    the discs that were marked. The mask before any correction stays as mask_ai.* (or mask_given.* where a person or
-    other software had made it), never changed. The state becomes "corrected", and an earlier decision no longer holds.
-    Raises InputFileError (no finished case), GeometryError (another grid), OutputError.
-    """
-    content = _content(folder)
-    now = mask.with_voxels(np.asarray(mask.voxels) != 0)
-    original_name = GIVEN_MASK if content.get("mask_state") == "given" else AI_MASK
-    original = read_mask(folder, original_name)
-    first_correction = original is None
-    before = read_mask(folder) if original is None else original
-    if before is None:
-        raise InputFileError(f"{folder} holds no mask; segment again with --force")
-    if not now.same_grid(before):
-        raise GeometryError(
-            f"the corrected mask (shape {now.shape}) lies on another grid than the case's (shape {before.shape}):"
-            " save it on the grid of the image that was segmented"
-        )
-    with damaged_report(folder):
-        result = _measured(content, now, image, levels)
-        changes = mask_changes(result.mask, before)
-        result = _with_standing_doubts(result, content, {one.slice for one in changes.slices}, _not_seen_by(image))
-        rows = _earlier_rows(folder)
-        areas = _standing_areas(rows, {one.canonical_slice for one in changes.slices})
-        result = replace(
-            result, measures=with_pv_areas(result.measures, areas), instance_numbers=_instance_numbers(rows)
-        )
-    review = edited(Review.from_dict(content.get("review")), who)
-    extra = {
-        "review": review.as_dict(),
-        "changes": changes.as_dict(),
-        "input": content.get("input") if image is None or image.dicom is None else None,
-        "levels_asked": content.get("levels_asked") if levels is None else None,
-    }
-    keep = sorted(folder.glob(f"{original_name}.*"))
-    current = next(iter(sorted(folder.glob("mask.*"))))
-    copies = {current.name.replace("mask.", f"{original_name}.", 1): current} if first_correction else {}
-    copies |= {path.name: path for path in [*keep, *folder.glob("probability.*")]}
-    told = replace_case(
-        result,
-        folder,
-        mask_format=current.name.partition(".")[2],
-        extra={name: value for name, value in extra.items() if value is not None},
-        copies=copies,
-    )
-    _refresh_summary(folder.parent / "summary.csv", told)
-    return told
-
-
-def _not_seen_by(image: Image | None) -> set[str]:
-    """Kinds of doubt about the whole case that measuring a mask, with ``image`` beneath, does not judge again."""
-    unseen = set(_OF_THE_RUN)
-    if image is None:
-        unseen.update(PIXEL_KINDS)
-    if image is None or image.dicom is None:
-        unseen.update(HEADER_KINDS)
-    return unseen
-
-
-def _with_standing_doubts(
-    result: CaseResult, content: Mapping[str, Any], edited_slices: set[int], whole_kinds: set[str]
-) -> CaseResult:
-    """What the network gave to doubt stands where nobody edited, and doubts of ``whole_kinds`` about the whole case:
-    measuring cannot tell them again."""
-    standing = []
-    for flag in content.get("flags") or ():
-        number = flag["slice"]
-        whole = number is None and flag["kind"] in whole_kinds
-        if whole or (number is not None and flag["kind"] in _OF_THE_NETWORK and number not in edited_slices):
-            canonical = None if number is None else input_slice_index(result.mask, number)
-            standing.append(Flag(number, canonical, flag["kind"], flag["message"]))
-    doubtful = {flag.slice for flag in standing if flag.slice is not None} - {one.slice for one in result.queue}
-    queue = [*result.queue, *(one for one in queue_of_report(content) if one.slice in doubtful)]
-    queue.sort(key=lambda one: (-one.score, one.canonical_slice))
-    return replace(result, flags=merge_flags(standing, result.flags), queue=tuple(queue))
-
-
-def _earlier_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of slices.csv before the correction. A table that cannot be read holds up no correction."""
-    try:
-        return read_slice_rows(folder)
-    except InputFileError as error:
-        _log.warning("%s; nothing of it is kept", error)
-        return []
-
-
-def _instance_numbers(rows: Sequence[Mapping[str, str]]) -> dict[int, int]:
-    """By the input's own slice; a whole number below 0 is a table's word for none."""
-    told = {row.get("slice") or "": row.get("instance_number") or "" for row in rows}
-    return {int(k): int(number) for k, number in told.items() if k.isdecimal() and number.isdecimal()}
-
-
-def _standing_areas(rows: Sequence[Mapping[str, str]], edited_slices: set[int]) -> dict[int, float]:
-    """Areas in the slice from the probability, mm², where nobody edited: visits are compared by them, and by the
-    pixels of the masks where the table is damaged."""
-    try:
-        areas = InSlices.of_rows(rows).pv_mm2
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        _log.warning("slices.csv cannot be read, its areas from the probability are not kept: %s", type(error).__name__)
-        return {}
-    return {k: area for k, area in areas.items() if k not in edited_slices}
-
-
-def _refresh_summary(path: Path, content: dict[str, Any]) -> None:
-    """The case's row in the batch's table, where it has one: it must not go on telling the former volume."""
-    if not path.is_file():
-        return
-    try:
-        summary = Summary(path)
-        if summary.has(str(content["case"])):
-            summary.put(summary_row(content))
-    except OutputError as error:
-        _log.warning("summary.csv still tells the numbers before the correction: %s", error)
-
-
-def _content(folder: Path) -> dict[str, Any]:
-    content = read_result(folder)
-    if content is None:
-        raise InputFileError(f"{folder} holds no finished result: give the folder of one case, with report.json in it")
-    return content
-
-
-def _measured(content: Mapping[str, Any], mask: Volume, image: Image | None, levels: LevelOptions | None) -> CaseResult:
-    chosen = content.get("range")
-    was_compared = bool((content.get("levels") or {}).get("norm"))
-    result = measure_mask(
-        mask,
-        str(content["case"]),
-        image=image,
-        slice_range=None if chosen is None else (int(chosen[0]), int(chosen[1])),
-        levels=replace(levels or _levels_asked(content), was_compared=was_compared),
-    )
-    model = content.get("model")
-    settings = CaseSettings.of_report(content)
-    source = content.get("input") or {}
-    had_date = source.get("acquisition_date") is not None
-    options = replace(result.options, threshold=settings.threshold, along_mm=settings.along_mm, keep_date=had_date)
-    return replace(
-        result,
-        mask_state="corrected" if model else "given",
-        model=_model(model) if model else None,
-        device=content.get("device"),
-        engine=content.get("engine"),
-        n_windowed=int(content.get("slices_computed_around_the_cord_only") or 0),
-        n_steadied=content.get("slices_steadied"),
-        batch_size=content.get("batch_size"),
-        fingerprint=str(source.get("fingerprint") or ""),
-        # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
-        image_fingerprint="" if model else str(source.get("image_fingerprint") or result.image_fingerprint),
-        options=options,
-    )
-
-
-def _model(told: Mapping[str, Any]) -> ModelSummary:
-    """The model of a report, with what its card said of repeatability."""
-    return ModelSummary(
-        told["name"], told["version"], told["sha256"], told["licence"], scores={REPEATABILITY: told.get(REPEATABILITY)}
-    )
-
-
-def _levels_asked(content: Mapping[str, Any]) -> LevelOptions:
-    asked = content.get("levels_asked") or {}
-    return LevelOptions(
-        discs=tuple(parse_disc(text) for text in asked.get("discs") or ()),
-        around_mm=asked.get("around_mm"),
-        declared=frozenset(asked.get("declared") or ()),
-    )

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +31,15 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.batch import LoadedCase, Outcome, WorkItem, WorkList
+    from SpinalCordSegLib.batch import LoadedCase, Outcome
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.longitudinal.change import FollowUp, FollowUpOptions, Repeatability
     from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource
     from SpinalCordSegLib.model.checkpoint import ModelCard
-    from SpinalCordSegLib.pipeline import CaseResult
-    from SpinalCordSegLib.quality_control import SliceDoubt
     from SpinalCordSegLib.vertebral_levels import LevelOptions
     from SpinalCordSegLib.volume import Volume
+    from SpinalCordSegLib.work_list import WorkItem, WorkList
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def _add_correct(commands: Any) -> None:
     correct.add_argument("--image", type=Path, metavar="FILE", help="the image behind it, for the pictures")
     correct.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
     correct.add_argument("--by", default="", metavar="NAME", help="who corrected it")
+    correct.add_argument("--reopen", action="store_true", help="also where the case was accepted")
     correct.add_argument(
         "--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)"
     )
@@ -353,7 +355,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         image = read_image(path, arguments.series)
         canonical_range(image.volume, options.slice_range)
 
-        def compute() -> CaseResult:
+        def compute() -> Case:
             return segment_image(image, checkpoint(), options, progress=reporter.progress)
 
         return LoadedCase(image.case_name, fingerprint(image.volume), compute)
@@ -370,7 +372,8 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.batch import LoadedCase
-    from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, safe_case_name, select_label
+    from SpinalCordSegLib.case import case_name_of_mask
+    from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, select_label
     from SpinalCordSegLib.pipeline import fingerprint, measure_mask
 
     inputs = find_inputs(arguments.inputs, masks=True)
@@ -382,9 +385,9 @@ def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.progress("read")
         mask = select_label(read_labels(path), arguments.label, path.name)
         image = None if arguments.image is None else read_image(arguments.image)
-        name = safe_case_name(path)
+        name = case_name_of_mask(path)
 
-        def compute() -> CaseResult:
+        def compute() -> Case:
             return measure_mask(
                 mask, name, image=image, slice_range=arguments.range, levels=levels, progress=reporter.progress
             )
@@ -430,24 +433,23 @@ def _report_outcome(outcome: Outcome, reporter: Reporter) -> bool:
     if outcome.error is not None:
         reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
         return False
-    if outcome.folder is not None and outcome.report is not None:
-        _report_result(outcome.case_name, outcome.state, outcome.folder, outcome.report, reporter)
+    if outcome.folder is not None and outcome.case is not None:
+        _report_result(outcome.case, outcome.state, outcome.folder, reporter)
     return True
 
 
-def _report_result(case: str, state: str, folder: Path, report: dict[str, Any], reporter: Reporter) -> None:
-    n_flags = len(report.get("flags") or [])
-    flags = "no flags" if n_flags == 0 else f"{n_flags} flag{'s' if n_flags > 1 else ''}"
+def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> None:
+    flags = "no flags" if not case.flags else f"{len(case.flags)} flag{'s' if len(case.flags) > 1 else ''}"
     text = f"no cord found, {flags}"
-    if report.get("volume_mm3"):
-        area = report.get("mean_csa_mm2")
-        mean_area = "area not reported" if area is None else f"mean area {area:.1f} mm²"
-        text = f"volume {report['volume_mm3']:.0f} mm³, length {report['length_mm']:.1f} mm, {mean_area}"
-        text += f", {report['n_slices']} slices, {flags}"
+    if case.volume_mm3:
+        mean_area = "area not reported" if isnan(case.mean_csa_mm2) else f"mean area {case.mean_csa_mm2:.1f} mm²"
+        text = f"volume {case.volume_mm3:.0f} mm³, length {case.length_mm:.1f} mm, {mean_area}"
+        text += f", {case.n_slices} slices, {flags}"
+    content = case.as_json()
     wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")
     reporter.result(
-        f"{case}: {text}{' (kept)' if state == 'kept' else ''} → {folder}",
-        case=case, state=state, folder=str(folder), n_flags=n_flags, **{name: report.get(name) for name in wanted},
+        f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
+        folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
     )  # fmt: skip
 
 
@@ -496,7 +498,7 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
             write_volume(phantom.image, file)
             image = Image(phantom.image, path, "phantom")
 
-            def compute() -> CaseResult:
+            def compute() -> Case:
                 result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
                 return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
 
@@ -505,11 +507,12 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
         (outcome,) = run_batch([file], load, BatchOptions(arguments.output, force=True))
     if not _report_outcome(outcome, reporter):
         return BAD_INPUT
-    report = outcome.report or {}
-    reporter.text(
-        f"true volume {report['truth_volume_mm3']:.0f} mm³, found {report['volume_mm3']:.0f} mm³:"
-        f" error {report['volume_error_percent']:+.2f} %\nopen {outcome.folder}/report.html"
-    )
+    case = outcome.case
+    if case is not None and case.volume_error_percent is not None:
+        reporter.text(
+            f"true volume {case.truth_volume_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
+            f" error {case.volume_error_percent:+.2f} %\nopen {outcome.folder}/report.html"
+        )
     return DONE
 
 
@@ -585,7 +588,7 @@ def _block(title: str, value: Any, indent: str) -> list[str]:
 
 
 def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.case import store_correction
+    from SpinalCordSegLib.correction import store_correction
     from SpinalCordSegLib.image_io import read_image
     from SpinalCordSegLib.vertebral_levels import LevelOptions, parse_disc
 
@@ -594,24 +597,25 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
     mask = _corrected_mask(image, arguments, reporter)
     discs = tuple(parse_disc(text) for text in arguments.disc or ())
     reporter.progress("measure")
-    content = store_correction(
-        arguments.case, mask, arguments.by, image=image, levels=LevelOptions(discs=discs) if discs else None
-    )
-    _report_result(str(content["case"]), "corrected", arguments.case, content, reporter)
-    changes = content["changes"]
-    reporter.text(
-        f"{len(changes['slices'])} slices differ from the mask it began as: Dice {changes['dice']:.4f},"
-        f" {changes['added_mm3']:.0f} mm³ added, {changes['removed_mm3']:.0f} mm³ removed"
-    )
+    levels = LevelOptions(discs=discs) if discs else None
+    case = store_correction(arguments.case, mask, arguments.by, image=image, levels=levels, reopen=arguments.reopen)
+    _report_result(case, "corrected", arguments.case, reporter)
+    changes = case.changes
+    if changes is not None:
+        reporter.text(
+            f"{len(changes.slices)} slices differ from the mask it began as: Dice {changes.dice:.4f},"
+            f" {changes.added_mm3:.0f} mm³ added, {changes.removed_mm3:.0f} mm³ removed"
+        )
     return DONE
 
 
 def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
-    from SpinalCordSegLib.case import CaseSettings, read_mask, read_result
-    from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord
+    from SpinalCordSegLib.case import Case, read_mask
+    from SpinalCordSegLib.correction import fill_between, find_model, rerun_slices, smooth_along_cord
     from SpinalCordSegLib.image_io import read_labels, select_label
     from SpinalCordSegLib.model.checkpoint import load_checkpoint
     from SpinalCordSegLib.pipeline import canonical_range
+    from SpinalCordSegLib.postprocessing import SIGMA_MM
     from SpinalCordSegLib.volume import input_slice_index
 
     if arguments.mask is not None:
@@ -628,14 +632,14 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
         return smooth_along_cord(mask, chosen)
     if image is None:
         raise ConfigurationError("--rerun needs the image that was segmented: give it by --image")
-    settings = CaseSettings.of_report(read_result(arguments.case) or {})
+    case = Case.load(arguments.case, needs_slices=False)
     return rerun_slices(
         image.volume,
         mask,
-        load_checkpoint(settings.find_model() if arguments.model is None else _model_file(arguments.model)),
+        load_checkpoint(find_model(case) if arguments.model is None else _model_file(arguments.model)),
         chosen,
-        threshold=settings.threshold,
-        along_mm=settings.along_mm,
+        threshold=0.5 if case.threshold is None else case.threshold,
+        along_mm=SIGMA_MM if case.along_mm is None else case.along_mm,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )
@@ -645,7 +649,7 @@ _MOST_SLICES = 20
 
 
 def _review(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.batch import REVIEW_TABLE, read_work_list, write_review_table
+    from SpinalCordSegLib.work_list import REVIEW_TABLE, read_work_list, write_review_table
 
     def chosen() -> WorkItem | None:
         return work.next_open(None) if arguments.case is None else work.item(arguments.case)
@@ -666,55 +670,43 @@ def _review(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
-    from SpinalCordSegLib.case import read_mask, read_result, read_review, write_review
-    from SpinalCordSegLib.metrics import mask_sha256
-    from SpinalCordSegLib.review import decided, opened, with_seen
+    from SpinalCordSegLib.review import Review, decided, opened, with_seen
+    from SpinalCordSegLib.work_list import decide
 
-    if item.problem:
-        raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
     slices: list[int] = []
     for text in arguments.seen:
         if text == "all":
-            slices += [flagged.slice for flagged in _flagged_slices(item.folder)]
+            slices += [] if item.content is None else [flagged.slice for flagged in item.content.queue]
         elif text.isdecimal():
             slices.append(int(text))
         else:
             raise ConfigurationError(f'"{text}" is no slice: give a number, or "all"')
-    review = with_seen(opened(read_review(item.folder), arguments.by), slices)
-    if arguments.state:
-        mask = read_mask(item.folder)
-        sha256 = "" if mask is None else mask_sha256(mask)
-        if sha256 != (read_result(item.folder) or {}).get("mask_sha256", sha256):
-            raise ConfigurationError(
-                f"the mask of {item.case} was changed after it was measured: take it in by spinalcordseg correct first"
-            )
-        review = decided(review, arguments.state, arguments.by, mask_sha256=sha256)
-    write_review(item.folder, review)
 
+    def change(review: Review) -> Review:
+        review = with_seen(opened(review, arguments.by), slices)
+        if not arguments.state or item.content is None:
+            return review
+        return decided(review, arguments.state, arguments.by, mask_sha256=item.content.mask_sha256)
 
-def _flagged_slices(folder: Path) -> tuple[SliceDoubt, ...]:
-    from SpinalCordSegLib.case import read_result
-    from SpinalCordSegLib.quality_control import queue_of_report
-
-    return queue_of_report(read_result(folder) or {})
+    decide(item, change)
 
 
 def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
-    from SpinalCordSegLib.quality_control import unseen
     from SpinalCordSegLib.review import review_words
 
     for one in work.items:
         left = f", {one.n_unseen} of {one.n_flagged} flagged slices not looked at" if one.n_unseen else ""
-        other = ", decided on another mask than this one" if one.decided_on_this_mask is False else ""
+        is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
+        other = ", decided on another mask than this one" if is_other else ""
         reporter.text(f"{one.case}: {one.problem or review_words(one.review) + left + other}")
     counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
     reporter.text(f"{len(work.items)} cases: {counts}" + (f" → {table}" if table else ""))
     if item is None:
         reporter.text("nothing is left to review")
         return
-    if item.problem:
+    if item.content is None:
         return
-    flagged = unseen(_flagged_slices(item.folder), item.review)
+    flagged = item.content.unseen
     if flagged:
         reporter.text(f"\n{item.case}: {len(flagged)} slices to look at, the worst first")
     for worst in flagged[:_MOST_SLICES]:
@@ -751,7 +743,7 @@ def _cohort(
     from SpinalCordSegLib.files import inside, reason
     from SpinalCordSegLib.image_io import check_code, write_text
     from SpinalCordSegLib.longitudinal.report import COLUMNS, failed_person_row, follow_up_rows
-    from SpinalCordSegLib.report import csv_text
+    from SpinalCordSegLib.slice_table import csv_text
 
     rows: list[dict[str, Any]] = []
     failed = 0
@@ -818,7 +810,8 @@ def _write_follow_up(result: FollowUp, folder: Path, reporter: Reporter, drawing
         follow_up_rows,
         run_sentence,
     )
-    from SpinalCordSegLib.report import as_plain, csv_text
+    from SpinalCordSegLib.report import as_plain
+    from SpinalCordSegLib.slice_table import csv_text
 
     content = follow_up_report(result)
     write_text(folder / "follow_up.csv", csv_text(COLUMNS, follow_up_rows(result)))
@@ -948,15 +941,13 @@ def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.case import read_mask, read_result
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import read_image
-    from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
+    from SpinalCordSegLib.review import ACCEPTED, CORRECTED
     from SpinalCordSegLib.training_set import add_to_training_set
 
-    content, mask = read_result(arguments.case), read_mask(arguments.case)
-    if content is None or mask is None:
-        raise InputFileError(f"{arguments.case} holds no finished result: give the folder of one case")
-    state = Review.from_dict(content.get("review")).state
+    reviewed = Case.load(arguments.case, needs_slices=False)
+    mask, state = reviewed.mask, reviewed.review.state
     if state not in (ACCEPTED, CORRECTED):
         raise ConfigurationError(
             f"the case is {state}: only what a person corrected or accepted is learnt from; a model that learns from"
@@ -964,9 +955,7 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
         )
     reporter.progress("read")
     image = read_image(arguments.image, arguments.series).volume
-    case = add_to_training_set(
-        arguments.output, image, mask, arguments.subject, report=content, replace=arguments.force
-    )
+    case = add_to_training_set(arguments.output, image, mask, arguments.subject, case=reviewed, replace=arguments.force)
     reporter.text(
         f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
     )

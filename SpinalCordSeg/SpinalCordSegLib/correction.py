@@ -1,23 +1,220 @@
-"""The network asked again about some slices only: its answer there goes into a mask that stays as it is elsewhere."""
+"""A mask corrected in its finished case: a person's own mask taken in, slices asked of the network again, drawn anew
+between two good ones, or smoothed along the cord."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.case import (
+    AI_MASK,
+    GIVEN_MASK,
+    Case,
+    Summary,
+    read_mask,
+    save_case,
+    versions,
+)
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    GeometryError,
+    InputFileError,
+    ModelFileError,
+    OutputError,
+    WouldReplaceError,
+)
+from SpinalCordSegLib.flags import kinds_of_slice, merge_flags
+from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+from SpinalCordSegLib.model.checkpoint import default_model, find_models, verified_card
 from SpinalCordSegLib.morphometry import SlicePieces, fit_centreline, pieces_of_slices
+from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.postprocessing import SIGMA_MM, MaskConfig, average_along, find_cord, reach_slices, steady_area
+from SpinalCordSegLib.quality_control import HEADER_KINDS, PIXEL_KINDS
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
+from SpinalCordSegLib.slice_table import NONE, SliceTable
+from SpinalCordSegLib.vertebral_levels import LevelOptions
 from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.model.checkpoint import Checkpoint
+
+_log = logging.getLogger(__name__)
+
+_OF_THE_NETWORK = ("low_confidence", "unclear_edge", "doubts_add_up", "below_end")
+_OF_THE_RUN = ("header", "device", "component", "unclear_edges")
+
+
+def store_correction(
+    folder: Path,
+    mask: Volume,
+    who: str = "",
+    *,
+    image: Image | None = None,
+    levels: LevelOptions | None = None,
+    reopen: bool = False,
+) -> Case:
+    """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the case.
+
+    ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
+    pictures; what was told of the case's header stands unless this one has a header of its own. ``levels``: None takes
+    the discs that were marked. ``reopen``: also where the case was accepted. The mask before any correction stays as
+    mask_ai.* (or mask_given.* where a person or other software had made it), never changed; every mask that a person
+    made is a version of the case. The state becomes "corrected", and an earlier decision no longer holds.
+    Raises InputFileError (no finished case), GeometryError (another grid), WouldReplaceError (it is accepted; somebody
+    else changed it meanwhile), OutputError.
+    """
+    case = Case.load(folder, needs_slices=False)
+    current = read_mask(folder)
+    if current is None:
+        raise InputFileError(f"{folder} holds no mask; segment again with --force")
+    if case.review.state == ACCEPTED and not reopen:
+        raise WouldReplaceError(
+            f"{folder} was accepted by {case.review.who}: reopen it first (review {folder} --reopen), then correct it"
+        )
+    case = replace(case, drawn=current)
+    now = mask.with_voxels(np.asarray(mask.voxels) != 0)
+    if not now.same_grid(current):
+        raise GeometryError(
+            f"the corrected mask (shape {now.shape}) lies on another grid than the case's (shape {current.shape}):"
+            " save it on the grid of the image that was segmented"
+        )
+    original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
+    original = read_mask(folder, original_name)
+    is_as_measured = mask_sha256(current) == case.mask_sha256
+    first_correction = original is None and is_as_measured  # else what it began as is not there any more
+    before = current if first_correction else original
+    measured = measured_anew(case, now, before, image=image, levels=levels)
+    measured = replace(measured, review=edited(case.review, who))
+    if case.is_by_person or not is_as_measured:
+        versions(folder).save(current, who=case.review.who if is_as_measured else "", state=case.review.state)
+    versions(folder).save(measured.mask, who=measured.review.who, state=CORRECTED)
+    copies = (
+        {case.mask_file.replace("mask.", f"{original_name}.", 1): folder / case.mask_file} if first_correction else {}
+    )
+    copies |= {path.name: path for pattern in (f"{original_name}.*", "probability.*") for path in folder.glob(pattern)}
+    stored = save_case(measured, folder, mask_format=case.mask_file.partition(".")[2], replaces=case, copies=copies)
+    _refresh_summary(folder.parent / "summary.csv", stored)
+    return stored
+
+
+def measured_anew(
+    case: Case, mask: Volume, before: Volume | None, *, image: Image | None = None, levels: LevelOptions | None = None
+) -> Case:
+    """``case`` with ``mask`` (bool) in the place of its own: measured, and what only the network or the first run could
+    know kept where it still holds. ``before``: the mask that the corrections began from, None where it is not known.
+    """
+    asked = levels or (LevelOptions() if case.levels_asked is None else case.levels_asked.options())
+    was_compared = case.levels is not None and case.levels.norm is not None
+    found = measure_mask(
+        mask, case.name, image=image, slice_range=case.range, levels=replace(asked, was_compared=was_compared)
+    )
+    changes = None if before is None else mask_changes(found.mask, before)
+    everywhere = set(found.slices.canonical_slice.tolist())
+    changed = everywhere if changes is None else {one.canonical_slice for one in changes.slices}
+    keeps_header = image is None or image.dicom is None
+    source = case.input if keeps_header else found.input
+    given_of = case.input.image_fingerprint or found.input.image_fingerprint
+    found = replace(
+        found,
+        mask_state="corrected" if case.model else "given",
+        changes=changes,
+        # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
+        input=replace(
+            source, fingerprint=case.input.fingerprint, image_fingerprint="" if case.model else given_of,
+            acquisition_date=source.acquisition_date if case.input.acquisition_date else None,
+        ),
+        model=case.model,
+        threshold=case.threshold,
+        along_mm=case.along_mm,
+        device=case.device,
+        engine=case.engine,
+        n_windowed=case.n_windowed,
+        slices_steadied=case.slices_steadied,
+        batch_size=case.batch_size,
+        levels_asked=found.levels_asked if levels is not None else case.levels_asked,
+        slices=_with_standing_columns(found.slices, case.slices, changed),
+    )  # fmt: skip
+    return _with_standing_flags(found, case, changed, image)
+
+
+def _with_standing_columns(table: SliceTable, earlier: SliceTable, changed: set[int]) -> SliceTable:
+    """Areas from the probability where nobody edited: visits are compared by them; and DICOM numbers without a
+    header."""
+    areas = dict(zip(earlier.canonical_slice.tolist(), earlier.pv_in_slice_mm2.tolist(), strict=True))
+    table = table.with_pv_in_slice({k: mm2 for k, mm2 in areas.items() if k not in changed and np.isfinite(mm2)})
+    numbers = dict(zip(earlier.canonical_slice.tolist(), earlier.instance_number.tolist(), strict=True))
+    own = zip(table.canonical_slice.tolist(), table.instance_number.tolist(), strict=True)
+    kept = [number if number != NONE else numbers.get(k, NONE) for k, number in own]
+    return replace(table, instance_number=np.array(kept, dtype=np.int64))
+
+
+def _with_standing_flags(found: Case, case: Case, changed: set[int], image: Image | None) -> Case:
+    """What the network gave to doubt stands where nobody edited, and what measuring a mask cannot judge again of the
+    whole case."""
+    whole = set(_OF_THE_RUN)
+    if image is None:
+        whole.update(PIXEL_KINDS)
+    if image is None or image.dicom is None:
+        whole.update(HEADER_KINDS)
+    standing = [
+        flag
+        for flag in case.flags
+        if (
+            flag.kind in whole
+            if flag.canonical_slice is None
+            else flag.kind in _OF_THE_NETWORK and flag.canonical_slice not in changed
+        )
+    ]
+    doubtful = {flag.slice for flag in standing if flag.slice is not None} - {one.slice for one in found.queue}
+    queue = [*found.queue, *(one for one in case.queue if one.slice in doubtful)]
+    queue.sort(key=lambda one: (-one.score, one.canonical_slice))
+    flags = merge_flags(standing, found.flags)
+    table = found.slices
+    kinds = [" ".join(kinds_of_slice(flags, k)) for k in table.canonical_slice.tolist()]
+    table = replace(table, flags=np.array(kinds, dtype=np.str_))
+    return replace(found, flags=flags, queue=tuple(queue), slices=table)
+
+
+def _refresh_summary(path: Path, case: Case) -> None:
+    """The case's row in the batch's table, where it has one: it must not go on telling the former volume."""
+    if not path.is_file():
+        return
+    try:
+        summary = Summary(path)
+        if summary.has(case.name):
+            summary.put(case.summary_row())
+    except OutputError as error:
+        _log.warning("summary.csv still tells the numbers before the correction: %s", error)
+
+
+def find_model(case: Case) -> Path:
+    """The weights file of the case's own model among those that are installed; the default one where no model drew
+    the mask. Raises ModelFileError (there is none at all), ConfigurationError (the case's own is not here)."""
+    model = case.model
+    if model is None or not model.sha256:
+        return default_model()
+    for path in find_models():
+        try:
+            if verified_card(path).sha256 == model.sha256:
+                return path
+        except ModelFileError:  # no model any more: it is not the one that is looked for
+            continue
+    raise ConfigurationError(
+        f"the case was segmented by {model.name} {model.version} (SHA-256 {model.sha256[:12]}…), which is not among the"
+        " models here: name its weights file by --model, or the one to ask in its place"
+    )
+
+
+# The network asked again about some slices only: its answer there goes into a mask that stays as it is elsewhere.
 
 
 _CONTEXT_MM = 20.0  # about one vertebral level each way says which of several regions is the cord

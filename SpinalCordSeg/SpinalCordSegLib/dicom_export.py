@@ -26,7 +26,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat, validate_value
 
-from SpinalCordSegLib.case import read_result, read_slice_rows
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.dicom import DicomSeries, quiet_pydicom, read_dataset, read_series, save_bare
 from SpinalCordSegLib.errors import (
     ConfigurationError,
@@ -38,11 +38,10 @@ from SpinalCordSegLib.errors import (
     VoxelError,
 )
 from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, is_volume_file, read_image, read_labels
-from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, is_volume_file, read_image
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report import report_pdf
-from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, Review
+from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, REJECTED
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
 
@@ -230,34 +229,28 @@ _ROUNDING = 1e-5  # of a value, and of the range of all: a NIfTI's slope and val
 _VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
 
 
-def refuse_rejected(content: Mapping[str, Any]) -> None:
+def refuse_rejected(content: Case) -> None:
     """Raise ConfigurationError when a person rejected the case."""
-    review = content.get("review")
-    states = {content.get("mask_state"), review.get("state") if isinstance(review, dict) else review}
-    if "rejected" in states:
+    if content.review.state == REJECTED:
         raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
 
 
-def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume | None = None) -> None:
+def check_origin(content: Case, source: SourceSeries, image: Volume | None = None) -> None:
     """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
-    measured with them as its image. ``image``: what the series was converted to, and the case made from.
-
-    A report from before a given mask's image was fingerprinted ties it to the series by protocol and grid alone."""
-    made_from = content.get("input") or {}
-    is_given = content.get("mask_state") == "given"
+    measured with them as its image. ``image``: what the series was converted to, and the case made from."""
+    made_from = content.input
     # "fingerprint" is of what was read first: of a mask made elsewhere its own, which says nothing of any image.
-    of_image = made_from.get("image_fingerprint" if is_given else "fingerprint")
-    is_untold = is_given and of_image is None
+    of_image = made_from.image_fingerprint if content.mask_state == "given" else made_from.fingerprint
     if of_image == fingerprint(source.volume):
         return
     if image is not None:
-        if not is_untold and of_image != fingerprint(image):
+        if of_image != fingerprint(image):
             raise DicomSeriesError(
                 "the case was not made from this image: segment it again, or measure the mask with it"
             )
         _check_conversion(image, source)
         return
-    acquisition = made_from.get("acquisition")
+    acquisition = made_from.acquisition
     if not acquisition:
         raise DicomSeriesError(
             "the case was not made from DICOM, so nothing ties it to this series: segment the series itself"
@@ -265,8 +258,6 @@ def check_origin(content: Mapping[str, Any], source: SourceSeries, image: Volume
             " without a series, the mask as .seg.nrrd and report.html say the same"
         )
     differs = [key for key, value in acquisition.items() if _told(source.series, key) != value]
-    if is_untold and not differs:
-        return
     raise DicomSeriesError(
         f"series {source.series.title()} is not the one that the case was made from"
         f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
@@ -293,24 +284,6 @@ def _told(series: DicomSeries, key: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def check_mask(mask: Volume, content: Mapping[str, Any]) -> None:
-    """Raise VoxelError when the mask, on the grid that its file has, is empty or no longer the one that was measured.
-
-    By its fingerprint; a report from before there was one tells the volume alone."""
-    n_voxels = int(np.count_nonzero(mask.voxels))
-    if not n_voxels:
-        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
-    measured_sha256 = content.get("mask_sha256")
-    if measured_sha256 and mask_sha256(mask) != measured_sha256:
-        raise VoxelError("the mask was changed after it was measured: measure it again, and look at it, first")
-    found, measured = n_voxels * mask.voxel_volume_mm3, float(content.get("volume_mm3") or 0.0)
-    if abs(found - measured) > _VOLUME_TOLERANCE * found + 0.01:
-        raise VoxelError(
-            f"the mask has {found:.2f} mm³ and the report says {measured:.2f} mm³: it was changed after it was"
-            " measured; measure it again first"
-        )
-
-
 # The mask as a DICOM Segmentation (binary), written by highdicom.
 
 
@@ -334,13 +307,13 @@ class Algorithm:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def algorithm_of(content: Mapping[str, Any], drawn_by_hand: bool = False) -> Algorithm:
+def algorithm_of(content: Case, drawn_by_hand: bool = False) -> Algorithm:
     """From report.json, whose ``mask_state`` decides: the model alone, or the model and a person after it.
 
     ``drawn_by_hand`` says it for a mask that was made elsewhere. Raises ConfigurationError when nothing says it, and
     when ``drawn_by_hand`` contradicts the report.
     """
-    kind, model = _OF_STATE.get(str(content.get("mask_state"))), content.get("model")
+    kind, model = _OF_STATE.get(content.mask_state), content.model
     if kind is None or not model:
         if not drawn_by_hand:
             raise ConfigurationError(
@@ -351,13 +324,13 @@ def algorithm_of(content: Mapping[str, Any], drawn_by_hand: bool = False) -> Alg
     if drawn_by_hand:
         raise ConfigurationError("the report says that a model made the mask: leave --drawn-by-hand out")
     parameters = {
-        "model": f"{model.get('name')} {model.get('version')}",
-        "SHA-256 of the model": str(model.get("sha256")),
+        "model": f"{model.name} {model.version}",
+        "SHA-256 of the model": str(model.sha256),
     }
-    if content.get("threshold") is not None:
-        parameters["threshold"] = f"{content['threshold']:g}"
-    name = f"{SOFTWARE} {model.get('name')} {model.get('version')}"[:_LONGEST_NAME].strip()
-    return Algorithm(kind, name, str(content.get("software_version")), parameters)
+    if content.threshold is not None:
+        parameters["threshold"] = f"{content.threshold:g}"
+    name = f"{SOFTWARE} {model.name} {model.version}"[:_LONGEST_NAME].strip()
+    return Algorithm(kind, name, content.software_version, parameters)
 
 
 def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, tracking_uid: str, number: int) -> Dataset:
@@ -453,9 +426,9 @@ _SECTIONS = (
 
 
 def measurement_report(
-    content: Mapping[str, Any], source: SourceSeries, segmentation: Dataset, algorithm: Algorithm, number: int
+    content: Case, source: SourceSeries, segmentation: Dataset, algorithm: Algorithm, number: int
 ) -> Dataset:
-    """A Comprehensive SR about ``segmentation``. ``content``: of report.json; ``number``: SeriesNumber.
+    """A Comprehensive SR about ``segmentation``. ``number``: SeriesNumber.
 
     With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, and
     always unverified: VERIFIED would say that an observer, named with organisation, attests to the content and answers
@@ -486,31 +459,31 @@ def measurement_report(
     )
 
 
-def _groups(content: Mapping[str, Any], source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
+def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
     remarks = [
         *_DEFINITIONS,
         _reviewed(content),
-        *(str(flag["message"]) for flag in _flags(content) if flag.get("slice") is None),
+        *(flag.message for flag in content.flags if flag.slice is None),
     ]
     about = (content, source, segmentation, algorithm)
-    if not content.get("range"):
+    if content.range is None:
         return [_volume_group((*_WHOLE_CORD, *_SECTIONS), [*remarks, *_counts(content)], *about)]
-    return [_volume_group(_WHOLE_CORD, remarks, *about), _range_group(content, algorithm)]
+    return [_volume_group(_WHOLE_CORD, remarks, *about), _range_group(content, content.range, algorithm)]
 
 
-def _reviewed(content: Mapping[str, Any]) -> str:
-    review = Review.from_dict(content.get("review"))
+def _reviewed(content: Case) -> str:
+    review = content.review
     if review.state != ACCEPTED:
         return "Not reviewed by a person to the end."
     who = f" by {review.who}" if review.who else ""
-    doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.get("mask_sha256")) else ""
+    doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.mask_sha256) else ""
     return f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
 
 
 def _volume_group(
     wanted: tuple[Any, ...],
     remarks: list[str],
-    content: Mapping[str, Any],
+    content: Case,
     source: SourceSeries,
     segmentation: Dataset,
     algorithm: Algorithm,
@@ -532,11 +505,11 @@ def _volume_group(
     return _with_comment(group, remarks)
 
 
-def _range_group(content: Mapping[str, Any], algorithm: Algorithm) -> Any:
+def _range_group(content: Case, chosen: tuple[int, int], algorithm: Algorithm) -> Any:
     """TID 1501: about the slices asked for, which are less than the segment."""
     import highdicom as hd
 
-    first, end = content["range"]
+    first, end = chosen
     words = f"slices {first} to {end - 1}"
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{SEGMENT_NAME}, {words}"),
@@ -546,10 +519,10 @@ def _range_group(content: Mapping[str, Any], algorithm: Algorithm) -> Any:
     return _with_comment(group, [counted, *_counts(content)])
 
 
-def _common(wanted: tuple[Any, ...], content: Mapping[str, Any], algorithm: Algorithm) -> dict[str, Any]:
+def _common(wanted: tuple[Any, ...], content: Case, algorithm: Algorithm) -> dict[str, Any]:
     import highdicom as hd
 
-    made = None
+    made, numbers = None, content.as_json()
     if algorithm.kind != MANUAL:
         parameters = [f"{name}: {value}" for name, value in algorithm.parameters.items()]
         made = hd.sr.AlgorithmIdentification(algorithm.name, algorithm.version, parameters)
@@ -559,9 +532,9 @@ def _common(wanted: tuple[Any, ...], content: Mapping[str, Any], algorithm: Algo
         "finding_sites": [hd.sr.FindingSite(anatomic_location=CERVICAL_SPINE)],
         "algorithm_id": made,
         "measurements": [
-            hd.sr.Measurement(name=name, value=float(content[key]), unit=unit, derivation=derivation, method=method)
+            hd.sr.Measurement(name=name, value=float(numbers[key]), unit=unit, derivation=derivation, method=method)
             for key, name, unit, derivation, method in wanted
-            if content.get(key) is not None
+            if numbers[key] is not None
         ],
     }
 
@@ -575,17 +548,12 @@ def _with_comment(group: Any, lines: list[str]) -> Any:
     return group
 
 
-def _counts(content: Mapping[str, Any]) -> list[str]:
-    flagged = {flag["slice"] for flag in _flags(content) if flag.get("slice") is not None}
-    coverage = content.get("coverage") or 0.0
+def _counts(content: Case) -> list[str]:
+    flagged = {flag.slice for flag in content.flags if flag.slice is not None}
     return [
-        f"Slices measured: {content.get('n_slices')}, coverage {100 * coverage:.0f} %.",
+        f"Slices measured: {content.n_slices}, coverage {100 * content.coverage:.0f} %.",
         f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
     ]
-
-
-def _flags(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(content.get("flags") or [])
 
 
 # A PDF as a DICOM object (Encapsulated PDF) in the study of its source series.
@@ -683,12 +651,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class CordExport:
-    """What is exported. ``mask``: bool, not empty, on the grid of ``source.volume``; ``content``: of report.json;
-    ``slices``: rows of slices.csv; ``picture``: the montage as PNG, None where there is none."""
+    """What is exported. ``mask``: bool, not empty, on the grid of ``source.volume``; ``picture``: the montage as
+    PNG, None where there is none."""
 
     mask: Volume
-    content: Mapping[str, Any]
-    slices: Sequence[Mapping[str, str]]
+    content: Case
     picture: bytes | None
     source: SourceSeries
     algorithm: Algorithm
@@ -715,34 +682,17 @@ def load_export(
     GeometryError (other frames), VoxelError (empty or changed mask), ConfigurationError (rejected, or nobody says
     who drew the mask).
     """
-    content = read_result(folder)
-    if content is None:
-        raise InputFileError(
-            f"{folder} holds no finished result; give the folder of one case, with mask and report.json in it"
-        )
+    content = Case.load(folder)
     algorithm = algorithm_of(content, drawn_by_hand)
     refuse_rejected(content)
     source = read_source(series)
     check_origin(content, source, None if image is None else read_image(image).volume)
-    mask = _read_mask(folder, content)
-    check_mask(mask, content)
+    mask = content.mask
+    if not mask.voxels.any():
+        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
     picture = folder / "montage.png"
-    return CordExport(
-        on_series_grid(mask, source),
-        content,
-        read_slice_rows(folder),
-        picture.read_bytes() if picture.is_file() else None,
-        source,
-        algorithm,
-    )
-
-
-def _read_mask(folder: Path, content: Mapping[str, Any]) -> Volume:
-    name = next((str(name) for name in content["files"] if str(name).startswith("mask.")), None)
-    if name is None:
-        raise InputFileError(f"{folder} holds no mask; segment again with --force")
-    labels = read_labels(folder / name)
-    return labels.with_voxels(labels.voxels != 0)
+    picture_bytes = picture.read_bytes() if picture.is_file() else None
+    return CordExport(on_series_grid(mask, source), content, picture_bytes, source, algorithm)
 
 
 def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:
@@ -768,7 +718,7 @@ def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:
         for one in objects.values():
             one.SpecificCharacterSet = "ISO_IR 192"  # highdicom 0.27 would write names in Latin-1, or fail to
         if PDF in wanted:
-            document = report_pdf(export.content, export.slices, export.picture)
+            document = report_pdf(export.content, export.picture)
             objects[PDF] = encapsulated_pdf(document, export.source, _series_number(export, 3))
     return objects
 
@@ -799,7 +749,7 @@ def write_export(export: CordExport, kinds: Sequence[str], output: Path, force: 
     ``build`` does.
     """
     kinds = [*kinds, SEG] if SR in kinds else list(kinds)
-    files = {kind: output / f"{export.content['case']}.{kind}.dcm" for kind in KINDS if kind in kinds}
+    files = {kind: output / f"{export.content.name}.{kind}.dcm" for kind in KINDS if kind in kinds}
     there = [str(path) for path in files.values() if path.exists()]
     if there and not force:
         raise OutputError(f"{there[0]} is there already; choose another output folder, or --force to replace it")

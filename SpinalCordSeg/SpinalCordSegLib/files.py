@@ -6,14 +6,18 @@ import errno
 import json
 import math
 import os
+import platform
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,3 +323,177 @@ def replace_names(text: str, names: Iterable[str], word: str) -> str:
     for name in sorted(found, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", word, text)
     return text
+
+
+# One program at a time: a lock beside a file or folder that several may want to replace.
+
+
+_LOCK_WAIT_S = 30.0  # whoever holds one replaces a few files, in seconds
+_LOCK_AGE_S = 900.0  # older than this it belongs to a program that was killed on another computer
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """What the system refuses inside becomes an OutputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+
+
+@contextmanager
+def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
+    """Nobody else who asks for the lock of ``path`` has it meanwhile, on this computer or on others of a network disk.
+
+    It is a file beside ``path`` that says who holds it; that of a killed program is taken away: at once where it ran on
+    this computer, else after 15 minutes. Raises OutputError when another program keeps it for ``wait_s``.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    own = f"{secrets.token_hex(8)} {os.getpid()} {platform.node()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
+    until = time.monotonic() + wait_s
+    with output_errors(path):
+        while (holder := _take(lock, own)) is not None:
+            if _is_abandoned(lock, holder):
+                _break(lock, holder)
+            elif time.monotonic() > until:
+                where = [*holder.split(), "", "", "another computer"][2]
+                raise OutputError(
+                    f"{path} is being changed by another program on {where}: wait until it has ended, then try again"
+                )
+            else:
+                time.sleep(0.05)
+    try:
+        yield
+    finally:
+        if _text(lock) == own:
+            _remove(lock)
+
+
+def _take(lock: Path, own: str) -> str | None:
+    """None when the lock is ours now, else what its holder wrote into it."""
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return _text(lock)
+    except PermissionError:  # Windows, of a file that is just being removed
+        if not lock.exists():
+            raise
+        return _text(lock)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(own)
+    return None
+
+
+def _is_abandoned(lock: Path, holder: str) -> bool:
+    words = holder.split()
+    if os.name == "posix" and len(words) > 2 and words[1].isdecimal() and words[2] == platform.node():
+        try:
+            os.kill(int(words[1]), 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:  # it runs, for another user
+            return False
+    try:
+        return time.time() - lock.stat().st_mtime > _LOCK_AGE_S
+    except OSError:
+        return False
+
+
+def _break(lock: Path, holder: str) -> None:
+    """Take an abandoned lock away. Where another program was faster and holds it by now, that one gets it back."""
+    aside = lock.with_name(f"{lock.name}.{secrets.token_hex(6)}.part")
+    try:
+        os.rename(lock, aside)
+    except OSError:
+        return
+    if _text(aside) != holder:
+        with suppress(OSError):
+            os.link(aside, lock)
+    _remove(aside)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# Dataclasses as JSON and back.
+
+
+def to_json(value: Any, decimals: int | None = None) -> Any:
+    """JSON-ready: dataclasses by their fields, NaN and infinity as None, floats rounded to ``decimals``.
+
+    A field's metadata may say ``key`` (its name in JSON), ``decimals`` (of it and all within), ``json`` False (left
+    out).
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            one.metadata.get("key", one.name): to_json(getattr(value, one.name), one.metadata.get("decimals", decimals))
+            for one in fields(value)
+            if one.metadata.get("json", True)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): to_json(one, decimals) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json(one, decimals) for one in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if decimals is None else round(value, decimals) + 0.0
+    return value
+
+
+_Kind = TypeVar("_Kind")
+
+
+def from_json(kind: type[_Kind], value: Any) -> _Kind:
+    """The dataclass ``kind`` of what ``to_json`` gave. Fields that are not there have their default.
+
+    Raises ValueError, saying which field, for another kind of value; what the dataclass itself raises passes.
+    """
+    result: _Kind = _typed(kind, value, kind.__name__)
+    return result
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return None if value is None else _typed(next(one for one in inner if one is not NoneType), value, where)
+    if origin is tuple and isinstance(value, list):
+        kinds = [inner[0]] * len(value) if inner[1:] == (Ellipsis,) else inner
+        if len(kinds) == len(value):
+            return tuple(_typed(one, item, where) for one, item in zip(kinds, value, strict=True))
+    elif origin in (dict, Mapping) and isinstance(value, dict):
+        return {key: _typed(inner[1], one, f"{where}.{key}") for key, one in value.items()}
+    elif is_dataclass(kind) and isinstance(value, dict):
+        return _dataclass(kind, value, where)
+    elif kind is float and value is None:
+        return math.nan
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise ValueError(f"{where} is not as it was written")
+
+
+def _dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
+    kinds = _hints(kind)
+    found = {}
+    for one in fields(kind):
+        key = one.metadata.get("key", one.name)
+        if one.metadata.get("json", True) and key in value:
+            found[one.name] = _typed(kinds[one.name], value[key], f"{where}.{key}")
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise ValueError(f"{where} lacks a field") from error
+
+
+@lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

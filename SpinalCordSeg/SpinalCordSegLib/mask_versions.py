@@ -1,7 +1,8 @@
-"""Versions of a correction beside the data, so that a crash costs no work: each a whole file, none ever written over.
+"""Versions of a mask in a folder, each a whole file that is never written over, so that no work is lost.
 
-A version's name says its number, when it was saved (UTC) and the beginning of its fingerprint, by which a damaged file
-is told: FOLDER/CASE.corrections/v000012_20240131T120000Z_0123456789abcdef.nii.gz
+A file's name says its number, when it was saved (UTC) and the beginning of its fingerprint, by which a damaged one is
+recognised: FOLDER/v000012_20240131T120000Z_0123456789abcdef.nii.gz; who made it, and in which state of review, stands
+beside it as JSON where it is known.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from SpinalCordSegLib.case import output_errors
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
-from SpinalCordSegLib.files import write_text
-from SpinalCordSegLib.image_io import check_code, read_labels, write_volume
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import output_errors, parse_json, write_json, write_text
+from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
 
@@ -44,33 +44,50 @@ class SavedVersion:
         """True when it is the mask with this mask_sha256."""
         return bool(sha256) and sha256.startswith(self.fingerprint)
 
-
-@dataclass(frozen=True)
-class CorrectionStore:
-    """The versions of one case. ``folder``: chosen by the user, made when needed; ``case``: a code without patient
-    data (letters, digits, "-", "_", "."); ``keep``: so many versions stay, the oldest go. Raises ConfigurationError."""
-
-    folder: Path
-    case: str
-    keep: int = 20
-
-    def __post_init__(self) -> None:
-        check_code(self.case)
-        if self.keep < 1:
-            raise ConfigurationError(f"{self.keep} versions cannot be kept: give at least 1")
+    def read(self) -> Volume:
+        """The mask, bool. Raises InputFileError when the file is damaged or was changed."""
+        labels = read_labels(self.path)
+        mask = labels.with_voxels(labels.voxels != 0)
+        if not self.holds(mask_sha256(mask)):
+            raise InputFileError(f"{self.path.name} is not what was saved under this name: take the version before it")
+        return mask
 
     @property
-    def place(self) -> Path:
-        return self.folder / f"{self.case}.corrections"
+    def about(self) -> Path:
+        """Where it says who made it."""
+        return self.path.with_name(self.path.name.removesuffix(".nii.gz") + ".json")
 
-    def save(self, mask: Volume, when: datetime | None = None) -> SavedVersion | None:
-        """Write ``mask`` (cord where not zero) as a new version; None when the newest holds it already.
+    def maker(self) -> tuple[str, str]:
+        """Who made it and in which state of review; "" for what is not known."""
+        try:
+            told = parse_json(self.about.read_bytes())
+            return str(told["who"]), str(told["state"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", ""
+
+
+@dataclass(frozen=True)
+class MaskVersions:
+    """``place``: the folder, made when needed. ``keep``: so many versions stay, the oldest go; None: all stay.
+    Raises ConfigurationError."""
+
+    place: Path
+    keep: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and self.keep < 1:
+            raise ConfigurationError(f"{self.keep} versions cannot be kept: give at least 1")
+
+    def save(
+        self, mask: Volume, when: datetime | None = None, *, who: str = "", state: str = ""
+    ) -> SavedVersion | None:
+        """Write ``mask`` (cord where not zero) as a new version; None when the newest holds it already, in this state.
 
         The version is on the disk when this returns, and not there at all until it is whole. Raises OutputError.
         """
         sha256 = mask_sha256(mask)
         known = self.versions()
-        if known and known[0].holds(sha256):
+        if known and known[0].holds(sha256) and state in ("", known[0].maker()[1]):
             return None
         moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).replace(microsecond=0)
         with output_errors(self.place):
@@ -81,6 +98,9 @@ class CorrectionStore:
                 saved = self._put(unfinished, (known[0].number if known else 0) + 1, moment, sha256)
             finally:
                 unfinished.unlink(missing_ok=True)
+            if state:
+                about = {"who": who, "when": moment.isoformat(), "state": state, "mask_sha256": sha256}
+                write_json(saved.about, about)
             self._tidy(saved)
         return saved
 
@@ -112,33 +132,30 @@ class CorrectionStore:
 
     def _put(self, unfinished: Path, number: int, moment: datetime, sha256: str) -> SavedVersion:
         """Give the file its name; the next free number where another program was faster."""
+        with unfinished.open("rb+") as written:
+            os.fsync(written.fileno())
         while True:
             path = self.place / f"v{number:06d}_{moment.strftime(_TIME)}_{sha256[:16]}.nii.gz"
-            if not any(self.place.glob(f"v{number:06d}_*")) and _named(unfinished, path):
+            if not any(self.place.glob(f"v{number:06d}_*.nii.gz")) and _named(unfinished, path):
                 _flush(self.place)
                 return SavedVersion(path, number, moment, sha256[:16])
             number += 1
 
     def _tidy(self, saved: SavedVersion) -> None:
         """The oldest beyond ``keep`` go, and what a killed program left half-written. What cannot go stays."""
-        surplus = [version.path for version in self.versions()[self.keep :] if version.number < saved.number]
-        left = [path for path in self.place.iterdir() if _UNFINISHED.fullmatch(path.name)]
+        surplus: list[SavedVersion] = []
+        if self.keep is not None:
+            surplus = [version for version in self.versions()[self.keep :] if version.number < saved.number]
         old = time.time() - _ABANDONED_S
-        for path in [*surplus, *left]:
-            try:
-                if path in surplus or path.stat().st_mtime < old:
+        try:
+            for version in surplus:
+                version.path.unlink()
+                version.about.unlink(missing_ok=True)
+            for path in self.place.iterdir():
+                if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < old:
                     path.unlink()
-            except OSError as error:
-                _log.warning("an old version stays: %s", error.strerror)
-
-
-def read_version(version: SavedVersion) -> Volume:
-    """The mask of a version, bool. Raises InputFileError when the file is damaged or was changed."""
-    labels = read_labels(version.path)
-    mask = labels.with_voxels(labels.voxels != 0)
-    if not version.holds(mask_sha256(mask)):
-        raise InputFileError(f"{version.path.name} is not what was saved under this name: take the version before it")
-    return mask
+        except OSError as error:
+            _log.warning("an old version stays: %s", error.strerror)
 
 
 def _version(path: Path) -> SavedVersion | None:
@@ -154,8 +171,6 @@ def _version(path: Path) -> SavedVersion | None:
 
 def _named(unfinished: Path, path: Path) -> bool:
     """Give a whole file its name unless that is taken; False then."""
-    with unfinished.open("rb+") as written:
-        os.fsync(written.fileno())
     try:
         os.link(unfinished, path)
     except FileExistsError:
@@ -164,8 +179,6 @@ def _named(unfinished: Path, path: Path) -> bool:
         if path.exists():
             return False
         os.rename(unfinished, path)
-    if not path.is_file():
-        raise OutputError(f"cannot write {path}: it is gone again")
     return True
 
 

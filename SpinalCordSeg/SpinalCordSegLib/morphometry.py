@@ -6,7 +6,7 @@ superior, so that orientation and obliquity of the grid change no number: tilts 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import atan, ceil, cos, degrees, floor, hypot, isnan, nan, radians, sin, sqrt
 
@@ -20,6 +20,7 @@ from scipy.spatial import ConvexHull
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import partial_volume_mm2, reach_mm
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume, axial_zeros, input_slice_index, to_canonical
 
 # The numbers measured on a cord: per slice, over a range, of the whole. What they mean is said here.
@@ -826,16 +827,11 @@ class InSlices:
         return cls({k: item.csa_raw_mm2 for k, item in whole.items()}, pv_mm2)
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Mapping[str, str]]) -> InSlices:
-        """Of the rows of slices.csv; NaN where the mask has no area. Raises KeyError, TypeError, ValueError or
-        ZeroDivisionError for a table that is not as it was written."""
-        raw_mm2, pv_mm2 = {}, {}
-        for row in rows:
-            k = int(row["canonical_slice"])
-            raw_mm2[k] = float(row["csa_raw_mm2"] or nan)
-            if row.get("csa_pv_mm2"):
-                pv_mm2[k] = float(row["csa_pv_mm2"]) * raw_mm2[k] / float(row["csa_mm2"])
-        return cls(raw_mm2, pv_mm2)
+    def of_table(cls, table: SliceTable) -> InSlices:
+        """NaN where the mask has no area."""
+        k, pv_mm2 = table.canonical_slice.tolist(), table.pv_in_slice_mm2.tolist()
+        known = {one: area for one, area in zip(k, pv_mm2, strict=True) if not isnan(area)}
+        return cls(dict(zip(k, table.csa_raw_mm2.tolist(), strict=True)), known)
 
     def within(self, first: int, end: int) -> InSlices:
         """Of the slices from ``first`` to before ``end``, counted from ``first``."""

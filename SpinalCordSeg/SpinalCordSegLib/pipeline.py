@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from SpinalCordSegLib.case import Case, ModelSummary, new_case
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
-from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import CordMeasures, clean, measure, with_pv_areas, without_sections
+from SpinalCordSegLib.flags import case_flag, merge_flags
+from SpinalCordSegLib.morphometry import clean, measure, with_pv_areas, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_TRACKED,
     SIGMA_MM,
@@ -29,14 +30,14 @@ from SpinalCordSegLib.postprocessing import (
 )
 from SpinalCordSegLib.quality_control import (
     COARSE_LEFT_RIGHT,
-    SliceDoubt,
     judge_slices,
     judge_suitability,
     known_facts,
     rank_doubts,
     slice_features,
 )
-from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport, measure_levels
+from SpinalCordSegLib.review import AI, Review
+from SpinalCordSegLib.vertebral_levels import LevelOptions, measure_levels
 from SpinalCordSegLib.volume import AxialAxes, Volume
 
 if TYPE_CHECKING:
@@ -73,60 +74,6 @@ class SegmentOptions:
     keep_date: bool = False
 
 
-@dataclass(frozen=True)
-class ModelSummary:
-    """What a reader of a result must know of the model behind it."""
-
-    name: str
-    version: str
-    sha256: str | None
-    licence: str
-    provenance: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> ModelSummary:
-        c = checkpoint
-        return cls(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores)
-
-
-@dataclass(frozen=True, eq=False)
-class CaseResult:
-    """One measured cord.
-
-    ``image``: None where a mask alone was measured. ``mask``: bool, the cleaned mask everything was measured on.
-    ``probability``: float32 0..1 or None. ``mask_state``: "AI", or "given" for a mask made elsewhere.
-    ``removed_mm3``: taken off before measuring; ``seconds``: per stage. ``fingerprint``: of the input, where known;
-    ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one.
-    ``queue``: the flagged slices, the most doubtful first. ``n_steadied``: slices whose outline ``steady_area`` moved,
-    None where it was not asked. ``instance_numbers``: of DICOM images by the input's own slice, as far as they are
-    known without a header.
-    """
-
-    case_name: str
-    image: Image | None
-    mask: Volume
-    probability: Volume | None
-    measures: CordMeasures
-    flags: tuple[Flag, ...]
-    mask_state: str
-    removed_mm3: float
-    seconds: dict[str, float]
-    options: SegmentOptions
-    model: ModelSummary | None = None
-    device: str | None = None
-    engine: str | None = None
-    n_windowed: int = 0
-    n_steadied: int | None = None
-    batch_size: int | None = None
-    truth_volume_mm3: float | None = None
-    fingerprint: str = ""
-    image_fingerprint: str = ""
-    levels: LevelReport | None = None
-    queue: tuple[SliceDoubt, ...] = ()
-    instance_numbers: Mapping[int, int] = field(default_factory=dict)
-
-
 def segment_image(
     image: Image,
     checkpoint: Checkpoint,
@@ -134,7 +81,7 @@ def segment_image(
     *,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> CaseResult:
+) -> Case:
     """Predict, choose the cord, measure and judge it.
 
     No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
@@ -169,17 +116,21 @@ def segment_image(
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
     remarks += [case_flag("component", note) for note in cord.notes]
+    c = checkpoint
     return replace(
         result,
         flags=merge_flags(remarks, result.flags),
         mask_state="AI",
+        review=Review(AI),
         removed_mm3=result.removed_mm3 + cord.removed_mm3,
-        seconds={"segment": prediction.seconds, "measure": time.perf_counter() - started},
-        model=ModelSummary.of(checkpoint),
+        seconds_by_stage={"segment": prediction.seconds, "measure": time.perf_counter() - started},
+        model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
+        threshold=options.threshold,
+        along_mm=options.along_mm,
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
-        n_steadied=None if steady is None else len(steady.slices),
+        slices_steadied=None if steady is None else len(steady.slices),
         batch_size=prediction.batch_size,
     )
 
@@ -192,7 +143,7 @@ def measure_mask(
     slice_range: tuple[int, int] | None = None,
     levels: LevelOptions | None = None,
     progress: Progress | None = None,
-) -> CaseResult:
+) -> Case:
     """Measure a mask (bool) made elsewhere; ``image``: what it was drawn on, which the pictures show beneath it.
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
@@ -208,8 +159,8 @@ def measure_mask(
     result = _measured(case_name, image, mask, None, options)
     return replace(
         result,
-        seconds={"measure": time.perf_counter() - started},
-        image_fingerprint="" if image is None else fingerprint(image.volume),
+        seconds_by_stage={"measure": time.perf_counter() - started},
+        input=replace(result.input, image_fingerprint="" if image is None else fingerprint(image.volume)),
     )
 
 
@@ -220,7 +171,7 @@ def _measured(
     probability: Volume | None,
     options: SegmentOptions,
     steady: SteadyCord | None = None,
-) -> CaseResult:
+) -> Case:
     cleaned = clean(mask)
     chosen = canonical_range(mask, options.slice_range)
     measures = measure(cleaned, probability=probability, slice_range=chosen)
@@ -237,18 +188,17 @@ def _measured(
     facts = known_facts(None if image is None else image.dicom, suitability)
     levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
     flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts)
-    return CaseResult(
-        case_name=case_name,
+    return new_case(
+        case_name,
+        cleaned.mask,
+        measures,
+        flags,
         image=image,
-        mask=cleaned.mask,
         probability=probability,
-        measures=measures,
-        flags=flags,
-        mask_state="given",
-        removed_mm3=measures.removed_mm3,
-        seconds={},
-        options=options,
         levels=levels,
+        levels_asked=options.levels,
+        slice_range=options.slice_range,
+        keep_date=options.keep_date,
         queue=rank_doubts(flags, features),
     )
 

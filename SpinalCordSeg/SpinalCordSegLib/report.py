@@ -1,21 +1,17 @@
-"""The results of a case as plain data: report.json, slices.csv, and its row in summary.csv.
-
-Numbers are mm, mm², mm³; what has no answer is null in JSON and an empty field in CSV. No patient data.
-"""
+"""What is shown of a case: figures, the page, and the PDF."""
 
 from __future__ import annotations
 
 import base64
-import csv
 import io
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from functools import cached_property, lru_cache
 from html import escape
-from math import ceil, floor, isfinite, log10, nan
+from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,244 +19,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.flags import kinds_of_slice
-from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.model.checkpoint import REPEATABILITY
-from SpinalCordSegLib.morphometry import SliceMeasures
-from SpinalCordSegLib.pipeline import CaseResult
-from SpinalCordSegLib.quality_control import COARSE_LEFT_RIGHT, queue_of_report, unseen
+from SpinalCordSegLib.quality_control import queue_of_report, unseen
 from SpinalCordSegLib.review import ACCEPTED, DECISIONS, ON_ANOTHER_MASK, Review, review_words
-from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelOptions
-from SpinalCordSegLib.volume import AxialAxes, Volume, axial_slices, to_canonical
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageDraw import ImageDraw
 
-
-SCHEMA = "SpinalCordSeg report"
-SCHEMA_VERSION = 1
-_UNCERTAIN = (0.1, 0.9)
-
-SLICE_COLUMNS = (
-    "slice", "canonical_slice", "z_mm",
-    "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2",
-    "ap_ellipse_mm", "ap_chord_mm", "rl_mm",
-    "orientation_deg", "eccentricity", "solidity", "angle_ap_deg", "angle_rl_deg", "length_mm",
-    "flags", "instance_number", "level",
-)  # fmt: skip
-
-SUMMARY_COLUMNS = (
-    "case", "state", "reason",
-    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "n_flags", "flags",
-    "device", "model", "model_version", "software_version", "seconds",
-)  # fmt: skip
-
-# Of the DICOM header, what tells how the image was made; nothing that tells of whom.
-_ACQUISITION = (
-    "number", "modality", "manufacturer", "model", "field_strength_t", "sequence", "dimension",
-    "repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "slice_thickness_mm", "contrast_agent",
-)  # fmt: skip
-
-_DECIMALS = {
-    "z_mm": 3, "csa_mm2": 3, "csa_raw_mm2": 3, "csa_sct_mm2": 3, "csa_pv_mm2": 3,
-    "ap_ellipse_mm": 3, "ap_chord_mm": 3, "rl_mm": 3,
-    "orientation_deg": 2, "eccentricity": 4, "solidity": 4, "angle_ap_deg": 2, "angle_rl_deg": 2,
-    "length_mm": 4,
-}  # fmt: skip
+    from SpinalCordSegLib.case import Case
 
 
-def report(result: CaseResult) -> dict[str, Any]:
-    """The content of report.json, ready for JSON without NaN."""
-    measures, options = result.measures, result.options
-    content: dict[str, Any] = {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "case": result.case_name,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "software_version": SOFTWARE_VERSION,
-        "mask_state": result.mask_state,
-        "mask_sha256": mask_sha256(result.mask),
-        "volume_mm3": rounded(measures.volume_mm3, 2),
-        "length_mm": rounded(measures.length_mm, 3),
-        "volume_per_length_mm2": rounded(volume_per_length_mm2(result), 3),
-        "mean_csa_mm2": rounded(measures.mean_csa_mm2, 3),
-        "sd_csa_mm2": rounded(measures.sd_csa_mm2, 3),
-        "mean_ap_ellipse_mm": _mean_diameter(result, "ap_ellipse_mm"),
-        "mean_rl_mm": _mean_diameter(result, "rl_mm"),
-        "n_slices": measures.n_slices,
-        "coverage": rounded(measures.coverage, 4),
-        "range": None if options.slice_range is None else list(options.slice_range),
-        "range_volume_mm3": rounded(measures.range_volume_mm3, 2),
-        "range_length_mm": rounded(measures.range_length_mm, 3),
-        "removed_mm3": rounded(result.removed_mm3, 2),
-        "filled_mm3": rounded(measures.filled_mm3, 2),
-        "flags": [{"slice": f.slice, "kind": f.kind, "message": f.message} for f in result.flags],
-        "review_queue": [doubt.as_dict() for doubt in result.queue],
-        "review": Review().as_dict(),
-        "levels_asked": _levels_asked(options.levels),
-        "levels": None if result.levels is None else result.levels.as_dict(),
-        "threshold": options.threshold if result.model else None,
-        "along_mm": options.along_mm if result.model else None,
-        "slices_steadied": result.n_steadied,
-        "probability": None if result.probability is None else probability_summary(result.probability, result.mask),
-        "device": result.device,
-        "engine": result.engine,
-        "slices_computed_around_the_cord_only": result.n_windowed,
-        "batch_size": result.batch_size,
-        "model": _model(result),
-        "input": _input(result),
-        "seconds": rounded(sum(result.seconds.values()), 3),
-        "seconds_by_stage": {stage: rounded(value, 3) for stage, value in result.seconds.items()},
-    }
-    if result.truth_volume_mm3 is not None:
-        truth = result.truth_volume_mm3
-        content["truth_volume_mm3"] = rounded(truth, 2)
-        content["volume_error_percent"] = rounded(100 * (measures.volume_mm3 - truth) / truth, 3)
-    return content
-
-
-def _levels_asked(asked: LevelOptions) -> dict[str, Any] | None:
-    """What was marked, so that a correction is measured at the same levels; nothing about the person."""
-    if not asked.discs:
-        return None
-    discs = []
-    for mark in asked.discs:
-        place = str(mark.slice) if mark.ras_mm is None else ",".join(f"{mm:.6g}" for mm in mark.ras_mm)
-        discs.append(f"{DISC_NAMES[mark.disc]}={place}")
-    return {"discs": discs, "around_mm": asked.around_mm, "declared": sorted(asked.declared)}
-
-
-def _model(result: CaseResult) -> dict[str, Any] | None:
-    model = result.model
-    if model is None:
-        return None
-    return {
-        "name": model.name, "sha256": model.sha256, "version": model.version, "licence": model.licence,
-        REPEATABILITY: model.scores.get(REPEATABILITY),
-    }  # fmt: skip
-
-
-def _input(result: CaseResult) -> dict[str, Any]:
-    volume = result.mask if result.image is None else result.image.volume
-    content: dict[str, Any] = {
-        "shape": list(volume.shape),
-        "spacing_mm": [rounded(mm, 5) for mm in volume.spacing_mm],
-        "orientation": volume.orientation,
-        "ijk_to_ras": [[rounded(float(value), 6) for value in row] for row in volume.ijk_to_ras],
-        "fingerprint": result.fingerprint,
-    }
-    if result.image_fingerprint:
-        content["image_fingerprint"] = result.image_fingerprint
-    series = None if result.image is None else result.image.dicom
-    if series is not None:
-        content["acquisition"] = {name: getattr(series, name) for name in _ACQUISITION}
-        content["acquisition"]["image_type"] = list(series.image_type)
-        if result.options.keep_date:
-            content["acquisition_date"] = series.acquisition_date or None
-    return content
-
-
-def _mean_diameter(result: CaseResult, name: str) -> float | None:
-    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
-    chosen = result.measures.slice_range
-    used = [
-        item
-        for item in result.measures.slices
-        if isfinite(getattr(item, name)) and (chosen is None or chosen[0] <= item.canonical_slice < chosen[1])
-    ]
-    if not used:
-        return None
-    weights = [item.length_mm for item in used]
-    return rounded(float(np.average([getattr(item, name) for item in used], weights=weights)), 3)
-
-
-def volume_per_length_mm2(result: CaseResult) -> float:
-    """Volume over length; NaN without length, and where no area may be reported: it is the mean area in other words."""
-    length = result.measures.length_mm
-    withheld = any(flag.kind == COARSE_LEFT_RIGHT for flag in result.flags)
-    return nan if withheld or length <= 0 else result.measures.volume_mm3 / length
-
-
-def probability_summary(probability: Volume, mask: Volume) -> dict[str, float | None]:
-    """How sure the network was: mean probability inside the mask, and the volume it was undecided about."""
-    chances = axial_slices(probability).pixels  # by slices, as they lie in memory
-    inside = chances[axial_slices(mask).pixels]
-    low, high = _UNCERTAIN
-    undecided = np.count_nonzero((chances > low) & (chances < high))
-    return {
-        "mean_in_mask": rounded(float(inside.mean()), 4) if inside.size else None,
-        "undecided_mm3": rounded(undecided * probability.voxel_volume_mm3, 2),
-        "expected_volume_mm3": rounded(float(chances.sum(dtype=np.float64)) * probability.voxel_volume_mm3, 2),
-    }
-
-
-def slice_rows(result: CaseResult) -> list[dict[str, Any]]:
-    """One row a slice, from inferior to superior, first to last with cord, gaps included; None where no answer."""
-    return [_slice_row(result, item) for item in result.measures.slices]
-
-
-def _slice_row(result: CaseResult, item: SliceMeasures) -> dict[str, Any]:
-    row: dict[str, Any] = {"slice": item.slice, "canonical_slice": item.canonical_slice}
-    for name, decimals in _DECIMALS.items():
-        value = getattr(item, name)
-        row[name] = None if value is None else rounded(value, decimals)
-    row["flags"] = " ".join(kinds_of_slice(result.flags, item.canonical_slice))
-    row["instance_number"] = _instance_number(result, item.slice)
-    row["level"] = "" if result.levels is None else result.levels.by_slice.get(item.canonical_slice, "")
-    return {column: row[column] for column in SLICE_COLUMNS}
-
-
-def _instance_number(result: CaseResult, slice_index: int) -> int | None:
-    series = None if result.image is None else result.image.dicom
-    if series is None:
-        return result.instance_numbers.get(slice_index)
-    is_axial = AxialAxes.of(result.mask.ijk_to_ras).ras[2][0] == 2  # its images are the axial slices
-    return series.instance_numbers[slice_index] if is_axial else None
-
-
-def summary_row(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The case's row in summary.csv, from its report.json: a kept result has the row it had."""
-    model = content.get("model") or {}
-    flags = content.get("flags") or []
-    row: dict[str, Any] = {name: content.get(name) for name in SUMMARY_COLUMNS}
-    row |= {
-        "state": "done",
-        "reason": None,
-        "n_flags": len(flags),
-        "flags": " ".join(dict.fromkeys(flag["kind"] for flag in flags)),
-        "model": model.get("name"),
-        "model_version": model.get("version"),
-    }
-    return row
-
-
-def failed_row(case_name: str, reason: str) -> dict[str, Any]:
-    """The row of a case without a result."""
-    row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
-    return row | {"case": case_name, "state": "failed", "reason": reason, "software_version": SOFTWARE_VERSION}
-
-
-def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Comma-separated, "\\n" line ends, None as an empty field; text that a spreadsheet would run is disarmed."""
-    names = list(columns)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(row.get(name)) for name in names} for row in rows)
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    return value
-
-
-def rounded(value: float, decimals: int) -> float | None:
-    """Rounded for reading, never -0; None for NaN and infinity."""
-    return round(float(value), decimals) + 0.0 if isfinite(value) else None
+_AROUND_MM = 30.0
+_PNG_LEVEL = 3  # half the time of Pillow's 6 for a few per cent more bytes
+_log = logging.getLogger(__name__)
 
 
 # The part of the report page about vertebral levels and, where asked for, healthy adults.
@@ -311,12 +83,12 @@ _LINE = re.compile(r"<p class='review'>.*?</p>", re.DOTALL)
 def state_sentence(content: Mapping[str, Any]) -> str:
     """ "AI segmentation, corrected by a person, accepted by A. Meyer on 2024-01-31", without markup."""
     made = _MADE.get(str(content.get("mask_state")), _MADE_ELSEWHERE)
-    return f"{made}, {review_words(Review.from_dict(content.get('review')))}"
+    return f"{made}, {review_words(Review.from_json(content.get('review')))}"
 
 
 def review_sentence(content: Mapping[str, Any]) -> str:
     """Who decided what, how many doubtful slices nobody looked at, what was changed; "" before a decision."""
-    review = Review.from_dict(content.get("review"))
+    review = Review.from_json(content.get("review"))
     if review.state not in DECISIONS:
         return ""
     words = [review_words(review).capitalize() if not review.who else review_words(review)]
@@ -346,7 +118,7 @@ def review_line(content: Mapping[str, Any]) -> str:
             "<p class='review'>Reviewed by <span class='blank'></span> on <span class='blank short'></span>"
             " &nbsp; ☐ accepted &nbsp; ☐ rejected</p>"
         )
-    accepted = Review.from_dict(content.get("review")).state == ACCEPTED
+    accepted = Review.from_json(content.get("review")).state == ACCEPTED
     return f"<p class='review'><b class='{'use' if not accepted else ''}'>{escape(decided)}</b></p>"
 
 
@@ -354,6 +126,40 @@ def updated_page(html: str, content: Mapping[str, Any]) -> str:
     """``html`` of an earlier report.html with the review as ``content`` (of report.json) has it now."""
     html = _STATE.sub(lambda _: state_span(content), html, count=1)
     return _LINE.sub(lambda _: review_line(content), html, count=1)
+
+
+def montage_png(case: Case) -> bytes | None:
+    """The montage as PNG; None, with a word in the log, where Pillow is missing."""
+    scene = CordScene.of(None if case.image is None else case.image.volume, case.mask, _AROUND_MM)
+    table = case.slices
+    slices = [
+        MontageSlice(k, point) for k, point in zip(table.canonical_slice.tolist(), area_points(case), strict=True)
+    ]
+    step = scene.spacing_mm[2]
+    lowest = float(table.z_mm[0]) - (slices[0].canonical_slice + 0.5) * step if slices else 0.0
+    span = (lowest, lowest + scene.mask.shape[2] * step)
+    try:
+        picture = draw_montage(scene, slices, span, case.mean_csa_mm2, _montage_text(case))
+    except MissingPackageError as missing:
+        _log.warning("%s", missing)
+        return None
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=_PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def _montage_text(case: Case) -> MontageText:
+    if not len(case.slices):
+        found = "no cord found"
+    else:
+        area = f"{case.mean_csa_mm2:.1f} mm²" if isfinite(case.mean_csa_mm2) else "not reported"
+        found = (
+            f"mean area {area} · volume {case.volume_mm3:.0f} mm³ · length {case.length_mm:.1f} mm ·"
+            f" {case.n_slices} slices · {len(case.flags)} flags"
+        )
+    model = f"{case.model.name} {case.model.version}" if case.model else "mask made elsewhere"
+    made = f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
+    return MontageText(case.name, (found, made))
 
 
 # What a montage shows, as arrays on square display pixels: axial tiles and planes that follow the cord.
@@ -882,9 +688,10 @@ _DEFINITIONS = (
 )
 
 
-def page(result: CaseResult, content: Mapping[str, Any], montage_png: bytes | None) -> str:
-    """The page as HTML text. ``content``: of report.json. ``montage_png``: None leaves the picture out, with a word."""
-    case = escape(result.case_name)
+def page(result: Case, montage_png: bytes | None) -> str:
+    """The page as HTML text. ``montage_png``: None leaves the picture out, with a word."""
+    content = result.as_json()
+    case = escape(result.name)
     parts = [
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Spinal cord: {case}</title>',
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>',
@@ -903,14 +710,12 @@ def page(result: CaseResult, content: Mapping[str, Any], montage_png: bytes | No
     return "\n".join(part for part in parts if part)
 
 
-def area_points(result: CaseResult) -> list[AreaPoint]:
+def area_points(result: Case) -> list[AreaPoint]:
     """The slices as points of an area plot, with their doubts."""
-    nan = float("nan")
-    points = []
-    for row in slice_rows(result):
-        area, raw = (nan if row[name] is None else row[name] for name in ("csa_mm2", "csa_raw_mm2"))
-        points.append(AreaPoint(row["slice"], row["z_mm"], area, raw, tuple(row["flags"].split())))
-    return points
+    table = result.slices
+    kinds = [tuple(text.split()) for text in table.flags.tolist()]
+    numbers = (table.slice, table.z_mm, table.csa_mm2, table.csa_raw_mm2)
+    return [AreaPoint(*row) for row in zip(*(one.tolist() for one in numbers), kinds, strict=True)]
 
 
 def _header(case: str, content: Mapping[str, Any]) -> str:
@@ -936,7 +741,7 @@ def _figures(content: Mapping[str, Any]) -> str:
         (_value(content["length_mm"], "{:.1f} mm"), "Length along the cord", whole),
         (diameters, "Diameters, AP × RL", "mean of the same slices as the area"),
     ]
-    if "truth_volume_mm3" in content:
+    if content.get("truth_volume_mm3") is not None:
         error = _value(content["volume_error_percent"], "{:+.2f} %")
         figures.append(
             (error, "Volume error", f"against the true {content['truth_volume_mm3']:.0f} mm³ of the phantom")
@@ -977,8 +782,8 @@ def _flag_lines(flags: Iterable[Mapping[str, Any]]) -> list[str]:
     return whole + [f"<b>Slice {number}</b>: {'; '.join(words)}" for number, words in slices.items()]
 
 
-def _plot(result: CaseResult) -> str:
-    drawing = AreaPlot(area_points(result), result.measures.mean_csa_mm2, 900, 270).draw()
+def _plot(result: Case) -> str:
+    drawing = AreaPlot(area_points(result), result.mean_csa_mm2, 900, 270).draw()
     return (
         "<h2>Area along the cord</h2>\n"
         + to_svg(drawing, "Cross-sectional area of the cord against the position along the slice normal")
@@ -1000,16 +805,16 @@ def _montage(montage_png: bytes | None) -> str:
     )
 
 
-def _slices(result: CaseResult) -> str:
-    rows = slice_rows(result)
-    if not rows:
+def _slices(result: Case) -> str:
+    if not len(result.slices):
         return ""
-    columns = [c for c in _TABLE if any(row[c[0]] is not None for row in rows)]
-    head = "".join(f"<th>{escape(title)}</th>" for _, title, _ in columns) + "<th class='text'>flags</th>"
+    texts = result.slices.texts()
+    shown = [(texts[name], title, form) for name, title, form in _TABLE if any(texts[name])]
+    head = "".join(f"<th>{escape(title)}</th>" for _, title, _ in shown) + "<th class='text'>flags</th>"
     lines = []
-    for row in rows:
-        cells = "".join(f"<td>{_value(row[name], form)}</td>" for name, _, form in columns)
-        flags = escape(row["flags"].replace(" ", ", ").replace("_", " "))
+    for row, kinds in enumerate(texts["flags"]):
+        cells = "".join(f"<td>{_cell(column[row], form)}</td>" for column, _, form in shown)
+        flags = escape(kinds.replace(" ", ", ").replace("_", " "))
         lines.append(f"<tr{' class=doubt' if flags else ''}>{cells}<td class='text'>{flags}</td></tr>")
     return (
         "<h2>Slice by slice, from inferior to superior</h2>\n<div class='scroll'><table><thead><tr>"
@@ -1018,7 +823,11 @@ def _slices(result: CaseResult) -> str:
     )
 
 
-def _making(content: Mapping[str, Any], result: CaseResult) -> str:
+def _cell(text: str, form: str) -> str:
+    return "–" if not text else text if form == "{}" else form.format(float(text))
+
+
+def _making(content: Mapping[str, Any], result: Case) -> str:
     source = content["input"]
     entries = [
         (
@@ -1050,7 +859,7 @@ def _model_row(content: Mapping[str, Any]) -> str:
     return f"{model['name']} {model['version']}, SHA-256 {str(model['sha256'])[:16]}…" if model else ""
 
 
-def _card(result: CaseResult) -> list[tuple[str, str]]:
+def _card(result: Case) -> list[tuple[str, str]]:
     """What a reader of one case wants of the model's card; lists of sources are for `spinalcordseg models`."""
     model = result.model
     if model is None:
@@ -1432,15 +1241,16 @@ _pdf_DEFINITIONS = (
 )
 
 
-def report_pdf(content: Mapping[str, Any], slices: Sequence[Mapping[str, str]], picture: bytes | None) -> bytes:
-    """The PDF file. ``content``: of report.json; ``slices``: rows of slices.csv, "" where there is no answer;
-    ``picture``: the montage as PNG, or None. Raises MissingPackageError without reportlab."""
+def report_pdf(case: Case, picture: bytes | None) -> bytes:
+    """The PDF file. ``picture``: the montage as PNG, or None. Raises MissingPackageError without reportlab."""
     try:
         from reportlab.lib.units import mm
         from reportlab.platypus import SimpleDocTemplate
     except ImportError as error:
         raise MissingPackageError("the report as PDF needs the package reportlab: pip install reportlab") from error
     register_fonts()
+    content, cells = case.as_json(), case.slices.texts()
+    slices = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
     buffer = io.BytesIO()
     document = SimpleDocTemplate(
         buffer, pagesize=((_WIDTH_MM + 2 * _MARGIN_MM) * mm, (_HEIGHT_MM + 2 * _MARGIN_MM) * mm),

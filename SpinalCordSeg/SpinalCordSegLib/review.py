@@ -5,15 +5,18 @@ A correction makes an earlier decision void: it was made on another mask. Times 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import from_json, to_json
 
-AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "in review", "corrected", "accepted", "rejected"
-STATES = (AI, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
+AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "given", "in review", "corrected", "accepted", "rejected"
+STATES = (AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
+UNTOUCHED = (AI, GIVEN)
+"""Nobody has looked yet: at the network's mask, at one made elsewhere."""
 DECISIONS = (ACCEPTED, REJECTED)
 ON_ANOTHER_MASK = "ATTENTION: decided on another mask than this one"
 _LONGEST_NAME = 64  # of DICOM's person names
@@ -39,6 +42,7 @@ class Review:
     mask_sha256: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", tuple(sorted(set(self.seen))))
         if self.state not in STATES:
             raise ConfigurationError(f'"{self.state}" is no review state: choose one of {", ".join(STATES)}')
 
@@ -61,38 +65,21 @@ class Review:
         not known."""
         return bool(self.mask_sha256 and sha256) and self.mask_sha256 != sha256
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``who`` and ``when`` of the last event are there to be read, the events are what counts."""
-        content = asdict(self)
-        return content | {
-            "seen": list(self.seen),
-            "events": [asdict(event) for event in self.events],
-            "who": self.who,
-            "when": self.when,
-        }
+    def as_json(self) -> dict[str, Any]:
+        return to_json(self) | {"who": self.who, "when": self.when}  # these two to be read; the events are what counts
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any] | None) -> Review:
-        """What ``as_dict`` gave; None: a case nobody has looked at. Raises ConfigurationError for anything else."""
-        if content is None:
-            return cls()
+    def from_json(cls, content: Any) -> Review:
+        """What ``as_json`` gave; None: a case nobody has looked at. Raises ConfigurationError for anything else."""
         try:
-            return cls(
-                state=str(content["state"]),
-                seen=tuple(sorted({int(number) for number in content.get("seen") or ()})),
-                events=tuple(
-                    ReviewEvent(str(event["state"]), str(event["who"]), str(event["when"]))
-                    for event in content.get("events") or ()
-                ),
-                mask_sha256=str(content.get("mask_sha256") or ""),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls() if content is None else from_json(cls, content)
+        except (ValueError, OverflowError) as error:
             raise ConfigurationError("the review of this case cannot be read: review it again") from error
 
 
 def opened(review: Review, who: str = "", when: datetime | None = None) -> Review:
-    """Somebody began to look: "ai" becomes "in review"; any other state stays."""
-    return _changed(review, IN_REVIEW, who, when) if review.state == AI else review
+    """Somebody began to look: an untouched case becomes "in review"; any other state stays."""
+    return _changed(review, IN_REVIEW, who, when) if review.state in UNTOUCHED else review
 
 
 def with_seen(review: Review, slices: Iterable[int], seen: bool = True) -> Review:
@@ -107,7 +94,7 @@ def decided(review: Review, state: str, who: str, when: datetime | None = None, 
     ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and for a decision
     without a name.
     """
-    if state not in (*DECISIONS, IN_REVIEW, AI):
+    if state not in (*DECISIONS, IN_REVIEW, *UNTOUCHED):
         raise ConfigurationError(f'a case cannot be set to "{state}": choose accepted, rejected, in review or ai')
     if state in DECISIONS and not who.strip():
         raise ConfigurationError(f"a case is {state} by somebody: give the reviewer's name")
@@ -115,13 +102,14 @@ def decided(review: Review, state: str, who: str, when: datetime | None = None, 
 
 
 def edited(review: Review, who: str = "", when: datetime | None = None) -> Review:
-    """A person changed the mask: "corrected", and an earlier decision no longer holds."""
-    return replace(_changed(review, CORRECTED, who, when), mask_sha256="")
+    """A person changed the mask: "corrected", and an earlier decision no longer holds. Without a name it is the one who
+    looked at the case last."""
+    return replace(_changed(review, CORRECTED, who or review.who, when), mask_sha256="")
 
 
 def review_words(review: Review) -> str:
     """The state as a sentence's beginning: "accepted by A. Meyer on 2024-01-31"; "not reviewed by a person" for ai."""
-    if review.state == AI:
+    if review.state in UNTOUCHED:
         return "not reviewed by a person"
     by = f" by {review.who}" if review.who else ""
     return f"{review.state}{by}" + (f" on {review.when[:10]}" if review.when else "")

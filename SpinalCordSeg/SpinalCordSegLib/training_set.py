@@ -7,15 +7,15 @@ scanner as BIDS names it), and ITK-SNAP_labels.txt, the label description. The t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
-from SpinalCordSegLib.files import parse_json, write_json, write_text
+from SpinalCordSegLib.files import parse_json, to_json, write_json, write_text
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
@@ -28,7 +28,6 @@ _SCANNER = {  # BIDS name → key of a report's acquisition
     "ManufacturersModelName": "model",
     "MagneticFieldStrength": "field_strength_t",
 }
-_OF_REPORT = ("mask_state", "model", "software_version", "changes")
 _MOST_SESSIONS = 9999
 
 
@@ -48,15 +47,15 @@ def add_to_training_set(
     mask: Volume,
     subject: str,
     *,
-    report: Mapping[str, Any] | None = None,
+    case: Case | None = None,
     reviewer: str = "",
     replace: bool = False,
 ) -> TrainingCase:
     """Write a case into ``folder`` (made when needed) as the next session of ``subject``; no file is written over.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on its grid. ``subject``: a code of letters and
-    digits, never a name; all cases of a person have the same, so that they stay on one side of a split. ``report``:
-    report.json of the case, for model and changes. ``replace``: take the place of an earlier mask of this very image.
+    digits, never a name; all cases of a person have the same, so that they stay on one side of a split. ``case``:
+    for model and changes. ``replace``: take the place of an earlier mask of this very image.
     Nothing of a header goes along. Raises ConfigurationError (code), GeometryError (other grid), VoxelError (empty
     mask), OutputError (this image is there with another mask and ``replace`` is not set; the system refuses).
     """
@@ -69,7 +68,7 @@ def add_to_training_set(
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
-    told = _provenance(image, label, report or {}, reviewer)
+    told = _provenance(image, label, case, reviewer)
     earlier = _earlier(folder, told["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
         if _label_sha256(earlier.label) == told["SpinalCordSeg"]["mask_sha256"]:
@@ -80,16 +79,16 @@ def add_to_training_set(
             raise OutputError(
                 f"{earlier.label.name} is another mask of this very image: say that it is to be replaced (--force)"
             )
-    case = earlier or _next(folder, subject)
+    entry = earlier or _next(folder, subject)
     if not (folder / LABEL_DESCRIPTION).exists():
         write_text(folder / LABEL_DESCRIPTION, label_description())
     # The label map last: only with it the trainer takes the image for a case. Where it is to be replaced and cannot be
     # written, the next try finds the old one, whatever the provenance says by then, and does it again.
-    write_json(case.provenance, told)
+    write_json(entry.provenance, told)
     if earlier is None:
-        write_volume(image.with_voxels(_plain(image.voxels)), case.image)
-    write_volume(label, case.label)
-    return case
+        write_volume(image.with_voxels(_plain(image.voxels)), entry.image)
+    write_volume(label, entry.label)
+    return entry
 
 
 def label_description() -> str:
@@ -108,20 +107,25 @@ def label_description() -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
-def _provenance(image: Volume, mask: Volume, report: Mapping[str, Any], reviewer: str) -> dict[str, Any]:
-    review = report.get("review") or {}
-    changes = report.get("changes") or None
-    own: dict[str, Any] = {name: report.get(name) for name in _OF_REPORT}
-    if changes is not None:
-        own["changes"] = {"slices": len(changes["slices"]), "dice": changes["dice"]}
-    own |= {
+def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -> dict[str, Any]:
+    own: dict[str, Any] = {
         "image_sha256": fingerprint(image),
         "mask_sha256": mask_sha256(mask),
         "slices_with_cord": int(np.count_nonzero(axial_slices(mask).pixels.any(axis=(1, 2)))),
-        "review_state": review.get("state"),
-        "reviewed_by": reviewer or review.get("who") or None,
+        "reviewed_by": reviewer or None,
     }
-    acquisition = (report.get("input") or {}).get("acquisition") or {}
+    if case is None:
+        return {"SpinalCordSeg": own}
+    changes = case.changes
+    own |= {
+        "mask_state": case.mask_state,
+        "model": to_json(case.model),
+        "software_version": case.software_version,
+        "changes": None if changes is None else {"slices": len(changes.slices), "dice": changes.dice},
+        "review_state": case.review.state,
+        "reviewed_by": reviewer or case.review.who or None,
+    }
+    acquisition = case.input.acquisition or {}
     scanner = {bids: acquisition[key] for bids, key in _SCANNER.items() if acquisition.get(key)}
     return {**scanner, "SpinalCordSeg": own}
 

@@ -22,7 +22,10 @@ from SpinalCordSegNodes.views import DISCS, marked_discs
 from SpinalCordSegWidgets.process import LIBRARY, ChildProcess, CommandLine, CommandRun
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.case import CaseSettings
+    pass
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
 
 _IMAGE, _MASK, _RESULTS = "volume.nrrd", "mask.nrrd", "results"
 _OUTPUT = ("--output", _RESULTS, "--mask-format", "nrrd", "--progress", "json")
@@ -189,7 +192,7 @@ def mask_measure_run(segmentation: Any, segment_id: str, base: Path, by: str = "
         if image is not None:
             write_volume(image, folder / _MEASURED_IMAGE)
 
-    arguments = ["correct", f"{RESULTS}/{_CASE}", _MEASURED_MASK, "--by", by, *discs]
+    arguments = ["correct", f"{RESULTS}/{_CASE}", _MEASURED_MASK, "--reopen", "--by", by, *discs]
     arguments += ["--image", _MEASURED_IMAGE] if image is not None else []
     return task_run(arguments, prepare, _read, base)
 
@@ -257,7 +260,7 @@ def rerun_run(
     *,
     model: Path,
     device: str,
-    settings: CaseSettings,
+    case: Case | None,
 ) -> CommandRun[Volume]:
     """Begin; the outcome is the whole mask with ``slices`` (the input's own, both included) found again by ``model``,
     with the case's threshold and averaging."""
@@ -270,7 +273,9 @@ def rerun_run(
         write_volume(mask, folder / "mask.nrrd")
 
     arguments = ["rerun", "--progress", "json", "--slices", f"{first}:{last + 1}", "--model", str(model)]
-    arguments += ["--device", device, "--threshold", str(settings.threshold), "--smooth-z", str(settings.along_mm)]
+    arguments += ["--device", device]
+    if case is not None and case.threshold is not None and case.along_mm is not None:
+        arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.along_mm)]
     return CommandRun(
         CommandLine("SpinalCordSegLib.worker:panel_main", (LIBRARY,), _read_rerun), arguments, base, prepare=prepare
     )
@@ -296,6 +301,6 @@ def store_run(case: Path, mask: Volume, image: Path | None, by: str, base: Path)
 
         write_volume(mask, folder / _STORED_MASK)
 
-    arguments = ["correct", str(case), _STORED_MASK, "--by", by]
+    arguments = ["correct", str(case), _STORED_MASK, "--reopen", "--by", by]
     arguments += ["--image", str(image)] if image is not None else []
     return task_run(arguments, prepare, lambda _results: read_case_folder(case), base)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, IN_REVIEW, REJECTED, Review
+from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED, Review
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import ImageFolder, open_case
@@ -19,11 +19,10 @@ from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import store_run
 from SpinalCordSegWidgets.process import CommandRun
-from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.batch import WorkItem, WorkList
-    from SpinalCordSegWidgets.main_widget import Panel
+    from SpinalCordSegLib.work_list import WorkItem, WorkList
 
 
 # A case of a work list in the scene, bound to its folder: what of it the folder has, and what not yet. No Qt.
@@ -73,7 +72,7 @@ class OpenCase:
         return found is not None and found != (self.mask_sha256, self.stored[1])
 
     @property
-    def is_in_conflict(self) -> bool:
+    def is_at_odds(self) -> bool:
         """Whether somebody has changed the folder since, and the user the case in the scene. Raises
         SpinalCordSegError."""
         return self.is_outdated and self.now() != self.stored
@@ -81,9 +80,9 @@ class OpenCase:
     def check_folder(self) -> None:
         """Raises OutputError where somebody has changed the folder since: that is not written over."""
         if self.is_outdated:
-            raise OutputError(self.conflict_text())
+            raise OutputError(self.odds_words())
 
-    def conflict_text(self) -> str:
+    def odds_words(self) -> str:
         return _(
             "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To go on with"
             " what it holds, delete this mask (export it first if it is worth keeping) and open the case again."
@@ -91,10 +90,15 @@ class OpenCase:
 
     def write(self, review: Review) -> None:
         """Put a review into the case's folder. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.case import write_review as write_folder_review
+        from SpinalCordSegLib.case import update_review
+
+        def change(there: Review) -> Review:
+            if there != self.stored[1]:
+                raise OutputError(self.odds_words())
+            return review
 
         self.check_folder()
-        write_folder_review(self.item.folder, review)
+        update_review(self.item.folder, change, decides_on=review.mask_sha256 or None)
 
     def take_measured(self, digest: str) -> None:
         """The folder has the mask of that digest now, and what came with it. Raises SpinalCordSegError."""
@@ -114,8 +118,8 @@ def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) ->
 
 
 def item_now(item: WorkItem) -> WorkItem:
-    """A case of a list as its folder is now; as it was where that is not known."""
-    from SpinalCordSegLib.batch import read_work_list
+    """A case of a list as its folder is now; as it was where that cannot be told."""
+    from SpinalCordSegLib.work_list import read_work_list
 
     try:
         (now,) = read_work_list(item.folder).items
@@ -126,7 +130,7 @@ def item_now(item: WorkItem) -> WorkItem:
 
 def with_item(work: WorkList, now: WorkItem) -> WorkList:
     """The list with one of its cases as it is now."""
-    from SpinalCordSegLib.batch import WorkList
+    from SpinalCordSegLib.work_list import WorkList
 
     return WorkList(tuple(now if item.folder == now.folder else item for item in work.items))
 
@@ -134,7 +138,7 @@ def with_item(work: WorkList, now: WorkItem) -> WorkList:
 def list_now(case: OpenCase, work: WorkList | None) -> WorkList:
     """The list that a case is of, with the case as its folder is now. ``work``: as it was read before. Raises
     SpinalCordSegError."""
-    from SpinalCordSegLib.batch import read_work_list
+    from SpinalCordSegLib.work_list import read_work_list
 
     (now,) = read_work_list(case.item.folder).items
     return with_item(read_work_list(case.results) if work is None else work, now)
@@ -142,22 +146,26 @@ def list_now(case: OpenCase, work: WorkList | None) -> WorkList:
 
 def _state_of(folder: Path) -> tuple[str, Review] | None:
     """What the report calls the mask, and the review; None without a finished case. Raises SpinalCordSegError."""
-    from SpinalCordSegLib.case import read_result
+    from SpinalCordSegLib.case import Case
 
-    content = read_result(folder)
-    return None if content is None else (str(content.get("mask_sha256") or ""), Review.from_dict(content.get("review")))
-
-
-# A work list as text. No Qt.
-
-
-REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.batch
+    try:
+        case = Case.load(folder, needs_slices=False)
+    except InputFileError:
+        return None
+    return case.mask_sha256, case.review
 
 
-def state_text(item: WorkItem, ahead: str = "") -> str:
+# A work list in words. No Qt.
+
+
+REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
+
+
+def state_words(item: WorkItem, ahead: str = "") -> str:
     """Of the table's second column. ``ahead``: the state in the scene, where the folder has another one yet."""
     names = {
         AI: _("AI"),
+        GIVEN: _("given"),
         IN_REVIEW: _("in review"),
         CORRECTED: _("corrected"),
         ACCEPTED: _("accepted"),
@@ -168,19 +176,19 @@ def state_text(item: WorkItem, ahead: str = "") -> str:
     return names[ahead] + " *" if ahead else names[item.review.state]
 
 
-def left_text(item: WorkItem) -> str:
+def left_words(item: WorkItem) -> str:
     """How many flagged slices nobody has looked at."""
     return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
 
 
-def row_texts(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
+def row_words(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
     """The table's rows and their tool tips; ``ahead`` as above, for each."""
     each = list(zip(items, ahead, strict=True))
     tips = [item.problem or (_("* Not in its folder yet.") if state else "") for item, state in each]
-    return [(item.case, state_text(item, state), left_text(item)) for item, state in each], tips
+    return [(item.case, state_words(item, state), left_words(item)) for item, state in each], tips
 
 
-def list_text(work: WorkList | None, names: list[str], case: str) -> str:
+def list_words(work: WorkList | None, names: list[str], case: str) -> str:
     """Where one is in the list, and what is left."""
     if work is None:
         return _("Cases one after the other; states, corrections and decisions stay in their folders.")
@@ -194,8 +202,8 @@ def list_text(work: WorkList | None, names: list[str], case: str) -> str:
 class WorkListPanel(Section):
     """Nothing is kept beside the cases: each folder holds its own state, so the list can be taken up anywhere."""
 
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
+    def __init__(self, ui: Any, desk: Desk) -> None:
+        super().__init__(ui, desk)
         self.folder: Path | None = None
         self.images: ImageFolder | None = None
         self.work: WorkList | None = None
@@ -211,17 +219,17 @@ class WorkListPanel(Section):
         ui.storeButton.connect("clicked()", lambda: self.store())
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
-        """Store the case in hand, then take up the list of a folder of results; False, with a message, without one.
+        """Store the case in hand, then take up the list of a folder of results; False, and told, where it is none.
 
         What is open stays bound to its folder, whichever list is shown.
         """
-        from SpinalCordSegLib.batch import read_work_list
+        from SpinalCordSegLib.work_list import read_work_list
 
         self.store()
         try:
             self.work = read_work_list(folder)
         except SpinalCordSegError as error:
-            self.panel.show_message(str(error))
+            self.desk.tell(str(error))
             return False
         if folder != self.folder or all(item.case != self.case for item in self.work.items):
             self.case = ""
@@ -233,20 +241,20 @@ class WorkListPanel(Section):
         """Store this case, then open the next one that is neither accepted nor rejected."""
         if self.work is None:
             return
-        self.panel.show_message("")
+        self.desk.tell("")
         self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
 
     def previous(self) -> None:
         if self.work is None or not self.case:
             return
-        self.panel.show_message("")
+        self.desk.tell("")
         self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
 
     def open(self, case: str) -> None:
         """Store the case in hand, then open this one."""
         if self.work is not None:
             item = self.work.item(case)
-            self.panel.show_message("")
+            self.desk.tell("")
             self.store(lambda: self._go(item))
 
     def store(self, then: Any = None) -> None:
@@ -260,21 +268,21 @@ class WorkListPanel(Section):
             go_on()
             return
         try:
-            (digest, review), in_conflict = case.now(), case.is_in_conflict
+            (digest, review), at_odds = case.now(), case.is_at_odds
         except SpinalCordSegError as error:  # its segment was removed, say: nothing is known to be stored
-            self.panel.show_message(f"{case.item.case}: {error}")
+            self.desk.tell(f"{case.item.case}: {error}")
             return
-        if in_conflict:
+        if at_odds:
             go_on()
-            self.panel.show_message(case.conflict_text())
+            self.desk.tell(case.odds_words())
             return
         if digest == case.stored[0]:
-            if review == case.stored[1] or self.panel.attempt(lambda: case.write(review)):
+            if review == case.stored[1] or self.desk.attempt(lambda: case.write(review)):
                 self._stored(case, digest, review)
                 go_on()
             return
-        self.panel.show_mask(case.segmentation)
-        self.panel.measure(then=lambda: self.store(go_on))
+        self.desk.show(case.segmentation)
+        self.desk.measure(then=lambda: self.store(go_on))
 
     def _in_hand(self) -> OpenCase | None:
         items = () if self.work is None else self.work.items
@@ -284,14 +292,14 @@ class WorkListPanel(Section):
         ui, work = self.ui, self.work
         items = () if work is None else work.items
         ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
-        rows, tips = row_texts(items, ahead)
-        show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
+        rows, tips = row_words(items, ahead)
+        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=tips)
         ui.workTable.setVisible(bool(items))
         names = [item.case for item in items]
         if self.case in names:
             ui.workTable.selectRow(names.index(self.case))
-        ui.workLabel.setText(list_text(work, names, self.case))
-        busy = self.panel.why_busy()
+        ui.workLabel.setText(list_words(work, names, self.case))
+        busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
         grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
@@ -303,7 +311,7 @@ class WorkListPanel(Section):
 
     def _on_change(self) -> None:
         """Whoever takes a mask of the list in hand sees it, though Next had hidden it."""
-        before, self._last = self._last, self.panel.segmentation
+        before, self._last = self._last, self.desk.segmentation
         case = self._of(self._last)
         if case is not None and self._last is not before:
             case.set_visible(True)
@@ -318,30 +326,28 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        return store_run(
-            case.item.folder, mask, case.image, self.panel.review.reviewer.name, self.panel.logic.scratchBase()
-        )
+        return store_run(case.item.folder, mask, case.image, self.desk.reviewer, self.desk.logic.scratchBase())
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
-        case, result = self._of(segmentation), self.panel.result
+        case, result = self._of(segmentation), self.desk.result
         if case is None or result is None:
             return
         segment_id = cord_segment_id(segmentation)
         review = read_review(segmentation, segment_id)
-        if self.panel.attempt(lambda: case.take_measured(digest)) and self.panel.attempt(lambda: case.write(review)):
+        if self.desk.attempt(lambda: case.take_measured(digest)) and self.desk.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
-            self.panel.show_message(_("{case} is stored.").format(case=case.item.case))
-            self._stored(case, digest, review)  # a message of that comes after this one
+            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
+            self._stored(case, digest, review)  # what goes wrong there is told after it
 
     def _of(self, segmentation: Any) -> OpenCase | None:
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)
 
     def note_review(self) -> None:
         """State or seen slices of the case in hand were changed: into its folder at once."""
-        case = self._of(self.panel.segmentation)
+        case = self._of(self.desk.segmentation)
         if case is not None:
-            self.panel.attempt(lambda: self._write_review(case))
+            self.desk.attempt(lambda: self._write_review(case))
 
     def _write_review(self, case: OpenCase) -> None:
         digest, review = case.now()
@@ -351,32 +357,32 @@ class WorkListPanel(Section):
 
     def _go(self, item: WorkItem | None) -> None:
         if item is None:
-            self.panel.show_message(_("Every case of the list is accepted or rejected."))
+            self.desk.tell(_("Every case of the list is accepted or rejected."))
             self.refresh()
             return
         if item.problem:
-            self.panel.show_message(f"{item.case}: {item.problem}")
+            self.desk.tell(f"{item.case}: {item.problem}")
             return
-        if not self.panel.attempt(lambda: self._read(item)):
+        if not self.desk.attempt(lambda: self._read(item)):
             return
         known, self.case = self._open[item.folder], item.case
-        self.panel.show_mask(known.segmentation)
+        self.desk.show(known.segmentation)
         for case in self._open.values():  # the others are mostly of other persons
             case.set_visible(case is known)
-        show_alone(self.panel.volume)
+        show_alone(self.desk.volume)
         # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
-        self.panel.show_volume(self.panel.volume if known.image is not None else None)
-        if known.is_in_conflict:
-            self.panel.show_message(known.conflict_text())
+        self.desk.take_volume(self.desk.volume if known.image is not None else None)
+        if known.is_at_odds:
+            self.desk.tell(known.odds_words())
         elif known.problem:
-            self.panel.show_message(f"{item.case}: {known.problem}")
+            self.desk.tell(f"{item.case}: {known.problem}")
         self.refresh()
 
     def _read(self, item: WorkItem) -> None:
         """Read a case that is not in the scene, or only as its folder was before. Raises SpinalCordSegError."""
         assert self.folder is not None  # a list is there
         known = self._open.get(item.folder)
-        if known is not None and known.in_scene and (not known.is_outdated or known.is_in_conflict):
+        if known is not None and known.in_scene and (not known.is_outdated or known.is_at_odds):
             return
         item = item_now(item)
         case = read_open_case(item, self.folder, self.images)
@@ -387,12 +393,12 @@ class WorkListPanel(Section):
 
     def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
         case.stored = (digest, review)
-        if self.panel.attempt(lambda: self._update(case)):
+        if self.desk.attempt(lambda: self._update(case)):
             self.refresh()
 
     def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
-        from SpinalCordSegLib.batch import write_review_table
+        from SpinalCordSegLib.work_list import write_review_table
 
         shown = case.results == self.folder
         work = list_now(case, self.work if shown else None)
@@ -411,5 +417,5 @@ class WorkListPanel(Section):
             self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
-        if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.busy:
+        if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
             self.open(self.work.items[row].case)

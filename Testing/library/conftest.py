@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from SpinalCordSegLib.case import write_case
+from SpinalCordSegLib.case import ModelSummary, save_case
 from SpinalCordSegLib.dicom import save_bare
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.pipeline import ModelSummary, SegmentOptions, fingerprint, measure_mask
+from SpinalCordSegLib.pipeline import fingerprint, measure_mask
+from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 MR_IMAGE, ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
@@ -173,11 +174,11 @@ class SyntheticNeck:
         model = None if state == "given" else self.model
         of_image = fingerprint(image.volume)
         marks = (fingerprint(mask), of_image) if state == "given" else (of_image, "")
-        result = replace(
-            result, mask_state=state, model=model, fingerprint=marks[0], image_fingerprint=marks[1],
-            options=SegmentOptions(**options), device="cpu",
-        )  # fmt: skip
-        write_case(result, folder, mask_format=mask_format)
+        source = replace(result.input, fingerprint=marks[0], image_fingerprint=marks[1])
+        result = replace(result, mask_state=state, model=model, input=source, device="cpu")
+        if state != "given":
+            result = replace(result, threshold=0.5, along_mm=1.6, review=Review())
+        save_case(result, folder, mask_format=mask_format)
         return folder
 
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from math import nan, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.registration import SHORT_MM, Alignment, Profile, SharedRange, shared_range
 from SpinalCordSegLib.longitudinal.visits import (
@@ -178,18 +178,18 @@ def healthy_rates(age_years: float | None) -> tuple[float, float]:
 _CORRECTED = "corrected"
 
 
-def repeatability_of(reports: Sequence[Mapping[str, Any]], same_scanner: bool) -> Repeatability:
-    """For visits with these report.json; the source says in words whose measurement it is.
+def repeatability_of(reports: Sequence[Case], same_scanner: bool) -> Repeatability:
+    """For these visits; the source says in words whose measurement it is.
 
     The model's own needs every mask to be of that one model. Where a person corrected some of them it was not measured
     for such masks: then the larger of it and the published one is taken, and the source says so.
     """
     published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
-    models = [report.get("model") or {} for report in reports]
-    if len({tuple(str(one.get(key)) for key in ("name", "version", "sha256")) for one in models}) != 1:
+    models = [report.model for report in reports]
+    if len({None if one is None else (one.name, one.version, one.sha256) for one in models}) != 1:
         return published
-    measured = _stated(models[0], published.setting)
-    if measured is None or all(report.get("mask_state") != _CORRECTED for report in reports):
+    measured = None if models[0] is None else _stated(models[0], published.setting)
+    if measured is None or all(report.mask_state != _CORRECTED for report in reports):
         return measured or published
     by_hand = "some of these masks were corrected by hand, for which no CoV was measured"
     if measured.cov_percent >= published.cov_percent:
@@ -198,16 +198,16 @@ def repeatability_of(reports: Sequence[Mapping[str, Any]], same_scanner: bool) -
     return replace(published, source=f"{published.source}; {by_hand}: {own}")
 
 
-def _stated(model: Mapping[str, Any], setting: str) -> Repeatability | None:
+def _stated(model: ModelSummary, setting: str) -> Repeatability | None:
     """What the model's card states for a setting; None where it states nothing that can be used."""
-    stated = model.get(REPEATABILITY)
+    stated = model.scores.get(REPEATABILITY)
     entry = stated.get(setting) if isinstance(stated, Mapping) else None
     if not isinstance(entry, Mapping):
         return None
     cov_percent, source = entry.get("cov_percent"), str(entry.get("source") or "").strip()
     if not isinstance(cov_percent, (int, float)) or not 0 < cov_percent < 50 or not source:
         return None
-    of_model = f"measured with this software, model {model.get('name')} {model.get('version')}"
+    of_model = f"measured with this software, model {model.name} {model.version}"
     return Repeatability(float(cov_percent), f"{of_model}: {source}", setting)
 
 

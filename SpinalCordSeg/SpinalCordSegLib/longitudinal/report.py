@@ -42,10 +42,10 @@ from SpinalCordSegLib.report import (
     Polygon,
     Shape,
     Text,
-    rounded,
     ticks,
     to_svg,
 )
+from SpinalCordSegLib.slice_table import rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 SCHEMA = "SpinalCordSeg follow-up"

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case import damaged_report, read_result, read_slice_rows
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import InSlices, fit_local_centreline
 from SpinalCordSegLib.postprocessing import reach_slices
 from SpinalCordSegLib.quality_control import UNCLEAR_EDGES
-from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review
+from SpinalCordSegLib.review import ACCEPTED, REJECTED
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, CordLine, cord_line, parse_disc
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
@@ -118,13 +117,11 @@ class Difference:
     breaks: bool
 
 
-def conditions_of(report: Mapping[str, Any], given: Mapping[str, str] | None = None) -> Conditions:
-    """The conditions that a report.json states. ``given``: what the user knows better (scanner, field_strength,
+def conditions_of(report: Case, given: Mapping[str, str] | None = None) -> Conditions:
+    """The conditions that a case states. ``given``: what the user knows better (scanner, field_strength,
     sequence, contrast_agent, distortion_correction), for inputs without a DICOM header."""
-    source = report.get("input") or {}
-    acquisition = source.get("acquisition") or {}
-    model = report.get("model") or {}
-    field = acquisition.get("field_strength_t")
+    acquisition = report.input.acquisition or {}
+    field, model = acquisition.get("field_strength_t"), report.model
     words = {
         "scanner": " ".join(filter(None, (acquisition.get("manufacturer"), acquisition.get("model")))),
         "field_strength": "" if field is None else f"{field:g} T",
@@ -134,31 +131,29 @@ def conditions_of(report: Mapping[str, Any], given: Mapping[str, str] | None = N
     }
     words |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}
     timing = [(name, acquisition.get(key)) for name, key, _ in _TIMES]
-    sha = str(model.get("sha256") or "")[:12]
     return Conditions(
         **words,
         timing=tuple((name, float(value)) for name, value in timing if value is not None),
-        model=" ".join(filter(None, (model.get("name"), model.get("version"), sha))),
-        voxel_mm=tuple(float(mm) for mm in source.get("spacing_mm") or ()),
-        orientation=str(source.get("orientation") or ""),
-        made_by=str(report.get("mask_state") or ""),
-        software=str(report.get("software_version") or ""),
-        threshold="" if report.get("threshold") is None else f"{report['threshold']:g}",
+        model="" if model is None else " ".join(filter(None, (model.name, model.version, (model.sha256 or "")[:12]))),
+        voxel_mm=report.input.spacing_mm,
+        orientation=report.input.orientation,
+        made_by=report.mask_state,
+        software=report.software_version,
+        threshold="" if report.threshold is None else f"{report.threshold:g}",
         along_mm=_averaged(report),
     )
 
 
-def _averaged(report: Mapping[str, Any]) -> str:
-    """What was averaged over, in words; "" where no model drew the mask. Reports from before averaging state none."""
-    source = report.get("input") or {}
-    spacing_mm, orientation = source.get("spacing_mm") or (), str(source.get("orientation") or "")
-    if not report.get("model"):
+def _averaged(report: Case) -> str:
+    """What was averaged over, in words; "" where no model drew the mask."""
+    if report.model is None:
         return ""
-    sigma_mm = float(report.get("along_mm") or 0)
-    slice_mm = next((float(mm) for mm, axis in zip(spacing_mm, orientation, strict=False) if axis in "SI"), 0.0)
-    averages = sigma_mm > 0 and (slice_mm <= 0 or reach_slices(sigma_mm, slice_mm) > 0)
+    sigma_mm = report.along_mm or 0.0
+    axes = zip(report.input.spacing_mm, report.input.orientation, strict=True)
+    slice_mm = next(mm for mm, axis in axes if axis in "SI")
+    averages = sigma_mm > 0 and reach_slices(sigma_mm, slice_mm) > 0
     averaged = f"{sigma_mm:g} mm" if averages else "none"
-    return averaged if report.get("slices_steadied") is None else f"{averaged}, doubtful slices steadied"
+    return averaged if report.slices_steadied is None else f"{averaged}, doubtful slices steadied"
 
 
 def _distortion(image_type: Sequence[str]) -> str:
@@ -296,7 +291,7 @@ class Visit:
     case_name: str
     date: date | None
     day: float
-    report: Mapping[str, Any]
+    report: Case
     mask: Volume
     cord: VisitCord
     doubts: tuple[tuple[str, ...], ...]
@@ -326,75 +321,44 @@ def read_visit(source: VisitSource) -> Visit:
     date, disc).
     """
     folder = source.folder
-    report = read_result(folder)
-    if report is None:
-        raise InputFileError(f"{folder} holds no finished result: give a folder that segment or measure wrote")
-    with damaged_report(folder):
-        state = Review.from_dict(report.get("review")).state
-        if state == REJECTED:
-            raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
-        volume_mm3, length_mm = (_finite(report.get(name) or 0.0) for name in ("volume_mm3", "length_mm"))
-        day, known = _day(source, report)
-        conditions = conditions_of(report, source.given)
-        marked_mm = _marked_disc(report)
-        has_unclear_edges = any(flag["kind"] == UNCLEAR_EDGES for flag in report.get("flags") or ())
-    mask = _mask(folder, volume_mm3)
-    measured, doubts = _slices(folder)
-    cord = visit_cord(mask, measured)
+    report = Case.load(folder)
+    if report.review.state == REJECTED:
+        raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
+    day, known = _day(source, report)
+    mask = report.mask
+    cord = visit_cord(mask, InSlices.of_table(report.slices))
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
+    rows = zip(report.slices.canonical_slice.tolist(), report.slices.flags.tolist(), strict=True)
+    doubts = {k: tuple(text.split()) for k, text in rows}
     return Visit(
         folder=folder,
-        case_name=str(report.get("case") or ""),
+        case_name=report.name,
         date=known,
         day=day,
         report=report,
         mask=mask,
         cord=cord,
         doubts=tuple(doubts.get(int(k), ()) for k in line.canonical_slice),
-        disc_mm=_disc(source, marked_mm, line, mask),
-        conditions=conditions,
-        whole_volume_mm3=volume_mm3,
-        whole_length_mm=length_mm,
-        is_accepted=state == ACCEPTED,
-        has_unclear_edges=has_unclear_edges,
+        disc_mm=_disc(source, _marked_disc(report), line, mask),
+        conditions=conditions_of(report, source.given),
+        whole_volume_mm3=report.volume_mm3,
+        whole_length_mm=report.length_mm,
+        is_accepted=report.review.state == ACCEPTED,
+        has_unclear_edges=any(flag.kind == UNCLEAR_EDGES for flag in report.flags),
         image=source.image,
         series=source.series,
     )
 
 
-def _mask(folder: Path, stated_mm3: float) -> Volume:
-    files = sorted(folder.glob("mask.*"))
-    if not files:
-        raise InputFileError(f"{folder} holds no mask: measure the visit again")
-    labels = read_labels(files[0])
-    mask = labels.with_voxels(labels.voxels != 0)
-    volume_mm3 = np.count_nonzero(mask.voxels) * mask.voxel_volume_mm3
-    if abs(volume_mm3 - stated_mm3) > _SAME_VOLUME * max(volume_mm3, stated_mm3):
-        raise InputFileError(
-            f"{folder}: the mask has {volume_mm3:.0f} mm³, its report says {stated_mm3:.0f} mm³: measure the mask again"
-        )
-    return mask
-
-
-def _slices(folder: Path) -> tuple[InSlices, dict[int, tuple[str, ...]]]:
-    """What was measured in the slices, and their kinds of flag, by canonical slice."""
-    rows = read_slice_rows(folder)
-    try:
-        doubts = {int(row["canonical_slice"]): tuple((row["flags"] or "").split()) for row in rows}
-        return InSlices.of_rows(rows), doubts
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputFileError(f"{folder / 'slices.csv'} cannot be read: measure the visit again") from error
-
-
-def _day(source: VisitSource, report: Mapping[str, Any]) -> tuple[float, date | None]:
+def _day(source: VisitSource, report: Case) -> tuple[float, date | None]:
     if source.day:
         try:
             return _finite(source.day), None
         except ValueError as error:
             raise ConfigurationError(f'"{source.day}" is no number of days') from error
-    text = source.date or str((report.get("input") or {}).get("acquisition_date") or "")
+    text = source.date or report.input.acquisition_date or ""
     if not text:
         raise ConfigurationError(
             f"{source.folder} does not tell its day: give --date YYYY-MM-DD for each visit, or a date or day column in"
@@ -415,11 +379,10 @@ def parse_date(text: str) -> date:
         raise ConfigurationError(f'"{text}" is no date: give YYYY-MM-DD') from error
 
 
-def _marked_disc(report: Mapping[str, Any]) -> float | None:
+def _marked_disc(report: Case) -> float | None:
     """Where C2/C3 was marked when the visit was measured, mm along that measurement's own line."""
-    marked = (report.get("levels") or {}).get("discs") or []
-    found = [one["along_cord_mm"] for one in marked if one.get("disc") == DISC_NAMES[C2_C3]]
-    return _finite(found[0]) if found else None
+    discs = () if report.levels is None else report.levels.discs
+    return next((one.along_cord_mm for one in discs if one.disc == DISC_NAMES[C2_C3]), None)
 
 
 def _finite(value: Any) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from Recipes.validation import benchmark
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.slice_table import SliceTable
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,23 @@ class AreaBelow:
     covered_mm: float
 
 
-def area_below(measures: CordMeasures, slice_mm: float, point: float, length_mm: float) -> AreaBelow:
+def area_below(measures: SliceTable, slice_mm: float, point: float, length_mm: float) -> AreaBelow:
     """Mean area over ``length_mm`` of centreline downwards from ``point``, a canonical slice with its fraction.
 
     A slice counts with the share of it that lies in the stretch. An empty slice counts its thickness as length
     without area, so the stretch does not reach further down for it.
     """
-    by_slice = {item.canonical_slice: item for item in measures.slices}
     weights, areas, partial = [], [], []
     left_mm, k = length_mm, floor(point + 0.5)
     share = point + 0.5 - k
     while left_mm > 1e-9 and k >= 0:
-        item = by_slice.get(k)
-        found = item is not None and not item.is_gap
-        long_mm = min(left_mm, share * (item.length_mm if item is not None and found else slice_mm))
-        if item is not None and found:
+        row = measures.row_of(k)
+        row = None if row is None or measures.is_gap[row] else row
+        long_mm = min(left_mm, share * (slice_mm if row is None else float(measures.length_mm[row])))
+        if row is not None:
             weights.append(long_mm)
-            areas.append(item.csa_mm2)
-            partial.append(nan if item.csa_pv_mm2 is None else item.csa_pv_mm2)
+            areas.append(measures.csa_mm2[row])
+            partial.append(measures.csa_pv_mm2[row])
         left_mm -= long_mm
         k, share = k - 1, 1.0
     if sum(weights) <= 0:
@@ -65,13 +64,13 @@ class ScannerRow:
 
 
 def scanner_row(
-    volume: str, measures: CordMeasures, flags: Sequence[Flag], n_slices: int, slice_mm: float, point: float
+    volume: str, measures: SliceTable, flags: Sequence[Flag], n_slices: int, slice_mm: float, point: float
 ) -> ScannerRow:
     """Judge one scanner's volume. ``point``: the C2/C3 disc, a canonical slice with its fraction."""
     area = area_below(measures, slice_mm, point, benchmark.SCANNER_LENGTH_MM)
     low = max(0, round(point - benchmark.C7_BELOW_MM / slice_mm))
     high = min(n_slices - 1, round(point + benchmark.C2_ABOVE_MM / slice_mm))
-    filled = {item.canonical_slice for item in measures.slices if not item.is_gap}
+    filled = set(measures.canonical_slice[~measures.is_gap].tolist())
     return ScannerRow(
         volume,
         area.mean_csa_mm2,
@@ -109,13 +108,13 @@ class HeadRow:
 
 
 def head_row(
-    measures: CordMeasures, flags: Sequence[Flag], slice_mm: float, landmarks: dict[tuple[str, str], float]
+    measures: SliceTable, flags: Sequence[Flag], slice_mm: float, landmarks: dict[tuple[str, str], float]
 ) -> HeadRow:
     """Judge the head by its landmarks; no cord gives None and infinite distances. Raises KeyError without them."""
     foramen, c1, last_clear = (
         landmarks[benchmark.HEAD, name] for name in (benchmark.FORAMEN_MAGNUM, benchmark.C1, benchmark.LAST_CLEAR_SLICE)
     )
-    filled = [item.canonical_slice for item in measures.slices if not item.is_gap]
+    filled = measures.canonical_slice[~measures.is_gap].tolist()
     first, last = (filled[0], filled[-1]) if filled else (None, None)
     top, bottom = (-inf, inf) if first is None or last is None else (last, first)
     return HeadRow(
@@ -124,7 +123,7 @@ def head_row(
         (top - foramen) * slice_mm,
         (top - c1) * slice_mm,
         (bottom - last_clear) * slice_mm,
-        sum(item.is_gap for item in measures.slices),
+        int(measures.is_gap.sum()),
         len({flag.canonical_slice for flag in flags if flag.canonical_slice is not None}),
         tuple(sorted({flag.kind for flag in flags})),
     )

@@ -10,13 +10,13 @@ from pathlib import Path
 from Recipes.validation import benchmark
 from Recipes.validation.benchmark import MASKED_SETS, MaskedSet, read_landmarks
 from Recipes.validation.unlabelled import HeadRow, ScannerRow, head_row, scanner_row
-from SpinalCordSegLib.case import montage_png
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.files import atomic_write, file_suffix
 from SpinalCordSegLib.image_io import Image, read_image
 from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.pipeline import CaseResult, SegmentOptions, segment_image
-from SpinalCordSegLib.report import report
+from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
+from SpinalCordSegLib.report import montage_png
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.dataset import load_case
 from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
@@ -45,7 +45,7 @@ class Validator:
     report: Callable[[str], None] | None = None
     cancelled: Callable[[], bool] | None = None
 
-    def segment(self, image: Image) -> CaseResult:
+    def segment(self, image: Image) -> Case:
         if self.report is not None:
             self.report(image.case_name)
         return segment_image(image, self.checkpoint, SegmentOptions(device=self.device), cancelled=self.cancelled)
@@ -96,7 +96,7 @@ def _scanners(validator: Validator, data: Path, pictures: Path) -> tuple[Scanner
         _write_montage(result, pictures / f"{name}.png")
         slices = axial_slices(image.volume)
         point = landmarks[name, benchmark.C2_C3]
-        rows.append(scanner_row(name, result.measures, result.flags, len(slices.pixels), slices.slice_mm, point))
+        rows.append(scanner_row(name, result.slices, result.flags, len(slices.pixels), slices.slice_mm, point))
     return tuple(rows)
 
 
@@ -114,11 +114,11 @@ def _head(validator: Validator, data: Path, pictures: Path) -> HeadRow:
     image = read_image(folder)
     result = validator.segment(image)
     _write_montage(result, pictures / f"{benchmark.HEAD}.png")
-    return head_row(result.measures, result.flags, axial_slices(image.volume).slice_mm, read_landmarks())
+    return head_row(result.slices, result.flags, axial_slices(image.volume).slice_mm, read_landmarks())
 
 
-def _write_montage(result: CaseResult, path: Path) -> None:
-    picture = montage_png(result, report(result))
+def _write_montage(result: Case, path: Path) -> None:
+    picture = montage_png(result)
     if picture is not None:
         with atomic_write(path) as beside:
             beside.write_bytes(picture)

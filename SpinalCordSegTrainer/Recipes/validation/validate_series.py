@@ -74,7 +74,7 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         scan = person.scan(visit, maps)
         image = Image(person.stored(scan.image, visit), Path("visit"), f"series-{person.number:03d}-{visit + 1}")
         result = validator.segment(image)
-        mask, measured = result.mask, InSlices.of(result.measures.slices)
+        mask, measured = result.mask, InSlices.of_table(result.slices)
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
         profiles.append(profile_of(mask, measured, scan.z_mm, person.disc_off_mm[visit], result.flags))

@@ -20,7 +20,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
-from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
 
@@ -105,7 +105,7 @@ def _people(
         image = Image(neck.image, Path(name), f"{name}-{number:03d}")
         result = validator.segment(image)
         score = score_case(image.case_name, result.mask, neck.mask, flags=result.flags)
-        found = areas_by_slice(result.measures, len(neck.csa_mm2), "csa_raw_mm2")
+        found = areas_by_slice(result.slices, len(neck.csa_mm2), "csa_raw_mm2")
         people.append(PersonScore(score, neck.csa_mm2, found))
         tiles = worst_of([*tiles, *worst_tiles(neck.image, result.mask, neck.mask, score, _WORST)], _WORST)
         tell()
@@ -113,11 +113,10 @@ def _people(
     return tuple(people)
 
 
-def areas_by_slice(measures: CordMeasures, n_slices: int, column: str) -> NDArray[np.float64]:
-    """One column of the measures per canonical slice; NaN where there is no cord."""
+def areas_by_slice(table: SliceTable, n_slices: int, column: str) -> NDArray[np.float64]:
+    """One column of the table per canonical slice; NaN where there is no cord."""
     areas = np.full(n_slices, nan)
-    for item in measures.slices:
-        areas[item.canonical_slice] = getattr(item, column)
+    areas[table.canonical_slice] = getattr(table, column)
     return areas
 
 
@@ -128,7 +127,7 @@ def measured_change(validator: Validator, visits: tuple[SimulatedNeck, Simulated
         result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
         heights = visit.z_mm
         column = "csa_mm2" if result.probability is None else "csa_pv_mm2"  # as follow_up chooses
-        areas = areas_by_slice(result.measures, len(heights), column)
+        areas = areas_by_slice(result.slices, len(heights), column)
         doubtful = np.array([bool(kinds_of_slice(result.flags, k)) for k in range(len(heights))], dtype=bool)
         profiles.append(Profile(heights, np.full(len(heights), heights[1] - heights[0]), areas, doubtful))
     return pair_change(profiles)

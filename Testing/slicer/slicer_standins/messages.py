@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import vtk
 
+# Up to 5.11 Slicer offers a volume of several files to the reader of diffusion tensors first, which refuses it aloud.
+_OF_TRYING_READERS = "vtkITKArchetypeDiffusionTensorImageReaderFile"
+
 
 @dataclass
 class VtkMessages:
@@ -30,7 +33,8 @@ class VtkMessages:
 
 def _keep_in(texts: list[str]):
     def keep(_window, _event, text: str = "") -> None:
-        texts.append(text)
+        if _OF_TRYING_READERS not in text:
+            texts.append(text)
 
     keep.CallDataType = vtk.VTK_STRING  # type: ignore[attr-defined]
     return keep

@@ -1,0 +1,207 @@
+"""What was measured slice by slice: one array a column, and what each column means, in one place.
+
+A column is a field of SliceTable. Its name, unit, decimals, title and meaning make the header of slices.csv, the tables
+of the page and of the panel, and the data dictionary; a new column is one more field.
+"""
+
+# ruff: noqa: RUF009  (what these defaults call makes fields of a dataclass)
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SpinalCordSegLib.errors import InputFileError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Texts = NDArray[np.str_]
+NONE = -1  # of whole numbers: no answer
+
+
+@dataclass(frozen=True)
+class Column:
+    """``decimals``: of numbers with a fraction, in files. ``kind``: float (NaN: no answer), int (-1: none) or str."""
+
+    name: str
+    unit: str
+    decimals: int
+    title: str
+    meaning: str
+    kind: type = float
+
+    def texts(self, values: NDArray) -> list[str]:
+        """As in slices.csv; "" for no answer."""
+        if self.kind is str:
+            return [str(value) for value in values]
+        if self.kind is int:
+            return ["" if value == NONE else str(value) for value in values.tolist()]
+        return ["" if (value := rounded(x, self.decimals)) is None else str(value) for x in values.tolist()]
+
+    def values(self, texts: Sequence[str]) -> NDArray:
+        """Of the texts of slices.csv. Raises ValueError."""
+        if self.kind is str:
+            return np.array(texts, dtype=np.str_)
+        if self.kind is int:
+            return np.array([int(text) if text else NONE for text in texts], dtype=np.int64)
+        values = np.array([float(text) if text else np.nan for text in texts], dtype=np.float64)
+        if np.isinf(values).any():
+            raise ValueError(f"{self.name} holds an infinite number")
+        return values
+
+    def blank(self, n: int) -> NDArray:
+        """``n`` times no answer."""
+        if self.kind is str:
+            return np.full(n, "", dtype=np.str_)
+        return np.full(n, NONE, dtype=np.int64) if self.kind is int else np.full(n, np.nan)
+
+
+def _float(title: str, unit: str, decimals: int, meaning: str) -> Any:
+    return field(metadata={"column": (unit, decimals, title, meaning, float)})
+
+
+def _int(title: str, meaning: str) -> Any:
+    return field(metadata={"column": ("", 0, title, meaning, int)})
+
+
+def _str(title: str, meaning: str) -> Any:
+    return field(metadata={"column": ("", 0, title, meaning, str)})
+
+
+@dataclass(frozen=True, eq=False)
+class SliceTable:
+    """Slices from inferior to superior, the first to the last with cord; a gap between them has no answer but its
+    place. Without a cord all columns are empty."""
+
+    slice: Ints = _int("slice", "the input's own slice number, from 0")
+    canonical_slice: Ints = _int("from inferior", "the same slice counted from inferior, from 0")
+    z_mm: Floats = _float("z", "mm", 3, "position along the slice normal, superior positive, from the scanner's origin")
+    csa_mm2: Floats = _float("area", "mm²", 3, "area at a right angle to the cord: area in the slice / √(1+x'²+y'²)")
+    csa_raw_mm2: Floats = _float("area in slice", "mm²", 3, "area in the slice itself")
+    csa_sct_mm2: Floats = _float("area, SCT", "mm²", 3, "area as the Spinal Cord Toolbox gives it, for comparison")
+    csa_pv_mm2: Floats = _float(
+        "area, partial volumes", "mm²", 3,
+        "as csa_mm2, from the sum of the probability within 1.5 mm of the mask; of the network's own before any outline"
+        " was adjusted",
+    )  # fmt: skip
+    ap_ellipse_mm: Floats = _float("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
+    ap_chord_mm: Floats = _float("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
+    rl_mm: Floats = _float("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
+    orientation_deg: Floats = _float("turn", "°", 2, "angle of the ellipse's long axis to right-left")
+    eccentricity: Floats = _float("eccentricity", "", 4, "of the ellipse, 0 for a circle")
+    solidity: Floats = _float("solidity", "", 4, "area over the area of the convex hull")
+    angle_ap_deg: Floats = _float("tilt AP", "°", 2, "angle of the cord to the slice normal, towards anterior")
+    angle_rl_deg: Floats = _float("tilt RL", "°", 2, "angle of the cord to the slice normal, towards right")
+    length_mm: Floats = _float("length", "mm", 4, "length of the cord within the slice")
+    flags: Texts = _str("flags", "kinds of flag on this slice, separated by blanks")
+    instance_number: Ints = _int("instance", "DICOM InstanceNumber, where the slices are a series' images")
+    level: Texts = _str("level", "vertebral level of the slice's middle, where discs were marked")
+
+    @classmethod
+    def of(cls, n: int = 0, **known: Any) -> SliceTable:
+        """``n`` slices with these columns; the others have no answer."""
+        given = {
+            column.name: np.asarray(known[column.name], column.blank(0).dtype.type)
+            if column.name in known
+            else column.blank(n)
+            for column in columns()
+        }
+        return cls(**given)
+
+    def __len__(self) -> int:
+        return len(self.slice)
+
+    @property
+    def is_gap(self) -> NDArray[np.bool_]:
+        return np.isnan(self.length_mm)
+
+    @property
+    def pv_in_slice_mm2(self) -> Floats:
+        """The area from the probability as it is in the slice, whichever centreline was laid; NaN without one."""
+        return np.asarray(self.csa_pv_mm2 * self.csa_raw_mm2 / self.csa_mm2)
+
+    def row_of(self, canonical_slice: int) -> int | None:
+        """The row of a slice; None where it is none of the table's."""
+        row = canonical_slice - int(self.canonical_slice[0]) if len(self) else -1
+        return row if 0 <= row < len(self) else None
+
+    def with_pv_in_slice(self, in_slice_mm2: Mapping[int, float]) -> SliceTable:
+        """The same with areas from the probability made of these in the slice, by canonical slice; others stay."""
+        area = self.csa_pv_mm2.copy()
+        for k, mm2 in in_slice_mm2.items():
+            row = self.row_of(k)
+            if row is not None and not self.is_gap[row]:
+                area[row] = mm2 * self.csa_mm2[row] / self.csa_raw_mm2[row]
+        return replace(self, csa_pv_mm2=area)
+
+    def texts(self) -> dict[str, list[str]]:
+        """By column, as in slices.csv."""
+        return {column.name: column.texts(getattr(self, column.name)) for column in columns()}
+
+    def csv(self) -> str:
+        """The text of slices.csv."""
+        cells = self.texts()
+        return csv_text(cells, (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)))
+
+    @classmethod
+    def read(cls, path: Path) -> SliceTable:
+        """Raises InputFileError for a file that is not there, or not as it was written."""
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.reader(file))
+            names, cells = rows[0], [*zip(*rows[1:], strict=True)] if rows[1:] else [()] * len(rows[0])
+            by_name = dict(zip(names, cells, strict=True))
+            found = cls(**{column.name: column.values(by_name[column.name]) for column in columns()})
+            if len(found) and not np.array_equal(
+                found.canonical_slice, np.arange(len(found)) + found.canonical_slice[0]
+            ):
+                raise ValueError("slices are missing")
+        except (OSError, ValueError, KeyError, IndexError, OverflowError, csv.Error) as error:
+            raise InputFileError(
+                f"{path} cannot be read: expected the table that segment or measure wrote; measure again"
+            ) from error
+        return found
+
+
+@lru_cache(maxsize=1)
+def columns() -> tuple[Column, ...]:
+    """All columns, in the order of the table."""
+    return tuple(Column(one.name, *one.metadata["column"]) for one in fields(SliceTable))
+
+
+def csv_text(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Comma-separated, "\\n" line ends, None as an empty field; text that a spreadsheet would run is disarmed."""
+    names = list(names)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _disarmed(row.get(name)) for name in names} for row in rows)
+    return buffer.getvalue()
+
+
+def _disarmed(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula; negative numbers stay as they are."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and not _is_number(value):
+        return "'" + value
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def rounded(value: float, decimals: int) -> float | None:
+    """Rounded for reading, never -0; None for NaN and infinity."""
+    return round(float(value), decimals) + 0.0 if isfinite(value) else None

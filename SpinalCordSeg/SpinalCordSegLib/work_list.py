@@ -1,0 +1,165 @@
+"""A folder of finished cases as a work list: what is left to review, next and previous, one table.
+
+Nothing is remembered beside the cases: each folder holds its own state, so a list can be left and taken up anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from SpinalCordSegLib.case import Case, restore_interrupted, update_review
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import output_errors, write_text
+from SpinalCordSegLib.review import STATES, Review
+from SpinalCordSegLib.slice_table import csv_text, rounded
+
+UNREADABLE = "unreadable"
+REVIEW_TABLE = "review.csv"
+REVIEW_COLUMNS = (
+    "case", "state", "reviewer", "when", "mask_state", "n_flagged", "n_unseen", "highest_doubt", "slices_edited",
+    "dice_against_ai", "volume_mm3", "length_mm", "mean_csa_mm2", "decided_on_this_mask", "problem",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """A case of the list. ``case``: what it is called here: its name, with the folder's where several have one name.
+    ``content``: None where it cannot be read, then ``problem`` says why."""
+
+    case: str
+    folder: Path
+    content: Case | None = None
+    problem: str = ""
+
+    @property
+    def review(self) -> Review:
+        return Review() if self.content is None else self.content.review
+
+    @property
+    def n_flagged(self) -> int:
+        return 0 if self.content is None else len(self.content.queue)
+
+    @property
+    def n_unseen(self) -> int:
+        return 0 if self.content is None else len(self.content.unseen)
+
+    @property
+    def is_open(self) -> bool:
+        """True while somebody has to look at it."""
+        return not self.problem and not self.review.is_finished
+
+    @property
+    def state(self) -> str:
+        return UNREADABLE if self.problem else self.review.state
+
+    def row(self) -> dict[str, Any]:
+        """By REVIEW_COLUMNS."""
+        row: dict[str, Any] = {"case": self.case, "state": self.state, "problem": self.problem}
+        if self.content is None:
+            return row
+        case, review = self.content, self.review
+        is_decided = review.mask_sha256 and case.mask_sha256
+        return row | {
+            "reviewer": review.who or None,
+            "when": review.when or None,
+            "mask_state": case.mask_state,
+            "n_flagged": self.n_flagged,
+            "n_unseen": self.n_unseen,
+            "highest_doubt": case.unseen[0].score if case.unseen else 0.0,
+            "slices_edited": None if case.changes is None else len(case.changes.slices),
+            "dice_against_ai": None if case.changes is None else rounded(case.changes.dice, 4),
+            "volume_mm3": rounded(case.volume_mm3, 2),
+            "length_mm": rounded(case.length_mm, 3),
+            "mean_csa_mm2": rounded(case.mean_csa_mm2, 3),
+            "decided_on_this_mask": review.mask_sha256 == case.mask_sha256 if is_decided else None,
+        }
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """``items``: in the order of their folders' names."""
+
+    items: tuple[WorkItem, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cases are in each state; states without a case are there with 0."""
+        found = Counter(item.state for item in self.items)
+        return {state: found.get(state, 0) for state in (*STATES, *([UNREADABLE] if found.get(UNREADABLE) else []))}
+
+    def item(self, case: str) -> WorkItem:
+        """By what the list calls it, by its name or its folder's. Raises ConfigurationError for a case that is not in
+        the list, and where several are meant."""
+        found = [item for item in self.items if item.case == case]
+        found = found or [
+            item
+            for item in self.items
+            if case in (item.folder.name, item.content.name if item.content is not None else "")
+        ]
+        if len(found) > 1:
+            folders = ", ".join(str(item.folder) for item in found)
+            raise ConfigurationError(f'"{case}" is the case in several folders: give one of them instead: {folders}')
+        if not found:
+            raise ConfigurationError(f'there is no case "{case}" in the list: {len(self.items)} cases are')
+        return found[0]
+
+    def next(self, case: str) -> WorkItem | None:
+        """The one after ``case``; None at the end."""
+        at = self.items.index(self.item(case)) + 1
+        return self.items[at] if at < len(self.items) else None
+
+    def previous(self, case: str) -> WorkItem | None:
+        """The one before ``case``; None at the beginning."""
+        at = self.items.index(self.item(case))
+        return self.items[at - 1] if at else None
+
+    def next_open(self, case: str | None = None) -> WorkItem | None:
+        """The next one that is neither accepted nor rejected, after ``case`` and around to it; None when all are."""
+        at = 0 if case is None else self.items.index(self.item(case)) + 1
+        return next((item for item in (*self.items[at:], *self.items[:at]) if item.is_open), None)
+
+
+def read_work_list(folder: Path) -> WorkList:
+    """The finished cases in the folders directly inside ``folder`` (or ``folder`` itself, where it is one case).
+
+    A case that cannot be read stays in the list with its problem. Raises InputFileError where there is no case at all.
+    """
+    if not folder.is_dir():
+        raise InputFileError(f"{folder} is no folder: give the one that segment wrote its results into")
+    with output_errors(folder):
+        restore_interrupted(folder)
+        inside = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        candidates = [folder] if (folder / "report.json").is_file() else sorted(inside)
+    items = [_item(path) for path in candidates if (path / "report.json").is_file()]
+    if not items:
+        raise InputFileError(f"{folder} holds no finished case: give the folder that segment wrote its results into")
+    names = Counter(item.case for item in items)
+    items = [
+        item if names[item.case] == 1 else replace(item, case=f"{item.case} [{item.folder.name}]") for item in items
+    ]
+    return WorkList(tuple(items))
+
+
+def _item(folder: Path) -> WorkItem:
+    try:
+        case = Case.load(folder)
+    except InputFileError as error:
+        return WorkItem(folder.name, folder, problem=str(error))
+    return WorkItem(case.name, folder, case)
+
+
+def decide(item: WorkItem, change: Callable[[Review], Review]) -> Case:
+    """``change`` the review of a case as it is now in its folder, for the mask that is there. Raises ConfigurationError
+    (``change``; the mask was changed after it was measured), InputFileError, OutputError."""
+    if item.content is None:
+        raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
+    return update_review(item.folder, change, decides_on=item.content.mask_sha256)
+
+
+def write_review_table(work_list: WorkList, path: Path) -> None:
+    """One row a case as CSV. Raises OutputError."""
+    write_text(path, csv_text(REVIEW_COLUMNS, (item.row() for item in work_list.items)))
