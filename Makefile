@@ -61,18 +61,6 @@ validate-series: $(VENV)/.installed-dev ## Simulated persons of known atrophy th
 	@$(RECIPES) validate-series --data "$${SPINALCORDSEG_DATA:-../shared/data}" \
 	    --output $(SERIES) $(VALIDATE_ARGS)
 
-.PHONY: results
-results: $(VENV)/.installed-dev ## Measure what RESULTS.md holds anew and put it there (hours, on an idle machine)
-	@$(MAKE) --no-print-directory validate
-	@$(MAKE) --no-print-directory validate-series
-	@$(MAKE) --no-print-directory validate-series SERIES=out/series-same-scanner VALIDATE_ARGS=--same-scanner
-	@$(MAKE) --no-print-directory bench
-	@$(MAKE) --no-print-directory results-page
-
-.PHONY: results-page
-results-page: $(VENV)/.installed-dev ## Put the tables that were measured last (below out/) into RESULTS.md
-	@$(PY) tools/results/renew.py
-
 .PHONY: test
 test: ## Everything that must hold: lint, types, tests
 	@$(MAKE) --no-print-directory lint
@@ -97,10 +85,13 @@ pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library 
 	@$(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS) || { echo "== FAILED: tests (pytest)" >&2; exit 1; }
 
 .PHONY: coverage
-coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach; out/coverage (twice as long as the tests)
-	@mkdir -p out/coverage
-	@failed=0; $(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=json --timeout 1200 $(PYTEST_ARGS) || \
-	    failed=$$?; $(PY) tools/results/coverage_table.py out/coverage/coverage.json && exit $$failed
+coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach (twice as long as the tests)
+	@$(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=term:skip-covered --timeout 1200 $(PYTEST_ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## The documentation as a site; out/site
+	@$(PY) -m mkdocs build --quiet
+	@echo "Open out/site/index.html"
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter
@@ -121,46 +112,12 @@ soak: $(VENV)/.installed-dev ## Bad inputs, kills, full disks (SOAK_ARGS="--seed
 	@OMP_NUM_THREADS=1 $(PY) tools/soak/soak.py $(SOAK_ARGS)
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_killed_runs.py
 
-# A row per file in Testing/slicer/matrix: a version of Slicer's core and the packages beside it, each in an environment
-# of its own. constraints.txt holds PyTorch to the version that pip has in its cache already.
-MATRIX ?= $(basename $(notdir $(sort $(wildcard Testing/slicer/matrix/*.txt))))
-MATRIX_TESTS ?= Testing/slicer Testing/library
-
-.PHONY: test-matrix
-test-matrix: $(MATRIX:%=test-matrix-%) ## MRML, panel and library tests on several versions of Slicer's core and of numpy
-	@echo "== all passed: $(MATRIX)"
-
-.PHONY: $(MATRIX:%=test-matrix-%)
-$(MATRIX:%=test-matrix-%): test-matrix-%: .venv-%/.installed
-	@echo "== tests: $*"
-	@OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n $(WORKERS) $(MATRIX_TESTS) $(PYTEST_ARGS) || { \
-	    echo "== FAILED: tests on $*" >&2; exit 1; }
-
-.venv-%/.installed: Testing/slicer/matrix/%.txt pyproject.toml constraints.txt
-	@echo "== environment: .venv-$*"
-	@"$(PYTHON)" -m venv .venv-$*
-	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) \
-	    --editable '.[train,panel-test]' -r $<
-	@touch $@
-
-# Resolved, not installed: nothing but the packages' descriptions is fetched. The newest of every range under
-# constraints.txt, the oldest of every range, and the environments of `make test-matrix`.
-RANGES_PYTHON ?= 3.10 3.11 3.12 3.13
-RANGES_EXTRAS := --extra train --extra dicom --extra cluster --extra onnx
-RESOLVE = .venv-ranges/bin/uv pip compile --quiet --only-binary :all: --no-header --output-file /dev/null pyproject.toml
-
-.PHONY: test-ranges
-test-ranges: ## Do the ranges in pyproject.toml resolve, on every Python and system? (needs the network)
-	@test -x .venv-ranges/bin/uv || { "$(PYTHON)" -m venv .venv-ranges && \
-	    .venv-ranges/bin/python -m pip install --quiet --disable-pip-version-check uv; }
-	@set -e; for python in $(RANGES_PYTHON); do for system in linux windows macos; do \
-	    echo "== Python $$python on $$system"; to="--python-version $$python --python-platform $$system"; \
-	    $(RESOLVE) $$to $(RANGES_EXTRAS) -c constraints.txt; \
-	    $(RESOLVE) $$to $(RANGES_EXTRAS) --resolution lowest-direct; \
-	    done; $(RESOLVE) --python-version $$python --python-platform linux --extra dev -c constraints.txt; done
-	@set -e; for row in Testing/slicer/matrix/*.txt; do echo "== $$row"; \
-	    $(RESOLVE) $$row --extra train --extra panel-test -c constraints.txt; done
-	@echo "== all ranges resolve"
+.PHONY: test-slicer-5.12
+test-slicer-5.12: ## The tests of the Slicer side on the oldest supported core, in an environment of its own
+	@test -d .venv-5.12 || "$(PYTHON)" -m venv .venv-5.12
+	@.venv-5.12/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) \
+	    --editable '.[train,panel-test]' slicer-core==5.12.4.0
+	@OMP_NUM_THREADS=1 .venv-5.12/bin/python -m pytest -n $(WORKERS) Testing/slicer $(PYTEST_ARGS)
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## Format the code and mend what the linter can

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
-_TARGET = _CHECKOUT / "Resources" / "Screenshots"
+_TARGET = _CHECKOUT / "docs" / "images"
 _STATES = _CHECKOUT / "out" / "screenshots"
 _WAIT_S = 900
 _EPOCHS = 12

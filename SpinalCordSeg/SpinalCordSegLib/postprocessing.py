@@ -30,7 +30,7 @@ _STEEPEST_TILT = 1.2  # a cord cut at 45° has 1
 _WAIST, _WHOLE = 0.3, 0.6  # of the area next to it: the cord is not cut in half within a few mm, a medulla's ghost is
 _REFERENCE_MM, _RECOVERY_MM = 20.0, 10.0
 _LONGEST_UNSURE_MM = 20.0
-_AS_SURE = 0.96  # on 24 simulated heads the end is then nearest to where it should be, see RESULTS.md
+_AS_SURE = 0.96  # on 24 simulated heads the end is then nearest to where it should be, see docs/history.md
 SURE = 0.8
 """Mean probability inside a slice's cord; below it the network is unsure, and doubts/quality.py flags the slice."""
 _OVERLAP_PRICE = 0.1  # per mm, at most, where blobs overlap: grown together, a centroid jumps but the cord goes on

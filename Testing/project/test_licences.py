@@ -1,4 +1,4 @@
-"""LICENSES.md holds a row for every dependency, with the licence that the installed package says it is under."""
+"""docs/licences.md holds a row for every dependency, with the licence that the installed package says it is under."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from SpinalCordSegLib.model.checkpoint import load_card
 
 _OURS = "spinalcordseg"
 
-# family → how packages and LICENSES.md spell it
+# family → how packages and docs/licences.md spell it
 _FAMILIES = {
     "BSD": r"BSD",
     "MIT": r"\bMIT\b|HPND",
@@ -47,8 +47,8 @@ def _asked_for(checkout: Path) -> set[str]:
 
 
 def _rows(checkout: Path) -> dict[str, str]:
-    """Package → licence, from the first table of LICENSES.md."""
-    text = (checkout / "LICENSES.md").read_text(encoding="utf-8").partition("## Weights")[0]
+    """Package → licence, from the first table of docs/licences.md."""
+    text = (checkout / "docs" / "licences.md").read_text(encoding="utf-8").partition("## Weights")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
     return {_plain(row[0]): row[2] for row in rows if row[0] != "package"}
 
@@ -118,7 +118,7 @@ def test_families_are_told_apart(words: str, families: set[str]) -> None:
 
 
 def test_every_weights_file_is_listed_with_its_licence(checkout: Path) -> None:
-    text = (checkout / "LICENSES.md").read_text(encoding="utf-8")
+    text = (checkout / "docs" / "licences.md").read_text(encoding="utf-8")
     models = sorted((checkout / "SpinalCordSeg" / "Resources" / "Models").glob("*.safetensors"))
     assert models
     for path in models:

@@ -1,0 +1,99 @@
+"""The commands in README and docs run as they stand, and what the pages name exists."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from patient_search import write_series
+from SpinalCordSegLib.cli import build_parser
+from SpinalCordSegLib.image_io import read_image, write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_PAGES = [_CHECKOUT / "README.md", *sorted((_CHECKOUT / "docs").glob("*.md"))]
+_PROGRAMS = {"spinalcordseg": "SpinalCordSegLib.cli", "spinalcordseg-train": "SpinalCordSegTrainerLib"}
+
+
+def _commands(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line.strip() for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the commands take for given: a series, the same neck as a file, masks drawn elsewhere, a second contrast."""
+    phantom = make_phantom(PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS"))
+    write_series(tmp_path / "scan" / "series7", phantom)
+    image = read_image(tmp_path / "scan" / "series7").volume
+    for name in ("neck", "stir"):
+        write_volume(image, tmp_path / f"{name}.nii.gz")
+    for name in ("mask", "corrected"):
+        write_volume(phantom.mask, tmp_path / f"{name}.nii.gz")
+    write_volume(image, tmp_path / "training" / "sub-P08.nii.gz")
+    write_volume(phantom.mask, tmp_path / "training" / "sub-P08_seg.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_commands_run_in_the_order_in_which_they_stand(folder: Path) -> None:
+    """usage.md and training.md first, as the README shows the middle of a day."""
+    pages = [_CHECKOUT / "docs" / "usage.md", _CHECKOUT / "docs" / "training.md", _CHECKOUT / "README.md"]
+    commands = list(dict.fromkeys(command for page in pages for command in _commands(page)))
+    done = 0
+    for command in commands:
+        program, *words = shlex.split(command)
+        if program not in _PROGRAMS:
+            continue
+        if words[0] == "train":  # as it stands, but for one step instead of hours
+            words += [part for one in ("epochs=1", "updates_per_epoch=1", "batch_size=2") for part in ("--set", one)]
+        run = subprocess.run(
+            [sys.executable, "-m", _PROGRAMS[program], *words], capture_output=True, text=True, check=False
+        )
+        assert (command, run.returncode) == (command, 0), run.stderr
+        done += 1
+    assert done >= 12
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {
+        "results/neck/report.html", "results/neck/slices.csv", "results/summary.csv", "results/review.csv",
+        "out/demo/phantom/report.html", "results/mask", "training/sub-P07_ses-01_seg.nii.gz",
+        "runs/tuned/last.safetensors", "results/dicom/neck.seg.dcm", "results/dicom/neck.sr.dcm",
+    } <= written  # fmt: skip
+
+
+@pytest.mark.parametrize("command", sorted({c for page in _PAGES for c in _commands(page) if c.startswith("make")}))
+def test_make_knows_its_targets(command: str) -> None:
+    dry = subprocess.run(
+        ["make", "--dry-run", *shlex.split(command)[1:]], cwd=_CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert dry.returncode == 0, dry.stderr
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    found: set[str] = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found.update(*(_options(one) for one in action.choices.values()))
+    return found
+
+
+def test_every_option_that_is_named_exists() -> None:
+    from SpinalCordSegTrainerLib.cli import build_parser as build_trainer_parser
+
+    of_others = {"--extra-index-url", "--nproc-per-node", "--testing", "--no-splash", "--python-code",
+                 "--additional-module-paths", "--only", "--same-scanner", "--editable"}  # fmt: skip
+    named = {word for page in _PAGES for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text("utf-8"))}
+    assert named - _options(build_parser()) - _options(build_trainer_parser()) - of_others == set()
+
+
+def test_linked_files_exist() -> None:
+    for page in _PAGES:
+        targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        assert [target for target in targets if not (page.parent / target).exists()] == [], page.name
