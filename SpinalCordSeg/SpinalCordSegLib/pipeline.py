@@ -176,7 +176,7 @@ def _measured(
     chosen = canonical_range(mask, options.slice_range)
     measures = measure(cleaned, probability=probability, slice_range=chosen)
     if steady is not None:
-        # Visits are compared by what the network gave, see docs/history.md: an outline that is wrong alike at both cancels,
+        # Visits are compared by what the network gave: an outline that is wrong alike at both cancels,
         # one that is mended at one of them does not.
         measures = with_pv_areas(measures, {one.canonical_slice: one.before_pv_mm2 for one in steady.slices})
     volume = mask if image is None else image.volume

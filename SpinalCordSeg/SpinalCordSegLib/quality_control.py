@@ -566,7 +566,7 @@ def _judge_subject(dicom: DicomSeries) -> list[Flag]:
 # Which slice to look at first: the flagged slices ranked by how far they lie beyond what good slices do.
 #
 # ``score`` is a rank, not a probability: it grows with the distance of every feature from its limit (QualityConfig),
-# and features that agree add up. The weights were set on hand-drawn masks with slices spoilt at random (docs/history.md).
+# and features that agree add up. The weights were set on hand-drawn masks with slices spoilt at random.
 
 
 # What a flag alone says, where no feature measures it: 1 is "just beyond a limit".
