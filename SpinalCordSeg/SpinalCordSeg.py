@@ -53,32 +53,40 @@ class SpinalCordSegParameterNode:
 class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
-        self.logic = self.panel = self.sections = self.binding = None
+        self.logic = self.panel = self.binding = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        from SpinalCordSegWidgets.main_widget import ModuleBinding, Panel, Sections
+        from SpinalCordSegWidgets.main_widget import ModuleBinding, Panel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SpinalCordSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegLogic()
-        self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
-        self.sections = Sections(self.panel, uiWidget, self.ui.limitsLabel, self.resourcePath("UI"))
-        self.binding = ModuleBinding(self, closing=self.sections.scene_is_closing, closed=self.sections.scene_is_closed)
+        self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered), self._addSection)
+        self.binding = ModuleBinding(self, closing=self.panel.scene_is_closing, closed=self.panel.scene_is_closed)
+
+    def _addSection(self, name: str):
+        """Put a section's .ui into the panel; gives its widgets, its own as ``section``."""
+        section = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+        layout = self.ui.limitsLabel.parentWidget().layout()
+        layout.insertWidget(layout.indexOf(self.ui.limitsLabel), section)
+        ui = slicer.util.childWidgetVariables(section)
+        ui.section = section
+        return ui
 
     def cleanup(self) -> None:
         if self.binding is not None:  # None: setup did not get that far
-            self.sections.close()
+            self.panel.leave()
+            self.panel.scene_is_closing()
             self.binding.close()
 
     def enter(self) -> None:
         self.binding.enter()
-        self.sections.enter()
 
     def exit(self) -> None:
-        self.sections.leave()
+        self.panel.leave()
         self.binding.leave()
 
 
@@ -122,7 +130,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def addResult(self, case, volumeNode):
         """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""
         from SpinalCordSegNodes.results import add_result
-        from SpinalCordSegWidgets.section import save_state_for_undo
+        from SpinalCordSegWidgets.measures_section import save_state_for_undo
 
         save_state_for_undo()
         return add_result(slicer.mrmlScene, case, volumeNode)
@@ -181,8 +189,8 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         """From the mask to the segmentation, into a scene file and back: the same voxels at the same place."""
         import numpy as np
 
-        from SpinalCordSegNodes.editing import edits_since_run
-        from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
+        from SpinalCordSegNodes.editing import changes_since_ai
+        from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 
         phantom, _volumeNode, segmentation = self._phantomInScene(orientation="LAS")
         name, path = segmentation.GetName(), Path(slicer.app.temporaryPath) / "SpinalCordSegTest.mrb"
@@ -195,7 +203,8 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         mask = mask_of_segment(loaded, cord_segment_id(loaded))
         self.assertTrue(np.array_equal(mask.voxels, phantom.mask.voxels != 0))
         self.assertTrue(mask.same_grid(phantom.mask, 1e-6))
-        self.assertFalse(edits_since_run(loaded).edited)
+        segment_id = cord_segment_id(loaded)
+        self.assertFalse(changes_since_ai(loaded, segment_id, cropped_mask(loaded, segment_id))[0])
 
     def test_apply_in_the_panel(self) -> None:
         """Cancelled once, then to the end."""

@@ -1,11 +1,10 @@
-"""Has somebody worked on a mask since it was written? Then it must be measured again, and is no longer automatic."""
+"""What a person does with a mask: changes against the AI's own, corrections of a few slices, and the review."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +21,8 @@ from SpinalCordSegNodes.segmentations import (
     cord_segment_id,
     cropped_mask,
     local_mask,
-    mark_corrected,
     own_grid,
     read_tag,
-    same_window,
     stored_fingerprint,
     stored_grid,
 )
@@ -33,43 +30,29 @@ from SpinalCordSegNodes.volumes import grid_from_text, image_of_part
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.metrics import MaskChanges
-    from SpinalCordSegLib.morphometry import CordMeasures, LiveMeasures
-    from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
 
 
-@dataclass(frozen=True)
-class Edits:
-    """What changed in a mask since it was written, mm³ by voxel count. ``edited`` is False when nothing did."""
+def changes_since_ai(node: Any, segment_id: str, now: CroppedMask) -> tuple[bool, MaskChanges | None]:
+    """Whether a person changed what the AI drew, and how. ``now``: the mask as it is.
 
-    edited: bool
-    added_mm3: float
-    removed_mm3: float
-
-
-def edits_since_run(node: Any) -> Edits | None:
-    """Compare the mask with what ``add_segmentation`` wrote; None when the node is not one of ours.
-
-    The fingerprint in the segment's tag decides whether anything changed (parent transforms do not matter); the
-    volumes come from the hidden copy, NaN when that is gone. An edited mask is marked so, see ``mark_corrected``.
+    The changes are None where the AI's own copy is gone or lies on another grid: then the fingerprint in the segment's
+    tag decides. (False, None) for a segment that did not begin as one of ours. Parent transforms do not matter.
     """
-    from SpinalCordSegLib.metrics import mask_sha256
+    from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 
-    segment_id = cord_segment_id(node)
-    if not segment_id:
-        return None
-    segment = node.GetSegmentation().GetSegment(segment_id)
-    grid = grid_from_text(stored_grid(segment))
-    now = local_mask(node, segment_id, grid)
-    if mask_sha256(now) == stored_fingerprint(segment):
-        return Edits(False, 0.0, 0.0)
-    mark_corrected(node, segment_id)
+    if segment_id != cord_segment_id(node):
+        return False, None
     copy = node.GetNodeReference(AI_COPY)
     copy_id = cord_segment_id(copy) if copy is not None else ""
-    if not copy_id:
-        return Edits(True, float("nan"), float("nan"))
-    before = local_mask(copy, copy_id, grid).voxels
-    added, removed = (now.voxels & ~before).sum(), (before & ~now.voxels).sum()
-    return Edits(True, float(added) * now.voxel_volume_mm3, float(removed) * now.voxel_volume_mm3)
+    if copy_id:
+        ai = cropped_mask(copy, copy_id, now)
+        now = cropped_mask(node, segment_id, ai)
+        if (now.low, now.mask.shape, now.grid_shape) == (ai.low, ai.mask.shape, ai.grid_shape):
+            changes = mask_changes(now.mask, now.mask.with_voxels(ai.mask.voxels))
+            return bool(changes.slices), changes
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    whole = local_mask(node, segment_id, grid_from_text(stored_grid(segment)))
+    return mask_sha256(whole) != stored_fingerprint(segment), None
 
 
 # Corrections of a segment: a few slices drawn anew, everything else left as it is. The caller saves the undo state.
@@ -133,94 +116,6 @@ def _write(node: Any, segment_id: str, voxels: Any, low: tuple[int, int, int]) -
     image = image_of_part(own_grid(node), voxels, low)
     if not logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE):
         raise OutputError("Slicer did not take the corrected mask: nothing was changed")
-
-
-# The mask in hand as it is at this moment: measured again as it is edited, and compared with what the AI drew.
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    node: Any
-    segment_id: str
-    cropped: CroppedMask
-    live: LiveMeasures
-    digest: str
-
-
-class CurrentMask:
-    """``look`` first; then the other properties are those of the mask as it was at that moment, None without one."""
-
-    def __init__(self) -> None:
-        self._seen: _Seen | None = None
-
-    def look(self, node: Any, segment_id: str) -> None:
-        """Bring everything up to date; what costs time is done only where the mask has changed.
-
-        Raises GeometryError when the segment or its geometry is gone.
-        """
-        from SpinalCordSegLib.morphometry import LiveMeasures
-
-        seen = self._seen
-        if seen is not None and (seen.node is not node or seen.segment_id != segment_id):
-            seen = None
-        now = cropped_mask(node, segment_id, None if seen is None else seen.cropped)
-        if seen is not None and same_window(now, seen.cropped) and now.mask.same_grid(seen.cropped.mask):
-            if np.array_equal(now.mask.voxels, seen.cropped.mask.voxels):
-                return
-            live = seen.live.follow(now.mask)
-        else:
-            live = LiveMeasures.of(now.mask)
-        self._seen = _Seen(node, segment_id, now, live, now.digest())
-
-    def forget(self) -> None:
-        self._seen = None
-
-    @property
-    def mask(self) -> CroppedMask | None:
-        return None if self._seen is None else self._seen.cropped
-
-    @property
-    def digest(self) -> str:
-        """Tells two states of the mask apart; "" without a mask."""
-        return "" if self._seen is None else self._seen.digest
-
-    def measures(self) -> CordMeasures | None:
-        """Areas, length, volume and the mask's own flags; diameters and form are NaN."""
-        return None if self._seen is None else self._seen.live.measures()
-
-    def levels(self, options: LevelOptions) -> LevelReport | None:
-        """The levels on this mask; None without a mask or a marked disc. Raises ConfigurationError."""
-        from SpinalCordSegLib.morphometry import clean
-        from SpinalCordSegLib.vertebral_levels import measure_levels
-
-        if self._seen is None:
-            return None
-        return measure_levels(clean(self._seen.cropped.mask).mask, self._seen.live.measures(), options)
-
-    def changes(self) -> MaskChanges | None:
-        """Against the AI's own copy; None where there is none, or it lies on another grid."""
-        from SpinalCordSegLib.metrics import mask_changes
-
-        if self._seen is None:
-            return None
-        copy = self._seen.node.GetNodeReference(AI_COPY)
-        copy_id = cord_segment_id(copy) if copy is not None else ""
-        if not copy_id or self._seen.segment_id != cord_segment_id(self._seen.node):
-            return None
-        ai = cropped_mask(copy, copy_id, self._seen.cropped)
-        now = self._seen.cropped if same_window(ai, self._seen.cropped) else None
-        now = now or cropped_mask(self._seen.node, self._seen.segment_id, ai)
-        try:
-            return mask_changes(now.mask, _on(now, ai))
-        except GeometryError:
-            return None
-
-
-def _on(now: CroppedMask, ai: CroppedMask) -> Any:
-    """The AI's voxels on the grid of now: parent transforms of the two nodes do not matter."""
-    if not same_window(now, ai):
-        raise GeometryError("the AI's own copy lies on another grid than the mask")
-    return now.mask.with_voxels(ai.mask.voxels)
 
 
 # The state of a review, kept in the mask's segment (it travels with .mrb, .seg.nrrd and the scene) and its report.

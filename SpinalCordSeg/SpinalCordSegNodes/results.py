@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write, write_json, write_text
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.case_data import SUMMARY_MEASURES, CaseFolder, read_case_folder
+from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.segmentations import PREFIX, VOLUME, add_segmentation, cord_segment_id, cropped_mask, own_grid
 from SpinalCordSegNodes.tables import (
     CSA,
@@ -28,20 +28,20 @@ from SpinalCordSegNodes.tables import (
     FLAGS,
     POSITION,
     RAW,
-    SLICE,
     add_area_chart,
     add_slice_table,
     add_summary_table,
     fill_table,
     marks,
     read_column,
+    summary_columns,
 )
 from SpinalCordSegNodes.volumes import node_from_volume, place_with, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.dicom import DicomSeries
-    from SpinalCordSegLib.morphometry import CordMeasures, SliceMeasures
+    from SpinalCordSegLib.morphometry import CordMeasures
     from SpinalCordSegLib.slice_table import SliceTable
     from SpinalCordSegLib.vertebral_levels import LevelReport
 
@@ -92,6 +92,9 @@ def add_measures(scene: Any, case: CaseFolder, segmentation: Any, digest: str = 
     ``digest``: of the mask that was measured (CroppedMask.digest); "": of the cord's segment as it is now.
     """
     scene.SaveStateForUndo()
+    former = result_of(segmentation)
+    if former is not None:
+        show_measured(former)
     name = segmentation.GetName()
     summary = add_summary_table(scene, case, f"{name} summary")
     slices = add_slice_table(scene, case, f"{name} slices")
@@ -441,150 +444,67 @@ def _ai_mask(folder: Path) -> Volume | None:
 # A result's tables while its mask is edited: areas, length and volume follow, and come back with undo.
 
 
-_LIVE_MEASURED = PREFIX + "MeasuredColumns"  # JSON; there only while the table holds live numbers
-# of the mask alone: what a live measurement says anew; all other flags came with the run
-_MASK_FLAGS = ("gap", "several_components", "border_contact", "steep_cut")
+_MEASURED_COLUMNS = PREFIX + "MeasuredColumns"  # JSON; there only while the table holds live numbers
+# what measuring says of the mask itself; all other flags came with the run
+_MASK_FLAGS = (
+    "empty", "single_slice", "gap", "several_components", "border_contact", "removed", "holes_filled", "tilted_grid",
+    "steep_cut",
+)  # fmt: skip
 _COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.quality_control
+_LIVE_COLUMNS = ("slice", "canonical_slice", POSITION, CSA, RAW, "angle_ap_deg", "angle_rl_deg", "length_mm")
 
 
-class LiveTables:
-    """``show`` writes live numbers into the tables of a result; ``restore`` what the full measurement had written.
+def show_live(result: Result, measures: CordMeasures) -> Mapping[str, Any]:
+    """Write the measures of the mask as it is now into the result's tables; gives the report's content with them.
 
-    Only the mask in hand has live numbers: a table may be bound to several masks (Slicer's Clone copies references).
-    What was measured waits in an attribute of the table, so that a scene saved meanwhile has it too.
+    ``measures``: without diameters and form. The report itself stays as it was. What was measured in full waits in an
+    attribute of each table, so that a scene saved meanwhile has it too, until ``show_measured``.
     """
-
-    def __init__(self) -> None:
-        self._live: list[Any] = []
-
-    def show(self, result: Result, measures: CordMeasures, edited: frozenset[int]) -> Mapping[str, Any]:
-        """``edited``: slices of the input that differ from what was measured in full. Gives the report's numbers as
-        they are now; the report itself stays as it was."""
-        tables = [table for table in (result.slices, result.summary) if table is not None]
-        for table in self._live:
-            if table not in tables:
-                _give_back(table)
-        self._live = tables
-        content = result.report_content()
-        withheld = any(flag.get("kind") == _COARSE for flag in content.get("flags") or ())
-        if result.slices is not None:
-            former = _keep(result.slices)
-            fill_table(result.slices, _slice_columns(former, measures, edited, withheld))
-        area, spread = (nan, nan) if withheld else (measures.mean_csa_mm2, measures.sd_csa_mm2)
-        numbers: dict[str, Any] = {
-            "volume_mm3": measures.volume_mm3,
-            "length_mm": measures.length_mm,
-            "mean_csa_mm2": _or_none(area),
-            "sd_csa_mm2": _or_none(spread),
-            "volume_per_length_mm2": _or_none(
-                nan if withheld or not measures.length_mm else measures.volume_mm3 / measures.length_mm
-            ),
-            "n_slices": measures.n_slices,
-            "coverage": measures.coverage,
-            "removed_mm3": measures.removed_mm3,
-            "filled_mm3": measures.filled_mm3,
-            "flags": _flags(content, measures, edited),
-        }
-        if result.summary is not None:
-            _keep(result.summary)
-            fill_table(result.summary, _summary_columns(numbers))
-        return dict(content) | numbers
-
-    def restore(self, result: Result | None = None) -> None:
-        """Another mask is in hand, or this one is again as it was measured: then ``result`` is its own."""
-        for table in (*self._live, *(() if result is None else (result.slices, result.summary))):
-            if table is not None:
-                _give_back(table)
-        self._live = []
-
-
-def _keep(table: Any) -> dict[str, list[Any]]:
-    """The table's columns as they were measured; from now on it may hold live numbers."""
-    kept = table.GetAttribute(_LIVE_MEASURED)
-    if kept:
-        return json.loads(kept)
-    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    columns = {name: read_column(table, name) for name in names}
-    table.SetAttribute(_LIVE_MEASURED, json.dumps(columns))
-    return columns
-
-
-def _give_back(table: Any) -> None:
-    kept = table.GetAttribute(_LIVE_MEASURED)
-    if kept:
-        fill_table(table, json.loads(kept))
-        table.RemoveAttribute(_LIVE_MEASURED)
-
-
-def _slice_columns(
-    former: Mapping[str, list[Any]], measures: CordMeasures, edited: frozenset[int], withheld: bool
-) -> dict[str, list[Any]]:
-    """The table's own columns, a row for each slice that has cord now or lies between such."""
-    places = {number: row for row, number in enumerate(former.get(SLICE, []))}
-    columns: dict[str, list[Any]] = {name: [] for name in former if name != FLAGGED}
-    for item in measures.slices:
-        row = places.get(item.slice)
-        same = row is not None and item.slice not in edited
-        for name, values in columns.items():
-            values.append(_cell(name, item, former[name], row if same else None, withheld))
-    flags = columns.setdefault(FLAGS, [""] * len(measures.slices))
-    own = _kinds_by_slice(measures)
-    for number, item in enumerate(measures.slices):
-        kept = [kind for kind in flags[number].split() if kind not in _MASK_FLAGS]
-        flags[number] = " ".join(dict.fromkeys([*own.get(item.slice, []), *kept]))
-    areas = columns.get(CSA, [nan] * len(measures.slices))
-    columns[FLAGGED] = marks(areas, [bool(text) for text in flags])
-    return columns
-
-
-def _cell(name: str, item: SliceMeasures, former: list[Any], row: int | None, withheld: bool) -> Any:
-    """What follows an edit is measured anew; diameters, form and the run's flags hold only where nothing was edited."""
-    if name in (SLICE, "canonical_slice"):
-        return getattr(item, name)
-    if name in (POSITION, "length_mm", "angle_ap_deg", "angle_rl_deg"):
-        return getattr(item, name)
-    if name in (CSA, RAW):
-        return nan if withheld else getattr(item, name)
-    if row is not None:
-        return former[row]
-    example = former[0] if former else nan
-    return "" if isinstance(example, str) else -1 if isinstance(example, int) else nan
-
-
-def _kinds_by_slice(measures: CordMeasures) -> dict[int, list[str]]:
-    kinds: dict[int, list[str]] = {}
-    for flag in measures.flags:
-        if flag.slice is not None:
-            kinds.setdefault(flag.slice, []).append(flag.kind)
-    return kinds
-
-
-def _flags(content: Mapping[str, Any], measures: CordMeasures, edited: frozenset[int]) -> list[dict[str, Any]]:
-    """The mask's own anew, and of the run's those that an edit has not settled."""
-    own = [{"slice": flag.slice, "kind": flag.kind, "message": flag.message} for flag in measures.flags]
-    anew = {"empty", "single_slice", "removed", "holes_filled", "tilted_grid", *_MASK_FLAGS}
-    kept = [
-        dict(flag)
-        for flag in content.get("flags") or ()
-        if flag.get("kind") not in anew and flag.get("slice") not in edited
+    content = dict(result.report_content())
+    flags: list[dict[str, Any]] = [
+        {"slice": flag.slice, "kind": flag.kind, "message": flag.message} for flag in measures.flags
     ]
-    return own + kept
+    flags += [flag for flag in content.get("flags") or () if flag.get("kind") not in _MASK_FLAGS]
+    withheld = any(flag["kind"] == _COARSE for flag in flags)
+    content |= {
+        "volume_mm3": measures.volume_mm3,
+        "length_mm": measures.length_mm,
+        "mean_csa_mm2": None if withheld or isnan(measures.mean_csa_mm2) else measures.mean_csa_mm2,
+        "sd_csa_mm2": None if withheld or isnan(measures.sd_csa_mm2) else measures.sd_csa_mm2,
+        "volume_per_length_mm2": (
+            None if withheld or not measures.length_mm else measures.volume_mm3 / measures.length_mm
+        ),
+        "n_slices": measures.n_slices,
+        "coverage": measures.coverage,
+        "removed_mm3": measures.removed_mm3,
+        "filled_mm3": measures.filled_mm3,
+        "flags": flags,
+    }
+    columns: dict[str, list[Any]] = {name: [getattr(item, name) for item in measures.slices] for name in _LIVE_COLUMNS}
+    if withheld:
+        del columns[CSA], columns[RAW]
+    columns[FLAGS] = [
+        " ".join(dict.fromkeys(flag["kind"] for flag in flags if flag["slice"] == item.slice))
+        for item in measures.slices
+    ]
+    areas = columns.get(CSA) or [nan] * len(measures.slices)
+    columns[FLAGGED] = marks(areas, [bool(kinds) for kinds in columns[FLAGS]])
+    for table, live in ((result.slices, columns), (result.summary, summary_columns(content))):
+        if table is not None:
+            if not table.GetAttribute(_MEASURED_COLUMNS):
+                names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+                table.SetAttribute(_MEASURED_COLUMNS, json.dumps({name: read_column(table, name) for name in names}))
+            fill_table(table, live)
+    return content
 
 
-def _summary_columns(numbers: Mapping[str, Any]) -> dict[str, list[Any]]:
-    rows = [(title, _number(numbers.get(key)), unit) for key, title, unit in SUMMARY_MEASURES]
-    flagged = {flag["slice"] for flag in numbers["flags"] if flag["slice"] is not None}
-    rows.append(("Flagged slices", float(len(flagged)), ""))
-    columns = zip(*rows, strict=True)
-    return {name: list(values) for name, values in zip(("measure", "value", "unit"), columns, strict=True)}
-
-
-def _number(value: Any) -> float:
-    return nan if value is None else float(value)
-
-
-def _or_none(value: float) -> float | None:
-    return None if value != value else value
+def show_measured(result: Result) -> None:
+    """What was measured in full, where the tables hold live numbers."""
+    for table in (result.slices, result.summary):
+        measured = None if table is None else table.GetAttribute(_MEASURED_COLUMNS)
+        if measured:
+            fill_table(table, json.loads(measured))
+            table.RemoveAttribute(_MEASURED_COLUMNS)
 
 
 # Areas by vertebral level as a table node, bound to the mask it was measured on.

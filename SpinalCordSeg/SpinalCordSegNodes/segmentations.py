@@ -303,23 +303,13 @@ class CroppedMask:
     low: tuple[int, int, int]
     grid_shape: tuple[int, int, int]
 
-    def places(self) -> NDArray[np.int64]:
-        """The set voxels as ascending numbers within the whole grid: the same whatever was cut away."""
-        found = np.argwhere(self.mask.voxels) + self.low
-        flat = np.ravel_multi_index(tuple(found.T), self.grid_shape) if len(found) else np.zeros(0, np.int64)
-        return np.sort(flat).astype(np.int64)
-
     def digest(self) -> str:
-        """SHA-256 over the grid's shape and the set voxels' places."""
+        """SHA-256 over the grid's shape and the set voxels' places: the same whatever was cut away."""
+        found = np.argwhere(self.mask.voxels) + self.low
+        places = np.ravel_multi_index(tuple(found.T), self.grid_shape) if len(found) else np.zeros(0, np.int64)
         digest = hashlib.sha256(repr(self.grid_shape).encode())
-        digest.update(self.places().tobytes())
+        digest.update(np.sort(places).astype(np.int64).tobytes())
         return digest.hexdigest()
-
-    def slices_apart(self, other: CroppedMask) -> frozenset[int]:
-        """The slices, by the grid's own numbers, in which the two differ. Both on grids of one shape."""
-        apart = np.setxor1d(self.places(), other.places(), assume_unique=True)
-        axis = AxialAxes.of(self.mask.ijk_to_ras).ras[2][0]
-        return frozenset(np.unique(np.unravel_index(apart, self.grid_shape)[axis]).tolist())
 
 
 def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, margin: int = _MARGIN) -> CroppedMask:
@@ -342,11 +332,6 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
     matrix = grid.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
     return CroppedMask(Volume(voxels, world_transform(node) @ matrix), (low[0], low[1], low[2]), grid.shape)
-
-
-def same_window(mask: CroppedMask, other: CroppedMask) -> bool:
-    """Whether the two are cut alike, so that their voxels can be compared one by one."""
-    return mask.low == other.low and mask.mask.shape == other.mask.shape and mask.grid_shape == other.grid_shape
 
 
 def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:

@@ -20,13 +20,21 @@ _UNITS = {"_mm3": "mm3", "_mm2": "mm2", "_mm": "mm", "_deg": "deg"}
 def add_summary_table(scene: Any, case: CaseFolder, name: str) -> Any:
     """Columns measure, value (NaN where there is none), unit. Model, version, device and date are attributes."""
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    rows = [(title, case.number(key), unit) for key, title, unit in SUMMARY_MEASURES]
-    rows.append(("Flagged slices", float(len(case.flagged_slices)), ""))
-    for name, values in zip(("measure", "value", "unit"), zip(*rows, strict=True), strict=True):
-        _add_column(table, name, values)
+    fill_table(table, summary_columns(case.report))
     for key, value in asdict(case.provenance()).items():
         table.SetAttribute(PREFIX + key, value)
     return table
+
+
+def summary_columns(report: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """``report``: the content of report.json."""
+    values = [report.get(key) for key, _title, _unit in SUMMARY_MEASURES]
+    flagged = {flag["slice"] for flag in report.get("flags") or () if flag.get("slice") is not None}
+    return {
+        "measure": [title for _key, title, _unit in SUMMARY_MEASURES] + ["Flagged slices"],
+        "value": [np.nan if value is None else float(value) for value in values] + [float(len(flagged))],
+        "unit": [unit for _key, _title, unit in SUMMARY_MEASURES] + [""],
+    }
 
 
 def add_slice_table(scene: Any, case: CaseFolder, name: str) -> Any:

@@ -21,11 +21,12 @@ from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.jobs import rerun_run, task_run
-from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.mask_versions import MaskVersions, SavedVersion
     from SpinalCordSegLib.metrics import MaskChanges
+    from SpinalCordSegWidgets.main_widget import Panel
 
 
 # Slicer's Segment Editor inside the panel: the numbers follow where the user is looking while painting.
@@ -132,8 +133,8 @@ def _parameter_node() -> Any:
 class CorrectPanel(Section):
     """The AI's own mask is never touched: it lies in a hidden segmentation beside this one."""
 
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self.editor = EmbeddedEditor(ui.editorPlace)
         self._entered = True
         set_up_table(ui.changesTable, [_("Slice"), _("AI mm²"), _("Now mm²"), _("Dice")], (50, 70, 70))
@@ -156,10 +157,10 @@ class CorrectPanel(Section):
 
     def take_shown_slice(self) -> None:
         """The slice that the axial view shows becomes the range."""
-        mask = self.desk.live.current.mask
+        mask = self.panel.live.mask
         number = None if mask is None else shown_slice(slicer.mrmlScene, mask.mask)
         if number is None:
-            self.desk.tell(_("No axial view shows a slice of this volume."))
+            self.panel.show_message(_("No axial view shows a slice of this volume."))
         else:
             self.choose(number, number)
 
@@ -181,42 +182,42 @@ class CorrectPanel(Section):
 
     def rerun(self) -> None:
         """Let the network find the range again; what is edited elsewhere meanwhile stays."""
-        segmentation, segment_id, slices = self.desk.segmentation, self.desk.segment_id, self.slices
+        segmentation, segment_id, slices = self.panel.segmentation, self.panel.segment_id, self.slices
 
         def begin() -> Any:
 
             mask = mask_of_segment(segmentation, segment_id)
             image = volume_behind(segmentation, mask)
-            assert image is not None and self.desk.model is not None  # the button is grey without
-            case = self.desk.result.case() if self.desk.result else None
-            base, model, device = self.desk.logic.scratchBase(), self.desk.model, self.desk.device
+            assert image is not None and self.panel.models.path is not None  # the button is grey without
+            case = self.panel.result.case() if self.panel.result else None
+            base, model, device = self.panel.logic.scratchBase(), self.panel.models.path, self.panel.device
             return rerun_run(image, mask, slices, base, model=model, device=device, case=case)
 
-        self.desk.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
+        self.panel.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
 
     def change(self, correct: Callable[[Volume], Volume]) -> bool:
-        """One undoable correction of the mask in hand; what stands in its way is told."""
-        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        """One undoable correction of the mask in hand; what stands in its way is shown."""
+        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         self.editor.save_state()
-        return self.desk.attempt(lambda: correct_segment(segmentation, segment_id, correct))
+        return self.panel.attempt(lambda: correct_segment(segmentation, segment_id, correct))
 
     def refresh(self) -> None:
         ui, reason = self.ui, self._why_not()
         if not reason and self._entered:
-            self.editor.open(self.desk.segmentation, self.desk.volume, self.desk.segment_id)
-        elif self.editor.is_open and self.desk.segmentation is None:
+            self.editor.open(self.panel.segmentation, self.panel.volume, self.panel.segment_id)
+        elif self.editor.is_open and self.panel.segmentation is None:
             self.editor.close()
         ui.editorPlace.setVisible(self.editor.available and not reason)
         ui.editorReason.setText(reason)
         ui.editorReason.setVisible(bool(reason))
         self._limit_range()
-        busy = self.desk.why_no_mask()
+        busy = self.panel.why_no_mask()
         grey(ui.fillButton, busy, _("Draw the range anew from the two slices beside it."))
         grey(ui.smoothButton, busy, _("Take steps between slices out of the range; its area stays."))
         grey(ui.rerunButton, busy or self._why_no_rerun(), _("Let the network find the range again."))
         for button in (ui.undoButton, ui.redoButton):
             grey(button, reason or busy)
-        self._show_changes(self.desk.live.changes)
+        self._show_changes(self.panel.live.changes)
 
     def enter(self) -> None:
         self._entered = True
@@ -236,19 +237,19 @@ class CorrectPanel(Section):
     def _why_not(self) -> str:
         if not self.editor.available:
             return _("This Slicer has no Segment Editor: undo and painting are not possible here.")
-        if self.desk.segmentation is None or not self.desk.segment_id:
-            return self.desk.why_no_mask()
+        if self.panel.segmentation is None or not self.panel.segment_id:
+            return self.panel.why_no_mask()
         return ""
 
     def _why_no_rerun(self) -> str:
-        if self.desk.volume is None:
+        if self.panel.volume is None:
             return _("The mask has no volume to look at.")
-        if self.desk.model is None:
+        if self.panel.models.path is None:
             return _("Choose a model first (section Find the cord).")
-        return str(self.desk.why_no_network())
+        return self.panel.applying.dependencies.message
 
     def _limit_range(self) -> None:
-        mask = self.desk.live.current.mask
+        mask = self.panel.live.mask
         if mask is None:
             return
         from SpinalCordSegLib.volume import AxialAxes
@@ -260,26 +261,28 @@ class CorrectPanel(Section):
     def _show_changes(self, changes: MaskChanges | None) -> None:
         ui = self.ui
         slices = () if changes is None else changes.slices
-        ui.changesLabel.setText(_change_words(changes))
+        ui.changesLabel.setText(_change_text(changes))
         ui.changesTable.setVisible(bool(slices))
         rows = [(str(s.slice), f"{s.ai_mm2:.1f}", f"{s.now_mm2:.1f}", f"{s.dice:.3f}") for s in slices]
         show_rows(ui.changesTable, rows)
 
     def _on_found(self, found: Volume, segmentation: Any, segment_id: str, slices: tuple[int, int]) -> None:
         if not in_scene(segmentation):
-            self.desk.tell(_("The mask was deleted meanwhile: the slices were not kept."))
+            self.panel.show_message(_("The mask was deleted meanwhile: the slices were not kept."))
             return
         self.editor.save_state()
-        if self.desk.attempt(lambda: replace_slices(segmentation, segment_id, found, *slices)):
-            self.desk.tell(_("Slices {first} to {last} were found again.").format(first=slices[0], last=slices[1]))
+        if self.panel.attempt(lambda: replace_slices(segmentation, segment_id, found, *slices)):
+            self.panel.show_message(
+                _("Slices {first} to {last} were found again.").format(first=slices[0], last=slices[1])
+            )
 
     def _on_row(self, row: int, _column: int) -> None:
-        changes = self.desk.live.changes
+        changes = self.panel.live.changes
         if changes is not None and 0 <= row < len(changes.slices):
-            self.desk.go_to_slice(changes.slices[row].slice)
+            self.panel.measures.go_to_slice(changes.slices[row].slice)
 
 
-def _change_words(changes: MaskChanges | None) -> str:
+def _change_text(changes: MaskChanges | None) -> str:
     if changes is None:
         return _("Nothing to compare with: this mask did not begin as one of ours.")
     if not changes.slices:
@@ -301,16 +304,16 @@ _FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersio
 
 
 class Autosave:
-    """``mask``: gives the mask as it is now. ``told``: called with the outcome of a save, in words.
+    """``mask``: gives the mask as it is now. ``report``: called with the outcome of a save, in words.
 
     A save runs beside the user's work, in a thread; ``finish`` waits for it. Off until the user chose a folder.
     """
 
-    def __init__(self, mask: Callable[[], Volume], told: Callable[[str], None]) -> None:
-        self._mask, self._told = mask, told
+    def __init__(self, mask: Callable[[], Volume], report: Callable[[str], None]) -> None:
+        self._mask, self._report = mask, report
         self.code = ""
         self._thread: threading.Thread | None = None
-        self._said: list[str] = []
+        self._outcomes: list[str] = []
         self._timer, self._poll = qt.QTimer(), qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
@@ -365,7 +368,7 @@ class Autosave:
         try:
             mask = self._mask()
         except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
-            self._told(str(error))
+            self._report(str(error))
             return
         self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
         self._thread.start()
@@ -399,21 +402,21 @@ class Autosave:
         try:
             saved = store.save(mask)
         except SpinalCordSegError as error:
-            self._said.append(_("NOT kept: {reason}").format(reason=error))
+            self._outcomes.append(_("NOT kept: {reason}").format(reason=error))
         else:
             when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
-            self._said.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
+            self._outcomes.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
 
     def _look(self) -> None:
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
             self._poll.stop()
-            for words in self._said:
-                self._told(words)
-            self._said.clear()
+            for text in self._outcomes:
+                self._report(text)
+            self._outcomes.clear()
 
 
-def version_words(version: Any) -> str:
+def version_text(version: Any) -> str:
     """ "31 Jan 2024, 12:03:04" in the user's own time."""
     return str(version.when.astimezone().strftime("%Y-%m-%d, %H:%M:%S"))
 
@@ -424,10 +427,9 @@ def version_words(version: Any) -> str:
 class VersionsPanel(Section):
     """Lives in the section of ``ui``; each case has its code, made from its image's fingerprint: no name is written."""
 
-    def __init__(self, ui: Any, desk: Desk, editor: EmbeddedEditor) -> None:
-        super().__init__(ui, desk)
-        self._editor = editor
-        self.autosave = Autosave(self._mask, self._told)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
+        self.autosave = Autosave(self._mask, self._show_outcome)
         self._in_hand: tuple[Any, str] = (None, "")
         self._digest = ""
         self._offered: SavedVersion | None = None
@@ -439,7 +441,7 @@ class VersionsPanel(Section):
         self._menu = qt.QMenu(ui.recoverButton)
         self._menu.connect("aboutToShow()", self._fill_menu)
         ui.recoverButton.setMenu(self._menu)
-        desk.listen(self.follow)
+        panel.listen(self.follow)
 
     def choose(self, folder: Path) -> None:
         """Keep versions in ``folder`` from now on."""
@@ -452,16 +454,16 @@ class VersionsPanel(Section):
 
     def follow(self) -> None:
         """Another mask in hand: what was kept of it is offered. The same one changed: it will be saved."""
-        now = (self.desk.segmentation, self.desk.segment_id)
+        now = (self.panel.segmentation, self.panel.segment_id)
         if now != self._in_hand:
             self.autosave.flush()
             self._in_hand = now
             self.autosave.code = self._code()
-            self._digest = self.desk.live.current.digest
+            self._digest = self.panel.live.digest
             self._offer()
         elif self.autosave.code != self._code():  # measured meanwhile
             self.autosave.code = self._code()
-        digest = self.desk.live.current.digest
+        digest = self.panel.live.digest
         if digest and digest != self._digest:
             self._digest = digest
             self.autosave.edited()
@@ -475,7 +477,7 @@ class VersionsPanel(Section):
         ui.recoveryFrame.setVisible(self._offered is not None)
         if self._offered is not None:
             words = _("A version of this mask was kept on {time} and is not in it.")
-            ui.recoveryLabel.setText(words.format(time=version_words(self._offered)))
+            ui.recoveryLabel.setText(words.format(time=version_text(self._offered)))
         ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
         ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
 
@@ -486,16 +488,16 @@ class VersionsPanel(Section):
     def dismiss(self) -> None:
         store, version = self.autosave.store, self._offered
         if store is not None and version is not None:
-            self.desk.attempt(lambda: store.dismiss(version))
+            self.panel.attempt(lambda: store.dismiss(version))
         self._offered = None
         self.refresh()
 
     def restore(self, version: SavedVersion) -> None:
         """Put a version in place of the mask in hand, as one step of its undo."""
-        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
-        self._editor.save_state()
-        if self.desk.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):
-            self.desk.tell(_("The version of {time} is back.").format(time=version_words(version)))
+        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
+        self.panel.correct.editor.save_state()
+        if self.panel.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):
+            self.panel.show_message(_("The version of {time} is back.").format(time=version_text(version)))
             self._offered = None
         self.refresh()
 
@@ -509,12 +511,12 @@ class VersionsPanel(Section):
     def _mask(self) -> Any:
         return mask_of_segment(*self._in_hand)
 
-    def _told(self, words: str) -> None:
-        self.ui.autosaveLabel.setText(words)
-        self.ui.autosaveLabel.setVisible(bool(words))
+    def _show_outcome(self, text: str) -> None:
+        self.ui.autosaveLabel.setText(text)
+        self.ui.autosaveLabel.setVisible(bool(text))
 
     def _code(self) -> str:
-        result = self.desk.result
+        result = self.panel.result
         content = {} if result is None else result.report_content()
         fingerprint = str((content.get("input") or {}).get("fingerprint") or "")
         return f"case-{fingerprint[:16]}" if fingerprint else ""
@@ -529,7 +531,7 @@ class VersionsPanel(Section):
         try:
             self._offered = self.autosave.recovery(mask_sha256(self._mask()))
         except SpinalCordSegError as error:
-            self._told(str(error))
+            self._show_outcome(str(error))
 
     def _on_toggled(self, on: bool) -> None:
         if on and self.autosave.folder is None:
@@ -548,10 +550,10 @@ class VersionsPanel(Section):
         try:
             versions = self.autosave.versions()
         except SpinalCordSegError as error:
-            self._told(str(error))
+            self._show_outcome(str(error))
             return
         for version in versions:
-            action = self._menu.addAction(version_words(version))
+            action = self._menu.addAction(version_text(version))
             action.connect("triggered()", lambda chosen=version: self.restore(chosen))
         if not versions:
             self._menu.addAction(_("None was kept yet")).enabled = False
@@ -567,8 +569,8 @@ _CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 class TrainingSetPanel(Section):
     """Lives in the section of ``ui``; writes through the command line ``training-set``, in a child process."""
 
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         ui.subjectEdit.connect("textChanged(QString)", self.refresh)
         ui.trainingButton.connect("clicked()", self._on_add)
 
@@ -577,8 +579,8 @@ class TrainingSetPanel(Section):
         return str(self.ui.subjectEdit.text).strip()
 
     def add(self, folder: Path) -> None:
-        """Begin to write the case in hand into ``folder``; what stands in the way is told."""
-        result, segment_id, volume = self.desk.result, self.desk.segment_id, self.desk.volume
+        """Begin to write the case in hand into ``folder``; what stands in the way is shown."""
+        result, segment_id, volume = self.panel.result, self.panel.segment_id, self.panel.volume
 
         def prepare(scratch: Path) -> None:
             from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
@@ -590,8 +592,8 @@ class TrainingSetPanel(Section):
 
         arguments = ["training-set", _CASE, "--image", _IMAGE, "--subject", self.subject, "--output", str(folder)]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
-        base = self.desk.logic.scratchBase()
-        self.desk.start(lambda: task_run(arguments, prepare, lambda _results: folder, base), self._on_added)
+        base = self.panel.logic.scratchBase()
+        self.panel.start(lambda: task_run(arguments, prepare, lambda _results: folder, base), self._on_added)
 
     def refresh(self) -> None:
         words = _(
@@ -601,12 +603,12 @@ class TrainingSetPanel(Section):
 
     def why_not(self) -> str:
         """The reason why nothing can be added; "" when it can be tried."""
-        reason = self.desk.why_no_mask()
+        reason = self.panel.why_no_mask()
         if reason:
             return reason
-        if self.desk.volume is None:
+        if self.panel.volume is None:
             return _("The mask has no volume to learn from.")
-        if self.desk.result is None or self.desk.live.stale:
+        if self.panel.result is None or self.panel.live.stale:
             return _("The mask was changed since it was measured: measure it first.")
         if self._review().state not in (ACCEPTED, CORRECTED):
             return _("Only what a person corrected or accepted is learnt from.")
@@ -614,8 +616,8 @@ class TrainingSetPanel(Section):
 
     def _review(self) -> Review:
         try:
-            return read_review(self.desk.segmentation, self.desk.segment_id)
-        except SpinalCordSegError:  # told in the section Review
+            return read_review(self.panel.segmentation, self.panel.segment_id)
+        except SpinalCordSegError:  # shown in the section Review
             return Review()
 
     def _on_add(self) -> None:
@@ -624,4 +626,4 @@ class TrainingSetPanel(Section):
             self.add(folder)
 
     def _on_added(self, folder: Path) -> None:
-        self.desk.tell(_("The case is in the training set {name}.").format(name=folder.name))
+        self.panel.show_message(_("The case is in the training set {name}.").format(name=folder.name))

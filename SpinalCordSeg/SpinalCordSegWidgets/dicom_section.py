@@ -7,18 +7,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, OutputError
 from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegNodes.editing import CurrentMask
-from SpinalCordSegNodes.results import is_measured, write_result_folder
+from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.volumes import dicom_database, instance_uids, source_files, volume_from_node
 from SpinalCordSegWidgets.install import install
 from SpinalCordSegWidgets.jobs import RESULTS, task_run
-from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey
+from SpinalCordSegWidgets.section import Section, ask_folder, grey
+
+if TYPE_CHECKING:
+    from SpinalCordSegWidgets.main_widget import Panel
 
 _CASE, _SERIES, _IMAGE = "case", "series", "image.nrrd"
 _PACKAGES = ("highdicom>=0.27,<1", "reportlab>=4,<6")
@@ -27,9 +29,8 @@ _PACKAGES = ("highdicom>=0.27,<1", "reportlab>=4,<6")
 class DicomPanel(Section):
     """Writes through the command line ``export``, which checks everything first."""
 
-    def __init__(self, ui: Any, desk: Desk, current: CurrentMask) -> None:
-        super().__init__(ui, desk)
-        self._current = current
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self._folders: dict[str, Path] = {}  # volume node's id → folder of its series, as chosen
         for box in (ui.segBox, ui.srBox, ui.pdfBox):
             box.checked = True
@@ -45,12 +46,12 @@ class DicomPanel(Section):
 
     def choose_series(self, folder: Path) -> None:
         """Say where the series lies that the volume in hand was loaded from."""
-        self._folders[self.desk.volume.GetID()] = folder
+        self._folders[self.panel.volume.GetID()] = folder
         self.refresh()
 
     def write(self, folder: Path) -> None:
         """Begin to write into ``folder``; what is there already is asked about before it is replaced."""
-        volume, result, segment_id = self.desk.volume, self.desk.result, self.desk.segment_id
+        volume, result, segment_id = self.panel.volume, self.panel.result, self.panel.segment_id
         files, series = source_files(volume), self._folders.get(volume.GetID())
 
         def prepare(scratch: Path) -> None:
@@ -68,11 +69,11 @@ class DicomPanel(Section):
         arguments += [f"--{kind}" for kind in self.kinds]
         if self.ui.drawnByHandBox.checked and self.ui.drawnByHandBox.enabled:
             arguments.append("--drawn-by-hand")
-        base = self.desk.logic.scratchBase()
-        self.desk.start(lambda: task_run(arguments, prepare, _contents, base), lambda found: self._keep(found, folder))
+        base = self.panel.logic.scratchBase()
+        self.panel.start(lambda: task_run(arguments, prepare, _contents, base), lambda found: self._keep(found, folder))
 
     def refresh(self) -> None:
-        ui, volume = self.ui, self.desk.volume
+        ui, volume = self.ui, self.panel.volume
         missing = _missing()
         grey(ui.segBox, missing["seg"], _("DICOM segmentation (SEG)"))
         grey(ui.srBox, missing["seg"], _("Structured report (TID 1500)"))
@@ -81,7 +82,7 @@ class DicomPanel(Section):
         grey(ui.drawnByHandBox, "" if self._is_given() else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
         grey(ui.intoDatabaseBox, no_database, _("Add what was written to Slicer’s own DICOM database."))
-        source = self._source_words(volume)
+        source = self._source_text(volume)
         ui.dicomSourceLabel.setText(source)
         ui.dicomSeriesButton.setVisible(volume is not None and not source_files(volume))
         reason = self.why_not()
@@ -89,13 +90,13 @@ class DicomPanel(Section):
 
     def why_not(self) -> str:
         """The reason why nothing can be written; "" when it can be tried."""
-        reason = self.desk.why_no_mask()
+        reason = self.panel.why_no_mask()
         if reason:
             return reason
         missing = _missing()
         if not self.kinds:
             return missing["seg"] or missing["pdf"] or _("Choose what to write.")
-        volume = self.desk.volume
+        volume = self.panel.volume
         if volume is None:
             return _("The mask has no volume, so no study to belong to.")
         if not source_files(volume) and volume.GetID() not in self._folders:
@@ -103,16 +104,15 @@ class DicomPanel(Section):
                 "The volume was not loaded from Slicer’s DICOM database: DICOM objects belong to the study of a DICOM"
                 " series. Choose the folder of the series it was made from, or save the mask as .seg.nrrd."
             )
-        self._current.look(self.desk.segmentation, self.desk.segment_id)
-        if self.desk.result is None or not is_measured(self.desk.result, self._current.digest):
+        if self.panel.result is None or self.panel.live.stale:
             return _("The mask was changed since it was measured: measure it first.")
         return ""
 
     def _is_given(self) -> bool:
-        result = self.desk.result
+        result = self.panel.result
         return result is not None and not result.report_content().get("model")
 
-    def _source_words(self, volume: Any) -> str:
+    def _source_text(self, volume: Any) -> str:
         if volume is None:
             return _("No volume.")
         if source_files(volume):
@@ -125,14 +125,14 @@ class DicomPanel(Section):
     def _keep(self, found: Mapping[str, bytes], folder: Path) -> None:
         there = [name for name in found if (folder / name).exists()]
         if there and not _may_replace(there):
-            self.desk.tell(_("Nothing was written: {name} is there already.").format(name=there[0]))
+            self.panel.show_message(_("Nothing was written: {name} is there already.").format(name=there[0]))
             return
-        if not self.desk.attempt(lambda: _write_all(found, folder)):
+        if not self.panel.attempt(lambda: _write_all(found, folder)):
             return
-        words = _("Written: {names}.").format(names=", ".join(found))
+        text = _("Written: {names}.").format(names=", ".join(found))
         if self.ui.intoDatabaseBox.checked and dicom_database() is not None:
-            words += " " + _into_database(found)
-        self.desk.tell(words)
+            text += " " + _into_database(found)
+        self.panel.show_message(text)
 
     def _on_series(self) -> None:
         folder = ask_folder(self.ui.section, _("Folder of the DICOM series"))
@@ -145,7 +145,9 @@ class DicomPanel(Section):
             self.write(folder)
 
     def _on_install(self) -> None:
-        self.desk.tell(install(_PACKAGES, _("Download and install highdicom and reportlab (3 MB)? They write DICOM.")))
+        self.panel.show_message(
+            install(_PACKAGES, _("Download and install highdicom and reportlab (3 MB)? They write DICOM."))
+        )
         self.refresh()
 
 
@@ -186,7 +188,7 @@ def _may_replace(names: list[str]) -> bool:
 
 
 def _into_database(found: Mapping[str, bytes]) -> str:
-    """Through Slicer's own importer, which copies the files; gives what to tell."""
+    """Through Slicer's own importer, which copies the files; gives the outcome in words."""
     try:
         importer = importlib.import_module("DICOMLib.DICOMUtils")
     except ModuleNotFoundError:

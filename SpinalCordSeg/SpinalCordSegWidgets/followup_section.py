@@ -1,4 +1,4 @@
-"""Follow-up: visits compared by the same code as ``spinalcordseg track``; what speaks against it is said first."""
+"""Follow-up: visits compared by the same code as ``spinalcordseg track``; what speaks against it comes first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import qt
@@ -33,7 +33,6 @@ from SpinalCordSegNodes.volumes import study_date, volume_from_node
 from SpinalCordSegWidgets.jobs import RESULTS, Motion, motion_run, task_run
 from SpinalCordSegWidgets.pictures import ResizingPicture, draw
 from SpinalCordSegWidgets.section import (
-    Desk,
     Section,
     ask_file,
     ask_folder,
@@ -43,6 +42,9 @@ from SpinalCordSegWidgets.section import (
     set_up_table,
     show_rows,
 )
+
+if TYPE_CHECKING:
+    from SpinalCordSegWidgets.main_widget import Panel
 
 # The visits that were chosen for a follow-up, and the command line that compares them. No Qt.
 
@@ -94,16 +96,16 @@ class FollowUpRequest:
 
     def arguments(self) -> list[str]:
         """The command line; names relative to the folder that ``prepare`` fills."""
-        told: list[str] = ["follow-up"]
-        told += [str(visit.folder or f"visit{n}") for n, visit in enumerate(self.visits, 1)]
-        told += [f"--date={visit.day}" for visit in self.visits]
-        told += [f"--disc={_numbers(visit.disc)}" for visit in self.visits]
+        arguments: list[str] = ["follow-up"]
+        arguments += [str(visit.folder or f"visit{n}") for n, visit in enumerate(self.visits, 1)]
+        arguments += [f"--date={visit.day}" for visit in self.visits]
+        arguments += [f"--disc={_numbers(visit.disc)}" for visit in self.visits]
         images = [self._image(n, visit) for n, visit in enumerate(self.visits, 1)]
         if all(images):
-            told += [f"--image={image}" for image in images]
-        told += ["--person", self.person, "--output", RESULTS, "--drawings"]
-        told += ["--age", str(self.age_years)] if self.age_years else []
-        return told + (["--keep-dates"] if self.keep_dates else [])
+            arguments += [f"--image={image}" for image in images]
+        arguments += ["--person", self.person, "--output", RESULTS, "--drawings"]
+        arguments += ["--age", str(self.age_years)] if self.age_years else []
+        return arguments + (["--keep-dates"] if self.keep_dates else [])
 
     def prepare(self, folder: Path) -> None:
         """Write the visits that are in the scene. Raises InputFileError, GeometryError, OutputError."""
@@ -143,10 +145,10 @@ def _cord_of(visit: Visit) -> str:
     return segment_id
 
 
-# A follow-up in words: its yearly rates, and the rows of its table. No Qt.
+# A follow-up as text: its yearly rates, and the rows of its table. No Qt.
 
 
-def run_words(run: Mapping[str, Any]) -> str:
+def run_text(run: Mapping[str, Any]) -> str:
     """What the visits of a run tell. ``run``: of follow_up.json."""
     first, last, rate = run["first"], run["last"], run["rate"]
     which = (
@@ -191,8 +193,8 @@ _RED = "QFrame#breakFrame {border: 2px solid #b3261e; background: #fcebea} QLabe
 class FollowUpPanel(Section):
     """``visits``: as listed. The last comparison stays in the scene and is shown until another one is made."""
 
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self.visits: list[Visit] = []
         self._picture = ResizingPicture(ui.coursePicture)
         ui.breakFrame.styleSheet = _RED
@@ -219,7 +221,7 @@ class FollowUpPanel(Section):
 
     def add_mask(self) -> None:
         """The mask in hand becomes a visit; its day is the study's, where the subject hierarchy knows it."""
-        mask = self.desk.segmentation
+        mask = self.panel.segmentation
         if mask is not None and all(visit.segmentation is not mask for visit in self.visits):
             self.visits.append(Visit(study_date(slicer.mrmlScene, volume_node_of(mask)), mask))
         self.refresh()
@@ -235,20 +237,20 @@ class FollowUpPanel(Section):
 
     def compare(self) -> None:
         request = self.request
-        self.desk.start(
-            lambda: task_run(request.arguments(), request.prepare, read_follow_up, self.desk.logic.scratchBase()),
+        self.panel.start(
+            lambda: task_run(request.arguments(), request.prepare, read_follow_up, self.panel.logic.scratchBase()),
             self._on_compared,
         )
 
     def export(self, path: Path) -> bool:
-        """Write the shown comparison; its suffix says what. What went wrong is told."""
+        """Write the shown comparison; its suffix says what. What went wrong is shown."""
         found = self._shown()
         key = _FORMATS.get(path.suffix.lower())
         if found is None or key is None:
             return False
-        done = self.desk.attempt(lambda: write_text(path, found.texts[key]))
+        done = self.panel.attempt(lambda: write_text(path, found.texts[key]))
         if done:
-            self.desk.tell(_("Saved {name}.").format(name=path.name))
+            self.panel.show_message(_("Saved {name}.").format(name=path.name))
         return done
 
     def refresh(self) -> None:
@@ -268,12 +270,12 @@ class FollowUpPanel(Section):
     def _show_buttons(self) -> None:
         ui, row = self.ui, self.ui.visitTable.currentRow()
         chosen = "" if 0 <= row < len(self.visits) else _("Choose a visit in the list first.")
-        grey(ui.addMaskButton, self.desk.why_no_mask(), _("The mask of the section Measures, as a visit."))
+        grey(ui.addMaskButton, self.panel.why_no_mask(), _("The mask of the section Measures, as a visit."))
         grey(ui.removeVisitButton, chosen, _("Take the chosen visit out of the list."))
         grey(ui.visitImageButton, chosen, _("The image that the visit was segmented on, where no disc is marked."))
-        busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
+        busy = self.panel.why_busy()
         reason = self.request.why_not()
-        grey(ui.trackButton, busy or reason, _("On the stretch that all visits cover; what speaks against it is said."))
+        grey(ui.trackButton, busy or reason, _("On the extent that all visits cover. What speaks against it is shown."))
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
         ui = self.ui
@@ -289,7 +291,7 @@ class FollowUpPanel(Section):
         ui.followUpDoubts.setVisible(bool(doubts))
         if found is None:
             return
-        ui.runsLabel.setText("\n".join(run_words(run) for run in found.content["runs"]))
+        ui.runsLabel.setText("\n".join(run_text(run) for run in found.content["runs"]))
         from SpinalCordSegLib.report import from_plain
 
         course = from_plain(json.loads(found.texts["shapes"])["course"])
@@ -299,7 +301,7 @@ class FollowUpPanel(Section):
     def _on_compared(self, found: FollowUpTexts) -> None:
         add_follow_up(slicer.mrmlScene, found)
         self.refresh()
-        self.desk.tell(_("Compared. Not comparable throughout!") if found.breaks else _("Compared."))
+        self.panel.show_message(_("Compared. Not comparable throughout!") if found.breaks else _("Compared."))
 
     def _on_day(self, row: int, column: int) -> None:
         if column == _DAY and 0 <= row < len(self.visits):
@@ -348,8 +350,8 @@ def _kept_day(folder: Path) -> str:
 class ComparePanel(Section):
     """By the disc C2/C3 where it is marked in both, else by rigid registration of the images, in a child process."""
 
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self.views = LinkedViews(slicer.mrmlScene)
         self._ratio = 1.0
         self._pair: tuple[Any, ...] = ()  # the masks in the views
@@ -372,12 +374,12 @@ class ComparePanel(Section):
 
     def why_not(self) -> str:
         """The reason why the two cannot be compared; "" when they can."""
-        reason = self.desk.why_no_mask()
+        reason = self.panel.why_no_mask()
         if reason:
             return reason
-        if self.prior is None or self.prior is self.desk.segmentation:
+        if self.prior is None or self.prior is self.panel.segmentation:
             return _("Choose the mask of the prior visit.")
-        if self.desk.volume is None or volume_node_of(self.prior) is None:
+        if self.panel.volume is None or volume_node_of(self.prior) is None:
             return _("Both masks need their volume in the scene.")
         if not known_cord_id(self.prior):
             return _("The prior mask has several segments: which is the cord? Keep one.")
@@ -392,14 +394,14 @@ class ComparePanel(Section):
 
     def _on_change(self) -> None:
         """Another mask in hand, of another person perhaps, is not what the current views show."""
-        if self.views.running and self._pair and self.desk.segmentation is not self._pair[0]:
+        if self.views.running and self._pair and self.panel.segmentation is not self._pair[0]:
             self.views.end()
         super()._on_change()
 
     def _by_discs(self) -> bool:
-        if self.prior is None or self.desk.volume is None:
+        if self.prior is None or self.panel.volume is None:
             return False
-        owners = (self.desk.volume, volume_node_of(self.prior))
+        owners = (self.panel.volume, volume_node_of(self.prior))
         return all(owner is not None and _C2_C3 in marked_discs(owner) for owner in owners)
 
     def _on_compare(self, wanted: bool) -> None:
@@ -408,44 +410,44 @@ class ComparePanel(Section):
             self.refresh()
             return
         if self._by_discs():
-            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.desk.volume, volume_node_of(self.prior)))
+            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.panel.volume, volume_node_of(self.prior)))
             self._show(Motion(motion_by_discs(here, there)))
             return
-        current, prior, base = self.desk.segmentation, self.prior, self.desk.logic.scratchBase()
+        current, prior, base = self.panel.segmentation, self.prior, self.panel.logic.scratchBase()
 
         def found(motion: Motion) -> None:
-            if self.desk.segmentation is current and self.prior is prior:
+            if self.panel.segmentation is current and self.prior is prior:
                 self._show(motion)
             else:
-                self.desk.tell(_("Other masks were chosen meanwhile: compare again."))
+                self.panel.show_message(_("Other masks were chosen meanwhile: compare again."))
 
-        self.desk.start(lambda: motion_run(self._visit(current), self._visit(prior), base), found)
+        self.panel.start(lambda: motion_run(self._visit(current), self._visit(prior), base), found)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:
         """The motion is known: link the views, and go to the middle of the cord."""
         if not self.why_not():
-            self.desk.attempt(lambda: self._link(motion))
+            self.panel.attempt(lambda: self._link(motion))
         self.refresh()
 
     def _link(self, motion: Motion) -> None:
         """Raises GeometryError."""
-        (now, now_mask), (before, before_mask) = self._visit(self.desk.segmentation), self._visit(self.prior)
+        (now, now_mask), (before, before_mask) = self._visit(self.panel.segmentation), self._visit(self.prior)
         self._ratio = grey_ratio(now, now_mask, before, before_mask)
-        here = (self.desk.volume, self.desk.segmentation)
-        self._pair = (self.desk.segmentation, self.prior)
+        here = (self.panel.volume, self.panel.segmentation)
+        self._pair = (self.panel.segmentation, self.prior)
         self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
         self.views.jump(_middle(now_mask))
-        self.ui.compareFit.setText(self._fit_words(motion))
+        self.ui.compareFit.setText(self._fit_text(motion))
 
     def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
         """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
-        own = segmentation is self.desk.segmentation
-        mask = mask_of_segment(segmentation, self.desk.segment_id if own else known_cord_id(segmentation))
+        own = segmentation is self.panel.segmentation
+        mask = mask_of_segment(segmentation, self.panel.segment_id if own else known_cord_id(segmentation))
         volume = volume_behind(segmentation, mask)
         return (mask if volume is None else volume), mask
 
-    def _fit_words(self, motion: Motion) -> str:
+    def _fit_text(self, motion: Motion) -> str:
         words = []
         if motion.ambiguous:
             words.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))

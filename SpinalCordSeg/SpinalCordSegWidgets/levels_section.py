@@ -1,4 +1,4 @@
-"""Vertebral levels: discs marked in the views, the areas between them, and what is doubtful about them."""
+"""Vertebral levels: discs marked in the views, the areas between them, and what speaks against them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegNodes.editing import CurrentMask
+from SpinalCordSegNodes.results import put_levels
+from SpinalCordSegNodes.segmentations import cropped_mask
 from SpinalCordSegNodes.views import (
     add_disc_node,
     begin_placing,
@@ -21,10 +22,11 @@ from SpinalCordSegNodes.views import (
     is_placing,
     marked_discs,
 )
-from SpinalCordSegWidgets.section import Desk, Section, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.vertebral_levels import LevelMeasures, LevelOptions, LevelReport
+    from SpinalCordSegWidgets.main_widget import Panel
 
 
 C2_C3, C7_T1 = 3, 8
@@ -35,9 +37,8 @@ _EVENTS = ("PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent
 class LevelsPanel(Section):
     """Measures as soon as the disc C2/C3 is marked, and again whenever a mark or the mask changes."""
 
-    def __init__(self, ui: Any, desk: Desk, current: CurrentMask) -> None:
-        super().__init__(ui, desk)
-        self._current = current
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self._observed: list[tuple[Any, int]] = []
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
@@ -58,7 +59,7 @@ class LevelsPanel(Section):
     @property
     def owner(self) -> Any:
         """Whose discs they are: the image's, else the mask's."""
-        return self.desk.volume or self.desk.segmentation
+        return self.panel.volume or self.panel.segmentation
 
     def mark(self, disc: int) -> None:
         """Let the next click in a view say where a disc is; pressed again, nothing is marked."""
@@ -69,7 +70,7 @@ class LevelsPanel(Section):
             node = add_disc_node(slicer.mrmlScene, self.owner, disc)
             self._observe()
             begin_placing(node)
-            self.desk.tell(_("Click into the disc in a sagittal view."))
+            self.panel.show_message(_("Click into the disc in a sagittal view."))
         self.refresh()
 
     def clear(self, disc: int) -> None:
@@ -91,13 +92,13 @@ class LevelsPanel(Section):
 
     def refresh(self) -> None:
         self._observe()
-        reason = self.desk.why_no_mask()
+        reason = self.panel.why_no_mask()
         for disc, button, label, clear in self._rows():
             place = None if reason else disc_place(self.owner, disc)
             node = None if reason else disc_node(self.owner, disc)
             placing = node is not None and is_placing(node)
             grey(button, reason, _("Then click into the disc in a view."))
-            label.setText(_("click in a view…") if placing and place is None else _place_words(place))
+            label.setText(_("click in a view…") if placing and place is None else _place_text(place))
             clear.setVisible(place is not None)
         report, problem = (None, "") if reason else self._measure()
         self._show(report, problem)
@@ -132,16 +133,16 @@ class LevelsPanel(Section):
         """The levels, or why there are none ("": nothing is marked)."""
         if not marked_discs(self.owner):
             return None, ""
+        from SpinalCordSegLib.morphometry import clean, measure  # scipy: not when the panel opens
+        from SpinalCordSegLib.vertebral_levels import measure_levels
+
         try:
-            options = self.options()
-            self._current.look(self.desk.segmentation, self.desk.segment_id)
-            report = self._current.levels(options)
+            cleaned = clean(cropped_mask(self.panel.segmentation, self.panel.segment_id).mask)
+            report = measure_levels(cleaned.mask, measure(cleaned, shape=False), self.options())
         except SpinalCordSegError as error:
             return None, str(error)
         if report is not None:
-            from SpinalCordSegNodes.results import put_levels
-
-            put_levels(slicer.mrmlScene, self.desk.segmentation, report)
+            put_levels(slicer.mrmlScene, self.panel.segmentation, report)
         return report, ""
 
     def _show(self, report: LevelReport | None, problem: str) -> None:
@@ -149,11 +150,11 @@ class LevelsPanel(Section):
         rows = () if report is None else report.rows
         cells = [_cells(row) for row in rows]
         tips = [row.remark or row.name for row in rows]
-        show_rows(ui.levelTable, cells, doubtful=[row.coverage < 0.98 for row in rows], tips=tips)
+        show_rows(ui.levelTable, cells, flagged=[row.coverage < 0.98 for row in rows], tips=tips)
         ui.levelTable.setVisible(bool(rows))
-        doubts = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
-        ui.levelDoubts.setText("\n".join(f"• {text}" for text in doubts))
-        ui.levelDoubts.setVisible(bool(doubts))
+        remarks = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
+        ui.levelDoubts.setText("\n".join(f"• {text}" for text in remarks))
+        ui.levelDoubts.setVisible(bool(remarks))
         norm = None if report is None else report.norm
         ui.normLabel.setText("" if norm is None else norm.sentence())
         ui.normLabel.setVisible(norm is not None)
@@ -165,5 +166,5 @@ def _cells(row: LevelMeasures) -> tuple[str, str, str, str]:
     return row.name, area, f"{100 * row.coverage:.0f} %", how.get(row.basis, row.basis)
 
 
-def _place_words(place: tuple[float, float, float] | None) -> str:
+def _place_text(place: tuple[float, float, float] | None) -> str:
     return _("not marked") if place is None else "R {:.0f}, A {:.0f}, S {:.0f}".format(*place)

@@ -1,4 +1,4 @@
-"""The module's panel as a whole: its parts, and what happens between them."""
+"""The module's panel: volume, model, device and Apply; the mask in hand; and the sections below, which share them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card, user_models_folder
 from SpinalCordSegLib.volume import AxialAxes
 from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.segmentations import cropped_mask
+from SpinalCordSegNodes.results import Result
+from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel, VersionsPanel
 from SpinalCordSegWidgets.dicom_section import DicomPanel
@@ -26,79 +27,14 @@ from SpinalCordSegWidgets.followup_section import ComparePanel, FollowUpPanel
 from SpinalCordSegWidgets.install import Dependencies, DeviceProbe, check_dependencies, repair
 from SpinalCordSegWidgets.jobs import WarmChild
 from SpinalCordSegWidgets.levels_section import LevelsPanel
-from SpinalCordSegWidgets.measures_section import MeasuresPanel
+from SpinalCordSegWidgets.measures_section import LiveNumbers, MeasuresPanel
 from SpinalCordSegWidgets.process import CommandRun, RunControl, duration
 from SpinalCordSegWidgets.review_section import ReviewPanel
-from SpinalCordSegWidgets.section import Desk
+from SpinalCordSegWidgets.section import Section, ask_file
 from SpinalCordSegWidgets.worklist_section import WorkListPanel
 
-# The panel's further sections: each has a file of its own and a .ui file of its own, and sees only the desk.
-
-
-class Sections:
-    """``below``: the panel's top widget; the sections go in front of ``before``. ``folder``: of the .ui files."""
-
-    def __init__(self, panel: Any, below: Any, before: Any, folder: str) -> None:
-        self._layout, self._before, self._folder = below.layout(), before, Path(folder)
-        self.desk = Desk(panel)
-        self._panel = panel
-        current = panel.measures.live.current
-        self.work_list = WorkListPanel(self._load("WorkList"), self.desk)
-        self.review = ReviewPanel(self._load("Review"), self.desk)
-        correct = self._load("Correct")
-        self.correct = CorrectPanel(correct, self.desk)
-        self.versions = VersionsPanel(correct, self.desk, self.correct.editor)
-        self.training_set = TrainingSetPanel(correct, self.desk)
-        self.levels = LevelsPanel(self._load("Levels"), self.desk, current)
-        self.follow_up = FollowUpPanel(self._load("FollowUp"), self.desk)
-        self.compare = ComparePanel(self._load("Compare"), self.desk)
-        self.dicom = DicomPanel(self._load("Dicom"), self.desk, current)
-        self._all: tuple[Any, ...] = (
-            self.versions, self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare,
-            self.dicom, self.training_set,
-        )  # fmt: skip
-        panel.reviewer = lambda: self.review.reviewer.name
-        self.review.changed = self.work_list.note_review
-        panel.measure_elsewhere, panel.measured = self.work_list.measure_run, self.work_list.note_measured
-        panel.first_volume = lambda: None if self.work_list.case else panel.logic.firstVolume()  # of whom?
-        self.desk.listen(self.review.note_edit)
-        panel.changed = self.desk.changed
-        panel.measures.refreshed = self.desk.changed
-        self.desk.changed()
-
-    def enter(self) -> None:
-        """The user comes to the module."""
-        for section in self._all:
-            section.enter()
-        self.desk.changed()
-
-    def leave(self) -> None:
-        for section in self._all:
-            section.leave()
-        self._panel.warm.end()
-
-    def scene_is_closing(self) -> None:
-        """Let go of every node, before the panel does."""
-        for section in self._all:
-            section.close()
-        self._panel.scene_is_closing()
-
-    def scene_is_closed(self) -> None:
-        self._panel.scene_is_closed()
-        self.desk.changed()
-
-    def close(self) -> None:
-        """Slicer ends."""
-        self.leave()
-        self.scene_is_closing()
-
-    def _load(self, name: str) -> Any:
-        """The section's widgets as attributes, its own put into the panel."""
-        widget = slicer.util.loadUI(str(self._folder / f"{name}.ui"))
-        self._layout.insertWidget(self._layout.indexOf(self._before), widget)
-        ui = slicer.util.childWidgetVariables(widget)
-        ui.section = widget
-        return ui
+_STATUS_MS = 8000
+_log = logging.getLogger(__name__)
 
 
 # A module's panel, its parameter node and the scene: bound while the user is in the module, and never across the
@@ -106,8 +42,8 @@ class Sections:
 
 
 class ModuleBinding(VTKObservationMixin):
-    """``widget``: the module's, with ``ui``, ``logic``, ``panel`` and its ``parent``. The panel's ``bind`` is told of
-    the parameter node (None: of none), ``enter`` that the user comes, ``end_children`` that Slicer ends."""
+    """``widget``: the module's, with ``ui``, ``logic``, ``panel`` and ``parent``. The panel's ``bind`` gets the
+    parameter node (None: none), ``enter`` is called when the user comes, ``end_children`` when Slicer ends."""
 
     def __init__(
         self, widget: Any, closing: Callable[[], None] | None = None, closed: Callable[[], None] | None = None
@@ -117,7 +53,7 @@ class ModuleBinding(VTKObservationMixin):
         self._widget, self._closing, self._closed = widget, closing, closed
         self._parameters: Any = None
         self._tag: Any = None
-        # Not connectGui: up to Slicer 5.12 it gives no tag, and what it connected stays so for ever.
+        # Not connectGui: in Slicer 5.12 it gives no tag, and what it connected stays so for ever.
         named = {each.property("SlicerParameterName"): each for each in vars(widget.ui).values()}
         self._fields = {str(name): each for name, each in named.items() if name}
         scene = slicer.mrmlScene
@@ -169,7 +105,6 @@ class ModuleBinding(VTKObservationMixin):
 
 
 _MOST_LINES = 40  # of a tooltip
-_log = logging.getLogger(__name__)
 
 
 class ModelChoice:
@@ -241,12 +176,9 @@ class ModelChoice:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _ask_for_file(self) -> None:
-        path = qt.QFileDialog.getOpenFileName(
-            self._box, _("Load a model"), str(user_models_folder()), _("Models (*.safetensors)")
-        )
-        path = path[0] if isinstance(path, tuple) else path  # PyQt's manner and PythonQt's
-        if path:
-            self.load_file(path)
+        path = ask_file(self._box, _("Load a model"), _("Models (*.safetensors)"), str(user_models_folder()))
+        if path is not None:
+            self.load_file(str(path))
 
     def _add(self, path: Path) -> None:
         try:
@@ -348,7 +280,7 @@ class ApplyPanel:
         self._ui, self._control, self._apply = ui, control, apply
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
-        self.message = ""  # what was told last
+        self.message = ""  # the last one
         ui.applyButton.connect("clicked()", self._on_button)
         ui.copyReportButton.connect("clicked()", self._on_copy_report)
 
@@ -356,7 +288,7 @@ class ApplyPanel:
     def volume(self) -> Any:
         return self._ui.volumeSelector.currentNode()
 
-    def tell(self, message: str) -> None:
+    def show_message(self, message: str) -> None:
         """A line that stays until the next run or message."""
         self.message = message
         self.refresh()
@@ -382,7 +314,10 @@ class ApplyPanel:
         ui.copyReportButton.setVisible(failure is not None)
         ui.statusLabel.setText(self._status(running, reason, failure))
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
-        self._show_notice()
+        ui.noticeFrame.setVisible(not self.dependencies.ready)
+        ui.noticeLabel.setText(self.dependencies.message)
+        ui.noticeButton.text = self.dependencies.action
+        ui.noticeButton.setVisible(bool(self.dependencies.action))
 
     def why_not(self) -> str:
         """The reason why Apply cannot be pressed; "" when it can."""
@@ -407,15 +342,8 @@ class ApplyPanel:
             return self.message
         if failure is not None:
             return str(failure.message)
-        elsewhere = not self.dependencies.ready or self.models.card is None  # said in the notice, or in the card
+        elsewhere = not self.dependencies.ready or self.models.card is None  # in the notice, or in the card
         return "" if elsewhere else reason
-
-    def _show_notice(self) -> None:
-        ui, wrong = self._ui, not self.dependencies.ready
-        ui.noticeFrame.setVisible(wrong)
-        ui.noticeLabel.setText(self.dependencies.message)
-        ui.noticeButton.text = self.dependencies.action
-        ui.noticeButton.setVisible(bool(self.dependencies.action))
 
     def _axial_slices(self) -> int:
         if self.volume is None or self.volume.GetImageData() is None:
@@ -440,31 +368,47 @@ class ApplyPanel:
 
 
 class Panel:
-    """``logic``: the module's. ``entered``: whether the user is in the module now.
+    """What the sections share: the mask in hand, one run at a time, one line to the user.
 
-    ``parameters``: the module's parameter node while it is bound, else None. Model and device are kept in it by hand:
-    what there is to choose changes, and the wrapper's choices are fixed.
+    ``logic``: the module's. ``entered``: whether the user is in the module now. ``parameters``: the module's parameter
+    node while it is bound, else None. Model and device are kept in it by hand: what there is to choose changes, and the
+    wrapper's choices are fixed.
     """
 
-    def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
+    def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool], load: Callable[[str], Any]) -> None:
+        """``load``: puts a section's .ui into the panel and gives its widgets."""
         self._ui, self.logic, self._entered = ui, logic, entered
-        self.changed: Callable[[], None] = _nothing  # what further sections are told
-        self.reviewer: Callable[[], str] = str  # who works here; "" until somebody said
-        self.measure_elsewhere: Callable[[Any, str], CommandRun[CaseFolder] | None] = _nowhere  # a case of a work list
-        self.measured: Callable[[Any, str], None] = _unheard
-        self.first_volume: Callable[[], Any] = logic.firstVolume  # what is chosen where nothing is
+        self._listeners: list[Callable[[], None]] = []
         self._was_running = False
         self.parameters: Any = None
         self.control = RunControl(self._on_run_changed)
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
         self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
-        self.measures = MeasuresPanel(ui, self._on_measure, self.applying.tell)
+        self.measures = MeasuresPanel(ui, self)
         self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
         self.warm = WarmChild(logic.scratchBase())
+        self.work_list = WorkListPanel(load("WorkList"), self)
+        self.review = ReviewPanel(load("Review"), self)
+        correct = load("Correct")
+        self.correct = CorrectPanel(correct, self)
+        self.versions = VersionsPanel(correct, self)
+        self.training_set = TrainingSetPanel(correct, self)
+        self.levels = LevelsPanel(load("Levels"), self)
+        self.follow_up = FollowUpPanel(load("FollowUp"), self)
+        self.compare = ComparePanel(load("Compare"), self)
+        self.dicom = DicomPanel(load("Dicom"), self)
+        self.sections: tuple[Section, ...] = (
+            self.versions, self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare,
+            self.dicom, self.training_set,
+        )  # fmt: skip
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
         ui.noticeButton.connect("clicked()", self._on_repair)
+        self.listen(self.review.note_edit)  # after the sections
         self.check_dependencies()
+        self.measures.follow(self.segmentation)
+
+    # What the module tells: the user comes and goes, scenes open and close, Slicer ends.
 
     def bind(self, parameters: Any) -> None:
         """Show what a parameter node says, and choose a volume where it has none yet; None: follow none."""
@@ -472,8 +416,9 @@ class Panel:
         if parameters is not None:
             self.models.select(parameters.modelPath)
             self.applying.devices.select(parameters.device)
-            if parameters.inputVolume is None and (volume := self.first_volume()) is not None:
-                parameters.inputVolume = volume
+            # not beside a case of a work list: the first volume may be another person's
+            if parameters.inputVolume is None and not self.work_list.case and self.logic.firstVolume() is not None:
+                parameters.inputVolume = self.logic.firstVolume()
         self.parameters = parameters
 
     def enter(self) -> None:
@@ -481,28 +426,25 @@ class Panel:
         self.models.refresh()
         self.check_dependencies()
         self.measures.refresh()
+        for section in self.sections:
+            section.enter()
+        self.changed()
 
-    def show_mask(self, segmentation: Any) -> None:
-        self._ui.maskSelector.setCurrentNode(segmentation)
-        if self.parameters is None:  # in another module: on coming back the selector shows what the node says
-            self.logic.getParameterNode().mask = segmentation
-        self.measures.refresh()
-
-    def show_volume(self, volume: Any) -> None:
-        """What Apply works on; None: nothing, until a volume is chosen. What was told stays: it may just have been."""
-        told = self.applying.message
-        self._ui.volumeSelector.setCurrentNode(volume)
-        self.applying.tell(told)
-        if self.parameters is None:  # as for the mask
-            self.logic.getParameterNode().inputVolume = volume
+    def leave(self) -> None:
+        for section in self.sections:
+            section.leave()
+        self.warm.end()
 
     def scene_is_closing(self) -> None:
+        """Let go of every node."""
+        for section in self.sections:
+            section.close()
         self.control.close()
         self.warm.end()
         self.measures.close()
 
     def scene_is_closed(self) -> None:
-        self.applying.tell("")
+        self.applying.show_message("")
         self.measures.refresh()
 
     def end_children(self) -> None:
@@ -511,12 +453,86 @@ class Panel:
         self.probe.close()
         self.measures.close()
 
-    def check_dependencies(self) -> None:
-        """What is installed is known at once; whether it works, and on which devices, a child process tells later."""
-        self.applying.dependencies = check_dependencies(self.probe.answer)
-        if self.applying.dependencies.ready and self._entered():
-            self.probe.ask(self.models.path)
-        self.applying.refresh()
+    # What sections ask for.
+
+    @property
+    def segmentation(self) -> Any:
+        """The mask in hand; None without one."""
+        return self.measures.segmentation
+
+    @property
+    def segment_id(self) -> str:
+        return self.measures.segment_id
+
+    @property
+    def volume(self) -> Any:
+        """The image behind the mask in hand; None where there is none."""
+        return None if self.segmentation is None else volume_node_of(self.segmentation)
+
+    @property
+    def result(self) -> Result | None:
+        return self.measures.result
+
+    @property
+    def live(self) -> LiveNumbers:
+        """The mask in hand as it is now."""
+        return self.measures.live
+
+    @property
+    def busy(self) -> bool:
+        return self.control.running
+
+    @property
+    def device(self) -> str:
+        return self.applying.devices.name
+
+    def show_message(self, text: str) -> None:
+        """In the panel's status line, and in Slicer's: whoever works in a section below does not see the first."""
+        self.applying.show_message(text)
+        slicer.util.showStatusMessage(text, _STATUS_MS)
+
+    def attempt(self, work: Callable[[], None]) -> bool:
+        """Do something that may be refused; the reason is shown. True when it was done."""
+        try:
+            work()
+        except SpinalCordSegError as error:
+            self.show_message(str(error))
+            return False
+        return True
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when the mask in hand is another one, was measured, or a run begins or ends."""
+        self._listeners.append(changed)
+
+    def changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def why_no_mask(self) -> str:
+        """The reason why nothing can be done with a mask; "" when there is one and no run goes on."""
+        if self.segmentation is None:
+            return _("Choose a mask first (section Measures).")
+        if not self.segment_id:
+            return _("The chosen segmentation has no segment.")
+        return self.why_busy()
+
+    def why_busy(self) -> str:
+        return _("Wait until the run has ended, or cancel it.") if self.busy else ""
+
+    def show_mask(self, segmentation: Any) -> None:
+        """Take another mask in hand."""
+        self._ui.maskSelector.setCurrentNode(segmentation)
+        if self.parameters is None:  # in another module: on coming back the selector shows what the node says
+            self.logic.getParameterNode().mask = segmentation
+        self.measures.refresh()
+
+    def show_volume(self, volume: Any) -> None:
+        """What Apply works on; None: nothing, until a volume is chosen. The message stays: it may be new."""
+        message = self.applying.message
+        self._ui.volumeSelector.setCurrentNode(volume)
+        self.applying.show_message(message)
+        if self.parameters is None:  # as for the mask
+            self.logic.getParameterNode().inputVolume = volume
 
     def start(
         self,
@@ -524,80 +540,86 @@ class Panel:
         on_result: Callable[[Any], None],
         on_end: Callable[[CommandRun[Any]], None] | None = None,
     ) -> None:
-        """Begin a run, and hand what comes of it to ``on_result``; what stands in the way is told."""
+        """Begin a run in a child process, and hand its result to ``on_result``; what stands in the way is shown."""
         self.control.failure = None
-        self.applying.tell("")
+        self.applying.show_message("")
         try:
             self.control.start(make(), on_result, on_end=on_end)
         except SpinalCordSegError as error:
-            self.applying.tell(str(error))
-
-    def _on_apply(self) -> None:
-        volume = self.applying.volume
-        model, device = self.models.path, self.applying.devices.name
-        self.start(
-            lambda: self.logic.startSegment(volume, model, device, self.warm.take(model, device)),
-            lambda case: self._on_segmented(case, volume),
-            on_end=lambda _run: self._wait_for_another(model, device),
-        )
-
-    def _wait_for_another(self, model: Path | None, device: str) -> None:
-        """Who applies once mostly applies again; who has left the module meanwhile may not."""
-        if self._entered():
-            self.warm.prepare(model, device)
+            self.applying.show_message(str(error))
 
     def measure(self, then: Callable[[], None] | None = None) -> None:
         """Measure the mask in hand in full; ``then`` is called when that has been done."""
-        self._on_measure(self.measures.segmentation, self.measures.segment_id, then)
-
-    def _on_measure(self, segmentation: Any, segment_id: str, then: Callable[[], None] | None = None) -> None:
+        segmentation, segment_id = self.segmentation, self.segment_id
         try:
             digest = cropped_mask(segmentation, segment_id).digest()
         except SpinalCordSegError as error:
-            self.applying.tell(str(error))
+            self.applying.show_message(str(error))
             return
         self.start(
             lambda: (
-                self.measure_elsewhere(segmentation, segment_id)
-                or self.logic.startMeasure(segmentation, segment_id, self.reviewer())
+                self.work_list.measure_run(segmentation, segment_id)
+                or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer.name)
             ),
-            lambda case: self._on_measured(case, segmentation, digest, then or _nothing),
+            lambda case: self._on_measured(case, segmentation, digest, then),
+        )
+
+    def check_dependencies(self) -> None:
+        """What is installed is known at once; whether it works, and on which devices, a child process tells later."""
+        self.applying.dependencies = check_dependencies(self.probe.answer)
+        if self.applying.dependencies.ready and self._entered():
+            self.probe.ask(self.models.path)
+        self.applying.refresh()
+
+    def _on_apply(self) -> None:
+        volume, model, device = self.applying.volume, self.models.path, self.device
+
+        def prepare_another(_run: CommandRun[Any]) -> None:
+            """Who applies once mostly applies again; who has left the module meanwhile may not."""
+            if self._entered():
+                self.warm.prepare(model, device)
+
+        self.start(
+            lambda: self.logic.startSegment(volume, model, device, self.warm.take(model, device)),
+            lambda case: self._on_segmented(case, volume),
+            on_end=prepare_another,
         )
 
     def _on_segmented(self, case: CaseFolder, volume: Any) -> None:
         if not slicer.mrmlScene.IsNodePresent(volume):
-            self.applying.tell(_("The volume was deleted meanwhile: the result was not kept."))
+            self.applying.show_message(_("The volume was deleted meanwhile: the result was not kept."))
             return
         try:
             result = self.logic.addResult(case, volume)
         except SpinalCordSegError as error:
-            self.applying.tell(str(error))
+            self.applying.show_message(str(error))
             return
         self.show_mask(result.segmentation)
         device = case.provenance().device.replace("cpu", _("the CPU"))
-        words = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
-        self.applying.tell(words)
+        text = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
+        self.applying.show_message(text)
 
-    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None]) -> None:
+    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None] | None) -> None:
         if not slicer.mrmlScene.IsNodePresent(segmentation):
-            self.applying.tell(_("The mask was deleted meanwhile: its measures were not kept."))
+            self.applying.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(case, segmentation, digest)
-        self.applying.tell(_("Measured."))
-        self.measured(segmentation, digest)
+        self.applying.show_message(_("Measured."))
+        self.work_list.note_measured(segmentation, digest)
         self.measures.refresh()
-        then()
+        if then is not None:
+            then()
 
     def _on_run_changed(self) -> None:
         self.applying.refresh()
-        self.measures.set_busy(self.control.running)
-        if self._was_running != self.control.running:  # not at every step of its progress
-            self._was_running = self.control.running
+        if self._was_running != self.busy:  # not at every step of its progress
+            self._was_running = self.busy
+            self.measures.show_buttons()
             self.changed()
 
     def _on_volume(self, _node: Any) -> None:
         self.applying.show_devices(self.probe.answer)
-        self.applying.tell("")
+        self.applying.show_message("")
 
     def _on_model(self) -> None:
         if self.parameters is not None:
@@ -606,7 +628,7 @@ class Panel:
 
     def _on_device(self, _index: int) -> None:
         if self.parameters is not None:
-            self.parameters.device = self.applying.devices.name
+            self.parameters.device = self.device
 
     def _on_probe(self) -> None:
         self.applying.show_devices(self.probe.answer)
@@ -616,19 +638,7 @@ class Panel:
 
     def _on_repair(self) -> None:
         self.warm.end()  # on Windows its files cannot be replaced while a child has them loaded
-        said = repair(self.applying.dependencies)
+        message = repair(self.applying.dependencies)
         self.probe.forget()
         self.check_dependencies()
-        self.applying.tell(said)
-
-
-def _nothing() -> None:
-    return
-
-
-def _nowhere(_segmentation: Any, _segment_id: str) -> None:
-    return None
-
-
-def _unheard(_segmentation: Any, _digest: str) -> None:
-    return
+        self.applying.show_message(message)

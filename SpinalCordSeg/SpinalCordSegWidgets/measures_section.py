@@ -1,93 +1,108 @@
-"""The lower half of the panel: any mask's measures, where they are doubtful, and what can be done with them."""
+"""The lower half of the panel: any mask's measures as they are now, where they are flagged, and exports."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
+from SpinalCordSegLib.errors import GeometryError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write, write_text
-from SpinalCordSegNodes.results import Result, result_of, take_own_result
-from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment, show_in_3d
+from SpinalCordSegNodes.editing import changes_since_ai
+from SpinalCordSegNodes.results import Result, is_measured, result_of, show_live, show_measured, take_own_result
+from SpinalCordSegNodes.segmentations import (
+    CroppedMask,
+    cord_segment_id,
+    cropped_mask,
+    mark_corrected,
+    mask_of_segment,
+    show_in_3d,
+)
 from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, SLICE, as_csv, read_column
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegWidgets.pictures import ResizingPicture
-from SpinalCordSegWidgets.section import LiveNumbers, open_segment_editor, report_sentence
+from SpinalCordSegWidgets.section import ask_new_file, grey, set_up_table, show_rows
 
-# The panel's table: a row per slice, superior at the top, flagged ones told apart; a click goes to the slice.
-
-
-_AP, _RL = "ap_ellipse_mm", "rl_mm"
-
-
-class SliceTable:
-    """Fills a QTableWidget from a result's slice table; ``clicked`` gets the index of the input's slice."""
-
-    def __init__(self, table: Any, clicked: Callable[[int], None]) -> None:
-        self._table, self._clicked = table, clicked
-        self._slices: list[int] = []
-        table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")])
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(20)
-        table.horizontalHeader().setStretchLastSection(True)
-        for column, width in enumerate((44, 66, 84)):
-            table.setColumnWidth(column, width)
-        table.connect("cellClicked(int,int)", self._on_click)
-
-    def show(self, result: Result | None, flagged_only: bool) -> None:
-        rows, reasons = _rows(result, flagged_only), _reasons(result)
-        self._slices = [row[0] for row in rows]
-        self._table.setRowCount(len(rows))
-        for number, (index, area, diameters, flags) in enumerate(rows):
-            for column, text in enumerate((str(index), area, diameters, flags)):
-                item = qt.QTableWidgetItem(text)
-                if flags:
-                    item.setForeground(qt.QBrush(qt.QColor(193, 80, 0)))
-                    item.setToolTip(reasons.get(index, flags))  # the column is narrow
-                self._table.setItem(number, column, item)
-
-    def _on_click(self, row: int, _column: int) -> None:
-        if 0 <= row < len(self._slices):
-            self._clicked(self._slices[row])
+if TYPE_CHECKING:
+    from SpinalCordSegLib.metrics import MaskChanges
+    from SpinalCordSegWidgets.main_widget import Panel
 
 
-def _rows(result: Result | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
+class LiveNumbers:
+    """The mask in hand as it is now: measured anew after the last stroke, which takes 30 ms.
+
+    ``mask``, ``digest``: of now. ``stale``: not the mask that was measured in full. ``edited``: not the mask that the
+    AI drew. ``changes``: against the AI's own, None where there is none. ``message``: for the user, "" for none.
+    ``report``: of report.json, the numbers as they are now.
+    """
+
+    def __init__(self) -> None:
+        self.look(None, "", None)
+
+    def look(self, segmentation: Any, segment_id: str, result: Result | None) -> None:
+        """Bring everything up to date; the result's tables follow the mask."""
+        self.mask: CroppedMask | None = None
+        self.digest, self.message = "", ""
+        self.stale = self.edited = False
+        self.changes: MaskChanges | None = None
+        self.report: Mapping[str, Any] = {} if result is None else result.report_content()
+        if segmentation is None or not segment_id:
+            return
+        try:
+            self.mask = cropped_mask(segmentation, segment_id)
+        except GeometryError as error:
+            self.message = str(error)
+            return
+        self.digest = self.mask.digest()
+        if result is None:  # what was never measured has no numbers to follow
+            return
+        self.stale = not is_measured(result, self.digest)
+        self.edited, self.changes = changes_since_ai(segmentation, segment_id, self.mask)
+        if self.edited:
+            mark_corrected(segmentation, segment_id)
+        if self.stale:
+            from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
+
+            self.report = show_live(result, measure(self.mask.mask, shape=False))
+        else:
+            show_measured(result)
+        self.message = self._message()
+
+    def _message(self) -> str:
+        changes = self.changes
+        if not self.edited or changes is None:
+            text = _("Changed since it was measured: the numbers follow. Measure it again for all.")
+            return text if self.stale else ""
+        text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.").format(
+            added=changes.added_mm3, removed=changes.removed_mm3
+        )
+        return text + " " + _("The numbers follow; measure it again for the full report.") if self.stale else text
+
+
+# A row per slice, superior at the top; a click goes to the slice.
+
+
+def slice_rows(result: Result | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
+    """The input's slice number, area, AP × RL and kinds of flag."""
     if result is None or result.slices is None:
         return []
     slices = read_column(result.slices, SLICE)
     missing = [math.nan] * len(slices)
-    columns = [read_column(result.slices, name) or missing for name in (CSA, _AP, _RL)]
+    areas, aps, rls = (read_column(result.slices, name) or missing for name in (CSA, "ap_ellipse_mm", "rl_mm"))
     flags = read_column(result.slices, FLAGS) or [""] * len(slices)
-    rows = [_row(*cells) for cells in zip(slices, *columns, flags, strict=True)]
+    rows = []
+    for index, area, ap, rl, kinds in zip(slices, areas, aps, rls, flags, strict=True):
+        diameters = "–" if math.isnan(ap) or math.isnan(rl) else f"{ap:.1f} × {rl:.1f}"
+        text = kinds.replace(" ", ", ").replace("_", " ")
+        rows.append((int(index), "–" if math.isnan(area) else f"{area:.1f}", diameters, text))
     return [row for row in reversed(rows) if row[3] or not flagged_only]
-
-
-def _reasons(result: Result | None) -> dict[int, str]:
-    """Slice → the messages of its flags, a line each."""
-    reasons: dict[int, str] = {}
-    for flag in [] if result is None else result.report_content().get("flags") or []:
-        if flag.get("slice") is not None:
-            earlier = reasons.get(int(flag["slice"]))
-            message = str(flag.get("message") or "")
-            reasons[int(flag["slice"])] = message if earlier is None else f"{earlier}\n{message}"
-    return reasons
-
-
-def _row(index: int, area: float, ap: float, rl: float, flags: str) -> tuple[int, str, str, str]:
-    diameters = "–" if math.isnan(ap) or math.isnan(rl) else f"{ap:.1f} × {rl:.1f}"
-    return int(index), "–" if math.isnan(area) else f"{area:.1f}", diameters, _words(flags.split())
-
-
-def _words(kinds: Sequence[str]) -> str:
-    return ", ".join(kind.replace("_", " ") for kind in kinds)
 
 
 # A small picture of the area along the cord for the panel; the full plot is one click away.
@@ -174,7 +189,6 @@ def _dots(painter: Any, frame: _Frame, position_mm: Sequence[float], marks: Sequ
 # Results as files: measures as CSV, JSON and HTML, the mask as NIfTI and .seg.nrrd. No Qt.
 
 
-# suffix → what the user reads
 FORMATS = {
     ".csv": _("Measures per slice (CSV)"),
     ".json": _("All measures (JSON)"),
@@ -225,32 +239,31 @@ _SETTLE_MS = 250
 
 
 class MeasuresPanel:
-    """``measure`` is called with a segmentation and a segment's id; ``tell`` with a line for the status."""
+    """The mask in hand is what the selectors here show."""
 
-    def __init__(self, ui: Any, measure: Callable[[Any, str], None], tell: Callable[[str], None]) -> None:
-        self._ui, self._measure, self._tell = ui, measure, tell
-        self.refreshed: Callable[[], None] = _nothing  # what further sections are told
-        self._busy = False
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        self._ui, self._panel = ui, panel
         self.live = LiveNumbers()
         self._observed: tuple[Any, tuple[int, ...]] | None = None
-        self._table, self._picture = SliceTable(ui.sliceTable, self.go_to_slice), ResizingPicture(ui.areaPicture)
+        self._slices: list[int] = []  # of the table's rows
+        self._picture = ResizingPicture(ui.areaPicture)
         self._settle = qt.QTimer()  # a brush stroke changes the mask many times
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.connect("timeout()", self.refresh)
-        ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_mask)
-        ui.segmentBox.connect("currentIndexChanged(int)", self._show_buttons)
-        ui.measureButton.connect("clicked()", self._on_measure)
+        set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")], (44, 66, 84))
+        ui.sliceTable.connect("cellClicked(int,int)", self._on_row)
+        ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.follow)
+        ui.segmentBox.connect("currentIndexChanged(int)", self.show_buttons)
+        ui.measureButton.connect("clicked()", lambda: panel.measure())
         ui.flaggedOnlyBox.connect("toggled(bool)", self.refresh)
         ui.show3DButton.connect("clicked(bool)", self._on_show_3d)
         ui.editButton.connect("clicked()", self._on_edit)
         ui.viewsButton.connect("clicked()", self._on_views)
         ui.copyTextButton.connect("clicked()", self._on_copy)
-        menu = qt.QMenu(ui.exportButton)
-        menu.connect("aboutToShow()", self._fill_export_menu)
-        ui.exportButton.setMenu(menu)
-        self._export_menu = menu
-        self._on_mask(ui.maskSelector.currentNode())
+        self._export_menu = qt.QMenu(ui.exportButton)
+        self._export_menu.connect("aboutToShow()", self._fill_export_menu)
+        ui.exportButton.setMenu(self._export_menu)
 
     @property
     def segmentation(self) -> Any:
@@ -259,21 +272,15 @@ class MeasuresPanel:
     @property
     def segment_id(self) -> str:
         box = self._ui.segmentBox
-        return (box.itemData(box.currentIndex) if box.count else "") or ""
+        return str(box.itemData(box.currentIndex) or "") if box.count else ""
 
     @property
     def result(self) -> Result | None:
         return result_of(self.segmentation)
 
-    def set_busy(self, busy: bool) -> None:
-        """A run is going on: no second one can be begun."""
-        self._busy = busy
-        self._show_buttons()
-
     def close(self) -> None:
         """Stop following nodes."""
         self._settle.stop()
-        self.live.forget()
         if self._observed is not None:
             for tag in self._observed[1]:
                 self._observed[0].RemoveObserver(tag)
@@ -281,18 +288,23 @@ class MeasuresPanel:
 
     def refresh(self) -> None:
         """Show the chosen mask as it is now."""
+        ui = self._ui
         self._fill_segments()
         result = self.result
         self.live.look(self.segmentation, self.segment_id, result)
-        self._ui.editLabel.setText(self.live.words)
-        self._ui.editLabel.setVisible(bool(self.live.words))
-        self._ui.resultArea.setVisible(result is not None)
-        self._table.show(result, self._ui.flaggedOnlyBox.checked)
+        ui.editLabel.setText(self.live.message)
+        ui.editLabel.setVisible(bool(self.live.message))
+        ui.resultArea.setVisible(result is not None)
+        rows = slice_rows(result, ui.flaggedOnlyBox.checked)
+        self._slices = [row[0] for row in rows]
+        tips = [self._flag_text(index) or kinds for index, _area, _diameters, kinds in rows]  # the column is narrow
+        cells = [(str(index), *others) for index, *others in rows]
+        show_rows(ui.sliceTable, cells, flagged=[bool(row[3]) for row in rows], tips=tips, most=0)
         if result is not None:
-            self._show_numbers(result)
+            self._show_numbers()
             self._show_picture(result)
-        self._show_buttons()
-        self.refreshed()
+        self.show_buttons()
+        self._panel.changed()
 
     def go_to_slice(self, index: int) -> None:
         """Move the views to one of the input's slices, and say why it is flagged."""
@@ -300,10 +312,22 @@ class MeasuresPanel:
             mask = mask_of_segment(self.segmentation, self.segment_id)
             jump_to(slicer.mrmlScene, centre_of_slice(mask, index))
         except (SpinalCordSegError, IndexError):  # the mask lies on another grid than when it was measured
-            self._tell(_("This slice is no longer in the mask: measure the mask again."))
+            self._message(_("This slice is no longer in the mask: measure the mask again."))
         self._show_flags(index)
 
-    def _on_mask(self, node: Any) -> None:
+    def show_buttons(self) -> None:
+        ui = self._ui
+        reason = self._panel.why_no_mask()
+        ui.measureButton.setVisible(self.result is None or self.live.stale)
+        grey(ui.measureButton, reason, _("Volume, length and areas of this mask; PyTorch is not needed."))
+        if not hasattr(slicer.modules, "segmenteditor"):
+            grey(ui.editButton, _("This Slicer has no Segment Editor module."))
+
+    def _message(self, text: str) -> None:
+        self._panel.applying.show_message(text)
+
+    def follow(self, node: Any) -> None:
+        """Take a mask in hand, or none."""
         self.close()
         if node is not None:
             take_own_result(node)
@@ -328,38 +352,24 @@ class MeasuresPanel:
         box.setVisible(several)
         self._ui.segmentCaption.setVisible(several)
 
-    def _show_buttons(self) -> None:
-        reason = ""
-        if self.segmentation is None:
-            reason = _("Choose a mask first.")
-        elif not self.segment_id:
-            reason = _("The chosen segmentation has no segment.")
-        elif self._busy:
-            reason = _("Wait until the run has ended, or cancel it.")
-        self._ui.measureButton.setVisible(self.result is None or self.live.stale)
-        self._ui.measureButton.enabled = not reason
-        self._ui.measureButton.toolTip = reason or _("Volume, length and areas of this mask; PyTorch is not needed.")
-        editor = hasattr(slicer.modules, "segmenteditor")
-        self._ui.editButton.enabled = editor
-        if not editor:
-            self._ui.editButton.toolTip = _("This Slicer has no Segment Editor module.")
-
-    def _show_numbers(self, result: Result) -> None:
-        report = self.live.report(result)
-        self._ui.volumeValue.setText(_number(report.get("volume_mm3"), "mm³", 0))
-        self._ui.lengthValue.setText(_number(report.get("length_mm"), "mm", 1))
-        self._ui.areaValue.setText(_number(report.get("mean_csa_mm2"), "mm²", 1))
+    def _show_numbers(self) -> None:
+        ui, report = self._ui, self.live.report
+        ui.volumeValue.setText(_number(report.get("volume_mm3"), "mm³", 0))
+        ui.lengthValue.setText(_number(report.get("length_mm"), "mm", 1))
+        ui.areaValue.setText(_number(report.get("mean_csa_mm2"), "mm²", 1))
         flagged = {flag["slice"] for flag in report.get("flags") or () if flag.get("slice") is not None}
-        self._ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=report.get("n_slices") or 0))
+        ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=report.get("n_slices") or 0))
         self._show_flags(None)
 
     def _show_flags(self, index: int | None) -> None:
-        """The messages of a slice's flags, or (None) of those on the whole case."""
-        result = self.result
-        flags = [] if result is None else self.live.report(result).get("flags") or []
-        text = "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
+        text = self._flag_text(index)
         self._ui.flagLabel.setText(text)
         self._ui.flagLabel.setVisible(bool(text))
+
+    def _flag_text(self, index: int | None) -> str:
+        """The messages of a slice's flags, or (None) of those on the whole case, a line each."""
+        flags = self.live.report.get("flags") or []
+        return "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
 
     def _show_picture(self, result: Result) -> None:
         columns = [read_column(result.slices, name) if result.slices else [] for name in (POSITION, CSA, FLAGGED)]
@@ -367,13 +377,14 @@ class MeasuresPanel:
             columns = [columns[0], [math.nan] * len(columns[0]), [math.nan] * len(columns[0])]
         self._picture.show(lambda width, palette: draw_area(width, _PICTURE_HEIGHT, palette, *columns))
 
-    def _on_measure(self) -> None:
-        self._measure(self.segmentation, self.segment_id)
+    def _on_row(self, row: int, _column: int) -> None:
+        if 0 <= row < len(self._slices):
+            self.go_to_slice(self._slices[row])
 
     def _on_show_3d(self, visible: bool) -> None:
         if self.segmentation is not None and not show_in_3d(self.segmentation, visible):
             self._ui.show3DButton.checked = False
-            self._tell(_("There is nothing to show: the mask is empty."))
+            self._message(_("There is nothing to show: the mask is empty."))
 
     def _on_edit(self) -> None:
         result = self.result
@@ -382,7 +393,7 @@ class MeasuresPanel:
     def _on_views(self) -> None:
         result = self.result
         if result is None or result.chart is None or result.slices is None:
-            self._tell(_("Plot or table was deleted: measure the mask again."))
+            self._message(_("Plot or table was deleted: measure the mask again."))
             return
         slicer.modules.plots.logic().ShowChartInLayout(result.chart)
         selection = slicer.app.applicationLogic().GetSelectionNode()
@@ -390,10 +401,9 @@ class MeasuresPanel:
         slicer.app.applicationLogic().PropagateTableSelection()
 
     def _on_copy(self) -> None:
-        result = self.result
-        if result is not None:
-            qt.QApplication.clipboard().setText(report_sentence(self.live.report(result), self.live.edited))
-            self._tell(_("The report text is on the clipboard."))
+        if self.result is not None:
+            qt.QApplication.clipboard().setText(report_sentence(self.live.report, self.live.edited))
+            self._message(_("The report text is on the clipboard."))
 
     def _fill_export_menu(self) -> None:
         self._export_menu.clear()
@@ -404,29 +414,24 @@ class MeasuresPanel:
             action.connect("triggered()", lambda chosen=suffix: self._ask_where(chosen))
 
     def _ask_where(self, suffix: str) -> None:
-        path = qt.QFileDialog.getSaveFileName(self._ui.exportButton, _("Export"), f"cord{suffix}", f"*{suffix}")
-        path = path[0] if isinstance(path, tuple) else path  # PyQt's manner and PythonQt's
-        if path:
-            self.export(path if path.endswith(suffix) else path + suffix)
+        path = ask_new_file(self._ui.exportButton, _("Export"), f"cord{suffix}", f"*{suffix}")
+        if path is not None:
+            self.export(path if path.name.endswith(suffix) else path.with_name(path.name + suffix))
 
-    def export(self, path: str) -> None:
-        """Write the result to a file; what went wrong is told in the status."""
+    def export(self, path: Path) -> None:
+        """Write the result to a file; the status line shows what came of it."""
         result = self.result
         if result is None:
             return
-        if self.live.stale and path.lower().endswith(REPORTS):
-            self._tell(_("The mask was changed since the report was written: press Measure, then export."))
+        if self.live.stale and path.name.lower().endswith(REPORTS):
+            self._message(_("The mask was changed since the report was written: press Measure, then export."))
             return
-        told = _("Saved {name}.").format(name=Path(path).name)
         try:
-            export(result, self.segment_id, Path(path))
+            export(result, self.segment_id, path)
         except SpinalCordSegError as error:
-            told = str(error)
-        self._tell(told)
-
-
-def _nothing() -> None:
-    return
+            self._message(str(error))
+        else:
+            self._message(_("Saved {name}.").format(name=path.name))
 
 
 def _segments(node: Any) -> dict[str, str]:
@@ -443,3 +448,73 @@ def _shown_in_3d(node: Any) -> bool:
 
 def _number(value: float | None, unit: str, decimals: int) -> str:
     return "–" if value is None else f"<b>{value:.{decimals}f}</b> {unit}"
+
+
+# One sentence for a report, with numbers, units and limits. No Qt.
+
+
+def report_sentence(report: Mapping[str, Any], edited: bool = False) -> str:
+    """``report``: the content of report.json. ``edited``: the mask was changed since these measures were taken."""
+    if not report.get("n_slices"):
+        found = _("No spinal cord was found")
+    else:
+        found = _("Spinal cord volume {volume}, over a length of {length} ({n} slices), mean area {area}").format(
+            volume=_quantity(report.get("volume_mm3"), "mm³", 0),
+            length=_quantity(report.get("length_mm"), "mm", 1),
+            n=report["n_slices"],
+            area=_area(report),
+        )
+    flagged = len({flag.get("slice") for flag in report.get("flags") or () if flag.get("slice") is not None})
+    review = _("1 slice flagged for review") if flagged == 1 else _("{n} slices flagged for review").format(n=flagged)
+    parts = [found, review, _maker(report)]
+    if edited:
+        parts.append(_("the mask was corrected by hand after these numbers were taken"))
+    limits = _("volume depends on the coverage of the image")
+    return "; ".join([*parts, limits]) + ". " + _("Research use, not for diagnosis.")
+
+
+def _area(report: Mapping[str, Any]) -> str:
+    spread = report.get("sd_csa_mm2")
+    mean = _quantity(report.get("mean_csa_mm2"), "mm²", 1)
+    return mean if spread is None or report.get("mean_csa_mm2") is None else mean.replace(" ", f" ± {spread:.1f} ", 1)
+
+
+def _maker(report: Mapping[str, Any]) -> str:
+    version = report.get("software_version") or ""
+    model = report.get("model")
+    if not model:
+        return _("mask drawn or made elsewhere, measured with SpinalCordSeg {version}").format(version=version)
+    text = _("found automatically by SpinalCordSeg {version} with model {model} {model_version}")
+    return text.format(version=version, model=model.get("name"), model_version=model.get("version"))
+
+
+def _quantity(value: float | None, unit: str, decimals: int) -> str:
+    return _("not reported") if value is None else f"{value:.{decimals}f} {unit}"
+
+
+# Handing a mask over to Slicer's Segment Editor.
+
+
+def open_segment_editor(segmentation: Any, volume: Any, segment_id: str) -> bool:
+    """Show a segment in the Segment Editor, other segments protected; False when that module is not there."""
+    module = getattr(slicer.modules, "segmenteditor", None)
+    if module is None:
+        return False
+    slicer.util.selectModule("SegmentEditor")
+    editor = module.widgetRepresentation().self().editor
+    editor.setSegmentationNode(segmentation)
+    if volume is not None:
+        editor.setSourceVolumeNode(volume)
+    editor.setCurrentSegmentID(segment_id)
+    # By default painting cuts the painted place out of all other segments of the segmentation.
+    editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    return True
+
+
+def save_state_for_undo() -> None:
+    """Let the Segment Editor's Undo come back to now; nothing where none was opened yet (asking the module for its
+    widget would make one)."""
+    widget = getattr(slicer.modules, "SegmentEditorWidget", None)
+    editor = getattr(widget, "editor", None)
+    if editor is not None and editor.segmentationNode() is not None:
+        editor.saveStateForUndo()

@@ -1,4 +1,4 @@
-"""Review: the doubtful slices, worst first, and the decision on the case with the reviewer's name."""
+"""Review: the flagged slices, worst first, and the decision on the case with the reviewer's name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from SpinalCordSegLib.review import (
     with_seen,
 )
 from SpinalCordSegNodes.editing import mask_sha256_of, read_review, write_review
-from SpinalCordSegWidgets.section import Desk, Section, grey, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, grey, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.quality_control import SliceDoubt
+    from SpinalCordSegWidgets.main_widget import Panel
 
 
 # Who reviews: asked once, kept in Slicer's settings on this computer.
@@ -56,11 +57,8 @@ _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
 
 
 class ReviewPanel(Section):
-    """``changed``: called when state or seen slices were changed here (the work list keeps them on the disk)."""
-
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
-        self.changed = _nothing
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self._at: int | None = None  # the input's slice that was gone to last
         self.reviewer = Reviewer(ui.reviewerEdit, self._on_change)
         set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")], (44, 40))
@@ -75,12 +73,12 @@ class ReviewPanel(Section):
     @property
     def review(self) -> Review:
         """Of the mask in hand; a new one where there is none, or it cannot be read."""
-        if self.desk.segmentation is None or not self.desk.segment_id:
+        if self.panel.segmentation is None or not self.panel.segment_id:
             return Review()
         try:
-            return read_review(self.desk.segmentation, self.desk.segment_id)
+            return read_review(self.panel.segmentation, self.panel.segment_id)
         except ConfigurationError as error:
-            self.desk.tell(str(error))
+            self.panel.show_message(str(error))
             return Review()
 
     @property
@@ -88,7 +86,7 @@ class ReviewPanel(Section):
         """Flagged slices of the last full measurement, worst first."""
         from SpinalCordSegLib.quality_control import queue_of_report
 
-        result = self.desk.result
+        result = self.panel.result
         return () if result is None else queue_of_report(result.report_content())
 
     def _unseen(self, queue: tuple[SliceDoubt, ...], review: Review) -> tuple[SliceDoubt, ...]:
@@ -103,7 +101,7 @@ class ReviewPanel(Section):
             self.go(left[0].slice)
         else:
             self._at = None
-            self.desk.tell(_("Every flagged slice was looked at."))
+            self.panel.show_message(_("Every flagged slice was looked at."))
             self.refresh()
 
     def previous(self) -> None:
@@ -116,39 +114,41 @@ class ReviewPanel(Section):
     def go(self, number: int) -> None:
         """Show one of the input's slices in the views; the case is in review from now on."""
         self._at = number
-        self.desk.go_to_slice(number)
+        self.panel.measures.go_to_slice(number)
         self._keep(opened(self.review, self.reviewer.name))
 
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
-        if state == ACCEPTED and self.desk.live.stale:
-            meant = self.desk.segmentation, self.desk.segment_id
-            self.desk.measure(then=lambda: self._accept_measured(*meant))
+        if state == ACCEPTED and self.panel.live.stale:
+            meant = self.panel.segmentation, self.panel.segment_id
+            self.panel.measure(then=lambda: self._accept_measured(*meant))
             return
-        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
+        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         try:
             sha256 = mask_sha256_of(segmentation, segment_id)
             review = decided(self.review, state, self.reviewer.name, mask_sha256=sha256)
         except SpinalCordSegError as error:
-            self.desk.tell(str(error))
+            self.panel.show_message(str(error))
             return
         self._keep(review)
 
     def _accept_measured(self, segmentation: Any, segment_id: str) -> None:
         """Only what the reviewer saw when pressing Accept: meanwhile another mask, or a changed one, may be in hand."""
-        desk = self.desk
-        if desk.segmentation is segmentation and desk.segment_id == segment_id and not desk.live.stale:
+        panel = self.panel
+        if panel.segmentation is segmentation and panel.segment_id == segment_id and not panel.live.stale:
             self.decide(ACCEPTED)
         else:
-            desk.tell(_("Measured, but not accepted: the mask in hand is no longer that one. Accept it again."))
+            panel.show_message(
+                _("Measured, but not accepted: the mask in hand is no longer that one. Accept it again.")
+            )
 
     def note_edit(self) -> None:
         """A person changed the mask: the case is corrected, and a decision on another mask no longer holds."""
-        live, review = self.desk.live, self.review
-        if not live.stale or review.state == CORRECTED or self.desk.result is None:
+        live, review = self.panel.live, self.review
+        if not live.stale or review.state == CORRECTED or self.panel.result is None:
             return
         if review.is_finished:
-            if review.mask_sha256 == mask_sha256_of(self.desk.segmentation, self.desk.segment_id):
+            if review.mask_sha256 == mask_sha256_of(self.panel.segmentation, self.panel.segment_id):
                 return
         elif not live.edited:
             return
@@ -156,11 +156,11 @@ class ReviewPanel(Section):
 
     def refresh(self) -> None:
         ui, review, queue = self.ui, self.review, self.queue
-        ui.stateLabel.setText(_state_words(review))
+        ui.stateLabel.setText(_state_text(review))
         left = self._unseen(queue, review)
-        ui.queueLabel.setText(_queue_words(len(queue), len(left), self.desk.result is not None))
+        ui.queueLabel.setText(_queue_text(len(queue), len(left), self.panel.result is not None))
         rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
-        show_rows(ui.queueTable, rows, doubtful=[d.slice not in review.seen for d in queue])
+        show_rows(ui.queueTable, rows, flagged=[d.slice not in review.seen for d in queue])
         ui.queueTable.setVisible(bool(queue))
         numbers = [d.slice for d in queue]
         if self._at in numbers:
@@ -172,8 +172,8 @@ class ReviewPanel(Section):
 
     def _show_buttons(self, review: Review, left: bool) -> None:
         ui = self.ui
-        reason = self.desk.why_no_mask()
-        if not reason and self.desk.result is None:
+        reason = self.panel.why_no_mask()
+        if not reason and self.panel.result is None:
             reason = _("Measure the mask first.")
         empty = reason or ("" if self.queue else _("No slice is flagged."))
         grey(ui.previousSliceButton, empty, _("The slice before it in the list."))
@@ -188,9 +188,9 @@ class ReviewPanel(Section):
         grey(ui.reopenButton, reason or ("" if review.is_finished else _("Nothing was decided yet.")))
 
     def _keep(self, review: Review) -> None:
-        segmentation, segment_id = self.desk.segmentation, self.desk.segment_id
-        if self.desk.attempt(lambda: write_review(segmentation, segment_id, review)):
-            self.changed()
+        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
+        if self.panel.attempt(lambda: write_review(segmentation, segment_id, review)):
+            self.panel.work_list.note_review()
         self._on_change()
 
     def _on_row(self, row: int, _column: int) -> None:
@@ -202,11 +202,7 @@ class ReviewPanel(Section):
             self._keep(with_seen(self.review, [self._at], self._at not in self.review.seen))
 
 
-def _nothing() -> None:
-    return
-
-
-def _state_words(review: Review) -> str:
+def _state_text(review: Review) -> str:
     names = {
         AI: _("Drawn by the AI, nobody has looked at it yet"),
         IN_REVIEW: _("In review"),
@@ -214,14 +210,14 @@ def _state_words(review: Review) -> str:
         ACCEPTED: _("Accepted"),
         REJECTED: _("Rejected"),
     }
-    words = names[review.state]
+    text = names[review.state]
     if review.who:
-        words = _("{state}, {who}, {day}").format(state=words, who=review.who, day=review.when[:10])
+        text = _("{state}, {who}, {day}").format(state=text, who=review.who, day=review.when[:10])
     colour = _COLOURS.get(review.state)
-    return f'<b style="color:{colour}">{escape(words)}</b>' if colour else escape(words)
+    return f'<b style="color:{colour}">{escape(text)}</b>' if colour else escape(text)
 
 
-def _queue_words(n_flagged: int, n_left: int, measured: bool) -> str:
+def _queue_text(n_flagged: int, n_left: int, measured: bool) -> str:
     if not measured:
         return _("Not measured yet: nothing is flagged.")
     if not n_flagged:

@@ -19,10 +19,11 @@ from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import store_run
 from SpinalCordSegWidgets.process import CommandRun
-from SpinalCordSegWidgets.section import Desk, Section, ask_folder, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.work_list import WorkItem, WorkList
+    from SpinalCordSegWidgets.main_widget import Panel
 
 
 # A case of a work list in the scene, bound to its folder: what of it the folder has, and what not yet. No Qt.
@@ -72,7 +73,7 @@ class OpenCase:
         return found is not None and found != (self.mask_sha256, self.stored[1])
 
     @property
-    def is_at_odds(self) -> bool:
+    def is_in_conflict(self) -> bool:
         """Whether somebody has changed the folder since, and the user the case in the scene. Raises
         SpinalCordSegError."""
         return self.is_outdated and self.now() != self.stored
@@ -80,9 +81,9 @@ class OpenCase:
     def check_folder(self) -> None:
         """Raises OutputError where somebody has changed the folder since: that is not written over."""
         if self.is_outdated:
-            raise OutputError(self.odds_words())
+            raise OutputError(self.conflict_text())
 
-    def odds_words(self) -> str:
+    def conflict_text(self) -> str:
         return _(
             "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To go on with"
             " what it holds, delete this mask (export it first if it is worth keeping) and open the case again."
@@ -118,7 +119,7 @@ def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) ->
 
 
 def item_now(item: WorkItem) -> WorkItem:
-    """A case of a list as its folder is now; as it was where that cannot be told."""
+    """A case of a list as its folder is now; as it was where that is not known."""
     from SpinalCordSegLib.work_list import read_work_list
 
     try:
@@ -155,13 +156,13 @@ def _state_of(folder: Path) -> tuple[str, Review] | None:
     return case.mask_sha256, case.review
 
 
-# A work list in words. No Qt.
+# A work list as text. No Qt.
 
 
 REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
 
 
-def state_words(item: WorkItem, ahead: str = "") -> str:
+def state_text(item: WorkItem, ahead: str = "") -> str:
     """Of the table's second column. ``ahead``: the state in the scene, where the folder has another one yet."""
     names = {
         AI: _("AI"),
@@ -176,19 +177,19 @@ def state_words(item: WorkItem, ahead: str = "") -> str:
     return names[ahead] + " *" if ahead else names[item.review.state]
 
 
-def left_words(item: WorkItem) -> str:
+def left_text(item: WorkItem) -> str:
     """How many flagged slices nobody has looked at."""
     return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
 
 
-def row_words(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
+def row_texts(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
     """The table's rows and their tool tips; ``ahead`` as above, for each."""
     each = list(zip(items, ahead, strict=True))
     tips = [item.problem or (_("* Not in its folder yet.") if state else "") for item, state in each]
-    return [(item.case, state_words(item, state), left_words(item)) for item, state in each], tips
+    return [(item.case, state_text(item, state), left_text(item)) for item, state in each], tips
 
 
-def list_words(work: WorkList | None, names: list[str], case: str) -> str:
+def list_text(work: WorkList | None, names: list[str], case: str) -> str:
     """Where one is in the list, and what is left."""
     if work is None:
         return _("Cases one after the other; states, corrections and decisions stay in their folders.")
@@ -202,8 +203,8 @@ def list_words(work: WorkList | None, names: list[str], case: str) -> str:
 class WorkListPanel(Section):
     """Nothing is kept beside the cases: each folder holds its own state, so the list can be taken up anywhere."""
 
-    def __init__(self, ui: Any, desk: Desk) -> None:
-        super().__init__(ui, desk)
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
         self.folder: Path | None = None
         self.images: ImageFolder | None = None
         self.work: WorkList | None = None
@@ -219,7 +220,7 @@ class WorkListPanel(Section):
         ui.storeButton.connect("clicked()", lambda: self.store())
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
-        """Store the case in hand, then take up the list of a folder of results; False, and told, where it is none.
+        """Store the case in hand, then take up the list of a folder of results; False, with a message, without one.
 
         What is open stays bound to its folder, whichever list is shown.
         """
@@ -229,7 +230,7 @@ class WorkListPanel(Section):
         try:
             self.work = read_work_list(folder)
         except SpinalCordSegError as error:
-            self.desk.tell(str(error))
+            self.panel.show_message(str(error))
             return False
         if folder != self.folder or all(item.case != self.case for item in self.work.items):
             self.case = ""
@@ -241,20 +242,20 @@ class WorkListPanel(Section):
         """Store this case, then open the next one that is neither accepted nor rejected."""
         if self.work is None:
             return
-        self.desk.tell("")
+        self.panel.show_message("")
         self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
 
     def previous(self) -> None:
         if self.work is None or not self.case:
             return
-        self.desk.tell("")
+        self.panel.show_message("")
         self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
 
     def open(self, case: str) -> None:
         """Store the case in hand, then open this one."""
         if self.work is not None:
             item = self.work.item(case)
-            self.desk.tell("")
+            self.panel.show_message("")
             self.store(lambda: self._go(item))
 
     def store(self, then: Any = None) -> None:
@@ -268,21 +269,21 @@ class WorkListPanel(Section):
             go_on()
             return
         try:
-            (digest, review), at_odds = case.now(), case.is_at_odds
+            (digest, review), in_conflict = case.now(), case.is_in_conflict
         except SpinalCordSegError as error:  # its segment was removed, say: nothing is known to be stored
-            self.desk.tell(f"{case.item.case}: {error}")
+            self.panel.show_message(f"{case.item.case}: {error}")
             return
-        if at_odds:
+        if in_conflict:
             go_on()
-            self.desk.tell(case.odds_words())
+            self.panel.show_message(case.conflict_text())
             return
         if digest == case.stored[0]:
-            if review == case.stored[1] or self.desk.attempt(lambda: case.write(review)):
+            if review == case.stored[1] or self.panel.attempt(lambda: case.write(review)):
                 self._stored(case, digest, review)
                 go_on()
             return
-        self.desk.show(case.segmentation)
-        self.desk.measure(then=lambda: self.store(go_on))
+        self.panel.show_mask(case.segmentation)
+        self.panel.measure(then=lambda: self.store(go_on))
 
     def _in_hand(self) -> OpenCase | None:
         items = () if self.work is None else self.work.items
@@ -292,14 +293,14 @@ class WorkListPanel(Section):
         ui, work = self.ui, self.work
         items = () if work is None else work.items
         ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
-        rows, tips = row_words(items, ahead)
-        show_rows(ui.workTable, rows, doubtful=[item.is_open for item in items], tips=tips)
+        rows, tips = row_texts(items, ahead)
+        show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
         ui.workTable.setVisible(bool(items))
         names = [item.case for item in items]
         if self.case in names:
             ui.workTable.selectRow(names.index(self.case))
-        ui.workLabel.setText(list_words(work, names, self.case))
-        busy = _("Wait until the run has ended, or cancel it.") if self.desk.busy else ""
+        ui.workLabel.setText(list_text(work, names, self.case))
+        busy = self.panel.why_busy()
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
         grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
@@ -311,7 +312,7 @@ class WorkListPanel(Section):
 
     def _on_change(self) -> None:
         """Whoever takes a mask of the list in hand sees it, though Next had hidden it."""
-        before, self._last = self._last, self.desk.segmentation
+        before, self._last = self._last, self.panel.segmentation
         case = self._of(self._last)
         if case is not None and self._last is not before:
             case.set_visible(True)
@@ -326,28 +327,30 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        return store_run(case.item.folder, mask, case.image, self.desk.reviewer, self.desk.logic.scratchBase())
+        return store_run(
+            case.item.folder, mask, case.image, self.panel.review.reviewer.name, self.panel.logic.scratchBase()
+        )
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
-        case, result = self._of(segmentation), self.desk.result
+        case, result = self._of(segmentation), self.panel.result
         if case is None or result is None:
             return
         segment_id = cord_segment_id(segmentation)
         review = read_review(segmentation, segment_id)
-        if self.desk.attempt(lambda: case.take_measured(digest)) and self.desk.attempt(lambda: case.write(review)):
+        if self.panel.attempt(lambda: case.take_measured(digest)) and self.panel.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
-            self.desk.tell(_("{case} is stored.").format(case=case.item.case))
-            self._stored(case, digest, review)  # what goes wrong there is told after it
+            self.panel.show_message(_("{case} is stored.").format(case=case.item.case))
+            self._stored(case, digest, review)  # a message of that comes after this one
 
     def _of(self, segmentation: Any) -> OpenCase | None:
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)
 
     def note_review(self) -> None:
         """State or seen slices of the case in hand were changed: into its folder at once."""
-        case = self._of(self.desk.segmentation)
+        case = self._of(self.panel.segmentation)
         if case is not None:
-            self.desk.attempt(lambda: self._write_review(case))
+            self.panel.attempt(lambda: self._write_review(case))
 
     def _write_review(self, case: OpenCase) -> None:
         digest, review = case.now()
@@ -357,32 +360,32 @@ class WorkListPanel(Section):
 
     def _go(self, item: WorkItem | None) -> None:
         if item is None:
-            self.desk.tell(_("Every case of the list is accepted or rejected."))
+            self.panel.show_message(_("Every case of the list is accepted or rejected."))
             self.refresh()
             return
         if item.problem:
-            self.desk.tell(f"{item.case}: {item.problem}")
+            self.panel.show_message(f"{item.case}: {item.problem}")
             return
-        if not self.desk.attempt(lambda: self._read(item)):
+        if not self.panel.attempt(lambda: self._read(item)):
             return
         known, self.case = self._open[item.folder], item.case
-        self.desk.show(known.segmentation)
+        self.panel.show_mask(known.segmentation)
         for case in self._open.values():  # the others are mostly of other persons
             case.set_visible(case is known)
-        show_alone(self.desk.volume)
+        show_alone(self.panel.volume)
         # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
-        self.desk.take_volume(self.desk.volume if known.image is not None else None)
-        if known.is_at_odds:
-            self.desk.tell(known.odds_words())
+        self.panel.show_volume(self.panel.volume if known.image is not None else None)
+        if known.is_in_conflict:
+            self.panel.show_message(known.conflict_text())
         elif known.problem:
-            self.desk.tell(f"{item.case}: {known.problem}")
+            self.panel.show_message(f"{item.case}: {known.problem}")
         self.refresh()
 
     def _read(self, item: WorkItem) -> None:
         """Read a case that is not in the scene, or only as its folder was before. Raises SpinalCordSegError."""
         assert self.folder is not None  # a list is there
         known = self._open.get(item.folder)
-        if known is not None and known.in_scene and (not known.is_outdated or known.is_at_odds):
+        if known is not None and known.in_scene and (not known.is_outdated or known.is_in_conflict):
             return
         item = item_now(item)
         case = read_open_case(item, self.folder, self.images)
@@ -393,7 +396,7 @@ class WorkListPanel(Section):
 
     def _stored(self, case: OpenCase, digest: str, review: Review) -> None:
         case.stored = (digest, review)
-        if self.desk.attempt(lambda: self._update(case)):
+        if self.panel.attempt(lambda: self._update(case)):
             self.refresh()
 
     def _update(self, case: OpenCase) -> None:
@@ -417,5 +420,5 @@ class WorkListPanel(Section):
             self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
-        if self.work is not None and 0 <= row < len(self.work.items) and not self.desk.busy:
+        if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.busy:
             self.open(self.work.items[row].case)

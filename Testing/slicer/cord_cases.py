@@ -9,6 +9,8 @@ import numpy as np
 
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_data import CaseFolder
+from SpinalCordSegNodes.editing import changes_since_ai
+from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask
 
 SHAPE, SPACING_MM = (24, 20, 12), (0.7, 0.9, 3.3)
 FLAGGED_SLICE, GAP_SLICE = 4, 8
@@ -82,3 +84,9 @@ def _row(k: int) -> dict[str, Any]:
         "flags": "gap" if gap else "area_jump" if k == FLAGGED_SLICE else "",
         "instance_number": -1,
     }
+
+
+def is_edited(node: Any) -> bool:
+    """Whether the cord of a segmentation is another one than was written."""
+    segment_id = cord_segment_id(node)
+    return changes_since_ai(node, segment_id, cropped_mask(node, segment_id))[0]

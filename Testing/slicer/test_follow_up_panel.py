@@ -22,11 +22,11 @@ pytestmark = pytest.mark.timeout(900)
 def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     first = visit(panel, scene, "visit A")
     second = visit(panel, scene, "visit B", csa_mm2=71.0, moved_mm=6.0)
-    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
+    section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
     ui.section.collapsed = False
     for node, shift in ((first, 0.0), (second, 6.0)):
         panel.panel.show_mask(node)
-        mark(scene, panel.sections.desk.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+        mark(scene, panel.panel.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
         click(ui.addMaskButton)
     assert not ui.trackButton.isEnabled() and "day" in ui.trackButton.toolTip
     for row, day in enumerate(("2022-01-10", "2024-01-10")):
@@ -65,8 +65,8 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
     for name, day in (("kept", "20220110"), ("unknown", None)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(json.dumps({"input": {"acquisition_date": day}}))
-        panel.sections.follow_up.add_folder(tmp_path / name)
-    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
+        panel.panel.follow_up.add_folder(tmp_path / name)
+    section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
     ui.section.collapsed = False
     rows = [[ui.visitTable.item(row, column).text() for column in range(3)] for row in range(2)]
     assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
@@ -96,14 +96,14 @@ def _finished(folder: Path, csa_mm2: float, moved_mm: float) -> None:
 
 
 def _compared(panel, scene):
-    click(panel.sections.follow_up.ui.trackButton)
+    click(panel.panel.follow_up.ui.trackButton)
     wait_until(lambda: not panel.panel.control.running, _RUN_S)
     assert panel.panel.control.failure is None, panel.panel.control.failure
     return follow_up_of(latest_follow_up(scene)).content
 
 
 def test_result_folders_by_their_discs_and_with_a_mask_by_their_images(panel, scene, tmp_path):
-    section, ui = panel.sections.follow_up, panel.sections.follow_up.ui
+    section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
     ui.section.collapsed = False
     for name, csa_mm2, moved_mm in (("first", 75.0, 0.0), ("second", 71.0, 6.0)):
         _finished(tmp_path / name, csa_mm2, moved_mm)

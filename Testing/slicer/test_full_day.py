@@ -66,19 +66,19 @@ def _wait(panel) -> None:
 def _only(panel, *sections) -> None:
     """Open these sections, close all others."""
     wanted = [section.ui.section for section in sections]
-    for section in panel.sections._all:
+    for section in panel.panel.sections:
         section.ui.section.collapsed = section.ui.section not in wanted
     panel.ui.segmentSection.collapsed = True
 
 
 def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     """One case of the list, from its flagged slice to the decision; gives the AI's mask as SHA-256."""
-    sections = panel.sections
+    sections = panel.panel
     work, review, correct = sections.work_list, sections.review, sections.correct
     click(work.ui.nextCaseButton)
     _wait(panel)
     assert work.case == name, panel.ui.statusLabel.text
-    copy = sections.desk.segmentation.GetNodeReference(AI_COPY)
+    copy = sections.segmentation.GetNodeReference(AI_COPY)
     drawn = mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
     assert review.queue[0].slice == HOLE and "gap" in review.queue[0].kinds
     click(review.ui.nextSliceButton)
@@ -88,7 +88,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     correct.choose(HOLE, HOLE)
     click(correct.ui.fillButton)
     wait_until(lambda: not panel.panel.measures._settle.isActive())
-    assert sections.desk.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
+    assert sections.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
     assert work.ui.workTable.item(CASES.index(name), 1).text() == "corrected *"  # its folder has it once measured
     if pictures:
         picture(panel, pictures / "day-3-corrected.png")
@@ -103,7 +103,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
 
 def _find_again(panel) -> None:
     """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, and Undo takes it back."""
-    correct, node = panel.sections.correct, panel.sections.desk.segmentation
+    correct, node = panel.panel.correct, panel.panel.segmentation
     before = mask_of_segment(node, cord_segment_id(node)).voxels
     _only(panel, correct)
 
@@ -140,12 +140,12 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
 
 def _follow(panel, scene, folder: Path, pictures: Path) -> None:
     """The three cases as visits of one person, each with its disc marked."""
-    follow = panel.sections.follow_up
+    follow = panel.panel.follow_up
     _only(panel, follow)
     for number, name in enumerate(CASES):
-        panel.panel.show_mask(panel.sections.work_list._open[folder / "results" / name].segmentation)
+        panel.panel.show_mask(panel.panel.work_list._open[folder / "results" / name].segmentation)
         disc = (4.0 + number, -24.0, 20.0 + 4.0 * number)
-        add_disc_node(scene, panel.sections.desk.volume, 3).AddControlPointWorld(*disc)
+        add_disc_node(scene, panel.panel.volume, 3).AddControlPointWorld(*disc)
         click(follow.ui.addMaskButton)
         follow.ui.visitTable.item(number, 1).setText(DAYS[number])
     click(follow.ui.trackButton)
@@ -164,11 +164,11 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
 def _export(panel, case: Path, path: Path, pictures: Path) -> None:
     """The first case as a page to read; it came from no DICOM series, and the section says so."""
     measures = panel.panel.measures
-    _only(panel, panel.sections.dicom)
-    measures.export(str(path))
+    _only(panel, panel.panel.dicom)
+    measures.export(path)
     assert "accepted by Dr A. Meyer" in path.read_text(encoding="utf-8")
     picture(panel, pictures / "day-6-exported.png")
-    desk = panel.sections.desk
+    desk = panel.panel
     write_result_folder(desk.result, desk.segment_id, path.parent / "for DICOM")  # what its export begins with
     mask = read_labels(path.parent / "for DICOM" / "mask.nrrd")
     assert mask_sha256(mask) == desk.result.report_content()["mask_sha256"]
@@ -177,8 +177,8 @@ def _export(panel, case: Path, path: Path, pictures: Path) -> None:
 
 def _teach(panel, folder: Path, pictures: Path) -> None:
     """The first case goes into the training set."""
-    section = panel.sections.training_set
-    _only(panel, panel.sections.correct)
+    section = panel.panel.training_set
+    _only(panel, panel.panel.correct)
     assert not section.ui.trainingButton.isEnabled() and "code" in section.ui.trainingButton.toolTip
     section.ui.subjectEdit.text = "A7"
     assert section.ui.trainingButton.isEnabled(), section.ui.trainingButton.toolTip
@@ -187,12 +187,12 @@ def _teach(panel, folder: Path, pictures: Path) -> None:
     label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
     assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
     picture(panel, pictures / "day-7-sent-to-training.png")
-    node = panel.sections.desk.segmentation
+    node = panel.panel.segmentation
     assert np.array_equal(label.voxels != 0, mask_of_segment(node, cord_segment_id(node)).voxels)
 
 
 def test_full_day(morning, panel, scene, pictures):
-    sections, results = panel.sections, morning / "results"
+    sections, results = panel.panel, morning / "results"
     work = sections.work_list
     _only(panel, work, sections.review)
     sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
@@ -211,5 +211,5 @@ def test_full_day(morning, panel, scene, pictures):
     _teach(panel, morning / "training", pictures)
     panel.panel.models.select(str(morning / "models" / "threshold.safetensors"))
     _find_again(panel)
-    again = type(work)(work.ui, sections.desk)  # the evening: the list is taken up anew
+    again = type(work)(work.ui, sections)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None

@@ -36,7 +36,7 @@ def _draw(panel, node, voxels: np.ndarray) -> None:
     """As a brush does: the segment's labelmap is another one, and the panel hears of it."""
     array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
     segment_id = cord_segment_id(node)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.sections.desk.volume)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.panel.volume)
     wait_until(lambda: not panel.panel.measures._settle.isActive())
 
 
@@ -92,8 +92,8 @@ def test_a_clone_is_reviewed_and_measured_for_itself(panel, scene, masks):
     assert ours.page.GetText() == theirs.page.GetText() and ours.page.GetHideFromEditors()
     for role in ("summary", "slices", "chart", "report", "page"):
         assert getattr(ours, role) is not getattr(theirs, role)
-    panel.sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
-    panel.sections.review.decide("accepted")
+    panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    panel.panel.review.decide("accepted")
     states = [read_review(node, cord_segment_id(node)).state for node in (clone, masks[0])]
     assert states == ["accepted", "ai"]
     _take(panel, masks[0])

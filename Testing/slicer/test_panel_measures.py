@@ -81,18 +81,18 @@ def test_export_menu_offers_what_is_there(done, scene, tmp_path):
     menu.aboutToShow.emit()
     offered = {action.text: action.isEnabled() for action in menu.actions()}
     assert offered["Report page (HTML)"] is False and sum(offered.values()) == 4
-    done.panel.measures.export(str(tmp_path / "cord.html"))
+    done.panel.measures.export(tmp_path / "cord.html")
     assert "choose one of" in done.ui.statusLabel.text and not list(tmp_path.iterdir())
-    done.panel.measures.export(str(tmp_path / "none" / "cord.csv"))
+    done.panel.measures.export(tmp_path / "none" / "cord.csv")
     assert "Saved cord.csv" in done.ui.statusLabel.text
     saved = scene.GetNumberOfNodes()
-    done.panel.measures.export(str(tmp_path / "cord.seg.nrrd"))
+    done.panel.measures.export(tmp_path / "cord.seg.nrrd")
     assert scene.GetNumberOfNodes() == saved and (tmp_path / "cord.seg.nrrd").stat().st_size > 500
 
 
 def test_an_export_that_cannot_be_written_is_told(done, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    done.panel.measures.export(str(tmp_path / "file" / "cord.json"))
+    done.panel.measures.export(tmp_path / "file" / "cord.json")
     assert "cannot write" in done.ui.statusLabel.text
 
 

@@ -29,10 +29,10 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_levels_follow_the_marked_discs(panel, scene, pictures):
     segmentation = visit(panel, scene, "t1")
-    section, ui = panel.sections.levels, panel.sections.levels.ui
+    section, ui = panel.panel.levels, panel.panel.levels.ui
     ui.section.collapsed = False
     assert not ui.levelTable.isVisible() and ui.upperLabel.text == "not marked"
-    volume = panel.sections.desk.volume
+    volume = panel.panel.volume
     click(ui.markUpperButton)
     assert is_placing(disc_node(volume, 3)) and "click" in ui.upperLabel.text
     disc_node(volume, 3).AddControlPointWorld(*DISC_RAS)  # what a click in a view does
@@ -61,10 +61,10 @@ def test_two_visits_in_linked_views(panel, scene):
     layout.SetViewArrangement(layout.SlicerLayoutNone)
     shift = 6.0
     prior = visit(panel, scene, "prior")
-    prior_volume = panel.sections.desk.volume
+    prior_volume = panel.panel.volume
     current = visit(panel, scene, "current", csa_mm2=72.0, moved_mm=shift)
-    current_volume = panel.sections.desk.volume
-    section, ui = panel.sections.compare, panel.sections.compare.ui
+    current_volume = panel.panel.volume
+    section, ui = panel.panel.compare, panel.panel.compare.ui
     ui.section.collapsed = False
     assert not ui.compareButton.isEnabled()
     ui.priorSelector.setCurrentNode(prior)
@@ -115,11 +115,11 @@ def compared(panel, scene):
     array = np.ascontiguousarray(mask.voxels.astype(np.uint8).transpose())
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, prior, "cord", volume)
     visit(panel, scene, "current", moved_mm=6.0)
-    for owner, up_mm in ((volume, 0.0), (panel.sections.desk.volume, 6.0)):
+    for owner, up_mm in ((volume, 0.0), (panel.panel.volume, 6.0)):
         mark(scene, owner, 3, (*DISC_RAS[:2], DISC_RAS[2] + up_mm))
-    panel.sections.compare.ui.section.collapsed = False
-    panel.sections.compare.ui.priorSelector.setCurrentNode(prior)
-    return panel.sections.compare, prior
+    panel.panel.compare.ui.section.collapsed = False
+    panel.panel.compare.ui.priorSelector.setCurrentNode(prior)
+    return panel.panel.compare, prior
 
 
 def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(compared):
@@ -142,7 +142,7 @@ def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
     monkeypatch.setattr("SpinalCordSegWidgets.followup_section.mask_of_segment", gone)
     for by_discs in (True, False):
         monkeypatch.setattr(section, "_by_discs", lambda found=by_discs: found)
-        panel.panel.applying.tell("")
+        panel.panel.applying.show_message("")
         click(section.ui.compareButton)
         assert "no reference geometry" in panel.ui.statusLabel.text
         assert not section.ui.compareButton.checked and not section.views.running
@@ -173,7 +173,7 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     monkeypatch.setattr(panel.panel, "start", lambda _make, on_result: waiting.append(on_result))
     section.refresh()
     click(section.ui.compareButton)
-    current = panel.sections.desk.segmentation
+    current = panel.panel.segmentation
     visit(panel, scene, "another person")
     waiting[0](Motion(np.eye(4)))
     assert not section.views.running and "compare again" in panel.ui.statusLabel.text
@@ -184,7 +184,7 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
 
 def test_numbers_of_the_levels_do_not_set_their_timer(panel, scene):
     visit(panel, scene, "t1")
-    section = panel.sections.levels
+    section = panel.panel.levels
     section.ui.section.collapsed = False
     waits_ms = section._settle.interval
     section.ui.ageBox.value, section.ui.aroundBox.value = 45, 7
@@ -200,7 +200,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     own = np.ascontiguousarray(to_canonical(mask).voxels)
     segmentation = add_segmentation(scene, Volume(own, loaded.ijk_to_ras), volume, Provenance())
     panel.panel.show_mask(segmentation)
-    ui = panel.sections.dicom.ui
+    ui = panel.panel.dicom.ui
     ui.section.collapsed = False
     assert not ui.dicomButton.isEnabled() and "DICOM database" in ui.dicomButton.toolTip
     taken: list[str] = []
@@ -208,14 +208,14 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "DICOMLib", types.ModuleType("DICOMLib"))
     monkeypatch.setitem(sys.modules, "DICOMLib.DICOMUtils", importer(taken))
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
-    panel.sections.dicom.refresh()
+    panel.panel.dicom.refresh()
     assert "measure it first" in ui.dicomButton.toolTip and "20 images" in ui.dicomSourceLabel.text
-    panel.sections.desk.measure()
+    panel.panel.measure()
     wait_until(lambda: not panel.panel.control.running, _RUN_S)
     ui.drawnByHandBox.checked = ui.intoDatabaseBox.checked = True
     assert ui.dicomButton.isEnabled(), ui.dicomButton.toolTip
     picture(panel, pictures / "section-dicom.png")
-    panel.sections.dicom.write(tmp_path / "out")
+    panel.panel.dicom.write(tmp_path / "out")
     wait_until(lambda: not panel.panel.control.running, _RUN_S)
     assert panel.panel.control.failure is None, panel.panel.control.failure
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -226,7 +226,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels.sum()
     assert "They are in Slicer" in panel.ui.statusLabel.text
     monkeypatch.setattr("SpinalCordSegWidgets.dicom_section._may_replace", lambda _names: False)
-    panel.sections.dicom._keep({names[0]: b"another"}, tmp_path / "out")
+    panel.panel.dicom._keep({names[0]: b"another"}, tmp_path / "out")
     assert "there already" in panel.ui.statusLabel.text and len(taken) == 3
     assert (tmp_path / "out" / names[0]).read_bytes() != b"another"
 
@@ -237,7 +237,7 @@ def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch)
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
     panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))
-    ui = panel.sections.dicom.ui
+    ui = panel.panel.dicom.ui
     ui.section.collapsed = False
     assert not ui.segBox.isEnabled() and ui.segBox.toolTip == "DICOM export needs pydicom 3"
     assert not ui.dicomButton.isEnabled() and "pydicom" in ui.dicomButton.toolTip

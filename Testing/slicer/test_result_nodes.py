@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume, is_edited
 
-from SpinalCordSegNodes.editing import edits_since_run
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_provenance
 from SpinalCordSegNodes.tables import as_csv, read_column
@@ -108,7 +107,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     found = result_of(node)
     read = mask_of_segment(node, cord_segment_id(node))
     assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(mask, 1e-6)
-    assert edits_since_run(node).edited is False
+    assert not is_edited(node)
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
     assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node
     assert read_provenance(node.GetSegmentation().GetNthSegment(0)).model_sha256 == "ab" * 32

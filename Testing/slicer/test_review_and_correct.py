@@ -26,9 +26,9 @@ def done(panel, scene, monkeypatch):
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     result = panel.logic.addResult(finished_case(cord_mask()), volume)
     panel.panel.show_mask(result.segmentation)
-    for section in (panel.sections.review, panel.sections.correct):
+    for section in (panel.panel.review, panel.panel.correct):
         section.ui.section.collapsed = False
-    panel.sections.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
     return panel
 
 
@@ -42,9 +42,9 @@ def _paint(panel, change) -> None:
     node, segment_id = _segment(panel)
     voxels = mask_of_segment(node, segment_id).voxels.copy()
     change(voxels)
-    panel.sections.correct.editor.save_state()
+    panel.panel.correct.editor.save_state()
     array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.sections.desk.volume)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.panel.volume)
     wait_until(lambda: not panel.panel.measures._settle.isActive())
 
 
@@ -55,7 +55,7 @@ def _ai_sha256(panel) -> str:
 
 def test_the_queue_leads_through_the_doubtful_slices(done, scene):
     view = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
-    ui, review = done.sections.review.ui, done.sections.review
+    ui, review = done.panel.review.ui, done.panel.review
     shown = [ui.queueTable.item(row, 0).text() for row in range(ui.queueTable.rowCount)]
     assert shown == [str(GAP_SLICE), str(FLAGGED_SLICE)]  # a gap is worse than a jump
     click(ui.nextSliceButton)
@@ -73,7 +73,7 @@ def test_the_queue_leads_through_the_doubtful_slices(done, scene):
 
 
 def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
-    ui, node = done.sections.review.ui, _segment(done)[0]
+    ui, node = done.panel.review.ui, _segment(done)[0]
     ui.reviewerEdit.text = ""
     assert not ui.acceptButton.isEnabled() and "name" in ui.acceptButton.toolTip
     ui.reviewerEdit.text = "Dr A. Meyer"
@@ -86,7 +86,7 @@ def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
     assert (review.state, review.who) == ("accepted", "Dr A. Meyer")
     assert review.mask_sha256 == mask_sha256(cord_mask())
     _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 5), False))
-    assert done.sections.review.review.state == "corrected"
+    assert done.panel.review.review.state == "corrected"
     assert "Corrected by hand" in ui.stateLabel.text
 
 
@@ -96,7 +96,7 @@ def measuring(done, monkeypatch):
     waiting: list = []
     monkeypatch.setattr(done.panel, "measure", lambda then: waiting.append(then))
     _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 5), False))
-    click(done.sections.review.ui.acceptButton)
+    click(done.panel.review.ui.acceptButton)
     return waiting[0]
 
 
@@ -108,12 +108,12 @@ def _measured(panel, node) -> None:
 def test_a_changed_mask_is_accepted_once_it_was_measured(done, measuring):
     _measured(done, _segment(done)[0])
     measuring()
-    assert done.sections.review.review.state == "accepted"
+    assert done.panel.review.review.state == "accepted"
 
 
 def test_a_mask_that_was_taken_in_hand_meanwhile_is_not_accepted(done, measuring):
     node = _segment(done)[0]
-    other = done.logic.addResult(finished_case(cord_mask()), done.sections.desk.volume).segmentation
+    other = done.logic.addResult(finished_case(cord_mask()), done.panel.volume).segmentation
     done.panel.show_mask(other)
     _measured(done, node)
     measuring()
@@ -125,11 +125,11 @@ def test_a_mask_that_was_changed_meanwhile_is_not_accepted(done, measuring):
     _measured(done, _segment(done)[0])
     _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 6), False))
     measuring()
-    assert done.sections.review.review.state == "corrected" and "Accept it again" in done.ui.statusLabel.text
+    assert done.panel.review.review.state == "corrected" and "Accept it again" in done.ui.statusLabel.text
 
 
 def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
-    before, ai = _ai_sha256(done), done.sections.correct.ui
+    before, ai = _ai_sha256(done), done.panel.correct.ui
     _paint(done, lambda voxels: voxels.__setitem__((slice(6, 16), slice(6, 13), 5), True))
     now = mask_of_segment(*_segment(done))
     expected = measure(now, shape=False)
@@ -147,9 +147,9 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
 def test_a_report_of_another_mask_is_not_exported(done, tmp_path):
     _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 2), False))
     for name in ("cord.json", "cord.html"):
-        done.panel.measures.export(str(tmp_path / name))
+        done.panel.measures.export(tmp_path / name)
         assert "changed since the report" in done.ui.statusLabel.text and not (tmp_path / name).exists()
-    done.panel.measures.export(str(tmp_path / "cord.csv"))
+    done.panel.measures.export(tmp_path / "cord.csv")
     assert (tmp_path / "cord.csv").is_file()
 
 
@@ -158,7 +158,7 @@ def test_undo_takes_the_numbers_back(done):
     before = {name: read_column(slices, name) for name in (SLICE, CSA, "flags")}
     _paint(done, lambda voxels: voxels.__setitem__((slice(None), slice(None), 2), False))
     assert read_column(slices, CSA)[1] != before[CSA][1]
-    click(done.sections.correct.ui.undoButton)
+    click(done.panel.correct.ui.undoButton)
     wait_until(lambda: not done.panel.measures._settle.isActive())
     assert mask_sha256(mask_of_segment(*_segment(done))) == mask_sha256(cord_mask())
     assert read_column(slices, SLICE) == before[SLICE] and read_column(slices, "flags") == before["flags"]
@@ -167,7 +167,7 @@ def test_undo_takes_the_numbers_back(done):
 
 
 def test_fill_between_and_smooth_are_one_undo_step_each(done):
-    ui, correct = done.sections.correct.ui, done.sections.correct
+    ui, correct = done.panel.correct.ui, done.panel.correct
     original = mask_of_segment(*_segment(done)).voxels
     correct.choose(GAP_SLICE, GAP_SLICE)
     click(ui.fillButton)
@@ -189,8 +189,8 @@ def test_fill_between_and_smooth_are_one_undo_step_each(done):
 
 
 def test_what_cannot_be_filled_is_told_and_changes_nothing(done):
-    done.sections.correct.choose(0, 3)
-    click(done.sections.correct.ui.fillButton)
+    done.panel.correct.choose(0, 3)
+    click(done.panel.correct.ui.fillButton)
     assert "nothing to fill" in done.ui.statusLabel.text or "no cord" in done.ui.statusLabel.text
     assert mask_sha256(mask_of_segment(*_segment(done))) == mask_sha256(cord_mask())
 
@@ -199,28 +199,28 @@ def test_the_shown_slice_becomes_the_range(done, scene):
     view = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
     view.SetOrientation("Axial")
     done.panel.measures.go_to_slice(6)
-    click(done.sections.correct.ui.shownSliceButton)
-    assert done.sections.correct.slices == (6, 6)
+    click(done.panel.correct.ui.shownSliceButton)
+    assert done.panel.correct.slices == (6, 6)
 
 
 def test_the_editor_gives_views_and_keys_back(done):
-    editor = done.sections.correct.editor
+    editor = done.panel.correct.editor
     assert editor._widget.observing and editor._widget.shortcuts
     node = editor._widget.mrmlSegmentEditorNode()
     assert node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-    assert editor._widget.sourceVolumeNode() is done.sections.desk.volume
+    assert editor._widget.sourceVolumeNode() is done.panel.volume
     assert editor._widget.currentSegmentID() == _segment(done)[1]
     scripted.leave(done)
     assert not editor._widget.observing and not editor._widget.shortcuts
     scripted.enter(done)
     assert editor._widget.observing
-    done.sections.correct.ui.section.collapsed = True
+    done.panel.correct.ui.section.collapsed = True
     assert not editor._widget.observing
 
 
 def test_the_editor_stays_on_the_segment_that_was_chosen_in_it(done):
     node, cord = _segment(done)
-    editor = done.sections.correct.editor._widget
+    editor = done.panel.correct.editor._widget
     other = node.GetSegmentation().AddEmptySegment("lesion", "lesion")
     editor.setCurrentSegmentID(other)
     _paint(done, lambda voxels: voxels.__setitem__((slice(8, 10), slice(8, 10), 5), False))
@@ -238,7 +238,7 @@ def test_the_editor_stays_on_the_segment_that_was_chosen_in_it(done):
 
 
 def test_closing_the_scene_lets_go_of_the_mask(done, scene):
-    editor = done.sections.correct.editor
+    editor = done.panel.correct.editor
     scene.Clear(0)
     assert editor._widget.segmentationNode() is None and not editor.is_open
 

@@ -7,16 +7,18 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from cord_cases import cord_mask, finished_case, grey_volume, grid, rotation
+from cord_cases import cord_mask, finished_case, grey_volume, grid, is_edited, rotation
 from label_statistics import label_statistics
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.editing import edits_since_run
+from SpinalCordSegNodes.editing import changes_since_ai
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
     add_segmentation,
     cord_segment_id,
+    cropped_mask,
+    mark_corrected,
     mask_of_segment,
     read_provenance,
     read_tag,
@@ -92,7 +94,7 @@ def test_an_empty_mask_is_an_answer(scene, mask, volume_node, provenance):
     node = add_segmentation(scene, empty, volume_node, provenance)
     read = mask_of_segment(node, cord_segment_id(node))
     assert read.shape == mask.shape and not read.voxels.any()
-    assert not edits_since_run(node).edited
+    assert not is_edited(node)
     assert show_in_3d(node) in (True, False)
 
 
@@ -142,20 +144,21 @@ def test_a_copy_whose_segmentation_was_deleted_goes_with_the_next_run(
 
 
 def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
-    assert edits_since_run(segmentation).edited is False
+    assert not is_edited(segmentation)
     edited = mask.voxels.copy()
     edited[7, 8, 2] = False  # one voxel of the cord away, two of the background added
     edited[0, 0, 0:2] = True
     _set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
-    edits = edits_since_run(segmentation)
-    assert edits.edited
-    assert (edits.added_mm3, edits.removed_mm3) == pytest.approx((2 * 2.079, 2.079))
+    cord = cord_segment_id(segmentation)
+    edited_now, changes = changes_since_ai(segmentation, cord, cropped_mask(segmentation, cord))
+    assert edited_now and (changes.added_mm3, changes.removed_mm3) == pytest.approx((2 * 2.079, 2.079))
+    mark_corrected(segmentation, cord)
     segment = segmentation.GetSegmentation().GetNthSegment(0)
     assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
     assert segmentation.GetName() == "t1 spinal cord corrected"
     assert segmentation.GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
     _set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
-    assert edits_since_run(segmentation).edited is False
+    assert not is_edited(segmentation)
 
 
 def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene, mask, volume_node, provenance):
@@ -164,7 +167,7 @@ def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene
     assert [node.GetName() for node in nodes] == ["t1 spinal cord corrected", "t1 spinal cord corrected 2"]
     assert nodes[0].GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
     nodes[0].SetName("second reader")
-    assert edits_since_run(nodes[0]).edited and nodes[0].GetName() == "second reader"
+    assert is_edited(nodes[0]) and nodes[0].GetName() == "second reader"
 
 
 def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask):
@@ -174,11 +177,7 @@ def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, 1.0, 1.0]) + 0))
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
     scene.RemoveNode(segmentation.GetNodeReference(AI_COPY))
-    assert edits_since_run(segmentation).edited is False
-
-
-def test_a_segmentation_that_is_not_ours_has_no_edits(scene):
-    assert edits_since_run(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-drawn")) is None
+    assert not is_edited(segmentation)
 
 
 def test_the_mask_of_a_moved_volume_lies_in_world_space(scene, mask, volume_node, provenance):

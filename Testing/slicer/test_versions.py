@@ -28,7 +28,7 @@ def _open(panel, scene):
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     result = panel.logic.addResult(finished_case(cord_mask(), input=report_input), volume)
     panel.panel.show_mask(result.segmentation)
-    panel.sections.correct.ui.section.collapsed = False
+    panel.panel.correct.ui.section.collapsed = False
     return result.segmentation
 
 
@@ -52,7 +52,7 @@ def no_settings(qt_application):
 def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
     from SpinalCordSegWidgets.correction_section import WAIT_MS
 
-    node, versions = _open(panel, scene), panel.sections.versions
+    node, versions = _open(panel, scene), panel.panel.versions
     _stroke(panel, node, 2)
     assert not versions.autosave.waiting  # nobody chose a folder: nothing is written
     versions.choose(tmp_path / "kept")
@@ -66,12 +66,12 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     wait_until(lambda: versions.autosave._thread is None)
     (kept,) = CorrectionStore(tmp_path / "kept", _CODE).versions()
     assert np.array_equal(read_version(kept).voxels, now)
-    assert "Kept at" in panel.sections.correct.ui.autosaveLabel.text and not versions.autosave.waiting
+    assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions.autosave.waiting
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
 
 def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_settings):
-    node, versions, ui = _open(panel, scene), panel.sections.versions, panel.sections.correct.ui
+    node, versions, ui = _open(panel, scene), panel.panel.versions, panel.panel.correct.ui
     versions.choose(tmp_path)
     work = _stroke(panel, node, 2)
     versions.autosave.flush()
@@ -96,7 +96,7 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
 
 def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings):
     node = _open(panel, scene)
-    panel.sections.versions.choose(tmp_path)
+    panel.panel.versions.choose(tmp_path)
     work = _stroke(panel, node, 5)
     scene.Clear(0)
     (kept,) = CorrectionStore(tmp_path, _CODE).versions()
@@ -106,10 +106,10 @@ def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings)
 def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):
     node = _open(panel, scene)
     (tmp_path / "file").write_text("in the way")
-    panel.sections.versions.choose(tmp_path / "file")
+    panel.panel.versions.choose(tmp_path / "file")
     _stroke(panel, node, 5)
-    panel.sections.versions.autosave.flush()
-    assert "NOT kept" in panel.sections.correct.ui.autosaveLabel.text
+    panel.panel.versions.autosave.flush()
+    assert "NOT kept" in panel.panel.correct.ui.autosaveLabel.text
 
 
 def test_kill_costs_at_most_the_version_being_written(tmp_path):

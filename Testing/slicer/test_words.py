@@ -49,7 +49,7 @@ _REPORT = {
 
 
 def test_report_sentence_has_numbers_units_and_limits():
-    from SpinalCordSegWidgets.section import report_sentence
+    from SpinalCordSegWidgets.measures_section import report_sentence
 
     assert report_sentence(_REPORT) == (
         "Spinal cord volume 5321 mm³, over a length of 71.3 mm (71 slices), mean area 74.6 ± 5.0 mm²;"
@@ -60,7 +60,7 @@ def test_report_sentence_has_numbers_units_and_limits():
 
 
 def test_report_sentence_without_an_area_model_or_cord():
-    from SpinalCordSegWidgets.section import report_sentence
+    from SpinalCordSegWidgets.measures_section import report_sentence
 
     assert "mean area not reported" in report_sentence(_REPORT | {"mean_csa_mm2": None})
     assert "made elsewhere" in report_sentence(_REPORT | {"model": None})

@@ -35,7 +35,7 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
     scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red").SetLayoutName("Red")
     view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     view.SetLayoutName("Red")
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     assert work.choose(results, results.parent / "images")
 
     def behind() -> str:
@@ -43,11 +43,11 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
 
     work.next()
     assert (work.case, behind(), visible()) == ("a", "a", ["a spinal cord AI"])
-    view.SetForegroundVolumeID(panel.sections.desk.volume.GetID())
-    assert panel.panel.applying.volume is panel.sections.desk.volume
+    view.SetForegroundVolumeID(panel.panel.volume.GetID())
+    assert panel.panel.applying.volume is panel.panel.volume
     work.next()
     assert (work.case, behind(), visible()) == ("b", "b", ["b spinal cord AI"])
-    assert panel.panel.applying.volume is panel.sections.desk.volume, "Apply takes this case's image"
+    assert panel.panel.applying.volume is panel.panel.volume, "Apply takes this case's image"
     assert view.GetForegroundVolumeID() is None
     work.previous()
     assert (work.case, behind(), visible()) == ("a", "a", ["a spinal cord AI"])
@@ -55,7 +55,7 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
 
 @pytest.mark.parametrize("again", ["the same folder", "another folder"])
 def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(panel, results, again):
-    work, images = panel.sections.work_list, results.parent / "images"
+    work, images = panel.panel.work_list, results.parent / "images"
     other = measured(results.parent / "other", images, "a") if again == "another folder" else results
     work.choose(results, images)
     work.next()
@@ -70,29 +70,29 @@ def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(pan
 
     # and so does one that is made later, in a mask of a list that is no longer shown
     drawn = erase_slice(panel, 6)
-    panel.sections.desk.measure()
+    panel.panel.measure()
     wait(panel)
     assert np.array_equal(stored(results / "a"), drawn) and stored(other / "a").any()
 
 
 def test_apply_has_the_image_of_the_case_that_was_opened_while_the_user_was_elsewhere(panel, results):
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     work.choose(results, results.parent / "images")
     work.next()
     scripted.leave(panel)
     work.next()  # as after a run that goes on meanwhile
     scripted.enter(panel)
-    assert work.case == "b" and panel.sections.desk.volume.GetName() == "b"
-    assert panel.panel.applying.volume is panel.sections.desk.volume
+    assert work.case == "b" and panel.panel.volume.GetName() == "b"
+    assert panel.panel.applying.volume is panel.panel.volume
 
 
 def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel, scene, results):
     node_from_volume(scene, neck_image(np.diag([*SPACING_MM, 1.0])), "another person")
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     work.choose(results)  # no folder of images
     panel.panel.show_volume(panel.logic.firstVolume())
     work.next()
-    assert panel.sections.desk.volume.GetName() == "a (mask only)" and panel.panel.applying.volume is None
+    assert panel.panel.volume.GetName() == "a (mask only)" and panel.panel.applying.volume is None
     scripted.leave(panel)
     scripted.enter(panel)
     assert panel.panel.applying.volume is None and panel.panel.applying.why_not()
@@ -102,11 +102,11 @@ def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_n
     from SpinalCordSegWidgets.jobs import Motion
 
     scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    work, compare = panel.sections.work_list, panel.sections.compare
+    work, compare = panel.panel.work_list, panel.panel.compare
     work.choose(results, results.parent / "images")
     work.next()
     work.next()
-    prior = panel.sections.desk.segmentation
+    prior = panel.panel.segmentation
     work.previous()
     compare.ui.section.collapsed = False
     compare.ui.priorSelector.setCurrentNode(prior)
@@ -120,7 +120,7 @@ def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_n
 
 
 def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     work.ui.section.collapsed = False
     work.choose(results, results.parent / "images")
     work.next()
@@ -145,11 +145,11 @@ def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkey
     deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
     length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
     (tmp_path / "archive" / "C" / "damaged").write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     assert work.choose(tmp_path / "results", tmp_path / "archive")
     for case, folder, darkest in (("T1w-neck-4", folders[0], 40), ("T1w-neck-4_2", folders[1], 41)):
         work.next()
-        volume = panel.sections.desk.volume
+        volume = panel.panel.volume
         assert (work.case, volume.GetName()) == (case, case), panel.ui.statusLabel.text
         assert slicer.util.arrayFromVolume(volume).min() == darkest
         assert work._open[tmp_path / "results" / case].image.parent == folder
@@ -168,7 +168,7 @@ def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
     write_volume(phantom.mask, tmp_path / "T1.nrrd")
     image = str(tmp_path / "images" / "s2" / "T1.nii.gz")
     assert main(["measure", str(tmp_path / "T1.nrrd"), "--image", image, "--output", str(tmp_path / "results")]) == 0
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     assert work.choose(tmp_path / "results", tmp_path / "images")
     work.next()
     assert work._open[tmp_path / "results" / "T1"].image == Path(image), panel.ui.statusLabel.text

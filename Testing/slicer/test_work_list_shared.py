@@ -24,7 +24,7 @@ def work(panel, tmp_path, monkeypatch):
     """The work list of two measured cases; a was opened, b is in hand."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     results = measured(tmp_path / "results", tmp_path / "images", "a", "b")
-    work = panel.sections.work_list
+    work = panel.panel.work_list
     assert work.choose(results, tmp_path / "images")
     work.next()
     work.next()
@@ -50,13 +50,13 @@ def test_a_decision_made_elsewhere_is_shown_and_stays(panel, work):
     case = work.folder / "a"
     _accept(case)
     work.open("a")
-    assert panel.sections.review.review.state == ACCEPTED and not work.work.item("a").is_open
+    assert panel.panel.review.review.state == ACCEPTED and not work.work.item("a").is_open
     assert not work._open[case].ahead(work.work.item("a")), "nothing is here that the folder has not"
     work.open("b")
     assert work.choose(work.folder)
     work.open("a")
-    assert panel.sections.review.review.state == ACCEPTED
-    panel.sections.review.go(4)
+    assert panel.panel.review.review.state == ACCEPTED
+    panel.panel.review.go(4)
     work.next()
     assert (read_review(case).state, read_review(case).who) == (ACCEPTED, "Colleague")
 
@@ -66,7 +66,7 @@ def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel,
     earlier = work._open[case].segmentation
     _correct(case, erased=7)
     work.previous()
-    node = panel.sections.desk.segmentation
+    node = panel.panel.segmentation
     assert node is not earlier and not earlier.GetDisplayNode().GetVisibility()
     assert not mask_of_segment(node, cord_segment_id(node)).voxels[:, :, 7].any()
     erase_slice(panel, 4)
@@ -75,13 +75,13 @@ def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel,
     assert not stored(case)[:, :, 4].any() and not stored(case)[:, :, 7].any()
     work.next()
     work.previous()
-    assert panel.sections.desk.segmentation is node, "what was stored from here is no news"
+    assert panel.panel.segmentation is node, "what was stored from here is no news"
 
 
 def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
-    case, sections = work.folder / "a", panel.sections
+    case, sections = work.folder / "a", panel.panel
     work.previous()
-    node = sections.desk.segmentation
+    node = sections.segmentation
     _correct(case, erased=7)
     before = (case / "report.json").read_bytes()
     drawn = erase_slice(panel, 4)
@@ -90,12 +90,12 @@ def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
     def is_told() -> bool:
         return "folder of a " in panel.ui.statusLabel.text
 
-    for act in (work.store, sections.desk.measure, work.next, work.previous):
-        sections.desk.tell("")
+    for act in (work.store, sections.measure, work.next, work.previous):
+        sections.show_message("")
         act()
         wait(panel)
         assert is_told(), act
-    assert work.case == "a" and sections.desk.segmentation is node
+    assert work.case == "a" and sections.segmentation is node
     assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, drawn)
     assert (case / "report.json").read_bytes() == before and stored(case)[:, :, 4].any()
 
@@ -103,7 +103,7 @@ def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
 def test_a_review_is_not_written_over_a_newer_decision(panel, work):
     work.previous()
     _accept(work.folder / "a")
-    panel.sections.review.go(4)
+    panel.panel.review.go(4)
     assert read_review(work.folder / "a").state == ACCEPTED
     assert "folder of a " in panel.ui.statusLabel.text
 
@@ -128,19 +128,19 @@ def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(pa
 
 
 def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stored(panel, work):
-    sections, status = panel.sections, panel.ui.statusLabel
-    node = sections.desk.segmentation
+    sections, status = panel.panel, panel.ui.statusLabel
+    node = sections.segmentation
     node.GetSegmentation().RemoveSegment(cord_segment_id(node))
     for act in (work.store, work.next, work.previous, lambda: work.open("a")):
-        sections.desk.tell("")
+        sections.show_message("")
         act()
         assert work.case == "b" and status.text.startswith("b: "), act
     work.note_review()
-    sections.desk.tell("")
+    sections.show_message("")
     assert work.choose(work.folder) and status.text.startswith("b: ")
     slicer.mrmlScene.RemoveNode(node)
     work.next()
-    assert work.case == "a" and sections.desk.segmentation is work._open[work.folder / "a"].segmentation
+    assert work.case == "a" and sections.segmentation is work._open[work.folder / "a"].segmentation
 
 
 def test_a_hidden_mask_of_the_list_that_is_taken_in_hand_is_seen(panel, work):

@@ -29,13 +29,13 @@ def measured(results: Path, images: Path, *names: str) -> Path:
 
 def erase_slice(panel, number: int) -> np.ndarray:
     """As a brush does, in the mask in hand; gives the mask as it is now."""
-    node = panel.sections.desk.segmentation
+    node = panel.panel.segmentation
     segment_id = cord_segment_id(node)
     voxels = mask_of_segment(node, segment_id).voxels.copy()
     assert voxels[:, :, number].any()
     voxels[:, :, number] = False
     array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.sections.desk.volume)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.panel.volume)
     wait_until(lambda: not panel.panel.measures._settle.isActive())
     return voxels
 
