@@ -38,20 +38,23 @@ INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportEr
 
 
 def install(requirements: Sequence[str], question: str) -> str:
-    """Install the packages after the user agreed; gives what to tell afterwards. ``question``: with size and purpose.
+    """Install packages after the user agreed; gives a message. Ranges as "rich>=13". ``question``: size and purpose."""
+    from packaging.requirements import Requirement
+    from slicer.packaging import pip_ensure
 
-    Ranges as "rich>=13", no pins. Uses ``slicer.packaging`` (Slicer 5.11 and later), else ``slicer.util.pip_install``.
-    """
-    import slicer.util
-
-    names = ", ".join(requirements)
     if not slicer.util.confirmOkCancelDisplay(question):
         return _("Nothing was installed.")
+    names = ", ".join(requirements)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept_versions()) + "\n", encoding="utf-8")
         try:
-            _install(requirements, constraints)
+            pip_ensure(
+                [Requirement(one) for one in requirements],
+                constraints=constraints,
+                prompt_install=False,
+                requester="SpinalCordSeg",
+            )
         except INSTALL_ERRORS as error:
             return _("Not installed: {names} ({reason}). The Python console tells more.").format(
                 names=names, reason=error
@@ -70,24 +73,6 @@ def kept_versions() -> list[str]:
         except PackageNotFoundError:
             continue
     return kept
-
-
-def _install(requirements: Sequence[str], constraints: Path) -> None:
-    import slicer.util
-
-    try:
-        from slicer.packaging import pip_ensure
-    except ImportError:
-        slicer.util.pip_install([*requirements, "--constraint", str(constraints)])
-        return
-    from packaging.requirements import Requirement
-
-    pip_ensure(
-        [Requirement(one) for one in requirements],
-        constraints=constraints,
-        prompt_install=False,
-        requester="SpinalCordSeg",
-    )
 
 
 _OLDEST = (2, 4)
@@ -136,17 +121,17 @@ def check_dependencies(
         )
     why_broken = _why_broken(torch, probe or {})
     if why_broken:
-        words = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        return Dependencies("broken", words.format(detail=why_broken), _("Repair PyTorch…"))
+        text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
+        return Dependencies("broken", text.format(detail=why_broken), _("Repair PyTorch…"))
     if _numbers(torch) < _OLDEST:
-        words = _("PyTorch {version} is too old: {oldest} or newer is needed.")
-        return Dependencies("old", words.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
+        text = _("PyTorch {version} is too old: {oldest} or newer is needed.")
+        return Dependencies("old", text.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
     if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
-        words = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
-        return Dependencies("too_new", words.format(version=torch), _("Replace PyTorch…"))
+        text = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
+        return Dependencies("too_new", text.format(version=torch), _("Replace PyTorch…"))
     if installed("safetensors") is None:
-        words = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
-        return Dependencies("no_safetensors", words, _("Install safetensors…"))
+        text = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
+        return Dependencies("no_safetensors", text, _("Install safetensors…"))
     return Dependencies("ready")
 
 
@@ -165,7 +150,7 @@ def torch_requirement(platform: str = sys.platform) -> str:
 
 
 def repair(dependencies: Dependencies) -> str:
-    """Do what the message proposes; gives what to tell the user afterwards."""
+    """Do what the message proposes; gives a message."""
     if dependencies.state == "no_safetensors":
         return install([_SAFETENSORS], _("Download and install safetensors (0.5 MB)? It reads the models."))
     try:
@@ -204,15 +189,15 @@ _POLL_MS = 200
 
 
 class DeviceProbe:
-    """``answer``: of SpinalCordSegLib.worker; None until it is known. ``told`` is called when it has come."""
+    """``answer``: of SpinalCordSegLib.worker; None until it is known. ``report`` is called when it has come."""
 
-    def __init__(self, base: Path, told: Callable[[], None], python: str = "") -> None:
-        self._base, self._told, self._python = base, told, python
+    def __init__(self, base: Path, report: Callable[[], None], python: str = "") -> None:
+        self._base, self._report, self._python = base, report, python
         self._child: ChildProcess | None = None
         self._scratch: ScratchFolder | None = None
         self._question = ""
         self.answer: Mapping[str, Any] | None = None
-        self._heard: Mapping[str, Any] | None = None
+        self._received: Mapping[str, Any] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -225,7 +210,7 @@ class DeviceProbe:
         self._question = question
         self.answer = _remembered(question)
         if self.answer is not None:
-            self._told()
+            self._report()
             return
         arguments = [] if model is None else ["--model", str(model)]
         try:
@@ -241,9 +226,9 @@ class DeviceProbe:
         except (OutputError, OSError) as error:
             self.close()
             self.answer = {"state": "broken", "detail": str(error), "torch": "", "devices": []}
-            self._told()
+            self._report()
             return
-        self._child, self._heard = child, None
+        self._child, self._received = child, None
         self._timer.start()
 
     def forget(self) -> None:
@@ -267,17 +252,17 @@ class DeviceProbe:
             return
         for event in child.poll():
             if event.get("event") == "result":
-                self._heard = event
+                self._received = event
         if child.running:
             return
-        self.answer = self._heard
+        self.answer = self._received
         if self.answer is None:
             last = (child.log.splitlines() or [f"exit code {child.exit_code}"])[-1]
             self.answer = {"state": "broken", "detail": last, "torch": "", "devices": []}
         elif self.answer.get("state") == "ready":
             qt.QSettings().setValue(_KEY, json.dumps({"question": self._question, "answer": dict(self.answer)}))
         self.close()
-        self._told()
+        self._report()
 
 
 def _question(model: Path | None) -> str:

@@ -126,45 +126,40 @@ def test_windows_is_asked_for_a_version_that_installs(dependencies):
     assert dependencies.torch_requirement("linux") == ">=2.4"
 
 
-def test_safetensors_comes_through_slicers_installer(dependencies, monkeypatch):
+@pytest.fixture
+def packaging(monkeypatch):
+    """Stands for Slicer's package installer; ``asked`` tells for what, ``error`` is raised where one is given."""
     import slicer.util
 
-    asked: list[tuple[list[str], str, str]] = []
+    made = types.ModuleType("slicer.packaging")
+    made.asked, made.error = [], None
 
     def pip_ensure(requirements, constraints, prompt_install, requester):
         assert not prompt_install, "the user was asked already, with size and purpose"
-        asked.append(([one.name for one in requirements], constraints.read_text(encoding="utf-8"), requester))
+        made.asked.append(([one.name for one in requirements], constraints.read_text(encoding="utf-8"), requester))
+        if made.error is not None:
+            raise made.error
 
-    packaging = types.ModuleType("slicer.packaging")
-    packaging.pip_ensure = pip_ensure
-    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: True, raising=False)
+    made.pip_ensure = pip_ensure
+    monkeypatch.setitem(sys.modules, "slicer.packaging", made)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "0.5 MB" in question)
+    return made
+
+
+def test_safetensors_comes_through_slicers_installer(dependencies, packaging):
     assert "Installed" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
-    names, constraints, requester = asked[0]
+    names, constraints, requester = packaging.asked[0]
     assert (names, requester) == (["safetensors"], "SpinalCordSeg")
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
 
 
-def test_a_package_that_pip_cannot_install_is_told(dependencies, monkeypatch):
-    import slicer.util
-
-    def fail(_requirements: list[str]) -> None:
-        raise subprocess.CalledProcessError(1, ["pip"])
-
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", fail)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: True)
+def test_a_package_that_pip_cannot_install(dependencies, packaging):
+    packaging.error = subprocess.CalledProcessError(1, ["pip"])
     assert "Not installed: safetensors" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
 
 
-def test_a_slicer_without_its_packaging_module_asks_first(dependencies, monkeypatch):
+def test_nothing_is_installed_unasked(dependencies, packaging, monkeypatch):
     import slicer.util
 
-    installed: list[list[str]] = []
-    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: False)
-    assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_safetensors")) and installed == []
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "0.5 MB" in question)
-    dependencies.repair(dependencies.Dependencies("no_safetensors"))
-    assert installed[0][:2] == ["safetensors>=0.4.3,<1", "--constraint"]
+    assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_safetensors")) and packaging.asked == []

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 import vtk
 
-# Up to 5.11 Slicer offers a volume of several files to the reader of diffusion tensors first, which refuses it aloud.
-_OF_TRYING_READERS = "vtkITKArchetypeDiffusionTensorImageReaderFile"
-
 
 @dataclass
 class VtkMessages:
@@ -33,8 +30,7 @@ class VtkMessages:
 
 def _keep_in(texts: list[str]):
     def keep(_window, _event, text: str = "") -> None:
-        if _OF_TRYING_READERS not in text:
-            texts.append(text)
+        texts.append(text)
 
     keep.CallDataType = vtk.VTK_STRING  # type: ignore[attr-defined]
     return keep
