@@ -232,7 +232,7 @@ def _slice_table(table: Any) -> SliceTable:
     from SpinalCordSegLib.slice_table import SliceTable, columns
 
     known = {column.name: values for column in columns() if (values := read_column(table, column.name))}
-    return SliceTable.of(len(read_column(table, SLICE)), **known)
+    return SliceTable.of(len(read_column(table, "slice")), **known)
 
 
 def report_text(content: dict[str, Any]) -> str:
