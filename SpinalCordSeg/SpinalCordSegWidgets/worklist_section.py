@@ -95,7 +95,7 @@ class OpenCase:
 
         def change(there: Review) -> Review:
             if there != self.stored[1]:
-                raise OutputError(self.odds_text())
+                raise OutputError(self.conflict_text())
             return review
 
         self.check_folder()
