@@ -110,22 +110,22 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def scratchBase(self) -> Path:
         return Path(slicer.app.temporaryPath)
 
-    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", waiting=None):
-        """Begin a run in a child process: poll it, then give its result to ``addResult``. ``waiting``: a child that
-        waits for it. Raises SpinalCordSegError."""
+    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", worker=None):
+        """Begin a job: poll it, then give its result to ``addResult``. ``worker``: a preloaded one to do it. Raises
+        SpinalCordSegError."""
         from SpinalCordSegLib.model.checkpoint import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
-        from SpinalCordSegWidgets.jobs import segment_run
+        from SpinalCordSegWidgets.jobs import segment_job
 
         volume = volume_from_node(volumeNode)
         base = self.scratchBase()
-        return segment_run(volume, base, model=model or default_model(), device=device, waiting=waiting)
+        return segment_job(volume, base, model=model or default_model(), device=device, worker=worker)
 
     def startMeasure(self, segmentation, segmentId: str, by: str = ""):
         """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
-        from SpinalCordSegWidgets.jobs import mask_measure_run
+        from SpinalCordSegWidgets.jobs import measure_job
 
-        return mask_measure_run(segmentation, segmentId, self.scratchBase(), by)
+        return measure_job(segmentation, segmentId, self.scratchBase(), by)
 
     def addResult(self, case, volumeNode):
         """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""

@@ -6,10 +6,10 @@ When it is closed (the parent ended, or crashed, or cancels), the work is interr
 that writes nothing is not watched: a launcher in between may not pass standard input on, and that must not look like a
 parent that is gone.
 
-``python -m SpinalCordSegLib.worker --wait MODULE[:FUNCTION] MODEL DEVICE`` preloads libraries and model, and waits for
-an order, a second line: {"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none
-comes for some minutes it exits with WAITED_IN_VAIN. It prints {"event": "attached"} when the heartbeat has reached it:
-only then would an order reach it too.
+``… --wait MODULE[:FUNCTION] [MODEL DEVICE]`` preloads libraries and model, and waits for an order, a second line:
+{"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none comes for some minutes
+it exits with WAITED_IN_VAIN. It prints {"event": "attached"} when the heartbeat has reached it: only then would an
+order reach it too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _run(program: str, arguments: Sequence[str]) -> int:
 
 
 def _wait(program: str, preloaded: Sequence[str], orders: _Orders) -> int:
-    _preload(Path(preloaded[0]), preloaded[1])
+    if preloaded:
+        _preload(Path(preloaded[0]), preloaded[1])
     try:
         order: dict[str, Any] = json.loads(orders.get(timeout=_LONGEST_WAIT_S))
     except queue.Empty:

@@ -20,7 +20,7 @@ from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
 from SpinalCordSegNodes.volumes import volume_from_node
-from SpinalCordSegWidgets.jobs import rerun_run, task_run
+from SpinalCordSegWidgets.jobs import command_job, rerun_job
 from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class CorrectPanel(Section):
             assert image is not None and self.panel.models.path is not None  # the button is grey without
             case = self.panel.result.case() if self.panel.result else None
             base, model, device = self.panel.logic.scratchBase(), self.panel.models.path, self.panel.device
-            return rerun_run(image, mask, slices, base, model=model, device=device, case=case)
+            return rerun_job(image, mask, slices, base, model=model, device=device, case=case)
 
         self.panel.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
 
@@ -593,7 +593,7 @@ class TrainingSetPanel(Section):
         arguments = ["training-set", _CASE, "--image", _IMAGE, "--subject", self.subject, "--output", str(folder)]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
         base = self.panel.logic.scratchBase()
-        self.panel.start(lambda: task_run(arguments, prepare, lambda _results: folder, base), self._on_added)
+        self.panel.start(lambda: command_job(arguments, prepare, lambda _results: folder, base), self._on_added)
 
     def refresh(self) -> None:
         words = _(

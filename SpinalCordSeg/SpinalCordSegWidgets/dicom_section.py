@@ -16,7 +16,7 @@ from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.volumes import dicom_database, instance_uids, source_files, volume_from_node
 from SpinalCordSegWidgets.install import install
-from SpinalCordSegWidgets.jobs import RESULTS, task_run
+from SpinalCordSegWidgets.jobs import RESULTS, command_job
 from SpinalCordSegWidgets.section import Section, ask_folder, grey
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class DicomPanel(Section):
         if self.ui.drawnByHandBox.checked and self.ui.drawnByHandBox.enabled:
             arguments.append("--drawn-by-hand")
         base = self.panel.logic.scratchBase()
-        self.panel.start(lambda: task_run(arguments, prepare, _contents, base), lambda found: self._keep(found, folder))
+        self.panel.start(
+            lambda: command_job(arguments, prepare, _contents, base), lambda found: self._keep(found, folder)
+        )
 
     def refresh(self) -> None:
         ui, volume = self.ui, self.panel.volume

@@ -30,7 +30,7 @@ from SpinalCordSegNodes.results import (
 from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
 from SpinalCordSegNodes.volumes import study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import RESULTS, Motion, motion_run, task_run
+from SpinalCordSegWidgets.jobs import RESULTS, Motion, command_job, motion_job
 from SpinalCordSegWidgets.pictures import ResizingPicture, draw
 from SpinalCordSegWidgets.section import (
     Section,
@@ -238,7 +238,7 @@ class FollowUpPanel(Section):
     def compare(self) -> None:
         request = self.request
         self.panel.start(
-            lambda: task_run(request.arguments(), request.prepare, read_follow_up, self.panel.logic.scratchBase()),
+            lambda: command_job(request.arguments(), request.prepare, read_follow_up, self.panel.logic.scratchBase()),
             self._on_compared,
         )
 
@@ -421,7 +421,7 @@ class ComparePanel(Section):
             else:
                 self.panel.show_message(_("Other masks were chosen meanwhile: compare again."))
 
-        self.panel.start(lambda: motion_run(self._visit(current), self._visit(prior), base), found)
+        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior), base), found)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:

@@ -24,8 +24,7 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.worker import ScratchFolder
-from SpinalCordSegWidgets.process import ChildProcess
+from SpinalCordSegWidgets.jobs import PANEL_PROGRAM, Job, JobControl
 
 # Installing Python packages into Slicer: only on a click, and never at the cost of a package that is there.
 
@@ -184,52 +183,39 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 _KEY = "SpinalCordSeg/Probe"
-_PACKAGES = Path(__file__).resolve().parents[1]
-_POLL_MS = 200
 
 
 class DeviceProbe:
-    """``answer``: of SpinalCordSegLib.worker; None until it is known. ``report`` is called when it has come."""
+    """``answer``: of SpinalCordSegLib.worker.probe; None until it is known. ``report`` is called when it has come."""
 
     def __init__(self, base: Path, report: Callable[[], None], python: str = "") -> None:
         self._base, self._report, self._python = base, report, python
-        self._child: ChildProcess | None = None
-        self._scratch: ScratchFolder | None = None
+        self._control = JobControl(lambda: None)
         self._question = ""
         self.answer: Mapping[str, Any] | None = None
-        self._received: Mapping[str, Any] | None = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_POLL_MS)
-        self._timer.connect("timeout()", self._poll)
+
+    @property
+    def asking(self) -> bool:
+        return self._control.running
 
     def ask(self, model: Path | None) -> None:
         """Look the answer up, or start asking; a question that is being answered is not asked again."""
         question = _question(model)
-        if self._child is not None or (question == self._question and self.answer is not None):
+        if self.asking or (question == self._question and self.answer is not None):
             return
         self._question = question
         self.answer = _remembered(question)
         if self.answer is not None:
             self._report()
             return
-        arguments = [] if model is None else ["--model", str(model)]
+        arguments = ["probe", *([] if model is None else ["--model", str(model)])]
         try:
-            self._scratch = ScratchFolder(self._base)
-            child = ChildProcess(
-                "SpinalCordSegLib.worker:panel_main",
-                ["probe", "--progress", "json", *arguments],
-                packages=(_PACKAGES,),
-                folder=self._scratch.path,
-                python=self._python,
-            )
-            child.start()
-        except (OutputError, OSError) as error:
-            self.close()
-            self.answer = {"state": "broken", "detail": str(error), "torch": "", "devices": []}
+            job = Job(PANEL_PROGRAM, arguments, self._base, lambda _folder, answer: answer, python=self._python)
+        except OutputError as error:
+            self.answer = _broken(str(error))
             self._report()
             return
-        self._child, self._received = child, None
-        self._timer.start()
+        self._control.start(job, on_end=self._on_end)
 
     def forget(self) -> None:
         """After something was installed."""
@@ -238,31 +224,17 @@ class DeviceProbe:
         qt.QSettings().remove(_KEY)
 
     def close(self) -> None:
-        self._timer.stop()
-        if self._child is not None:
-            self._child.end()
-            self._child = None
-        if self._scratch is not None:
-            self._scratch.remove()
-            self._scratch = None
+        self._control.close()
 
-    def _poll(self) -> None:
-        child = self._child
-        if child is None:
-            return
-        for event in child.poll():
-            if event.get("event") == "result":
-                self._received = event
-        if child.running:
-            return
-        self.answer = self._received
-        if self.answer is None:
-            last = (child.log.splitlines() or [f"exit code {child.exit_code}"])[-1]
-            self.answer = {"state": "broken", "detail": last, "torch": "", "devices": []}
-        elif self.answer.get("state") == "ready":
+    def _on_end(self, job: Job[dict[str, Any]]) -> None:
+        self.answer = job.result or _broken(job.failure.report.splitlines()[-1] if job.failure is not None else "")
+        if self.answer.get("state") == "ready":
             qt.QSettings().setValue(_KEY, json.dumps({"question": self._question, "answer": dict(self.answer)}))
-        self.close()
         self._report()
+
+
+def _broken(detail: str) -> dict[str, Any]:
+    return {"state": "broken", "detail": detail, "torch": "", "devices": []}
 
 
 def _question(model: Path | None) -> str:

@@ -1,102 +1,557 @@
-"""The command line that finds and measures the cord, as a run for the panel: an image out, a finished case back in."""
+"""Work for the panels, done by a worker process so that Slicer stays alive: start, poll, cancel; a result or a failure.
+
+``Worker`` is the process, ``Job`` one piece of work with its temporary folder, ``JobControl`` the timer that watches at
+most one job, ``PreloadedWorker`` a worker that has everything loaded before it is needed. The functions at the end
+begin the jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted while it goes on.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+import platform
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+import qt
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import OutputError
+import SpinalCordSegLib.worker
+from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
+from SpinalCordSegLib.files import explain
+from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.worker import LEAST_FREE_BYTES, RERUN_MASK, available_bytes
+from SpinalCordSegLib.worker import (
+    ATTACHED,
+    HEARTBEAT,
+    LEAST_FREE_BYTES,
+    RERUN_MASK,
+    SCRATCH_VARIABLE,
+    WAIT,
+    WAITED_IN_VAIN,
+    ScratchFolder,
+    available_bytes,
+)
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import DISCS, marked_discs
-from SpinalCordSegWidgets.process import LIBRARY, ChildProcess, CommandLine, CommandRun
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
 
-_IMAGE, _MASK, _RESULTS = "volume.nrrd", "mask.nrrd", "results"
-_OUTPUT = ("--output", _RESULTS, "--mask-format", "nrrd", "--progress", "json")
+LIBRARY = Path(SpinalCordSegLib.worker.__file__).resolve().parents[1]  # the folder that Python finds our packages in
 
-CordRun = CommandRun[CaseFolder]
-
-
-def segment_run(
-    volume: Volume,
-    base: Path,
-    *,
-    model: Path,
-    device: str,
-    python: str = "",
-    waiting: ChildProcess | None = None,
-) -> CordRun:
-    """Find the cord in ``volume`` and measure it. ``base``: for the scratch folder. ``waiting``: a child of
-    ``waiting_child`` to do it. Raises OutputError."""
-    options = ["--model", str(model), "--device", device]
-    arguments = ["segment", _IMAGE, *_OUTPUT, *options]
-    return CommandRun(_command_line(), arguments, base, volumes={_IMAGE: volume}, python=python, waiting=waiting)
-
-
-def waiting_child(base: Path, model: Path, device: str, python: str = "") -> ChildProcess:
-    """A child, not started yet, that loads libraries and model and waits for one ``segment_run``."""
-    arguments = [str(model), device]
-    return ChildProcess(
-        "SpinalCordSegLib.cli", arguments, packages=(LIBRARY,), folder=base, python=python, waiting=True
-    )
-
-
-def measure_run(
-    mask: Volume, base: Path, *, image: Volume | None = None, more: Sequence[str] = (), python: str = ""
-) -> CordRun:
-    """Measure a mask (bool); ``image``, on the same grid, is shown in the report. ``more``: further arguments of the
-    command. Needs no torch."""
-    volumes, options = {_MASK: mask}, []
-    if image is not None:
-        volumes[_IMAGE], options = image, ["--image", _IMAGE]
-    arguments = ["measure", _MASK, *_OUTPUT, *options, *more]
-    return CommandRun(_command_line(), arguments, base, volumes=volumes, python=python)
-
-
-def _command_line() -> CommandLine[CaseFolder]:
-    return CommandLine(
-        "SpinalCordSegLib.cli",
-        (LIBRARY,),
-        lambda scratch, event: read_case_folder(scratch / str(event.get("folder"))),
-        if_out_of_memory=_("close other programs"),
-    )
-
-
-# A child process that has everything loaded and waits for the next Apply: one run each, so every run is a fresh one.
-#
-# It goes with the scene and with the module, by itself after ten minutes, and where memory grows short; a run that is
-# cancelled ends it as it ends any other child.
-
-
+_POLITE_S = 1.0  # from being asked to end until being ended
+_KEPT_LINES = 200
+_NO_WINDOW = 0x08000000  # Windows: CREATE_NO_WINDOW
 _log = logging.getLogger(__name__)
 
 
-class WarmChild:
-    """At most one. ``base``: for scratch folders."""
+class Worker:
+    """One process. ``start``, then ``poll`` until ``running`` is False; ``cancel`` or ``end`` to end it and all that it
+    started.
+
+    ``exit_code``: None while it runs, negative for a signal. ``attached``: one that waits has reported that orders
+    reach it. ``log``: the last lines of standard error and of what was not JSON.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        packages: Sequence[Path] = (LIBRARY,),
+        python: str = "",
+        wait: bool = False,
+    ) -> None:
+        """``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. ``folder``: to run in.
+
+        ``wait``: ``arguments`` are what is preloaded (see worker.py), ``folder`` is the one above all jobs'; it runs at
+        ``order``."""
+        python = python or shutil.which("PythonSlicer") or sys.executable
+        self._command = [python, "-m", "SpinalCordSegLib.worker", *([WAIT] if wait else []), program, *arguments]
+        self._folder = folder
+        self._environment = _environment(packages, folder if wait else folder.parent)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._readers: list[threading.Thread] = []
+        self._kill_at: float | None = None
+        self.attached = False
+
+    def start(self) -> None:
+        """Raises OutputError when the system cannot start it."""
+        options: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined, unused-ignore]
+            options = {"creationflags": group | _NO_WINDOW}
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(
+                self._command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self._folder, env=self._environment, **options
+            )
+        except OSError as error:
+            raise OutputError(f"Python could not be started ({error.strerror}): reinstall Slicer") from error
+        self._read(self._process.stdout, self._lines.put)
+        self._read(self._process.stderr, self._keep)
+        self._write(HEARTBEAT)
+
+    def order(self, arguments: Sequence[str], folder: Path) -> bool:
+        """Let one that waits run, in ``folder``; False when it is not there any more."""
+        line = json.dumps({"arguments": list(arguments), "folder": str(folder)})
+        return self.exit_code is None and self._write(line.encode("ascii") + b"\n")
+
+    def _write(self, line: bytes) -> bool:
+        if self._process is None or self._process.stdin is None:
+            return False
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except (OSError, ValueError):  # it has ended; its exit code tells more
+            return False
+        return True
+
+    def _read(self, pipe: IO[bytes] | None, keep: Callable[[bytes], None]) -> None:
+        def pump() -> None:
+            if pipe is not None:
+                with pipe:
+                    for line in pipe:
+                        keep(line)
+
+        reader = threading.Thread(target=pump, daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _keep(self, line: bytes) -> None:
+        self._log.append(line.decode("utf-8", "replace").rstrip())
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self._log)
+
+    @property
+    def process_id(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        """True until the process has ended and everything that it reported has been polled."""
+        if self._process is None:
+            return False
+        if self.exit_code is None or self._kill_at is not None:
+            return True
+        return any(reader.is_alive() for reader in self._readers) or not self._lines.empty()
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The events since the last call; never waits. Ends a cancelled process whose time is up."""
+        if self._kill_at is not None and (time.monotonic() >= self._kill_at or self.exit_code is not None):
+            self._kill_at = None
+            self._end_tree(at_once=True)  # once it has ended itself: what it started and left behind
+        events = []
+        while not self._lines.empty():
+            line = self._lines.get()
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if not isinstance(event, dict):
+                self._keep(line)
+            elif event == {"event": ATTACHED}:
+                self.attached = True
+            else:
+                events.append(event)
+        return events
+
+    def cancel(self) -> None:
+        """Ask it to end, now; ``poll`` or ``end`` makes sure of it. Harmless when it has ended."""
+        if self._process is None or self.exit_code is not None or self._kill_at is not None:
+            return
+        self._kill_at = time.monotonic() + _POLITE_S
+        with suppress(OSError):  # the other end is gone already
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        self._end_tree(at_once=False)
+
+    def end(self) -> None:
+        """Cancel and wait, two seconds at most: for the moments after which nobody polls."""
+        self.cancel()
+        if self._process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_POLITE_S)
+        self._end_tree(at_once=True)
+        with suppress(subprocess.TimeoutExpired):  # held by a driver or a disk of the network: the system's now
+            self._process.wait(_POLITE_S)
+        self._kill_at = None
+
+    def _end_tree(self, at_once: bool) -> None:
+        """The process and all that it started: PythonSlicer is a launcher, ending it alone leaves Python alive."""
+        if self._process is None:
+            return
+        if os.name == "nt":
+            if at_once and self.exit_code is None:  # asking politely was closing its standard input
+                kill = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
+                subprocess.run(kill, check=False, capture_output=True, creationflags=_NO_WINDOW)
+            return
+        with suppress(ProcessLookupError):  # all of them have ended
+            os.killpg(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def _environment(packages: Sequence[Path], scratch_base: Path) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.pop("PYTHONSTARTUP", None)
+    former = environment.get("PYTHONPATH")
+    paths = [str(path) for path in packages] + ([former] if former else [])
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["PYTHONUTF8"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment[SCRATCH_VARIABLE] = str(scratch_base)
+    return environment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage, and slices or steps done ``of`` all; 0 of 0: not counted. ``seconds_left``: None while unknown."""
+
+    stage: str = "start"
+    done: int = 0
+    of: int = 0
+    seconds_left: float | None = None
+
+    def text(self) -> str:
+        """ "Slice 34 of 170, about 12 s left"."""
+        if not self.of:
+            return {
+                "start": _("Starting PyTorch…"),
+                "read": _("Reading the image…"),
+                "measure": _("Measuring…"),
+            }.get(self.stage, _("Working…"))
+        return self.with_time_left(_("Slice {done} of {of}").format(done=self.done, of=self.of))
+
+    def with_time_left(self, text: str) -> str:
+        if self.seconds_left is None:
+            return text
+        return _("{text}, {left} left").format(text=text, left=duration(self.seconds_left))
+
+
+def duration(seconds: float) -> str:
+    """ "about 12 s", "about 3 min"."""
+    if seconds < 90:
+        return _("about {seconds} s").format(seconds=max(1, round(seconds)))
+    return _("about {minutes} min").format(minutes=round(seconds / 60))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job gave nothing. ``message``: for the user. ``report``: for whoever is asked for help; no patient data."""
+
+    message: str
+    report: str
+
+
+_STOPPED = 130
+_OUT_OF_MEMORY = (-9, 137)
+_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
+# Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc")
+
+Outcome = TypeVar("Outcome")
+
+
+class Job(Generic[Outcome]):
+    """Call ``poll`` now and then until ``running`` is False. Then there is a ``result``, or it was ``stopped`` in order
+    (asked to, and saved), or there is a ``failure``, or none of them (cancelled). ``close`` when done with it: that
+    ends what still runs and removes the images from the disk."""
+
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        base: Path,
+        read: Callable[[Path, dict[str, Any]], Outcome],
+        *,
+        volumes: Mapping[str, Volume] | None = None,
+        prepare: Callable[[Path], None] | None = None,
+        packages: Sequence[Path] = (LIBRARY,),
+        worker: Worker | None = None,
+        if_out_of_memory: str = "",
+        python: str = "",
+    ) -> None:
+        """Begin. The command runs in a temporary folder below ``base``; ``volumes`` are written to it by these names,
+        ``prepare`` writes what else is needed. ``arguments``: with names in the folder, relative. ``read``: from the
+        folder and the "result" event ({} where none was reported) to the result. ``worker``: one that waits, ours from
+        now on; a new one is started where it is gone. ``if_out_of_memory``: what the user can do then.
+
+        Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
+        """
+        self._program, self._packages = program, packages
+        self._arguments = [*arguments, *([] if "--json" in arguments else ["--progress", "json"])]
+        self._read, self._python = read, python
+        self._advice = if_out_of_memory or _("close other programs")
+        self._waiting = worker  # not known yet to be alive
+        self.progress, self.cancelled, self.stopped = Progress(), False, False
+        self.result: Outcome | None = None
+        self.failure: Failure | None = None
+        self._messages: list[str] = []
+        self._result_event: dict[str, Any] | None = None
+        try:
+            self._scratch = ScratchFolder(base)
+        except OSError as error:
+            if worker is not None:
+                worker.end()
+            raise OutputError(f"no folder for the run can be made in {base}: {explain(error)}") from error
+        self._worker = worker or self._new_worker()
+        try:
+            if volumes:
+                from SpinalCordSegLib.image_io import write_volume  # SimpleITK: not when the panel opens
+
+                for name, volume in volumes.items():
+                    write_volume(volume, self._scratch.path / name, compress=False)  # Slicer waits for it
+            if prepare is not None:
+                prepare(self._scratch.path)
+            if worker is None or not worker.order(self._arguments, self._scratch.path):
+                self._start_anew()
+        except (SpinalCordSegError, OSError) as error:
+            self.close()
+            if isinstance(error, SpinalCordSegError):
+                raise
+            raise OutputError(f"cannot write into {self._scratch.path}: {explain(error)}") from error
+        self.running = True
+
+    def _new_worker(self) -> Worker:
+        return Worker(
+            self._program, self._arguments, packages=self._packages, folder=self._scratch.path, python=self._python
+        )
+
+    def _start_anew(self) -> None:
+        if self._waiting is not None:
+            self._waiting.end()
+            self._waiting, self._worker = None, self._new_worker()
+        self._worker.start()
+
+    @property
+    def command(self) -> str:
+        """ "segment", "train", …"""
+        return self._arguments[0]
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The events since the last call; never waits."""
+        if not self.running:
+            return []
+        events = self._worker.poll()
+        for event in events:
+            self._take(event)
+        if not self._worker.running:
+            if self._waiting is not None and self._worker.exit_code == WAITED_IN_VAIN and not self.cancelled:
+                self._start_anew()  # it gave up at the moment it was asked
+                return events
+            self.running = False
+            self._finish()
+        return events
+
+    def cancel(self) -> None:
+        """End it, and all that it started, within two seconds of polling."""
+        self.cancelled = True
+        self._worker.cancel()
+
+    def close(self) -> None:
+        self._worker.end()
+        self.running = False
+        self._scratch.remove()
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "progress":
+            self.progress = Progress(
+                str(event.get("stage")), int(event.get("done", 0)), int(event.get("of", 0)), event.get("seconds_left")
+            )
+        elif kind == "result":
+            self._result_event = event
+        elif kind == "error":
+            self._messages.append(str(event.get("message")))
+
+    def _finish(self) -> None:
+        code = self._worker.exit_code
+        if self.cancelled:
+            return
+        if code == 0 or (code == 1 and self._result_event is not None):  # 1: done, and some case was refused
+            try:
+                self.result = self._read(self._scratch.path, self._result_event or {})
+            except SpinalCordSegError as error:
+                self.failure = Failure(str(error), self._report(code))
+        elif code == _STOPPED:
+            self.stopped = True
+        else:
+            self.failure = Failure(self._why(code), self._report(code))
+
+    def _why(self, code: int | None) -> str:
+        if self._messages:
+            return self._without_folders(self._messages[-1])
+        if code in _OUT_OF_MEMORY:
+            text = _("The run was ended by the system, most likely for want of memory: {advice}.")
+            return text.format(advice=self._advice)
+        text = _("The run ended unexpectedly (exit code {code}). If it happens again, copy the report and ask.")
+        return text.format(code=code)
+
+    def _report(self, code: int | None) -> str:
+        """What is needed to understand a failure. Files and folders are named after people: no name of the user's, and
+        nothing that was reported about a person."""
+        own = [Path(argument) for argument in self._arguments if Path(argument).is_absolute()]
+        shown = ["FOLDER" if Path(argument) in own else argument for argument in self._arguments]
+        lines = [
+            f"SpinalCordSeg {SOFTWARE_VERSION}, {platform.platform()}, Python {platform.python_version()}",
+            f"command: {' '.join(shown)}",
+            f"exit code: {code}; last: {self.progress}",
+            *self._messages,
+            self._worker.log,
+        ]
+        text = self._without_folders("\n".join(lines), {str(path): "FOLDER" for path in own})
+        hidden = [(path.name, "FOLDER") for path in own]  # messages name a folder by its last part
+        hidden += [(value, "VALUE") for value in _personal(self._arguments)]
+        for value, placeholder in hidden:
+            text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", placeholder, text)
+        return _IMAGE_NAME.sub(r"IMAGE.\1", text)
+
+    def _without_folders(self, text: str, more: Mapping[str, str] | None = None) -> str:
+        names = {str(self._scratch.path): "SCRATCH", **{str(path): "SpinalCordSeg" for path in self._packages}}
+        names |= {**(more or {}), str(Path.home()): "~"}
+        for path in sorted(names, key=len, reverse=True):  # what lies in a folder before the folder itself
+            text = text.replace(path, names[path])
+        return text
+
+
+def _personal(arguments: Sequence[str]) -> list[str]:
+    """The values of such options, given as "--x=value" or "--x value", the longest first; never ""."""
+    values = []
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in _PERSONAL:
+            value = value if equals else after
+            values += [value, value.partition("=")[2]]  # a disc: "C2/C3=1.0,2.0,3.0"
+    return sorted(filter(None, values), key=len, reverse=True)
+
+
+_POLL_MS = 100
+
+
+class JobControl:
+    """At most one job at a time, watched by a timer. ``changed`` is called at every step: begun, progress, ended.
+    ``failure``: of the last job, else None."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._on_result: Callable[[Any], None] = _nothing
+        self._on_event: Callable[[dict[str, Any]], None] = _nothing
+        self._on_end: Callable[[Job[Any]], None] = _nothing
+        self.job: Job[Any] | None = None
+        self.failure: Failure | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    @property
+    def running(self) -> bool:
+        return self.job is not None
+
+    @property
+    def cancelling(self) -> bool:
+        return self.job is not None and self.job.cancelled
+
+    @property
+    def progress(self) -> Progress:
+        return Progress() if self.job is None else self.job.progress
+
+    @property
+    def command(self) -> str:
+        """Of the job that is watched: "segment", "train", …; "" when none is."""
+        return "" if self.job is None else self.job.command
+
+    def start(
+        self,
+        job: Job[Any],
+        on_result: Callable[[Any], None] | None = None,
+        *,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        on_end: Callable[[Job[Any]], None] | None = None,
+    ) -> None:
+        """Watch a job that was begun. ``on_result`` gets what it gave, ``on_end`` the job however it ended."""
+        self.close()
+        self._on_result, self._on_event = on_result or _nothing, on_event or _nothing
+        self._on_end = on_end or _nothing
+        self.job, self.failure = job, None
+        self._timer.start()
+        self._poll()
+
+    def cancel(self) -> None:
+        if self.job is not None:
+            self.job.cancel()
+            self._poll()
+
+    def close(self) -> None:
+        """End what runs, without a word."""
+        self._timer.stop()
+        if self.job is not None:
+            self.job.close()
+            self.job = None
+
+    def _poll(self) -> None:
+        job = self.job
+        if job is None:
+            return
+        for event in job.poll():
+            self._on_event(event)
+        if not job.running:
+            self.close()
+            self.failure = job.failure
+            if job.result is not None:
+                self._on_result(job.result)
+            self._on_end(job)
+        self._changed()
+
+
+def _nothing(_thing: Any) -> None:
+    return
+
+
+_PROGRAM = "SpinalCordSegLib.cli"
+PANEL_PROGRAM = "SpinalCordSegLib.worker:panel_main"
+
+
+class PreloadedWorker:
+    """A worker that has everything loaded and waits for the next Apply; at most one, and one job each.
+
+    It goes with the scene and with the module, by itself after ten minutes, and does not start where memory is short.
+    ``base``: for temporary folders.
+    """
 
     def __init__(self, base: Path, python: str = "") -> None:
         self._base, self._python = base, python
-        self._child: ChildProcess | None = None
+        self._worker: Worker | None = None
         self._prepared: tuple[Path, str] | None = None
 
     def prepare(self, model: Path | None, device: str) -> None:
-        """Have one wait for a run with this model and device, where memory allows; never raises."""
+        """Have one wait for a job with this model and device, where memory allows; never raises."""
         if model is None or (self.waiting and self._prepared == (model, device)):
             return
         self.end()
@@ -105,96 +560,82 @@ class WarmChild:
             return
         try:
             self._base.mkdir(parents=True, exist_ok=True)
-            child = waiting_child(self._base, model, device, self._python)
-            child.start()
-        except (OutputError, OSError) as error:  # the next run starts its own, and says what is wrong
-            _log.debug("no child waits: %s", error)
+            worker = Worker(_PROGRAM, [str(model), device], folder=self._base, python=self._python, wait=True)
+            worker.start()
+        except (OutputError, OSError) as error:  # the next job starts its own, and reports what is wrong
+            _log.debug("no worker waits: %s", error)
             return
-        self._child, self._prepared = child, (model, device)
+        self._worker, self._prepared = worker, (model, device)
 
     @property
     def waiting(self) -> bool:
-        return self._child is not None and self._child.exit_code is None
+        return self._worker is not None and self._worker.exit_code is None
 
-    def take(self, model: Path | None, device: str) -> ChildProcess | None:
-        """The one that waits for such a run, the caller's from now on; None when there is none, or it has not told that
-        an order would reach it: a launcher in between may keep standard input to itself."""
-        child = self._child
-        if child is None or not self.waiting or self._prepared != (model, device):
+    def take(self, model: Path | None, device: str) -> Worker | None:
+        """The one that waits for such a job, the caller's from now on; None when there is none, or it has not reported
+        that an order would reach it: a launcher in between may keep standard input to itself."""
+        worker = self._worker
+        if worker is None or not self.waiting or self._prepared != (model, device):
             return None
-        child.poll()
-        if not child.attached:
+        worker.poll()
+        if not worker.attached:
             return None
-        self._child = None
-        return child
+        self._worker = None
+        return worker
 
     def end(self) -> None:
-        if self._child is not None:
-            self._child.end()
-            self._child = None
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
 
-# A run of any command of ours, for the panel: files in, one object out.
+# The jobs of the SpinalCordSeg panel. All raise SpinalCordSegError when they cannot begin.
+
+RESULTS = "results"  # what a command is given as --output, below the folder it runs in
+_IMAGE, _MASK, _CASE = "volume.nrrd", "mask.nrrd", "case"
+_OUTPUT = ("--output", RESULTS, "--mask-format", "nrrd")
 
 
-RESULTS = "results"  # what the command is given as --output, below the folder it runs in
-
-Outcome = TypeVar("Outcome")
-
-
-def task_run(
-    arguments: Sequence[str],
-    prepare: Callable[[Path], None],
-    read: Callable[[Path], Outcome],
-    base: Path,
-    python: str = "",
-) -> CommandRun[Outcome]:
-    """Begin. ``prepare`` fills the folder that the command runs in, ``read`` makes of its folder "results" what is
-    wanted; both folders are gone when the run is closed. ``arguments``: names in the folder, relative.
-
-    Raises SpinalCordSegError when the inputs cannot be written or Python not be started.
-    """
-    line = CommandLine(
-        "SpinalCordSegLib.cli",
-        (LIBRARY,),
-        lambda scratch, _event: read(scratch / RESULTS),
-        if_out_of_memory=_("close other programs"),
-        without_event=True,
-    )
-    return CommandRun(line, [*arguments, "--progress", "json"], base, prepare=prepare, python=python)
+def command_job(
+    arguments: Sequence[str], prepare: Callable[[Path], None], read: Callable[[Path], Outcome], base: Path
+) -> Job[Outcome]:
+    """Any command. ``prepare`` fills the folder that it runs in, ``read`` makes of its folder "results" what is
+    wanted; both folders are gone when the job is closed."""
+    return Job(_PROGRAM, arguments, base, lambda folder, _event: read(folder / RESULTS), prepare=prepare)
 
 
-# Measuring a mask of the scene in full: the AI's as corrected by a person, any other as a mask made elsewhere.
+def segment_job(
+    volume: Volume, base: Path, *, model: Path, device: str, worker: Worker | None = None, python: str = ""
+) -> Job[CaseFolder]:
+    """Find the cord in ``volume`` and measure it. ``worker``: a preloaded one to do it."""
+    arguments = ["segment", _IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
+    return Job(_PROGRAM, arguments, base, _read_case, volumes={_IMAGE: volume}, worker=worker, python=python)
 
 
-_CASE, _MEASURED_MASK, _MEASURED_IMAGE = "case", "corrected.nrrd", "volume.nrrd"
+def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
+    return read_case_folder(folder / str(event.get("folder")))
 
 
-def mask_measure_run(segmentation: Any, segment_id: str, base: Path, by: str = "") -> CordRun:
-    """Begin; the outcome is a CaseFolder. ``by``: who corrected the mask. Marked discs go along, for the levels.
-
-    Raises SpinalCordSegError.
-    """
+def measure_job(segmentation: Any, segment_id: str, base: Path, by: str = "") -> Job[CaseFolder]:
+    """Measure a mask of the scene in full: the AI's as corrected by a person (``by``), any other as a mask made
+    elsewhere. Marked discs go along, for the levels."""
     mask = mask_of_segment(segmentation, segment_id)
     image = volume_behind(segmentation, mask)
-    discs = disc_arguments(volume_node_of(segmentation) or segmentation)
-    ai = _ai_mask(segmentation, segment_id)
-    if ai is None:
-        return measure_run(mask, base, image=image, more=discs)
-    result = result_of(segmentation)
-
-    def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-        assert result is not None
-        write_result_folder(result, segment_id, folder / RESULTS / _CASE, ai)
-        write_volume(mask, folder / _MEASURED_MASK)
-        if image is not None:
-            write_volume(image, folder / _MEASURED_IMAGE)
-
-    arguments = ["correct", f"{RESULTS}/{_CASE}", _MEASURED_MASK, "--reopen", "--by", by, *discs]
-    arguments += ["--image", _MEASURED_IMAGE] if image is not None else []
-    return task_run(arguments, prepare, _read, base)
+    volumes = {_MASK: mask} if image is None else {_MASK: mask, _IMAGE: image}
+    options = disc_arguments(volume_node_of(segmentation) or segmentation)
+    options += [] if image is None else ["--image", _IMAGE]
+    ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
+    if ai is None or result is None:
+        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], base, _read_case, volumes=volumes)
+    arguments = ["correct", _CASE, _MASK, "--reopen", "--by", by, *options]
+    return Job(
+        _PROGRAM,
+        arguments,
+        base,
+        lambda folder, _event: read_case_folder(folder / _CASE),
+        volumes=volumes,
+        prepare=lambda folder: write_result_folder(result, segment_id, folder / _CASE, ai),
+    )
 
 
 def disc_arguments(owner: Any) -> list[str]:
@@ -204,12 +645,8 @@ def disc_arguments(owner: Any) -> list[str]:
     ]
 
 
-def _read(folder: Path) -> CaseFolder:
-    return read_case_folder(folder / _CASE)
-
-
 def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
-    """What the AI drew, where this segment began as that and its report says so; else None."""
+    """What the AI drew, where this segment began as that and its report names a model; else None."""
     result = result_of(segmentation)
     copy = segmentation.GetNodeReference(AI_COPY)
     if result is None or copy is None or not result.report_content().get("model"):
@@ -220,7 +657,37 @@ def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     return mask_of_segment(copy, copy_id)
 
 
-# The motion between two visits, found in a child process.
+def store_job(case: Path, mask: Volume, image: Path | None, by: str, base: Path) -> Job[CaseFolder]:
+    """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
+    corrected; ``image``: for the pictures."""
+    arguments = ["correct", str(case), _MASK, "--reopen", "--by", by]
+    arguments += ["--image", str(image)] if image is not None else []
+    return Job(_PROGRAM, arguments, base, lambda _folder, _event: read_case_folder(case), volumes={_MASK: mask})
+
+
+def rerun_job(
+    image: Volume,
+    mask: Volume,
+    slices: tuple[int, int],
+    base: Path,
+    *,
+    model: Path,
+    device: str,
+    case: Case | None,
+) -> Job[Volume]:
+    """The whole mask with ``slices`` (the input's own, both included) segmented again by ``model``, with the case's
+    threshold and smoothing."""
+    first, last = sorted(slices)
+    arguments = ["rerun", "--slices", f"{first}:{last + 1}", "--model", str(model), "--device", device]
+    if case is not None and case.threshold is not None and case.along_mm is not None:
+        arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.along_mm)]
+
+    def read(folder: Path, _event: dict[str, Any]) -> Volume:
+        from SpinalCordSegLib.image_io import read_labels
+
+        return read_labels(folder / RERUN_MASK)
+
+    return Job(PANEL_PROGRAM, arguments, base, read, volumes={_IMAGE: image, _MASK: mask})
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,76 +698,12 @@ class Motion:
     ambiguous: bool = False
 
 
-def motion_run(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], base: Path) -> CommandRun[Motion]:
-    """Begin to look for it; the run's outcome is a Motion. ``current``, ``prior``: image and mask on one grid."""
-    files = {"fixed": current[0], "fixed_mask": current[1], "moving": prior[0], "moving_mask": prior[1]}
+def motion_job(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], base: Path) -> Job[Motion]:
+    """The motion between two visits. ``current``, ``prior``: image and mask on one grid."""
+    volumes = {"fixed": current[0], "fixed_mask": current[1], "moving": prior[0], "moving_mask": prior[1]}
 
-    def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
+    def read(_folder: Path, found: dict[str, Any]) -> Motion:
+        return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
 
-        for name, volume in files.items():
-            write_volume(volume, folder / f"{name}.nrrd")
-
-    line = CommandLine("SpinalCordSegLib.worker:panel_main", (LIBRARY,), _read_motion)
-    return CommandRun(line, ["register", "--progress", "json"], base, prepare=prepare)
-
-
-def _read_motion(_folder: Path, found: dict[str, Any]) -> Motion:
-    return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
-
-
-# The network asked again about some slices, in a child process.
-
-
-def rerun_run(
-    image: Volume,
-    mask: Volume,
-    slices: tuple[int, int],
-    base: Path,
-    *,
-    model: Path,
-    device: str,
-    case: Case | None,
-) -> CommandRun[Volume]:
-    """Begin; the outcome is the whole mask with ``slices`` (the input's own, both included) found again by ``model``,
-    with the case's threshold and averaging."""
-    first, last = sorted(slices)
-
-    def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-        write_volume(image, folder / "volume.nrrd")
-        write_volume(mask, folder / "mask.nrrd")
-
-    arguments = ["rerun", "--progress", "json", "--slices", f"{first}:{last + 1}", "--model", str(model)]
-    arguments += ["--device", device]
-    if case is not None and case.threshold is not None and case.along_mm is not None:
-        arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.along_mm)]
-    return CommandRun(
-        CommandLine("SpinalCordSegLib.worker:panel_main", (LIBRARY,), _read_rerun), arguments, base, prepare=prepare
-    )
-
-
-def _read_rerun(folder: Path, _found: dict[str, Any]) -> Volume:
-    from SpinalCordSegLib.image_io import read_labels
-
-    return read_labels(folder / RERUN_MASK)
-
-
-# A corrected mask into the case's own folder, measured anew by the command line ``correct`` in a child process.
-
-
-_STORED_MASK = "corrected.nrrd"
-
-
-def store_run(case: Path, mask: Volume, image: Path | None, by: str, base: Path) -> CommandRun[CaseFolder]:
-    """Begin; the outcome is the case as its folder has it then. ``by``: who corrected; ``image``: for the pictures."""
-
-    def prepare(folder: Path) -> None:
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-        write_volume(mask, folder / _STORED_MASK)
-
-    arguments = ["correct", str(case), _STORED_MASK, "--reopen", "--by", by]
-    arguments += ["--image", str(image)] if image is not None else []
-    return task_run(arguments, prepare, lambda _results: read_case_folder(case), base)
+    named = {f"{name}.nrrd": volume for name, volume in volumes.items()}
+    return Job(PANEL_PROGRAM, ["register"], base, read, volumes=named)

@@ -25,10 +25,9 @@ from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPan
 from SpinalCordSegWidgets.dicom_section import DicomPanel
 from SpinalCordSegWidgets.followup_section import ComparePanel, FollowUpPanel
 from SpinalCordSegWidgets.install import Dependencies, DeviceProbe, check_dependencies, repair
-from SpinalCordSegWidgets.jobs import WarmChild
+from SpinalCordSegWidgets.jobs import Job, JobControl, PreloadedWorker, duration
 from SpinalCordSegWidgets.levels_section import LevelsPanel
 from SpinalCordSegWidgets.measures_section import LiveNumbers, MeasuresPanel
-from SpinalCordSegWidgets.process import CommandRun, RunControl, duration
 from SpinalCordSegWidgets.review_section import ReviewPanel
 from SpinalCordSegWidgets.section import Section, ask_file
 from SpinalCordSegWidgets.worklist_section import WorkListPanel
@@ -276,7 +275,7 @@ def describe(device: Mapping[str, Any], n_slices: int) -> str:
 class ApplyPanel:
     """Shows what can be done and why not; ``apply`` is called when it can and the user wants it."""
 
-    def __init__(self, ui: Any, control: RunControl, models: ModelChoice, apply: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, control: JobControl, models: ModelChoice, apply: Callable[[], None]) -> None:
         self._ui, self._control, self._apply = ui, control, apply
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
@@ -337,7 +336,7 @@ class ApplyPanel:
         if self._control.cancelling:
             return _("Cancelling…")
         if running:
-            return self._control.pace.say(self._control.progress)
+            return self._control.progress.text()
         if self.message:
             return self.message
         if failure is not None:
@@ -381,12 +380,12 @@ class Panel:
         self._listeners: list[Callable[[], None]] = []
         self._was_running = False
         self.parameters: Any = None
-        self.control = RunControl(self._on_run_changed)
+        self.control = JobControl(self._on_run_changed)
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
         self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
         self.measures = MeasuresPanel(ui, self)
         self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
-        self.warm = WarmChild(logic.scratchBase())
+        self.preloaded = PreloadedWorker(logic.scratchBase())
         self.work_list = WorkListPanel(load("WorkList"), self)
         self.review = ReviewPanel(load("Review"), self)
         correct = load("Correct")
@@ -433,14 +432,14 @@ class Panel:
     def leave(self) -> None:
         for section in self.sections:
             section.leave()
-        self.warm.end()
+        self.preloaded.end()
 
     def scene_is_closing(self) -> None:
         """Let go of every node."""
         for section in self.sections:
             section.close()
         self.control.close()
-        self.warm.end()
+        self.preloaded.end()
         self.measures.close()
 
     def scene_is_closed(self) -> None:
@@ -449,7 +448,7 @@ class Panel:
 
     def end_children(self) -> None:
         self.control.close()
-        self.warm.end()
+        self.preloaded.end()
         self.probe.close()
         self.measures.close()
 
@@ -536,9 +535,9 @@ class Panel:
 
     def start(
         self,
-        make: Callable[[], CommandRun[Any]],
+        make: Callable[[], Job[Any]],
         on_result: Callable[[Any], None],
-        on_end: Callable[[CommandRun[Any]], None] | None = None,
+        on_end: Callable[[Job[Any]], None] | None = None,
     ) -> None:
         """Begin a run in a child process, and hand its result to ``on_result``; what stands in the way is shown."""
         self.control.failure = None
@@ -558,7 +557,7 @@ class Panel:
             return
         self.start(
             lambda: (
-                self.work_list.measure_run(segmentation, segment_id)
+                self.work_list.measure_job(segmentation, segment_id)
                 or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer.name)
             ),
             lambda case: self._on_measured(case, segmentation, digest, then),
@@ -574,13 +573,13 @@ class Panel:
     def _on_apply(self) -> None:
         volume, model, device = self.applying.volume, self.models.path, self.device
 
-        def prepare_another(_run: CommandRun[Any]) -> None:
+        def prepare_another(_job: Job[Any]) -> None:
             """Who applies once mostly applies again; who has left the module meanwhile may not."""
             if self._entered():
-                self.warm.prepare(model, device)
+                self.preloaded.prepare(model, device)
 
         self.start(
-            lambda: self.logic.startSegment(volume, model, device, self.warm.take(model, device)),
+            lambda: self.logic.startSegment(volume, model, device, self.preloaded.take(model, device)),
             lambda case: self._on_segmented(case, volume),
             on_end=prepare_another,
         )
@@ -637,7 +636,7 @@ class Panel:
         self.check_dependencies()  # and ask again when another model was chosen meanwhile
 
     def _on_repair(self) -> None:
-        self.warm.end()  # on Windows its files cannot be replaced while a child has them loaded
+        self.preloaded.end()  # on Windows its files cannot be replaced while a child has them loaded
         message = repair(self.applying.dependencies)
         self.probe.forget()
         self.check_dependencies()

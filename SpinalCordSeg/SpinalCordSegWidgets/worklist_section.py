@@ -17,8 +17,7 @@ from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import ImageFolder, open_case
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
-from SpinalCordSegWidgets.jobs import store_run
-from SpinalCordSegWidgets.process import CommandRun
+from SpinalCordSegWidgets.jobs import Job, store_job
 from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
@@ -318,7 +317,7 @@ class WorkListPanel(Section):
             case.set_visible(True)
         super()._on_change()
 
-    def measure_run(self, segmentation: Any, segment_id: str) -> CommandRun[CaseFolder] | None:
+    def measure_job(self, segmentation: Any, segment_id: str) -> Job[CaseFolder] | None:
         """A corrected case of the list is measured in its own folder; None for any other mask.
 
         Raises SpinalCordSegError, OutputError where somebody else has changed the folder meanwhile."""
@@ -327,7 +326,7 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        return store_run(
+        return store_job(
             case.item.folder, mask, case.image, self.panel.review.reviewer.name, self.panel.logic.scratchBase()
         )
 

@@ -23,8 +23,8 @@ from SpinalCordSegWidgets.install import (
     installed_version,
     repair,
 )
+from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
 from SpinalCordSegWidgets.main_widget import DeviceChoice
-from SpinalCordSegWidgets.process import LIBRARY, CommandLine, CommandRun, ProgressText, RunControl, duration
 
 # The table of checked cases: what each holds, or why it cannot be used.
 
@@ -110,7 +110,6 @@ def summary_words(result: Mapping[str, Any]) -> str:
 
 
 NETWORKS = {"ra_unet": "RA-U-Net", "unet": "U-Net", "deep_unet": "Deep U-Net"}
-_JSON = ("--progress", "json")
 
 
 @dataclass(frozen=True)
@@ -153,17 +152,17 @@ class TrainerSettings:
 
     def resume(self) -> list[str]:
         """Go on with the run in the folder, as it was set up; only its length may change."""
-        run = ["--output", str(self.run), "--device", self.device, *_JSON]
+        run = ["--output", str(self.run), "--device", self.device]
         return ["train", "--resume", *run, "--set", f"epochs={self.epochs}"]
 
     def evaluate(self) -> list[str]:
         """Score the best weights on the patients that the run held out."""
         model = ["--model", str(self.run / "best.safetensors"), "--held-out", str(self.run)]
         output = ["--output", str(self.run / "evaluation"), "--device", self.device]
-        return ["evaluate", str(self.data), *model, *output, "--usable", *self._cases(), *_JSON]
+        return ["evaluate", str(self.data), *model, *output, "--usable", *self._cases()]
 
     def _run(self) -> list[str]:
-        return ["--output", str(self.run), "--device", self.device, "--usable", *self._cases(), *_JSON]
+        return ["--output", str(self.run), "--device", self.device, "--usable", *self._cases()]
 
     def _cases(self) -> list[str]:
         label = ["--label", str(self.label)] if self.label else []
@@ -335,20 +334,17 @@ def repair_packages(dependencies: Dependencies) -> str:
 # Both modules lie in one folder once installed, in two in a checkout.
 _PACKAGES = tuple(dict.fromkeys((LIBRARY, Path(__file__).resolve().parents[1])))
 
-TrainerRun = CommandRun[dict[str, Any]]
+TrainerJob = Job[dict[str, Any]]
 
 
-def trainer_run(arguments: Sequence[str], base: Path, python: str = "") -> TrainerRun:
+def trainer_job(arguments: Sequence[str], base: Path, python: str = "") -> TrainerJob:
     """``arguments``: as ``spinalcordseg-train`` takes them, paths absolute. Its result is the "result" event. Raises
     OutputError when it cannot start."""
-    line = CommandLine[dict[str, Any]](
-        "SpinalCordSegTrainerLib.cli",
-        _PACKAGES,
-        lambda _scratch, event: event,
-        exit_codes=(0, 1),  # 1: done, and some case was refused
-        if_out_of_memory=_("take a smaller batch"),
-    )
-    return CommandRun(line, arguments, base, python=python)
+    advice = _("take a smaller batch")
+    return Job(
+        "SpinalCordSegTrainerLib.cli", arguments, base, lambda _folder, event: event,
+        packages=_PACKAGES, if_out_of_memory=advice, python=python,
+    )  # fmt: skip
 
 
 # What the panel says about the work at hand. No Qt.
@@ -386,7 +382,7 @@ class JobWords:
         }
         return tips[command]
 
-    def say(self, run: TrainerRun, pace: ProgressText) -> str:
+    def say(self, run: TrainerJob) -> str:
         """ "Training: 34 of 300 updates, about 12 min left"."""
         if run.cancelled:
             return _("Cancelling…")
@@ -401,10 +397,9 @@ class JobWords:
         if progress.stage not in stages or not progress.of:
             return _("Starting PyTorch…")
         words = stages[progress.stage].format(done=progress.done, of=progress.of)
-        left = pace.seconds_left(progress)
-        return words if left is None else _("{words}, {left} left").format(words=words, left=duration(left))
+        return progress.with_time_left(words)
 
-    def ended(self, run: TrainerRun) -> str:
+    def ended(self, run: TrainerJob) -> str:
         if run.failure is not None:
             return run.failure.message
         if run.cancelled:
@@ -450,7 +445,7 @@ class TrainerPanel:
 
     def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
         self._ui, self._logic, self._entered = ui, logic, entered
-        self.control, self._words = RunControl(self.refresh), JobWords()
+        self.control, self._words = JobControl(self.refresh), JobWords()
         self.devices = DeviceChoice(ui.deviceBox)
         self.form = SettingsForm(ui, self.devices, self._on_settings)
         self.cases = CaseTable(ui.caseTable, ui.caseDetail)
@@ -536,12 +531,12 @@ class TrainerPanel:
         ui.openButton.enabled = run.is_absolute() and run.is_dir()
         ui.casesLabel.setVisible(bool(ui.casesLabel.text))
         self.form.set_enabled(not command)
-        work = self.control.run
+        work = self.control.job
         ui.progressBar.setVisible(work is not None)
         if work is not None:
             ui.progressBar.setRange(0, work.progress.of)  # 0 to 0 is Qt's "busy"
             ui.progressBar.setValue(work.progress.done)
-        ui.statusLabel.setText(self._words.say(work, self.control.pace) if work is not None else self._message)
+        ui.statusLabel.setText(self._words.say(work) if work is not None else self._message)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         ui.copyReportButton.setVisible(work is None and self.control.failure is not None)
         ui.noticeFrame.setVisible(not self.packages.ready)
@@ -585,7 +580,7 @@ class TrainerPanel:
         elif arguments[0] == "check":
             self._checked_as, self._found = settings.cases_chosen, []
         try:
-            run = trainer_run(arguments, self._logic.scratchBase())
+            run = trainer_job(arguments, self._logic.scratchBase())
             self.control.start(run, on_event=self._on_event, on_end=self._on_end)
         except (SpinalCordSegError, OSError) as error:
             self._message = str(error)
@@ -596,7 +591,7 @@ class TrainerPanel:
             self._found.append(event["case"])
         self.pictures.take(event)
 
-    def _on_end(self, work: TrainerRun) -> None:
+    def _on_end(self, work: TrainerJob) -> None:
         settings = self._started
         self._message = self._words.ended(work)
         if work.result is None:

@@ -1,4 +1,4 @@
-"""A command line for the tests of the child process: does what its arguments say, one after the other."""
+"""A command line for the tests of the worker: does what its arguments say, one after the other."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-
-def get_ready(argv: list[str]) -> None:
-    """For the tests of a child that waits: nothing to load."""
 
 
 def main(argv: list[str]) -> int:

@@ -82,11 +82,11 @@ def test_all_ways_give_the_same_voxels_and_numbers(
 
 def _by_panel(path: Path, model: Path, folder: Path) -> CaseFolder:
     """As the panel has it done: the node's volume to the child process, its result read back."""
-    from SpinalCordSegWidgets.jobs import segment_run
+    from SpinalCordSegWidgets.jobs import segment_job
 
     folder.mkdir()
     node = slicer.util.loadVolume(str(path))
-    run = segment_run(volume_from_node(node), folder, model=model, device="cpu")
+    run = segment_job(volume_from_node(node), folder, model=model, device="cpu")
     while run.running:
         run.poll()
         time.sleep(0.02)

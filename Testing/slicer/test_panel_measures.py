@@ -252,5 +252,5 @@ def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
 def test_coming_to_the_panel_does_not_block(panel):
     panel.panel.probe.forget()
     scripted.enter(panel)
-    assert panel.panel.probe._child is not None and panel.panel.probe.answer is None, "asked beside, not waited for"
+    assert panel.panel.probe.asking and panel.panel.probe.answer is None, "asked beside, not waited for"
     assert isinstance(panel.parent, QtCore.QObject)

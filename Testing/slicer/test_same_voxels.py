@@ -55,9 +55,9 @@ def _in_this_process(volume: Volume, model: Path, folder: Path) -> tuple[Volume,
 
 def _in_a_child(volume: Volume, model: Path, folder: Path) -> tuple[Volume, float]:
     """The same as the panel has it done."""
-    from SpinalCordSegWidgets.jobs import segment_run
+    from SpinalCordSegWidgets.jobs import segment_job
 
-    run = segment_run(volume, folder / "temp", model=model, device="cpu")
+    run = segment_job(volume, folder / "temp", model=model, device="cpu")
     while run.running:
         run.poll()
         time.sleep(0.02)

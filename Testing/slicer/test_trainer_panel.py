@@ -123,13 +123,13 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     write_cases(folder / "data", 1)
     _fill(ui, folder)
     click(ui.checkButton)
-    child = panel.control.run._child
+    child = panel.control.job._worker
     click(ui.checkButton)
     wait_until(lambda: not panel.control.running, 5)
     assert child.exit_code is not None and ui.statusLabel.text == "Cancelled."
     assert panel.usable_cases is None and ui.checkButton.enabled
     click(ui.checkButton)
-    child = panel.control.run._child
+    child = panel.control.job._worker
     slicer_application[0].quit()
     assert child.exit_code is not None
 

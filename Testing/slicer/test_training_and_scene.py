@@ -17,7 +17,7 @@ class _Run:
     failure, result, stopped, cancelled, running = None, None, False, False, True
 
     def __init__(self, arguments: list[str], _base: Path) -> None:
-        from SpinalCordSegWidgets.process import Progress  # after the stand-ins
+        from SpinalCordSegWidgets.jobs import Progress  # after the stand-ins
 
         self.command, self.progress = arguments[0], Progress()
 
@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def filled(folder, trainer, monkeypatch):
     """The panel with both folders chosen and the cases checked."""
-    monkeypatch.setattr("SpinalCordSegTrainerWidgets.main_widget.trainer_run", _Run)
+    monkeypatch.setattr("SpinalCordSegTrainerWidgets.main_widget.trainer_job", _Run)
     trainer.ui.dataEdit.text, trainer.ui.runEdit.text = str(folder / "data"), str(folder / "run")
     trainer.panel.usable_cases = 4
     trainer.panel.refresh()
@@ -55,7 +55,7 @@ def filled(folder, trainer, monkeypatch):
 
 
 def _end(panel, **result) -> None:
-    panel.control.run.end_with(**result)
+    panel.control.job.end_with(**result)
     wait_until(lambda: not panel.control.running)
 
 

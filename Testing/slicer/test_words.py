@@ -10,23 +10,6 @@ def _translations(qt_application):
     return qt_application
 
 
-def test_time_left_follows_the_pace():
-    from SpinalCordSegWidgets.process import Progress, ProgressText
-
-    now = [0.0]
-    words = ProgressText(clock=lambda: now[0])
-    assert words.say(Progress()) == "Starting PyTorch…"
-    assert words.say(Progress("segment", 0, 170)) == "Slice 0 of 170"
-    now[0] = 0.5
-    assert words.say(Progress("segment", 10, 170)) == "Slice 10 of 170"  # too early to tell
-    now[0] = 5.0
-    assert words.say(Progress("segment", 50, 170)) == "Slice 50 of 170, about 12 s left"
-    now[0] = 500.0
-    assert words.say(Progress("segment", 51, 170)).endswith("about 19 min left")
-    assert words.say(Progress("measure", 0, 0)) == "Measuring…"
-    assert words.say(Progress("something new", 0, 0)) == "Working…"
-
-
 def test_devices_say_what_they_are_and_how_long():
     from SpinalCordSegWidgets.main_widget import describe
 

@@ -14,7 +14,7 @@ from SpinalCordSegLib.model.checkpoint import default_model
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 if TYPE_CHECKING:
-    from SpinalCordSegWidgets.process import ChildProcess
+    from SpinalCordSegWidgets.jobs import Worker
 
 
 _ROUNDS = 3
@@ -25,7 +25,7 @@ _PACKAGES = (Path(SpinalCordSegLib.worker.__file__).resolve().parents[1],)
 def apply_speed(folder: Path) -> dict[str, float]:
     """Median seconds from the start (or the order) until the child has ended."""
     sys.path.append(str(_PACKAGES[0]))  # the panel's package is Slicer's, and not installed
-    from SpinalCordSegWidgets.process import ChildProcess
+    from SpinalCordSegWidgets.jobs import Worker
 
     work = (folder / "apply").resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -36,11 +36,11 @@ def apply_speed(folder: Path) -> dict[str, float]:
     arguments = ["segment", "volume.nrrd", *options]
     seconds: dict[str, list[float]] = {"a new child": [], "one that waits": []}
     for _ in range(_ROUNDS):
-        child = ChildProcess("SpinalCordSegLib.cli", arguments, packages=_PACKAGES, folder=work)
+        child = Worker("SpinalCordSegLib.cli", arguments, packages=_PACKAGES, folder=work)
         started = time.perf_counter()
         child.start()
         seconds["a new child"].append(_until_ended(child, started))
-        child = ChildProcess("SpinalCordSegLib.cli", [model, "cpu"], packages=_PACKAGES, folder=work, waiting=True)
+        child = Worker("SpinalCordSegLib.cli", [model, "cpu"], packages=_PACKAGES, folder=work, wait=True)
         child.start()
         time.sleep(_READY_S)
         started = time.perf_counter()
@@ -49,7 +49,7 @@ def apply_speed(folder: Path) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _until_ended(child: ChildProcess, started: float) -> float:
+def _until_ended(child: Worker, started: float) -> float:
     while child.running:
         child.poll()
         time.sleep(0.01)

@@ -1,0 +1,356 @@
+"""Workers and jobs: what a worker reports arrives whole, cancelling ends the whole tree, nothing is left behind.
+
+The tests wait for what has to happen, however long that takes on a busy machine; pytest ends a test that hangs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import slicer
+from threshold_model import write_threshold_model
+
+from SpinalCordSegLib import worker as worker_module
+from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.worker import LEAST_FREE_BYTES, WAITED_IN_VAIN, ScratchFolder, remove_abandoned
+from SpinalCordSegWidgets import jobs
+from SpinalCordSegWidgets.jobs import Job, PreloadedWorker, Progress, Worker
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
+
+_TESTS = Path(__file__).parent
+_PACKAGES = (_TESTS.parents[1] / "SpinalCordSeg", _TESTS)
+
+
+@pytest.fixture(params=["plain", "José Pérez/ü 1"])
+def folder(request, tmp_path) -> Path:
+    path = tmp_path / request.param
+    path.mkdir(parents=True)
+    return path
+
+
+def _start(folder: Path, *orders: str) -> Worker:
+    worker = Worker("obedient_cli", orders, packages=_PACKAGES, folder=folder)
+    worker.start()
+    return worker
+
+
+def _finish(work) -> list[dict]:
+    """The events of a worker or a job until its end."""
+    events: list[dict] = []
+    while work.running:
+        events += work.poll()
+        time.sleep(0.01)
+    return events + work.poll()
+
+
+def _wait_for(worker: Worker, event: str) -> dict:
+    while worker.running:
+        for found in worker.poll():
+            if found.get("event") == event:
+                return found
+        time.sleep(0.01)
+    raise AssertionError(f"no event {event}; log: {worker.log}")
+
+
+def _wait_until_gone(pid: int) -> None:
+    """A process that ended but was not waited for counts as gone."""
+    while True:
+        try:
+            if Path("/proc").is_dir():
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    return
+            else:
+                os.kill(pid, 0)
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.01)
+
+
+def test_json_lines_arrive_whole_and_in_order(folder):
+    orders = [f'say={{"event": "progress", "done": {k}, "of": 300}}' for k in range(300)]
+    worker = _start(folder, *orders, "complain=a µ warning", "say=not json", "exit=1")
+    events = _finish(worker)
+    assert [event["done"] for event in events] == list(range(300))
+    assert worker.exit_code == 1
+    assert set(worker.log.splitlines()) == {"a µ warning", "not json"}
+
+
+def test_environment_of_the_worker(folder):
+    worker = _start(folder, "environment=PYTHONPATH", "environment=PYTHONUTF8", "environment=SPINALCORDSEG_SCRATCH")
+    path, utf8, scratch = _finish(worker)
+    assert path["value"].split(os.pathsep)[:2] == [str(package) for package in _PACKAGES]
+    assert (utf8["value"], scratch["value"]) == ("1", str(folder.parent))
+    assert Path(path["cwd"]) == folder
+
+
+@pytest.mark.parametrize("way", ["cancel", "end"])
+@pytest.mark.parametrize(
+    "orders", [["grandchild"], ["be-deaf", "grandchild"], ["deaf-grandchild"]], ids=["polite", "deaf", "deaf below"]
+)
+def test_cancel_and_end_end_the_whole_tree(folder, orders, way):
+    worker = _start(folder, *orders, "sleep=600")
+    grandchild = _wait_for(worker, "pid")["pid"]
+    if way == "cancel":
+        worker.cancel()
+        _finish(worker)
+    else:
+        worker.end()
+    assert worker.exit_code is not None
+    _wait_until_gone(grandchild)
+    worker.end()
+    worker.cancel()  # both harmless now
+
+
+def test_a_crash_is_an_exit_code_not_a_hang(folder):
+    worker = _start(folder, 'say={"event": "start"}', "crash")
+    assert [event["event"] for event in _finish(worker)] == ["start"]
+    assert worker.exit_code not in (0, None)
+    raised = _start(folder, "raise=something")
+    _finish(raised)
+    assert raised.exit_code == 1 and "something" in raised.log
+
+
+def test_python_that_is_not_there(folder):
+    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=folder, python=str(folder / "none"))
+    with pytest.raises(OutputError, match="could not be started"):
+        worker.start()
+    assert not worker.running and worker.poll() == []
+    worker.end()
+
+
+def test_the_worker_does_not_outlive_its_parent_and_removes_what_it_left(tmp_path):
+    """The parent is killed, as by a crash of Slicer: no cleanup of its own runs."""
+    code = f"""
+import json, sys, time
+sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
+from pathlib import Path
+from slicer_standins import scripted
+scripted.publish()
+from SpinalCordSegLib.worker import ScratchFolder
+from SpinalCordSegWidgets.jobs import Worker
+scratch = ScratchFolder(Path({str(tmp_path)!r}))
+worker = Worker("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=600"],
+                packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
+worker.start()
+while not worker.poll():
+    time.sleep(0.01)
+print(json.dumps([worker.process_id, str(scratch.path)]), flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    pid, path = json.loads(parent.stdout.readline())
+    assert (Path(path) / "input.nrrd").is_file()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    _wait_until_gone(pid)
+    assert not Path(path).exists()
+
+
+def test_a_parent_without_a_heartbeat_does_not_end_the_worker(tmp_path):
+    """A launcher in between may close standard input."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, _PACKAGES)))
+    command = [sys.executable, "-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=0.3", "exit=7"]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
+    assert ended.returncode == 7
+
+
+def test_scratch_folders_in_use_stay_and_abandoned_ones_go(tmp_path):
+    mine, left = ScratchFolder(tmp_path), ScratchFolder(tmp_path)
+    (left.path / "input.nrrd").write_bytes(b"an image")
+    left._lock.close()  # as the system does when the owner ends
+    (tmp_path / "spinalcordseg-notes").mkdir()  # looks alike, has no lock: not ours
+    code = "import sys; from pathlib import Path; from SpinalCordSegLib.worker import remove_abandoned as r;"
+    command = [sys.executable, "-c", f"{code} print(r(Path(sys.argv[1])))", str(tmp_path)]
+    environment = dict(os.environ, PYTHONPATH=str(_PACKAGES[0]))
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n"
+    assert mine.path.exists() and not left.path.exists() and (tmp_path / "spinalcordseg-notes").exists()
+    mine.remove()
+    mine.remove()
+    assert not mine.path.exists() and remove_abandoned(tmp_path) == 0
+    assert mine.path.name.isascii()
+
+
+def test_an_image_that_could_not_be_removed_goes_the_next_time(tmp_path, monkeypatch):
+    """On Windows one that another program has open stays; the folder must still be known as ours."""
+    scratch = ScratchFolder(tmp_path)
+    (scratch.path / "volume.nrrd").write_bytes(b"an image")
+    (scratch.path / "out").mkdir()
+    unlink = Path.unlink
+
+    def refuse(path, *arguments, **options):
+        if path.suffix == ".nrrd":
+            raise PermissionError(13, "used by another process")
+        unlink(path, *arguments, **options)
+
+    with monkeypatch.context() as held:
+        held.setattr(Path, "unlink", refuse)
+        scratch.remove()
+        assert remove_abandoned(tmp_path) == 0
+    assert sorted(path.name for path in scratch.path.iterdir()) == ["owner.lock", "volume.nrrd"]
+    assert remove_abandoned(tmp_path) == 1 and not scratch.path.exists()
+
+
+def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypatch, tmp_path):
+    """What is asked of Windows, with its parts of subprocess put in place: the real thing needs a Windows machine."""
+    started: list[tuple[list[str], dict]] = []
+    killed: list[list[str]] = []
+
+    class Popen:
+        pid, stdin, stdout, stderr = 77, io.BytesIO(), io.BytesIO(), io.BytesIO()
+
+        def __init__(self, command, **options):
+            started.append((command, options))
+
+        def poll(self):
+            return 1 if killed else None
+
+        def wait(self, timeout):
+            if not killed:
+                raise subprocess.TimeoutExpired("worker", timeout)
+
+    windows = SimpleNamespace(
+        Popen=Popen,
+        PIPE=subprocess.PIPE,
+        CREATE_NEW_PROCESS_GROUP=0x200,
+        TimeoutExpired=subprocess.TimeoutExpired,
+        run=lambda command, **options: killed.append(command),
+    )
+    monkeypatch.setattr(jobs, "subprocess", windows)
+    monkeypatch.setattr(jobs, "os", SimpleNamespace(name="nt", environ=os.environ, pathsep=";"))
+    worker = _start(tmp_path, "sleep=9")
+    command, options = started[0]
+    assert command[1:] == ["-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=9"] and "shell" not in options
+    assert options["creationflags"] == 0x200 | 0x08000000 and "start_new_session" not in options
+    assert options["env"]["PYTHONPATH"].startswith(f"{_PACKAGES[0]};{_PACKAGES[1]}")
+    worker.end()
+    assert killed == [["taskkill", "/T", "/F", "/PID", "77"]] and Popen.stdin.closed
+
+
+def test_progress_in_words():
+    assert Progress().text() == "Starting PyTorch…" and Progress("measure").text() == "Measuring…"
+    assert Progress("something new").text() == "Working…"
+    assert Progress("segment", 10, 170).text() == "Slice 10 of 170"
+    assert Progress("segment", 50, 170, 12.2).text() == "Slice 50 of 170, about 12 s left"
+    assert Progress("segment", 51, 170, 1140.0).text().endswith("about 19 min left")
+
+
+def test_a_report_holds_neither_days_nor_persons(folder):
+    person, day = "Perez-1957", "2019-03-04"
+    said = json.dumps({"event": "error", "message": f"{person}: visit 1 ({day}) was at 47 years, by Dr A. Meyer"})
+    given = ["--date=2024-01-31", f"--date={day}", "--date=", "--disc=C2/C3=1.0,-2.5,3.0", "--person", person]
+    given += ["--age", "47", "--by", "Dr A. Meyer", "--subject=A7", "--output", "results", "--person"]
+    orders = [f"say={said}", f"complain=no slice 3.0 of A7 at {day}", "complain=1.0,-2.5,3.0", "exit=3"]
+    job = Job("obedient_cli", [*given, *orders], folder, lambda _folder, event: event, packages=_PACKAGES)
+    _finish(job)
+    report = job.failure.report
+    job.close()
+    for secret in (person, day, "2024", "47", "Meyer", "A7", "1.0,-2.5,3.0"):
+        assert secret not in report, report
+    assert "--date=VALUE --date=VALUE --date= --disc=VALUE --person VALUE --age VALUE --by VALUE" in report
+    assert "--output results" in report and "VALUE: visit 1 (VALUE) was at VALUE years" in report
+    assert "no slice 3.0 of VALUE" in report and "exit code: 3" in report
+
+
+# A preloaded worker: it does one job as a new one would, and is gone in every case in which it should be.
+
+
+@pytest.fixture
+def preloaded(qt_application, tmp_path, monkeypatch):
+    """With plenty of memory."""
+    monkeypatch.setattr(jobs, "available_bytes", lambda: 2 * LEAST_FREE_BYTES)
+    one = PreloadedWorker(tmp_path / "temp")
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return write_threshold_model(tmp_path / "threshold.safetensors")
+
+
+def _segment(tmp_path: Path, model: Path, worker: Worker) -> Job:
+    """A finished job, of three slices; to be closed."""
+    image = make_phantom(PhantomConfig(shape=(64, 64, 3))).image
+    job = jobs.segment_job(image, tmp_path / "temp", model=model, device="cpu", worker=worker)
+    _finish(job)
+    assert job.failure is None and job.result is not None
+    return job
+
+
+def test_a_preloaded_worker_runs_in_the_place_of_a_new_one_and_once(preloaded, tmp_path, model):
+    preloaded.prepare(model, "cpu")
+    assert preloaded.take(model, "cuda") is None  # another device: not this one
+    while (worker := preloaded.take(model, "cpu")) is None and preloaded.waiting:
+        time.sleep(0.02)
+    assert worker is not None and not preloaded.waiting and preloaded.take(model, "cpu") is None
+    job = _segment(tmp_path, model, worker)
+    assert job._worker is worker and worker.exit_code == 0
+    job.close()
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_none_waits_where_memory_is_short_or_not_known(preloaded, model, monkeypatch):
+    for free in (LEAST_FREE_BYTES - 1, None):
+        monkeypatch.setattr(jobs, "available_bytes", lambda free=free: free)
+        preloaded.prepare(model, "cpu")
+        assert not preloaded.waiting
+
+
+@pytest.mark.parametrize("what", ["close the scene", "leave the module", "quit"])
+def test_it_goes_with_the_scene_the_module_and_slicer(preloaded, panel, model, what):
+    own = panel.panel.preloaded
+    own.prepare(model, "cpu")
+    assert own.waiting
+    if what == "close the scene":
+        slicer.mrmlScene.Clear(0)
+    elif what == "leave the module":
+        panel.exit()
+    else:
+        panel.panel.end_children()  # connected to Slicer's aboutToQuit()
+    assert not own.waiting
+
+
+def test_one_that_no_order_would_reach_is_not_taken(preloaded, model, monkeypatch, capsys):
+    """A launcher that keeps standard input to itself: the order would vanish, and Apply wait for minutes."""
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        worker_module._watch_parent(None, None, True)
+    assert capsys.readouterr().out == ""
+    preloaded._worker = SimpleNamespace(exit_code=None, attached=False, poll=list, end=lambda: None)
+    preloaded._prepared = model, "cpu"
+    assert preloaded.take(model, "cpu") is None and preloaded.waiting
+
+
+def test_an_order_is_carried_out_in_its_folder(tmp_path):
+    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=tmp_path, wait=True)
+    worker.start()
+    (tmp_path / "José ü").mkdir()
+    assert worker.order(["environment=SPINALCORDSEG_SCRATCH", "exit=3"], tmp_path / "José ü")
+    (said,) = _finish(worker)
+    assert worker.exit_code == 3 and said["value"] == str(tmp_path) and Path(said["cwd"]) == tmp_path / "José ü"
+    assert not worker.order([], tmp_path)
+
+
+def test_it_gives_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(worker_module, "_LONGEST_WAIT_S", 0.0)
+    assert worker_module._wait("obedient_cli", [], worker_module._Orders()) == WAITED_IN_VAIN
+
+
+def test_a_job_whose_worker_gives_up_at_that_moment_starts_another(preloaded, tmp_path, model):
+    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=tmp_path, wait=True)
+    worker.start()
+    worker.order([f"exit={WAITED_IN_VAIN}"], tmp_path)  # what follows it does not hear
+    job = _segment(tmp_path, model, worker)
+    assert job._worker is not worker
+    job.close()
