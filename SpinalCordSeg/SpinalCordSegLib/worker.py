@@ -284,8 +284,8 @@ def panel_main(argv: Sequence[str]) -> int:
     rerun.add_argument("--slices", type=slice_range, required=True)
     rerun.add_argument("--model", type=Path, required=True)
     rerun.add_argument("--device", default="auto")
-    rerun.add_argument("--threshold", type=float, required=True)
-    rerun.add_argument("--smooth-z", type=length_mm, required=True)
+    rerun.add_argument("--threshold", type=float)
+    rerun.add_argument("--smooth-z", type=length_mm)
     add_command(commands, "register", _register, "find the rigid motion from fixed.nrrd to moving.nrrd, by *_mask.nrrd")
     return run_program(parser, argv)
 
@@ -294,7 +294,7 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.correction import rerun_slices
     from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
     from SpinalCordSegLib.model.checkpoint import load_checkpoint
-    from SpinalCordSegLib.pipeline import canonical_range
+    from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range
 
     image = read_image(Path("volume.nrrd")).volume
     chosen = canonical_range(image, arguments.slices)
@@ -304,8 +304,8 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
         select_label(read_labels(Path("mask.nrrd")), None, "mask.nrrd"),
         load_checkpoint(arguments.model),
         chosen,
-        threshold=arguments.threshold,
-        along_mm=arguments.smooth_z,
+        threshold=SegmentOptions.threshold if arguments.threshold is None else arguments.threshold,
+        along_mm=SegmentOptions.along_mm if arguments.smooth_z is None else arguments.smooth_z,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )
