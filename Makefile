@@ -116,7 +116,7 @@ soak: $(VENV)/.installed-dev ## Bad inputs, kills, full disks (SOAK_ARGS="--seed
 test-slicer-5.12: ## The tests of the Slicer side on the oldest supported core, in an environment of its own
 	@test -d .venv-5.12 || "$(PYTHON)" -m venv .venv-5.12
 	@.venv-5.12/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) \
-	    --editable '.[train,panel-test]' slicer-core==5.12.4.0
+	    --editable '.[panel-test]' slicer-core==5.12.4.0
 	@OMP_NUM_THREADS=1 .venv-5.12/bin/python -m pytest -n $(WORKERS) Testing/slicer $(PYTEST_ARGS)
 
 .PHONY: format

@@ -347,7 +347,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         keep_date=arguments.keep_date,
     )
     MaskConfig(threshold=options.threshold)  # refused before the first image is read
-    model = model_in_use(_model_file(arguments.model))
+    model = model_in_use(model_file(arguments.model))
     checkpoint = model.checkpoint
 
     def load(path: Path) -> LoadedCase:
@@ -487,7 +487,7 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.phantom import make_phantom
     from SpinalCordSegLib.pipeline import SegmentOptions, fingerprint, segment_image
 
-    model = model_in_use(_model_file(arguments.model))
+    model = model_in_use(model_file(arguments.model))
     file = arguments.output / "phantom.nii.gz"
     options = SegmentOptions(device=arguments.device, engine=arguments.engine)
     with model.made_ready(arguments.device, arguments.engine):
@@ -519,7 +519,7 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
 # models
 
 
-def _model_file(named: str | None) -> Path:
+def model_file(named: str | None) -> Path:
     """The weights file that ``--model`` names: a file, or a listed model. Raises ModelFileError."""
     from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_card
 
@@ -544,7 +544,7 @@ def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_models, user_models_folder, verified_card
 
     if arguments.model is not None:
-        reporter.text(_explained(verified_card(_model_file(arguments.model))))
+        reporter.text(_explained(verified_card(model_file(arguments.model))))
         return DONE
     found = find_models()
     if not found:
@@ -636,7 +636,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     return rerun_slices(
         image.volume,
         mask,
-        load_checkpoint(find_model(case) if arguments.model is None else _model_file(arguments.model)),
+        load_checkpoint(find_model(case) if arguments.model is None else model_file(arguments.model)),
         chosen,
         threshold=0.5 if case.threshold is None else case.threshold,
         along_mm=SIGMA_MM if case.along_mm is None else case.along_mm,

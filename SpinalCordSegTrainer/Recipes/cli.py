@@ -2,126 +2,239 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
-import typer
 
-from Recipes.commands.bench_loading_command import bench_loading
-from Recipes.commands.validate_command import validate
-from Recipes.commands.validate_series_command import validate_series
-from Recipes.simulation.simulate import VALIDATION_SHAPES, SimulateConfig, simulate_cache
-from SpinalCordSegLib.inference import choose_device
-from SpinalCordSegTrainerLib.cli import run_app
-from SpinalCordSegTrainerLib.command_line.options import (
-    Config,
-    Data,
-    Device,
-    Label,
-    OnlyLabelled,
-    Output,
-    Settings,
-    Threads,
-    Tolerant,
+from Recipes.calibration import average_models, calibrate_checkpoint
+from Recipes.loading_speed import large_cache, loading_speed, summary_text
+from Recipes.simulation.atlas import read_maps
+from Recipes.simulation.people import SeriesConfig, SimulatedConfig
+from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
+from Recipes.validation import report
+from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
+from Recipes.validation.simulated_people import simulated_figures, validate_simulated
+from Recipes.validation.simulated_series import measured_series, series_figures
+from SpinalCordSegLib.cli import model_file
+from SpinalCordSegLib.console import DONE, Parser, Reporter, add_command, run_program
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import write_json, write_text
+from SpinalCordSegLib.inference import device_name
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegTrainerLib.batches import HeldOut
+from SpinalCordSegTrainerLib.cli import (
+    add_cases,
+    add_configuration,
+    add_device,
+    add_output,
+    base_configuration,
+    cache_options,
+    chosen_device,
+    positive,
+    write_slices,
 )
-from SpinalCordSegTrainerLib.command_line.progress import step_display
-from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, base_configuration, write_slices
 from SpinalCordSegTrainerLib.config import with_settings
-from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, evenly
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(validate)
-app.command("validate-series")(validate_series)
-app.command("bench-loading")(bench_loading)
+SIMULATED = "simulated"
+_QUICK_NECKS = 12
 
 
-@app.command()
-def calibrate(
-    model: Annotated[Path, typer.Argument(help="Weights file to calibrate.")],
-    cache: Annotated[Path, typer.Option("--cache", help="Slice cache that was not trained on.")],
-    output: Annotated[Path | None, typer.Option("--output", help="Weights file to write; MODEL if left out.")] = None,
-    max_slices: Annotated[int, typer.Option("--max-slices", min=1, help="At most so many, evenly spread.")] = 400,
-    area_percent: Annotated[
-        float, typer.Option("--area-percent", help="Median area error to reach: the raters' convention.")
-    ] = 0.0,
-    device: Device = "auto",
-    threads: Threads = None,
-) -> None:
-    """Fit scale and bias of the logit so that the area at probability 0.5 is right; kept in the weights file."""
-    from SpinalCordSegLib.model.checkpoint import load_checkpoint
-    from SpinalCordSegTrainerLib.batches import HeldOut
-    from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint
-    from SpinalCordSegTrainerLib.slice_cache import evenly
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    return run_program(build_parser(), argv)
 
-    opened = SliceCache.open(cache)
-    held_out = HeldOut(opened, evenly(np.arange(len(opened)), max_slices))
-    chosen = choose_device(device)[0]
-    fit = calibrate_checkpoint(load_checkpoint(model), held_out, chosen, output or model, area_percent)
+
+def build_parser() -> Parser:
+    parser = Parser(prog="Recipes", description="Make and judge the model that ships.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    simulate = add_command(commands, "simulate", _simulate, "draw axial necks of known cord area into a slice cache")
+    add_output(simulate)
+    simulate.add_argument("--maps", type=Path, required=True, help="folder that holds atlas/ and shapes/ (label maps)")
+    simulate.add_argument("--count", type=positive, default=6000, help="slices to draw (default: %(default)s)")
+    simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same slices")
+    simulate.add_argument("--pixel-mm", type=float, default=0.7, help="pixel of the model's grid")
+    simulate.add_argument("--size", type=int, default=256, help="pixels of the square slices, a multiple of 32")
+    simulate.add_argument("--phantoms", type=int, default=0, help="phantoms to add, six slices each")
+    simulate.add_argument(
+        "--hold-out", action="append", metavar="SHAPE", help="cord shape kept for validation; repeatable"
+    )
+    simulate.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="setting of the simulation"
+    )
+
+    cache = add_command(commands, "cache", _cache, "keep the slices of labelled images, normalised, for training")
+    cache.add_argument("data", type=Path)
+    cache.add_argument(
+        "--boundary-offset-mm", type=float, default=0.0, help="how far inside the label's contour the model shall draw"
+    )
+    add_output(cache)
+    add_configuration(cache)
+    add_cases(cache)
+
+    average = add_command(commands, "average", _average, "average the weights of runs that began at the same weights")
+    average.add_argument("models", type=Path, nargs="+")
+    average.add_argument("--output", type=Path, required=True, metavar="FILE", help="weights file to write")
+
+    calibrate = add_command(
+        commands, "calibrate", _calibrate, "fit scale and bias of the logit so that the area is right on average"
+    )
+    calibrate.add_argument("model", type=Path)
+    calibrate.add_argument("--cache", type=Path, required=True, help="slice cache that was not trained on")
+    calibrate.add_argument("--output", type=Path, metavar="FILE", help="weights file to write (default: MODEL)")
+    calibrate.add_argument("--max-slices", type=positive, default=400, help="at most so many, evenly spread")
+    calibrate.add_argument("--area-percent", type=float, default=0.0, help="median area error to reach")
+    add_device(calibrate)
+
+    validate = add_command(commands, "validate", _validate, "measure a model on public volumes and simulated people")
+    _add_judged(validate)
+    validate.add_argument("--only", action="append", default=[], metavar="SET", help="just this set; repeatable")
+    validate.add_argument("--quick", action="store_true", help=f"{_QUICK_NECKS} simulated necks instead of 200")
+    validate.add_argument("--count", type=positive, help="simulated necks; pairs and touching ones in proportion")
+
+    series = add_command(
+        commands, "validate-series", _validate_series, "measure a model on simulated persons with known atrophy"
+    )
+    _add_judged(series)
+    series.add_argument("--network", type=positive, default=40, help="series segmented by the model, at least 4")
+    series.add_argument("--series", type=positive, default=500, help="series drawn with its measured error")
+    series.add_argument(
+        "--same-scanner", action="store_true", help="contrast and noise stay the same from visit to visit"
+    )
+
+    bench = add_command(commands, "bench-loading", _bench_loading, "time training from a large slice cache")
+    add_output(bench)
+    add_configuration(bench)
+    add_device(bench)
+    bench.add_argument("--slices", type=positive, default=20_000, help="slices of the cache (default: %(default)s)")
+    bench.add_argument("--size", type=positive, default=256, help="pixels of the square slices")
+    bench.add_argument("--updates", type=positive, default=20, help="updates to time of either loop")
+    bench.add_argument("--augment", action="store_true")
+    return parser
+
+
+def _add_judged(parser: Parser) -> None:
+    data = os.environ.get("SPINALCORDSEG_DATA")
+    parser.add_argument("--data", type=Path, required=data is None, default=data, help="folder of public data")
+    parser.add_argument("--model", help="a name or a weights file (default: the model that comes along)")
+    parser.add_argument("--seed", type=int, default=0, help="other simulated people")
+    parser.add_argument("--write-card", action="store_true", help="keep the figures in the weights file's own card")
+    add_output(parser)
+    add_device(parser)
+
+
+def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    config = SimulateConfig(
+        count=arguments.count,
+        seed=arguments.seed,
+        size=arguments.size,
+        pixel_mm=arguments.pixel_mm,
+        hold_out=tuple(arguments.hold_out or VALIDATION_SHAPES),
+        phantoms=arguments.phantoms,
+    )
+    written = simulate_cache(
+        arguments.maps,
+        arguments.output,
+        with_settings(config, arguments.settings),
+        progress=lambda done, of: reporter.progress("slices", done, of),
+    )
+    reporter.text(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {arguments.output}")
+
+
+def _cache(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    options = {**cache_options(arguments), "boundary_offset_mm": arguments.boundary_offset_mm}
+    reporter.text(write_slices(arguments.data, arguments.output, base_configuration(arguments), options, reporter))
+
+
+def _average(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    mean = average_models(arguments.models, arguments.output)
+    reporter.text(f"mean of {len(arguments.models)} models: {arguments.output} (SHA-256 {mean.sha256})")
+
+
+def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    opened = SliceCache.open(arguments.cache)
+    held_out = HeldOut(opened, evenly(np.arange(len(opened)), arguments.max_slices))
+    fit = calibrate_checkpoint(
+        load_checkpoint(arguments.model),
+        held_out,
+        chosen_device(arguments),
+        arguments.output or arguments.model,
+        arguments.area_percent,
+    )
     before, after = fit.area_percent_before, fit.area_percent_after
-    typer.echo(
+    reporter.text(
         f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: median area error {before:+.2f} %"
         f" -> {after:+.2f} % on {fit.n_slices} slices ({fit.n_left_out} left out)"
     )
 
 
-@app.command()
-def average(
-    models: Annotated[list[Path], typer.Argument(help="Weights files of runs from the same weights: two or more.")],
-    output: Annotated[Path, typer.Option("--output", help="Weights file to write.")],
-) -> None:
-    """One model from several runs that began at the same weights: the mean of their weights. Calibrate it after."""
-    from SpinalCordSegTrainerLib.calibration import average_models
-
-    mean = average_models(models, output)
-    typer.echo(f"mean of {len(models)} models: {output} (SHA-256 {mean.sha256})")
+def _validator(arguments: argparse.Namespace, reporter: Reporter) -> Validator:
+    chosen_device(arguments)
+    checkpoint = load_checkpoint(model_file(arguments.model))
+    return Validator(checkpoint, arguments.device, lambda name: reporter.progress(name))
 
 
-@app.command("cache")
-def write_cache(
-    data: Data,
-    output: Output,
-    config: Config = None,
-    settings: Settings = None,
-    label: Label = None,
-    only_labelled: OnlyLabelled = False,
-    tolerant: Tolerant = False,
-    inset_mm: Annotated[
-        float, typer.Option("--inset-mm", min=0.0, help="How far inside the label's contour the model is to draw.")
-    ] = 0.0,
-) -> None:
-    """Read images and label maps once and keep their slices, normalised for the model, for training."""
-    chosen = base_configuration(config, settings)
-    options = CaseOptions(label, only_labelled, tolerant=tolerant, inset_mm=inset_mm)
-    typer.echo(write_slices(data, output, chosen, options))
+def _validate(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    known = (*REAL_SETS, SIMULATED)
+    unknown = sorted(set(arguments.only) - set(known))
+    if unknown:
+        raise ConfigurationError(f"--only {unknown[0]}: known sets are {', '.join(known)}")
+    sets, output = arguments.only or known, arguments.output
+    validator, pictures = _validator(arguments, reporter), arguments.output / "pictures"
+    scores = validate_real(validator, arguments.data, pictures, sets)
+    figures: dict[str, dict[str, Any]] = {}
+    if SIMULATED in sets:
+        necks = arguments.count or (_QUICK_NECKS if arguments.quick else SimulatedConfig.necks)
+        people = SimulatedConfig(necks, -(-necks // 4), -(-necks * 3 // 10), seed=arguments.seed)
+        figures = simulated_figures(validate_simulated(validator, arguments.data, pictures, people))
+    criteria = [*report.real_criteria(scores), *report.simulated_criteria(figures)]
+    content = report.content(validator.checkpoint, scores, figures, criteria)
+    report.write_validation(content, output)
+    if arguments.write_card:
+        report.keep_in_card(validator.checkpoint, content)
+    reporter.text(report.markdown(content))
 
 
-@app.command()
-def simulate(
-    output: Output,
-    maps: Annotated[Path, typer.Option("--maps", help="Folder that holds atlas/ and shapes/ (label maps).")],
-    count: Annotated[int, typer.Option("--count", min=1, help="Slices to draw.")] = 6000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same slices.")] = 1,
-    pixel_mm: Annotated[float, typer.Option("--pixel-mm", help="Pixel of the model's grid, mm.")] = 0.7,
-    size: Annotated[int, typer.Option("--size", help="Pixels of the square slices, a multiple of 32.")] = 256,
-    hold_out: Annotated[
-        list[str] | None, typer.Option("--hold-out", help="Cord shape kept for validation; repeatable.")
-    ] = None,
-    phantoms: Annotated[int, typer.Option("--phantoms", min=0, help="Phantoms to add, six slices each.")] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE of the simulation; repeatable.")
-    ] = None,
-) -> None:
-    """Draw simulated axial necks of known cord area into a slice cache."""
-    held_out = tuple(hold_out or VALIDATION_SHAPES)
-    chosen = SimulateConfig(count=count, seed=seed, size=size, pixel_mm=pixel_mm, hold_out=held_out, phantoms=phantoms)
-    chosen = with_settings(chosen, settings or [])
-    with step_display("slices") as display:
-        written = simulate_cache(maps, output, chosen, progress=display.step)
-    typer.echo(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {output}")
+def _validate_series(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    same, output = arguments.same_scanner, arguments.output
+    if arguments.write_card and not same:
+        raise ConfigurationError(
+            "--write-card goes with --same-scanner: with another contrast at each visit the CoV is that of no setting"
+        )
+    config = SeriesConfig(network=arguments.network, series=arguments.series, seed=arguments.seed, same_scanner=same)
+    validator = _validator(arguments, reporter)
+    maps = read_maps(arguments.data, only=config.shapes)
+    figures = series_figures(measured_series(validator, maps, config, output / "series"), config)
+    checkpoint, criteria = validator.checkpoint, report.series_criteria(figures)
+    model = {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
+    name = "series_same_scanner" if same else "series"
+    content = {"model": model, "config": asdict(config), "figures": figures}
+    write_json(output / f"{name}.json", {**content, "criteria": [asdict(one) for one in criteria]})
+    text = report.series_markdown(model, figures, criteria)
+    write_text(output / f"{name}.md", text)
+    if arguments.write_card:
+        report.keep_series_in_card(checkpoint, figures)
+    reporter.text(text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
-    return run_app(app, "Recipes", argv)
+def _bench_loading(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    config, device = base_configuration(arguments), chosen_device(arguments)
+    cache = large_cache(
+        arguments.output / "cache",
+        arguments.slices,
+        arguments.size,
+        lambda done, of: reporter.progress("slices", done, of),
+    )
+    speed = loading_speed(
+        config, cache, arguments.output / "run", device, updates=arguments.updates, augment=arguments.augment
+    )
+    figures = {**asdict(speed), "device": device_name(device)}
+    write_json(arguments.output / "loading.json", figures)
+    reporter.result(summary_text(speed), **figures)
+    return DONE

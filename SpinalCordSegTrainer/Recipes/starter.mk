@@ -48,7 +48,7 @@ WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --
     --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
 # RIM_MM of the simulator: masks of T2w images are brought to the line that is drawn on T1w.
-INSET := --only-labelled --inset-mm 0.3
+INSET := --only-labelled --boundary-offset-mm 0.3
 TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1 \
     --set touching=0.3
 UNCHOSEN := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2

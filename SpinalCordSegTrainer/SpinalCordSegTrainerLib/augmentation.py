@@ -4,7 +4,7 @@ Images and coverage go through the same grid, so a label stays on its pixel and 
 Random numbers come from the generator handed in, always in the same order.
 
 Why this is plain torch and no augmentation library (kornia 0.9, MONAI 1.6, tried on 15 slices of 256² on one core):
-- kornia draws from torch's one global generator and takes no other. Batches are made in threads beside a network
+- kornia draws from torch's one global generator and takes no other. BatchSampler are made in threads beside a network
   whose dropout draws from it too: the same seed then gave other slices, and a killed run would not resume bit-equal.
   Its affine and elastic changes are two resamplings, one after the other, which soften image and coverage twice.
 - MONAI repeats from a seed, but changes one slice at a time: 234 ms of processor time a batch, kornia 290 ms, this

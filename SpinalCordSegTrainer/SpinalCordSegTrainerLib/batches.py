@@ -21,7 +21,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegTrainerLib.augmentation import augment
 from SpinalCordSegTrainerLib.config import AugmentConfig, LossConfig, SourceConfig, TrainingConfig
-from SpinalCordSegTrainerLib.distributed import ALONE, Ranks
+from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
 from SpinalCordSegTrainerLib.slice_cache import (
     FILES,
@@ -29,9 +29,8 @@ from SpinalCordSegTrainerLib.slice_cache import (
     check_normalisation,
     evenly,
     slices_of,
-    split_subjects,
 )
-from SpinalCordSegTrainerLib.split import CacheSplit, split_by_name
+from SpinalCordSegTrainerLib.split import CacheSplit, split_by_name, split_subjects
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def _order(seed: int, source: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 1, source, epoch]).permutation(count)
 
 
-class Batches:
+class BatchSampler:
     """Draws the batch of any update. Each source is gone through in a new random order again and again."""
 
     def __init__(self, sources: Sequence[Source], config: TrainingConfig) -> None:
@@ -77,7 +76,7 @@ class Batches:
         self._bounds[-1] = 1.0
 
     def updates_per_epoch(self) -> int:
-        """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
+        """BatchSampler that all slices fill (rounded up), unless the configuration says otherwise."""
         if self._config.updates_per_epoch is not None:
             return self._config.updates_per_epoch
         return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
@@ -137,7 +136,7 @@ class Batches:
         return np.clip(np.rint(corner), 0, room) + (self.size - 1) / 2
 
 
-# Batches made by threads while the network computes.
+# BatchSampler made by threads while the network computes.
 
 
 _BESIDE_A_GPU = 4
@@ -151,7 +150,7 @@ def batch_threads(device: torch.device) -> int:
     return 1 if torch.get_num_threads() == 1 and (os.cpu_count() or 1) > 1 else 0
 
 
-class Ahead:
+class Prefetcher:
     """``batch(update)`` gives what ``make(update)`` gives, made ahead of time by ``threads``; 0 makes it when asked.
 
     A batch depends on its update alone, so the result is the same for any number of threads.
@@ -215,11 +214,11 @@ def validate(
     loss: LossConfig,
     batch_size: int,
     device: torch.device,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> ValidationScores:
     """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
 
-    Several ranks take the batches in turn; each gets the scores of all, the same as one rank alone would find.
+    Several processes take the batches in turn; each gets the scores of all, the same as one rank alone would find.
     """
     was_training = network.training
     network.eval()
@@ -227,7 +226,7 @@ def validate(
     slices: list[_Slice] = []
     with torch.inference_mode():
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
-            if number % ranks.count == ranks.rank:
+            if number % processes.count == processes.rank:
                 logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
                 losses.append(float(segmentation_loss(logits, coverage, loss)))
                 slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
@@ -235,8 +234,8 @@ def validate(
                 losses.append(0.0)
                 slices += [(0, 0, 0, 0, 0.0)] * len(images)
     network.train(was_training)
-    losses = ranks.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
-    table = ranks.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
+    losses = processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
+    table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
     return _pooled(losses, table)
 
 

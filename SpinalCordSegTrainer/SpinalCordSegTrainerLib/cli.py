@@ -1,91 +1,775 @@
 """``spinalcordseg-train``: the trainer on the command line.
 
-Exit codes: 0 done, 1 some case failed, 2 usage or unusable input, 130 cancelled. Errors are one line on stderr.
+Reports as SpinalCordSegLib.console does. Further JSON events: {"event": "epoch", "row": scores} after each epoch of a
+training, {"event": "checked", "case": …} for each case of a check; the progress of a training also has "epoch",
+"epochs", "loss" and "rate".
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Annotated
+import argparse
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import explain
-from SpinalCordSegTrainerLib.command_line.check_command import check
-from SpinalCordSegTrainerLib.command_line.crossvalidate_command import crossvalidate
-from SpinalCordSegTrainerLib.command_line.evaluate_command import evaluate
-from SpinalCordSegTrainerLib.command_line.find_lr_command import find_lr
-from SpinalCordSegTrainerLib.command_line.progress import emit
-from SpinalCordSegTrainerLib.command_line.raters_command import compare_raters
-from SpinalCordSegTrainerLib.command_line.split_command import split
-from SpinalCordSegTrainerLib.command_line.table1_command import table1
-from SpinalCordSegTrainerLib.command_line.train_command import train
-
-# Typer brings click along as a package of its own or inside itself, by its version; its errors have one base.
-_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-app = typer.Typer(
-    help="Train, judge and calibrate spinal cord segmentation models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from SpinalCordSegLib.cli import model_file
+from SpinalCordSegLib.console import (
+    CANCELLED,
+    DONE,
+    SOME_FAILED,
+    Parser,
+    Reporter,
+    add_command,
+    run_program,
+    slice_range,
 )
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, TrainingDataError
 
+# Everything heavy is imported by the command that needs it.
+if TYPE_CHECKING:
+    import torch
 
-@app.callback()
-def _common(verbose: Annotated[bool, typer.Option("--verbose", help="More detail on stderr.")] = False) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    from SpinalCordSegLib.model.checkpoint import Checkpoint
+    from SpinalCordSegLib.volume import Volume
+    from SpinalCordSegTrainerLib.config import TrainingConfig
+    from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase
+    from SpinalCordSegTrainerLib.dataset_check import CheckedCase
+    from SpinalCordSegTrainerLib.evaluation import CaseScore
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
+    from SpinalCordSegTrainerLib.split import Split
+    from SpinalCordSegTrainerLib.trainer import Progress
+    from SpinalCordSegTrainerLib.worst_slices import Tile
 
+STOP_FILE = "stop"
+"""A file of this name in a run's folder ends the run after its update at hand, saved."""
 
-app.command()(check)
-app.command()(split)
-app.command()(train)
-app.command("find-lr")(find_lr)
-app.command()(table1)
-app.command()(evaluate)
-app.command()(crossvalidate)
-app.command("raters")(compare_raters)
-
-
-def _failed(name: str, arguments: Sequence[str], error: BaseException, code: int) -> int:
-    message = " ".join((getattr(error, "format_message", error.__str__)() or "cancelled").split())
-    if {"--json", "--progress=json"} & set(arguments) or ("--progress", "json") in pairwise(arguments):
-        emit("error", kind=type(error).__name__, message=message)
-    typer.echo(f"{name}: {message}", err=True)
-    return code
+_DATA_HELP = "folder of images and label maps (NAME and NAME_seg, or BIDS), manifest (CSV) or ITK-SNAP workspace"
+_MOST_LISTED = 5
+_PICTURES = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
-    return run_app(app, "spinalcordseg-train", argv)
+    """Run one command; returns the exit code."""
+    return run_program(build_parser(), argv)
 
 
-def run_app(commands: typer.Typer, name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one command of a program; every expected error is one line on stderr; gives the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="spinalcordseg-train",
+        description="Train and judge models that segment the cervical spinal cord.",
+        epilog="Exit codes: 0 done, 1 some case could not be used, 2 usage or unusable input, 130 cancelled.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_train(commands)
+    _add_find_lr(commands)
+    _add_evaluate(commands)
+    _add_crossvalidate(commands)
+    _add_raters(commands)
+    _add_table1(commands)
+    return parser
+
+
+# Options that several commands share
+
+
+def add_output(parser: Parser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+
+
+def add_configuration(parser: Parser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="training configuration (JSON)")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="override one setting, as rate.max_lr=0.001; repeatable",
+    )  # fmt: skip
+
+
+def add_cases(parser: Parser, usable: bool = True) -> None:
+    """How the cases of a data set are read."""
+    parser.add_argument("--label", type=int, metavar="N", help="value of the cord in the label maps")
+    parser.add_argument(
+        "--tolerant", action="store_true", help="resample a label map that lies on another grid to its image's"
+    )
+    if usable:
+        parser.add_argument("--only-labelled", action="store_true", help="leave out slices without label")
+        parser.add_argument(
+            "--usable", action="store_true", help="leave out cases that cannot be used instead of refusing the folder"
+        )
+
+
+def add_device(parser: Parser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+
+
+def positive(text: str) -> int:
+    """A whole number above 0. Raises ArgumentTypeError."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def chosen_device(arguments: argparse.Namespace) -> torch.device:
+    """The device that --device names; --threads holds from here on."""
+    import torch
+
+    from SpinalCordSegLib.inference import choose_device
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return choose_device(arguments.device)[0]
+
+
+def _add_learning(parser: Parser, start: bool = False) -> None:
+    """What every command that trains has. ``start``: --from, --split and --augment too."""
+    add_output(parser)
+    add_configuration(parser)
+    add_cases(parser)
+    add_device(parser)
+    parser.set_defaults(start=None, split=None, augment=False)
+    if start:
+        parser.add_argument(
+            "--from", dest="start", metavar="MODEL", help="fine-tune this model: a name or a weights file"
+        )
+        parser.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
+        parser.add_argument("--augment", action="store_true", help="vary place, shape and contrast of training slices")
+
+
+# The configuration and its slices
+
+
+def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
+    """The configuration file, or the defaults, with the settings put in."""
+    from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
+
+    config = TrainingConfig() if arguments.config is None else read_config(arguments.config)
+    return with_settings(config, arguments.settings)
+
+
+def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
+    """The configuration with its sources. A data folder is cached in the output folder, a slice cache taken as it is.
+
+    With --from, network and normalisation are the model's where none were asked for, and a single patient is enough:
+    then nobody is held out.
+    """
+    from SpinalCordSegTrainerLib.config import SourceConfig
+    from SpinalCordSegTrainerLib.split import read_split
+    from SpinalCordSegTrainerLib.trainer import fine_tuning_config, validation_for
+
+    chosen, data = base_configuration(arguments), arguments.data
+    if arguments.split is not None:
+        subjects = read_split(arguments.split).validation
+        chosen = replace(chosen, validation=replace(chosen.validation, subjects=subjects))
+    if arguments.start is not None:
+        start = model_file(arguments.start)
+        asked = any(one.startswith(("network", "normalisation")) for one in arguments.settings)
+        if asked or arguments.config is not None:
+            chosen = replace(chosen, from_model=str(start))
+        else:
+            chosen = fine_tuning_config(chosen, start)
+    if data is not None:
+        cache = data
+        if not is_slice_cache(data):
+            cache = arguments.output / "cache"
+            ensure_cache(data, cache, chosen, cache_options(arguments), reporter)
+        chosen = replace(chosen, sources=(SourceConfig(str(cache)),))
+    elif not chosen.sources:
+        raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
+    if arguments.augment:
+        sources = (replace(one, policy="standard") if one.policy == "none" else one for one in chosen.sources)
+        chosen = replace(chosen, sources=tuple(sources))
+    return chosen if chosen.from_model is None else replace(chosen, validation=validation_for(chosen))
+
+
+def is_slice_cache(folder: Path) -> bool:
+    return (folder / "cache.json").exists()
+
+
+def cache_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How slices are made of cases, as cache_cases takes it and a cache keeps it."""
+    return {
+        "label": arguments.label,
+        "slices": "with_label" if arguments.only_labelled else "all",
+        "leave_out": arguments.usable,
+        "tolerant": arguments.tolerant,
+        "boundary_offset_mm": 0.0,
+    }
+
+
+def ensure_cache(data: Path, folder: Path, config: TrainingConfig, options: dict[str, Any], reporter: Reporter) -> None:
+    """Have the slices of ``data`` in ``folder``, inside a command's output folder: those there where they were made
+    alike, else new ones, which take their place once complete.
+
+    Raises ConfigurationError for slices of other data, or where a run has begun to learn from slices made otherwise.
+    """
+    from SpinalCordSegTrainerLib.run_folder import training_begun
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
+
+    there = is_slice_cache(folder)
+    if there:
+        changed = _changes(data, SliceCache.open(folder), config, options)
+        if not changed:
+            return
+        listed = "; ".join(changed[:_MOST_LISTED])
+        if len(changed) > _MOST_LISTED:
+            listed += f"; and {len(changed) - _MOST_LISTED} more"
+        if training_begun(folder.parent):
+            raise ConfigurationError(
+                f"{folder}: a run here has begun on slices that were made otherwise: {listed}; go on with the same data"
+                " and options, or choose another output folder"
+            )
+        reporter.text(f"{folder} is made anew: {listed}")
+    reporter.text(write_slices(data, folder, config, options, reporter, replacing=there))
+
+
+def write_slices(
+    data: Path,
+    folder: Path,
+    config: TrainingConfig,
+    options: dict[str, Any],
+    reporter: Reporter,
+    *,
+    replacing: bool = False,
+) -> str:
+    """Cache the slices of a data folder; returns what was written, as text."""
+    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+    from SpinalCordSegTrainerLib.slice_cache import cache_cases
+
+    written = cache_cases(
+        match_files(data).cases if options["leave_out"] else find_cases(data),
+        folder,
+        config.normalisation,
+        **options,
+        replacing=replacing,
+        progress=lambda done, of: reporter.progress("cases", done, of),
+    )
+    used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
+    return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
+
+
+def _changes(data: Path, cache: SliceCache, config: TrainingConfig, options: dict[str, Any]) -> list[str]:
+    from SpinalCordSegTrainerLib.dataset import match_files
+    from SpinalCordSegTrainerLib.slice_cache import FILES, changes, different_normalisation
+
+    source, cases = cache.info.source, match_files(data).cases
+    foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
+    if foreign or source["boundary_offset_mm"]:
+        raise ConfigurationError(
+            f"{cache.folder}: holds slices of other data than {data}; choose another output folder"
+        )
+    different = different_normalisation(cache, config.normalisation)
+    return [*changes(source, cases, options), *([different] if different else [])]
+
+
+def _cases(data: Path, arguments: argparse.Namespace) -> list[LabelledCase]:
+    """The cases of a data set. With --usable all are read, and those that cannot be used are left out."""
+    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+    from SpinalCordSegTrainerLib.dataset_check import check_folder
+
+    if not arguments.usable:
+        return find_cases(data)
+    names = {one.name for one in check_folder(data, arguments.label, tolerant=arguments.tolerant) if one.usable}
+    return [case for case in match_files(data).cases if case.name in names]
+
+
+# train, find-lr, crossvalidate
+
+
+def _add_train(commands: Any) -> None:
+    parser = add_command(
+        commands, "train", _train, "train a network, from scratch or from a model",
+        "Writes checkpoints, curves and all that is needed to resume. Several devices: torchrun --nproc-per-node N"
+        " -m SpinalCordSegTrainerLib train …",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, nargs="?", help=f"{_DATA_HELP}; left out: the configuration's sources")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.add_argument(
+        "--old", type=Path, action="append", default=[], metavar="FOLDER",
+        help="with --from: old cases, scored before and after; repeatable",
+    )  # fmt: skip
+    _add_learning(parser, start=True)
+
+
+def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib.distributed import join_processes
+    from SpinalCordSegTrainerLib.trainer import Training
+
+    given, output, resume = arguments.data, arguments.output, arguments.resume
+    if resume and arguments.config is None:
+        changed = {"config": output / "config.json", "data": None, "start": None, "old": []}
+        arguments = argparse.Namespace(**{**vars(arguments), **changed})
+
+    def chosen() -> TrainingConfig:
+        options, cache = cache_options(arguments), output / "cache"
+        if given is not None and arguments.data is None and is_slice_cache(cache):  # the run's own must be of this data
+            ensure_cache(given, cache, base_configuration(arguments), options, reporter)
+        base = configuration(arguments, reporter)
+        old = []
+        for number, folder in enumerate(arguments.old, 1):
+            cache = folder if is_slice_cache(folder) else output / f"old_{number}"
+            if cache != folder:
+                ensure_cache(folder, cache, base, {**options, "slices": "all", "leave_out": False}, reporter)
+            old.append(str(cache))
+        return replace(base, old_caches=(*base.old_caches, *old))
+
+    with join_processes(chosen_device(arguments)) as processes:
+        # The first process writes the caches that the others read. Ctrl-C ends that at once.
+        first = chosen() if processes.first else None
+        processes.wait()
+        with _stop_in_order(output, arguments) as stopped:
+            run = Training(
+                first or chosen(),
+                output,
+                resume=resume,
+                processes=processes,
+                report=_epochs_to(reporter) if processes.first else None,
+                stopped=stopped,
+            )
+            try:
+                result = run.run()
+            except Cancelled as error:
+                reporter.error(str(error), "Cancelled")
+                return CANCELLED
+    if processes.first:
+        text = f"{result.reason}: {result.best}"
+        best = next((row for row in reversed(result.history) if row["best"]), None)
+        before = result.old_before.get("dice")
+        if best is not None and before is not None and best["old_dice"] is not None:
+            text += f"\nold cases: Dice {before:.3f} before, {best['old_dice']:.3f} after"
+        reporter.result(text, reason=result.reason, model=str(result.best))
+    return DONE
+
+
+@contextmanager
+def _stop_in_order(output: Path, arguments: argparse.Namespace) -> Iterator[Callable[[], bool]]:
+    """Whether the run is to stop: after Ctrl-C, or because somebody put a file STOP_FILE into its folder. The update at
+    hand is finished and saved; a second Ctrl-C ends it at once."""
+    request = output / STOP_FILE
+    if arguments.progress is None:  # a program removes an old request before it starts us, and may have asked since
+        request.unlink(missing_ok=True)
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = commands(arguments, standalone_mode=False, prog_name=name)
-    except typer.Exit as error:
-        return int(error.exit_code)
-    except _UsageError as error:
-        return _failed(name, arguments, error, 2)
-    except (Cancelled, KeyboardInterrupt, typer.Abort) as error:
-        return _failed(name, arguments, error, 130)
-    except SpinalCordSegError as error:
-        return _failed(name, arguments, error, 2)
-    except MemoryError:
-        no_memory = MemoryError("memory ran out: close other programs, or make batches smaller")
-        return _failed(name, arguments, no_memory, 2)
-    except OSError as error:
-        logging.getLogger(__name__).debug("detail", exc_info=error)
-        return _failed(name, arguments, OSError(f"{error.filename or 'the system'}: {explain(error)}"), 2)
-    return int(code or 0)
+        yield lambda: bool(received) or request.exists()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        request.unlink(missing_ok=True)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
+    """Report each update's progress with the running loss, and each finished epoch."""
+    running = math.nan
+    names = {"train_loss": "loss", "loss": "validation", "dice": "Dice", "mcc": "MCC", "area_percent": "area %"}
+
+    def report(progress: Progress) -> None:
+        nonlocal running
+        if math.isfinite(progress.loss):
+            running = progress.loss if math.isnan(running) else 0.95 * running + 0.05 * progress.loss
+        of_epochs = f"epoch {progress.epoch}/{progress.epochs}"
+        note = f"{of_epochs}, loss {running:.4f}, rate {progress.rate:.1e}"
+        fields = {name: getattr(progress, name) for name in ("epoch", "epochs", "loss", "rate", "seconds")}
+        reporter.progress("training", progress.update, progress.updates, note, **fields)
+        row = progress.row
+        if row is not None:
+            reporter.event("epoch", row=row)
+            scores = ", ".join(f"{label} {row[name]:.4f}" for name, label in names.items() if row.get(name) is not None)
+            best = " (best)" if row.get("best") else ""
+            reporter.text(f"{of_epochs}: {scores}{best}, {progress.seconds / 60:.1f} min")
+
+    return report
+
+
+def _add_find_lr(commands: Any) -> None:
+    parser = add_command(
+        commands, "find-lr", _find_lr, "find the two bounds of the cyclical learning rate",
+        "Range test; writes curve and table. Give it the options that the training will have: bounds of a network that"
+        " starts --from a model are others.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, nargs="?", help=f"{_DATA_HELP}; left out: the configuration's sources")
+    parser.add_argument("--updates", type=int, metavar="N", help="length of the sweep (default: two epochs)")
+    _add_learning(parser, start=True)
+
+
+def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
+    from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
+    from SpinalCordSegTrainerLib.run_folder import new_state
+    from SpinalCordSegTrainerLib.trainer import starting_weights
+
+    device = chosen_device(arguments)
+    config = configuration(arguments, reporter)
+    sampler = BatchSampler(open_sources(config).training, config)
+    test = range_test(
+        new_state(config, device, starting_weights(config)),
+        sampler,
+        config,
+        device,
+        updates=arguments.updates,
+        progress=lambda done, of: reporter.progress("range test", done, of),
+    )
+    write_range_test(test, arguments.output)
+    bounds = test.bounds
+    note = f" ({bounds.note})" if bounds.note else ""
+    reporter.result(f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
+    return DONE
+
+
+def _add_crossvalidate(commands: Any) -> None:
+    parser = add_command(
+        commands, "crossvalidate", _crossvalidate, "train a model for each fold and score the patients it held out",
+        "Run it again to go on after an interruption.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, help=_DATA_HELP)
+    parser.add_argument("--folds", type=int, default=5, metavar="K", help="models to train (default: %(default)s)")
+    _add_learning(parser)
+
+
+def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib.evaluation import cross_validate
+
+    device = chosen_device(arguments)
+    config = configuration(arguments, reporter)
+    cases, worst = _cases(arguments.data, arguments), WorstSlices()
+    with _stop_in_order(arguments.output, arguments) as stopped:
+        scores, folds = cross_validate(
+            cases,
+            config,
+            arguments.output,
+            arguments.folds,
+            label=arguments.label,
+            only_labelled=arguments.only_labelled,
+            tolerant=arguments.tolerant,
+            device=device,
+            report=_epochs_to(reporter),
+            stopped=stopped,
+            scored=worst,
+        )
+    lines = [
+        f"{name} over {one['n']} folds: {one['mean']:.3f} ± {one['sd']:.3f}"
+        for name, one in folds["over_folds"].items()
+        if one["mean"] is not None and one["sd"] is not None
+    ]
+    return end_evaluation(scores, worst, arguments.output, reporter, more=folds, lines=lines)
+
+
+# evaluate, raters
+
+
+@dataclass
+class WorstSlices:
+    """Collects the pictures of the worst slices while cases are scored."""
+
+    tiles: list[Tile] = field(default_factory=list)
+
+    def __call__(self, loaded: LoadedCase, found: Volume, score: CaseScore) -> None:
+        from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles
+
+        new = worst_tiles(loaded.image, found, loaded.mask, score, _PICTURES)
+        self.tiles = worst_of([*self.tiles, *new], _PICTURES)
+
+
+def end_evaluation(
+    scores: Sequence[CaseScore],
+    worst: WorstSlices,
+    output: Path,
+    reporter: Reporter,
+    *,
+    checkpoint: Checkpoint | None = None,
+    group_by: Sequence[str] = ("site", "scanner"),
+    more: dict[str, Any] | None = None,
+    lines: Sequence[str] = (),
+    problems: Sequence[tuple[str, str]] = (),
+) -> int:
+    """Write tables and pictures, report the figures and then ``lines``; returns the exit code.
+
+    ``problems``: name of each case that could not be judged, and why. ``more``: further fields of scores.json.
+    """
+    from SpinalCordSegTrainerLib.evaluation import write_evaluation
+    from SpinalCordSegTrainerLib.worst_slices import write_sheet
+
+    not_judged = [{"case": name, "reason": reason} for name, reason in problems]
+    figures = write_evaluation(
+        scores, checkpoint, output, group_by=group_by, more={**(more or {}), "not_judged": not_judged}
+    )
+    write_sheet(worst.tiles, "the worst slices, the worst first", output / "worst.png")
+    for name, reason in problems:
+        reporter.error(f"not judged: {reason}", "TrainingDataError", name)
+    reporter.result("\n".join([*_score_lines(scores, figures), *lines]), scores=figures)
+    return SOME_FAILED if problems else DONE
+
+
+def _score_lines(scores: Sequence[CaseScore], figures: dict[str, Any]) -> Iterator[str]:
+    rows = [("case", "Dice", "HD95 mm", "CSA error %", "volume error %", "slices missed")]
+    for case in scores:
+        missed = sum(one.found_mm2 == 0 for one in case.slices if one.true_mm2)
+        errors = (f"{case.csa_error_percent:+.1f}", f"{case.volume_error_percent:+.1f}")
+        rows.append((case.case, f"{case.dice:.3f}", f"{case.hd95_mm:.2f}", *errors, str(missed)))
+    yield from table_lines(rows)
+    for name in ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice"):
+        one = figures[name]
+        if one["n"]:
+            spread = "" if one["sd"] is None else f" ± {one['sd']:.3f}"
+            quartiles = f"P25 {one['p25']:.3f}, P50 {one['p50']:.3f}, P75 {one['p75']:.3f}"
+            yield f"{name}: {one['mean']:.3f}{spread}, {quartiles}, n {one['n']}"
+    yield f"MCC {figures['mcc']:.4f}"
+    yield figures["empty_rule"]
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows of text in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = add_command(
+        commands, "evaluate", _evaluate, "score a model, or masks made elsewhere, against the labels of a data set",
+        "Cases are segmented as the program does it for a user.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, help=_DATA_HELP)
+    add_output(parser)
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument(
+        "--model", metavar="MODEL", help="a name or a weights file (default: the model that comes along)"
+    )
+    judged.add_argument("--predictions", type=Path, metavar="DIR", help="judge these masks in place of a model's")
+    parser.add_argument("--prediction-label", type=int, metavar="N", help="value of the cord in the predictions")
+    parser.add_argument("--threshold", type=float, default=0.5, help="least probability of cord (default: %(default)s)")
+    parser.add_argument(
+        "--range", type=slice_range, metavar="FIRST:END", help="axial slices to judge, from inferior, half-open"
+    )
+    parser.add_argument("--held-out", type=Path, metavar="RUN", help="only cases that this run, or split, held out")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN",
+        help="figures by the values of a column too, as they are by site and scanner; repeatable",
+    )  # fmt: skip
+    add_cases(parser)
+    add_device(parser)
+
+
+def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegTrainerLib.evaluation import evaluate_cases, score_predictions
+    from SpinalCordSegTrainerLib.split import held_out
+
+    chosen_device(arguments)
+    predictions, checkpoint = arguments.predictions, None
+    if predictions is None:
+        checkpoint = load_checkpoint(model_file(arguments.model))
+    cases, worst = _cases(arguments.data, arguments), WorstSlices()
+    if arguments.held_out is not None:
+        cases = held_out(cases, arguments.held_out)
+    problems: list[tuple[str, str]] = []
+    shared: dict[str, Any] = {
+        "label": arguments.label,
+        "tolerant": arguments.tolerant,
+        "slice_range": arguments.range,
+        "only_labelled": arguments.only_labelled,
+        "scored": worst,
+        "problems": problems,
+        "progress": lambda done, of: reporter.progress("cases", done, of),
+    }
+    if checkpoint is not None:
+        options = {"device": arguments.device, "threshold": arguments.threshold}
+        scores = evaluate_cases(cases, checkpoint, **options, **shared)
+    else:
+        scores = score_predictions(cases, predictions, prediction_label=arguments.prediction_label, **shared)
+    return end_evaluation(
+        scores,
+        worst,
+        arguments.output,
+        reporter,
+        checkpoint=checkpoint,
+        group_by=tuple(dict.fromkeys(("site", "scanner", *(one.lower() for one in arguments.by)))),
+        more={} if predictions is None else {"predictions": predictions.name},
+        problems=problems,
+    )
+
+
+def _add_raters(commands: Any) -> None:
+    parser = add_command(
+        commands, "raters", _raters, "compare two raters' labels of the same images",
+        "Writes their agreement, the list of slices where they disagree, and a consensus label for each case.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, help=f"images with the first rater's labels: {_DATA_HELP}")
+    parser.add_argument("second", type=Path, help="folder of the second rater's labels, of the same names")
+    add_output(parser)
+    parser.add_argument(
+        "--least-dice", type=float, default=0.85, metavar="DICE", help="list slices below it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--most-area", type=float, default=15.0, metavar="PERCENT",
+        help="list slices whose areas differ by more (default: %(default)s)",
+    )  # fmt: skip
+    add_cases(parser, usable=False)
+
+
+def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib.dataset import find_cases
+    from SpinalCordSegTrainerLib.inter_rater import DisputeLimits, compare_labels
+
+    second = arguments.second
+    if not second.is_dir():
+        raise TrainingDataError(f"{second}: is not a folder; give the folder of the second rater's labels")
+    worst = WorstSlices()
+    compared = compare_labels(
+        find_cases(arguments.data),
+        second,
+        arguments.output,
+        label=arguments.label,
+        limits=DisputeLimits(arguments.least_dice, arguments.most_area),
+        tolerant=arguments.tolerant,
+        scored=worst,
+        progress=lambda done, of: reporter.progress("cases", done, of),
+    )
+    if not compared.scores:
+        raise TrainingDataError(f"{second}: holds no label of these cases; " + ": ".join(compared.problems[0]))
+    count = len(compared.listed)
+    return end_evaluation(
+        compared.scores,
+        worst,
+        arguments.output,
+        reporter,
+        more={"disagreements": count},
+        lines=[f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"],
+        problems=compared.problems,
+    )
+
+
+# check
+
+
+def _add_check(commands: Any) -> None:
+    parser = add_command(
+        commands, "check", _check, "report which cases can be used, and who would be held out",
+        "Reads every case and reports what it holds, or why it cannot be used; then splits the patients whose cases can"
+        " be used. --output keeps that split for train --split and evaluate --held-out.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, help=_DATA_HELP)
+    add_cases(parser, usable=False)
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for split.json, or fold1/split.json and so on"
+    )
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--hold-out", metavar="COLUMN=VALUE", help="hold out by a column, as site=Oslo")
+    way.add_argument("--folds", type=int, metavar="K", help="so many folds, each patient held out once")
+    parser.add_argument("--fraction", type=float, default=0.2, help="share of patients held out (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: %(default)s)")
+
+
+def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib.dataset import match_files
+    from SpinalCordSegTrainerLib.dataset_check import as_dict, check_folder, summary
+    from SpinalCordSegTrainerLib.split import write_split
+
+    data = arguments.data
+    checked = check_folder(
+        data,
+        arguments.label,
+        tolerant=arguments.tolerant,
+        progress=lambda done, of: reporter.progress("cases", done, of),
+    )
+    for case in checked:
+        reporter.event("checked", case=as_dict(case))
+    counts = summary(checked)
+    lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
+    usable = {case.name for case in checked if case.usable}
+    for name, split in _splits([case for case in match_files(data).cases if case.name in usable], arguments).items():
+        lines.append(f"{name}: {len(split.training)} patients to train on, {len(split.validation)} held out")
+        if arguments.output is not None:
+            folder = arguments.output if name == "split" else arguments.output / name
+            write_split(split, folder / "split.json")
+    reporter.result("\n".join(lines), **counts)
+    return DONE if counts["usable"] == counts["cases"] else SOME_FAILED
+
+
+def _splits(cases: Sequence[LabelledCase], arguments: argparse.Namespace) -> dict[str, Split]:
+    """By name: "split", or "fold1" and so on. Empty where too few patients are left, unless a split was asked for."""
+    from SpinalCordSegTrainerLib.config import check_seed
+    from SpinalCordSegTrainerLib.split import Split, folds, split_by_fact, split_subjects
+
+    check_seed(arguments.seed)
+    subjects = [case.subject for case in cases]
+    if arguments.folds is not None:
+        made = folds(subjects, arguments.folds, arguments.seed)
+        return {f"fold{number}": one for number, one in enumerate(made, 1)}
+    if arguments.hold_out is not None:
+        return {"split": split_by_fact(cases, arguments.hold_out)}
+    if not 0 < arguments.fraction < 1:
+        raise ConfigurationError(f"--fraction {arguments.fraction}: it must lie between 0 and 1")
+    if len(set(subjects)) < 2 and arguments.output is None:
+        return {}
+    kept, held = split_subjects(subjects, arguments.fraction, arguments.seed)
+    return {"split": Split(tuple(kept), tuple(held))}
+
+
+def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = [
+        ("case", "patient", "grid", "labels", "cord slices", "volume mm³", "mean area mm²", "verdict")
+    ]
+    for case in checked:
+        figures = ("–" if value is None else f"{value:.1f}" for value in (case.volume_mm3, case.mean_csa_mm2))
+        verdict = f"refused: {case.reason}" if case.reason else "; ".join(case.remarks) or "ok"
+        labels = ", ".join(map(str, case.labels[:6])) + (" …" if len(case.labels) > 6 else "")
+        slices = f"{case.n_cord_slices} of {case.n_slices}"
+        rows.append((case.name, case.subject, case.grid_match or "–", labels or "–", slices, *figures, verdict))
+    return table_lines(rows)
+
+
+# table1
+
+
+def _add_table1(commands: Any) -> None:
+    parser = add_command(
+        commands, "table1", _table1, "train the paper's nine comparisons, and four more, on any data",
+        "All on the same slices, split and seed. Run it again to go on where it was stopped.",
+    )  # fmt: skip
+    parser.add_argument(
+        "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
+    )
+    parser.add_argument("--quick", action="store_true", help="scaled down: minutes on two cores instead of days")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
+    )
+    _add_learning(parser)
+
+
+def _table1(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegTrainerLib import experiments
+    from SpinalCordSegTrainerLib.config import with_settings
+
+    quick, output = arguments.quick, arguments.output
+    rows = [row for row in experiments.ROWS if not arguments.only or row.key.partition("-")[0] in arguments.only]
+    if not rows:
+        raise ConfigurationError(f"--only {', '.join(arguments.only)}: rows are numbered 1 to {len(experiments.ROWS)}")
+    device = chosen_device(arguments)
+    base = configuration(arguments, reporter)
+    if quick:
+        base = with_settings(experiments.quick(base), arguments.settings)  # what was asked for wins over --quick
+    with _stop_in_order(output, arguments) as stopped:
+        experiment = experiments.Experiment(
+            base,
+            output,
+            device,
+            rate_factor=experiments.QUICK_RATE_FACTOR if quick else 1.0,
+            sweep_updates=experiments.QUICK_SWEEP_UPDATES if quick else None,
+            report=_epochs_to(reporter),
+            stopped=stopped,
+        )
+        results = experiment.run(rows, lambda row: reporter.text(f"row {row.key}"))
+    page = experiments.write_experiment(results, experiments.data_note(base, quick, device), output)
+    reporter.result(page, table=str(output / "table1.json"))
+    return DONE

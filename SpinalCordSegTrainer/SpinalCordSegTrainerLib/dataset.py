@@ -38,7 +38,7 @@ _SESSION = re.compile(r"ses(?:sion)?-?([0-9a-zA-Z]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Case:
+class LabelledCase:
     """``image``: a file or a DICOM folder. ``subject``: whose case; all cases of one stay on one side of a split.
 
     ``label_value``: the cord's, where it is told. ``label_names``: (value, name) of the labels. ``series``: which of
@@ -60,7 +60,7 @@ class Case:
 class MatchedFiles:
     """``problems``: files that cannot belong to a case, each with the reason. ``unlabelled``: images without map."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[LabelledCase, ...]
     problems: tuple[tuple[Path, str], ...]
     unlabelled: tuple[Path, ...] = ()
 
@@ -126,7 +126,7 @@ def read_manifest(path: Path) -> MatchedFiles:
     """
     rows = read_table(path)
     columns = _columns(path, rows[0][1] if rows else {})
-    cases: dict[str, Case] = {}
+    cases: dict[str, LabelledCase] = {}
     problems: list[tuple[Path, str]] = []
     images: dict[tuple[Path, str | None], str] = {}
     for line, row in rows:
@@ -179,7 +179,7 @@ def _columns(path: Path, row: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> Case:
+def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> LabelledCase:
     cell = {kind: row.get(name, "") for kind, name in columns.items()}
     if not cell["image"] or not cell["label"]:
         raise TrainingDataError(f"the {'image' if not cell['image'] else 'label'} is missing")
@@ -197,7 +197,7 @@ def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> 
     name = cell["name"] or unique
     if not is_plain_name(name):  # results are called so
         raise TrainingDataError(f'"{name}" cannot be the name of a case: leave out / and \\')
-    return Case(
+    return LabelledCase(
         name,
         subject,
         image,
@@ -256,7 +256,7 @@ class _Folder:
         return here
 
 
-def read_workspace(path: Path) -> Case:
+def read_workspace(path: Path) -> LabelledCase:
     """The case that a workspace describes.
 
     Raises TrainingDataError: not XML of ITK-SNAP, entities in it, no or several main images or segmentations, a layer
@@ -278,7 +278,9 @@ def read_workspace(path: Path) -> Case:
     image_path, label_path = (_layer_file(one, root, path) for one in (main, label))
     name = path.name[: -len(SUFFIX)]
     subject = subject_of(image_path) if "sub-" in str(image_path.name) else subject_of(Path(name + ".nii"))
-    return Case(name, subject, image_path, label_path, session_of(path) or session_of(image_path), None, _names(main))
+    return LabelledCase(
+        name, subject, image_path, label_path, session_of(path) or session_of(image_path), None, _names(main)
+    )
 
 
 def _nickname(layer: _Folder) -> str:
@@ -598,7 +600,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     """Pairs by name, workspaces, DICOM folders; what does not fit together is told instead of refused."""
     found = _look(folder)
     problems = [(path, "another image of that name lies beside it; keep one of the two") for path in found.twice]
-    cases: list[Case] = []
+    cases: list[LabelledCase] = []
     for path in found.workspaces:
         try:
             cases.append(read_workspace(path))
@@ -668,14 +670,14 @@ def _image_of(label: Path, folder: Path, found: _Found) -> Path | None:
     return around if around.name == name and any(one.is_relative_to(around) for one in found.dicom) else None
 
 
-def _case(image: Path, label: Path, folder: Path) -> Case:
+def _case(image: Path, label: Path, folder: Path) -> LabelledCase:
     relative = image.relative_to(folder) if image != folder else Path(image.name)
     name = image.name if image.is_dir() else stem(image)
-    return Case(name, subject_of(relative), image, label, session_of(relative))
+    return LabelledCase(name, subject_of(relative), image, label, session_of(relative))
 
 
-def _named(cases: list[Case], problems: list[tuple[Path, str]]) -> list[Case]:
-    kept: dict[str, Case] = {}
+def _named(cases: list[LabelledCase], problems: list[tuple[Path, str]]) -> list[LabelledCase]:
+    kept: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
         if case.name in kept:
             problems.append((case.image, f"two cases are called {case.name}; give them different names"))
@@ -683,7 +685,9 @@ def _named(cases: list[Case], problems: list[tuple[Path, str]]) -> list[Case]:
     return list(kept.values())
 
 
-def _with_facts(cases: list[Case], folder: Path, found: _Found, problems: list[tuple[Path, str]]) -> Iterator[Case]:
+def _with_facts(
+    cases: list[LabelledCase], folder: Path, found: _Found, problems: list[tuple[Path, str]]
+) -> Iterator[LabelledCase]:
     participants = read_participants(folder)
     for case in cases:
         facts = dict(_sidecar(case.image)) | dict(participants.get(case.subject, ()))
@@ -724,18 +728,6 @@ def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
     return f"{words} {field_t:.2g} T" if words and known else words
 
 
-__all__ = [
-    "LABEL_ENDINGS",
-    "Case",
-    "LoadedCase",
-    "MatchedFiles",
-    "chosen_label",
-    "find_cases",
-    "grid_words",
-    "load_case",
-    "match_files",
-    "subject_of",
-]
 _log = logging.getLogger(__name__)
 _MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight crop
 
@@ -748,7 +740,7 @@ class LoadedCase:
     case's, and the scanner where the image's own header says it.
     """
 
-    case: Case
+    case: LabelledCase
     image: Volume
     mask: Volume
     match: Match = "same"
@@ -756,7 +748,7 @@ class LoadedCase:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def find_cases(data: Path) -> list[Case]:
+def find_cases(data: Path) -> list[LabelledCase]:
     """All images that have a label map, by name; images without one are told in the log and left out.
 
     Raises TrainingDataError when the data is missing, holds no pair, a label map has no image, two label maps belong
@@ -795,7 +787,7 @@ def match_files(data: Path) -> MatchedFiles:
     return read_manifest(table) if table.is_file() else match_folder(data)
 
 
-def load_case(case: Case, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
+def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
     """Read one case; ``label`` is the value of the cord, None takes the one that the case tells or the only one there
     is. ``tolerant`` resamples a label map that lies on another grid.
 
@@ -817,14 +809,14 @@ def load_case(case: Case, label: int | None = None, *, tolerant: bool = False) -
     return LoadedCase(case, read.volume, placed.mask, placed.match, tuple(notes), _facts(case, read.dicom))
 
 
-def chosen_label(case: Case, label: int | None) -> int | None:
+def chosen_label(case: LabelledCase, label: int | None) -> int | None:
     """The cord's value: as asked for, as the case says, or by its name; None when nothing tells."""
     if label is not None:
         return label
     return case.label_value if case.label_value is not None else cord_value(case.label_names)
 
 
-def _check_content(image: Volume, mask: Volume, case: Case) -> None:
+def _check_content(image: Volume, mask: Volume, case: LabelledCase) -> None:
     if image.voxels.min() == image.voxels.max():
         raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
     covered = float(np.count_nonzero(mask.voxels)) / mask.voxels.size
@@ -835,7 +827,7 @@ def _check_content(image: Volume, mask: Volume, case: Case) -> None:
         )
 
 
-def _facts(case: Case, dicom: DicomSeries | None) -> tuple[tuple[str, str], ...]:
+def _facts(case: LabelledCase, dicom: DicomSeries | None) -> tuple[tuple[str, str], ...]:
     if dicom is None or "scanner" in dict(case.facts):
         return case.facts
     scanner = scanner_words(dicom.manufacturer, dicom.model, dicom.field_strength_t)

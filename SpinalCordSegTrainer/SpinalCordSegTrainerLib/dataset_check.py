@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError, TrainingDataError
+from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.image_io import read_image, select_label
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.volume import Volume, axial_slices, to_canonical
 from SpinalCordSegTrainerLib.dataset import (
-    Case,
+    LabelledCase,
     LoadedCase,
     chosen_label,
     grid_words,
@@ -32,9 +32,9 @@ class Duplicates:
     order or format is found, one that was resampled or rescaled is not."""
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, Case] = {}
+        self._seen: dict[bytes, LabelledCase] = {}
 
-    def twin(self, loaded: LoadedCase) -> Case | None:
+    def twin(self, loaded: LoadedCase) -> LabelledCase | None:
         """The first case with the same voxels; None, and remembered, when it is new."""
         voxels = np.ascontiguousarray(to_canonical(loaded.image).voxels)
         digest = hashlib.sha256(f"{voxels.shape}".encode() + voxels.tobytes()).digest()
@@ -48,7 +48,7 @@ class Duplicates:
             raise TrainingDataError(f"case {loaded.case.name}: {self.reason(twin)}")
 
     @staticmethod
-    def reason(twin: Case) -> str:
+    def reason(twin: LabelledCase) -> str:
         return f"the same voxels as {twin.name}, as another patient; remove one, or give both the same patient"
 
 
@@ -100,20 +100,17 @@ def check_folder(
     *,
     tolerant: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> list[CheckedCase]:
     """Every case of a folder, manifest or workspace, usable ones first, each group by name.
 
     ``label``: value of the cord in the maps. ``tolerant``: as load_case takes it. ``progress`` gets (cases done,
-    cases). Raises TrainingDataError when the folder is missing, Cancelled.
+    cases). Raises TrainingDataError when the folder is missing.
     """
     folder = Path(folder)
     matched = match_files(folder)
     checked: list[CheckedCase] = []
     seen = Duplicates()
     for number, case in enumerate(matched.cases):
-        if cancelled is not None and cancelled():
-            raise Cancelled("cancelled; nothing was changed")
         checked.append(_check(case, folder, label, tolerant, seen))
         if progress is not None:
             progress(number + 1, len(matched.cases))
@@ -140,7 +137,7 @@ def summary(checked: Sequence[CheckedCase]) -> dict[str, int]:
     }
 
 
-def _check(case: Case, folder: Path, label: int | None, tolerant: bool, seen: Duplicates) -> CheckedCase:
+def _check(case: LabelledCase, folder: Path, label: int | None, tolerant: bool, seen: Duplicates) -> CheckedCase:
     blank = CheckedCase(
         case.name, case.subject, _relative(case.image, folder), _relative(case.label, folder), session=case.session
     )
@@ -179,7 +176,7 @@ def _told_twice(told: CheckedCase, loaded: LoadedCase, seen: Duplicates) -> Chec
     )
 
 
-def _refused(blank: CheckedCase, case: Case, label: int | None, text: str) -> CheckedCase:
+def _refused(blank: CheckedCase, case: LabelledCase, label: int | None, text: str) -> CheckedCase:
     """What can still be told of a case that cannot be used."""
     told = replace(blank, reason=text.removeprefix(f"case {case.name}: "))
     try:

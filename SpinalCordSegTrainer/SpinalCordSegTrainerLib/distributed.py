@@ -1,7 +1,8 @@
 """Training on several devices or machines at once, started by ``torchrun``: one process (rank) per device.
 
-All ranks see the same batch and compute a part of it. What the loss and BatchNorm sum over a batch is summed over all
-ranks by a differentiable all-reduce, and gradients are averaged at the end: the result is that of one big batch.
+All processes see the same batch and compute a part of it. What the loss and BatchNorm sum over a batch is summed over
+all processes by a differentiable all-reduce, and gradients are averaged at the end: the result is that of one big
+batch. torch's own SyncBatchNorm refuses the CPU and its DDP averages losses that are no means over slices.
 """
 
 from __future__ import annotations
@@ -15,30 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import checkpoint
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 from SpinalCordSegLib.model.networks import ResidualUnit
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over all ranks. Backward: every rank's loss depends on this rank's value, so their gradients add up."""
-
-    @staticmethod
-    def forward(_context: Any, value: Tensor) -> Tensor:
-        total = value.detach().clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_context: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-
 @dataclass(frozen=True)
-class Ranks:
+class Processes:
     """Who this process is among the ``count`` that train together. The default trains alone; then nothing is sent."""
 
     rank: int = 0
@@ -51,12 +37,12 @@ class Ranks:
         return self.rank == 0
 
     def summed(self, value: Tensor) -> Tensor:
-        """Sum over all ranks, to be differentiated through: see _Sum."""
-        total: Tensor = value if self.count == 1 else _Sum.apply(value)
+        """Sum over all processes, to be differentiated through: the gradients of all processes add up."""
+        total: Tensor = value if self.count == 1 else all_reduce(value)
         return total
 
     def add_up(self, value: Tensor) -> Tensor:
-        """Sum over all ranks of a tensor on any device, without gradient; exact for integers."""
+        """Sum over all processes of a tensor on any device, without gradient; exact for integers."""
         if self.count == 1:
             return value
         total = value.detach().to(self.device, copy=True)
@@ -79,7 +65,7 @@ class Ranks:
         return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 
     def average_gradients(self, network: nn.Module) -> None:
-        """After backward: every rank gets the mean of all ranks' gradients, in one message."""
+        """After backward: every rank gets the mean of all processes' gradients, in one message."""
         if self.count == 1:
             return
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
@@ -90,54 +76,51 @@ class Ranks:
             gradient.copy_(values.view(gradient.shape))
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Until all processes are here."""
         if self.count > 1:
             self.any(False)
 
 
-ALONE = Ranks()
+ALONE = Processes()
 
 
 @contextmanager
-def join_ranks(device: torch.device) -> Iterator[Ranks]:
+def join_processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started (its environment variables tell); without it, train alone.
 
     ``device``: "cuda" becomes this process's own card. NCCL between cards, gloo between CPUs.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Ranks(device=device)
+        yield Processes(device=device)
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks(int(os.environ["RANK"]), count, device)
+        yield Processes(int(os.environ["RANK"]), count, device)
     finally:
         dist.destroy_process_group()
 
 
-# BatchNorm whose statistics are those of the batch of all ranks, on any device (torch's own refuses the CPU).
-
-
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """As nn.BatchNorm2d, with mean and variance over all ranks, differentiated through. Same parameters and names."""
+    """As nn.BatchNorm2d, with mean and variance over all processes. Same parameters and names."""
 
-    ranks: Ranks
+    processes: Processes
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, channels, H, W) → the same; n may differ between ranks."""
+        """(n, channels, H, W) → the same; n may differ between processes."""
         if not self.training:
             return super().forward(features)
         values = features.to(torch.promote_types(features.dtype, torch.float32))
         own = values.new_full((1,), values.numel() / values.shape[1])
-        sums = self.ranks.summed(torch.cat([values.sum((0, 2, 3)), own]))
+        sums = self.processes.summed(torch.cat([values.sum((0, 2, 3)), own]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         # Centred first, in a second message: the mean square minus the squared mean loses digits.
         centred = values - mean[None, :, None, None]
-        variance = self.ranks.summed(centred.square().sum((0, 2, 3))) / count
+        variance = self.processes.summed(centred.square().sum((0, 2, 3))) / count
         self._track(mean.detach(), variance.detach(), count)
         scaled = centred * (self.weight * torch.rsqrt(variance + self.eps))[None, :, None, None]
         return (scaled + self.bias[None, :, None, None]).to(features.dtype)
@@ -151,12 +134,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance * (count / (count - 1)), share)
 
 
-def sync_statistics(network: nn.Module, ranks: Ranks) -> nn.Module:
-    """Make every BatchNorm of the network one over all ranks, in place; alone it is left as it is."""
-    for module in network.modules() if ranks.count > 1 else ():
+def sync_statistics(network: nn.Module, processes: Processes) -> nn.Module:
+    """Make every BatchNorm of the network one over all processes, in place; alone it is left as it is."""
+    for module in network.modules() if processes.count > 1 else ():
         if isinstance(module, nn.BatchNorm2d):
             module.__class__ = SyncedBatchNorm
-            module.ranks = ranks  # type: ignore[assignment]
+            module.processes = processes  # type: ignore[assignment]
     return network
 
 
@@ -167,7 +150,7 @@ def sync_statistics(network: nn.Module, ranks: Ranks) -> nn.Module:
 _DEVICE_LOST: type[Exception] = getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError)
 
 
-class Arithmetic:
+class Precision:
     """Forward and backward in the chosen precision. Weights, loss and statistics stay in float32.
 
     ``dtype``: None for float32; bfloat16 needs no scaling of the loss, float16 does.
@@ -178,7 +161,7 @@ class Arithmetic:
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
     @classmethod
-    def chosen(cls, precision: str, device: torch.device) -> Arithmetic:
+    def chosen(cls, precision: str, device: torch.device) -> Precision:
         """Raises ConfigurationError for "mixed" where the device has no 16-bit units: there it would be slower."""
         if precision == "float32":
             return cls(device)
@@ -262,7 +245,7 @@ def device_failures(batch_size: int) -> Iterator[None]:
 # arXiv:1604.06174.
 
 
-class RecomputedUnit(ResidualUnit):
+class CheckpointedUnit(ResidualUnit):
     """As ResidualUnit, same parameters and names. BatchNorm's running statistics see every training batch twice, which
     changes nothing: they are estimated anew before they are used."""
 
@@ -275,7 +258,7 @@ class RecomputedUnit(ResidualUnit):
         return unit
 
 
-def recompute_units(network: nn.Module) -> nn.Module:
+def checkpoint_activations(network: nn.Module) -> nn.Module:
     """Make every residual unit of the network one that keeps its input alone, in place.
 
     Raises ConfigurationError for a network without such units: U-Net and Deep U-Net have none.
@@ -284,5 +267,5 @@ def recompute_units(network: nn.Module) -> nn.Module:
     if not units:
         raise ConfigurationError("recompute is for RA-U-Net: set recompute to false, or network.name to ra_unet")
     for module in units:
-        module.__class__ = RecomputedUnit
+        module.__class__ = CheckpointedUnit
     return network

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import (
-    Cancelled,
     ConfigurationError,
     DicomSeriesError,
     GeometryError,
@@ -36,7 +35,7 @@ from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.dataset import (
     LABEL_ENDINGS,
-    Case,
+    LabelledCase,
     LoadedCase,
     is_label_file,
     load_case,
@@ -177,7 +176,7 @@ def _checked(slice_range: tuple[int, int] | None, count: int, name: str) -> tupl
 
 
 def evaluate_cases(
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     checkpoint: Checkpoint,
     *,
     label: int | None = None,
@@ -302,15 +301,7 @@ def _plain(value: float) -> float | None:
 _ENDINGS = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
 
 
-@dataclass(frozen=True)
-class PredictionScores:
-    """``problems``: case name and why its mask could not be judged."""
-
-    scores: tuple[CaseScore, ...]
-    problems: tuple[tuple[str, str], ...]
-
-
-def find_prediction(case: Case, folder: Path) -> Path:
+def find_prediction(case: LabelledCase, folder: Path) -> Path:
     """NAME with or without an ending (_seg, _pred, _mask, …), or NAME/mask as ``spinalcordseg segment`` writes it.
 
     Raises TrainingDataError when there is none, or several.
@@ -337,7 +328,7 @@ def read_prediction(loaded: LoadedCase, path: Path, label: int | None, tolerant:
 
 
 def score_predictions(
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     folder: Path,
     *,
     label: int | None = None,
@@ -346,22 +337,19 @@ def score_predictions(
     slice_range: tuple[int, int] | None = None,
     only_labelled: bool = False,
     scored: Scored | None = None,
+    problems: list[tuple[str, str]],
     progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> PredictionScores:
+) -> list[CaseScore]:
     """Score the mask of each case. ``label``, ``prediction_label``: the cord's value in labels and in masks.
 
-    A case without mask, whose mask or label cannot be used, or that has fewer slices than ``slice_range`` asks for, is
-    a problem and has no score; the caller says so.
+    A case without mask, whose mask or label cannot be used, or that has fewer slices than ``slice_range`` asks for,
+    goes into ``problems`` with its reason.
     Raises TrainingDataError when the folder is missing, or no mask at all can be judged.
     """
     if not folder.is_dir():
         raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
     scores: list[CaseScore] = []
-    problems: list[tuple[str, str]] = []
     for number, case in enumerate(cases):
-        if cancelled is not None and cancelled():
-            raise Cancelled("cancelled; nothing was written")
         try:
             loaded = load_case(case, label, tolerant=tolerant)
             found = read_prediction(loaded, find_prediction(case, folder), prediction_label, tolerant)
@@ -374,7 +362,7 @@ def score_predictions(
         raise TrainingDataError(
             f"{folder}: no mask can be judged; " + "; ".join(": ".join(one) for one in problems[:5])
         )
-    return PredictionScores(tuple(scores), tuple(problems))
+    return scores
 
 
 # Agreement of two measurements of the same slices: bias and limits of agreement.
@@ -463,11 +451,11 @@ def write_evaluation(
     folder: Path,
     *,
     group_by: Sequence[str] = GROUPED_BY,
-    told_too: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``slices.csv``, ``cases.csv``, ``scores.json``, ``histogram.png`` and ``bland_altman.png``; gives what
     scores.json holds. ``checkpoint`` None: the masks were made elsewhere. ``group_by``: facts by which the figures are
-    given apart as well (``groups.csv``). ``told_too``: further entries of scores.json.
+    given apart as well (``groups.csv``). ``more``: further entries of scores.json.
 
     Raises OutputError.
     """
@@ -479,7 +467,7 @@ def write_evaluation(
         **summary(scores),
         "area_agreement": area_agreement(scores),
         "groups": {fact: {value: _few(of) for value, of in found.items()} for fact, found in groups.items()},
-        **(told_too or {}),
+        **(more or {}),
     }
     write_table([_slice_row(one) for case in scores for one in case.slices], folder / "slices.csv")
     write_table([_case_row(case) for case in scores], folder / "cases.csv")
@@ -578,7 +566,7 @@ _FIGURES = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "h
 
 
 def cross_validate(
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     config: TrainingConfig,
     output: Path,
     count: int,
@@ -587,7 +575,7 @@ def cross_validate(
     only_labelled: bool = False,
     tolerant: bool = False,
     device: torch.device | None = None,
-    report: Callable[[int, Progress], None] | None = None,
+    report: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] | None = None,
     scored: Scored | None = None,
 ) -> tuple[list[CaseScore], dict[str, Any]]:
@@ -595,15 +583,15 @@ def cross_validate(
 
     ``config``: one source, the cache of these cases; its seed also draws the folds. ``only_labelled``: slices without
     label are not judged, as they were not trained on. A fold that ended is not trained again, one that was interrupted
-    goes on. Writes the pooled evaluation and ``folds.json`` (each fold, and mean ± SD over the folds). ``report`` gets
-    (fold, progress). Raises what Training and evaluate_cases raise.
+    goes on. Writes the pooled evaluation and ``folds.json`` (each fold, and mean ± SD over the folds).
+    Raises what Training and evaluate_cases raise.
     """
     splits = folds((case.subject for case in cases), count, config.seed)
     scores: list[CaseScore] = []
     rows: list[dict[str, Any]] = []
     for number, split in enumerate(splits, 1):
         folder = output / f"fold{number}"
-        model = _train(config, folder, split, device, _for_fold(report, number), stopped)
+        model = _train(config, folder, split, device, report, stopped)
         held = [case for case in cases if case.subject in set(split.validation)]
         found = evaluate_cases(
             held,
@@ -634,10 +622,6 @@ def _train(
     chosen = replace(config, validation=replace(config.validation, subjects=split.validation))
     resume = saved_state(folder / "state.safetensors") is not None
     return Training(chosen, folder, resume=resume, device=device, report=report, stopped=stopped).run().best
-
-
-def _for_fold(report: Callable[[int, Progress], None] | None, number: int) -> Callable[[Progress], None] | None:
-    return None if report is None else lambda progress: report(number, progress)
 
 
 def _fold_means(told: dict[str, Any]) -> dict[str, float | None]:

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.files import inside
 from SpinalCordSegLib.image_io import write_text, write_volume
 from SpinalCordSegLib.volume import Volume, axial_slices, from_axial_slices, to_canonical
-from SpinalCordSegTrainerLib.dataset import Case, load_case
+from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.evaluation import (
     BAD_CASE,
     CaseScore,
@@ -138,7 +137,7 @@ class RaterComparison:
 
 
 def compare_labels(
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     second: Path,
     output: Path,
     *,
@@ -147,20 +146,17 @@ def compare_labels(
     tolerant: bool = False,
     scored: Scored | None = None,
     progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> RaterComparison:
     """``cases``: with the first rater's labels; ``second``: folder of the second's, of the same names.
 
     Writes ``consensus/NAME_seg.nii.gz`` and ``disputes/NAME_disputes.nii.gz`` of each, ``disagreements.csv`` where
     there are any, and label descriptions for ITK-SNAP. A case of which either label cannot be used is a problem. Raises
-    Cancelled, OutputError.
+    OutputError.
     """
     scores: list[CaseScore] = []
     listed: list[Disagreement] = []
     problems: list[tuple[str, str]] = []
     for number, case in enumerate(cases):
-        if cancelled is not None and cancelled():
-            raise Cancelled("cancelled; the cases so far are in the output folder")
         try:
             loaded = load_case(case, label, tolerant=tolerant)
             other = read_prediction(loaded, find_prediction(case, second), label, tolerant)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import LossConfig, RateConfig
-from SpinalCordSegTrainerLib.distributed import ALONE, Ranks
+from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 
 
 def overlap_sums(logits: Tensor, target: Tensor, per: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,11 +39,11 @@ def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: 
     return loss.mean()
 
 
-def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, ranks: Ranks = ALONE) -> Tensor:
+def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, processes: Processes = ALONE) -> Tensor:
     """The training loss. ``logits``, ``coverage``: (n, 1, H, W); coverage in 0..1. A scalar in float32 (64 for 64).
 
     Cross-entropy, where asked for, is against the coverage itself, so that a pixel half filled by cord is
-    drawn to probability 0.5 and the area at threshold 0.5 is not biased. With several ranks each passes its part of
+    drawn to probability 0.5 and the area at threshold 0.5 is not biased. With several processes each passes its part of
     the batch and gets the loss of the whole batch.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -51,19 +51,19 @@ def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, rank
     target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
     sums = torch.stack(overlap_sums(logits, target, config.per))
     if config.per == "batch":
-        positive, missed, false = ranks.summed(sums).unbind()
+        positive, missed, false = processes.summed(sums).unbind()
         loss = overlap_loss(positive, missed, false, config)
     else:
         positive, missed, false = sums.unbind()
-        loss = _mean(overlap_loss(positive, missed, false, config) * len(logits), len(logits), ranks)
+        loss = _mean(overlap_loss(positive, missed, false, config) * len(logits), len(logits), processes)
     if config.bce_weight:
         total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
-        loss = loss + config.bce_weight * _mean(total, logits.numel(), ranks)
+        loss = loss + config.bce_weight * _mean(total, logits.numel(), processes)
     return loss
 
 
-def _mean(total: Tensor, count: int, ranks: Ranks) -> Tensor:
-    both = ranks.summed(torch.stack([total, total.new_tensor(float(count))]))
+def _mean(total: Tensor, count: int, processes: Processes) -> Tensor:
+    both = processes.summed(torch.stack([total, total.new_tensor(float(count))]))
     return both[0] / both[1].detach()
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json
-from SpinalCordSegTrainerLib.batches import Batches
+from SpinalCordSegTrainerLib.batches import BatchSampler
 from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.losses import segmentation_loss
 from SpinalCordSegTrainerLib.run_folder import RunState, figure, write_table
@@ -111,7 +111,7 @@ def _past_its_best(losses: Sequence[float], smoothed: NDArray[np.float64], plann
 
 def range_test(
     state: RunState,
-    batches: Batches,
+    batches: BatchSampler,
     config: TrainingConfig,
     device: torch.device,
     *,

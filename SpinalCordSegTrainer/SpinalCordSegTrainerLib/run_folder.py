@@ -30,7 +30,7 @@ from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.batches import OpenedSources
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
-from SpinalCordSegTrainerLib.distributed import Ranks, recompute_units
+from SpinalCordSegTrainerLib.distributed import Processes, checkpoint_activations
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, T
     if weights is not None:
         network.load_state_dict(weights)
     if config.recompute:
-        recompute_units(network)
+        checkpoint_activations(network)
     network = network.to(device)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -203,7 +203,7 @@ RECORD_NAME = "run.json"
 _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")
 
 
-def record_start(folder: Path, update: int, ranks: Ranks) -> dict[str, Any]:
+def record_start(folder: Path, update: int, processes: Processes) -> dict[str, Any]:
     """Add one start to ``run.json``: when, after which update, with what. Gives it. Raises OutputError."""
     start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -213,8 +213,8 @@ def record_start(folder: Path, update: int, ranks: Ranks) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
-        "device": device_name(ranks.device),
-        "ranks": ranks.count,
+        "device": device_name(processes.device),
+        "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
     write_json(folder / RECORD_NAME, {"starts": [*_earlier(folder / RECORD_NAME), start]})

@@ -32,7 +32,7 @@ from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDat
 from SpinalCordSegLib.files import explain, file_suffix, parse_json, remove_abandoned_parts
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.dataset import Case, LoadedCase, chosen_label, load_case, stem
+from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case, stem
 from SpinalCordSegTrainerLib.dataset_check import Duplicates
 
 FORMAT = 1
@@ -274,24 +274,6 @@ def _npy_header(file: BinaryIO, dtype: Dtype, shape: tuple[int, ...]) -> None:
     file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
 
 
-def split_subjects(subjects: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Subjects for training and for validation: ``fraction`` of them, at random but seeded, at least one of each.
-
-    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 gives an empty second list.
-    """
-    unique = sorted(set(subjects))
-    if fraction == 0:
-        return unique, []
-    if len(unique) < 2:
-        raise TrainingDataError(
-            f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
-        )
-    count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
-    order = np.random.default_rng([seed, 20]).permutation(len(unique))
-    held_out = {unique[n] for n in order[:count]}
-    return [one for one in unique if one not in held_out], sorted(held_out)
-
-
 def slices_of(cache: SliceCache, subjects: Iterable[str]) -> NDArray[np.int64]:
     """Indices of the slices that belong to these subjects, ascending."""
     wanted = set(subjects)
@@ -315,7 +297,7 @@ FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's val
 _HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
 
 
-def case_origin(case: Case, label: int | None) -> dict[str, Any]:
+def case_manifest(case: LabelledCase, label: int | None) -> dict[str, Any]:
     """What of one case the slices hang on. ``label``: the cord's value as asked for, None where the case tells it."""
     return {
         **_told(case, label),
@@ -324,7 +306,7 @@ def case_origin(case: Case, label: int | None) -> dict[str, Any]:
     }
 
 
-def changes(source: Mapping[str, Any], cases: Sequence[Case], options: Mapping[str, Any]) -> list[str]:
+def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], options: Mapping[str, Any]) -> list[str]:
     """How the cache of this ``source`` differs from one that would be made of these cases and ``options`` (as
     cache_cases takes them) now, in words; empty where it does not."""
     words = [
@@ -366,11 +348,11 @@ def unchanged(then: Any, paths: Iterable[Path]) -> bool:
     return then.get("mtime_ns") == now["mtime_ns"] or then.get("sha256") == (fingerprint(files) or {}).get("sha256")
 
 
-def _told(case: Case, label: int | None) -> dict[str, Any]:
+def _told(case: LabelledCase, label: int | None) -> dict[str, Any]:
     return {"subject": case.subject, "label": chosen_label(case, label), "series": case.series}
 
 
-def _case_changes(then: Any, case: Case, label: int | None) -> Iterator[str]:
+def _case_changes(then: Any, case: LabelledCase, label: int | None) -> Iterator[str]:
     then = then if isinstance(then, dict) else {}
     for name, value in _told(case, label).items():
         if then.get(name) != value and (name != "label" or label is None):  # else the option's change says it
@@ -406,8 +388,8 @@ _CHUNK = 16  # slices normalised at a time: bounded memory for large matrices
 Slices = Literal["all", "with_label"]
 
 
-def inset(coverage: NDArray[np.float32], pixel_mm: float, inset_mm: float) -> NDArray[np.float32]:
-    """(H, W) share of each pixel that is cord, its contour (share ½) moved inwards by ``inset_mm``; 0 where nothing is
+def offset_boundary(coverage: NDArray[np.float32], pixel_mm: float, offset_mm: float) -> NDArray[np.float32]:
+    """(H, W) share of each pixel that is cord, its contour (share ½) moved inwards by ``offset_mm``; 0 where nothing is
     left. A slice without cord stays as it is."""
     if not coverage.any():
         return coverage
@@ -417,21 +399,23 @@ def inset(coverage: NDArray[np.float32], pixel_mm: float, inset_mm: float) -> ND
     inside = fine[0, 0].numpy() >= 0.5
     depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     depth -= 0.5 * np.sign(depth)  # from the edge, not from the first pixel beyond it
-    kept = np.clip(0.5 + depth - inset_mm * _FINER / pixel_mm, 0, 1).astype(np.float32)
+    kept = np.clip(0.5 + depth - offset_mm * _FINER / pixel_mm, 0, 1).astype(np.float32)
     return np.asarray(functional.avg_pool2d(torch.from_numpy(kept)[None, None], _FINER)[0, 0].numpy())
 
 
 def case_slices(
-    loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all", inset_mm: float = 0.0
+    loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all", boundary_offset_mm: float = 0.0
 ) -> Iterator[CachedSlice]:
     """Axial slices of a case, inferior first, on the model's grid (fixed_pixel: cut or padded to ``config.size``²).
 
     ``with_label`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
-    ``inset_mm``: how far inside the label's contour the model is to draw. Raises ConfigurationError for an inset on a
-    grid whose pixels have no fixed size.
+    ``boundary_offset_mm``: how far inside the label's contour the model is to draw. Raises ConfigurationError for an
+    offset on a grid whose pixels have no fixed size.
     """
-    if inset_mm and config.pixel_mm is None:
-        raise ConfigurationError("an inset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)")
+    if boundary_offset_mm and config.pixel_mm is None:
+        raise ConfigurationError(
+            "a boundary offset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)"
+        )
     images, labels = axial_slices(loaded.image), axial_slices(loaded.mask)
     wanted = np.arange(len(images.pixels))
     if slices == "with_label":
@@ -444,13 +428,13 @@ def case_slices(
         image, _ = normalise(pixels, images.pixel_mm, config, grid)
         coverage = normalise_coverage(cord, images.pixel_mm, config, grid)
         for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
-            if inset_mm and config.pixel_mm:
-                share = inset(share, config.pixel_mm, inset_mm)
+            if boundary_offset_mm and config.pixel_mm:
+                share = offset_boundary(share, config.pixel_mm, boundary_offset_mm)
             yield CachedSlice(one, share, loaded.case.subject)
 
 
 def cache_cases(
-    cases: Sequence[Case],
+    cases: Sequence[LabelledCase],
     folder: Path,
     config: NormalisationConfig,
     *,
@@ -459,7 +443,7 @@ def cache_cases(
     dtype: Dtype = "float16",
     leave_out: bool = False,
     tolerant: bool = False,
-    inset_mm: float = 0.0,
+    boundary_offset_mm: float = 0.0,
     replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
@@ -467,10 +451,17 @@ def cache_cases(
 
     Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
     with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
-    cannot be used. ``tolerant``, ``inset_mm`` and ``replacing``: as load_case, case_slices and SliceCache.write take
-    them; the log says what was resampled. The cache keeps what it was made from: these options, every case's files.
+    cannot be used. ``tolerant``, ``boundary_offset_mm`` and ``replacing``: as load_case, case_slices and
+    SliceCache.write take them; the log says what was resampled. The cache keeps what it was made from: these options,
+    every case's files.
     """
-    options = {"label": label, "slices": slices, "leave_out": leave_out, "tolerant": tolerant, "inset_mm": inset_mm}
+    options = {
+        "label": label,
+        "slices": slices,
+        "leave_out": leave_out,
+        "tolerant": tolerant,
+        "boundary_offset_mm": boundary_offset_mm,
+    }
     used: list[str] = []
     files: dict[str, Any] = {}
     seen = Duplicates()
@@ -478,7 +469,7 @@ def cache_cases(
     def stream() -> Iterator[CachedSlice]:
         problems: list[str] = []
         for number, case in enumerate(cases):
-            files[case.name] = case_origin(case, label)
+            files[case.name] = case_manifest(case, label)
             try:
                 loaded = load_case(case, label, tolerant=tolerant)
                 seen.refuse_twin(loaded)
@@ -489,7 +480,7 @@ def cache_cases(
                 _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
             if leave_out or not problems:
-                yield from case_slices(loaded, config, slices, inset_mm)
+                yield from case_slices(loaded, config, slices, boundary_offset_mm)
             if progress is not None:
                 progress(number + 1, len(cases))
         if problems and not (leave_out and used):

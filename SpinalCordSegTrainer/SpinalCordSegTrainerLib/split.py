@@ -11,7 +11,7 @@ import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import parse_json, write_json
-from SpinalCordSegTrainerLib.dataset import Case
+from SpinalCordSegTrainerLib.dataset import LabelledCase
 
 SPLIT_NAME = "split.json"
 
@@ -85,7 +85,7 @@ def write_split(split: Split, path: Path) -> None:
     write_json(path, [{"training": list(split.training), "validation": list(split.validation)}])
 
 
-def held_out(cases: Sequence[Case], run: Path) -> list[Case]:
+def held_out(cases: Sequence[LabelledCase], run: Path) -> list[LabelledCase]:
     """The cases whose patient the run in this folder, or this split file, held out, in their order.
 
     Raises TrainingDataError when there is no split, or none of the cases was held out.
@@ -97,13 +97,31 @@ def held_out(cases: Sequence[Case], run: Path) -> list[Case]:
     return chosen
 
 
+def split_subjects(subjects: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Subjects for training and for validation: ``fraction`` of them, at random but seeded, at least one of each.
+
+    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 gives an empty second list.
+    """
+    unique = sorted(set(subjects))
+    if fraction == 0:
+        return unique, []
+    if len(unique) < 2:
+        raise TrainingDataError(
+            f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
+        )
+    count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
+    order = np.random.default_rng([seed, 20]).permutation(len(unique))
+    held_out = {unique[n] for n in order[:count]}
+    return [one for one in unique if one not in held_out], sorted(held_out)
+
+
 def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> tuple[list[str], list[str]]:
     """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
     unique, wanted = sorted(set(subjects)), set(validation)
     return [one for one in unique if one not in wanted], [one for one in unique if one in wanted]
 
 
-def split_by_fact(cases: Sequence[Case], rule: str) -> Split:
+def split_by_fact(cases: Sequence[LabelledCase], rule: str) -> Split:
     """``rule`` "site=Oslo": patients with any case of that value are held out with all their cases.
 
     Raises ConfigurationError for a rule of another form, a column or value that no case has, or one that all have.

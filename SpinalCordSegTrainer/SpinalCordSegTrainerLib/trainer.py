@@ -20,11 +20,11 @@ from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.model.networks import reestimate_batch_statistics
 from SpinalCordSegTrainerLib.batches import (
-    Ahead,
     Batch,
-    Batches,
+    BatchSampler,
     HeldOut,
     OpenedSources,
+    Prefetcher,
     batch_threads,
     open_sources,
     validate,
@@ -32,8 +32,8 @@ from SpinalCordSegTrainerLib.batches import (
 from SpinalCordSegTrainerLib.config import TrainingConfig, ValidationConfig, to_dict
 from SpinalCordSegTrainerLib.distributed import (
     ALONE,
-    Arithmetic,
-    Ranks,
+    Precision,
+    Processes,
     deterministic_kernels,
     device_failures,
     sync_statistics,
@@ -121,12 +121,16 @@ def validation_for(config: TrainingConfig) -> ValidationConfig:
 
 
 def old_scores(
-    network: nn.Module, old: Sequence[HeldOut], config: TrainingConfig, device: torch.device, ranks: Ranks = ALONE
+    network: nn.Module,
+    old: Sequence[HeldOut],
+    config: TrainingConfig,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Loss, MCC, Dice and area error on what the starting model could do before; {} where nothing was given."""
     if not old:
         return {}
-    scores = asdict(validate(network, old, config.loss, config.validation.batch_size, device, ranks))
+    scores = asdict(validate(network, old, config.loss, config.validation.batch_size, device, processes))
     return {name: value if isfinite(value) else None for name, value in scores.items()}
 
 
@@ -151,13 +155,13 @@ class Training:
         device: torch.device | None = None,
         report: Callable[[Progress], None] | None = None,
         stopped: Callable[[], bool] | None = None,
-        ranks: Ranks | None = None,
+        processes: Processes | None = None,
     ) -> None:
         """Opens the data and the state. Raises what open_sources and load_state raise, and OutputError when the
-        folder already holds a run and ``resume`` is not set. ``ranks``: with whom it trains, on their device."""
-        self.ranks = ranks or Ranks(device=device or torch.device("cpu"))
-        self.config, self.output, self.device = config, Path(output), self.ranks.device
-        if config.batch_size < self.ranks.count:
+        folder already holds a run and ``resume`` is not set. ``processes``: with whom it trains, on their device."""
+        self.processes = processes or Processes(device=device or torch.device("cpu"))
+        self.config, self.output, self.device = config, Path(output), self.processes.device
+        if config.batch_size < self.processes.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each rank")
         self._report, self._stopped = report, stopped
         saved = self.output / "state.safetensors"
@@ -166,20 +170,20 @@ class Training:
         # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
         begun = read_parts(self.output) if saved_state(saved) is not None else []
         self.sources: OpenedSources = open_sources(config, begun)
-        self.batches = Batches(self.sources.training, config)
+        self.batches = BatchSampler(self.sources.training, config)
         self.epoch_updates = self.batches.updates_per_epoch()
         self.total_updates = self.epoch_updates * config.epochs
         self._saved = time.monotonic()
-        self._arithmetic = Arithmetic.chosen(config.precision, self.device)
+        self._precision = Precision.chosen(config.precision, self.device)
         if resume:
             self.state = load_state(config, saved, self.device)
         else:
             self.state = new_state(config, self.device, starting_weights(config))
-        self._arithmetic.restore(self.state.scaling)
-        sync_statistics(self.state.network, self.ranks)
-        if self.ranks.rank:  # dropout must differ between ranks
-            torch.manual_seed(hash((config.seed, self.ranks.rank, self.state.update)))
-        self._ahead = Ahead(self.batches.batch, batch_threads(self.device))
+        self._precision.restore(self.state.scaling)
+        sync_statistics(self.state.network, self.processes)
+        if self.processes.rank:  # dropout must differ between processes
+            torch.manual_seed(hash((config.seed, self.processes.rank, self.state.update)))
+        self._ahead = Prefetcher(self.batches.batch, batch_threads(self.device))
 
     def run(self) -> TrainingResult:
         """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays
@@ -192,15 +196,15 @@ class Training:
 
     def _run(self) -> TrainingResult:
         state = self.state
-        if self.ranks.first:
+        if self.processes.first:
             remove_remains(self.output)
             write_json(self.output / "config.json", to_dict(self.config))
             write_json(self.output / SPLIT_NAME, self.sources.split)
-            record_start(self.output, state.update, self.ranks)
+            record_start(self.output, state.update, self.processes)
         if state.finished == "interrupted" or self._more_wanted():
             state.finished = ""
         if not state.update:
-            state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.ranks)
+            state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.processes)
             self._save()
         while not state.finished:
             self._epoch()
@@ -237,15 +241,15 @@ class Training:
     def _agreed(self, seconds: float) -> tuple[float, bool]:
         """The first rank's clock, and whether any rank was told to stop: all must do the same."""
         stop = self._stopped is not None and self._stopped()
-        if self.ranks.count == 1:
+        if self.processes.count == 1:
             return seconds, stop
-        return self.ranks.from_first([seconds])[0], self.ranks.any(stop)
+        return self.processes.from_first([seconds])[0], self.processes.any(stop)
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if not self.ranks.first:
+        if not self.processes.first:
             return
-        self.state.scaling = self._arithmetic.saved()
+        self.state.scaling = self._precision.saved()
         save_state(self.state, self.config, self.output / "state.safetensors")
 
     def _save_now_and_then(self) -> None:
@@ -260,14 +264,14 @@ class Training:
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         batch = self.next_batch()
-        mine = self.ranks.part(len(batch.images))
+        mine = self.processes.part(len(batch.images))
         state.network.train()
-        logits = self._arithmetic.logits(state.network, self._on_device(batch.images[mine]))
-        loss = segmentation_loss(logits, batch.coverage[mine].to(self.device), config.loss, self.ranks)
+        logits = self._precision.logits(state.network, self._on_device(batch.images[mine]))
+        loss = segmentation_loss(logits, batch.coverage[mine].to(self.device), config.loss, self.processes)
         state.optimiser.zero_grad(set_to_none=True)
-        self._arithmetic.backward(loss)
-        self.ranks.average_gradients(state.network)
-        self._arithmetic.unscale(state.optimiser)
+        self._precision.backward(loss)
+        self.processes.average_gradients(state.network)
+        self._precision.unscale(state.optimiser)
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
         state.update += 1
         value = float(loss.detach())
@@ -311,8 +315,8 @@ class Training:
         state, config = self.state, self.config
         network = self.evaluation_network()
         size, where = config.validation.batch_size, self.device
-        scores = validate(network, self.sources.held_out, config.loss, size, where, self.ranks)
-        old = old_scores(network, self.sources.old, config, where, self.ranks)
+        scores = validate(network, self.sources.held_out, config.loss, size, where, self.processes)
+        old = old_scores(network, self.sources.old, config, where, self.processes)
         rate = float(state.optimiser.param_groups[0]["lr"])
         mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
         row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}
@@ -328,16 +332,16 @@ class Training:
             self._write(network, self.output / f"{name}.safetensors")
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
-        state.seconds = self.ranks.from_first([state.seconds + time.monotonic() - started])[0]
-        if self.ranks.first:
+        state.seconds = self.processes.from_first([state.seconds + time.monotonic() - started])[0]
+        if self.processes.first:
             write_curves(state.history, self.output)
         self._save()
         progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
-        self.ranks.wait()
+        self.processes.wait()
         self._tell(Progress(*progress, row))
 
     def _write(self, network: nn.Module, path: Path) -> None:
-        if self.ranks.first:
+        if self.processes.first:
             write_model(path, network, self.config, self.sources, self.state.history, self.state.old_before)
 
     def evaluation_network(self) -> nn.Module:
@@ -347,7 +351,7 @@ class Training:
         network.load_state_dict(self.state.average, strict=False)
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = self.batches.span(first, max(self.state.update, first + 1))
-        mine = self.ranks.part(self.config.batch_size)
+        mine = self.processes.part(self.config.batch_size)
         reestimate_batch_statistics(network, (self._on_device(batch.images[mine]) for batch in batches))
         return network.eval()
 

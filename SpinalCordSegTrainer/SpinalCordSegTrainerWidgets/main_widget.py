@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import find_models
-from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop, clear_request
+from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegTrainerWidgets.curves import Sweep, TrainingPictures, can_resume, has_model, publish_model, read_sweep
 from SpinalCordSegWidgets.install import (
     Dependencies,
@@ -140,7 +140,7 @@ class TrainerSettings:
 
     def check(self) -> list[str]:
         """Arguments of ``spinalcordseg-train`` that look at the cases."""
-        return ["check", str(self.data), "--json", *self._cases()]
+        return ["check", str(self.data), *self._cases()]
 
     def find_rate(self) -> list[str]:
         """The range test. It and ``train`` share the slices cached in the run's folder."""
@@ -564,7 +564,7 @@ class TrainerPanel:
         if command == "train" and not self._words.stopping:
             self._words.stopping = True
             try:
-                ask_to_stop(self._started.run)
+                (self._started.run / STOP_FILE).touch()
             except OSError:  # the folder is gone; then there is nothing to save into
                 self.control.cancel()
             self.refresh()
@@ -575,7 +575,7 @@ class TrainerPanel:
         self._message, self._words, self.control.failure = "", JobWords(), None
         self._started = settings = self.form.settings()
         if arguments[0] == "train":
-            clear_request(settings.run)
+            (settings.run / STOP_FILE).unlink(missing_ok=True)
             self.pictures.begin(settings.run, settings.epochs)
         elif arguments[0] == "check":
             self._checked_as, self._found = settings.cases_chosen, []

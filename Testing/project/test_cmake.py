@@ -86,7 +86,7 @@ def test_command_line_runs_from_an_install(installed: Path) -> None:
 def test_trainer_runs_from_an_install(installed: Path) -> None:
     """As its panel starts it: through the child runner, both packages side by side."""
     run = _run_installed(
-        installed, "-m", "SpinalCordSegLib.worker", "SpinalCordSegTrainerLib.cli", "check", "none", "--json"
+        installed, "-m", "SpinalCordSegLib.worker", "SpinalCordSegTrainerLib.cli", "check", "none", "--progress", "json"
     )
     assert run.returncode == 2, run.stderr
     assert json.loads(run.stdout)["event"] == "error"

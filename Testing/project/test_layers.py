@@ -12,7 +12,7 @@ from source_tree import Source, imports_of
 _IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
 # Optional packages of the library: imported in functions only, where what needs them is asked for.
 _ON_DEMAND = {"highdicom", "reportlab", "distributed", "onnx", "onnxruntime"}
-_PICTURES_AND_TERMINAL = {"matplotlib", "rich", "typer", "click"}
+_PICTURES = {"matplotlib"}
 
 # package → what it may import beside the standard library and itself
 _MAY_IMPORT = {
@@ -21,8 +21,8 @@ _MAY_IMPORT = {
     "SpinalCordSegWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk", "SampleData", "packaging", "SpinalCordSegLib", "SpinalCordSegNodes",
     },
-    "Recipes": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib", "SpinalCordSegTrainerLib"},
-    "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES_AND_TERMINAL | {"SpinalCordSegLib"},
+    "Recipes": _IN_SLICER | _PICTURES | {"SpinalCordSegLib", "SpinalCordSegTrainerLib"},
+    "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES | {"SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk",
         "SpinalCordSegLib", "SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerLib",

@@ -107,7 +107,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = {"torch", "scipy", "SimpleITK", "pydicom", "PIL", "matplotlib", "rich", "typer"}
+    heavy = {"torch", "scipy", "SimpleITK", "pydicom", "PIL", "matplotlib"}
     assert _loaded_by("--help") & heavy == set()
 
 
@@ -118,7 +118,7 @@ def test_measuring_needs_no_torch(mask_file: Path, tmp_path: Path) -> None:
 
 def test_the_refused_packages_are_the_right_ones() -> None:
     refused = _not_in_slicer()
-    assert {"matplotlib", "rich", "typer", "nibabel", "pytest"} <= refused
+    assert {"matplotlib", "nibabel", "pytest"} <= refused
     assert {"numpy", "torch", "sympy", "SimpleITK", "PIL", "SpinalCordSegLib"} & refused == set()
 
 

@@ -8,7 +8,7 @@ import pytest
 from slicer_standins.desktop import click, wait_until
 from threshold_model import write_threshold_model
 
-from SpinalCordSegTrainerLib.command_line.stop_request import STOP_NAME
+from SpinalCordSegTrainerLib.cli import STOP_FILE
 
 
 class _Run:
@@ -64,7 +64,7 @@ def test_training_is_stopped_where_it_was_started(filled, folder, scene):
     scene.Clear(0)
     assert filled.ui.runEdit.text == "" and filled.ui.trainButton.text == "Stop"
     click(filled.ui.trainButton)
-    assert (folder / "run" / STOP_NAME).is_file() and not any((folder / "elsewhere").iterdir())
+    assert (folder / "run" / STOP_FILE).is_file() and not any((folder / "elsewhere").iterdir())
 
 
 def test_the_model_of_a_closed_scene_is_published(filled, folder, scene):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from Recipes.simulation.acquisition import Scan, acquire, draw_coils
+from Recipes.simulation.scanner import Scan, acquire, draw_coils
 
 FINE_MM = 0.5
 PLAIN = Scan(

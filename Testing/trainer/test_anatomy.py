@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Recipes.simulation.anatomy import RIM_MM, draw_slice
+from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Canvas, Pose, Tissue, draw_slice
 from Recipes.simulation.atlas import Maps
-from Recipes.simulation.canvas import Canvas, Pose
 from Recipes.simulation.necks import Field, draw_neck
-from Recipes.simulation.scanning import paint
-from Recipes.simulation.tissues import N_TISSUES, Tissue
+from Recipes.simulation.scanner import paint
 
 
 @pytest.mark.parametrize("pose", [Pose(), Pose(13.3, -7.7, 0.3), Pose(-20.0, 31.0, -0.2)])

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from Recipes.calibration import average_models
 from Recipes.cli import main
 from SpinalCordSegLib.errors import ModelFileError
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-from SpinalCordSegTrainerLib.calibration import average_models
 
 
 def _model(path: Path, seed: int, width: int = 2) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cord_files import cord_image, cord_label, put_case
+from learning import configured
 
 from Recipes.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
@@ -19,11 +19,10 @@ from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.command_line.options import LearningOptions
-from SpinalCordSegTrainerLib.command_line.run_inputs import CaseOptions, configuration, slice_cache
+from SpinalCordSegTrainerLib.cli import main as train
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.dataset import match_files
-from SpinalCordSegTrainerLib.slice_cache import SliceCache, case_origin, changes, fingerprint, unchanged
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, case_manifest, changes, fingerprint, unchanged
 
 OTHERS = "holds slices of other data .*; choose another output folder"
 SMALL = ["normalisation.size=32"]
@@ -45,8 +44,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _cache(data: Path, output: Path, label: int | None = 1, **options: bool) -> SliceCache:
-    configuration(LearningOptions(settings=SMALL, label=label, **options), data, output)
+def _cache(data: Path, output: Path, *options: str, label: int = 1) -> SliceCache:
+    configured(data, output, "--label", str(label), "--set", *SMALL, *options)
     return SliceCache.open(output / "cache")
 
 
@@ -58,19 +57,19 @@ def _begin(output: Path) -> None:
 def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _cache(data, tmp_path / "r", label=2).info.centres[0] is not None
     capsys.readouterr()
-    cache = _cache(data, tmp_path / "r", only_labelled=True)
-    told = capsys.readouterr().err
+    cache = _cache(data, tmp_path / "r", "--only-labelled")
+    told = capsys.readouterr().out
     assert "label was 2 and is 1 now; slices was all and is with_label now" in told
     assert len(cache) == 6
     made = (cache.folder / "cache.json").stat()
-    assert len(_cache(data, tmp_path / "r", only_labelled=True)) == 6
+    assert len(_cache(data, tmp_path / "r", "--only-labelled")) == 6
     assert (cache.folder / "cache.json").stat() == made  # the same again
-    assert len(_cache(data, tmp_path / "r", tolerant=True)) == 10
-    assert "tolerant was False and is True now" in capsys.readouterr().err
-    _cache(data, tmp_path / "r", tolerant=True, usable=True)
-    assert "leave_out was False and is True now" in capsys.readouterr().err
-    configuration(LearningOptions(settings=["normalisation.size=64"], label=1), data, tmp_path / "r")
-    assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().err
+    assert len(_cache(data, tmp_path / "r", "--tolerant")) == 10
+    assert "tolerant was False and is True now" in capsys.readouterr().out
+    _cache(data, tmp_path / "r", "--tolerant", "--usable")
+    assert "leave_out was False and is True now" in capsys.readouterr().out
+    configured(data, tmp_path / "r", "--label", "1", "--set", "normalisation.size=64")
+    assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().out
 
 
 def _redrawn(data: Path) -> None:
@@ -114,7 +113,7 @@ def test_other_data_is_read_anew_and_never_under_a_run(
     change(data)
     capsys.readouterr()
     _cache(data, tmp_path / "new")
-    told = capsys.readouterr().err
+    told = capsys.readouterr().out
     before = (tmp_path / "begun" / "cache" / "cache.json").read_bytes()
     with pytest.raises(ConfigurationError, match="a run here has begun on slices that were made otherwise") as refused:
         _cache(data, tmp_path / "begun")
@@ -134,37 +133,17 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     data.mkdir()
     write_volume(cord_image(), data / "sub-1.nii.gz")
     sitk.WriteImage(sitk.GetImageFromArray(cord_label().voxels), str(data / "sub-1_seg.mhd"))
-    options = CaseOptions()
+    options = {"label": None}
     (case,) = match_files(data).cases
-    source = {**options.made_with(), "files": {case.name: case_origin(case, None)}}
-    assert changes(source, [case], options.made_with()) == []
+    source = {**options, "files": {case.name: case_manifest(case, None)}}
+    assert changes(source, [case], options) == []
     raw = bytearray((data / "sub-1_seg.raw").read_bytes())
     raw[5] = 1
     (data / "sub-1_seg.raw").write_bytes(raw)
-    assert changes(source, [case], options.made_with()) == ["sub-1: its label map has changed"]
+    assert changes(source, [case], options) == ["sub-1: its label map has changed"]
     assert fingerprint([data / "none"]) is None
     assert unchanged(None, [data / "none"])
     assert not unchanged("damaged", data.iterdir())
-
-
-def test_a_run_of_an_earlier_version_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its cache holds nothing but names: that is enough to go on, not to begin."""
-    path = _cache(data, tmp_path / "r", label=2).folder / "cache.json"
-    told = json.loads(path.read_text(encoding="utf-8"))
-    told["source"] = {"cases": told["source"]["cases"], "slices": "all"}
-    path.write_text(json.dumps(told), encoding="utf-8")
-    _begin(tmp_path / "r")
-    made = path.stat()
-    _cache(data, tmp_path / "r")
-    assert path.stat() == made
-    (tmp_path / "r" / "state.safetensors").unlink()
-    _renamed(data)
-    with pytest.raises(ConfigurationError, match=OTHERS):
-        _cache(data, tmp_path / "r")
-    for end in ("", "_seg"):
-        (data / f"sub-7{end}.nii.gz").rename(data / f"sub-1{end}.nii.gz")
-    _cache(data, tmp_path / "r")
-    assert json.loads(path.read_text(encoding="utf-8"))["source"]["label"] == 1
 
 
 def test_data_named_again_on_resume_must_be_the_runs(
@@ -175,22 +154,10 @@ def test_data_named_again_on_resume_must_be_the_runs(
     config = replace(TrainingConfig(), normalisation=NormalisationConfig(size=32))
     write_json(tmp_path / "r" / "config.json", to_dict(config))
     resumed = ["train", str(data), "--resume", "--output", str(tmp_path / "r"), "--device", "cpu", "--label"]
-    assert main([*resumed, "2"]) == 2
+    assert train([*resumed, "2"]) == 2
     assert "label was 1 and is 2 now" in capsys.readouterr().err
-    assert main([*resumed, "1"]) == 2
+    assert train([*resumed, "1"]) == 2
     assert "nothing to train on" in capsys.readouterr().err  # beyond that: this run is no more than a folder
-
-
-def test_old_cases_are_read_anew_too(data: Path, tmp_path: Path) -> None:
-    config = configuration(LearningOptions(settings=SMALL, label=1), data, tmp_path / "r")
-    cache = tmp_path / "r" / "old_1"
-    for label in (2, 1):
-        assert slice_cache(data, cache, config, CaseOptions(label)) == cache
-        assert SliceCache.open(cache).info.source["label"] == label
-    assert slice_cache(cache, tmp_path / "none", config, CaseOptions(3)) == cache
-    _begin(tmp_path / "r")
-    with pytest.raises(ConfigurationError, match="label was 1 and is 2 now"):
-        slice_cache(data, cache, config, CaseOptions(2))
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -207,10 +174,19 @@ def test_slices_of_other_data_are_left_alone(data: Path, tmp_path: Path) -> None
         with pytest.raises(ConfigurationError, match=OTHERS):
             _cache(tmp_path / folder, tmp_path / "r")
         assert _bytes(tmp_path / "r") == before
-    made = ["cache", str(data), "--output", str(tmp_path / "s" / "cache"), "--label", "1", "--inset-mm", "0.2"]
+    made = [
+        "cache",
+        str(data),
+        "--output",
+        str(tmp_path / "s" / "cache"),
+        "--label",
+        "1",
+        "--boundary-offset-mm",
+        "0.2",
+    ]
     assert main([*made, "--set", SMALL[0], "--set", "normalisation.pixel_mm=1.0"]) == 0
     before = _bytes(tmp_path / "s")
-    with pytest.raises(ConfigurationError, match=r"--inset-mm 0\.2; choose another output folder"):
+    with pytest.raises(ConfigurationError, match=OTHERS):
         _cache(data, tmp_path / "s")
     assert _bytes(tmp_path / "s") == before
 

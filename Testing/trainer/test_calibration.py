@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from Recipes.calibration import calibrate_checkpoint, fit_calibration
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import calibration
 from SpinalCordSegTrainerLib.batches import HeldOut
-from SpinalCordSegTrainerLib.calibration import calibrate_checkpoint, fit_calibration
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
 
 CPU = torch.device("cpu")

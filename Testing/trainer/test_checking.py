@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.errors import Cancelled, TrainingDataError
+from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop, stop_requests
 from SpinalCordSegTrainerLib.dataset import find_cases
 from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
 from SpinalCordSegTrainerLib.split import held_out
@@ -86,26 +85,23 @@ def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
     assert found["sub-9"].duplicate_of == "sub-3" and "sub-3" in found["sub-9"].reason
 
 
-def test_missing_folder_and_cancelling(tmp_path: Path) -> None:
+def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="not a folder"):
         check_folder(tmp_path / "none")
-    _put(tmp_path, "a")
-    with pytest.raises(Cancelled):
-        check_folder(tmp_path, cancelled=lambda: True)
 
 
 def test_command_tells_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _put(tmp_path, "good")
-    assert main(["check", str(tmp_path), "--json"]) == 0
+    assert main(["check", str(tmp_path), "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["progress", "checked", "result"]
-    assert events[0] == {"event": "progress", "stage": "cases", "done": 1, "of": 1}
+    assert [event["event"] for event in events] == ["progress", "checked", "result", "end"]
+    assert (events[0]["stage"], events[0]["done"], events[0]["of"]) == ("cases", 1, 1)
     assert events[1]["case"]["usable"] and events[2]["usable"] == 1
     (tmp_path / "good_seg.nii.gz").write_bytes(b"x")
     assert main(["check", str(tmp_path)]) == 1
     assert "0 of 1 cases can be used" in capsys.readouterr().out
-    assert main(["check", str(tmp_path / "none"), "--json"]) == 2
-    assert json.loads(capsys.readouterr().out)["kind"] == "TrainingDataError"
+    assert main(["check", str(tmp_path / "none"), "--progress", "json"]) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["kind"] == "TrainingDataError"
 
 
 def test_held_out_cases_are_those_of_the_runs_split(tmp_path: Path) -> None:
@@ -118,12 +114,3 @@ def test_held_out_cases_are_those_of_the_runs_split(tmp_path: Path) -> None:
         held_out(cases[:1], tmp_path)
     with pytest.raises(TrainingDataError, match=r"no readable split\.json"):
         held_out(cases, tmp_path / "data")
-
-
-def test_a_stop_request_is_used_up(tmp_path: Path) -> None:
-    with stop_requests(tmp_path) as asked:
-        assert not asked()
-        ask_to_stop(tmp_path)
-        assert asked()
-    with stop_requests(tmp_path) as asked:
-        assert not asked()

@@ -10,10 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import experiments, trainer
-from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
 from SpinalCordSegTrainerLib.experiment_rows import (
     BASELINE,
@@ -24,6 +20,10 @@ from SpinalCordSegTrainerLib.experiment_rows import (
     quick,
     row_config,
 )
+
+from SpinalCordSegLib.errors import Cancelled
+from SpinalCordSegTrainerLib import experiments, trainer
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.experiments import Experiment
 from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest
 from SpinalCordSegTrainerLib.slice_cache import SliceCache

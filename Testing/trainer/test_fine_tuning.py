@@ -17,7 +17,7 @@ from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.distributed import Arithmetic, deterministic_kernels, device_failures
+from SpinalCordSegTrainerLib.distributed import Precision, deterministic_kernels, device_failures
 from SpinalCordSegTrainerLib.run_folder import new_state
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import fine_tuning_config, starting_weights, validation_for
@@ -105,10 +105,10 @@ def test_few_corrected_cases_of_one_patient_are_all_trained_on(make_cache: MakeC
 def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache) -> None:
     torch.set_num_threads(1)
     state = new_state(_config(make_cache(n=4, size=64)), torch.device("cpu"))
-    arithmetic = Arithmetic(torch.device("cpu"), torch.bfloat16)
+    arithmetic = Precision(torch.device("cpu"), torch.bfloat16)
     images = torch.rand(2, 1, 64, 64)
     logits = arithmetic.logits(state.network, images)
-    whole = Arithmetic(torch.device("cpu")).logits(state.network, images)
+    whole = Precision(torch.device("cpu")).logits(state.network, images)
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, whole)
     assert (logits - whole).abs().mean() < 0.1 * whole.std()
@@ -120,13 +120,11 @@ def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache
 def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: able)
     if able:
-        logits = Arithmetic.chosen("mixed", torch.device("cpu")).logits(
-            torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8)
-        )
+        logits = Precision.chosen("mixed", torch.device("cpu")).logits(torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8))
         assert logits.dtype == torch.float32
         return
     with pytest.raises(ConfigurationError, match="CUDA"):
-        Arithmetic.chosen("mixed", torch.device("cpu"))
+        Precision.chosen("mixed", torch.device("cpu"))
 
 
 def test_deterministic_mode_is_put_back() -> None:

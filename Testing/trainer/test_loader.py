@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import OutputError, TrainingDataError
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, evenly, slices_of, split_subjects
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, evenly, slices_of
+from SpinalCordSegTrainerLib.split import split_subjects
 
 
 def _slices(n: int, size: int = 32) -> Iterator[CachedSlice]:

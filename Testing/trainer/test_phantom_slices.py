@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Recipes.simulation.phantom_slices import phantom_slices, random_phantom
+from Recipes.simulation.training_slices import phantom_slices, random_phantom
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import make_phantom
 

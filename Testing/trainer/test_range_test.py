@@ -11,7 +11,7 @@ import torch
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.networks import NetworkConfig
-from SpinalCordSegTrainerLib.batches import Batches, open_sources
+from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.lr_finder import find_bounds, range_test, smooth, sweep_rates, write_range_test
 from SpinalCordSegTrainerLib.run_folder import new_state
@@ -82,7 +82,7 @@ def test_a_sweep_leaves_everything_as_it_was(make_cache: Callable[..., SliceCach
     state = new_state(config, device)
     before = {name: one.clone() for name, one in state.network.state_dict().items()}
     random = torch.get_rng_state()
-    test = range_test(state, Batches(open_sources(config).training, config), config, device, updates=40)
+    test = range_test(state, BatchSampler(open_sources(config).training, config), config, device, updates=40)
     assert 30 <= len(test.losses) <= 40
     assert len(test.rates) == len(test.smoothed) == len(test.losses)
     assert all(torch.equal(before[name], one) for name, one in state.network.state_dict().items())

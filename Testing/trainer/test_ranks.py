@@ -1,4 +1,4 @@
-"""Several ranks compute what one big batch would: gradients, BatchNorm statistics, loss and validation scores."""
+"""Several processes compute what one big batch would: gradients, BatchNorm statistics, loss and validation scores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from SpinalCordSegTrainerLib.batches import Ahead, Batch
-from SpinalCordSegTrainerLib.distributed import ALONE, Ranks, SyncedBatchNorm
+from SpinalCordSegTrainerLib.batches import Batch, Prefetcher
+from SpinalCordSegTrainerLib.distributed import ALONE, Processes, SyncedBatchNorm
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the ranks are forked")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 def test_two_ranks_equal_one_big_batch(tmp_path: Path) -> None:
     script = Path(__file__).with_name("two_ranks.py")
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=170)
@@ -24,7 +24,7 @@ def test_two_ranks_equal_one_big_batch(tmp_path: Path) -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     print(told)
     assert told["other_rank_failed"] == 0
-    assert told["gradient_gap"] < 1e-9  # in 64 bits; in 32 bits two ranks may round no worse than one does
+    assert told["gradient_gap"] < 1e-9  # in 64 bits; in 32 bits two processes may round no worse than one does
     assert told["rounding_together"] < max(1e-5, 3 * told["rounding_alone"])
     assert told["statistics_gap"] < 1e-5
     assert told["loss_gap"] < 1e-5
@@ -40,7 +40,7 @@ def test_our_batch_norm_is_torchs_own_where_one_rank_sees_all(momentum: float | 
     nn.init.uniform_(norm.weight)
     ours = SyncedBatchNorm(3, eps=1e-3, momentum=momentum)
     ours.load_state_dict(norm.state_dict())
-    ours.ranks = ALONE
+    ours.processes = ALONE
     features = torch.randn(4, 3, 5, 6) * 7 + 2
     inputs = [features.clone().requires_grad_() for _ in range(2)]
     for module, given in ((norm, inputs[0]), (ours, inputs[1])):
@@ -54,7 +54,7 @@ def test_our_batch_norm_is_torchs_own_where_one_rank_sees_all(momentum: float | 
 
 def test_a_batch_is_shared_out_whole() -> None:
     for count in (1, 2, 3, 4):
-        parts = [Ranks(rank, count).part(7) for rank in range(count)]
+        parts = [Processes(rank, count).part(7) for rank in range(count)]
         assert [n for part in parts for n in range(7)[part]] == list(range(7))
 
 
@@ -63,6 +63,6 @@ def test_batches_made_ahead_are_the_same(threads: int) -> None:
     def make(update: int) -> Batch:
         return Batch(torch.full((1,), float(update)), torch.zeros(1))
 
-    ahead = Ahead(make, threads)
+    ahead = Prefetcher(make, threads)
     assert [float(ahead.batch(update).images) for update in (4, 5, 6, 9)] == [4, 5, 6, 9]
     ahead.close()

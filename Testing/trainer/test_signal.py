@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from Recipes.simulation.signal import Sequence, draw_sequence, draw_signals, random_signals, tissue_signals
-from Recipes.simulation.tissues import N_TISSUES, PROPERTIES, Tissue, draw_tissues
+from Recipes.simulation.anatomy import N_TISSUES, PROPERTIES, Tissue, draw_tissues
+from Recipes.simulation.scanner import Sequence, draw_sequence, draw_signals, random_signals, tissue_signals
 
 PAPER = Sequence("spoiled", tr_ms=7.0, te_ms=2.0, flip_deg=12.0)
 

@@ -10,10 +10,11 @@ import pytest
 from slice_appearance import appearance, real_slices
 
 from Recipes.cli import main
+from Recipes.simulation.anatomy import Tissue, draw_tissues
 from Recipes.simulation.atlas import Maps
-from Recipes.simulation.cohort import VolumeScan, simulate_neck
 from Recipes.simulation.necks import atrophied, draw_neck
-from Recipes.simulation.simulate import (
+from Recipes.simulation.people import VolumeScan, simulate_neck
+from Recipes.simulation.training_slices import (
     SimulateConfig,
     _person,
     _visible_signals,
@@ -21,7 +22,6 @@ from Recipes.simulation.simulate import (
     simulate_cache,
     training_slices,
 )
-from Recipes.simulation.tissues import Tissue, draw_tissues
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.slice_cache import SliceCache

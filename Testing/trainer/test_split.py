@@ -14,13 +14,13 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegTrainerLib.batches import open_sources
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.dataset import Case
+from SpinalCordSegTrainerLib.dataset import LabelledCase
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_fact, write_split
 
 
-def _case(name: str, subject: str, site: str = "") -> Case:
-    return Case(name, subject, Path(name), Path(name), facts=(("site", site),) if site else ())
+def _case(name: str, subject: str, site: str = "") -> LabelledCase:
+    return LabelledCase(name, subject, Path(name), Path(name), facts=(("site", site),) if site else ())
 
 
 CASES = [_case("a", "1", "Oslo"), _case("b", "1", "Bergen"), _case("c", "2", "Oslo"), _case("d", "3", "Bergen")]
@@ -85,11 +85,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for number in range(3):
         put_case(data, f"sub-{number}_T1w", number)
     (data / "participants.tsv").write_text("participant_id\tsite\nsub-0\tA\nsub-1\tB\nsub-2\tB\n", encoding="utf-8")
-    assert main(["split", str(data), "--output", str(tmp_path / "f"), "--folds", "3"]) == 0
+    assert main(["check", str(data), "--output", str(tmp_path / "f"), "--folds", "3"]) == 0
     assert len(read_split(tmp_path / "f" / "fold2").validation) == 1
-    assert main(["split", str(data), "--output", str(tmp_path / "s"), "--hold-out", "site=B"]) == 0
+    assert main(["check", str(data), "--output", str(tmp_path / "s"), "--hold-out", "site=B"]) == 0
     assert read_split(tmp_path / "s") == Split(("0",), ("1", "2"))
     assert "1 patients to train on, 2 held out" in capsys.readouterr().out
-    assert main(["split", str(data), "--output", str(tmp_path / "r")]) == 0
+    assert main(["check", str(data), "--output", str(tmp_path / "r")]) == 0
     assert len(read_split(tmp_path / "r").validation) == 1
-    assert main(["split", str(data), "--output", str(tmp_path / "x"), "--folds", "9"]) == 2
+    assert main(["check", str(data), "--output", str(tmp_path / "x"), "--folds", "9"]) == 2

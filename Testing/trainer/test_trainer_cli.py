@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from learning import configured
 
 from Recipes.cli import main as recipes
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.__main__ import main as begin
-from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.command_line.options import LearningOptions
-from SpinalCordSegTrainerLib.command_line.run_inputs import configuration
-from SpinalCordSegTrainerLib.command_line.stop_request import ask_to_stop
+from SpinalCordSegTrainerLib.cli import STOP_FILE, main
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 QUICK = [
@@ -100,9 +96,10 @@ def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Pat
 def test_a_model_is_taught_one_patient_and_its_rates_are_found_alike(data: Path, tmp_path: Path) -> None:
     for path in data.glob("sub-[23]*"):
         path.unlink()
-    options = LearningOptions(label=2, settings=["normalisation.size=64"])
-    assert configuration(options, data, tmp_path / "run", model=_model(tmp_path)).validation.fraction == 0
-    assert configuration(options, data, tmp_path / "new").validation.fraction == 0.2  # from scratch: refused later
+    options = ("--label", "2", "--set", "normalisation.size=64")
+    tuned = configured(data, tmp_path / "run", *options, "--from", str(_model(tmp_path)))
+    assert tuned.validation.fraction == 0
+    assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
     quick = ["--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu", "--threads", "1", "--label", "2"]
     found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--from", str(tmp_path / "m.safetensors")]
     assert main([*found, "--updates", "30", *quick]) == 0
@@ -117,23 +114,22 @@ def test_an_old_request_to_stop_is_none(
     config, run = tmp_path / "c.json", tmp_path / "run"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
     run.mkdir()
-    ask_to_stop(run)
+    (run / STOP_FILE).touch()
     assert main(["train", "--config", str(config), "--output", str(run), *QUICK]) == 0
-    ask_to_stop(run)  # a program's own: it clears old ones before it starts the command
+    (run / STOP_FILE).touch()  # a program's own: it clears old ones before it starts the command
     again = ["train", "--resume", "--output", str(run), "--set", "epochs=3", "--device", "cpu", "--progress", "json"]
     assert main(again) == 130
 
 
 def test_one_flag_augments_a_data_folder_and_the_sources_of_a_configuration(data: Path, tmp_path: Path) -> None:
-    folder = LearningOptions(label=2, settings=["normalisation.size=64"])
-    for augment, policy in ((True, "standard"), (False, "none")):
-        made = configuration(folder, data, tmp_path, augment=augment)
+    options = ("--label", "2", "--set", "normalisation.size=64")
+    for augment, policy in ((["--augment"], "standard"), ([], "none")):
+        made = configured(data, tmp_path, *options, *augment)
         assert [one.policy for one in made.sources] == [policy]
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"sources": [{"path": "a"}, {"path": "b", "policy": "contrast"}]}), encoding="utf-8")
-    named = LearningOptions(config=path)
-    for augment, policies in ((True, ["standard", "contrast"]), (False, ["none", "contrast"])):
-        made = configuration(named, None, tmp_path, augment=augment)
+    for augment, policies in ((["--augment"], ["standard", "contrast"]), ([], ["none", "contrast"])):
+        made = configured(None, tmp_path, "--config", str(path), *augment)
         assert [one.policy for one in made.sources] == policies
 
 
@@ -144,7 +140,7 @@ def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
     output = tmp_path / "e"
     arguments = ["evaluate", str(data), "--model", str(_model(tmp_path)), "--output", str(output), "--label", "5"]
     assert main([*arguments, "--only-labelled", "--device", "cpu"]) == 1
-    assert "not judged: sub-2_T1w" in capsys.readouterr().err
+    assert "sub-2_T1w: not judged" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert told["cases"] == told["slices_with_cord"] == 2  # label 5 is drawn in one slice of each
     assert told["slices_without_cord"] == 0
@@ -187,7 +183,7 @@ def test_errors_are_one_line_and_exit_2(
     told = capsys.readouterr().err.strip()
     assert word in told
     assert "Traceback" not in told
-    assert len([line for line in told.splitlines() if line.startswith("spinalcordseg-train:")]) == 1
+    assert len([line for line in told.splitlines() if ": error: " in line]) == 1
 
 
 def _model(folder: Path) -> Path:
@@ -223,22 +219,3 @@ def test_ctrl_c_saves_and_exits_130(
     assert (tmp_path / "run" / "state.safetensors").exists()
     monkeypatch.setattr(trainer.Training, "step", step)
     assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 0
-
-
-def test_help_and_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
-    for command in ("train", "find-lr", "evaluate"):
-        assert command in capsys.readouterr().out or main([command, "--help"]) == 0
-
-
-def test_what_the_extra_brings_is_asked_for_in_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """``pip install .`` alone leaves it out, and the first command of the trainer says so."""
-    for name in [name for name in sys.modules if name.startswith("SpinalCordSegTrainerLib.c")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "typer", None)  # as if it were not installed
-    assert begin() == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "the package typer is missing: pip install click matplotlib rich typer" in told

@@ -46,9 +46,7 @@ def test_from_check_to_evaluation(
     said = ""
     folder, run = str(data), str(out / "run")
     for command in (
-        ["check", folder],
-        ["split", folder, "--output", str(out / "split.json")],
-        ["cache", folder, "--output", str(out / "cache")],
+        ["check", folder, "--output", str(out)],
         ["train", folder, "--output", run, *SHORT, "--device", "cpu"],
         ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
         ["crossvalidate", folder, "--output", str(out / "folds"), "--folds", "2", *SHORT, "--device", "cpu"],

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
+import numpy as np
 import pytest
 
-from Recipes.validation import benchmark
-from Recipes.validation.unlabelled import area_below, cov_percent, head_row, scanner_row
+from Recipes.validation.public_volumes import (
+    C1,
+    C2_C3,
+    FORAMEN_MAGNUM,
+    HEAD,
+    LAST_CLEAR_SLICE,
+    area_below,
+    cov_percent,
+    head_row,
+    read_landmarks,
+    scanner_row,
+)
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.morphometry import CordMeasures, SliceMeasures
-
-_BLANK = SliceMeasures(0, 0, 0.0, *[math.nan] * 13)  # a gap
+from SpinalCordSegLib.slice_table import SliceTable
 
 
-def _measures(areas: dict[int, float], length_mm: float = 5.0) -> CordMeasures:
+def _measures(areas: dict[int, float], length_mm: float = 5.0) -> SliceTable:
     """Slices of the given areas and length along the cord; NaN is a gap."""
-    slices = tuple(
-        dataclasses.replace(
-            _BLANK,
-            slice=k,
-            canonical_slice=k,
-            csa_mm2=area,
-            csa_pv_mm2=area + 1,
-            length_mm=math.nan if math.isnan(area) else length_mm,
-        )
-        for k, area in sorted(areas.items())
+    numbers = sorted(areas)
+    found = np.array([areas[k] for k in numbers], float)
+    length = np.where(np.isnan(found), math.nan, length_mm)
+    return SliceTable.of(
+        len(numbers), slice=numbers, canonical_slice=numbers, csa_mm2=found, csa_pv_mm2=found + 1, length_mm=length
     )
-    return CordMeasures(slices, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, 0, ())
 
 
 def test_area_below_a_point_takes_part_of_the_first_and_the_last_slice() -> None:
@@ -68,8 +70,8 @@ def test_scanner_counts_empty_slices_between_c2_and_c7() -> None:
 
 
 def test_head_against_its_landmarks() -> None:
-    places = {(benchmark.HEAD, benchmark.FORAMEN_MAGNUM): 20.0, (benchmark.HEAD, benchmark.C1): 15.0}
-    places[benchmark.HEAD, benchmark.LAST_CLEAR_SLICE] = 2.0
+    places = {(HEAD, FORAMEN_MAGNUM): 20.0, (HEAD, C1): 15.0}
+    places[HEAD, LAST_CLEAR_SLICE] = 2.0
     row = head_row(_measures(dict.fromkeys(range(1, 22), 70.0) | {5: math.nan}), [], 0.5, places)
     assert (row.first_slice, row.last_slice, row.gaps) == (1, 21, 1)
     assert (row.above_foramen_mm, row.from_c1_mm, row.above_last_clear_mm) == (0.5, 3.0, -0.5)
@@ -77,14 +79,14 @@ def test_head_against_its_landmarks() -> None:
 
 
 def test_landmarks_hold_every_scanner_and_the_head() -> None:
-    places = benchmark.read_landmarks()
-    assert sum(name == benchmark.C2_C3 and volume.startswith("sub-") for volume, name in places) == 6
-    assert {name for volume, name in places if volume == benchmark.HEAD} >= {benchmark.FORAMEN_MAGNUM, benchmark.C1}
+    places = read_landmarks()
+    assert sum(name == C2_C3 and volume.startswith("sub-") for volume, name in places) == 6
+    assert {name for volume, name in places if volume == HEAD} >= {FORAMEN_MAGNUM, C1}
 
 
 def test_landmarks_that_cannot_be_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputFileError, match="cannot be read"):
-        benchmark.read_landmarks(tmp_path / "none.csv")
+        read_landmarks(tmp_path / "none.csv")
     (tmp_path / "bad.csv").write_text("volume,landmark,slice\na,C1,high\n", encoding="utf-8")
     with pytest.raises(InputFileError, match="expected the columns"):
-        benchmark.read_landmarks(tmp_path / "bad.csv")
+        read_landmarks(tmp_path / "bad.csv")

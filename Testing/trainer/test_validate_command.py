@@ -12,11 +12,9 @@ import torch
 from PIL import Image as PillowImage
 
 from Recipes.cli import main
-from Recipes.validation.benchmark import MASKED_SETS
-from Recipes.validation.unlabelled import HeadRow, ScannerRow
-from Recipes.validation.validate_model import RealScores
-from Recipes.validation.validation_bars import real_bars
-from Recipes.validation.validation_report import markdown, told
+from Recipes.validation.public_volumes import MASKED_SETS, HeadRow, RealScores, ScannerRow
+from Recipes.validation.report import content as content_of
+from Recipes.validation.report import markdown, real_criteria
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
@@ -63,7 +61,7 @@ def test_tables_pictures_and_card(data: Path, model: Path, tmp_path: Path, capsy
     assert "| t1w_masked | Dice |" in capsys.readouterr().out
     content = json.loads((out / "validation.json").read_text(encoding="utf-8"))
     assert content["volumes"][0]["slices"] == 6
-    assert {bar["figure"] for bar in content["bars"]} >= {"Dice", "HD95, mm", "cord slices missed"}
+    assert {bar["figure"] for bar in content["criteria"]} >= {"Dice", "HD95, mm", "cord slices missed"}
     assert (out / "volumes.csv").read_text(encoding="utf-8").startswith("data,role,volume")
     assert (out / "pictures" / "t1w_masked_worst.png").exists()
     after = load_checkpoint(model)
@@ -83,10 +81,10 @@ def _scores(shift: int) -> RealScores:
 
 
 def test_bars_met_and_missed() -> None:
-    perfect = {(bar.data, bar.figure): bar for bar in real_bars(_scores(0))}
+    perfect = {(bar.data, bar.figure): bar for bar in real_criteria(_scores(0))}
     missed = [key for key, bar in perfect.items() if not bar.met]
     assert missed == [("t1w_scanners", "CoV of the mean area over 30 mm below C2/C3, %")]  # 2 % against 1.8 %
-    moved = {(bar.data, bar.figure): bar for bar in real_bars(_scores(4))}
+    moved = {(bar.data, bar.figure): bar for bar in real_criteria(_scores(4))}
     assert moved["t1w_masked", "Dice"].value == pytest.approx(8 / 12)
     assert moved["mt_on", "farthest pixel outside the true mask, mm"].value == pytest.approx(3.2)
     assert not moved["mt_on", "farthest pixel outside the true mask, mm"].met
@@ -97,7 +95,7 @@ def test_bars_met_and_missed() -> None:
 def test_markdown_says_what_was_trained_on_and_what_is_not_known() -> None:
     checkpoint = Checkpoint("m", "2", NetworkConfig(), NormalisationConfig(), {})
     scores = _scores(1)
-    content = told(checkpoint, scores, {"cohort": {"necks": 3, "slope": math.nan}}, real_bars(scores))
+    content = content_of(checkpoint, scores, {"cohort": {"necks": 3, "slope": math.nan}}, real_criteria(scores))
     json.dumps(content, allow_nan=False)
     text = markdown(content)
     assert "| t2_masked (trained on) | a | 6 |" in text

@@ -11,16 +11,18 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from Recipes.cli import main
-from Recipes.commands.validate_series_command import keep_in_card, markdown, mask_key
 from Recipes.simulation.atlas import read_maps
-from Recipes.simulation.simulated_series import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
-from Recipes.validation.series_bars import series_bars
-from Recipes.validation.validate_series import (
+from Recipes.simulation.people import RATES_PERCENT, SeriesConfig, SeriesPerson, series_person
+from Recipes.validation.report import keep_series_in_card as keep_in_card
+from Recipes.validation.report import series_criteria
+from Recipes.validation.report import series_markdown as markdown
+from Recipes.validation.simulated_series import (
     SeriesAreas,
-    carried_areas,
     error_model,
+    mask_key,
     measure_series,
     network_figures,
+    projected_areas,
     series_figures,
 )
 from SpinalCordSegLib.flags import Flag
@@ -47,21 +49,21 @@ def test_the_error_model_finds_what_was_put_in() -> None:
     model = error_model(_series(400, slope=0.8, sd=0.012))
     assert model.slope == pytest.approx(0.8, abs=4 * model.slope_se)
     assert model.cov_percent == pytest.approx(1.2, rel=0.08)
-    again = np.log(carried_areas(model, -5.0, [0.0, 1.0, 2.0], np.random.default_rng(1)))
+    again = np.log(projected_areas(model, -5.0, [0.0, 1.0, 2.0], np.random.default_rng(1)))
     assert again[0] == pytest.approx(np.log(70), abs=0.06) and len(again) == 3
 
 
 def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> None:
     figures = series_figures(_series(40), SeriesConfig(network=40))
-    carried = figures["series that carry the measured error"]
+    carried = figures["series drawn with the measured error"]
     assert 92 <= carried["true rate inside the 95 % CI, %"] <= 98
     assert carried["-5 %/year over four yearly visits called a loss, %"] > 95
     assert carried["even cords called a loss, %"] <= 5
-    assert all(bar.met for bar in series_bars(figures))
+    assert all(bar.met for bar in series_criteria(figures))
     blind = series_figures(_series(40, slope=0.3), SeriesConfig(network=40))
-    assert blind["series that carry the measured error"]["true rate inside the 95 % CI, %"] < 92
+    assert blind["series drawn with the measured error"]["true rate inside the 95 % CI, %"] < 92
     assert blind["series through the model"]["share of a true change that is seen"] < 0.5
-    missed = {bar.figure for bar in series_bars(blind) if not bar.met}
+    missed = {bar.figure for bar in series_criteria(blind) if not bar.met}
     assert missed >= {"true rate inside the 95 % CI, %", "-5 %/year over four yearly visits called a loss, %"}
     assert network_figures(_series(12)).half_width_ratio == pytest.approx(1.0)
 
@@ -72,7 +74,7 @@ def test_the_table_and_the_card_say_what_was_measured(tmp_path) -> None:
     path = tmp_path / "tiny.safetensors"
     weights = build_network(config).state_dict()
     save_checkpoint(Checkpoint("tiny", "1", config, NormalisationConfig(size=64), weights), path)
-    table = markdown({"name": "tiny", "version": "1", "sha256": "ab"}, figures, series_bars(figures))
+    table = markdown({"name": "tiny", "version": "1", "sha256": "ab"}, figures, series_criteria(figures))
     assert "| ≤ 0.5 | met |" in table and "| 92 to 98 | met |" in table
     before = load_checkpoint(path)
     keep_in_card(before, figures)

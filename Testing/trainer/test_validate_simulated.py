@@ -11,11 +11,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from Recipes.simulation.atlas import Maps
-from Recipes.simulation.cohort import SimulatedNeck
-from Recipes.simulation.simulated_people import SimulatedConfig, cohort_person, draw_volume_scan
-from Recipes.validation import validate_simulated
-from Recipes.validation.validate_simulated import area_fit, flag_shares, pair_change, simulated_figures
-from Recipes.validation.validation_bars import simulated_bars
+from Recipes.simulation.people import SimulatedConfig, SimulatedNeck, cohort_person, draw_volume_scan
+from Recipes.validation import simulated_people
+from Recipes.validation.report import simulated_criteria
+from Recipes.validation.simulated_people import area_fit, flag_shares, pair_change, simulated_figures
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.registration import Profile
@@ -80,17 +79,17 @@ def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
 ) -> None:
     oracle = _KnowsTheTruth()
     for name in ("cohort_person", "touching_person", "visit_pair"):
-        draw = getattr(validate_simulated, name)
+        draw = getattr(simulated_people, name)
 
         def remembered(number: int, maps: Maps, config: SimulatedConfig, draw=draw):  # type: ignore[no-untyped-def]
             drawn = draw(number, maps, config)
             oracle.remember(*(drawn if isinstance(drawn, tuple) else (drawn,)))
             return drawn
 
-        monkeypatch.setattr(validate_simulated, name, remembered)
+        monkeypatch.setattr(simulated_people, name, remembered)
     config = SimulatedConfig(necks=1, pairs=1, touching=1, slices=4, pair_slices=4, shapes=("anna",))
     told: list[tuple[int, int]] = []
-    scores = validate_simulated.validate_simulated(
+    scores = simulated_people.validate_simulated(
         oracle,  # type: ignore[arg-type]
         label_folder,
         tmp_path,
@@ -103,7 +102,7 @@ def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
     assert abs(figures["cohort"]["signed area error per slice, %, mean"]) < 3
     assert abs(figures["visit pairs"]["mean error, points"]) < 0.5  # 1.5 were pixels counted
     assert figures["touching structures"]["slices with Dice under 0.8"] == 0
-    met = {(bar.data, bar.figure): bar.met for bar in simulated_bars(figures)}
+    met = {(bar.data, bar.figure): bar.met for bar in simulated_criteria(figures)}
     assert met["cohort", "Dice, mean over necks"]
     assert not met["touching structures", "slices with Dice under 0.8 that carry a flag"]  # none to judge by
     assert PillowImage.open(tmp_path / "cohort_worst.png").size[0] > 400

@@ -1,4 +1,4 @@
-"""Two ranks (gloo, CPU) against one process on the whole batch; BatchNorm's statistics are those of both ranks.
+"""Two processes (gloo, CPU) against one process on the whole batch; BatchNorm's statistics are those of both processes.
 
 python Testing/trainer/two_ranks.py FOLDER    prints one JSON object
 """
@@ -20,7 +20,7 @@ from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import validate
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.distributed import ALONE, Ranks, join_ranks
+from SpinalCordSegTrainerLib.distributed import ALONE, Processes, join_processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
@@ -55,17 +55,17 @@ def _one_update(run: trainer.Training) -> tuple[list[Tensor], list[Tensor], floa
 def _exact_gradients(run: trainer.Training) -> list[Tensor]:
     """Gradients of the first batch in 64 bits, where rounding hides nothing."""
     network, batch = run.state.network.double().train(), run.batches.batch(0)
-    mine = run.ranks.part(len(batch.images))
+    mine = run.processes.part(len(batch.images))
     logits = network(batch.images[mine].double())
-    segmentation_loss(logits, batch.coverage[mine].double(), run.config.loss, run.ranks).backward()
-    run.ranks.average_gradients(network)
+    segmentation_loss(logits, batch.coverage[mine].double(), run.config.loss, run.processes).backward()
+    run.processes.average_gradients(network)
     return [one.grad for one in network.parameters() if one.grad is not None]
 
 
-def _scores(run: trainer.Training, ranks: Ranks) -> dict[str, float]:
+def _scores(run: trainer.Training, processes: Processes) -> dict[str, float]:
     torch.manual_seed(5)
     network = trainer.new_state(run.config, torch.device("cpu")).network
-    return asdict(validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), ranks))
+    return asdict(validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), processes))
 
 
 def _gap(one: list[Tensor], other: list[Tensor]) -> float:
@@ -84,11 +84,11 @@ def main(folder: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     child = os.fork()
     os.environ["RANK"] = "0" if child else "1"
-    with join_ranks(torch.device("cpu")) as ranks:
-        together = _one_update(trainer.Training(config, folder / "unused", ranks=ranks))
-        exact = _exact_gradients(trainer.Training(config, folder / "unused", ranks=ranks))
-        scores = _scores(trainer.Training(config, folder / "unused", ranks=ranks), ranks)
-        result = trainer.Training(config, folder / "run", ranks=ranks).run()
+    with join_processes(torch.device("cpu")) as processes:
+        together = _one_update(trainer.Training(config, folder / "unused", processes=processes))
+        exact = _exact_gradients(trainer.Training(config, folder / "unused", processes=processes))
+        scores = _scores(trainer.Training(config, folder / "unused", processes=processes), processes)
+        result = trainer.Training(config, folder / "run", processes=processes).run()
     if not child:
         os._exit(0)
     code = os.waitpid(child, 0)[1]

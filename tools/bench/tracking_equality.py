@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from Recipes.simulation.atlas import read_maps
-from Recipes.simulation.simulated_people import SimulatedConfig, cohort_person
+from Recipes.simulation.people import SimulatedConfig, cohort_person
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, read_image
 from SpinalCordSegLib.model.checkpoint import Checkpoint, default_model, load_checkpoint

@@ -1,4 +1,4 @@
-"""Measure a model on simulated people of known anatomy: overlap, area, change between visits, flags where it fails."""
+"""A model on simulated people of known anatomy: overlap, area, change between visits, flags where it fails."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from Recipes.simulation.atlas import Maps, read_maps
-from Recipes.simulation.cohort import SimulatedNeck
-from Recipes.simulation.simulated_people import ATROPHY, SimulatedConfig, cohort_person, touching_person, visit_pair
-from Recipes.validation import benchmark
-from Recipes.validation.validate_model import Validator
+from Recipes.simulation.people import (
+    ATROPHY,
+    SimulatedConfig,
+    SimulatedNeck,
+    cohort_person,
+    touching_person,
+    visit_pair,
+)
+from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
@@ -199,8 +204,8 @@ class FlagShares:
 
 def flag_shares(slices: Sequence[SliceScore]) -> FlagShares:
     """Shares over slices with cord."""
-    bad = [bool(one.flags) for one in slices if one.dice < benchmark.BAD_DICE]
-    good = [bool(one.flags) for one in slices if one.dice >= benchmark.GOOD_DICE]
+    bad = [bool(one.flags) for one in slices if one.dice < BAD_DICE]
+    good = [bool(one.flags) for one in slices if one.dice >= GOOD_DICE]
     return FlagShares(float(np.mean(bad)) if bad else nan, len(bad), float(np.mean(good)) if good else nan, len(good))
 
 
@@ -246,7 +251,7 @@ def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:
         "Dice per slice, mean": float(np.mean([one.dice for one in with_cord])),
         "HD95, mm, median": float(np.median([person.score.hd95_mm for person in people])),
         "slices missed": sum(one.found_mm2 == 0 for one in with_cord),
-        "slices with Dice under 0.8": sum(one.dice < benchmark.BAD_DICE for one in with_cord),
+        "slices with Dice under 0.8": sum(one.dice < BAD_DICE for one in with_cord),
         "slices flagged": sum(bool(one.flags) for one in slices),
         "area slope per neck": by_person.slope,
         "area intercept per neck, mm2": by_person.intercept_mm2,

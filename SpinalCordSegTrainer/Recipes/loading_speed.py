@@ -1,4 +1,4 @@
-"""``python -m Recipes bench-loading``: does the data keep up with the network on this machine?"""
+"""Whether reading slices keeps up with the network: the training loop on a large cache against one repeated batch."""
 
 from __future__ import annotations
 
@@ -11,50 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
 
-from SpinalCordSegLib.files import write_json
-from SpinalCordSegLib.inference import choose_device, device_name
 from SpinalCordSegTrainerLib.batches import Batch
-from SpinalCordSegTrainerLib.command_line.options import Augment, Config, Device, Output, Settings, Style, Threads
-from SpinalCordSegTrainerLib.command_line.progress import ProgressStyle, step_display, tell_result
-from SpinalCordSegTrainerLib.command_line.run_inputs import base_configuration
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.trainer import Training
-
-
-def bench_loading(
-    output: Output,
-    config: Config = None,
-    settings: Settings = None,
-    slices: Annotated[int, typer.Option("--slices", min=100, help="Slices of the cache that is read.")] = 20_000,
-    size: Annotated[int, typer.Option("--size", min=32, help="Pixels of the square slices.")] = 256,
-    updates: Annotated[int, typer.Option("--updates", min=5, help="Updates to time of either loop.")] = 20,
-    augment: Augment = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    style: Style = ProgressStyle.TEXT,
-) -> None:
-    """Time training from a large slice cache against training on one repeated batch; memory too.
-
-    The cache (131 kB a slice of 256², 2.6 GB in all) is made once, in the output folder; writes loading.json.
-    """
-    chosen, where = base_configuration(config, settings), choose_device(device)[0]
-    with step_display("slices", style) as display:
-        cache = large_cache(output / "cache", slices, size, display.step)
-    speed = loading_speed(chosen, cache, output / "run", where, updates=updates, augment=augment)
-    told = {**asdict(speed), "device": device_name(where)}
-    write_json(output / "loading.json", told)
-    tell_result(style, in_words(speed), **told)
-
-
-# Whether reading slices keeps up with the network: the training loop on a large cache against one repeated batch.
-
 
 _PATTERNS = 64  # drawn; the other slices are these, shifted, since only their reading is timed
 _BLOCK = 5  # updates timed in a row, before the other loop has its turn
@@ -196,7 +161,7 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
-def in_words(speed: LoadingSpeed) -> str:
+def summary_text(speed: LoadingSpeed) -> str:
     """Three lines for a person."""
     told = asdict(speed)
     lines = [

@@ -1,13 +1,11 @@
-"""What a model's masks are worth over time: series of simulated visits through segmenting and following up.
-
-First some series are segmented and compared exactly as ``spinalcordseg track`` does it. How their areas scatter and how
-much of a true change they show is then carried to as many series as the statistics need, and both are judged.
-"""
+"""A model's masks over time: series of simulated visits, segmented and followed up."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, log, sqrt
 from pathlib import Path
 from typing import Any
@@ -16,28 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from Recipes.simulation.atlas import Maps
-from Recipes.simulation.simulated_series import DISC_Z_MM, SeriesConfig, SeriesPerson
-from Recipes.validation.series_names import (
-    ALL_SEEN,
-    CARRIED,
-    COV,
-    COVERAGE,
-    EVEN_CALLED,
-    FAST_CALLED,
-    HALF_WIDTH,
-    INSIDE,
-    SEEN,
-    THROUGH_MODEL,
-)
-from Recipes.validation.validate_model import Validator
+from Recipes.simulation.people import DISC_Z_MM, SeriesConfig, SeriesPerson, series_person
+from Recipes.validation.public_volumes import Validator
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import parse_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 from SpinalCordSegLib.longitudinal.visits import visit_cord
+from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.morphometry import InSlices
 from SpinalCordSegLib.volume import Volume, to_canonical
+
+# What the figures of simulated series are called, in series.json and in its tables.
+
+
+THROUGH_MODEL = "series through the model"
+PROJECTED = "series drawn with the measured error"
+ALL_SEEN = "the same, were all of a change seen"
+
+COV = "CoV of a visit, %"
+SEEN = "share of a true change that is seen"
+INSIDE = "true rate inside the 95 % CI, %"
+HALF_WIDTH = "half-width over 1.96·CoV/√Σ(t-t̄)²"
+FAST_CALLED = "-5 %/year over four yearly visits called a loss, %"
+EVEN_CALLED = "even cords called a loss, %"
+COVERAGE = "largest change by coverage alone, %"
+
+
+# What a model's masks are worth over time: series of simulated visits through segmenting and following up.
+
 
 MEASURED_AS = 5  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
@@ -187,18 +194,18 @@ def network_figures(series: Sequence[SeriesAreas]) -> SeriesFigures:
     return _figures([(true, years, rate, model.cov_percent) for true, years, rate, model in outcomes])
 
 
-def carried_figures(model: ErrorModel, draw: Callable[[int], tuple[float, Sequence[float]]], n: int) -> SeriesFigures:
+def projected_figures(model: ErrorModel, draw: Callable[[int], tuple[float, Sequence[float]]], n: int) -> SeriesFigures:
     """Of ``n`` series whose areas carry the measured error. ``draw``: true rate and years of series k."""
     rng = np.random.default_rng(11)
     outcomes = []
     for k in range(n):
         true, years = draw(k)
-        rate = _rate(years, carried_areas(model, true, years, rng), model.cov_percent)
+        rate = _rate(years, projected_areas(model, true, years, rng), model.cov_percent)
         outcomes.append((true, years, rate, model.cov_percent))
     return _figures(outcomes)
 
 
-def carried_areas(
+def projected_areas(
     model: ErrorModel, percent_per_year: float, years: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Areas of 70 mm² at first, with the slope and a residual drawn for each visit."""
@@ -212,7 +219,7 @@ def called(model: ErrorModel, percent_per_year: float, n: int, visits: Callable[
     verdicts = []
     for k in range(n):
         years = np.arange(visits(k), dtype=float)
-        areas = carried_areas(model, percent_per_year, years.tolist(), rng)
+        areas = projected_areas(model, percent_per_year, years.tolist(), rng)
         verdicts.append(_rate(years.tolist(), areas, model.cov_percent).verdict)
     return verdicts.count(LOSS) / n, 1 - verdicts.count(BELOW) / n
 
@@ -243,9 +250,9 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
         one = good[k % len(good)]
         return one.percent_per_year, one.years
 
-    carried = carried_figures(model, draw, config.series)
+    carried = projected_figures(model, draw, config.series)
     even = error_model(good, slope=1.0)
-    unbiased = carried_figures(even, draw, config.series)
+    unbiased = projected_figures(even, draw, config.series)
     fast, _ = called(model, -5.0, config.series, lambda _: 4)
     still, either = called(model, 0.0, config.series, lambda k: 2 + k % 4)
     cuts = [one.coverage_percent for one in good if isfinite(one.coverage_percent)]
@@ -263,7 +270,7 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
             COVERAGE: max(cuts, default=float("nan")),
             "median change by coverage alone, %": float(np.median(cuts)) if cuts else float("nan"),
         },
-        CARRIED: {
+        PROJECTED: {
             "series": carried.n,
             INSIDE: 100 * carried.inside,
             HALF_WIDTH: carried.half_width_ratio,
@@ -277,3 +284,27 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
             COV: even.cov_percent,
         },
     }
+
+
+def mask_key(checkpoint: Checkpoint) -> str:
+    """Tells models apart that draw other masks, 12 hexadecimal digits: the card, with its figures, does not count."""
+    settings = (checkpoint.network, checkpoint.normalisation, checkpoint.calibration)
+    digest = hashlib.sha256(json.dumps([asdict(one) for one in settings], sort_keys=True).encode())
+    for name, tensor in sorted(checkpoint.weights.items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def measured_series(validator: Validator, maps: Maps, config: SeriesConfig, folder: Path) -> list[SeriesAreas]:
+    """Every series through the model; those that the same model and seed had before are read from ``folder``."""
+    key, kind = mask_key(validator.checkpoint), "same_" if config.same_scanner else ""
+    found = []
+    for number in range(config.network):
+        path = folder / f"{key}_{config.seed}_{kind}{number:03d}_{MEASURED_AS}.json"
+        if path.is_file():
+            one = SeriesAreas.from_dict(parse_json(path.read_text(encoding="utf-8")))
+        else:
+            one = measure_series(validator, series_person(number, maps, config), maps)
+            write_json(path, asdict(one))
+        found.append(one)
+    return found

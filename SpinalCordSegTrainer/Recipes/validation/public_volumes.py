@@ -1,0 +1,341 @@
+"""A model on the public volumes: overlap with labels, else agreement of scanners and ends of the cord."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import floor, inf, isfinite, nan
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.errors import InputFileError, TrainingDataError
+from SpinalCordSegLib.files import atomic_write, file_suffix
+from SpinalCordSegLib.flags import Flag
+from SpinalCordSegLib.image_io import Image, read_image
+from SpinalCordSegLib.model.checkpoint import Checkpoint
+from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
+from SpinalCordSegLib.report import montage_png
+from SpinalCordSegLib.slice_table import SliceTable
+from SpinalCordSegLib.volume import axial_slices
+from SpinalCordSegTrainerLib.dataset import LabelledCase, find_cases, load_case
+from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
+from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
+
+# What a model is validated on: the public volumes, which of their slices count, and the bars it is held against.
+
+
+Role = Literal["judging", "training"]
+C2_C3 = "C2/C3"
+FORAMEN_MAGNUM = "foramen magnum"
+C1 = "C1"
+LAST_CLEAR_SLICE = "last clear slice"
+
+
+@dataclass(frozen=True)
+class MaskedSet:
+    """Volumes with a label map. ``pairs``: (image, label) within ``folder``; none: every pair that is found there.
+
+    ``slice_range``: canonical slices to judge, half-open. ``only_labelled``: slices without label show cord that nobody
+    drew. Bars: least Dice, largest HD95, largest mean signed area error in size; None where none is set.
+    """
+
+    name: str
+    folder: str
+    role: Role
+    pairs: tuple[tuple[str, str], ...] = ()
+    slice_range: tuple[int, int] | None = None
+    only_labelled: bool = False
+    least_dice: float | None = None
+    most_hd95_mm: float | None = None
+    most_bias_percent: float | None = None
+
+    def cases(self, data: Path) -> list[LabelledCase]:
+        """The cases of the set below ``data``. Raises TrainingDataError when a file or the folder is missing."""
+        folder = data / self.folder
+        if not self.pairs:
+            return find_cases(folder)
+        found = []
+        for image, label in self.pairs:
+            missing = next((name for name in (image, label) if not (folder / name).is_file()), None)
+            if missing is not None:
+                raise TrainingDataError(f"{folder / missing}: is missing; give the folder of public data")
+            found.append(LabelledCase(image.split(".")[0], self.name, folder / image, folder / label))
+        return found
+
+
+_MT_LABEL = "sub-05_acq-MTon_MTS_seg.nii.gz"
+MASKED_SETS = (
+    MaskedSet("t1w_masked", "t1w_masked", "judging", least_dice=0.94, most_hd95_mm=1.5, most_bias_percent=3.0),
+    MaskedSet("mt_on", "mt_masked", "judging", (("sub-05_acq-MTon_MTS.nii.gz", _MT_LABEL),), (1, 20), least_dice=0.93),
+    MaskedSet(
+        "mt_off", "mt_masked", "judging", (("sub-05_acq-MToff_MTS.nii.gz", _MT_LABEL),), (1, 20), least_dice=0.88
+    ),
+    MaskedSet("t2_masked", "t2_masked", "training", only_labelled=True),
+    MaskedSet("t2star_masked", "t2star_masked", "training", only_labelled=True),
+)
+MOST_OUTSIDE_MM = 3.0
+
+SCANNERS = "t1w_scanners"
+SCANNER_LENGTH_MM = 30.0
+MOST_COV_PERCENT = 1.8
+# Cord that must be found on every scanner: from 20 mm above C2/C3, inside the axis, to the lower edge of C7.
+C2_ABOVE_MM, C7_BELOW_MM = 20.0, 85.0
+
+HEAD = "dicom_t1w_head"
+
+COHORT_LEAST_DICE = 0.96
+COHORT_SLOPE = (0.97, 1.03)
+PAIRS_MOST_MEAN_POINTS, PAIRS_MOST_SD_POINTS = 0.5, 1.0
+BAD_DICE, GOOD_DICE = 0.8, 0.9
+LEAST_BAD_FLAGGED, MOST_GOOD_FLAGGED = 0.90, 0.05
+
+
+def landmarks_path() -> Path:
+    """The table beside this file."""
+    return Path(__file__).resolve().with_name("landmarks.csv")
+
+
+def read_landmarks(path: Path | None = None) -> dict[tuple[str, str], float]:
+    """(volume, landmark) → canonical slice, counted from inferior from 0, with its fraction.
+
+    Raises InputFileError when the table cannot be read or a number is none.
+    """
+    path = path or landmarks_path()
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = {(row["volume"], row["landmark"]): float(row["slice"]) for row in rows}
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot be read ({error.strerror})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputFileError(f"{path}: expected the columns volume, landmark, slice (a number), how") from error
+    if not all(isfinite(value) for value in found.values()):
+        raise InputFileError(f"{path}: a slice is no number")
+    return found
+
+
+# What can be judged on volumes without a label: the same area on every scanner, and where the cord begins and ends.
+
+
+@dataclass(frozen=True)
+class AreaBelow:
+    """``mean_csa_mm2``, ``mean_csa_pv_mm2`` (from the probability): weighted by length along the cord; NaN where
+    nothing was measured. ``covered_mm``: cord that was measured of the length asked for."""
+
+    mean_csa_mm2: float
+    mean_csa_pv_mm2: float
+    covered_mm: float
+
+
+def area_below(measures: SliceTable, slice_mm: float, point: float, length_mm: float) -> AreaBelow:
+    """Mean area over ``length_mm`` of centreline downwards from ``point``, a canonical slice with its fraction.
+
+    A slice counts with the share of it that lies in the stretch. An empty slice counts its thickness as length
+    without area, so the stretch does not reach further down for it.
+    """
+    weights, areas, partial = [], [], []
+    left_mm, k = length_mm, floor(point + 0.5)
+    share = point + 0.5 - k
+    while left_mm > 1e-9 and k >= 0:
+        row = measures.row_of(k)
+        row = None if row is None or measures.is_gap[row] else row
+        long_mm = min(left_mm, share * (slice_mm if row is None else float(measures.length_mm[row])))
+        if row is not None:
+            weights.append(long_mm)
+            areas.append(measures.csa_mm2[row])
+            partial.append(measures.csa_pv_mm2[row])
+        left_mm -= long_mm
+        k, share = k - 1, 1.0
+    if sum(weights) <= 0:
+        return AreaBelow(nan, nan, 0.0)
+    mean, mean_pv = (float(np.average(values, weights=weights)) for values in (areas, partial))
+    return AreaBelow(mean, mean_pv, float(sum(weights)))
+
+
+@dataclass(frozen=True)
+class ScannerRow:
+    """One scanner. ``empty_slices``: without cord from C2 to C7 (see benchmark), as far as the volume reaches."""
+
+    volume: str
+    mean_csa_mm2: float
+    mean_csa_pv_mm2: float
+    covered_mm: float
+    empty_slices: int
+    first_slice: int | None
+    last_slice: int | None
+    flagged_slices: int
+    flags: tuple[str, ...]
+
+
+def scanner_row(
+    volume: str, measures: SliceTable, flags: Sequence[Flag], n_slices: int, slice_mm: float, point: float
+) -> ScannerRow:
+    """Judge one scanner's volume. ``point``: the C2/C3 disc, a canonical slice with its fraction."""
+    area = area_below(measures, slice_mm, point, SCANNER_LENGTH_MM)
+    low = max(0, round(point - C7_BELOW_MM / slice_mm))
+    high = min(n_slices - 1, round(point + C2_ABOVE_MM / slice_mm))
+    filled = set(measures.canonical_slice[~measures.is_gap].tolist())
+    return ScannerRow(
+        volume,
+        area.mean_csa_mm2,
+        area.mean_csa_pv_mm2,
+        area.covered_mm,
+        len(set(range(low, high + 1)) - filled),
+        min(filled, default=None),
+        max(filled, default=None),
+        len({flag.canonical_slice for flag in flags if flag.canonical_slice is not None}),
+        tuple(sorted({flag.kind for flag in flags})),
+    )
+
+
+def cov_percent(values: Sequence[float]) -> float:
+    """100·SD/mean, SD with n - 1; NaN for fewer than two values or one that is not finite."""
+    if len(values) < 2 or not all(isfinite(value) for value in values):
+        return nan
+    return float(100 * np.std(values, ddof=1) / np.mean(values))
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """Where the cord was found in a head: canonical slices, and mm. ``above_foramen_mm``: how far the topmost slice
+    lies above the foramen magnum (negative: below; -inf: no cord). ``from_c1_mm``: likewise above C1.
+    ``above_last_clear_mm``: how far the lowest slice lies above the last clear one. ``gaps``: empty slices between."""
+
+    first_slice: int | None
+    last_slice: int | None
+    above_foramen_mm: float
+    from_c1_mm: float
+    above_last_clear_mm: float
+    gaps: int
+    flagged_slices: int
+    flags: tuple[str, ...]
+
+
+def head_row(
+    measures: SliceTable, flags: Sequence[Flag], slice_mm: float, landmarks: dict[tuple[str, str], float]
+) -> HeadRow:
+    """Judge the head by its landmarks; no cord gives None and infinite distances. Raises KeyError without them."""
+    foramen, c1, last_clear = (landmarks[HEAD, name] for name in (FORAMEN_MAGNUM, C1, LAST_CLEAR_SLICE))
+    filled = measures.canonical_slice[~measures.is_gap].tolist()
+    first, last = (filled[0], filled[-1]) if filled else (None, None)
+    top, bottom = (-inf, inf) if first is None or last is None else (last, first)
+    return HeadRow(
+        first,
+        last,
+        (top - foramen) * slice_mm,
+        (top - c1) * slice_mm,
+        (bottom - last_clear) * slice_mm,
+        int(measures.is_gap.sum()),
+        len({flag.canonical_slice for flag in flags if flag.canonical_slice is not None}),
+        tuple(sorted({flag.kind for flag in flags})),
+    )
+
+
+# Measure a model on the public volumes as the program would segment them for a user.
+
+
+_log = logging.getLogger(__name__)
+_WORST = 16  # slices on a set's sheet
+REAL_SETS = (*(one.name for one in MASKED_SETS), SCANNERS, HEAD)
+
+
+@dataclass(frozen=True, eq=False)
+class RealScores:
+    """``masked``: per set its cases. ``scanners``: one row each, () where not measured. ``head``: None likewise."""
+
+    masked: dict[str, tuple[CaseScore, ...]] = field(default_factory=dict)
+    scanners: tuple[ScannerRow, ...] = ()
+    head: HeadRow | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Validator:
+    """Segments with one model and reports what it does; ``report`` is told each volume before it is segmented."""
+
+    checkpoint: Checkpoint
+    device: str = "auto"
+    report: Callable[[str], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    def segment(self, image: Image) -> Case:
+        if self.report is not None:
+            self.report(image.case_name)
+        return segment_image(image, self.checkpoint, SegmentOptions(device=self.device), cancelled=self.cancelled)
+
+
+def validate_real(validator: Validator, data: Path, pictures: Path, only: Iterable[str] = REAL_SETS) -> RealScores:
+    """Measure the sets named in ``only`` (of REAL_SETS) below ``data``; pictures of what was found go to ``pictures``.
+
+    Raises TrainingDataError when a volume is missing, and what reading, segmenting and writing raise.
+    """
+    wanted = set(only)
+    masked = {one.name: _masked_set(validator, one, data, pictures) for one in MASKED_SETS if one.name in wanted}
+    scanners = _scanners(validator, data, pictures) if SCANNERS in wanted else ()
+    head = _head(validator, data, pictures) if HEAD in wanted else None
+    return RealScores(masked, scanners, head)
+
+
+def _masked_set(validator: Validator, chosen: MaskedSet, data: Path, pictures: Path) -> tuple[CaseScore, ...]:
+    scores: list[CaseScore] = []
+    tiles: list[Tile] = []
+    for case in chosen.cases(data):
+        loaded = load_case(case)
+        result = validator.segment(Image(loaded.image, case.image, case.name))
+        score = score_case(
+            case.name,
+            result.mask,
+            loaded.mask,
+            chosen.slice_range,
+            only_labelled=chosen.only_labelled,
+            flags=result.flags,
+        )
+        scores.append(score)
+        tiles = worst_of([*tiles, *worst_tiles(loaded.image, result.mask, loaded.mask, score, _WORST)], _WORST)
+        _log.info("%s %s: Dice %.3f", chosen.name, case.name, score.dice)
+    write_sheet(tiles, f"{chosen.name}: the worst slices, the worst first", pictures / f"{chosen.name}_worst.png")
+    return tuple(scores)
+
+
+def _scanners(validator: Validator, data: Path, pictures: Path) -> tuple[ScannerRow, ...]:
+    landmarks = read_landmarks()
+    rows = []
+    for path in _volumes(data / SCANNERS):
+        name = path.name[: -len(file_suffix(path))]
+        if (name, C2_C3) not in landmarks:
+            raise TrainingDataError(f"{path.name}: no C2/C3 point in {landmarks_path()}; add one")
+        image = read_image(path)
+        result = validator.segment(image)
+        _write_montage(result, pictures / f"{name}.png")
+        slices = axial_slices(image.volume)
+        point = landmarks[name, C2_C3]
+        rows.append(scanner_row(name, result.slices, result.flags, len(slices.pixels), slices.slice_mm, point))
+    return tuple(rows)
+
+
+def _volumes(folder: Path) -> Sequence[Path]:
+    found = sorted(folder.glob("*.nii.gz"))
+    if not found:
+        raise TrainingDataError(f"{folder}: holds no volumes; give the folder of public data")
+    return found
+
+
+def _head(validator: Validator, data: Path, pictures: Path) -> HeadRow:
+    folder = data / HEAD
+    if not folder.is_dir():
+        raise TrainingDataError(f"{folder}: is missing; give the folder of public data")
+    image = read_image(folder)
+    result = validator.segment(image)
+    _write_montage(result, pictures / f"{HEAD}.png")
+    return head_row(result.slices, result.flags, axial_slices(image.volume).slice_mm, read_landmarks())
+
+
+def _write_montage(result: Case, path: Path) -> None:
+    picture = montage_png(result)
+    if picture is not None:
+        with atomic_write(path) as beside:
+            beside.write_bytes(picture)

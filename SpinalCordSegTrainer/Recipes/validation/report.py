@@ -1,0 +1,360 @@
+"""Figures of a validation beside their acceptance criteria, as Markdown, CSV and JSON, and in the model's card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from Recipes.validation.public_volumes import (
+    COHORT_LEAST_DICE,
+    COHORT_SLOPE,
+    HEAD,
+    LEAST_BAD_FLAGGED,
+    MASKED_SETS,
+    MOST_COV_PERCENT,
+    MOST_GOOD_FLAGGED,
+    MOST_OUTSIDE_MM,
+    PAIRS_MOST_MEAN_POINTS,
+    PAIRS_MOST_SD_POINTS,
+    SCANNER_LENGTH_MM,
+    SCANNERS,
+    HeadRow,
+    MaskedSet,
+    RealScores,
+    cov_percent,
+)
+from Recipes.validation.simulated_series import (
+    COV,
+    COVERAGE,
+    EVEN_CALLED,
+    FAST_CALLED,
+    HALF_WIDTH,
+    INSIDE,
+    PROJECTED,
+    SEEN,
+    THROUGH_MODEL,
+)
+from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import write_json, write_text
+from SpinalCordSegLib.longitudinal.change import Repeatability
+from SpinalCordSegLib.model.checkpoint import REPEATABILITY, Checkpoint, save_checkpoint
+from SpinalCordSegTrainerLib.evaluation import CaseScore
+from SpinalCordSegTrainerLib.run_folder import write_table
+
+# The measured repeatability in a model's card: SpinalCordSegLib.longitudinal.change.
+
+
+def with_repeatability(checkpoint: Checkpoint, setting: str, cov_percent: float, source: str) -> Checkpoint:
+    """The checkpoint with one setting's CoV, rounded to 0.01 %; the other stays. Raises ConfigurationError for a CoV
+    that cannot be one, or without its source."""
+    checked = Repeatability(round(cov_percent, 2), source, setting)
+    stated: dict[str, Any] = dict(checkpoint.scores.get(REPEATABILITY) or {})
+    stated[setting] = {"cov_percent": checked.cov_percent, "source": checked.source}
+    return replace(checkpoint, scores={**checkpoint.scores, REPEATABILITY: stated})
+
+
+# Each figure beside the bar it is held against: met, missed, or not measured.
+
+
+_SLOPES = ("area slope per neck", "area slope per slice")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """``figure`` was measured as ``value`` on ``data``; ``limit`` says what it should be. NaN is never ``met``."""
+
+    data: str
+    figure: str
+    value: float
+    limit: str
+    met: bool
+
+
+def at_least(data: str, figure: str, value: float, limit: float, unit: str = "") -> Criterion:
+    return Criterion(data, figure, value, f"≥ {limit:g}{unit}", bool(value >= limit))
+
+
+def at_most(data: str, figure: str, value: float, limit: float, unit: str = "") -> Criterion:
+    return Criterion(data, figure, value, f"≤ {limit:g}{unit}", bool(value <= limit))
+
+
+def size_at_most(data: str, figure: str, value: float, limit: float, unit: str = "") -> Criterion:
+    return Criterion(data, figure, value, f"within ±{limit:g}{unit}", bool(abs(value) <= limit))
+
+
+def between(data: str, figure: str, value: float, limits: tuple[float, float]) -> Criterion:
+    return Criterion(data, figure, value, f"{limits[0]:g} to {limits[1]:g}", bool(limits[0] <= value <= limits[1]))
+
+
+def real_criteria(scores: RealScores) -> list[Criterion]:
+    """The criteria of whatever was measured on real volumes."""
+    criteria = []
+    for chosen in MASKED_SETS:
+        if chosen.role == "judging" and scores.masked.get(chosen.name):
+            criteria += _masked_criteria(chosen, scores.masked[chosen.name])
+    if scores.scanners:
+        name = SCANNERS
+        cov = cov_percent([row.mean_csa_mm2 for row in scores.scanners])
+        empty = sum(row.empty_slices for row in scores.scanners)
+        figure = f"CoV of the mean area over {SCANNER_LENGTH_MM:g} mm below C2/C3, %"
+        criteria.append(at_most(name, figure, cov, MOST_COV_PERCENT))
+        criteria.append(at_most(name, "empty cord slices, C2 to C7", empty, 0))
+    return criteria + ([] if scores.head is None else _head_criteria(scores.head))
+
+
+def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore]) -> list[Criterion]:
+    slices = [one for case in cases for one in case.slices]
+    criteria = []
+    if chosen.least_dice is not None:
+        criteria.append(at_least(chosen.name, "Dice", _mean([case.dice for case in cases]), chosen.least_dice))
+    if chosen.most_hd95_mm is not None:
+        criteria.append(at_most(chosen.name, "HD95, mm", max(case.hd95_mm for case in cases), chosen.most_hd95_mm))
+    if chosen.most_bias_percent is not None:
+        bias = _mean([case.csa_error_percent for case in cases])
+        criteria.append(size_at_most(chosen.name, "mean signed area error, %", bias, chosen.most_bias_percent))
+    outside = max((one.outside_mm for one in slices if isfinite(one.outside_mm)), default=nan)
+    return [
+        *criteria,
+        at_most(chosen.name, "most components in a slice", max(one.components for one in slices), 1),
+        at_most(chosen.name, "farthest pixel outside the true mask, mm", outside, MOST_OUTSIDE_MM),
+        at_most(chosen.name, "cord slices missed", sum(one.true_mm2 > 0 and one.found_mm2 == 0 for one in slices), 0),
+    ]
+
+
+def _head_criteria(head: HeadRow) -> list[Criterion]:
+    name = HEAD
+    return [
+        at_most(name, "top of the cord above the foramen magnum, mm", head.above_foramen_mm, 0),
+        at_least(name, "top of the cord above C1, mm", head.from_c1_mm, 0),
+        at_most(name, "lowest slice above the last clear one, mm", head.above_last_clear_mm, 0),
+        at_most(name, "empty slices between", head.gaps, 0),
+    ]
+
+
+def simulated_criteria(figures: Mapping[str, Mapping[str, Any]]) -> list[Criterion]:
+    """The criteria of whatever simulated sets were measured; ``figures``: of simulated_figures."""
+    criteria = []
+    if "cohort" in figures:
+        of = figures["cohort"]
+        criteria.append(at_least("cohort", "Dice, mean over necks", of["Dice, mean over necks"], COHORT_LEAST_DICE))
+        criteria += [between("cohort", name, of[name], COHORT_SLOPE) for name in _SLOPES]
+    if "visit pairs" in figures:
+        of = figures["visit pairs"]
+        for name, limit in (
+            ("mean error, points", PAIRS_MOST_MEAN_POINTS),
+            ("SD of the error, points", PAIRS_MOST_SD_POINTS),
+        ):
+            criteria.append(size_at_most("visit pairs", name, of[name], limit))
+    if "touching structures" in figures:
+        of = figures["touching structures"]
+        bad, good = of["share of them flagged"], of["share of those flagged"]
+        name = "touching structures"
+        criteria.append(at_least(name, "slices with Dice under 0.8 that carry a flag", bad, LEAST_BAD_FLAGGED))
+        criteria.append(at_most(name, "good slices that carry a flag", good, MOST_GOOD_FLAGGED))
+    return criteria
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else nan
+
+
+# What following a person by a model's masks must reach, over simulated series.
+
+
+_INSIDE_PERCENT = (92.0, 98.0)
+_MOST_HALF_WIDTH = 1.5
+_LEAST_FAST_CALLED, _MOST_EVEN_CALLED = 95.0, 5.0
+_MOST_BY_COVERAGE = 0.5
+
+
+def series_criteria(figures: Mapping[str, Mapping[str, Any]]) -> list[Criterion]:
+    """``figures``: of ``series_figures``. The few series through the model and the many that carry its error each
+    have their criteria; what is called needs many."""
+    few, many = figures[THROUGH_MODEL], figures[PROJECTED]
+    criteria = []
+    for name, of in ((THROUGH_MODEL, few), (PROJECTED, many)):
+        criteria.append(between(name, INSIDE, of[INSIDE], _INSIDE_PERCENT))
+        criteria.append(at_most(name, HALF_WIDTH, of[HALF_WIDTH], _MOST_HALF_WIDTH))
+    criteria.append(at_least(PROJECTED, FAST_CALLED, many[FAST_CALLED], _LEAST_FAST_CALLED))
+    criteria.append(at_most(PROJECTED, EVEN_CALLED, many[EVEN_CALLED], _MOST_EVEN_CALLED))
+    criteria.append(at_most(THROUGH_MODEL, COVERAGE, few[COVERAGE], _MOST_BY_COVERAGE))
+    return criteria
+
+
+# The one table of a validation, as Markdown, CSV and JSON.
+
+
+NOT_KNOWN = (
+    "Not known: no patient with multiple sclerosis is among these volumes, few people are, one man made all six scanner"
+    " volumes, each label map was drawn by one rater, and the simulated people are drawn by the same rules as those"
+    " trained on (other seeds, other cord shapes)."
+)
+_ROLES = {one.name: one.role for one in MASKED_SETS}
+
+
+def volume_rows(scores: RealScores) -> list[dict[str, Any]]:
+    """One row per labelled volume; None where a figure does not exist."""
+    return [case_row(name, _ROLES[name], case) for name, cases in scores.masked.items() for case in cases]
+
+
+def case_row(data: str, role: str, case: CaseScore) -> dict[str, Any]:
+    with_cord = [one for one in case.slices if one.true_mm2]
+    outside = [one.outside_mm for one in case.slices if isfinite(one.outside_mm)]
+    return {
+        "data": data,
+        "role": role,
+        "volume": case.case,
+        "slices": len(case.slices),
+        "dice": plain(case.dice),
+        "dice_per_slice": plain(float(np.mean([one.dice for one in with_cord])) if with_cord else nan),
+        "lowest_dice": plain(min((one.dice for one in with_cord), default=nan)),
+        "hd95_mm": plain(case.hd95_mm, 2),
+        "csa_error_percent": plain(case.csa_error_percent, 2),
+        "csa_error_sd_percent": plain(float(np.std([one.csa_error_percent for one in with_cord])), 2),
+        "outside_mm": plain(max(outside, default=nan), 2),
+        "most_components": max((one.components for one in case.slices), default=0),
+        "missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "false_cord": sum(one.found_mm2 > 0 for one in case.slices if not one.true_mm2),
+        "flagged": sum(bool(one.flags) for one in case.slices),
+        "flags": " ".join(sorted({kind for one in case.slices for kind in one.flags} | set(case.flags))),
+    }
+
+
+def plain(value: float, digits: int = 4) -> float | None:
+    """A number as JSON and CSV take it: rounded, None where it is not finite."""
+    return round(float(value), digits) if isfinite(value) else None
+
+
+def content(
+    checkpoint: Checkpoint,
+    scores: RealScores,
+    simulated: Mapping[str, Mapping[str, Any]],
+    criteria: Sequence[Criterion],
+) -> dict[str, Any]:
+    """Everything that was measured, as JSON values. ``simulated``: by set, of simulated_figures."""
+    return {
+        "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
+        "criteria": [{**asdict(bar), "value": plain(bar.value)} for bar in criteria],
+        "volumes": volume_rows(scores),
+        SCANNERS: _scanner_figures(scores),
+        HEAD: None if scores.head is None else _plain_fields(asdict(scores.head)),
+        "simulated": {name: _plain_fields(of, 4) for name, of in simulated.items()},
+        "not_known": NOT_KNOWN,
+    }
+
+
+def _scanner_figures(scores: RealScores) -> dict[str, Any] | None:
+    if not scores.scanners:
+        return None
+    return {
+        "length_mm": SCANNER_LENGTH_MM,
+        "cov_percent": plain(cov_percent([row.mean_csa_mm2 for row in scores.scanners]), 2),
+        "cov_percent_from_probability": plain(cov_percent([row.mean_csa_pv_mm2 for row in scores.scanners]), 2),
+        "rows": [_plain_fields(asdict(row)) for row in scores.scanners],
+    }
+
+
+def _plain_fields(fields: Mapping[str, Any], digits: int = 2) -> dict[str, Any]:
+    return {name: plain(value, digits) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+def write_validation(content: Mapping[str, Any], folder: Path) -> None:
+    """Write ``validation.json``, ``validation.md`` and ``volumes.csv`` (if there are volumes). Raises OutputError."""
+    write_json(folder / "validation.json", content)
+    write_text(folder / "validation.md", markdown(content))
+    if content["volumes"]:
+        write_table(content["volumes"], folder / "volumes.csv")
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """The tables as Markdown: criteria, volumes, scanners, head, simulated sets, and what is not known."""
+    model = content["model"]
+    lines = [f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`.", ""]
+    lines += _table(("data", "figure", "measured", "bar", ""), [_criterion_cells(bar) for bar in content["criteria"]])
+    if content["volumes"]:
+        columns = [name for name in content["volumes"][0] if name not in ("role", "flags")]
+        rows = [[row[name] for name in columns] for row in content["volumes"]]
+        for row, of in zip(rows, content["volumes"], strict=True):
+            row[0] = f"{row[0]} (trained on)" if of["role"] == "training" else row[0]
+        lines += _table(columns, rows)
+    scanners = content[SCANNERS]
+    if scanners:
+        lines += _table(list(scanners["rows"][0]), [list(row.values()) for row in scanners["rows"]])
+    if content[HEAD]:
+        lines += _table((HEAD, ""), list(content[HEAD].items()))
+    for name, figures in content["simulated"].items():
+        lines += _table((name, ""), list(figures.items()))
+    return "\n".join([*lines, content["not_known"], ""])
+
+
+def _criterion_cells(bar: Mapping[str, Any]) -> tuple[Any, ...]:
+    value = "-" if bar["value"] is None else f"{bar['value']:.4g}"
+    return bar["data"], bar["figure"], value, bar["limit"], "met" if bar["met"] else "**missed**"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
+    return lines
+
+
+def _row(cells: Sequence[Any]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
+    """Write the figures into the card of the checkpoint's own file; no weight changes. Raises OutputError.
+
+    The SHA-256 that the figures name is that of the file before: the card is part of the file.
+    """
+    if checkpoint.path is None:
+        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    kept = {name: value for name, value in content.items() if name != "model"}
+    written = replace(checkpoint, scores={**checkpoint.scores, "validation": kept})
+    scanners = content.get(SCANNERS)
+    if scanners and scanners["cov_percent"]:
+        source = f"{scanners['length_mm']:g} mm below C2/C3 of one man on {len(scanners['rows'])} scanners"
+        written = with_repeatability(written, "between scanners", scanners["cov_percent"], source)
+    save_checkpoint(written, checkpoint.path)
+
+
+def keep_series_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any]]) -> None:
+    """The CoV on one scanner into the card of the checkpoint's own file; no weight changes. Raises OutputError."""
+    if checkpoint.path is None:
+        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    of = figures[THROUGH_MODEL]
+    source = (
+        f"{of['series']} simulated persons, {of['visits']} visits on one scanner each, other position, coverage and"
+        f" voxel size; {100 * of[SEEN]:.0f} % of a true change were seen"
+    )
+    save_checkpoint(with_repeatability(checkpoint, "same scanner", of[COV], source), checkpoint.path)
+
+
+def series_markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]], criteria: Sequence[Criterion]) -> str:
+    """The criteria, then all figures, as tables."""
+    lines = [
+        f"Model {model['name']} {model['version']} ({str(model['sha256'])[:12]})",
+        "",
+        "| series | figure | measured | bar | |",
+        "|---|---|---|---|---|",
+    ]
+    for bar in criteria:
+        verdict = "met" if bar.met else "**missed**"
+        lines.append(f"| {bar.data} | {bar.figure} | {bar.value:.4g} | {bar.limit} | {verdict} |")
+    lines += ["", "| what | figure |", "|---|---|"]
+    for title, rows in figures.items():
+        lines.append(f"| **{title}** | |")
+        lines += [f"| {name} | {value:.4g} |" for name, value in rows.items()]
+    return "\n".join(lines) + "\n"
