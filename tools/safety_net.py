@@ -45,8 +45,8 @@ HOME = Path(__file__).resolve().parents[1]
 SOURCES = ("SpinalCordSeg", "SpinalCordSegTrainer")
 MODEL = "SpinalCordSeg/Resources/Models/starter.safetensors"
 PROGRAMS = {"app": "SpinalCordSegLib.cli", "trainer": "SpinalCordSegTrainerLib"}
-# our name → program, its name there
-COMMANDS = {
+# our name → program, its name there; None where the command is no more: it is left out, and told as a difference
+COMMANDS: dict[str, tuple[str, str] | None] = {
     **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct", "rerun")},
     "export": ("app", "export"), "register": ("app", "register"), "training_set": ("app", "training-set"),
     "follow_up": ("app", "track"), "propagate": ("app", "carry"),
@@ -56,10 +56,10 @@ COMMANDS = {
     "validate_series": ("trainer", "validate-series"), "bench_loading": ("trainer", "bench-loading"),
     "calibrate": ("trainer", "calibrate"), "average": ("trainer", "average"), "simulate": ("trainer", "simulate"),
 }  # fmt: skip
-# our name → option; one that is not listed is --its-name
-OPTIONS = {
+# our name → option; one that is not listed is --its-name, None is left out
+OPTIONS: dict[str, str | None] = {
     "smooth_z": "--along-mm", "whole_slices": "--no-track-cord", "start": "--from", "setting": "--set",
-    "as_json": "--json", "range_": "--range",
+    "as_json": "--json", "range_": "--range", "reopen_accepted": None,
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.
 SETTINGS = (
@@ -87,6 +87,7 @@ BLANKED = {
     r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d\b": "<day>",  # the day of the run; those of the inputs are all earlier
     r"\b\d+(\.\d+)? (s|seconds|min)\b": "<duration>",
     r"\b(onnxruntime|ONNX Runtime|torch|SpinalCordSeg) \d+\.\d+[\w.+]*": r"\1 <version>",
+    r'"(minutes|seconds)": \d[\d.e-]*': r'"\1": <duration>',
     r"\.[0-9a-f]{12}\.part": ".<part>",
 }
 IMAGES, TABLES = (".nii.gz", ".nrrd", ".mha", ".nii"), (".csv", ".tsv")
@@ -415,13 +416,18 @@ class Step:
 
     def run(self, command: str, *inputs: Any, **options: Any) -> int:
         """One command line, in the folder of the step. Options by our names; True: a flag, a list: repeated."""
-        program, word = COMMANDS[command]
-        arguments = [word, *map(str, inputs)]
+        title = [command, *map(str, inputs), *sorted(options)]
+        place = COMMANDS[command]
+        if place is None:
+            self.commands.append({"command": self.net.blank(" ".join(title)), "exit": "no such command"})
+            return -1
+        arguments = [place[1], *map(str, inputs)]
         for key, value in options.items():
+            option = OPTIONS.get(key, "--" + key.replace("_", "-"))
             for one in value if isinstance(value, list | tuple) else [value]:
-                option = OPTIONS.get(key, "--" + key.replace("_", "-"))
-                arguments.append(option if one is True else f"{option}={one}")
-        return self.call(program, arguments, [command, *map(str, inputs), *sorted(options)])
+                if option is not None:
+                    arguments.append(option if one is True else f"{option}={one}")
+        return self.call(place[0], arguments, title)
 
     def call(self, program: str, arguments: list[str], title: list[str]) -> int:
         done = subprocess.run(
@@ -455,16 +461,16 @@ def copied(source: Path, target: Path) -> Path:
 def commands(net: Step, here: Path) -> None:
     for program in PROGRAMS:
         net.call(program, ["--help"], [program, "help"])
-    for name, (program, word) in COMMANDS.items():
-        if program == "app":
-            net.call(program, [word, "--help"], [name, "help"])
+    for name, place in COMMANDS.items():
+        if place and place[0] == "app":
+            net.call(place[0], [place[1], "--help"], [name, "help"])
 
 
 @step(slow=True)
 def trainer_options(net: Step, here: Path) -> None:
-    for name, (program, word) in COMMANDS.items():
-        if program == "trainer":
-            net.call(program, [word, "--help"], [name, "help"])
+    for name, place in COMMANDS.items():
+        if place and place[0] != "app":
+            net.call(place[0], [place[1], "--help"], [name, "help"])
 
 
 @step()
@@ -649,7 +655,8 @@ def export(net: Step, here: Path) -> None:
     net.run("export", case, dicom=series, output="machine", seg=True)  # refused: there already
     net.run("review", case, seen="all", accept=True, by="A. Meyer")
     net.run("export", case, dicom=series, output="accepted", sr=True)
-    net.run("correct", case, edited(case / "mask.nii.gz", here / "in/edited.nii.gz"), image=series, by="A. Meyer")
+    person = {"by": "A. Meyer", "reopen_accepted": True}
+    net.run("correct", case, edited(case / "mask.nii.gz", here / "in/edited.nii.gz"), **person, image=series)
     net.run("export", case, dicom=series, output="corrected", seg=True, pdf=True)
     net.run("export", case, dicom=series, output="by_hand", seg=True, drawn_by_hand=True)  # refused: the report knows
     net.run("review", case, reject=True, by="A. Meyer")
@@ -760,8 +767,11 @@ def fine_tune(net: Step, here: Path) -> None:
     short = {**SMALL, "setting": ["batch_size=2", "updates_per_epoch=2", "epochs=1", "crop.size=32"]}
     net.run("train", cases, output="run", start=start, old=cases, progress="json", **short)
     net.run("average", start, "run/last.safetensors", output="mean.safetensors")
-    net.run("cache", cases, output="cache", inset_mm=0.3, setting="normalisation.kind=fixed_pixel")
-    net.run("calibrate", "mean.safetensors", cache="cache", output="calibrated.safetensors", device="cpu", threads=1)
+    pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=1.0", "normalisation.max_size=96"]
+    net.run("cache", cases, output="cache", inset_mm=0.3, setting=pixels)
+    net.run(
+        "calibrate", "mean.safetensors", cache="run/cache", output="calibrated.safetensors", device="cpu", threads=1
+    )
 
 
 @step()
