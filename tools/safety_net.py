@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
 OPTIONS: dict[str, str | None] = {
     "smooth_z": "--along-mm", "whole_slices": "--no-track-cord", "start": "--from", "setting": "--set",
     "as_json": "--json", "range_": "--range", "reopen_accepted": None,
+    "by_column": "--by",
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.
 SETTINGS = (
@@ -786,7 +787,7 @@ def evaluate(net: Step, here: Path) -> None:
     data, run = net.step("training_data"), net.step("train") / "run"
     splits = net.step("split")
     options = {"device": "cpu", "threads": 1}
-    net.run("evaluate", data / "cases.csv", output="bundled", by="site", range_="1:5", **options)
+    net.run("evaluate", data / "cases.csv", output="bundled", by_column="site", range_="1:5", **options)
     net.run("evaluate", data / "cases", output="own", model=run / "best.safetensors", held_out=run, **options)
     net.run(
         "evaluate",
