@@ -71,7 +71,16 @@ SETTINGS = (
 # Applied to the reference (the record that comes first) before comparing: pattern → replacement, on "step/file/key"
 # paths, and on words within text values (flag kinds, for instance).
 RENAMED: dict[str, str] = {}
-RENAMED_TEXT: dict[str, str] = {}
+RENAMED_TEXT: dict[str, str] = {
+    # kinds of flag
+    r"\b(several_components|holes_filled)\b": "cleaned", r'^"(removed|component)"$': '"cleaned"',
+    r"\b(short_view|narrow_view)\b": "small_view", r"\bcoarse_left_right\b": "coarse_voxels",
+    r"\b(single_slice|tilted_grid|steep_cut)\b": "tilt", r"\b(range_empty|range_partial)\b": "range",
+    r"\barea_jump\b": "area", r"\bposition_jump\b": "position", r"\bmany_doubts\b": "many_flags",
+    r"\bdoubts_add_up\b": "low_confidence", r"\bunclear_edges\b": "unclear_edge", r"\bbelow_end\b": "cord_end",
+    r'"(slice_gap|two_dimensional|not_mr|not_t1w|contrast_agent|body_part)"': '"acquisition"',
+    r"\b(disc_missing|level_(approximate|doubtful|missing|partial))\b": "levels",
+}  # fmt: skip
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {}
 

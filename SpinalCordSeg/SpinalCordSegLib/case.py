@@ -49,7 +49,7 @@ from SpinalCordSegLib.image_io import Image, atomic_write, read_labels, safe_cas
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
-from SpinalCordSegLib.quality_control import COARSE_LEFT_RIGHT, SliceDoubt
+from SpinalCordSegLib.quality_control import SliceDoubt
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -396,7 +396,7 @@ def new_case(
 ) -> Case:
     """A case of a cleaned ``mask`` (bool) and its measures; a mask made elsewhere unless ``known`` fields say more."""
     table = slice_table(measures, flags, image=image, levels=levels, is_axial=_is_axial(mask))
-    withheld = any(flag.kind == COARSE_LEFT_RIGHT for flag in flags)
+    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
     length = measures.length_mm
     # Where no area may be reported, volume over length is the mean area in other words.
     per_length = nan if withheld or length <= 0 else measures.volume_mm3 / length

@@ -333,7 +333,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.image_io import find_inputs, read_image
     from SpinalCordSegLib.model.ready_model import model_in_use
     from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
-    from SpinalCordSegLib.postprocessing import MaskConfig
+    from SpinalCordSegLib.postprocessing import check_threshold
 
     inputs = find_inputs(arguments.inputs)
     options = SegmentOptions(
@@ -346,7 +346,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         levels=_level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,
     )
-    MaskConfig(threshold=options.threshold)  # refused before the first image is read
+    check_threshold(options.threshold)  # refused before the first image is read
     model = model_in_use(model_file(arguments.model))
     checkpoint = model.checkpoint
 
@@ -615,7 +615,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     from SpinalCordSegLib.image_io import read_labels, select_label
     from SpinalCordSegLib.model.checkpoint import load_checkpoint
     from SpinalCordSegLib.pipeline import canonical_range
-    from SpinalCordSegLib.postprocessing import SIGMA_MM
+    from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM
     from SpinalCordSegLib.volume import input_slice_index
 
     if arguments.mask is not None:
@@ -639,7 +639,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
         load_checkpoint(find_model(case) if arguments.model is None else model_file(arguments.model)),
         chosen,
         threshold=0.5 if case.threshold is None else case.threshold,
-        along_mm=SIGMA_MM if case.along_mm is None else case.along_mm,
+        along_mm=SMOOTH_Z_MM if case.along_mm is None else case.along_mm,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )

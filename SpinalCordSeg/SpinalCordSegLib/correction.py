@@ -31,13 +31,20 @@ from SpinalCordSegLib.errors import (
     OutputError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.flags import kinds_of_slice, merge_flags
+from SpinalCordSegLib.flags import kinds_from, kinds_of_slice, merge_flags
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, verified_card
-from SpinalCordSegLib.morphometry import SlicePieces, fit_centreline, pieces_of_slices
+from SpinalCordSegLib.morphometry import fit_centreline
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.postprocessing import SIGMA_MM, MaskConfig, average_along, find_cord, reach_slices, steady_area
-from SpinalCordSegLib.quality_control import HEADER_KINDS, PIXEL_KINDS
+from SpinalCordSegLib.postprocessing import (
+    SMOOTH_Z_MM,
+    adjust_outlines,
+    bounding_box,
+    find_cord,
+    main_region,
+    smooth_z,
+    smoothing_reach,
+)
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
@@ -48,9 +55,6 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
 _log = logging.getLogger(__name__)
-
-_OF_THE_NETWORK = ("low_confidence", "unclear_edge", "doubts_add_up", "below_end")
-_OF_THE_RUN = ("header", "device", "component", "unclear_edges")
 
 
 def store_correction(
@@ -160,18 +164,18 @@ def _with_standing_columns(table: SliceTable, earlier: SliceTable, changed: set[
 def _with_standing_flags(found: Case, case: Case, changed: set[int], image: Image | None) -> Case:
     """What the network gave to doubt stands where nobody edited, and what measuring a mask cannot judge again of the
     whole case."""
-    whole = set(_OF_THE_RUN)
+    whole = set(kinds_from("input", "network"))
     if image is None:
-        whole.update(PIXEL_KINDS)
+        whole.update(kinds_from("image"))
     if image is None or image.dicom is None:
-        whole.update(HEADER_KINDS)
+        whole.update(kinds_from("header"))
     standing = [
         flag
         for flag in case.flags
         if (
             flag.kind in whole
             if flag.canonical_slice is None
-            else flag.kind in _OF_THE_NETWORK and flag.canonical_slice not in changed
+            else flag.kind in kinds_from("network") and flag.canonical_slice not in changed
         )
     ]
     doubtful = {flag.slice for flag in standing if flag.slice is not None} - {one.slice for one in found.queue}
@@ -227,16 +231,16 @@ def rerun_slices(
     slices: tuple[int, int],
     *,
     threshold: float = 0.5,
-    along_mm: float = SIGMA_MM,
+    along_mm: float = SMOOTH_Z_MM,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
     """A new mask with ``slices`` (canonical, half-open) as the network sees them; all others stay.
 
-    With ``along_mm`` thin ones are averaged with their neighbours over that SD (``along_cord``), and where the network
-    is in doubt of the edge, the area follows that of the mask's slices around (``steady_area``), which are taken for
-    certain; 0: neither.
+    With ``along_mm`` the probability of thin ones is smoothed along z over that SD (``smooth_z``), and where no edge is
+    sharp, the area follows that of the mask's slices around (``adjust_outlines``), which are taken for certain; 0:
+    neither.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -252,12 +256,12 @@ def rerun_slices(
         raise ConfigurationError(
             f"slices {first}:{end} do not fit {voxels.shape[2]} slices: give FIRST:END within them"
         )
-    reach = reach_slices(along_mm, to_canonical(image).spacing_mm[2])
+    reach = smoothing_reach(along_mm, to_canonical(image).spacing_mm[2])
     wider = max(0, first - reach), min(voxels.shape[2], end + reach)
     prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
     merged = voxels.copy()
     averaged = _averaged(prediction.probability, wider, along_mm)
-    merged[:, :, first:end] = _chosen(averaged, voxels, slices, threshold, steady=along_mm > 0)
+    merged[:, :, first:end] = _chosen(averaged, voxels, slices, threshold, adjust=along_mm > 0)
     return from_canonical(merged, mask)
 
 
@@ -266,14 +270,14 @@ def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -
     canonical = to_canonical(probability)
     part = Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
     voxels = canonical.voxels.copy()
-    voxels[:, :, computed[0] : computed[1]] = average_along(part, along_mm).voxels
+    voxels[:, :, computed[0] : computed[1]] = smooth_z(part, along_mm).voxels
     return from_canonical(voxels, probability)
 
 
 def _chosen(
-    probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float, steady: bool
+    probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float, adjust: bool
 ) -> np.ndarray:
-    """The network's region in ``slices``, chosen and steadied with the mask around them taken for certain."""
+    """The network's region in ``slices``, chosen and adjusted with the mask around taken for certain."""
     first, end = slices
     canonical = to_canonical(probability)
     context = max(1, round(_CONTEXT_MM / canonical.spacing_mm[2]))
@@ -283,9 +287,9 @@ def _chosen(
     matrix = canonical.ijk_to_ras.copy()
     matrix[:, 3] = matrix @ (0, 0, low, 1)
     around = Volume(chance, matrix)
-    found = find_cord(around, MaskConfig(threshold=threshold)).mask
-    if steady:
-        found = steady_area(found, around, threshold).mask
+    found = find_cord(around, threshold).mask
+    if adjust:
+        found = adjust_outlines(found, around, threshold).mask
     return found.voxels[:, :, first - low : end - low]
 
 
@@ -311,21 +315,23 @@ class OutlineStack:
     def of(cls, mask: Volume) -> OutlineStack | None:
         """None for an empty mask."""
         canonical = to_canonical(mask)
-        outlines = {k: main_outline(pieces) for k, pieces in pieces_of_slices(mask).items()}
-        if not outlines:
+        drawn = canonical.voxels != 0
+        box = bounding_box(drawn)
+        if box is None:
             return None
         margins = [int(_MARGIN_MM / mm) + 2 for mm in canonical.spacing_mm[:2]]
-        windows = [window for _, window in outlines.values()]
-        low = [max(0, min(w[axis].start for w in windows) - margins[axis]) for axis in (0, 1)]
-        high = [min(canonical.shape[axis], max(w[axis].stop for w in windows) + margins[axis]) for axis in (0, 1)]
+        low = [max(0, box[axis].start - margins[axis]) for axis in (0, 1)]
+        high = [min(canonical.shape[axis], box[axis].stop + margins[axis]) for axis in (0, 1)]
         voxels = np.zeros((high[0] - low[0], high[1] - low[1], canonical.shape[2]), bool)
-        for k, (pixels, window) in outlines.items():
-            voxels[
-                window[0].start - low[0] : window[0].stop - low[0],
-                window[1].start - low[1] : window[1].stop - low[1],
-                k,
-            ] = pixels
-        widest = [max(w[axis].stop - w[axis].start for w in windows) + margins[axis] for axis in (0, 1)]
+        widest = [0, 0]
+        for k in range(box[2].start, box[2].stop):
+            pixels = drawn[low[0] : high[0], low[1] : high[1], k]
+            if not pixels.any():
+                continue
+            voxels[:, :, k] = main_region(pixels)
+            for axis in (0, 1):
+                used = np.flatnonzero(pixels.any(axis=1 - axis))
+                widest[axis] = max(widest[axis], int(used[-1] - used[0]) + 1 + margins[axis])
         return cls(voxels, (low[0], low[1]), canonical.spacing_mm, (widest[0], widest[1]))
 
     def centres(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -341,8 +347,8 @@ class OutlineStack:
     ) -> NDArray[np.float64]:
         """(n, 2): where the centreline through the given slices runs at the slices ``at``, pixels of the window."""
         mm = centroids * self.spacing_mm[:2]
-        line = fit_centreline(filled, mm[:, 0], mm[:, 1], self.spacing_mm[2], at=at)
-        return np.stack([line.x_mm, line.y_mm], axis=1) / self.spacing_mm[:2]
+        x_mm, y_mm, *_ = fit_centreline(filled, mm[:, 0], mm[:, 1], self.spacing_mm[2], at=at)
+        return np.stack([x_mm, y_mm], axis=1) / self.spacing_mm[:2]
 
     def distance_mm(self, k: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance from slice k's outline (inside positive) on a grid of 2·reach + 1 pixels about ``centre``, mm.
@@ -390,12 +396,6 @@ class OutlineStack:
             voxels[:, :, k] = False
             voxels[x, y, k] = pixels
         return from_canonical(voxels, mask)
-
-
-def main_outline(pieces: SlicePieces) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
-    """The largest piece of a slice with its holes filled, and the window that it lies in."""
-    main = pieces.labels == 1 + int(np.argmax(pieces.areas))
-    return ndimage.binary_fill_holes(main), pieces.window
 
 
 def _window(pixels: NDArray[np.bool_], corner: list[int], shape: tuple[int, int]) -> NDArray[np.bool_]:

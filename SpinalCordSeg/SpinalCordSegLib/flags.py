@@ -1,4 +1,7 @@
-"""A remark on a result that a reader must see: what is doubtful, where, and why."""
+"""Flags: remarks on a result that a reader must see. What is doubtful, where, and why.
+
+``KINDS`` is the list of all kinds; documentation, panels and the rules of a correction are made from it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,54 @@ from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
+class FlagKind:
+    """``origin``: what it is judged from, so what has to be there to judge it again: "input" (file and run), "header"
+    (DICOM), "image" (voxels), "grid", "mask" (alone), "slices" (a slice against the others), "network", "discs".
+    ``severity``: of one flag in the ranking of slices; 1 is just beyond a limit."""
+
+    title: str
+    origin: str
+    severity: float
+    meaning: str
+
+
+_TABLE = """
+header | input | 0.5 | File header | The file's header is incomplete or contradicts itself.
+device | input | 0.5 | Device | The GPU or engine of choice was left, or memory ran short.
+acquisition | header | 0.5 | Acquisition | The header names what the method was not made for.
+no_neck | image | 0.5 | No neck | The image ends so near the top of the head that the neck is hardly in view.
+small_view | grid | 0.5 | Small field of view | Little is in view along the cord or around it.
+coarse_voxels | grid | 0.5 | Coarse voxels | Voxels are too wide from left to right: areas and diameters are withheld.
+empty | mask | 0.5 | No cord | No cord was found, or the mask is empty.
+cleaned | mask | 1.5 | Cleaned | Regions apart from the cord were removed, or holes filled, before measuring.
+gap | mask | 3.0 | Gap | A slice without cord between slices with cord.
+border_contact | mask | 2.5 | At the image border | The cord touches a side of the image: its area is too small.
+tilt | mask | 0.7 | Tilt | Slices lie far off a right angle to the cord or the scanner, or the tilt is unknown.
+range | mask | 0.5 | Range | The slices asked for have cord in part or not at all.
+area | slices | 1.3 | Area jump | The area differs from the neighbours' by more than a cord's does.
+position | slices | 1.3 | Position jump | The centre lies off the line of the neighbours' centres.
+shape | slices | 0.7 | Shape | Diameters unlike the neighbours', or an outline unlike a cord's.
+implausible_area | slices | 3.0 | Implausible area | The area is outside what a cord can have.
+many_flags | slices | 0.5 | Many flags | So many slices are flagged that the whole mask must be looked at.
+low_confidence | network | 1.5 | Low confidence | The network was unsure, or all values are near their limits at once.
+unclear_edge | network | 1.3 | Unclear edge | The network sees no sharp edge: the area is rather the other slices'.
+cord_end | network | 2.5 | End of the cord | The mask ends where a cord goes on, or where the network became unsure.
+levels | discs | 0.5 | Vertebral levels | A level is missing, partly covered or approximate, or a disc is doubtful.
+"""
+
+KINDS: dict[str, FlagKind] = {
+    kind: FlagKind(title, origin, float(severity), meaning)
+    for kind, origin, severity, title, meaning in (line.split(" | ") for line in _TABLE.strip().splitlines())
+}
+
+
+@dataclass(frozen=True)
 class Flag:
-    """One doubt about a case (no slice) or about one slice.
+    """One remark on a case (no slice) or on one slice.
 
     ``slice``: 0-based index along the input's own slice axis; ``canonical_slice``: the same slice counted
-    from inferior; both None when the whole case is meant. ``kind``: a short fixed word to group and filter by
-    ("gap", "area_jump", ...). ``message``: one plain sentence with the number behind it, no patient data.
+    from inferior; both None when the whole case is meant. ``kind``: one of KINDS. ``message``: one plain sentence with
+    the number behind it, no patient data.
     """
 
     slice: int | None
@@ -30,22 +75,25 @@ def case_flag(kind: str, message: str) -> Flag:
     return Flag(None, None, kind, message)
 
 
-def merge_flags(*groups: Iterable[Flag]) -> tuple[Flag, ...]:
-    """All flags once: case flags first, then from inferior to superior, in order of arrival within a slice.
+def kinds_from(*origins: str) -> frozenset[str]:
+    """The kinds that are judged from one of ``origins``."""
+    return frozenset(kind for kind, described in KINDS.items() if described.origin in origins)
 
-    Two flags on the same slice with the same kind are one; the first one's message stays. On the whole case each says
-    something else (of several pieces, of several header fields): one flag with all messages.
+
+def merge_flags(*groups: Iterable[Flag]) -> tuple[Flag, ...]:
+    """All flags: case flags first, then from inferior to superior, in order of arrival within a slice.
+
+    Flags of one kind on the same slice, or on the whole case, are one with all their messages.
     """
-    seen: dict[tuple[int | None, str], Flag] = {}
-    messages: dict[str, dict[str, None]] = {}
+    messages: dict[tuple[int | None, str], dict[str, None]] = {}
+    first: dict[tuple[int | None, str], Flag] = {}
     for group in groups:
         for flag in group:
-            seen.setdefault((flag.canonical_slice, flag.kind), flag)
-            if flag.canonical_slice is None:
-                messages.setdefault(flag.kind, {})[flag.message] = None
-    for kind, texts in messages.items():
-        seen[None, kind] = replace(seen[None, kind], message="; ".join(texts))
-    return tuple(sorted(seen.values(), key=lambda flag: -1 if flag.canonical_slice is None else flag.canonical_slice))
+            key = flag.canonical_slice, flag.kind
+            first.setdefault(key, flag)
+            messages.setdefault(key, {})[flag.message] = None
+    merged = [replace(flag, message="; ".join(messages[key])) for key, flag in first.items()]
+    return tuple(sorted(merged, key=lambda flag: -1 if flag.canonical_slice is None else flag.canonical_slice))
 
 
 def kinds_of_slice(flags: Iterable[Flag], canonical_slice: int) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.model.cpu_engine import HALO, Engine, Window, check_engine
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Placement, normalise, restore
 from SpinalCordSegLib.model.ready_model import ready_engine
-from SpinalCordSegLib.postprocessing import LEAST_TRACKED
+from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD
 from SpinalCordSegLib.volume import Volume, axial_slices, axial_zeros, input_slice_index
 
 # Which device computes: chosen once, tried before it is trusted, and named in the result.
@@ -261,7 +261,7 @@ def _ended(begun: deque[tuple[Stretch, Future[None]]]) -> Stretch:
 
 _EVERY_MM = 5.0
 _MOST_APART = 8
-_DOUBTFUL = float(np.log(LEAST_TRACKED / (1 - LEAST_TRACKED)))
+_DOUBTFUL = float(np.log(LEAST_PATH_THRESHOLD / (1 - LEAST_PATH_THRESHOLD)))
 _ROOM = 10  # pixels around the regions of both neighbours: some 7 mm, a lean of over 45° between them
 _FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window
 _MOST_AREA_MM2 = 300.0

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.morphometry import bounding_box
+from SpinalCordSegLib.postprocessing import bounding_box
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
 

@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.case import Case, ModelSummary, new_case
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import case_flag, merge_flags
-from SpinalCordSegLib.morphometry import clean, measure, with_pv_areas, without_sections
+from SpinalCordSegLib.morphometry import measure, with_pv_areas, without_sections
 from SpinalCordSegLib.postprocessing import (
-    LEAST_TRACKED,
-    SIGMA_MM,
-    MaskConfig,
-    SteadyCord,
-    average_along,
+    LEAST_PATH_THRESHOLD,
+    SMOOTH_Z_MM,
+    AdjustedCord,
+    CordMask,
+    adjust_outlines,
+    check_threshold,
+    clean,
+    fill_holes,
     find_cord,
-    steady_area,
+    smooth_z,
 )
 from SpinalCordSegLib.quality_control import (
-    COARSE_LEFT_RIGHT,
     judge_slices,
     judge_suitability,
     known_facts,
@@ -56,14 +58,14 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``along_mm``: see ``along_cord``; 0 leaves every slice to itself, so that doubtful
-    ones are not steadied either (``steady_area``). ``precision``, ``track_cord``: see ``predict``.
+    """How to segment and measure. ``along_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that no
+    outline is adjusted either (``adjust_outlines``). ``precision``, ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
 
     threshold: float = 0.5
-    along_mm: float = SIGMA_MM
+    along_mm: float = SMOOTH_Z_MM
     device: str = "auto"
     engine: str = "auto"
     precision: str = "float32"
@@ -82,7 +84,7 @@ def segment_image(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Case:
-    """Predict, choose the cord, measure and judge it.
+    """Predict, find the cord, measure and judge it.
 
     No cord, a constant volume or one slice are answers with flags. Raises Cancelled, ConfigurationError (options),
     DeviceError, VoxelError.
@@ -90,39 +92,39 @@ def segment_image(
     from SpinalCordSegLib.inference import predict
 
     options = options or SegmentOptions()
-    config = MaskConfig(threshold=options.threshold)
-    canonical_range(image.volume, options.slice_range)  # a wrong range is told before the long work
-    tell = progress or _silent
+    threshold, report = options.threshold, progress or _silent
+    check_threshold(threshold)
+    canonical_range(image.volume, options.slice_range)  # a wrong range is reported before the long work
     prediction = predict(
         image.volume,
         checkpoint,
         device=options.device,
         engine=options.engine,
         precision=options.precision,
-        track_cord=options.track_cord and options.threshold >= LEAST_TRACKED,
+        track_cord=options.track_cord and threshold >= LEAST_PATH_THRESHOLD,
         batch_size=options.batch_size,
-        progress=lambda done, total: tell("segment", done, total),
+        progress=lambda done, total: report("segment", done, total),
         cancelled=cancelled,
     )
-    tell("measure", 0, 0)
+    report("measure", 0, 0)
     started = time.perf_counter()
-    probability = average_along(prediction.probability, options.along_mm, in_place=True)  # nobody else's
-    cord = find_cord(probability, config)
-    mask, steady = cord.mask, None
+    probability = smooth_z(prediction.probability, options.along_mm, in_place=True)  # nobody else's
+    found = find_cord(probability, threshold)
+    mask, adjusted = found.mask, None
     if options.along_mm > 0:
-        steady = steady_area(mask, probability, options.threshold, in_place=True)
-        mask, probability = steady.mask, steady.probability
-    result = _measured(image.case_name, image, mask, probability, options, steady)
+        adjusted = adjust_outlines(mask, probability, threshold, in_place=True)
+        mask, probability = adjusted.mask, adjusted.probability
+    filled = fill_holes(mask)
+    cord = replace(filled, flags=found.flags + filled.flags, removed_mm3=found.removed_mm3)
+    result = _measured(image.case_name, image, cord, options, probability, adjusted)
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
-    remarks += [case_flag("component", note) for note in cord.notes]
     c = checkpoint
     return replace(
         result,
         flags=merge_flags(remarks, result.flags),
         mask_state="AI",
         review=Review(AI),
-        removed_mm3=result.removed_mm3 + cord.removed_mm3,
         seconds_by_stage={"segment": prediction.seconds, "measure": time.perf_counter() - started},
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
         threshold=options.threshold,
@@ -130,7 +132,7 @@ def segment_image(
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
-        slices_steadied=None if steady is None else len(steady.slices),
+        slices_steadied=None if adjusted is None else len(adjusted.slices),
         batch_size=prediction.batch_size,
     )
 
@@ -144,7 +146,7 @@ def measure_mask(
     levels: LevelOptions | None = None,
     progress: Progress | None = None,
 ) -> Case:
-    """Measure a mask (bool) made elsewhere; ``image``: what it was drawn on, which the pictures show beneath it.
+    """Clean, measure and judge a mask (bool) made elsewhere; ``image``: what it was drawn on.
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
@@ -156,7 +158,7 @@ def measure_mask(
         )
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
-    result = _measured(case_name, image, mask, None, options)
+    result = _measured(case_name, image, clean(mask), options)
     return replace(
         result,
         seconds_by_stage={"measure": time.perf_counter() - started},
@@ -167,30 +169,28 @@ def measure_mask(
 def _measured(
     case_name: str,
     image: Image | None,
-    mask: Volume,
-    probability: Volume | None,
+    cord: CordMask,
     options: SegmentOptions,
-    steady: SteadyCord | None = None,
+    probability: Volume | None = None,
+    adjusted: AdjustedCord | None = None,
 ) -> Case:
-    cleaned = clean(mask)
-    chosen = canonical_range(mask, options.slice_range)
-    measures = measure(cleaned, probability=probability, slice_range=chosen)
-    if steady is not None:
+    mask = cord.mask
+    measures = measure(cord, probability=probability, slice_range=canonical_range(mask, options.slice_range))
+    if adjusted is not None:
         # Visits are compared by what the network gave: an outline that is wrong alike at both cancels,
         # one that is mended at one of them does not.
-        measures = with_pv_areas(measures, {one.canonical_slice: one.before_pv_mm2 for one in steady.slices})
-    volume = mask if image is None else image.volume
-    suitability = judge_suitability(volume, None if image is None else image.dicom)
-    if any(flag.kind == COARSE_LEFT_RIGHT for flag in suitability):
+        measures = with_pv_areas(measures, {one.canonical_slice: one.before_pv_mm2 for one in adjusted.slices})
+    dicom = None if image is None else image.dicom
+    suitability = judge_suitability(mask if image is None else image.volume, dicom)
+    if any(flag.kind == "coarse_voxels" for flag in suitability):
         measures = without_sections(measures)
-    features = slice_features(cleaned.mask, probability, measures)
-    doubts = judge_slices(cleaned.mask, probability, measures, features=features, steady=steady)
-    facts = known_facts(None if image is None else image.dicom, suitability)
-    levels = measure_levels(cleaned.mask, measures, options.levels, facts=facts)
-    flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubts)
+    features = slice_features(mask, probability, measures)
+    doubtful = judge_slices(mask, probability, measures, features=features, adjusted=adjusted)
+    levels = measure_levels(mask, measures, options.levels, facts=known_facts(dicom))
+    flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubtful)
     return new_case(
         case_name,
-        cleaned.mask,
+        mask,
         measures,
         flags,
         image=image,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, exp, hypot, isfinite, log
 from typing import Any
@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
-from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures, SliceMeasures
-from SpinalCordSegLib.postprocessing import EDGE_MM, SURE, SteadiedSlice, SteadyCord
+from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
 from SpinalCordSegLib.review import Review
-from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index, to_canonical
+from SpinalCordSegLib.volume import AxialSlices, Volume, axial_slices, input_slice_index
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
 
@@ -74,22 +74,20 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     """
     if probability is not None and not probability.same_grid(mask):
         raise GeometryError(f"the probability map (shape {probability.shape}) lies on another grid than the mask")
-    canonical = to_canonical(mask)
+    cord = axial_slices(mask)
     items = measures.slices
     k = np.array([item.canonical_slice for item in items], dtype=np.int64)
-    z_mm: NDArray[np.float64] = np.asarray(k * canonical.spacing_mm[2], dtype=np.float64)
-    area, centroids = _area_and_centroid(canonical, items)
+    z_mm: NDArray[np.float64] = np.asarray(k * cord.slice_mm, dtype=np.float64)
+    area, centroids = _area_and_centroid(cord, items)
     rl, ap, solidity = (_column(items, name) for name in ("rl_mm", "ap_ellipse_mm", "solidity"))
     near, far = (
         [_neighbours(z_mm, area, at, reach) for at in range(len(items))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
     )
     chance = np.full((3, len(items)), np.nan)
     if probability is not None:
-        chances = to_canonical(probability)
+        chances = axial_slices(probability).pixels
         for at in np.flatnonzero(area > 0):
-            chance[:, at] = _confidence(
-                canonical.voxels[:, :, k[at]], chances.voxels[:, :, k[at]], canonical.spacing_mm
-            )
+            chance[:, at] = _confidence(cord.pixels[k[at]], chances[k[at]], cord.pixel_mm)
     return SliceFeatures(
         canonical_slice=k,
         area_mm2=area,
@@ -113,19 +111,16 @@ def _column(items: tuple[SliceMeasures, ...], name: str) -> NDArray[np.float64]:
 
 
 def _area_and_centroid(
-    canonical: Volume, items: tuple[SliceMeasures, ...]
+    cord: AxialSlices, items: tuple[SliceMeasures, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area at a right angle to the cord (mm²) and centroid (mm) per slice, NaN in gaps."""
-    x_mm, y_mm, slice_mm = canonical.spacing_mm
+    pixel_mm2 = cord.pixel_mm[0] * cord.pixel_mm[1]
     area, centroids = np.full(len(items), np.nan), np.full((len(items), 2), np.nan)
-    used = np.any(canonical.voxels, axis=2)
-    rows, columns = np.flatnonzero(np.any(used, axis=1)), np.flatnonzero(np.any(used, axis=0))
     for at, item in enumerate(items):
         if not item.is_gap:
-            pixels = canonical.voxels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, item.canonical_slice]
-            x, y = np.nonzero(pixels)
-            area[at] = len(x) * x_mm * y_mm * slice_mm / item.length_mm
-            centroids[at] = (x.mean() + rows[0]) * x_mm, (y.mean() + columns[0]) * y_mm
+            rows, columns = np.nonzero(cord.pixels[item.canonical_slice])
+            area[at] = len(rows) * pixel_mm2 * cord.slice_mm / item.length_mm
+            centroids[at] = rows.mean() * cord.pixel_mm[0], columns.mean() * cord.pixel_mm[1]
     return area, centroids
 
 
@@ -163,10 +158,9 @@ def _offsets(
 
 
 def _confidence(
-    pixels: NDArray[np.bool_], probability: NDArray[np.floating], spacing_mm: tuple[float, float, float]
+    pixels: NDArray[np.bool_], probability: NDArray[np.floating], pixel_mm: tuple[float, float]
 ) -> tuple[float, float, float]:
     """Expected Dice 2·Σp(mask)/(|mask| + Σp), mean probability inside, and width of the uncertain band (mm)."""
-    pixel_mm = spacing_mm[:2]
     x, y = np.nonzero(pixels)
     margin = [int(_PROBABILITY_REACH_MM / size) + 1 for size in pixel_mm]
     window = tuple(slice(max(0, c.min() - m), c.max() + m + 1) for c, m in zip((x, y), margin, strict=True))
@@ -179,7 +173,6 @@ def _confidence(
     return float(2 * found / (len(x) + total)), float(found / len(x)), float(uncertain_mm2 / outline_mm)
 
 
-UNCLEAR_EDGES = "unclear_edges"
 _EACH_WAY = 3  # a slice with fewer neighbours on one side lies at an end: there is no trend to hold it against
 
 
@@ -195,7 +188,7 @@ class QualityConfig:
     structures, of a seed that it is not judged on, as the highest that flags no more than 4 % of the good slices.
     max_shares was set with 0.6.0 on 180 such necks of three other seeds, as the lowest that keeps to that: all flags
     together mark 93 % of 100 slices with Dice under 0.8 and 3.4 % of 3,993 good ones; 65 and 2.2 % without it.
-    max_steadied_ratio was set on the same necks with 0.8.0, likewise: all flags mark 22 of 22 slices with Dice under
+    max_adjusted_ratio was set on the same necks with 0.8.0, likewise: all flags mark 22 of 22 slices with Dice under
     0.8 and 3.6 % of 4,088 good ones; 19 of 22 and 2.8 % without it.
     """
 
@@ -217,7 +210,7 @@ class QualityConfig:
     below_end_mm: float = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
     far_area_ratio: float = 1.4  # over the median within 40 mm, or the inverse: no limit by itself, levels differ
     max_shares: float = 1.6  # of the limits of area (near and far), place and probability that a slice uses up together
-    max_steadied_ratio: float = 1.16  # the area before and after its outline was moved to where the neighbours say
+    max_adjusted_ratio: float = 1.16  # the area before and after its outline was moved to where the neighbours say
     max_unclear_share: float = 0.5  # of slices without a sharp edge: above, the mean area of simulated people is 6 %
     # off (RMS, 34 of seeds 7 and 8), 2 % below (206)
     max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
@@ -233,77 +226,54 @@ class QualityConfig:
                 raise ConfigurationError(f"quality limits {low} and {high}: expected the lower one first")
 
 
-@dataclass(frozen=True, eq=False)
-class _Doubt:
-    """One kind of doubt: which slices (bool), and the sentence with the slice's own values."""
-
-    kind: str
-    slices: NDArray[np.bool_]
-    message: str
-
-
 def judge_slices(
     mask: Volume,
     probability: Volume | None,
     measures: CordMeasures,
     config: QualityConfig | None = None,
     features: SliceFeatures | None = None,
-    steady: SteadyCord | None = None,
+    adjusted: AdjustedCord | None = None,
 ) -> list[Flag]:
-    """Flags of the slices to look at, and of the case where they are many; those of ``measures`` are among them.
+    """Flags of the slices to look at, and of the case where they are many, besides those of ``measures``.
 
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
-    slice_features for the same three, where they are known already. ``steady``: of steady_area. Kinds, besides the
-    mask's own (gap, several_components, border_contact, ...): area_jump, position_jump, shape, implausible_area,
-    low_confidence, cord_end (an area jump among the outermost slices), doubts_add_up (area, place and probability all
-    near their limits), unclear_edge (the area is the neighbours' rather than the slice's own), below_end (a slice
-    without cord below the lowest that has some, though the network looked there); of the case many_doubts and
-    unclear_edges (the network sees no sharp edge in most slices). No cord: only the mask's own.
+    slice_features for the same three, where they are known already. ``adjusted``: of adjust_outlines. Kinds: area,
+    position, shape, implausible_area, low_confidence, unclear_edge (of a slice: its area is the neighbours' rather than
+    its own; of the case: no sharp edge in most slices), cord_end (a slice without cord below the lowest that has some,
+    though the network looked there), many_flags. No cord: none.
 
     Raises GeometryError when the probability lies on another grid.
     """
-    if features is None:
-        features = slice_features(mask, probability, measures)
-    by_slice = {item.canonical_slice: item.slice for item in measures.slices}
-    found = [
-        Flag(by_slice[canonical_slice], canonical_slice, kind, message)
-        for canonical_slice, kind, message in judge_features(features, to_canonical(mask).spacing_mm, config)
-    ]
+    features = features or slice_features(mask, probability, measures)
     config = config or QualityConfig()
-    case = []
-    if steady is not None:
-        found += _unclear_edges(mask, steady.slices, config)
-        case = _unclear_case(steady.edges_mm, config)
-    case = [*_judge_case(features, found, config), *case]
-    below = [] if probability is None else _below_the_end(mask, probability, config)
-    return list(merge_flags(measures.flags, case, found, below))
-
-
-def _unclear_edges(mask: Volume, steadied: Sequence[SteadiedSlice], config: QualityConfig) -> list[Flag]:
-    """The slices whose area is more their neighbours' than their own."""
-    text = "the edge is {:.1f} mm wide: the outline was moved until the area follows the other slices',"
-    text += " {:.1f} → {:.1f} mm²"
-    return [
-        Flag(
-            input_slice_index(mask, one.canonical_slice),
-            one.canonical_slice,
-            "unclear_edge",
-            text.format(one.edge_mm, one.before_mm2, one.after_mm2),
-        )
-        for one in steadied
-        if abs(log(one.after_mm2 / one.before_mm2)) > log(config.max_steadied_ratio)
+    found = [
+        Flag(input_slice_index(mask, k), k, kind, message)
+        for k, kind, message in judge_features(features, axial_slices(mask), config)
     ]
-
-
-def _unclear_case(edges_mm: Sequence[float], config: QualityConfig) -> list[Flag]:
-    """A doubt of the whole image: where no slice has an edge, no slice can tell another where it is."""
-    unclear = sum(edge > EDGE_MM for edge in edges_mm)
-    if not edges_mm or unclear < config.max_unclear_share * len(edges_mm):
-        return []
-    text = (
-        f"in {unclear} of {len(edges_mm)} slices the network sees no sharp edge of the cord (over {EDGE_MM:g} mm wide)"
-    )
-    return [case_flag(UNCLEAR_EDGES, f"{text}: the mean area may be off by some 6 %, and differently at another visit")]
+    case = []
+    if adjusted is not None:
+        text = "the edge is {:.1f} mm wide: the outline was moved until the area follows the other slices',"
+        text += " {:.1f} → {:.1f} mm²"
+        for one in adjusted.slices:
+            if abs(log(one.after_mm2 / one.before_mm2)) > log(config.max_adjusted_ratio):
+                message = text.format(one.edge_mm, one.before_mm2, one.after_mm2)
+                number = input_slice_index(mask, one.canonical_slice)
+                found.append(Flag(number, one.canonical_slice, "unclear_edge", message))
+        unclear, count = sum(edge > WIDE_EDGE_MM for edge in adjusted.edges_mm), len(adjusted.edges_mm)
+        if count and unclear >= config.max_unclear_share * count:
+            # Where no slice has an edge, no slice can tell another where it is.
+            text = (
+                f"in {unclear} of {count} slices the network sees no sharp edge of the cord (over {WIDE_EDGE_MM:g} mm"
+            )
+            text += " wide): the mean area may be off by some 6 %, and differently at another visit"
+            case.append(case_flag("unclear_edge", text))
+    doubtful = len({flag.canonical_slice for flag in found})
+    measured = int(np.isfinite(features.area_mm2).sum())
+    if measured and doubtful > max(1, config.max_doubtful_share * measured):
+        text = f"{doubtful} of {measured} slices are doubtful: look at the whole mask"
+        case.insert(0, case_flag("many_flags", text))
+    below = [] if probability is None else _below_the_end(mask, probability, config)
+    return list(merge_flags(case, found, below))
 
 
 def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> list[Flag]:
@@ -311,109 +281,82 @@ def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> 
 
     Slices of probability 0 were not computed: the network's is never exactly 0.
     """
-    cord, chances = to_canonical(mask), to_canonical(probability)
-    with_cord = np.flatnonzero(cord.voxels.any(axis=(0, 1)))
+    cord, chances = axial_slices(mask), axial_slices(probability)
+    with_cord = np.flatnonzero(cord.pixels.any(axis=(1, 2)))
     if not with_cord.size:
         return []
     lowest = int(with_cord[0])
-    first = max(0, lowest - ceil(config.below_end_mm / cord.spacing_mm[2]))
     text = "no cord found here, but {:.0f} mm above: a cord goes on to the lower edge of an image of the neck"
     return [
-        Flag(input_slice_index(mask, k), k, "below_end", text.format((lowest - k) * cord.spacing_mm[2]))
-        for k in range(first, lowest)
-        if chances.voxels[:, :, k].max() > 0
+        Flag(input_slice_index(mask, k), k, "cord_end", text.format((lowest - k) * cord.slice_mm))
+        for k in range(max(0, lowest - ceil(config.below_end_mm / cord.slice_mm)), lowest)
+        if chances.pixels[k].max() > 0
     ]
 
 
 def judge_features(
-    features: SliceFeatures, spacing_mm: tuple[float, float, float], config: QualityConfig | None = None
+    f: SliceFeatures, grid: AxialSlices, config: QualityConfig | None = None
 ) -> list[tuple[int, str, str]]:
-    """(canonical slice, kind, message) of every doubt; a pure function of the table. ``spacing_mm``: R, A, S."""
-    config = config or QualityConfig()
-    doubts = [*_against_neighbours(features, spacing_mm, config), *_by_itself(features, spacing_mm, config)]
-    doubts.append(_together(features, spacing_mm, config, ~np.any([doubt.slices for doubt in doubts], axis=0)))
-    return [
-        (int(features.canonical_slice[at]), doubt.kind, doubt.message.format(**features.row(at)))
-        for at in range(len(features))
-        for doubt in doubts
-        if doubt.slices[at]
-    ]
-
-
-def _at_end(f: SliceFeatures) -> NDArray[np.bool_]:
-    return np.asarray(f.neighbours_each_way < _EACH_WAY)
-
-
-def _reach_mm(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> NDArray[np.float64]:
-    """How far a centre may lie off the line of its neighbours."""
-    return (c.max_offset_mm + c.offset_per_mm * spacing_mm[2]) * np.where(_at_end(f), c.end_offset_allowance, 1.0)
-
-
-def _against_neighbours(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:
-    at_end = _at_end(f)
+    """(canonical slice, kind, message) of every flag; a function of the table. Of ``grid`` only the spacing counts."""
+    c = config or QualityConfig()
+    at_end = np.asarray(f.neighbours_each_way < _EACH_WAY)
+    # At the ends all neighbours lie on one side.
     allowance = np.where(at_end, c.end_allowance, 1.0)
-    jump = (f.area_ratio > c.max_area_ratio * allowance) | (f.area_ratio < c.min_area_ratio / allowance)
+    reach_mm = (c.max_offset_mm + c.offset_per_mm * grid.slice_mm) * np.where(at_end, c.end_offset_allowance, 1.0)
     wide = c.max_diameter_ratio * allowance
-    diameters = (np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide)
-    off = f.offset_mm > _reach_mm(f, spacing_mm, c)
-    return [
-        _Doubt("area_jump", jump & ~at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median"),
-        _Doubt("cord_end", jump & at_end, "area {area_mm2:.1f} mm² is {area_ratio:.2f} of the next ones, at the end"),
-        _Doubt("shape", diameters, "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians"),
-        _Doubt("position_jump", off, "centre {offset_mm:.1f} mm off the line of its neighbours"),
-    ]
-
-
-def _together(
-    f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig, within: NDArray[np.bool_]
-) -> _Doubt:
-    """A structure that grows onto the cord over some slices moves each value a little, and its neighbours' with it.
-
-    Area, near and far, place and probability as shares of their limits, added, of the slices ``within`` all limits.
-    Without a probability no slice is doubted: it is the share that tells a bend of the cord from a failure.
-    """
-    allowance = np.where(_at_end(f), c.end_allowance, 1.0)
-    shares = (
-        np.abs(np.log(f.area_ratio)) / np.log(c.max_area_ratio * allowance)
-        + np.abs(np.log(f.far_area_ratio)) / np.log(c.far_area_ratio)
-        + f.offset_mm / _reach_mm(f, spacing_mm, c)
-        + (1 - f.mean_probability) / (1 - c.min_mean_probability)
-    )
-    text = "area {area_ratio:.2f} of the next slices' and {far_area_ratio:.2f} of those within 40 mm, centre"
-    text += " {offset_mm:.1f} mm off, probability {mean_probability:.2f}: each within its limit, not together"
-    return _Doubt("doubts_add_up", within & (shares > c.max_shares), text)
-
-
-def _by_itself(f: SliceFeatures, spacing_mm: tuple[float, float, float], c: QualityConfig) -> list[_Doubt]:
-    solidity = c.min_solidity - c.solidity_per_mm * max(spacing_mm[:2])
-    form = (f.solidity < solidity) | (f.ap_over_rl < c.min_ap_over_rl) | (f.ap_over_rl > c.max_ap_over_rl)
-    area = (f.area_mm2 < c.min_area_mm2) | (f.area_mm2 > c.max_area_mm2)
-    unsure = (f.expected_dice < c.min_expected_dice) | (f.mean_probability < c.min_mean_probability)
-    return [
-        _Doubt("shape", form, "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}"),
-        _Doubt("implausible_area", area, "area {area_mm2:.1f} mm² is outside what a cord can have"),
-        _Doubt(
+    solidity = c.min_solidity - c.solidity_per_mm * max(grid.pixel_mm)
+    checks: list[tuple[str, NDArray[np.bool_], str]] = [
+        (
+            "area",
+            (f.area_ratio > c.max_area_ratio * allowance) | (f.area_ratio < c.min_area_ratio / allowance),
+            "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median",
+        ),
+        (
+            "shape",
+            (np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide),
+            "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians",
+        ),
+        ("position", f.offset_mm > reach_mm, "centre {offset_mm:.1f} mm off the line of its neighbours"),
+        (
+            "shape",
+            (f.solidity < solidity) | (f.ap_over_rl < c.min_ap_over_rl) | (f.ap_over_rl > c.max_ap_over_rl),
+            "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}",
+        ),
+        (
+            "implausible_area",
+            (f.area_mm2 < c.min_area_mm2) | (f.area_mm2 > c.max_area_mm2),
+            "area {area_mm2:.1f} mm² is outside what a cord can have",
+        ),
+        (
             "low_confidence",
-            unsure,
+            (f.expected_dice < c.min_expected_dice) | (f.mean_probability < c.min_mean_probability),
             "the network was unsure: expected Dice {expected_dice:.2f}, mean probability {mean_probability:.2f}",
         ),
     ]
-
-
-def _judge_case(features: SliceFeatures, found: list[Flag], config: QualityConfig) -> list[Flag]:
-    doubtful = len({flag.canonical_slice for flag in found})
-    measured = int(np.isfinite(features.area_mm2).sum())
-    if not measured or doubtful <= max(1, config.max_doubtful_share * measured):
-        return []
-    return [case_flag("many_doubts", f"{doubtful} of {measured} slices are doubtful: look at the whole mask")]
+    # A structure that grows onto the cord over some slices moves each value a little, and its neighbours' with it: here
+    # area, near and far, place and probability are added as shares of their limits, of the slices within all limits.
+    # Without a probability no slice is flagged: it is the share that tells a bend of the cord from a failure.
+    shares = (
+        np.abs(np.log(f.area_ratio)) / np.log(c.max_area_ratio * allowance)
+        + np.abs(np.log(f.far_area_ratio)) / np.log(c.far_area_ratio)
+        + f.offset_mm / reach_mm
+        + (1 - f.mean_probability) / (1 - c.min_mean_probability)
+    )
+    within = ~np.any([slices for _, slices, _ in checks], axis=0)
+    text = "area {area_ratio:.2f} of the next slices' and {far_area_ratio:.2f} of those within 40 mm, centre"
+    text += " {offset_mm:.1f} mm off, probability {mean_probability:.2f}: each within its limit, not together"
+    checks.append(("low_confidence", within & (shares > c.max_shares), text))
+    return [
+        (int(f.canonical_slice[at]), kind, message.format(**f.row(at)))
+        for at in range(len(f))
+        for kind, slices, message in checks
+        if slices[at]
+    ]
 
 
 # Whether an image is of the kind the method was made for; doubts are flags, not refusals.
 
 
-COARSE_LEFT_RIGHT = "coarse_left_right"  # the kind for which no cross-sectional area may be reported
-HEADER_KINDS = ("slice_gap", "two_dimensional", "contrast_agent", "not_t1w", "not_mr", "body_part")  # not known without
-PIXEL_KINDS = ("no_neck",)  # not known without the image's own voxels: a mask on its grid does not tell
 MAX_LEFT_RIGHT_MM = 1.5
 _SHORTEST_VIEW_MM = 20.0  # along the cord; less than two vertebrae
 _NARROWEST_VIEW_MM = 25.0  # in plane; the canal itself is some 20-25 mm wide
@@ -438,70 +381,53 @@ _VERTEX_TO_CORD_MM = 145.0
 
 
 def judge_suitability(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
-    """Doubts about the whole image, none about single slices; [] for what the method was made for.
+    """Flags of the whole image, none of single slices; [] for what the method was made for.
 
-    Kinds: coarse_left_right (no CSA may be reported), short_view, narrow_view, PIXEL_KINDS, and with a DICOM header
-    HEADER_KINDS.
+    Kinds: coarse_voxels (no area may be reported), small_view, no_neck, and with a DICOM header acquisition.
     """
-    flags = [*_judge_grid(volume), *_judge_neck(volume)]
+    slices = axial_slices(volume)
+    height_mm = len(slices.pixels) * slices.slice_mm
+    depth_mm, width_mm = (count * mm for count, mm in zip(slices.pixels.shape[1:], slices.pixel_mm, strict=True))
+    left_right_mm = slices.pixel_mm[1]
+    found = []
+    if left_right_mm > MAX_LEFT_RIGHT_MM:
+        text = f"voxels are {left_right_mm:.2f} mm wide from left to right, above {MAX_LEFT_RIGHT_MM} mm:"
+        found.append(("coarse_voxels", f"{text} areas and diameters of the cord would be wrong and are not reported"))
+    if height_mm < _SHORTEST_VIEW_MM:
+        found.append(("small_view", f"only {height_mm:.1f} mm along the cord are in view"))
+    if min(depth_mm, width_mm) < _NARROWEST_VIEW_MM:
+        text = f"only {width_mm:.0f}×{depth_mm:.0f} mm are in view around the cord (left-right × front-back)"
+        found.append(("small_view", text))
+    if (below_mm := _below_vertex_mm(slices)) is not None and below_mm < _VERTEX_TO_CORD_MM:
+        text = f"the image ends {below_mm:.0f} mm below the top of the head: the neck is hardly or not in view"
+        found.append(("no_neck", text))
     if dicom is not None:
-        flags += [*_judge_slices(volume, dicom), *_judge_sequence(dicom), *_judge_subject(dicom)]
-    return flags
+        found += [("acquisition", text) for text in _unlike_the_method(volume, dicom)]
+    return [case_flag(kind, text) for kind, text in found]
 
 
-def known_facts(dicom: DicomSeries | None, flags: Iterable[Flag]) -> dict[str, bool | None]:
+def known_facts(dicom: DicomSeries | None) -> dict[str, bool | None]:
     """What a comparison with norms must know; None where no header tells.
 
-    "t1w", "corrected_3d" (ImageType DIS3D), "contrast_agent". ``flags``: of judge_suitability for the same image.
+    "t1w", "corrected_3d" (ImageType DIS3D), "contrast_agent".
     """
     if dicom is None:
         return {"t1w": None, "corrected_3d": None, "contrast_agent": None}
-    kinds = {flag.kind for flag in flags}
     corrected = True if "DIS3D" in dicom.image_type else False if {"DIS2D", "ND"} & set(dicom.image_type) else None
     described = dicom.modality == "MR" and bool(dicom.sequence) and dicom.echo_time_ms is not None
     return {
-        "t1w": False if kinds & {"not_t1w", "not_mr"} else True if described else None,
+        "t1w": False if _is_other_modality(dicom) or _why_not_t1w(dicom) else True if described else None,
         "corrected_3d": corrected,
-        "contrast_agent": "contrast_agent" in kinds,
+        "contrast_agent": not _is_other_modality(dicom) and _has_contrast_agent(dicom),
     }
 
 
-def _judge_grid(volume: Volume) -> list[Flag]:
-    canonical = to_canonical(volume)
-    extent_mm = np.array(canonical.shape) * canonical.spacing_mm
-    flags = []
-    left_right_mm = canonical.spacing_mm[0]
-    if left_right_mm > MAX_LEFT_RIGHT_MM:
-        flags.append(
-            case_flag(
-                COARSE_LEFT_RIGHT,
-                f"voxels are {left_right_mm:.2f} mm wide from left to right, above {MAX_LEFT_RIGHT_MM} mm:"
-                " areas and diameters of the cord would be wrong and are not reported",
-            )
-        )
-    if extent_mm[2] < _SHORTEST_VIEW_MM:
-        flags.append(case_flag("short_view", f"only {extent_mm[2]:.1f} mm along the cord are in view"))
-    if extent_mm[:2].min() < _NARROWEST_VIEW_MM:
-        message = f"only {extent_mm[0]:.0f}×{extent_mm[1]:.0f} mm are in view around the cord (left-right × front-back)"
-        flags.append(case_flag("narrow_view", message))
-    return flags
-
-
-def _judge_neck(volume: Volume) -> list[Flag]:
-    """A head scan that ends above the neck: air above the vertex, and too short a way down from there.
-
-    Only where the vertex itself is seen can this be known; a crop or a neck slab is never flagged.
-    """
-    slices = axial_slices(volume)
+def _below_vertex_mm(slices: AxialSlices) -> float | None:
+    """How much is in view below the top of the head; None where that is not seen, as in a crop or a neck slab."""
     area_mm2 = _tissue_area_mm2(slices.pixels, slices.pixel_mm)
     if area_mm2.max(initial=0.0) < _HEAD_AREA_MM2 or area_mm2[-1] > 0.05 * area_mm2.max():
-        return []
-    vertex = int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1])
-    below_mm = (vertex + 1) * slices.slice_mm
-    if below_mm >= _VERTEX_TO_CORD_MM:
-        return []
-    message = f"the image ends {below_mm:.0f} mm below the top of the head: the neck is hardly or not in view"
-    return [case_flag("no_neck", message)]
+        return None
+    return float(int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1]) + 1) * slices.slice_mm
 
 
 def _tissue_area_mm2(pixels: NDArray, pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
@@ -513,32 +439,31 @@ def _tissue_area_mm2(pixels: NDArray, pixel_mm: tuple[float, float]) -> NDArray[
     return tissue.sum(axis=(1, 2)) * (pixel_mm[0] * step[0] * pixel_mm[1] * step[1])
 
 
-def _judge_slices(volume: Volume, dicom: DicomSeries) -> list[Flag]:
-    flags = []
+def _unlike_the_method(volume: Volume, dicom: DicomSeries) -> Iterator[str]:
+    """What the header says of an acquisition that the method was not made for, a sentence each."""
     step_mm, thickness_mm = volume.spacing_mm[2], dicom.slice_thickness_mm
     if thickness_mm and volume.shape[2] > 1 and step_mm > 1.02 * thickness_mm + 0.01:
-        message = (
-            f"there is a gap between slices: {thickness_mm:.2f} mm thick, {step_mm:.2f} mm apart; volume is estimated"
-        )
-        flags.append(case_flag("slice_gap", message))
+        yield f"there is a gap between slices: {thickness_mm:.2f} mm thick, {step_mm:.2f} mm apart; volume is estimated"
     if dicom.dimension == "2D":
-        message = "acquired as 2D slices; the method was made for 3D acquisitions"
-        flags.append(case_flag("two_dimensional", message))
-    return flags
+        yield "acquired as 2D slices; the method was made for 3D acquisitions"
+    if _is_other_modality(dicom):
+        yield f"the modality is {dicom.modality}; the method was made for MR"
+    else:
+        if _has_contrast_agent(dicom):
+            source = "header" if dicom.contrast_agent else "series description"
+            yield f"a contrast agent was given (DICOM {source}); areas may differ"
+        if reason := _why_not_t1w(dicom):
+            yield f"probably not T1-weighted: {reason}; areas from other contrasts differ"
+    if _OTHER_BODY_PARTS.search(dicom.body_part):
+        yield f"the DICOM header names the body part {dicom.body_part}, not the neck"
 
 
-def _judge_sequence(dicom: DicomSeries) -> list[Flag]:
-    flags = []
-    if dicom.modality and dicom.modality != "MR":
-        flags.append(case_flag("not_mr", f"the modality is {dicom.modality}; the method was made for MR"))
-        return flags
-    if dicom.contrast_agent or _CONTRAST_WORDS.search(dicom.description):
-        source = "header" if dicom.contrast_agent else "series description"
-        flags.append(case_flag("contrast_agent", f"a contrast agent was given (DICOM {source}); areas may differ"))
-    reason = _why_not_t1w(dicom)
-    if reason:
-        flags.append(case_flag("not_t1w", f"probably not T1-weighted: {reason}; areas from other contrasts differ"))
-    return flags
+def _is_other_modality(dicom: DicomSeries) -> bool:
+    return bool(dicom.modality) and dicom.modality != "MR"
+
+
+def _has_contrast_agent(dicom: DicomSeries) -> bool:
+    return bool(dicom.contrast_agent or _CONTRAST_WORDS.search(dicom.description))
 
 
 def _why_not_t1w(dicom: DicomSeries) -> str | None:
@@ -557,35 +482,12 @@ def _why_not_t1w(dicom: DicomSeries) -> str | None:
     return None
 
 
-def _judge_subject(dicom: DicomSeries) -> list[Flag]:
-    if _OTHER_BODY_PARTS.search(dicom.body_part):
-        return [case_flag("body_part", f"the DICOM header names the body part {dicom.body_part}, not the neck")]
-    return []
-
-
 # Which slice to look at first: the flagged slices ranked by how far they lie beyond what good slices do.
 #
 # ``score`` is a rank, not a probability: it grows with the distance of every feature from its limit (QualityConfig),
 # and features that agree add up. The weights were set on hand-drawn masks with slices spoilt at random.
 
 
-# What a flag alone says, where no feature measures it: 1 is "just beyond a limit".
-_WEIGHTS = {
-    "gap": 3.0,
-    "below_end": 2.5,
-    "border_contact": 2.5,
-    "several_components": 1.5,
-    "steep_cut": 0.7,
-    "area_jump": 1.3,
-    "cord_end": 1.0,
-    "position_jump": 1.3,
-    "shape": 0.7,
-    "implausible_area": 3.0,
-    "low_confidence": 1.5,
-    "doubts_add_up": 0.7,
-    "unclear_edge": 1.3,
-}
-_OTHER_KIND = 0.5
 _HALF = 2.0  # this far beyond the limits a score is about one half
 _BENT = 0.25
 _MOST = 6.0  # of one feature: no single one makes the others unheard
@@ -621,11 +523,11 @@ def rank_doubts(
     found = []
     for number, own in by_slice.items():
         canonical = -1 if own[0].canonical_slice is None else own[0].canonical_slice
-        excess = {flag.kind: _WEIGHTS.get(flag.kind, _OTHER_KIND) for flag in own}
+        excess = {flag.kind: KINDS[flag.kind].severity if flag.kind in KINDS else 0.5 for flag in own}
         if features is not None and canonical in rows:
             excess |= _measured(features.row(rows[canonical]), config or QualityConfig())
-        if "steep_cut" in excess and "area_jump" in excess:
-            excess["area_jump"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
+        if "tilt" in excess and "area" in excess:
+            excess["area"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
         kinds, messages = tuple(dict.fromkeys(f.kind for f in own)), dict.fromkeys(f.message for f in own)
         found.append(SliceDoubt(number, canonical, _score(excess.values()), kinds, "; ".join(messages)))
     return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice, one.slice)))
@@ -665,8 +567,8 @@ def _measured(row: Mapping[str, float], c: QualityConfig) -> dict[str, float]:
     The diameters' ratios are left out: on spoilt masks they ranked no better than chance beside area and position.
     """
     found = {
-        "area_jump": _off(row["area_ratio"], log(c.max_area_ratio)),
-        "position_jump": _known(row["offset_mm"] / c.max_offset_mm),
+        "area": _off(row["area_ratio"], log(c.max_area_ratio)),
+        "position": _known(row["offset_mm"] / c.max_offset_mm),
         "low_confidence": max(
             _known((1 - row["expected_dice"]) / (1 - c.min_expected_dice)),
             _known((1 - row["mean_probability"]) / (1 - c.min_mean_probability)),

@@ -10,155 +10,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
-from math import isfinite, nan, sqrt
+from math import isfinite
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.morphometry import Centreline, CordMeasures, SliceMeasures, fit_centreline
-from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index, to_canonical
-
-# The cord's centreline as a ruler: where along it, in mm, a slice or a point beside the cord lies.
-
-
-@dataclass(frozen=True, eq=False)
-class CordLine:
-    """One entry per slice from the first to the last with cord, gaps included, inferior to superior.
-
-    ``canonical_slice``: (n,). ``ras_mm``: (n, 3), the centreline in the slice. ``arc_mm``: (n,), distance along the
-    cord from the lower face of the first slice to the middle of each; ``length_mm``: (n,), cord in each slice.
-    """
-
-    canonical_slice: NDArray[np.int64]
-    ras_mm: NDArray[np.float64]
-    arc_mm: NDArray[np.float64]
-    length_mm: NDArray[np.float64]
-
-    @property
-    def end_mm(self) -> float:
-        """The whole length, mm; 0 without cord."""
-        return float(self.length_mm.sum())
-
-    def nearest(self, point_ras_mm: Sequence[float]) -> tuple[float, float]:
-        """Position along the cord of the point of the centreline nearest to ``point_ras_mm``, and how far off it is.
-
-        Beyond its ends the line goes straight on, so positions under 0 and over ``end_mm`` are possible; one slice
-        goes on along S. Both mm. Raises ValueError on a line without points.
-        """
-        if not len(self.arc_mm):
-            raise ValueError("a line without points has no nearest one")
-        point = np.asarray(point_ras_mm, dtype=np.float64)
-        if len(self.arc_mm) == 1:
-            apart = point - self.ras_mm[0]
-            return float(self.arc_mm[0] + apart[2]), float(np.hypot(apart[0], apart[1]))
-        steps = np.diff(self.ras_mm, axis=0)
-        share = np.einsum("ij,ij->i", point - self.ras_mm[:-1], steps) / np.einsum("ij,ij->i", steps, steps)
-        low, high = np.zeros(len(share)), np.ones(len(share))
-        low[0], high[-1] = -np.inf, np.inf
-        share = np.clip(share, low, high)
-        offsets_mm = np.linalg.norm(self.ras_mm[:-1] + share[:, None] * steps - point, axis=1)
-        best = int(np.argmin(offsets_mm))
-        arc = self.arc_mm[best] + share[best] * (self.arc_mm[best + 1] - self.arc_mm[best])
-        return float(arc), float(offsets_mm[best])
-
-    def point_at(self, arc_mm: float) -> NDArray[np.float64]:
-        """RAS mm of a position along the cord; beyond the ends: the end."""
-        return np.array([np.interp(arc_mm, self.arc_mm, self.ras_mm[:, axis]) for axis in range(3)])
-
-    def position_on(self, other: CordLine, arc_mm: float) -> float:
-        """Where a position along this line is on ``other``, a line through the same slices; beyond the ends as far.
-
-        Raises ValueError on a line without points.
-        """
-        if not len(self.arc_mm):
-            raise ValueError("a line without points has no positions")
-        beyond = min(0.0, arc_mm - self.arc_mm[0]) + max(0.0, arc_mm - self.arc_mm[-1])
-        return float(np.interp(arc_mm, self.arc_mm, other.arc_mm) + beyond)
-
-    def at_slice(self, canonical_slice: int) -> NDArray[np.float64]:
-        """RAS mm of the centreline in a slice; beyond its ends straight on. Raises ValueError without points."""
-        if not len(self.arc_mm):
-            raise ValueError("a line without points lies in no slice")
-        beyond = canonical_slice - int(np.clip(canonical_slice, self.canonical_slice[0], self.canonical_slice[-1]))
-        if beyond == 0:
-            return self.ras_mm[canonical_slice - int(self.canonical_slice[0])]
-        if len(self.arc_mm) == 1:
-            return self.ras_mm[0] + [0.0, 0.0, beyond * float(self.length_mm[0])]
-        end, inner = (-1, -2) if beyond > 0 else (0, 1)
-        return self.ras_mm[end] + abs(beyond) * (self.ras_mm[end] - self.ras_mm[inner])
-
-
-def cord_line(mask: Volume, fit: Callable[..., Centreline] = fit_centreline) -> CordLine:
-    """The ruler of a cleaned mask (cord where not zero). ``fit``: one of ``centreline``. An empty mask gives arrays of
-    length 0."""
-    canonical = to_canonical(mask)
-    voxels = canonical.voxels != 0
-    counts = np.count_nonzero(voxels, axis=(0, 1))
-    filled = np.flatnonzero(counts)
-    if not filled.size:
-        nothing = np.zeros(0)
-        return CordLine(np.zeros(0, np.int64), np.zeros((0, 3)), nothing, nothing)
-    spacing = canonical.spacing_mm
-    along_x, along_y = voxels.sum(axis=1)[:, filled], voxels.sum(axis=0)[:, filled]
-    x = np.arange(voxels.shape[0]) @ along_x / counts[filled]
-    y = np.arange(voxels.shape[1]) @ along_y / counts[filled]
-    span = np.arange(filled[0], filled[-1] + 1)
-    line = fit(filled, x * spacing[0], y * spacing[1], spacing[2], at=span)
-    ijk = np.stack([line.x_mm / spacing[0], line.y_mm / spacing[1], span, np.ones(len(span))])
-    length_mm = spacing[2] * line.stretch
-    return CordLine(span, (canonical.ijk_to_ras @ ijk)[:3].T, np.cumsum(length_mm) - length_mm / 2, length_mm)
-
-
-@dataclass(frozen=True)
-class StretchMeasures:
-    """The cord between two positions along it.
-
-    ``mean_csa_mm2``: weighted by the length of each slice inside; ``sd_csa_mm2`` likewise, with n/(n-1). ``n_slices``:
-    slices with an area that reach into it. ``length_mm``: of cord with an area; ``volume_mm3`` = area × length.
-    ``coverage``: 0..1, the share of the stretch with an area. Without cord: NaN, zeros; where there is cord whose area
-    is withheld (too coarse voxels), length and volume are NaN too.
-    """
-
-    mean_csa_mm2: float
-    sd_csa_mm2: float
-    n_slices: int
-    length_mm: float
-    volume_mm3: float
-    coverage: float
-
-
-def measure_stretch(line: CordLine, slices: Sequence[SliceMeasures], low_mm: float, high_mm: float) -> StretchMeasures:
-    """Mean area over positions [low, high] along the cord; slices at the ends count with the part inside.
-
-    ``slices``: as ``measure`` gives them for the same mask. Raises ValueError unless low < high.
-    """
-    if not low_mm < high_mm:
-        raise ValueError(f"a stretch from {low_mm} to {high_mm} mm has no length")
-    areas = {item.canonical_slice: item.csa_mm2 for item in slices}
-    csa = np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64)
-    starts, ends = line.arc_mm - line.length_mm / 2, line.arc_mm + line.length_mm / 2
-    inside = np.clip(np.minimum(ends, high_mm) - np.maximum(starts, low_mm), 0, None)
-    used = np.isfinite(csa) & (inside > 1e-9)
-    if not used.any():
-        cord = {item.canonical_slice for item in slices if not item.is_gap}
-        withheld = any(int(k) in cord for k in line.canonical_slice[inside > 1e-9])
-        nothing = nan if withheld else 0.0
-        return StretchMeasures(nan, nan, 0, nothing, nothing, 0.0)
-    csa, inside = csa[used], inside[used]
-    mean, length, n = float(np.average(csa, weights=inside)), float(inside.sum()), int(used.sum())
-    sd = sqrt(float(np.average((csa - mean) ** 2, weights=inside)) * n / (n - 1)) if n > 1 else nan
-    return StretchMeasures(mean, sd, n, length, mean * length, min(1.0, length / (high_mm - low_mm)))
-
+from SpinalCordSegLib.morphometry import Centreline, CordMeasures, RangeMeasures, centreline, mean_between
+from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
 
 C2_C3 = 3
 _C7_T1 = 8
@@ -175,11 +42,13 @@ _PLAUSIBLE_SCALE = (0.7, 1.35)  # a person's neck against the template's
 
 
 @dataclass(frozen=True)
-class DiscLandmark:
-    """A marked disc. ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2). ``ras_mm``: a point in it."""
+class DiscMark:
+    """A disc as a person marked it: a point in RAS mm, or a slice of the input (then its middle is the cord's).
+    ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2)."""
 
     disc: int
-    ras_mm: tuple[float, float, float]
+    ras_mm: tuple[float, float, float] | None = None
+    slice: int | None = None
 
     def __post_init__(self) -> None:
         if self.disc not in DISC_NAMES:
@@ -188,7 +57,7 @@ class DiscLandmark:
 
 @dataclass(frozen=True)
 class Level:
-    """One vertebral level as positions along the cord, mm (see CordLine), ``low_mm`` < ``high_mm``.
+    """One vertebral level as positions along the cord, mm (see Centreline), ``low_mm`` < ``high_mm``.
 
     ``basis``: "discs" (both marked), "fitted" (between two marked discs, by the template's proportions) or
     "approximate" (the template's length from one disc). ``remark``: why it is doubtful; "" for "discs".
@@ -204,7 +73,7 @@ class Level:
 @dataclass(frozen=True)
 class Levels:
     """``levels``: from superior to inferior, only those that can be told. ``discs_mm``: marked discs along the cord.
-    ``flags``: kinds disc_missing, level_approximate, level_doubtful, level_missing."""
+    ``flags``: of kind "levels"."""
 
     levels: tuple[Level, ...]
     discs_mm: dict[int, float]
@@ -226,32 +95,36 @@ class Levels:
         return min(level.low_mm for level in found if level), max(level.high_mm for level in found if level)
 
 
-def find_levels(line: CordLine, landmarks: Sequence[DiscLandmark]) -> Levels:
-    """The levels that ``landmarks`` allow on this cord. No landmark or no cord: none, without a flag. A disc so far
+Point = tuple[float, float, float]
+"""RAS, mm."""
+
+
+def find_levels(line: Centreline, discs: Sequence[tuple[int, Point]]) -> Levels:
+    """The levels that marked ``discs`` allow on this cord. No disc or no cord: none, without a flag. A disc so far
     beyond the end of the cord found that its place would be a guess is left out, with a flag.
 
     Raises ConfigurationError: a disc twice, discs in the wrong order along the cord, a point too far from it.
     """
-    if not landmarks or not len(line.arc_mm):
+    if not discs or not len(line.arc_mm):
         return Levels((), {}, ())
-    discs_mm, flags = _place(line, landmarks)
+    discs_mm, flags = _place(line, discs)
     if not discs_mm:
-        return Levels((), {}, (*flags, case_flag("level_missing", "no level: mark a disc beside the cord found")))
+        return Levels((), {}, (*flags, case_flag("levels", "no level: mark a disc beside the cord found")))
     levels = [level for pair in _pairs(discs_mm) for level in _fit(*pair, discs_mm)]
     levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
     return Levels(tuple(levels), discs_mm, (*flags, *_doubts(levels, discs_mm)))
 
 
-def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int, float], list[Flag]]:
+def _place(line: Centreline, discs: Sequence[tuple[int, Point]]) -> tuple[dict[int, float], list[Flag]]:
     """Where the discs lie along the cord, mm, without those that are too far beyond it, and what is doubtful."""
     placed: dict[int, float] = {}
     left_out = set()
     flags = []
-    for landmark in sorted(landmarks, key=lambda one: one.disc):
-        name = DISC_NAMES[landmark.disc]
-        if landmark.disc in placed:
+    for disc, ras_mm in sorted(discs):
+        name = DISC_NAMES[disc]
+        if disc in placed:
             raise ConfigurationError(f"disc {name} was given twice: give one point for each disc")
-        arc_mm, off_mm = line.nearest(landmark.ras_mm)
+        arc_mm, off_mm = line.nearest(ras_mm)
         beyond_mm = max(-arc_mm, arc_mm - line.end_mm, 0.0)
         # The farther beyond the end, the less it says that the mark lies beside the straight line that goes on there.
         farthest_mm = _FARTHEST_MM + (beyond_mm if beyond_mm > _BEYOND_MM else 0)
@@ -261,16 +134,16 @@ def _place(line: CordLine, landmarks: Sequence[DiscLandmark]) -> tuple[dict[int,
                 " mm (right, anterior, superior positive) of this very image"
             )
         if beyond_mm > _BEYOND_MM:
-            left_out.add(landmark.disc)
+            left_out.add(disc)
             text = (
                 f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most {_BEYOND_MM:.0f} mm can"
                 " be bridged: it is left out"
             )
-            flags.append(case_flag("level_doubtful", text))
+            flags.append(case_flag("levels", text))
         elif beyond_mm > 0:
             text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
-            flags.append(case_flag("level_doubtful", text))
-        placed[landmark.disc] = arc_mm
+            flags.append(case_flag("levels", text))
+        placed[disc] = arc_mm
     for upper, lower in _pairs(placed):
         if placed[lower] >= placed[upper]:
             raise ConfigurationError(
@@ -330,21 +203,21 @@ def _doubts(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
         missing = [f"disc {n} missing ({DISC_NAMES[n]})" for n in range(upper + 1, lower)]
         if missing:
             text = f"{', '.join(missing)}: {between} are divided by the template's proportions"
-            flags.append(case_flag("disc_missing", text))
+            flags.append(case_flag("levels", text))
         template_mm = sum(TEMPLATE_LENGTH_MM[name] for name in _NAMES[upper - 1 : lower - 1])
         scale = (discs_mm[upper] - discs_mm[lower]) / template_mm
         if not _PLAUSIBLE_SCALE[0] <= scale <= _PLAUSIBLE_SCALE[1]:
             text = f"{between} measure {scale * 100:.0f} % of the template's length: check the marked discs"
-            flags.append(case_flag("level_doubtful", text))
+            flags.append(case_flag("levels", text))
     guessed = [level.name for level in levels if level.basis == "approximate"]
     if guessed:
         text = f"{', '.join(guessed)}: approximate, by the template's length from the nearest marked disc"
-        flags.append(case_flag("level_approximate", text))
+        flags.append(case_flag("levels", text))
     lowest = max((_NAMES.index(level.name) for level in levels), default=-1)
     if lowest < _C7_T1 - 2:
         first = _NAMES[lowest + 1] if levels else "any level"
         text = f"no level from {first} down: mark a second disc near C7/T1" if levels else "no level: mark disc C2/C3"
-        flags.append(case_flag("level_missing", text))
+        flags.append(case_flag("levels", text))
     return flags
 
 
@@ -508,15 +381,6 @@ DECLARABLE = ("t1w", "corrected-3d")
 
 
 @dataclass(frozen=True)
-class DiscMark:
-    """A disc as a person marked it: a point in RAS mm, or a slice of the input (then its middle is the cord's)."""
-
-    disc: int
-    ras_mm: tuple[float, float, float] | None = None
-    slice: int | None = None
-
-
-@dataclass(frozen=True)
 class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
     the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``was_compared``: the case was compared
@@ -536,21 +400,14 @@ class LevelOptions:
 
 
 @dataclass(frozen=True)
-class LevelMeasures:
-    """One row of the table: a level, C2-C3, or the stretch around the disc C2/C3.
+class LevelMeasures(RangeMeasures):
+    """One row of the table: a level, C2-C3, or the interval around the disc C2/C3.
 
-    ``coverage``: 0..1 of the level's length that has an area; NaN and 0 where there is none (see StretchMeasures).
-    ``basis``: see Level, and "disc" around a disc; of a run of levels the weakest of them. ``remark``: what is
-    doubtful, "" for nothing.
+    ``coverage``: 0..1 of the level's length that has an area. ``basis``: see Level, and "disc" around a disc; of a run
+    of levels the weakest of them. ``remark``: what is doubtful, "" for nothing.
     """
 
     name: str
-    mean_csa_mm2: float
-    sd_csa_mm2: float
-    n_slices: int
-    length_mm: float
-    volume_mm3: float
-    coverage: float
     basis: str
     remark: str
 
@@ -591,11 +448,11 @@ def measure_levels(
     """
     if not options.discs:
         return None
-    line = cord_line(mask)
+    line = centreline(mask)
     if not len(line.arc_mm):
-        flag = case_flag("level_missing", "no cord was found, so no level")
+        flag = case_flag("levels", "no cord was found, so no level")
         return LevelReport(Levels((), {}, ()), (), {}, None, (flag,))
-    levels = find_levels(line, [_landmark(mark, line, mask) for mark in options.discs])
+    levels = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
     rows = _rows(line, measures, levels, options.around_mm)
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
     by_slice = {k: found.name for k, arc in arcs if (found := levels.at(arc)) is not None}
@@ -604,17 +461,18 @@ def measure_levels(
     return LevelReport(levels, tuple(rows), by_slice, norm, flags)
 
 
-def _landmark(mark: DiscMark, line: CordLine, mask: Volume) -> DiscLandmark:
+def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:
+    """Of a mark in a slice: the cord's middle in it."""
     if mark.ras_mm is not None:
-        return DiscLandmark(mark.disc, mark.ras_mm)
+        return mark.ras_mm
     number, count = mark.slice or 0, mask.shape[AxialAxes.of(mask.ijk_to_ras).ras[2][0]]
     if not 0 <= number < count:
         raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}; there are {count} slices")
     r, a, s = line.at_slice(input_slice_index(mask, number)).tolist()
-    return DiscLandmark(mark.disc, (r, a, s))
+    return r, a, s
 
 
-def _rows(line: CordLine, measures: CordMeasures, levels: Levels, around_mm: float | None) -> list[LevelMeasures]:
+def _rows(line: Centreline, measures: CordMeasures, levels: Levels, around_mm: float | None) -> list[LevelMeasures]:
     spans = [(level.name, level.low_mm, level.high_mm, level.basis, level.remark) for level in levels.levels]
     both = levels.between("C2", "C3")
     if both is not None:
@@ -626,7 +484,7 @@ def _rows(line: CordLine, measures: CordMeasures, levels: Levels, around_mm: flo
         spans.append((f"C2/C3 ±{around_mm:g} mm", disc_mm - around_mm, disc_mm + around_mm, "disc", ""))
     rows = []
     for name, low, high, basis, remark in spans:
-        found = measure_stretch(line, measures.slices, low, high)
+        found = mean_between(line, measures.slices, low, high)
         rows.append(LevelMeasures(name=name, basis=basis, remark=remark, **asdict(found)))
     return rows
 
@@ -636,9 +494,9 @@ def _coverage_flags(rows: Sequence[LevelMeasures]) -> list[Flag]:
     partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < _COMPLETE]
     flags = []
     if absent:
-        flags.append(case_flag("level_missing", f"without an area: {', '.join(absent)}"))
+        flags.append(case_flag("levels", f"without an area: {', '.join(absent)}"))
     if partial:
-        flags.append(case_flag("level_partial", f"only partly covered: {', '.join(partial)}"))
+        flags.append(case_flag("levels", f"only partly covered: {', '.join(partial)}"))
     return flags
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write, write_json, write_text
+from SpinalCordSegLib.flags import kinds_from
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.segmentations import PREFIX, VOLUME, add_segmentation, cord_segment_id, cropped_mask, own_grid
@@ -217,7 +218,7 @@ def _montage_of(page: str) -> bytes | None:
 
 def cleaned_mask(node: Any, segment_id: str) -> Volume:
     """The mask on its segmentation's whole grid, in world RAS, as it is measured. Raises GeometryError."""
-    from SpinalCordSegLib.morphometry import clean
+    from SpinalCordSegLib.postprocessing import clean
 
     cropped = cropped_mask(node, segment_id)
     cleaned = np.asarray(clean(cropped.mask).mask.voxels)
@@ -445,12 +446,7 @@ def _ai_mask(folder: Path) -> Volume | None:
 
 
 _MEASURED_COLUMNS = PREFIX + "MeasuredColumns"  # JSON; there only while the table holds live numbers
-# what measuring says of the mask itself; all other flags came with the run
-_MASK_FLAGS = (
-    "empty", "single_slice", "gap", "several_components", "border_contact", "removed", "holes_filled", "tilted_grid",
-    "steep_cut",
-)  # fmt: skip
-_COARSE = "coarse_left_right"  # areas are withheld: SpinalCordSegLib.quality_control
+_COARSE = "coarse_voxels"  # areas are withheld
 _LIVE_COLUMNS = ("slice", "canonical_slice", POSITION, CSA, RAW, "angle_ap_deg", "angle_rl_deg", "length_mm")
 
 
@@ -464,7 +460,7 @@ def show_live(result: Result, measures: CordMeasures) -> Mapping[str, Any]:
     flags: list[dict[str, Any]] = [
         {"slice": flag.slice, "kind": flag.kind, "message": flag.message} for flag in measures.flags
     ]
-    flags += [flag for flag in content.get("flags") or () if flag.get("kind") not in _MASK_FLAGS]
+    flags += [flag for flag in content.get("flags") or () if flag.get("kind") not in kinds_from("mask")]
     withheld = any(flag["kind"] == _COARSE for flag in flags)
     content |= {
         "volume_mm3": measures.volume_mm3,

@@ -133,7 +133,8 @@ class LevelsPanel(Section):
         """The levels, or why there are none ("": nothing is marked)."""
         if not marked_discs(self.owner):
             return None, ""
-        from SpinalCordSegLib.morphometry import clean, measure  # scipy: not when the panel opens
+        from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
+        from SpinalCordSegLib.postprocessing import clean
         from SpinalCordSegLib.vertebral_levels import measure_levels
 
         try:

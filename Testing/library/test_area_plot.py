@@ -11,7 +11,7 @@ POINTS = [
     AreaPoint(8, 3.0, 70.0, 72.0),
     AreaPoint(7, 6.0, nan, nan, ("gap",)),
     AreaPoint(6, 9.0, 75.0, 77.0),
-    AreaPoint(5, 12.0, 110.0, 112.0, ("area_jump",)),
+    AreaPoint(5, 12.0, 110.0, 112.0, ("area",)),
 ]
 
 

@@ -215,7 +215,7 @@ def test_one_slice_gives_a_number_and_a_flag(last, tmp_path):
     assert main(["measure", str(mask), "--output", str(tmp_path / "out")]) == 0
     content = _report(tmp_path / "out" / "mask")
     assert content["mean_csa_mm2"] == pytest.approx(80 * 0.63)
-    assert "single_slice" in {flag["kind"] for flag in content["flags"]}
+    assert "tilt" in {flag["kind"] for flag in content["flags"]}
 
 
 def test_3000_by_3000_pixels(model, tmp_path):

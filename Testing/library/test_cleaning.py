@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.morphometry import clean
+from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
@@ -24,12 +24,12 @@ def test_a_clean_mask_stays_as_it_is_and_zero_one_labels_do() -> None:
     assert result.mask.voxels.dtype == bool
     assert np.array_equal(result.mask.voxels, _cord())
     assert result.removed_mm3 == result.filled_mm3 == 0
-    assert (result.components == 1).all()
+    assert result.flags == ()
 
 
 def test_an_empty_mask_stays_empty() -> None:
     result = clean(_volume(np.zeros((6, 7, 8), bool)))
-    assert not result.mask.voxels.any() and result.removed_mm3 == 0 and not result.components.any()
+    assert not result.mask.voxels.any() and result.removed_mm3 == 0
 
 
 def test_a_stray_piece_in_a_slice_is_removed_and_counted() -> None:
@@ -38,7 +38,7 @@ def test_a_stray_piece_in_a_slice_is_removed_and_counted() -> None:
     result = clean(_volume(voxels))
     assert np.array_equal(result.mask.voxels, _cord())
     assert result.removed_mm3 == pytest.approx(9 * VOXEL_MM3)
-    assert result.components[7] == 2 and result.components[6] == 1 and result.removed_pixels[7] == 9
+    assert [(flag.canonical_slice, flag.kind) for flag in result.flags] == [(7, "cleaned"), (None, "cleaned")]
 
 
 def test_a_piece_joined_through_another_slice_goes_too() -> None:
@@ -46,7 +46,7 @@ def test_a_piece_joined_through_another_slice_goes_too() -> None:
     voxels[35:41, 22:25, 7] = True  # an arm in slice 7 ...
     voxels[39:41, 22:25, 8] = True  # ... whose end reappears in slice 8, 26-connected but 8-apart there
     result = clean(_volume(voxels))
-    assert result.components[8] == 2 and result.removed_pixels[8] == 6
+    assert result.removed_mm3 == pytest.approx(6 * VOXEL_MM3)
     assert np.count_nonzero(result.mask.voxels[:, :, 7]) == 118  # the arm itself is connected: it stays
 
 
@@ -56,8 +56,7 @@ def test_a_hole_is_filled_and_counted_but_a_bay_is_not() -> None:
     voxels[25:27, 24:26, 6] = False  # a dent in the outline
     result = clean(_volume(voxels))
     assert result.filled_mm3 == pytest.approx(4 * VOXEL_MM3)
-    assert result.filled_pixels[5] == 4 and result.filled_pixels[6] == 0
-    assert np.count_nonzero(result.filled) == 4
+    assert result.mask.voxels[28:30, 24:26, 5].all() and not result.mask.voxels[25:27, 24:26, 6].any()
 
 
 def test_cord_beyond_empty_slices_is_kept_where_it_continues_the_cord() -> None:

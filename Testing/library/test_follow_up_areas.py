@@ -51,7 +51,7 @@ def test_areas_come_from_the_probability_where_every_visit_has_it(results, tmp_p
     rows = list(csv.DictReader(io.StringIO((tmp_path / "both" / "follow_up.csv").read_text(encoding="utf-8"))))
     assert [row["areas_from"] for row in rows] == ["probability"] * 2
 
-    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edges",))
+    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edge",))
     assert _track(tmp_path, tmp_path / "cut") == 0
     _as_if_segmented(tmp_path / "visit1", None)
     assert _track(tmp_path, tmp_path / "one") == 0

@@ -14,7 +14,7 @@ from SpinalCordSegLib.inference import predict
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network, reestimate_batch_statistics
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
-from SpinalCordSegLib.postprocessing import MaskConfig, find_cord
+from SpinalCordSegLib.postprocessing import find_cord
 from SpinalCordSegLib.volume import Volume, axial_slices
 
 GRIDS = {"isotropic": ((44, 40, 8), (1.0, 1.0, 1.0)), "thick": ((88, 76, 5), (0.5, 0.5, 5.0))}
@@ -88,7 +88,7 @@ def test_48_orientations_one_mask(grid: str, degrees: float) -> None:
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
         image = stored(volume, order, flips)
         probability = predict(image, checkpoint, device="cpu", batch_size=8, network=network).probability
-        mask = find_cord(probability, MaskConfig()).mask
+        mask = find_cord(probability).mask
         assert mask.shape == image.shape and np.array_equal(mask.ijk_to_ras, image.ijk_to_ras)
         masks.append(unstored(mask.voxels, order, flips))
         probabilities.append(unstored(probability.voxels, order, flips))

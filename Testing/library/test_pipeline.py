@@ -151,7 +151,7 @@ def test_wide_voxels_give_volume_but_no_area():
     assert result.measures.length_mm > 0
     assert isnan(result.measures.mean_csa_mm2)
     assert all(isnan(item.csa_mm2) and isnan(item.rl_mm) for item in result.measures.slices)
-    assert "coarse_left_right" in {flag.kind for flag in result.flags}
+    assert "coarse_voxels" in {flag.kind for flag in result.flags}
 
 
 def test_mask_on_another_grid_than_its_image_is_refused(phantom):

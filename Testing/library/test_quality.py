@@ -10,10 +10,10 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.morphometry import clean, measure
-from SpinalCordSegLib.postprocessing import SteadiedSlice, SteadyCord
+from SpinalCordSegLib.morphometry import measure
+from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
 from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_doubts, slice_features
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.volume import Volume, axial_slices, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
 
@@ -35,7 +35,8 @@ def _judge(voxels: np.ndarray, spacing: tuple[float, float, float], probability:
     cleaned = clean(Volume(voxels, grid))
     chance = None if probability is None else Volume(probability, grid)
     found: dict[int | None, set[str]] = {}
-    for flag in judge_slices(cleaned.mask, chance, measure(cleaned, probability=chance)):
+    measures = measure(cleaned, probability=chance)
+    for flag in (*measures.flags, *judge_slices(cleaned.mask, chance, measures)):
         found.setdefault(flag.canonical_slice, set()).add(flag.kind)
     return found
 
@@ -58,14 +59,14 @@ def test_small_doubts_that_agree_are_flagged_and_each_alone_is_not() -> None:
         for name, value in values.items():
             columns[name][middle] = value
         own = int(table.canonical_slice[middle])
-        found = judge_features(replace(table, expected_dice=np.full(len(table), 0.95), **columns), THIN)
+        found = judge_features(replace(table, expected_dice=np.full(len(table), 0.95), **columns), axial_slices(mask))
         return {kind for k, kind, _ in found if k == own}
 
-    assert kinds(1.15, 0.8, 0.9) == {"doubts_add_up"}
-    assert kinds(0.87, 0.8, 0.9) == {"doubts_add_up"}
+    assert kinds(1.15, 0.8, 0.9) == {"low_confidence"}
+    assert kinds(0.87, 0.8, 0.9) == {"low_confidence"}
     for alone in ((1.15, 0.1, 0.95), (1.0, 0.8, 0.95), (1.0, 0.1, 0.85)):
         assert kinds(*alone) == set()
-    assert kinds(1.3, 0.8, 0.9) == {"area_jump"}  # one reason is enough
+    assert kinds(1.3, 0.8, 0.9) == {"area"}  # one reason is enough
     assert kinds(1.15, 0.8, np.nan) == set()
 
 
@@ -76,13 +77,13 @@ def test_a_cord_that_ends_above_the_lower_edge_is_flagged_below_its_end(spacing:
     voxels[:, :, :missing] = False
     looked_at = np.where(voxels, 0.99, 0.001).astype(np.float32)
     reach = round(QualityConfig().below_end_mm / spacing[2])
-    found = {k for k, kinds in _judge(voxels, spacing, looked_at).items() if "below_end" in kinds}
+    found = {k for k, kinds in _judge(voxels, spacing, looked_at).items() if "cord_end" in kinds}
     assert found == set(range(missing - reach, missing))
     only_part = looked_at.copy()
     only_part[:, :, : missing - 1] = 0  # the network was told to look at the rest only
-    found = {k for k, kinds in _judge(voxels, spacing, only_part).items() if "below_end" in kinds}
+    found = {k for k, kinds in _judge(voxels, spacing, only_part).items() if "cord_end" in kinds}
     assert found == {missing - 1}
-    assert not any("below_end" in kinds for kinds in _judge(voxels, spacing).values())  # a mask made elsewhere
+    assert not any("cord_end" in kinds for kinds in _judge(voxels, spacing).values())  # a mask made elsewhere
 
 
 def test_an_end_below_is_told_in_the_input_s_own_slices() -> None:
@@ -93,7 +94,7 @@ def test_an_end_below_is_told_in_the_input_s_own_slices() -> None:
     cleaned = clean(upside_down)
     probability = upside_down.with_voxels(chance[:, :, ::-1].copy())
     flags = judge_slices(cleaned.mask, probability, measure(cleaned, probability=probability))
-    below = [flag for flag in flags if flag.kind == "below_end"]
+    below = [flag for flag in flags if flag.kind == "cord_end"]
     assert [(flag.slice, flag.canonical_slice) for flag in below] == [
         (voxels.shape[2] - 1, 0),
         (voxels.shape[2] - 2, 1),
@@ -113,7 +114,7 @@ def test_a_touching_structure_of_like_intensity_is_flagged(spacing: tuple[float,
     found = _judge(voxels, spacing)
     spoilt = set(range(first, first + run))
     assert spoilt <= set(found)
-    assert all(found[k] & {"area_jump", "shape", "position_jump"} for k in spoilt)
+    assert all(found[k] & {"area", "shape", "position"} for k in spoilt)
     assert len(set(found) - spoilt) <= 0.1 * voxels.shape[2]
 
 
@@ -124,8 +125,8 @@ def test_lost_half_grown_and_shifted_slices_are_flagged() -> None:
     voxels[:, :, 50] = ndimage.binary_dilation(voxels[:, :, 50], iterations=2)
     voxels[:, :, 70] = np.roll(voxels[:, :, 70], 4, axis=0)
     found = _judge(voxels, THIN)
-    assert {"area_jump", "shape", "position_jump"} <= found[30]
-    assert {"area_jump", "shape"} <= found[50] and "position_jump" in found[70]
+    assert {"area", "shape", "position"} <= found[30]
+    assert {"area", "shape"} <= found[50] and "position" in found[70]
     # A slice far off the line bends the centreline, and with it the areas beside it: those may be flagged too.
     assert set(found) <= {29, 30, 31, 50, 69, 70, 71}
 
@@ -133,14 +134,14 @@ def test_lost_half_grown_and_shifted_slices_are_flagged() -> None:
 def test_an_outgrown_last_slice_is_called_an_end() -> None:
     voxels = _cord(THICK, tilt=0.0)
     voxels[:, :, -1] = ndimage.binary_dilation(voxels[:, :, -1], iterations=3)
-    assert "cord_end" in _judge(voxels, THICK)[voxels.shape[2] - 1]
+    assert "area" in _judge(voxels, THICK)[voxels.shape[2] - 1]
 
 
 def test_flags_of_the_mask_itself_are_among_them() -> None:
     voxels = _cord(THICK)
     voxels[:, :, 8] = False
     voxels[2:5, 2:5, 12] = True
-    assert _judge(voxels, THICK) == {None: {"removed"}, 8: {"gap"}, 12: {"several_components"}}
+    assert _judge(voxels, THICK) == {None: {"cleaned"}, 8: {"gap"}, 12: {"cleaned"}}
 
 
 def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
@@ -154,33 +155,32 @@ def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
 def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None:
     mask = clean(Volume(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
     ratios = ((4, 0.88), (7, 0.85), (9, 1.18))
-    steadied = tuple(SteadiedSlice(k, 80.0, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ratios)
+    adjusted_slices = tuple(AdjustedSlice(k, 80.0, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ratios)
 
-    def judged(slices: tuple[SteadiedSlice, ...], edges_mm: tuple[float, ...]) -> list[Flag]:
-        steady = SteadyCord(mask.mask, mask.mask, slices, edges_mm)
-        return judge_slices(mask.mask, None, measure(mask), steady=steady)
+    def judged(slices: tuple[AdjustedSlice, ...], edges_mm: tuple[float, ...]) -> list[Flag]:
+        adjusted = AdjustedCord(mask.mask, mask.mask, slices, edges_mm)
+        return judge_slices(mask.mask, None, measure(mask), adjusted=adjusted)
 
-    found = judged(steadied, (0.7,) * 17 + (2.04,) * 3)
+    found = judged(adjusted_slices, (0.7,) * 17 + (2.04,) * 3)
     assert [(flag.canonical_slice, flag.kind) for flag in found] == [(7, "unclear_edge"), (9, "unclear_edge")]
     assert "the edge is 2.0 mm wide" in found[0].message and "80.0 → 68.0 mm²" in found[0].message
-    many = tuple(SteadiedSlice(k, 80.0, 80.0, 60.0, 2.04, 1.2) for k in range(10))
-    kinds = {flag.kind: flag for flag in judged(many, (2.04,) * 10 + (0.7,) * 10)}
-    assert "many_doubts" in kinds
-    assert "in 10 of 20 slices" in kinds["unclear_edges"].message and kinds["unclear_edges"].slice is None
+    many = tuple(AdjustedSlice(k, 80.0, 80.0, 60.0, 2.04, 1.2) for k in range(10))
+    case = {flag.kind: flag for flag in judged(many, (2.04,) * 10 + (0.7,) * 10) if flag.slice is None}
+    assert "many_flags" in case and "in 10 of 20 slices" in case["unclear_edge"].message
     assert judged((), ()) == judged((), (2.04,) * 9 + (0.7,) * 11) == []
 
 
 def test_a_mask_that_is_no_cord_at_all_doubts_the_case() -> None:
     voxels = np.random.default_rng(0).random((40, 40, 20)) > 0.4
     found = _judge(voxels, THIN)
-    assert "many_doubts" in found[None] and len(found) > 15
+    assert "many_flags" in found[None] and len(found) > 15
 
 
 def test_empty_and_single_slice_masks_are_judged_without_failing() -> None:
     voxels = np.zeros((20, 22, 9), bool)
     assert _judge(voxels, THIN) == {None: {"empty"}}
     voxels[5:17, 5:17, 4] = True
-    assert _judge(voxels, THIN, voxels.astype(np.float32)) == {None: {"single_slice"}}
+    assert _judge(voxels, THIN, voxels.astype(np.float32)) == {None: {"tilt"}}
 
 
 def test_limits_in_the_wrong_order_are_refused() -> None:

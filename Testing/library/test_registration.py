@@ -9,7 +9,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.longitudinal.registration import align, register_rigid
 from SpinalCordSegLib.longitudinal.visits import VisitSource, read_visit
-from SpinalCordSegLib.vertebral_levels import cord_line
+from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.volume import Volume, lps_to_ras, to_canonical
 
 FLIP = np.array([-1.0, -1.0, 1.0])
@@ -60,7 +60,7 @@ def two_scans(shared_data):
 def test_the_same_place_is_found_again(two_scans):
     (fixed, fixed_cord), (moving, moving_cord), motion = two_scans
     found = register_rigid(fixed, fixed_cord, moving, moving_cord)
-    line, back = cord_line(fixed_cord), motion.GetInverse()
+    line, back = centreline(fixed_cord), motion.GetInverse()
     for position in np.linspace(10, line.end_mm - 25, 4):
         point = line.point_at(position)
         truth = np.array(back.TransformPoint((point * FLIP).tolist())) * FLIP

@@ -21,7 +21,7 @@ CONTENT = {
     "mean_rl_mm": None, "n_slices": 2, "coverage": 0.5, "range": [3, 7], "removed_mm3": 0.5, "filled_mm3": 0,
     "flags": [
         {"slice": None, "kind": "header", "message": "two <i> orientations & more"},
-        {"slice": 4, "kind": "area_jump", "message": "area 20 % off ≥ limit"},
+        {"slice": 4, "kind": "area", "message": "area 20 % off ≥ limit"},
     ],
     "model": {"name": "日本", "version": "1", "sha256": "ab" * 32},
     "input": {"shape": [48, 40, 8], "spacing_mm": [0.5, 0.75, 3.0], "orientation": "LPS"},

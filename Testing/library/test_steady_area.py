@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.postprocessing import EDGE_MM, _smoothed, find_cord, steady_area
+from SpinalCordSegLib.postprocessing import WIDE_EDGE_MM, _smoothed, adjust_outlines, find_cord
 from SpinalCordSegLib.volume import Volume, axial_slices, from_axial_slices, from_canonical, to_canonical
 
 SPACING_MM = (0.5, 0.6, 2.0)
@@ -43,10 +43,10 @@ def test_a_run_of_doubtful_slices_takes_the_area_of_those_around_it() -> None:
     probability = stack(*swollen())
     mask, true = cord(probability), np.pi * RADIUS_MM**2
     assert area_mm2(mask)[6:11].min() > 1.4 * true
-    found = steady_area(mask, probability)
+    found = adjust_outlines(mask, probability)
     assert area_mm2(found.mask) == pytest.approx(true, rel=0.04)
     assert [one.canonical_slice for one in found.slices] == [6, 7, 8, 9, 10]
-    assert [k for k, edge in enumerate(found.edges_mm) if edge > EDGE_MM] == [6, 7, 8, 9, 10]
+    assert [k for k, edge in enumerate(found.edges_mm) if edge > WIDE_EDGE_MM] == [6, 7, 8, 9, 10]
     one = found.slices[2]
     assert one.before_mm2 == area_mm2(mask)[8] and one.after_mm2 == area_mm2(found.mask)[8]
     assert one.edge_mm == pytest.approx(5 * BLURRED, abs=0.2) and one.log_odds == pytest.approx(1 / BLURRED, abs=0.4)
@@ -54,7 +54,7 @@ def test_a_run_of_doubtful_slices_takes_the_area_of_those_around_it() -> None:
 
 def test_what_is_too_small_grows() -> None:
     radii, scales = swollen()
-    found = steady_area(cord(p := stack([2 * RADIUS_MM - r for r in radii], scales)), p)
+    found = adjust_outlines(cord(p := stack([2 * RADIUS_MM - r for r in radii], scales)), p)
     assert area_mm2(found.mask) == pytest.approx(np.pi * RADIUS_MM**2, rel=0.05)
     assert all(one.log_odds < 0 for one in found.slices)
 
@@ -63,12 +63,12 @@ def test_slices_with_a_sharp_edge_stay_bit_for_bit_however_their_areas_differ() 
     radii = [RADIUS_MM] * 8 + [0.7 * RADIUS_MM] * 2 + [RADIUS_MM] * 8  # a compressed cord, well seen
     probability = stack(radii, [SHARP] * 18)
     mask = cord(probability)
-    found = steady_area(mask, probability)
+    found = adjust_outlines(mask, probability)
     assert found.mask is mask and found.edges_mm == pytest.approx([5 * SHARP] * 18, abs=0.2)
     radii[3], scales = RADIUS_MM + 1, [SHARP] * 18
     scales[3] = BLURRED
     probability = stack(radii, scales)
-    found = steady_area(cord(probability), probability)
+    found = adjust_outlines(cord(probability), probability)
     others = np.arange(18) != 3
     assert [one.canonical_slice for one in found.slices] == [3]
     assert np.array_equal(found.mask.voxels[:, :, others], cord(probability).voxels[:, :, others])
@@ -78,7 +78,7 @@ def test_slices_with_a_sharp_edge_stay_bit_for_bit_however_their_areas_differ() 
 def test_an_image_without_one_sharp_edge_keeps_its_mean_area() -> None:
     radii = list(RADIUS_MM + 0.3 * np.sin(np.arange(30)))
     probability = stack(radii, [0.35] * 30)
-    before, after = area_mm2(cord(probability)), area_mm2(steady_area(cord(probability), probability).mask)
+    before, after = area_mm2(cord(probability)), area_mm2(adjust_outlines(cord(probability), probability).mask)
     assert after.mean() == pytest.approx(before.mean(), rel=0.01)
     assert after.std() < 0.5 * before.std()
 
@@ -87,14 +87,14 @@ def test_a_narrow_place_that_is_half_seen_is_met_half_way() -> None:
     """Not smoothed away: a moderate doubt weighs against the neighbours."""
     narrow = [RADIUS_MM * (0.8 if 8 <= k < 13 else 1.0) for k in range(20)]
     probability = stack(narrow, [0.22 if r < RADIUS_MM else SHARP for r in narrow])
-    found = area_mm2(steady_area(cord(probability), probability).mask)[10]
+    found = area_mm2(adjust_outlines(cord(probability), probability).mask)[10]
     assert np.pi * (0.8 * RADIUS_MM) ** 2 <= found < 0.85 * np.pi * RADIUS_MM**2
 
 
 def test_the_threshold_still_bounds_the_cord() -> None:
     for threshold in (0.3, 0.5, 0.8):
         probability = stack(*swollen())
-        found = steady_area(cord(probability, threshold), probability, threshold)
+        found = adjust_outlines(cord(probability, threshold), probability, threshold)
         inside = found.probability.voxels >= threshold - 1e-6
         assert np.count_nonzero(inside != found.mask.voxels) <= 4
         assert area_mm2(found.mask)[6:11] == pytest.approx(area_mm2(found.mask)[3], rel=0.08)
@@ -104,7 +104,7 @@ def test_what_was_not_computed_stays_zero_and_what_is_certain_stays_one() -> Non
     probability = stack(*swollen())
     probability.voxels[:5] = 0
     probability.voxels[27, 20] = 1
-    found = steady_area(cord(probability), probability).probability.voxels
+    found = adjust_outlines(cord(probability), probability).probability.voxels
     assert not found[:5].any() and (found[27, 20] == 1).all()
     assert found.min() >= 0 and found.max() <= 1 and found.dtype == np.float32
 
@@ -114,7 +114,7 @@ def test_a_structure_beyond_the_edge_is_never_reached() -> None:
     probability = stack([2 * RADIUS_MM - r for r in radii], scales)
     mask = cord(probability)
     probability.voxels[:3] = 0.9  # muscle, 7 mm off
-    found = steady_area(mask, probability)
+    found = adjust_outlines(mask, probability)
     assert not found.mask.voxels[:12].any()
 
 
@@ -128,7 +128,7 @@ def test_a_slice_that_falls_apart_inside_every_contour_is_left() -> None:
         inside[::4] = False
         plane[inside] = 0.7
     mask = cord(probability)
-    found = steady_area(mask, probability)
+    found = adjust_outlines(mask, probability)
     assert np.array_equal(found.mask.voxels[:, :, 6:11], mask.voxels[:, :, 6:11])
 
 
@@ -136,7 +136,7 @@ def test_a_slice_that_falls_apart_inside_every_contour_is_left() -> None:
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1), (1, -1, -1)])
 def test_any_storage_order_gives_the_same(order: tuple[int, int, int], flips: tuple[int, int, int]) -> None:
     straight = stack(*swollen())
-    expected = steady_area(cord(straight), straight)
+    expected = adjust_outlines(cord(straight), straight)
     matrix = np.eye(4)
     for axis, (role, sign) in enumerate(zip(order, flips, strict=True)):
         matrix[:, axis] = 0
@@ -144,7 +144,7 @@ def test_any_storage_order_gives_the_same(order: tuple[int, int, int], flips: tu
     shape = tuple(straight.shape[role] for role in order)
     like = Volume(np.zeros(shape, np.float32), matrix)
     stored = from_canonical(straight.voxels, like)
-    found = steady_area(cord(stored), stored)
+    found = adjust_outlines(cord(stored), stored)
     assert np.array_equal(to_canonical(found.mask).voxels, expected.mask.voxels)
     assert np.array_equal(to_canonical(found.probability).voxels, expected.probability.voxels)
     assert found.slices == expected.slices
@@ -153,9 +153,9 @@ def test_any_storage_order_gives_the_same(order: tuple[int, int, int], flips: tu
 def test_the_input_changes_only_where_that_was_asked_for() -> None:
     probability = stack(*swollen())
     mask, before = cord(probability), probability.voxels.copy()
-    expected = steady_area(mask, probability)
+    expected = adjust_outlines(mask, probability)
     assert np.array_equal(probability.voxels, before) and np.array_equal(mask.voxels, before >= 0.5)
-    found = steady_area(mask, probability, in_place=True)
+    found = adjust_outlines(mask, probability, in_place=True)
     assert found.mask is mask and found.probability is probability
     assert np.array_equal(mask.voxels, expected.mask.voxels)
     assert np.array_equal(probability.voxels, expected.probability.voxels)
@@ -166,7 +166,7 @@ def test_without_neighbours_nothing_moves(count: int) -> None:
     probability = stack([RADIUS_MM] * 6, [BLURRED] * 6)
     probability.voxels[:, :, count:] = 0
     mask = cord(probability)
-    found = steady_area(mask, probability)
+    found = adjust_outlines(mask, probability)
     assert found.mask is mask and found.probability is probability and found.slices == ()
 
 
@@ -174,7 +174,7 @@ def test_a_gap_is_no_slice_and_stays_one() -> None:
     radii, scales = swollen()
     probability = stack(radii, scales)
     probability.voxels[:, :, 12:14] = 0
-    found = steady_area(cord(probability), probability)
+    found = adjust_outlines(cord(probability), probability)
     assert not found.mask.voxels[:, :, 12:14].any()
     assert area_mm2(found.mask)[6:11] == pytest.approx(np.pi * RADIUS_MM**2, rel=0.04)
 
@@ -183,7 +183,7 @@ def test_other_grids_are_refused() -> None:
     probability = stack(*swollen())
     other = Volume(probability.voxels[1:] >= 0.5, probability.ijk_to_ras)
     with pytest.raises(GeometryError, match="another grid"):
-        steady_area(other, probability)
+        adjust_outlines(other, probability)
 
 
 def test_the_series_is_the_least_squares_solution() -> None:
@@ -195,7 +195,7 @@ def test_the_series_is_the_least_squares_solution() -> None:
     matrix = np.vstack([np.diag(1 / doubt), steps])
     expected = np.linalg.lstsq(matrix, np.concatenate([log_area / doubt, np.zeros(11)]), rcond=None)[0]
     assert _smoothed(log_area, edge_mm, z_mm) == pytest.approx(expected, abs=1e-9)
-    assert (doubt[edge_mm < EDGE_MM] < 0.12).all()
+    assert (doubt[edge_mm < WIDE_EDGE_MM] < 0.12).all()
 
 
 def test_a_contour_with_none_of_the_cord_inside_empties_no_slice() -> None:
@@ -210,6 +210,6 @@ def test_a_contour_with_none_of_the_cord_inside_empties_no_slice() -> None:
     like = Volume(np.zeros((100, 100, 21), np.float32), np.diag([1, 1, 5, 1]))
     probability = from_axial_slices(stack.astype(np.float32), like)
     cord = find_cord(probability)
-    steady = steady_area(cord.mask, probability)
+    steady = adjust_outlines(cord.mask, probability)
     assert all(pixels.any() for pixels in axial_slices(steady.mask).pixels)
     assert all(one.after_mm2 > 0 for one in steady.slices)

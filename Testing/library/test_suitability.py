@@ -11,7 +11,7 @@ import pytest
 
 from SpinalCordSegLib.dicom import DicomSeries, find_series
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.quality_control import COARSE_LEFT_RIGHT, judge_suitability
+from SpinalCordSegLib.quality_control import judge_suitability
 from SpinalCordSegLib.volume import Volume
 
 
@@ -45,9 +45,9 @@ def test_what_the_method_was_made_for(t1w: DicomSeries) -> None:
     [
         ((42, 76, 77), (1.0, 1.0, 1.0), []),  # a crop around the cord
         ((100, 100, 20), (1.5, 1.0, 3.0), []),
-        ((100, 100, 20), (1.6, 1.0, 3.0), [COARSE_LEFT_RIGHT]),
-        ((100, 100, 1), (1.0, 1.0, 3.0), ["short_view"]),
-        ((20, 100, 20), (1.0, 1.0, 3.0), ["narrow_view"]),
+        ((100, 100, 20), (1.6, 1.0, 3.0), ["coarse_voxels"]),
+        ((100, 100, 1), (1.0, 1.0, 3.0), ["small_view"]),
+        ((20, 100, 20), (1.0, 1.0, 3.0), ["small_view"]),
     ],
 )
 def test_grids(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], expected: list[str]) -> None:
@@ -60,7 +60,7 @@ def test_left_right_is_the_patients_not_the_arrays() -> None:
     sagittal[0, 2], sagittal[3, 3] = 2.2, 1.0  # k left to right
     volume = Volume(np.zeros((100, 100, 30), np.float32), sagittal)
     (flag,) = judge_suitability(volume)
-    assert flag.kind == COARSE_LEFT_RIGHT
+    assert flag.kind == "coarse_voxels"
     assert flag.slice is None
     assert "2.20 mm wide" in flag.message
 
@@ -87,16 +87,16 @@ def test_a_slab_without_the_vertex_is_not_judged() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"contrast_agent": True}, ["contrast_agent"]),
-        ({"description": "T1 MPRAGE post gd"}, ["contrast_agent"]),
-        ({"description": "t1_tse_sag +C"}, ["contrast_agent"]),
+        ({"contrast_agent": True}, ["acquisition"]),
+        ({"description": "T1 MPRAGE post gd"}, ["acquisition"]),
+        ({"description": "t1_tse_sag +C"}, ["acquisition"]),
         ({"description": "T1 post processing"}, []),
-        ({"slice_thickness_mm": 2.5}, ["slice_gap"]),
+        ({"slice_thickness_mm": 2.5}, ["acquisition"]),
         ({"slice_thickness_mm": 6.0}, []),  # overlapping or interpolated slices
         ({"slice_thickness_mm": None}, []),
-        ({"dimension": "2D"}, ["two_dimensional"]),
-        ({"modality": "CT"}, ["not_mr"]),
-        ({"body_part": "LSPINE"}, ["body_part"]),
+        ({"dimension": "2D"}, ["acquisition"]),
+        ({"modality": "CT"}, ["acquisition"]),
+        ({"body_part": "LSPINE"}, ["acquisition"]),
         ({"body_part": "HEAD"}, []),
     ],
 )
@@ -124,7 +124,7 @@ def test_weighting(
     t1w: DicomSeries, sequence: str, tr_ms: float, te_ms: float, ti_ms: float, t1_weighted: bool
 ) -> None:
     changed = replace(t1w, sequence=sequence, repetition_time_ms=tr_ms, echo_time_ms=te_ms, inversion_time_ms=ti_ms)
-    assert kinds(NECK, changed) == ([] if t1_weighted else ["not_t1w"])
+    assert kinds(NECK, changed) == ([] if t1_weighted else ["acquisition"])
 
 
 def test_messages_hold_no_patient_data(t1w: DicomSeries) -> None:

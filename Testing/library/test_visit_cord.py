@@ -7,8 +7,7 @@ import pytest
 
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 from SpinalCordSegLib.longitudinal.visits import VisitCord, visit_cord
-from SpinalCordSegLib.morphometry import InSlices, fit_centreline, measure
-from SpinalCordSegLib.vertebral_levels import cord_line
+from SpinalCordSegLib.morphometry import InSlices, centreline, fit_centreline, measure
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.5, 4.0)
@@ -95,9 +94,9 @@ def test_a_leaning_cylinder_keeps_its_area() -> None:
 
 def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
     mask = _ragged(12)
-    spline, local = cord_line(mask, fit_centreline), _cord(mask).line
+    spline, local = centreline(mask, fit_centreline), _cord(mask).line
     for k in (0, 3, 11):
         assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
     assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)
     with pytest.raises(ValueError, match="no positions"):
-        cord_line(mask.with_voxels(mask.voxels & False)).position_on(local, 0.0)
+        centreline(mask.with_voxels(mask.voxels & False)).position_on(local, 0.0)

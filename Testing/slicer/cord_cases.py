@@ -59,7 +59,7 @@ def finished_case(mask: Volume, **report: Any) -> CaseFolder:
         "n_slices": 9,
         "flags": [
             {"slice": None, "kind": "field_of_view", "message": "no neck above C2"},
-            {"slice": FLAGGED_SLICE, "kind": "area_jump", "message": "area 20 % above its neighbours"},
+            {"slice": FLAGGED_SLICE, "kind": "area", "message": "area 20 % above its neighbours"},
             {"slice": GAP_SLICE, "kind": "gap", "message": "no cord in this slice"},
         ],
         "device": "cpu",
@@ -81,7 +81,7 @@ def _row(k: int) -> dict[str, Any]:
         "z_mm": 3.3 * k,
         "csa_mm2": float("nan") if gap else 22.0 + k / 3,
         "csa_pv_mm2": float("nan"),
-        "flags": "gap" if gap else "area_jump" if k == FLAGGED_SLICE else "",
+        "flags": "gap" if gap else "area" if k == FLAGGED_SLICE else "",
         "instance_number": -1,
     }
 

@@ -43,7 +43,7 @@ def test_slice_table_keeps_gaps_and_types(result):
     assert read_column(result.slices, "slice") == list(range(1, 11))
     areas = read_column(result.slices, "csa_mm2")
     assert math.isnan(areas[GAP_SLICE - 1]) and areas[0] == pytest.approx(22 + 1 / 3)
-    assert read_column(result.slices, "flags")[FLAGGED_SLICE - 1] == "area_jump"
+    assert read_column(result.slices, "flags")[FLAGGED_SLICE - 1] == "area"
     assert result.slices.GetColumnUnitLabel("csa_mm2") == "mm2"
     names = [result.slices.GetColumnName(i) for i in range(result.slices.GetNumberOfColumns())]
     assert "csa_pv_mm2" not in names and "instance_number" not in names  # no answer in any slice

@@ -25,7 +25,7 @@ _REPORT = {
     "mean_csa_mm2": 74.62,
     "sd_csa_mm2": 5.04,
     "n_slices": 71,
-    "flags": [{"slice": 3, "kind": "gap"}, {"slice": 3, "kind": "area_jump"}, {"slice": None, "kind": "contrast"}],
+    "flags": [{"slice": 3, "kind": "gap"}, {"slice": 3, "kind": "area"}, {"slice": None, "kind": "contrast"}],
     "software_version": "0.1.0",
     "model": {"name": "starter", "version": "1.0"},
 }

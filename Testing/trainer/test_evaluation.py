@@ -63,14 +63,14 @@ def test_a_range_of_slices() -> None:
 def test_what_lies_outside_and_the_flags_of_a_slice() -> None:
     found, truth = _masks()
     found.voxels[0, 2, 3] = True  # array slice 2: a second piece, 4 rows of 0.6 mm beside the cord
-    flags = [Flag(2, 2, "area_jump", "."), Flag(None, None, "tilted_grid", ".")]
+    flags = [Flag(2, 2, "area", "."), Flag(None, None, "tilt", ".")]
     case = score_case("a", found, truth, flags=flags)
     by_slice = {one.slice: one for one in case.slices}
     assert [by_slice[n].components for n in (1, 2, 3)] == [1, 2, 0]
     assert by_slice[1].outside_mm == 0.0
     assert by_slice[2].outside_mm == pytest.approx(4 * 0.6)
     assert math.isnan(by_slice[3].outside_mm)
-    assert (by_slice[2].flags, by_slice[1].flags, case.flags) == (("area_jump",), (), ("tilted_grid",))
+    assert (by_slice[2].flags, by_slice[1].flags, case.flags) == (("area",), (), ("tilt",))
 
 
 def test_slices_that_nobody_drew_can_be_left_out() -> None:

@@ -63,10 +63,10 @@ def test_cov_by_hand() -> None:
 def test_scanner_counts_empty_slices_between_c2_and_c7() -> None:
     # C2/C3 at 14: from 14 - 17 = -3, cut at 0, to 14 + 4 = 18; slices 3 and 18 are empty there.
     areas = {k: 70.0 for k in range(18) if k != 3} | {3: math.nan}
-    flags = [Flag(3, 3, "gap", "."), Flag(None, None, "tilted_grid", ".")]
+    flags = [Flag(3, 3, "gap", "."), Flag(None, None, "tilt", ".")]
     row = scanner_row("a", _measures(areas), flags, 22, 5.0, 14.0)
     assert (row.empty_slices, row.first_slice, row.last_slice, row.flagged_slices) == (2, 0, 17, 1)
-    assert row.flags == ("gap", "tilted_grid")
+    assert row.flags == ("gap", "tilt")
 
 
 def test_head_against_its_landmarks() -> None:

@@ -70,7 +70,7 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
     watch.wrap(pipeline, "fingerprint", "read")
     watch.wrap(batch, "write_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
-    watch.wrap(pipeline, "steady_area", "measure")
+    watch.wrap(pipeline, "adjust_outlines", "measure")
     watch.wrap(pipeline, "_measured", "measure")
     if way == "naive":
         inference.predict = partial(naive_predict, watch)

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.morphometry import InSlices, fit_local_centreline
-from SpinalCordSegLib.postprocessing import reach_slices
-from SpinalCordSegLib.quality_control import UNCLEAR_EDGES
+from SpinalCordSegLib.morphometry import Centreline, InSlices, centreline, fit_local_centreline
+from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
-from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, CordLine, cord_line, parse_disc
+from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
 # The cord of a visit as visits are compared: ruler and areas do not depend on how much of the cord was scanned.
@@ -37,7 +36,7 @@ class VisitCord:
     probability, which knows of parts of pixels, and from the mask in slices that a person drew (``is_drawn``); None
     where no more than half have one from it."""
 
-    line: CordLine
+    line: Centreline
     csa_mm2: NDArray[np.float64]
     csa_pv_mm2: NDArray[np.float64] | None
     is_drawn: NDArray[np.bool_]
@@ -50,7 +49,7 @@ def visit_cord(mask: Volume, measured: InSlices) -> VisitCord:
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
     """
     canonical = to_canonical(mask)
-    line = cord_line(mask, fit_local_centreline)
+    line = centreline(mask, fit_local_centreline)
     across = canonical.spacing_mm[2] / line.length_mm
     csa, csa_pv = (
         np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64) * across
@@ -151,7 +150,7 @@ def _averaged(report: Case) -> str:
     sigma_mm = report.along_mm or 0.0
     axes = zip(report.input.spacing_mm, report.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
-    averages = sigma_mm > 0 and reach_slices(sigma_mm, slice_mm) > 0
+    averages = sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0
     averaged = f"{sigma_mm:g} mm" if averages else "none"
     return averaged if report.slices_steadied is None else f"{averaged}, doubtful slices steadied"
 
@@ -305,7 +304,7 @@ class Visit:
     series: str | None = None
 
     @property
-    def line(self) -> CordLine:
+    def line(self) -> Centreline:
         return self.cord.line
 
     @property
@@ -346,7 +345,7 @@ def read_visit(source: VisitSource) -> Visit:
         whole_volume_mm3=report.volume_mm3,
         whole_length_mm=report.length_mm,
         is_accepted=report.review.state == ACCEPTED,
-        has_unclear_edges=any(flag.kind == UNCLEAR_EDGES for flag in report.flags),
+        has_unclear_edges=any(flag.kind == "unclear_edge" and flag.canonical_slice is None for flag in report.flags),
         image=source.image,
         series=source.series,
     )
@@ -393,10 +392,10 @@ def _finite(value: Any) -> float:
     return number
 
 
-def _disc(source: VisitSource, marked_mm: float | None, line: CordLine, mask: Volume) -> float | None:
+def _disc(source: VisitSource, marked_mm: float | None, line: Centreline, mask: Volume) -> float | None:
     """Along the line: as given now, else as marked when the visit was measured."""
     if not source.disc:
-        return None if marked_mm is None else cord_line(mask).position_on(line, marked_mm)
+        return None if marked_mm is None else centreline(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
         position_mm, off_mm = line.nearest(mark.ras_mm)
