@@ -625,7 +625,7 @@ DAYS = [f"20{20 + n}-03-0{n + 1}" for n in range(6)]
 @step()
 def follow_up_by_discs(net: Step, here: Path) -> None:
     folders = visits(net, here, True)
-    net.run("follow_up", *folders, output="out", date=DAYS, person="P07", age=40, drawings=True)
+    net.run("follow_up", *folders, output="out", date=DAYS, person="P07", age=40)
     cov = {"cov_same": 1.0, "cov_same_source": "ours", "cov_between": 2.0, "cov_between_source": "ours"}
     scanners = ["A"] * 3 + ["B"] * 3
     net.run(

@@ -29,6 +29,7 @@ import numpy as np
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     InputFileError,
+    MissingPackageError,
     OutputError,
     SpinalCordSegError,
     WouldReplaceError,
@@ -642,7 +643,7 @@ def _report_sha256(folder: Path) -> str:
 
 
 def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) -> Case:
-    from SpinalCordSegLib.report import montage_png, page
+    from SpinalCordSegLib.report import montage_png
 
     write_volume(case.mask, folder / f"mask.{mask_format}")
     if save_probability and case.probability is not None:
@@ -653,10 +654,21 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) ->
     if picture is not None:
         with atomic_write(folder / "montage.png") as temporary:
             temporary.write_bytes(picture)
-    write_text(folder / "report.html", page(case, picture))
+    _write_page(case, folder)
     case = replace(case, files=tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"])))
     write_json(folder / "report.json", case.as_json())
     return case
+
+
+def _write_page(case: Case, folder: Path) -> None:
+    """Make report.html from the case and the montage in ``folder``; left out where a package for it is missing."""
+    from SpinalCordSegLib.report import render
+
+    picture = folder / "montage.png"
+    try:
+        write_text(folder / "report.html", render(case, picture.read_bytes() if picture.is_file() else None))
+    except MissingPackageError as missing:
+        _log.warning("%s", missing)
 
 
 def restore_interrupted(parent: Path) -> None:
@@ -712,8 +724,6 @@ def update_review(folder: Path, change: Callable[[Review], Review], *, decides_o
     ``decides_on``: mask_sha256 of the mask that somebody looked at and accepts or rejects; an accepted one is kept as
     a version. Raises InputFileError, ConfigurationError (``change``; the mask is another one), OutputError.
     """
-    from SpinalCordSegLib.report import page
-
     with locked(folder):
         case = Case.load(folder, needs_slices=False)
         review = change(case.review)
@@ -725,9 +735,8 @@ def update_review(folder: Path, change: Callable[[Review], Review], *, decides_o
                 versions(folder).save(mask, who=review.who, state=ACCEPTED)
         case = replace(case, review=review)
         write_json(folder / "report.json", case.as_json())
-        picture = folder / "montage.png"
         with output_errors(folder / "report.html"):
-            write_text(folder / "report.html", page(case, picture.read_bytes() if picture.is_file() else None))
+            _write_page(case, folder)
     return replace(case, report_sha256=_report_sha256(folder))
 
 

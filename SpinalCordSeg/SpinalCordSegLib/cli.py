@@ -214,9 +214,6 @@ def _add_follow_up(commands: Any) -> None:
         action="store_true",
         help="compare flagged slices too; else they are left out in all visits until theirs is accepted in review",
     )
-    follow_up.add_argument(
-        "--drawings", action="store_true", help="the two figures as shapes too, for programs (follow_up.drawings.json)"
-    )
     group = follow_up.add_argument_group("repeatability: the CoV of an area in %%, and where it was measured")
     for name, text in (("same", "on one scanner"), ("between", "between scanners")):
         group.add_argument(
@@ -728,7 +725,7 @@ def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = _follow_up_options(arguments)
     if arguments.manifest is None:
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
-        _write_follow_up(_compared(person, options, reporter), arguments.output, reporter, arguments.drawings)
+        _write_follow_up(_compared(person, options, reporter), arguments.output, reporter)
         return DONE
     given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
@@ -752,7 +749,7 @@ def _cohort(
         try:
             result = _compared(person, options, reporter)
             folder = inside(arguments.output, check_code(person.person))
-            _write_follow_up(result, folder, reporter, arguments.drawings)
+            _write_follow_up(result, folder, reporter)
             rows += follow_up_rows(result)
         except (Cancelled, BrokenPipeError):
             raise
@@ -799,28 +796,21 @@ def _compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter
     return follow_up(person.person, visits, align(visits, image_of), options)
 
 
-def _write_follow_up(result: FollowUp, folder: Path, reporter: Reporter, drawings: bool) -> None:
+def _write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> None:
     from SpinalCordSegLib.image_io import write_json, write_text
     from SpinalCordSegLib.longitudinal.report import (
         COLUMNS,
-        draw_course,
-        draw_profiles,
         follow_up_page,
         follow_up_report,
         follow_up_rows,
         run_sentence,
     )
-    from SpinalCordSegLib.report import as_plain
     from SpinalCordSegLib.slice_table import csv_text
 
     content = follow_up_report(result)
     write_text(folder / "follow_up.csv", csv_text(COLUMNS, follow_up_rows(result)))
     write_text(folder / "follow_up.html", follow_up_page(result, content))
     write_json(folder / "follow_up.json", content)
-    if drawings:
-        small = (340.0, 190.0)  # pixels: for a panel
-        both = {"course": draw_course(result, *small), "profiles": draw_profiles(result, *small)}
-        write_json(folder / "follow_up.drawings.json", {name: as_plain(one) for name, one in both.items()})
     breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
     for text in dict.fromkeys(breaks):
         reporter.text(f"{result.person}: NOT COMPARABLE: {text}")

@@ -632,12 +632,12 @@ def dicom_export_available() -> str | None:
 
 def pdf_export_available() -> str | None:
     """Why the report cannot be exported as a PDF here; None when it can."""
-    return _lacking("reportlab", (4, 0), "the report as PDF")
+    return _lacking("matplotlib", (3, 8), "the report as PDF")
 
 
 def _lacking(package: str, oldest: tuple[int, ...], what: str) -> str | None:
     wanted = f"{package} {'.'.join(map(str, oldest))} or newer"
-    get_it = "pip install highdicom reportlab"
+    get_it = "pip install highdicom matplotlib"
     try:
         found = version(package)
     except PackageNotFoundError:

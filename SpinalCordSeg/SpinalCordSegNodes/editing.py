@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import slicer
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.review import Review, review_words
 from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
-from SpinalCordSegNodes.results import Result, cleaned_mask, report_text, result_of
+from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of, slice_table_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
     PREFIX,
@@ -164,9 +165,11 @@ def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
 
 
 def _into_report(result: Result, review: Review) -> None:
-    from SpinalCordSegLib.report import updated_page
+    from SpinalCordSegLib.case import Case
+    from SpinalCordSegLib.report import render
 
     content = dict(result.report_content()) | {"review": review.as_json()}
     result.report.SetText(report_text(content))
-    if result.page is not None and result.page.GetText():
-        result.page.SetText(updated_page(result.page.GetText(), content))
+    if result.page is not None and result.page.GetText() and result.slices is not None:
+        case = replace(Case.from_json(content), slices=slice_table_of(result.slices))
+        result.page.SetText(render(case, montage_of(result.page.GetText())))

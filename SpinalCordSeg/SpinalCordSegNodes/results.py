@@ -30,7 +30,6 @@ from SpinalCordSegNodes.tables import (
     POSITION,
     RAW,
     add_area_chart,
-    add_slice_table,
     add_summary_table,
     fill_table,
     marks,
@@ -182,7 +181,7 @@ def is_measured(result: Result, digest: str) -> bool:
 
 
 MASK = "mask.nrrd"
-_PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+_PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
 def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
@@ -197,12 +196,12 @@ def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Vol
         raise InputFileError("the mask was not measured, or its measures were deleted: measure it first")
     folder.mkdir(parents=True, exist_ok=True)
     write_volume(cleaned_mask(result.segmentation, segment_id) if mask is None else mask, folder / MASK)
-    write_text(folder / "slices.csv", _slice_table(result.slices).csv())
+    write_text(folder / "slices.csv", slice_table_of(result.slices).csv())
     files = [MASK, "report.json", "slices.csv"]
     if result.page is not None:
         write_text(folder / "report.html", result.page.GetText())
         files.append("report.html")
-        picture = _montage_of(result.page.GetText())
+        picture = montage_of(result.page.GetText())
         if picture is not None:
             with atomic_write(folder / "montage.png") as temporary:
                 temporary.write_bytes(picture)
@@ -210,7 +209,7 @@ def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Vol
     write_json(folder / "report.json", content | {"files": sorted(files)})
 
 
-def _montage_of(page: str) -> bytes | None:
+def montage_of(page: str) -> bytes | None:
     """The overview picture that a report page carries, PNG; None where it carries none."""
     found = _PICTURE.search(page)
     return None if found is None else base64.b64decode(found.group(1))
@@ -229,7 +228,7 @@ def cleaned_mask(node: Any, segment_id: str) -> Volume:
     return Volume(voxels, world_transform(node) @ grid.ijk_to_ras)
 
 
-def _slice_table(table: Any) -> SliceTable:
+def slice_table_of(table: Any) -> SliceTable:
     from SpinalCordSegLib.slice_table import SliceTable, columns
 
     known = {column.name: values for column in columns() if (values := read_column(table, column.name))}
@@ -534,12 +533,7 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 _FOLLOW_UP_PREFIX = "SpinalCordSeg.FollowUp."
 MARK = "SpinalCordSeg.FollowUp"
 _BAND, _FOLLOW_UP_CHART = _FOLLOW_UP_PREFIX + "Band", _FOLLOW_UP_PREFIX + "Chart"
-FILES = {
-    "json": "follow_up.json",
-    "csv": "follow_up.csv",
-    "html": "follow_up.html",
-    "shapes": "follow_up.drawings.json",
-}
+FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
 _AREA_RGB, _FIT_RGB, _BAND_RGB = (0.12, 0.37, 0.60), (0.12, 0.37, 0.60), (0.30, 0.54, 0.35)
 _STEPS = 12
 

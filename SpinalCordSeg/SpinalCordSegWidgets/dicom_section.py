@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 _CASE, _SERIES, _IMAGE = "case", "series", "image.nrrd"
-_PACKAGES = ("highdicom>=0.27,<1", "reportlab>=4,<6")
+_PACKAGES = ("highdicom>=0.27,<1", "matplotlib>=3.8,<4")
 
 
 class DicomPanel(Section):
@@ -148,7 +148,7 @@ class DicomPanel(Section):
 
     def _on_install(self) -> None:
         self.panel.show_message(
-            install(_PACKAGES, _("Download and install highdicom and reportlab (3 MB)? They write DICOM."))
+            install(_PACKAGES, _("Download and install highdicom and matplotlib (12 MB)? They write DICOM."))
         )
         self.refresh()
 

@@ -31,7 +31,7 @@ from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, vol
 from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
 from SpinalCordSegNodes.volumes import study_date, volume_from_node
 from SpinalCordSegWidgets.jobs import RESULTS, Motion, command_job, motion_job
-from SpinalCordSegWidgets.pictures import ResizingPicture, draw
+from SpinalCordSegWidgets.pictures import ResizingPicture, figure
 from SpinalCordSegWidgets.section import (
     Section,
     ask_file,
@@ -103,7 +103,7 @@ class FollowUpRequest:
         images = [self._image(n, visit) for n, visit in enumerate(self.visits, 1)]
         if all(images):
             arguments += [f"--image={image}" for image in images]
-        arguments += ["--person", self.person, "--output", RESULTS, "--drawings"]
+        arguments += ["--person", self.person, "--output", RESULTS]
         arguments += ["--age", str(self.age_years)] if self.age_years else []
         return arguments + (["--keep-dates"] if self.keep_dates else [])
 
@@ -292,10 +292,10 @@ class FollowUpPanel(Section):
         if found is None:
             return
         ui.runsLabel.setText("\n".join(run_text(run) for run in found.content["runs"]))
-        from SpinalCordSegLib.report import from_plain
+        from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
 
-        course = from_plain(json.loads(found.texts["shapes"])["course"])
-        self._picture.show(lambda width, _palette: draw(course, max(200, width)))
+        content = found.content
+        self._picture.show(lambda width, _palette: figure(lambda axes: draw_course(axes, content, 8.0), width, 190))
         show_rows(ui.outcomeTable, outcome_rows(found.content), tips=outcome_tips(found.content))
 
     def _on_compared(self, found: FollowUpTexts) -> None:

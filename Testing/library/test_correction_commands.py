@@ -10,7 +10,6 @@ from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.dicom_export import load_export
 from SpinalCordSegLib.errors import DicomSeriesError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_json, write_volume
-from SpinalCordSegLib.report import Box, Dot, Drawing, Line, Polygon, Text, as_plain, from_plain
 from SpinalCordSegLib.volume import Volume, to_canonical
 
 
@@ -50,18 +49,3 @@ def test_a_case_made_from_a_converted_series_is_proved_by_its_voxels(neck, tmp_p
         load_export(other, find_series(series), image=tmp_path / "changed.nrrd")
     with pytest.raises(DicomSeriesError, match="not made from this image"):
         load_export(other, find_series(series), image=tmp_path / "volume.nrrd")
-
-
-def test_a_drawing_comes_back_from_plain_values():
-    drawing = Drawing(
-        40.0,
-        20.0,
-        (
-            Box(0, 1, 2, 3, "#fff", "why"),
-            Line(((0.0, 1.0), (2.0, 3.0)), "#000", dashed=True),
-            Dot(1, 2, 3, "#111"),
-            Text(1, 2, "mm²", 9, "#222", turned=True),
-            Polygon(((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)), "#333"),
-        ),
-    )
-    assert from_plain(json.loads(json.dumps(as_plain(drawing)))) == drawing

@@ -22,7 +22,6 @@ from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
 from SpinalCordSegLib.volume import Volume, to_canonical
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
-pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_what_is_there_is_not_replaced_and_nothing_is_half_done(series_folder, c
         write_export(export, ["sr"], tmp_path)
     monkeypatch.setitem(sys.modules, "highdicom", None)
     monkeypatch.setattr(dicom_export, "version", _not_installed)
-    with pytest.raises(MissingPackageError, match=r"pip install .*reportlab"):
+    with pytest.raises(MissingPackageError, match=r"pip install .*matplotlib"):
         write_export(export, ["seg", "pdf"], tmp_path, force=True)
     assert (tmp_path / "neck.seg.dcm").read_bytes() == b"mine"
     assert not list(tmp_path.glob("*.pdf.dcm"))
@@ -169,7 +169,7 @@ def test_the_reason_for_a_grey_button(monkeypatch):
     assert "highdicom 0.27 or newer, found 0.26.1" in dicom_export_available()
     monkeypatch.setattr(dicom_export, "version", _not_installed)
     assert "needs the package highdicom" in dicom_export_available()
-    assert "needs the package reportlab" in pdf_export_available()
+    assert "needs the package matplotlib" in pdf_export_available()
     monkeypatch.setattr(pydicom, "__version__", "2.4.4")
     assert "pydicom 3.0.1 or newer, found 2.4.4" in dicom_export_available()
 

@@ -68,7 +68,7 @@ def test_one_marked_disc_is_where_every_visit_counts_from(track) -> None:
     truth = _content(by_discs)
     assert truth["shared"]["from"] == "the disc C2/C3" and truth["aligned_by"] == "distance from the disc C2/C3"
     for n in range(N):
-        code, folder = track({n}, asked, "--drawings")
+        code, folder = track({n}, asked)
         content = _content(folder)
         assert code == 0 and content["aligned_by"] == "rigid registration of the images"
         assert content["shared"] == pytest.approx(truth["shared"], abs=0.02)
@@ -76,7 +76,6 @@ def test_one_marked_disc_is_where_every_visit_counts_from(track) -> None:
         assert areas[0] == pytest.approx(areas[1], rel=1e-3)
         assert any(f"the disc C2/C3 is that of visit {n + 1}" in remark for remark in content["remarks"])
         assert "-18.5 to +9.5 mm from the disc C2/C3" in (folder / "follow_up.html").read_text(encoding="utf-8")
-        assert "from the disc C2/C3 →" in (folder / "follow_up.drawings.json").read_text(encoding="utf-8")
         with (folder / "follow_up.csv").open(encoding="utf-8", newline="") as file:
             assert {row["shared_from"] for row in csv.DictReader(file)} == {"the disc C2/C3"}
 

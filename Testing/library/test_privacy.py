@@ -67,7 +67,6 @@ def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom
 def test_export_says_nothing_of_what_it_writes(phantom, model, tmp_path, capsys):
     """Its files go to the archive and belong to the patient, with all that the series says; its words do not."""
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
-    pytest.importorskip("reportlab", reason="REPORTLAB MISSING: DICOM export was not tested (extra: dicom)")
     source = tmp_path / "Pérezmüller_Josefine"
     secrets = secrets_of(write_series(source, phantom))
     out = tmp_path / "results"

@@ -233,7 +233,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
 
 def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch):
     monkeypatch.setattr("SpinalCordSegLib.dicom_export.dicom_export_available", lambda: "DICOM export needs pydicom 3")
-    monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs reportlab")
+    monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs matplotlib")
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
     panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))
