@@ -30,6 +30,7 @@ from SpinalCordSegNodes.tables import (
     POSITION,
     RAW,
     add_area_chart,
+    add_slice_table,
     add_summary_table,
     fill_table,
     marks,

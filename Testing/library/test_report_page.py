@@ -32,6 +32,7 @@ from SpinalCordSegLib.report import (
     text_width,
     wrapped,
 )
+from SpinalCordSegLib.review import Review, ReviewEvent
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
 from SpinalCordSegLib.volume import Volume
@@ -123,9 +124,7 @@ AREAS = (
 def _table(areas=AREAS, **known):
     numbers, z_mm, area, flags = zip(*areas, strict=True)
     raw = np.array(area) + 2
-    return SliceTable.of(
-        len(areas), slice=numbers, z_mm=z_mm, csa_mm2=area, csa_raw_mm2=raw, flags=flags, **known
-    )
+    return SliceTable.of(len(areas), slice=numbers, z_mm=z_mm, csa_mm2=area, csa_raw_mm2=raw, flags=flags, **known)
 
 
 def _drawn(table, mean=78.0, **options):
