@@ -328,6 +328,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     from SpinalCordSegLib.batch import Cluster, LoadedCase, finished_fingerprints
     from SpinalCordSegLib.image_io import find_inputs, read_image
+    from SpinalCordSegLib.model.checkpoint import find_model
     from SpinalCordSegLib.model.ready_model import model_in_use
     from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
     from SpinalCordSegLib.postprocessing import check_threshold
@@ -344,7 +345,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         keep_date=arguments.keep_date,
     )
     check_threshold(options.threshold)  # refused before the first image is read
-    model = model_in_use(model_file(arguments.model))
+    model = model_in_use(find_model(arguments.model))
     checkpoint = model.checkpoint
 
     def load(path: Path) -> LoadedCase:
@@ -480,11 +481,12 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
     from SpinalCordSegLib.image_io import Image, write_volume
+    from SpinalCordSegLib.model.checkpoint import find_model
     from SpinalCordSegLib.model.ready_model import model_in_use
     from SpinalCordSegLib.phantom import make_phantom
     from SpinalCordSegLib.pipeline import SegmentOptions, fingerprint, segment_image
 
-    model = model_in_use(model_file(arguments.model))
+    model = model_in_use(find_model(arguments.model))
     file = arguments.output / "phantom.nii.gz"
     options = SegmentOptions(device=arguments.device, engine=arguments.engine)
     with model.made_ready(arguments.device, arguments.engine):
@@ -516,32 +518,11 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
 # models
 
 
-def model_file(named: str | None) -> Path:
-    """The weights file that ``--model`` names: a file, or a listed model. Raises ModelFileError."""
-    from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_card
-
-    if named is None:
-        return default_model()
-    if Path(named).exists() or Path(named).suffix:
-        return Path(named)
-    names = []
-    for path in find_models():
-        try:
-            name = load_card(path).name
-        except ModelFileError as error:
-            _log.debug("not listed: %s", error)
-            continue
-        if named.casefold() in (name.casefold(), path.stem.casefold()):
-            return path
-        names.append(name)
-    raise ModelFileError(f"{named}: no such weights file, and no listed model of this name ({', '.join(names)})")
-
-
 def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.model.checkpoint import find_models, user_models_folder, verified_card
+    from SpinalCordSegLib.model.checkpoint import find_model, find_models, user_models_folder, verified_card
 
     if arguments.model is not None:
-        reporter.text(_explained(verified_card(model_file(arguments.model))))
+        reporter.text(_explained(verified_card(find_model(arguments.model))))
         return DONE
     found = find_models()
     if not found:
@@ -608,9 +589,9 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
     from SpinalCordSegLib.case import Case, read_mask
-    from SpinalCordSegLib.correction import fill_between, find_model, rerun_slices, smooth_along_cord
+    from SpinalCordSegLib.correction import fill_between, model_of_case, rerun_slices, smooth_along_cord
     from SpinalCordSegLib.image_io import read_labels, select_label
-    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import canonical_range
     from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM
     from SpinalCordSegLib.volume import input_slice_index
@@ -633,7 +614,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     return rerun_slices(
         image.volume,
         mask,
-        load_checkpoint(find_model(case) if arguments.model is None else model_file(arguments.model)),
+        load_checkpoint(model_of_case(case) if arguments.model is None else find_model(arguments.model)),
         chosen,
         threshold=0.5 if case.threshold is None else case.threshold,
         along_mm=SMOOTH_Z_MM if case.along_mm is None else case.along_mm,

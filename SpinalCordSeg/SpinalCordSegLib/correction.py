@@ -200,7 +200,7 @@ def _refresh_summary(path: Path, case: Case) -> None:
         _log.warning("summary.csv still tells the numbers before the correction: %s", error)
 
 
-def find_model(case: Case) -> Path:
+def model_of_case(case: Case) -> Path:
     """The weights file of the case's own model among those that are installed; the default one where no model drew
     the mask. Raises ModelFileError (there is none at all), ConfigurationError (the case's own is not here)."""
     model = case.model

@@ -20,12 +20,11 @@ from Recipes.validation import report
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
 from Recipes.validation.simulated_series import measured_series, series_figures
-from SpinalCordSegLib.cli import model_file
 from SpinalCordSegLib.console import DONE, Parser, Reporter, add_command, run_program
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.inference import device_name
-from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
 from SpinalCordSegTrainerLib.batches import HeldOut
 from SpinalCordSegTrainerLib.cli import (
     add_cases,
@@ -176,7 +175,7 @@ def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 def _validator(arguments: argparse.Namespace, reporter: Reporter) -> Validator:
     chosen_device(arguments)
-    checkpoint = load_checkpoint(model_file(arguments.model))
+    checkpoint = load_checkpoint(find_model(arguments.model))
     return Validator(checkpoint, arguments.device, lambda name: reporter.progress(name))
 
 

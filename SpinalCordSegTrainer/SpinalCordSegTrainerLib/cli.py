@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from SpinalCordSegLib.cli import model_file
 from SpinalCordSegLib.console import (
     CANCELLED,
     DONE,
@@ -166,7 +165,9 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         subjects = read_split(arguments.split).validation
         chosen = replace(chosen, validation=replace(chosen.validation, subjects=subjects))
     if arguments.start is not None:
-        start = model_file(arguments.start)
+        from SpinalCordSegLib.model.checkpoint import find_model
+
+        start = find_model(arguments.start)
         asked = any(one.startswith(("network", "normalisation")) for one in arguments.settings)
         if asked or arguments.config is not None:
             chosen = replace(chosen, from_model=str(start))
@@ -561,14 +562,14 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegTrainerLib.evaluation import evaluate_cases, score_predictions
     from SpinalCordSegTrainerLib.split import held_out
 
     chosen_device(arguments)
     predictions, checkpoint = arguments.predictions, None
     if predictions is None:
-        checkpoint = load_checkpoint(model_file(arguments.model))
+        checkpoint = load_checkpoint(find_model(arguments.model))
     cases, worst = _cases(arguments.data, arguments), WorstSlices()
     if arguments.held_out is not None:
         cases = held_out(cases, arguments.held_out)

@@ -24,6 +24,7 @@ from SpinalCordSegLib.model.checkpoint import (
     checkpoint_network,
     content_hash,
     default_model,
+    find_model,
     find_models,
     join_header,
     load_card,
@@ -282,3 +283,12 @@ def test_the_users_folder_on_every_platform(platform: str, monkeypatch: pytest.M
     monkeypatch.delenv(MODELS_VARIABLE, raising=False)
     monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.sys.platform", platform)
     assert user_models_folder().parts[-2:] == ("SpinalCordSeg", "Models")
+
+
+def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(path.parent))
+    assert find_model("Tiny") == path and find_model(str(path)) == path
+    assert find_model() == default_model()
+    assert find_model("not/there.safetensors") == Path("not/there.safetensors")  # whoever opens it reports it
+    with pytest.raises(ModelFileError, match="no listed model of this name"):
+        find_model("nobody")
