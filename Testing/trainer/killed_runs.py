@@ -24,6 +24,9 @@ from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig,
 from SpinalCordSegTrainerLib.run_folder import saved_state
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
+_EPOCHS, _UPDATES_PER_EPOCH = 2, 4
+_UPDATES = _EPOCHS * _UPDATES_PER_EPOCH
+
 
 def _config(folder: Path) -> TrainingConfig:
     rng = np.random.default_rng(0)
@@ -38,52 +41,68 @@ def _config(folder: Path) -> TrainingConfig:
         rate=RateConfig(plan="cosine", max_lr=1e-3),
         validation=ValidationConfig(fraction=0.25),
         batch_size=2,
-        updates_per_epoch=4,
-        epochs=2,
+        updates_per_epoch=_UPDATES_PER_EPOCH,
+        epochs=_EPOCHS,
         ema_decay=0.9,
         statistics_batches=1,
     )
 
 
-def _start(config: TrainingConfig, output: Path) -> int:
-    """The process id of a run that goes on where the folder's state is."""
+def _start(config: TrainingConfig, output: Path, stays: bool = False) -> tuple[int, int]:
+    """A run that goes on where the folder's state is: its process id, and a pipe that gets a byte for every update.
+
+    ``stays``: once it has ended it waits to be killed, so that a kill always finds it."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child:
-        return child
+        os.close(writing)
+        return child, reading
     code = 1
     try:
         resume = saved_state(output / "state.safetensors") is not None
-        trainer.Training(config, output, resume=resume).run()
+        training = trainer.Training(config, output, resume=resume, report=lambda _: os.write(writing, b"."))
+        training.run()
         code = 0
+        if stays:
+            os.write(writing, b"." * _UPDATES)  # none is missed
+            signal.pause()
     finally:
         os._exit(code)
+
+
+def _finish(child: int, pipe: int) -> bool:
+    """Whether the run ended well."""
+    while os.read(pipe, 1024):
+        pass
+    os.close(pipe)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _weights(output: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(output / "last.safetensors").weights
 
 
-def kill_runs(folder: Path, kills: int, seed: int = 0) -> dict[str, int | float]:
-    """How many of ``kills`` runs were killed before their end, resumed, and ended with the same bits."""
+def kill_runs(folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
+    """How many of ``kills`` runs were killed, resumed, and ended with the same bits."""
     torch.set_num_threads(1)
     trainer._SAVE_SECONDS = 0  # type: ignore[attr-defined]
     trainer.write_curves = lambda history, folder: None  # type: ignore[assignment]
     config, draw = _config(folder), random.Random(seed)
     started = time.monotonic()
-    os.waitpid(_start(config, folder / "whole"), 0)
-    lasts = time.monotonic() - started
+    assert _finish(*_start(config, folder / "whole"))
+    an_update_s = (time.monotonic() - started) / _UPDATES
     whole = _weights(folder / "whole")
-    counts: dict[str, int | float] = {"killed": 0, "resumed": 0, "bit_equal": 0, "seconds_a_run": round(lasts, 2)}
+    counts = {"killed": 0, "resumed": 0, "bit_equal": 0}
     for number in range(kills):
         output = folder / f"run{number}"
-        while True:  # a run that ends before its moment comes does not count
-            child = _start(config, output)
-            time.sleep(draw.uniform(0, lasts))
-            os.kill(child, signal.SIGKILL)
-            if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
-                break
-        counts["killed"] += 1
-        counts["resumed"] += os.waitpid(_start(config, output), 0)[1] == 0
+        child, pipe = _start(config, output, stays=True)
+        for _ in range(draw.randrange(_UPDATES)):
+            os.read(pipe, 1)
+        time.sleep(draw.uniform(0, an_update_s))  # anywhere within an update, its saving included
+        os.kill(child, signal.SIGKILL)
+        os.close(pipe)
+        counts["killed"] += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        counts["resumed"] += _finish(*_start(config, output))
         found = _weights(output)
         counts["bit_equal"] += all(torch.equal(whole[name], found[name]) for name in whole)
     return counts

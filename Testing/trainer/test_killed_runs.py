@@ -30,13 +30,10 @@ CPU = torch.device("cpu")
 KILLS = os.environ.get("SPINALCORDSEG_KILLS", "3")  # make soak: 20
 
 
-@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runs are forked")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     script = Path(__file__).with_name("killed_runs.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), KILLS], capture_output=True, text=True, timeout=900
-    )
+    done = subprocess.run([sys.executable, str(script), str(tmp_path), KILLS], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     told = json.loads(done.stdout)
     print(told)
