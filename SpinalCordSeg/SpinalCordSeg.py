@@ -127,27 +127,29 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
 
         return measure_job(segmentation, segmentId, self.scratchBase(), by)
 
-    def addResult(self, case, volumeNode):
-        """A new segmentation with tables, plot and report; whatever is in the scene stays as it is."""
+    def addResult(self, case, volumeNode, page: str = ""):
+        """A new segmentation with tables, plot and report (``page``: HTML); what is in the scene stays as it is."""
         from SpinalCordSegNodes.results import add_result
         from SpinalCordSegWidgets.measures_section import save_state_for_undo
 
         save_state_for_undo()
-        return add_result(slicer.mrmlScene, case, volumeNode)
+        return add_result(slicer.mrmlScene, case, volumeNode, page)
 
-    def addMeasures(self, case, segmentation, digest: str = ""):
+    def addMeasures(self, case, segmentation, page: str = "", digest: str = ""):
         """``digest``: of the mask that was measured; "": of the mask as it is now."""
         from SpinalCordSegNodes.results import add_measures
 
-        return add_measures(slicer.mrmlScene, case, segmentation, digest)
+        return add_measures(slicer.mrmlScene, case, segmentation, page, digest=digest)
 
     def process(self, volumeNode, model: Path | None = None, device: str = "auto"):
         """Segment and measure, and wait for it. Raises SpinalCordSegError; RuntimeError where the run failed."""
-        return self.addResult(self._finish(self.startSegment(volumeNode, model, device)), volumeNode)
+        found = self._finish(self.startSegment(volumeNode, model, device))
+        return self.addResult(found.case, volumeNode, found.page)
 
     def measure(self, segmentation, segmentId: str):
         """Measure a mask, and wait for it. Raises as ``process``."""
-        return self.addMeasures(self._finish(self.startMeasure(segmentation, segmentId)), segmentation)
+        found = self._finish(self.startMeasure(segmentation, segmentId))
+        return self.addMeasures(found.case, segmentation, found.page)
 
     def _finish(self, run):
         import time
@@ -181,7 +183,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         from SpinalCordSegNodes.segmentations import cord_segment_id
 
         result = SpinalCordSegLogic().measure(segmentation, cord_segment_id(segmentation))
-        found = result.report_content()["volume_mm3"]
+        found = result.case.volume_mm3
         self.assertLess(abs(found - phantom.truth_volume_mm3), 0.03 * phantom.truth_volume_mm3)
         self.assertGreater(result.slices.GetNumberOfRows(), 10)
 
@@ -221,7 +223,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         self._waitFor(widget.panel.control, 600)
         self.assertIsNone(widget.panel.control.failure)
         self.assertEqual(widget.ui.maskSelector.currentNode().GetName(), f"{volumeNode.GetName()} spinal cord AI 2")
-        found = widget.panel.measures.result.report_content()["volume_mm3"]
+        found = widget.panel.measures.result.case.volume_mm3
         self.assertLess(abs(found - phantom.truth_volume_mm3), 0.15 * phantom.truth_volume_mm3)
 
     def _phantomInScene(self, **options):

@@ -156,19 +156,24 @@ class SliceTable:
     def read(cls, path: Path) -> SliceTable:
         """Raises InputFileError for a file that is not there, or not as it was written."""
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))
-            names, cells = rows[0], [*zip(*rows[1:], strict=True)] if rows[1:] else [()] * len(rows[0])
-            by_name = dict(zip(names, cells, strict=True))
-            found = cls(**{column.name: column.values(by_name[column.name]) for column in columns()})
-            if len(found) and not np.array_equal(
-                found.canonical_slice, np.arange(len(found)) + found.canonical_slice[0]
-            ):
-                raise ValueError("slices are missing")
-        except (OSError, ValueError, KeyError, IndexError, OverflowError, csv.Error) as error:
+            return cls.parse(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise InputFileError(
                 f"{path} cannot be read: expected the table that segment or measure wrote; measure again"
             ) from error
+
+    @classmethod
+    def parse(cls, text: str) -> SliceTable:
+        """Of what ``csv`` gave. Raises ValueError for anything else."""
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline="")))
+            names, cells = rows[0], [*zip(*rows[1:], strict=True)] if rows[1:] else [()] * len(rows[0])
+            by_name = dict(zip(names, cells, strict=True))
+            found = cls(**{column.name: column.values(by_name[column.name]) for column in columns()})
+        except (KeyError, IndexError, OverflowError, csv.Error) as error:
+            raise ValueError(f"no table of slices: {error}") from error
+        if len(found) and not np.array_equal(found.canonical_slice, np.arange(len(found)) + found.canonical_slice[0]):
+            raise ValueError("slices are missing")
         return found
 
 

@@ -1,106 +1,196 @@
-"""A finished case folder of the command line, as the nodes need it: the same files a headless user gets."""
+"""Cases on the disk for the scene: what a run wrote, and the images that the cases of a work list were made from."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import nan
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.files import parse_json
+from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.segmentations import Provenance
+from SpinalCordSegNodes.results import Result, add_result
+from SpinalCordSegNodes.volumes import node_from_volume
 
-# key in report.json, what it is called, unit
-SUMMARY_MEASURES = (
-    ("volume_mm3", "Cord volume", "mm3"),
-    ("length_mm", "Length", "mm"),
-    ("mean_csa_mm2", "Mean cross-sectional area", "mm2"),
-    ("sd_csa_mm2", "SD of the cross-sectional area", "mm2"),
-    ("volume_per_length_mm2", "Volume per length", "mm2"),
-    ("n_slices", "Slices with cord", ""),
-    ("coverage", "Share of slices measured", ""),
-    ("removed_mm3", "Removed before measuring", "mm3"),
-    ("filled_mm3", "Filled before measuring", "mm3"),
-)
-_WHOLE = ("slice", "canonical_slice", "instance_number")
-_TEXT = ("flags", "level")
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
+    from SpinalCordSegLib.dicom import DicomSeries
 
 
-@dataclass(frozen=True, eq=False)
-class CaseFolder:
-    """What was measured and found. ``mask``: bool, on the input's own grid. ``slices``: rows of slices.csv from
-    inferior to superior, whole numbers, floats (NaN: no answer) and the flags' text; ``html``, ``report_json``: the
-    report files' text."""
+class CaseFolder(NamedTuple):
+    """``case``: with its mask in memory, whatever becomes of the folder. ``page``: of report.html, "" without one."""
 
-    mask: Volume
-    report: Mapping[str, Any]
-    slices: tuple[Mapping[str, Any], ...]
-    report_json: str = ""
-    html: str = ""
-    flags: tuple[Mapping[str, Any], ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "flags", tuple(self.report.get("flags") or ()))
-
-    def number(self, key: str) -> float:
-        """A measure of the report; NaN where it has no answer."""
-        value = self.report.get(key)
-        return nan if value is None else float(value)
-
-    @property
-    def flagged_slices(self) -> tuple[int, ...]:
-        """The input's slices with at least one flag, each once, ascending."""
-        return tuple(sorted({int(flag["slice"]) for flag in self.flags if flag.get("slice") is not None}))
-
-    def provenance(self) -> Provenance:
-        model = self.report.get("model") or {}
-        return Provenance(
-            model=_text(model.get("name")),
-            model_sha256=_text(model.get("sha256")),
-            model_version=_text(model.get("version")),
-            software_version=_text(self.report.get("software_version")),
-            device=_text(self.report.get("device")),
-            date=_text(self.report.get("created")),
-        )
+    case: Case
+    page: str = ""
 
 
 def read_case_folder(folder: Path) -> CaseFolder:
-    """Read what ``segment`` or ``measure`` wrote for one case. Raises InputFileError when it is not complete."""
-    from SpinalCordSegLib.image_io import read_labels  # SimpleITK: only when a result is there
+    """Read what a command wrote for one case. Raises InputFileError when it is not complete."""
+    from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
 
-    masks = sorted(folder.glob("mask.*"))
-    if not masks:
-        raise InputFileError("the run ended without a mask: run it again, and copy the report if it happens twice")
-    labels = read_labels(masks[0])
+    case = Case.load(folder)
     try:
-        report_json = (folder / "report.json").read_text(encoding="utf-8")
-        with (folder / "slices.csv").open(encoding="utf-8", newline="") as file:
-            rows = tuple(_row(row) for row in csv.DictReader(file))
-        page = folder / "report.html"
-        html = page.read_text(encoding="utf-8") if page.is_file() else ""
-        report = parse_json(report_json)
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputFileError(f"the result of the run cannot be read ({error}): run it again") from error
-    return CaseFolder(labels.with_voxels(np.asarray(labels.voxels) != 0), report, rows, report_json, html)
+        page = (folder / "report.html").read_text(encoding="utf-8") if "report.html" in case.files else ""
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"the page of the result cannot be read ({error}): run it again") from error
+    return CaseFolder(replace(case, drawn=case.mask), page)
 
 
-def _row(cells: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _value(name, cell or "") for name, cell in cells.items() if name}
+class OpenedCase(NamedTuple):
+    """``image``: the file that the volume came from, None where only the mask is there; then ``problem`` says why."""
+
+    case: Case
+    result: Result
+    image: Path | None
+    problem: str
 
 
-def _value(name: str, cell: str) -> Any:
-    if name in _TEXT:
-        return cell
-    if name in _WHOLE:
-        return int(cell) if cell else -1  # a column of whole numbers has no "none"
-    return float(cell) if cell else nan
+def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -> OpenedCase:
+    """Read a finished case into the scene: its mask, measures and review, on its image where that is found.
+
+    ``images``: where its image is looked for. Raises InputFileError when the case cannot be read.
+    """
+    from SpinalCordSegLib.case import AI_MASK, read_mask
+
+    found = read_case_folder(folder)
+    image, problem = _image_of(found.case, name, images)
+    mask = found.case.mask
+    # without an image something to scroll through: the mask's own voxels
+    volume = mask.with_voxels(np.asarray(mask.voxels).astype(np.uint8)) if image is None else image.volume
+    node = node_from_volume(scene, volume, f"{name} (mask only)" if image is None else name)
+    result = add_result(scene, found.case, node, found.page, ai_mask=read_mask(folder, AI_MASK))
+    return OpenedCase(found.case, result, None if image is None else image.path, problem)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _image_of(case: Case, name: str, images: ImageFolder | None) -> tuple[FoundImage | None, str]:
+    """The image, or why there is none."""
+    if images is None:
+        return None, "no folder of images was chosen: only the mask is shown"
+    try:
+        # of a mask made elsewhere the first is of its image, the other its own
+        image = images.find(name, case.input.image_fingerprint or case.input.fingerprint)
+        if image is None:
+            return None, "the folder of images holds none of this case's name: only the mask is shown"
+        if not image.volume.same_grid(case.mask):
+            raise GeometryError("its image lies on another grid than its mask")
+    except SpinalCordSegError as error:
+        return None, f"{error}: only the mask is shown"
+    return image, ""
+
+
+class FoundImage(NamedTuple):
+    """``path``: what the command line takes as this image; of a DICOM series one of its files."""
+
+    path: Path
+    volume: Volume
+
+
+class _Candidate(NamedTuple):
+    name: str
+    path: Path
+    read: Callable[[], Volume]
+
+
+class ImageFolder:
+    """The images of a work list, found again by name and by the input's fingerprint.
+
+    Files come first, then DICOM series in the folder and below. A series lies in one folder. Headers are read once: in
+    an archive with a folder for each series one header a folder is enough to know where to look.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._dicom: dict[Path, list[Path]] | None = None  # folder → its own DICOM files
+        self._series: dict[tuple[Path, int | None], list[DicomSeries]] = {}
+        self._fingerprints: dict[Path, str] = {}  # no image is read twice to be passed over twice
+
+    def find(self, case: str, fingerprint: str = "") -> FoundImage | None:
+        """The input of a case: the one with the ``fingerprint``, else the only one of its name; None without.
+
+        Raises SpinalCordSegError where the only one of its name cannot be read.
+        """
+        from SpinalCordSegLib.pipeline import fingerprint as fingerprint_of
+
+        named: list[_Candidate] = []
+        for one in _likeliest_first(case, self._candidates(case)):
+            if one.name == case:
+                named.append(one)
+            if fingerprint and self._fingerprints.get(one.path, fingerprint) == fingerprint:
+                try:
+                    volume = one.read()
+                except SpinalCordSegError:
+                    continue
+                self._fingerprints[one.path] = fingerprint_of(volume)
+                if self._fingerprints[one.path] == fingerprint:
+                    return FoundImage(one.path, volume)
+        return FoundImage(named[0].path, named[0].read()) if len(named) == 1 else None
+
+    def _candidates(self, case: str) -> Iterator[_Candidate]:
+        """All that a batch may have called ``case``: it calls the second of a name NAME_2."""
+        from SpinalCordSegLib.dicom import dicom_files, read_series
+        from SpinalCordSegLib.image_io import find_inputs, safe_case_name
+
+        def fits(name: str) -> bool:
+            return case == name or re.fullmatch(rf"{re.escape(name)}_\d+", case) is not None
+
+        def fitting(folder: Path, most: int | None = None) -> list[tuple[str, DicomSeries]]:
+            """The series in a folder, by its first files only where ``most`` is given."""
+            if (folder, most) not in self._series:
+                self._series[folder, most] = _list((self._dicom or {})[folder][:most])
+            named = [(safe_case_name(series.files[0], series), series) for series in self._series[folder, most]]
+            return [one for one in named if fits(one[0])]
+
+        files = {path: safe_case_name(path) for path in find_inputs([self._folder]) if path.is_file()}
+        for path in sorted(files, key=lambda path: files[path] != case):
+            if fits(files[path]):
+                yield _Candidate(files[path], path, partial(_read_file, path))
+        if self._dicom is None:
+            self._dicom = {}
+            for path in dicom_files(self._folder):
+                self._dicom.setdefault(path.parent, []).append(path)
+        for folder in sorted(self._dicom, key=lambda folder: not fitting(folder, 1)):
+            for name, series in fitting(folder):
+                yield _Candidate(name, series.files[0], partial(read_series, series))
+
+
+def _likeliest_first(case: str, candidates: Iterator[_Candidate]) -> Iterator[_Candidate]:
+    """NAME_3 is mostly the third image called NAME: that one before the others; what is called NAME_3 before it."""
+    number = re.search(r"_(\d+)$", case)
+    before: list[_Candidate] = []
+    for candidate in candidates:
+        if number is None or candidate.name == case:
+            yield candidate
+            continue
+        before.append(candidate)
+        if len(before) == int(number[1]):
+            yield before.pop()
+            break
+    yield from before
+    yield from candidates
+
+
+def _read_file(path: Path) -> Volume:
+    from SpinalCordSegLib.image_io import read_image
+
+    return read_image(path).volume
+
+
+def _list(files: list[Path]) -> list[DicomSeries]:
+    """The series of these files, in the order of their first ones; a damaged file is left out."""
+    from SpinalCordSegLib.dicom import list_series, sort_frames
+
+    groups: dict[str, list[DicomSeries]] = {}
+    for path in files:
+        try:
+            for part in list_series(path):
+                groups.setdefault(part.uid, []).append(part)
+        except InputFileError:
+            continue
+    return [
+        replace(parts[0], frames=sort_frames([frame for part in parts for frame in part.frames]))
+        for parts in groups.values()
+    ]

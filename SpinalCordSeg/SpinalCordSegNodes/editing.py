@@ -14,7 +14,7 @@ import slicer
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.review import Review, review_words
 from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
-from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of, slice_table_of
+from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
     PREFIX,
@@ -134,7 +134,7 @@ def read_review(segmentation: Any, segment_id: str) -> Review:
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     stored = "" if segment is None else read_tag(segment, _REVIEW)
     result = result_of(segmentation)
-    reported = Review.from_json(None if result is None else result.report_content().get("review"))
+    reported = Review() if result is None else result.case.review
     if not stored:
         return reported
     try:
@@ -165,11 +165,9 @@ def mask_sha256_of(segmentation: Any, segment_id: str) -> str:
 
 
 def _into_report(result: Result, review: Review) -> None:
-    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.report import render
 
-    content = dict(result.report_content()) | {"review": review.as_json()}
-    result.report.SetText(report_text(content))
-    if result.page is not None and result.page.GetText() and result.slices is not None:
-        case = replace(Case.from_json(content), slices=slice_table_of(result.slices))
+    case = replace(result.case, review=review)
+    result.report.SetText(report_text(case))
+    if result.page is not None and result.page.GetText():
         result.page.SetText(render(case, montage_of(result.page.GetText())))

@@ -8,49 +8,39 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from math import isnan, nan
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError
+from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.files import atomic_write, write_json, write_text
 from SpinalCordSegLib.flags import kinds_from
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
-from SpinalCordSegNodes.segmentations import PREFIX, VOLUME, add_segmentation, cord_segment_id, cropped_mask, own_grid
-from SpinalCordSegNodes.tables import (
-    CSA,
-    FLAGGED,
-    FLAGS,
-    POSITION,
-    RAW,
-    add_area_chart,
-    add_slice_table,
-    add_summary_table,
-    fill_table,
-    marks,
-    read_column,
-    summary_columns,
+from SpinalCordSegNodes.segmentations import (
+    PREFIX,
+    VOLUME,
+    Provenance,
+    add_segmentation,
+    cord_segment_id,
+    cropped_mask,
+    own_grid,
 )
-from SpinalCordSegNodes.volumes import node_from_volume, place_with, world_transform
+from SpinalCordSegNodes.tables import add_area_chart, fill_table, slice_columns, summary_columns
+from SpinalCordSegNodes.volumes import place_with, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
-    from SpinalCordSegLib.dicom import DicomSeries
     from SpinalCordSegLib.morphometry import CordMeasures
-    from SpinalCordSegLib.slice_table import SliceTable
     from SpinalCordSegLib.vertebral_levels import LevelReport
 
 
-_PREFIX = "SpinalCordSeg."
-_SUMMARY, _SLICES, _CHART = _PREFIX + "Summary", _PREFIX + "Slices", _PREFIX + "Chart"
-_REPORT, _PAGE = _PREFIX + "Report", _PREFIX + "ReportPage"
-_MEASURED = _PREFIX + "MeasuredState"
+_SUMMARY, _SLICES, _CHART = PREFIX + "Summary", PREFIX + "Slices", PREFIX + "Chart"
+_REPORT, _PAGE = PREFIX + "Report", PREFIX + "ReportPage"
+_MEASURED = PREFIX + "MeasuredState"
 
 
 @dataclass(frozen=True)
@@ -68,26 +58,37 @@ class Result:
     def volume(self) -> Any:
         return self.segmentation.GetNodeReference(VOLUME)
 
-    def report_content(self) -> Mapping[str, Any]:
-        """What report.json held; empty when its node is gone."""
-        return json.loads(self.report.GetText()) if self.report is not None and self.report.GetText() else {}
+    @property
+    def case(self) -> Case:
+        """As it was measured in full; without its mask. Raises InputFileError."""
+        from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
+        from SpinalCordSegLib.slice_table import SliceTable
 
-    def case(self) -> Case | None:
-        """The report as it was measured; None when its node is gone. Raises InputFileError."""
-        from SpinalCordSegLib.case import Case  # SimpleITK: only when a result is there
-
-        content = self.report_content()
-        return Case.from_json(content) if content else None
-
-
-def add_result(scene: Any, case: CaseFolder, volume_node: Any, ai_mask: Volume | None = None) -> Result:
-    """Nodes for a segmented volume: a new segmentation, its tables, plot and report. ``ai_mask``: where a person
-    corrected the case's mask, what the AI had drawn."""
-    segmentation = add_segmentation(scene, case.mask, volume_node, case.provenance(), ai_mask)
-    return add_measures(scene, case, segmentation)
+        text = self.report.GetAttribute(_MEASURED_SLICES)
+        slices = SliceTable.parse(text) if text else SliceTable.of()
+        return replace(Case.from_json(json.loads(self.report.GetText())), slices=slices)
 
 
-def add_measures(scene: Any, case: CaseFolder, segmentation: Any, digest: str = "") -> Result:
+def add_result(scene: Any, case: Case, volume_node: Any, page: str = "", *, ai_mask: Volume | None = None) -> Result:
+    """Nodes for a segmented volume: a new segmentation, its tables, plot and report. ``page``: of the report, HTML.
+    ``ai_mask``: where a person corrected the case's mask, what the AI had drawn."""
+    segmentation = add_segmentation(scene, case.mask, volume_node, provenance_of(case), ai_mask)
+    return add_measures(scene, case, segmentation, page)
+
+
+def provenance_of(case: Case) -> Provenance:
+    model = case.model
+    return Provenance(
+        model="" if model is None else model.name,
+        model_sha256="" if model is None else model.sha256 or "",
+        model_version="" if model is None else model.version,
+        software_version=case.software_version,
+        device=case.device or "",
+        date=case.created,
+    )
+
+
+def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, digest: str = "") -> Result:
     """Tables, plot and report of a segmentation that is there already; its earlier ones stay in the scene, unbound.
 
     ``digest``: of the mask that was measured (CroppedMask.digest); "": of the cord's segment as it is now.
@@ -97,12 +98,15 @@ def add_measures(scene: Any, case: CaseFolder, segmentation: Any, digest: str = 
     if former is not None:
         show_measured(former)
     name = segmentation.GetName()
-    summary = add_summary_table(scene, case, f"{name} summary")
-    slices = add_slice_table(scene, case, f"{name} slices")
-    chart = add_area_chart(scene, slices, f"{name} area")
-    report = add_text(scene, f"{name} report data", case.report_json)
-    page = add_text(scene, f"{name} report page", case.html) if case.html else None
-    result = Result(segmentation, summary, slices, chart, report, page)
+    summary = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} summary")
+    for key, value in asdict(provenance_of(case)).items():
+        summary.SetAttribute(PREFIX + key, value)
+    slices = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} slices")
+    report = add_text(scene, f"{name} report data", report_text(case))
+    report.SetAttribute(_MEASURED_SLICES, case.slices.csv())
+    page_node = add_text(scene, f"{name} report page", page) if page else None
+    _fill_tables(summary, slices, case)
+    result = Result(segmentation, summary, slices, add_area_chart(scene, slices, f"{name} area"), report, page_node)
     _bind(scene, result)
     segment_id = cord_segment_id(segmentation)
     if digest or segment_id:
@@ -181,24 +185,22 @@ def is_measured(result: Result, digest: str) -> bool:
 # A mask of the scene as the result folder that the command line would have written: mask, report.json, slices.csv.
 
 
-MASK = "mask.nrrd"
+_MASK = "mask.nrrd"
 _PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
 def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
-    """Write a measured mask into ``folder``, which is made. Raises InputFileError (not measured), OutputError.
+    """Write a measured mask into ``folder``, which is made. Raises OutputError.
 
     The segment's mask is cleaned as it was before it was measured. ``mask``: another one in its place.
     """
     from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
 
-    content = dict(result.report_content())
-    if not content or result.slices is None:
-        raise InputFileError("the mask was not measured, or its measures were deleted: measure it first")
+    case = result.case
     folder.mkdir(parents=True, exist_ok=True)
-    write_volume(cleaned_mask(result.segmentation, segment_id) if mask is None else mask, folder / MASK)
-    write_text(folder / "slices.csv", slice_table_of(result.slices).csv())
-    files = [MASK, "report.json", "slices.csv"]
+    write_volume(cleaned_mask(result.segmentation, segment_id) if mask is None else mask, folder / _MASK)
+    write_text(folder / "slices.csv", case.slices.csv())
+    files = [_MASK, "report.json", "slices.csv"]
     if result.page is not None:
         write_text(folder / "report.html", result.page.GetText())
         files.append("report.html")
@@ -207,7 +209,7 @@ def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Vol
             with atomic_write(folder / "montage.png") as temporary:
                 temporary.write_bytes(picture)
             files.append("montage.png")
-    write_json(folder / "report.json", content | {"files": sorted(files)})
+    write_json(folder / "report.json", replace(case, files=tuple(sorted(files))).as_json())
 
 
 def montage_of(page: str) -> bytes | None:
@@ -229,278 +231,61 @@ def cleaned_mask(node: Any, segment_id: str) -> Volume:
     return Volume(voxels, world_transform(node) @ grid.ijk_to_ras)
 
 
-def slice_table_of(table: Any) -> SliceTable:
-    from SpinalCordSegLib.slice_table import SliceTable, columns
-
-    known = {column.name: values for column in columns() if (values := read_column(table, column.name))}
-    return SliceTable.of(len(read_column(table, "slice")), **known)
-
-
-def report_text(content: dict[str, Any]) -> str:
-    """A report's content as the text that its node holds."""
-    return json.dumps(content, indent=2, ensure_ascii=False)
-
-
-# The images that the cases of a work list were made from, found again by name and by the input's fingerprint.
-
-
-_Read = Callable[[], Volume]
-_Candidate = tuple[str, Path, _Read]
-
-
-@dataclass(frozen=True, eq=False)
-class FoundImage:
-    """``path``: what the command line takes as this image; of a DICOM series one of its files."""
-
-    path: Path
-    volume: Volume
-
-
-class ImageFolder:
-    """``find`` looks into the files first, then into DICOM series in the folder and below.
-
-    A series is looked for in the files of one folder. Headers are read once. In an archive with a folder for each
-    series one header a folder is enough to know where to look; 500 headers take about a second.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[Path, list[Path]] | None = None  # folder → its own DICOM files
-        self._first: dict[Path, list[DicomSeries]] = {}  # folder → what its first file tells
-        self._listed: dict[Path, list[DicomSeries]] = {}
-        self._fingerprints: dict[Path, str] = {}  # of what was read: no image is read twice to be passed over twice
-
-    def find(self, case: str, fingerprint: str = "") -> FoundImage | None:
-        """The input of a case. None where there is none of its name, or several, and none has the ``fingerprint``.
-
-        Raises SpinalCordSegError where the only one cannot be read.
-        """
-        from SpinalCordSegLib.pipeline import fingerprint as fingerprint_of
-
-        named: list[Callable[[], FoundImage]] = []
-        problem: SpinalCordSegError | None = None
-        for name, path, read in _likeliest_first(case, self._candidates(case)):
-            if fingerprint and self._fingerprints.get(path, fingerprint) != fingerprint:
-                if name == case:
-                    named.append(partial(_found, path, read))
-                continue
-            try:
-                found = _found(path, read)
-            except SpinalCordSegError as error:
-                problem = problem or error
-                continue
-            if fingerprint:
-                self._fingerprints[path] = fingerprint_of(found.volume)
-                if self._fingerprints[path] == fingerprint:
-                    return found
-            if name == case:
-                named.append(partial(_itself, found))
-        if not named and problem is not None:
-            raise problem
-        return named[0]() if len(named) == 1 else None
-
-    def _candidates(self, case: str) -> Iterator[_Candidate]:
-        """Name, path and how to read it, of each that a batch may have called ``case``."""
-        from SpinalCordSegLib.dicom import read_series
-        from SpinalCordSegLib.image_io import find_inputs, safe_case_name
-
-        files = [path for path in find_inputs([self._folder]) if path.is_file()]
-        names = {path: safe_case_name(path) for path in files}
-        for path in sorted(names, key=lambda path: names[path] != case):
-            if _may_be_called(case, names[path]):
-                yield names[path], path, partial(_read_file, path)
-        for series in self._series(case):
-            yield _name(series), series.files[0], partial(read_series, series)
-
-    def _series(self, case: str) -> Iterator[DicomSeries]:
-        """Those of such a name, from where the first file is of one first."""
-        if self._files is None:
-            self._files = _files_by_folder(self._folder)
-            self._first = {folder: _list(files[:1]) for folder, files in self._files.items()}
-        for folder in sorted(self._files, key=lambda folder: not _fitting(case, self._first[folder])):
-            if folder not in self._listed:
-                self._listed[folder] = _list(self._files[folder])
-            yield from _fitting(case, self._listed[folder])
-
-
-def _found(path: Path, read: _Read) -> FoundImage:
-    return FoundImage(path, read())
-
-
-def _itself(found: FoundImage) -> FoundImage:
-    return found
-
-
-def _likeliest_first(case: str, candidates: Iterator[_Candidate]) -> Iterator[_Candidate]:
-    """NAME_3 is mostly the third image called NAME: that one before the others; what is called NAME_3 before it."""
-    number = re.search(r"_(\d+)$", case)
-    before: list[_Candidate] = []
-    for candidate in candidates:
-        if number is None or candidate[0] == case:
-            yield candidate
-            continue
-        before.append(candidate)
-        if len(before) == int(number[1]):
-            yield before.pop()
-            break
-    yield from before
-    yield from candidates
-
-
-def _read_file(path: Path) -> Volume:
-    from SpinalCordSegLib.image_io import read_image
-
-    return read_image(path).volume
-
-
-def _files_by_folder(root: Path) -> dict[Path, list[Path]]:
-    from SpinalCordSegLib.dicom import dicom_files
-
-    found: dict[Path, list[Path]] = {}
-    for path in dicom_files(root):
-        found.setdefault(path.parent, []).append(path)
-    return found
-
-
-def _list(files: list[Path]) -> list[DicomSeries]:
-    """The series of these files, in the order of their first ones; a damaged file is left out, the others may be of
-    use."""
-    from SpinalCordSegLib.dicom import list_series, sort_frames
-
-    groups: dict[str, list[DicomSeries]] = {}
-    for path in files:
-        try:
-            for part in list_series(path):
-                groups.setdefault(part.uid, []).append(part)
-        except InputFileError:
-            continue
-    return [
-        replace(parts[0], frames=sort_frames([frame for part in parts for frame in part.frames]))
-        for parts in groups.values()
-    ]
-
-
-def _fitting(case: str, found: list[DicomSeries]) -> list[DicomSeries]:
-    return [series for series in found if _may_be_called(case, _name(series))]
-
-
-def _name(series: DicomSeries) -> str:
-    from SpinalCordSegLib.image_io import safe_case_name
-
-    return safe_case_name(series.files[0], series)
-
-
-def _may_be_called(case: str, name: str) -> bool:
-    """A batch calls the second of a name NAME_2."""
-    return case == name or re.fullmatch(rf"{re.escape(name)}_\d+", case) is not None
-
-
-# A case of a work list in the scene: its mask, measures and review, on its image where that is found.
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedCase:
-    """``image``: the file that the volume came from, None where only the mask is there; then ``problem`` says why."""
-
-    result: Result
-    image: Path | None
-    problem: str = ""
-
-
-def open_case(scene: Any, folder: Path, case: str, images: ImageFolder | None) -> OpenedCase:
-    """Read a finished case into the scene. ``images``: where its image is looked for.
-
-    Raises InputFileError when the case cannot be read.
-    """
-    found = read_case_folder(folder)
-    image, volume, problem = _image_of(found, case, images)
-    if volume is None:  # something to scroll through: the mask's own voxels
-        volume = found.mask.with_voxels(np.asarray(found.mask.voxels).astype(np.uint8))
-    node = node_from_volume(scene, volume, case if image is not None else f"{case} (mask only)")
-    return OpenedCase(add_result(scene, found, node, _ai_mask(folder)), image, problem)
-
-
-def _image_of(found: CaseFolder, case: str, images: ImageFolder | None) -> tuple[Path | None, Volume | None, str]:
-    if images is None:
-        return None, None, "no folder of images was chosen: only the mask is shown"
-    source = found.report.get("input") or {}  # of a given mask the first is of its image, the other its own
-    try:
-        image = images.find(case, str(source.get("image_fingerprint") or source.get("fingerprint") or ""))
-        if image is None:
-            return None, None, "the folder of images holds none of this case's name: only the mask is shown"
-        if not image.volume.same_grid(found.mask):
-            raise GeometryError("its image lies on another grid than its mask")
-    except SpinalCordSegError as error:
-        return None, None, f"{error}: only the mask is shown"
-    return image.path, image.volume, ""
-
-
-def _ai_mask(folder: Path) -> Volume | None:
-    """What the AI had drawn, where a person corrected the case."""
-    from SpinalCordSegLib.case import AI_MASK, read_mask
-
-    return read_mask(folder, AI_MASK)
+def report_text(case: Case) -> str:
+    """As the report's node holds it."""
+    return json.dumps(case.as_json(), indent=2, ensure_ascii=False)
 
 
 # A result's tables while its mask is edited: areas, length and volume follow, and come back with undo.
 
 
-_MEASURED_COLUMNS = PREFIX + "MeasuredColumns"  # JSON; there only while the table holds live numbers
-_COARSE = "coarse_voxels"  # areas are withheld
-_LIVE_COLUMNS = ("slice", "canonical_slice", POSITION, CSA, RAW, "angle_ap_deg", "angle_rl_deg", "length_mm")
+_MEASURED_SLICES = PREFIX + "MeasuredSlices"  # slices.csv of the full measurement
 
 
-def show_live(result: Result, measures: CordMeasures) -> Mapping[str, Any]:
-    """Write the measures of the mask as it is now into the result's tables; gives the report's content with them.
+def show_live(result: Result, measures: CordMeasures) -> Case:
+    """Write the measures of the mask as it is now into the result's tables; gives the case with them.
 
-    ``measures``: without diameters and form. The report itself stays as it was. What was measured in full waits in an
-    attribute of each table, so that a scene saved meanwhile has it too, until ``show_measured``.
+    ``measures``: without diameters and form. The report stays as it was, so that ``show_measured`` can bring back what
+    was measured in full.
     """
-    content = dict(result.report_content())
-    flags: list[dict[str, Any]] = [
-        {"slice": flag.slice, "kind": flag.kind, "message": flag.message} for flag in measures.flags
-    ]
-    flags += [flag for flag in content.get("flags") or () if flag.get("kind") not in kinds_from("mask")]
-    withheld = any(flag["kind"] == _COARSE for flag in flags)
-    content |= {
-        "volume_mm3": measures.volume_mm3,
-        "length_mm": measures.length_mm,
-        "mean_csa_mm2": None if withheld or isnan(measures.mean_csa_mm2) else measures.mean_csa_mm2,
-        "sd_csa_mm2": None if withheld or isnan(measures.sd_csa_mm2) else measures.sd_csa_mm2,
-        "volume_per_length_mm2": (
-            None if withheld or not measures.length_mm else measures.volume_mm3 / measures.length_mm
-        ),
-        "n_slices": measures.n_slices,
-        "coverage": measures.coverage,
-        "removed_mm3": measures.removed_mm3,
-        "filled_mm3": measures.filled_mm3,
-        "flags": flags,
-    }
-    columns: dict[str, list[Any]] = {name: [getattr(item, name) for item in measures.slices] for name in _LIVE_COLUMNS}
-    if withheld:
-        del columns[CSA], columns[RAW]
-    columns[FLAGS] = [
-        " ".join(dict.fromkeys(flag["kind"] for flag in flags if flag["slice"] == item.slice))
-        for item in measures.slices
-    ]
-    areas = columns.get(CSA) or [nan] * len(measures.slices)
-    columns[FLAGGED] = marks(areas, [bool(kinds) for kinds in columns[FLAGS]])
-    for table, live in ((result.slices, columns), (result.summary, summary_columns(content))):
-        if table is not None:
-            if not table.GetAttribute(_MEASURED_COLUMNS):
-                names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-                table.SetAttribute(_MEASURED_COLUMNS, json.dumps({name: read_column(table, name) for name in names}))
-            fill_table(table, live)
-    return content
+    from SpinalCordSegLib.case import slice_table
+    from SpinalCordSegLib.morphometry import without_sections
+
+    case = result.case
+    flags = (*measures.flags, *(flag for flag in case.flags if flag.kind not in kinds_from("mask")))
+    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
+    measures = without_sections(measures) if withheld else measures
+    length_mm = measures.length_mm
+    live = replace(
+        case,
+        volume_mm3=measures.volume_mm3,
+        length_mm=length_mm,
+        mean_csa_mm2=measures.mean_csa_mm2,
+        sd_csa_mm2=measures.sd_csa_mm2,
+        volume_per_length_mm2=nan if withheld or not length_mm else measures.volume_mm3 / length_mm,
+        n_slices=measures.n_slices,
+        coverage=measures.coverage,
+        removed_mm3=measures.removed_mm3,
+        filled_mm3=measures.filled_mm3,
+        flags=flags,
+        slices=slice_table(measures, flags),
+    )
+    _fill_tables(result.summary, result.slices, live)
+    return live
 
 
-def show_measured(result: Result) -> None:
-    """What was measured in full, where the tables hold live numbers."""
-    for table in (result.slices, result.summary):
-        measured = None if table is None else table.GetAttribute(_MEASURED_COLUMNS)
-        if measured:
-            fill_table(table, json.loads(measured))
-            table.RemoveAttribute(_MEASURED_COLUMNS)
+def show_measured(result: Result) -> Case:
+    """Write what was measured in full into the result's tables; gives the case."""
+    case = result.case
+    _fill_tables(result.summary, result.slices, case)
+    return case
+
+
+def _fill_tables(summary: Any, slices: Any, case: Case) -> None:
+    if summary is not None:
+        fill_table(summary, summary_columns(case))
+    if slices is not None:
+        fill_table(slices, slice_columns(case))
 
 
 # Areas by vertebral level as a table node, bound to the mask it was measured on.
@@ -534,7 +319,12 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 _FOLLOW_UP_PREFIX = "SpinalCordSeg.FollowUp."
 MARK = "SpinalCordSeg.FollowUp"
 _BAND, _FOLLOW_UP_CHART = _FOLLOW_UP_PREFIX + "Band", _FOLLOW_UP_PREFIX + "Chart"
-FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
+FILES = {
+    "json": "follow_up.json",
+    "csv": "follow_up.csv",
+    "html": "follow_up.html",
+    "shapes": "follow_up.drawings.json",
+}
 _AREA_RGB, _FIT_RGB, _BAND_RGB = (0.12, 0.37, 0.60), (0.12, 0.37, 0.60), (0.30, 0.54, 0.35)
 _STEPS = 12
 

@@ -3,83 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import vtk
+from numpy.typing import NDArray
 
-from SpinalCordSegNodes.case_data import SUMMARY_MEASURES, CaseFolder
-from SpinalCordSegNodes.segmentations import PREFIX
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
 
 CSA, POSITION, SLICE, FLAGS, FLAGGED = "csa_mm2", "z_mm", "slice", "flags", "flagged_csa_mm2"
-RAW = "csa_raw_mm2"
 _UNITS = {"_mm3": "mm3", "_mm2": "mm2", "_mm": "mm", "_deg": "deg"}
+# field of Case, what it is called, unit
+_SUMMARY = (
+    ("volume_mm3", "Cord volume", "mm3"),
+    ("length_mm", "Length", "mm"),
+    ("mean_csa_mm2", "Mean cross-sectional area", "mm2"),
+    ("sd_csa_mm2", "SD of the cross-sectional area", "mm2"),
+    ("volume_per_length_mm2", "Volume per length", "mm2"),
+    ("n_slices", "Slices with cord", ""),
+    ("coverage", "Share of slices measured", ""),
+    ("removed_mm3", "Removed before measuring", "mm3"),
+    ("filled_mm3", "Filled before measuring", "mm3"),
+)
 
 
-def add_summary_table(scene: Any, case: CaseFolder, name: str) -> Any:
-    """Columns measure, value (NaN where there is none), unit. Model, version, device and date are attributes."""
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    fill_table(table, summary_columns(case.report))
-    for key, value in asdict(case.provenance()).items():
-        table.SetAttribute(PREFIX + key, value)
-    return table
-
-
-def summary_columns(report: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """``report``: the content of report.json."""
-    values = [report.get(key) for key, _title, _unit in SUMMARY_MEASURES]
-    flagged = {flag["slice"] for flag in report.get("flags") or () if flag.get("slice") is not None}
+def summary_columns(case: Case) -> dict[str, list[Any]]:
+    """Measure, value (NaN where there is none), unit."""
+    flagged = {flag.slice for flag in case.flags if flag.slice is not None}
     return {
-        "measure": [title for _key, title, _unit in SUMMARY_MEASURES] + ["Flagged slices"],
-        "value": [np.nan if value is None else float(value) for value in values] + [float(len(flagged))],
-        "unit": [unit for _key, _title, unit in SUMMARY_MEASURES] + [""],
+        "measure": [title for _name, title, _unit in _SUMMARY] + ["Flagged slices"],
+        "value": [float(getattr(case, name)) for name, _title, _unit in _SUMMARY] + [float(len(flagged))],
+        "unit": [unit for _name, _title, unit in _SUMMARY] + [""],
     }
 
 
-def add_slice_table(scene: Any, case: CaseFolder, name: str) -> Any:
-    """The columns of slices.csv, inferior to superior, gaps as NaN, and one more: where the plot marks a flagged slice.
+def slice_columns(case: Case) -> dict[str, list[Any]]:
+    """The columns of slices.csv but those without any answer, and one more: where the plot marks a flagged slice."""
+    from SpinalCordSegLib.slice_table import columns
 
-    A column in which every slice is without an answer is left out.
-    """
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    for column in case.slices[0] if case.slices else (SLICE, POSITION, CSA, FLAGS):
-        values = [row[column] for row in case.slices]
-        if values and all(value == -1 or value != value or (column == "level" and not value) for value in values):
-            continue
-        _add_column(table, column, values)
-    flagged = set(case.flagged_slices)
-    areas = [row.get(CSA, np.nan) for row in case.slices]
-    _add_column(table, FLAGGED, marks(areas, [row.get(SLICE) in flagged for row in case.slices]))
-    return table
+    values = {column.name: getattr(case.slices, column.name) for column in columns()}
+    blank = {column.name: column.blank(len(case.slices)) for column in columns()}
+    always = (SLICE, POSITION, CSA, FLAGS)
+    answered = {
+        name: found.tolist()
+        for name, found in values.items()
+        if name in always or not np.array_equal(found, blank[name], equal_nan=found.dtype.kind == "f")
+    }
+    flagged = np.isin(case.slices.slice, [flag.slice for flag in case.flags if flag.slice is not None])
+    return answered | {FLAGGED: marks(case.slices.csa_mm2, flagged)}
 
 
-def marks(areas: Sequence[float], flagged: Sequence[bool]) -> list[float]:
+def marks(areas: NDArray[np.float64], flagged: NDArray[np.bool_]) -> list[float]:
     """The area at which a flagged slice is marked, NaN elsewhere; a gap is marked between its neighbours."""
-    values = np.array(areas, dtype=float)
-    known = np.flatnonzero(np.isfinite(values))
-    height = np.interp(np.arange(len(values)), known, values[known]) if known.size else np.zeros(len(values))
-    return np.where(np.array(flagged, dtype=bool), height, np.nan).tolist()
+    known = np.flatnonzero(np.isfinite(areas))
+    height = np.interp(np.arange(len(areas)), known, areas[known]) if known.size else np.zeros(len(areas))
+    return np.where(flagged, height, np.nan).tolist()
 
 
 def read_column(table: Any, column: str) -> list[Any]:
     """A column's values; empty when there is no such column."""
     array = table.GetTable().GetColumnByName(column)
     return [] if array is None else [array.GetValue(row) for row in range(array.GetNumberOfValues())]
-
-
-def as_csv(table: Any) -> str:
-    """The table as CSV with a heading line, "\\n" line ends; numbers in full precision, NaN as an empty field."""
-    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
-    rows = zip(*(read_column(table, name) for name in names), strict=True)
-    return "".join(",".join(map(_csv_field, row)) + "\n" for row in [names, *rows])
-
-
-def _csv_field(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else repr(value)
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def fill_table(table: Any, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -189,7 +189,7 @@ class CorrectPanel(Section):
             mask = mask_of_segment(segmentation, segment_id)
             image = volume_behind(segmentation, mask)
             assert image is not None and self.panel.models.path is not None  # the button is grey without
-            case = self.panel.result.case() if self.panel.result else None
+            case = self.panel.result.case if self.panel.result else None
             base, model, device = self.panel.logic.scratchBase(), self.panel.models.path, self.panel.device
             return rerun_job(image, mask, slices, base, model=model, device=device, case=case)
 
@@ -517,8 +517,7 @@ class VersionsPanel(Section):
 
     def _code(self) -> str:
         result = self.panel.result
-        content = {} if result is None else result.report_content()
-        fingerprint = str((content.get("input") or {}).get("fingerprint") or "")
+        fingerprint = "" if result is None else result.case.input.fingerprint
         return f"case-{fingerprint[:16]}" if fingerprint else ""
 
     def _offer(self) -> None:

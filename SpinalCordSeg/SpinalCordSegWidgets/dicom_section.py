@@ -112,7 +112,7 @@ class DicomPanel(Section):
 
     def _is_given(self) -> bool:
         result = self.panel.result
-        return result is not None and not result.report_content().get("model")
+        return result is not None and result.case.model is None
 
     def _source_text(self, volume: Any) -> str:
         if volume is None:

@@ -649,10 +649,10 @@ def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     """What the AI drew, where this segment began as that and its report names a model; else None."""
     result = result_of(segmentation)
     copy = segmentation.GetNodeReference(AI_COPY)
-    if result is None or copy is None or not result.report_content().get("model"):
+    if result is None or copy is None or result.case.model is None:
         return None
     copy_id = cord_segment_id(copy)
-    if not copy_id or segment_id != cord_segment_id(segmentation) or result.slices is None:
+    if not copy_id or segment_id != cord_segment_id(segmentation):
         return None
     return mask_of_segment(copy, copy_id)
 

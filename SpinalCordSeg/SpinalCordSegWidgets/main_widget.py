@@ -560,7 +560,7 @@ class Panel:
                 self.work_list.measure_job(segmentation, segment_id)
                 or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer.name)
             ),
-            lambda case: self._on_measured(case, segmentation, digest, then),
+            lambda found: self._on_measured(found, segmentation, digest, then),
         )
 
     def check_dependencies(self) -> None:
@@ -580,29 +580,29 @@ class Panel:
 
         self.start(
             lambda: self.logic.startSegment(volume, model, device, self.preloaded.take(model, device)),
-            lambda case: self._on_segmented(case, volume),
+            lambda found: self._on_segmented(found, volume),
             on_end=prepare_another,
         )
 
-    def _on_segmented(self, case: CaseFolder, volume: Any) -> None:
+    def _on_segmented(self, found: CaseFolder, volume: Any) -> None:
         if not slicer.mrmlScene.IsNodePresent(volume):
             self.applying.show_message(_("The volume was deleted meanwhile: the result was not kept."))
             return
         try:
-            result = self.logic.addResult(case, volume)
+            result = self.logic.addResult(found.case, volume, found.page)
         except SpinalCordSegError as error:
             self.applying.show_message(str(error))
             return
         self.show_mask(result.segmentation)
-        device = case.provenance().device.replace("cpu", _("the CPU"))
-        text = _("Done in {seconds:.0f} s on {device}.").format(seconds=case.number("seconds"), device=device)
+        device = str(found.case.device).replace("cpu", _("the CPU"))
+        text = _("Done in {seconds:.0f} s on {device}.").format(seconds=found.case.seconds, device=device)
         self.applying.show_message(text)
 
-    def _on_measured(self, case: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None] | None) -> None:
+    def _on_measured(self, found: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None] | None) -> None:
         if not slicer.mrmlScene.IsNodePresent(segmentation):
             self.applying.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
             return
-        self.logic.addMeasures(case, segmentation, digest)
+        self.logic.addMeasures(found.case, segmentation, found.page, digest)
         self.applying.show_message(_("Measured."))
         self.work_list.note_measured(segmentation, digest)
         self.measures.refresh()

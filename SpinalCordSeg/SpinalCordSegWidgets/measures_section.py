@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import qt
 import slicer
 import slicer.util
@@ -25,12 +26,13 @@ from SpinalCordSegNodes.segmentations import (
     mask_of_segment,
     show_in_3d,
 )
-from SpinalCordSegNodes.tables import CSA, FLAGGED, FLAGS, POSITION, SLICE, as_csv, read_column
+from SpinalCordSegNodes.tables import marks
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegWidgets.pictures import ResizingPicture
 from SpinalCordSegWidgets.section import ask_new_file, grey, set_up_table, show_rows
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.metrics import MaskChanges
     from SpinalCordSegWidgets.main_widget import Panel
 
@@ -40,7 +42,7 @@ class LiveNumbers:
 
     ``mask``, ``digest``: of now. ``stale``: not the mask that was measured in full. ``edited``: not the mask that the
     AI drew. ``changes``: against the AI's own, None where there is none. ``message``: for the user, "" for none.
-    ``report``: of report.json, the numbers as they are now.
+    ``case``: with the numbers as they are now, None of what was never measured.
     """
 
     def __init__(self) -> None:
@@ -52,13 +54,14 @@ class LiveNumbers:
         self.digest, self.message = "", ""
         self.stale = self.edited = False
         self.changes: MaskChanges | None = None
-        self.report: Mapping[str, Any] = {} if result is None else result.report_content()
+        self.case: Case | None = None
         if segmentation is None or not segment_id:
             return
         try:
             self.mask = cropped_mask(segmentation, segment_id)
         except GeometryError as error:
             self.message = str(error)
+            self.case = None if result is None else result.case
             return
         self.digest = self.mask.digest()
         if result is None:  # what was never measured has no numbers to follow
@@ -70,9 +73,9 @@ class LiveNumbers:
         if self.stale:
             from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
 
-            self.report = show_live(result, measure(self.mask.mask, shape=False))
+            self.case = show_live(result, measure(self.mask.mask, shape=False))
         else:
-            show_measured(result)
+            self.case = show_measured(result)
         self.message = self._message()
 
     def _message(self) -> str:
@@ -89,19 +92,16 @@ class LiveNumbers:
 # A row per slice, superior at the top; a click goes to the slice.
 
 
-def slice_rows(result: Result | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
+def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
     """The input's slice number, area, AP × RL and kinds of flag."""
-    if result is None or result.slices is None:
+    if case is None:
         return []
-    slices = read_column(result.slices, SLICE)
-    missing = [math.nan] * len(slices)
-    areas, aps, rls = (read_column(result.slices, name) or missing for name in (CSA, "ap_ellipse_mm", "rl_mm"))
-    flags = read_column(result.slices, FLAGS) or [""] * len(slices)
-    rows = []
-    for index, area, ap, rl, kinds in zip(slices, areas, aps, rls, flags, strict=True):
+    table, rows = case.slices, []
+    columns = (table.slice, table.csa_mm2, table.ap_ellipse_mm, table.rl_mm, table.flags)
+    for index, area, ap, rl, kinds in zip(*(column.tolist() for column in columns), strict=True):
         diameters = "–" if math.isnan(ap) or math.isnan(rl) else f"{ap:.1f} × {rl:.1f}"
         text = kinds.replace(" ", ", ").replace("_", " ")
-        rows.append((int(index), "–" if math.isnan(area) else f"{area:.1f}", diameters, text))
+        rows.append((index, "–" if math.isnan(area) else f"{area:.1f}", diameters, text))
     return [row for row in reversed(rows) if row[3] or not flagged_only]
 
 
@@ -202,19 +202,20 @@ REPORTS = (".json", ".html")  # written when the mask was measured; the numbers 
 
 def available(result: Result) -> tuple[str, ...]:
     """The suffixes that this result can be saved with: what was deleted from the scene cannot."""
-    there = {".csv": result.slices, ".json": result.report, ".html": result.page}
-    return tuple(suffix for suffix in FORMATS if there.get(suffix, result.segmentation) is not None)
+    return tuple(suffix for suffix in FORMATS if suffix != ".html" or result.page is not None)
 
 
-def export(result: Result, segment_id: str, path: Path) -> None:
-    """Write ``path``; its suffix says what. Raises OutputError, GeometryError; the scene is not changed."""
+def export(result: Result, case: Case, segment_id: str, path: Path) -> None:
+    """Write ``path``; its suffix says what. ``case``: with the numbers as they are now.
+
+    Raises OutputError, GeometryError; the scene is not changed."""
     suffix = next((known for known in FORMATS if path.name.lower().endswith(known)), "")
     if suffix not in available(result):
         raise OutputError(
             _("{name}: choose one of {formats}").format(name=path.name, formats=" ".join(available(result)))
         )
     if suffix == ".csv":
-        write_text(path, as_csv(result.slices))
+        write_text(path, case.slices.csv())
     elif suffix == ".nii.gz":
         from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
 
@@ -295,14 +296,13 @@ class MeasuresPanel:
         ui.editLabel.setText(self.live.message)
         ui.editLabel.setVisible(bool(self.live.message))
         ui.resultArea.setVisible(result is not None)
-        rows = slice_rows(result, ui.flaggedOnlyBox.checked)
+        rows = slice_rows(self.live.case, ui.flaggedOnlyBox.checked)
         self._slices = [row[0] for row in rows]
         tips = [self._flag_text(index) or kinds for index, _area, _diameters, kinds in rows]  # the column is narrow
         cells = [(str(index), *others) for index, *others in rows]
         show_rows(ui.sliceTable, cells, flagged=[bool(row[3]) for row in rows], tips=tips, most=0)
-        if result is not None:
-            self._show_numbers()
-            self._show_picture(result)
+        if self.live.case is not None:
+            self._show_numbers(self.live.case)
         self.show_buttons()
         self._panel.changed()
 
@@ -352,14 +352,18 @@ class MeasuresPanel:
         box.setVisible(several)
         self._ui.segmentCaption.setVisible(several)
 
-    def _show_numbers(self) -> None:
-        ui, report = self._ui, self.live.report
-        ui.volumeValue.setText(_number(report.get("volume_mm3"), "mm³", 0))
-        ui.lengthValue.setText(_number(report.get("length_mm"), "mm", 1))
-        ui.areaValue.setText(_number(report.get("mean_csa_mm2"), "mm²", 1))
-        flagged = {flag["slice"] for flag in report.get("flags") or () if flag.get("slice") is not None}
-        ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=report.get("n_slices") or 0))
+    def _show_numbers(self, case: Case) -> None:
+        ui = self._ui
+        ui.volumeValue.setText(_number(case.volume_mm3, "mm³", 0))
+        ui.lengthValue.setText(_number(case.length_mm, "mm", 1))
+        ui.areaValue.setText(_number(case.mean_csa_mm2, "mm²", 1))
+        flagged = {flag.slice for flag in case.flags if flag.slice is not None}
+        ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=case.n_slices))
         self._show_flags(None)
+        table = case.slices
+        at = np.isin(table.slice, list(flagged))
+        columns = (table.z_mm.tolist(), table.csa_mm2.tolist(), marks(table.csa_mm2, at))
+        self._picture.show(lambda width, palette: draw_area(width, _PICTURE_HEIGHT, palette, *columns))
 
     def _show_flags(self, index: int | None) -> None:
         text = self._flag_text(index)
@@ -368,14 +372,8 @@ class MeasuresPanel:
 
     def _flag_text(self, index: int | None) -> str:
         """The messages of a slice's flags, or (None) of those on the whole case, a line each."""
-        flags = self.live.report.get("flags") or []
-        return "\n".join(str(flag["message"]) for flag in flags if flag.get("slice") == index)
-
-    def _show_picture(self, result: Result) -> None:
-        columns = [read_column(result.slices, name) if result.slices else [] for name in (POSITION, CSA, FLAGGED)]
-        if not columns[1]:
-            columns = [columns[0], [math.nan] * len(columns[0]), [math.nan] * len(columns[0])]
-        self._picture.show(lambda width, palette: draw_area(width, _PICTURE_HEIGHT, palette, *columns))
+        flags = () if self.live.case is None else self.live.case.flags
+        return "\n".join(flag.message for flag in flags if flag.slice == index)
 
     def _on_row(self, row: int, _column: int) -> None:
         if 0 <= row < len(self._slices):
@@ -401,8 +399,8 @@ class MeasuresPanel:
         slicer.app.applicationLogic().PropagateTableSelection()
 
     def _on_copy(self) -> None:
-        if self.result is not None:
-            qt.QApplication.clipboard().setText(report_sentence(self.live.report, self.live.edited))
+        if self.live.case is not None:
+            qt.QApplication.clipboard().setText(report_sentence(self.live.case, self.live.edited))
             self._message(_("The report text is on the clipboard."))
 
     def _fill_export_menu(self) -> None:
@@ -420,14 +418,14 @@ class MeasuresPanel:
 
     def export(self, path: Path) -> None:
         """Write the result to a file; the status line shows what came of it."""
-        result = self.result
-        if result is None:
+        result, case = self.result, self.live.case
+        if result is None or case is None:
             return
         if self.live.stale and path.name.lower().endswith(REPORTS):
             self._message(_("The mask was changed since the report was written: press Measure, then export."))
             return
         try:
-            export(result, self.segment_id, path)
+            export(result, case, self.segment_id, path)
         except SpinalCordSegError as error:
             self._message(str(error))
         else:
@@ -446,50 +444,44 @@ def _shown_in_3d(node: Any) -> bool:
     return bool(node.GetDisplayNode().GetVisibility3D() and node.GetSegmentation().ContainsRepresentation(surface))
 
 
-def _number(value: float | None, unit: str, decimals: int) -> str:
-    return "–" if value is None else f"<b>{value:.{decimals}f}</b> {unit}"
+def _number(value: float, unit: str, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"<b>{value:.{decimals}f}</b> {unit}"
 
 
 # One sentence for a report, with numbers, units and limits. No Qt.
 
 
-def report_sentence(report: Mapping[str, Any], edited: bool = False) -> str:
-    """``report``: the content of report.json. ``edited``: the mask was changed since these measures were taken."""
-    if not report.get("n_slices"):
+def report_sentence(case: Case, edited: bool = False) -> str:
+    """``edited``: a person corrected the mask."""
+    if not case.n_slices:
         found = _("No spinal cord was found")
     else:
+        area = _quantity(case.mean_csa_mm2, "mm²", 1)
+        if not math.isnan(case.mean_csa_mm2) and not math.isnan(case.sd_csa_mm2):
+            area = area.replace(" ", f" ± {case.sd_csa_mm2:.1f} ", 1)
         found = _("Spinal cord volume {volume}, over a length of {length} ({n} slices), mean area {area}").format(
-            volume=_quantity(report.get("volume_mm3"), "mm³", 0),
-            length=_quantity(report.get("length_mm"), "mm", 1),
-            n=report["n_slices"],
-            area=_area(report),
+            volume=_quantity(case.volume_mm3, "mm³", 0),
+            length=_quantity(case.length_mm, "mm", 1),
+            n=case.n_slices,
+            area=area,
         )
-    flagged = len({flag.get("slice") for flag in report.get("flags") or () if flag.get("slice") is not None})
+    flagged = len({flag.slice for flag in case.flags if flag.slice is not None})
     review = _("1 slice flagged for review") if flagged == 1 else _("{n} slices flagged for review").format(n=flagged)
-    parts = [found, review, _maker(report)]
+    if case.model is None:
+        text = _("mask drawn or made elsewhere, measured with SpinalCordSeg {version}")
+        maker = text.format(version=case.software_version)
+    else:
+        text = _("found automatically by SpinalCordSeg {version} with model {model} {model_version}")
+        maker = text.format(version=case.software_version, model=case.model.name, model_version=case.model.version)
+    parts = [found, review, maker]
     if edited:
         parts.append(_("the mask was corrected by hand after these numbers were taken"))
-    limits = _("volume depends on the coverage of the image")
-    return "; ".join([*parts, limits]) + ". " + _("Research use, not for diagnosis.")
+    parts.append(_("volume depends on the coverage of the image"))
+    return "; ".join(parts) + ". " + _("Research use, not for diagnosis.")
 
 
-def _area(report: Mapping[str, Any]) -> str:
-    spread = report.get("sd_csa_mm2")
-    mean = _quantity(report.get("mean_csa_mm2"), "mm²", 1)
-    return mean if spread is None or report.get("mean_csa_mm2") is None else mean.replace(" ", f" ± {spread:.1f} ", 1)
-
-
-def _maker(report: Mapping[str, Any]) -> str:
-    version = report.get("software_version") or ""
-    model = report.get("model")
-    if not model:
-        return _("mask drawn or made elsewhere, measured with SpinalCordSeg {version}").format(version=version)
-    text = _("found automatically by SpinalCordSeg {version} with model {model} {model_version}")
-    return text.format(version=version, model=model.get("name"), model_version=model.get("version"))
-
-
-def _quantity(value: float | None, unit: str, decimals: int) -> str:
-    return _("not reported") if value is None else f"{value:.{decimals}f} {unit}"
+def _quantity(value: float, unit: str, decimals: int) -> str:
+    return _("not reported") if math.isnan(value) else f"{value:.{decimals}f} {unit}"
 
 
 # Handing a mask over to Slicer's Segment Editor.

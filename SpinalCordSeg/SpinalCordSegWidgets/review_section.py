@@ -84,10 +84,8 @@ class ReviewPanel(Section):
     @property
     def queue(self) -> tuple[SliceDoubt, ...]:
         """Flagged slices of the last full measurement, worst first."""
-        from SpinalCordSegLib.quality_control import queue_of_report
-
         result = self.panel.result
-        return () if result is None else queue_of_report(result.report_content())
+        return () if result is None else result.case.queue
 
     def _unseen(self, queue: tuple[SliceDoubt, ...], review: Review) -> tuple[SliceDoubt, ...]:
         return tuple(doubt for doubt in queue if doubt.slice not in review.seen)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,8 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED, Review
-from SpinalCordSegNodes.case_data import CaseFolder
+from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, open_case
 from SpinalCordSegNodes.editing import read_review, write_review
-from SpinalCordSegNodes.results import ImageFolder, open_case
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
@@ -25,22 +24,33 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 
-# A case of a work list in the scene, bound to its folder: what of it the folder has, and what not yet. No Qt.
-
-
 @dataclass
 class OpenCase:
-    """``item``: as it was read from the list in ``results``. ``image``: the file it was made from, where that is known.
-    ``problem``: what the user should know of it, "" mostly. ``stored``: state of the mask (its digest) and the review
-    that the folder had when it was read or written last, ``mask_sha256``: what its report called the mask then."""
+    """A case of a work list in the scene, bound to its folder.
 
-    item: WorkItem
+    ``results``: the folder of its list. ``image``: the file it was made from, where that is known; ``problem``: why it
+    is not. ``stored``: state of the mask (its digest) and the review that the folder had when it was read or written
+    last; ``mask_sha256``: what its report called the mask then.
+    """
+
+    name: str
+    folder: Path
     results: Path
     segmentation: Any
     image: Path | None
-    problem: str = ""
+    problem: str
+    mask_sha256: str
     stored: tuple[str, Review] = ("", Review())
-    mask_sha256: str = ""
+
+    @classmethod
+    def read(cls, item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
+        """Put a case into the scene, as its folder is now. Raises SpinalCordSegError."""
+        opened = open_case(slicer.mrmlScene, item.folder, item.case, images)
+        node, case = opened.result.segmentation, opened.case
+        write_review(node, cord_segment_id(node), case.review)
+        found = cls(item.case, item.folder, results, node, opened.image, opened.problem, case.mask_sha256)
+        found.stored = found.now()
+        return found
 
     @property
     def in_scene(self) -> bool:
@@ -57,7 +67,7 @@ class OpenCase:
             return ""
         try:
             state = read_review(self.segmentation, cord_segment_id(self.segmentation)).state
-        except SpinalCordSegError:  # the section Review tells it
+        except SpinalCordSegError:  # shown in the section Review
             return ""
         return "" if state == item.review.state else state
 
@@ -68,13 +78,17 @@ class OpenCase:
     @property
     def is_outdated(self) -> bool:
         """Whether somebody has changed the folder since. Raises SpinalCordSegError."""
-        found = _state_of(self.item.folder)
-        return found is not None and found != (self.mask_sha256, self.stored[1])
+        from SpinalCordSegLib.case import Case
+
+        try:
+            case = Case.load(self.folder, needs_slices=False)
+        except InputFileError:  # no finished case any more
+            return False
+        return (case.mask_sha256, case.review) != (self.mask_sha256, self.stored[1])
 
     @property
     def is_in_conflict(self) -> bool:
-        """Whether somebody has changed the folder since, and the user the case in the scene. Raises
-        SpinalCordSegError."""
+        """Whether the user has changed the case in the scene too. Raises SpinalCordSegError."""
         return self.is_outdated and self.now() != self.stored
 
     def check_folder(self) -> None:
@@ -86,7 +100,7 @@ class OpenCase:
         return _(
             "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To go on with"
             " what it holds, delete this mask (export it first if it is worth keeping) and open the case again."
-        ).format(case=self.item.case)
+        ).format(case=self.name)
 
     def write(self, review: Review) -> None:
         """Put a review into the case's folder. Raises SpinalCordSegError."""
@@ -98,105 +112,33 @@ class OpenCase:
             return review
 
         self.check_folder()
-        update_review(self.item.folder, change, decides_on=review.mask_sha256 or None)
+        update_review(self.folder, change, decides_on=review.mask_sha256 or None)
 
     def take_measured(self, digest: str) -> None:
         """The folder has the mask of that digest now, and what came with it. Raises SpinalCordSegError."""
-        self.mask_sha256, review = _state_of(self.item.folder) or ("", Review())
-        self.stored = (digest, review)
+        from SpinalCordSegLib.case import Case
+
+        case = Case.load(self.folder, needs_slices=False)
+        self.mask_sha256, self.stored = case.mask_sha256, (digest, case.review)
 
 
-def read_open_case(item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
-    """Put a case into the scene, as its folder is now. Raises SpinalCordSegError."""
-    sha256, review = _state_of(item.folder) or ("", item.review)
-    opened = open_case(slicer.mrmlScene, item.folder, item.case, images)
-    segmentation = opened.result.segmentation
-    write_review(segmentation, cord_segment_id(segmentation), review)
-    case = OpenCase(item, results, segmentation, opened.image, opened.problem, mask_sha256=sha256)
-    case.stored = case.now()
-    return case
-
-
-def item_now(item: WorkItem) -> WorkItem:
-    """A case of a list as its folder is now; as it was where that is not known."""
+def _with_item_now(work: WorkList, folder: Path) -> WorkList:
+    """The list with one of its cases as its folder is now. Raises SpinalCordSegError."""
     from SpinalCordSegLib.work_list import read_work_list
 
-    try:
-        (now,) = read_work_list(item.folder).items
-    except SpinalCordSegError:  # reading the case tells it
-        return item
-    return now
+    (now,) = read_work_list(folder).items
+    return replace(work, items=tuple(now if item.folder == now.folder else item for item in work.items))
 
 
-def with_item(work: WorkList, now: WorkItem) -> WorkList:
-    """The list with one of its cases as it is now."""
-    from SpinalCordSegLib.work_list import WorkList
-
-    return WorkList(tuple(now if item.folder == now.folder else item for item in work.items))
-
-
-def list_now(case: OpenCase, work: WorkList | None) -> WorkList:
-    """The list that a case is of, with the case as its folder is now. ``work``: as it was read before. Raises
-    SpinalCordSegError."""
-    from SpinalCordSegLib.work_list import read_work_list
-
-    (now,) = read_work_list(case.item.folder).items
-    return with_item(read_work_list(case.results) if work is None else work, now)
-
-
-def _state_of(folder: Path) -> tuple[str, Review] | None:
-    """What the report calls the mask, and the review; None without a finished case. Raises SpinalCordSegError."""
-    from SpinalCordSegLib.case import Case
-
-    try:
-        case = Case.load(folder, needs_slices=False)
-    except InputFileError:
-        return None
-    return case.mask_sha256, case.review
-
-
-# A work list as text. No Qt.
-
-
-REVIEW_TABLE = "review.csv"  # as in SpinalCordSegLib.work_list
-
-
-def state_text(item: WorkItem, ahead: str = "") -> str:
-    """Of the table's second column. ``ahead``: the state in the scene, where the folder has another one yet."""
-    names = {
-        AI: _("AI"),
-        GIVEN: _("given"),
-        IN_REVIEW: _("in review"),
-        CORRECTED: _("corrected"),
-        ACCEPTED: _("accepted"),
-        REJECTED: _("rejected"),
-    }
-    if item.problem:
-        return _("unreadable")
-    return names[ahead] + " *" if ahead else names[item.review.state]
-
-
-def left_text(item: WorkItem) -> str:
-    """How many flagged slices nobody has looked at."""
-    return "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
-
-
-def row_texts(items: Sequence[WorkItem], ahead: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """The table's rows and their tool tips; ``ahead`` as above, for each."""
-    each = list(zip(items, ahead, strict=True))
-    tips = [item.problem or (_("* Not in its folder yet.") if state else "") for item, state in each]
-    return [(item.case, state_text(item, state), left_text(item)) for item, state in each], tips
-
-
-def list_text(work: WorkList | None, names: list[str], case: str) -> str:
+def list_text(work: WorkList | None, case: str) -> str:
     """Where one is in the list, and what is left."""
     if work is None:
         return _("Cases one after the other; states, corrections and decisions stay in their folders.")
-    left = sum(item.is_open for item in work.items)
-    words = _("{left} of {all} cases open.").format(left=left, all=len(names))
+    names = [item.case for item in work.items]
+    text = _("{left} of {all} cases open.").format(left=sum(item.is_open for item in work.items), all=len(names))
     if case in names:
-        words = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + words
-    return words + " " + _("Table: {name}").format(name=REVIEW_TABLE)
+        text = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + text
+    return text + " " + _("Table: {name}").format(name="review.csv")
 
 
 class WorkListPanel(Section):
@@ -239,23 +181,19 @@ class WorkListPanel(Section):
 
     def next(self) -> None:
         """Store this case, then open the next one that is neither accepted nor rejected."""
-        if self.work is None:
-            return
-        self.panel.show_message("")
-        self.store(lambda: self._go(self.work.next_open(self.case or None) if self.work else None))
+        self._leave_for(lambda work: work.next_open(self.case or None))
 
     def previous(self) -> None:
-        if self.work is None or not self.case:
-            return
-        self.panel.show_message("")
-        self.store(lambda: self._go(self.work.previous(self.case) if self.work else None))
+        if self.case:
+            self._leave_for(lambda work: work.previous(self.case))
 
     def open(self, case: str) -> None:
         """Store the case in hand, then open this one."""
-        if self.work is not None:
-            item = self.work.item(case)
-            self.panel.show_message("")
-            self.store(lambda: self._go(item))
+        self._leave_for(lambda work: work.item(case))
+
+    def _leave_for(self, choose: Callable[[WorkList], WorkItem | None]) -> None:
+        self.panel.show_message("")
+        self.store(lambda: None if self.work is None else self._go(choose(self.work)))
 
     def store(self, then: Any = None) -> None:
         """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew.
@@ -270,7 +208,7 @@ class WorkListPanel(Section):
         try:
             (digest, review), in_conflict = case.now(), case.is_in_conflict
         except SpinalCordSegError as error:  # its segment was removed, say: nothing is known to be stored
-            self.panel.show_message(f"{case.item.case}: {error}")
+            self.panel.show_message(f"{case.name}: {error}")
             return
         if in_conflict:
             go_on()
@@ -291,14 +229,23 @@ class WorkListPanel(Section):
     def refresh(self) -> None:
         ui, work = self.ui, self.work
         items = () if work is None else work.items
-        ahead = [self._open[item.folder].ahead(item) if item.folder in self._open else "" for item in items]
-        rows, tips = row_texts(items, ahead)
+        names = {
+            AI: _("AI"), GIVEN: _("given"), IN_REVIEW: _("in review"), CORRECTED: _("corrected"),
+            ACCEPTED: _("accepted"), REJECTED: _("rejected"),
+        }  # fmt: skip
+        rows, tips = [], []
+        for item in items:
+            ahead = self._open[item.folder].ahead(item) if item.folder in self._open else ""
+            state = _("unreadable") if item.problem else names[ahead] + " *" if ahead else names[item.review.state]
+            left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
+            rows.append((item.case, state, left))
+            tips.append(item.problem or (_("* Not in its folder yet.") if ahead else ""))
         show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
         ui.workTable.setVisible(bool(items))
-        names = [item.case for item in items]
-        if self.case in names:
-            ui.workTable.selectRow(names.index(self.case))
-        ui.workLabel.setText(list_text(work, names, self.case))
+        cases = [item.case for item in items]
+        if self.case in cases:
+            ui.workTable.selectRow(cases.index(self.case))
+        ui.workLabel.setText(list_text(work, self.case))
         busy = self.panel.why_busy()
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
@@ -326,9 +273,8 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        return store_job(
-            case.item.folder, mask, case.image, self.panel.review.reviewer.name, self.panel.logic.scratchBase()
-        )
+        by, base = self.panel.review.reviewer.name, self.panel.logic.scratchBase()
+        return store_job(case.folder, mask, case.image, by, base)
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
@@ -339,7 +285,7 @@ class WorkListPanel(Section):
         review = read_review(segmentation, segment_id)
         if self.panel.attempt(lambda: case.take_measured(digest)) and self.panel.attempt(lambda: case.write(review)):
             write_review(segmentation, segment_id, review)
-            self.panel.show_message(_("{case} is stored.").format(case=case.item.case))
+            self.panel.show_message(_("{case} is stored.").format(case=case.name))
             self._stored(case, digest, review)  # a message of that comes after this one
 
     def _of(self, segmentation: Any) -> OpenCase | None:
@@ -386,9 +332,8 @@ class WorkListPanel(Section):
         known = self._open.get(item.folder)
         if known is not None and known.in_scene and (not known.is_outdated or known.is_in_conflict):
             return
-        item = item_now(item)
-        case = read_open_case(item, self.folder, self.images)
-        self.work = None if self.work is None else with_item(self.work, item)
+        case = OpenCase.read(item, self.folder, self.images)
+        self.work = None if self.work is None else _with_item_now(self.work, item.folder)
         if known is not None:
             known.set_visible(False)
         self._open[item.folder] = case
@@ -400,11 +345,11 @@ class WorkListPanel(Section):
 
     def _update(self, case: OpenCase) -> None:
         """Read this one case again (a list may have hundreds), and write the table of its list."""
-        from SpinalCordSegLib.work_list import write_review_table
+        from SpinalCordSegLib.work_list import REVIEW_TABLE, read_work_list, write_review_table
 
-        shown = case.results == self.folder
-        work = list_now(case, self.work if shown else None)
-        if shown:
+        shown = self.work if case.results == self.folder else None
+        work = _with_item_now(read_work_list(case.results) if shown is None else shown, case.folder)
+        if shown is not None:
             self.work = work
         write_review_table(work, case.results / REVIEW_TABLE)
 

@@ -1,14 +1,18 @@
-"""A small slanted cord with answers that can be counted, as a volume and as a finished case folder's content."""
+"""A small slanted cord with answers that can be counted, as a volume and as a finished case."""
 
 from __future__ import annotations
 
-import json
+from math import nan
 from typing import Any
 
 import numpy as np
 
+from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
+from SpinalCordSegLib.flags import Flag, case_flag
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.quality_control import rank_doubts
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.editing import changes_since_ai
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask
 
@@ -48,42 +52,55 @@ def grey_volume(mask: Volume) -> Volume:
     return mask.with_voxels((ramp + 300 * mask.voxels).astype(np.int16))
 
 
-def finished_case(mask: Volume, **report: Any) -> CaseFolder:
-    """What reading a case folder gives for this mask: 23.5 mm² a slice but for the gap, slices 4 and 8 flagged."""
-    rows = tuple(_row(k) for k in range(1, 11))
-    content = {
+def finished_case(mask: Volume, **known: Any) -> Case:
+    """A case of this mask: about 23.5 mm² a slice but for the gap, slices 4 and 8 flagged. ``known``: other fields."""
+    k = np.arange(1, 11)
+    gap = k == GAP_SLICE
+    flags = (
+        case_flag("small_view", "no neck above C2"),
+        Flag(FLAGGED_SLICE, FLAGGED_SLICE, "area", "area 20 % above its neighbours"),
+        Flag(GAP_SLICE, GAP_SLICE, "gap", "no cord in this slice"),
+    )
+    slices = SliceTable.of(
+        10,
+        slice=k,
+        canonical_slice=k,
+        z_mm=3.3 * k,
+        csa_mm2=np.where(gap, np.nan, 22.0 + k / 3),
+        length_mm=np.where(gap, np.nan, 3.3),
+        flags=[" ".join(flag.kind for flag in flags if flag.slice == number) for number in k],
+    )
+    fields: dict[str, Any] = {
+        "name": "t1",
+        "mask_state": "AI",
+        "mask_sha256": mask_sha256(mask),
+        "created": "2026-05-04T03:02:01+00:00",
+        "software_version": "0.1.0",
         "volume_mm3": float(mask.voxels.sum()) * mask.voxel_volume_mm3,
         "length_mm": 29.7,
+        "volume_per_length_mm2": 22.1,
         "mean_csa_mm2": 23.5,
-        "sd_csa_mm2": None,
+        "sd_csa_mm2": nan,
+        "mean_ap_ellipse_mm": nan,
+        "mean_rl_mm": nan,
         "n_slices": 9,
-        "flags": [
-            {"slice": None, "kind": "field_of_view", "message": "no neck above C2"},
-            {"slice": FLAGGED_SLICE, "kind": "area", "message": "area 20 % above its neighbours"},
-            {"slice": GAP_SLICE, "kind": "gap", "message": "no cord in this slice"},
-        ],
+        "coverage": 0.9,
+        "range_volume_mm3": 655.0,
+        "range_length_mm": 29.7,
+        "removed_mm3": 0.0,
+        "filled_mm3": 0.0,
+        "flags": flags,
+        "queue": rank_doubts(flags),
+        "threshold": 0.5,
+        "along_mm": 0.0,
         "device": "cpu",
-        "model": {"name": "cord: a|b", "sha256": "ab" * 32, "version": "3", "licence": "Apache-2.0"},
-        "software_version": "0.1.0",
-        "created": "2026-05-04T03:02:01+00:00",
-        "input": {"shape": list(mask.shape), "spacing_mm": list(mask.spacing_mm), "orientation": mask.orientation},
-        "seconds": 12.5,
+        "model": ModelSummary("cord: a|b", "3", "ab" * 32, "Apache-2.0"),
+        "input": CaseInput.of(mask),
+        "seconds_by_stage": {"segment": 12.5},
+        "slices": slices,
+        "drawn": mask,
     }
-    text = json.dumps(content | report)
-    return CaseFolder(mask, json.loads(text), rows, text, "<html><body>µ ² é</body></html>")
-
-
-def _row(k: int) -> dict[str, Any]:
-    gap = k == GAP_SLICE
-    return {
-        "slice": k,
-        "canonical_slice": k,
-        "z_mm": 3.3 * k,
-        "csa_mm2": float("nan") if gap else 22.0 + k / 3,
-        "csa_pv_mm2": float("nan"),
-        "flags": "gap" if gap else "area" if k == FLAGGED_SLICE else "",
-        "instance_number": -1,
-    }
+    return Case(**(fields | known))
 
 
 def is_edited(node: Any) -> bool:

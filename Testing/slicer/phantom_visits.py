@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from math import nan
-
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.report import report, slice_rows
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.views import add_disc_node
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -30,21 +25,9 @@ def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0)
         matrix[2, 3] += moved_mm
         volumes.append(Volume(one.voxels, matrix))
     node = node_from_volume(scene, volumes[0], name)
-    segmentation = panel.logic.addResult(measured(volumes[1]), node).segmentation
+    segmentation = panel.logic.addResult(measure_mask(volumes[1], "neck"), node).segmentation
     panel.panel.show_mask(segmentation)
     return segmentation
-
-
-def measured(mask: Volume) -> CaseFolder:
-    """What the command line writes for a mask, without a child process and its seconds."""
-    result = measure_mask(mask, "neck")
-    content = report(result)
-    absent = {"flags": "", "level": "", "instance_number": -1}
-    rows = [
-        {name: absent.get(name, nan) if value is None else value for name, value in row.items()}
-        for row in slice_rows(result)
-    ]
-    return CaseFolder(result.mask, content, tuple(rows), json.dumps(content), "")
 
 
 def mark(scene, volume, disc: int, ras) -> None:

@@ -168,10 +168,11 @@ def _export(panel, case: Path, path: Path, pictures: Path) -> None:
     measures.export(path)
     assert "accepted by Dr A. Meyer" in path.read_text(encoding="utf-8")
     picture(panel, pictures / "day-6-exported.png")
-    desk = panel.panel
-    write_result_folder(desk.result, desk.segment_id, path.parent / "for DICOM")  # what its export begins with
+    write_result_folder(
+        panel.panel.result, panel.panel.segment_id, path.parent / "for DICOM"
+    )  # what its export begins with
     mask = read_labels(path.parent / "for DICOM" / "mask.nrrd")
-    assert mask_sha256(mask) == desk.result.report_content()["mask_sha256"]
+    assert mask_sha256(mask) == panel.panel.result.case.mask_sha256
     assert (path.parent / "for DICOM" / "montage.png").read_bytes() == (case / "montage.png").read_bytes()
 
 

@@ -12,7 +12,7 @@ from threshold_model import SPACING_MM, neck_image
 
 import SpinalCordSegLib.dicom as dicom
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegNodes.results import ImageFolder
+from SpinalCordSegNodes.case_data import ImageFolder
 
 _N = 4
 _NAME = "T1w-neck-4"

@@ -18,6 +18,7 @@ from slicer_standins.desktop import click, picture, wait_until
 
 from cmake_lists import install
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -29,7 +30,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 def done(panel, scene):
     """The panel with one finished case shown."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask()), volume)
+    result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
     panel.ui.maskSelector.setCurrentNode(result.segmentation)
     return panel
 
@@ -136,7 +137,7 @@ def test_a_run_that_ends_while_the_user_is_elsewhere_is_shown_on_coming_back(don
     former, volume = done.ui.maskSelector.currentNode(), node_from_volume(scene, grey_volume(cord_mask()), "t2")
     done.ui.volumeSelector.setCurrentNode(volume)
     scripted.leave(done)
-    done.panel._on_segmented(finished_case(cord_mask()), volume)
+    done.panel._on_segmented(CaseFolder(finished_case(cord_mask())), volume)
     scripted.enter(done)
     shown = done.ui.maskSelector.currentNode()
     assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "Done in" in done.ui.statusLabel.text

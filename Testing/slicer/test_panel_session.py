@@ -145,9 +145,9 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     ui.maskSelector.setCurrentNode(first)
     click(ui.measureButton)
     _run_to_the_end(session)
-    report = session.panel.measures.result.report_content()
-    assert report["volume_mm3"] == pytest.approx(edited.sum() * np.prod(SPACING_MM), rel=1e-4)
-    assert any(flag["kind"] == "gap" for flag in report["flags"]) and is_edited(first)
+    case = session.panel.measures.result.case
+    assert case.volume_mm3 == pytest.approx(edited.sum() * np.prod(SPACING_MM), rel=1e-4)
+    assert any(flag.kind == "gap" for flag in case.flags) and is_edited(first)
 
     for suffix in (".csv", ".json", ".html", ".nii.gz", ".seg.nrrd"):
         session.panel.measures.export(folder / f"cord{suffix}")

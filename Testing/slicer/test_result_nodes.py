@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 
 import numpy as np
@@ -12,9 +10,10 @@ import slicer
 import slicer.util
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume, is_edited
 
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_provenance
-from SpinalCordSegNodes.tables import as_csv, read_column
+from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -26,7 +25,8 @@ def mask():
 
 @pytest.fixture
 def result(scene, mask):
-    return add_result(scene, finished_case(mask), node_from_volume(scene, grey_volume(mask), "t1"))
+    volume = node_from_volume(scene, grey_volume(mask), "t1")
+    return add_result(scene, finished_case(mask), volume, "<html><body>µ ² é</body></html>")
 
 
 def test_summary_table_holds_value_and_unit(result):
@@ -61,32 +61,20 @@ def test_flagged_slices_are_marked_in_the_plot(result):
     assert flagged.GetTableNode() is result.slices
 
 
-def test_csv_text_is_read_back_the_same(result):
-    rows = list(csv.DictReader(io.StringIO(as_csv(result.slices))))
-    assert [int(row["slice"]) for row in rows] == list(range(1, 11))
-    assert (
-        rows[GAP_SLICE - 1]["csa_mm2"] == "" and float(rows[0]["csa_mm2"]) == read_column(result.slices, "csa_mm2")[0]
-    )
-
-
 def test_an_empty_case_has_tables_too(scene, mask):
-    empty = finished_case(mask.with_voxels(np.zeros(mask.shape, bool)), volume_mm3=0.0, length_mm=None, flags=[])
-    object.__setattr__(empty, "slices", ())
+    nothing = mask.with_voxels(np.zeros(mask.shape, bool))
+    empty = finished_case(nothing, volume_mm3=0.0, length_mm=0.0, flags=(), slices=SliceTable.of())
     found = add_result(scene, empty, node_from_volume(scene, grey_volume(mask), "t1"))
-    assert found.slices.GetNumberOfRows() == 0
-    assert (
-        dict(zip(read_column(found.summary, "measure"), read_column(found.summary, "value"), strict=True))[
-            "Cord volume"
-        ]
-        == 0
-    )
+    assert found.slices.GetNumberOfRows() == 0 and len(found.case.slices) == 0
+    values = dict(zip(read_column(found.summary, "measure"), read_column(found.summary, "value"), strict=True))
+    assert values["Cord volume"] == 0
 
 
 def test_measuring_again_binds_the_new_tables_and_keeps_the_old(scene, result, mask):
     again = add_measures(scene, finished_case(mask, volume_mm3=1.0), result.segmentation)
     assert result_of(result.segmentation).summary is again.summary
     assert scene.IsNodePresent(result.summary)
-    assert result_of(result.segmentation).report_content()["volume_mm3"] == 1.0
+    assert result_of(result.segmentation).case.volume_mm3 == 1.0
 
 
 def test_result_of_what_was_never_measured(scene, result):
@@ -115,7 +103,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     assert read_column(found.slices, "slice") == list(range(1, 11))
     assert math.isnan(read_column(found.slices, "csa_mm2")[GAP_SLICE - 1])
     assert found.chart.GetNumberOfPlotSeriesNodes() == 2
-    assert found.report_content()["mean_csa_mm2"] == 23.5
+    assert found.case.mean_csa_mm2 == 23.5 and found.case.slices.csa_mm2[0] == 22.333
     assert found.page.GetText() == "<html><body>µ ² é</body></html>"
     assert found.summary.GetAttribute("SpinalCordSeg.device") == "cpu"
 

@@ -24,7 +24,7 @@ from SpinalCordSegNodes.volumes import node_from_volume
 def done(panel, scene, monkeypatch):
     """The panel with one finished case, sections Review and Correct open, a reviewer at work."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask()), volume)
+    result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
     panel.panel.show_mask(result.segmentation)
     for section in (panel.panel.review, panel.panel.correct):
         section.ui.section.collapsed = False
@@ -79,7 +79,7 @@ def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
     ui.reviewerEdit.text = "Dr A. Meyer"
     click(ui.acceptButton)
     assert "Accepted" in ui.stateLabel.text and "Dr A. Meyer" in ui.stateLabel.text
-    assert result_of(node).report_content()["review"]["state"] == "accepted"
+    assert result_of(node).case.review.state == "accepted"
     slicer.util.saveNode(node, str(tmp_path / "mask.seg.nrrd"))
     loaded = slicer.util.loadSegmentation(str(tmp_path / "mask.seg.nrrd"))
     review = read_review(loaded, cord_segment_id(loaded))

@@ -1,4 +1,7 @@
-"""The mask through Slicer's nodes is the headless mask, voxel for voxel: nothing is flipped, shifted or resampled."""
+"""One image, one answer: Python API, command line, batch, Slicer's nodes and the panel's job give the same voxels.
+
+On small images; with SPINALCORDSEG_FULL=1 on all public volumes, with the model that ships (some minutes).
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,17 @@ from cord_cases import rotation
 from label_statistics import label_statistics
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
+from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
-from SpinalCordSegLib.pipeline import segment_image
+from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume, to_canonical
 from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import volume_from_node
 
-# SPINALCORDSEG_FULL=1: with the model that ships, on the whole DICOM series; some minutes.
 _FULL = os.environ.get("SPINALCORDSEG_FULL") == "1"
+_FOLDERS = ("t2star_masked", "t1w_masked", "mt_masked", "t1w_scanners", "t2_masked")
 
 
 @pytest.fixture(scope="module")
@@ -34,49 +39,38 @@ def model(tmp_path_factory, qt_application) -> Path:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(model):
-    return load_checkpoint(model)
+def headless(model):
+    """Segments an image by the Python API."""
+    checkpoint = load_checkpoint(model)
+    return lambda path: segment_image(read_image(path), checkpoint, SegmentOptions(device="cpu"))
 
 
-def _grid(degrees: float, left_handed: bool) -> np.ndarray:
-    matrix = np.eye(4)
-    spacing = np.array(SPACING_MM) * [-1 if left_handed else 1, 1, 1]
-    matrix[:3, :3] = rotation((1, 0.3, 0.2), degrees) @ np.diag(spacing)
-    matrix[:3, 3] = (20.0, -31.0, 12.5)
-    return matrix
-
-
-def _in_this_process(volume: Volume, model: Path, folder: Path) -> tuple[Volume, float]:
-    """The node's voxels to a file, that file segmented: mask and mm³."""
-    write_volume(volume, folder / "volume.nrrd")
-    case = segment_image(read_image(folder / "volume.nrrd"), load_checkpoint(model))
-    return case.mask, case.measures.volume_mm3
-
-
-def _in_a_child(volume: Volume, model: Path, folder: Path) -> tuple[Volume, float]:
-    """The same as the panel has it done."""
+def _by_panel(volume: Volume, model: Path, folder: Path) -> Case:
     from SpinalCordSegWidgets.jobs import segment_job
 
-    run = segment_job(volume, folder / "temp", model=model, device="cpu")
-    while run.running:
-        run.poll()
+    job = segment_job(volume, folder, model=model, device="cpu")
+    while job.running:
+        job.poll()
         time.sleep(0.02)
-    run.close()
-    assert run.failure is None, run.failure
-    return run.result.mask, run.result.number("volume_mm3")
+    job.close()
+    assert job.failure is None, job.failure
+    return job.result.case
 
 
-def _through_nodes(scene, node, model: Path, folder: Path, way=_in_this_process) -> tuple[Volume, float]:
+def _same(ours: Volume, wanted: Volume) -> None:
+    a, b = to_canonical(ours), to_canonical(wanted)
+    assert np.array_equal(a.voxels, b.voxels) and a.same_grid(b)
+
+
+def _through_nodes(scene, node, case: Case) -> Volume:
     """The mask as the segmentation node has it; its volume in the report is Slicer's own count."""
-    volume = volume_from_node(node)
-    found, volume_mm3 = way(volume, model, folder)
-    segmentation = add_segmentation(scene, volume.with_voxels(found.voxels), node, Provenance())
+    voxels = volume_from_node(node).with_voxels(case.mask.voxels)
+    segmentation = add_segmentation(scene, voxels, node, Provenance())
     mask = mask_of_segment(segmentation, cord_segment_id(segmentation))
     count, slicer_mm3 = label_statistics(scene, segmentation, cord_segment_id(segmentation), node)
     assert count == mask.voxels.sum()
-    assert slicer_mm3 == pytest.approx(volume_mm3, rel=1e-6, abs=0.0051)  # the report has two decimals
-    assert slicer_mm3 == pytest.approx(mask.voxels.sum() * mask.voxel_volume_mm3, rel=1e-6)
-    return mask, volume_mm3
+    assert slicer_mm3 == pytest.approx(case.volume_mm3, rel=1e-6, abs=0.0051)  # the report has two decimals
+    return mask
 
 
 @pytest.mark.parametrize(
@@ -87,35 +81,46 @@ def _through_nodes(scene, node, model: Path, folder: Path, way=_in_this_process)
         ("sagittal oblique.nrrd", 17.0, False, (1, 2, 0)),
     ],
 )
-def test_files(scene, checkpoint, model, tmp_path, name, degrees, left_handed, storage):
-    image = neck_image(_grid(degrees, left_handed), storage)
-    write_volume(image, tmp_path / name)
-    headless = segment_image(read_image(tmp_path / name), checkpoint)
-    assert _FULL or headless.mask.voxels.sum() > 24 * 20
+def test_nodes_of_a_file(scene, headless, tmp_path, name, degrees, left_handed, storage):
+    matrix = np.eye(4)
+    spacing = np.array(SPACING_MM) * [-1 if left_handed else 1, 1, 1]
+    matrix[:3, :3] = rotation((1, 0.3, 0.2), degrees) @ np.diag(spacing)
+    matrix[:3, 3] = (20.0, -31.0, 12.5)
+    write_volume(neck_image(matrix, storage), tmp_path / name)
+    wanted = headless(tmp_path / name)
+    assert _FULL or wanted.mask.voxels.sum() > 24 * 20
     node = slicer.util.loadVolume(str(tmp_path / name))
-    through_nodes, volume_mm3 = _through_nodes(scene, node, model, tmp_path)
-    _same(through_nodes, headless.mask)
-    assert volume_mm3 == pytest.approx(headless.measures.volume_mm3, rel=1e-6)
+    write_volume(volume_from_node(node), tmp_path / "node.nrrd")
+    _same(_through_nodes(scene, node, headless(tmp_path / "node.nrrd")), wanted.mask)
 
 
-def test_dicom_series(scene, checkpoint, model, tmp_path, shared_data):
+def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data):
     """Its 32 lowest slices are enough here; that the whole series is the same volume is a test of volume nodes."""
     folder = tmp_path / "series"
     folder.mkdir()
     files = sorted((shared_data / "dicom_t1w_head").glob("N2D_*.dcm"))
     for path in files if _FULL else files[:32]:
         shutil.copy(path, folder)
-    headless = segment_image(read_image(folder), checkpoint)
-    assert headless.mask.voxels.any()
+    wanted = headless(folder)
+    assert wanted.mask.voxels.any()
     node = slicer.util.loadVolume(str(folder / files[0].name))
-    through_nodes, _ = _through_nodes(scene, node, model, tmp_path, _in_a_child)
-    _same(through_nodes, headless.mask)
+    _same(_through_nodes(scene, node, _by_panel(volume_from_node(node), model, tmp_path / "temp")), wanted.mask)
 
 
-def _same(ours: Volume, headless: Volume) -> None:
-    a, b = to_canonical(ours), to_canonical(headless)
-    assert np.array_equal(a.voxels, b.voxels)
-    assert a.same_grid(b)
-    assert ours.voxels.sum() * ours.voxel_volume_mm3 == pytest.approx(
-        headless.voxels.sum() * headless.voxel_volume_mm3, rel=1e-6
-    )
+def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_path, shared_data):
+    found = [path for name in _FOLDERS for path in sorted((shared_data / name).glob("*.nii.gz"))]
+    inputs = [path for path in found if "_seg" not in path.name][: None if _FULL else 1]
+    options = ["--model", str(model), "--device", "cpu"]
+    assert main(["segment", *map(str, inputs), "--output", str(tmp_path / "batch"), *options]) == 0
+    for number, path in enumerate(inputs):
+        wanted, name = headless(path), read_image(path).case_name
+        alone = tmp_path / f"alone-{number}"
+        assert main(["segment", str(path), "--output", str(alone), *options]) == 0
+        node = slicer.util.loadVolume(str(path))
+        panel = _by_panel(volume_from_node(node), model, tmp_path / "temp")
+        for case in (Case.load(tmp_path / "batch" / name), Case.load(alone / name), panel):
+            _same(case.mask, wanted.mask)
+            numbers, expected = case.as_json(), wanted.as_json()
+            for key in ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices"):
+                assert numbers[key] == pytest.approx(expected[key], rel=1e-6), key
+            assert case.slices.csa_mm2 == pytest.approx(wanted.slices.csa_mm2, rel=1e-4, nan_ok=True)

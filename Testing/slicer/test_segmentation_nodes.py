@@ -13,6 +13,7 @@ from label_statistics import label_statistics
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import changes_since_ai
+from SpinalCordSegNodes.results import provenance_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
     add_segmentation,
@@ -39,7 +40,7 @@ def volume_node(scene, mask):
 
 @pytest.fixture
 def provenance(mask):
-    return finished_case(mask).provenance()
+    return provenance_of(finished_case(mask))
 
 
 @pytest.fixture

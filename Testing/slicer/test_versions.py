@@ -1,19 +1,16 @@
-"""Nothing is lost: versions kept while correcting, offered after a crash, and what kill -9 may cost."""
+"""Nothing is lost: versions kept while correcting, offered after a crash."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.mask_versions import CorrectionStore, read_version
+from SpinalCordSegLib.case import CaseInput
+from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegNodes.editing import replace_mask
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -24,9 +21,9 @@ _CODE = "case-" + _FINGERPRINT[:16]
 
 def _open(panel, scene):
     """One finished case in hand, section Correct open."""
-    report_input = {"shape": list(cord_mask().shape), "fingerprint": _FINGERPRINT}
+    known = replace(CaseInput.of(cord_mask()), fingerprint=_FINGERPRINT)
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask(), input=report_input), volume)
+    result = panel.logic.addResult(finished_case(cord_mask(), input=known), volume)
     panel.panel.show_mask(result.segmentation)
     panel.panel.correct.ui.section.collapsed = False
     return result.segmentation
@@ -64,8 +61,8 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     assert timer.remainingTime <= left  # painting on and on does not put it off
     timer.timeout.emit()  # 20 s later
     wait_until(lambda: versions.autosave._thread is None)
-    (kept,) = CorrectionStore(tmp_path / "kept", _CODE).versions()
-    assert np.array_equal(read_version(kept).voxels, now)
+    (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
+    assert np.array_equal(kept.read().voxels, now)
     assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions.autosave.waiting
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
@@ -99,8 +96,8 @@ def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings)
     panel.panel.versions.choose(tmp_path)
     work = _stroke(panel, node, 5)
     scene.Clear(0)
-    (kept,) = CorrectionStore(tmp_path, _CODE).versions()
-    assert np.array_equal(read_version(kept).voxels, work)
+    (kept,) = MaskVersions(tmp_path / f"{_CODE}.corrections").versions()
+    assert np.array_equal(kept.read().voxels, work)
 
 
 def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):
@@ -110,34 +107,3 @@ def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_sett
     _stroke(panel, node, 5)
     panel.panel.versions.autosave.flush()
     assert "NOT kept" in panel.panel.correct.ui.autosaveLabel.text
-
-
-def test_kill_costs_at_most_the_version_being_written(tmp_path):
-    """Versions written one after the other, the program killed in the middle of it: all that were told are there."""
-    code = """
-import sys
-from pathlib import Path
-import numpy as np
-from SpinalCordSegLib.mask_versions import CorrectionStore
-from SpinalCordSegLib.volume import Volume
-store = CorrectionStore(Path(sys.argv[1]), "case-1", keep=1000)
-for number in range(1, 1000):
-    voxels = np.zeros((60, 60, 40), bool)
-    voxels.ravel()[:number] = True
-    store.save(Volume(voxels, np.eye(4)))
-    print(number, flush=True)
-"""
-    checkout = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": str(checkout / "SpinalCordSeg")}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    told = 0
-    while told < 12:
-        told = int(child.stdout.readline())
-    child.send_signal(signal.SIGKILL)
-    told = max([told, *map(int, child.stdout.read().split())])
-    child.wait()
-    versions = CorrectionStore(tmp_path, "case-1").versions()
-    assert versions[0].number - told in (0, 1)
-    assert read_version(versions[0]).voxels.sum() == versions[0].number

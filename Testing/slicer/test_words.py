@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
+from cord_cases import cord_mask, finished_case
 
 
 @pytest.fixture(autouse=True)
@@ -19,35 +23,19 @@ def test_devices_say_what_they_are_and_how_long():
     assert describe({"name": "cpu", "label": "CPU", "seconds_per_slice": None}, 170) == "CPU"
 
 
-_REPORT = {
-    "volume_mm3": 5321.4,
-    "length_mm": 71.26,
-    "mean_csa_mm2": 74.62,
-    "sd_csa_mm2": 5.04,
-    "n_slices": 71,
-    "flags": [{"slice": 3, "kind": "gap"}, {"slice": 3, "kind": "area"}, {"slice": None, "kind": "contrast"}],
-    "software_version": "0.1.0",
-    "model": {"name": "starter", "version": "1.0"},
-}
-
-
 def test_report_sentence_has_numbers_units_and_limits():
     from SpinalCordSegWidgets.measures_section import report_sentence
 
-    assert report_sentence(_REPORT) == (
-        "Spinal cord volume 5321 mm³, over a length of 71.3 mm (71 slices), mean area 74.6 ± 5.0 mm²;"
-        " 1 slice flagged for review; found automatically by SpinalCordSeg 0.1.0 with model starter 1.0;"
+    case = finished_case(cord_mask(), volume_mm3=5321.4, length_mm=71.26, sd_csa_mm2=5.04, n_slices=71)
+    assert report_sentence(case) == (
+        "Spinal cord volume 5321 mm³, over a length of 71.3 mm (71 slices), mean area 23.5 ± 5.0 mm²;"
+        " 2 slices flagged for review; found automatically by SpinalCordSeg 0.1.0 with model cord: a|b 3;"
         " volume depends on the coverage of the image. Research use, not for diagnosis."
     )
-    assert "corrected by hand" in report_sentence(_REPORT, edited=True)
-
-
-def test_report_sentence_without_an_area_model_or_cord():
-    from SpinalCordSegWidgets.measures_section import report_sentence
-
-    assert "mean area not reported" in report_sentence(_REPORT | {"mean_csa_mm2": None})
-    assert "made elsewhere" in report_sentence(_REPORT | {"model": None})
-    assert report_sentence({"n_slices": 0}).startswith("No spinal cord was found")
+    assert "corrected by hand" in report_sentence(case, edited=True)
+    assert "mean area not reported" in report_sentence(replace(case, mean_csa_mm2=math.nan))
+    assert "made elsewhere" in report_sentence(replace(case, model=None))
+    assert report_sentence(replace(case, n_slices=0)).startswith("No spinal cord was found")
 
 
 def test_model_card_says_what_it_was_trained_on():

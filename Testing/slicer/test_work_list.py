@@ -18,7 +18,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegNodes.results import ImageFolder
+from SpinalCordSegNodes.case_data import ImageFolder
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)

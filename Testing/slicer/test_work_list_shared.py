@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import slicer
 from work_list_cases import erase_slice, measured, stored, visible, wait
 
-from SpinalCordSegLib.case import read_review, store_correction, write_review
+from SpinalCordSegLib.case import Case, update_review
+from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.review import ACCEPTED, decided
@@ -34,8 +34,8 @@ def work(panel, tmp_path, monkeypatch):
 
 def _accept(case: Path) -> None:
     """As a colleague does elsewhere."""
-    sha256 = json.loads((case / "report.json").read_text(encoding="utf-8"))["mask_sha256"]
-    write_review(case, decided(read_review(case), ACCEPTED, "Colleague", mask_sha256=sha256))
+    sha256 = Case.load(case).mask_sha256
+    update_review(case, lambda review: decided(review, ACCEPTED, "Colleague", mask_sha256=sha256), decides_on=sha256)
 
 
 def _correct(case: Path, erased: int) -> None:
@@ -58,7 +58,7 @@ def test_a_decision_made_elsewhere_is_shown_and_stays(panel, work):
     assert panel.panel.review.review.state == ACCEPTED
     panel.panel.review.go(4)
     work.next()
-    assert (read_review(case).state, read_review(case).who) == (ACCEPTED, "Colleague")
+    assert (Case.load(case).review.state, Case.load(case).review.who) == (ACCEPTED, "Colleague")
 
 
 def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel, work):
@@ -104,7 +104,7 @@ def test_a_review_is_not_written_over_a_newer_decision(panel, work):
     work.previous()
     _accept(work.folder / "a")
     panel.panel.review.go(4)
-    assert read_review(work.folder / "a").state == ACCEPTED
+    assert Case.load(work.folder / "a").review.state == ACCEPTED
     assert "folder of a " in panel.ui.statusLabel.text
 
 
