@@ -320,8 +320,9 @@ class MeasuresPanel:
         reason = self._panel.why_no_mask()
         ui.measureButton.setVisible(self.result is None or self.live.stale)
         grey(ui.measureButton, reason, _("Volume, length and areas of this mask; PyTorch is not needed."))
-        if not hasattr(slicer.modules, "segmenteditor"):
-            grey(ui.editButton, _("This Slicer has no Segment Editor module."))
+        ui.editButton.enabled = hasattr(slicer.modules, "segmenteditor")
+        if not ui.editButton.enabled:
+            ui.editButton.toolTip = _("This Slicer has no Segment Editor module.")
 
     def _message(self, text: str) -> None:
         self._panel.applying.show_message(text)

@@ -64,7 +64,7 @@ def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(pan
     wait(panel)
     assert not np.any(stored(results / "a")[:, :, 4]) and np.array_equal(stored(results / "a"), drawn)
     table = (results / "review.csv").read_text(encoding="utf-8")
-    assert "a,corrected," in table and "b,ai," in table
+    assert "a,corrected," in table and "b,given," in table
     assert work.folder == other and work.case == ("a" if other == results else "")
     assert other == results or not (other / "review.csv").exists()
 

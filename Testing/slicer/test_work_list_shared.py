@@ -114,7 +114,7 @@ def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(pa
 
     status = panel.ui.statusLabel
     with monkeypatch.context() as patched:
-        patched.setattr("SpinalCordSegLib.batch.write_review_table", refuse)
+        patched.setattr("SpinalCordSegLib.work_list.write_review_table", refuse)
         work.previous()
         assert work.case == "a" and status.text == "review.csv is open in another program"
     work.next()
