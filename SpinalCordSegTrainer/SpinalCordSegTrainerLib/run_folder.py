@@ -296,7 +296,7 @@ def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any] | Non
         yield None
         return
     rows, several = -(-count // columns), columns > 1
-    size = (3.4 * columns, 1.8 * rows + 0.4) if several else (7, 2.4 * rows + 0.4)
+    size = (3.4 * columns, 1.8 * rows + 0.4) if several else (6, 1.6 * rows + 0.4)
     picture = Figure(figsize=size, layout="constrained")
     axes = list(picture.subplots(rows, columns, squeeze=False, sharex=several, sharey=several).flat)
     for unused in axes[count:]:

@@ -1,8 +1,10 @@
-"""The training panel as a whole: its parts, what can be done now and why not, and the run that goes on."""
+"""The training panel: cases, settings, what can be done now and why not, and the run that goes on."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,9 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.model.checkpoint import find_models
+from SpinalCordSegLib.files import atomic_write
+from SpinalCordSegLib.model.checkpoint import find_models, load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
-from SpinalCordSegTrainerWidgets.curves import Sweep, TrainingPictures, can_resume, has_model, publish_model, read_sweep
 from SpinalCordSegWidgets.install import (
     Dependencies,
     DeviceProbe,
@@ -25,6 +27,7 @@ from SpinalCordSegWidgets.install import (
 )
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
 from SpinalCordSegWidgets.main_widget import DeviceChoice
+from SpinalCordSegWidgets.pictures import ResizingPicture
 
 # The table of checked cases: what each holds, or why it cannot be used.
 
@@ -254,11 +257,10 @@ class SettingsForm:
             return _("A learning rate is a number above 0, as 1e-5.")
         return "" if base <= top else _("The lower learning rate must not be above the upper one.")
 
-    def take_bounds(self, sweep: Sweep | None) -> None:
+    def take_bounds(self, found: Mapping[str, Any]) -> None:
         """Put what the range test found into the fields, for the user to keep or change."""
-        if sweep is not None:
-            self._ui.baseEdit.text = f"{sweep.base_lr:.0e}"
-            self._ui.maxEdit.text = f"{sweep.max_lr:.0e}"
+        self._ui.baseEdit.text = f"{found['base_lr']:.0e}"
+        self._ui.maxEdit.text = f"{found['max_lr']:.0e}"
 
     def set_enabled(self, enabled: bool) -> None:
         for name in (*_EDITS, *_SPINS, *_OTHERS):
@@ -293,39 +295,80 @@ def _rate(text: str) -> float | None:
     return rate if 0 < rate < 1e3 else None
 
 
-# What the trainer needs beside the segmentation: told from what is installed, installed on a click.
+# matplotlib draws the curves that a run writes into its folder.
 
 
-# package → what is asked for; none of them needs torch
-_NEEDED = {"matplotlib": "matplotlib>=3.8", "rich": "rich>=13", "typer": "typer>=0.12"}
-_STATE = "no_trainer_packages"
+_MATPLOTLIB = "matplotlib>=3.8"
+_STATE = "no_matplotlib"
 
 
 def check_packages(
     probe: Mapping[str, Any] | None = None, installed: Callable[[str], str | None] = installed_version
 ) -> Dependencies:
-    """PyTorch first, then what draws curves and reads the command line."""
+    """PyTorch first, then matplotlib."""
     found = check_dependencies(probe, installed)
-    if not found.ready:
+    if not found.ready or installed("matplotlib") is not None:
         return found
-    missing = missing_packages(installed)
-    if not missing:
-        return found
-    words = _("The trainer needs {names} for its command line and pictures: a download of about 20 MB.")
-    return Dependencies(_STATE, words.format(names=", ".join(missing)), _("Install…"))
-
-
-def missing_packages(installed: Callable[[str], str | None] = installed_version) -> list[str]:
-    return [name for name in _NEEDED if installed(name) is None]
+    return Dependencies(
+        _STATE, _("Training draws its curves with matplotlib: a download of about 15 MB."), _("Install matplotlib…")
+    )
 
 
 def repair_packages(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives what to tell the user afterwards."""
     if dependencies.state != _STATE:
         return repair(dependencies)
-    missing = missing_packages()
-    question = _("Download and install {names} (about 20 MB)? The trainer's command line and pictures need them.")
-    return install([_NEEDED[name] for name in missing], question.format(names=", ".join(missing)))
+    return install(
+        [_MATPLOTLIB], _("Download and install matplotlib (about 15 MB)? It draws the curves of a training.")
+    )
+
+
+# What lies in a run's folder.
+
+
+_BEST = "best.safetensors"
+
+
+def can_resume(run: Path) -> bool:
+    return (run / "state.safetensors").is_file()
+
+
+def has_model(run: Path) -> bool:
+    return (run / _BEST).is_file()
+
+
+def publish_model(run: Path) -> Path:
+    """Copy the run's best weights to the user's own models; gives the new file. None that is there is overwritten.
+
+    Raises ModelFileError when there are none, OutputError when the folder cannot be written.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", load_card(run / _BEST).name).strip("-.") or "model"
+    models = user_models_folder()
+    target, number = models / f"{stem}.safetensors", 2
+    while target.exists():
+        target, number = models / f"{stem}-{number}.safetensors", number + 1
+    with atomic_write(target) as temporary:
+        shutil.copyfile(run / _BEST, temporary)
+    return target
+
+
+class TrainingPictures:
+    """The curves that a run has written: of its range test, and of its epochs. Hidden while there are none."""
+
+    def __init__(self, ui: Any) -> None:
+        labels = {"range_test.png": ui.ratePicture, "curves.png": ui.lossPicture}
+        self._pictures = {name: (label, ResizingPicture(label)) for name, label in labels.items()}
+
+    def show(self, run: Path) -> None:
+        for name, (label, picture) in self._pictures.items():
+            there = run.is_absolute() and (run / name).is_file()
+            label.setVisible(there)
+            if there:
+                pixmap = qt.QPixmap(str(run / name))
+                picture.show(lambda width, _palette, drawn=pixmap: drawn.scaledToWidth(max(80, width), _SMOOTH))
+
+
+_SMOOTH = qt.Qt.SmoothTransformation
 
 
 # The trainer's command line as a run for its panel. torch is never loaded into Slicer.
@@ -351,10 +394,11 @@ def trainer_job(arguments: Sequence[str], base: Path, python: str = "") -> Train
 
 
 class JobWords:
-    """For one run. ``stopping``: the user asked training to stop and it is saving."""
+    """For one run. ``stopping``: the user asked training to stop and it is saving. ``loss``: of the last update."""
 
     def __init__(self) -> None:
         self.stopping = False
+        self.loss: float | None = None
 
     def button(self, command: str, running: bool, stopping: bool) -> str:
         if running and command == "train":
@@ -397,6 +441,8 @@ class JobWords:
         if progress.stage not in stages or not progress.of:
             return _("Starting PyTorch…")
         words = stages[progress.stage].format(done=progress.done, of=progress.of)
+        if self.loss is not None:
+            words = _("{words}, loss {loss:.3f}").format(words=words, loss=self.loss)
         return progress.with_time_left(words)
 
     def ended(self, run: TrainerJob) -> str:
@@ -576,7 +622,7 @@ class TrainerPanel:
         self._started = settings = self.form.settings()
         if arguments[0] == "train":
             (settings.run / STOP_FILE).unlink(missing_ok=True)
-            self.pictures.begin(settings.run, settings.epochs)
+            self.pictures.show(settings.run)
         elif arguments[0] == "check":
             self._checked_as, self._found = settings.cases_chosen, []
         try:
@@ -589,13 +635,15 @@ class TrainerPanel:
     def _on_event(self, event: dict[str, Any]) -> None:
         if event.get("event") == "checked":
             self._found.append(event["case"])
-        self.pictures.take(event)
+        elif event.get("event") == "epoch":
+            self.pictures.show(self._started.run)
+        self._words.loss = event.get("loss", self._words.loss)
 
     def _on_end(self, work: TrainerJob) -> None:
         settings = self._started
         self._message = self._words.ended(work)
         if work.result is None:
-            self.pictures.show_run(settings.run)
+            self.pictures.show(settings.run)
         elif work.command == "check":
             if self._checked_as != settings.cases_chosen:
                 return  # another scene's cases are chosen now
@@ -603,8 +651,8 @@ class TrainerPanel:
             self.cases.show(self._found)
             self._ui.casesLabel.setText(summary_words(work.result))
         elif work.command == "find-lr":
-            self.form.take_bounds(read_sweep(settings.run))
-            self.pictures.show_sweep(settings.run)
+            self.form.take_bounds(work.result)
+            self.pictures.show(settings.run)
         elif work.command == "train":
             self._publish(settings.run)
         else:
@@ -627,7 +675,7 @@ class TrainerPanel:
             self.cases.show([])
             self._ui.casesLabel.setText("")
         if not self.control.running:
-            self.pictures.show_run(settings.run)
+            self.pictures.show(settings.run)
         self._ui.scoresLabel.setVisible(bool(self._ui.scoresLabel.text))
         self.refresh()
 
