@@ -1,19 +1,27 @@
-"""BatchSampler: a pure function of the update; shares by weight; every slice once before any comes again."""
+"""Batches depend on the update alone; nobody is on both sides of a split."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegTrainerLib.batches import BatchSampler, Source
-from SpinalCordSegTrainerLib.config import CropConfig, TrainingConfig
-from SpinalCordSegTrainerLib.slice_cache import SliceCache
+from SpinalCordSegLib.model.checkpoint import load_card
+from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Source, open_sources
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.split import Split, read_split
+from SpinalCordSegTrainerLib.trainer import Training
 
 CONFIG = TrainingConfig(batch_size=5)
 
@@ -46,15 +54,6 @@ def test_the_batch_depends_on_the_update_alone(make_cache: Callable[..., SliceCa
     assert one.images.shape == (5, 1, 32, 32)
 
 
-def test_shares_follow_the_weights(make_cache: Callable[..., SliceCache]) -> None:
-    sources = [_source(make_cache(n=4, size=32), 3), _source(make_cache(n=4, size=32, name="b"), 1)]
-    batches = BatchSampler(sources, CONFIG)
-    assert batches.drawn(8) == [30, 10]
-    for update in range(20):
-        assert sum(batches.drawn(update)) == 5 * update
-        assert len(batches.batch(update).images) == 5
-
-
 def test_crops_near_the_cord_hold_it(make_cache: Callable[..., SliceCache]) -> None:
     config = replace(CONFIG, crop=CropConfig(size=64, near_cord=1.0, jitter_px=8))
     batches = BatchSampler([_source(make_cache(n=10, size=128))], config)
@@ -70,3 +69,110 @@ def test_refusals(make_cache: Callable[..., SliceCache]) -> None:
         BatchSampler([_source(small), _source(large)], CONFIG)
     with pytest.raises(ConfigurationError, match="weight"):
         BatchSampler([_source(small, 0.01), _source(small, 1)], CONFIG)
+
+
+MakeCache = Callable[..., str]
+
+
+@pytest.fixture
+def cache_of(tmp_path: Path) -> MakeCache:
+    """cache_of("a", ["P1", "P2"]) writes a cache with one slice of each."""
+
+    def make(name: str, subjects: Sequence[str], kind: Literal["real", "simulated"] = "real") -> str:
+        cord = (np.hypot(*(np.mgrid[:32, :32] - 15.5)) < 5).astype(np.float32)
+        slices = (CachedSlice(0.8 * cord, cord, subject) for subject in subjects)
+        SliceCache.write(tmp_path / name, slices, pixel_mm=None, normalisation={}, kind=kind, source={})
+        return str(tmp_path / name)
+
+    return make
+
+
+def _config(*caches: str, held_out: Sequence[str] = (), **validation: object) -> TrainingConfig:
+    config = TrainingConfig(
+        network=NetworkConfig("deep_unet", 1),
+        sources=tuple(SourceConfig(path) for path in caches),
+        validation=replace(ValidationConfig(caches=tuple(held_out), fraction=0.3), **validation),
+        batch_size=2,
+        updates_per_epoch=1,
+        epochs=1,
+        statistics_batches=1,
+    )
+    return replace(config, normalisation=replace(config.normalisation, size=32))
+
+
+def _sides(opened: OpenedSources) -> tuple[set[str], set[str]]:
+    training = {one.cache.info.subjects[n] for one in opened.training for n in one.indices}
+    return training, {one.cache.info.subjects[n] for one in opened.held_out for n in one.indices}
+
+
+def test_a_patient_of_two_caches_is_on_one_side(cache_of: MakeCache) -> None:
+    people = [f"P{n}" for n in range(10)]
+    one, other = cache_of("one", people[:8]), cache_of("other", people[3:])
+    for seed in range(6):
+        training, held_out = _sides(open_sources(replace(_config(one, other), seed=seed)))
+        assert not training & held_out
+        assert (len(training), len(held_out)) == (7, 3)
+
+
+def test_simulated_people_are_nobody_elses_namesakes(cache_of: MakeCache, tmp_path: Path) -> None:
+    real, simulated = cache_of("real", ["1", "2"]), cache_of("simulated", ["1", "2"], "simulated")
+    opened = open_sources(_config(real, held_out=[simulated]))
+    assert len(opened.training[0].indices) == len(opened.held_out[0].indices) == 2
+    (tmp_path / "split.json").write_text(json.dumps(opened.split), encoding="utf-8")
+    with pytest.raises(TrainingDataError, match="holds nobody out"):  # none of the patients, that is
+        read_split(tmp_path)
+    (tmp_path / "split.json").write_text(
+        json.dumps(
+            [
+                {"cache": "a", "kind": "real", "training": ["1"], "validation": ["2"]},
+                {"cache": "b", "kind": "simulated", "training": ["2"], "validation": ["1"]},
+            ]
+        ),
+        encoding="utf-8",
+    )
+    assert read_split(tmp_path) == Split(("1",), ("2",))
+
+
+def test_a_patient_held_out_in_another_cache_is_refused(cache_of: MakeCache) -> None:
+    config = _config(cache_of("one", ["P1", "P2"]), held_out=[cache_of("other", ["P2"])])
+    with pytest.raises(TrainingDataError, match="other: 1 of the subjects held out there are also trained on"):
+        open_sources(config)
+
+
+def test_a_run_goes_on_with_the_split_it_began_with(
+    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that an earlier version drew in another way, even with patients on both sides: it is told."""
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
+    torch.set_num_threads(1)
+    config = _config(cache_of("one", ["P0", "P1", "P2"]), cache_of("other", ["P2", "P3"]))
+    Training(config, tmp_path / "run").run()
+    path = tmp_path / "run" / "split.json"
+    before = [
+        {"cache": "one", "training": ["P1", "P2"], "validation": ["P0"]},
+        {"cache": "other", "training": ["P2"], "validation": ["P3"]},
+    ]
+    path.write_text(json.dumps(before), encoding="utf-8")
+    run = Training(replace(config, epochs=2), tmp_path / "run", resume=True)
+    assert _sides(run.sources) == ({"P1", "P2"}, {"P0", "P3"})
+    run.run()
+    assert [one["validation"] for one in json.loads(path.read_text(encoding="utf-8"))] == [["P0"], ["P3"]]
+    card = load_card(tmp_path / "run" / "last.safetensors")
+    assert [(one["slices"], one["subjects"]) for one in card.provenance["sources"]] == [(2, 2), (1, 1)]
+    page = (tmp_path / "run" / "last.md").read_text(encoding="utf-8")
+    assert "Trained on real slices of 2 subjects only" in page
+    before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
+    path.write_text(json.dumps(before), encoding="utf-8")
+    assert "on both sides" not in page + caplog.text
+    run = Training(replace(config, epochs=3), tmp_path / "run", resume=True)
+    assert _sides(run.sources) == ({"P1", "P2", "P3"}, {"P0", "P2"})
+    run.run()
+    assert "1 subjects are on both sides of the split that this run began with" in caplog.text
+    page = (tmp_path / "run" / "last.md").read_text(encoding="utf-8")
+    assert "1 subjects trained on were also held out: its scores are too good." in page
+    with pytest.raises(ConfigurationError, match="begun with 2 slice caches, not 1"):
+        Training(replace(config, sources=config.sources[:1]), tmp_path / "run", resume=True)
+    before[1] = {"cache": "other", "training": ["P3"], "validation": []}
+    path.write_text(json.dumps(before), encoding="utf-8")
+    with pytest.raises(TrainingDataError, match="other: holds other subjects than when the run began"):
+        Training(config, tmp_path / "run", resume=True)

@@ -19,27 +19,6 @@ from SpinalCordSegTrainerLib.config import (
 )
 
 
-def test_defaults_are_the_papers_recipe() -> None:
-    config = TrainingConfig()
-    assert (config.network.name, config.batch_size, config.epochs, config.patience) == ("ra_unet", 15, 30, 10)
-    assert (config.loss.name, config.loss.fn_weight, config.loss.fp_weight, config.loss.gamma) == (
-        "focal_tversky",
-        0.6,
-        0.4,
-        1.33,
-    )
-    assert (config.rate.plan, config.rate.base_lr, config.rate.max_lr, config.rate.half_cycle_epochs) == (
-        "clr",
-        1e-5,
-        1e-3,
-        8,
-    )
-    assert (config.optimiser.beta1, config.optimiser.beta2, config.optimiser.eps) == (0.9, 0.999, 1e-7)
-    assert config.crop.size is None
-    assert config.normalisation.kind == "paper"
-    assert SourceConfig("x").policy == "none"
-
-
 def test_round_trip_through_json() -> None:
     config = TrainingConfig(
         sources=(SourceConfig("a", 2.0, "contrast"), SourceConfig("b")),
@@ -48,11 +27,6 @@ def test_round_trip_through_json() -> None:
         patience=None,
     )
     assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(config)))) == config
-
-
-def test_settings_from_the_command_line() -> None:
-    config = with_settings(TrainingConfig(), ["rate.max_lr=0.01", "crop.size=128", "name=mine", "patience=null"])
-    assert (config.rate.max_lr, config.crop.size, config.name, config.patience) == (0.01, 128, "mine", None)
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,30 @@
-"""Scores of masks whose overlap can be counted by hand, on voxels of 0.5 × 0.6 × 4 mm in a turned grid."""
+"""Scores by hand, masks of other programs, cross-validation."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from cord_files import GRID, cord_image, cord_label, put_case
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.evaluation import score_case, statistics, summary, write_evaluation
+from SpinalCordSegTrainerLib import evaluation
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.evaluation import find_prediction, score_case, summary
 
-GRID = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
+PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 
 
 def _masks() -> tuple[Volume, Volume]:
@@ -27,7 +34,7 @@ def _masks() -> tuple[Volume, Volume]:
     found[4:8, 1, 3:8] = True  # slice 1: right
     found[4:8, 2, 3:9] = True  # slice 2: one column of 4 too many
     found[0, 4, 0] = True  # slice 4: false cord; slice 3: missed
-    return Volume(found, GRID), Volume(truth, GRID)
+    return Volume(found, PIR), Volume(truth, PIR)
 
 
 def test_scores_by_hand() -> None:
@@ -92,19 +99,126 @@ def test_empty_masks_give_no_dice_and_no_error() -> None:
     }  # fmt: skip
 
 
-def test_statistics_by_hand() -> None:
-    told = statistics([1.0, 2.0, 3.0, math.nan])
-    assert (told["n"], told["mean"], told["sd"], told["p25"], told["p75"]) == (3, 2.0, 1.0, 1.5, 2.5)
-    assert statistics([4.0])["sd"] is None
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, name in enumerate(("sub-1", "sub-2", "sub-3", "sub-4")):
+        put_case(folder, name, number)
+    table = "participant_id\tsite\tcoil\nsub-1\tOslo\tneck\nsub-2\tOslo\thead\nsub-3\tBergen\tneck\n"
+    (folder / "participants.tsv").write_text(table, encoding="utf-8")
+    return folder
 
 
-def test_files(tmp_path: Path) -> None:
-    checkpoint = Checkpoint("m", "2", NetworkConfig(), NormalisationConfig(), {})
-    write_evaluation([score_case("a", *_masks())], checkpoint, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "slices.csv", "cases.csv", "scores.json", "histogram.png", "bland_altman.png",
+def _half() -> Volume:
+    """The right half of the box: Dice 2/3, area -50 %."""
+    label = cord_label()
+    label.voxels[:, 24:, :] = 0
+    return label
+
+
+def _coarse() -> Volume:
+    """The box on voxels twice as large in i and j."""
+    grid = GRID.copy()
+    grid[:3, :2] *= 2
+    grid[:3, 3] += (GRID[:3, 0] + GRID[:3, 1]) / 2
+    return Volume(cord_label().voxels[::2, ::2], grid)
+
+
+def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks, output = tmp_path / "masks", tmp_path / "out"
+    (masks / "sub-2").mkdir(parents=True)
+    write_volume(cord_label(), masks / "sub-1_pred.nrrd")
+    write_volume(_half(), masks / "sub-2" / "mask.nii.gz")
+    write_volume(_coarse(), masks / "sub-3.mha")
+    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--by", "coil"]
+    assert main(arguments) == 1
+    errors = capsys.readouterr().err
+    assert "sub-3: not judged: sub-3.mha lies on another grid" in errors
+    assert "sub-4: not judged: no mask sub-4" in errors
+    assert main([*arguments, "--tolerant"]) == 1
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert told["model"] is None
+    assert told["predictions"] == "masks"
+    assert [one["case"] for one in told["not_judged"]] == ["sub-4"]
+    assert told["groups"]["site"]["Oslo"]["dice_per_case"]["mean"] == pytest.approx((1 + 2 / 3) / 2)
+    assert told["groups"]["site"]["Bergen"]["cases"] == 1
+    assert set(told["groups"]["coil"]) == {"neck", "head"}
+    assert told["area_agreement"]["per_case"]["n"] == 3
+    lines = (output / "groups.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 5
+    assert {path.name for path in output.iterdir()} == {
+        "scores.json", "slices.csv", "cases.csv", "groups.csv", "histogram.png", "bland_altman.png", "worst.png",
     }  # fmt: skip
-    told = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert told["model"]["name"] == "m"
-    assert "left out" in told["empty_rule"]
-    assert len((tmp_path / "slices.csv").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_a_case_too_short_for_the_range_does_not_stop_the_others(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = (60, 48, 3)
+    put_case(data, "sub-2", 1, cord_label(shape=shape), cord_image(1, shape=shape))
+    masks, output = tmp_path / "masks", tmp_path / "out"
+    masks.mkdir()
+    for path in data.glob("*_seg.nii.gz"):
+        shutil.copy(path, masks)
+    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--range"]
+    assert main([*arguments, "2:5"]) == 1
+    assert "sub-2: not judged: case sub-2: slices 2:5 are not within 0:3" in capsys.readouterr().err
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert (told["cases"], told["slices_with_cord"]) == (3, 6)
+    assert main([*arguments, "5:2"]) == 2
+    assert "--range 5:2" in capsys.readouterr().err
+
+
+def test_gipl_masks_take_the_images_orientation(data: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    image = sitk.GetImageFromArray(cord_label().voxels.transpose(2, 1, 0))
+    image.SetSpacing((0.6, 0.5, 4.0))
+    sitk.WriteImage(image, str(masks / "sub-1_seg.gipl"))
+    assert find_prediction(find_cases(data)[0], masks).name == "sub-1_seg.gipl"
+    assert main(["evaluate", str(data), "--predictions", str(masks), "--output", str(tmp_path / "out")]) == 1
+    told = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert told["dice_per_case"]["mean"] == 1.0
+
+
+QUICK = [
+    "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=2",
+    "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "normalisation.size=32",
+    "--set", "statistics_batches=1", "--device", "cpu", "--threads", "1",
+]  # fmt: skip
+
+
+def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for number in range(2):
+        put_case(data, f"sub-{number}", number)
+    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", *QUICK]
+    assert main(arguments) == 0
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    summary = json.loads((output / "folds.json").read_text(encoding="utf-8"))
+    assert told["cases"] == 2
+    assert [row["patients_held_out"] for row in summary["folds"]] == [1, 1]
+    held = [json.loads((output / f"fold{n}" / "split.json").read_text(encoding="utf-8")) for n in (1, 2)]
+    assert sorted(part[0]["validation"][0] for part in held) == ["0", "1"]
+    assert summary["over_folds"]["dice_per_slice"]["n"] == 2
+    monkeypatch.setattr(evaluation.Training, "step", lambda run: pytest.fail("trained again"))
+    assert main(arguments) == 0
+
+
+def test_slices_that_nobody_drew_are_not_judged_when_left_out_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for number in range(2):
+        put_case(data, f"sub-{number}", number)
+    network = NetworkConfig("deep_unet", 1)
+    untrained = Checkpoint("m", "1", network, NormalisationConfig(size=32), dict(build_network(network).state_dict()))
+    save_checkpoint(untrained, tmp_path / "m.safetensors")
+    monkeypatch.setattr(evaluation, "_train", lambda *_: tmp_path / "m.safetensors")
+    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
+    assert main(arguments) == 0
+    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    assert (told["slices_with_cord"], told["slices_without_cord"]) == (6, 0)  # 3 of the 5 slices of each are drawn

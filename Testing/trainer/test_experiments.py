@@ -10,49 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from SpinalCordSegTrainerLib.experiment_files import experiment_page, write_experiment
-from SpinalCordSegTrainerLib.experiment_rows import (
-    BASELINE,
-    BEST,
-    PAPER_ROWS,
-    QUICK_SWEEP_UPDATES,
-    ROWS,
-    quick,
-    row_config,
-)
 
 from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegTrainerLib import experiments, trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.experiments import Experiment
+from SpinalCordSegTrainerLib.experiments import (
+    BASELINE,
+    BEST,
+    QUICK_SWEEP_UPDATES,
+    ROWS,
+    Experiment,
+    experiment_page,
+    quick,
+    row_config,
+    write_experiment,
+)
 from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]
-
-
-def test_the_rows_are_those_of_the_paper() -> None:
-    assert len(PAPER_ROWS) == 9
-    assert len(ROWS) == 13
-    assert [row.network for row in PAPER_ROWS] == ["unet"] * 5 + ["ra_unet"] * 2 + ["deep_unet", "ra_unet"]
-    best = next(row for row in ROWS if row.key == BEST)
-    assert best.paper is not None
-    assert best.paper.dice == max(row.paper.dice for row in PAPER_ROWS if row.paper is not None)
-    config = row_config(best, TrainingConfig())
-    assert config.loss == TrainingConfig().loss
-    assert config.rate == TrainingConfig().rate
-    for row in PAPER_ROWS:
-        assert row.loss.fn_weight + row.loss.fp_weight == pytest.approx(1)
-        assert row.loss.fn_weight > row.loss.fp_weight
-
-
-def test_quick_changes_the_scale_but_not_the_comparison() -> None:
-    small = quick(TrainingConfig(seed=4))
-    configs = [row_config(row, small, 10.0) for row in ROWS]
-    assert {config.network.width for config in configs} == {2}
-    assert {config.seed for config in configs} == {4}
-    assert configs[0].rate.max_lr == pytest.approx(1e-4)
-    assert {config.validation for config in configs} == {small.validation}
 
 
 def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

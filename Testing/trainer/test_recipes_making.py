@@ -1,4 +1,4 @@
-"""A network whose boundary lies too far out is brought back to the right area, and only by scale and bias."""
+"""Weights averaged and calibrated, and the time that reading slices takes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,59 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from Recipes.calibration import calibrate_checkpoint, fit_calibration
-from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from Recipes import calibration
+from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration
+from Recipes.cli import main
+from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-from SpinalCordSegTrainerLib import calibration
 from SpinalCordSegTrainerLib.batches import HeldOut
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
+
+
+def _model(path: Path, seed: int, width: int = 2) -> Checkpoint:
+    torch.manual_seed(seed)
+    config = NetworkConfig(name="ra_unet", width=width)
+    return save_checkpoint(
+        Checkpoint(
+            name="one",
+            version=str(seed),
+            network=config,
+            normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7),
+            weights=dict(build_network(config).state_dict()),
+            calibration=Calibration(2.0, 1.0),
+            scores={"dice": 0.9},
+        ),
+        path,
+    )
+
+
+def test_every_weight_is_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    models = [_model(path, seed) for seed, path in enumerate(paths)]
+    output = tmp_path / "mean.safetensors"
+    assert main(["average", *map(str, paths), "--output", str(output)]) == 0
+    mean = load_checkpoint(output)
+    assert str(mean.sha256) in capsys.readouterr().out
+    for name, tensor in mean.weights.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.stack([model.weights[name] for model in models]).mean(0))
+        else:
+            assert torch.equal(tensor, models[0].weights[name])
+    assert (mean.version, mean.calibration, mean.scores) == ("0", Calibration(), {})
+    assert mean.provenance["mean_of"] == [model.sha256 for model in models]
+
+
+def test_one_model_or_unlike_models_are_refused(tmp_path: Path) -> None:
+    _model(tmp_path / "a.safetensors", 1)
+    _model(tmp_path / "b.safetensors", 1, width=4)
+    with pytest.raises(ModelFileError, match="at least two"):
+        average_models([tmp_path / "a.safetensors"], tmp_path / "c.safetensors")
+    with pytest.raises(ModelFileError, match=r"b\.safetensors: its network"):
+        average_models([tmp_path / "a.safetensors", tmp_path / "b.safetensors"], tmp_path / "c.safetensors")
+    assert not (tmp_path / "c.safetensors").exists()
+
 
 CPU = torch.device("cpu")
 
@@ -56,20 +101,6 @@ def test_area_becomes_right(discs: SliceCache) -> None:
     assert 0.2 < fit.calibration.scale < 0.35
 
 
-def test_area_follows_the_convention_asked_for(discs: SliceCache) -> None:
-    fit = fit_calibration(_TooWide(), HeldOut(discs, np.arange(10)), CPU, area_percent=-7.0)
-    assert abs(fit.area_percent_after + 7) < 1
-
-
-def test_a_model_that_finds_nothing_is_refused(discs: SliceCache) -> None:
-    class Blind(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return images - 10
-
-    with pytest.raises(TrainingDataError, match="on none"):
-        fit_calibration(Blind(), HeldOut(discs, np.arange(10)), CPU)
-
-
 def test_kept_in_the_weights_file(
     discs: SliceCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cache: Callable[..., SliceCache]
 ) -> None:
@@ -100,3 +131,22 @@ def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_
             calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
     assert not (tmp_path / "c.safetensors").exists()
     check_normalisation(SliceCache.open(discs.folder), NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))
+
+
+SMALL = [
+    "--slices", "100", "--size", "32", "--updates", "5", "--device", "cpu", "--set", "batch_size=2",
+    "--set", "network.name=deep_unet", "--set", "network.width=1",
+]  # fmt: skip
+
+
+def test_reading_is_timed_against_one_repeated_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_num_threads(1)
+    assert main(["bench-loading", "--output", str(tmp_path), *SMALL]) == 0
+    assert "100 slices" in capsys.readouterr().out
+    told = json.loads((tmp_path / "loading.json").read_text(encoding="utf-8"))
+    assert (told["slices"], told["batch_size"], told["updates"]) == (100, 2, 5)
+    assert told["share"] == pytest.approx(told["repeated_ms"] / told["update_ms"], rel=0.2)
+    written = (tmp_path / "cache" / "images.npy").stat().st_mtime_ns
+    assert main(["bench-loading", "--output", str(tmp_path), *SMALL, "--augment", "--progress", "json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "result"
+    assert (tmp_path / "cache" / "images.npy").stat().st_mtime_ns == written

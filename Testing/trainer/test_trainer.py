@@ -1,10 +1,14 @@
-"""The loop: it learns, it resumes bit for bit, it stops when told, and what it saves is a model."""
+"""A run learns, resumes bit for bit, survives kills and full disks, and starts from a model."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +16,17 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.cli import main as explain
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, OutputError, TrainingDataError
+from SpinalCordSegLib.model.checkpoint import (
+    Checkpoint,
+    checkpoint_network,
+    load_card,
+    load_checkpoint,
+    save_checkpoint,
+)
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import HeldOut, open_sources, validate
 from SpinalCordSegTrainerLib.config import (
@@ -25,9 +37,18 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from SpinalCordSegTrainerLib.run_folder import load_state, save_state
+from SpinalCordSegTrainerLib.distributed import ALONE, Precision, device_failures
+from SpinalCordSegTrainerLib.run_folder import (
+    load_state,
+    new_state,
+    previous,
+    record_start,
+    remove_remains,
+    save_state,
+    saved_state,
+)
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
-from SpinalCordSegTrainerLib.trainer import Progress, Training
+from SpinalCordSegTrainerLib.trainer import Progress, Training, fine_tuning_config, starting_weights
 
 MakeCache = Callable[..., SliceCache]
 CPU = torch.device("cpu")
@@ -157,16 +178,6 @@ def test_a_finished_run_goes_on_only_when_given_more(make_cache: MakeCache, tmp_
         Training(config, tmp_path / "run")
 
 
-def test_nothing_to_resume_and_a_damaged_state(make_cache: MakeCache, tmp_path: Path) -> None:
-    config = _small(make_cache(n=8, size=64))
-    with pytest.raises(TrainingDataError, match="no saved run"):
-        Training(config, tmp_path / "run", resume=True)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "state.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(TrainingDataError, match="not a saved run"):
-        Training(config, tmp_path / "run", resume=True)
-
-
 def test_early_stopping_waits_for_one_full_cycle(make_cache: MakeCache, tmp_path: Path) -> None:
     config = _small(make_cache(n=8, size=64), epochs=30, patience=1, updates_per_epoch=1)
     run = Training(replace(config, rate=RateConfig(half_cycle_epochs=2)), tmp_path / "run")
@@ -174,25 +185,6 @@ def test_early_stopping_waits_for_one_full_cycle(make_cache: MakeCache, tmp_path
     result = run.run()
     assert len(result.history) == 4
     assert "no better loss" in result.reason
-
-
-def test_a_long_epoch_is_saved_on_the_way(
-    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "_SAVE_SECONDS", 0)
-    config = _small(make_cache(n=8, size=64))
-    run = Training(config, tmp_path / "run")
-    run.step()
-    run._save_now_and_then()
-    assert Training(config, tmp_path / "run", resume=True).state.update == 1
-
-
-def test_time_is_up(make_cache: MakeCache, tmp_path: Path) -> None:
-    config = _small(make_cache(n=8, size=64), max_minutes=1e-6, updates_per_epoch=1000)
-    result = Training(config, tmp_path / "run").run()
-    assert result.reason == "time is up"
-    assert result.history[0]["update"] == 1
-    assert result.last.exists()
 
 
 def test_updates_that_are_not_finite_change_nothing_and_end_with_advice(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -264,3 +256,181 @@ def test_recomputing_keeps_little_and_changes_nothing(make_cache: MakeCache, tmp
 def _noted(one: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
     sizes[one.data_ptr()] = one.nbytes
     return one
+
+
+NETWORK = NetworkConfig("deep_unet", 1)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    weights = dict(build_network(NETWORK).state_dict())
+    save_checkpoint(Checkpoint("old", "1", NETWORK, NormalisationConfig(), weights), tmp_path / "old.safetensors")
+    return tmp_path / "old.safetensors"
+
+
+def _config(cache: SliceCache, **more: object) -> TrainingConfig:
+    settings: dict = {
+        "network": NETWORK,
+        "sources": (SourceConfig(str(cache.folder)),),
+        "crop": CropConfig(size=32),
+        "batch_size": 2,
+        "updates_per_epoch": 2,
+        "epochs": 2,
+        "statistics_batches": 1,
+        "validation": ValidationConfig(fraction=0.25),
+    }
+    return TrainingConfig(**settings | more)
+
+
+def test_starts_from_the_weights_and_tells_what_was_forgotten(
+    make_cache: MakeCache,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
+    new, old = make_cache(n=8, size=64), make_cache(n=4, size=64, name="old", seed=9)
+    config = _config(new, from_model=str(model), old_caches=(str(old.folder),))
+    run = trainer.Training(config, tmp_path / "run")
+    start = load_checkpoint(model).weights
+    assert all(torch.equal(one, start[name]) for name, one in run.state.network.state_dict().items())
+    result = run.run()
+    assert result.old_before["n_slices"] == 4
+    card = load_card(result.last)
+    assert card.scores["old_cases"]["before"] == result.old_before
+    assert card.scores["old_cases"]["after"]["dice"] == result.history[-1]["old_dice"]
+    assert card.scores["old_cases"]["after"]["loss"] != result.old_before["loss"]
+    assert card.training["from_model"] == "old.safetensors"
+    assert card.provenance["split"] == [{"cache": "cache", "subjects_training": 3, "subjects_validation": 1}]
+    assert str(tmp_path) not in json.dumps([card.training, card.scores, card.provenance])
+    page = result.last.with_suffix(".md").read_text(encoding="utf-8")
+    for words in ("Fine-tuned from old.safetensors", "## Intended use", "## Limits", "simulated slices only",
+                  "Old cases, before and after", "![curves](curves.png)", "| cache | 3 | 1 |"):  # fmt: skip
+        assert words in page
+    assert explain(["models", str(result.last)]) == 0
+    told = capsys.readouterr().out
+    for words in ("intended use: Research", "  - Masks have to be looked at", "subjects validation: 1", "before:"):
+        assert words in told
+    model.unlink()  # a resumed run needs it no more
+    longer = trainer.Training(replace(config, epochs=3), tmp_path / "run", resume=True)
+    assert longer.run().old_before == result.old_before
+
+
+def test_a_model_that_does_not_fit_is_refused(make_cache: MakeCache, model: Path) -> None:
+    cache = make_cache(n=4, size=64)
+    other = _config(cache, from_model=str(model), network=NetworkConfig("deep_unet", 2),
+                    normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7))  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"network.width is 1 there and 2 here.*normalisation.kind"):
+        starting_weights(other)
+    assert starting_weights(_config(cache)) is None
+    taken = fine_tuning_config(other, model)
+    assert asdict(taken.network) == asdict(NETWORK)
+    assert starting_weights(taken) is not None
+
+
+def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache) -> None:
+    torch.set_num_threads(1)
+    state = new_state(_config(make_cache(n=4, size=64)), torch.device("cpu"))
+    arithmetic = Precision(torch.device("cpu"), torch.bfloat16)
+    images = torch.rand(2, 1, 64, 64)
+    logits = arithmetic.logits(state.network, images)
+    whole = Precision(torch.device("cpu")).logits(state.network, images)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, whole)
+    assert (logits - whole).abs().mean() < 0.1 * whole.std()
+    arithmetic.backward(logits.sum())
+    assert {one.grad.dtype for one in state.network.parameters() if one.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: able)
+    if able:
+        logits = Precision.chosen("mixed", torch.device("cpu")).logits(torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8))
+        assert logits.dtype == torch.float32
+        return
+    with pytest.raises(ConfigurationError, match="CUDA"):
+        Precision.chosen("mixed", torch.device("cpu"))
+
+
+def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(RuntimeError):
+        pass
+
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed._DEVICE_LOST", Lost)
+    for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*recompute"), (Lost("gone"), "--resume")):
+        with pytest.raises(DeviceError, match=words), device_failures(15):
+            raise error
+
+
+KILLS = os.environ.get("SPINALCORDSEG_KILLS", "3")  # make soak: 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the runs are forked")
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("killed_runs.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path), KILLS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    print(told)
+    assert told["killed"] == told["resumed"] == told["bit_equal"] == int(KILLS)
+
+
+def _config_killed_runs() -> TrainingConfig:
+    return TrainingConfig(network=NetworkConfig("deep_unet", 1))
+
+
+def _saved_twice(path: Path) -> None:
+    state = new_state(_config_killed_runs(), CPU)
+    for state.update in (5, 6):
+        save_state(state, _config_killed_runs(), path)
+
+
+def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    assert saved_state(path) is None
+    _saved_twice(path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
+    assert load_state(_config_killed_runs(), path, CPU).update == 6
+    path.write_bytes(path.read_bytes()[:1000])  # the newest is damaged
+    assert load_state(_config_killed_runs(), path, CPU).update == 5
+    path.unlink()  # or was never moved into place
+    assert saved_state(path) == previous(path)
+    assert load_state(_config_killed_runs(), path, CPU).update == 5
+    previous(path).unlink()
+    with pytest.raises(TrainingDataError, match="no saved run"):
+        load_state(_config_killed_runs(), path, CPU)
+
+
+def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.safetensors"
+    _saved_twice(path)
+
+    def full(self: Path, content: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(content[:500])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = new_state(_config_killed_runs(), CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match="disk is full"):
+            save_state(state, _config_killed_runs(), path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
+    assert load_state(_config_killed_runs(), path, CPU).update == 6
+
+
+def test_remains_of_a_killed_process_go_and_every_start_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / ".0a1b2c.part.safetensors").write_bytes(b"half")
+    remove_remains(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for update in (0, 7):
+        record_start(tmp_path, update, ALONE)
+    starts = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["starts"]
+    assert [one["after_update"] for one in starts] == [0, 7]
+    assert starts[0]["packages"]["torch"] == torch.__version__ or starts[0]["packages"]["torch"] in torch.__version__
+    assert starts[0]["device"] == "cpu"
+    assert starts[0]["git"] is None or len(starts[0]["git"]["commit"]) == 40

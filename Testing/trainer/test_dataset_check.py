@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import find_cases
 from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
-from SpinalCordSegTrainerLib.split import held_out
 
 GRID = np.diag([0.5, 0.8, 3.0, 1.0])
 
@@ -85,11 +82,6 @@ def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
     assert found["sub-9"].duplicate_of == "sub-3" and "sub-3" in found["sub-9"].reason
 
 
-def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match="not a folder"):
-        check_folder(tmp_path / "none")
-
-
 def test_command_tells_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _put(tmp_path, "good")
     assert main(["check", str(tmp_path), "--progress", "json"]) == 0
@@ -102,15 +94,3 @@ def test_command_tells_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "0 of 1 cases can be used" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "none"), "--progress", "json"]) == 2
     assert json.loads(capsys.readouterr().out.splitlines()[0])["kind"] == "TrainingDataError"
-
-
-def test_held_out_cases_are_those_of_the_runs_split(tmp_path: Path) -> None:
-    for number in (1, 2, 3):
-        _put(tmp_path / "data", f"sub-{number}", seed=number)
-    cases = find_cases(tmp_path / "data")
-    (tmp_path / "split.json").write_text('[{"cache": "c", "training": ["1", "3"], "validation": ["2"]}]')
-    assert [case.name for case in held_out(cases, tmp_path)] == ["sub-2"]
-    with pytest.raises(TrainingDataError, match="held out none"):
-        held_out(cases[:1], tmp_path)
-    with pytest.raises(TrainingDataError, match=r"no readable split\.json"):
-        held_out(cases, tmp_path / "data")

@@ -1,6 +1,6 @@
 """Two processes (gloo, CPU) against one process on the whole batch; BatchNorm's statistics are those of both processes.
 
-python Testing/trainer/two_ranks.py FOLDER    prints one JSON object
+python Testing/trainer/two_processes.py FOLDER    prints one JSON object
 """
 
 from __future__ import annotations

@@ -1,0 +1,667 @@
+"""Cases on disk: folders, manifests, workspaces, label maps on other grids, and every fault named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cord_files import CORD_MM3, GRID, SHAPE, cord_image, cord_label, put_case
+
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, TrainingDataError
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
+from SpinalCordSegTrainerLib.dataset import (
+    find_cases,
+    load_case,
+    match_files,
+    place_mask,
+    read_label_map,
+    read_label_names,
+    read_table,
+    read_workspace,
+    subject_of,
+)
+from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, cache_cases
+from SpinalCordSegTrainerLib.split import read_split
+
+OBLIQUE = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)  # i → P, j → R
+
+
+def _image(shape: tuple[int, int, int] = (60, 48, 5)) -> Volume:
+    voxels = np.random.default_rng(0).integers(100, 900, shape).astype(np.int16)
+    return Volume(voxels, OBLIQUE)
+
+
+def _label(value: int = 1, shape: tuple[int, int, int] = (60, 48, 5), matrix: np.ndarray = OBLIQUE) -> Volume:
+    voxels = np.zeros(shape, np.uint8)
+    voxels[20:30, 16:32, 1:4] = value  # 10 × 0.6 mm = 6 mm front to back, 16 × 0.5 mm = 8 mm across
+    return Volume(voxels, matrix)
+
+
+def _put(folder: Path, image: str, label: str, volume: Volume | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_volume(_image(), folder / image)
+    write_volume(volume or _label(), folder / label)
+
+
+def test_pairs_in_one_folder(tmp_path: Path) -> None:
+    _put(tmp_path, "b.nii.gz", "b_seg.nii.gz")
+    _put(tmp_path, "a.nrrd", "a_seg-manual.nii.gz")
+    _put(tmp_path, "c.nii.gz", "c.seg.nrrd")
+    write_volume(_image(), tmp_path / "unlabelled.nii.gz")
+    assert [(case.name, case.label.name) for case in find_cases(tmp_path)] == [
+        ("a", "a_seg-manual.nii.gz"),
+        ("b", "b_seg.nii.gz"),
+        ("c", "c.seg.nrrd"),
+    ]
+
+
+def test_bids(tmp_path: Path) -> None:
+    anat = Path("sub-07") / "ses-01" / "anat"
+    (tmp_path / "derivatives" / "labels" / anat).mkdir(parents=True)
+    _put(tmp_path / anat, "sub-07_ses-01_T1w.nii.gz", "../x.nii.gz")
+    (tmp_path / anat / "../x.nii.gz").rename(
+        tmp_path / "derivatives" / "labels" / anat / "sub-07_ses-01_T1w_seg-manual.nii.gz"
+    )
+    (case,) = find_cases(tmp_path)
+    assert (case.name, case.subject) == ("sub-07_ses-01_T1w", "07")
+
+
+@pytest.mark.parametrize(
+    ("path", "subject"),
+    [
+        ("sub-9709Ses1_run-1_T2starw.nii.gz", "9709"),
+        ("sub-9709Ses2_run-1_T2starw.nii.gz", "9709"),
+        ("sub-05_ses-02_T1w.nii.gz", "05"),
+        ("sub-03/anat/t1.nii.gz", "03"),
+        ("patient3_ses-02.nii.gz", "patient3"),
+        ("P07_ses-1_T1w.nii.gz", "P07"),
+        ("P07-Session2-run-1.nii.gz", "P07"),
+        ("P07_ses_3_T1w.nii.gz", "P07"),
+        ("P07_ses-pre_T1w.nii.gz", "P07"),
+        ("MS_session1_001.nii.gz", "MS_session1_001"),
+        ("study_ses-01_P07_T1w.nii.gz", "study_ses-01_P07_T1w"),
+        ("Kumar_Sesha_T1.nii.gz", "Kumar_Sesha_T1"),
+        ("Kumar_Sesha.nii.gz", "Kumar_Sesha"),
+        ("P07_Sesha_T1.nii.gz", "P07_Sesha_T1"),
+        ("moses_2_T1w.nii.gz", "moses_2_T1w"),
+        ("ses-1_P07.nii.gz", "ses-1_P07"),
+        ("errsm_11_T2w.nii.gz", "errsm_11_T2w"),
+    ],
+)
+def test_subjects(path: str, subject: str) -> None:
+    assert subject_of(Path(path)) == subject
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="not a folder"):
+        find_cases(tmp_path / "none")
+    with pytest.raises(TrainingDataError, match="no image with a label map"):
+        find_cases(tmp_path)
+    write_volume(_label(), tmp_path / "a_seg.nii.gz")
+    with pytest.raises(TrainingDataError, match="no image a belongs"):
+        find_cases(tmp_path)
+    write_volume(_image(), tmp_path / "a.nii.gz")
+    write_volume(_label(), tmp_path / "a_seg-manual.nii.gz")
+    with pytest.raises(TrainingDataError, match="labels the same image"):
+        find_cases(tmp_path)
+
+
+def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path) -> None:
+    shifted = OBLIQUE.copy()
+    shifted[0, 3] += 1
+    _put(tmp_path / "g", "a.nii.gz", "a_seg.nii.gz", _label(matrix=shifted))
+    with pytest.raises(TrainingDataError, match=r"a_seg\.nii\.gz lies on another grid"):
+        load_case(find_cases(tmp_path / "g")[0])
+    two = _label()
+    two.voxels[0, 0, 0] = 2
+    _put(tmp_path / "l", "a.nii.gz", "a_seg.nii.gz", two)
+    case = find_cases(tmp_path / "l")[0]
+    with pytest.raises(TrainingDataError, match="2 labels"):
+        load_case(case)
+    assert load_case(case, label=2).mask.voxels.sum() == 1
+    case.image.write_bytes(b"nothing")
+    with pytest.raises(TrainingDataError, match="case a"):
+        load_case(case, label=2)
+
+
+def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) -> None:
+    _put(tmp_path, "a.nii.gz", "a_seg.nii.gz")
+    config = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.4, size=96)
+    cases = find_cases(tmp_path)
+    cache = cache_cases(cases, tmp_path / "c", config, slices="with_label")
+    assert len(cache) == 3
+    assert cache.info.pixel_mm == 0.4
+    _, coverage = cache.read(np.arange(3))
+    np.testing.assert_allclose(coverage.sum((1, 2)) * 0.4**2, 48.0, rtol=0.01)  # 6 × 8 mm
+    # i runs to posterior: the field is 36 mm deep, the cord from 12 to 18 mm, so its centre is 3 mm before the middle.
+    # j runs to the right, columns start at the right: 24 mm wide, cord centre 12 mm from the left, the middle.
+    row, column = cache.info.centres[0] or (0, 0)
+    assert row == pytest.approx((96 - 1) / 2 - 3 / 0.4, abs=0.05)
+    assert column == pytest.approx((96 - 1) / 2, abs=0.05)
+    assert len(cache_cases(cases, tmp_path / "all", config)) == 5
+
+
+def test_every_bad_case_is_named_before_anything_is_kept(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        _put(tmp_path, f"{name}.nii.gz", f"{name}_seg.nii.gz")
+    for name in ("a", "c"):
+        (tmp_path / f"{name}_seg.nii.gz").write_bytes(b"x")
+    with pytest.raises(TrainingDataError, match=r"case a.*; case c"):
+        cache_cases(find_cases(tmp_path), tmp_path / "cache", NormalisationConfig())
+    assert not (tmp_path / "cache").exists()
+
+
+DESCRIPTION = """################
+# ITK-SnAP Label Description File
+################
+    0     0    0    0        0  0  0    "Clear Label"
+    2   255    0    0        1  1  1    "Spinal canal"
+    5   244  214   49      0.5  1  1    "Spinal cord"
+"""
+
+
+def _manifest(folder: Path, text: str, name: str = "cases.csv") -> Path:
+    (folder / name).write_text(text, encoding="utf-8-sig")
+    return folder / name
+
+
+def test_columns_of_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    put_case(tmp_path / "x", "a", 0, cord_label(3))
+    put_case(tmp_path / "x", "b", 1)
+    path = _manifest(
+        tmp_path,
+        "Image;Label;Patient;Session;label_value;Site;Scanner\n"
+        "x/a.nii.gz;x/a_seg.nii.gz;P7;2;3;Oslo;Vida\n;;;;;;\nx/b.nii.gz;x/b_seg.nii.gz;P7;1;;Oslo;Prisma\n",
+    )
+    first, second = find_cases(path)
+    assert (first.name, first.subject, first.session) == ("P7_2_a", "P7", "2")
+    assert dict(second.facts) == {"site": "Oslo", "scanner": "Prisma"}
+    assert load_case(first).mask.voxels.sum() == 480
+    _manifest(tmp_path, path.read_text(encoding="utf-8-sig"), "manifest.csv")
+    assert len(find_cases(tmp_path)) == 2  # a folder's own manifest counts, not its files' names
+
+
+def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
+    put_case(tmp_path, "a")
+    put_case(tmp_path, "b")
+    path = _manifest(
+        tmp_path,
+        "image,label,name,label_value\na.nii.gz,a_seg.nii.gz,a,\na.nii.gz,b_seg.nii.gz,again,\n"
+        "c.nii.gz,a_seg.nii.gz,c,\nb.nii.gz,,b,\nb.nii.gz,b.nii.gz,b,\nb.nii.gz,b_seg.nii.gz,a,\n"
+        "b.nii.gz,b_seg.nii.gz,b,cord\n",
+    )
+    matched = match_files(path)
+    assert [case.name for case in matched.cases] == ["a"]
+    reasons = [reason for _, reason in matched.problems]
+    for reason, words in zip(
+        reasons,
+        ["line 3: row a names the same image", "line 4: c.nii.gz does not exist", "line 5: the label is missing",
+         "line 6: image and label are the same", "line 7: another row is called a", "line 8: label_value cord"],
+        strict=True,
+    ):  # fmt: skip
+        assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("image,mark\na,b\n", "column label is missing"), ("image,label\n", "holds no row")]
+)
+def test_unusable_manifests(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match=words):
+        find_cases(_manifest(tmp_path, text))
+
+
+def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
+    put_case(tmp_path, "sub-01_T1w")
+    (tmp_path / "participants.tsv").write_text("participant_id\tsite\nsub-01\tBergen\n", encoding="utf-8")
+    sidecar = '{"Manufacturer": "Siemens", "ManufacturersModelName": "Vida", "MagneticFieldStrength": 3}'
+    (tmp_path / "sub-01_T1w.json").write_text(sidecar, encoding="utf-8")
+    (case,) = find_cases(tmp_path)
+    assert dict(case.facts) == {"site": "Bergen", "scanner": "Siemens Vida 3 T"}
+
+
+def test_label_descriptions_choose_the_cord(tmp_path: Path) -> None:
+    label = cord_label(5)
+    label.voxels[10:15, 16:32, 1:4] = 2
+    put_case(tmp_path, "a", 0, label)
+    put_case(tmp_path, "b", 1, label)
+    (tmp_path / "labels.txt").write_text(DESCRIPTION, encoding="utf-8")
+    (tmp_path / "b_labels.txt").write_text(DESCRIPTION.replace("Spinal c", "Other c"), encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
+    first, second = find_cases(tmp_path)
+    assert load_case(first).mask.voxels.sum() == 480
+    assert load_case(first, 2).mask.voxels.sum() == 240
+    assert second.label_names == ((2, "Other canal"), (5, "Other cord"))
+    assert read_label_names(tmp_path / "labels.txt") == ((2, "Spinal canal"), (5, "Spinal cord"))
+    (tmp_path / "more.label").write_text(DESCRIPTION, encoding="utf-8")
+    (reason,) = [reason for _, reason in match_files(tmp_path).problems]
+    assert "2 label descriptions could belong to a" in reason
+
+
+def test_a_dicom_folder_and_its_label_map(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "dicom_t1w_head"
+    folder = tmp_path / "patient9"
+    folder.mkdir()
+    for path in sorted(one for one in source.rglob("*") if one.is_file() and one.suffix != ".md")[:3]:
+        (folder / path.name).symlink_to(path)
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "0.dcm").symlink_to(next(folder.iterdir()))
+    put_case(tmp_path, "patient9")
+    (tmp_path / "patient9.nii.gz").unlink()
+    matched = match_files(tmp_path)
+    assert [(case.name, case.image) for case in matched.cases] == [("patient9", folder)]
+    assert matched.unlabelled == (tmp_path / "alone",)
+
+
+@pytest.mark.parametrize("cell", ["../x", "/tmp/x", "a/b", "..", "a\\b"])
+def test_a_name_that_leads_to_another_folder_is_told(tmp_path: Path, cell: str) -> None:
+    put_case(tmp_path, "a")
+    path = _manifest(tmp_path, f"image,label,name,subject\na.nii.gz,a_seg.nii.gz,{cell},P1\n")
+    matched = match_files(path)
+    assert not matched.cases and "cannot be the name of a case" in matched.problems[0][1]
+    path = _manifest(tmp_path, f"image,label,subject\na.nii.gz,a_seg.nii.gz,{cell}/x\n")  # the name is made of it
+    assert not match_files(path).cases
+
+
+DOCTYPE = """<!DOCTYPE registry [
+<!ELEMENT registry (entry*,folder*)>
+<!ELEMENT folder (entry*,folder*)>
+<!ELEMENT entry EMPTY>
+<!ATTLIST folder key CDATA #REQUIRED>
+<!ATTLIST entry key CDATA #REQUIRED>
+<!ATTLIST entry value CDATA #REQUIRED>
+{extra}]>"""
+NAMES = """<folder key="ProjectMetaData"><folder key="IRIS"><folder key="LabelTable">
+<entry key="NumberOfElements" value="2"/>
+<folder key="Element[0]"><entry key="Index" value="1"/><entry key="Label" value="Canal"/></folder>
+<folder key="Element[1]"><entry key="Index" value="2"/><entry key="Label" value="Spinal cord"/></folder>
+</folder></folder></folder>"""
+
+
+def _layer(number: int, path: str, role: str, inside: str = "", nickname: str = "") -> str:
+    return (
+        f'<folder key="Layer[{number:03d}]"><entry key="AbsolutePath" value="{path}"/>'
+        f'<entry key="Role" value="{role}"/><folder key="LayerMetaData">'
+        f'<entry key="CustomNickName" value="{nickname}"/></folder>{inside}</folder>'
+    )
+
+
+def _transform(identity: int) -> str:
+    return f'<folder key="ImageTransform"><entry key="IsIdentity" value="{identity}"/></folder>'
+
+
+def _write(path: Path, layers: str, saved_at: str = "", doctype: str = DOCTYPE.format(extra="")) -> Path:
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8" ?>\n<!--ITK-SNAP (itksnap.org) Project File-->\n'
+        f'{doctype}\n<registry>\n<entry key="SaveLocation" value="{saved_at}"/>\n'
+        f'<entry key="Version" value="20190612"/><folder key="Layers">{layers}</folder></registry>\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def _pair(main: str = "", label: str = "") -> str:
+    return _layer(0, "/was/here/img/a.nii.gz", "MainRole", NAMES + main) + _layer(
+        1, "/was/here/a_seg.nii.gz", "SegmentationRole", label
+    )
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """Saved in /was/here/ws, then moved: the image beside the workspace's folder in img, the label in between."""
+    (tmp_path / "img").mkdir()
+    (tmp_path / "ws").mkdir()
+    label = cord_label(2)
+    label.voxels[15:20, 16:32, 1:4] = 1
+    put_case(tmp_path, "a", 0, label)
+    (tmp_path / "a.nii.gz").rename(tmp_path / "img" / "a.nii.gz")
+    return tmp_path
+
+
+def test_layers_names_and_a_moved_folder(moved: Path) -> None:
+    path = _write(moved / "ws" / "patient4_ses-02.itksnap", _pair(label=_transform(1)), "/was/here/ws")
+    case = read_workspace(path)
+    assert (case.name, case.subject, case.session) == ("patient4_ses-02", "patient4", "02")
+    assert case.image.resolve() == moved / "img" / "a.nii.gz"
+    assert case.label_names == ((1, "Canal"), (2, "Spinal cord"))
+    loaded = load_case(case)
+    assert loaded.mask.voxels.sum() == 10 * 16 * 3
+    assert "label 2 taken as the cord by its name" in loaded.notes[0]
+    assert [one.name for one in find_cases(path)] == ["patient4_ses-02"]
+    assert [one.name for one in find_cases(moved)] == ["patient4_ses-02"]  # not its files a second time
+
+
+def test_windows_paths(moved: Path) -> None:
+    layers = _layer(0, "C:\\data\\img\\a.nii.gz", "MainRole") + _layer(1, "C:\\data\\a_seg.nii.gz", "SegmentationRole")
+    case = read_workspace(_write(moved / "ws" / "w.itksnap", layers, "C:\\data\\ws"))
+    assert case.label.resolve() == moved / "a_seg.nii.gz"
+
+
+def test_of_several_segmentations_the_one_called_cord(moved: Path) -> None:
+    more = _layer(2, "/was/here/none.nii.gz", "SegmentationRole", nickname="lesions")
+    path = moved / "ws" / "w.itksnap"
+    with pytest.raises(TrainingDataError, match="2 segmentation layers"):
+        read_workspace(_write(path, _pair() + more, "/was/here/ws"))
+    cord = _layer(1, "/was/here/a_seg.nii.gz", "SegmentationRole", nickname="Spinal cord")
+    layers = _layer(0, "/was/here/img/a.nii.gz", "MainRole") + cord + more
+    assert read_workspace(_write(path, layers, "/was/here/ws")).label.name == "a_seg.nii.gz"
+
+
+ENTITY = DOCTYPE.format(extra='<!ENTITY leak SYSTEM "file:///etc/hostname">')
+BOMB = DOCTYPE.format(extra='<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">')
+PARAMETER = DOCTYPE.format(extra='<!ENTITY % p SYSTEM "file:///etc/hostname"> %p;')
+
+
+@pytest.mark.parametrize(
+    ("layers", "doctype", "words"),
+    [
+        (_pair(label=_transform(0)), DOCTYPE.format(extra=""), "segmentation is moved by a transform"),
+        (_pair(main=_transform(0)), DOCTYPE.format(extra=""), "main image is moved by a transform"),
+        (_layer(0, "/was/here/img/a.nii.gz", "MainRole"), "", "no segmentation layers"),
+        (_pair().replace("a_seg", "b_seg"), "", "layer b_seg.nii.gz is not there"),
+        (_pair(), ENTITY, "declares entities"),
+        (_pair(), BOMB, "declares entities"),
+        (_pair(), PARAMETER, "declares entities"),
+        (_pair(), '<!DOCTYPE registry SYSTEM "http://example.org/registry.dtd">', "declares entities or foreign files"),
+        ("<folder", "", "not a workspace"),
+    ],
+)
+def test_refused(layers: str, doctype: str, words: str, moved: Path) -> None:
+    with pytest.raises(TrainingDataError, match=words):
+        read_workspace(_write(moved / "ws" / "w.itksnap", layers, "/was/here/ws", doctype))
+
+
+LABEL_FILES = [
+    "a_seg.nii",
+    "a_seg.nii.gz",
+    "a_seg.nrrd",
+    "a_seg.mha",
+    "a_seg.mhd",
+    "a_seg.hdr",
+    "a_seg.gipl",
+    "a_seg.gipl.gz",
+]
+
+
+def _save(volume: Volume, path: Path) -> None:
+    """As ITK-SNAP does: through ITK; the pair through nibabel, which writes NIfTI-1 in two files."""
+    if path.suffix == ".hdr":
+        nibabel.save(nibabel.Nifti1Pair(volume.voxels, volume.ijk_to_ras), path)
+        return
+    write_volume(volume, path.with_name("kept.nii"))
+    image = sitk.ReadImage(str(path.with_name("kept.nii")))
+    path.with_name("kept.nii").unlink()
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.mark.parametrize("name", LABEL_FILES)
+def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
+    write_volume(cord_image(), tmp_path / "a.nii.gz")
+    _save(cord_label(), tmp_path / name)
+    (case,) = find_cases(tmp_path)
+    loaded = load_case(case)
+    np.testing.assert_array_equal(loaded.mask.voxels, cord_label().voxels == 1)
+    without = name.startswith("a_seg.gipl")
+    assert loaded.match == ("unoriented" if without else "same")
+    assert bool(loaded.notes) == without
+
+
+def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
+    write_volume(cord_image(), tmp_path / "a.nii.gz")
+    nibabel.save(nibabel.AnalyzeImage(cord_label().voxels, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
+    loaded = load_case(find_cases(tmp_path)[0])
+    assert loaded.match == "unoriented"
+    np.testing.assert_array_equal(loaded.mask.voxels, cord_label().voxels == 1)
+    nibabel.save(nibabel.AnalyzeImage(cord_label().voxels, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
+    with pytest.raises(TrainingDataError, match="without orientation"):
+        load_case(find_cases(tmp_path)[0], tolerant=True)
+
+
+def test_another_voxel_order_is_undone_exactly() -> None:
+    label = cord_label()
+    flipped = GRID.copy()
+    flipped[:, 2] = -GRID[:, 2]
+    flipped[:, 3] = GRID @ [0, 0, 4, 1]
+    stored = Volume(label.voxels[:, :, ::-1].transpose(1, 0, 2), flipped[:, [1, 0, 2, 3]])
+    placed = place_mask(stored.with_voxels(stored.voxels == 1), True, cord_image(), "a")
+    assert placed.match == "reordered"
+    np.testing.assert_array_equal(placed.mask.voxels, label.voxels == 1)
+    np.testing.assert_array_equal(placed.mask.ijk_to_ras, GRID)
+
+
+def _finer_label() -> Volume:
+    """The box at half the voxel size in i and j, the same corners."""
+    grid = GRID.copy()
+    grid[:3, 0] /= 2
+    grid[:3, 1] /= 2
+    grid[:3, 3] -= (GRID[:3, 0] + GRID[:3, 1]) / 4
+    return Volume(np.repeat(np.repeat(cord_label().voxels, 2, 0), 2, 1) == 1, grid)
+
+
+def test_tolerance_resamples_and_says_so() -> None:
+    with pytest.raises(GeometryError, match=r"shape 120×96×5 instead of 60×48×5, spacing 0\.3×0\.25×4 instead"):
+        place_mask(_finer_label(), True, cord_image(), "a")
+    placed = place_mask(_finer_label(), True, cord_image(), "a", tolerant=True)
+    np.testing.assert_array_equal(placed.mask.voxels, cord_label().voxels == 1)
+    assert f"{CORD_MM3:.0f} mm³ became {CORD_MM3:.0f} mm³" in placed.note
+
+
+def test_fractions_are_no_labels(tmp_path: Path) -> None:
+    write_volume(Volume(np.full((3, 4, 5), 0.5, np.float32), GRID), tmp_path / "a.nii.gz")
+    with pytest.raises(Exception, match="not whole numbers"):
+        read_label_map(tmp_path / "a.nii.gz")
+
+
+Fault = Callable[[Path], None]
+
+
+def _moved(column: int, row: int, to: float) -> np.ndarray:
+    grid = GRID.copy()
+    grid[row, column] = to
+    return grid
+
+
+def _turned() -> np.ndarray:
+    angle = np.radians(10)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn @ GRID
+
+
+def _write_4d(path: Path) -> None:
+    volume = sitk.GetImageFromArray(np.ones((5, 48, 60), np.int16))
+    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(path))
+
+
+def _write_colour(path: Path) -> None:
+    image = sitk.GetImageFromArray(np.zeros((5, 48, 60, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, str(path.with_name("bad.mha")))
+    path.unlink()
+
+
+def _with(folder: Path, image: Volume | None = None, label: Volume | None = None) -> None:
+    put_case(folder, "bad", 7, label, image)
+
+
+def _nan(folder: Path) -> None:
+    write_volume(cord_label(), folder / "bad_seg.nii.gz")
+    voxels = cord_image(7).voxels.astype(np.float32)
+    voxels[3, 4, 2] = np.nan
+    write_volume(Volume(voxels, GRID), folder / "bad.mha")
+
+
+def _label_with(value: int) -> Volume:
+    label = cord_label()
+    label.voxels[0, 0, 0] = value
+    return label
+
+
+def _replace(folder: Path, name: str, content: bytes) -> None:
+    _with(folder)
+    (folder / name).write_bytes(content)
+
+
+def _cut(folder: Path) -> None:
+    _with(folder)
+    path = folder / "bad.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _only(folder: Path, name: str, volume: Volume) -> None:
+    write_volume(volume, folder / name)
+
+
+def _second_map(folder: Path) -> None:
+    _with(folder)
+    write_volume(cord_label(), folder / "bad_seg-manual.nii.gz")
+
+
+def _second_image(folder: Path) -> None:
+    _with(folder)
+    write_volume(cord_image(8), folder / "bad.nrrd")
+
+
+def _same_name_below(folder: Path) -> None:
+    _with(folder)
+    (folder / "below").mkdir()
+    put_case(folder / "below", "bad", 9)
+
+
+def _fractions(folder: Path) -> None:
+    _with(folder, label=Volume(cord_label().voxels * np.float32(0.4), GRID))
+
+
+def _other_file(folder: Path, write: Callable[[Path], None]) -> None:
+    _with(folder)
+    write(folder / "bad.nii.gz")
+
+
+def _gipl_of_other_shape(folder: Path) -> None:
+    write_volume(cord_image(7), folder / "bad.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 48, 60), np.uint8)), str(folder / "bad_seg.gipl"))
+
+
+def _description(folder: Path, text: str) -> None:
+    _with(folder, label=_label_with(5))
+    (folder / "bad_labels.txt").write_text("# ITK-SnAP Label Description File\n" + text, encoding="utf-8")
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "image missing": (lambda f: _only(f, "bad_seg.nii.gz", cord_label()), "no image bad belongs"),
+    "label missing": (lambda f: _only(f, "bad.nii.gz", cord_image(7)), "no label map"),
+    "two label maps": (_second_map, "labels the same image"),
+    "two images": (_second_image, "another image of that name"),
+    "two cases of one name": (_same_name_below, "two cases are called bad"),
+    "text for an image": (lambda f: _replace(f, "bad.nii.gz", b"not an image" * 99), "not a NIfTI"),
+    "empty file": (lambda f: _replace(f, "bad_seg.nii.gz", b""), "empty"),
+    "truncated gzip": (_cut, "cut short"),
+    "NaN": (_nan, "1 voxels are NaN"),
+    "4D": (lambda f: _other_file(f, _write_4d), "4 dimensions"),
+    "colour": (lambda f: _other_file(f, _write_colour), "colour"),
+    "no contrast": (lambda f: _with(f, image=Volume(np.full(SHAPE, 7, np.int16), GRID)), "same value everywhere"),
+    "fractions": (_fractions, "not whole numbers"),
+    "several labels": (lambda f: _with(f, label=_label_with(2)), "2 labels"),
+    "cord and background swapped": (
+        lambda f: _with(f, label=Volume(1 - cord_label().voxels, GRID)),
+        "96 % of the image|97 % of the image",
+    ),
+    "another shape": (lambda f: _with(f, label=cord_label(shape=(60, 48, 4))), "shape 60×48×4 instead of 60×48×5"),
+    "another spacing": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, 3.0))), "spacing 0.6×0.5×3 instead"),
+    "another origin": (lambda f: _with(f, label=cord_label(grid=_moved(3, 0, -7.0))), "origin 3.0 mm away"),
+    "another direction": (lambda f: _with(f, label=cord_label(grid=_turned())), "direction turned by 10.0°"),
+    "flipped axis": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, -4.0))), "axes PRI instead of PRS"),
+    "the same voxels as another patient": (lambda f: put_case(f, "bad", 1), "the same voxels as a, as another patient"),
+    "format without orientation, other shape": (_gipl_of_other_shape, "format without orientation"),
+    "label descriptions damaged": (lambda f: _description(f, "1 cord\n"), "line 2: expected value"),
+    "cord named but not drawn": (lambda f: _description(f, '3 0 0 0 1 1 1 "Spinal cord"\n'), "does not hold label 3"),
+    "workspace damaged": (lambda f: (f / "bad.itksnap").write_text("<registry>", encoding="utf-8"), "not a workspace"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_and_the_good_case_stays(name: str, tmp_path: Path) -> None:
+    make, reason = FAULTS[name]
+    put_case(tmp_path, "a", 1)
+    make(tmp_path)
+    checked = {one.name: one for one in check_folder(tmp_path)}
+    assert checked["a"].usable
+    refused = [one for one in checked.values() if not one.usable]
+    assert len(refused) == 1
+    assert refused[0].name.startswith("bad")
+    assert any(part in refused[0].reason for part in reason.split("|")), refused[0].reason
+    assert "Traceback" not in refused[0].reason
+    assert str(tmp_path) not in refused[0].reason
+    assert summary(list(checked.values()))["usable"] == len(checked) - 1
+
+
+@pytest.mark.parametrize("name", ["another origin", "the same voxels as another patient", "truncated gzip"])
+def test_training_is_refused_before_it_starts_or_goes_on_without(name: str, tmp_path: Path) -> None:
+    make, reason = FAULTS[name]
+    put_case(tmp_path, "a", 1)
+    make(tmp_path)
+    with pytest.raises(TrainingDataError, match=f"case bad.*{reason}"):
+        cache_cases(find_cases(tmp_path), tmp_path / "cache", NormalisationConfig(size=32))
+    assert not (tmp_path / "cache").exists()
+    left = cache_cases(match_files(tmp_path).cases, tmp_path / "cache", NormalisationConfig(size=32), leave_out=True)
+    assert left.info.source["cases"] == ["a"]
+
+
+def test_odd_cases_stay_usable_with_a_remark(tmp_path: Path) -> None:
+    put_case(tmp_path, "sub-1_ses-1", 1)
+    put_case(tmp_path, "sub-1_ses-2", 1)  # the same patient twice
+    put_case(tmp_path, "empty", 2, Volume(np.zeros(SHAPE, np.uint8), GRID))
+    gap = cord_label()
+    gap.voxels[:, :, 2] = 0
+    put_case(tmp_path, "gap", 3, gap)
+    centimetres = np.diag([0.1, 0.1, 0.1, 1.0]) @ GRID
+    put_case(tmp_path, "small", 4, cord_label(grid=centimetres), cord_image(4, centimetres))
+    remarks = {one.name: " ".join(one.remarks) for one in check_folder(tmp_path) if one.usable}
+    assert "same voxels as sub-1_ses-1" in remarks["sub-1_ses-2"]
+    assert "is empty" in remarks["empty"]
+    assert "1 slices without label" in remarks["gap"]
+    assert "no cord's" in remarks["small"]
+
+
+DEEP = "[" * 100_000
+LONG = "a" * 200_000  # more than a cell of Python's csv may have
+
+
+def test_json_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(DEEP)
+    with pytest.raises(ConfigurationError):
+        read_config(path)
+    with pytest.raises((ConfigurationError, TrainingDataError)):
+        read_split(path)
+    with pytest.raises(ConfigurationError):
+        with_settings(TrainingConfig(), [f"network.width={DEEP}"])
+    path.rename(tmp_path / "cache.json")
+    with pytest.raises(TrainingDataError, match="write it again"):
+        SliceCache.open(tmp_path)
+
+
+def test_a_manifest_with_a_cell_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(f"image,label\na.nii.gz,{LONG}\n")
+    with pytest.raises(TrainingDataError, match=r"cases\.csv, line"):
+        read_table(path)
+    assert main(["check", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cases.csv" in error
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 400, "1e3", "-1", "x"])
+def test_values_of_a_label_that_no_map_holds(tmp_path: Path, value: str) -> None:
+    put_case(tmp_path, "a")
+    (tmp_path / "cases.csv").write_text(f"image,label,label_value\na.nii.gz,a_seg.nii.gz,{value}\n", encoding="utf-8")
+    matched = match_files(tmp_path / "cases.csv")
+    assert not matched.cases and "is not a whole number" in matched.problems[0][1]

@@ -1,0 +1,392 @@
+"""Slice caches: written whole or not at all, read as they were, made anew for other data, the boundary moved."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cord_files import cord_image, cord_label, put_case
+from learning import configured
+
+from Recipes.cli import main
+from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
+from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.cli import main as train
+from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
+from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, match_files
+from SpinalCordSegTrainerLib.slice_cache import (
+    CachedSlice,
+    SliceCache,
+    case_manifest,
+    case_slices,
+    changes,
+    evenly,
+    fingerprint,
+    offset_boundary,
+    slices_of,
+    unchanged,
+)
+from SpinalCordSegTrainerLib.split import split_subjects
+
+
+def _slices(n: int, size: int = 32) -> Iterator[CachedSlice]:
+    for number in range(n):
+        coverage = np.zeros((size, size))
+        if number:
+            coverage[10:14, 6:8] = 1  # rows 10-13, columns 6-7: centre (11.5, 6.5)
+            coverage[14, 6:8] = 0.25
+        yield CachedSlice(np.full((size, size), number / 8), coverage, f"s{number % 3}")
+
+
+def _write(folder: Path, n: int = 5, **more: object) -> SliceCache:
+    keywords: dict = {"pixel_mm": 0.7, "normalisation": {"kind": "paper"}, "kind": "real", "source": {}} | more
+    return SliceCache.write(folder, _slices(n), **keywords)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_slices_come_back(tmp_path: Path, dtype: str) -> None:
+    cache = _write(tmp_path / "c", dtype=dtype)
+    images, coverage = cache.read([4, 1])
+    assert images.dtype == coverage.dtype == np.float32
+    np.testing.assert_allclose(images[:, 0, 0], [0.5, 0.125], atol=1 / 255 / 2)
+    assert coverage[0].sum() == pytest.approx(8 + 0.5, abs=0.01)
+    assert cache.info.subjects == ("s0", "s1", "s2", "s0", "s1")
+    assert cache.info.centres[0] is None
+    row, column = cache.info.centres[1] or (0, 0)
+    assert (row, column) == (pytest.approx((11.5 * 8 + 14 * 0.5) / 8.5, abs=0.02), 6.5)
+    assert isinstance(cache.images, np.memmap)
+    assert list(tmp_path.iterdir()) == [tmp_path / "c"]
+
+
+def test_nothing_is_left_of_a_failed_write(tmp_path: Path) -> None:
+    def failing() -> Iterator[CachedSlice]:
+        yield from _slices(2)
+        raise TrainingDataError("case 3 is damaged")
+
+    with pytest.raises(TrainingDataError, match="case 3"):
+        SliceCache.write(tmp_path / "c", failing(), pixel_mm=None, normalisation={}, kind="real", source={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="no slice"):
+        _write(tmp_path / "c", n=0)
+    _write(tmp_path / "c")
+    with pytest.raises(OutputError, match="already"):
+        _write(tmp_path / "c")
+    with pytest.raises(TrainingDataError, match="not a readable"):
+        SliceCache.open(tmp_path / "none")
+    _write(tmp_path / "d")
+    pixels = (tmp_path / "d" / "images.npy").read_bytes()
+    (tmp_path / "d" / "images.npy").write_bytes(pixels.replace(b"(5, 32", b"(((5, ", 1))  # no Python any more
+    with pytest.raises(TrainingDataError, match="not a readable"):
+        SliceCache.open(tmp_path / "d")
+    (tmp_path / "d" / "images.npy").write_bytes(pixels.replace(b"(5, 32", b"(9999999", 1))  # more than the file has
+    with pytest.raises(TrainingDataError, match="not a readable"):
+        SliceCache.open(tmp_path / "d")
+    details = json.loads((tmp_path / "c" / "cache.json").read_text(encoding="utf-8"))
+    (tmp_path / "c" / "cache.json").write_text(json.dumps(details | {"subjects": ["a"]}), encoding="utf-8")
+    with pytest.raises(TrainingDataError, match="arrays are"):
+        SliceCache.open(tmp_path / "c")
+    (tmp_path / "c" / "cache.json").write_text(json.dumps(details | {"format": 2}), encoding="utf-8")
+    with pytest.raises(TrainingDataError, match="format 2"):
+        SliceCache.open(tmp_path / "c")
+
+
+def test_what_is_there_is_never_replaced_nor_what_others_write_beside_it(tmp_path: Path) -> None:
+    for name in ("c.part", ".mine.part"):  # somebody's own, not ours
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("mine")
+    neighbour, abandoned = tmp_path / ".c.0123456789ab.part", tmp_path / ".c.ba9876543210.part"
+    for folder in (neighbour, abandoned):
+        folder.mkdir()
+        (folder / "images.npy").write_bytes(b"half")
+    long_ago = time.time() - 7 * 3600
+    os.utime(abandoned / "images.npy", (long_ago, long_ago))
+    for folder in (neighbour, abandoned):  # the neighbour's file still grows, which its folder does not show
+        os.utime(folder, (long_ago, long_ago))
+    before = _write(tmp_path / "c").images.copy()
+    with pytest.raises(OutputError, match="already holds files"):
+        _write(tmp_path / "c", n=3)
+    np.testing.assert_array_equal(SliceCache.open(tmp_path / "c").images, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [neighbour.name, ".mine.part", "c", "c.part"]
+
+
+def test_a_cache_that_another_program_finished_first_stays(tmp_path: Path) -> None:
+    def slow() -> Iterator[CachedSlice]:
+        yield from _slices(2)
+        _write(tmp_path / "c", n=5)
+
+    with pytest.raises(OutputError, match="another program"):
+        SliceCache.write(tmp_path / "c", slow(), pixel_mm=None, normalisation={}, kind="real", source={})
+    assert len(SliceCache.open(tmp_path / "c")) == 5 and list(tmp_path.iterdir()) == [tmp_path / "c"]
+    (tmp_path / "empty").mkdir()
+    assert len(_write(tmp_path / "empty")) == 5
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="a file is where a folder is needed"):
+        _write(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_split_keeps_a_subject_on_one_side() -> None:
+    subjects = [f"p{number // 3}" for number in range(30)]
+    training, held_out = split_subjects(subjects, 0.2, seed=4)
+    assert len(held_out) == 2
+    assert sorted(training + held_out) == sorted(set(subjects))
+    assert split_subjects(list(reversed(subjects)), 0.2, seed=4) == (training, held_out)
+    assert split_subjects(subjects, 0.2, seed=5) != (training, held_out)
+    assert split_subjects(["a", "b"], 0.9, seed=0)[0] != []
+    assert split_subjects(["a"], 0.0, seed=0) == (["a"], [])
+    with pytest.raises(TrainingDataError, match="1 subject"):
+        split_subjects(["a", "a"], 0.2, seed=0)
+
+
+def test_slices_of_subjects_and_an_even_choice(tmp_path: Path) -> None:
+    cache = _write(tmp_path / "c", n=7)
+    assert slices_of(cache, ["s0", "s2"]).tolist() == [0, 2, 3, 5, 6]
+    assert evenly(np.arange(11), 3).tolist() == [0, 5, 10]
+    assert evenly(np.arange(3), None).tolist() == [0, 1, 2]
+
+
+OTHERS = "holds slices of other data .*; choose another output folder"
+SMALL = ["normalisation.size=32"]
+
+
+def _two_labels() -> Volume:
+    """The cord in slices 1 to 3 as 1, and something larger in slice 0 as 2."""
+    label = cord_label()
+    label.voxels[10:40, 10:40, 0] = 2
+    return label
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(2):
+        put_case(folder, f"sub-{number}", number, _two_labels())
+    return folder
+
+
+def _cache(data: Path, output: Path, *options: str, label: int = 1) -> SliceCache:
+    configured(data, output, "--label", str(label), "--set", *SMALL, *options)
+    return SliceCache.open(output / "cache")
+
+
+def _begin(output: Path) -> None:
+    output.mkdir(exist_ok=True)
+    (output / "state.safetensors").touch()
+
+
+def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _cache(data, tmp_path / "r", label=2).info.centres[0] is not None
+    capsys.readouterr()
+    cache = _cache(data, tmp_path / "r", "--only-labelled")
+    told = capsys.readouterr().out
+    assert "label was 2 and is 1 now; slices was all and is with_label now" in told
+    assert len(cache) == 6
+    made = (cache.folder / "cache.json").stat()
+    assert len(_cache(data, tmp_path / "r", "--only-labelled")) == 6
+    assert (cache.folder / "cache.json").stat() == made  # the same again
+    assert len(_cache(data, tmp_path / "r", "--tolerant")) == 10
+    assert "tolerant was False and is True now" in capsys.readouterr().out
+    _cache(data, tmp_path / "r", "--tolerant", "--usable")
+    assert "leave_out was False and is True now" in capsys.readouterr().out
+    configured(data, tmp_path / "r", "--label", "1", "--set", "normalisation.size=64")
+    assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().out
+
+
+def _redrawn(data: Path) -> None:
+    write_volume(_two_labels().with_voxels(np.roll(_two_labels().voxels, 3, 0)), data / "sub-1_seg.nii.gz")
+
+
+def _rescanned(data: Path) -> None:
+    write_volume(cord_image(9), data / "sub-0.nii.gz")
+
+
+def _renamed(data: Path) -> None:
+    for end in ("", "_seg"):
+        (data / f"sub-1{end}.nii.gz").rename(data / f"sub-7{end}.nii.gz")
+
+
+def _other_subject(data: Path) -> None:
+    rows = [f"sub-{n}.nii.gz,sub-{n}_seg.nii.gz,{who},sub-{n}" for n, who in enumerate("0B")]
+    (data / "manifest.csv").write_text("\n".join(["image,label,subject,name", *rows]), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_redrawn, ["sub-1: its label map has changed"]),
+        (_rescanned, ["sub-0: its image has changed"]),
+        (lambda data: put_case(data, "sub-2", 2, _two_labels()), ["sub-2 is new"]),
+        (_renamed, ["sub-7 is new", "sub-1 is gone"]),
+        (_other_subject, ["sub-1: its subject was 1 and is B now"]),
+    ],
+)
+def test_other_data_is_read_anew_and_never_under_a_run(
+    change: Callable[[Path], None],
+    words: list[str],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("new", "begun"):
+        _cache(data, tmp_path / name)
+    _begin(tmp_path / "begun" / "fold1")
+    change(data)
+    capsys.readouterr()
+    _cache(data, tmp_path / "new")
+    told = capsys.readouterr().out
+    before = (tmp_path / "begun" / "cache" / "cache.json").read_bytes()
+    with pytest.raises(ConfigurationError, match="a run here has begun on slices that were made otherwise") as refused:
+        _cache(data, tmp_path / "begun")
+    assert all(one in told and one in str(refused.value) for one in words)
+    assert (tmp_path / "begun" / "cache" / "cache.json").read_bytes() == before
+
+
+def test_data_that_was_only_copied_is_the_same(data: Path, tmp_path: Path) -> None:
+    made = (_cache(data, tmp_path / "r").folder / "cache.json").stat()
+    for path in data.iterdir():
+        os.utime(path, (0, 0))
+    assert (_cache(data, tmp_path / "r").folder / "cache.json").stat() == made
+
+
+def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_volume(cord_image(), data / "sub-1.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(cord_label().voxels), str(data / "sub-1_seg.mhd"))
+    options = {"label": None}
+    (case,) = match_files(data).cases
+    source = {**options, "files": {case.name: case_manifest(case, None)}}
+    assert changes(source, [case], options) == []
+    raw = bytearray((data / "sub-1_seg.raw").read_bytes())
+    raw[5] = 1
+    (data / "sub-1_seg.raw").write_bytes(raw)
+    assert changes(source, [case], options) == ["sub-1: its label map has changed"]
+    assert fingerprint([data / "none"]) is None
+    assert unchanged(None, [data / "none"])
+    assert not unchanged("damaged", data.iterdir())
+
+
+def test_data_named_again_on_resume_must_be_the_runs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _cache(data, tmp_path / "r")
+    _begin(tmp_path / "r")
+    config = replace(TrainingConfig(), normalisation=NormalisationConfig(size=32))
+    write_json(tmp_path / "r" / "config.json", to_dict(config))
+    resumed = ["train", str(data), "--resume", "--output", str(tmp_path / "r"), "--device", "cpu", "--label"]
+    assert train([*resumed, "2"]) == 2
+    assert "label was 1 and is 2 now" in capsys.readouterr().err
+    assert train([*resumed, "1"]) == 2
+    assert "nothing to train on" in capsys.readouterr().err  # beyond that: this run is no more than a folder
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_slices_of_other_data_are_left_alone(data: Path, tmp_path: Path) -> None:
+    _cache(data, tmp_path / "r")
+    before = _bytes(tmp_path / "r")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    put_case(tmp_path / "other", "sub-9", 9, _two_labels())
+    for folder in ("empty", "other"):
+        with pytest.raises(ConfigurationError, match=OTHERS):
+            _cache(tmp_path / folder, tmp_path / "r")
+        assert _bytes(tmp_path / "r") == before
+    made = [
+        "cache",
+        str(data),
+        "--output",
+        str(tmp_path / "s" / "cache"),
+        "--label",
+        "1",
+        "--boundary-offset-mm",
+        "0.2",
+    ]
+    assert main([*made, "--set", SMALL[0], "--set", "normalisation.pixel_mm=1.0"]) == 0
+    before = _bytes(tmp_path / "s")
+    with pytest.raises(ConfigurationError, match=OTHERS):
+        _cache(data, tmp_path / "s")
+    assert _bytes(tmp_path / "s") == before
+
+
+def test_slices_stay_until_the_new_ones_are_complete(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _cache(data, tmp_path / "r")
+    before = _bytes(tmp_path / "r")
+    good = (data / "sub-1_seg.nii.gz").read_bytes()
+    (data / "sub-1_seg.nii.gz").write_bytes(b"broken")
+    with pytest.raises(TrainingDataError, match="sub-1"):
+        _cache(data, tmp_path / "r")
+    assert _bytes(tmp_path / "r") == before
+    (data / "sub-1_seg.nii.gz").write_bytes(good)
+    replace_ = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if Path(target).name == "cache" and (Path(source) / "cache.json").read_bytes() != before["cache/cache.json"]:
+            raise KeyboardInterrupt
+        replace_(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("os.replace", interrupted)
+        _cache(data, tmp_path / "r", label=2)
+    assert _bytes(tmp_path / "r") == before
+    assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["label"] == 2
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]
+
+
+def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:
+    rows, columns = (np.mgrid[:64, :64] - 31.3) * pixel_mm
+    return np.clip(0.5 + (radius_mm - np.hypot(rows, columns)) / pixel_mm, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("boundary_offset_mm", [0.3, 0.5])
+def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, boundary_offset_mm: float) -> None:
+    disc = _disc(5.0, pixel_mm)
+    smaller = offset_boundary(disc, pixel_mm, boundary_offset_mm)
+    assert smaller.sum() * pixel_mm**2 == pytest.approx(np.pi * (5.0 - boundary_offset_mm) ** 2, rel=0.03)
+    middle = [float((grid * smaller).sum() / smaller.sum()) for grid in np.mgrid[:64, :64]]
+    assert middle == pytest.approx([31.3, 31.3], abs=0.05)
+    assert smaller.min() >= 0 and smaller.max() == 1
+
+
+def test_nothing_and_no_inset_stay_and_what_is_thinner_vanishes() -> None:
+    empty = np.zeros((32, 32), np.float32)
+    assert offset_boundary(empty, 0.7, 0.2) is empty
+    assert offset_boundary(_disc(1.0, 0.7), 0.7, 1.5).max() == 0
+    assert offset_boundary(_disc(5.0, 0.7), 0.7, 0.0).sum() == pytest.approx(_disc(5.0, 0.7).sum(), rel=0.01)
+
+
+def _case() -> LoadedCase:
+    mask = np.zeros((32, 32, 3), bool)
+    mask[10:20, 11:21] = True
+    affine = np.diag([0.7, 0.7, 3.0, 1.0])
+    image = Volume(mask.astype(np.float32) + 0.1, affine)
+    return LoadedCase(LabelledCase("a", Path("a.nii"), Path("b.nii"), "a"), image, Volume(mask, affine))
+
+
+def test_slices_of_a_case_are_inset_on_a_grid_of_fixed_pixels_only() -> None:
+    config = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7, size=64)
+    drawn, moved = (list(case_slices(_case(), config, boundary_offset_mm=amount)) for amount in (0.0, 0.35))
+    assert drawn[1].coverage.sum() == pytest.approx(100, abs=0.5)
+    assert moved[1].coverage.sum() == pytest.approx(81, abs=1.5)  # a square loses its rim, and a little of its corners
+    assert np.array_equal(drawn[1].image, moved[1].image)
+    with pytest.raises(ConfigurationError, match="fixed_pixel"):
+        next(case_slices(_case(), NormalisationConfig(kind="paper"), boundary_offset_mm=0.3))
