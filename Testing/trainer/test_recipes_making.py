@@ -145,8 +145,7 @@ def test_reading_is_timed_against_one_repeated_batch(tmp_path: Path, capsys: pyt
     assert "100 slices" in capsys.readouterr().out
     told = json.loads((tmp_path / "loading.json").read_text(encoding="utf-8"))
     assert (told["slices"], told["batch_size"], told["updates"]) == (100, 2, 5)
-    assert told["share"] == pytest.approx(told["repeated_ms"] / told["update_ms"], rel=0.2)
     written = (tmp_path / "cache" / "images.npy").stat().st_mtime_ns
     assert main(["bench-loading", "--output", str(tmp_path), *SMALL, "--augment", "--progress", "json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["event"] == "result"
+    assert json.loads(capsys.readouterr().out.splitlines()[-2])["event"] == "result"
     assert (tmp_path / "cache" / "images.npy").stat().st_mtime_ns == written
