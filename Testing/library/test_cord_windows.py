@@ -12,7 +12,6 @@ from torch import Tensor
 from SpinalCordSegLib import inference as predict_module
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.inference import (
-    Box,
     Prediction,
     exact_part,
     is_settled,
@@ -22,7 +21,7 @@ from SpinalCordSegLib.inference import (
     window_between,
 )
 from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.model.cpu_engine import Engine
+from SpinalCordSegLib.model.cpu_engine import Engine, Window
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
@@ -54,8 +53,8 @@ def test_one_slice_is_computed_once() -> None:
 @pytest.mark.parametrize(
     ("slice_logits", "box"),
     [
-        (logits((50, 58, 60, 72, 5)), Box(50, 58, 60, 72)),
-        (logits((49, 59, 59, 73, -2), (50, 58, 60, 72, 5)), Box(49, 59, 59, 73)),  # its doubtful rim belongs to it
+        (logits((50, 58, 60, 72, 5)), (50, 58, 60, 72)),
+        (logits((49, 59, 59, 73, -2), (50, 58, 60, 72, 5)), (49, 59, 59, 73)),  # its doubtful rim belongs to it
         (logits(), None),
         (logits((50, 58, 60, 72, 5), (20, 22, 20, 22, 5)), None),  # a stray
         (logits((50, 58, 60, 72, 5), (20, 22, 20, 22, -1)), None),  # a doubtful one
@@ -64,23 +63,23 @@ def test_one_slice_is_computed_once() -> None:
     ],
     ids=["cord", "faint edge", "nothing", "stray", "doubtful stray", "unsure", "too large"],
 )
-def test_a_slice_is_clear_when_it_shows_one_cord_and_nothing_else(slice_logits: np.ndarray, box: Box | None) -> None:
+def test_a_slice_is_clear_when_it_shows_one_cord_and_nothing_else(slice_logits: np.ndarray, box: Window | None) -> None:
     assert only_region(slice_logits, 1.0) == box
 
 
 def test_the_window_holds_both_regions_with_room_and_halo_in_multiples_of_4() -> None:
     # Rows 50-26=24 to 60+26=86 → 88, columns 60-26=34 → 32 to 76+26=102 → 104.
-    assert window_between(Box(50, 58, 60, 72), Box(52, 60, 64, 76), (256, 256)) == (24, 88, 32, 104)
+    assert window_between((50, 58, 60, 72), (52, 60, 64, 76), (256, 256)) == (24, 88, 32, 104)
     assert exact_part((24, 88, 32, 104), (256, 256)) == (40, 72, 48, 88)
 
 
 def test_along_the_image_s_border_no_halo_is_lost() -> None:
-    window = window_between(Box(4, 12, 60, 72), Box(4, 12, 60, 72), (256, 256))
+    window = window_between((4, 12, 60, 72), (4, 12, 60, 72), (256, 256))
     assert window == (0, 40, 32, 100) and exact_part(window, (256, 256)) == (0, 24, 48, 84)
 
 
 def test_no_window_beside_an_unclear_slice_or_where_nothing_is_saved() -> None:
-    box = Box(50, 58, 60, 72)
+    box = (50, 58, 60, 72)
     assert window_between(box, None, (256, 256)) is None and window_between(None, box, (256, 256)) is None
     assert window_between(box, box, (64, 64)) is None
 
