@@ -134,7 +134,7 @@ def measured_anew(
         # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
         input=replace(
             source, fingerprint=case.input.fingerprint, image_fingerprint="" if case.model else given_of,
-            acquisition_date=source.acquisition_date if case.input.acquisition_date else None,
+            acquisition_date=case.input.acquisition_date,
         ),
         model=case.model,
         threshold=case.threshold,

@@ -111,4 +111,4 @@ def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -
     outcomes = list(run_batch(inputs, load, BatchOptions(tmp_path, code="S")))
     assert [one.state for one in outcomes] == ["done", "done", "failed", "done"]
     for one, name in zip(outcomes, widths, strict=True):
-        assert one.report is None if name == "p3" else one.report["volume_mm3"] == widths[name] * 7 * 16  # type: ignore[index]
+        assert one.case is None if name == "p3" else one.case.volume_mm3 == widths[name] * 7 * 16

@@ -12,7 +12,8 @@ import pytest
 from pydicom import dcmread
 
 from SpinalCordSegLib import dicom_export
-from SpinalCordSegLib.case import read_mask, read_review, store_correction, write_review
+from SpinalCordSegLib.case import Case, read_mask, update_review
+from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.dicom_export import KINDS, build, load_export, on_series_grid, read_source, write_export
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
@@ -244,8 +245,8 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
     drawn[3] = np.roll(drawn[3], 2, axis=0)
     drawn[6] = False
     store_correction(case, mask.with_voxels(drawn.transpose(2, 1, 0)), "A. Meyer", image=image)
-    accepted = decided(read_review(case), ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(read_mask(case)))
-    write_review(case, accepted)
+    accepted = decided(Case.load(case).review, ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(read_mask(case)))
+    update_review(case, lambda _: accepted)
 
     files = write_export(load_export(case, series), KINDS, tmp_path / "out")
     for path in files.values():
@@ -265,6 +266,6 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
     assert "Accepted by A. Meyer in review" in comments and "no signature" in comments
     assert content["volume_mm3"] == pytest.approx(drawn.sum() * mask.voxel_volume_mm3, abs=0.01)
 
-    write_review(case, decided(accepted, REJECTED, "A. Meyer"))
+    update_review(case, lambda _: decided(accepted, REJECTED, "A. Meyer"))
     with pytest.raises(ConfigurationError, match="rejected in review"):
         load_export(case, series)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from SpinalCordSegLib.case import write_review
+from SpinalCordSegLib.case import update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS
@@ -156,7 +156,7 @@ def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
 def test_a_visit_rejected_in_review_is_not_compared(results, tmp_path, capsys):
     for n in range(2):
         shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
-    write_review(tmp_path / "visit1", decided(Review(), REJECTED, "A. Meyer"))
+    update_review(tmp_path / "visit1", lambda _: decided(Review(), REJECTED, "A. Meyer"))
     assert _track(tmp_path, tmp_path / "out", n=2) == 2
     assert "rejected in review" in capsys.readouterr().err
 
@@ -184,7 +184,7 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
     assert remark in (tmp_path / "unseen" / "follow_up.html").read_text(encoding="utf-8")
 
     assert _track(tmp_path, tmp_path / "kept", "--keep-flagged", n=2) == 0
-    write_review(tmp_path / "visit1", decided(Review(), ACCEPTED, "A. Meyer"))
+    update_review(tmp_path / "visit1", lambda _: decided(Review(), ACCEPTED, "A. Meyer"))
     assert _track(tmp_path, tmp_path / "accepted", n=2) == 0
     for name in ("kept", "accepted"):
         content = _read(tmp_path / name)
@@ -260,7 +260,7 @@ def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, caps
     less[:, :, :3] = False
     write_volume(replace(mask, voxels=less), tmp_path / "r" / "m" / "mask.nii.gz")
     assert main(["follow-up", str(tmp_path / "r" / "m"), "--date", DATES[0], "--output", str(tmp_path / "t")]) == 2
-    assert "measure the mask again" in capsys.readouterr().err
+    assert "changed after it was measured" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from SpinalCordSegLib.batch import read_work_list
-from SpinalCordSegLib.case import read_result, replace_case, restore_interrupted, write_review
+from SpinalCordSegLib.case import Case, restore_interrupted, save_case, update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import read_image_header
 from SpinalCordSegLib.errors import InputFileError, OutputError
@@ -27,6 +26,7 @@ from SpinalCordSegLib.image_io import read_grid, read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import Review
+from SpinalCordSegLib.work_list import read_work_list
 
 MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
 _NRRD = (
@@ -102,7 +102,7 @@ def test_a_name_too_long_for_the_disk(tmp_path: Path, capsys) -> None:
 
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
-    replace_case(measure_mask(MASK, "neck"), tmp_path / "results" / "neck", mask_format="nii.gz")
+    save_case(measure_mask(MASK, "neck"), tmp_path / "results" / "neck")
     return tmp_path / "results" / "neck"
 
 
@@ -110,14 +110,15 @@ def test_json_nested_without_end_is_no_result(case: Path) -> None:
     with pytest.raises(ValueError, match="deep"):
         parse_json("[" * 100_000)
     (case / "report.json").write_text("[" * 100_000)
-    assert read_result(case) is None
+    with pytest.raises(InputFileError):
+        Case.load(case)
 
 
 def test_a_damaged_page_does_not_stop_a_review(case: Path) -> None:
     page = (case / "report.html").read_bytes()
     (case / "report.html").write_bytes(page[:30] + b"\xff" + page[30:])
-    write_review(case, Review("in review"))
-    assert read_result(case)["review"]["state"] == "in review"
+    update_review(case, lambda _: Review("in review"))
+    assert Case.load(case).review.state == "in review"
 
 
 def test_a_result_taken_away_and_not_replaced_comes_back(case: Path) -> None:

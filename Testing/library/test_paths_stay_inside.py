@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from SpinalCordSegLib.case import read_result, replace_case, restore_interrupted
+from SpinalCordSegLib.case import Case, restore_interrupted, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import find_series
-from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.errors import InputFileError, OutputError
 from SpinalCordSegLib.files import inside, is_plain_name
 from SpinalCordSegLib.image_io import safe_case_name, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -72,10 +72,10 @@ def test_an_output_folder_that_is_a_link_to_itself(tmp_path: Path, capsys: Any) 
 
 @pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
 def test_a_case_named_by_its_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
-    replace_case(measure_mask(MASK, "neck"), tmp_path / "real" / "neck", mask_format="nii.gz")
+    save_case(measure_mask(MASK, "neck"), tmp_path / "real" / "neck")
     (tmp_path / "link").symlink_to(tmp_path / "real" / "neck")
-    replace_case(measure_mask(MASK, "again"), tmp_path / "link", mask_format="nii.gz")
-    assert (tmp_path / "link").is_symlink() and read_result(tmp_path / "real" / "neck")["case"] == "again"
+    save_case(measure_mask(MASK, "again"), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and Case.load(tmp_path / "real" / "neck").name == "again"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
@@ -95,19 +95,20 @@ def test_remains_of_a_replacement_that_lead_away_stay_where_they_are(tmp_path: P
 @pytest.mark.parametrize("name", ["../elsewhere/mine.txt", "mask.nii.gz/../../elsewhere/mine.txt"])
 def test_a_report_names_files_of_its_own_folder_only(tmp_path: Path, elsewhere: Path, name: str) -> None:
     case = tmp_path / "neck"
-    replace_case(measure_mask(MASK, "neck"), case, mask_format="nii.gz")
+    save_case(measure_mask(MASK, "neck"), case)
     report = json.loads((case / "report.json").read_text())
     (case / "report.json").write_text(json.dumps(report | {"files": [*report["files"], name]}))
-    assert read_result(case) is None
+    with pytest.raises(InputFileError):
+        Case.load(case)
 
 
-def test_a_report_whose_case_is_a_path_is_written_into_its_own_folder(tmp_path: Path, elsewhere: Path) -> None:
+def test_a_report_whose_case_is_a_path_is_refused(tmp_path: Path, elsewhere: Path) -> None:
     case = tmp_path / "results" / "neck"
-    replace_case(measure_mask(MASK, "neck"), case, mask_format="nii.gz")
+    save_case(measure_mask(MASK, "neck"), case)
     report = json.loads((case / "report.json").read_text())
     (case / "report.json").write_text(json.dumps(report | {"case": "../../elsewhere/mine.txt"}))
-    assert main(["correct", str(case), str(case / "mask.nii.gz"), "--by", "A"]) == 0
-    assert main(["review", str(case.parent), "--case", "neck", "--accept", "--seen", "all", "--by", "A"]) in (0, 2)
+    assert main(["correct", str(case), str(case / "mask.nii.gz"), "--by", "A"]) == 2
+    assert main(["review", str(case.parent), "--case", "neck", "--accept", "--seen", "all", "--by", "A"]) == 2
     assert _is_untouched(elsewhere)
     assert {path.name for path in tmp_path.iterdir()} == {"results", "elsewhere"}
 

@@ -15,7 +15,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, measure_mask, segment_image
-from SpinalCordSegLib.report import page, report
+from SpinalCordSegLib.report import page
 from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
@@ -51,12 +51,12 @@ def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
     perfect_network(phantom.coverage)
     told = []
     result = segment_image(_image(phantom.image), CHECKPOINT, progress=lambda *step: told.append(step))
-    assert result.measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
-    assert [item.csa_mm2 for item in result.measures.slices] == pytest.approx(phantom.truth_csa_mm2, rel=0.04)
+    assert result.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
+    assert result.slices.csa_mm2.tolist() == pytest.approx(phantom.truth_csa_mm2, rel=0.04)
     assert result.mask_state == "AI"
     assert (result.device, result.batch_size, result.model.name) == ("cpu", 4, "made up")
     assert told == [("segment", 0, 10), ("segment", 10, 10), ("measure", 0, 0)]
-    assert result.seconds["segment"] == 1.5
+    assert result.seconds_by_stage["segment"] == 1.5
     assert "device" in {flag.kind for flag in result.flags}
 
 
@@ -80,7 +80,7 @@ def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_netwo
     together = segment_image(_image(image), CHECKPOINT)
     assert "gap" in {flag.kind for flag in alone.flags}
     assert "gap" not in {flag.kind for flag in together.flags}
-    assert report(together)["along_mm"] == 1.6 and report(alone)["along_mm"] == 0.0
+    assert together.along_mm == 1.6 and alone.along_mm == 0.0
 
 
 def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phantom, perfect_network):
@@ -92,27 +92,27 @@ def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phant
     perfect_network(phantom.coverage.with_voxels(probability))
     alone = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     together = segment_image(_image(phantom.image), CHECKPOINT)
-    areas = [[result.measures.slices[k].csa_mm2 for k in (4, 5)] for result in (alone, together)]
+    areas = [[result.slices.csa_mm2[k] for k in (4, 5)] for result in (alone, together)]
     assert min(areas[0]) > 1.4 * max(phantom.truth_csa_mm2[4:6])
     assert areas[1] == pytest.approx(phantom.truth_csa_mm2[4:6], rel=0.08)
-    own = [together.measures.slices[k].csa_pv_mm2 for k in (4, 5)]
+    own = [together.slices.csa_pv_mm2[k] for k in (4, 5)]
     assert min(own) > 1.3 * max(areas[1])  # what visits are compared by is the network's own
     told = {(flag.slice, flag.kind) for flag in together.flags}
     assert {(4, "unclear_edge"), (5, "unclear_edge")} <= told
-    assert (report(together)["slices_steadied"], report(alone)["slices_steadied"]) == (2, None)
+    assert (together.slices_steadied, alone.slices_steadied) == (2, None)
     assert "unclear_edge" not in {flag.kind for flag in alone.flags}
     inside = together.probability.voxels >= 0.5
     np.testing.assert_array_equal(inside, together.mask.voxels)
     assert {one.canonical_slice for one in together.queue} >= {4, 5}
-    pages = [page(result, report(result), None) for result in (together, alone)]
+    pages = [page(result, None) for result in (together, alone)]
     assert "outline moved in 2 slices" in pages[0] and "Doubtful edges" not in pages[1]
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):
     perfect_network(phantom.coverage.with_voxels(np.zeros(CONFIG.shape, np.float32)))
     result = segment_image(_image(phantom.image), CHECKPOINT)
-    assert result.measures.volume_mm3 == 0
-    assert isnan(result.measures.mean_csa_mm2)
+    assert result.volume_mm3 == 0
+    assert isnan(result.mean_csa_mm2)
     assert "empty" in {flag.kind for flag in result.flags}
 
 
@@ -120,9 +120,9 @@ def test_range_limits_the_measures_not_the_mask(phantom, perfect_network):
     perfect_network(phantom.coverage)
     options = SegmentOptions(slice_range=(2, 5))
     result = segment_image(_image(phantom.image), CHECKPOINT, options)
-    assert result.measures.n_slices == 3
-    assert len(result.measures.slices) == 10
-    assert result.measures.mean_csa_mm2 == pytest.approx(phantom.truth_csa_mm2[2:5].mean(), rel=0.03)
+    assert result.n_slices == 3
+    assert len(result.slices) == 10
+    assert result.mean_csa_mm2 == pytest.approx(phantom.truth_csa_mm2[2:5].mean(), rel=0.03)
 
 
 @pytest.mark.parametrize(("orientation", "expected"), [("RAS", (2, 5)), ("LPI", (5, 8)), ("SRA", (2, 5))])
@@ -147,10 +147,10 @@ def test_impossible_threshold_is_refused_before_the_work(phantom, threshold):
 def test_wide_voxels_give_volume_but_no_area():
     phantom = make_phantom(replace(CONFIG, shape=(20, 48, 10), spacing_mm=(1.8, 0.8, 3.0)))
     result = measure_mask(phantom.mask, "wide")
-    assert result.measures.volume_mm3 > 0
-    assert result.measures.length_mm > 0
-    assert isnan(result.measures.mean_csa_mm2)
-    assert all(isnan(item.csa_mm2) and isnan(item.rl_mm) for item in result.measures.slices)
+    assert result.volume_mm3 > 0
+    assert result.length_mm > 0
+    assert isnan(result.mean_csa_mm2)
+    assert np.isnan([result.slices.csa_mm2, result.slices.rl_mm]).all()
     assert "coarse_voxels" in {flag.kind for flag in result.flags}
 
 
@@ -163,7 +163,7 @@ def test_mask_on_another_grid_than_its_image_is_refused(phantom):
 def test_mask_alone_is_measured(phantom):
     result = measure_mask(phantom.mask, "alone")
     assert (result.mask_state, result.model, result.device, result.image) == ("given", None, None, None)
-    assert result.measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
+    assert result.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])

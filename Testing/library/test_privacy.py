@@ -8,7 +8,7 @@ import pytest
 from patient_search import DATES, NAME, leaks, secrets_of, write_series
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.mask_versions import CorrectionStore
+from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
@@ -58,7 +58,7 @@ def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom
     taught = ["training-set", case, "--image", image, "--subject", "S01", "--output", str(out / "set")]
     assert main(taught) == 0
     assert main(["propagate", case, "--image", image, "--to", image, "--output", str(out / "carried")]) == 0
-    store = CorrectionStore(out / "autosave", "S-01")
+    store = MaskVersions(out / "autosave")
     assert store.save(phantom.mask) is not None
     said = capsys.readouterr()
     assert leaks(out, secrets, said.out + said.err) == []

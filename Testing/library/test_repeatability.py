@@ -1,14 +1,21 @@
 """Whose repeatability a comparison is judged by, and that its source says so."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from SpinalCordSegLib.case import ModelSummary
 from SpinalCordSegLib.longitudinal.change import BETWEEN_SCANNERS, SAME_SCANNER, repeatability_of
 
 STATED = {"same scanner": {"cov_percent": 1.1, "source": "40 simulated persons"}}
 
 
 def _report(state="AI", stated=STATED, sha256="ab"):
-    return {"mask_state": state, "model": {"name": "m", "version": "2", "sha256": sha256, "repeatability": stated}}
+    model = ModelSummary("m", "2", sha256, "", scores={"repeatability": stated})
+    return SimpleNamespace(mask_state=state, model=model)
+
+
+GIVEN = SimpleNamespace(mask_state="given", model=None)
 
 
 def test_the_models_own_is_taken_where_its_card_states_one():
@@ -23,8 +30,8 @@ def test_the_models_own_is_taken_where_its_card_states_one():
     [
         [_report(stated=None)] * 2,
         [_report(), _report(sha256="cd")],
-        [_report(), {"mask_state": "given", "model": None}],
-        [{"mask_state": "given"}] * 2,
+        [_report(), GIVEN],
+        [GIVEN] * 2,
         [_report(stated={"same scanner": {"cov_percent": "1.1", "source": "a text"}})],
         [_report(stated={"same scanner": {"cov_percent": 1.1, "source": " "}})],
         [_report(stated={"same scanner": {"cov_percent": -1, "source": "x"}})],

@@ -32,8 +32,8 @@ def precision_difference(data: Path, most: int | None = None) -> dict[str, Any]:
                 "volume": f"{path.parent.name}/{path.name}",
                 "precision": precision,
                 "dice": 2 * both / total if total else 1.0,
-                "volume_percent": _percent(half.measures.volume_mm3, exact.measures.volume_mm3),
-                "area_percent": _percent(half.measures.mean_csa_mm2, exact.measures.mean_csa_mm2),
+                "volume_percent": _percent(half.volume_mm3, exact.volume_mm3),
+                "area_percent": _percent(half.mean_csa_mm2, exact.mean_csa_mm2),
             }
             rows.append(row)
             print(f"   {row['volume']}, {precision}: Dice {row['dice']:.5f}", flush=True)

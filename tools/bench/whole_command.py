@@ -68,7 +68,7 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
 def _watch_stages(watch: Stopwatch, way: str) -> None:
     watch.wrap(image_io, "read_image", "read")
     watch.wrap(pipeline, "fingerprint", "read")
-    watch.wrap(batch, "write_case", "report")
+    watch.wrap(batch, "save_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
     watch.wrap(pipeline, "adjust_outlines", "measure")
     watch.wrap(pipeline, "_measured", "measure")

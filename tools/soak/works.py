@@ -15,9 +15,10 @@ import torch
 from bad_inputs import call_of
 from outcome import outcome
 
-from SpinalCordSegLib.case import Summary, read_mask, read_result
+from SpinalCordSegLib.case import Case, Summary, read_mask
+from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.mask_versions import CorrectionStore, read_version
+from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import read_config
@@ -91,13 +92,18 @@ def whole_cases(out: Path) -> list[str]:
     """What is wrong with a folder of results: a visible case that is not whole, a table that cannot be read."""
     wrong = []
     for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if path.is_dir() and not path.name.startswith("."):
-            told = read_result(path)
-            if told is None or read_mask(path) is None:
-                wrong.append(f"{path.name} is not whole")
+        if path.is_dir() and not path.name.startswith(".") and not _is_whole(path):
+            wrong.append(f"{path.name} is not whole")
     if (out / "summary.csv").exists():
         Summary(out / "summary.csv")
     return wrong
+
+
+def _is_whole(case: Path) -> bool:
+    try:
+        return bool(Case.load(case).mask.shape)
+    except SpinalCordSegError:
+        return False
 
 
 def _after_segment(folder: Path) -> list[str]:
@@ -115,7 +121,7 @@ def _cases(folder: Path) -> dict[str, str]:
 
 
 def _finished_cases(folder: Path) -> list[Path]:
-    whole = [path for path in (folder / "out").glob("neck*") if read_result(path) is not None]
+    whole = [path for path in (folder / "out").glob("neck*") if _is_whole(path)]
     return [file for case in whole for file in case.iterdir()]
 
 
@@ -129,7 +135,7 @@ def _correct(folder: Path, samples: Path) -> Callable[[], int]:
 
 
 def _after_correct(folder: Path) -> list[str]:
-    wrong = [f"{name} is not whole" for name in ("V0", "V1") if read_result(folder / "done" / name) is None]
+    wrong = [f"{name} is not whole" for name in ("V0", "V1") if not _is_whole(folder / "done" / name)]
     wrong += whole_cases(folder / "done")
     given = read_mask(folder / "done" / "V0", "mask_given")
     return wrong + ([] if given is not None else ["the mask before the correction is gone"])
@@ -143,8 +149,8 @@ def _corrected(folder: Path) -> dict[str, str]:
 
 
 def _numbers(case: Path) -> object:
-    told = read_result(case) or {}
-    return told.get("mask_sha256"), told.get("volume_mm3"), told.get("mask_state"), told.get("changes")
+    case_there = Case.load(case)
+    return case_there.mask_sha256, case_there.volume_mm3, case_there.mask_state, case_there.changes
 
 
 def _track(folder: Path, samples: Path) -> Callable[[], int]:
@@ -222,16 +228,14 @@ def _mask(number: int) -> Volume:
 
 def _put_versions(folder: Path, samples: Path) -> None:
     for number in (1, 2, 3):
-        CorrectionStore(folder, "neck", keep=100).save(_mask(number))
+        MaskVersions(folder, keep=100).save(_mask(number))
 
 
 def _autosave(folder: Path, samples: Path) -> Callable[[], int]:
     """Saves versions 4 to 40, those that are not there yet."""
 
     def call() -> int:
-        from SpinalCordSegLib.errors import SpinalCordSegError
-
-        store = CorrectionStore(folder, "neck", keep=100)
+        store = MaskVersions(folder, keep=100)
         try:
             for number in range(len(store.versions()) + 1, 41):
                 store.save(_mask(number))
@@ -244,8 +248,8 @@ def _autosave(folder: Path, samples: Path) -> Callable[[], int]:
 
 
 def _after_autosave(folder: Path) -> list[str]:
-    found = CorrectionStore(folder, "neck", keep=100).versions()
-    sizes = [int(read_version(one).voxels.sum()) for one in found]  # raises where one is damaged
+    found = MaskVersions(folder, keep=100).versions()
+    sizes = [int(one.read().voxels.sum()) for one in found]  # raises where one is damaged
     return [] if sizes == list(range(len(sizes), 0, -1)) and len(sizes) >= 3 else [f"versions {sizes}"]
 
 
@@ -254,7 +258,7 @@ def _versions(folder: Path) -> dict[str, str]:
 
 
 def _finished_versions(folder: Path) -> list[Path]:
-    return [one.path for one in CorrectionStore(folder, "neck", keep=100).versions()]
+    return [one.path for one in MaskVersions(folder, keep=100).versions()]
 
 
 WORKS: tuple[Work, ...] = (

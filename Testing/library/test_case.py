@@ -1,0 +1,472 @@
+"""A case on the disk: whole or not there, one program at a time, and nobody's work is lost."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from math import isnan, nan
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib import case as case_module
+from SpinalCordSegLib import files
+from SpinalCordSegLib.case import (
+    SUMMARY_COLUMNS,
+    Case,
+    ModelSummary,
+    failed_row,
+    is_as_measured,
+    read_mask,
+    save_case,
+    update_review,
+    versions,
+)
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    InputFileError,
+    MissingPackageError,
+    OutputError,
+    WouldReplaceError,
+)
+from SpinalCordSegLib.image_io import Image, read_labels, write_volume
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.review import ACCEPTED, GIVEN, REJECTED, Review, decided, opened, with_seen
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
+from SpinalCordSegLib.volume import Volume
+
+_FILES = {"mask.nii.gz", "report.json", "slices.csv", "montage.png", "report.html"}
+CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPI")
+
+
+@pytest.fixture(scope="module")
+def result() -> Case:
+    """Slices stored from superior; canonical slice 3 is empty."""
+    phantom = make_phantom(CONFIG)
+    mask = phantom.mask.voxels.copy()
+    mask[:, :, 2] = False
+    return replace(measure_mask(phantom.mask.with_voxels(mask), "neck"), probability=phantom.coverage)
+
+
+@pytest.fixture(scope="module")
+def ai(result: Case) -> Case:
+    """The same as a network's."""
+    model = ModelSummary("tiny", "3", "ab" * 32, "CC0-1.0", {"data": ["a", "b"]}, {"dice": 0.9})
+    return replace(result, mask_state="AI", review=Review(), model=model, threshold=0.4, along_mm=1.6)
+
+
+@pytest.fixture
+def folder(ai: Case, tmp_path: Path) -> Path:
+    """A network's case in its folder."""
+    save_case(ai, tmp_path / "neck")
+    return tmp_path / "neck"
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _edited(mask: Volume, k: int = 4) -> Volume:
+    voxels = mask.voxels.copy()
+    voxels[:, :, k] = np.roll(voxels[:, :, k], 2, axis=0)
+    return mask.with_voxels(voxels)
+
+
+# What a case holds.
+
+
+def test_a_case_is_the_same_after_the_disk(ai: Case, tmp_path: Path) -> None:
+    saved = save_case(ai, tmp_path / "new" / "neck")
+    assert _names(tmp_path / "new" / "neck") == _FILES == set(saved.files) and _names(tmp_path / "new") == {"neck"}
+    read = Case.load(tmp_path / "new" / "neck")
+    assert read.as_json() == saved.as_json() and read.report_sha256 == saved.report_sha256
+    assert (read.flags, read.queue, read.model, read.review) == (ai.flags, ai.queue, ai.model, ai.review)
+    assert read.slices.csv() == ai.slices.csv()
+    assert np.array_equal(read.mask.voxels, ai.mask.voxels) and read.mask.same_grid(ai.mask)
+    assert read.mask_sha256 == mask_sha256(read.mask) and is_as_measured(read)
+
+
+def test_a_report_has_no_nan_and_says_how_it_was_made(result: Case) -> None:
+    content = result.as_json()
+    json.dumps(content, allow_nan=False)
+    assert content["input"]["shape"] == [60, 48, 6] and content["input"]["orientation"] == "LPI"
+    assert content["n_slices"] == 5 and content["review"]["state"] == GIVEN
+    assert {"slice": 2, "canonical_slice": 3, "kind": "gap"}.items() <= content["flags"][-1].items()
+    with_truth = replace(result, truth_volume_mm3=result.volume_mm3 / 1.02)
+    assert with_truth.as_json()["volume_error_percent"] == pytest.approx(2.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"case": "../../x"}, {"case": None}, {"mask_state": "drawn"}, {"flags": [5]}, {"levels": 5}, {"coverage": "1"},
+        {"volume_mm3": 10**400}, {"review": {"state": "perfect"}}, {"review": {"state": "ai", "seen": ["x"]}},
+        {"input": {}}, {"range": [1]}, {"schema": "other"}, {"schema_version": 99}, {"files": ["../x"]}, {"files": []},
+    ],
+)  # fmt: skip
+def test_a_report_that_is_not_as_it_was_written_is_refused(folder: Path, changes: dict, tmp_path: Path) -> None:
+    report = folder / "report.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | changes))
+    with pytest.raises(InputFileError, match="neck"):
+        Case.load(folder)
+
+
+@pytest.mark.parametrize("damage", ["no report", "no mask", "no slices", "nested", "csv"])
+def test_a_case_that_is_not_whole_is_refused(folder: Path, damage: str) -> None:
+    if damage == "nested":
+        (folder / "report.json").write_text("[" * 100_000)
+    elif damage == "csv":
+        (folder / "slices.csv").write_text("slice,canonical_slice\n1,x\n")
+        assert len(Case.load(folder, needs_slices=False).slices) == 0
+    else:
+        (folder / {"no report": "report.json", "no mask": "mask.nii.gz", "no slices": "slices.csv"}[damage]).unlink()
+    with pytest.raises(InputFileError):
+        Case.load(folder)
+
+
+def test_instance_numbers_go_with_axial_dicom_only_and_no_text_of_a_header(result: Case) -> None:
+    header = SimpleNamespace(
+        number=3, modality="MR", manufacturer="X", model="Y", field_strength_t=3.0, sequence="GR", dimension="3D",
+        repetition_time_ms=8.2, echo_time_ms=2.7, inversion_time_ms=None, flip_angle_deg=12.0,
+        slice_thickness_mm=3.0, contrast_agent=False, image_type=("ORIGINAL",), body_part="", description="secret name",
+        instance_numbers=(11, 12, 13, 14, 15, 16),
+    )  # fmt: skip
+    axial = measure_mask(result.mask, "neck", image=Image(result.mask, Path("x"), "neck", header))
+    assert axial.slices.instance_number.tolist() == [16, 15, 14, 13, 12, 11]
+    assert axial.input.acquisition["manufacturer"] == "X" and "secret" not in json.dumps(axial.as_json())
+    sagittal = make_phantom(replace(CONFIG, orientation="SPR")).mask
+    other = measure_mask(sagittal, "neck", image=Image(sagittal, Path("x"), "neck", header))
+    assert other.slices.texts()["instance_number"] == [""] * 6
+
+
+def test_summary_rows(result: Case) -> None:
+    row = result.summary_row()
+    assert tuple(row) == SUMMARY_COLUMNS
+    assert (row["case"], row["state"], row["n_slices"], "gap" in row["flags"]) == ("neck", "done", 5, True)
+    failed = failed_row("other", "it is not an image")
+    assert (failed["state"], failed["reason"], failed["volume_mm3"]) == ("failed", "it is not an image", None)
+
+
+def test_a_slice_without_a_shape_does_not_cost_the_case_its_diameters() -> None:
+    """A leaning rod that ends in a single pixel: shrunk by its tilt, that is less than half of any pixel."""
+    x, y, z = np.indices((60, 60, 20))
+    voxels = (x - 20 - 0.3 * z) ** 2 + (y - 30) ** 2 < 25
+    voxels[:, :, 19] = False
+    voxels[26, 30, 19] = True
+    whole = measure_mask(Volume(voxels, np.eye(4)), "rod")
+    assert isnan(whole.slices.rl_mm[-1]) and whole.slices.csa_mm2[-1] > 0
+    mean = np.average(whole.slices.rl_mm[:-1], weights=whole.slices.length_mm[:-1])
+    assert whole.mean_rl_mm == pytest.approx(mean, abs=1e-3)
+
+
+def test_coarse_voxels_give_a_volume_and_no_area_in_any_words() -> None:
+    """2 mm from left to right: volume over length would be the area that may not be reported."""
+    phantom = make_phantom(PhantomConfig(shape=(24, 48, 20), spacing_mm=(2.0, 0.8, 3.0)))
+    marked = LevelOptions((DiscMark(3, slice=10),), around_mm=10, person=Person(40, "female"))
+    content = measure_mask(phantom.mask, "coarse", levels=marked).as_json()
+    assert content["volume_mm3"] > 0
+    assert [content[name] for name in ("mean_csa_mm2", "volume_per_length_mm2", "mean_rl_mm")] == [None] * 3
+    rows = content["levels"]["levels"]
+    assert {row[name] for row in rows for name in ("mean_csa_mm2", "volume_mm3", "length_mm")} == {None}
+    assert "no area at vertebral level C2;" in content["levels"]["norm"]["text"], "the disc is marked"
+
+
+def test_json_of_dataclasses() -> None:
+    assert files.to_json({"a": (nan, -0.0001, 1.23456)}, 2) == {"a": [None, 0.0, 1.23]}
+    assert str(files.to_json(-0.0001, 2)) == "0.0"
+    with pytest.raises(ValueError, match="lacks a field"):
+        files.from_json(ModelSummary, {"name": "m"})
+
+
+# The folder appears whole or not at all.
+
+
+@pytest.mark.parametrize("mask_format", ["seg.nrrd", "nrrd"])
+def test_formats_and_probability(result: Case, tmp_path: Path, mask_format: str) -> None:
+    save_case(result, tmp_path / "neck", mask_format=mask_format, save_probability=True)
+    assert {f"mask.{mask_format}", "probability.nrrd"} <= _names(tmp_path / "neck")
+    with pytest.raises(ConfigurationError, match="mgz"):
+        save_case(result, tmp_path / "other", mask_format="mgz")
+
+
+def test_replacing_keeps_what_the_user_added(ai: Case, folder: Path) -> None:
+    (folder / "my notes.txt").write_text("keep")
+    save_case(ai, folder, mask_format="seg.nrrd")
+    assert _names(folder) == _FILES - {"mask.nii.gz"} | {"my notes.txt", "mask.seg.nrrd"}
+    assert _names(folder.parent) == {"neck"}
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": "other"}', "[1]", "not json"])
+def test_a_folder_of_somebody_else_is_not_replaced(result: Case, tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "neck"
+    folder.mkdir()
+    (folder / "report.json").write_text(content)
+    (folder / "scan.nii.gz").write_text("precious")
+    with pytest.raises(WouldReplaceError, match="not a result of SpinalCordSeg"):
+        save_case(result, folder)
+    assert _names(folder) == {"report.json", "scan.nii.gz"} and _names(tmp_path) == {"neck"}
+
+
+def test_an_empty_folder_is_taken_and_a_file_is_not(result: Case, tmp_path: Path) -> None:
+    (tmp_path / "neck").mkdir()
+    save_case(result, tmp_path / "neck")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="in the way"):
+        save_case(result, tmp_path / "file")
+    with pytest.raises(OutputError, match="the name is too long"):
+        save_case(result, tmp_path / ("x" * 231))
+
+
+@pytest.mark.parametrize("what", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_full_disk_or_a_cancel_leaves_nothing_half_written(result, tmp_path, monkeypatch, earlier, what) -> None:
+    folder = tmp_path / "neck"
+    if earlier:
+        save_case(result, folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()} if earlier else {}
+
+    def fail(*_: object) -> None:
+        raise what
+
+    monkeypatch.setattr(case_module, "write_json", fail)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        save_case(result, folder)
+    assert _names(tmp_path) == ({"neck"} if earlier else set())
+    assert before == ({path: path.read_bytes() for path in folder.iterdir()} if earlier else {})
+
+
+def test_without_pillow_the_picture_is_left_out(result: Case, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise MissingPackageError("no Pillow")
+
+    monkeypatch.setattr("SpinalCordSegLib.report.draw_montage", refuse)
+    saved = save_case(result, tmp_path / "neck")
+    assert _names(tmp_path / "neck") == _FILES - {"montage.png"} == set(saved.files)
+
+
+def test_a_replacement_refused_midway_puts_the_earlier_result_back(ai: Case, folder: Path, monkeypatch) -> None:
+    replace_file, before = os.replace, (folder / "report.json").read_bytes()
+    (folder / "my notes.txt").write_text("keep")
+
+    def refuse_the_new_one(source, target):
+        if target == folder and str(source).endswith(".part"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_new_one)
+    with pytest.raises(OutputError, match="no permission"):
+        save_case(ai, folder)
+    assert _names(folder.parent) == {"neck"} and _names(folder) == _FILES | {"my notes.txt"}
+    assert (folder / "report.json").read_bytes() == before
+
+
+_SAVING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from SpinalCordSegLib.case import Case, save_case
+case = Case.load(Path(sys.argv[1]))
+case = replace(case, drawn=case.mask)
+while True:
+    save_case(case, Path(sys.argv[1]))
+    print("saved", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_kill_minus_nine_at_any_moment_leaves_a_whole_case(folder: Path) -> None:
+    (folder / "my notes.txt").write_text("keep")
+    random = np.random.default_rng(3)
+    for _ in range(3):
+        program = subprocess.Popen([sys.executable, "-c", _SAVING, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert program.stdout.readline() == "saved\n"
+        threading.Event().wait(float(random.uniform(0, 0.4)))
+        program.send_signal(signal.SIGKILL)
+        program.communicate()
+        case = Case.load(folder)
+        save_case(replace(case, drawn=case.mask), folder)  # the dead program's lock holds up nobody
+        assert is_as_measured(Case.load(folder)) and (folder / "my notes.txt").read_text() == "keep"
+
+
+# One program at a time.
+
+
+def test_a_lock_is_waited_for_and_reported(tmp_path: Path, monkeypatch) -> None:
+    inside = threading.Event()
+    leave = threading.Event()
+
+    def hold() -> None:
+        with files.locked(tmp_path / "neck"):
+            inside.set()
+            leave.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    inside.wait(60)
+    with pytest.raises(OutputError, match="being changed by another program"), files.locked(tmp_path / "neck", 0.1):
+        pass
+    leave.set()
+    with files.locked(tmp_path / "neck"):
+        assert (tmp_path / ".neck.lock").is_file()
+    holder.join()
+    assert _names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("left", ["a 999999999 {host} 2024", "a 1 elsewhere 2024", ""])
+def test_the_lock_of_a_killed_program_is_taken_away(tmp_path: Path, left: str, monkeypatch) -> None:
+    lock = tmp_path / ".neck.lock"
+    lock.write_text(left.format(host=files.platform.node()))
+    if "host" not in left:
+        with pytest.raises(OutputError, match="another program"), files.locked(tmp_path / "neck", 0.1):
+            pass
+        os.utime(lock, (1e9, 1e9))
+    with files.locked(tmp_path / "neck", 0.1):
+        assert lock.read_text() != left
+    assert _names(tmp_path) == set()
+
+
+def test_of_two_corrections_at_once_one_wins_and_the_other_is_told(folder: Path, ai: Case) -> None:
+    read = [replace(Case.load(folder), drawn=read_mask(folder)) for _ in range(2)]
+    mine, other = (replace(ai, mask_state="corrected", drawn=_edited(ai.mask, k)) for k in (3, 4))
+    save_case(replace(mine, mask_sha256=mask_sha256(mine.mask)), folder, replaces=read[0])
+    with pytest.raises(WouldReplaceError, match="changed by somebody else meanwhile"):
+        save_case(other, folder, replaces=read[1])
+    assert np.array_equal(Case.load(folder).mask.voxels, mine.mask.voxels)
+
+
+def test_what_others_write_into_a_review_meanwhile_stays(folder: Path) -> None:
+    threads = [
+        threading.Thread(target=update_review, args=(folder, lambda review, k=k: with_seen(review, [k])))
+        for k in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Case.load(folder).review.seen == tuple(range(8))
+
+
+# What a person did is never replaced by the machine.
+
+
+def test_a_mask_saved_over_ours_is_a_persons(folder: Path, ai: Case, capsys) -> None:
+    """Case 1: edited in ITK-SNAP, saved in place."""
+    mine = _edited(ai.mask)
+    write_volume(mine, folder / "mask.nii.gz")
+    with pytest.raises(WouldReplaceError, match=r"changed after it was measured.*spinalcordseg correct"):
+        save_case(ai, folder)
+    with pytest.raises(InputFileError, match="changed after it was measured"):
+        _ = Case.load(folder).mask
+    assert main(["review", str(folder), "--accept", "--by", "A"]) == 2
+    assert "changed after it was measured" in capsys.readouterr().err
+    assert main(["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A. Meyer"]) == 0
+    case = Case.load(folder)
+    assert np.array_equal(case.mask.voxels, mine.voxels) and case.mask_state == "corrected"
+    assert case.changes is None, "what the network had drawn is not there any more"
+
+
+def test_segmenting_again_keeps_a_mask_saved_over_ours(tmp_path: Path, capsys) -> None:
+    """Case 1 from the command line, with and without --force: the figures are said to be of another mask."""
+    mask = make_phantom(CONFIG).mask
+    write_volume(mask, tmp_path / "m.nii.gz")
+    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    mine = _edited(mask)
+    write_volume(mine, tmp_path / "out" / "m" / "mask.nii.gz")
+    for force in ([], ["--force"]):
+        assert main([*command, *force]) == 2
+        assert "the figures are of another one" in capsys.readouterr().err
+        assert np.array_equal(read_labels(tmp_path / "out" / "m" / "mask.nii.gz").voxels != 0, mine.voxels)
+
+
+@pytest.mark.parametrize("name", ["mask.nrrd", "mask.seg.nrrd", "probability.nrrd"])
+def test_a_persons_mask_beside_ours_is_kept(folder: Path, ai: Case, name: str) -> None:
+    """Case 2."""
+    write_volume(_edited(ai.mask), folder / name)
+    before = (folder / name).read_bytes()
+    save_case(ai, folder)
+    assert (folder / name).read_bytes() == before
+    assert np.array_equal(read_mask(folder).voxels, ai.mask.voxels), "ours is the case's"
+    if name.startswith("mask"):
+        with pytest.raises(WouldReplaceError, match="not of this case"):
+            save_case(ai, folder, mask_format=name.removeprefix("mask."))
+        assert (folder / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda review: opened(review, "A"), None),
+        (lambda review: decided(review, REJECTED, "A"), "rejected"),
+        (lambda review: decided(review, ACCEPTED, "A"), "accepted"),
+        (lambda review: replace(review, state="corrected"), "corrected"),
+    ],
+)
+def test_a_case_that_was_decided_on_is_not_replaced(folder: Path, ai: Case, change, told) -> None:
+    update_review(folder, change)
+    before = (folder / "mask.nii.gz").read_bytes()
+    if told is None:
+        save_case(ai, folder)
+        assert Case.load(folder).review.state == "in review", "of this very mask"
+        return
+    with pytest.raises(WouldReplaceError, match=f"a person has {told}"):
+        save_case(ai, folder)
+    assert (folder / "mask.nii.gz").read_bytes() == before
+
+
+def test_an_accepted_mask_is_kept_whoever_replaces_it(folder: Path, ai: Case) -> None:
+    """Case 3: accepted, reopened, and then segmented anew."""
+    accepted = mask_sha256(ai.mask)
+    update_review(
+        folder, lambda review: decided(review, ACCEPTED, "A. Meyer", mask_sha256=accepted), decides_on=accepted
+    )
+    update_review(folder, lambda review: decided(review, "in review", "A. Meyer"))
+    other = replace(ai, drawn=_edited(ai.mask), mask_sha256=mask_sha256(_edited(ai.mask)))
+    save_case(other, folder)
+    (kept,) = versions(folder).versions()
+    assert kept.holds(accepted) and kept.maker() == ("A. Meyer", ACCEPTED)
+    assert np.array_equal(kept.read().voxels, ai.mask.voxels)
+
+
+def test_a_decision_on_another_mask_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="another mask is there by now"):
+        update_review(folder, lambda review: decided(review, ACCEPTED, "A"), decides_on="ab" * 32)
+    assert Case.load(folder).review == Review()
+
+
+def test_what_was_seen_of_a_mask_stays_seen_when_it_is_measured_again(tmp_path: Path) -> None:
+    mask = make_phantom(CONFIG).mask
+    write_volume(mask, tmp_path / "m.nii.gz")
+    command, folder = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out")], tmp_path / "out" / "m"
+    assert main(command) == 0
+    assert main(["review", str(folder), "--seen", "4", "--seen", "1", "--by", "A. Meyer"]) == 0
+    assert main([*command, "--disc", "C2/C3=3"]) == 0
+    case = Case.load(folder)
+    assert case.levels is not None and case.review.seen == (1, 4)
+    write_volume(_edited(mask), tmp_path / "m.nii.gz")
+    assert main([*command, "--force"]) == 0
+    assert Case.load(folder).review.seen == (), "another mask: nobody has seen it"
+
+
+def test_finished_cases_that_are_measured_are_named_after_their_folders(tmp_path: Path, result: Case) -> None:
+    """Case 34."""
+    for name in ("p1", "p2"):
+        save_case(result, tmp_path / "in" / name)
+    assert main(["measure", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
+    assert _names(tmp_path / "out") == {"p1", "p2", "summary.csv"}
+
+
+def test_a_mask_made_elsewhere_is_listed_as_given(tmp_path: Path, result: Case, capsys) -> None:
+    """Case 18."""
+    save_case(result, tmp_path / "neck")
+    assert main(["review", str(tmp_path)]) == 0
+    assert "1 given" in capsys.readouterr().out

@@ -1,0 +1,494 @@
+"""A mask corrected in its case: stored and measured anew, drawn anew between good slices, smoothed, asked again."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threshold_model import neck_image, write_threshold_model
+
+from SpinalCordSegLib.case import AI_MASK, Case, read_mask, save_case, update_review, versions
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord, store_correction
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, WouldReplaceError
+from SpinalCordSegLib.flags import Flag, case_flag, kinds_from
+from SpinalCordSegLib.image_io import read_image, write_volume
+from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, decided
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
+from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+
+# A correction in its case.
+
+SPIN_ECHO = {
+    "ContrastBolusAgent": "Gd", "ScanningSequence": "SE", "MRAcquisitionType": "2D", "EchoTime": 95.0,
+    "RepetitionTime": 3000.0, "BodyPartExamined": "LSPINE", "SliceThickness": 1.5, "Manufacturer": "Maker",
+    "ManufacturerModelName": "Model M", "AcquisitionDate": "20240131",
+}  # fmt: skip
+
+
+@pytest.fixture
+def case(neck, tmp_path):
+    """The folder of a network's case on a DICOM series, and that series."""
+    series = neck.write(tmp_path / "series")
+    return neck.finish(series, tmp_path / "results" / "neck"), series
+
+
+def _edited(mask: Volume, k: int = 3) -> Volume:
+    voxels = mask.voxels.copy()
+    voxels[:, :, k] = np.roll(voxels[:, :, k], 2, axis=0)
+    return mask.with_voxels(voxels)
+
+
+def _change(folder: Path, **fields) -> Case:
+    """The case in ``folder`` as if it had been segmented with these."""
+    case = Case.load(folder)
+    return save_case(replace(case, drawn=case.mask, **fields), folder, replaces=case)
+
+
+def test_a_correction_is_measured_and_the_ais_mask_stays(case) -> None:
+    folder, series = case
+    ai, original = read_mask(folder), (folder / "mask.nii.gz").read_bytes()
+    mine = _edited(ai)
+    mine.voxels[:, :, 6] = False
+    first = store_correction(folder, mine, "C. Ruiz", image=read_image(series))
+    assert (first.mask_state, first.review.state, first.review.who) == ("corrected", CORRECTED, "C. Ruiz")
+    assert [one.slice for one in first.changes.slices] == [3, 6]
+    assert first.volume_mm3 == pytest.approx(mine.voxels.sum() * ai.voxel_volume_mm3, abs=0.01)
+    assert np.array_equal(Case.load(folder).mask.voxels, mine.voxels)
+    assert next(folder.glob("mask_ai.*")).read_bytes() == original
+    again = store_correction(folder, ai)  # taken back by hand; neither image nor name this time (case 36)
+    assert again.changes.slices == () and again.changes.dice == 1
+    assert (again.mask_state, again.model) == ("corrected", first.model)
+    assert again.as_json()["input"] == first.as_json()["input"]
+    assert again.review.who == "C. Ruiz"
+    assert mask_sha256(read_mask(folder, AI_MASK)) == again.changes.ai_sha256 == mask_sha256(ai)
+    assert "corrected by a person" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_mask_that_a_person_made_is_kept(case) -> None:
+    """Case 3: A corrects, then B, then somebody saves over the mask, and C corrects that."""
+    folder, _ = case
+    ai = read_mask(folder)
+    masks = [_edited(ai, k) for k in (2, 3, 4, 5)]
+    store_correction(folder, masks[0], "A")
+    store_correction(folder, masks[1], "B")
+    write_volume(masks[2], folder / "mask.nii.gz")
+    store_correction(folder, masks[3], "C")
+    kept = versions(folder).versions()
+    assert [one.holds(mask_sha256(mask)) for one, mask in zip(kept, masks[::-1], strict=True)] == [True] * 4
+    assert [one.maker()[0] for one in kept] == ["C", "", "B", "A"]
+    assert np.array_equal(read_mask(folder, AI_MASK).voxels, ai.voxels)
+
+
+def test_an_accepted_case_is_reopened_explicitly(case) -> None:
+    folder, _ = case
+    mask = read_mask(folder)
+    update_review(folder, lambda one: decided(one, ACCEPTED, "A", mask_sha256=mask_sha256(mask)))
+    with pytest.raises(WouldReplaceError, match=r"accepted by A: reopen it first"):
+        store_correction(folder, _edited(mask), "B")
+    (mask_file := folder.parent / "mine.nii.gz").write_bytes((folder / "mask.nii.gz").read_bytes())
+    assert main(["correct", str(folder), str(mask_file), "--by", "B"]) == 2
+    after = store_correction(folder, _edited(mask), "B", reopen=True)
+    assert after.review.state == CORRECTED and not after.review.mask_sha256
+    assert versions(folder).versions()[-1].holds(mask_sha256(mask)), "what was accepted"
+
+
+def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
+    folder, _ = case
+    flagged = [(2, "low_confidence"), (3, "low_confidence"), (3, "unclear_edge"), (4, "unclear_edge"), (0, "cord_end")]
+    flags = tuple(Flag(k, k, kind, "of the network") for k, kind in flagged)
+    flags += (case_flag("device", "memory ran out"), case_flag("no_neck", "the image ends below the top of the head"))
+    before = _change(folder, flags=flags, slices_steadied=4, n_windowed=5)
+    after = store_correction(folder, _edited(before.mask))
+    found = {(flag.slice, flag.kind) for flag in after.flags}
+    assert {(2, "low_confidence"), (4, "unclear_edge"), (0, "cord_end"), (None, "device")} <= found
+    assert not {(3, "low_confidence"), (3, "unclear_edge")} & found
+    assert (None, "no_neck") in found, "only the image can say"
+    assert (after.slices_steadied, after.n_windowed) == (4, 5), "as the run said, which measuring cannot know"
+    assert after.slices.flags[after.slices.row_of(2)].split().count("low_confidence") == 1
+
+
+def test_areas_from_the_probability_stand_where_nobody_edited(case) -> None:
+    folder, _ = case
+    before = Case.load(folder).slices
+    _change(folder, slices=replace(before, csa_pv_mm2=0.9 * before.csa_mm2))
+    mine = _edited(read_mask(folder))
+    for _ in range(2):  # a second correction leaves them as the first did
+        store_correction(folder, mine)
+        after = Case.load(folder).slices
+        edited = after.canonical_slice == 3
+        assert np.isnan(after.csa_pv_mm2[edited]).all()
+        ratio = after.csa_pv_mm2 / after.csa_mm2
+        assert ratio[~edited] == pytest.approx(0.9, rel=1e-3)
+
+
+@pytest.mark.parametrize("table", [b"\xff\xfe\x00", b"canonical_slice,csa_pv_mm2\n3,4\n"])
+def test_a_damaged_table_holds_up_no_correction(case, table: bytes) -> None:
+    folder, _ = case
+    mine = _edited(read_mask(folder))
+    (folder / "slices.csv").write_bytes(table)
+    store_correction(folder, mine)
+    assert np.array_equal(read_mask(folder).voxels, mine.voxels)
+    assert np.isnan(Case.load(folder).slices.csa_pv_mm2).all()
+
+
+def test_marked_discs_survive_a_correction(tmp_path) -> None:
+    x, y, z = np.ogrid[:30, :30, :60]
+    mask = Volume(np.hypot(x - 15, y - 15) + 0 * z <= 6, np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_volume(mask, tmp_path / "m.nii.gz")
+    main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"])
+    folder = tmp_path / "out" / "m"
+    before = Case.load(folder)
+    voxels = mask.voxels.copy()
+    voxels[:, :, 34] = False
+    after = store_correction(folder, mask.with_voxels(voxels), "C")
+    assert [row.name for row in after.levels.levels] == [row.name for row in before.levels.levels] != []
+    assert (after.mask_state, after.review.state) == ("given", CORRECTED)
+    assert read_mask(folder, "mask_given").voxels[:, :, 34].any()
+    assert main(["review", str(folder), "--reopen", "--by", "C"]) == 0
+    for how in (["--force"], ["--disc", "C2/C3=10"]):
+        assert main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(folder.parent), *how]) == 2
+    assert np.array_equal(read_mask(folder).voxels, voxels), "a person's, though its review is open again"
+
+
+@pytest.mark.parametrize("levels", [None, LevelOptions((DiscMark(3, slice=31),))], ids=["as before", "marked anew"])
+def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path, levels) -> None:
+    mask = Volume(np.pad(np.ones((12, 9, 60), bool), ((9, 9), (9, 9), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+    write_volume(mask, tmp_path / "m.nii.gz")
+    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"]
+    folder = tmp_path / "out" / "m"
+    for person, said in ((["--age", "47", "--sex", "male"], "age and sex are not kept"), ([], "")):
+        assert main([*command, *person, "--force"]) == 0
+        for _ in range(2):
+            norm = store_correction(folder, mask, levels=levels).levels.norm
+            assert said in norm["text"] and "47" not in norm["text"] if said else norm is None
+        shutil.rmtree(folder)
+
+
+def test_a_correction_on_another_grid_or_without_a_case_is_refused(case, tmp_path) -> None:
+    with pytest.raises(GeometryError, match="another grid"):
+        store_correction(case[0], Volume(np.ones((3, 3, 3)), np.eye(4)))
+    with pytest.raises(InputFileError, match="no finished result"):
+        store_correction(tmp_path, Volume(np.ones((3, 3, 3)), np.eye(4)))
+
+
+# What a header said stands in a corrected case, wherever the correction does not see that header.
+
+
+@pytest.fixture(params=[SPIN_ECHO, {"Modality": "CT"}], ids=["T2w with agent", "no MR"])
+def doubtful(request, neck, tmp_path):
+    """A case with much to be doubted in its header, its series, and the series without a header."""
+    series = neck.write(tmp_path / "series", lambda _: request.param)
+    folder = neck.finish(series, tmp_path / "results" / "neck")
+    case = Case.load(folder)
+    _change(folder, input=replace(case.input, acquisition_date="20240131"))  # as segment --keep-date leaves it
+    write_volume(read_image(series).volume, tmp_path / "converted.nii.gz")
+    return folder, series, tmp_path / "converted.nii.gz"
+
+
+def _of_header(case: Case) -> dict[str, str]:
+    return {flag.kind: flag.message for flag in case.flags if flag.kind in kinds_from("header")}
+
+
+@pytest.mark.parametrize("with_image", [False, True], ids=["no image", "image without header"])
+def test_a_correction_that_sees_no_header_keeps_what_it_said(doubtful, with_image) -> None:
+    folder, _, converted = doubtful
+    before = Case.load(folder)
+    assert _of_header(before) and before.input.acquisition
+    assert before.slices.instance_number.tolist() == [100 - k for k in range(1, 7)]
+    mine = _edited(before.mask)
+    mine.voxels[:, :, 6] = False
+    for _ in range(2):  # and the next one as the first did
+        after = store_correction(folder, mine, "A", image=read_image(converted) if with_image else None)
+        assert _of_header(after) == _of_header(before) and after.input == before.input
+        assert after.slices.instance_number.tolist() == [100 - k for k in range(1, 6)]
+
+
+def test_a_correction_that_sees_the_header_judges_it_again(doubtful) -> None:
+    folder, series, _ = doubtful
+    before = Case.load(folder)
+    old = tuple(replace(flag, message="of an earlier version") for flag in before.flags)
+    old += (case_flag("acquisition", "of an earlier version"), case_flag("no_neck", "of an earlier version"))
+    _change(folder, flags=old, input=replace(before.input, acquisition=None))
+    after = store_correction(folder, _edited(before.mask), image=read_image(series))
+    assert _of_header(after) == _of_header(before) and after.input.acquisition
+    assert after.input.acquisition_date == "20240131"
+    assert "no_neck" not in {flag.kind for flag in after.flags}
+
+
+# From the command line.
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_threshold_model(tmp_path_factory.mktemp("model") / "threshold.safetensors")
+
+
+@pytest.fixture
+def results(model, tmp_path):
+    """A neck, segmented; a bright bar crosses its slice 10, as sure as the cord."""
+    image = neck_image(np.diag([-0.8, 0.9, 4.0, 1.0]))  # stored from left to right; not smoothed along the cord
+    image.voxels[30:46, 26:31, 10] = 900
+    write_volume(image, tmp_path / "in" / "b.nii.gz")
+    command = ["segment", str(tmp_path / "in"), "--model", str(model), "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    return tmp_path / "out"
+
+
+def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> None:
+    folder, image = results / "b", tmp_path / "in" / "b.nii.gz"
+    ai = read_mask(folder)
+    assert main(["correct", str(folder), "--fill", "9:11", "--by", "C"]) == 0
+    assert "1 slices differ" in capsys.readouterr().out
+    filled = read_mask(folder).voxels
+    assert 55 <= filled[:, :, 10].sum() <= 70 < ai.voxels[:, :, 10].sum()
+    content = Case.load(folder)
+    assert f"b,done,,{content.volume_mm3}," in (results / "summary.csv").read_text(encoding="utf-8")
+    assert content.mask_state == "corrected" and content.review.who == "C"
+    assert main(["correct", str(folder), "--smooth", "8:12"]) == 0
+    assert main(["correct", str(folder), "--rerun", "10:11", "--image", str(image), "--model", str(model)]) == 0
+    assert np.array_equal(read_mask(folder).voxels[:, :, 10], ai.voxels[:, :, 10])
+    write_volume(ai.with_voxels(filled.astype(np.uint8) * 3), tmp_path / "mine.nrrd")
+    assert main(["correct", str(folder), str(tmp_path / "mine.nrrd"), "--image", str(image)]) == 0
+    assert np.array_equal(read_mask(folder).voxels, filled)
+    assert np.array_equal(read_mask(folder, AI_MASK).voxels, ai.voxels)
+    assert main(["segment", str(image), "--model", str(model), "--output", str(results), "--force"]) == 2
+    assert "never replaced by the machine" in capsys.readouterr().err
+
+
+def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, monkeypatch, capsys) -> None:
+    """Threshold, averaging and model of the case's report, and the corrected report states them still."""
+    image = neck_image(np.diag([-0.8, 0.9, 1.0, 1.0]))
+    image.voxels[:, :, 11] = 40  # by itself no cord; averaged with its neighbours there would be one
+    write_volume(image, tmp_path / "thin.nii.gz")
+    own, case = ["--threshold", "0.4", "--smooth-z", "0"], tmp_path / "out" / "thin"
+    command = ["segment", str(tmp_path / "thin.nii.gz"), "--model", str(model), "--output", str(tmp_path / "out")]
+    assert main([*command, *own]) == 0
+    ai = read_mask(case).voxels
+    assert not ai[:, :, 11].any() and ai[:, :, 10].any()
+    again = ["correct", str(case), "--rerun", "9:13", "--image", str(tmp_path / "thin.nii.gz")]
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path))
+    assert main(again) == 2
+    assert "not among the models here: name its weights file by --model" in capsys.readouterr().err
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(model.parent))
+    assert main(again) == 0
+    assert np.array_equal(read_mask(case).voxels, ai)
+    content = Case.load(case)
+    assert (content.threshold, content.along_mm, content.mask_state) == (0.4, 0, "corrected")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["correct", "{out}", "--fill", "1:5"], "holds no"),
+        (["correct", "{out}/b", "--fill", "5:5"], "FIRST < END"),
+        (["correct", "{out}/b", "--rerun", "5:6"], "needs the image"),
+        (["correct", "{out}/b", "--smooth", "5:60"], "does not fit 24 slices"),
+    ],
+)
+def test_what_cannot_be_corrected_is_said_in_a_line(results, capsys, arguments: list[str], words: str) -> None:
+    assert main([word.format(out=results) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+# Slices drawn anew.
+
+
+SHAPE, SPACING = (60, 50, 15), (0.5, 0.6, 2.0)
+ORDERS = [("RAS", (0, 1, 2), (1, 1, 1)), ("PSL", (1, 2, 0), (-1, 1, -1)), ("IRP", (2, 0, 1), (-1, 1, -1))]
+
+
+def _volume(canonical: np.ndarray, order: tuple[int, ...] = (0, 1, 2), signs: tuple[int, ...] = (1, 1, 1)) -> Volume:
+    matrix = np.eye(4)
+    for column, (axis, sign) in enumerate(zip(order, signs, strict=True)):
+        matrix[:3, column] = 0
+        matrix[axis, column] = sign * SPACING[axis]
+    like = Volume(np.broadcast_to(np.False_, tuple(SHAPE[axis] for axis in order)), matrix)
+    return from_canonical(canonical, like)
+
+
+def _cone(first_mm: float = 8.0, last_mm: float = 5.0, lean: float = 0.3) -> np.ndarray:
+    """A round cord that narrows steadily from the lowest slice to the uppermost and leans backwards."""
+    x, y, z = (np.arange(n) * s for n, s in zip(SHAPE, SPACING, strict=True))
+    radius = np.linspace(first_mm, last_mm, SHAPE[2])
+    return np.hypot(x[:, None, None] - 15, y[None, :, None] - 18 + lean * z) <= radius
+
+
+@pytest.mark.parametrize(("name", "order", "signs"), ORDERS)
+def test_a_gap_is_filled_as_the_cord_goes_on(name: str, order: tuple[int, ...], signs: tuple[int, ...]) -> None:
+    truth = _cone()
+    spoilt = truth.copy()
+    spoilt[:, :, 5:9] = False
+    spoilt[2:9, 2:9, 6] = True  # what stood there is no part of the answer
+    filled = to_canonical(fill_between(_volume(spoilt, order, signs), 4, 9)).voxels
+    assert np.array_equal(filled[:, :, [*range(5), *range(9, 15)]], truth[:, :, [*range(5), *range(9, 15)]])
+    for k in range(5, 9):
+        both = np.count_nonzero(filled[:, :, k] & truth[:, :, k])
+        assert 2 * both / (filled[:, :, k].sum() + truth[:, :, k].sum()) > 0.97
+        assert filled[:, :, k].sum() == pytest.approx(truth[:, :, k].sum(), rel=0.03)
+
+
+def test_an_ellipse_that_turns_into_a_disc_passes_through_what_lies_between() -> None:
+    x, y = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    voxels = np.zeros(SHAPE, bool)
+    voxels[:, :, 2] = ((x - 30) * 0.5 / 8) ** 2 + ((y - 25) * 0.6 / 4) ** 2 <= 1
+    voxels[:, :, 6] = ((x - 30) * 0.5) ** 2 + ((y - 25) * 0.6) ** 2 <= 36
+    filled = fill_between(_volume(voxels), 2, 6).voxels
+    widths = [np.ptp(np.flatnonzero(filled[:, 25, k])) * 0.5 for k in range(2, 7)]
+    heights = [np.ptp(np.flatnonzero(filled[30, :, k])) * 0.6 for k in range(2, 7)]
+    assert widths == sorted(widths, reverse=True) and heights == sorted(heights)
+    assert widths[2] == pytest.approx(14, abs=0.6) and heights[2] == pytest.approx(10, abs=0.7)
+
+
+@pytest.mark.parametrize("ends", [(4, 5), (9, 4), (-1, 4), (4, 15)])
+def test_nothing_to_fill_is_said(ends: tuple[int, int]) -> None:
+    with pytest.raises(ConfigurationError, match="nothing to fill"):
+        fill_between(_volume(_cone()), *ends)
+
+
+def test_an_end_without_cord_is_said() -> None:
+    voxels = _cone()
+    voxels[:, :, 4] = False
+    with pytest.raises(ConfigurationError, match=r"slice 4 .* has no cord"):
+        fill_between(_volume(voxels), 4, 9)
+    with pytest.raises(ConfigurationError, match="has no cord"):
+        fill_between(_volume(np.zeros(SHAPE, bool)), 4, 9)
+
+
+@pytest.mark.parametrize(("name", "order", "signs"), ORDERS)
+def test_a_jagged_cord_becomes_even_and_keeps_its_volume(name: str, order: tuple, signs: tuple) -> None:
+    truth = _cone(7.0, 7.0)
+    jagged = truth.copy()
+    for k in range(SHAPE[2]):
+        jagged[:, :, k] = np.roll(_cone(7.0 + (-1) ** k * 0.8, 7.0 + (-1) ** k * 0.8)[:, :, k], (-1) ** k, axis=0)
+    even = to_canonical(smooth_along_cord(_volume(jagged, order, signs), reach_mm=4.0)).voxels
+    before, after = (np.diff(v.sum(axis=(0, 1))).astype(float) for v in (jagged, even))
+    assert np.abs(after).max() < 0.15 * np.abs(before).max()
+    inner = slice(2, -3)  # as many wide slices as narrow ones
+    assert even[:, :, inner].sum() == pytest.approx(jagged[:, :, inner].sum(), rel=0.01)
+    overlap = 2 * (even & truth)[:, :, inner].sum() / (even.sum(axis=(0, 1)) + truth.sum(axis=(0, 1)))[inner].sum()
+    assert overlap > 0.96
+
+
+def test_only_the_range_is_smoothed_and_gaps_stay() -> None:
+    voxels = _cone()
+    voxels[10:14, 20:40, 7] = True
+    voxels[:, :, 9] = False
+    before = _volume(voxels)
+    after = smooth_along_cord(before, (6, 11))
+    changed = set(np.flatnonzero((after.voxels != before.voxels).any(axis=(0, 1))).tolist())
+    assert 7 in changed and changed <= {6, 7, 8, 10} and not after.voxels[:, :, 9].any()
+    assert smooth_along_cord(_volume(np.zeros(SHAPE, bool))).voxels.sum() == 0
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        smooth_along_cord(before, (3, 16))
+    with pytest.raises(ConfigurationError, match="smooths nothing"):
+        smooth_along_cord(before, reach_mm=0)
+
+
+def test_what_changed_is_counted_on_every_orientation() -> None:
+    for _, order, signs in ORDERS:
+        ai, voxels = _volume(_cone(), order, signs), _cone()
+        voxels[30:34, 25:30, 3] = False  # 20 pixels of 0.3 mm² out of the middle
+        voxels[:, :, 8] = False
+        changes = mask_changes(_volume(voxels, order, signs), ai)
+        third, eighth = changes.slices
+        assert (third.canonical_slice, eighth.canonical_slice) == (3, 8)
+        assert (third.slice, eighth.slice) == ((3, 8) if signs[order.index(2)] > 0 else (11, 6))
+        assert third.removed_mm2 == pytest.approx(6.0) and third.added_mm2 == 0
+        assert (eighth.now_mm2, eighth.dice) == (0, 0)
+        gone = eighth.ai_mm2 * 2.0 + 12.0
+        assert changes.removed_mm3 == pytest.approx(gone) and changes.added_mm3 == 0
+        assert changes.dice == pytest.approx(2 * voxels.sum() / (voxels.sum() + _cone().sum()))
+        assert changes.sha256 != changes.ai_sha256 == mask_sha256(ai)
+    assert mask_changes(ai, ai).slices == () and mask_changes(ai, ai).dice == 1
+
+
+def test_the_fingerprint_is_of_the_voxels_on_their_grid() -> None:
+    mask = _volume(_cone())
+    packed = np.packbits(np.ascontiguousarray(_cone())).tobytes()
+    assert mask_sha256(mask) == hashlib.sha256(b"(60, 50, 15)" + packed).hexdigest()
+    assert mask_sha256(mask.with_voxels(np.asfortranarray(_cone()))) == mask_sha256(mask)
+    assert mask_sha256(mask) == mask_sha256(mask.with_voxels(mask.voxels.astype(np.uint8) * 7))
+    assert mask_sha256(mask) != mask_sha256(_volume(_cone(), (1, 2, 0)))
+    with pytest.raises(GeometryError, match="different grids"):
+        mask_changes(mask, Volume(_cone(), np.eye(4)))
+
+
+@pytest.fixture(scope="module")
+def bright(model: Path):
+    """A network that takes what is bright for cord."""
+    return load_checkpoint(model)
+
+
+@pytest.mark.parametrize("storage", [(0, 1, 2), (2, 0, 1)])
+def test_the_network_is_asked_again_about_the_range_only(bright, storage: tuple[int, int, int]) -> None:
+    image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]), storage)
+    good = to_canonical(image).voxels > 500
+    spoilt = good.copy()
+    spoilt[:, :, 8:12] = False
+    spoilt[3:12, 3:12, 8:16] = True  # the slices after the range are a person's own, right or wrong
+    mask = from_canonical(spoilt, image)
+    again = rerun_slices(image, mask, bright, (8, 12), device="cpu")
+    expected = spoilt.copy()
+    expected[:, :, 8:12] = good[:, :, 8:12]
+    assert np.array_equal(to_canonical(again).voxels, expected)
+    assert again.same_grid(image) and mask.voxels.sum() == spoilt.sum()
+
+
+def test_of_two_bright_regions_the_one_beside_the_neighbours_cord_is_taken(bright) -> None:
+    image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
+    voxels, cord = image.voxels.copy(), image.voxels > 500
+    voxels[44:58, 40:54, 10] = 900  # a larger bright thing in the slice that is asked again
+    mask = image.with_voxels(cord & (np.arange(24) != 10))
+    again = rerun_slices(image.with_voxels(voxels), mask, bright, (10, 11), device="cpu")
+    assert np.array_equal(again.voxels, cord)
+
+
+def test_slices_are_averaged_over_the_length_that_is_given(bright) -> None:
+    """Of thin slices, one alone bright in its place: averaged over 1.6 mm it is no cord, by itself it is."""
+    image = neck_image(np.diag([0.8, -0.9, 1.0, 1.0]))
+    cord = image.voxels > 500
+    voxels = image.voxels.copy()
+    voxels[:, :, 11:13] = np.where(cord[:, :, 11:13], 40, voxels[:, :, 11:13])
+    mask = image.with_voxels(cord)
+    alone, averaged = (
+        rerun_slices(image.with_voxels(voxels), mask, bright, (11, 13), along_mm=along_mm, device="cpu").voxels
+        for along_mm in (0, 1.6)
+    )
+    assert not alone[:, :, 11:13].any() and averaged[:, :, 11:13].any()
+
+
+def test_where_the_edge_is_not_seen_the_area_follows_the_persons_slices(bright) -> None:
+    image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
+    cord = image.voxels > 500
+    voxels = image.voxels.copy()
+    for k in range(9, 12):  # round the cord a wide band that is hardly darker than what the network takes for cord
+        for rim in (3, 2, 1):
+            voxels[30 - 4 - rim : 30 + 5 + rim, 28 - 3 - rim : 28 + 4 + rim, k] = 900 * (0.545 - 0.015 * rim)
+    voxels[cord] = 900
+    mask = image.with_voxels(cord)
+    alone, steadied = (
+        rerun_slices(image.with_voxels(voxels), mask, bright, (9, 12), along_mm=along_mm, device="cpu").voxels
+        for along_mm in (0, 1.6)
+    )
+    true, around = cord[:, :, 9:12].sum(axis=(0, 1)), np.r_[:9, 12:24]
+    assert (alone[:, :, 9:12].sum(axis=(0, 1)) > 1.4 * true).all()
+    assert steadied[:, :, 9:12].sum(axis=(0, 1)) == pytest.approx(true, rel=0.06)
+    assert np.array_equal(steadied[:, :, around], cord[:, :, around])
+
+
+def test_a_slice_without_an_answer_becomes_empty_and_misfits_are_refused(bright) -> None:
+    image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
+    mask = image.with_voxels(image.voxels > 500)
+    dark = image.voxels.copy()
+    dark[:, :, 5] = 40
+    assert not rerun_slices(image.with_voxels(dark), mask, bright, (5, 6), device="cpu").voxels[:, :, 5].any()
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        rerun_slices(image, mask, bright, (20, 30))
+    with pytest.raises(GeometryError, match="another grid"):
+        rerun_slices(Volume(image.voxels, np.eye(4)), mask, bright, (5, 6))
