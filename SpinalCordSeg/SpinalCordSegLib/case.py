@@ -777,6 +777,8 @@ class Summary:
         """Write what could not be written before. Raises OutputError."""
         if not self._unwritten:
             return
+        with output_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self._path):
             write_text(self._path, csv_text(SUMMARY_COLUMNS, (self._read() | self._unwritten).values()))
         self._unwritten = {}

@@ -222,43 +222,40 @@ def test_two_batches_into_one_folder_keep_each_others_rows_by_case(tmp_path) -> 
     assert sorted(_rows_by_case(tmp_path)) == ["a", "b", "c", "d"]
 
 
+@pytest.fixture
+def refuse_table(monkeypatch):
+    """Writing summary.csv is refused at these attempts, counted from 1: it is open in Excel."""
+
+    def begin(attempts) -> None:
+        def write(path: Path, text: str) -> None:
+            if path.name == "summary.csv":
+                calls.append(path)
+                if len(calls) in attempts:
+                    raise OutputError(f"cannot write {path}: no permission")
+            path.write_text(text, encoding="utf-8")
+
+        calls: list[Path] = []
+        monkeypatch.setattr(case, "write_text", write)
+
+    return begin
+
+
 @pytest.mark.parametrize("busy", [{1}, {1, 2}])
-def test_a_table_that_is_open_elsewhere_stops_no_batch(tmp_path, monkeypatch, caplog, busy) -> None:
-    calls = []
-
-    def write(path: Path, text: str) -> None:
-        calls.append(path)
-        if len(calls) in busy:
-            raise OutputError(f"cannot write {path}: no permission")
-        path.write_text(text, encoding="utf-8")
-
-    monkeypatch.setattr(case, "write_text", write)
+def test_a_table_that_is_open_elsewhere_stops_no_batch(tmp_path, refuse_table, caplog, busy) -> None:
+    refuse_table(busy)
     outcomes = list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert sorted(_rows_by_case(tmp_path)) == ["a", "b"] and "the cases go on" in caplog.text
 
 
-def test_a_table_that_stays_open_elsewhere_is_told_at_the_end(tmp_path, monkeypatch) -> None:
-    def write(path: Path, _text: str) -> None:
-        raise OutputError(f"cannot write {path}: no permission")
-
-    monkeypatch.setattr(case, "write_text", write)
-    batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path))
-    assert [next(batch).state, next(batch).state] == ["done", "done"]
-    with pytest.raises(OutputError, match="no permission"):
-        next(batch)
-
-
-def test_a_table_open_elsewhere_stops_no_batch_where_people_have_worked(tmp_path, monkeypatch) -> None:
-    list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
+def test_a_table_that_stays_open_elsewhere_is_told_at_the_end(tmp_path, refuse_table) -> None:
+    list(run_batch([Path("a")], _load, BatchOptions(tmp_path)))
     _corrected(tmp_path / "a")
-
-    def write(path: Path, _text: str) -> None:
-        raise OutputError(f"cannot write {path}: no permission")
-
-    monkeypatch.setattr(case, "write_text", write)
+    refuse_table(range(1, 99))
     batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path, force=True))
     assert [next(batch).state, next(batch).state] == ["failed", "done"]
+    with pytest.raises(OutputError, match="no permission"):
+        next(batch)
 
 
 def test_a_folder_that_takes_nothing_ends_the_batch_at_its_first_case(tmp_path, monkeypatch) -> None:
