@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pytest
 from pydicom import dcmread
 
 from SpinalCordSegLib import dicom_export
-from SpinalCordSegLib.case import Case, read_mask, update_review
+from SpinalCordSegLib.case import Case, ModelSummary, read_mask, update_review
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.dicom_export import KINDS, build, load_export, on_series_grid, read_source, write_export
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
 from SpinalCordSegLib.volume import Volume, to_canonical
 
@@ -225,10 +227,10 @@ def test_the_head_of_the_public_data(shared_data, tmp_path):
     source = read_source(series)
     voxels = np.zeros(source.volume.shape, bool)
     voxels[130:142, 180:190, 10:30] = True
-    content = {"case": "head", "mask_state": "AI", "volume_mm3": 1500.0, "length_mm": 26.7, "software_version": "1",
-               "model": {"name": "tiny", "version": "3", "sha256": "ab"}, "flags": [], "range": None}  # fmt: skip
+    model = ModelSummary("tiny", "3", "ab", "CC0")
+    content = replace(measure_mask(source.volume.with_voxels(voxels), "head"), mask_state="AI", model=model)
     algorithm = dicom_export.algorithm_of(content)
-    export = dicom_export.CordExport(source.volume.with_voxels(voxels), content, [], None, source, algorithm)
+    export = dicom_export.CordExport(source.volume.with_voxels(voxels), content, None, source, algorithm)
     files = write_export(export, ["sr"], tmp_path / "out")
     assert [errors_of(path) for path in files.values()] == [[], []]
     volume = hd.seg.segread(files["seg"]).get_volume(combine_segments=True)
