@@ -42,7 +42,7 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TrainingSource:
     """The slices of one cache that may be trained on, and how often and how changed they come."""
 
     cache: SliceCache
@@ -59,7 +59,7 @@ def _order(seed: int, source: int, epoch: int, count: int) -> NDArray[np.int64]:
 class BatchSampler:
     """Draws the batch of any update. Each source is gone through in a new random order again and again."""
 
-    def __init__(self, sources: Sequence[Source], config: TrainingConfig) -> None:
+    def __init__(self, sources: Sequence[TrainingSource], config: TrainingConfig) -> None:
         """Raises TrainingDataError when a source is empty or sizes do not fit, ConfigurationError for weights so
         unequal that a source would give less than one slice a batch."""
         if not sources or any(len(source.indices) == 0 for source in sources):
@@ -76,7 +76,7 @@ class BatchSampler:
         self._bounds[-1] = 1.0
 
     def updates_per_epoch(self) -> int:
-        """BatchSampler that all slices fill (rounded up), unless the configuration says otherwise."""
+        """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
         if self._config.updates_per_epoch is not None:
             return self._config.updates_per_epoch
         return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
@@ -109,7 +109,7 @@ class BatchSampler:
         return allowed[picked]
 
     def _part(
-        self, source: Source, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
+        self, source: TrainingSource, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         images, coverage = source.cache.read(indices)
         centres = torch.from_numpy(np.stack([self._centre(source.cache, int(index), rng) for index in indices]))
@@ -287,37 +287,32 @@ _log = logging.getLogger(__name__)
 class OpenedSources:
     """``split``: per cache the subjects for training and for validation, to be written beside the run.
     ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
-    each counted once. ``old``: what a starting model could do before. ``on_both_sides``: subjects trained on and held
-    out, by the split of an earlier version."""
+    each counted once. ``old``: what a starting model could do before."""
 
-    training: tuple[Source, ...]
+    training: tuple[TrainingSource, ...]
     held_out: tuple[HeldOut, ...]
     split: list[dict[str, Any]]
     provenance: list[dict[str, Any]]
     patients: int
     old: tuple[HeldOut, ...] = ()
-    on_both_sides: int = 0
 
 
 def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
-    """Open all caches. ``begun``: the split of a run that goes on, which it keeps; the log tells whether subjects are
-    on both of its sides.
+    """Open all caches. ``begun``: the split of a run that goes on, which it keeps.
 
-    Raises TrainingDataError for a cache that cannot be used, a subject on both sides of a new split, or caches of other
-    subjects than ``begun`` tells; ConfigurationError for a cache that was normalised otherwise than the model.
+    Raises TrainingDataError for a cache that cannot be used, a subject on both sides, or caches of other
+    subjects than those of ``begun``; ConfigurationError for a cache that was normalised otherwise than the model.
     """
     if not config.sources:
         raise ConfigurationError("no sources: name at least one slice cache to train from")
     caches = [_open(source.path, config) for source in config.sources]
     held_caches = [_open(path, config) for path in config.validation.caches]
-    both = 0
     if begun:
         parts = _as_begun(begun, [*caches, *held_caches])
-        both = _on_both_sides(parts)
     else:
         parts = _drawn(caches, config)
         parts += [_part(cache, (), sorted(set(cache.info.subjects))) for cache in held_caches]
-        _check_split(parts, config)
+    _check_split(parts, config)
     held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
     training, provenance = [], []
     for source, cache, part in zip(config.sources, caches, parts, strict=False):
@@ -325,17 +320,15 @@ def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> Op
         if part.validation:
             held_out.append(HeldOut(cache, slices_of(cache, part.validation)))
         if len(kept):
-            training.append(Source(cache, kept, source.weight, _policy(source, config)))
+            training.append(TrainingSource(cache, kept, source.weight, _policy(source, config)))
             provenance.append(_provenance(cache, source, len(kept), len(part.training)))
         else:
             _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
     old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
-    told = [part.told() for part in parts]
-    return OpenedSources(
-        tuple(training), _limited(held_out, most), told, provenance, patients, _limited(old, most), both
-    )
+    split = [part.as_json() for part in parts]
+    return OpenedSources(tuple(training), _limited(held_out, most), split, provenance, patients, _limited(old, most))
 
 
 def _drawn(caches: Sequence[SliceCache], config: TrainingConfig) -> list[CacheSplit]:
@@ -355,19 +348,6 @@ def _as_begun(begun: Sequence[CacheSplit], caches: Sequence[SliceCache]) -> list
         if set(cache.info.subjects) != {*part.training, *part.validation}:
             raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
     return [_part(cache, part.training, part.validation) for cache, part in zip(caches, begun, strict=True)]
-
-
-def _on_both_sides(parts: Sequence[CacheSplit]) -> int:
-    """How many subjects are; told in the log."""
-    trained = {(part.kind, subject) for part in parts for subject in part.training}
-    both = len(trained & {(part.kind, subject) for part in parts for subject in part.validation})
-    if both:
-        _log.warning(
-            "%d subjects are on both sides of the split that this run began with: its scores are too good; begin a new"
-            " run to hold them out",
-            both,
-        )
-    return both
 
 
 def _part(cache: SliceCache, training: Sequence[str], validation: Sequence[str]) -> CacheSplit:

@@ -1,4 +1,4 @@
-"""Everything a training run can be told, as frozen dataclasses that round-trip through JSON.
+"""All settings of a training run, as frozen dataclasses that round-trip through JSON.
 
 The defaults are the recipe of Bueno et al. 2022 (J Digit Imaging 35:1131-1142): batches of 15 whole slices of
 256², 30 epochs, focal Tversky loss with false-negative weight 0.6, false-positive weight 0.4 and γ 1.33, Adam,
@@ -91,8 +91,6 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     except TypeError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
-
-__all__ = ["TrainingConfig", "from_dict", "read_config", "to_dict", "with_settings"]
 
 INTENDED_USE = (
     "Research: segmentation and measurement of the cervical spinal cord in axial slices of MR images like those it was"

@@ -50,11 +50,11 @@ class Processes:
         return total.to(value.device)
 
     def from_first(self, values: Sequence[float]) -> list[float]:
-        """What the first rank says, on every rank: clocks differ."""
+        """The first process's values, in every process: clocks differ."""
         if self.count == 1:
             return list(values)
-        told = torch.tensor(values if self.first else [0.0] * len(values), dtype=torch.float64)
-        return [float(value) for value in self.add_up(told)]
+        sent = torch.tensor(values if self.first else [0.0] * len(values), dtype=torch.float64)
+        return [float(value) for value in self.add_up(sent)]
 
     def any(self, flag: bool) -> bool:
         """Whether it holds on any rank."""
@@ -86,7 +86,7 @@ ALONE = Processes()
 
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started (its environment variables tell); without it, train alone.
+    """Join the processes that torchrun started (its environment variables say so); without it, train alone.
 
     ``device``: "cuda" becomes this process's own card. NCCL between cards, gloo between CPUs.
     """
@@ -227,7 +227,7 @@ def deterministic_kernels(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def device_failures(batch_size: int) -> Iterator[None]:
-    """A card that is too small or stops answering is told as DeviceError, with what to do."""
+    """A card that is too small or stops answering becomes a DeviceError that says what to do."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

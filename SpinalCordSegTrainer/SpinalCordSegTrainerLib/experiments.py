@@ -131,7 +131,7 @@ class RowResult:
     history: list[dict[str, Any]]
     found: bool = True
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         paper = None if self.row.paper is None else asdict(self.row.paper)
         return {
@@ -214,24 +214,24 @@ def write_experiment(results: Sequence[RowResult], note: str, folder: Path) -> s
 
     Raises OutputError.
     """
-    told = [result.told() for result in results]
-    page = experiment_page(told, note)
+    rows = [result.as_json() for result in results]
+    page = experiment_page(rows, note)
     write_text(folder / "table1.md", page)
-    write_table([_flat(one) for one in told], folder / "table1.csv")
-    write_json(folder / "table1.json", {"note": note, "rows": told})
+    write_table([_flat(one) for one in rows], folder / "table1.csv")
+    write_json(folder / "table1.json", {"note": note, "rows": rows})
     _histograms(results, folder / "histograms.png")
     _per_epoch(results, folder / "dice_per_epoch.png")
     return page
 
 
-def experiment_page(told: Sequence[dict[str, Any]], note: str) -> str:
+def experiment_page(rows: Sequence[dict[str, Any]], note: str) -> str:
     """The table in Markdown, ours beside the paper's, and whether the order of first and last row is the paper's."""
     lines = ["# Table 1 of the paper, trained again", "", note, ""]
     lines += [
         "| row | loss | fn/fp, γ | rate | Dice here | Dice paper | MCC here | MCC paper | P25 P50 P75 here | paper |"
     ]
-    lines += ["|" + " --- |" * 10, *(_line(one) for one in told), ""]
-    means = {one["row"]: one["dice"]["mean"] for one in told}
+    lines += ["|" + " --- |" * 10, *(_line(one) for one in rows), ""]
+    means = {one["row"]: one["dice"]["mean"] for one in rows}
     best, baseline = means.get(BEST), means.get(BASELINE)
     if best is not None and baseline is not None:
         word = "at or above" if best >= baseline else "BELOW"

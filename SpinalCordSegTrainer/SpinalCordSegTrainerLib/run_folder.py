@@ -143,8 +143,7 @@ def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunS
     _check_same(to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path))), path)
     state = new_state(config, device)
     for name in _NUMBERS:
-        if name in numbers:  # a run of an earlier version lacks some
-            setattr(state, name, numbers[name])
+        setattr(state, name, numbers[name])
     _fill(state, tensors, path)
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
@@ -249,10 +248,10 @@ def _version(package: str) -> str | None:
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    earlier = told.get("starts") if isinstance(told, dict) else None
+    earlier = content.get("starts") if isinstance(content, dict) else None
     return earlier if isinstance(earlier, list) else []
 
 
@@ -339,25 +338,23 @@ _FEW_SUBJECTS = 20
 
 def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) -> list[str]:
     """What a user must know, from what the run had and lacked."""
-    told = []
+    found = []
     kinds = {source["kind"] for source in sources.provenance}
     if kinds == {"simulated"}:
-        told.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
+        found.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
     if "real" in kinds and sources.patients < _FEW_SUBJECTS:
         who = f"{sources.patients} subjects only"
-        told.append(f"Trained on real slices of {who}: other scanners and patients may differ.")
+        found.append(f"Trained on real slices of {who}: other scanners and patients may differ.")
     if not row["n_slices"]:
-        told.append("Nothing was held out: no score here says how it does on new cases.")
+        found.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:
-        told.append("Validated on subjects held out of the same data: other scanners were not measured.")
-    if sources.on_both_sides:
-        told.append(f"{sources.on_both_sides} subjects trained on were also held out: its scores are too good.")
+        found.append("Validated on subjects held out of the same data: other scanners were not measured.")
     if row["dice"] is not None and row["dice"] < 0.8:
-        told.append(f"Its mean Dice per slice on validation is {row['dice']:.3f}, too low for measuring.")
+        found.append(f"Its mean Dice per slice on validation is {row['dice']:.3f}, too low for measuring.")
     if config.normalisation.kind == "fixed_pixel":
-        told.append(f"Made for pixels of {config.normalisation.pixel_mm} mm; images are resampled to that.")
-    told.append("Masks have to be looked at before their measures are used. Not a medical device.")
-    return told
+        found.append(f"Made for pixels of {config.normalisation.pixel_mm} mm; images are resampled to that.")
+    found.append("Masks have to be looked at before their measures are used. Not a medical device.")
+    return found
 
 
 def markdown(model: Checkpoint) -> str:
@@ -379,7 +376,7 @@ def markdown(model: Checkpoint) -> str:
         old = scores["old_cases"]
         lines += ["", "## Old cases, before and after", ""]
         lines += _table([{"model": when, **old[when]} for when in ("before", "after")])
-    lines += ["", "## Curves", "", "![curves](curves.png)", "", *_table(_epochs(scores.get("per_epoch", {})))]
+    lines += ["", "## Curves", "", "![curves](curves.png)"]
     return "\n".join(lines) + "\n"
 
 
@@ -404,11 +401,6 @@ def _recipe(training: dict[str, Any]) -> list[str]:
         f"- {training['updates']} updates of {training['batch_size']} slices, {training['minutes']} minutes",
         f"- Seed {training['seed']}, precision {training['precision']}",
     ]
-
-
-def _epochs(curves: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    count = max((len(values) for values in curves.values()), default=0)
-    return [{"epoch": n + 1, **{name: values[n] for name, values in curves.items()}} for n in range(count)]
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -26,20 +26,19 @@ class Split:
 
 @dataclass(frozen=True)
 class CacheSplit(Split):
-    """Of the subjects of one slice cache. ``cache``: its folder's name. ``kind``: of its slices, "real" or "simulated",
-    "" where the run was made by an earlier version."""
+    """Of the subjects of one slice cache. ``cache``: its folder's name. ``kind``: "real" or "simulated" slices."""
 
     cache: str = ""
     kind: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """For the file beside the run."""
         sides = {"training": list(self.training), "validation": list(self.validation)}
         return {"cache": self.cache, "kind": self.kind, **sides}
 
 
 def read_split(path: Path) -> Split:
-    """A split that a run or ``spinalcordseg-train split`` wrote; ``path``: the file, or the folder it lies in.
+    """A split that a run or ``spinalcordseg-train check --output`` wrote; ``path``: the file, or the folder it lies in.
 
     Of a run that also had simulated people only the patients count. Raises TrainingDataError when there is none, it
     holds nobody out, or a patient is on both sides.
@@ -131,8 +130,8 @@ def split_by_fact(cases: Sequence[LabelledCase], rule: str) -> Split:
         raise ConfigurationError(f"--hold-out {rule}: expected COLUMN=VALUE, as site=Oslo")
     known = {dict(case.facts).get(column.lower(), "") for case in cases} - {""}
     if value not in known:
-        told = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
-        raise ConfigurationError(f"--hold-out {rule}: no case has it; {told}")
+        values = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
+        raise ConfigurationError(f"--hold-out {rule}: no case has it; {values}")
     wanted = {case.subject for case in cases if dict(case.facts).get(column.lower()) == value}
     kept, out = split_by_name((case.subject for case in cases), wanted)
     if not kept:

@@ -52,8 +52,6 @@ from SpinalCordSegTrainerLib.run_folder import (
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import SPLIT_NAME, read_parts
 
-# What a training run tells while it runs and at its end.
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -134,8 +132,6 @@ def old_scores(
     return {name: value if isfinite(value) else None for name, value in scores.items()}
 
 
-__all__ = ["Progress", "Training", "TrainingResult"]
-
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
@@ -143,7 +139,7 @@ _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly
 
 
 class Training:
-    """One run in one folder that alone tells what was run: config.json, split.json, run.json (versions), epochs.csv,
+    """One run in one folder that documents it: config.json, split.json, run.json (versions), epochs.csv,
     curves.png, best and last.safetensors, each with its card as .md, and the two newest states to resume from."""
 
     def __init__(
@@ -162,7 +158,7 @@ class Training:
         self.processes = processes or Processes(device=device or torch.device("cpu"))
         self.config, self.output, self.device = config, Path(output), self.processes.device
         if config.batch_size < self.processes.count:
-            raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each rank")
+            raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each process")
         self._report, self._stopped = report, stopped
         saved = self.output / "state.safetensors"
         if saved_state(saved) is not None and not resume:
@@ -231,7 +227,7 @@ class Training:
                     f"the loss was not finite for {in_a_row} updates in a row (update {state.update}): lower the"
                     " learning rate, or look for slices that are not finite"
                 )
-            self._tell(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
+            self._show(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
             self._save_now_and_then()
             if stop:
                 self._save()
@@ -239,7 +235,7 @@ class Training:
         self._end_epoch(epoch)
 
     def _agreed(self, seconds: float) -> tuple[float, bool]:
-        """The first rank's clock, and whether any rank was told to stop: all must do the same."""
+        """The first process's clock, and whether any process is to stop: all must do the same."""
         stop = self._stopped is not None and self._stopped()
         if self.processes.count == 1:
             return seconds, stop
@@ -338,7 +334,7 @@ class Training:
         self._save()
         progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
         self.processes.wait()
-        self._tell(Progress(*progress, row))
+        self._show(Progress(*progress, row))
 
     def _write(self, network: nn.Module, path: Path) -> None:
         if self.processes.first:
@@ -374,6 +370,6 @@ class Training:
             return f"no better {config.best_by} for {config.patience} epochs"
         return ""
 
-    def _tell(self, progress: Progress) -> None:
+    def _show(self, progress: Progress) -> None:
         if self._report is not None:
             self._report(progress)

@@ -17,7 +17,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Source, open_sources
+from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, TrainingSource, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.split import Split, read_split
@@ -26,8 +26,8 @@ from SpinalCordSegTrainerLib.trainer import Training
 CONFIG = TrainingConfig(batch_size=5)
 
 
-def _source(cache: SliceCache, weight: float = 1.0, policy: str = "none") -> Source:
-    return Source(cache, np.arange(len(cache)), weight, None if policy == "none" else getattr(CONFIG, policy))
+def _source(cache: SliceCache, weight: float = 1.0, policy: str = "none") -> TrainingSource:
+    return TrainingSource(cache, np.arange(len(cache)), weight, None if policy == "none" else getattr(CONFIG, policy))
 
 
 def test_whole_slices_bit_for_bit_once_an_epoch(make_cache: Callable[..., SliceCache]) -> None:
@@ -140,17 +140,16 @@ def test_a_patient_held_out_in_another_cache_is_refused(cache_of: MakeCache) -> 
 
 
 def test_a_run_goes_on_with_the_split_it_began_with(
-    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that an earlier version drew in another way, even with patients on both sides: it is told."""
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
     config = _config(cache_of("one", ["P0", "P1", "P2"]), cache_of("other", ["P2", "P3"]))
     Training(config, tmp_path / "run").run()
     path = tmp_path / "run" / "split.json"
     before = [
-        {"cache": "one", "training": ["P1", "P2"], "validation": ["P0"]},
-        {"cache": "other", "training": ["P2"], "validation": ["P3"]},
+        {"cache": "one", "kind": "real", "training": ["P1", "P2"], "validation": ["P0"]},
+        {"cache": "other", "kind": "real", "training": ["P2"], "validation": ["P3"]},
     ]
     path.write_text(json.dumps(before), encoding="utf-8")
     run = Training(replace(config, epochs=2), tmp_path / "run", resume=True)
@@ -163,13 +162,8 @@ def test_a_run_goes_on_with_the_split_it_began_with(
     assert "Trained on real slices of 2 subjects only" in page
     before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
     path.write_text(json.dumps(before), encoding="utf-8")
-    assert "on both sides" not in page + caplog.text
-    run = Training(replace(config, epochs=3), tmp_path / "run", resume=True)
-    assert _sides(run.sources) == ({"P1", "P2", "P3"}, {"P0", "P2"})
-    run.run()
-    assert "1 subjects are on both sides of the split that this run began with" in caplog.text
-    page = (tmp_path / "run" / "last.md").read_text(encoding="utf-8")
-    assert "1 subjects trained on were also held out: its scores are too good." in page
+    with pytest.raises(TrainingDataError, match="other: 1 of the subjects held out there are also trained on"):
+        Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     with pytest.raises(ConfigurationError, match="begun with 2 slice caches, not 1"):
         Training(replace(config, sources=config.sources[:1]), tmp_path / "run", resume=True)
     before[1] = {"cache": "other", "training": ["P3"], "validation": []}
