@@ -319,12 +319,7 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 _FOLLOW_UP_PREFIX = "SpinalCordSeg.FollowUp."
 MARK = "SpinalCordSeg.FollowUp"
 _BAND, _FOLLOW_UP_CHART = _FOLLOW_UP_PREFIX + "Band", _FOLLOW_UP_PREFIX + "Chart"
-FILES = {
-    "json": "follow_up.json",
-    "csv": "follow_up.csv",
-    "html": "follow_up.html",
-    "shapes": "follow_up.drawings.json",
-}
+FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
 _AREA_RGB, _FIT_RGB, _BAND_RGB = (0.12, 0.37, 0.60), (0.12, 0.37, 0.60), (0.30, 0.54, 0.35)
 _STEPS = 12
 

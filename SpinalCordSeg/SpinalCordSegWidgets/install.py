@@ -76,12 +76,13 @@ def kept_versions() -> list[str]:
 
 _OLDEST = (2, 4)
 _NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
-_SAFETENSORS = "safetensors>=0.4.3,<1"
+# read the models, draw the figures, make the page
+_SMALL = {"safetensors": "safetensors>=0.4.3,<1", "matplotlib": "matplotlib>=3.8,<4", "jinja2": "Jinja2>=3.1,<4"}
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """``state``: ready, absent, old, too_new, broken or no_safetensors. ``message``, ``action``: "" when ready."""
+    """``state``: ready, absent, old, too_new, broken or no_packages. ``message``, ``action``: "" when ready."""
 
     state: str
     message: str = ""
@@ -128,9 +129,10 @@ def check_dependencies(
     if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
         text = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
         return Dependencies("too_new", text.format(version=torch), _("Replace PyTorch…"))
-    if installed("safetensors") is None:
-        text = _("The package safetensors reads the models and is not installed. It is a download of 0.5 MB.")
-        return Dependencies("no_safetensors", text, _("Install safetensors…"))
+    missing = [name for name in _SMALL if installed(name) is None]
+    if missing:
+        text = _("Packages for models, figures and report are not installed: {names}. They are a download of 12 MB.")
+        return Dependencies("no_packages", text.format(names=", ".join(missing)), _("Install packages…"))
     return Dependencies("ready")
 
 
@@ -150,8 +152,9 @@ def torch_requirement(platform: str = sys.platform) -> str:
 
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives a message."""
-    if dependencies.state == "no_safetensors":
-        return install([_SAFETENSORS], _("Download and install safetensors (0.5 MB)? It reads the models."))
+    if dependencies.state == "no_packages":
+        question = _("Download and install {names} (12 MB)? They read models, draw figures and make the report page.")
+        return install(list(_SMALL.values()), question.format(names=", ".join(_SMALL)))
     try:
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
     except ModuleNotFoundError:

@@ -17,7 +17,7 @@ def dependencies(qt_application):
 
 
 def _check(dependencies, torch, *, safetensors="0.5.0", platform="linux", probe=None):
-    versions = {"torch": torch, "safetensors": safetensors}
+    versions = {"torch": torch, "safetensors": safetensors, "matplotlib": "3.9", "jinja2": "3.1"}
     return dependencies.check_dependencies(probe, versions.get, platform)
 
 
@@ -53,7 +53,7 @@ def test_a_package_that_torch_needs_is_named(dependencies):
 
 def test_safetensors_missing(dependencies):
     found = _check(dependencies, "2.6.0", safetensors=None)
-    assert found.state == "no_safetensors" and "0.5 MB" in found.message
+    assert found.state == "no_packages" and "safetensors" in found.message
 
 
 def test_installed_versions_are_read_without_importing(dependencies):
@@ -142,24 +142,24 @@ def packaging(monkeypatch):
 
     made.pip_ensure = pip_ensure
     monkeypatch.setitem(sys.modules, "slicer.packaging", made)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "0.5 MB" in question)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "12 MB" in question)
     return made
 
 
 def test_safetensors_comes_through_slicers_installer(dependencies, packaging):
-    assert "Installed" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
+    assert "Installed" in dependencies.repair(dependencies.Dependencies("no_packages"))
     names, constraints, requester = packaging.asked[0]
-    assert (names, requester) == (["safetensors"], "SpinalCordSeg")
+    assert (names, requester) == (["safetensors", "matplotlib", "Jinja2"], "SpinalCordSeg")
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
 
 
 def test_a_package_that_pip_cannot_install(dependencies, packaging):
     packaging.error = subprocess.CalledProcessError(1, ["pip"])
-    assert "Not installed: safetensors" in dependencies.repair(dependencies.Dependencies("no_safetensors"))
+    assert "Not installed: safetensors" in dependencies.repair(dependencies.Dependencies("no_packages"))
 
 
 def test_nothing_is_installed_unasked(dependencies, packaging, monkeypatch):
     import slicer.util
 
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: False)
-    assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_safetensors")) and packaging.asked == []
+    assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_packages")) and packaging.asked == []
