@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -94,37 +96,58 @@ def _array_for(values: Sequence[Any]) -> Any:
     return vtk.vtkIntArray() if values and isinstance(values[0], int) else vtk.vtkDoubleArray()
 
 
-# The area along the cord as a plot, with the flagged slices marked.
+def columns_of_csv(text: str) -> dict[str, list[Any]]:
+    """Columns of numbers (NaN for an empty field) where all fields are, else of texts."""
+    columns: dict[str, list[Any]] = {}
+    names, *rows = csv.reader(io.StringIO(text))
+    for name, *cells in zip(names, *rows, strict=True):
+        try:
+            columns[name] = [float(cell) if cell else np.nan for cell in cells]
+        except ValueError:
+            columns[name] = list(cells)
+    return columns
 
 
-_LINE_RGB, _MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # told apart by colour-blind readers too
+LINE_RGB, MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # told apart by colour-blind readers too
 
 
-def add_area_chart(scene: Any, slice_table: Any, name: str) -> Any:
-    """A chart of two series on ``slice_table``: the area (a line, broken at gaps) and the flagged slices (marks)."""
-    line = _series(scene, slice_table, f"{name}: area", CSA, _LINE_RGB)
-    line.SetLineStyle(line.LineStyleSolid)
-    line.SetMarkerStyle(line.MarkerStyleNone)
-    line.SetLineWidth(2)
-    marks = _series(scene, slice_table, f"{name}: flagged", FLAGGED, _MARK_RGB)
-    marks.SetLineStyle(marks.LineStyleNone)
-    marks.SetMarkerStyle(marks.MarkerStyleCircle)
-    marks.SetMarkerSize(9)
+def add_chart(
+    scene: Any,
+    table: Any,
+    name: str,
+    *,
+    x: tuple[str, str],
+    series: Sequence[tuple[str, str, tuple[float, float, float], bool, bool]],
+    title: str,
+) -> Any:
+    """``x``: column and title. ``series``: name, column, colour, whether as a line (broken at gaps), as marks."""
     chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
-    for series in (line, marks):
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    chart.SetTitle("Cross-sectional area along the cord")
-    chart.SetXAxisTitle("Position, inferior to superior (mm)")
+    for label, column, colour, as_line, as_marks in series:
+        one = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name}: {label}")
+        one.SetAndObserveTableNodeID(table.GetID())
+        one.SetPlotType(one.PlotTypeScatter)  # in Slicer a line against an x column is a scatter plot with a line
+        one.SetXColumnName(x[0])
+        one.SetYColumnName(column)
+        one.SetColor(*colour)
+        one.SetLineStyle(one.LineStyleSolid if as_line else one.LineStyleNone)
+        one.SetLineWidth(2)
+        one.SetMarkerStyle(one.MarkerStyleCircle if as_marks else one.MarkerStyleNone)
+        one.SetMarkerSize(9)
+        chart.AddAndObservePlotSeriesNodeID(one.GetID())
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(x[1])
     chart.SetYAxisTitle("Area (mm²)")
     chart.SetLegendVisibility(True)
     return chart
 
 
-def _series(scene: Any, table: Any, name: str, column: str, colour: tuple[float, float, float]) -> Any:
-    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetPlotType(series.PlotTypeScatter)  # in Slicer a line against an x column is a scatter plot with a line
-    series.SetXColumnName(POSITION)
-    series.SetYColumnName(column)
-    series.SetColor(*colour)
-    return series
+def add_area_chart(scene: Any, slice_table: Any, name: str) -> Any:
+    """The area along the cord, a line, with the flagged slices marked."""
+    return add_chart(
+        scene,
+        slice_table,
+        name,
+        x=(POSITION, "Position, inferior to superior (mm)"),
+        series=(("area", CSA, LINE_RGB, True, False), ("flagged", FLAGGED, MARK_RGB, False, True)),
+        title="Cross-sectional area along the cord",
+    )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.editing import canonical_range, correct_segment, read_review, replace_mask, replace_slices
+from SpinalCordSegNodes.editing import canonical_range, correct_segment, read_review, replace_slices
 from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
@@ -24,7 +22,6 @@ from SpinalCordSegWidgets.jobs import command_job, rerun_job
 from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.mask_versions import MaskVersions, SavedVersion
     from SpinalCordSegLib.metrics import MaskChanges
     from SpinalCordSegWidgets.main_widget import Panel
 
@@ -289,273 +286,8 @@ def _change_text(changes: MaskChanges | None) -> str:
         return _("As the AI drew it.")
     n = len(changes.slices)
     before, now = (sum(getattr(s, name) for s in changes.slices) / n for name in ("ai_mm2", "now_mm2"))
-    words = _("Edited slices: {n}, area {before:.1f} → {now:.1f} mm² on average. Dice against the AI: {dice:.4f}.")
-    return words.format(n=n, before=before, now=now, dice=changes.dice)
-
-
-# Versions of the mask in hand while it is corrected: saved by themselves, offered after a crash.
-
-
-# From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
-WAIT_MS = 20_000
-_POLL_MS = 200
-_KEPT = 20  # versions of a case; the oldest go
-_FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersions"
-
-
-class Autosave:
-    """``mask``: gives the mask as it is now. ``report``: called with the outcome of a save, in words.
-
-    A save runs beside the user's work, in a thread; ``finish`` waits for it. Off until the user chose a folder.
-    """
-
-    def __init__(self, mask: Callable[[], Volume], report: Callable[[str], None]) -> None:
-        self._mask, self._report = mask, report
-        self.code = ""
-        self._thread: threading.Thread | None = None
-        self._outcomes: list[str] = []
-        self._timer, self._poll = qt.QTimer(), qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(WAIT_MS)
-        self._timer.connect("timeout()", self.save)
-        self._poll.setInterval(_POLL_MS)
-        self._poll.connect("timeout()", self._look)
-
-    @property
-    def folder(self) -> Path | None:
-        """Where versions are kept; None until somebody chose."""
-        stored = str(qt.QSettings().value(_FOLDER_KEY) or "")
-        return Path(stored) if stored else None
-
-    @property
-    def is_on(self) -> bool:
-        return self.folder is not None and str(qt.QSettings().value(_ON_KEY) or "") == "true"
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a stroke is not saved yet."""
-        return bool(self._timer.isActive())
-
-    @property
-    def store(self) -> MaskVersions | None:
-        """Of the case in hand; None without a folder or a case."""
-        from SpinalCordSegLib.mask_versions import MaskVersions
-
-        if self.folder is None or not self.code:
-            return None
-        return MaskVersions(self.folder / f"{self.code}.corrections", keep=_KEPT)
-
-    def choose(self, folder: Path | None, on: bool) -> None:
-        """Keep versions in ``folder`` from now on, or not."""
-        settings = qt.QSettings()
-        settings.setValue(_FOLDER_KEY, "" if folder is None else str(folder))
-        settings.setValue(_ON_KEY, "true" if on else "false")
-        if not self.is_on:
-            self._timer.stop()
-
-    def edited(self) -> None:
-        """The mask was changed. Further strokes do not put the save off."""
-        if self.is_on and self.code and not self._timer.isActive():
-            self._timer.start()
-
-    def save(self) -> None:
-        """Begin to save the mask as it is now."""
-        self._timer.stop()
-        store = self.store
-        if store is None or not self.is_on:
-            return
-        self.finish()
-        try:
-            mask = self._mask()
-        except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
-            self._report(str(error))
-            return
-        self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
-        self._thread.start()
-        self._poll.start()
-
-    def flush(self) -> None:
-        """Save what is waiting, and wait for it: another mask, another scene, or the end of Slicer comes next."""
-        if self._timer.isActive():
-            self.save()
-        self.finish()
-
-    def finish(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-        self._look()
-
-    def recovery(self, sha256: str) -> SavedVersion | None:
-        """The newest version, where it is not the mask in hand (its mask_sha256) and nobody dismissed it.
-
-        Raises OutputError when the folder cannot be read.
-        """
-        store = self.store
-        return None if store is None else store.recovery(sha256)
-
-    def versions(self) -> tuple[SavedVersion, ...]:
-        """Of the case in hand, the newest first. Raises OutputError."""
-        store = self.store
-        return () if store is None else store.versions()
-
-    def _save(self, store: MaskVersions, mask: Volume) -> None:
-        try:
-            saved = store.save(mask)
-        except SpinalCordSegError as error:
-            self._outcomes.append(_("NOT kept: {reason}").format(reason=error))
-        else:
-            when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
-            self._outcomes.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
-
-    def _look(self) -> None:
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread = None
-            self._poll.stop()
-            for text in self._outcomes:
-                self._report(text)
-            self._outcomes.clear()
-
-
-def version_text(version: Any) -> str:
-    """ "31 Jan 2024, 12:03:04" in the user's own time."""
-    return str(version.when.astimezone().strftime("%Y-%m-%d, %H:%M:%S"))
-
-
-# Kept versions in the section Correct: the folder they go to, what is offered after a crash, and going back to one.
-
-
-class VersionsPanel(Section):
-    """Lives in the section of ``ui``; each case has its code, made from its image's fingerprint: no name is written."""
-
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
-        self.autosave = Autosave(self._mask, self._show_outcome)
-        self._in_hand: tuple[Any, str] = (None, "")
-        self._digest = ""
-        self._offered: SavedVersion | None = None
-        ui.autosaveBox.checked = self.autosave.is_on
-        ui.autosaveBox.connect("toggled(bool)", self._on_toggled)
-        ui.autosaveButton.connect("clicked()", self._on_folder)
-        ui.takeBackButton.connect("clicked()", self.take_back)
-        ui.dismissButton.connect("clicked()", self.dismiss)
-        self._menu = qt.QMenu(ui.recoverButton)
-        self._menu.connect("aboutToShow()", self._fill_menu)
-        ui.recoverButton.setMenu(self._menu)
-        panel.listen(self.follow)
-
-    def choose(self, folder: Path) -> None:
-        """Keep versions in ``folder`` from now on."""
-        self.autosave.choose(folder, True)
-        self.ui.autosaveBox.blockSignals(True)
-        self.ui.autosaveBox.checked = True
-        self.ui.autosaveBox.blockSignals(False)
-        self._in_hand = (None, "")
-        self.follow()
-
-    def follow(self) -> None:
-        """Another mask in hand: what was kept of it is offered. The same one changed: it will be saved."""
-        now = (self.panel.segmentation, self.panel.segment_id)
-        if now != self._in_hand:
-            self.autosave.flush()
-            self._in_hand = now
-            self.autosave.code = self._code()
-            self._digest = self.panel.live.digest
-            self._offer()
-        elif self.autosave.code != self._code():  # measured meanwhile
-            self.autosave.code = self._code()
-        digest = self.panel.live.digest
-        if digest and digest != self._digest:
-            self._digest = digest
-            self.autosave.edited()
-        self.refresh()
-
-    def refresh(self) -> None:
-        ui, folder = self.ui, self.autosave.folder
-        code = "" if self.autosave.code else _("Measure the mask first.")
-        no_folder = "" if folder is not None else _("Choose a folder first.")
-        grey(ui.recoverButton, no_folder or code, _("Take an earlier version back, after a crash too."))
-        ui.recoveryFrame.setVisible(self._offered is not None)
-        if self._offered is not None:
-            words = _("A version of this mask was kept on {time} and is not in it.")
-            ui.recoveryLabel.setText(words.format(time=version_text(self._offered)))
-        ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
-        ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
-
-    def take_back(self) -> None:
-        if self._offered is not None:
-            self.restore(self._offered)
-
-    def dismiss(self) -> None:
-        store, version = self.autosave.store, self._offered
-        if store is not None and version is not None:
-            self.panel.attempt(lambda: store.dismiss(version))
-        self._offered = None
-        self.refresh()
-
-    def restore(self, version: SavedVersion) -> None:
-        """Put a version in place of the mask in hand, as one step of its undo."""
-        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
-        self.panel.correct.editor.save_state()
-        if self.panel.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):
-            self.panel.show_message(_("The version of {time} is back.").format(time=version_text(version)))
-            self._offered = None
-        self.refresh()
-
-    def leave(self) -> None:
-        self.autosave.flush()
-
-    def close(self) -> None:
-        self.autosave.flush()
-        self.autosave.code, self._in_hand, self._offered = "", (None, ""), None
-
-    def _mask(self) -> Any:
-        return mask_of_segment(*self._in_hand)
-
-    def _show_outcome(self, text: str) -> None:
-        self.ui.autosaveLabel.setText(text)
-        self.ui.autosaveLabel.setVisible(bool(text))
-
-    def _code(self) -> str:
-        result = self.panel.result
-        fingerprint = "" if result is None else result.case.input.fingerprint
-        return f"case-{fingerprint[:16]}" if fingerprint else ""
-
-    def _offer(self) -> None:
-        """Look whether a version is work that is nowhere else."""
-        self._offered = None
-        if not self.autosave.code or self.autosave.folder is None:
-            return
-        from SpinalCordSegLib.metrics import mask_sha256
-
-        try:
-            self._offered = self.autosave.recovery(mask_sha256(self._mask()))
-        except SpinalCordSegError as error:
-            self._show_outcome(str(error))
-
-    def _on_toggled(self, on: bool) -> None:
-        if on and self.autosave.folder is None:
-            self._on_folder()
-        else:
-            self.autosave.choose(self.autosave.folder, on)
-        self.ui.autosaveBox.checked = self.autosave.is_on
-
-    def _on_folder(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder for versions"))
-        if folder is not None:
-            self.choose(folder)
-
-    def _fill_menu(self) -> None:
-        self._menu.clear()
-        try:
-            versions = self.autosave.versions()
-        except SpinalCordSegError as error:
-            self._show_outcome(str(error))
-            return
-        for version in versions:
-            action = self._menu.addAction(version_text(version))
-            action.connect("triggered()", lambda chosen=version: self.restore(chosen))
-        if not versions:
-            self._menu.addAction(_("None was kept yet")).enabled = False
+    text = _("Edited slices: {n}, area {before:.1f} → {now:.1f} mm² on average. Dice against the AI: {dice:.4f}.")
+    return text.format(n=n, before=before, now=now, dice=changes.dice)
 
 
 # Learn from corrections: a reviewed case goes into a folder that the trainer takes as it is.
@@ -595,10 +327,8 @@ class TrainingSetPanel(Section):
         self.panel.start(lambda: command_job(arguments, prepare, lambda _results: folder, base), self._on_added)
 
     def refresh(self) -> None:
-        words = _(
-            "Image and label map as ITK-SNAP would write them. Train with: spinalcordseg-train train --from MODEL"
-        )
-        grey(self.ui.trainingButton, self.why_not(), words)
+        text = _("Image and label map as ITK-SNAP would write them. Train with: spinalcordseg-train train --from MODEL")
+        grey(self.ui.trainingButton, self.why_not(), text)
 
     def why_not(self) -> str:
         """The reason why nothing can be added; "" when it can be tried."""

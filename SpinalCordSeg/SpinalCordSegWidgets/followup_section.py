@@ -159,11 +159,11 @@ def run_text(run: Mapping[str, Any]) -> str:
     if rate is None:
         why = _("a single visit") if first == last else _("within two weeks")
         return _("{which}: no yearly rate ({why})").format(which=which, why=why)
-    words = _(
+    text = _(
         "{which}: {rate:+.1f} % per year (95 % CI {low:+.1f} to {high:+.1f}), {verdict} (±{limit:.1f} % per year;"
         " CoV {cov:g} %, {source})"
     )
-    return words.format(
+    return text.format(
         which=which, rate=rate["percent_per_year"], low=rate["low"], high=rate["high"], verdict=rate["verdict"],
         limit=rate["limit"], cov=run["cov_percent"], source=run["cov_source"],
     )  # fmt: skip
@@ -174,9 +174,9 @@ def outcome_rows(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     rows = []
     for visit in content["visits"]:
         change = visit["change"]
-        words = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
+        text = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
         day = visit.get("date") or f"{visit['years']:.2f}"
-        rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", words))
+        rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", text))
     return rows
 
 
@@ -283,12 +283,12 @@ class FollowUpPanel(Section):
             widget.setVisible(found is not None)
         for button in (ui.followUpViewsButton, ui.followUpExportButton):
             grey(button, "" if found else _("Nothing was compared yet."), "")
-        breaks, doubts = (found.breaks, found.doubts) if found else ([], [])
+        breaks, remarks = (found.breaks, found.remarks) if found else ([], [])
         ui.breakFrame.setVisible(bool(breaks))
         head = _("NOT COMPARABLE: no yearly rate is given across these changes.")
         ui.breakLabel.setText("\n".join([head, *(f"• {text}" for text in breaks)]))
-        ui.followUpDoubts.setText(_("To be weighed:") + "\n" + "\n".join(f"• {text}" for text in doubts))
-        ui.followUpDoubts.setVisible(bool(doubts))
+        ui.followUpDoubts.setText(_("To be weighed:") + "\n" + "\n".join(f"• {text}" for text in remarks))
+        ui.followUpDoubts.setVisible(bool(remarks))
         if found is None:
             return
         ui.runsLabel.setText("\n".join(run_text(run) for run in found.content["runs"]))

@@ -21,7 +21,7 @@ from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
 from SpinalCordSegNodes.volumes import volume_from_node
-from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel, VersionsPanel
+from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel
 from SpinalCordSegWidgets.dicom_section import DicomPanel
 from SpinalCordSegWidgets.followup_section import ComparePanel, FollowUpPanel
 from SpinalCordSegWidgets.install import Dependencies, DeviceProbe, check_dependencies, repair
@@ -30,6 +30,7 @@ from SpinalCordSegWidgets.levels_section import LevelsPanel
 from SpinalCordSegWidgets.measures_section import LiveNumbers, MeasuresPanel
 from SpinalCordSegWidgets.review_section import ReviewPanel
 from SpinalCordSegWidgets.section import Section, ask_file
+from SpinalCordSegWidgets.versions_section import VersionsPanel
 from SpinalCordSegWidgets.worklist_section import WorkListPanel
 
 _STATUS_MS = 8000

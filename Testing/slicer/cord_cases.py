@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan
 from typing import Any
 
 import numpy as np
+import slicer
+import slicer.util
+from slicer_standins.desktop import wait_until
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.flags import Flag, case_flag
@@ -14,7 +18,7 @@ from SpinalCordSegLib.quality_control import rank_doubts
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import changes_since_ai
-from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask
+from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 
 SHAPE, SPACING_MM = (24, 20, 12), (0.7, 0.9, 3.3)
 FLAGGED_SLICE, GAP_SLICE = 4, 8
@@ -101,6 +105,28 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         "drawn": mask,
     }
     return Case(**(fields | known))
+
+
+def set_voxels(node: Any, segment_id: str, voxels: np.ndarray, volume_node: Any) -> None:
+    """An edit as a person makes it, through Slicer's own function."""
+    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, volume_node)
+
+
+def paint(panel: Any, change: Callable[[np.ndarray], Any], node: Any = None) -> np.ndarray:
+    """As a brush does, in the cord of the mask in hand: the panel hears of it. Gives the voxels as they are now."""
+    node = panel.panel.segmentation if node is None else node
+    voxels = mask_of_segment(node, cord_segment_id(node)).voxels.copy()
+    change(voxels)
+    panel.panel.correct.editor.save_state()
+    set_voxels(node, cord_segment_id(node), voxels, panel.panel.volume)
+    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    return voxels
+
+
+def erase(number: int) -> Callable[[np.ndarray], None]:
+    """Of one of the input's slices."""
+    return lambda voxels: voxels[:, :, number].fill(False)
 
 
 def is_edited(node: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import slicer
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
 
@@ -35,20 +35,22 @@ def done(panel, scene):
     return panel
 
 
-def test_numbers_and_table(done):
+def test_numbers_picture_and_table(done):
     ui = done.ui
     assert "<b>655</b> mm³" in ui.volumeValue.text and "29.7" in ui.lengthValue.text and "23.5" in ui.areaValue.text
     assert ui.flagsValue.text == "2 of 9 slices" and ui.flagLabel.text == "no neck above C2"
     shown = [[ui.sliceTable.item(row, column).text() for column in (0, 1, 3)] for row in range(ui.sliceTable.rowCount)]
     assert shown[0] == ["10", "25.3", ""]  # superior at the top
     assert shown[10 - GAP_SLICE] == ["8", "–", "gap"]
-    assert not ui.areaPicture.pixmap.isNull()
-
-
-def test_only_flagged_slices(done):
+    assert ui.sliceTable.item(10 - FLAGGED_SLICE, 3).toolTip() == "area 20 % above its neighbours"
+    assert ui.sliceTable.item(10 - FLAGGED_SLICE + 1, 3).toolTip() == ""
+    for width in (350, 520, 330):
+        done.parent.resize(width, 900)
+        QtWidgets.QApplication.processEvents()
+        label = done.ui.areaPicture
+        assert label.pixmap.width() == label.width and width - 90 < label.width < width
     click(done.ui.flaggedOnlyBox, (8, 8))
-    assert done.ui.sliceTable.rowCount == 2
-    assert done.logic.getParameterNode().flaggedOnly is True
+    assert ui.sliceTable.rowCount == 2 and done.logic.getParameterNode().flaggedOnly is True
 
 
 def test_a_row_goes_to_its_slice_and_says_why_it_is_flagged(done, scene):
@@ -62,21 +64,7 @@ def test_a_row_goes_to_its_slice_and_says_why_it_is_flagged(done, scene):
     assert done.ui.flagLabel.text == "area 20 % above its neighbours"
 
 
-def test_show_3d_and_back(done):
-    segmentation = done.ui.maskSelector.currentNode()
-    click(done.ui.show3DButton)
-    assert segmentation.GetDisplayNode().GetVisibility3D()
-    click(done.ui.show3DButton)
-    assert not segmentation.GetDisplayNode().GetVisibility3D()
-
-
-def test_report_text_is_copied(done):
-    click(done.ui.copyTextButton)
-    text = QtWidgets.QApplication.clipboard().text()
-    assert text.startswith("Spinal cord volume 655 mm³") and "not for diagnosis" in text
-
-
-def test_export_menu_offers_what_is_there(done, scene, tmp_path):
+def test_export_offers_what_is_there_and_says_what_came_of_it(done, scene, tmp_path):
     scene.RemoveNode(done.panel.measures.result.page)
     menu = done.ui.exportButton.menu()
     menu.aboutToShow.emit()
@@ -89,21 +77,24 @@ def test_export_menu_offers_what_is_there(done, scene, tmp_path):
     saved = scene.GetNumberOfNodes()
     done.panel.measures.export(tmp_path / "cord.seg.nrrd")
     assert scene.GetNumberOfNodes() == saved and (tmp_path / "cord.seg.nrrd").stat().st_size > 500
-
-
-def test_an_export_that_cannot_be_written_is_told(done, tmp_path):
     (tmp_path / "file").write_text("in the way")
     done.panel.measures.export(tmp_path / "file" / "cord.json")
     assert "cannot write" in done.ui.statusLabel.text
+    click(done.ui.copyTextButton)
+    text = QtWidgets.QApplication.clipboard().text()
+    assert text.startswith("Spinal cord volume 655 mm³") and "not for diagnosis" in text
 
 
-def test_plot_and_table_go_to_the_views(done, scene):
+def test_plot_table_and_surface_go_to_the_views(done, scene):
     scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     click(done.ui.viewsButton)
     result = result_of(done.ui.maskSelector.currentNode())
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == result.chart.GetID()
     assert selection.GetActiveTableID() == result.slices.GetID()
+    for is_shown in (True, False):
+        click(done.ui.show3DButton)
+        assert bool(result.segmentation.GetDisplayNode().GetVisibility3D()) is is_shown
 
 
 def test_correcting_by_hand_is_greyed_where_there_is_no_editor(done):
@@ -185,20 +176,6 @@ def test_a_torch_that_does_not_start_is_found_by_asking_it(panel, scene, tmp_pat
     assert not panel.ui.applyButton.isEnabled() and "libc10.so" in panel.ui.applyButton.toolTip
 
 
-def test_a_flagged_row_tells_why(done):
-    table = done.ui.sliceTable
-    assert table.item(10 - FLAGGED_SLICE, 3).toolTip() == "area 20 % above its neighbours"
-    assert table.item(10 - FLAGGED_SLICE + 1, 3).toolTip() == ""
-
-
-def test_the_picture_is_as_wide_as_the_panel(done):
-    for width in (350, 520, 330):
-        done.parent.resize(width, 900)
-        QtWidgets.QApplication.processEvents()
-        label = done.ui.areaPicture
-        assert label.pixmap.width() == label.width and width - 90 < label.width < width
-
-
 def test_a_slice_that_is_no_longer_there_is_told(done, scene):
     other = Volume(np.ones((6, 6, 3), np.int16), cord_mask().ijk_to_ras)
     segmentation = done.ui.maskSelector.currentNode()
@@ -248,10 +225,3 @@ def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
     panel.panel.probe.answer = {"state": "ready", "devices": devices}
     panel.panel._on_probe()
     assert panel.panel.applying.devices.name == "cuda" and panel.logic.getParameterNode().device == "cuda"
-
-
-def test_coming_to_the_panel_does_not_block(panel):
-    panel.panel.probe.forget()
-    scripted.enter(panel)
-    assert panel.panel.probe.asking and panel.panel.probe.answer is None, "asked beside, not waited for"
-    assert isinstance(panel.parent, QtCore.QObject)

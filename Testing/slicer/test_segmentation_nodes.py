@@ -7,7 +7,7 @@ import pytest
 import slicer
 import slicer.util
 import vtk
-from cord_cases import cord_mask, finished_case, grey_volume, grid, is_edited, rotation
+from cord_cases import cord_mask, finished_case, grey_volume, grid, is_edited, rotation, set_voxels
 from label_statistics import label_statistics
 
 from SpinalCordSegLib.errors import GeometryError
@@ -48,21 +48,18 @@ def segmentation(scene, mask, volume_node, provenance):
     return add_segmentation(scene, mask, volume_node, provenance)
 
 
-def _set_voxels(node, segment_id: str, voxels: np.ndarray, volume_node) -> None:
-    """An edit as a person makes it, through Slicer's own function."""
-    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, volume_node)
-
-
 def test_voxels_written_are_the_voxels_read(segmentation, mask, volume_node):
     read = mask_of_segment(segmentation, cord_segment_id(segmentation))
     assert np.array_equal(read.voxels, mask.voxels)
     assert read.same_grid(mask, tolerance_mm=1e-9)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, cord_segment_id(segmentation), volume_node)
     assert np.array_equal(array.transpose() != 0, mask.voxels)  # what every other module of Slicer reads
+    copy = segmentation.GetNodeReference(AI_COPY)
+    assert copy is not segmentation and copy.GetHideFromEditors() and not copy.GetDisplayNode().GetVisibility()
+    assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).voxels, mask.voxels)
 
 
-def test_name_colour_terminology_and_algorithm(segmentation):
+def test_name_colour_terminology_algorithm_and_provenance(segmentation):
     segment = segmentation.GetSegmentation().GetNthSegment(0)
     assert segment.GetName() == "Spinal cord"
     assert [round(255 * part) for part in segment.GetColor()] == [244, 214, 49]
@@ -72,15 +69,11 @@ def test_name_colour_terminology_and_algorithm(segmentation):
     assert (entry.GetTypeObject().GetCodeValue(), entry.GetTypeObject().GetCodeMeaning()) == ("2748008", "Spinal cord")
     assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
     assert read_tag(segment, "DICOM.SegmentAlgorithmName") == "SpinalCordSeg 0.1.0 cord- a b"
-
-
-def test_provenance_is_in_the_tags(segmentation):
-    found = read_provenance(segmentation.GetSegmentation().GetNthSegment(0))
+    found = read_provenance(segment)
     assert (found.model, found.model_version, found.device) == ("cord- a b", "3", "cpu")
     assert found.model_sha256 == "ab" * 32
     assert found.date.startswith("2026-05-04T03-02-01")  # ":" parts tags in a .seg.nrrd
-    foreign = slicer.vtkSegment()
-    assert read_provenance(foreign) is None
+    assert read_provenance(slicer.vtkSegment()) is None
 
 
 def test_volume_equals_slicers_own_label_statistics(scene, segmentation, mask, volume_node):
@@ -102,7 +95,7 @@ def test_an_empty_mask_is_an_answer(scene, mask, volume_node, provenance):
 def test_a_second_run_makes_a_second_segmentation(scene, segmentation, mask, volume_node, provenance):
     edited = mask.voxels.copy()
     edited[:, :, 3] = False
-    _set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
+    set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
     names = [add_segmentation(scene, mask, volume_node, provenance).GetName() for _ in range(2)]
     assert names == ["t1 spinal cord AI 2", "t1 spinal cord AI 3"]
     kept = mask_of_segment(segmentation, cord_segment_id(segmentation))
@@ -113,23 +106,16 @@ def test_other_segments_and_segmentations_are_untouched(scene, segmentation, mas
     lesion = segmentation.GetSegmentation().AddEmptySegment("lesion", "Lesion")
     inside = np.zeros(mask.shape, bool)
     inside[9:11, 9:11, 3] = True  # within the cord
-    _set_voxels(segmentation, lesion, inside, volume_node)
+    set_voxels(segmentation, lesion, inside, volume_node)
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-drawn")
     other.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     drawn = other.GetSegmentation().AddEmptySegment("cord", "Spinal cord")
-    _set_voxels(other, drawn, mask.voxels, volume_node)
+    set_voxels(other, drawn, mask.voxels, volume_node)
     add_segmentation(scene, mask, volume_node, provenance)
     assert np.array_equal(mask_of_segment(segmentation, lesion).voxels, inside)
     assert np.array_equal(mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels, mask.voxels)
     assert np.array_equal(mask_of_segment(other, drawn).voxels, mask.voxels)
     assert other.GetSegmentation().GetNumberOfSegments() == 1
-
-
-def test_the_copy_of_the_ai_is_hidden_and_apart(segmentation, mask):
-    copy = segmentation.GetNodeReference(AI_COPY)
-    assert copy is not segmentation and copy.GetHideFromEditors()
-    assert not copy.GetDisplayNode().GetVisibility()
-    assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).voxels, mask.voxels)
 
 
 def test_a_copy_whose_segmentation_was_deleted_goes_with_the_next_run(
@@ -149,7 +135,7 @@ def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     edited = mask.voxels.copy()
     edited[7, 8, 2] = False  # one voxel of the cord away, two of the background added
     edited[0, 0, 0:2] = True
-    _set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
+    set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
     cord = cord_segment_id(segmentation)
     edited_now, changes = changes_since_ai(segmentation, cord, cropped_mask(segmentation, cord))
     assert edited_now and (changes.added_mm3, changes.removed_mm3) == pytest.approx((2 * 2.079, 2.079))
@@ -158,7 +144,7 @@ def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
     assert segmentation.GetName() == "t1 spinal cord corrected"
     assert segmentation.GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
-    _set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
+    set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
     assert not is_edited(segmentation)
 
 
@@ -174,8 +160,10 @@ def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene
 def test_renaming_moving_or_losing_the_copy_is_no_edit(scene, segmentation, mask):
     segment = segmentation.GetSegmentation().GetNthSegment(0)
     segment.SetName("Medulla spinalis")
+    moved = np.eye(4)
+    moved[:3, 3] = (5.0, -7.0, 11.0)
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, 1.0, 1.0]) + 0))
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
     scene.RemoveNode(segmentation.GetNodeReference(AI_COPY))
     assert not is_edited(segmentation)

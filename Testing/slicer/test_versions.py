@@ -47,23 +47,23 @@ def no_settings(qt_application):
 
 
 def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
-    from SpinalCordSegWidgets.correction_section import WAIT_MS
+    from SpinalCordSegWidgets.versions_section import WAIT_MS
 
     node, versions = _open(panel, scene), panel.panel.versions
     _stroke(panel, node, 2)
-    assert not versions.autosave.waiting  # nobody chose a folder: nothing is written
+    assert not versions._timer.isActive()  # nobody chose a folder: nothing is written
     versions.choose(tmp_path / "kept")
     _stroke(panel, node, 3)
-    timer = versions.autosave._timer
-    assert versions.autosave.waiting and timer.interval == WAIT_MS <= 25_000
+    timer = versions._timer
+    assert versions._timer.isActive() and timer.interval == WAIT_MS <= 25_000
     left = timer.remainingTime
     now = _stroke(panel, node, 4)
     assert timer.remainingTime <= left  # painting on and on does not put it off
     timer.timeout.emit()  # 20 s later
-    wait_until(lambda: versions.autosave._thread is None)
+    wait_until(lambda: versions._thread is None)
     (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
     assert np.array_equal(kept.read().voxels, now)
-    assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions.autosave.waiting
+    assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
 
@@ -71,7 +71,7 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     node, versions, ui = _open(panel, scene), panel.panel.versions, panel.panel.correct.ui
     versions.choose(tmp_path)
     work = _stroke(panel, node, 2)
-    versions.autosave.flush()
+    versions.flush()
     scene.Clear(0)  # the program is gone, and with it the scene
     node = _open(panel, scene)
     assert ui.recoveryFrame.isVisible() and "was kept on" in ui.recoveryLabel.text
@@ -105,5 +105,5 @@ def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_sett
     (tmp_path / "file").write_text("in the way")
     panel.panel.versions.choose(tmp_path / "file")
     _stroke(panel, node, 5)
-    panel.panel.versions.autosave.flush()
+    panel.panel.versions.flush()
     assert "NOT kept" in panel.panel.correct.ui.autosaveLabel.text

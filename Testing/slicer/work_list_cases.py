@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import slicer
 import slicer.util
+from cord_cases import erase, paint
 from slicer_standins.desktop import wait_until
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 
 _RUN_S = 300
 
@@ -28,16 +27,7 @@ def measured(results: Path, images: Path, *names: str) -> Path:
 
 
 def erase_slice(panel, number: int) -> np.ndarray:
-    """As a brush does, in the mask in hand; gives the mask as it is now."""
-    node = panel.panel.segmentation
-    segment_id = cord_segment_id(node)
-    voxels = mask_of_segment(node, segment_id).voxels.copy()
-    assert voxels[:, :, number].any()
-    voxels[:, :, number] = False
-    array = np.ascontiguousarray(voxels.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, segment_id, panel.panel.volume)
-    wait_until(lambda: not panel.panel.measures._settle.isActive())
-    return voxels
+    return paint(panel, erase(number))
 
 
 def wait(panel) -> None:

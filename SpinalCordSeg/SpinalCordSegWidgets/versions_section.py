@@ -1,0 +1,235 @@
+"""Versions of the mask in hand while it is corrected: kept by themselves, offered after a crash, taken back."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.editing import replace_mask
+from SpinalCordSegNodes.segmentations import mask_of_segment
+from SpinalCordSegWidgets.section import Section, ask_folder, grey
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.mask_versions import MaskVersions, SavedVersion
+    from SpinalCordSegWidgets.main_widget import Panel
+
+# From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
+WAIT_MS = 20_000
+_POLL_MS = 200
+_KEPT = 20  # versions of a case; the oldest go
+_FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersions"
+
+
+class VersionsPanel(Section):
+    """Lives in the section Correct, whose widgets ``ui`` are. Nothing is kept until the user chose a folder.
+
+    Each case has its code, made from its image's fingerprint: no name is written. A save runs beside the user's work,
+    in a thread.
+    """
+
+    def __init__(self, ui: Any, panel: Panel) -> None:
+        super().__init__(ui, panel)
+        self._in_hand: tuple[Any, str] = (None, "")
+        self._code = self._digest = ""
+        self._offered: SavedVersion | None = None
+        self._thread: threading.Thread | None = None
+        self._outcomes: list[str] = []  # of the thread
+        self._timer, self._poll = qt.QTimer(), qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(WAIT_MS)
+        self._timer.connect("timeout()", self.save)
+        self._poll.setInterval(_POLL_MS)
+        self._poll.connect("timeout()", self._look)
+        ui.autosaveBox.checked = self.is_on
+        ui.autosaveBox.connect("toggled(bool)", self._on_toggled)
+        ui.autosaveButton.connect("clicked()", self._on_folder)
+        ui.takeBackButton.connect("clicked()", self.take_back)
+        ui.dismissButton.connect("clicked()", self.dismiss)
+        self._menu = qt.QMenu(ui.recoverButton)
+        self._menu.connect("aboutToShow()", self._fill_menu)
+        ui.recoverButton.setMenu(self._menu)
+        panel.listen(self.follow)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where versions are kept; None until somebody chose."""
+        stored = str(qt.QSettings().value(_FOLDER_KEY) or "")
+        return Path(stored) if stored else None
+
+    @property
+    def is_on(self) -> bool:
+        return self.folder is not None and str(qt.QSettings().value(_ON_KEY) or "") == "true"
+
+    @property
+    def store(self) -> MaskVersions | None:
+        """Of the case in hand; None without a folder or a case."""
+        from SpinalCordSegLib.mask_versions import MaskVersions
+
+        if self.folder is None or not self._code:
+            return None
+        return MaskVersions(self.folder / f"{self._code}.corrections", keep=_KEPT)
+
+    def choose(self, folder: Path | None, on: bool = True) -> None:
+        """Keep versions in ``folder`` from now on, or not."""
+        settings = qt.QSettings()
+        settings.setValue(_FOLDER_KEY, "" if folder is None else str(folder))
+        settings.setValue(_ON_KEY, "true" if on else "false")
+        self.ui.autosaveBox.blockSignals(True)
+        self.ui.autosaveBox.checked = self.is_on
+        self.ui.autosaveBox.blockSignals(False)
+        if not self.is_on:
+            self._timer.stop()
+        self._in_hand = (None, "")
+        self.follow()
+
+    def follow(self) -> None:
+        """Another mask in hand: what was kept of it is offered. The same one changed: it will be saved."""
+        panel = self.panel
+        in_hand, digest = (panel.segmentation, panel.segment_id), panel.live.digest
+        fingerprint = "" if panel.result is None else panel.result.case.input.fingerprint
+        code = f"case-{fingerprint[:16]}" if fingerprint else ""
+        if in_hand != self._in_hand:
+            self.flush()
+            self._in_hand, self._code, self._digest = in_hand, code, digest
+            self._offer()
+        self._code = code  # it may have been measured meanwhile
+        if digest and digest != self._digest:
+            self._digest = digest
+            if self.is_on and code and not self._timer.isActive():  # further strokes do not put the save off
+                self._timer.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        ui = self.ui
+        reason = _("Choose a folder first.") if self.folder is None else ""
+        reason = reason or ("" if self._code else _("Measure the mask first."))
+        grey(ui.recoverButton, reason, _("Take an earlier version back, after a crash too."))
+        ui.recoveryFrame.setVisible(self._offered is not None)
+        if self._offered is not None:
+            text = _("A version of this mask was kept on {time} and is not in it.")
+            ui.recoveryLabel.setText(text.format(time=version_text(self._offered)))
+        ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
+        ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
+
+    def save(self) -> None:
+        """Begin to save the mask as it is now."""
+        self._timer.stop()
+        store = self.store
+        if store is None or not self.is_on:
+            return
+        self._finish()
+        try:
+            mask = mask_of_segment(*self._in_hand)
+        except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
+            self._show(str(error))
+            return
+        self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
+        self._thread.start()
+        self._poll.start()
+
+    def flush(self) -> None:
+        """Save what is waiting, and wait for it: another mask, another scene, or the end of Slicer comes next."""
+        if self._timer.isActive():
+            self.save()
+        self._finish()
+
+    def take_back(self) -> None:
+        if self._offered is not None:
+            self.restore(self._offered)
+
+    def dismiss(self) -> None:
+        """Do not offer that version again."""
+        store, version = self.store, self._offered
+        if store is not None and version is not None:
+            self.panel.attempt(lambda: store.dismiss(version))
+        self._offered = None
+        self.refresh()
+
+    def restore(self, version: SavedVersion) -> None:
+        """Put a version in place of the mask in hand, as one step of its undo."""
+        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
+        self.panel.correct.editor.save_state()
+        if self.panel.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):
+            self.panel.show_message(_("The version of {time} is back.").format(time=version_text(version)))
+            self._offered = None
+        self.refresh()
+
+    def leave(self) -> None:
+        self.flush()
+
+    def close(self) -> None:
+        self.flush()
+        self._code, self._in_hand, self._offered = "", (None, ""), None
+
+    def _save(self, store: MaskVersions, mask: Volume) -> None:
+        try:
+            saved = store.save(mask)
+        except SpinalCordSegError as error:
+            self._outcomes.append(_("NOT kept: {reason}").format(reason=error))
+        else:
+            when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
+            self._outcomes.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
+
+    def _finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self._look()
+
+    def _look(self) -> None:
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+            self._poll.stop()
+            self._show(" ".join(self._outcomes))
+            self._outcomes.clear()
+
+    def _show(self, text: str) -> None:
+        self.ui.autosaveLabel.setText(text)
+        self.ui.autosaveLabel.setVisible(bool(text))
+
+    def _offer(self) -> None:
+        """Look whether a version is work that is nowhere else."""
+        self._offered, store = None, self.store
+        if store is None:
+            return
+        from SpinalCordSegLib.metrics import mask_sha256
+
+        try:
+            self._offered = store.recovery(mask_sha256(mask_of_segment(*self._in_hand)))
+        except SpinalCordSegError as error:
+            self._show(str(error))
+
+    def _on_toggled(self, on: bool) -> None:
+        if on and self.folder is None:
+            self._on_folder()
+            self.ui.autosaveBox.checked = self.is_on
+        else:
+            self.choose(self.folder, on)
+
+    def _on_folder(self) -> None:
+        folder = ask_folder(self.ui.section, _("Folder for versions"))
+        if folder is not None:
+            self.choose(folder)
+
+    def _fill_menu(self) -> None:
+        self._menu.clear()
+        try:
+            versions = () if self.store is None else self.store.versions()
+        except SpinalCordSegError as error:
+            self._show(str(error))
+            return
+        for version in versions:
+            action = self._menu.addAction(version_text(version))
+            action.connect("triggered()", lambda chosen=version: self.restore(chosen))
+        if not versions:
+            self._menu.addAction(_("None was kept yet")).enabled = False
+
+
+def version_text(version: SavedVersion) -> str:
+    """ "2024-01-31, 12:03:04" in the user's own time."""
+    return version.when.astimezone().strftime("%Y-%m-%d, %H:%M:%S")
