@@ -1,4 +1,7 @@
-"""The networks by name: build one, count it, weigh its work, and refresh its batch statistics."""
+"""The networks. A new one is added here alone: its class, and its entry in ``NETWORKS`` at the end of the classes.
+
+Every network takes (B, 1, H, W) with H and W multiples of 32, values 0..1, and gives logits of that shape.
+"""
 
 from __future__ import annotations
 

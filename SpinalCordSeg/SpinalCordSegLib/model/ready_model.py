@@ -1,4 +1,4 @@
-"""A model made ready once: its weights and the engine that computes it, kept for the next case and the next run.
+"""A model loaded once: its weights and the engine that computes it, kept for the next case and the next run.
 
 Making an engine takes a good part of a second: ``ModelInUse.made_ready`` does it while the first image is read.
 """

@@ -1,15 +1,20 @@
-"""Folding: the network for inference gives the logits of the network it came from, whatever its BatchNorms hold."""
+"""The network rearranged for a CPU gives the logits it came from; a model is loaded in a thread that never stays."""
 
 from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.inference import exact_part
 from SpinalCordSegLib.model.cpu_engine import FoldedUnit, Window, inference_network
 from SpinalCordSegLib.model.networks import NetworkConfig, ResidualUnit, build_network
+from SpinalCordSegLib.model.ready_model import ModelInUse
 
 
 def lived_in(network: nn.Module) -> nn.Module:
@@ -73,11 +78,45 @@ def test_a_window_has_the_logits_of_the_whole_but_for_its_halo(window: Window) -
     assert (found - wanted).abs().max() < 1e-5
 
 
-def test_no_batch_norm_is_left_in_the_deep_unet() -> None:
-    folded = inference_network(build_network(NetworkConfig("deep_unet", 1)))
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-
-
 def test_a_size_that_does_not_fit_is_refused_as_before() -> None:
     with pytest.raises(ConfigurationError, match="multiples of 32"):
         inference_network(build_network(NetworkConfig("ra_unet", 1)))(torch.rand(1, 1, 40, 32))
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What was made ready, after a while."""
+    made: list[tuple[str, str]] = []
+
+    def get_ready(_model: ModelInUse, device: str, engine: str) -> None:
+        time.sleep(0.1)
+        made.append((device, engine))
+
+    monkeypatch.setattr(ModelInUse, "get_ready", get_ready)
+    return made
+
+
+def test_the_block_runs_beside_and_waits_at_its_end(slow: list[tuple[str, str]]) -> None:
+    with ModelInUse(Path("a.safetensors"), None).made_ready("cpu", "torch"):
+        assert slow == []
+    assert slow == [("cpu", "torch")]
+
+
+def test_an_input_that_is_not_there_leaves_no_thread_behind(slow: list[tuple[str, str]]) -> None:
+    """Else torch would be loaded in an interpreter that is closing, with a traceback below the error's line."""
+    with pytest.raises(FileNotFoundError), ModelInUse(Path("a.safetensors"), None).made_ready("cpu", "torch"):
+        raise FileNotFoundError("neck.nii.gz")
+    assert slow == [("cpu", "torch")]
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'torch'"), OSError("libtorch_cpu.so: damaged")])
+def test_a_missing_or_broken_torch_is_said_in_a_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    model = ModelInUse(Path("a.safetensors"), None)
+    with pytest.raises(MissingPackageError, match=r"PyTorch cannot be loaded \(.*\): install torch 2.4"):
+        model.checkpoint()
+    with model.made_ready("cpu", "torch"):  # the same in the thread is told there where it is needed
+        pass
