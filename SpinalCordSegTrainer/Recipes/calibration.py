@@ -147,7 +147,7 @@ def calibrate_checkpoint(
     """
     check_normalisation(held_out.cache, checkpoint.normalisation)
     fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device, area_percent=area_percent)
-    told = {
+    figures = {
         "cache": held_out.cache.folder.name,
         "slices": fit.n_slices,
         "left_out": fit.n_left_out,
@@ -155,7 +155,7 @@ def calibrate_checkpoint(
         "area_percent_before": fit.area_percent_before,
         "area_percent_after": fit.area_percent_after,
     }
-    scores = {**checkpoint.scores, "calibration": told}
+    scores = {**checkpoint.scores, "calibration": figures}
     save_checkpoint(replace(checkpoint, calibration=fit.calibration, scores=scores), path)
     return fit
 

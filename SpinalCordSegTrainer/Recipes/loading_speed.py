@@ -34,7 +34,7 @@ class LoadingSpeed:
 
     ``read_ms``: making one batch, alone; ``read_cpu_ms``, ``repeated_cpu_ms``: processor time of a batch, of an
     update. ``cold``: the cache was dropped from the system's memory before. ``peak_mb``: the most memory the process
-    had resident, network included, None where the system does not tell; ``peak_read_mb`` up to the end of reading
+    had resident, network included, None where the system does not say; ``peak_read_mb`` up to the end of reading
     alone, before the network's first update.
     """
 
@@ -163,7 +163,6 @@ def peak_memory_mb() -> float | None:
 
 def summary_text(speed: LoadingSpeed) -> str:
     """Three lines for a person."""
-    told = asdict(speed)
     lines = [
         "{slices} slices, {cache_mb:.0f} MB: making a batch of {batch_size} takes {read_ms:.1f} ms; an update"
         " {update_ms:.0f} ms, on one repeated batch {repeated_ms:.0f} ms",
@@ -172,4 +171,4 @@ def summary_text(speed: LoadingSpeed) -> str:
     ]
     if speed.peak_mb is not None:
         lines.append("resident memory: {peak_read_mb:.0f} MB after reading alone, {peak_mb:.0f} MB in all")
-    return "\n".join(lines).format(**told)
+    return "\n".join(lines).format(**asdict(speed))

@@ -8,7 +8,7 @@ OUTLINE := SpinalCordSegTrainer/Recipes/starter_outline.json
 IN_PLACE := SpinalCordSegTrainer/Recipes/starter_in_place.json
 SURROUNDINGS := SpinalCordSegTrainer/Recipes/starter_surroundings.json
 
-# The shapes trained on; the other four (VALIDATION_SHAPES in simulate.py) are what the model is judged and calibrated on.
+# The shapes trained on; the other four (VALIDATION_SHAPES in simulation/training_slices.py) are what the model is judged and calibrated on.
 TRAINED_SHAPES := PAM50 errsm_11 errsm_18 errsm_21 errsm_23 errsm_24 sub-cardiff03 sub-juntendo750w01 sub-mpicbs06 \
     sub-oxfordFmrib07 sub-oxfordFmrib11
 DATA = $${SPINALCORDSEG_DATA:-../shared/data}
@@ -17,17 +17,7 @@ TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(RECIPES) simulate --maps "$(DATA)"
 STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
 
-# Thirteen stages, each from the weights of the one before. First whole surroundings (run), small crops about the cord
-# (boundary), wider ones at a falling rate (wide): all kinds of protocol, however poor. Then the same small crops on
-# sharper slices (sharp: the augmentation blurs and spoils less), and on slices of T1w protocols in which the outline
-# can be seen (outline): a network that is shown outlines nobody can see learns to draw all of them near the mean;
-# then the same once more from a high rate, for the curve was still rising (longer), and wider crops at a falling rate, so
-# that nothing far from the cord is taken for it (final). Then slices in place: no rotation, scale or bend, for each
-# resampling blurs the edge that is to be learned; protocols chosen by their contrast to noise; the mean of two runs
-# (in_place), of two runs more, of small and of wider crops (near, wider), and of two of whole surroundings with more slices
-# above the cord and cords thinner and thicker than any (whole); then both once more (near_again, whole_again), the mean
-# of the two, and small crops a last time, with new people of whom half have masses that touch the cord (touched). Mixed
-# precision needs a CPU with bfloat16 units: STARTER_ARGS="--set precision=float32".
+# README.md beside this file says what each stage is for.
 STARTER_ARGS ?=
 SMALL := --set crop.size=64 --set crop.near_cord=0.9 --set crop.jitter_px=14 --set batch_size=64 --set updates_per_epoch=100 \
     --set ema_decay=0.995 --set standard.scale=0.3 --set contrast.scale=0.3
@@ -48,10 +38,10 @@ WIDER_IN_PLACE := --set epochs=14 --set rate.max_lr=0.0007 --set crop.size=96 --
     --set batch_size=32
 SEEN := --set families=[0.42,0.34,0.10,0.06,0.08] --set least_contrast=0.15 --set heavy_noise=0.08
 # RIM_MM of the simulator: masks of T2w images are brought to the line that is drawn on T1w.
-INSET := --only-labelled --boundary-offset-mm 0.3
-TOLD_APART := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1 \
+OFFSET := --only-labelled --boundary-offset-mm 0.3
+DISTINCT := --set families=[0.36,0.34,0.16,0.05,0.09] --set least_contrast=0.06 --set least_cnr=5 --set heavy_noise=0.1 \
     --set touching=0.3
-UNCHOSEN := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2
+ANY_PROTOCOL := --set families=[0.5,0.33,0.17,0,0] --set heavy_noise=0.1 --set touching=0.2
 FAINT := --set most_cnr=6 --set families=[0.05,0.2,0.75,0,0] --set heavy_noise=0.6
 FAINT_TOUCHED := --set most_cnr=8 --set families=[0.15,0.25,0.6,0,0] --set heavy_noise=0.4 --set touching=0.3
 
@@ -71,20 +61,20 @@ starter: ## Train the model that ships anew, from public data (hours); result in
 	@$(SIMULATE) --count 4200 --seed 51 $(SEEN) --output runs/starter/sharp_a
 	@$(SIMULATE) --count 2700 --seed 52 --phantoms 60 $(SEEN) --output runs/starter/sharp_b
 	@$(SIMULATE) --count 2700 --seed 53 $(SEEN) --output runs/starter/sharp_c
-	@$(SIMULATE) --count 6600 --seed 71 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_a
-	@$(SIMULATE) --count 6000 --seed 72 --phantoms 120 $(TOLD_APART) --set no_cord=0.22 --output runs/starter/rim_b
-	@$(SIMULATE) --count 3000 --seed 73 --phantoms 60 $(TOLD_APART) --set no_cord=0.35 --output runs/starter/rim_c
-	@$(SIMULATE) --count 3600 --seed 74 $(TOLD_APART) --set no_cord=0.1 --set beyond_csa=0.6 --output runs/starter/rim_d
-	@$(SIMULATE) --count 2400 --seed 75 $(UNCHOSEN) --set no_cord=0.05 --set beyond_csa=0.2 --output runs/starter/rim_e
-	@$(SIMULATE) --count 3600 --seed 76 $(TOLD_APART) --set touching=0.15 --set no_cord=0.15 --set beyond_csa=0.4 \
+	@$(SIMULATE) --count 6600 --seed 71 $(DISTINCT) --set no_cord=0.22 --output runs/starter/rim_a
+	@$(SIMULATE) --count 6000 --seed 72 --phantoms 120 $(DISTINCT) --set no_cord=0.22 --output runs/starter/rim_b
+	@$(SIMULATE) --count 3000 --seed 73 --phantoms 60 $(DISTINCT) --set no_cord=0.35 --output runs/starter/rim_c
+	@$(SIMULATE) --count 3600 --seed 74 $(DISTINCT) --set no_cord=0.1 --set beyond_csa=0.6 --output runs/starter/rim_d
+	@$(SIMULATE) --count 2400 --seed 75 $(ANY_PROTOCOL) --set no_cord=0.05 --set beyond_csa=0.2 --output runs/starter/rim_e
+	@$(SIMULATE) --count 3600 --seed 76 $(DISTINCT) --set touching=0.15 --set no_cord=0.15 --set beyond_csa=0.4 \
 	    --output runs/starter/rim_f
 	@$(SIMULATE) --count 3000 --seed 77 $(FAINT) --set no_cord=0.1 --output runs/starter/rim_faint
-	@$(SIMULATE) --count 3600 --seed 78 $(UNCHOSEN) --set touching=0.5 --set no_cord=0.05 --set beyond_csa=0.3 \
+	@$(SIMULATE) --count 3600 --seed 78 $(ANY_PROTOCOL) --set touching=0.5 --set no_cord=0.05 --set beyond_csa=0.3 \
 	    --output runs/starter/rim_g
 	@$(SIMULATE) --count 3000 --seed 79 $(FAINT_TOUCHED) --set no_cord=0.05 --output runs/starter/rim_h
 	@$(SIMULATE) --count 400 --seed 991 --output runs/starter/held_out $(addprefix --hold-out ,$(TRAINED_SHAPES))
-	@$(RECIPES) cache "$(DATA)/t2_masked" $(INSET) --output runs/starter/t2w --config $(STARTER)
-	@$(RECIPES) cache "$(DATA)/t2star_masked" $(INSET) --output runs/starter/t2starw --config $(STARTER)
+	@$(RECIPES) cache "$(DATA)/t2_masked" $(OFFSET) --output runs/starter/t2w --config $(STARTER)
+	@$(RECIPES) cache "$(DATA)/t2star_masked" $(OFFSET) --output runs/starter/t2starw --config $(STARTER)
 	@$(STAGE)/run --config $(STARTER)
 	@$(STAGE)/boundary --config $(STARTER) --from runs/starter/run/last.safetensors $(BOUNDARY)
 	@$(STAGE)/wide --config $(STARTER) --from runs/starter/boundary/last.safetensors $(WIDE)

@@ -156,7 +156,9 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     With --from, network and normalisation are the model's where none were asked for, and a single patient is enough:
     then nobody is held out.
     """
-    from SpinalCordSegTrainerLib.config import SourceConfig
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+    from SpinalCordSegTrainerLib.config import SourceConfig, from_dict
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
     from SpinalCordSegTrainerLib.split import read_split
     from SpinalCordSegTrainerLib.trainer import fine_tuning_config, validation_for
 
@@ -175,7 +177,11 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
             chosen = fine_tuning_config(chosen, start)
     if data is not None:
         cache = data
-        if not is_slice_cache(data):
+        if is_slice_cache(data):
+            if arguments.config is None and not any(one.startswith("normalisation") for one in arguments.settings):
+                made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
+                chosen = replace(chosen, normalisation=made)
+        else:
             cache = arguments.output / "cache"
             ensure_cache(data, cache, chosen, cache_options(arguments), reporter)
         chosen = replace(chosen, sources=(SourceConfig(str(cache)),))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from Recipes.simulation.anatomy import Pose, Tissue, TissueTable, draw_slice, draw_tissues
-from Recipes.simulation.atlas import Maps, map_files, read_maps
+from Recipes.simulation.atlas import Maps, read_maps
 from Recipes.simulation.necks import HIGHEST_MM, Neck, draw_neck, with_touching_masses
 from Recipes.simulation.scanner import (
     FINE_MM,
@@ -34,8 +33,8 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.volume import axial_slices
-from SpinalCordSegTrainerLib.config import check_seed, to_dict
-from SpinalCordSegTrainerLib.slice_cache import FILES, CachedSlice, SliceCache, fingerprint, unchanged
+from SpinalCordSegTrainerLib.config import check_seed
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
 # Training slices from the library's own phantom: clean geometry that no atlas shape has, areas exactly known.
 
@@ -150,17 +149,14 @@ def simulate_cache(
     output: Path,
     config: SimulateConfig,
     *,
-    replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SliceCache:
-    """Write ``config.count`` simulated slices to ``output``. ``replacing``: as SliceCache.write takes it. Raises what
-    read_maps and SliceCache.write raise."""
+    """Write ``config.count`` simulated slices to ``output``. Raises what read_maps and SliceCache.write raise."""
     read = read_maps(maps, hold_out=config.hold_out)
     source = {
         "simulation": asdict(config),
         "maps": [shape.name for shape in read.shapes],
         "atlas": "PAM50",
-        FILES: fingerprint(map_files(maps)),
     }
     return SliceCache.write(
         output,
@@ -169,21 +165,7 @@ def simulate_cache(
         normalisation=asdict(config.normalisation()),
         kind="simulated",
         source=source,
-        replacing=replacing,
     )
-
-
-def simulation_changes(source: Mapping[str, Any], maps: Path, config: SimulateConfig) -> list[str]:
-    """How the cache of this ``source`` differs from what simulate_cache would write now, in words."""
-    made = source.get("simulation")
-    if not isinstance(made, dict):
-        return ["holds slices that were not simulated"]
-    asked = to_dict(config)
-    then = {**to_dict(SimulateConfig()), **made}  # of an earlier version, which lacks some
-    words = [f"{name} was {then[name]} and is {value} now" for name, value in asked.items() if then[name] != value]
-    if FILES in source and not unchanged(source[FILES], map_files(maps)):
-        words.append("the label maps have changed")
-    return words
 
 
 def training_slices(

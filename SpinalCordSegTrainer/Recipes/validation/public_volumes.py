@@ -26,7 +26,7 @@ from SpinalCordSegTrainerLib.dataset import LabelledCase, find_cases, load_case
 from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
 
-# What a model is validated on: the public volumes, which of their slices count, and the bars it is held against.
+# What a model is validated on: the public volumes, which of their slices count, and the acceptance criteria.
 
 
 Role = Literal["judging", "training"]
@@ -255,7 +255,7 @@ class RealScores:
 
 @dataclass(frozen=True, eq=False)
 class Validator:
-    """Segments with one model and reports what it does; ``report`` is told each volume before it is segmented."""
+    """Segments with one model and reports what it does; ``report`` gets each volume's name before it is segmented."""
 
     checkpoint: Checkpoint
     device: str = "auto"

@@ -58,7 +58,7 @@ def with_repeatability(checkpoint: Checkpoint, setting: str, cov_percent: float,
     return replace(checkpoint, scores={**checkpoint.scores, REPEATABILITY: stated})
 
 
-# Each figure beside the bar it is held against: met, missed, or not measured.
+# Each figure beside its acceptance criterion: met, missed, or not measured.
 
 
 _SLOPES = ("area slope per neck", "area slope per slice")
@@ -239,7 +239,7 @@ def content(
     """Everything that was measured, as JSON values. ``simulated``: by set, of simulated_figures."""
     return {
         "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
-        "criteria": [{**asdict(bar), "value": plain(bar.value)} for bar in criteria],
+        "criteria": [{**asdict(one), "value": plain(one.value)} for one in criteria],
         "volumes": volume_rows(scores),
         SCANNERS: _scanner_figures(scores),
         HEAD: None if scores.head is None else _plain_fields(asdict(scores.head)),
@@ -275,7 +275,9 @@ def markdown(content: Mapping[str, Any]) -> str:
     """The tables as Markdown: criteria, volumes, scanners, head, simulated sets, and what is not known."""
     model = content["model"]
     lines = [f"Model {model['name']} {model['version']}, SHA-256 `{model['sha256']}`.", ""]
-    lines += _table(("data", "figure", "measured", "bar", ""), [_criterion_cells(bar) for bar in content["criteria"]])
+    lines += _table(
+        ("data", "figure", "measured", "criterion", ""), [_criterion_cells(one) for one in content["criteria"]]
+    )
     if content["volumes"]:
         columns = [name for name in content["volumes"][0] if name not in ("role", "flags")]
         rows = [[row[name] for name in columns] for row in content["volumes"]]
@@ -292,9 +294,9 @@ def markdown(content: Mapping[str, Any]) -> str:
     return "\n".join([*lines, content["not_known"], ""])
 
 
-def _criterion_cells(bar: Mapping[str, Any]) -> tuple[Any, ...]:
-    value = "-" if bar["value"] is None else f"{bar['value']:.4g}"
-    return bar["data"], bar["figure"], value, bar["limit"], "met" if bar["met"] else "**missed**"
+def _criterion_cells(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    value = "-" if one["value"] is None else f"{one['value']:.4g}"
+    return one["data"], one["figure"], value, one["limit"], "met" if one["met"] else "**missed**"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -347,12 +349,12 @@ def series_markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]], c
     lines = [
         f"Model {model['name']} {model['version']} ({str(model['sha256'])[:12]})",
         "",
-        "| series | figure | measured | bar | |",
+        "| series | figure | measured | criterion | |",
         "|---|---|---|---|---|",
     ]
-    for bar in criteria:
-        verdict = "met" if bar.met else "**missed**"
-        lines.append(f"| {bar.data} | {bar.figure} | {bar.value:.4g} | {bar.limit} | {verdict} |")
+    for one in criteria:
+        verdict = "met" if one.met else "**missed**"
+        lines.append(f"| {one.data} | {one.figure} | {one.value:.4g} | {one.limit} | {verdict} |")
     lines += ["", "| what | figure |", "|---|---|"]
     for title, rows in figures.items():
         lines.append(f"| **{title}** | |")

@@ -78,18 +78,18 @@ def validate_simulated(
     total = config.necks + config.pairs + config.touching
     done = 0
 
-    def tell() -> None:
+    def step_done() -> None:
         nonlocal done
         done += 1
         if progress is not None:
             progress(done, total)
 
-    cohort = _people(validator, maps, config, config.necks, cohort_person, "cohort", pictures, tell)
+    cohort = _people(validator, maps, config, config.necks, cohort_person, "cohort", pictures, step_done)
     changes = []
     for number in range(config.pairs):
         changes.append(measured_change(validator, visit_pair(number, maps, config)))
-        tell()
-    touching = _people(validator, maps, config, config.touching, touching_person, "touching", pictures, tell)
+        step_done()
+    touching = _people(validator, maps, config, config.touching, touching_person, "touching", pictures, step_done)
     return SimulatedScores(config, cohort, tuple(changes), touching)
 
 
@@ -101,7 +101,7 @@ def _people(
     draw: Callable[[int, Maps, SimulatedConfig], SimulatedNeck],
     name: str,
     pictures: Path,
-    tell: Callable[[], None],
+    step_done: Callable[[], None],
 ) -> tuple[PersonScore, ...]:
     people: list[PersonScore] = []
     tiles: list[Tile] = []
@@ -113,7 +113,7 @@ def _people(
         found = areas_by_slice(result.slices, len(neck.csa_mm2), "csa_raw_mm2")
         people.append(PersonScore(score, neck.csa_mm2, found))
         tiles = worst_of([*tiles, *worst_tiles(neck.image, result.mask, neck.mask, score, _WORST)], _WORST)
-        tell()
+        step_done()
     write_sheet(tiles, f"simulated {name}: the worst slices, the worst first", pictures / f"{name}_worst.png")
     return tuple(people)
 

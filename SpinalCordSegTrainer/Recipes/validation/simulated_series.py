@@ -161,7 +161,7 @@ def error_model(series: Sequence[SeriesAreas], slope: float | None = None) -> Er
     """
     good = [one for one in series if one.areas_mm2]
     if len(good) < 3:
-        raise ConfigurationError(f"{len(good)} series have areas: at least 3 are needed to tell how areas scatter")
+        raise ConfigurationError(f"{len(good)} series have areas: at least 3 are needed to know how areas scatter")
     x = [np.log(one.true_shares) - np.mean(np.log(one.true_shares)) for one in good]
     y = [np.log(one.areas_mm2) - np.mean(np.log(one.areas_mm2)) for one in good]
     every_x, every_y = np.concatenate(x), np.concatenate(y)
@@ -250,7 +250,7 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
         one = good[k % len(good)]
         return one.percent_per_year, one.years
 
-    carried = projected_figures(model, draw, config.series)
+    projected = projected_figures(model, draw, config.series)
     even = error_model(good, slope=1.0)
     unbiased = projected_figures(even, draw, config.series)
     fast, _ = called(model, -5.0, config.series, lambda _: 4)
@@ -271,10 +271,10 @@ def series_figures(series: Sequence[SeriesAreas], config: SeriesConfig) -> dict[
             "median change by coverage alone, %": float(np.median(cuts)) if cuts else float("nan"),
         },
         PROJECTED: {
-            "series": carried.n,
-            INSIDE: 100 * carried.inside,
-            HALF_WIDTH: carried.half_width_ratio,
-            "mean error of the rate, %/year": carried.bias_points,
+            "series": projected.n,
+            INSIDE: 100 * projected.inside,
+            HALF_WIDTH: projected.half_width_ratio,
+            "mean error of the rate, %/year": projected.bias_points,
             FAST_CALLED: 100 * fast,
             EVEN_CALLED: 100 * still,
             "even cords called a change either way, %": 100 * either,
