@@ -45,7 +45,7 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.flags import Flag, kinds_of_slice
+from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, atomic_write, read_labels, safe_case_name, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
@@ -396,7 +396,14 @@ def new_case(
     **known: Any,
 ) -> Case:
     """A case of a cleaned ``mask`` (bool) and its measures; a mask made elsewhere unless ``known`` fields say more."""
-    table = slice_table(measures, flags, image=image, levels=levels, is_axial=_is_axial(mask))
+    table = measures.slices.with_flags(flags)
+    series = None if image is None else image.dicom
+    if series is not None and AxialAxes.of(mask.ijk_to_ras).ras[2][0] == 2:  # its images are the axial slices
+        numbers = [NONE if (n := series.instance_numbers[k]) is None else n for k in table.slice.tolist()]
+        table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
+    if levels is not None:
+        names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
+        table = replace(table, level=np.array(names, dtype=np.str_))
     withheld = any(flag.kind == "coarse_voxels" for flag in flags)
     length = measures.length_mm
     # Where no area may be reported, volume over length is the mean area in other words.
@@ -434,41 +441,6 @@ def new_case(
         probability=probability,
         **(fields | known),
     )
-
-
-def slice_table(
-    measures: CordMeasures,
-    flags: Iterable[Flag] = (),
-    *,
-    image: Image | None = None,
-    levels: LevelReport | None = None,
-    is_axial: bool = True,
-) -> SliceTable:
-    """The measured slices as a table, with their flags, levels and, where the slices are its images, DICOM numbers."""
-    rows = measures.slices
-    n = len(rows)
-    kinds = tuple(flags)
-    series = None if image is None else image.dicom
-    numbers = series.instance_numbers if series is not None and is_axial else None
-    known: dict[str, Any] = {
-        name: [nan if (value := getattr(row, name)) is None else value for row in rows] for name in _MEASURED
-    }
-    if numbers is not None:
-        known["instance_number"] = [NONE if numbers[row.slice] is None else numbers[row.slice] for row in rows]
-    if levels is not None:
-        known["level"] = [levels.by_slice.get(row.canonical_slice, "") for row in rows]
-    known["flags"] = [" ".join(kinds_of_slice(kinds, row.canonical_slice)) for row in rows]
-    return SliceTable.of(n, **known)
-
-
-_MEASURED = (
-    "slice", "canonical_slice", "z_mm", "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2", "ap_ellipse_mm",
-    "ap_chord_mm", "rl_mm", "orientation_deg", "eccentricity", "solidity", "angle_ap_deg", "angle_rl_deg", "length_mm",
-)  # fmt: skip
-
-
-def _is_axial(mask: Volume) -> bool:
-    return AxialAxes.of(mask.ijk_to_ras).ras[2][0] == 2  # a series' images are the volume's k
 
 
 def _mean_diameter(table: SliceTable, diameter: np.ndarray, chosen: tuple[int, int] | None) -> float:

@@ -31,7 +31,7 @@ from SpinalCordSegLib.errors import (
     OutputError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.flags import kinds_from, kinds_of_slice, merge_flags
+from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, verified_card
 from SpinalCordSegLib.morphometry import fit_centreline
@@ -182,10 +182,7 @@ def _with_standing_flags(found: Case, case: Case, changed: set[int], image: Imag
     queue = [*found.queue, *(one for one in case.queue if one.slice in doubtful)]
     queue.sort(key=lambda one: (-one.score, one.canonical_slice))
     flags = merge_flags(standing, found.flags)
-    table = found.slices
-    kinds = [" ".join(kinds_of_slice(flags, k)) for k in table.canonical_slice.tolist()]
-    table = replace(table, flags=np.array(kinds, dtype=np.str_))
-    return replace(found, flags=flags, queue=tuple(queue), slices=table)
+    return replace(found, flags=flags, queue=tuple(queue), slices=found.slices.with_flags(flags))
 
 
 def _refresh_summary(path: Path, case: Case) -> None:

@@ -6,9 +6,9 @@ that orientation and obliquity of the grid change no number: tilts are against t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import acos, atan, ceil, cos, degrees, floor, hypot, isnan, nan, radians, sin, sqrt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import acos, atan, ceil, cos, degrees, floor, hypot, nan, radians, sin, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,41 +20,6 @@ from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean, partial_volume_mm2, reach_mm
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index, to_canonical
-
-
-@dataclass(frozen=True)
-class SliceMeasures:
-    """One slice; a gap (no cord between slices with cord) has NaN everywhere but in its position.
-
-    ``slice``: 0-based index along the input's own slice axis; ``canonical_slice``: counted from inferior;
-    ``z_mm``: position of the slice along its normal, superior positive, from the scanner's origin.
-    ``csa_mm2``: at a right angle to the cord, area in the slice / √(1+x'²+y'²); ``csa_raw_mm2``: in the slice;
-    ``csa_sct_mm2``: as the Spinal Cord Toolbox gives it; ``csa_pv_mm2``: as ``csa_mm2`` but from the sum of the
-    probability within 1.5 mm of the mask, None without a probability map; of a segmented image from the network's own,
-    before any outline was adjusted. Diameters, orientation, eccentricity and solidity: see SliceShape.
-    ``angle_ap_deg`` = atan x', ``angle_rl_deg`` = atan y': rotations about AP and RL.
-    """
-
-    slice: int
-    canonical_slice: int
-    z_mm: float
-    csa_mm2: float
-    csa_raw_mm2: float
-    csa_sct_mm2: float
-    csa_pv_mm2: float | None
-    ap_ellipse_mm: float
-    ap_chord_mm: float
-    rl_mm: float
-    orientation_deg: float
-    eccentricity: float
-    solidity: float
-    angle_ap_deg: float
-    angle_rl_deg: float
-    length_mm: float
-
-    @property
-    def is_gap(self) -> bool:
-        return isnan(self.length_mm)
 
 
 @dataclass(frozen=True)
@@ -75,14 +40,14 @@ class RangeMeasures:
 
 @dataclass(frozen=True)
 class CordMeasures:
-    """``slices``: from inferior to superior, first to last with cord, gaps included; () where there is none.
+    """``slices``: the table of the slices, without flags, DICOM numbers and levels.
 
     ``volume_mm3``, ``length_mm``: of the whole cord found. ``mean_csa_mm2``, ``sd_csa_mm2``, ``n_slices``,
     ``coverage``, ``range_length_mm``, ``range_volume_mm3``: over ``slice_range`` (canonical, half-open; None: the
     whole cord found), see RangeMeasures. ``removed_mm3``, ``filled_mm3``: what was removed and filled before measuring.
     """
 
-    slices: tuple[SliceMeasures, ...]
+    slices: SliceTable
     volume_mm3: float
     length_mm: float
     mean_csa_mm2: float
@@ -127,7 +92,7 @@ def measure(
     slice_mm = axial_slices(grid).slice_mm
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
-    if slice_range is not None and slices and chosen.coverage < _COMPLETE:
+    if slice_range is not None and len(slices) and chosen.coverage < _COMPLETE:
         asked = slice_range[1] - slice_range[0]
         text = f"cord in {chosen.n_slices} of the {asked} slices of the range asked for: the mean area is of these"
         if not chosen.n_slices:
@@ -150,26 +115,23 @@ def measure(
     )
 
 
-def _measure_slices(
-    mask: Volume, probability: Volume | None, shape: bool
-) -> tuple[tuple[SliceMeasures, ...], list[Flag]]:
+def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tuple[SliceTable, list[Flag]]:
     """Of a mask with one region a slice: the slices from the first to the last with cord, and what to flag in it."""
     cord = axial_slices(mask)
     chances = None if probability is None else axial_slices(probability).pixels
     line = centreline(mask)
-    if not len(line.arc_mm):
-        return (), [case_flag("empty", "the mask is empty: the volume is 0 and there is no area")]
-    flags = _grid_flags(mask, len(line.arc_mm))
-    heights = _heights_mm(mask)
+    n = len(line.arc_mm)
+    if not n:
+        return SliceTable.of(), [case_flag("empty", "the mask is empty: the volume is 0 and there is no area")]
+    flags = _grid_flags(mask, n)
     x_mm, y_mm = cord.pixel_mm[::-1]
-    found = []
-    for at, k in enumerate(line.canonical_slice.tolist()):
-        number = input_slice_index(mask, k)
+    numbers = [input_slice_index(mask, k) for k in line.canonical_slice.tolist()]
+    z_mm = _heights_mm(mask)[line.canonical_slice]
+    table = SliceTable.of(n, slice=numbers, canonical_slice=line.canonical_slice, z_mm=z_mm)
+    for at, (number, k) in enumerate(zip(numbers, line.canonical_slice.tolist(), strict=True)):
         pixels = cord.pixels[k]
         window = _window_of(pixels)
         if window is None:
-            pv_mm2 = None if chances is None else nan
-            found.append(SliceMeasures(number, k, float(heights[k]), nan, nan, nan, pv_mm2, *[nan] * 9))
             flags.append(Flag(number, k, "gap", "no cord in this slice, between slices with cord: no area here"))
             continue
         if any(w.start == 0 or w.stop == count for w, count in zip(window, pixels.shape, strict=True)):
@@ -182,39 +144,23 @@ def _measure_slices(
             text = f"the slice cuts the cord {degrees(acos(1 / stretch)):.0f}° off a right angle:"
             text += " its area depends on the tilt"
             flags.append(Flag(number, k, "tilt", text))
-        form = NO_SHAPE
+        table.length_mm[at] = line.length_mm[at]
+        table.angle_ap_deg[at], table.angle_rl_deg[at] = degrees(atan(slope_x)), degrees(atan(slope_y))
+        table.csa_raw_mm2[at] = int(np.count_nonzero(pixels[window])) * x_mm * y_mm
+        table.csa_mm2[at] = table.csa_raw_mm2[at] / stretch
+        if chances is not None:
+            margins = [int(reach_mm(cord.pixel_mm) / size + 1e-6) for size in cord.pixel_mm]
+            wide = tuple(slice(max(0, w.start - m), w.stop + m) for w, m in zip(window, margins, strict=True))
+            table.csa_pv_mm2[at] = partial_volume_mm2(pixels[wide], chances[k][wide], cord.pixel_mm) / stretch
         if shape:
             # [right, anterior]: columns run from right to left, rows from anterior to posterior
             ends = [count - w.stop for w, count in zip(window, pixels.shape, strict=True)]
             cosines = 1 / sqrt(1 + slope_x**2), 1 / sqrt(1 + slope_y**2)
             form = measure_shape(pixels[window][::-1, ::-1].T, (ends[1], ends[0]), (x_mm, y_mm), cosines)
-        raw_mm2 = int(np.count_nonzero(pixels[window])) * x_mm * y_mm
-        pv_mm2 = None
-        if chances is not None:
-            margins = [int(reach_mm(cord.pixel_mm) / size + 1e-6) for size in cord.pixel_mm]
-            wide = tuple(slice(max(0, w.start - m), w.stop + m) for w, m in zip(window, margins, strict=True))
-            pv_mm2 = partial_volume_mm2(pixels[wide], chances[k][wide], cord.pixel_mm) / stretch
-        found.append(
-            SliceMeasures(
-                slice=number,
-                canonical_slice=k,
-                z_mm=float(heights[k]),
-                csa_mm2=raw_mm2 / stretch,
-                csa_raw_mm2=raw_mm2,
-                csa_sct_mm2=form.shrunk_area_mm2,
-                csa_pv_mm2=pv_mm2,
-                ap_ellipse_mm=form.ap_ellipse_mm,
-                ap_chord_mm=form.ap_chord_mm,
-                rl_mm=form.rl_mm,
-                orientation_deg=form.orientation_deg,
-                eccentricity=form.eccentricity,
-                solidity=form.solidity,
-                angle_ap_deg=degrees(atan(slope_x)),
-                angle_rl_deg=degrees(atan(slope_y)),
-                length_mm=float(line.length_mm[at]),
-            )
-        )
-    return tuple(found), flags
+            table.csa_sct_mm2[at] = form.shrunk_area_mm2
+            for name in ("ap_ellipse_mm", "ap_chord_mm", "rl_mm", "orientation_deg", "eccentricity", "solidity"):
+                getattr(table, name)[at] = getattr(form, name)
+    return table, flags
 
 
 def _window_of(pixels: NDArray[np.bool_]) -> tuple[slice, slice] | None:
@@ -246,39 +192,36 @@ def _heights_mm(grid: Volume) -> NDArray[np.float64]:
     return steps * float(normal @ matrix[:3, 2]) + float(normal @ matrix[:3, 3])
 
 
-def mean_over(
-    slices: Sequence[SliceMeasures], slice_mm: float, slice_range: tuple[int, int] | None = None
-) -> RangeMeasures:
+def mean_over(slices: SliceTable, slice_mm: float, slice_range: tuple[int, int] | None = None) -> RangeMeasures:
     """Mean area, volume and length over canonical slices [first, end), or over all ``slices`` with None.
 
     ``slice_mm``: thickness of a slice. A range outside the cord: zeros, NaN, coverage 0.
     """
-    first, end = slice_range if slice_range is not None else (0, len(slices) and slices[-1].canonical_slice + 1)
-    measured = [item for item in slices if first <= item.canonical_slice < end and not item.is_gap]
-    if not measured:
+    used = ~slices.is_gap
+    if slice_range is not None:
+        used &= (slices.canonical_slice >= slice_range[0]) & (slices.canonical_slice < slice_range[1])
+    n = int(np.count_nonzero(used))
+    if not n:
         return RangeMeasures(nan, nan, 0, 0.0, 0.0, 0.0)
-    lengths = np.array([item.length_mm for item in measured])
-    mean, sd = _mean_and_sd(np.array([item.csa_mm2 for item in measured]), lengths)
-    volume_mm3 = sum(item.csa_raw_mm2 for item in measured) * slice_mm
-    asked = len(slices) if slice_range is None else end - first
-    return RangeMeasures(mean, sd, len(measured), float(lengths.sum()), volume_mm3, len(measured) / asked)
+    mean, sd = _mean_and_sd(slices.csa_mm2[used], slices.length_mm[used])
+    volume_mm3 = sum(slices.csa_raw_mm2[used].tolist()) * slice_mm
+    asked = len(slices) if slice_range is None else slice_range[1] - slice_range[0]
+    return RangeMeasures(mean, sd, n, float(slices.length_mm[used].sum()), volume_mm3, n / asked)
 
 
-def mean_between(line: Centreline, slices: Sequence[SliceMeasures], low_mm: float, high_mm: float) -> RangeMeasures:
+def mean_between(line: Centreline, slices: SliceTable, low_mm: float, high_mm: float) -> RangeMeasures:
     """The same over positions [low, high] along the cord; slices at the ends count with the part inside.
 
     ``slices``: as ``measure`` gives them for the mask of ``line``. Raises ValueError unless low < high.
     """
     if not low_mm < high_mm:
         raise ValueError(f"an interval from {low_mm} to {high_mm} mm has no length")
-    areas = {item.canonical_slice: item.csa_mm2 for item in slices}
-    csa = np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64)
+    csa = slices.csa_mm2
     starts, ends = line.arc_mm - line.length_mm / 2, line.arc_mm + line.length_mm / 2
     inside = np.clip(np.minimum(ends, high_mm) - np.maximum(starts, low_mm), 0, None)
     used = np.isfinite(csa) & (inside > 1e-9)
     if not used.any():
-        cord = {item.canonical_slice for item in slices if not item.is_gap}
-        withheld = any(int(k) in cord for k in line.canonical_slice[inside > 1e-9])
+        withheld = bool((~slices.is_gap & (inside > 1e-9)).any())
         nothing = nan if withheld else 0.0
         return RangeMeasures(nan, nan, 0, nothing, nothing, 0.0)
     mean, sd = _mean_and_sd(csa[used], inside[used])
@@ -292,33 +235,11 @@ def _mean_and_sd(areas: NDArray[np.float64], lengths: NDArray[np.float64]) -> tu
     return mean, sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
 
 
-def with_pv_areas(measures: CordMeasures, in_slice_mm2: Mapping[int, float]) -> CordMeasures:
-    """The same measures, ``csa_pv_mm2`` made of these areas in the slice, by canonical slice; other slices as they
-    were."""
-    slices = tuple(
-        replace(item, csa_pv_mm2=in_slice_mm2[item.canonical_slice] * item.csa_mm2 / item.csa_raw_mm2)
-        if item.canonical_slice in in_slice_mm2 and not item.is_gap
-        else item
-        for item in measures.slices
-    )
-    return replace(measures, slices=slices)
-
-
 def without_sections(measures: CordMeasures) -> CordMeasures:
     """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
-    slices = tuple(
-        replace(
-            item,
-            csa_mm2=nan,
-            csa_raw_mm2=nan,
-            csa_sct_mm2=nan,
-            csa_pv_mm2=None,
-            ap_ellipse_mm=nan,
-            ap_chord_mm=nan,
-            rl_mm=nan,
-        )
-        for item in measures.slices
-    )
+    names = ("csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm")
+    nothing = np.full(len(measures.slices), nan)
+    slices = replace(measures.slices, **dict.fromkeys(names, nothing))
     return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)
 
 
@@ -620,38 +541,3 @@ def _hull_area_mm2(fine: NDArray[np.bool_], fine_mm: tuple[float, float]) -> flo
     ends = np.concatenate([np.stack([columns, low], axis=1), np.stack([columns, high], axis=1)])
     points = (ends[:, None, :] + _EDGE_MIDPOINTS).reshape(-1, 2)
     return float(ConvexHull(points).volume) * fine_mm[0] * fine_mm[1]
-
-
-# Areas as they are in the slices, not at a right angle to the cord: what is the same whichever centreline is laid.
-
-
-@dataclass(frozen=True)
-class InSlices:
-    """Area in the slice, mm², by canonical slice, from the mask (``raw_mm2``) and from the probability (``pv_mm2``),
-    which lacks the slices that a person drew and is empty without a network."""
-
-    raw_mm2: Mapping[int, float]
-    pv_mm2: Mapping[int, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, slices: Sequence[SliceMeasures]) -> InSlices:
-        """Of measured slices; gaps have none."""
-        whole = {item.canonical_slice: item for item in slices if not item.is_gap}
-        pv_mm2 = {
-            k: item.csa_pv_mm2 * item.csa_raw_mm2 / item.csa_mm2
-            for k, item in whole.items()
-            if item.csa_pv_mm2 is not None
-        }
-        return cls({k: item.csa_raw_mm2 for k, item in whole.items()}, pv_mm2)
-
-    @classmethod
-    def of_table(cls, table: SliceTable) -> InSlices:
-        """NaN where the mask has no area."""
-        k, pv_mm2 = table.canonical_slice.tolist(), table.pv_in_slice_mm2.tolist()
-        known = {one: area for one, area in zip(k, pv_mm2, strict=True) if not isnan(area)}
-        return cls(dict(zip(k, table.csa_raw_mm2.tolist(), strict=True)), known)
-
-    def within(self, first: int, end: int) -> InSlices:
-        """Of the slices from ``first`` to before ``end``, counted from ``first``."""
-        both = (self.raw_mm2, self.pv_mm2)
-        return InSlices(*({k - first: area for k, area in one.items() if first <= k < end} for one in both))

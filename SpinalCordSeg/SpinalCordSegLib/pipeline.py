@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.case import Case, ModelSummary, new_case
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import case_flag, merge_flags
-from SpinalCordSegLib.morphometry import measure, with_pv_areas, without_sections
+from SpinalCordSegLib.morphometry import measure, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
@@ -179,7 +179,8 @@ def _measured(
     if adjusted is not None:
         # Visits are compared by what the network gave: an outline that is wrong alike at both cancels,
         # one that is mended at one of them does not.
-        measures = with_pv_areas(measures, {one.canonical_slice: one.before_pv_mm2 for one in adjusted.slices})
+        before = {one.canonical_slice: one.before_pv_mm2 for one in adjusted.slices}
+        measures = replace(measures, slices=measures.slices.with_pv_in_slice(before))
     dicom = None if image is None else image.dicom
     suitability = judge_suitability(mask if image is None else image.volume, dicom)
     if any(flag.kind == "coarse_voxels" for flag in suitability):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import ceil, exp, hypot, isfinite, log
 from typing import Any
@@ -15,9 +15,9 @@ from scipy import ndimage
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
-from SpinalCordSegLib.morphometry import CordMeasures, SliceMeasures
+from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
-from SpinalCordSegLib.review import Review
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import AxialSlices, Volume, axial_slices, input_slice_index
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
@@ -75,15 +75,15 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     if probability is not None and not probability.same_grid(mask):
         raise GeometryError(f"the probability map (shape {probability.shape}) lies on another grid than the mask")
     cord = axial_slices(mask)
-    items = measures.slices
-    k = np.array([item.canonical_slice for item in items], dtype=np.int64)
+    table = measures.slices
+    k = table.canonical_slice
     z_mm: NDArray[np.float64] = np.asarray(k * cord.slice_mm, dtype=np.float64)
-    area, centroids = _area_and_centroid(cord, items)
-    rl, ap, solidity = (_column(items, name) for name in ("rl_mm", "ap_ellipse_mm", "solidity"))
+    area, centroids = _area_and_centroid(cord, table)
+    rl, ap, solidity = table.rl_mm, table.ap_ellipse_mm, table.solidity
     near, far = (
-        [_neighbours(z_mm, area, at, reach) for at in range(len(items))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
+        [_neighbours(z_mm, area, at, reach) for at in range(len(table))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
     )
-    chance = np.full((3, len(items)), np.nan)
+    chance = np.full((3, len(table)), np.nan)
     if probability is not None:
         chances = axial_slices(probability).pixels
         for at in np.flatnonzero(area > 0):
@@ -106,21 +106,14 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     )
 
 
-def _column(items: tuple[SliceMeasures, ...], name: str) -> NDArray[np.float64]:
-    return np.array([getattr(item, name) for item in items], dtype=np.float64)
-
-
-def _area_and_centroid(
-    cord: AxialSlices, items: tuple[SliceMeasures, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _area_and_centroid(cord: AxialSlices, table: SliceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area at a right angle to the cord (mm²) and centroid (mm) per slice, NaN in gaps."""
     pixel_mm2 = cord.pixel_mm[0] * cord.pixel_mm[1]
-    area, centroids = np.full(len(items), np.nan), np.full((len(items), 2), np.nan)
-    for at, item in enumerate(items):
-        if not item.is_gap:
-            rows, columns = np.nonzero(cord.pixels[item.canonical_slice])
-            area[at] = len(rows) * pixel_mm2 * cord.slice_mm / item.length_mm
-            centroids[at] = rows.mean() * cord.pixel_mm[0], columns.mean() * cord.pixel_mm[1]
+    area, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
+    for at in np.flatnonzero(~table.is_gap).tolist():
+        rows, columns = np.nonzero(cord.pixels[table.canonical_slice[at]])
+        area[at] = len(rows) * pixel_mm2 * cord.slice_mm / table.length_mm[at]
+        centroids[at] = rows.mean() * cord.pixel_mm[0], columns.mean() * cord.pixel_mm[1]
     return area, centroids
 
 
@@ -531,34 +524,6 @@ def rank_doubts(
         kinds, messages = tuple(dict.fromkeys(f.kind for f in own)), dict.fromkeys(f.message for f in own)
         found.append(SliceDoubt(number, canonical, _score(excess.values()), kinds, "; ".join(messages)))
     return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice, one.slice)))
-
-
-def queue_of_report(content: Mapping[str, Any]) -> tuple[SliceDoubt, ...]:
-    """The ranked slices of a report.json; of an older one, by the kinds of its flags."""
-    stored = content.get("review_queue")
-    if isinstance(stored, list):
-        return tuple(
-            SliceDoubt(
-                int(one["slice"]),
-                int(one["canonical_slice"]),
-                float(one["score"]),
-                tuple(map(str, one["kinds"])),
-                str(one["message"]),
-            )
-            for one in stored
-            if isinstance(one, dict) and {"slice", "canonical_slice", "score", "kinds", "message"} <= one.keys()
-        )
-    flags = content.get("flags") or ()
-    return rank_doubts(
-        Flag(int(flag["slice"]), None, str(flag["kind"]), str(flag["message"]))
-        for flag in flags
-        if flag.get("slice") is not None
-    )
-
-
-def unseen(queue: Sequence[SliceDoubt], review: Review) -> tuple[SliceDoubt, ...]:
-    """Those nobody has looked at yet, in the same order."""
-    return tuple(one for one in queue if one.slice not in review.seen)
 
 
 def _measured(row: Mapping[str, float], c: QualityConfig) -> dict[str, float]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import InputFileError
+from SpinalCordSegLib.flags import Flag
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -142,6 +143,18 @@ class SliceTable:
             if row is not None and not self.is_gap[row]:
                 area[row] = mm2 * self.csa_mm2[row] / self.csa_raw_mm2[row]
         return replace(self, csa_pv_mm2=area)
+
+    def with_flags(self, flags: Iterable[Flag]) -> SliceTable:
+        """The same with the kinds of these flags on each slice."""
+        kinds: dict[int | None, dict[str, None]] = {}
+        for flag in flags:
+            kinds.setdefault(flag.canonical_slice, {})[flag.kind] = None
+        texts = [" ".join(kinds.get(k, ())) for k in self.canonical_slice.tolist()]
+        return replace(self, flags=np.array(texts, dtype=np.str_))
+
+    def rows(self, chosen: NDArray[np.bool_]) -> SliceTable:
+        """The chosen rows alone."""
+        return SliceTable(**{column.name: getattr(self, column.name)[chosen] for column in columns()})
 
     def texts(self) -> dict[str, list[str]]:
         """By column, as in slices.csv."""

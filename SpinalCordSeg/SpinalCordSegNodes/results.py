@@ -256,7 +256,6 @@ def show_live(result: Result, measures: CordMeasures) -> Case:
     ``measures``: without diameters and form. The report stays as it was, so that ``show_measured`` can bring back what
     was measured in full.
     """
-    from SpinalCordSegLib.case import slice_table
     from SpinalCordSegLib.morphometry import without_sections
 
     case = result.case
@@ -276,7 +275,7 @@ def show_live(result: Result, measures: CordMeasures) -> Case:
         removed_mm3=measures.removed_mm3,
         filled_mm3=measures.filled_mm3,
         flags=flags,
-        slices=slice_table(measures, flags),
+        slices=measures.slices.with_flags(flags),
     )
     _fill_tables(result.summary, result.slices, live)
     return live

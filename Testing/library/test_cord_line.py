@@ -60,7 +60,7 @@ def test_a_stretch_counts_slices_by_their_part_inside():
     mask = _cord(gaps=(5,))
     mask.voxels[9:17, 10:14, 3] = True  # slice 3 has a third more, on both sides
     line, slices = centreline(mask), measure(mask, shape=False).slices
-    areas = [item.csa_mm2 for item in slices]
+    areas = slices.csa_mm2
     found = mean_between(line, slices, 7.5, 12.0)  # 1.5 mm of slice 2, all of slice 3
     assert found.mean_csa_mm2 == pytest.approx((1.5 * areas[2] + 3 * areas[3]) / 4.5, rel=1e-5)
     assert (found.n_slices, found.coverage) == (2, pytest.approx(1, abs=1e-2))

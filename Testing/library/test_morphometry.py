@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import permutations, product
 from math import isnan, nan, pi, radians, sqrt, tan
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.morphometry import CordMeasures, mean_over, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
+from SpinalCordSegLib.slice_table import SliceTable, columns
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 SPACING = (0.5, 0.8, 3.0)
@@ -29,6 +31,10 @@ def _volume(voxels: np.ndarray, spacing: tuple[float, float, float] = SPACING) -
     return Volume(voxels, np.diag([*spacing, 1.0]))
 
 
+def _row(table: SliceTable, at: int) -> SimpleNamespace:
+    return SimpleNamespace(**{column.name: getattr(table, column.name)[at] for column in columns()})
+
+
 def _kinds(measures: CordMeasures) -> list[tuple[int | None, str]]:
     return [(flag.canonical_slice, flag.kind) for flag in measures.flags]
 
@@ -39,7 +45,8 @@ def test_published_slice_of_the_spinal_cord_toolbox(shared_data: Path) -> None:
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     matrix[:3, 3] = image.GetOrigin()
     mask = Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix))
-    (found,) = (item for item in measure(mask).slices if item.canonical_slice == 10)
+    slices = measure(mask).slices
+    found = _row(slices, slices.row_of(10))
     assert found.csa_raw_mm2 == 79
     assert found.csa_sct_mm2 == pytest.approx(78.58643257836141, rel=1e-9)
     assert found.csa_mm2 == pytest.approx(78.58643257836141, rel=1e-4)
@@ -56,15 +63,16 @@ def test_published_slice_of_the_spinal_cord_toolbox(shared_data: Path) -> None:
 @pytest.mark.parametrize(("lean_x", "lean_y"), [(0, 0), (30, 0), (0, -30), (20, 20)])
 def test_a_cylinder_keeps_its_area_when_it_leans(lean_x: float, lean_y: float) -> None:
     measures = measure(_cylinder(lean_x, lean_y))
-    inner = measures.slices[5:-5]
-    assert np.mean([item.csa_mm2 for item in inner]) == pytest.approx(25 * pi, rel=5e-3)
-    assert np.mean([item.angle_ap_deg for item in inner]) == pytest.approx(lean_x, abs=0.1)
-    assert np.mean([item.angle_rl_deg for item in inner]) == pytest.approx(lean_y, abs=0.1)
+    inner = slice(5, -5)
+    slices = measures.slices
+    assert np.mean(slices.csa_mm2[inner]) == pytest.approx(25 * pi, rel=5e-3)
+    assert np.mean(slices.angle_ap_deg[inner]) == pytest.approx(lean_x, abs=0.1)
+    assert np.mean(slices.angle_rl_deg[inner]) == pytest.approx(lean_y, abs=0.1)
     stretch = sqrt(1 + tan(radians(lean_x)) ** 2 + tan(radians(lean_y)) ** 2)
     assert measures.length_mm == pytest.approx(48 * 0.25 * stretch, rel=1e-3)
-    assert sum(s.csa_mm2 * s.length_mm for s in measures.slices) == pytest.approx(measures.volume_mm3, rel=1e-12)
+    assert np.sum(slices.csa_mm2 * slices.length_mm) == pytest.approx(measures.volume_mm3, rel=1e-12)
     if lean_x and lean_y:  # the product of both cosines is 0.7 % off
-        error = np.mean([item.csa_sct_mm2 for item in inner]) / (25 * pi) - 1
+        error = np.mean(slices.csa_sct_mm2[inner]) / (25 * pi) - 1
         assert error == pytest.approx(-0.007, abs=0.003)
 
 
@@ -81,8 +89,8 @@ def test_a_leaning_bending_phantom_on_an_oblique_grid_has_its_analytic_areas() -
     config = PhantomConfig((120, 120, 14), (0.6, 0.5, 4.0), "PSR", oblique_deg=(12.0, 0.0, 5.0), tilt_deg=(10.0, -15.0))
     phantom = make_phantom(config)
     measures = measure(phantom.mask, probability=phantom.coverage)
-    error = np.array([item.csa_mm2 for item in measures.slices]) / phantom.truth_csa_mm2 - 1
-    partial_error = np.array([item.csa_pv_mm2 for item in measures.slices]) / phantom.truth_csa_mm2 - 1
+    error = measures.slices.csa_mm2 / phantom.truth_csa_mm2 - 1
+    partial_error = measures.slices.csa_pv_mm2 / phantom.truth_csa_mm2 - 1
     assert abs(error.mean()) < 0.01 and np.abs(error).max() < 0.04  # a binary outline is off by its pixels
     assert np.abs(partial_error).max() < 0.01
     assert measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.01)
@@ -93,11 +101,11 @@ def test_a_rod_of_11_by_7_voxels_worked_by_hand() -> None:
     assert measures.volume_mm3 == pytest.approx(77 * 20 * 2.5) and measures.length_mm == pytest.approx(50)
     assert measures.mean_csa_mm2 == pytest.approx(77) and measures.sd_csa_mm2 == pytest.approx(0, abs=1e-9)
     assert (measures.n_slices, measures.coverage, measures.flags) == (20, 1.0, ())
-    item = measures.slices[3]
+    item = _row(measures.slices, 3)
     assert (item.slice, item.canonical_slice, item.z_mm) == (3, 3, 7.5)
     assert item.csa_raw_mm2 == pytest.approx(77) and item.ap_chord_mm == pytest.approx(7)
     assert item.rl_mm == pytest.approx(12.65, rel=5e-3) and item.ap_ellipse_mm == pytest.approx(8, rel=1e-2)
-    assert item.csa_pv_mm2 is None
+    assert isnan(item.csa_pv_mm2)
 
 
 def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
@@ -105,19 +113,25 @@ def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
     voxels[:, :, 8] = False
     whole, gapped = measure(_volume(_rod())), measure(_volume(voxels))
     assert _kinds(gapped) == [(8, "gap")]
-    gap = gapped.slices[8]
-    assert gap.is_gap and isnan(gap.csa_mm2) and isnan(gap.rl_mm) and isnan(gap.angle_ap_deg) and gap.z_mm == 24.0
-    for k in set(range(20)) - {8}:
-        assert gapped.slices[k].csa_mm2 == pytest.approx(whole.slices[k].csa_mm2)
-        assert gapped.slices[k].rl_mm == pytest.approx(whole.slices[k].rl_mm)
+    gap = _row(gapped.slices, 8)
+    assert (
+        gapped.slices.is_gap[8]
+        and isnan(gap.csa_mm2)
+        and isnan(gap.rl_mm)
+        and isnan(gap.angle_ap_deg)
+        and gap.z_mm == 24.0
+    )
+    others = np.arange(20) != 8
+    for name in ("csa_mm2", "rl_mm"):
+        assert getattr(gapped.slices, name)[others] == pytest.approx(getattr(whole.slices, name)[others])
     assert (gapped.n_slices, gapped.coverage) == (19, 0.95)
     assert gapped.volume_mm3 == pytest.approx(whole.volume_mm3 * 0.95) and gapped.length_mm == pytest.approx(57)
 
 
 def test_mean_over_a_range_is_weighted_by_length() -> None:
     base = measure(_volume(_rod(4))).slices
-    slices = [replace(base[0], csa_mm2=80.0, length_mm=3.0), replace(base[1], csa_mm2=60.0, length_mm=4.0)]
-    slices += [replace(base[2], csa_mm2=nan, length_mm=nan), replace(base[3], csa_mm2=999.0)]
+    lengths = np.array([3.0, 4.0, nan, 3.0])
+    slices = replace(base, csa_mm2=np.array([80.0, 60.0, nan, 999.0]), length_mm=lengths)
     result = mean_over(slices, 3.0, (0, 3))
     assert result.mean_csa_mm2 == pytest.approx((80 * 3 + 60 * 4) / 7)
     assert result.sd_csa_mm2 == pytest.approx(sqrt(2 * (3 * (80 - 480 / 7) ** 2 + 4 * (60 - 480 / 7) ** 2) / 7))
@@ -141,7 +155,7 @@ def test_a_range_beyond_the_cord_lowers_coverage_and_leaves_the_whole_volume() -
 
 def test_empty_and_single_slice_masks() -> None:
     empty = measure(_volume(np.zeros((5, 6, 7), bool)))
-    assert empty.slices == () and empty.volume_mm3 == 0 == empty.length_mm and isnan(empty.mean_csa_mm2)
+    assert len(empty.slices) == 0 and empty.volume_mm3 == 0 == empty.length_mm and isnan(empty.mean_csa_mm2)
     assert (empty.n_slices, empty.coverage) == (0, 0.0) and _kinds(empty) == [(None, "empty")]
     voxels = _rod()
     voxels[:, :, :6] = voxels[:, :, 7:] = False
@@ -162,7 +176,7 @@ def test_border_pieces_and_holes_are_flagged_with_their_numbers() -> None:
         (6, "cleaned"),
     ]
     assert measures.removed_mm3 == pytest.approx(9 * 1.2) and measures.filled_mm3 == pytest.approx(2 * 1.2)
-    assert measures.slices[6].csa_raw_mm2 == pytest.approx(77 * 0.4)
+    assert measures.slices.csa_raw_mm2[6] == pytest.approx(77 * 0.4)
 
 
 def test_partial_volume_area_sums_the_probability_near_the_mask() -> None:
@@ -173,15 +187,15 @@ def test_partial_volume_area_sums_the_probability_near_the_mask() -> None:
     probability[0:4, 0:4] = 1  # something else, far off
     voxels = _rod()
     measures = measure(_volume(voxels), probability=_volume(probability))
-    assert [item.csa_pv_mm2 for item in measures.slices] == pytest.approx([(77 + 3.5) * 0.4] * 20)
+    assert measures.slices.csa_pv_mm2.tolist() == pytest.approx([(77 + 3.5) * 0.4] * 20)
     with pytest.raises(GeometryError, match="another grid"):
         measure(_volume(voxels), probability=_volume(probability[1:]))
 
 
 def test_leaving_out_the_shape_changes_no_area() -> None:
     full, quick = measure(_volume(_rod())), measure(clean(_volume(_rod())), shape=False)
-    assert [s.csa_mm2 for s in quick.slices] == [s.csa_mm2 for s in full.slices]
-    assert isnan(quick.slices[0].rl_mm) and quick.volume_mm3 == full.volume_mm3
+    assert np.array_equal(quick.slices.csa_mm2, full.slices.csa_mm2)
+    assert isnan(quick.slices.rl_mm[0]) and quick.volume_mm3 == full.volume_mm3
 
 
 def _leaning_cord() -> np.ndarray:
@@ -218,7 +232,7 @@ def test_all_48_orientations_give_the_same_numbers(oblique_deg: float) -> None:
         _assert_same(measures, reference)
         last = voxels.shape[2] - 1
         flipped = flips[order.index(2)]
-        assert [i.slice for i in measures.slices] == [last - k if flipped else k for k in range(voxels.shape[2])]
+        assert measures.slices.slice.tolist() == [last - k if flipped else k for k in range(voxels.shape[2])]
 
 
 def _assert_same(a: CordMeasures, b: CordMeasures) -> None:
@@ -232,7 +246,7 @@ def _assert_same(a: CordMeasures, b: CordMeasures) -> None:
         "angle_rl_deg",
         "solidity",
     ):
-        first, second = ([getattr(item, name) for item in m.slices] for m in (a, b))
+        first, second = (getattr(m.slices, name) for m in (a, b))
         assert first == pytest.approx(second, rel=1e-6, abs=1e-6, nan_ok=True), name
     assert _kinds(a) == _kinds(b)
     assert (a.volume_mm3, a.mean_csa_mm2) == pytest.approx((b.volume_mm3, b.mean_csa_mm2))
@@ -245,8 +259,8 @@ def test_an_oblique_grid_measures_along_its_own_normal() -> None:
     matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
     matrix[:3, 3] = matrix[:3, :3] @ (0, 0, 10)  # the scanner's origin lies ten slices below slice 0
     tilted = measure(Volume(_leaning_cord(), matrix))
-    assert [i.csa_mm2 for i in tilted.slices] == pytest.approx([i.csa_mm2 for i in straight.slices], nan_ok=True)
-    assert [i.z_mm for i in tilted.slices] == pytest.approx([30 + 3.0 * k for k in range(12)])
+    assert tilted.slices.csa_mm2 == pytest.approx(straight.slices.csa_mm2, nan_ok=True)
+    assert tilted.slices.z_mm.tolist() == pytest.approx([30 + 3.0 * k for k in range(12)])
     assert (None, "tilt") in _kinds(tilted)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 from SpinalCordSegLib.longitudinal.visits import VisitCord, visit_cord
-from SpinalCordSegLib.morphometry import InSlices, centreline, fit_centreline, measure
+from SpinalCordSegLib.morphometry import centreline, fit_centreline, measure
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.5, 4.0)
@@ -26,7 +26,7 @@ def _ragged(n: int, empty_below: int = 0) -> Volume:
 
 
 def _cord(mask: Volume) -> VisitCord:
-    return visit_cord(mask, InSlices.of(measure(mask, shape=False).slices))
+    return visit_cord(mask, measure(mask, shape=False).slices)
 
 
 def _profile(mask: Volume, first: int) -> Profile:
@@ -55,28 +55,23 @@ def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
 def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
     mask = _ragged(9, empty_below=2)
     probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
-    slices = measure(mask, probability=probability, shape=False).slices
-    measured = InSlices.of(slices)
+    measured = measure(mask, probability=probability, shape=False).slices
     found = visit_cord(mask, measured)
     assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
     assert found.csa_pv_mm2 == pytest.approx(0.9 * found.csa_mm2, rel=1e-6, nan_ok=True)
     assert not found.is_drawn.any()
-    without = InSlices.of(measure(mask, shape=False).slices)
-    assert without == InSlices(measured.raw_mm2)
+    without = measure(mask, shape=False).slices
     assert visit_cord(mask, without).csa_pv_mm2 is None and visit_cord(mask, without).is_drawn[1:].all()
-    part = measured.within(4, 8)
-    assert list(part.raw_mm2) == list(part.pv_mm2) == [0, 1, 2, 3]
-    assert part.pv_mm2[1] == measured.pv_mm2[5]
 
 
 def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
     mask = _ragged(9)
     probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
-    measured = InSlices.of(measure(mask, probability=probability, shape=False).slices)
+    measured = measure(mask, probability=probability, shape=False).slices
 
     def drawn(*slices: int) -> VisitCord:
-        pv = {k: area for k, area in measured.pv_mm2.items() if k not in slices}
-        return visit_cord(mask, replace(measured, pv_mm2=pv))
+        pv = np.where(np.isin(measured.canonical_slice, slices), np.nan, measured.csa_pv_mm2)
+        return visit_cord(mask, replace(measured, csa_pv_mm2=pv))
 
     found = drawn(5, 6)
     assert found.csa_pv_mm2 / found.csa_mm2 == pytest.approx([0.9] * 5 + [1.0] * 2 + [0.9] * 2)

@@ -124,8 +124,8 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
     expected = measure(now, shape=False)
     slices = result_of(_segment(done)[0]).slices
     areas = dict(zip(read_column(slices, SLICE), read_column(slices, CSA), strict=True))
-    for item in expected.slices:
-        assert areas[item.slice] == pytest.approx(item.csa_mm2, nan_ok=True)
+    for number, csa_mm2 in zip(expected.slices.slice.tolist(), expected.slices.csa_mm2.tolist(), strict=True):
+        assert areas[number] == pytest.approx(csa_mm2, nan_ok=True)
     assert f"<b>{expected.volume_mm3:.0f}</b>" in done.ui.volumeValue.text
     assert ai.changesTable.rowCount == 1 and ai.changesTable.item(0, 0).text() == "5"
     assert "Edited slices: 1," in ai.changesLabel.text and "Dice against the AI: 0.9" in ai.changesLabel.text

@@ -56,7 +56,7 @@ from Recipes.validation.simulated_series import (
     projected_areas,
     series_figures,
 )
-from SpinalCordSegLib.case import Case, slice_table
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.longitudinal.registration import Profile
@@ -253,7 +253,7 @@ class _KnowsTheTruth:
     def segment(self, image: Image) -> Case:
         neck = self.drawn.pop(0)
         found = measure_mask(neck.mask, image.case_name, image=image)
-        slices = slice_table(measure(neck.mask, probability=neck.coverage))
+        slices = measure(neck.mask, probability=neck.coverage).slices
         return replace(found, slices=slices, probability=neck.coverage)
 
 
@@ -388,7 +388,7 @@ def _segmenting(masks, *flags_of_the_last, probabilities=(None, None)):
 
     def segment(image):
         mask, probability, flags = next(given)
-        slices = slice_table(measure(mask, probability=probability, shape=False))
+        slices = measure(mask, probability=probability, shape=False).slices
         return SimpleNamespace(mask=mask, slices=slices, flags=flags)
 
     return SimpleNamespace(segment=segment)

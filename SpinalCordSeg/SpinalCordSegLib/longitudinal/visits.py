@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.morphometry import Centreline, InSlices, centreline, fit_local_centreline
+from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_centreline
 from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
@@ -42,8 +43,8 @@ class VisitCord:
     is_drawn: NDArray[np.bool_]
 
 
-def visit_cord(mask: Volume, measured: InSlices) -> VisitCord:
-    """The cord of a cleaned ``mask``.
+def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
+    """The cord of a cleaned ``mask``, its areas in the slice taken from ``measured``.
 
     Where the mask ends inside the volume, its last slice is cord in a part of its thickness only (in raters' masks of
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
@@ -52,8 +53,9 @@ def visit_cord(mask: Volume, measured: InSlices) -> VisitCord:
     line = centreline(mask, fit_local_centreline)
     across = canonical.spacing_mm[2] / line.length_mm
     csa, csa_pv = (
-        np.array([areas.get(int(k), nan) for k in line.canonical_slice], dtype=np.float64) * across
-        for areas in (measured.raw_mm2, measured.pv_mm2)
+        np.array([areas.get(k, nan) for k in line.canonical_slice.tolist()], dtype=np.float64) * across
+        for column in (measured.csa_raw_mm2, measured.pv_in_slice_mm2)
+        for areas in [dict(zip(measured.canonical_slice.tolist(), column.tolist(), strict=True))]
     )
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
         if line.canonical_slice[0] > 0:
@@ -325,7 +327,7 @@ def read_visit(source: VisitSource) -> Visit:
         raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
     day, known = _day(source, report)
     mask = report.mask
-    cord = visit_cord(mask, InSlices.of_table(report.slices))
+    cord = visit_cord(mask, report.slices)
     line = cord.line
     if not np.isfinite(cord.csa_mm2).any():
         raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")

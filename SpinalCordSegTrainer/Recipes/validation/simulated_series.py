@@ -24,7 +24,7 @@ from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, Z95, Rate, Repeata
 from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
 from SpinalCordSegLib.longitudinal.visits import visit_cord
 from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.morphometry import InSlices
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume, to_canonical
 
 # What the figures of simulated series are called, in series.json and in its tables.
@@ -81,7 +81,7 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         scan = person.scan(visit, maps)
         image = Image(person.stored(scan.image, visit), Path("visit"), f"series-{person.number:03d}-{visit + 1}")
         result = validator.segment(image)
-        mask, measured = result.mask, InSlices.of_table(result.slices)
+        mask, measured = result.mask, result.slices
         if not mask.voxels.any():
             return replace(begun, problem=f"visit {visit + 1}: no cord found")
         profiles.append(profile_of(mask, measured, scan.z_mm, person.disc_off_mm[visit], result.flags))
@@ -95,7 +95,7 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
 
 def profile_of(
     mask: Volume,
-    measured: InSlices,
+    measured: SliceTable,
     z_mm: NDArray[np.float64],
     disc_off_mm: float,
     flags: Sequence[Flag] = (),
@@ -118,7 +118,7 @@ def profile_of(
 
 def coverage_change(
     mask: Volume,
-    measured: InSlices,
+    measured: SliceTable,
     z_mm: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> float:
@@ -133,7 +133,8 @@ def coverage_change(
     if not less.voxels.any():
         return 0.0
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
-    cut = measured.within(low, count - high)
+    kept = measured.rows((measured.canonical_slice >= low) & (measured.canonical_slice < count - high))
+    cut = replace(kept, canonical_slice=kept.canonical_slice - low)
     both = [profile_of(mask, measured, z_mm, 0.0), profile_of(less, cut, z_mm[low : count - high], 0.0)]
     first, second = shared_range(both).mean_csa_mm2
     return abs(100 * (second / first - 1))
