@@ -90,12 +90,13 @@ DROPPED = {
     "date_trained": "time of the run", "trained_on": "time of the run",
     "seconds*": "duration", "*_seconds": "duration", "minutes": "duration", "*_per_second": "duration",
     "software_version": "version", "packages": "versions", "python": "version", "git": "state of the checkout",
+    "digest": "of metadata that holds a duration",
     "system": "machine", "threads": "machine", "mtime_ns": "time of the run",
 }  # fmt: skip
 BLANKED = {
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+\d\d:\d\d|Z| UTC)?": "<time>",
     r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d\b": "<day>",  # the day of the run; those of the inputs are all earlier
-    r"\b\d+(\.\d+)? (s|seconds|min)\b": "<duration>",
+    r"\b\d+(\.\d+)? (s|seconds|min|minutes)\b": "<duration>",
     r"\b(onnxruntime|ONNX Runtime|torch|SpinalCordSeg) \d+\.\d+[\w.+]*": r"\1 <version>",
     r'"(minutes|seconds)": \d[\d.e-]*': r'"\1": <duration>',
     r"\.[0-9a-f]{12}\.part": ".<part>",
@@ -300,7 +301,11 @@ def read_dicom(path: Path) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for element in dataset:
             name, value = element.keyword or str(element.tag), element.value
-            if element.VR in ("DA", "TM", "DT") or name.endswith(("Versions", "VersionName", "CreatorVersionUID")):
+            if (
+                element.VR in ("DA", "TM", "DT")
+                or name == "FileMetaInformationGroupLength"
+                or name.endswith(("Versions", "VersionName", "CreatorVersionUID"))
+            ):
                 continue
             if element.VR == "SQ":
                 kept[name] = [told(item) for item in value]
@@ -356,6 +361,7 @@ class Net:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.done: set[str] = set()
+        self.trained: set[str] = set()  # SHA-256 of the weights files made here, which hold a duration each
         self._locks = {name: threading.Lock() for name in STEPS}
         self.environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(self.root / name) for name in SOURCES),
@@ -382,7 +388,11 @@ class Net:
         except Exception as error:  # noqa: BLE001  a step that fails must not stop the others
             content["failed"] = self.blank(f"{type(error).__name__}: {error}")
         content |= {"commands": step.commands, "files": self._harvest(step.here)}
-        (self.records / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        self.trained |= {sha(path.read_bytes()) for path in step.here.rglob("*.safetensors")}
+        text = json.dumps(content, indent=1)
+        for known in tuple(self.trained):
+            text = re.sub(rf"\b{known[:12]}[0-9a-f]*", "<weights>", text)
+        (self.records / f"{name}.json").write_text(text, encoding="utf-8")
         codes = " ".join(str(one["exit"]) for one in step.commands)
         failed = content.get("failed", content.get("left_out", ""))
         say(f"{name:24} {time.monotonic() - began:6.1f} s  exit {codes} {failed}")
@@ -446,6 +456,8 @@ class Step:
             check=False,
         )  # fmt: skip
         told = {name: self.net.blank(getattr(done, name)).splitlines() for name in ("stdout", "stderr")}
+        # how many lines of progress there are depends on the time
+        told = {name: [one for one in lines if '"event": "progress"' not in one] for name, lines in told.items()}
         self.commands.append({"command": self.net.blank(" ".join(title)), "exit": done.returncode, **told})
         return done.returncode
 
@@ -777,11 +789,9 @@ def fine_tune(net: Step, here: Path) -> None:
     short = {**SMALL, "setting": ["batch_size=2", "updates_per_epoch=2", "epochs=1", "crop.size=32"]}
     net.run("train", cases, output="run", start=start, old=cases, progress="json", **short)
     net.run("average", start, "run/last.safetensors", output="mean.safetensors")
-    pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=1.0", "normalisation.max_size=96"]
+    pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=0.7", "normalisation.intensity=percentile"]
     net.run("cache", cases, output="cache", inset_mm=0.3, setting=pixels)
-    net.run(
-        "calibrate", "mean.safetensors", cache="run/cache", output="calibrated.safetensors", device="cpu", threads=1
-    )
+    net.run("calibrate", net.model, cache="cache", output="calibrated.safetensors", device="cpu", threads=1)
 
 
 @step()
