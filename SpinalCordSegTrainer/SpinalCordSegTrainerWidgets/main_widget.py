@@ -18,11 +18,8 @@ from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.model.checkpoint import find_models, load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegWidgets.install import (
-    Dependencies,
     DeviceProbe,
     check_dependencies,
-    install,
-    installed_version,
     repair,
 )
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
@@ -295,34 +292,6 @@ def _rate(text: str) -> float | None:
     return rate if 0 < rate < 1e3 else None
 
 
-# matplotlib draws the curves that a run writes into its folder.
-
-
-_MATPLOTLIB = "matplotlib>=3.8"
-_STATE = "no_matplotlib"
-
-
-def check_packages(
-    probe: Mapping[str, Any] | None = None, installed: Callable[[str], str | None] = installed_version
-) -> Dependencies:
-    """PyTorch first, then matplotlib."""
-    found = check_dependencies(probe, installed)
-    if not found.ready or installed("matplotlib") is not None:
-        return found
-    return Dependencies(
-        _STATE, _("Training draws its curves with matplotlib: a download of about 15 MB."), _("Install matplotlib…")
-    )
-
-
-def repair_packages(dependencies: Dependencies) -> str:
-    """Do what the message proposes; gives what to tell the user afterwards."""
-    if dependencies.state != _STATE:
-        return repair(dependencies)
-    return install(
-        [_MATPLOTLIB], _("Download and install matplotlib (about 15 MB)? It draws the curves of a training.")
-    )
-
-
 # What lies in a run's folder.
 
 
@@ -497,7 +466,7 @@ class TrainerPanel:
         self.cases = CaseTable(ui.caseTable, ui.caseDetail)
         self.pictures = TrainingPictures(ui)
         self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
-        self.packages = check_packages()
+        self.packages = check_dependencies()
         self.usable_cases: int | None = None  # None: not checked since the choice of cases changed
         self._found: list[dict[str, Any]] = []
         self._checked_as: tuple[Path, int, bool] | None = None
@@ -531,7 +500,7 @@ class TrainerPanel:
         self.probe.close()
 
     def check_packages(self) -> None:
-        self.packages = check_packages(self.probe.answer)
+        self.packages = check_dependencies(self.probe.answer)
         if self.packages.ready and self._entered():
             self.probe.ask(next(iter(find_models()), None))
         self.refresh()
@@ -692,11 +661,11 @@ class TrainerPanel:
 
     def _on_probe(self) -> None:
         self.devices.show(self.probe.answer, 0)
-        self.packages = check_packages(self.probe.answer)
+        self.packages = check_dependencies(self.probe.answer)
         self.refresh()
 
     def _on_repair(self) -> None:
-        self._message = repair_packages(self.packages)
+        self._message = repair(self.packages)
         self.probe.forget()
         self.check_packages()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -154,30 +152,6 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
     report = QtWidgets.QApplication.clipboard().text()
     assert "exit code: 2" in report and "check FOLDER" in report and "FOLDER: is not a folder" in report
     assert "Schmidt" not in report and "Anna" not in report and "Pérez" not in report
-
-
-def test_missing_packages_are_told_and_installed_on_a_click_only(trainer, monkeypatch, pictures):
-    import slicer.util
-
-    from SpinalCordSegTrainerWidgets import main_widget
-
-    asked: list[list[str]] = []
-    slicer_packaging = types.ModuleType("slicer.packaging")
-    slicer_packaging.pip_ensure = lambda requirements, **options: asked.append(
-        [*map(str, requirements), Path(options["constraints"]).read_text(encoding="utf-8")]
-    )
-    monkeypatch.setitem(sys.modules, "slicer.packaging", slicer_packaging)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True, raising=False)
-    there = main_widget.check_packages.__defaults__[1]
-    monkeypatch.setattr(
-        main_widget.check_packages, "__defaults__", (None, lambda name: None if name == "matplotlib" else there(name))
-    )
-    trainer.panel.check_packages()
-    assert "15 MB" in trainer.ui.noticeLabel.text
-    assert not trainer.ui.checkButton.enabled and "matplotlib" in trainer.ui.checkButton.toolTip and asked == []
-    picture(trainer, pictures / "trainer-packages.png")
-    click(trainer.ui.noticeButton)
-    assert asked[0][0] == "matplotlib>=3.8" and "numpy==" in asked[0][1] and "torch==" in asked[0][1]
 
 
 def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application, tmp_path):
