@@ -179,7 +179,7 @@ class Training:
         sync_statistics(self.state.network, self.processes)
         if self.processes.rank:  # dropout must differ between processes
             torch.manual_seed(hash((config.seed, self.processes.rank, self.state.update)))
-        self._ahead = Prefetcher(self.batches.batch, batch_threads(self.device))
+        self._prefetcher = Prefetcher(self.batches.batch, batch_threads(self.device))
 
     def run(self) -> TrainingResult:
         """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays
@@ -190,6 +190,10 @@ class Training:
         finally:
             self.close()
 
+    def close(self) -> None:
+        """Stop making batches; ``run`` does it by itself."""
+        self._prefetcher.close()
+
     def _run(self) -> TrainingResult:
         state = self.state
         if self.processes.first:
@@ -197,7 +201,7 @@ class Training:
             write_json(self.output / "config.json", to_dict(self.config))
             write_json(self.output / SPLIT_NAME, self.sources.split)
             record_start(self.output, state.update, self.processes)
-        if state.finished == "interrupted" or self._more_wanted():
+        if not self._reason_to_end():  # a finished run is taken up again only when its limits were raised
             state.finished = ""
         if not state.update:
             state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.processes)
@@ -207,10 +211,6 @@ class Training:
         _log.info("training ended: %s", state.finished)
         best, last = self.output / "best.safetensors", self.output / "last.safetensors"
         return TrainingResult(best, last, state.finished, state.history, state.old_before)
-
-    def _more_wanted(self) -> bool:
-        # A finished run is taken up again only when its limits were raised.
-        return not self._reason_to_end()
 
     def _epoch(self) -> None:
         state = self.state
@@ -228,29 +228,12 @@ class Training:
                     " learning rate, or look for slices that are not finite"
                 )
             self._show(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
-            self._save_now_and_then()
+            if time.monotonic() - self._saved >= _SAVE_SECONDS:
+                self._save()
             if stop:
                 self._save()
                 raise Cancelled(f"stopped after {state.update} updates; go on with --resume")
         self._end_epoch(epoch)
-
-    def _agreed(self, seconds: float) -> tuple[float, bool]:
-        """The first process's clock, and whether any process is to stop: all must do the same."""
-        stop = self._stopped is not None and self._stopped()
-        if self.processes.count == 1:
-            return seconds, stop
-        return self.processes.from_first([seconds])[0], self.processes.any(stop)
-
-    def _save(self) -> None:
-        self._saved = time.monotonic()
-        if not self.processes.first:
-            return
-        self.state.scaling = self._precision.saved()
-        save_state(self.state, self.config, self.output / "state.safetensors")
-
-    def _save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved >= _SAVE_SECONDS:
-            self._save()
 
     def step(self) -> tuple[float, float]:
         """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
@@ -280,13 +263,14 @@ class Training:
         state.loss_count += 1
         return value, rate
 
+    def _done(self) -> float:
+        share = self.state.update / self.total_updates
+        minutes = self.config.max_minutes
+        return share if minutes is None else max(share, self.state.seconds / (60 * minutes))
+
     def next_batch(self) -> Batch:
         """The batch of the update at hand."""
-        return self._ahead.batch(self.state.update)
-
-    def close(self) -> None:
-        """Stop making batches; ``run`` does it by itself."""
-        self._ahead.close()
+        return self._prefetcher.batch(self.state.update)
 
     def _average(self) -> None:
         state = self.state
@@ -298,10 +282,19 @@ class Training:
         images = images.to(self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
 
-    def _done(self) -> float:
-        share = self.state.update / self.total_updates
-        minutes = self.config.max_minutes
-        return share if minutes is None else max(share, self.state.seconds / (60 * minutes))
+    def _agreed(self, seconds: float) -> tuple[float, bool]:
+        """The first process's clock, and whether any process is to stop: all must do the same."""
+        stop = self._stopped is not None and self._stopped()
+        if self.processes.count == 1:
+            return seconds, stop
+        return self.processes.from_first([seconds])[0], self.processes.any(stop)
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if not self.processes.first:
+            return
+        self.state.scaling = self._precision.saved()
+        save_state(self.state, self.config, self.output / "state.safetensors")
 
     def _out_of_time(self) -> bool:
         return self.config.max_minutes is not None and self.state.seconds >= 60 * self.config.max_minutes
@@ -324,8 +317,10 @@ class Training:
             state.best, state.best_epoch = score, epoch
         row |= {"best": better, "minutes": round((state.seconds + time.monotonic() - started) / 60, 2)}
         state.history.append(row)
-        for name in ("last", "best") if better else ("last",):
-            self._write(network, self.output / f"{name}.safetensors")
+        if self.processes.first:
+            for name in ("last", "best") if better else ("last",):
+                path = self.output / f"{name}.safetensors"
+                write_model(path, network, config, self.sources, state.history, state.old_before)
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
         state.seconds = self.processes.from_first([state.seconds + time.monotonic() - started])[0]
@@ -335,10 +330,6 @@ class Training:
         progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
         self.processes.wait()
         self._show(Progress(*progress, row))
-
-    def _write(self, network: nn.Module, path: Path) -> None:
-        if self.processes.first:
-            write_model(path, network, self.config, self.sources, self.state.history, self.state.old_before)
 
     def evaluation_network(self) -> nn.Module:
         """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the
