@@ -1,4 +1,7 @@
-"""Training batches from several slice caches: a pure function of the update, so that a resumed run draws alike."""
+"""From slice caches to batches: who is trained on and held out, the batch of any update, scores on the slices held out.
+
+A batch is a pure function of its update, so that a resumed run draws alike.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,9 @@ from SpinalCordSegTrainerLib.slice_cache import (
 )
 from SpinalCordSegTrainerLib.split import CacheSplit, split_by_name, split_subjects
 
-
-@dataclass(frozen=True)
-class Batch:
-    """``images``, ``coverage``: (n, 1, H, W) float32 in 0..1."""
-
-    images: Tensor
-    coverage: Tensor
+_log = logging.getLogger(__name__)
+_Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
+_BESIDE_A_GPU = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,136 +48,6 @@ class TrainingSource:
     indices: NDArray[np.int64]
     weight: float
     augmentation: AugmentConfig | None
-
-
-@lru_cache(maxsize=64)
-def _order(seed: int, source: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, 1, source, epoch]).permutation(count)
-
-
-class BatchSampler:
-    """Draws the batch of any update. Each source is gone through in a new random order again and again."""
-
-    def __init__(self, sources: Sequence[TrainingSource], config: TrainingConfig) -> None:
-        """Raises TrainingDataError when a source is empty or sizes do not fit, ConfigurationError for weights so
-        unequal that a source would give less than one slice a batch."""
-        if not sources or any(len(source.indices) == 0 for source in sources):
-            raise TrainingDataError("no training slices: give at least one source, each with slices left to train on")
-        total = sum(source.weight for source in sources)
-        if min(source.weight for source in sources) * config.batch_size < total:
-            raise ConfigurationError("a source's weight gives it less than one slice a batch: raise it or the batch")
-        sizes = {source.cache.info.size for source in sources}
-        self.size = config.crop.size or min(sizes)
-        if (config.crop.size is None and len(sizes) > 1) or self.size > min(sizes):
-            raise TrainingDataError(f"slices of {sorted(sizes)} pixels cannot be batched at {self.size}: set crop.size")
-        self._sources, self._config = tuple(sources), config
-        self._bounds = np.cumsum([0.0] + [source.weight / total for source in sources])
-        self._bounds[-1] = 1.0
-
-    def updates_per_epoch(self) -> int:
-        """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
-        if self._config.updates_per_epoch is not None:
-            return self._config.updates_per_epoch
-        return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
-
-    def drawn(self, update: int) -> list[int]:
-        """How many slices each source has given before this update; their sum is update · batch size."""
-        marks = [floor(update * self._config.batch_size * bound + 0.5) for bound in self._bounds]
-        return [end - start for start, end in pairwise(marks)]
-
-    def batch(self, update: int) -> Batch:
-        """The batch of this update (0-based)."""
-        before, after = self.drawn(update), self.drawn(update + 1)
-        rng = np.random.default_rng([self._config.seed, 2, update])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        parts = []
-        for number, source in enumerate(self._sources):
-            if after[number] > before[number]:
-                indices = self._indices(number, range(before[number], after[number]))
-                parts.append(self._part(source, indices, rng, generator))
-        return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
-
-    def span(self, start: int, stop: int) -> Iterator[Batch]:
-        for update in range(start, stop):
-            yield self.batch(update)
-
-    def _indices(self, number: int, positions: range) -> NDArray[np.int64]:
-        allowed = self._sources[number].indices
-        count = len(allowed)
-        picked = [_order(self._config.seed, number, at // count, count)[at % count] for at in positions]
-        return allowed[picked]
-
-    def _part(
-        self, source: TrainingSource, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        images, coverage = source.cache.read(indices)
-        centres = torch.from_numpy(np.stack([self._centre(source.cache, int(index), rng) for index in indices]))
-        return augment(
-            torch.from_numpy(images),
-            torch.from_numpy(coverage),
-            centres.float(),
-            self.size,
-            source.augmentation,
-            generator,
-        )
-
-    def _centre(self, cache: SliceCache, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        # Half-way between pixels for an even crop, so that a crop that is not augmented falls on whole pixels.
-        side, crop = cache.info.size, self._config.crop
-        draw, near = rng.random(3), cache.info.centres[index]
-        room = side - self.size
-        if room == 0:
-            return np.full(2, (side - 1) / 2)
-        if near is not None and draw[0] < crop.near_cord:
-            corner = np.array(near) + (2 * draw[1:] - 1) * crop.jitter_px - (self.size - 1) / 2
-        else:
-            corner = draw[1:] * (room + 1) - 0.5
-        return np.clip(np.rint(corner), 0, room) + (self.size - 1) / 2
-
-
-# BatchSampler made by threads while the network computes.
-
-
-_BESIDE_A_GPU = 4
-
-
-def batch_threads(device: torch.device) -> int:
-    """How many threads to make batches with. On the CPU one, where the network computes on one core and another is
-    left over; none where it computes on several, since a second pool of threads would take the network's own time."""
-    if device.type != "cpu":
-        return _BESIDE_A_GPU
-    return 1 if torch.get_num_threads() == 1 and (os.cpu_count() or 1) > 1 else 0
-
-
-class Prefetcher:
-    """``batch(update)`` gives what ``make(update)`` gives, made ahead of time by ``threads``; 0 makes it when asked.
-
-    A batch depends on its update alone, so the result is the same for any number of threads.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], threads: int) -> None:
-        self._make = make
-        self._depth = 2 * threads
-        self._pool = ThreadPoolExecutor(threads, "batches") if threads else None
-        self._pending: dict[int, Future[Batch]] = {}
-
-    def batch(self, update: int) -> Batch:
-        """The batch of this update; the next ones are begun."""
-        if self._pool is None:
-            return self._make(update)
-        for number in range(update, update + self._depth):
-            if number not in self._pending:
-                self._pending[number] = self._pool.submit(self._make, number)
-        return self._pending.pop(update).result()
-
-    def close(self) -> None:
-        """What was begun in vain is dropped."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._pending.clear()
-
-
-# Scores on held-out slices after each epoch: loss, exact MCC, Dice, area.
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,94 +62,6 @@ class HeldOut:
         for start in range(0, len(self.indices), size):
             images, coverage = self.cache.read(self.indices[start : start + size])
             yield torch.from_numpy(images)[:, None], torch.from_numpy(coverage)[:, None]
-
-
-@dataclass(frozen=True)
-class ValidationScores:
-    """``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``:
-    mean over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the
-    coverage. NaN where no slice holds cord."""
-
-    loss: float
-    mcc: float
-    dice: float
-    area_percent: float
-    n_slices: int
-
-
-def validate(
-    network: nn.Module,
-    held_out: Sequence[HeldOut],
-    loss: LossConfig,
-    batch_size: int,
-    device: torch.device,
-    processes: Processes = ALONE,
-) -> ValidationScores:
-    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
-
-    Several processes take the batches in turn; each gets the scores of all, the same as one rank alone would find.
-    """
-    was_training = network.training
-    network.eval()
-    losses: list[float] = []
-    slices: list[_Slice] = []
-    with torch.inference_mode():
-        for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
-            if number % processes.count == processes.rank:
-                logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-                losses.append(float(segmentation_loss(logits, coverage, loss)))
-                slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
-            else:
-                losses.append(0.0)
-                slices += [(0, 0, 0, 0, 0.0)] * len(images)
-    network.train(was_training)
-    losses = processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
-    table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
-    return _pooled(losses, table)
-
-
-def slice_counts(
-    network: nn.Module, held_out: Sequence[HeldOut], batch_size: int, device: torch.device
-) -> list[ConfusionCounts]:
-    """Exact counts of every held-out slice, at probability 0.5, by a network in evaluation mode."""
-    counts = []
-    with torch.inference_mode():
-        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
-            found = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
-            counts += [_counts(one, share) for one, share in zip(found, coverage, strict=True)]
-    return counts
-
-
-_Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
-
-
-def _counts(found: Tensor, share: Tensor) -> ConfusionCounts:
-    return ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
-
-
-def _slice(found: Tensor, share: Tensor) -> _Slice:
-    one = _counts(found, share)
-    return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
-
-
-def _pooled(losses: list[float], table: list[list[float]]) -> ValidationScores:
-    counts = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
-    with_cord = [(one, area) for one, area in counts if one.true_positive + one.false_negative]
-    found = sum(one.true_positive + one.false_positive for one, _ in with_cord)
-    true = sum(area for _, area in with_cord)
-    return ValidationScores(
-        float(np.mean(losses)) if losses else float("nan"),
-        sum((one for one, _ in counts), ConfusionCounts()).mcc(),
-        float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else float("nan"),
-        100 * (found - true) / true if true else float("nan"),
-        len(counts),
-    )
-
-
-# From the configuration to slices to train on and slices held out, split by subject.
-
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -406,3 +187,220 @@ def _limited(held_out: list[HeldOut], count: int | None) -> tuple[HeldOut, ...]:
     # Shared among the parts in proportion, at least one slice each.
     shares = [max(1, round(count * len(part.indices) / total)) for part in held_out]
     return tuple(HeldOut(p.cache, evenly(p.indices, n)) for p, n in zip(held_out, shares, strict=True))
+
+
+# Batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``images``, ``coverage``: (n, 1, H, W) float32 in 0..1."""
+
+    images: Tensor
+    coverage: Tensor
+
+
+class BatchSampler:
+    """Draws the batch of any update. Each source is gone through in a new random order again and again."""
+
+    def __init__(self, sources: Sequence[TrainingSource], config: TrainingConfig) -> None:
+        """Raises TrainingDataError when a source is empty or sizes do not fit, ConfigurationError for weights so
+        unequal that a source would give less than one slice a batch."""
+        if not sources or any(len(source.indices) == 0 for source in sources):
+            raise TrainingDataError("no training slices: give at least one source, each with slices left to train on")
+        total = sum(source.weight for source in sources)
+        if min(source.weight for source in sources) * config.batch_size < total:
+            raise ConfigurationError("a source's weight gives it less than one slice a batch: raise it or the batch")
+        sizes = {source.cache.info.size for source in sources}
+        self.size = config.crop.size or min(sizes)
+        if (config.crop.size is None and len(sizes) > 1) or self.size > min(sizes):
+            raise TrainingDataError(f"slices of {sorted(sizes)} pixels cannot be batched at {self.size}: set crop.size")
+        self._sources, self._config = tuple(sources), config
+        self._bounds = np.cumsum([0.0] + [source.weight / total for source in sources])
+        self._bounds[-1] = 1.0
+
+    def updates_per_epoch(self) -> int:
+        """Batches that all slices fill (rounded up), unless the configuration says otherwise."""
+        if self._config.updates_per_epoch is not None:
+            return self._config.updates_per_epoch
+        return ceil(sum(len(source.indices) for source in self._sources) / self._config.batch_size)
+
+    def drawn(self, update: int) -> list[int]:
+        """How many slices each source has given before this update; their sum is update · batch size."""
+        marks = [floor(update * self._config.batch_size * bound + 0.5) for bound in self._bounds]
+        return [end - start for start, end in pairwise(marks)]
+
+    def batch(self, update: int) -> Batch:
+        """The batch of this update (0-based)."""
+        before, after = self.drawn(update), self.drawn(update + 1)
+        rng = np.random.default_rng([self._config.seed, 2, update])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        parts = []
+        for number, source in enumerate(self._sources):
+            if after[number] > before[number]:
+                indices = self._indices(number, range(before[number], after[number]))
+                parts.append(self._part(source, indices, rng, generator))
+        return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
+
+    def span(self, start: int, stop: int) -> Iterator[Batch]:
+        for update in range(start, stop):
+            yield self.batch(update)
+
+    def _indices(self, number: int, positions: range) -> NDArray[np.int64]:
+        allowed = self._sources[number].indices
+        count = len(allowed)
+        picked = [_order(self._config.seed, number, at // count, count)[at % count] for at in positions]
+        return allowed[picked]
+
+    def _part(
+        self, source: TrainingSource, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        images, coverage = source.cache.read(indices)
+        centres = torch.from_numpy(np.stack([self._centre(source.cache, int(index), rng) for index in indices]))
+        return augment(
+            torch.from_numpy(images),
+            torch.from_numpy(coverage),
+            centres.float(),
+            self.size,
+            source.augmentation,
+            generator,
+        )
+
+    def _centre(self, cache: SliceCache, index: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        # Half-way between pixels for an even crop, so that a crop that is not augmented falls on whole pixels.
+        side, crop = cache.info.size, self._config.crop
+        draw, near = rng.random(3), cache.info.centres[index]
+        room = side - self.size
+        if room == 0:
+            return np.full(2, (side - 1) / 2)
+        if near is not None and draw[0] < crop.near_cord:
+            corner = np.array(near) + (2 * draw[1:] - 1) * crop.jitter_px - (self.size - 1) / 2
+        else:
+            corner = draw[1:] * (room + 1) - 0.5
+        return np.clip(np.rint(corner), 0, room) + (self.size - 1) / 2
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, source: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 1, source, epoch]).permutation(count)
+
+
+# Batches made by threads while the network computes
+
+
+def batch_threads(device: torch.device) -> int:
+    """How many threads to make batches with. On the CPU one, where the network computes on one core and another is
+    left over; none where it computes on several, since a second pool of threads would take the network's own time."""
+    if device.type != "cpu":
+        return _BESIDE_A_GPU
+    return 1 if torch.get_num_threads() == 1 and (os.cpu_count() or 1) > 1 else 0
+
+
+class Prefetcher:
+    """``batch(update)`` gives what ``make(update)`` gives, made ahead of time by ``threads``; 0 makes it when asked.
+
+    A batch depends on its update alone, so the result is the same for any number of threads.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], threads: int) -> None:
+        self._make = make
+        self._depth = 2 * threads
+        self._pool = ThreadPoolExecutor(threads, "batches") if threads else None
+        self._pending: dict[int, Future[Batch]] = {}
+
+    def batch(self, update: int) -> Batch:
+        """The batch of this update; the next ones are begun."""
+        if self._pool is None:
+            return self._make(update)
+        for number in range(update, update + self._depth):
+            if number not in self._pending:
+                self._pending[number] = self._pool.submit(self._make, number)
+        return self._pending.pop(update).result()
+
+    def close(self) -> None:
+        """What was begun in vain is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pending.clear()
+
+
+# Scores on held-out slices after each epoch
+
+
+@dataclass(frozen=True)
+class ValidationScores:
+    """``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``:
+    mean over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the
+    coverage. NaN where no slice holds cord."""
+
+    loss: float
+    mcc: float
+    dice: float
+    area_percent: float
+    n_slices: int
+
+
+def validate(
+    network: nn.Module,
+    held_out: Sequence[HeldOut],
+    loss: LossConfig,
+    batch_size: int,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> ValidationScores:
+    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
+
+    Several processes take the batches in turn; each gets the scores of all, the same as one rank alone would find.
+    """
+    was_training = network.training
+    network.eval()
+    losses: list[float] = []
+    slices: list[_Slice] = []
+    with torch.inference_mode():
+        for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
+            if number % processes.count == processes.rank:
+                logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+                losses.append(float(segmentation_loss(logits, coverage, loss)))
+                slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
+            else:
+                losses.append(0.0)
+                slices += [(0, 0, 0, 0, 0.0)] * len(images)
+    network.train(was_training)
+    losses = processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
+    table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
+    return _pooled(losses, table)
+
+
+def slice_counts(
+    network: nn.Module, held_out: Sequence[HeldOut], batch_size: int, device: torch.device
+) -> list[ConfusionCounts]:
+    """Exact counts of every held-out slice, at probability 0.5, by a network in evaluation mode."""
+    counts = []
+    with torch.inference_mode():
+        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
+            found = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
+            counts += [_counts(one, share) for one, share in zip(found, coverage, strict=True)]
+    return counts
+
+
+def _counts(found: Tensor, share: Tensor) -> ConfusionCounts:
+    return ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+
+
+def _slice(found: Tensor, share: Tensor) -> _Slice:
+    one = _counts(found, share)
+    return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
+
+
+def _pooled(losses: list[float], table: list[list[float]]) -> ValidationScores:
+    counts = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
+    with_cord = [(one, area) for one, area in counts if one.true_positive + one.false_negative]
+    found = sum(one.true_positive + one.false_positive for one, _ in with_cord)
+    true = sum(area for _, area in with_cord)
+    return ValidationScores(
+        float(np.mean(losses)) if losses else float("nan"),
+        sum((one for one, _ in counts), ConfusionCounts()).mcc(),
+        float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else float("nan"),
+        100 * (found - true) / true if true else float("nan"),
+        len(counts),
+    )
