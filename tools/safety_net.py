@@ -47,9 +47,9 @@ MODEL = "SpinalCordSeg/Resources/Models/starter.safetensors"
 PROGRAMS = {"app": "SpinalCordSegLib.cli", "trainer": "SpinalCordSegTrainerLib"}
 # our name → program, its name there; None where the command is no more: it is left out, and told as a difference
 COMMANDS: dict[str, tuple[str, str] | None] = {
-    **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct", "rerun")},
-    "export": ("app", "export"), "register": ("app", "register"), "training_set": ("app", "training-set"),
-    "follow_up": ("app", "track"), "propagate": ("app", "carry"),
+    **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct")},
+    "export": ("app", "export"), "register": None, "rerun": None, "training_set": ("app", "training-set"),
+    "follow_up": ("app", "follow-up"), "propagate": ("app", "propagate"),
     **{name: ("trainer", name) for name in ("check", "split", "train", "evaluate", "crossvalidate", "raters")},
     "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "validate": ("trainer", "validate"),
     "cache": ("trainer", "cache"),
@@ -58,8 +58,9 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
 }  # fmt: skip
 # our name → option; one that is not listed is --its-name, None is left out
 OPTIONS: dict[str, str | None] = {
-    "smooth_z": "--along-mm", "whole_slices": "--no-track-cord", "start": "--from", "setting": "--set",
-    "as_json": "--json", "range_": "--range", "reopen_accepted": None,
+    "smooth_z": "--smooth-z", "whole_slices": None, "cov_same_source": "--cov-source", "cov_between_source": None,
+    "start": "--from", "setting": "--set",
+    "as_json": "--json", "range_": "--range", "reopen_accepted": "--reopen",
     "by_column": "--by",
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.

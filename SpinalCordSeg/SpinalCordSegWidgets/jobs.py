@@ -305,8 +305,7 @@ class Job(Generic[Outcome]):
 
         Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
         """
-        self._program, self._packages = program, packages
-        self._arguments = [*arguments, *([] if "--json" in arguments else ["--progress", "json"])]
+        self._program, self._arguments, self._packages = program, [*arguments, "--progress", "json"], packages
         self._read, self._python = read, python
         self._advice = if_out_of_memory or _("close other programs")
         self._waiting = worker  # not known yet to be alive
