@@ -16,6 +16,8 @@ import os
 import re
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -50,6 +52,7 @@ from SpinalCordSegLib.image_io import Image, atomic_write, read_labels, safe_cas
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
+from SpinalCordSegLib.postprocessing import bounding_box
 from SpinalCordSegLib.quality_control import SliceDoubt
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
@@ -62,6 +65,8 @@ SCHEMA_VERSION = 2
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
 """The mask that a correction began from, beside "mask"."""
+BACKDROP = "pictures.npz"
+"""Grey values about the cord, so that the pictures of a correction show the image though it is not at hand."""
 VERSIONS = "versions"
 """The folder in a case's own with every mask that a person made or accepted."""
 
@@ -72,6 +77,7 @@ _ACQUISITION = (
     "repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "slice_thickness_mm", "contrast_agent",
 )  # fmt: skip
 _REPLACED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
+_AROUND_MM = 50.0  # of the image about the cord is kept for the pictures
 _LONGEST_BYTES = 230  # of a folder's name, so that the hidden names beside it are not too long for the disk
 
 _log = logging.getLogger(__name__)
@@ -211,7 +217,8 @@ class Case:
     ``seconds_by_stage``: computing time.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
-    at hand; ``drawn``, see ``mask``; ``folder``: where the case was read from or written to.
+    at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
+    see ``mask``; ``folder``: where the case was read from or written to.
     """
 
     name: str = field(metadata={"key": "case"})
@@ -256,6 +263,7 @@ class Case:
     slices: SliceTable = _memory_only(SliceTable.of())
     drawn: Volume | None = _memory_only()
     image: Image | None = _memory_only()
+    backdrop: Volume | None = _memory_only()
     probability: Volume | None = _memory_only()
     folder: Path | None = _memory_only()
     report_sha256: str = _memory_only("")
@@ -281,6 +289,11 @@ class Case:
         if mask_sha256(found) != self.mask_sha256:
             raise InputFileError(f"{self.folder}: {_ANOTHER_MASK}")
         return found
+
+    @property
+    def background(self) -> Volume | None:
+        """What the pictures show beneath the mask; None where nothing of an image is at hand."""
+        return self.backdrop if self.image is None else self.image.volume
 
     @property
     def unseen(self) -> tuple[SliceDoubt, ...]:
@@ -622,6 +635,8 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) ->
         # A .seg.nrrd holds segments; a probability is an image.
         write_volume(case.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
     write_text(folder / "slices.csv", case.slices.csv())
+    if case.image is not None:
+        _write_backdrop(folder / BACKDROP, case.image.volume, case.mask)
     picture = montage_png(case)
     if picture is not None:
         with atomic_write(folder / "montage.png") as temporary:
@@ -641,6 +656,38 @@ def _write_page(case: Case, folder: Path) -> None:
         write_text(folder / "report.html", render(case, picture.read_bytes() if picture.is_file() else None))
     except MissingPackageError as missing:
         _log.warning("%s", missing)
+
+
+def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
+    """Grey values (0..255) of the image about the cord, along all its slices."""
+    box = bounding_box(mask.voxels)
+    if box is None:
+        return
+    along = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    window = tuple(
+        slice(None)
+        if axis == along
+        else slice(max(0, part.start - round(_AROUND_MM / mm)), part.stop + round(_AROUND_MM / mm))
+        for axis, (part, mm) in enumerate(zip(box, mask.spacing_mm, strict=True))
+    )
+    values = image.voxels[window].astype(np.float32)
+    low, high = np.percentile(values[:: max(1, len(values) // 64)], (0.5, 99.9))
+    grey = np.clip((values - low) * (255 / max(float(high - low), 1e-6)), 0, 255).astype(np.uint8)
+    with atomic_write(path) as temporary:
+        np.savez_compressed(temporary, grey=grey, corner=[part.start or 0 for part in window])
+
+
+def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
+    """The grey values kept for the pictures, on the grid of the case's ``mask``, 0 elsewhere; None where there are none
+    that can be read."""
+    try:
+        with np.load(folder / BACKDROP, allow_pickle=False) as kept:
+            grey, corner = kept["grey"], kept["corner"].tolist()
+        voxels = np.zeros(mask.shape, np.uint8)
+        voxels[tuple(slice(low, low + n) for low, n in zip(corner, grey.shape, strict=True))] = grey
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+        return None
+    return mask.with_voxels(voxels)
 
 
 def restore_interrupted(parent: Path) -> None:

@@ -16,9 +16,11 @@ from scipy import ndimage
 
 from SpinalCordSegLib.case import (
     AI_MASK,
+    BACKDROP,
     GIVEN_MASK,
     Case,
     Summary,
+    read_backdrop,
     read_mask,
     save_case,
     versions,
@@ -97,14 +99,15 @@ def store_correction(
     first_correction = original is None and is_as_measured  # else what it began as is not there any more
     before = current if first_correction else original
     measured = measured_anew(case, now, before, image=image, levels=levels)
-    measured = replace(measured, review=edited(case.review, who))
+    backdrop = read_backdrop(folder, current) if image is None else None
+    measured = replace(measured, review=edited(case.review, who), backdrop=backdrop)
     if case.is_by_person or not is_as_measured:
         versions(folder).save(current, who=case.review.who if is_as_measured else "", state=case.review.state)
     versions(folder).save(measured.mask, who=measured.review.who, state=CORRECTED)
-    copies = (
-        {case.mask_file.replace("mask.", f"{original_name}.", 1): folder / case.mask_file} if first_correction else {}
-    )
-    copies |= {path.name: path for pattern in (f"{original_name}.*", "probability.*") for path in folder.glob(pattern)}
+    kept = [path for name in (f"{original_name}.*", "probability.*", BACKDROP) for path in folder.glob(name)]
+    copies = {path.name: path for path in kept}
+    if first_correction:
+        copies[case.mask_file.replace("mask.", f"{original_name}.", 1)] = folder / case.mask_file
     stored = save_case(measured, folder, mask_format=case.mask_file.partition(".")[2], replaces=case, copies=copies)
     _refresh_summary(folder.parent / "summary.csv", stored)
     return stored

@@ -392,7 +392,7 @@ def montage_png(case: Case) -> bytes | None:
         _log.warning("%s", missing)
         return None
     table, mask = case.slices, case.mask
-    scene = CordScene.of(None if case.image is None else case.image.volume, mask)
+    scene = CordScene.of(case.background, mask)
     n, step = len(scene.mask), scene.spacing_mm[0]
     lowest = float(table.z_mm[0]) - (int(table.canonical_slice[0]) + 0.5) * step if len(table) else 0.0
     filled = np.flatnonzero(scene.mask.any(axis=(1, 2))).tolist()

@@ -20,7 +20,7 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")
-_FILES = ["mask.nii.gz", "montage.png", "report.html", "report.json", "slices.csv"]
+_FILES = ["mask.nii.gz", "montage.png", "pictures.npz", "report.html", "report.json", "slices.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_segment_writes_everything(folder, tmp_path, capsys):
     assert main([*command, "--output", str(tmp_path), "--save-probability", "--mask-format", "seg.nrrd"]) == 0
     case = tmp_path / "neck"
     assert sorted(path.name for path in case.iterdir()) == [
-        "mask.seg.nrrd", "montage.png", "probability.nrrd", "report.html", "report.json", "slices.csv",
+        "mask.seg.nrrd", "montage.png", "pictures.npz", "probability.nrrd", "report.html", "report.json", "slices.csv",
     ]  # fmt: skip
     report = json.loads((case / "report.json").read_text(encoding="utf-8"))
     assert (report["device"], report["model"]["name"], report["input"]["orientation"]) == ("cpu", "tiny", "LPS")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from threshold_model import neck_image, write_threshold_model
 
-from SpinalCordSegLib.case import AI_MASK, Case, read_mask, save_case, update_review, versions
+from SpinalCordSegLib.case import AI_MASK, Case, read_backdrop, read_mask, save_case, update_review, versions
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction import fill_between, rerun_slices, smooth_along_cord, store_correction
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, WouldReplaceError
@@ -65,6 +65,11 @@ def test_a_correction_is_measured_and_the_ais_mask_stays(case) -> None:
     assert (again.mask_state, again.model) == ("corrected", first.model)
     assert again.as_json()["input"] == first.as_json()["input"]
     assert again.review.who == "C. Ruiz"
+    grey = read_backdrop(folder, ai)
+    shown = read_image(series).volume.voxels
+    assert np.corrcoef(grey.voxels.ravel(), shown.ravel())[0, 1] > 0.99, "the pictures stay"
+    (folder / "pictures.npz").write_bytes(b"PK damaged")
+    assert read_backdrop(folder, ai) is None
     assert mask_sha256(read_mask(folder, AI_MASK)) == again.changes.ai_sha256 == mask_sha256(ai)
     assert "corrected by a person" in (folder / "report.html").read_text(encoding="utf-8")
 
