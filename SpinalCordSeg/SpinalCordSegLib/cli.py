@@ -764,9 +764,9 @@ def _compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter
     from SpinalCordSegLib.longitudinal.visits import check_visits, read_visit
 
     def image_of(visit: Visit) -> Volume:
-        if visit.image is None:
-            raise ConfigurationError(f"{visit.folder} has no image")
-        return read_image(visit.image, visit.series).volume
+        if visit.source.image is None:
+            raise ConfigurationError(f"{visit.source.folder} has no image")
+        return read_image(visit.source.image, visit.source.series).volume
 
     check_code(person.person)
     if person.age_years is not None:
@@ -856,7 +856,7 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
 def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.case import read_mask
     from SpinalCordSegLib.image_io import atomic_write, read_image, read_labels, select_label, write_json, write_volume
-    from SpinalCordSegLib.longitudinal.registration import carry_mask, carry_picture
+    from SpinalCordSegLib.longitudinal.registration import propagate_mask, propagation_picture
 
     mask_file, numbers, picture_file = (
         arguments.output / name for name in ("propagated.nii.gz", "propagated.json", "fit.png")
@@ -874,8 +874,8 @@ def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     else:
         mask = select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
     reporter.progress("register")
-    found = carry_mask(image, mask, target)
-    picture = carry_picture(image, mask, target, found)
+    found = propagate_mask(image, mask, target)
+    picture = propagation_picture(image, mask, target, found)
     write_volume(found.mask, mask_file)
     write_json(numbers, found.as_dict() | {"software_version": SOFTWARE_VERSION})
     with atomic_write(picture_file) as temporary:
@@ -884,8 +884,8 @@ def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         f"moved {found.moved_mm:.1f} mm, turned {found.turned_deg:.1f}°, {100 * found.coverage:.0f} % of the mask"
         f" within the other image → {mask_file}"
     )
-    for doubt in found.doubts:
-        reporter.text(f"DOUBTFUL: {doubt}")
+    for warning in found.warnings:
+        reporter.text(f"WARNING: {warning}")
     reporter.text(f"look at the fit: {picture_file}")
     return DONE
 

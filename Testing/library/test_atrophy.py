@@ -17,7 +17,7 @@ from SpinalCordSegLib.longitudinal.change import (
     healthy_rates,
     yearly_rate,
 )
-from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 
 COV = Repeatability(1.5, "by hand", "same scanner")
 
@@ -113,7 +113,7 @@ def _slices(rng, share, noisy=True):
 def _series(rng, percent_per_year, n_visits, noisy=True):
     years = np.arange(n_visits) + np.r_[0, rng.uniform(-0.1, 0.1, n_visits - 1)]
     shares = 1 + percent_per_year / 100 * years
-    return years, shared_range([_slices(rng, share, noisy) for share in shares]).mean_csa_mm2
+    return years, common_extent([_slices(rng, share, noisy) for share in shares]).mean_csa_mm2
 
 
 @pytest.fixture(scope="module")

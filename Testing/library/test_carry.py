@@ -8,7 +8,7 @@ import pytest
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
 from SpinalCordSegLib.image_io import read_labels, write_volume
-from SpinalCordSegLib.longitudinal.registration import carry_mask, resample_image, resample_mask
+from SpinalCordSegLib.longitudinal.registration import propagate_mask, resample_image, resample_mask
 from SpinalCordSegLib.metrics import dice
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.volume import Volume
@@ -51,7 +51,7 @@ def test_the_mask_lands_where_the_cord_went(scan) -> None:
     phantom, middle = scan
     motion = _motion((2, -2, 3), (1.5, -2, 2.5), middle)
     target = _other(phantom, motion, _sagittal(middle))
-    carried = carry_mask(phantom.image, phantom.mask, target)
+    carried = propagate_mask(phantom.image, phantom.mask, target)
     assert carried.mask.same_grid(target) and carried.doubts == ()
     assert carried.moved_mm == pytest.approx(np.linalg.norm((1.5, -2, 2.5)), abs=0.7)
     cord = np.argwhere(phantom.mask.voxels)[::50]
@@ -66,7 +66,7 @@ def test_an_image_of_something_else_is_doubted(scan) -> None:
     phantom, middle = scan
     grid = _sagittal(middle)
     noise = np.random.default_rng(3).normal(size=grid.shape).astype(np.float32)
-    carried = carry_mask(phantom.image, phantom.mask, grid.with_voxels(noise))
+    carried = propagate_mask(phantom.image, phantom.mask, grid.with_voxels(noise))
     assert any("little in common" in doubt for doubt in carried.doubts)
 
 
@@ -74,13 +74,13 @@ def test_what_cannot_be_carried_is_refused(scan) -> None:
     phantom, middle = scan
     target = _other(phantom, np.eye(4), _sagittal(middle))
     with pytest.raises(VoxelError, match="is empty"):
-        carry_mask(phantom.image, phantom.mask.with_voxels(np.zeros(phantom.mask.shape, bool)), target)
+        propagate_mask(phantom.image, phantom.mask.with_voxels(np.zeros(phantom.mask.shape, bool)), target)
     with pytest.raises(GeometryError, match="another grid"):
-        carry_mask(target, phantom.mask, target)
+        propagate_mask(target, phantom.mask, target)
     far = target.ijk_to_ras.copy()
     far[0, 3] += 2000
     with pytest.raises(GeometryError, match="do not overlap"):
-        carry_mask(phantom.image, phantom.mask, Volume(target.voxels, far))
+        propagate_mask(phantom.image, phantom.mask, Volume(target.voxels, far))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

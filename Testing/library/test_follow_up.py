@@ -174,7 +174,7 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
     unseen = _read(tmp_path / "unseen")
     second = unseen["visits"][1]
     assert second["change"]["percent"] == pytest.approx(0, abs=0.3)
-    assert (second["n_doubtful_slices"], unseen["visits"][0]["n_left_out_slices"]) == (0, 0)
+    assert (second["n_flagged_slices"], unseen["visits"][0]["n_left_out_slices"]) == (0, 0)
     assert 2 <= second["n_left_out_slices"] <= 4
     left_out_mm = unseen["shared"]["left_out_mm"]
     assert left_out_mm == pytest.approx(3 * second["n_left_out_slices"], rel=0.1)
@@ -189,7 +189,7 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
     for name in ("kept", "accepted"):
         content = _read(tmp_path / name)
         assert content["visits"][1]["change"]["percent"] > 3
-        assert (content["shared"]["left_out_mm"], content["visits"][1]["n_doubtful_slices"] >= 2) == (0, True)
+        assert (content["shared"]["left_out_mm"], content["visits"][1]["n_flagged_slices"] >= 2) == (0, True)
         assert any("are among the compared ones" in one for one in content["remarks"])
         assert _rows(tmp_path / name)[1]["left_out_mm"] == "0.0"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import VisitCord, visit_cord
 from SpinalCordSegLib.morphometry import centreline, fit_centreline, measure
 from SpinalCordSegLib.volume import Volume
@@ -41,7 +41,7 @@ def test_less_coverage_changes_no_area(low: int, high: int) -> None:
     matrix = whole.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
     less = Volume(whole.voxels[:, :, low:high], matrix)
-    first, second = shared_range([_profile(whole, 0), _profile(less, low)]).mean_csa_mm2
+    first, second = common_extent([_profile(whole, 0), _profile(less, low)]).mean_csa_mm2
     assert second == pytest.approx(first, rel=2.5e-3)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from math import nan, sqrt
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.stats import chi2
 
 from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.longitudinal.registration import SHORT_MM, Alignment, Profile, SharedRange, shared_range
+from SpinalCordSegLib.longitudinal.registration import SHORT_MM, Alignment, CommonExtent, Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import (
     Conditions,
     Difference,
@@ -75,11 +74,11 @@ BETWEEN_SCANNERS = Repeatability(
 
 @dataclass(frozen=True)
 class Change:
-    """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN."""
+    """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN, by ``by``."""
 
     percent: float
-    mdc95_percent: float
     verdict: str
+    by: Repeatability
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,7 @@ def change(first_mm2: float, second_mm2: float, repeatability: Repeatability) ->
     if not (first_mm2 > 0 and second_mm2 > 0):
         raise ValueError("a change needs two positive areas")
     percent = 100 * (second_mm2 - first_mm2) / first_mm2
-    limit = repeatability.mdc95_percent
-    return Change(percent, limit, _verdict(percent, limit))
+    return Change(percent, _verdict(percent, repeatability.mdc95_percent), repeatability)
 
 
 def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatability: Repeatability) -> Rate | None:
@@ -163,33 +161,29 @@ def healthy_rates(age_years: float | None) -> tuple[float, float]:
     raise ConfigurationError(f"healthy rates are known from 20 years on, not for an age of {age_years:g}")
 
 
-# Which repeatability visits are judged by: the one measured for the model that drew their masks, else a published one.
+# ---- The repeatability to judge by: that of the model that drew the masks where it was measured, else a published one
 #
-# A model's card keeps it in its scores, and ``segment`` copies it into report.json's model, so that a result
-# carries it::
+# A model's card keeps it in its scores, and ``segment`` copies it into report.json's model:
 #
-# "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what"},
-# "between scanners": {...}}
+#     "repeatability": {"same scanner": {"cov_percent": 1.8, "source": "where, on whom, by what"},
+#                       "between scanners": {...}}
 #
 # Either setting may be missing. ``python -m Recipes validate --write-card`` and ``validate-series --write-card``
 # write it.
 
 
-_CORRECTED = "corrected"
-
-
-def repeatability_of(reports: Sequence[Case], same_scanner: bool) -> Repeatability:
-    """For these visits; the source says in words whose measurement it is.
+def repeatability_of(cases: Sequence[Case], same_scanner: bool) -> Repeatability:
+    """For the visits of these cases; the source says whose measurement it is.
 
     The model's own needs every mask to be of that one model. Where a person corrected some of them it was not measured
     for such masks: then the larger of it and the published one is taken, and the source says so.
     """
     published = SAME_SCANNER if same_scanner else BETWEEN_SCANNERS
-    models = [report.model for report in reports]
+    models = [case.model for case in cases]
     if len({None if one is None else (one.name, one.version, one.sha256) for one in models}) != 1:
         return published
     measured = None if models[0] is None else _stated(models[0], published.setting)
-    if measured is None or all(report.mask_state != _CORRECTED for report in reports):
+    if measured is None or all(case.mask_state != "corrected" for case in cases):
         return measured or published
     by_hand = "some of these masks were corrected by hand, for which no CoV was measured"
     if measured.cov_percent >= published.cov_percent:
@@ -211,7 +205,7 @@ def _stated(model: ModelSummary, setting: str) -> Repeatability | None:
     return Repeatability(float(cov_percent), f"{of_model}: {source}", setting)
 
 
-# A person's visits compared: areas on what all of them cover, change, rate, and everything that speaks against it.
+# ---- A person's visits compared: areas of the common extent, change, rate, and everything that speaks against it
 
 
 DAYS_PER_YEAR = 365.25
@@ -223,7 +217,7 @@ _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanner
 @dataclass(frozen=True)
 class FollowUpOptions:
     """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
-    ``repeatability``. ``limits_mm``: only this stretch, from the disc C2/C3. ``age_years``: at the first visit, for
+    ``repeatability_of``. ``limits_mm``: only this range, from the disc C2/C3. ``age_years``: at the first visit, for
     the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too."""
 
     same: Repeatability | None = None
@@ -239,30 +233,24 @@ class FollowUpOptions:
     def judging(self, visits: Sequence[Visit], on_one_scanner: bool) -> Repeatability:
         """The repeatability that a comparison of these visits is judged by."""
         given = self.same if on_one_scanner else self.between
-        return given or repeatability_of([visit.report for visit in visits], on_one_scanner)
+        return given or repeatability_of([visit.case for visit in visits], on_one_scanner)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VisitOutcome:
-    """One visit. ``years``: since the first. Areas and volume are those of the shared stretch; ``whole_*`` of all cord
-    found, which follows coverage and is not compared. ``change``: against the first visit, None with ``no_change``
-    saying why. ``differences``: against the visit before, and what is not known. ``n_doubtful``: flagged slices
-    among the compared ones; ``n_left_out``: flagged slices that are left out of the comparison."""
+    """One visit in the comparison. ``years``: since the first. Area and volume are those of the common extent.
+    ``change``: against the first visit, None with ``no_change`` saying why. ``differences``: against the visit before,
+    and what is not known. ``n_flagged``: flagged slices among the compared ones; ``n_left_out``: those left out."""
 
+    visit: Visit
     number: int
-    case_name: str
-    date: date | None
     years: float
     mean_csa_mm2: float
     volume_mm3: float
-    whole_volume_mm3: float
-    whole_length_mm: float
     change: Change | None
-    change_by: Repeatability | None
     no_change: str
     differences: tuple[Difference, ...]
-    conditions: Conditions
-    n_doubtful: int
+    n_flagged: int
     n_left_out: int
 
 
@@ -279,15 +267,14 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class FollowUp:
-    """The whole comparison. ``profiles``: of each visit, from the shared place. ``remarks``: on the comparison.
+    """The whole comparison. ``profiles``: of each visit, from the place all share. ``remarks``: on the comparison.
     ``areas_from``: PROBABILITY or MASK, the same in all visits."""
 
     person: str
     visits: tuple[VisitOutcome, ...]
     runs: tuple[Run, ...]
-    shared: SharedRange
+    shared: CommonExtent
     profiles: tuple[Profile, ...]
-    doubts: tuple[tuple[tuple[str, ...], ...], ...]
     alignment: Alignment
     remarks: tuple[str, ...]
     areas_from: str
@@ -297,9 +284,9 @@ class FollowUp:
 def follow_up(
     person: str, visits: Sequence[Visit], alignment: Alignment, options: FollowUpOptions | None = None
 ) -> FollowUp:
-    """Compare ``visits`` (in order of days) laid over each other by ``alignment``.
+    """Compare ``visits`` (in order of days), aligned by ``alignment``.
 
-    Raises ConfigurationError when they share nothing.
+    Raises ConfigurationError when they have nothing in common.
     """
     options = options or FollowUpOptions()
     areas_from, about_areas = _areas_from(visits)
@@ -312,7 +299,7 @@ def follow_up(
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
     ]
-    shared = shared_range(profiles, options.limits_mm)
+    shared = common_extent(profiles, options.limits_mm)
     years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]
     conditions = [visit.conditions for visit in visits]
     found = [_run(first, end, visits, years, shared, options) for first, end in runs(conditions)]
@@ -323,7 +310,6 @@ def follow_up(
         runs=tuple(found),
         shared=shared,
         profiles=tuple(profiles),
-        doubts=tuple(visit.doubts for visit in visits),
         alignment=alignment,
         remarks=(*alignment.remarks, *about_areas, *_unclear(visits), *_remarks(shared, found, outcomes, options)),
         areas_from=areas_from,
@@ -359,10 +345,16 @@ def _areas_from(visits: Sequence[Visit]) -> tuple[str, tuple[str, ...]]:
 
 
 def _unclear(visits: Sequence[Visit]) -> tuple[str, ...]:
-    unclear = ", ".join(str(n) for n, visit in enumerate(visits, 1) if visit.has_unclear_edges)
+    """A remark on cases whose whole edge was flagged as unclear."""
+    unclear = [
+        str(n)
+        for n, visit in enumerate(visits, 1)
+        if any(flag.kind == "unclear_edge" and flag.canonical_slice is None for flag in visit.case.flags)
+    ]
     if not unclear:
         return ()
-    return (f"visit {unclear}: the cord's edge is not sharp in most slices, areas scatter by more than the CoV says",)
+    numbers = ", ".join(unclear)
+    return (f"visit {numbers}: the cord's edge is not sharp in most slices, areas scatter by more than the CoV says",)
 
 
 def _run(
@@ -370,7 +362,7 @@ def _run(
     end: int,
     visits: Sequence[Visit],
     years: Sequence[float],
-    shared: SharedRange,
+    shared: CommonExtent,
     options: FollowUpOptions,
 ) -> Run:
     own = visits[first:end]
@@ -383,35 +375,30 @@ def _outcome(
     n: int,
     visits: Sequence[Visit],
     years: Sequence[float],
-    shared: SharedRange,
+    shared: CommonExtent,
     profiles: Sequence[Profile],
     options: FollowUpOptions,
 ) -> VisitOutcome:
     visit, area = visits[n], float(shared.mean_csa_mm2[n])
     compared, flagged = profiles[n].holds(shared.at_mm), visit.is_flagged
-    found, by, why = _change(n, visits, shared, options)
+    found, why = _change(n, visits, shared, options)
     before = () if n == 0 else differences(_known_before(visits, n), visit.conditions)
     return VisitOutcome(
+        visit=visit,
         number=n + 1,
-        case_name=visit.case_name,
-        date=visit.date if options.keep_dates else None,
         years=years[n],
         mean_csa_mm2=area,
         volume_mm3=float(shared.volume_mm3[n]),
-        whole_volume_mm3=visit.whole_volume_mm3,
-        whole_length_mm=visit.whole_length_mm,
         change=found,
-        change_by=by,
         no_change=why,
         differences=(*before, *unknowns(visit.conditions)),
-        conditions=visit.conditions,
-        n_doubtful=int(np.count_nonzero(flagged & compared)),
+        n_flagged=int(np.count_nonzero(flagged & compared)),
         n_left_out=int(np.count_nonzero(flagged & ~compared & _between_ends(profiles[n], shared))),
     )
 
 
 def _known_before(visits: Sequence[Visit], n: int) -> Conditions:
-    """The visit before, completed by what the earlier ones told: a visit without a header hides no change."""
+    """The visit before, completed by what the earlier ones state: a visit without a header hides no change."""
     known = visits[n - 1].conditions
     for earlier in reversed(visits[: n - 1]):
         known = filled(known, earlier.conditions)
@@ -419,10 +406,10 @@ def _known_before(visits: Sequence[Visit], n: int) -> Conditions:
 
 
 def _change(
-    n: int, visits: Sequence[Visit], shared: SharedRange, options: FollowUpOptions
-) -> tuple[Change | None, Repeatability | None, str]:
+    n: int, visits: Sequence[Visit], shared: CommonExtent, options: FollowUpOptions
+) -> tuple[Change | None, str]:
     if n == 0:
-        return None, None, "the first visit"
+        return None, "the first visit"
     conditions = [visit.conditions for visit in visits[: n + 1]]
     kinds = {
         difference.kind
@@ -433,28 +420,28 @@ def _change(
     hindering = sorted(kinds - _ACROSS_SCANNERS)
     if hindering:
         words = " and ".join(kind.replace("_", " ") for kind in hindering)
-        return None, None, f"not compared with the first visit: {words} changed"
+        return None, f"not compared with the first visit: {words} changed"
     by = options.judging(visits[: n + 1], same_scanner(conditions) and not kinds)
-    return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), by), by, ""
+    return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), by), ""
 
 
-def _between_ends(profile: Profile, shared: SharedRange) -> NDArray[np.bool_]:
+def _between_ends(profile: Profile, shared: CommonExtent) -> NDArray[np.bool_]:
     half = profile.length_mm / 2
     return np.asarray((profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm))
 
 
 def _remarks(
-    shared: SharedRange, found: Sequence[Run], outcomes: Sequence[VisitOutcome], options: FollowUpOptions
+    shared: CommonExtent, found: Sequence[Run], outcomes: Sequence[VisitOutcome], options: FollowUpOptions
 ) -> list[str]:
     remarks = []
     if shared.length_mm < SHORT_MM:
         remarks.append(f"only {shared.length_mm:.1f} mm are covered by all visits: single slices decide")
     if shared.gap_mm > 0.5:
-        remarks.append(f"{shared.gap_mm:.1f} mm inside the shared stretch are left out: some visit has a gap there")
+        remarks.append(f"{shared.gap_mm:.1f} mm inside the common extent are left out: some visit has a gap there")
     limits = options.limits_mm
     if limits is not None and shared.high_mm - shared.low_mm < limits[1] - limits[0] - 0.5:
         remarks.append(
-            f"of the stretch asked for ({limits[0]:g} to {limits[1]:g} mm) only {shared.low_mm:.1f} to"
+            f"of the range asked for ({limits[0]:g} to {limits[1]:g} mm) only {shared.low_mm:.1f} to"
             f" {shared.high_mm:.1f} mm are covered by all visits"
         )
     for run in found:
@@ -463,13 +450,13 @@ def _remarks(
                 f"visits {run.first} to {run.last} scatter by {run.rate.scatter_cov_percent:.1f} % about their line,"
                 f" more than a CoV of {run.repeatability.cov_percent:g} % explains: the true CI is wider"
             )
-    if shared.doubtful_mm > 0:
+    if shared.flagged_mm > 0:
         left_out = [f"{one.n_left_out} in visit {one.number}" for one in outcomes if one.n_left_out]
         remarks.append(
-            f"{shared.doubtful_mm:.1f} mm are left out in all visits, where a flagged slice has been accepted by nobody"
+            f"{shared.flagged_mm:.1f} mm are left out in all visits, where a flagged slice has been accepted by nobody"
             f" ({', '.join(left_out)}): once their visits are accepted in review, they are compared too"
         )
-    doubtful = [f"{one.n_doubtful} in visit {one.number}" for one in outcomes if one.n_doubtful]
-    if doubtful:
-        remarks.append(f"flagged slices are among the compared ones: {', '.join(doubtful)}")
+    flagged = [f"{one.n_flagged} in visit {one.number}" for one in outcomes if one.n_flagged]
+    if flagged:
+        remarks.append(f"flagged slices are among the compared ones: {', '.join(flagged)}")
     return remarks

@@ -1,4 +1,5 @@
-"""Rigid registration of two images of one person's neck, within a region around the cord."""
+"""Two images of one person's neck: rigid registration around the cord, visits aligned, the extent they have in common,
+and a mask propagated to another image of the same study."""
 
 from __future__ import annotations
 
@@ -27,24 +28,17 @@ _NEARLY = 0.97
 _SEED = 20_240_131
 
 
-@dataclass(frozen=True)
-class _Effort:
-    """Share of the region's voxels that are sampled, smoothing of both images, and how long is looked."""
-
-    share: float
-    smoothing_mm: float
-    iterations: int
-    step_mm: float
-
-
-_ROUGH, _FINE = _Effort(0.12, 2.0, 40, 2.0), _Effort(0.5, 0.0, 60, 0.5)
+# Share of the region's voxels that are sampled, smoothing of both images (mm), iterations, first step (mm).
+_Effort = tuple[float, float, int, float]
+_ROUGH: _Effort = (0.12, 2.0, 40, 2.0)
+_FINE: _Effort = (0.5, 0.0, 60, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
     """``fixed_to_moving``: 4×4, RAS mm. ``metric``: mutual information of the best fit, larger is better.
-    ``ambiguous``: True when a fit more than 8 mm away is nearly as good. ``sharpness``: by which share the metric falls
-    when the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not asked for."""
+    ``ambiguous``: a fit more than 8 mm away is nearly as good. ``sharpness``: the share by which the metric falls when
+    the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not computed."""
 
     fixed_to_moving: NDArray[np.float64]
     metric: float
@@ -56,15 +50,12 @@ class Registration:
 
 
 def register_same_study(fixed: Volume, fixed_cord: Volume, moving: Volume) -> Registration:
-    """Find how the person moved between two images of one study, of any two contrasts, in the scanner's coordinates.
+    """How the person moved between two images of one study, of any two contrasts, in the scanner's coordinates.
 
-    As ``register_rigid``, but the cord in ``moving`` is not known: it is looked for about where it was in ``fixed``.
+    As ``register_rigid``, but the cord in ``moving`` is not known: the search starts where it was in ``fixed``.
     Raises GeometryError when the images do not overlap.
     """
-    near = _window(fixed_cord, _REGION_MM + 2 * _WORK_MM)
-    fixed, fixed_cord = _cut(fixed, near), _cut(fixed_cord, near)
-    still = _coarse(_image(fixed, sitk.sitkFloat32), sitk.sitkLinear)
-    region = _coarse(_image(_around(fixed_cord), sitk.sitkUInt8), sitk.sitkNearestNeighbor)
+    still, region, fixed_cord = _prepared(fixed, fixed_cord)
     other = _coarse(_image(moving, sitk.sitkFloat32), sitk.sitkLinear)
     here = _centre_lps(fixed_cord)
     starts = [_shifted(here, np.array([0.0, 0.0, step])) for step in _SAME_STUDY_STARTS_MM]
@@ -79,25 +70,37 @@ def register_same_study(fixed: Volume, fixed_cord: Volume, moving: Volume) -> Re
 
 
 def register_rigid(fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cord: Volume) -> Registration:
-    """Find the rigid motion that takes places in ``fixed`` to the same places in ``moving``.
+    """The rigid motion that takes places in ``fixed`` to the same places in ``moving``.
 
     Mattes mutual information within 30 mm of the cord, from several starts along the cord (vertebrae repeat); the best
-    wins. The cords' masks give region and start, never the fit itself. The same input gives the same answer.
+    wins. The cords' masks give region and starts, never the fit itself. The same input gives the same answer.
     """
-    near = _window(fixed_cord, _REGION_MM + 2 * _WORK_MM)
-    fixed, fixed_cord = _cut(fixed, near), _cut(fixed_cord, near)
+    still, region, fixed_cord = _prepared(fixed, fixed_cord)
     moving = _cut(moving, _window(moving_cord, 2.5 * _REGION_MM))
-    region = _around(fixed_cord)
-    still, region_image = _image(fixed, sitk.sitkFloat32), _image(region, sitk.sitkUInt8)
-    still, region_image = _coarse(still, sitk.sitkLinear), _coarse(region_image, sitk.sitkNearestNeighbor)
     other = _coarse(_image(moving, sitk.sitkFloat32), sitk.sitkLinear)
-    starts = _starts(fixed_cord, moving_cord)
-    motion, metric, ambiguous = _best(still, region_image, other, starts, _centre_lps(fixed_cord))
+    here, there = _centre_lps(fixed_cord), _centre_lps(moving_cord)
+    # The two scans as they lie in the scanner, and cord on cord, at several heights.
+    shifts = [np.zeros(3), *(there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
+    starts = [_shifted(here, shift) for shift in shifts]
+    motion, metric, ambiguous = _best(still, region, other, starts, here)
     return Registration(_ras(motion), metric, ambiguous)
 
 
+def _prepared(fixed: Volume, cord: Volume) -> tuple[sitk.Image, sitk.Image, Volume]:
+    """The image that stays and the region of interest, cut to the cord's surroundings and coarse; the cut mask."""
+    near = _window(cord, _REGION_MM + 2 * _WORK_MM)
+    fixed, cord = _cut(fixed, near), _cut(cord, near)
+    still = _coarse(_image(fixed, sitk.sitkFloat32), sitk.sitkLinear)
+    return still, _coarse(_image(_around(cord), sitk.sitkUInt8), sitk.sitkNearestNeighbor), cord
+
+
 def _ras(motion: sitk.Euler3DTransform) -> NDArray[np.float64]:
-    return lps_to_ras(_matrix(motion)) @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    """4×4, RAS mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(motion.GetMatrix(), (3, 3))
+    centre = np.array(motion.GetCenter())
+    matrix[:3, 3] = np.array(motion.GetTranslation()) + centre - matrix[:3, :3] @ centre
+    return lps_to_ras(matrix) @ np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def _best(
@@ -144,7 +147,8 @@ def _fit(
 ) -> tuple[sitk.Euler3DTransform, float]:
     motion = sitk.Euler3DTransform(start)
     method = _method(region, effort)
-    method.SetOptimizerAsRegularStepGradientDescent(effort.step_mm, 0.02, effort.iterations, relaxationFactor=0.6)
+    _, _, iterations, step_mm = effort
+    method.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.02, iterations, relaxationFactor=0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(motion, inPlace=True)
     try:
@@ -155,32 +159,17 @@ def _fit(
 
 
 def _method(region: sitk.Image, effort: _Effort) -> sitk.ImageRegistrationMethod:
+    share, smoothing_mm, _, _ = effort
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(region)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(effort.share, _SEED)
+    method.SetMetricSamplingPercentage(share, _SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel([1])
-    method.SetSmoothingSigmasPerLevel([effort.smoothing_mm])
+    method.SetSmoothingSigmasPerLevel([smoothing_mm])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
     return method
-
-
-def _matrix(motion: sitk.Euler3DTransform) -> NDArray[np.float64]:
-    """4×4 in LPS mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(motion.GetMatrix(), (3, 3))
-    centre = np.array(motion.GetCenter())
-    matrix[:3, 3] = np.array(motion.GetTranslation()) + centre - matrix[:3, :3] @ centre
-    return matrix
-
-
-def _starts(fixed_cord: Volume, moving_cord: Volume) -> list[sitk.Euler3DTransform]:
-    """The two scans as they lie in the scanner, and cord on cord, at several heights."""
-    here, there = _centre_lps(fixed_cord), _centre_lps(moving_cord)
-    shifts = [np.zeros(3), *(there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
-    return [_shifted(here, shift) for shift in shifts]
 
 
 def _shifted(centre_lps: NDArray[np.float64], shift: NDArray[np.float64]) -> sitk.Euler3DTransform:
@@ -220,8 +209,6 @@ def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
 
 def _around(cord: Volume) -> Volume:
     """Voxels within the region's reach of the cord, as boxes: exact distances do not matter here."""
-    from scipy import ndimage
-
     reach = [max(1, round(_REGION_MM / mm)) for mm in cord.spacing_mm]
     grown = cord.voxels != 0
     for axis, size in enumerate(reach):
@@ -256,7 +243,7 @@ def _coarse(image: sitk.Image, interpolator: int) -> sitk.Image:
     )
 
 
-# The same place in every visit: by the disc C2/C3, else by rigid registration of the images. Never by the areas.
+# ---- The same place in every visit: by the disc C2/C3, else by rigid registration of the images. Never by the areas.
 
 
 _FARTHEST_MM = 6.0  # a cord's width and a half: beyond it, cord lies on something else
@@ -289,11 +276,11 @@ def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Al
     discs = [visit.disc_mm for visit in visits if visit.disc_mm is not None]
     if len(discs) == len(visits):
         return Alignment("distance from the disc C2/C3", tuple(discs), from_disc=True)
-    without = [str(n) for n, visit in enumerate(visits, 1) if visit.image is None]
+    without = [str(n) for n, visit in enumerate(visits, 1) if visit.source.image is None]
     if without:
         missing = [str(n) for n, visit in enumerate(visits, 1) if visit.disc_mm is None]
         raise ConfigurationError(
-            f"the visits cannot be laid over each other: visit {', '.join(missing)} has no disc C2/C3 and visit"
+            f"the visits cannot be aligned: visit {', '.join(missing)} has no disc C2/C3 and visit"
             f" {', '.join(without)} no image; mark the disc in every visit (--disc), or give every image (--image)"
         )
     return _by_images(visits, read_volume)
@@ -355,11 +342,11 @@ def _check_grid(image: Volume, visit: Visit, number: int) -> None:
         )
 
 
-# What several visits of a person can be compared on: cord that all of them cover, and that none is in doubt of.
+# ---- The common extent: cord that all visits cover, without the flagged slices of any
 
 
 _STEP_MM = 0.05
-_LEAST_SOUND = 0.5  # of the stretch that all cover: with less, what is left speaks for too little of the cord
+_LEAST_SOUND = 0.5  # of the extent that all cover: with less, what is left speaks for too little of the cord
 SHORT_MM = 20.0  # under it single slices decide
 
 
@@ -367,22 +354,22 @@ SHORT_MM = 20.0  # under it single slices decide
 class Profile:
     """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
 
-    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``doubtful``: (n,), True
-    for slices that are flagged and that nobody has vouched for; None: no such slice.
+    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
+    for flagged slices that nobody has accepted; None: no such slice.
     """
 
     position_mm: NDArray[np.float64]
     length_mm: NDArray[np.float64]
     csa_mm2: NDArray[np.float64]
-    doubtful: NDArray[np.bool_] | None = None
+    flagged: NDArray[np.bool_] | None = None
 
     def covers(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each position lies in a slice with an area."""
         return self._in_any(at_mm, np.isfinite(self.csa_mm2))
 
-    def doubts(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each position lies in a doubtful slice."""
-        return np.zeros(len(at_mm), bool) if self.doubtful is None else self._in_any(at_mm, self.doubtful)
+    def is_flagged(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each position lies in a flagged slice."""
+        return np.zeros(len(at_mm), bool) if self.flagged is None else self._in_any(at_mm, self.flagged)
 
     def holds(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,): whether each slice holds any of the positions."""
@@ -407,11 +394,11 @@ class Profile:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedRange:
+class CommonExtent:
     """``low_mm`` … ``high_mm``: ends of what all visits cover; ``length_mm``: what of it is compared.
 
     ``mean_csa_mm2``: (visits,), over exactly the same positions in each. ``at_mm``: those positions. Between the ends
-    are left out ``gap_mm``, where some visit has no cord, and ``doubtful_mm``, where a slice of some visit is doubtful.
+    are left out ``gap_mm``, where some visit has no cord, and ``flagged_mm``, where a slice of some visit is flagged.
     """
 
     low_mm: float
@@ -420,25 +407,25 @@ class SharedRange:
     mean_csa_mm2: NDArray[np.float64]
     at_mm: NDArray[np.float64]
     gap_mm: float = 0.0
-    doubtful_mm: float = 0.0
+    flagged_mm: float = 0.0
 
     @property
-    def stretches_mm(self) -> list[tuple[float, float]]:
-        """Start and end of every unbroken piece that is compared."""
+    def intervals_mm(self) -> list[tuple[float, float]]:
+        """Start and end of every unbroken interval that is compared."""
         pieces = np.split(self.at_mm, np.flatnonzero(np.diff(self.at_mm) > 1.5 * _STEP_MM) + 1)
         return [(float(piece[0]) - _STEP_MM / 2, float(piece[-1]) + _STEP_MM / 2) for piece in pieces]
 
     @property
     def volume_mm3(self) -> NDArray[np.float64]:
-        """Of the shared stretch in each visit: area × length."""
+        """Of the common extent in each visit: area × length."""
         return self.mean_csa_mm2 * self.length_mm
 
 
-def shared_range(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> SharedRange:
+def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> CommonExtent:
     """The positions that all ``profiles`` cover, within ``limits_mm``, and each one's mean area there.
 
-    Where a slice of any of them is doubtful, none is compared: one wrong mask in one visit would pass for a change.
-    But with less than half of the stretch or SHORT_MM left, all of it is compared, doubts included. Raises
+    Where a slice of any of them is flagged, none is compared: one wrong mask in one visit would pass for a change.
+    But with less than half of the extent or SHORT_MM left, all of it is compared, flagged slices included. Raises
     ConfigurationError when nothing is shared.
     """
     known = [np.isfinite(one.csa_mm2) for one in profiles]
@@ -452,19 +439,19 @@ def shared_range(profiles: Sequence[Profile], limits_mm: tuple[float, float] | N
         at = at[profile.covers(at)]
     if not at.size:
         raise ConfigurationError(
-            "the visits share no stretch of cord: check the marked discs, or compare visits that overlap"
+            "the visits have no part of the cord in common: check the marked discs, or compare visits that overlap"
         )
     step = (high - low) / steps
     covered, ends = len(at) * step, (float(at[0] - step / 2), float(at[-1] + step / 2))
-    sound = at[~np.any([profile.doubts(at) for profile in profiles], axis=0)]
+    sound = at[~np.any([profile.is_flagged(at) for profile in profiles], axis=0)]
     if len(sound) * step >= max(_LEAST_SOUND * covered, SHORT_MM):
         at = sound
     means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
     length = len(at) * step
-    return SharedRange(*ends, length, means, at, gap_mm=ends[1] - ends[0] - covered, doubtful_mm=covered - length)
+    return CommonExtent(*ends, length, means, at, gap_mm=ends[1] - ends[0] - covered, flagged_mm=covered - length)
 
 
-# A mask carried to another image of the same study (STIR, T2): by rigid registration, onto that image's own grid.
+# ---- A mask propagated to another image of the same study (STIR, T2), onto that image's own grid
 
 
 _FINEST = 4  # samples of a target voxel per axis
@@ -475,17 +462,17 @@ _MOSTLY = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class CarriedMask:
+class PropagatedMask:
     """``mask``: bool on the target's own grid. ``moved_mm``: of the cord's middle by the registration; ``turned_deg``.
-    ``coverage``: 0..1, the share of the mask's volume that lies within the target. ``doubts``: sentences, () where the
-    fit raises none; a picture is to be looked at all the same."""
+    ``coverage``: 0..1, the share of the mask's volume that lies within the target. ``warnings``: sentences, () where
+    the fit raises none; the picture is to be looked at all the same."""
 
     mask: Volume
     registration: Registration
     moved_mm: float
     turned_deg: float
     coverage: float
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -498,13 +485,12 @@ class CarriedMask:
             "coverage": round(self.coverage, 4),
             "volume_mm3": round(float(np.count_nonzero(self.mask.voxels)) * self.mask.voxel_volume_mm3, 2),
             "mask_sha256": mask_sha256(self.mask),
-            "doubtful": bool(self.doubts),
-            "doubts": list(self.doubts),
+            "warnings": list(self.warnings),
         }
 
 
-def carry_mask(image: Volume, mask: Volume, target: Volume) -> CarriedMask:
-    """Carry ``mask`` (cord where not zero, on the grid of ``image``) to ``target``, an image of the same study.
+def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMask:
+    """Propagate ``mask`` (cord where not zero, on the grid of ``image``) to ``target``, an image of the same study.
 
     Any contrasts, grids and orientations; both in the scanner's coordinates. Raises VoxelError for an empty mask,
     GeometryError when the mask lies on another grid than its image, or the images do not overlap.
@@ -512,17 +498,17 @@ def carry_mask(image: Volume, mask: Volume, target: Volume) -> CarriedMask:
     if not image.same_grid(mask):
         raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than its image (shape {image.shape})")
     if not np.any(mask.voxels):
-        raise VoxelError("the mask is empty: there is nothing to carry")
+        raise VoxelError("the mask is empty: there is nothing to propagate")
     found = register_same_study(image, mask, target)
-    carried = resample_mask(mask, found.fixed_to_moving, target)
-    volumes = [float(np.count_nonzero(one.voxels)) * one.voxel_volume_mm3 for one in (mask, carried)]
+    propagated = resample_mask(mask, found.fixed_to_moving, target)
+    volumes = [float(np.count_nonzero(one.voxels)) * one.voxel_volume_mm3 for one in (mask, propagated)]
     coverage = _coverage(mask, found.fixed_to_moving, target)
     middle = (mask.ijk_to_ras @ np.append(np.argwhere(mask.voxels != 0).mean(axis=0), 1.0))[:3]
     moved = float(np.linalg.norm(found.apply(middle) - middle))
     cosine = (np.trace(found.fixed_to_moving[:3, :3]) - 1) / 2
     turned = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
-    doubts = _doubts(found, moved, turned, coverage, volumes[1] / volumes[0] if volumes[0] else 0.0)
-    return CarriedMask(carried, found, moved, turned, coverage, doubts)
+    warnings = _warnings(found, moved, turned, coverage, volumes[1] / volumes[0] if volumes[0] else 0.0)
+    return PropagatedMask(propagated, found, moved, turned, coverage, warnings)
 
 
 def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> Volume:
@@ -533,7 +519,7 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     """
     to_source = np.linalg.inv(mask.ijk_to_ras) @ np.linalg.inv(source_to_target) @ target.ijk_to_ras
     found = np.zeros(target.shape, bool)
-    window = _carry_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.shape)
+    window = _reached_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.shape)
     if window is None:
         return target.with_voxels(found)
     factors = [
@@ -559,7 +545,7 @@ def resample_image(image: Volume, source_to_target: NDArray[np.float64], target:
     return image.with_voxels(found)
 
 
-def _carry_window(
+def _reached_window(
     mask: Volume, to_target: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> tuple[slice, slice, slice] | None:
     """The target's voxels that the mask's box can reach; None where it reaches none."""
@@ -588,26 +574,26 @@ def _coverage(mask: Volume, source_to_target: NDArray[np.float64], target: Volum
     return float(inside.all(axis=1).mean())
 
 
-def _doubts(
+def _warnings(
     found: Registration, moved_mm: float, turned_deg: float, coverage: float, volume_ratio: float
 ) -> tuple[str, ...]:
-    said = []
+    texts = []
     if found.ambiguous:
-        said.append("the images fit a vertebra further up or down nearly as well")
+        texts.append("the images fit a vertebra further up or down nearly as well")
     if found.metric < _UNRELATED:
-        said.append(f"the images have little in common (mutual information {found.metric:.3f})")
+        texts.append(f"the images have little in common (mutual information {found.metric:.3f})")
     if found.sharpness < _BLUNT:
-        said.append(f"the fit is blunt: 4 mm off it is only {100 * max(found.sharpness, 0):.1f} % worse")
+        texts.append(f"the fit is blunt: 4 mm off it is only {100 * max(found.sharpness, 0):.1f} % worse")
     if moved_mm > _FAR_MM or turned_deg > _TURNED_DEG:
-        said.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
+        texts.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
     if coverage < _MOSTLY:
-        said.append(f"only {100 * coverage:.0f} % of the mask lie within the other image")
+        texts.append(f"only {100 * coverage:.0f} % of the mask lie within the other image")
     elif not 0.9 <= volume_ratio <= 1.1:
-        said.append(f"its volume is {volume_ratio:.2f} of the original there: the voxels are coarse for a cord")
-    return tuple(said)
+        texts.append(f"its volume is {volume_ratio:.2f} of the original there: the voxels are coarse for a cord")
+    return tuple(texts)
 
 
-# The fit of two images to be judged by eye: the same planes of both, with the same outline.
+# ---- The picture of the fit: the same planes of both images, with the same outline
 
 
 _TILES, _COLUMNS, _TILE_MM, _SCALE = 8, 4, 40.0, 6.0
@@ -615,13 +601,13 @@ _PLANE_MM, _PLANE_HEIGHT = 60.0, 514
 _GAP, _MARGIN, _HEAD, _LABEL = 10, 20, 64, 24
 
 
-def carry_picture(image: Volume, mask: Volume, target: Volume, carried: CarriedMask) -> bytes:
+def propagation_picture(image: Volume, mask: Volume, target: Volume, propagated: PropagatedMask) -> bytes:
     """PNG: above the image that was segmented, below the other one on the same grid after the fit; left the sagittal
     plane along the cord, then axial slices from superior to inferior. Yellow: the outline, the same in both.
 
     Raises MissingPackageError without matplotlib.
     """
-    fitted = resample_image(image, carried.registration.fixed_to_moving, target)
+    fitted = resample_image(image, propagated.registration.fixed_to_moving, target)
     scenes = [CordScene.of(one, mask) for one in (image, fitted)]
     filled = np.flatnonzero(scenes[0].mask.any(axis=(1, 2))).tolist()
     numbers = chosen_slices(filled, [], _TILES)[::-1]
@@ -631,9 +617,9 @@ def carry_picture(image: Volume, mask: Volume, target: Volume, carried: CarriedM
     beside = _MARGIN + planes[0].grey.shape[1] + _GAP
     block = max(planes[0].grey.shape[0] + _LABEL, -(-len(numbers) // _COLUMNS) * (tile + _LABEL)) + _GAP
     canvas = Canvas(beside + min(_COLUMNS, len(numbers)) * tile + _MARGIN, _HEAD + 2 * block + _MARGIN)
-    words = "; ".join(carried.doubts) or "no doubt was raised; look at the outline all the same"
-    canvas.write(_MARGIN, 26, f"moved {carried.moved_mm:.1f} mm, turned {carried.turned_deg:.1f}°", 16, INK)
-    canvas.write(_MARGIN, 50, words, 16, FLAG if carried.doubts else INK)
+    words = "; ".join(propagated.warnings) or "no warning; look at the outline all the same"
+    canvas.write(_MARGIN, 26, f"moved {propagated.moved_mm:.1f} mm, turned {propagated.turned_deg:.1f}°", 16, INK)
+    canvas.write(_MARGIN, 50, words, 16, FLAG if propagated.warnings else INK)
     names = ("segmented image", "other image, after the fit")
     for number, (scene, plane, name) in enumerate(zip(scenes, planes, names, strict=True)):
         top = _HEAD + number * block

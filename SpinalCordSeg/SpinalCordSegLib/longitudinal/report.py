@@ -44,7 +44,7 @@ COLUMNS = (
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
     "cov_percent", "cov_setting", "cov_source",
-    "breaks", "differences", "n_doubtful_slices", "n_left_out_slices", "left_out_mm", "remarks",
+    "breaks", "differences", "n_flagged_slices", "n_left_out_slices", "left_out_mm", "remarks",
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
     "software_version",
 )  # fmt: skip
@@ -68,7 +68,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
             "low_mm": rounded(shared.low_mm, 2),
             "high_mm": rounded(shared.high_mm, 2),
             "length_mm": rounded(shared.length_mm, 2),
-            "left_out_mm": rounded(shared.doubtful_mm, 2),
+            "left_out_mm": rounded(shared.flagged_mm, 2),
         },
         "visits": [_visit(visit, result) for visit in result.visits],
         "runs": [_run(run) for run in result.runs],
@@ -82,33 +82,34 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
     }
 
 
-def _visit(visit: VisitOutcome, result: FollowUp) -> dict[str, Any]:
+def _visit(outcome: VisitOutcome, result: FollowUp) -> dict[str, Any]:
+    visit, change = outcome.visit, outcome.change
     content: dict[str, Any] = {
-        "visit": visit.number,
-        "case": visit.case_name,
-        "day": rounded(visit.years * DAYS_PER_YEAR, 2),
-        "years": rounded(visit.years, 4),
-        "mean_csa_mm2": rounded(visit.mean_csa_mm2, 3),
-        "volume_mm3": rounded(visit.volume_mm3, 2),
+        "visit": outcome.number,
+        "case": visit.case.name,
+        "day": rounded(outcome.years * DAYS_PER_YEAR, 2),
+        "years": rounded(outcome.years, 4),
+        "mean_csa_mm2": rounded(outcome.mean_csa_mm2, 3),
+        "volume_mm3": rounded(outcome.volume_mm3, 2),
         "length_mm": rounded(result.shared.length_mm, 2),
-        "volume_per_length_mm2": rounded(visit.mean_csa_mm2, 3),
-        "whole_volume_mm3": rounded(visit.whole_volume_mm3, 2),
-        "whole_length_mm": rounded(visit.whole_length_mm, 2),
+        "volume_per_length_mm2": rounded(outcome.mean_csa_mm2, 3),
+        "whole_volume_mm3": rounded(visit.case.volume_mm3, 2),
+        "whole_length_mm": rounded(visit.case.length_mm, 2),
         "change": None,
-        "no_change": visit.no_change,
-        "differences": [asdict(one) for one in visit.differences],
+        "no_change": outcome.no_change,
+        "differences": [asdict(one) for one in outcome.differences],
         "conditions": as_dict(visit.conditions),
-        "n_doubtful_slices": visit.n_doubtful,
-        "n_left_out_slices": visit.n_left_out,
+        "n_flagged_slices": outcome.n_flagged,
+        "n_left_out_slices": outcome.n_left_out,
     }
-    if visit.date is not None:
+    if result.options.keep_dates and visit.date is not None:
         content["date"] = visit.date.isoformat()
-    if visit.change is not None and visit.change_by is not None:
+    if change is not None:
         content["change"] = {
-            "percent": rounded(visit.change.percent, 3),
-            "mdc95_percent": rounded(visit.change.mdc95_percent, 3),
-            "verdict": visit.change.verdict,
-            **_repeatability(visit.change_by),
+            "percent": rounded(change.percent, 3),
+            "mdc95_percent": rounded(change.by.mdc95_percent, 3),
+            "verdict": change.verdict,
+            **_repeatability(change.by),
         }
     return content
 
@@ -243,7 +244,7 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
             ends = years[[0, -1]]
             axes.plot(ends, start + rate["slope_mm2_per_year"] * (ends - ends[0]), color=CURVE, linewidth=1.8)
         for visit in own:
-            area, colour = visit["mean_csa_mm2"], FLAG if visit["n_doubtful_slices"] else CURVE
+            area, colour = visit["mean_csa_mm2"], FLAG if visit["n_flagged_slices"] else CURVE
             axes.errorbar(
                 visit["years"], area, area * Z95 * cov / 100, color=colour, ecolor=CURVE, fmt="o", markersize=6
             )
@@ -287,12 +288,11 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     low, high = float(np.nanmin(areas)), float(np.nanmax(areas))
     margin = max(0.08 * (high - low), (20.0 - (high - low)) / 2)
     axes.set_ylim(max(0.0, low - margin), high + margin)
-    for start, end in result.shared.stretches_mm:
+    for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
-    for number, (profile, doubts) in enumerate(zip(result.profiles, result.doubts, strict=True)):
-        colour = COLOURS[number % len(COLOURS)]
+    for number, (profile, outcome) in enumerate(zip(result.profiles, result.visits, strict=True)):
+        colour, flagged = COLOURS[number % len(COLOURS)], outcome.visit.is_flagged
         axes.plot(profile.position_mm, profile.csa_mm2, color=colour, linewidth=1.5, label=f"visit {number + 1}")
-        flagged = np.array([bool(kinds) for kinds in doubts], dtype=bool)
         axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=colour, markersize=4)
     zero = result.alignment.zero if result.alignment.from_disc else "the shared place"  # the middle is a long sentence
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
@@ -358,8 +358,8 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     profile_note = f"Grey: compared, in all visits alike. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     conditions = [
-        (str(visit.number), *(_condition(getattr(visit.conditions, name)) for name, _ in _CONDITIONS))
-        for visit in result.visits
+        (str(outcome.number), *(_condition(getattr(outcome.visit.conditions, name)) for name, _ in _CONDITIONS))
+        for outcome in result.visits
     ]
     titles = ("visit", *(title for _, title in _CONDITIONS))
     found = [
@@ -404,19 +404,19 @@ def _to_weigh(result: FollowUp) -> Section:
 
 
 def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
-    dated = any(visit.date is not None for visit in result.visits)
+    dated = result.options.keep_dates and any(one.visit.date is not None for one in result.visits)
     titles = ["visit", *(["date"] if dated else []), "years", "area, mm²", "volume, mm³", "length, mm"]
     titles += ["change, %", "MDC95, %", "against the first visit"]
     rows = []
-    for visit in result.visits:
-        cells = [str(visit.number), *([visit.date.isoformat() if visit.date else "–"] if dated else [])]
-        cells += [f"{visit.years:.2f}", f"{visit.mean_csa_mm2:.1f}", f"{visit.volume_mm3:.0f}"]
+    for one in result.visits:
+        cells = [str(one.number), *([str(one.visit.date or "–")] if dated else [])]
+        cells += [f"{one.years:.2f}", f"{one.mean_csa_mm2:.1f}", f"{one.volume_mm3:.0f}"]
         cells.append(f"{result.shared.length_mm:.1f}")
-        if visit.change is None or visit.change_by is None:
-            cells += ["–", "–", visit.no_change]
+        if one.change is None:
+            cells += ["–", "–", one.no_change]
         else:
-            cells += [f"{visit.change.percent:+.1f}", f"{visit.change.mdc95_percent:.1f}"]
-            cells.append(f"{visit.change.verdict} ({visit.change_by.setting})")
+            cells += [f"{one.change.percent:+.1f}", f"{one.change.by.mdc95_percent:.1f}"]
+            cells.append(f"{one.change.verdict} ({one.change.by.setting})")
         rows.append(cells)
     note = (
         "Area, volume and length are those of the common extent, which has one length in all visits by construction."

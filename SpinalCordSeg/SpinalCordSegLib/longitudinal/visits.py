@@ -1,4 +1,8 @@
-"""A visit of a person: a finished result folder, its day, and the cord as areas along a ruler."""
+"""A visit of a person: a finished case, its day, its areas along the cord, and how it was made.
+
+Scanner, field strength, sequence, contrast agent and model break a series: no %/year is given across such a change.
+Voxel size, slice orientation, distortion correction, software and hand-editing are flagged, unknowns reported.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +27,17 @@ from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
 
-# The cord of a visit as visits are compared: ruler and areas do not depend on how much of the cord was scanned.
+# ---- Areas along the cord that do not depend on how much of the cord was scanned
 
 
-_FEWEST = 4  # slices that must be left when those at the ends are not believed
-_LEAST_SEEN = 0.5  # share of the slices that must have an area from the probability, for it to be taken
+_FEWEST = 4  # slices that must be left when those at the ends are left out
+_LEAST_PV = 0.5  # share of the slices that must have an area from the probability, for it to be taken
 
 
 @dataclass(frozen=True, eq=False)
 class VisitCord:
     """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
-    right angle to it; NaN where there is none, or where the slice is not believed. ``csa_pv_mm2``: likewise, from the
+    right angle to it; NaN where there is none, or where the slice is left out. ``csa_pv_mm2``: likewise, from the
     probability, which knows of parts of pixels, and from the mask in slices that a person drew (``is_drawn``); None
     where no more than half have one from it."""
 
@@ -64,15 +68,11 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
             csa[-1] = nan
     known = np.isfinite(csa)
     seen = known & np.isfinite(csa_pv)
-    has_pv = np.count_nonzero(seen) > _LEAST_SEEN * np.count_nonzero(known)
+    has_pv = np.count_nonzero(seen) > _LEAST_PV * np.count_nonzero(known)
     return VisitCord(line, csa, np.where(seen, csa_pv, csa) if has_pv else None, known & ~seen)
 
 
-# What differs between two visits that changes areas by itself, and which of it forbids a yearly rate.
-#
-# Scanner, field strength, sequence, contrast agent and model break a series: no %/year is printed across such a change.
-# Voxel size, slice orientation, distortion correction, software and hand-editing are flagged. What is not known is
-# said.
+# ---- How a visit was made, and what differs between two visits that changes areas by itself
 
 
 BREAKING = ("scanner", "field_strength", "sequence", "contrast_agent", "model")
@@ -81,6 +81,7 @@ _TIMES = (
     ("flip angle", "flip_angle_deg", 0.05),
 )  # fmt: skip
 _VOXEL_TOLERANCE = 0.03
+_DISTORTION = ("DIS3D", "DIS2D", "ND")
 _AGENT = {"True": "with", "False": "without"}
 
 
@@ -90,8 +91,8 @@ class Conditions:
 
     ``scanner``: manufacturer and model, or a code the user gave. ``timing``: (name, value) of TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
-    version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the averaging along the
-    cord, or "none", which thick slices have with any setting; and whether doubtful slices were steadied.
+    version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the smoothing along z, or "none",
+    which thick slices have with any setting; and whether unclear outlines were adjusted.
     """
 
     scanner: str = ""
@@ -118,17 +119,17 @@ class Difference:
     breaks: bool
 
 
-def conditions_of(report: Case, given: Mapping[str, str] | None = None) -> Conditions:
+def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditions:
     """The conditions that a case states. ``given``: what the user knows better (scanner, field_strength,
     sequence, contrast_agent, distortion_correction), for inputs without a DICOM header."""
-    acquisition = report.input.acquisition or {}
-    field, model = acquisition.get("field_strength_t"), report.model
+    acquisition = case.input.acquisition or {}
+    field, model, image_type = acquisition.get("field_strength_t"), case.model, acquisition.get("image_type") or ()
     words = {
         "scanner": " ".join(filter(None, (acquisition.get("manufacturer"), acquisition.get("model")))),
         "field_strength": "" if field is None else f"{field:g} T",
         "sequence": " ".join(filter(None, (acquisition.get("sequence"), acquisition.get("dimension")))),
         "contrast_agent": _AGENT.get(str(acquisition.get("contrast_agent")), ""),
-        "distortion_correction": _distortion(acquisition.get("image_type") or ()),
+        "distortion_correction": next((word for word in _DISTORTION if word in image_type), ""),
     }
     words |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}
     timing = [(name, acquisition.get(key)) for name, key, _ in _TIMES]
@@ -136,29 +137,24 @@ def conditions_of(report: Case, given: Mapping[str, str] | None = None) -> Condi
         **words,
         timing=tuple((name, float(value)) for name, value in timing if value is not None),
         model="" if model is None else " ".join(filter(None, (model.name, model.version, (model.sha256 or "")[:12]))),
-        voxel_mm=report.input.spacing_mm,
-        orientation=report.input.orientation,
-        made_by=report.mask_state,
-        software=report.software_version,
-        threshold="" if report.threshold is None else f"{report.threshold:g}",
-        along_mm=_averaged(report),
+        voxel_mm=case.input.spacing_mm,
+        orientation=case.input.orientation,
+        made_by=case.mask_state,
+        software=case.software_version,
+        threshold="" if case.threshold is None else f"{case.threshold:g}",
+        along_mm=_smoothing(case),
     )
 
 
-def _averaged(report: Case) -> str:
-    """What was averaged over, in words; "" where no model drew the mask."""
-    if report.model is None:
+def _smoothing(case: Case) -> str:
+    """How the outline was smoothed and adjusted; "" where no model drew the mask."""
+    if case.model is None:
         return ""
-    sigma_mm = report.along_mm or 0.0
-    axes = zip(report.input.spacing_mm, report.input.orientation, strict=True)
+    sigma_mm = case.along_mm or 0.0
+    axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
-    averages = sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0
-    averaged = f"{sigma_mm:g} mm" if averages else "none"
-    return averaged if report.slices_steadied is None else f"{averaged}, doubtful slices steadied"
-
-
-def _distortion(image_type: Sequence[str]) -> str:
-    return next((word for word in ("DIS3D", "DIS2D", "ND") if word in image_type), "")
+    smoothed = f"{sigma_mm:g} mm" if sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
+    return smoothed if case.slices_steadied is None else f"{smoothed}, unclear outlines adjusted"
 
 
 _NAMES = {
@@ -172,14 +168,14 @@ _NAMES = {
     "made_by": "mask made by",
     "software": "software version",
     "threshold": "threshold",
-    "along_mm": "averaging along the cord",
+    "along_mm": "smoothing along z",
 }
 _WHY = {
     "scanner": "areas differ by some 2-3 % between scanners",
     "distortion_correction": "without correction in 3D the position in the bore alone moves areas by up to 15 %",
     "contrast_agent": "an agent moves the border that is seen",
     "model": "segment all visits with one model to compare them",
-    "along_mm": "it moves the outline of thin and of doubtful slices",
+    "along_mm": "it moves the outline of thin and of unclear slices",
     "made_by": "a hand moves borders differently from a model",
 }
 
@@ -261,13 +257,13 @@ def as_dict(conditions: Conditions) -> dict[str, Any]:
     }
 
 
-_SAME_VOLUME = 0.005  # a mask that was changed after it was measured differs by more
+# ---- A visit
 
 
 @dataclass(frozen=True)
 class VisitSource:
-    """Where a visit lies and what was said of it. ``date``: ISO or DICOM's 20240131; ``day``: days from any zero,
-    instead. ``disc``: C2/C3 as "R,A,S" or a slice. ``given``: conditions that no header told."""
+    """Where a visit lies and what the user says of it. ``date``: ISO or DICOM's 20240131; ``day``: days from any zero,
+    instead. ``disc``: C2/C3 as "R,A,S" or a slice. ``given``: conditions that no header states."""
 
     folder: Path
     date: str = ""
@@ -280,39 +276,30 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``cord``: its areas along its line. ``doubts``: flag kinds of each slice. ``is_accepted``: a person has accepted
-    the mask in review. ``has_unclear_edges``: the case was flagged so.
+    """``cord``: its areas along its centreline; ``is_flagged``: (n,), whether each slice of it carries a flag.
 
-    ``disc_mm``: the disc C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known;
-    ``day``: days from a zero that all visits of the person share. ``whole_volume_mm3``, ``whole_length_mm``: of all the
-    cord in the image, as measured then.
+    ``disc_mm``: the disc C2/C3 along the centreline, None where nobody marked it. ``date``: None where only a day is
+    known; ``day``: days from a zero that all visits of the person share.
     """
 
-    folder: Path
-    case_name: str
-    date: date | None
-    day: float
-    report: Case
+    source: VisitSource
+    case: Case
     mask: Volume
     cord: VisitCord
-    doubts: tuple[tuple[str, ...], ...]
+    is_flagged: NDArray[np.bool_]
     disc_mm: float | None
     conditions: Conditions
-    whole_volume_mm3: float
-    whole_length_mm: float
-    is_accepted: bool = False
-    has_unclear_edges: bool = False
-    image: Path | None = None
-    series: str | None = None
+    date: date | None
+    day: float
 
     @property
     def line(self) -> Centreline:
         return self.cord.line
 
     @property
-    def is_flagged(self) -> NDArray[np.bool_]:
-        """Whether each slice along the line carries a flag."""
-        return np.array([bool(kinds) for kinds in self.doubts], dtype=bool)
+    def is_accepted(self) -> bool:
+        """Whether a person has accepted the mask in review."""
+        return self.case.review.state == ACCEPTED
 
 
 def read_visit(source: VisitSource) -> Visit:
@@ -321,45 +308,36 @@ def read_visit(source: VisitSource) -> Visit:
     Raises InputFileError (no finished result, no area, mask changed since), ConfigurationError (rejected in review,
     date, disc).
     """
-    folder = source.folder
-    report = Case.load(folder)
-    if report.review.state == REJECTED:
-        raise ConfigurationError(f"{folder} was rejected in review: correct and accept it, or leave this visit out")
-    day, known = _day(source, report)
-    mask = report.mask
-    cord = visit_cord(mask, report.slices)
-    line = cord.line
+    case = Case.load(source.folder)
+    if case.review.state == REJECTED:
+        raise ConfigurationError(
+            f"{source.folder} was rejected in review: correct and accept it, or leave this visit out"
+        )
+    day, known = _day(source, case)
+    mask = case.mask
+    cord = visit_cord(mask, case.slices)
     if not np.isfinite(cord.csa_mm2).any():
-        raise InputFileError(f"{folder} holds no cross-sectional area: no cord was found, or none was reported")
-    rows = zip(report.slices.canonical_slice.tolist(), report.slices.flags.tolist(), strict=True)
-    doubts = {k: tuple(text.split()) for k, text in rows}
+        raise InputFileError(f"{source.folder} holds no cross-sectional area: no cord was found, or none was reported")
     return Visit(
-        folder=folder,
-        case_name=report.name,
-        date=known,
-        day=day,
-        report=report,
+        source=source,
+        case=case,
         mask=mask,
         cord=cord,
-        doubts=tuple(doubts.get(int(k), ()) for k in line.canonical_slice),
-        disc_mm=_disc(source, _marked_disc(report), line, mask),
-        conditions=conditions_of(report, source.given),
-        whole_volume_mm3=report.volume_mm3,
-        whole_length_mm=report.length_mm,
-        is_accepted=report.review.state == ACCEPTED,
-        has_unclear_edges=any(flag.kind == "unclear_edge" and flag.canonical_slice is None for flag in report.flags),
-        image=source.image,
-        series=source.series,
+        is_flagged=np.isin(cord.line.canonical_slice, case.slices.canonical_slice[case.slices.flags != ""]),
+        disc_mm=_disc(source, case, cord.line, mask),
+        conditions=conditions_of(case, source.given),
+        date=known,
+        day=day,
     )
 
 
-def _day(source: VisitSource, report: Case) -> tuple[float, date | None]:
+def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
     if source.day:
         try:
             return _finite(source.day), None
         except ValueError as error:
             raise ConfigurationError(f'"{source.day}" is no number of days') from error
-    text = source.date or report.input.acquisition_date or ""
+    text = source.date or case.input.acquisition_date or ""
     if not text:
         raise ConfigurationError(
             f"{source.folder} does not tell its day: give --date YYYY-MM-DD for each visit, or a date or day column in"
@@ -380,23 +358,19 @@ def parse_date(text: str) -> date:
         raise ConfigurationError(f'"{text}" is no date: give YYYY-MM-DD') from error
 
 
-def _marked_disc(report: Case) -> float | None:
-    """Where C2/C3 was marked when the visit was measured, mm along that measurement's own line."""
-    discs = () if report.levels is None else report.levels.discs
-    return next((one.along_cord_mm for one in discs if one.disc == DISC_NAMES[C2_C3]), None)
-
-
 def _finite(value: Any) -> float:
-    """A number of a report or a manifest. Raises TypeError or ValueError for anything else, NaN included."""
+    """Raises ValueError for what is no finite number."""
     number = float(value)
     if not isfinite(number):
         raise ValueError("not finite")
     return number
 
 
-def _disc(source: VisitSource, marked_mm: float | None, line: Centreline, mask: Volume) -> float | None:
-    """Along the line: as given now, else as marked when the visit was measured."""
+def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
+    """C2/C3 along the line: as given now, else as marked when the visit was measured, along that measurement's line."""
     if not source.disc:
+        discs = () if case.levels is None else case.levels.discs
+        marked_mm = next((one.along_cord_mm for one in discs if one.disc == DISC_NAMES[C2_C3]), None)
         return None if marked_mm is None else centreline(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
@@ -418,10 +392,13 @@ def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None 
         raise ConfigurationError("some visits have a date and others a day: give one kind for all of a person")
     if limits_mm is not None and all(visit.disc_mm is None for visit in visits):
         raise ConfigurationError(
-            "a stretch (--range-mm) counts from the disc C2/C3, and no visit has one: mark it in one visit (--disc), or"
-            " leave the stretch out"
+            "a range (--range-mm) counts from the disc C2/C3, and no visit has one: mark it in one visit (--disc), or"
+            " leave the range out"
         )
     return sorted(visits, key=lambda visit: visit.day)
+
+
+# ---- The manifest of a cohort
 
 
 _COLUMNS = ("person", "folder")

@@ -24,7 +24,7 @@ from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
-from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
@@ -143,11 +143,11 @@ def pair_change(profiles: Sequence[Profile]) -> PairChange:
     if any(not np.isfinite(one.csa_mm2).any() for one in profiles):
         return PairChange(nan, nan, 0.0)
     try:
-        sound, whole = shared_range(profiles), shared_range([replace(one, doubtful=None) for one in profiles])
+        sound, whole = common_extent(profiles), common_extent([replace(one, flagged=None) for one in profiles])
     except ConfigurationError:  # no height in common
         return PairChange(nan, nan, 0.0)
     errors = [100 * (one.mean_csa_mm2[1] / one.mean_csa_mm2[0] - 1) + 100 * ATROPHY for one in (sound, whole)]
-    return PairChange(float(errors[0]), float(errors[1]), sound.doubtful_mm / whole.length_mm)
+    return PairChange(float(errors[0]), float(errors[1]), sound.flagged_mm / whole.length_mm)
 
 
 @dataclass(frozen=True)

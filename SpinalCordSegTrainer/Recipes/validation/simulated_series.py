@@ -21,7 +21,7 @@ from SpinalCordSegLib.files import parse_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
-from SpinalCordSegLib.longitudinal.registration import Profile, shared_range
+from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import visit_cord
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.slice_table import SliceTable
@@ -87,7 +87,7 @@ def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> Se
         profiles.append(profile_of(mask, measured, scan.z_mm, person.disc_off_mm[visit], result.flags))
         worst = max(worst, coverage_change(mask, measured, scan.z_mm, rng))
     try:
-        means = shared_range(profiles).mean_csa_mm2
+        means = common_extent(profiles).mean_csa_mm2
     except ConfigurationError as error:
         return replace(begun, problem=str(error))
     return replace(begun, areas_mm2=tuple(map(float, means)), coverage_percent=worst)
@@ -136,7 +136,7 @@ def coverage_change(
     kept = measured.rows((measured.canonical_slice >= low) & (measured.canonical_slice < count - high))
     cut = replace(kept, canonical_slice=kept.canonical_slice - low)
     both = [profile_of(mask, measured, z_mm, 0.0), profile_of(less, cut, z_mm[low : count - high], 0.0)]
-    first, second = shared_range(both).mean_csa_mm2
+    first, second = common_extent(both).mean_csa_mm2
     return abs(100 * (second / first - 1))
 
 
