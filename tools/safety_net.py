@@ -71,7 +71,7 @@ SETTINGS = (
 
 # Applied to the reference (the record that comes first) before comparing: pattern → replacement, on "step/file/key"
 # paths, and on words within text values (flag kinds, for instance).
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated"}
 RENAMED_TEXT: dict[str, str] = {
     # kinds of flag
     r"\b(several_components|holes_filled)\b": "cleaned", r'^"(removed|component)"$': '"cleaned"',
@@ -83,7 +83,15 @@ RENAMED_TEXT: dict[str, str] = {
     r"\b(disc_missing|level_(approximate|doubtful|missing|partial))\b": "levels",
 }  # fmt: skip
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
-WANTED: dict[str, str] = {}
+WANTED: dict[str, str] = {
+    "propagate*/doubt*": "one list of warnings in place of doubts and whether there are any",
+    "propagate*/warnings*": "one list of warnings in place of doubts and whether there are any",
+    "*/report.html*": "the page is made by a template and matplotlib",
+    "*/follow_up.html*": "the page is made by a template and matplotlib",
+    "*/montage.png*": "the montage is drawn by matplotlib",
+    "*/fit.png*": "the picture of the fit is drawn by matplotlib",
+    "*/follow_up.drawings.json*": "the panel draws the course itself",
+}
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.
 DROPPED = {

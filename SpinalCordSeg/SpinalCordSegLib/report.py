@@ -501,7 +501,7 @@ class Section:
 _MADE = {
     "AI": "AI segmentation",
     "corrected": "AI segmentation, corrected by a person",
-    "given": "measured on a mask made elsewhere",
+    "given": "Measured on a mask made elsewhere",
 }
 _IN_TABLE = (
     "slice", "z_mm", "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm", "level",

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ from scipy.ndimage import binary_dilation
 from SpinalCordSegLib.case import update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.longitudinal import registration
+from SpinalCordSegLib.longitudinal import report as follow_up_report
+from SpinalCordSegLib.longitudinal import visits as visits_module
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS
+from SpinalCordSegLib.longitudinal.registration import Registration
+from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review, decided
 from SpinalCordSegLib.volume import Volume
@@ -54,7 +60,7 @@ def results(tmp_path_factory):
     return folder
 
 
-def _track(results, output, *more, n=4, dates=DATES):
+def _follow_up(results, output, *more, n=4, dates=DATES):
     folders = [str(results / f"visit{k}") for k in range(n)]
     given = [word for date in dates[:n] for word in ("--date", date)]
     return main(["follow-up", *folders, *given, "--output", str(output), "--person", "P-01", *more])
@@ -66,7 +72,7 @@ def _read(folder):
 
 def test_a_shrinking_cord_is_followed_over_other_slabs_axes_and_positions(results, tmp_path, capsys):
     scanners = ["--scanner", "A"] * 4
-    assert _track(results, tmp_path, *scanners, "--age", "45") == 0
+    assert _follow_up(results, tmp_path, *scanners, "--age", "45") == 0
     content = _read(tmp_path)
     (run,) = content["runs"]
     rate = run["rate"]
@@ -87,7 +93,7 @@ def test_a_shrinking_cord_is_followed_over_other_slabs_axes_and_positions(result
 
 def test_nobody_can_overlook_a_change_of_scanner(results, tmp_path, capsys):
     scanners = [word for name in "AABB" for word in ("--scanner", name)]
-    assert _track(results, tmp_path, *scanners) == 0
+    assert _follow_up(results, tmp_path, *scanners) == 0
     content = _read(tmp_path)
     assert [(run["first"], run["last"]) for run in content["runs"]] == [(1, 2), (3, 4)]
     assert content["visits"][2]["differences"][0]["breaks"] is True
@@ -103,7 +109,7 @@ def test_nobody_can_overlook_a_change_of_scanner(results, tmp_path, capsys):
 
 def test_each_visit_on_a_scanner_of_its_own_has_no_rate(results, tmp_path):
     scanners = [word for name in "ABCD" for word in ("--scanner", name)]
-    assert _track(results, tmp_path, *scanners) == 0
+    assert _follow_up(results, tmp_path, *scanners) == 0
     content = _read(tmp_path)
     assert [run["rate"] for run in content["runs"]] == [None] * 4
     text = (tmp_path / "follow_up.html").read_text(encoding="utf-8")
@@ -125,31 +131,31 @@ def test_a_change_of_agent_is_not_compared_at_all(results, tmp_path):
 
 
 def test_an_unknown_scanner_takes_the_wider_limit_and_is_said(results, tmp_path):
-    assert _track(results, tmp_path, n=2) == 0
+    assert _follow_up(results, tmp_path, n=2) == 0
     content = _read(tmp_path)
     assert content["runs"][0]["cov_setting"] == "between scanners"
     assert "not known: scanner" in content["visits"][0]["differences"][0]["message"]
 
 
 def test_dates_are_left_out_unless_asked_for(results, tmp_path):
-    assert _track(results, tmp_path / "without") == 0
+    assert _follow_up(results, tmp_path / "without") == 0
     text = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "without").iterdir())
     assert not any(date in text for date in DATES)
     assert str(results) not in text
     assert [visit["day"] for visit in _read(tmp_path / "without")["visits"]] == [0, 365, 730, 1095]
-    assert _track(results, tmp_path / "with", "--keep-dates") == 0
+    assert _follow_up(results, tmp_path / "with", "--keep-dates") == 0
     assert all(date in (tmp_path / "with" / "follow_up.html").read_text(encoding="utf-8") for date in DATES)
 
 
 def test_visits_are_put_in_order(results, tmp_path):
-    assert _track(results, tmp_path, dates=tuple(reversed(DATES))) == 0
+    assert _follow_up(results, tmp_path, dates=tuple(reversed(DATES))) == 0
     assert [visit["case"] for visit in _read(tmp_path)["visits"]] == ["visit3", "visit2", "visit1", "visit0"]
 
 
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
-    assert _track(results, tmp_path, "--cov-between", "0.8") == 2
+    assert _follow_up(results, tmp_path, "--cov-between", "0.8") == 2
     assert "needs its source" in capsys.readouterr().err
-    assert _track(results, tmp_path, "--cov-between", "0.8", "--cov-source", "our repeats") == 0
+    assert _follow_up(results, tmp_path, "--cov-between", "0.8", "--cov-source", "our repeats") == 0
     assert _read(tmp_path)["runs"][0]["cov_source"] == "our repeats"
 
 
@@ -157,7 +163,7 @@ def test_a_visit_rejected_in_review_is_not_compared(results, tmp_path, capsys):
     for n in range(2):
         shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
     update_review(tmp_path / "visit1", lambda _: decided(Review(), REJECTED, "A. Meyer"))
-    assert _track(tmp_path, tmp_path / "out", n=2) == 2
+    assert _follow_up(tmp_path, tmp_path / "out", n=2) == 2
     assert "rejected in review" in capsys.readouterr().err
 
 
@@ -170,7 +176,7 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
         command = ["measure", str(tmp_path / f"m{n}.nii.gz"), "--disc", "C2/C3=10", "--output", str(tmp_path)]
         assert main(command) == 0
         (tmp_path / f"m{n}").rename(tmp_path / f"visit{n}")
-    assert _track(tmp_path, tmp_path / "unseen", n=2) == 0
+    assert _follow_up(tmp_path, tmp_path / "unseen", n=2) == 0
     unseen = _read(tmp_path / "unseen")
     second = unseen["visits"][1]
     assert second["change"]["percent"] == pytest.approx(0, abs=0.3)
@@ -183,9 +189,9 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
     assert any(remark in one and f"{second['n_left_out_slices']} in visit 2" in one for one in unseen["remarks"])
     assert remark in (tmp_path / "unseen" / "follow_up.html").read_text(encoding="utf-8")
 
-    assert _track(tmp_path, tmp_path / "kept", "--keep-flagged", n=2) == 0
+    assert _follow_up(tmp_path, tmp_path / "kept", "--keep-flagged", n=2) == 0
     update_review(tmp_path / "visit1", lambda _: decided(Review(), ACCEPTED, "A. Meyer"))
-    assert _track(tmp_path, tmp_path / "accepted", n=2) == 0
+    assert _follow_up(tmp_path, tmp_path / "accepted", n=2) == 0
     for name in ("kept", "accepted"):
         content = _read(tmp_path / name)
         assert content["visits"][1]["change"]["percent"] > 3
@@ -198,8 +204,8 @@ def _rows(folder):
     return list(csv.DictReader(io.StringIO(_csv(folder))))
 
 
-def test_a_stretch_asked_for(results, tmp_path):
-    assert _track(results, tmp_path, "--range-mm=-18.5:15.5") == 0
+def test_a_range_asked_for(results, tmp_path):
+    assert _follow_up(results, tmp_path, "--range-mm=-18.5:15.5") == 0
     shared = _read(tmp_path)["shared"]
     assert shared["low_mm"] >= -18.5 - 0.01
     assert shared["high_mm"] <= 15.51
@@ -240,7 +246,7 @@ def test_what_cannot_be_done_is_one_line(results, tmp_path, capsys, arguments, w
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_disc_or_image_nothing_is_laid_over_each_other(tmp_path, capsys):
+def test_without_disc_or_image_nothing_is_aligned(tmp_path, capsys):
     for n in range(2):
         write_volume(_mask(_CSA, (0, 20), "RAS"), tmp_path / f"m{n}.nii.gz")
         assert main(["measure", str(tmp_path / f"m{n}.nii.gz"), "--output", str(tmp_path / "r")]) == 0
@@ -251,32 +257,270 @@ def test_without_disc_or_image_nothing_is_laid_over_each_other(tmp_path, capsys)
     assert main(["follow-up", *folders, *given, "--disc", "10", "--disc", "10"]) == 0
 
 
-def test_a_mask_changed_after_it_was_measured_is_refused(results, tmp_path, capsys):
-    mask = _mask(_CSA, (0, 20), "RAS")
-    write_volume(mask, tmp_path / "m.nii.gz")
-    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=10"]
-    assert main(command) == 0
-    less = mask.voxels.copy()
-    less[:, :, :3] = False
-    write_volume(replace(mask, voxels=less), tmp_path / "r" / "m" / "mask.nii.gz")
-    assert main(["follow-up", str(tmp_path / "r" / "m"), "--date", DATES[0], "--output", str(tmp_path / "t")]) == 2
-    assert "changed after it was measured" in capsys.readouterr().err
+# ---- What areas are taken from
 
 
-@pytest.mark.parametrize(
-    ("entry", "value"),
-    [
-        ("volume_mm3", [1]), ("volume_mm3", float("nan")), ("length_mm", "long"), ("input", "a word"),
-        ("input", {"spacing_mm": 3}), ("input", {"acquisition": {"manufacturer": 7}}), ("model", ["a"]),
-        ("threshold", {"a": 1}), ("levels", {"discs": [{"disc": "C2/C3"}]}), ("levels", {"discs": 5}),
-        ("review", "a word"),
-    ],
-)  # fmt: skip
-def test_a_report_that_holds_other_things_than_were_written_is_one_line(results, tmp_path, capsys, entry, value):
-    shutil.copytree(results / "visit0", tmp_path / "visit0")
-    report = json.loads((tmp_path / "visit0" / "report.json").read_text())
-    (tmp_path / "visit0" / "report.json").write_text(json.dumps(report | {entry: value}))
-    assert _track(tmp_path, tmp_path / "t", n=1) == 2
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two visits, the same neck with 5 % less cord at the second."""
+    folder = tmp_path_factory.mktemp("visits")
+    for n, csa_mm2 in enumerate((75.0, 71.25)):
+        config = PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0), cord_csa_mm2=csa_mm2)
+        write_volume(make_phantom(config).mask, folder / f"visit{n}.nii.gz")
+        assert main(["measure", str(folder / f"visit{n}.nii.gz"), "--disc", "C2/C3=10", "--output", str(folder)]) == 0
+    return folder
+
+
+def test_areas_come_from_the_probability_where_every_visit_has_it(pair, tmp_path):
+    assert _follow_up(pair, tmp_path / "masks", n=2) == 0
+    masks = _read(tmp_path / "masks")
+    assert masks["areas_from"] == "mask" and not [one for one in masks["remarks"] if "pixels" in one]
+
+    for n, share in enumerate((1.0, 0.9)):
+        shutil.copytree(pair / f"visit{n}", tmp_path / f"visit{n}")
+        _as_if_segmented(tmp_path / f"visit{n}", share)
+    assert _follow_up(tmp_path, tmp_path / "both", n=2) == 0
+    both = _read(tmp_path / "both")
+    areas = [[visit["mean_csa_mm2"] for visit in content["visits"]] for content in (masks, both)]
+    assert both["areas_from"] == "probability"
+    assert areas[1] == pytest.approx([areas[0][0], 0.9 * areas[0][1]], rel=1e-4)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "both" / "follow_up.csv").read_text(encoding="utf-8"))))
+    assert [row["areas_from"] for row in rows] == ["probability"] * 2
+
+    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edge",))
+    assert _follow_up(tmp_path, tmp_path / "cut", n=2) == 0
+    _as_if_segmented(tmp_path / "visit1", None)
+    assert _follow_up(tmp_path, tmp_path / "one", n=2) == 0
+    unclear = "visit 2: the cord's edge is not sharp in most slices"
+    assert [unclear in " ".join(_read(tmp_path / name)["remarks"]) for name in ("both", "cut")] == [False, True]
+    _as_if_segmented(tmp_path / "visit1", 0.9, drawn=(4, 5))
+    assert _follow_up(tmp_path, tmp_path / "drawn", n=2) == 0
+    drawn = _read(tmp_path / "drawn")
+    assert drawn["areas_from"] == "probability"
+    assert "slices that a person drew have the areas of their pixels: 2 in visit 2" in drawn["remarks"]
+    for name, why in (("cut", "visit 2 was cut at another threshold than 0.5"), ("one", "visit 2 has none")):
+        content = _read(tmp_path / name)
+        assert content["areas_from"] == "mask" and [one for one in content["remarks"] if why in one]
+        assert [visit["mean_csa_mm2"] for visit in content["visits"]] == areas[0]
+
+
+def _as_if_segmented(folder, share, threshold=0.5, kinds=(), drawn=()):
+    """Areas from a probability that are ``share`` of the mask's, or none, and none in slices that are ``drawn``."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    report["threshold"] = threshold
+    report["flags"] = [{"slice": None, "kind": kind, "message": "of the case"} for kind in kinds]
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    path = folder / "slices.csv"
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    for row in rows:
+        k = int(row["canonical_slice"])
+        has_none = share is None or not row["csa_mm2"] or k in drawn
+        row["csa_pv_mm2"] = "" if has_none else f"{share * float(row['csa_mm2']):.6f}"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+# ---- A cohort: one person who fails costs nobody else their row, and no row tells a name
+
+PATIENT = "Quintanilla_Rosa"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Two visits of a neck, with the disc and without, in folders whose names begin alike."""
+    folder = tmp_path_factory.mktemp("visits")
+    mask = make_phantom(PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0))).mask
+    for name, disc in (("v1", ["--disc", "C2/C3=10"]), ("v10", ["--disc", "C2/C3=10"]), ("bare", [])):
+        write_volume(mask, folder / f"{name}.nii.gz")
+        assert main(["measure", str(folder / f"{name}.nii.gz"), *disc, "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def follow_all(cohort, tmp_path):
+    """Runs the command on rows of (person, visit, day, image); gives its exit code and the rows of cohort.csv."""
+
+    def run(*rows):
+        lines = [
+            "person,folder,day,image",
+            *(f"{person},{cohort / visit},{day},{image}" for person, visit, day, image in rows),
+        ]
+        (tmp_path / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        code = main(["follow-up", "--manifest", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
+        with (tmp_path / "out" / "cohort.csv").open(encoding="utf-8", newline="") as file:
+            return code, list(csv.DictReader(file))
+
+    return run
+
+
+def _two(person):
+    return (person, "v1", 0, ""), (person, "v10", 400, "")
+
+
+def _states(rows):
+    return [(row["person"], row["state"]) for row in rows]
+
+
+def test_a_person_whose_files_cannot_be_written_is_a_failed_row(follow_all, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "P-01").write_text("a file where the folder has to be")
+    code, rows = follow_all(*_two("P-01"), *_two("P-02"))
+    assert code == 1 and _states(rows) == [("P-01", "failed"), ("P-02", "done"), ("P-02", "done")]
+    assert "a file is where a folder is needed" in rows[0]["reason"] and str(tmp_path) not in rows[0]["reason"]
+    assert "1 of 2 persons done" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_program_costs_one_row_and_tells_only_its_kind(follow_all, monkeypatch, capsys):
+    page = follow_up_report.follow_up_page
+
+    def spoilt(result, content):
+        if result.person == "P-01":
+            raise RuntimeError(PATIENT)
+        return page(result, content)
+
+    monkeypatch.setattr(follow_up_report, "follow_up_page", spoilt)
+    code, rows = follow_all(*_two("P-01"), *_two("P-02"))
+    assert code == 1 and _states(rows) == [("P-01", "failed"), ("P-02", "done"), ("P-02", "done")]
+    assert "RuntimeError" in rows[0]["reason"] and PATIENT not in rows[0]["reason"]
+    said = capsys.readouterr()
+    assert PATIENT not in said.out + said.err
+
+
+def test_whoever_stops_the_program_stops_all_of_it(follow_all, monkeypatch, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow_up_report, "follow_up_page", stopped)
+    with pytest.raises(FileNotFoundError):
+        follow_all(*_two("P-01"), *_two("P-02"))
+    assert not (tmp_path / "out" / "cohort.csv").exists()
+
+
+@pytest.mark.parametrize("day", ["nan", "inf", "-inf", "1e999", "soon"])
+def test_a_day_that_is_none_is_told(follow_all, day):
+    code, rows = follow_all(("P-01", "v1", day, ""), ("P-01", "v10", 400, ""), *_two("P-02"))
+    assert code == 1 and rows[0]["reason"] == f'"{day}" is no number of days'
+    assert _states(rows)[1:] == [("P-02", "done"), ("P-02", "done")]
+
+
+@pytest.mark.parametrize("name", [f"{PATIENT}.nii.gz", f"{PATIENT}.dcm", PATIENT])
+def test_no_row_tells_the_name_of_an_image(follow_all, tmp_path, name):
+    image = tmp_path / f"{PATIENT}_1941" / name
+    image.parent.mkdir()
+    if image.suffix:
+        image.write_bytes(b"no image")
+    else:
+        image.mkdir()
+        (image / f"{PATIENT}_1.dcm").write_bytes(b"no image")
+    code, rows = follow_all(("P-01", "bare", 0, image), ("P-01", "v10", 400, image))
+    assert code == 1 and _states(rows) == [("P-01", "failed")]
+    assert "Rosa" not in rows[0]["reason"] and str(tmp_path) not in rows[0]["reason"]
+
+
+def test_no_row_tells_the_names_of_the_visits(follow_all, cohort):
+    code, rows = follow_all(("P-01", "v1", 0, ""), ("P-01", "v11", 400, ""))
+    assert code == 1 and rows[0]["reason"].startswith("a visit holds no finished result")
+
+
+def test_a_folder_called_by_a_number_spoils_no_sentence(follow_all, cohort, monkeypatch):
+    for name in ("1", "2"):
+        shutil.copytree(cohort / "bare", cohort / name)
+    monkeypatch.chdir(cohort)
+    monkeypatch.setattr(visits_module, "read_manifest", lambda _: [PersonSource("P-01", _numbered())])
+    _, rows = follow_all(("P-01", "1", 0, ""))
+    assert "visit 1, 2 has no disc C2/C3" in rows[0]["reason"]
+
+
+def _numbered():
+    return tuple(VisitSource(Path(name), day=name) for name in ("1", "2"))
+
+
+# ---- Where positions count from
+
+MOVED_MM = 7.0  # along S, from each visit to the next
+N = 3
+
+
+@pytest.fixture(scope="module")
+def necks(tmp_path_factory):
+    """Three visits of a neck whose area is not the same everywhere, with their images; no disc is marked."""
+    folder = tmp_path_factory.mktemp("visits")
+    neck = make_phantom(PhantomConfig(shape=(52, 44, 20), spacing_mm=(0.5, 0.6, 3.0), enlargement=0.3))
+    for n in range(N):
+        matrix = neck.mask.ijk_to_ras.copy()
+        matrix[2, 3] += MOVED_MM * n
+        write_volume(Volume(neck.mask.voxels, matrix), folder / f"visit{n}.nii.gz")
+        write_volume(Volume(neck.image.voxels, matrix), folder / f"image{n}.nii.gz")
+        assert main(["measure", str(folder / f"visit{n}.nii.gz"), "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def moved_necks(necks, tmp_path, monkeypatch):
+    """Runs the command with these visits' discs marked, and the images where ``by_images``; gives the folder it wrote.
+    Registration itself is not what is tested: it finds how far the neck was moved."""
+
+    def moved(fixed, fixed_mask, moving, moving_mask):
+        motion = np.eye(4)
+        motion[2, 3] = moving.ijk_to_ras[2, 3] - fixed.ijk_to_ras[2, 3]
+        return Registration(motion, 1.0, ambiguous=False)
+
+    monkeypatch.setattr(registration, "register_rigid", moved)
+
+    def run(marked, *more, by_images=True):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        command = ["follow-up", *(str(necks / f"visit{n}") for n in range(N)), "--output", str(out), *more]
+        for n in range(N):
+            r, a, s = DISC_RAS
+            disc = f"{r},{a},{s + MOVED_MM * n}" if n in marked else ""
+            command += ["--date", f"202{n}-01-10", "--disc", disc]
+            command += ["--image", str(necks / f"image{n}.nii.gz")] if by_images else []
+        return main(command), out
+
+    return run
+
+
+def test_one_marked_disc_is_where_every_visit_counts_from(moved_necks) -> None:
+    asked = "--range-mm=-18.5:9.5"
+    code, by_discs = moved_necks({0, 1, 2}, asked, by_images=False)
+    assert code == 0
+    truth = _read(by_discs)
+    assert truth["shared"]["from"] == "the disc C2/C3" and truth["aligned_by"] == "distance from the disc C2/C3"
+    for n in range(N):
+        code, folder = moved_necks({n}, asked)
+        content = _read(folder)
+        assert code == 0 and content["aligned_by"] == "rigid registration of the images"
+        assert content["shared"] == pytest.approx(truth["shared"], abs=0.02)
+        areas = [[visit["mean_csa_mm2"] for visit in one["visits"]] for one in (content, truth)]
+        assert areas[0] == pytest.approx(areas[1], rel=1e-3)
+        assert any(f"the disc C2/C3 is that of visit {n + 1}" in remark for remark in content["remarks"])
+        assert "-18.5 to +9.5 mm from the disc C2/C3" in (folder / "follow_up.html").read_text(encoding="utf-8")
+        with (folder / "follow_up.csv").open(encoding="utf-8", newline="") as file:
+            assert {row["shared_from"] for row in csv.DictReader(file)} == {"the disc C2/C3"}
+
+
+def test_of_several_discs_the_first_counts(moved_necks) -> None:
+    code, folder = moved_necks({1, 2}, "--range-mm=-18.5:9.5")
+    assert code == 0 and any("is that of visit 2;" in remark for remark in _read(folder)["remarks"])
+
+
+def test_a_stretch_from_a_disc_that_nobody_marked_is_refused(moved_necks, monkeypatch, capsys) -> None:
+    def not_asked(*_):
+        raise AssertionError("registration takes long, and this is known before it")
+
+    monkeypatch.setattr(registration, "register_rigid", not_asked)
+    code, folder = moved_necks(set(), "--range-mm=-18.5:15.5")
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "unexpected" not in error and not (tmp_path / "t").exists()
-    assert "is damaged" in error or "review it again" in error
+    assert code == 2 and "mark it in one visit" in error and error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_without_a_disc_the_middle_of_the_first_cord_is_said_to_be_zero(moved_necks) -> None:
+    code, folder = moved_necks(set())
+    content = _read(folder)
+    assert code == 0 and content["shared"]["from"] == "the middle of the cord at the first visit"
+    assert content["shared"]["low_mm"] == pytest.approx(-content["shared"]["high_mm"], abs=3.1)
+    assert "from the middle of the cord at the first visit" in (folder / "follow_up.html").read_text(encoding="utf-8")
+    assert not any("disc" in remark for remark in content["remarks"])

@@ -1,10 +1,13 @@
-"""Rates and their limits: worked by hand, then over simulated persons whose visits differ in coverage and slices."""
+"""Change over time: the common extent, rates and limits worked by hand and over simulated persons, whose CoV counts."""
 
+from dataclasses import replace
 from math import isnan, sqrt
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.case import ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.change import (
     BELOW,
@@ -15,6 +18,7 @@ from SpinalCordSegLib.longitudinal.change import (
     Repeatability,
     change,
     healthy_rates,
+    repeatability_of,
     yearly_rate,
 )
 from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
@@ -58,7 +62,7 @@ def test_no_rate_from_one_visit_or_one_week():
 @pytest.mark.parametrize(("second", "verdict"), [(77, BELOW), (83, BELOW), (76, LOSS), (84, GAIN)])
 def test_change_against_the_mdc(second, verdict):
     found = change(80, second, COV)
-    assert found.mdc95_percent == pytest.approx(4.155)
+    assert found.by.mdc95_percent == pytest.approx(4.155)
     assert found.verdict == verdict
 
 
@@ -71,12 +75,6 @@ def test_impossible_areas_and_settings():
         Repeatability(1.5, " ", "same scanner")
     with pytest.raises(ConfigurationError, match="out of range"):
         Repeatability(0, "x", "same scanner")
-
-
-def test_defaults_say_that_they_are_of_other_tools():
-    for one in (SAME_SCANNER, BETWEEN_SCANNERS):
-        assert "not measured with this software" in one.source
-    assert BETWEEN_SCANNERS.mdc95_percent > SAME_SCANNER.mdc95_percent
 
 
 def test_healthy_rates():
@@ -153,3 +151,113 @@ def test_coverage_and_slices_alone_change_nothing():
     for _ in range(200):
         _, areas = _series(rng, 0.0, 3, noisy=False)
         assert np.ptp(areas) / areas[0] < 0.005
+
+
+# ---- The common extent
+
+
+def _profile(first, n, step, area, gaps=()):
+    at = first + step * (np.arange(n) + 0.5)
+    csa = np.array([area(x) for x in at])
+    csa[list(gaps)] = np.nan
+    return Profile(at, np.full(n, step), csa)
+
+
+def test_only_the_common_extent_counts():
+    long = _profile(-30, 20, 3.0, lambda x: 80.0 if x < 0 else 70.0)
+    short = _profile(3, 10, 2.0, lambda x: 65.0)
+    found = common_extent([long, short])
+    assert (found.low_mm, found.high_mm, found.length_mm) == pytest.approx((3, 23, 20))
+    assert found.mean_csa_mm2.tolist() == pytest.approx([70, 65])
+    assert found.volume_mm3.tolist() == pytest.approx([1400, 1300])
+
+
+def test_a_gap_of_one_visit_is_left_out_in_all():
+    rising = _profile(0, 10, 2.0, lambda x: 60.0 + x)
+    with_gap = _profile(0, 10, 2.0, lambda x: 60.0 + x, gaps=(4, 5))
+    found = common_extent([rising, with_gap])
+    assert found.length_mm == pytest.approx(16, abs=0.3)
+    assert found.mean_csa_mm2[0] == pytest.approx(found.mean_csa_mm2[1], rel=1e-3)
+
+
+def _flagged(profile, *slices):
+    return replace(profile, flagged=np.isin(np.arange(len(profile.csa_mm2)), slices))
+
+
+def test_what_is_flagged_in_one_visit_is_compared_in_none():
+    rising = _profile(0, 20, 2.0, lambda x: 60.0 + x)
+    wrong = _profile(0, 20, 2.0, lambda x: 90.0 if 8 < x < 12 or x > 38 else 60.0 + x)
+    assert common_extent([rising, wrong]).mean_csa_mm2[1] > common_extent([rising, wrong]).mean_csa_mm2[0] + 0.9
+    found = common_extent([rising, _flagged(wrong, 4, 5, 19)])
+    assert found.mean_csa_mm2[0] == pytest.approx(found.mean_csa_mm2[1], rel=1e-9)
+    assert (found.low_mm, found.high_mm) == pytest.approx((0, 40))
+    assert (found.length_mm, found.flagged_mm, found.gap_mm) == pytest.approx((34, 6, 0), abs=0.1)
+    assert found.intervals_mm == [pytest.approx((0, 8), abs=0.1), pytest.approx((12, 38), abs=0.1)]
+    either = common_extent([_flagged(rising, 0), _flagged(wrong, 4)])
+    assert either.flagged_mm == pytest.approx(4, abs=0.1)
+
+
+@pytest.mark.parametrize("n_flagged", [11, 20])
+def test_with_little_left_the_flagged_slices_are_compared_too(n_flagged):
+    one = _profile(0, 20, 2.0, lambda x: 60.0)
+    found = common_extent([one, _flagged(one, *range(n_flagged))])
+    assert (found.length_mm, found.flagged_mm) == pytest.approx((40, 0))
+    assert common_extent([one, _flagged(one, *range(9))]).length_mm == pytest.approx(22, abs=0.1)
+
+
+def test_limits_and_nothing_in_common():
+    one = _profile(0, 10, 2.0, lambda x: 60.0 + x)
+    within = common_extent([one, one], (4.0, 100.0))
+    assert (within.low_mm, within.high_mm) == pytest.approx((4, 20))
+    assert within.mean_csa_mm2[0] == pytest.approx(72, abs=0.1)
+    with pytest.raises(ConfigurationError, match="no part of the cord in common"):
+        common_extent([one, _profile(40, 5, 2.0, lambda x: 60.0)])
+    with pytest.raises(ConfigurationError, match="no part of the cord in common"):
+        common_extent([one], (50.0, 60.0))
+
+
+# ---- Whose repeatability is taken
+
+STATED = {"same scanner": {"cov_percent": 1.1, "source": "40 simulated persons"}}
+
+
+def _report(state="AI", stated=STATED, sha256="ab"):
+    model = ModelSummary("m", "2", sha256, "", scores={"repeatability": stated})
+    return SimpleNamespace(mask_state=state, model=model)
+
+
+GIVEN = SimpleNamespace(mask_state="given", model=None)
+
+
+def test_the_models_own_is_taken_where_its_card_states_one():
+    found = repeatability_of([_report(), _report()], same_scanner=True)
+    assert (found.cov_percent, found.setting) == (1.1, "same scanner")
+    assert found.source == "measured with this software, model m 2: 40 simulated persons"
+    assert repeatability_of([_report(), _report()], same_scanner=False) == BETWEEN_SCANNERS
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [_report(stated=None)] * 2,
+        [_report(), _report(sha256="cd")],
+        [_report(), GIVEN],
+        [GIVEN] * 2,
+        [_report(stated={"same scanner": {"cov_percent": "1.1", "source": "a text"}})],
+        [_report(stated={"same scanner": {"cov_percent": 1.1, "source": " "}})],
+        [_report(stated={"same scanner": {"cov_percent": -1, "source": "x"}})],
+        [_report(stated={"same scanner": 1.1})],
+        [_report(stated=[1.1])],
+    ],
+)
+def test_else_the_published_one(reports):
+    assert repeatability_of(reports, same_scanner=True) == SAME_SCANNER
+
+
+def test_masks_corrected_by_hand_take_the_larger_one_and_say_so():
+    found = repeatability_of([_report(), _report("corrected")], same_scanner=True)
+    assert found.cov_percent == SAME_SCANNER.cov_percent
+    assert "corrected by hand" in found.source and "own of 1.1 % is not taken" in found.source
+    wide = {"same scanner": {"cov_percent": 3.0, "source": "40 simulated persons"}}
+    found = repeatability_of([_report("corrected", wide)] * 2, same_scanner=True)
+    assert found.cov_percent == 3.0 and found.source.endswith("for which no CoV was measured")

@@ -1,0 +1,215 @@
+"""A visit: areas that do not change when less of the cord is scanned, and what breaks a series of visits."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.case import CaseInput, ModelSummary
+from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
+from SpinalCordSegLib.longitudinal.visits import (
+    Conditions,
+    VisitCord,
+    conditions_of,
+    differences,
+    runs,
+    same_scanner,
+    unknowns,
+    visit_cord,
+)
+from SpinalCordSegLib.morphometry import centreline, fit_centreline, measure
+from SpinalCordSegLib.volume import Volume
+
+SPACING = (0.5, 0.5, 4.0)
+
+
+def _ragged(n: int, empty_below: int = 0) -> Volume:
+    """Discs as a network draws them: radii that jump by 5 %, a leaning path, centres 0.3 mm off."""
+    rng = np.random.default_rng(2)
+    x, y = np.mgrid[:64, :64] * 0.5
+    slices = []
+    for k in range(n):
+        centre = np.array([16.0, 12 + 0.8 * k]) + rng.normal(0, 0.3, 2)
+        slices.append(np.hypot(x - centre[0], y - centre[1]) <= 4.5 * (1 + rng.normal(0, 0.05)))
+    voxels = np.stack([np.zeros((64, 64), bool)] * empty_below + slices, axis=2)
+    return Volume(voxels, np.diag([*SPACING, 1.0]))
+
+
+def _cord(mask: Volume) -> VisitCord:
+    return visit_cord(mask, measure(mask, shape=False).slices)
+
+
+def _profile(mask: Volume, first: int) -> Profile:
+    """From slice 8 of the whole; ``first``: which of its slices this mask begins with."""
+    cord = _cord(mask)
+    return Profile(cord.line.arc_mm - cord.line.arc_mm[8 - first], cord.line.length_mm, cord.csa_mm2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(3, 16), (0, 12), (5, 14)])
+def test_less_coverage_changes_no_area(low: int, high: int) -> None:
+    whole = _ragged(16)
+    matrix = whole.ijk_to_ras.copy()
+    matrix[:3, 3] += low * matrix[:3, 2]
+    less = Volume(whole.voxels[:, :, low:high], matrix)
+    first, second = common_extent([_profile(whole, 0), _profile(less, low)]).mean_csa_mm2
+    assert second == pytest.approx(first, rel=2.5e-3)
+
+
+def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
+    assert np.isfinite(_cord(_ragged(9)).csa_mm2).all()
+    found = _cord(_ragged(9, empty_below=2))
+    assert np.isnan(found.csa_mm2).tolist() == [True] + [False] * 8
+    assert np.isfinite(_cord(_ragged(4, empty_below=2)).csa_mm2).all()  # too few to lose one
+
+
+def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
+    mask = _ragged(9, empty_below=2)
+    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    measured = measure(mask, probability=probability, shape=False).slices
+    found = visit_cord(mask, measured)
+    assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
+    assert found.csa_pv_mm2 == pytest.approx(0.9 * found.csa_mm2, rel=1e-6, nan_ok=True)
+    assert not found.is_drawn.any()
+    without = measure(mask, shape=False).slices
+    assert visit_cord(mask, without).csa_pv_mm2 is None and visit_cord(mask, without).is_drawn[1:].all()
+
+
+def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
+    mask = _ragged(9)
+    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    measured = measure(mask, probability=probability, shape=False).slices
+
+    def drawn(*slices: int) -> VisitCord:
+        pv = np.where(np.isin(measured.canonical_slice, slices), np.nan, measured.csa_pv_mm2)
+        return visit_cord(mask, replace(measured, csa_pv_mm2=pv))
+
+    found = drawn(5, 6)
+    assert found.csa_pv_mm2 / found.csa_mm2 == pytest.approx([0.9] * 5 + [1.0] * 2 + [0.9] * 2)
+    assert np.flatnonzero(found.is_drawn).tolist() == [5, 6]
+    assert drawn(0, 1, 2, 3).csa_pv_mm2 is not None and drawn(0, 1, 2, 3, 4).csa_pv_mm2 is None
+
+
+def test_a_leaning_cylinder_keeps_its_area() -> None:
+    x, y, z = np.mgrid[:120, :60, :20] * np.array([0.25, 0.25, 1.0])[:, None, None, None]
+    mask = Volume(np.hypot((x - 8 - 0.4 * z) / np.hypot(1, 0.4), y - 7) <= 5, np.diag([0.25, 0.25, 1.0, 1.0]))
+    areas = _cord(mask).csa_mm2
+    assert areas.mean() == pytest.approx(25 * np.pi, rel=5e-3)
+    assert areas == pytest.approx(np.full(20, 25 * np.pi), rel=0.03)
+
+
+def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
+    mask = _ragged(12)
+    spline, local = centreline(mask, fit_centreline), _cord(mask).line
+    for k in (0, 3, 11):
+        assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
+    assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)
+    with pytest.raises(ValueError, match="no positions"):
+        centreline(mask.with_voxels(mask.voxels & False)).position_on(local, 0.0)
+
+
+# ---- Conditions
+
+MODEL = ModelSummary("starter", "1", "f" * 64, "")
+ONE = Conditions(
+    scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing=(("TR", 8.2), ("TE", 2.7)),
+    contrast_agent="without", model="starter 1 abc", voxel_mm=(0.7, 0.7, 3.0), orientation="LPS",
+    distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5", along_mm="1.6 mm",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "breaks"),
+    [
+        ({"scanner": "GE Signa"}, "scanner", True),
+        ({"field_strength": "1.5 T"}, "field_strength", True),
+        ({"sequence": "SE 2D"}, "sequence", True),
+        ({"timing": (("TR", 8.2), ("TE", 4.0))}, "sequence", True),
+        ({"contrast_agent": "with"}, "contrast_agent", True),
+        ({"model": "starter 2 def"}, "model", True),
+        ({"voxel_mm": (0.7, 0.7, 2.5)}, "voxel_mm", False),
+        ({"orientation": "PSR"}, "orientation", False),
+        ({"distortion_correction": "DIS2D"}, "distortion_correction", False),
+        ({"made_by": "corrected"}, "made_by", False),
+        ({"software": "0.2.0"}, "software", False),
+        ({"threshold": "0.4"}, "threshold", False),
+        ({"along_mm": "none"}, "along_mm", False),
+    ],
+)
+def test_every_change_is_seen(changes, kind, breaks):
+    found = differences(ONE, replace(ONE, **changes))
+    assert [(one.kind, one.breaks) for one in found] == [(kind, breaks)]
+    assert runs([ONE, replace(ONE, **changes)]) == ([(0, 1), (1, 2)] if breaks else [(0, 2)])
+
+
+def test_equal_visits_and_rounding_are_no_change():
+    assert differences(ONE, ONE) == ()
+    assert differences(ONE, replace(ONE, timing=(("TR", 8.21), ("TE", 2.72)), voxel_mm=(0.7, 3.01, 0.7))) == ()
+
+
+def test_a_visit_without_header_hides_no_change():
+    silent = Conditions(voxel_mm=(0.7, 0.7, 3.0))
+    assert differences(ONE, silent) == ()
+    assert runs([ONE, silent, replace(ONE, scanner="GE Signa")]) == [(0, 2), (2, 3)]
+    assert runs([silent, ONE, silent, replace(ONE, contrast_agent="with")]) == [(0, 3), (3, 4)]
+    assert runs([]) == []
+
+
+def test_what_is_not_known_is_said():
+    assert unknowns(ONE) == ()
+    (found,) = unknowns(replace(ONE, scanner="", distortion_correction=""))
+    assert (found.kind, found.breaks) == ("unknown", False)
+    assert "scanner, distortion correction" in found.message
+    assert same_scanner([ONE, ONE])
+    assert not same_scanner([ONE, replace(ONE, scanner="")])
+    assert not same_scanner([replace(ONE, scanner="")])
+
+
+def _case(along_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=None):
+    """The slices are the second axis: stored from the patient's back."""
+    source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
+    return SimpleNamespace(
+        input=source, model=model, along_mm=along_mm, slices_steadied=adjusted, mask_state="AI", threshold=0.5,
+        software_version="0.1.0",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "slice_mm", "words"),
+    [
+        (1.6, 0.8, 1.0, "from 1.6 mm to 0.8 mm"),
+        (1.6, 0.0, 1.0, "from 1.6 mm to none"),
+        (1.6, 1.6, 1.0, None),
+        (1.6, 0.0, 4.0, None),  # slices that thick are smoothed with neither setting
+        (1.6, 5.0, 4.0, "from none to 5 mm"),
+    ],
+)
+def test_another_smoothing_along_z_is_reported(before, after, slice_mm, words):
+    cases = [_case(along_mm, slice_mm) for along_mm in (before, after)]
+    found = differences(*map(conditions_of, cases))
+    assert [(one.kind, one.breaks) for one in found] == ([("along_mm", False)] if words else [])
+    assert words is None or f"changed {words}:" in found[0].message
+    given = conditions_of(_case(None, slice_mm, model=None))
+    assert given.along_mm == "" and differences(conditions_of(cases[0]), given) == ()
+
+
+def test_a_visit_whose_outlines_were_not_adjusted_is_reported():
+    without, none, some = (conditions_of(_case(adjusted=n)) for n in (None, 0, 7))
+    (found,) = differences(without, none)
+    assert (found.kind, found.breaks) == ("along_mm", False)
+    assert differences(none, some) == ()
+
+
+def test_conditions_come_from_a_case_and_the_user_knows_better():
+    acquisition = {
+        "manufacturer": "Siemens", "model": "Prisma", "field_strength_t": 3.0, "sequence": "GR", "dimension": "3D",
+        "repetition_time_ms": 8.2, "echo_time_ms": None, "contrast_agent": False,
+        "image_type": ["ORIGINAL", "PRIMARY", "M", "DIS2D"],
+    }  # fmt: skip
+    found = conditions_of(_case(acquisition=acquisition))
+    assert (found.scanner, found.field_strength, found.sequence) == ("Siemens Prisma", "3 T", "GR 3D")
+    assert (found.contrast_agent, found.distortion_correction, found.made_by) == ("without", "DIS2D", "AI")
+    assert found.model == "starter 1 " + "f" * 12
+    assert found.timing == (("TR", 8.2),)
+    assert conditions_of(_case(acquisition=acquisition), {"scanner": "hospital A"}).scanner == "hospital A"
+    assert conditions_of(_case()).scanner == ""
