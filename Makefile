@@ -90,6 +90,7 @@ coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach (tw
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## The documentation as a site; out/site
+	@$(PY) tools/data_dictionary.py
 	@$(PY) -m mkdocs build --quiet
 	@echo "Open out/site/index.html"
 

@@ -97,3 +97,11 @@ def test_linked_files_exist() -> None:
     for page in _PAGES:
         targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
         assert [target for target in targets if not (page.parent / target).exists()] == [], page.name
+
+
+def test_tables_of_columns_and_flags_are_those_of_the_code() -> None:
+    """``make docs`` renews them."""
+    import data_dictionary
+
+    page = data_dictionary.PAGE.read_text(encoding="utf-8")
+    assert data_dictionary.renewed(page) == page
