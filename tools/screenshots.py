@@ -1,7 +1,7 @@
 """Pictures of both panels, taken from the real ones while they work: ``make screenshots`` takes them again.
 
 The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
-small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; each panel
+small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures, and the README's of a real neck; each panel
 without PyTorch, ready, running and done goes to out/screenshots, to be looked at.
 """
 
@@ -35,8 +35,27 @@ def main() -> int:
             target.mkdir(parents=True, exist_ok=True)
         segmenting(_TARGET / "segment.png")
         training(Path(folder), _TARGET / "train.png")
+        neck(Path(folder), _TARGET / "neck.png")
     print(f"Screenshots are in {_TARGET.relative_to(_CHECKOUT)}, of all states in {_STATES.relative_to(_CHECKOUT)}")
     return 0
+
+
+def neck(folder: Path, target: Path) -> None:
+    """The upper part of a real neck's montage, where the public data is there (sct_testing_data, MIT licence)."""
+    from PIL import Image
+
+    from SpinalCordSegLib.cli import main as spinalcordseg
+
+    data = Path(os.environ.get("SPINALCORDSEG_DATA", _CHECKOUT.parent / "shared" / "data"))
+    image = data / "t1w_masked" / "sct-testing_T1w.nii.gz"
+    if not image.is_file():
+        print(f"No {image}: {target.name} stays as it is")
+        return
+    if spinalcordseg(["segment", str(image), "--code", "neck", "--output", str(folder)]) != 0:
+        raise SystemExit("the neck could not be segmented")
+    with Image.open(folder / "neck" / "montage.png") as montage:
+        upper = montage.convert("RGB").crop((0, 0, montage.width, round(0.46 * montage.height)))
+    upper.resize((1000, round(1000 * upper.height / upper.width)), Image.Resampling.LANCZOS).save(target, optimize=True)
 
 
 def segmenting(target: Path) -> None:
