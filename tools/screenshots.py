@@ -1,8 +1,8 @@
 """Pictures of both panels, taken from the real ones while they work: ``make screenshots`` takes them again.
 
 The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
-small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures, and the README's of a real neck; each panel
-without PyTorch, ready, running and done goes to out/screenshots, to be looked at.
+small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; a real neck's
+montage is the README's. Each panel without PyTorch, ready, running and done goes to out/screenshots, to be looked at.
 """
 
 from __future__ import annotations

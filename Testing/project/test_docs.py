@@ -36,8 +36,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_volume(image, tmp_path / f"{name}.nii.gz")
     for name in ("mask", "corrected"):
         write_volume(phantom.mask, tmp_path / f"{name}.nii.gz")
-    write_volume(image, tmp_path / "training" / "sub-P08.nii.gz")
-    write_volume(phantom.mask, tmp_path / "training" / "sub-P08_seg.nii.gz")
+    other = make_phantom(PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), cord_csa_mm2=60.0))
+    write_volume(other.image, tmp_path / "training" / "sub-P08.nii.gz")
+    write_volume(other.mask, tmp_path / "training" / "sub-P08_seg.nii.gz")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

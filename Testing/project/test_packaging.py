@@ -46,7 +46,7 @@ def test_wheel_has_the_commands_and_the_licence(wheel: zipfile.ZipFile) -> None:
     about = f"spinalcordseg-{SOFTWARE_VERSION}.dist-info"
     commands = wheel.read(f"{about}/entry_points.txt").decode()
     assert "spinalcordseg = SpinalCordSegLib.cli:main" in commands
-    assert "spinalcordseg-train = SpinalCordSegTrainerLib.__main__:main" in commands
+    assert "spinalcordseg-train = SpinalCordSegTrainerLib.cli:main" in commands
     metadata = wheel.read(f"{about}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
     assert {f"{about}/licenses/LICENSE", f"{about}/licenses/NOTICE"} <= set(wheel.namelist())

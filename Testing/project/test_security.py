@@ -35,13 +35,12 @@ _MAY_CALL = {
     ("numpy.load", "slice_cache.py"): "maps the slice cache, with allow_pickle=False",
 }
 _MAY_START_PROGRAMS = {
-    "process.py": "the panel's own command line",
+    "jobs.py": "the panel's own command line",
     "run_folder.py": "git, for the state of the code that a model was trained with",
     "install.py": "for the error alone that a failed pip of Slicer raises",
 }
 _MAY_NAME_ADDRESSES = {
     "sample_data.py": "the public neck of the tutorial",
-    "report.py": "the name of the SVG format: no program fetches it",
 }
 _MAY_INSTALL = {"install.py": "on a click, after a question with size and purpose"}
 _RANKS = {"distributed.py": "gradients between the processes that torchrun started"}
