@@ -48,7 +48,7 @@ class CaseTable:
         table.connect("cellClicked(int,int)", self._on_click)
 
     def show(self, cases: Sequence[Mapping[str, Any]]) -> None:
-        """``cases``: as ``spinalcordseg-train check --json`` tells them."""
+        """``cases``: as the command check reports them."""
         self._cases = list(cases)
         self._table.setRowCount(len(self._cases))
         for row, case in enumerate(self._cases):
@@ -98,7 +98,7 @@ def details(case: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def summary_words(result: Mapping[str, Any]) -> str:
+def summary_text(result: Mapping[str, Any]) -> str:
     patients = _("1 patient") if result["subjects"] == 1 else _("{n} patients").format(n=result["subjects"])
     words = _("{usable} of {cases} cases can be used: {patients}, {slices} slices with cord.")
     return words.format(
@@ -359,10 +359,10 @@ def trainer_job(arguments: Sequence[str], base: Path, python: str = "") -> Train
     )  # fmt: skip
 
 
-# What the panel says about the work at hand. No Qt.
+# Texts about the work at hand. No Qt.
 
 
-class JobWords:
+class JobTexts:
     """For one run. ``stopping``: the user asked training to stop and it is saving. ``loss``: of the last update."""
 
     def __init__(self) -> None:
@@ -395,7 +395,7 @@ class JobWords:
         }
         return tips[command]
 
-    def say(self, run: TrainerJob) -> str:
+    def status(self, run: TrainerJob) -> str:
         """ "Training: 34 of 300 updates, about 12 min left"."""
         if run.cancelled:
             return _("Cancelling…")
@@ -460,7 +460,7 @@ class TrainerPanel:
 
     def __init__(self, ui: Any, logic: Any, entered: Callable[[], bool]) -> None:
         self._ui, self._logic, self._entered = ui, logic, entered
-        self.control, self._words = JobControl(self.refresh), JobWords()
+        self.control, self._texts = JobControl(self.refresh), JobTexts()
         self.devices = DeviceChoice(ui.deviceBox)
         self.form = SettingsForm(ui, self.devices, self._on_settings)
         self.cases = CaseTable(ui.caseTable, ui.caseDetail)
@@ -551,7 +551,7 @@ class TrainerPanel:
         if work is not None:
             ui.progressBar.setRange(0, work.progress.of)  # 0 to 0 is Qt's "busy"
             ui.progressBar.setValue(work.progress.done)
-        ui.statusLabel.setText(self._words.say(work) if work is not None else self._message)
+        ui.statusLabel.setText(self._texts.status(work) if work is not None else self._message)
         ui.statusLabel.setVisible(bool(ui.statusLabel.text))
         ui.copyReportButton.setVisible(work is None and self.control.failure is not None)
         ui.noticeFrame.setVisible(not self.packages.ready)
@@ -562,9 +562,9 @@ class TrainerPanel:
     def _show_button(self, button: Any, command: str) -> None:
         running = self.control.command == command
         reason = self.why_not(command)
-        button.text = self._words.button(command, running, self._words.stopping)
+        button.text = self._texts.button(command, running, self._texts.stopping)
         button.enabled = not reason and not (running and self.control.cancelling)
-        button.toolTip = reason or self._words.tip(command, running)
+        button.toolTip = reason or self._texts.tip(command, running)
 
     def _press(self, command: str) -> None:
         if self.control.command == command:
@@ -576,8 +576,8 @@ class TrainerPanel:
 
     def _stop(self, command: str) -> None:
         """Training saves first; pressed again, or for other work, it ends at once."""
-        if command == "train" and not self._words.stopping:
-            self._words.stopping = True
+        if command == "train" and not self._texts.stopping:
+            self._texts.stopping = True
             try:
                 (self._started.run / STOP_FILE).touch()
             except OSError:  # the folder is gone; then there is nothing to save into
@@ -587,7 +587,7 @@ class TrainerPanel:
             self.control.cancel()
 
     def _start(self, arguments: list[str]) -> None:
-        self._message, self._words, self.control.failure = "", JobWords(), None
+        self._message, self._texts, self.control.failure = "", JobTexts(), None
         self._started = settings = self.form.settings()
         if arguments[0] == "train":
             (settings.run / STOP_FILE).unlink(missing_ok=True)
@@ -606,11 +606,11 @@ class TrainerPanel:
             self._found.append(event["case"])
         elif event.get("event") == "epoch":
             self.pictures.show(self._started.run)
-        self._words.loss = event.get("loss", self._words.loss)
+        self._texts.loss = event.get("loss", self._texts.loss)
 
     def _on_end(self, work: TrainerJob) -> None:
         settings = self._started
-        self._message = self._words.ended(work)
+        self._message = self._texts.ended(work)
         if work.result is None:
             self.pictures.show(settings.run)
         elif work.command == "check":
@@ -618,14 +618,14 @@ class TrainerPanel:
                 return  # another scene's cases are chosen now
             self.usable_cases = int(work.result["subjects"])
             self.cases.show(self._found)
-            self._ui.casesLabel.setText(summary_words(work.result))
+            self._ui.casesLabel.setText(summary_text(work.result))
         elif work.command == "find-lr":
             self.form.take_bounds(work.result)
             self.pictures.show(settings.run)
         elif work.command == "train":
             self._publish(settings.run)
         else:
-            self._ui.scoresLabel.setText(self._words.scores(work.result["scores"]))
+            self._ui.scoresLabel.setText(self._texts.scores(work.result["scores"]))
             self._ui.scoresLabel.setVisible(True)
 
     def _publish(self, run: Path) -> None:
