@@ -421,8 +421,6 @@ def draw_agreement(scores: Sequence[CaseScore], path: Path, names: tuple[str, st
         return
     told = bland_altman(first, second)
     with figure(path, 1) as axes:
-        if axes is None:
-            return
         (axis,) = axes
         for case in scores:
             one, other = (np.array(of) for of in area_pairs([case]))
@@ -546,8 +544,6 @@ def _histograms(scores: Sequence[CaseScore], path: Path) -> None:
     per_case = [case.dice for case in scores if not math.isnan(case.dice)]
     errors = [one.csa_error_percent for case in scores for one in case.slices if not math.isnan(one.csa_error_percent)]
     with figure(path, 3) as axes:
-        if axes is None:
-            return
         edges = [number / 40 for number in range(41)]
         for axis, values, name in ((axes[0], per_slice, "slices"), (axes[1], per_case, "cases")):
             axis.hist(values, bins=edges)

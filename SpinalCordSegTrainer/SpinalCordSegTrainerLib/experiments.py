@@ -273,7 +273,7 @@ def _histograms(results: Sequence[RowResult], path: Path) -> None:
     edges = [number / 40 for number in range(41)]
     columns = min(3, len(results))
     with figure(path, len(results), columns) as axes:
-        for number, (axis, result) in enumerate(zip(axes or (), results, strict=bool(axes))):
+        for number, (axis, result) in enumerate(zip(axes, results, strict=True)):
             axis.hist(result.dice, bins=edges)
             axis.set_title(f"{result.row.key}: mean {statistics(result.dice)['mean'] or 0:.3f}", fontsize=9)
             axis.yaxis.get_major_locator().set_params(integer=True)
@@ -292,7 +292,7 @@ def _per_epoch(results: Sequence[RowResult], path: Path) -> None:
     if not chosen:
         return
     with figure(path, 1) as axes:
-        for axis in axes or ():
+        for axis in axes:
             for result in chosen:
                 values = [float("nan") if one["dice"] is None else one["dice"] for one in result.history]
                 axis.plot([one["epoch"] for one in result.history], values, ".-", label=result.row.key)

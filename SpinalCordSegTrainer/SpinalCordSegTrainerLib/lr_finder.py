@@ -164,8 +164,6 @@ def write_range_test(test: RangeTest, folder: Path) -> None:
     write_table(rows, folder / "range_test.csv")
     write_json(folder / "range_test.json", asdict(test.bounds))
     with figure(folder / "range_test.png", 1) as axes:
-        if axes is None:
-            return
         axis = axes[0]
         axis.semilogx(test.rates, test.losses, color="0.75", lw=0.8, label="loss")
         axis.semilogx(test.rates, test.smoothed, label="smoothed")

@@ -261,22 +261,19 @@ def remove_remains(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# Curves of a run: a CSV always, a PNG where matplotlib is installed.
+# Curves of a run: a CSV and a PNG.
 
 
 def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write ``epochs.csv`` and ``curves.png``: loss of training and validation, MCC and Dice, rate, per epoch.
 
-    Empty history writes nothing. Without matplotlib the picture is left out, with a word in the log.
-    Raises OutputError.
+    Empty history writes nothing. Raises OutputError.
     """
     if not history:
         return
     write_table(history, folder / "epochs.csv")
     epochs = [row["epoch"] for row in history]
     with figure(folder / "curves.png", 3) as axes:
-        if axes is None:
-            return
         _lines(axes[0], epochs, history, ("train_loss", "loss"), ("training", "validation"), "loss")
         _lines(axes[1], epochs, history, ("dice", "mcc"), ("Dice", "MCC"), "validation score")
         _lines(axes[2], epochs, history, ("rate",), ("rate",), "learning rate")
@@ -285,15 +282,11 @@ def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 @contextmanager
-def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any] | None]:
+def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any]]:
     """``count`` matplotlib axes below each other, or in rows of several ``columns``, which then share their scales; the
-    picture is written at the end. None without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        _log.warning("%s is left out: matplotlib is not installed (pip install matplotlib)", path.name)
-        yield None
-        return
+    picture is written at the end."""
+    from matplotlib.figure import Figure
+
     rows, several = -(-count // columns), columns > 1
     size = (3.4 * columns, 1.8 * rows + 0.4) if several else (6, 1.6 * rows + 0.4)
     picture = Figure(figsize=size, layout="constrained")
