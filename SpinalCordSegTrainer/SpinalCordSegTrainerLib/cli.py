@@ -12,7 +12,7 @@ import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,22 +33,19 @@ if TYPE_CHECKING:
     import torch
 
     from SpinalCordSegLib.model.checkpoint import Checkpoint
-    from SpinalCordSegLib.volume import Volume
     from SpinalCordSegTrainerLib.config import TrainingConfig
-    from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase
+    from SpinalCordSegTrainerLib.dataset import LabelledCase
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
-    from SpinalCordSegTrainerLib.split import Split
     from SpinalCordSegTrainerLib.trainer import Progress
-    from SpinalCordSegTrainerLib.worst_slices import Tile
+    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
 STOP_FILE = "stop"
 """A file of this name in a run's folder ends the run after its update at hand, saved."""
 
 _DATA_HELP = "folder of images and label maps (NAME and NAME_seg, or BIDS), manifest (CSV) or ITK-SNAP workspace"
 _MOST_LISTED = 5
-_PICTURES = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -445,6 +442,7 @@ def _add_crossvalidate(commands: Any) -> None:
 
 def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.evaluation import cross_validate
+    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
@@ -472,19 +470,6 @@ def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 # evaluate, raters
-
-
-@dataclass
-class WorstSlices:
-    """Collects the pictures of the worst slices while cases are scored."""
-
-    tiles: list[Tile] = field(default_factory=list)
-
-    def __call__(self, loaded: LoadedCase, found: Volume, score: CaseScore) -> None:
-        from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles
-
-        new = worst_tiles(loaded.image, found, loaded.mask, score, _PICTURES)
-        self.tiles = worst_of([*self.tiles, *new], _PICTURES)
 
 
 def end_evaluation(
@@ -571,6 +556,7 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegTrainerLib.evaluation import evaluate_cases, score_predictions
     from SpinalCordSegTrainerLib.split import held_out
+    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
     chosen_device(arguments)
     predictions, checkpoint = arguments.predictions, None
@@ -627,6 +613,7 @@ def _add_raters(commands: Any) -> None:
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.dataset import find_cases
     from SpinalCordSegTrainerLib.inter_rater import DisputeLimits, compare_labels
+    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
     second = arguments.second
     if not second.is_dir():
@@ -680,7 +667,7 @@ def _add_check(commands: Any) -> None:
 def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.dataset_check import as_dict, check_folder, summary
-    from SpinalCordSegTrainerLib.split import write_split
+    from SpinalCordSegTrainerLib.split import planned_splits, write_split
 
     data = arguments.data
     checked = check_folder(
@@ -694,33 +681,18 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     counts = summary(checked)
     lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
     usable = {case.name for case in checked if case.usable}
-    for name, split in _splits([case for case in match_files(data).cases if case.name in usable], arguments).items():
+    cases = [case for case in match_files(data).cases if case.name in usable]
+    if arguments.output is not None or len({case.subject for case in cases}) > 1:
+        splits = planned_splits(cases, arguments.hold_out, arguments.folds, arguments.fraction, arguments.seed)
+    else:
+        splits = {}  # nobody can be held out
+    for name, split in splits.items():
         lines.append(f"{name}: {len(split.training)} patients to train on, {len(split.validation)} held out")
         if arguments.output is not None:
             folder = arguments.output if name == "split" else arguments.output / name
             write_split(split, folder / "split.json")
     reporter.result("\n".join(lines), **counts)
     return DONE if counts["usable"] == counts["cases"] else SOME_FAILED
-
-
-def _splits(cases: Sequence[LabelledCase], arguments: argparse.Namespace) -> dict[str, Split]:
-    """By name: "split", or "fold1" and so on. Empty where too few patients are left, unless a split was asked for."""
-    from SpinalCordSegTrainerLib.config import check_seed
-    from SpinalCordSegTrainerLib.split import Split, folds, split_by_fact, split_subjects
-
-    check_seed(arguments.seed)
-    subjects = [case.subject for case in cases]
-    if arguments.folds is not None:
-        made = folds(subjects, arguments.folds, arguments.seed)
-        return {f"fold{number}": one for number, one in enumerate(made, 1)}
-    if arguments.hold_out is not None:
-        return {"split": split_by_fact(cases, arguments.hold_out)}
-    if not 0 < arguments.fraction < 1:
-        raise ConfigurationError(f"--fraction {arguments.fraction}: it must lie between 0 and 1")
-    if len(set(subjects)) < 2 and arguments.output is None:
-        return {}
-    kept, held = split_subjects(subjects, arguments.fraction, arguments.seed)
-    return {"split": Split(tuple(kept), tuple(held))}
 
 
 def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import parse_json, write_json
+from SpinalCordSegTrainerLib.config import check_seed
 from SpinalCordSegTrainerLib.dataset import LabelledCase
 
 SPLIT_NAME = "split.json"
@@ -150,3 +151,20 @@ def folds(subjects: Iterable[str], count: int, seed: int) -> list[Split]:
     order = [unique[n] for n in np.random.default_rng([seed, 21]).permutation(len(unique))]
     splits = (split_by_name(unique, order[n::count]) for n in range(count))
     return [Split(tuple(kept), tuple(out)) for kept, out in splits]
+
+
+def planned_splits(
+    cases: Sequence[LabelledCase], hold_out: str | None, n_folds: int | None, fraction: float, seed: int
+) -> dict[str, Split]:
+    """By name: "split", or "fold1" and so on. ``hold_out``: a rule as split_by_fact takes it, else a share of the
+    patients. Raises ConfigurationError, and TrainingDataError for a single patient."""
+    check_seed(seed)
+    subjects = [case.subject for case in cases]
+    if n_folds is not None:
+        return {f"fold{number}": one for number, one in enumerate(folds(subjects, n_folds, seed), 1)}
+    if hold_out is not None:
+        return {"split": split_by_fact(cases, hold_out)}
+    if not 0 < fraction < 1:
+        raise ConfigurationError(f"--fraction {fraction}: it must lie between 0 and 1")
+    kept, held = split_subjects(subjects, fraction, seed)
+    return {"split": Split(tuple(kept), tuple(held))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from scipy import ndimage
 
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegTrainerLib.dataset import LoadedCase
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore
 
+_PICTURES = 16
 _TILE, _LEAST_MM, _MOST_MM, _TEXT, _PAIRS_A_ROW = 220, 40.0, 120.0, 34, 4
 # Strong where they differ, thin where they agree; blue and red stay apart for eyes that take red for green.
 _MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40, 120, 255), 0.75)
@@ -105,3 +107,14 @@ def _words(one: SliceScore) -> tuple[str, str]:
     return f"{one.case[:44]}  slice {one.slice}", dice + outside + ("  flags: " + " ".join(one.flags))[
         : 50 * bool(one.flags)
     ]
+
+
+@dataclass
+class WorstSlices:
+    """Collects the pictures of the worst slices while cases are scored."""
+
+    tiles: list[Tile] = field(default_factory=list)
+
+    def __call__(self, loaded: LoadedCase, found: Volume, score: CaseScore) -> None:
+        new = worst_tiles(loaded.image, found, loaded.mask, score, _PICTURES)
+        self.tiles = worst_of([*self.tiles, *new], _PICTURES)
