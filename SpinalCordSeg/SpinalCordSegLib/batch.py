@@ -133,14 +133,14 @@ def _run_case(
     except (Cancelled, ModelFileError):
         raise
     except MemoryError:
-        told: Exception = MemoryError("memory ran out: close other programs, or cut the image")
+        failure: Exception = MemoryError("memory ran out: close other programs, or cut the image")
     except SpinalCordSegError as error:
         _log.debug("detail", exc_info=error)
-        told = error
+        failure = error
     except Exception as error:  # noqa: BLE001
         _log.debug("unexpected error", exc_info=error)
-        told = error
-    return _failed(case_name, told, mark, options, claimed)
+        failure = error
+    return _failed(case_name, failure, mark, options, claimed)
 
 
 def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOptions, claimed: set[str]) -> Outcome:

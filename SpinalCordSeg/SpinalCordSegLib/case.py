@@ -248,7 +248,7 @@ class Case:
     levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
     threshold: float | None = None
     along_mm: float | None = None
-    slices_steadied: int | None = None
+    slices_adjusted: int | None = None
     confidence: Confidence | None = field(default=None, metadata={"key": "probability"})
     device: str | None = None
     engine: str | None = None

@@ -670,13 +670,13 @@ def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
 
 
 def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
-    from SpinalCordSegLib.review import review_words
+    from SpinalCordSegLib.review import review_text
 
     for one in work.items:
         left = f", {one.n_unseen} of {one.n_flagged} flagged slices not looked at" if one.n_unseen else ""
         is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
         other = ", decided on another mask than this one" if is_other else ""
-        reporter.text(f"{one.case}: {one.problem or review_words(one.review) + left + other}")
+        reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other}")
     counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
     reporter.text(f"{len(work.items)} cases: {counts}" + (f" → {table}" if table else ""))
     if item is None:

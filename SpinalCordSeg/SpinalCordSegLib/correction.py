@@ -71,7 +71,7 @@ def store_correction(
     """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the case.
 
     ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
-    pictures; what was told of the case's header stands unless this one has a header of its own. ``levels``: None takes
+    pictures; what the case's header said stands unless this one has a header of its own. ``levels``: None takes
     the discs that were marked. ``reopen``: also where the case was accepted. The mask before any correction stays as
     mask_ai.* (or mask_given.* where a person or other software had made it), never changed; every mask that a person
     made is a version of the case. The state becomes "corrected", and an earlier decision no longer holds.
@@ -145,7 +145,7 @@ def measured_anew(
         device=case.device,
         engine=case.engine,
         n_windowed=case.n_windowed,
-        slices_steadied=case.slices_steadied,
+        slices_adjusted=case.slices_adjusted,
         batch_size=case.batch_size,
         levels_asked=found.levels_asked if levels is not None else case.levels_asked,
         slices=_with_standing_columns(found.slices, case.slices, changed),
@@ -189,7 +189,7 @@ def _with_standing_flags(found: Case, case: Case, changed: set[int], image: Imag
 
 
 def _refresh_summary(path: Path, case: Case) -> None:
-    """The case's row in the batch's table, where it has one: it must not go on telling the former volume."""
+    """The case's row in the batch's table, where it has one: it must not keep the former volume."""
     if not path.is_file():
         return
     try:
@@ -197,7 +197,7 @@ def _refresh_summary(path: Path, case: Case) -> None:
         if summary.has(case.name):
             summary.put(case.summary_row())
     except OutputError as error:
-        _log.warning("summary.csv still tells the numbers before the correction: %s", error)
+        _log.warning("summary.csv still has the numbers before the correction: %s", error)
 
 
 def model_of_case(case: Case) -> Path:

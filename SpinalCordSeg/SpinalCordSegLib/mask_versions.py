@@ -60,8 +60,8 @@ class SavedVersion:
     def maker(self) -> tuple[str, str]:
         """Who made it and in which state of review; "" for what is not known."""
         try:
-            told = parse_json(self.about.read_bytes())
-            return str(told["who"]), str(told["state"])
+            about = parse_json(self.about.read_bytes())
+            return str(about["who"]), str(about["state"])
         except (OSError, ValueError, KeyError, TypeError):
             return "", ""
 

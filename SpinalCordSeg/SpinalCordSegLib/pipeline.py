@@ -132,7 +132,7 @@ def segment_image(
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
-        slices_steadied=None if adjusted is None else len(adjusted.slices),
+        slices_adjusted=None if adjusted is None else len(adjusted.slices),
         batch_size=prediction.batch_size,
     )
 

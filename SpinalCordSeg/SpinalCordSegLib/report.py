@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.review import DECISIONS, ON_ANOTHER_MASK, review_words
+from SpinalCordSegLib.review import DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns
 from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
 
@@ -643,7 +643,7 @@ def _scanner(acquisition: Mapping[str, Any]) -> str:
 
 
 def _making(case: Case) -> list[tuple[str, str]]:
-    model, moved = case.model, case.slices_steadied
+    model, moved = case.model, case.slices_adjusted
     entries = [
         ("Model", f"{model.name} {model.version}, SHA-256 {str(model.sha256)[:16]}…" if model else ""),
         ("Licence of the model", model.licence if model else ""),
@@ -658,7 +658,7 @@ def _making(case: Case) -> list[tuple[str, str]]:
 
 def state_sentence(case: Case) -> str:
     """ "AI segmentation, corrected by a person, accepted by A. Meyer on 2024-01-31"."""
-    return f"{_MADE[case.mask_state]}, {review_words(case.review)}"
+    return f"{_MADE[case.mask_state]}, {review_text(case.review)}"
 
 
 def review_sentence(case: Case) -> str:
@@ -666,7 +666,7 @@ def review_sentence(case: Case) -> str:
     review, n = case.review, len(case.queue)
     if review.state not in DECISIONS:
         return ""
-    words = [review_words(review)]
+    words = [review_text(review)]
     if n:
         words.append(f"{n - len(case.unseen)} of {n} flagged slices looked at")
     if case.changes is not None:

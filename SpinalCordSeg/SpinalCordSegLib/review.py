@@ -107,7 +107,7 @@ def edited(review: Review, who: str = "", when: datetime | None = None) -> Revie
     return replace(_changed(review, CORRECTED, who or review.who, when), mask_sha256="")
 
 
-def review_words(review: Review) -> str:
+def review_text(review: Review) -> str:
     """The state as a sentence's beginning: "accepted by A. Meyer on 2024-01-31"; "not reviewed by a person" for ai."""
     if review.state in UNTOUCHED:
         return "not reviewed by a person"

@@ -68,12 +68,12 @@ def add_to_training_set(
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
-    told = _provenance(image, label, case, reviewer)
-    earlier = _earlier(folder, told["SpinalCordSeg"]["image_sha256"])
+    provenance = _provenance(image, label, case, reviewer)
+    earlier = _earlier(folder, provenance["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
-        if _label_sha256(earlier.label) == told["SpinalCordSeg"]["mask_sha256"]:
-            if _told(earlier.provenance).get("mask_sha256") != told["SpinalCordSeg"]["mask_sha256"]:
-                write_json(earlier.provenance, told)  # it tells of a mask whose writing failed
+        if _label_sha256(earlier.label) == provenance["SpinalCordSeg"]["mask_sha256"]:
+            if _read_provenance(earlier.provenance).get("mask_sha256") != provenance["SpinalCordSeg"]["mask_sha256"]:
+                write_json(earlier.provenance, provenance)  # it is of a mask whose writing failed
             return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
         if not replace:
             raise OutputError(
@@ -84,7 +84,7 @@ def add_to_training_set(
         write_text(folder / LABEL_DESCRIPTION, label_description())
     # The label map last: only with it the trainer takes the image for a case. Where it is to be replaced and cannot be
     # written, the next try finds the old one, whatever the provenance says by then, and does it again.
-    write_json(entry.provenance, told)
+    write_json(entry.provenance, provenance)
     if earlier is None:
         write_volume(image.with_voxels(_plain(image.voxels)), entry.image)
     write_volume(label, entry.label)
@@ -133,7 +133,7 @@ def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -
 def _earlier(folder: Path, image_sha256: str) -> TrainingCase | None:
     """The case of this very image that is there already."""
     for path in sorted(folder.glob("sub-*.json")) if folder.is_dir() else []:
-        if _told(path).get("image_sha256") == image_sha256:
+        if _read_provenance(path).get("image_sha256") == image_sha256:
             case = _case(folder, path.stem)
             if case.image.is_file() and case.label.is_file():
                 return case
@@ -148,7 +148,7 @@ def _label_sha256(label: Path) -> str:
         return ""
 
 
-def _told(provenance: Path) -> dict[str, Any]:
+def _read_provenance(provenance: Path) -> dict[str, Any]:
     """What an earlier provenance file says of us; {} for a file of somebody else's."""
     try:
         own = parse_json(provenance.read_text(encoding="utf-8")).get("SpinalCordSeg")

@@ -12,7 +12,7 @@ import numpy as np
 import slicer
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
-from SpinalCordSegLib.review import Review, review_words
+from SpinalCordSegLib.review import Review, review_text
 from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
 from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
 from SpinalCordSegNodes.segmentations import (
@@ -151,7 +151,7 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
         raise ConfigurationError("the segment is no longer there: choose another one")
     # JSON holds ":" and "|", which part tags in a .seg.nrrd.
     segment.SetTag(_REVIEW, base64.b64encode(json.dumps(review.as_json()).encode()).decode())
-    segment.SetTag(_STATE, review_words(review).replace(":", "-").replace("|", " "))
+    segment.SetTag(_STATE, review_text(review).replace(":", "-").replace("|", " "))
     result = result_of(segmentation)
     if result is not None:
         _into_report(result, review)

@@ -107,13 +107,13 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     flagged = [(2, "low_confidence"), (3, "low_confidence"), (3, "unclear_edge"), (4, "unclear_edge"), (0, "cord_end")]
     flags = tuple(Flag(k, k, kind, "of the network") for k, kind in flagged)
     flags += (case_flag("device", "memory ran out"), case_flag("no_neck", "the image ends below the top of the head"))
-    before = _change(folder, flags=flags, slices_steadied=4, n_windowed=5)
+    before = _change(folder, flags=flags, slices_adjusted=4, n_windowed=5)
     after = store_correction(folder, _edited(before.mask))
     found = {(flag.slice, flag.kind) for flag in after.flags}
     assert {(2, "low_confidence"), (4, "unclear_edge"), (0, "cord_end"), (None, "device")} <= found
     assert not {(3, "low_confidence"), (3, "unclear_edge")} & found
     assert (None, "no_neck") in found, "only the image can say"
-    assert (after.slices_steadied, after.n_windowed) == (4, 5), "as the run said, which measuring cannot know"
+    assert (after.slices_adjusted, after.n_windowed) == (4, 5), "as the run said, which measuring cannot know"
     assert after.slices.flags[after.slices.row_of(2)].split().count("low_confidence") == 1
 
 

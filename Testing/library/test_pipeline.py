@@ -98,7 +98,7 @@ def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phant
     assert min(own) > 1.3 * max(areas[1])  # what visits are compared by is the network's own
     told = {(flag.slice, flag.kind) for flag in together.flags}
     assert {(4, "unclear_edge"), (5, "unclear_edge")} <= told
-    assert (together.slices_steadied, alone.slices_steadied) == (2, None)
+    assert (together.slices_adjusted, alone.slices_adjusted) == (2, None)
     assert "unclear_edge" not in {flag.kind for flag in alone.flags}
     inside = together.probability.voxels >= 0.5
     np.testing.assert_array_equal(inside, together.mask.voxels)

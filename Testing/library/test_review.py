@@ -26,7 +26,7 @@ from SpinalCordSegLib.review import (
     decided,
     edited,
     opened,
-    review_words,
+    review_text,
     with_seen,
 )
 from SpinalCordSegLib.work_list import read_work_list, write_review_table
@@ -41,7 +41,7 @@ def test_a_review_goes_its_way_and_comes_back_from_json() -> None:
     assert [event.state for event in review.events] == [IN_REVIEW, ACCEPTED]
     assert review.when == "2024-01-31T12:00:00+00:00" and review.is_finished
     assert Review.from_json(json.loads(json.dumps(review.as_json()))) == review
-    assert review_words(review) == "accepted by A. Meyer on 2024-01-31"
+    assert review_text(review) == "accepted by A. Meyer on 2024-01-31"
     assert with_seen(review, [3], seen=False).seen == (7,)
 
 

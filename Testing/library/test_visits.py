@@ -169,7 +169,7 @@ def _case(along_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=No
     """The slices are the second axis: stored from the patient's back."""
     source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
     return SimpleNamespace(
-        input=source, model=model, along_mm=along_mm, slices_steadied=adjusted, mask_state="AI", threshold=0.5,
+        input=source, model=model, along_mm=along_mm, slices_adjusted=adjusted, mask_state="AI", threshold=0.5,
         software_version="0.1.0",
     )  # fmt: skip
 

@@ -154,7 +154,7 @@ def _smoothing(case: Case) -> str:
     axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
     smoothed = f"{sigma_mm:g} mm" if sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
-    return smoothed if case.slices_steadied is None else f"{smoothed}, unclear outlines adjusted"
+    return smoothed if case.slices_adjusted is None else f"{smoothed}, unclear outlines adjusted"
 
 
 _NAMES = {
