@@ -90,26 +90,23 @@ def _add_segment(commands: Any) -> None:
         "Find the cord and measure it: DIR/CASE/ gets mask, report.json, slices.csv, montage.png and report.html, DIR"
         " gets summary.csv. A finished result is kept and counts as done.",
     )  # fmt: skip
-    segment.add_argument(
+    add = segment.add_argument
+    add(
         "inputs", nargs="+", type=Path, metavar="INPUT",
         help="NIfTI, NRRD or MHA/MHD file, DICOM folder or file, or a folder of image files",
     )  # fmt: skip
     _add_output(segment)
     _add_model(segment)
-    segment.add_argument("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
-    segment.add_argument(
+    add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
+    add(
         "--smooth-z", type=length_mm, metavar="MM",
         help="for slices thinner than twice this, the probability is smoothed along z by this SD, and unsure outlines"
         " are adjusted to the slices around (default: 1.6; 0: each slice by itself)",
     )  # fmt: skip
-    segment.add_argument("--save-probability", action="store_true", help="write the probability map too")
-    segment.add_argument("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
-    segment.add_argument(
-        "--keep-date", action="store_true", help="write the day of the scan to report.json (for follow-up); else none"
-    )
-    segment.add_argument(
-        "--scheduler", metavar="ADDRESS", help="compute on the workers of this dask scheduler, as tcp://host:8786"
-    )
+    add("--save-probability", action="store_true", help="write the probability map too")
+    add("--series", metavar="NAME", help="which DICOM series: its number, description or UID")
+    add("--keep-date", action="store_true", help="write the day of the scan to report.json (for follow-up); else none")
+    add("--scheduler", metavar="ADDRESS", help="compute on the workers of this dask scheduler, as tcp://host:8786")
     _add_levels(segment)
 
 
@@ -118,9 +115,10 @@ def _add_measure(commands: Any) -> None:
         commands, "measure", _measure, "measure the cord in masks made elsewhere",
         "Measure cord masks: the same outputs as segment.",
     )  # fmt: skip
-    measure.add_argument("inputs", nargs="+", type=Path, metavar="MASK", help="label map file, or a folder of them")
-    measure.add_argument("--label", type=int, metavar="N", help="which label is the cord, where there are several")
-    measure.add_argument("--image", type=Path, metavar="FILE", help="the image behind a single mask, for the pictures")
+    add = measure.add_argument
+    add("inputs", nargs="+", type=Path, metavar="MASK", help="label map file, or a folder of them")
+    add("--label", type=int, metavar="N", help="which label is the cord, where there are several")
+    add("--image", type=Path, metavar="FILE", help="the image behind a single mask, for the pictures")
     _add_output(measure)
     _add_levels(measure)
 
@@ -132,7 +130,8 @@ def _add_correct(commands: Any) -> None:
         " before any correction stays beside it (mask_ai), and the changes are reported. Slices are indices of the"
         " input's own slices, from 0.",
     )  # fmt: skip
-    correct.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    add = correct.add_argument
+    add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
     how = correct.add_mutually_exclusive_group(required=True)
     how.add_argument("mask", nargs="?", type=Path, metavar="MASK", help="the corrected mask, on the same grid")
     how.add_argument(
@@ -142,14 +141,12 @@ def _add_correct(commands: Any) -> None:
         "--fill", type=slice_range, metavar=_RANGE, help="draw anew the slices between Z0 and Z1, both of them good"
     )
     how.add_argument("--smooth", type=slice_range, metavar=_RANGE, help="smooth these slices along the cord")
-    correct.add_argument("--label", type=int, metavar="N", help="which label of MASK is the cord")
-    correct.add_argument("--image", type=Path, metavar="FILE", help="the image behind it, for the pictures")
-    correct.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
-    correct.add_argument("--by", default="", metavar="NAME", help="who corrected it")
-    correct.add_argument("--reopen", action="store_true", help="also where the case was accepted")
-    correct.add_argument(
-        "--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)"
-    )
+    add("--label", type=int, metavar="N", help="which label of MASK is the cord")
+    add("--image", type=Path, metavar="FILE", help="the image behind it, for the pictures")
+    add("--series", metavar="NAME", help=_SERIES_HELP)
+    add("--by", default="", metavar="NAME", help="who corrected it")
+    add("--reopen", action="store_true", help="also where the case was accepted")
+    add("--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)")
     _add_model(correct, "for --rerun (default: the case's own model, else the one that comes along)", engine=False)
 
 
@@ -160,9 +157,10 @@ def _add_review(commands: Any) -> None:
         " the worst first, and FOLDER/review.csv with one row a case. States are kept in the cases' own folders, so"
         " the work can be left and taken up at any time.",
     )  # fmt: skip
-    review.add_argument("folder", type=Path, metavar="FOLDER", help="what segment wrote its results into, or one case")
-    review.add_argument("--case", metavar="NAME", help="this case, instead of the next open one")
-    review.add_argument(
+    add = review.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="what segment wrote its results into, or one case")
+    add("--case", metavar="NAME", help="this case, instead of the next open one")
+    add(
         "--seen", action="append", default=[], metavar="SLICE",
         help='these slices were looked at: the input\'s own, as in the list; a number, or "all" flagged ones',
     )  # fmt: skip
@@ -173,7 +171,7 @@ def _add_review(commands: Any) -> None:
         ("--reopen", "in review", "take a decision back"),
     ):
         states.add_argument(option, dest="state", action="store_const", const=state, help=text)
-    review.add_argument("--by", default="", metavar="NAME", help="who decides; needed to accept and to reject")
+    add("--by", default="", metavar="NAME", help="who decides; needed to accept and to reject")
 
 
 def _add_follow_up(commands: Any) -> None:
@@ -185,12 +183,11 @@ def _add_follow_up(commands: Any) -> None:
         epilog="Manifest: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
         " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age, sex.",
     )  # fmt: skip
-    follow_up.add_argument("visits", nargs="*", type=Path, metavar="FOLDER", help="result folders, one per visit")
-    follow_up.add_argument("--manifest", type=Path, metavar="FILE", help="visits of one or many persons (see below)")
-    follow_up.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    follow_up.add_argument(
-        "--person", default="person", metavar="CODE", help="what the person is called (default: person)"
-    )
+    add = follow_up.add_argument
+    add("visits", nargs="*", type=Path, metavar="FOLDER", help="result folders, one per visit")
+    add("--manifest", type=Path, metavar="FILE", help="visits of one or many persons (see below)")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--person", default="person", metavar="CODE", help="what the person is called (default: person)")
     each = follow_up.add_argument_group("for each visit, in the order of the folders")
     each.add_argument("--date", action="append", metavar="YYYY-MM-DD", help="default: what report.json keeps")
     each.add_argument(
@@ -200,21 +197,17 @@ def _add_follow_up(commands: Any) -> None:
         "--image", action="append", type=Path, metavar="FILE", help="to register, where a disc is unknown"
     )
     each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header told it")
-    follow_up.add_argument(
-        "--range-mm",
-        metavar="LOW:HIGH",
+    add(
+        "--range-mm", metavar="LOW:HIGH",
         help="only this range, mm from the disc C2/C3, + up (C2-C3: -18.5:15.5); one visit at least has to have it",
-    )
-    follow_up.add_argument("--age", type=float, metavar="YEARS", help="at the first visit, for the healthy band")
-    follow_up.add_argument(
-        "--keep-dates", action="store_true", help="write the dates of the visits; else only days apart"
-    )
-    follow_up.add_argument(
-        "--keep-flagged",
-        action="store_true",
+    )  # fmt: skip
+    add("--age", type=float, metavar="YEARS", help="at the first visit, for the healthy band")
+    add("--keep-dates", action="store_true", help="write the dates of the visits; else only days apart")
+    add(
+        "--keep-flagged", action="store_true",
         help="compare flagged slices too; else they are left out in all visits until theirs is accepted in review",
-    )
-    group = follow_up.add_argument_group("repeatability: the CoV of an area in %%, and where it was measured")
+    )  # fmt: skip
+    group = follow_up.add_argument_group("repeatability: the CoV of an area in %, and where it was measured")
     for name, text in (("same", "on one scanner"), ("between", "between scanners")):
         group.add_argument(
             f"--cov-{name}",
@@ -232,14 +225,15 @@ def _add_propagate(commands: Any) -> None:
         " grid. DIR gets propagated.nii.gz, fit.png to judge the fit by, and propagated.json with the metric, the"
         " motion, and what speaks against trusting it. Both images have to lie in the scanner's coordinates.",
     )  # fmt: skip
-    propagate.add_argument("mask", type=Path, metavar="MASK", help="a mask file, or the folder of a finished case")
-    propagate.add_argument("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
-    propagate.add_argument("--to", type=Path, required=True, metavar="FILE", help="the other image")
-    propagate.add_argument("--series", metavar="NAME", help="which DICOM series of --image")
-    propagate.add_argument("--to-series", metavar="NAME", help="which DICOM series of --to")
-    propagate.add_argument("--label", type=int, metavar="N", help="which label of the mask file is the cord")
-    propagate.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    propagate.add_argument("--force", action="store_true", help="replace files that are there")
+    add = propagate.add_argument
+    add("mask", type=Path, metavar="MASK", help="a mask file, or the folder of a finished case")
+    add("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
+    add("--to", type=Path, required=True, metavar="FILE", help="the other image")
+    add("--series", metavar="NAME", help="which DICOM series of --image")
+    add("--to-series", metavar="NAME", help="which DICOM series of --to")
+    add("--label", type=int, metavar="N", help="which label of the mask file is the cord")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--force", action="store_true", help="replace files that are there")
 
 
 def _add_export(commands: Any) -> None:
@@ -248,21 +242,20 @@ def _add_export(commands: Any) -> None:
         "Write a finished case as DICOM: segmentation (SEG), measurements (structured report) and the report as PDF;"
         " all three where none is named. Measurements bring the segmentation that they refer to.",
     )  # fmt: skip
-    export.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
-    export.add_argument(
+    add = export.add_argument
+    add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    add(
         "--dicom", type=Path, required=True, metavar="SOURCE_SERIES",
         help="folder (or a file) of the series it was made from",
     )  # fmt: skip
-    export.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
-    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
-    export.add_argument("--seg", action="store_true", help="the mask as DICOM segmentation, CASE.seg.dcm")
-    export.add_argument("--sr", action="store_true", help="the measurements as structured report, CASE.sr.dcm")
-    export.add_argument("--pdf", action="store_true", help="the report as encapsulated PDF, CASE.pdf.dcm")
-    export.add_argument("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
-    export.add_argument(
-        "--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series"
-    )
-    export.add_argument("--force", action="store_true", help="replace files that are there")
+    add("--series", metavar="NAME", help=_SERIES_HELP)
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
+    add("--seg", action="store_true", help="the mask as DICOM segmentation, CASE.seg.dcm")
+    add("--sr", action="store_true", help="the measurements as structured report, CASE.sr.dcm")
+    add("--pdf", action="store_true", help="the report as encapsulated PDF, CASE.pdf.dcm")
+    add("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
+    add("--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series")
+    add("--force", action="store_true", help="replace files that are there")
 
 
 def _add_training_set(commands: Any) -> None:
@@ -272,23 +265,23 @@ def _add_training_set(commands: Any) -> None:
         " sub-CODE_ses-NN, and where they are from. Train with: spinalcordseg-train train DIR --from MODEL"
         " --only-labelled --output RUN. Images are not made unrecognisable: a whole head still has its face.",
     )  # fmt: skip
-    command.add_argument("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
-    command.add_argument("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
-    command.add_argument("--series", metavar="NAME", help=_SERIES_HELP)
-    command.add_argument("--subject", required=True, metavar="CODE", help="letters and digits; the same for a person")
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the training set")
-    command.add_argument("--force", action="store_true", help="replace an earlier mask of this very image")
+    add = command.add_argument
+    add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
+    add("--image", type=Path, required=True, metavar="FILE", help="the image that was segmented")
+    add("--series", metavar="NAME", help=_SERIES_HELP)
+    add("--subject", required=True, metavar="CODE", help="letters and digits; the same for a person")
+    add("--output", type=Path, required=True, metavar="DIR", help="the training set")
+    add("--force", action="store_true", help="replace an earlier mask of this very image")
 
 
 def _add_output(parser: Parser) -> None:
     formats = ("nii.gz", "seg.nrrd", "nrrd")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--mask-format", choices=formats, default="nii.gz", help="default: %(default)s")
-    parser.add_argument("--range", type=slice_range, metavar=_RANGE, help=_RANGE_HELP)
-    parser.add_argument("--force", action="store_true", help="replace finished results")
-    parser.add_argument(
-        "--code", metavar="CODE", help="name the result CODE (CODE_2 … for further inputs), never after a file"
-    )
+    add = parser.add_argument
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--mask-format", choices=formats, default="nii.gz", help="default: %(default)s")
+    add("--range", type=slice_range, metavar=_RANGE, help=_RANGE_HELP)
+    add("--force", action="store_true", help="replace finished results")
+    add("--code", metavar="CODE", help="name the result CODE (CODE_2 … for further inputs), never after a file")
 
 
 def _add_model(parser: Parser, help: str = "(default: the model that comes along)", engine: bool = True) -> None:
@@ -306,15 +299,16 @@ def _add_levels(parser: Parser) -> None:
         "vertebral levels",
         "The disc C2/C3 alone gives C2 and C3, approximately; a second one near C7/T1 gives the levels between.",
     )
-    group.add_argument(
+    add = group.add_argument
+    add(
         "--disc", action="append", metavar="LABEL=PLACE",
         help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input (repeatable; one input only)",
     )  # fmt: skip
-    group.add_argument("--discs", type=Path, metavar="FILE", help="label map of discs: 3 is C2/C3 … 8 is C7/T1")
-    group.add_argument("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
-    group.add_argument("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
-    group.add_argument("--sex", choices=("male", "female"), help="for the same comparison")
-    group.add_argument(
+    add("--discs", type=Path, metavar="FILE", help="label map of discs: 3 is C2/C3 … 8 is C7/T1")
+    add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
+    add("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
+    add("--sex", choices=("male", "female"), help="for the same comparison")
+    add(
         "--declare", action="append", choices=("t1w", "corrected-3d"),
         help="vouch for a T1-weighted image, or 3D distortion correction, where no DICOM header tells (repeatable)",
     )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.console import Reporter
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
@@ -89,10 +90,10 @@ def test_models_lists_and_explains(folder, capsys, monkeypatch):
     monkeypatch.setenv("SPINALCORDSEG_MODELS", str(folder))
     assert main(["models"]) == 0
     assert "tiny 0" in capsys.readouterr().out
-    assert main(["models", str(folder / "tiny.safetensors")]) == 0
-    out = capsys.readouterr().out
-    assert "trained on: nothing" in out
-    assert "kind: paper" in out
+    for named in (str(folder / "tiny.safetensors"), "tiny"):
+        assert main(["models", named]) == 0
+        out = capsys.readouterr().out
+        assert "trained on: nothing" in out and "kind: paper" in out
 
 
 def test_a_damaged_model_hides_no_other(folder, tmp_path, capsys, monkeypatch):
@@ -194,7 +195,7 @@ def test_a_signal_cancels_and_leaves_nothing(long_work, tmp_path):
     with _child(*long_work) as child:
         _wait_for_slices(child)
         child.send_signal(signal.SIGTERM)
-        out, error = child.communicate(timeout=30)
+        out, error = child.communicate()
     assert child.returncode == 130
     assert error == "spinalcordseg: error: cancelled; nothing half-done was kept\n"
     assert json.loads(out.splitlines()[-1]) == {"event": "end", "exit_code": 130}
@@ -217,5 +218,18 @@ def test_a_batch_under_nohup_outlasts_its_terminal(former, now):
 def test_a_closed_standard_input_alone_changes_nothing(folder, tmp_path):
     command = ("measure", folder / "cord.nrrd", "--output", tmp_path)
     with _child(*command, stdin=subprocess.DEVNULL) as child:
-        child.communicate(timeout=60)
+        child.communicate()
     assert child.returncode == 0
+
+
+def test_the_time_left_follows_the_pace(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("SpinalCordSegLib.console.time.monotonic", lambda: now[0])
+    reporter = Reporter("program", as_json=True)
+    for now[0], done in ((0.0, 0), (0.5, 10), (5.0, 50), (5.01, 51), (6.8, 68), (17.0, 170)):
+        reporter.progress("segment", done, 170)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["done"] for event in told] == [0, 10, 50, 68, 170]  # at most ten lines a second
+    assert [event["seconds_left"] for event in told] == [None, None, 12.0, 10.2, 0.0]
+    reporter.progress("segment", 0, 170)  # the next case: its own pace
+    assert json.loads(capsys.readouterr().out)["seconds_left"] is None
