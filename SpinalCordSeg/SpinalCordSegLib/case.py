@@ -406,9 +406,9 @@ def new_case(
     levels_asked: LevelOptions | None = None,
     slice_range: tuple[int, int] | None = None,
     keep_date: bool = False,
-    **known: Any,
+    queue: tuple[SliceDoubt, ...] = (),
 ) -> Case:
-    """A case of a cleaned ``mask`` (bool) and its measures; a mask made elsewhere unless ``known`` fields say more."""
+    """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures."""
     table = measures.slices.with_flags(flags)
     series = None if image is None else image.dicom
     if series is not None and AxialAxes.of(mask.ijk_to_ras).ras[2][0] == 2:  # its images are the axial slices
@@ -421,13 +421,10 @@ def new_case(
     length = measures.length_mm
     # Where no area may be reported, volume over length is the mean area in other words.
     per_length = nan if withheld or length <= 0 else measures.volume_mm3 / length
-    fields: dict[str, Any] = {
-        "mask_state": "given",
-        "review": Review(GIVEN),
-        "removed_mm3": measures.removed_mm3,
-    }
     return Case(
         name=name,
+        mask_state="given",
+        review=Review(GIVEN),
         mask_sha256=mask_sha256(mask),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         volume_mm3=measures.volume_mm3,
@@ -442,8 +439,10 @@ def new_case(
         range=slice_range,
         range_volume_mm3=measures.range_volume_mm3,
         range_length_mm=measures.range_length_mm,
+        removed_mm3=measures.removed_mm3,
         filled_mm3=measures.filled_mm3,
         flags=flags,
+        queue=queue,
         levels_asked=None if levels_asked is None else LevelsAsked.of(levels_asked),
         levels=None if levels is None else LevelTable.of(levels),
         confidence=None if probability is None else Confidence.of(probability, mask),
@@ -452,7 +451,6 @@ def new_case(
         drawn=mask,
         image=image,
         probability=probability,
-        **(fields | known),
     )
 
 
