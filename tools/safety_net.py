@@ -71,7 +71,10 @@ SETTINGS = (
 
 # Applied to the reference (the record that comes first) before comparing: pattern → replacement, on "step/file/key"
 # paths, and on words within text values (flag kinds, for instance).
-RENAMED: dict[str, str] = {r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated"}
+RENAMED: dict[str, str] = {
+    r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated",
+    r"\bslices_steadied\b": "slices_adjusted", r"/model/repeatability\b": "/model/scores/repeatability",
+}  # fmt: skip
 RENAMED_TEXT: dict[str, str] = {
     # kinds of flag
     r"\b(several_components|holes_filled)\b": "cleaned", r'^"(removed|component)"$': '"cleaned"',
@@ -91,6 +94,20 @@ WANTED: dict[str, str] = {
     "*/montage.png*": "the montage is drawn by matplotlib",
     "*/fit.png*": "the picture of the fit is drawn by matplotlib",
     "*/follow_up.drawings.json*": "the panel draws the course itself",
+    "*report.json/schema_version": "the report of a typed case",
+    "*report.json/model/provenance*": "the model's card stands in the report, so that a page can be made from it",
+    "*report.json/model/scores*": "the model's card stands in the report, so that a page can be made from it",
+    "*report.json/flags/*/canonical_slice": "flags are kept whole",
+    "*report.json/input/acquisition": "what has no answer stands as null",
+    "*report.json/input/acquisition_date": "what has no answer stands as null",
+    "*report.json/input/image_fingerprint": "what has no answer stands as empty text",
+    "*report.json/changes": "what has no answer stands as null",
+    "*report.json/truth_volume_mm3": "what has no answer stands as null",
+    "*report.json/volume_error_percent": "what has no answer stands as null",
+    "*report.json/review/state": "a mask made elsewhere is listed as given",
+    "*report.json/files*": "the pictures' grey values are kept for corrections without the image",
+    "*pictures.npz*": "the pictures' grey values are kept for corrections without the image",
+    "*/versions/*": "every mask that a person made or accepted is kept",
 }
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.
