@@ -110,7 +110,7 @@ bench-peers: ## Install nnU-Net and MONAI in .venv-peers, for the peers' part of
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## Bad inputs, kills, full disks (SOAK_ARGS="--seed 7 --minutes 10 --only kills"); out/soak
-	@OMP_NUM_THREADS=1 $(PY) tools/soak/soak.py $(SOAK_ARGS)
+	@PYTHONPATH=SpinalCordSegTrainer OMP_NUM_THREADS=1 $(PY) tools/soak/soak.py $(SOAK_ARGS)
 	@SPINALCORDSEG_KILLS=20 OMP_NUM_THREADS=1 $(PY) -m pytest --timeout 1200 -s Testing/trainer/test_trainer.py -k killed
 
 .PHONY: test-slicer-5.12

@@ -44,23 +44,23 @@ HOME = Path(__file__).resolve().parents[1]
 # How the programs are run, below the root that is tested.
 SOURCES = ("SpinalCordSeg", "SpinalCordSegTrainer")
 MODEL = "SpinalCordSeg/Resources/Models/starter.safetensors"
-PROGRAMS = {"app": "SpinalCordSegLib.cli", "trainer": "SpinalCordSegTrainerLib"}
+PROGRAMS = {"app": "SpinalCordSegLib.cli", "trainer": "SpinalCordSegTrainerLib", "recipes": "Recipes"}
 # our name → program, its name there; None where the command is no more: it is left out, and told as a difference
 COMMANDS: dict[str, tuple[str, str] | None] = {
     **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct")},
     "export": ("app", "export"), "register": None, "rerun": None, "training_set": ("app", "training-set"),
     "follow_up": ("app", "follow-up"), "propagate": ("app", "propagate"),
-    **{name: ("trainer", name) for name in ("check", "split", "train", "evaluate", "crossvalidate", "raters")},
-    "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "validate": ("trainer", "validate"),
-    "cache": ("trainer", "cache"),
-    "validate_series": ("trainer", "validate-series"), "bench_loading": ("trainer", "bench-loading"),
-    "calibrate": ("trainer", "calibrate"), "average": ("trainer", "average"), "simulate": ("trainer", "simulate"),
+    **{name: ("trainer", name) for name in ("check", "train", "evaluate", "crossvalidate", "raters")},
+    "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "split": ("trainer", "check"),
+    **{name: ("recipes", name) for name in ("cache", "simulate", "average", "calibrate", "validate")},
+    "validate_series": ("recipes", "validate-series"), "bench_loading": ("recipes", "bench-loading"),
 }  # fmt: skip
 # our name → option; one that is not listed is --its-name, None is left out
 OPTIONS: dict[str, str | None] = {
     "smooth_z": "--smooth-z", "whole_slices": None, "cov_same_source": "--cov-source", "cov_between_source": None,
     "start": "--from", "setting": "--set",
-    "as_json": "--json", "range_": "--range", "reopen_accepted": "--reopen",
+    "as_json": "--progress=json", "inset_mm": "--boundary-offset-mm",
+    "range_": "--range", "reopen_accepted": "--reopen",
     "by_column": "--by",
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.

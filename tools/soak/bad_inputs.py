@@ -20,7 +20,7 @@ from formats import FORMATS, Format
 _SECONDS = 60.0
 _MORE_MIB = 1536  # address space beyond what the process has
 _PEAK_MIB = 700.0  # resident, beyond that of a good input
-_PREFIX = {"lib": "spinalcordseg: error: ", "train": "spinalcordseg-train: "}
+_PREFIX = {"lib": "spinalcordseg: error: ", "train": "spinalcordseg-train: error: ", "recipes": "Recipes: error: "}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Tally:
 
 def call_of(program: str, arguments: Sequence[str]) -> Callable[[], int]:
     """The program's main with these arguments, for a fork."""
-    name = "SpinalCordSegLib.cli" if program == "lib" else "SpinalCordSegTrainerLib.cli"
-    main = importlib.import_module(name).main
+    names = {"lib": "SpinalCordSegLib.cli", "train": "SpinalCordSegTrainerLib.cli", "recipes": "Recipes.cli"}
+    main = importlib.import_module(names[program]).main
     return lambda: int(main(list(arguments)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from damage import BYTES, Damage, cell_changed, inside_gzip, line_changed, number_changed, value_changed
 from headers import card_value, dicom_element, gipl_field, nifti_field, nifti_grid, tensor_entry, weights_not_finite
 
-# given the folder that holds the sample, the output folder and the tiny model: program ("lib", "train") and arguments
+# given the folder that holds the sample, the output folder and the tiny model: program ("lib", "train", "recipes") and arguments
 Command = Callable[[Path, Path, Path], tuple[str, list[str]]]
 
 
@@ -40,11 +40,11 @@ def _measure(name: str, *more: str) -> Command:
     return command
 
 
-def _train(*words: str) -> Command:
+def _train(*words: str, program: str = "train") -> Command:
     """@IN, @OUT, @SAMPLES and @MODEL stand for the folders and the model."""
 
     def command(at: Path, out: Path, model: Path) -> tuple[str, list[str]]:
-        return "train", [_put(word, at, out, model) for word in words]
+        return program, [_put(word, at, out, model) for word in words]
 
     return command
 
@@ -73,7 +73,8 @@ _TEXT_HEADER = (*BYTES, number_changed, number_changed, number_changed, line_cha
 _TEXT = (*BYTES, *(line_changed, number_changed) * 5)
 _JSON = (*BYTES[:9], *(value_changed,) * 12)
 _CSV = (*BYTES[:9], *(cell_changed,) * 10)
-_CHECK, _CACHE = _train("check", "@IN"), _train("cache", "@IN", "--output", "@OUT/cache")
+_CHECK = _train("check", "@IN")
+_CACHE = _train("cache", "@IN", "--output", "@OUT/cache", program="recipes")
 _EVALUATE = _train("evaluate", "@IN", "--predictions", "@SAMPLES/drawn", "--output", "@OUT")
 _LEARN = _train("train", "@IN", "--output", "@OUT", "--threads", "1", "--set", "network.width=1", "--set", "epochs=1",
                 "--set", "updates_per_epoch=1", "--set", "batch_size=2", "--set", "crop.size=32",
