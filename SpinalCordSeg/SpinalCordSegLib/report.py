@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,6 +53,16 @@ def new_figure(width: float, height: float) -> Figure:
     except ImportError as error:
         raise MissingPackageError("figures and PDF need the package matplotlib: pip install matplotlib") from error
     return Figure((width, height), facecolor="white")
+
+
+def _can_draw() -> bool:
+    """Whether matplotlib is there; where it is not, the log says what to install."""
+    try:
+        new_figure(1, 1)
+    except MissingPackageError as missing:
+        _log.warning("%s", missing)
+        return False
+    return True
 
 
 def figure_png(figure: Figure, dpi: float) -> bytes:
@@ -386,10 +395,7 @@ def montage_png(case: Case) -> bytes | None:
     Without a cord slices of the whole volume are shown, without ``case.image`` the mask alone. None, with a warning in
     the log, where matplotlib is missing.
     """
-    try:
-        new_figure(1, 1)
-    except MissingPackageError as missing:
-        _log.warning("%s", missing)
+    if not _can_draw():
         return None
     table, mask = case.slices, case.mask
     scene = CordScene.of(case.background, mask)
@@ -703,7 +709,7 @@ def html_page(
 
     Raises MissingPackageError without Jinja2.
     """
-    if find_spec("matplotlib") is None:
+    if not _can_draw():
         shown = [one for one in shown if not callable(one.picture)]
         shown.append(Section("text", "Figures", note="Left out: the package matplotlib is not installed."))
     text: str = _template().render(
