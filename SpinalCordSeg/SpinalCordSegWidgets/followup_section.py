@@ -1,4 +1,4 @@
-"""Follow-up: visits compared by the same code as ``spinalcordseg track``; what speaks against it comes first."""
+"""Follow-up: visits compared by the same code as ``spinalcordseg follow-up``; what speaks against it comes first."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _segment(folder: Path, samples: Path, what: str = "in") -> Callable[[], int]
 
 
 def _child_of_panel(folder: Path, samples: Path) -> Callable[[], int]:
-    """As the panel starts it: through the child module, its standard input the lifeline."""
+    """As the panel starts it: through the worker, with a heartbeat on its standard input."""
 
     def call() -> int:
         from SpinalCordSegLib.worker import main
