@@ -825,7 +825,7 @@ class _Paper:
             self._picture(section.picture)
         if section.note:
             self.y -= 2
-            self.text(section.note, 7.5, QUIET)
+            self.text(section.note, *((9, INK) if section.kind == "text" else (7.5, QUIET)))
 
     def _boxes(self, section: Section) -> None:
         gap = 6.0
@@ -869,7 +869,8 @@ class _Paper:
                 if titles and not bold:
                     put(titles, True, "")
             self.y -= height
-            self._shade(_EDGE, self.y, whole, height, fill or "white")
+            if fill:
+                self._shade(_EDGE, self.y, whole, height, fill)
             self._shade(_EDGE, self.y, whole, 0.01, FAINT, FAINT)
             for n, (cell, left, width) in enumerate(zip(lines, lefts, widths, strict=True)):
                 for at, line in enumerate(cell):

@@ -259,10 +259,13 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
         if number:
             middle = (visits[run["first"] - 2]["years"] + own[0]["years"]) / 2
             axes.axvline(middle, color=BREAK, linewidth=1.8, linestyle=(0, (5, 4)))
+            late = middle > span / 2
             kinds = dict.fromkeys(one["kind"].replace("_", " ") for one in own[0]["differences"] if one["breaks"])
             axes.annotate(
-                "\n".join(f"other {kind}" for kind in kinds), (middle, 1), (3, -2), textcoords="offset points",
+                "\n".join(f"other {kind}" for kind in kinds), (middle, 1), (-3 if late else 3, -2),
+                textcoords="offset points",
                 xycoords=("data", "axes fraction"), fontsize=size - 1, color=BREAK, va="top",
+                ha="right" if late else "left",
             )  # fmt: skip
     axes.set_xlabel("years since the first visit", fontsize=size, color=INK)
     axes.set_ylabel("mean area, mm²", fontsize=size, color=INK)
