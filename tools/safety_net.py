@@ -74,6 +74,8 @@ SETTINGS = (
 RENAMED: dict[str, str] = {
     r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated",
     r"\bslices_steadied\b": "slices_adjusted", r"/model/repeatability\b": "/model/scores/repeatability",
+    r"/inset_mm\b": "/boundary_offset_mm",
+    r"(/starts/\d+)/ranks\b": r"\1/processes",
 }  # fmt: skip
 RENAMED_TEXT: dict[str, str] = {
     # kinds of flag
@@ -87,6 +89,14 @@ RENAMED_TEXT: dict[str, str] = {
 }  # fmt: skip
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {
+    **{
+        f"{name}/commands/*/std*": "tables and errors as plain text, by the console of both programs"
+        for name in ("training_data", "split", "train", "fine_tune", "find_lr", "evaluate", "crossvalidate", "raters",
+                     "table1", "simulate", "validate", "validate_series", "bench_loading", "trainer_options")
+    },
+    "*/histogram.png*": "smaller figures, as the panel shows them", "*/bland_altman.png*": "smaller figures",
+    "*/curves.png*": "smaller figures", "*/range_test.png*": "smaller figures",
+    "*/best.md*": "the epochs are in epochs.csv alone", "*/last.md*": "the epochs are in epochs.csv alone",
     "propagate*/doubt*": "one list of warnings in place of doubts and whether there are any",
     "propagate*/warnings*": "one list of warnings in place of doubts and whether there are any",
     "*/report.html*": "the page is made by a template and matplotlib",
@@ -108,7 +118,7 @@ WANTED: dict[str, str] = {
     "*report.json/files*": "the pictures' grey values are kept for corrections without the image",
     "*pictures.npz*": "the pictures' grey values are kept for corrections without the image",
     "*/versions/*": "every mask that a person made or accepted is kept",
-}
+}  # fmt: skip
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.
 DROPPED = {
