@@ -339,7 +339,7 @@ def read_dicom(path: Path) -> dict[str, Any]:
             name, value = element.keyword or str(element.tag), element.value
             if (
                 element.VR in ("DA", "TM", "DT")
-                or name == "FileMetaInformationGroupLength"
+                or name in ("FileMetaInformationGroupLength", "EncapsulatedDocumentLength")
                 or name.endswith(("Versions", "VersionName", "CreatorVersionUID"))
             ):
                 continue
