@@ -406,7 +406,7 @@ def new_case(
     levels_asked: LevelOptions | None = None,
     slice_range: tuple[int, int] | None = None,
     keep_date: bool = False,
-    queue: tuple[SliceDoubt, ...] = (),
+    queue: tuple[FlaggedSlice, ...] = (),
 ) -> Case:
     """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures."""
     table = measures.slices.with_flags(flags)

@@ -244,6 +244,12 @@ def without_sections(measures: CordMeasures) -> CordMeasures:
 
 
 # The centreline of the cord: its tilt against the slices, and a ruler along which positions are given in mm.
+#
+# Two fits, on purpose. A case is measured by the smoothing spline of the Spinal Cord Toolbox, whose published area is
+# met to 1e-4 (local lines: 8e-4). Visits are compared by local lines, because the spline has one budget for the whole
+# cord: its tilt in a slice depends on where the scan ends. On 31 masks of cords the mean areas of the two differ by
+# 0.05 % in the median and 0.2 % at most; where the upper half of the cord is not scanned, the areas of the lower half
+# change by up to 0.75 % with the spline and 0.36 % with local lines.
 
 _BUDGET_MM2 = 10.0  # residual budget per mm of slice thickness: 30/3, as the Spinal Cord Toolbox's at 1 mm pixels
 _REACH_MM = 15.0  # of a local line: at 10 mm rough slices tilt it, at 25 mm it cuts the corners of a bent neck
