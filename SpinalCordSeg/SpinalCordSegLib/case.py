@@ -53,7 +53,7 @@ from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import bounding_box
-from SpinalCordSegLib.quality_control import SliceDoubt
+from SpinalCordSegLib.quality_control import FlaggedSlice
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -241,7 +241,7 @@ class Case:
     removed_mm3: float = _mm(2)
     filled_mm3: float = _mm(2)
     flags: tuple[Flag, ...] = ()
-    queue: tuple[SliceDoubt, ...] = field(default=(), metadata={"key": "review_queue"})
+    queue: tuple[FlaggedSlice, ...] = field(default=(), metadata={"key": "review_queue"})
     review: Review = field(default_factory=Review)
     changes: MaskChanges | None = None
     levels_asked: LevelsAsked | None = None
@@ -296,7 +296,7 @@ class Case:
         return self.backdrop if self.image is None else self.image.volume
 
     @property
-    def unseen(self) -> tuple[SliceDoubt, ...]:
+    def unseen(self) -> tuple[FlaggedSlice, ...]:
         """The flagged slices that nobody has looked at yet, the most doubtful first."""
         return tuple(one for one in self.queue if one.slice not in self.review.seen)
 

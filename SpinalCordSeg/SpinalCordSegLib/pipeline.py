@@ -32,10 +32,10 @@ from SpinalCordSegLib.postprocessing import (
     smooth_z,
 )
 from SpinalCordSegLib.quality_control import (
+    check_image,
     judge_slices,
-    judge_suitability,
     known_facts,
-    rank_doubts,
+    rank_slices,
     slice_features,
 )
 from SpinalCordSegLib.review import AI, Review
@@ -182,13 +182,13 @@ def _measured(
         before = {one.canonical_slice: one.before_pv_mm2 for one in adjusted.slices}
         measures = replace(measures, slices=measures.slices.with_pv_in_slice(before))
     dicom = None if image is None else image.dicom
-    suitability = judge_suitability(mask if image is None else image.volume, dicom)
-    if any(flag.kind == "coarse_voxels" for flag in suitability):
+    of_image = check_image(mask if image is None else image.volume, dicom)
+    if any(flag.kind == "coarse_voxels" for flag in of_image):
         measures = without_sections(measures)
     features = slice_features(mask, probability, measures)
-    doubtful = judge_slices(mask, probability, measures, features=features, adjusted=adjusted)
+    of_slices = judge_slices(mask, probability, measures, features=features, adjusted=adjusted)
     levels = measure_levels(mask, measures, options.levels, facts=known_facts(dicom))
-    flags = merge_flags(suitability, measures.flags, () if levels is None else levels.flags, doubtful)
+    flags = merge_flags(of_image, measures.flags, () if levels is None else levels.flags, of_slices)
     return new_case(
         case_name,
         mask,
@@ -200,7 +200,7 @@ def _measured(
         levels_asked=options.levels,
         slice_range=options.slice_range,
         keep_date=options.keep_date,
-        queue=rank_doubts(flags, features),
+        queue=rank_slices(flags, features),
     )
 
 

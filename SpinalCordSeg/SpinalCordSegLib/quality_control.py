@@ -206,7 +206,7 @@ class QualityConfig:
     max_adjusted_ratio: float = 1.16  # the area before and after its outline was moved to where the neighbours say
     max_unclear_share: float = 0.5  # of slices without a sharp edge: above, the mean area of simulated people is 6 %
     # off (RMS, 34 of seeds 7 and 8), 2 % below (206)
-    max_doubtful_share: float = 0.3  # more doubtful slices than that: the neighbours are no reference either
+    max_flagged_share: float = 0.3  # more flagged slices than that: the neighbours are no reference either
 
     def __post_init__(self) -> None:
         for low, high in (
@@ -260,10 +260,10 @@ def judge_slices(
             )
             text += " wide): the mean area may be off by some 6 %, and differently at another visit"
             case.append(case_flag("unclear_edge", text))
-    doubtful = len({flag.canonical_slice for flag in found})
+    flagged = len({flag.canonical_slice for flag in found})
     measured = int(np.isfinite(features.area_mm2).sum())
-    if measured and doubtful > max(1, config.max_doubtful_share * measured):
-        text = f"{doubtful} of {measured} slices are doubtful: look at the whole mask"
+    if measured and flagged > max(1, config.max_flagged_share * measured):
+        text = f"{flagged} of {measured} slices are flagged: look at the whole mask"
         case.insert(0, case_flag("many_flags", text))
     below = [] if probability is None else _below_the_end(mask, probability, config)
     return list(merge_flags(case, found, below))
@@ -347,7 +347,7 @@ def judge_features(
     ]
 
 
-# Whether an image is of the kind the method was made for; doubts are flags, not refusals.
+# Whether an image is of the kind the method was made for; what it is not is flagged, never refused.
 
 
 MAX_LEFT_RIGHT_MM = 1.5
@@ -373,7 +373,7 @@ _HEAD_AREA_MM2 = 15_000.0
 _VERTEX_TO_CORD_MM = 145.0
 
 
-def judge_suitability(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
+def check_image(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
     """Flags of the whole image, none of single slices; [] for what the method was made for.
 
     Kinds: coarse_voxels (no area may be reported), small_view, no_neck, and with a DICOM header acquisition.
@@ -487,7 +487,7 @@ _MOST = 6.0  # of one feature: no single one makes the others unheard
 
 
 @dataclass(frozen=True)
-class SliceDoubt:
+class FlaggedSlice:
     """A flagged slice. ``score``: 0..1, only its order means something. ``kinds``: of its flags; ``message``: theirs.
     ``slice``: of the input; ``canonical_slice``: counted from inferior, -1 where an old report does not tell."""
 
@@ -501,10 +501,10 @@ class SliceDoubt:
         return asdict(self) | {"kinds": list(self.kinds)}
 
 
-def rank_doubts(
+def rank_slices(
     flags: Iterable[Flag], features: SliceFeatures | None = None, config: QualityConfig | None = None
-) -> tuple[SliceDoubt, ...]:
-    """The flagged slices, the most doubtful first; equal ones from inferior to superior. No flagged slice: ().
+) -> tuple[FlaggedSlice, ...]:
+    """The flagged slices, the worst first; equal ones from inferior to superior. No flagged slice: ().
 
     ``features`` of the same mask say how far beyond the limits each lies; without them only the kinds of flag count.
     """
@@ -522,7 +522,7 @@ def rank_doubts(
         if "tilt" in excess and "area" in excess:
             excess["area"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
         kinds, messages = tuple(dict.fromkeys(f.kind for f in own)), dict.fromkeys(f.message for f in own)
-        found.append(SliceDoubt(number, canonical, _score(excess.values()), kinds, "; ".join(messages)))
+        found.append(FlaggedSlice(number, canonical, _score(excess.values()), kinds, "; ".join(messages)))
     return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice, one.slice)))
 
 

@@ -112,7 +112,7 @@ def find_levels(line: Centreline, discs: Sequence[tuple[int, Point]]) -> Levels:
         return Levels((), {}, (*flags, case_flag("levels", "no level: mark a disc beside the cord found")))
     levels = [level for pair in _pairs(discs_mm) for level in _fit(*pair, discs_mm)]
     levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
-    return Levels(tuple(levels), discs_mm, (*flags, *_doubts(levels, discs_mm)))
+    return Levels(tuple(levels), discs_mm, (*flags, *_level_flags(levels, discs_mm)))
 
 
 def _place(line: Centreline, discs: Sequence[tuple[int, Point]]) -> tuple[dict[int, float], list[Flag]]:
@@ -196,7 +196,7 @@ def _below(discs_mm: dict[int, float]) -> list[Level]:
     return [Level("C3", start - length, start, "approximate", remark)]
 
 
-def _doubts(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
+def _level_flags(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
     flags = []
     for upper, lower in _pairs(discs_mm):
         between = "–".join(dict.fromkeys((_NAMES[upper - 1], _NAMES[lower - 2])))

@@ -26,7 +26,7 @@ from SpinalCordSegNodes.editing import mask_sha256_of, read_review, write_review
 from SpinalCordSegWidgets.section import Section, grey, set_up_table, show_rows
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.quality_control import SliceDoubt
+    from SpinalCordSegLib.quality_control import FlaggedSlice
     from SpinalCordSegWidgets.main_widget import Panel
 
 
@@ -82,12 +82,12 @@ class ReviewPanel(Section):
             return Review()
 
     @property
-    def queue(self) -> tuple[SliceDoubt, ...]:
+    def queue(self) -> tuple[FlaggedSlice, ...]:
         """Flagged slices of the last full measurement, worst first."""
         result = self.panel.result
         return () if result is None else result.case.queue
 
-    def _unseen(self, queue: tuple[SliceDoubt, ...], review: Review) -> tuple[SliceDoubt, ...]:
+    def _unseen(self, queue: tuple[FlaggedSlice, ...], review: Review) -> tuple[FlaggedSlice, ...]:
         return tuple(doubt for doubt in queue if doubt.slice not in review.seen)
 
     def next(self) -> None:

@@ -12,7 +12,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
-from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_doubts, slice_features
+from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_slices, slice_features
 from SpinalCordSegLib.volume import Volume, axial_slices, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
@@ -210,6 +210,6 @@ def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
     cleaned = clean(Volume(voxels, np.diag([*THIN, 1.0])))
     measures = measure(cleaned)
     features = slice_features(cleaned.mask, None, measures)
-    queue = rank_doubts(judge_slices(cleaned.mask, None, measures, features=features), features)
+    queue = rank_slices(judge_slices(cleaned.mask, None, measures, features=features), features)
     assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
     assert queue[0].score > queue[1].score > queue[2].score

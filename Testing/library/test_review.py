@@ -15,7 +15,7 @@ from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.quality_control import rank_doubts
+from SpinalCordSegLib.quality_control import rank_slices
 from SpinalCordSegLib.review import (
     ACCEPTED,
     AI,
@@ -78,7 +78,7 @@ def test_the_worst_flagged_slices_come_first() -> None:
         case_flag("tilt", "the case"), Flag(4, 4, "tilt", "a"), Flag(9, 9, "border_contact", "b"),
         Flag(6, 6, "area", "c"), Flag(6, 6, "low_confidence", "d"), Flag(2, 2, "tilt", "e"),
     ]  # fmt: skip
-    queue = rank_doubts(flags)
+    queue = rank_slices(flags)
     assert [one.slice for one in queue] == [9, 6, 2, 4]
     assert queue[1].kinds == ("area", "low_confidence") and queue[1].message == "c; d"
 

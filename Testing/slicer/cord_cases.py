@@ -14,7 +14,7 @@ from slicer_standins.desktop import wait_until
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.flags import Flag, case_flag
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.quality_control import rank_doubts
+from SpinalCordSegLib.quality_control import rank_slices
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import changes_since_ai
@@ -94,7 +94,7 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         "removed_mm3": 0.0,
         "filled_mm3": 0.0,
         "flags": flags,
-        "queue": rank_doubts(flags),
+        "queue": rank_slices(flags),
         "threshold": 0.5,
         "along_mm": 0.0,
         "device": "cpu",
