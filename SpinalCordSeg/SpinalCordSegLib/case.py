@@ -38,6 +38,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.files import (
     from_json,
+    is_locked,
     is_plain_name,
     locked,
     output_errors,
@@ -509,7 +510,7 @@ def save_case(
     with output_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with output_errors(folder), locked(folder):
-        restore_interrupted(folder.parent)
+        restore_interrupted(folder.parent, folder.name)
         remove_abandoned_parts(folder.parent)
         if replaces is None:
             earlier = check_replaceable(folder)
@@ -688,10 +689,11 @@ def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
     return mask.with_voxels(voxels)
 
 
-def restore_interrupted(parent: Path) -> None:
+def restore_interrupted(parent: Path, held: str = "") -> None:
     """Put earlier results in ``parent`` back that a program took away to replace them, and was killed before it did.
 
-    What cannot be moved stays under its hidden name.
+    What a running program has just taken away (its lock is there) is left to it, but the one called ``held``, whose
+    lock is the caller's own. What cannot be moved stays under its hidden name.
     """
     try:
         hidden = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
@@ -699,6 +701,8 @@ def restore_interrupted(parent: Path) -> None:
     except OSError:  # no such folder, or not ours to read: then nothing can be put back either
         return
     for path, name in sorted(compress(hidden, ours)):
+        if name != held and is_locked(parent / name):
+            continue
         try:
             if not (parent / name).exists():
                 os.replace(path, parent / name)

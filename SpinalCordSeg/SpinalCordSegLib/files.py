@@ -369,6 +369,12 @@ def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
             _remove(lock)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a program that runs holds the lock of ``path``."""
+    lock = path.with_name(f".{path.name}.lock")
+    return lock.exists() and not _is_abandoned(lock, _text(lock))
+
+
 def _take(lock: Path, own: str) -> str | None:
     """None when the lock is ours now, else what its holder wrote into it."""
     try:

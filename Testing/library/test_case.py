@@ -321,6 +321,16 @@ def test_a_lock_is_waited_for_and_reported(tmp_path: Path, monkeypatch) -> None:
     assert _names(tmp_path) == set()
 
 
+def test_a_replacement_that_is_under_way_is_left_to_its_program(folder: Path) -> None:
+    hidden = folder.with_name(".neck.0123456789ab.old")
+    with files.locked(folder):
+        folder.rename(hidden)
+        with pytest.raises(InputFileError):
+            Case.load(folder)
+        assert hidden.is_dir()
+    assert Case.load(folder).name == "neck" and not hidden.exists()
+
+
 @pytest.mark.parametrize("left", ["a 999999999 {host} 2024", "a 1 elsewhere 2024", ""])
 def test_the_lock_of_a_killed_program_is_taken_away(tmp_path: Path, left: str, monkeypatch) -> None:
     lock = tmp_path / ".neck.lock"
