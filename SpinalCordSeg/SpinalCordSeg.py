@@ -203,7 +203,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         path.unlink()
         loaded = slicer.util.getNode(name)
         mask = mask_of_segment(loaded, cord_segment_id(loaded))
-        self.assertTrue(np.array_equal(mask.voxels, phantom.mask.voxels != 0))
+        self.assertTrue(np.array_equal(mask.ijk, phantom.mask.ijk != 0))
         self.assertTrue(mask.same_grid(phantom.mask, 1e-6))
         segment_id = cord_segment_id(loaded)
         self.assertFalse(changes_since_ai(loaded, segment_id, cropped_mask(loaded, segment_id))[0])

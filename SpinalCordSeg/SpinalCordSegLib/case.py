@@ -59,7 +59,7 @@ from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Revie
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelMeasures, LevelOptions, LevelReport, parse_disc
-from SpinalCordSegLib.volume import AxialAxes, Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 
 SCHEMA = "SpinalCordSeg report"
 SCHEMA_VERSION = 2
@@ -115,8 +115,8 @@ class CaseInput:
     def of(cls, volume: Volume, image: Image | None = None, keep_date: bool = False) -> CaseInput:
         series = None if image is None else image.dicom
         found = cls(
-            shape=volume.shape,
-            spacing_mm=volume.spacing_mm,
+            shape=volume.ijk_shape,
+            spacing_mm=volume.ijk_spacing_mm,
             orientation=volume.orientation,
             ijk_to_ras=tuple(tuple(row) for row in volume.ijk_to_ras.tolist()),
         )
@@ -186,8 +186,8 @@ class Confidence:
 
     @classmethod
     def of(cls, probability: Volume, mask: Volume) -> Confidence:
-        chances = axial_slices(probability).pixels  # by slices, as they lie in memory
-        inside = chances[axial_slices(mask).pixels]
+        chances = probability.voxels
+        inside = chances[mask.voxels]
         low, high = _UNCERTAIN
         undecided = np.count_nonzero((chances > low) & (chances < high))
         return cls(
@@ -412,7 +412,7 @@ def new_case(
     """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures."""
     table = measures.slices.with_flags(flags)
     series = None if image is None else image.dicom
-    if series is not None and AxialAxes.of(mask.ijk_to_ras).ras[2][0] == 2:  # its images are the axial slices
+    if series is not None and mask.slice_axis == 2:  # its images are the axial slices
         numbers = [NONE if (n := series.instance_numbers[k]) is None else n for k in table.slice.tolist()]
         table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
     if levels is not None:
@@ -659,17 +659,17 @@ def _write_page(case: Case, folder: Path) -> None:
 
 def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
     """Grey values (0..255) of the image about the cord, along all its slices."""
-    box = bounding_box(mask.voxels)
+    box = bounding_box(mask.ijk)
     if box is None:
         return
-    along = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    along = mask.slice_axis
     window = tuple(
         slice(None)
         if axis == along
         else slice(max(0, part.start - round(_AROUND_MM / mm)), part.stop + round(_AROUND_MM / mm))
-        for axis, (part, mm) in enumerate(zip(box, mask.spacing_mm, strict=True))
+        for axis, (part, mm) in enumerate(zip(box, mask.ijk_spacing_mm, strict=True))
     )
-    values = image.voxels[window].astype(np.float32)
+    values = image.ijk[window].astype(np.float32)
     low, high = np.percentile(values[:: max(1, len(values) // 64)], (0.5, 99.9))
     grey = np.clip((values - low) * (255 / max(float(high - low), 1e-6)), 0, 255).astype(np.uint8)
     with atomic_write(path) as temporary:
@@ -682,11 +682,11 @@ def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
     try:
         with np.load(folder / BACKDROP, allow_pickle=False) as kept:
             grey, corner = kept["grey"], kept["corner"].tolist()
-        voxels = np.zeros(mask.shape, np.uint8)
+        voxels = np.zeros(mask.ijk_shape, np.uint8)
         voxels[tuple(slice(low, low + n) for low, n in zip(corner, grey.shape, strict=True))] = grey
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
-    return mask.with_voxels(voxels)
+    return mask.with_ijk(voxels)
 
 
 def restore_interrupted(parent: Path, held: str = "") -> None:

@@ -588,7 +588,6 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import canonical_range
     from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM
-    from SpinalCordSegLib.volume import input_slice_index
 
     if arguments.mask is not None:
         return select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
@@ -596,7 +595,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     if mask is None:
         raise InputFileError(f"{arguments.case} holds no mask: give the folder of one finished case")
     if arguments.fill is not None:
-        ends = [input_slice_index(mask, number) for number in arguments.fill]
+        ends = [mask.from_input_slice(number) for number in arguments.fill]
         return fill_between(mask, min(ends), max(ends))
     chosen = canonical_range(mask, arguments.smooth or arguments.rerun)
     assert chosen is not None

@@ -90,7 +90,8 @@ def store_correction(
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
     if not now.same_grid(current):
         raise GeometryError(
-            f"the corrected mask (shape {now.shape}) lies on another grid than the case's (shape {current.shape}):"
+            f"the corrected mask (shape {now.ijk_shape}) lies on another grid than the case's (shape"
+            f" {current.ijk_shape}):"
             " save it on the grid of the image that was segmented"
         )
     original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
@@ -249,7 +250,9 @@ def rerun_slices(
     from SpinalCordSegLib.inference import predict
 
     if not image.same_grid(mask):
-        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than the image (shape {image.shape})")
+        raise GeometryError(
+            f"the mask (shape {mask.ijk_shape}) lies on another grid than the image (shape {image.ijk_shape})"
+        )
     first, end = slices
     voxels = to_canonical(mask).voxels != 0
     if not 0 <= first < end <= voxels.shape[2]:
@@ -268,9 +271,9 @@ def rerun_slices(
 def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -> Volume:
     """The slices that were computed, averaged among themselves: those beside them are 0 for want of an answer."""
     canonical = to_canonical(probability)
-    part = Volume(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
+    part = Volume.from_ijk(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
     voxels = canonical.voxels.copy()
-    voxels[:, :, computed[0] : computed[1]] = smooth_z(part, along_mm).voxels
+    voxels[:, :, computed[0] : computed[1]] = smooth_z(part, along_mm).ijk
     return from_canonical(voxels, probability)
 
 
@@ -286,11 +289,11 @@ def _chosen(
     chance[:, :, first - low : end - low] = canonical.voxels[:, :, first:end]
     matrix = canonical.ijk_to_ras.copy()
     matrix[:, 3] = matrix @ (0, 0, low, 1)
-    around = Volume(chance, matrix)
+    around = Volume.from_ijk(chance, matrix)
     found = find_cord(around, threshold).mask
     if adjust:
         found = adjust_outlines(found, around, threshold).mask
-    return found.voxels[:, :, first - low : end - low]
+    return found.ijk[:, :, first - low : end - low]
 
 
 # The cord's outline in a slice as a signed distance about its centre, so that outlines can be mixed.

@@ -725,7 +725,7 @@ def read_series(series: DicomSeries) -> Volume:
         matrix = stack_matrix(series.frames)
     except DicomSeriesError as error:
         raise DicomSeriesError(f"series {series.title()}: {error}") from error
-    return Volume(stack_pixels(series.frames), matrix)
+    return Volume.from_ijk(stack_pixels(series.frames), matrix)
 
 
 def _choose(found: Sequence[DicomSeries], wanted: str | None, where: str) -> DicomSeries:

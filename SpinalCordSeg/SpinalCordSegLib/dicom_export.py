@@ -43,7 +43,7 @@ from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report import report_pdf
 from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, REJECTED
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 # The DICOM series that exported objects refer to: its headers, proved fit to be referred to.
 #
@@ -90,7 +90,7 @@ class SourceSeries:
 
     def frame_array(self, mask: Volume) -> NDArray[np.bool_]:
         """A mask on the series' grid as (frames, rows, columns), in the order of ``headers``, or of a file's frames."""
-        stack = np.ascontiguousarray(mask.voxels.transpose(2, 1, 0)).astype(bool)
+        stack = np.ascontiguousarray(mask.ijk.transpose(2, 1, 0)).astype(bool)
         if not self.is_multiframe:
             return stack
         stored = np.empty_like(stack)
@@ -122,21 +122,18 @@ def on_series_grid(mask: Volume, source: SourceSeries) -> Volume:
 
     Raises GeometryError when the two grids differ by more than the order and direction of their axes.
     """
-    if mask.same_grid(source.volume, _GRID_TOLERANCE_MM):
-        return source.volume.with_voxels(mask.voxels)
-    turned = to_canonical(mask)
-    if not turned.same_grid(to_canonical(source.volume), _GRID_TOLERANCE_MM):
+    if not mask.same_grid(source.volume, _GRID_TOLERANCE_MM):
         raise GeometryError(
             f"the mask ({_grid_words(mask)}) does not lie on the frames of series {source.series.title()}"
             f" ({_grid_words(source.volume)}): give the series that was segmented, or segment this one"
         )
-    return from_canonical(turned.voxels, source.volume)
+    return source.volume.with_voxels(mask.voxels)
 
 
 def _grid_words(volume: Volume) -> str:
-    size = "×".join(map(str, volume.shape))
+    size = "×".join(map(str, volume.ijk_shape))
     origin = ", ".join(f"{mm:.1f}" for mm in volume.ijk_to_ras[:3, 3])
-    return f"{size} voxels of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm from RAS {origin} mm"
+    return f"{size} voxels of {'×'.join(f'{mm:.3g}' for mm in volume.ijk_spacing_mm)} mm from RAS {origin} mm"
 
 
 def _header(file: Path) -> Dataset:
@@ -183,7 +180,7 @@ def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
         if header.get("PerFrameFunctionalGroupsSequence"):
             _share_geometry(header, volume)
         elif header.get("SliceThickness") is None:
-            header.SliceThickness = volume.spacing_mm[2]
+            header.SliceThickness = volume.ijk_spacing_mm[2]
 
 
 def _share_orientation(headers: Sequence[Dataset]) -> None:
@@ -218,7 +215,7 @@ def _share_geometry(header: Dataset, volume: Volume) -> None:
     measures = shared[0].PixelMeasuresSequence[0]
     measures.PixelSpacing = [DSfloat(one, auto_format=True) for one in measures.PixelSpacing]
     if measures.get("SliceThickness") is None:
-        measures.SliceThickness = volume.spacing_mm[2]
+        measures.SliceThickness = volume.ijk_spacing_mm[2]
     header.SharedFunctionalGroupsSequence = shared
 
 

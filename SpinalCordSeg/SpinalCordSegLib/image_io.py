@@ -73,7 +73,7 @@ def segment_metadata(mask: Volume, algorithm: str) -> dict[str, str]:
     ``algorithm`` becomes DICOM's SegmentAlgorithmName, without the characters that part Slicer's tags.
     The extent of an empty mask is that of the whole grid. Raises VoxelError when the voxels are not all 0 or 1.
     """
-    voxels = np.asarray(mask.voxels)
+    voxels = np.asarray(mask.ijk)
     if voxels.dtype.kind not in "bui" or (voxels.size and not 0 <= int(voxels.min()) <= int(voxels.max()) <= 1):
         raise VoxelError("a .seg.nrrd holds a mask of 0 and 1 here; found other values: write .nrrd or .nii.gz instead")
     tags = {
@@ -503,7 +503,7 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
         image, fields = _read_itk(path, header_only=voxels is not None)
         notes = (*notes, *check_stated_grid(path))
         volume = _to_volume(image, voxels)
-        check_finite(volume.voxels)
+        check_finite(volume.ijk)
     except (GeometryError, VoxelError) as error:
         raise type(error)(f"{path.name}: {error}") from error
     except OSError as error:
@@ -648,19 +648,19 @@ def _to_volume(image: sitk.Image | sitk.ImageFileReader, voxels: NDArray | None)
     lps[:3, 3] = image.GetOrigin()
     if voxels is None:
         voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    return Volume(voxels, lps_to_ras(lps))
+    return Volume.from_ijk(voxels, lps_to_ras(lps))
 
 
 def _to_itk(volume: Volume) -> sitk.Image:
-    voxels = volume.voxels
+    voxels = volume.ijk
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)
     elif voxels.dtype == np.float16:
         voxels = voxels.astype(np.float32)
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
     lps = lps_to_ras(volume.ijk_to_ras)
-    image.SetSpacing(volume.spacing_mm)
-    image.SetDirection((lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+    image.SetSpacing(volume.ijk_spacing_mm)
+    image.SetDirection((lps[:3, :3] / volume.ijk_spacing_mm).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     return image
 

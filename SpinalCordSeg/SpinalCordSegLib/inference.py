@@ -27,7 +27,7 @@ from SpinalCordSegLib.model.cpu_engine import HALO, Engine, Window, check_engine
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Placement, normalise, restore
 from SpinalCordSegLib.model.ready_model import ready_engine
 from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD
-from SpinalCordSegLib.volume import Volume, axial_slices, axial_zeros, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -123,18 +123,15 @@ class _Work:
         self._volume, self._checkpoint = volume, checkpoint
         self._progress, self._cancelled = progress, cancelled
         self._done = 0
-        self._slices = axial_slices(volume)
-        n_slices = len(self._slices.pixels)
+        n_slices = volume.shape[0]
         self.first, self.last = slice_range or (0, n_slices)
         if not 0 <= self.first < self.last <= n_slices:
             raise ConfigurationError(
                 f"the slice range {self.first}:{self.last} does not fit a volume of {n_slices} axial slices: give two"
                 f" numbers with 0 <= first < last <= {n_slices}"
             )
-        self.pixel_mm, self.slice_mm = self._slices.pixel_mm, self._slices.slice_mm
-        # Written through its own axial view, so that no second array of the volume's size is ever needed.
-        self.probability = axial_zeros(volume, np.float32)
-        self._target = axial_slices(self.probability).pixels
+        self.pixel_mm, self.slice_mm = volume.pixel_mm, volume.slice_mm
+        self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
 
     @property
     def count(self) -> int:
@@ -157,17 +154,17 @@ class _Work:
         self, run: Run, device: torch.device, move: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Placement]:
         """Network input of these slices."""
-        batch = self._slices.pixels[slice(*run)]
+        batch = self._volume.voxels[slice(*run)]
         parts = []
         for chunk in _chunks(batch.shape):
             values = np.array(batch[chunk], dtype=np.float32, order="C")
             finite = np.isfinite(values).all(axis=(1, 2))
             if not finite.all():
-                bad = input_slice_index(self._volume, run[0] + chunk.start + int(np.argmin(finite)))
+                bad = self._volume.to_input_slice(run[0] + chunk.start + int(np.argmin(finite)))
                 raise VoxelError(f"slice {bad} holds NaN or infinite values: repair the image first")
             pixels = torch.from_numpy(values)
             pixels = pixels if move is None else move(pixels)
-            part, placement = normalise(pixels, self._slices.pixel_mm, self._checkpoint.normalisation)
+            part, placement = normalise(pixels, self.pixel_mm, self._checkpoint.normalisation)
             parts.append(part)
         return torch.cat(parts), placement
 
@@ -177,7 +174,7 @@ class _Work:
 
     def put(self, run: Run, calibrated: Tensor, placement: Placement) -> None:
         """Restore and keep the probabilities of these slices."""
-        target = self._target[slice(*run)]
+        target = self.probability.voxels[slice(*run)]
         for chunk in _chunks(target.shape):
             target[chunk] = torch.sigmoid(restore(calibrated[chunk], placement)).cpu().numpy()
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.postprocessing import bounding_box
-from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def mask_sha256(mask: Volume) -> str:
 
     The place of the grid is no part of it: writing and reading a header rounds that, and the mask stays the same.
     """
-    voxels = np.asarray(mask.voxels)
+    voxels = np.asarray(mask.ijk)
     filled = np.zeros(voxels.shape, bool)
     box = bounding_box(voxels)
     if box is not None:  # the cord is a thousandth of a volume: only its box is put into [i, j, k] order
@@ -184,11 +184,15 @@ def mask_sha256(mask: Volume) -> str:
 
 def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
     """Compare a mask with the AI's own on the same grid. Raises GeometryError for different grids."""
-    differing = np.flatnonzero(_differing(now, ai))
-    canonical = to_canonical(now)
-    new, old = canonical.voxels != 0, to_canonical(ai).voxels != 0
-    x_mm, y_mm, _ = canonical.spacing_mm
-    found = [_slice_change(now, int(k), new[:, :, k], old[:, :, k], x_mm * y_mm) for k in differing]
+    if not now.same_grid(ai):
+        raise GeometryError(
+            f"the masks lie on different grids (shapes {now.ijk_shape} and {ai.ijk_shape}): compare masks of the same"
+            " image"
+        )
+    new, old = now.voxels != 0, ai.voxels != 0
+    differing = np.flatnonzero((new != old).any(axis=(1, 2)))
+    row_mm, column_mm = now.pixel_mm
+    found = [_slice_change(now, int(k), new[k], old[k], row_mm * column_mm) for k in differing]
     voxel_mm3 = now.voxel_volume_mm3
     return MaskChanges(
         slices=tuple(found),
@@ -200,20 +204,11 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
     )
 
 
-def _differing(one: Volume, other: Volume) -> NDArray[np.bool_]:
-    if not one.same_grid(other):
-        raise GeometryError(
-            f"the masks lie on different grids (shapes {one.shape} and {other.shape}): compare masks of the same image"
-        )
-    apart = one.with_voxels((one.voxels != 0) != (other.voxels != 0))
-    return np.asarray(to_canonical(apart).voxels.any(axis=(0, 1)))
-
-
 def _slice_change(
     grid: Volume, k: int, new: NDArray[np.bool_], old: NDArray[np.bool_], pixel_mm2: float
 ) -> SliceChange:
     return SliceChange(
-        slice=input_slice_index(grid, k),
+        slice=grid.to_input_slice(k),
         canonical_slice=k,
         ai_mm2=float(np.count_nonzero(old)) * pixel_mm2,
         now_mm2=float(np.count_nonzero(new)) * pixel_mm2,

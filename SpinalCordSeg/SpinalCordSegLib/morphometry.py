@@ -19,7 +19,7 @@ from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean, partial_volume_mm2, reach_mm
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index, to_canonical
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def measure(
     cord = mask if isinstance(mask, CordMask) else clean(mask)
     grid = cord.mask
     if probability is not None and not probability.same_grid(grid):
-        raise GeometryError(f"the probability map (shape {probability.shape}) lies on another grid than the mask")
+        raise GeometryError(f"the probability map (shape {probability.ijk_shape}) lies on another grid than the mask")
     slices, flags = _measure_slices(grid, probability, shape)
-    slice_mm = axial_slices(grid).slice_mm
+    slice_mm = grid.slice_mm
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
     if slice_range is not None and len(slices) and chosen.coverage < _COMPLETE:
@@ -117,19 +117,19 @@ def measure(
 
 def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tuple[SliceTable, list[Flag]]:
     """Of a mask with one region a slice: the slices from the first to the last with cord, and what to flag in it."""
-    cord = axial_slices(mask)
-    chances = None if probability is None else axial_slices(probability).pixels
+    cord = mask
+    chances = None if probability is None else probability.voxels
     line = centreline(mask)
     n = len(line.arc_mm)
     if not n:
         return SliceTable.of(), [case_flag("empty", "the mask is empty: the volume is 0 and there is no area")]
     flags = _grid_flags(mask, n)
     x_mm, y_mm = cord.pixel_mm[::-1]
-    numbers = [input_slice_index(mask, k) for k in line.canonical_slice.tolist()]
+    numbers = [mask.to_input_slice(k) for k in line.canonical_slice.tolist()]
     z_mm = _heights_mm(mask)[line.canonical_slice]
     table = SliceTable.of(n, slice=numbers, canonical_slice=line.canonical_slice, z_mm=z_mm)
     for at, (number, k) in enumerate(zip(numbers, line.canonical_slice.tolist(), strict=True)):
-        pixels = cord.pixels[k]
+        pixels = cord.voxels[k]
         window = _window_of(pixels)
         if window is None:
             flags.append(Flag(number, k, "gap", "no cord in this slice, between slices with cord: no area here"))
@@ -188,7 +188,7 @@ def _heights_mm(grid: Volume) -> NDArray[np.float64]:
     matrix = to_canonical(grid).ijk_to_ras
     normal = np.cross(matrix[:3, 0], matrix[:3, 1])
     normal *= np.sign(normal @ matrix[:3, 2]) / np.linalg.norm(normal)
-    steps = np.arange(len(axial_slices(grid).pixels), dtype=np.float64)
+    steps = np.arange(len(grid.voxels), dtype=np.float64)
     return steps * float(normal @ matrix[:3, 2]) + float(normal @ matrix[:3, 3])
 
 
@@ -335,7 +335,7 @@ def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centrelin
 
     ``fit``: of the centroids, fit_centreline by default. An empty mask gives arrays of length 0.
     """
-    pixels = axial_slices(mask).pixels != 0
+    pixels = mask.voxels != 0
     counts = np.count_nonzero(pixels, axis=(1, 2))
     filled = np.flatnonzero(counts)
     if not filled.size:

@@ -365,4 +365,4 @@ def _grid(config: PhantomConfig) -> Volume:
     for axis, (role, flip) in enumerate(roles):
         matrix[:3, axis] = rotation[:, role] * config.spacing_mm[role] * (-1 if flip else 1)
     matrix[:3, 3] = np.array(config.centre_ras_mm) - matrix[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return Volume(np.zeros(shape, np.uint8), matrix)
+    return Volume.from_ijk(np.zeros(shape, np.uint8), matrix)

@@ -40,7 +40,7 @@ from SpinalCordSegLib.quality_control import (
 )
 from SpinalCordSegLib.review import AI, Review
 from SpinalCordSegLib.vertebral_levels import LevelOptions, measure_levels
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -211,22 +211,23 @@ def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tupl
     """
     if slice_range is None:
         return None
-    axis, flip = AxialAxes.of(volume.ijk_to_ras).ras[2]
-    first, end, count = *slice_range, volume.shape[axis]
+    first, end, count = *slice_range, volume.shape[0]
     if not 0 <= first < end <= count:
         raise ConfigurationError(
             f"the range {first}:{end} does not fit {count} slices: give FIRST:END with 0 <= FIRST < END <= {count}"
             " (END itself is not measured)"
         )
-    return (count - end, count - first) if flip else (first, end)
+    ends = volume.from_input_slice(first), volume.from_input_slice(end - 1)
+    return min(ends), max(ends) + 1
 
 
 def fingerprint(volume: Volume) -> str:
     """SHA-256 over shape, grid (to 1e-4 mm) and voxels: tells whether a result belongs to this very input."""
-    digest = hashlib.sha256(repr((volume.shape, volume.voxels.dtype.str)).encode())
+    voxels = volume.ijk
+    digest = hashlib.sha256(repr((voxels.shape, voxels.dtype.str)).encode())
     digest.update((np.round(volume.ijk_to_ras, 4) + 0.0).tobytes())
-    for first in range(0, volume.shape[0], _HASHED_PLANES):
-        digest.update(_in_c_order(volume.voxels[first : first + _HASHED_PLANES]).data)
+    for first in range(0, len(voxels), _HASHED_PLANES):
+        digest.update(_in_c_order(voxels[first : first + _HASHED_PLANES]).data)
     return digest.hexdigest()
 
 
@@ -243,7 +244,7 @@ def _in_c_order(block: NDArray) -> NDArray:
 
 
 def _grid_words(volume: Volume) -> str:
-    return f"{'×'.join(map(str, volume.shape))} voxels of {'×'.join(f'{mm:g}' for mm in volume.spacing_mm)} mm"
+    return f"{'×'.join(map(str, volume.ijk_shape))} voxels of {'×'.join(f'{mm:g}' for mm in volume.ijk_spacing_mm)} mm"
 
 
 def _silent(stage: str, done: int, total: int) -> None:

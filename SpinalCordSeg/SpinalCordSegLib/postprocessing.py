@@ -21,7 +21,7 @@ from scipy.linalg import solveh_banded
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.volume import AxialSlices, Volume, axial_slices, axial_zeros, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 _EIGHT = np.ones((3, 3), bool)  # neighbours in a slice
 SURE = 0.8
@@ -61,13 +61,13 @@ def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM, *, in_place: bo
     """
     if not 0 <= sigma_mm < np.inf:
         raise ConfigurationError(f"the smoothing along z is {sigma_mm} mm: give 0 (off) or a length in mm")
-    slices = axial_slices(probability)
-    count = len(slices.pixels)
+    slices = probability
+    count = len(slices.voxels)
     weights = _weights(sigma_mm, slices.slice_mm, count)
     if len(weights) == 1:
         return probability
     smoothed = probability if in_place else probability.with_voxels(np.array(probability.voxels, dtype=np.float32))
-    pixels = axial_slices(smoothed).pixels
+    pixels = smoothed.voxels
     rows, columns = _used(pixels)
     filled = [k for k, plane in enumerate(pixels) if plane.any()] or [0]
     first, last = filled[0], filled[-1]
@@ -375,12 +375,12 @@ def find_cord(probability: Volume, threshold: float = 0.5) -> CordMask:
     """The regions of at least ``threshold`` that continue each other as a cord does, on the grid of ``probability``
     (float32 0..1). Holes stay. No cord is an answer: an empty mask. Raises ConfigurationError (threshold)."""
     check_threshold(threshold)
-    slices = axial_slices(probability)
-    mask = axial_zeros(probability, bool)
-    target = axial_slices(mask).pixels
+    slices = probability
+    mask = probability.with_voxels(np.zeros(probability.shape, bool))
+    target = mask.voxels
     candidates: list[list[Region]] = []
     n_above = n_computed = stack_end = 0
-    for number, pixels in enumerate(slices.pixels):
+    for number, pixels in enumerate(slices.voxels):
         highest = float(pixels.max())
         if highest > 0:  # the network's is never exactly 0: slices of 0 hold no image
             n_computed, stack_end = n_computed + 1, number + 1
@@ -519,36 +519,37 @@ def adjust_outlines(
     Fewer than three slices of cord: nothing moves. Raises GeometryError when the grids differ.
     """
     if not mask.same_grid(probability):
-        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than the probability map")
-    slices, chances = axial_slices(mask), axial_slices(probability)
-    used = [k for k, pixels in enumerate(slices.pixels) if pixels.any()]
+        raise GeometryError(f"the mask (shape {mask.ijk_shape}) lies on another grid than the probability map")
+    slices, chances = mask.voxels, probability.voxels
+    used = [k for k, pixels in enumerate(slices) if pixels.any()]
     if len(used) < _LEAST_SLICES:
         return AdjustedCord(mask, probability, ())
-    pixel_mm2 = slices.pixel_mm[0] * slices.pixel_mm[1]
+    pixel_mm = mask.pixel_mm
+    pixel_mm2 = pixel_mm[0] * pixel_mm[1]
     level = float(_log_odds(np.float64(threshold)))
-    edges = [_edge(slices.pixels[k], chances.pixels[k], slices.pixel_mm, level) for k in used]
+    edges = [_edge(slices[k], chances[k], pixel_mm, level) for k in used]
     widths = np.array([edge.width_mm(pixel_mm2) for edge in edges])
     if not (widths > WIDE_EDGE_MM).any():
         return AdjustedCord(mask, probability, (), tuple(widths.tolist()))
-    counts = np.array([np.count_nonzero(slices.pixels[k]) for k in used])
-    wanted = np.round(np.exp(_smoothed(np.log(counts), widths, np.array(used) * slices.slice_mm)))
+    counts = np.array([np.count_nonzero(slices[k]) for k in used])
+    wanted = np.round(np.exp(_smoothed(np.log(counts), widths, np.array(used) * mask.slice_mm)))
     if not in_place:
         mask, probability = (one.with_voxels(one.voxels.copy()) for one in (mask, probability))
-        slices, chances = axial_slices(mask), axial_slices(probability)
+        slices, chances = mask.voxels, probability.voxels
     moved = []
     for k, edge, width, count, area in zip(used, edges, widths, counts, wanted, strict=True):
         if width <= WIDE_EDGE_MM or area == count:
             continue
         contour = edge.contour(int(area))
-        region = _within(chances.pixels[k], slices.pixels[k], slices.pixel_mm, level + contour)
+        region = _within(chances[k], slices[k], pixel_mm, level + contour)
         after = int(np.count_nonzero(region))
         # What falls apart inside a contour is not bounded by one; and none of the cord may lie inside.
         if after == 0 or not abs(after - area) < abs(count - area):
             continue
-        window = _around(slices.pixels[k], slices.pixel_mm)
-        before_pv_mm2 = partial_volume_mm2(slices.pixels[k][window], chances.pixels[k][window], slices.pixel_mm)
-        chances.pixels[k][window] = _moved(chances.pixels[k][window], contour)
-        slices.pixels[k][...] = region
+        window = _around(slices[k], pixel_mm)
+        before_pv_mm2 = partial_volume_mm2(slices[k][window], chances[k][window], pixel_mm)
+        chances[k][window] = _moved(chances[k][window], contour)
+        slices[k][...] = region
         areas = count * pixel_mm2, before_pv_mm2, after * pixel_mm2
         moved.append(AdjustedSlice(k, *areas, float(width), contour))
     return AdjustedCord(mask, probability, tuple(moved), tuple(widths.tolist()))
@@ -619,9 +620,9 @@ def _moved(chances: NDArray[np.float32], log_odds: float) -> NDArray[np.float32]
 
 def fill_holes(mask: Volume) -> CordMask:
     """A mask (bool, at most one region a slice) with the holes of every slice filled, such as a dark lesion."""
-    pixels = axial_slices(mask).pixels
-    filled = axial_zeros(mask, bool)
-    target = axial_slices(filled).pixels
+    pixels = mask.voxels
+    filled = mask.with_voxels(np.zeros(mask.shape, bool))
+    target = filled.voxels
     for k in np.flatnonzero(pixels.any(axis=(1, 2))):
         ndimage.binary_fill_holes(pixels[k], output=target[k])
     added = np.count_nonzero(target, axis=(1, 2)) - np.count_nonzero(pixels, axis=(1, 2))
@@ -656,15 +657,15 @@ def clean(mask: Volume) -> CordMask:
     20 mm: where it was heading, and about as large. Of these the largest 8-connected region of every slice stays. An
     empty mask stays empty. Flags of kind "cleaned" say what was removed and filled.
     """
-    pixels = axial_slices(mask).pixels
-    cleaned = axial_zeros(mask, bool)
+    pixels = mask.voxels
+    cleaned = mask.with_voxels(np.zeros(mask.shape, bool))
     box = bounding_box(pixels)
     if box is None:
         return CordMask(cleaned)
     given = np.ascontiguousarray(pixels[box] != 0)
-    target = axial_slices(cleaned).pixels[box]
+    target = cleaned.voxels[box]
     labels, count = ndimage.label(given, np.ones((3, 3, 3), bool))
-    is_cord = given if count == 1 else np.isin(labels, _cord_components(labels, axial_slices(mask)))
+    is_cord = given if count == 1 else np.isin(labels, _cord_components(labels, mask))
     flags, n_filled, n_removed = [], [], []
     for k in np.flatnonzero(given.any(axis=(1, 2))):
         regions, n_regions = ndimage.label(given[k], _EIGHT)
@@ -676,7 +677,7 @@ def clean(mask: Volume) -> CordMask:
         if n_regions > 1 and sizes.any():
             text = f"{n_regions} regions; the cord kept, {n_removed[-1] * mask.voxel_volume_mm3:.1f} mm³ removed"
             number = box[0].start + int(k)
-            flags.append(Flag(input_slice_index(mask, number), number, "cleaned", text))
+            flags.append(Flag(mask.to_input_slice(number), number, "cleaned", text))
     removed_mm3, filled_mm3 = (sum(found) * mask.voxel_volume_mm3 for found in (n_removed, n_filled))
     if removed_mm3:
         text = f"{removed_mm3:.1f} mm³ in {np.count_nonzero(n_removed)} slices were no part of the cord"
@@ -686,7 +687,7 @@ def clean(mask: Volume) -> CordMask:
     return CordMask(cleaned, tuple(flags), removed_mm3, filled_mm3)
 
 
-def _cord_components(labels: NDArray[np.int32], slices: AxialSlices) -> list[int]:
+def _cord_components(labels: NDArray[np.int32], slices: Volume) -> list[int]:
     """The labels (n, rows, columns) that are cord: the largest (of equal ones the lowest) and what continues it."""
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -711,7 +712,7 @@ def _cord_components(labels: NDArray[np.int32], slices: AxialSlices) -> list[int
 
 
 def _sections(
-    labels: NDArray[np.int32], label: int, boxes: Sequence[tuple[slice, ...]], slices: AxialSlices
+    labels: NDArray[np.int32], label: int, boxes: Sequence[tuple[slice, ...]], slices: Volume
 ) -> list[NDArray]:
     """Of a component: its slices, and in each its area (pixels) and centroid (rows, columns; mm)."""
     box = boxes[label - 1]

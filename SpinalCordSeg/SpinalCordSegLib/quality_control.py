@@ -18,7 +18,7 @@ from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import AxialSlices, Volume, axial_slices, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
 
@@ -73,9 +73,8 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     Raises GeometryError when the probability lies on another grid.
     """
     if probability is not None and not probability.same_grid(mask):
-        raise GeometryError(f"the probability map (shape {probability.shape}) lies on another grid than the mask")
-    cord = axial_slices(mask)
-    table = measures.slices
+        raise GeometryError(f"the probability map (shape {probability.ijk_shape}) lies on another grid than the mask")
+    cord, table = mask, measures.slices
     k = table.canonical_slice
     z_mm: NDArray[np.float64] = np.asarray(k * cord.slice_mm, dtype=np.float64)
     area, centroids = _area_and_centroid(cord, table)
@@ -85,9 +84,9 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     )
     chance = np.full((3, len(table)), np.nan)
     if probability is not None:
-        chances = axial_slices(probability).pixels
+        chances = probability.voxels
         for at in np.flatnonzero(area > 0):
-            chance[:, at] = _confidence(cord.pixels[k[at]], chances[k[at]], cord.pixel_mm)
+            chance[:, at] = _confidence(cord.voxels[k[at]], chances[k[at]], cord.pixel_mm)
     return SliceFeatures(
         canonical_slice=k,
         area_mm2=area,
@@ -106,12 +105,12 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     )
 
 
-def _area_and_centroid(cord: AxialSlices, table: SliceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _area_and_centroid(cord: Volume, table: SliceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area at a right angle to the cord (mm²) and centroid (mm) per slice, NaN in gaps."""
     pixel_mm2 = cord.pixel_mm[0] * cord.pixel_mm[1]
     area, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
     for at in np.flatnonzero(~table.is_gap).tolist():
-        rows, columns = np.nonzero(cord.pixels[table.canonical_slice[at]])
+        rows, columns = np.nonzero(cord.voxels[table.canonical_slice[at]])
         area[at] = len(rows) * pixel_mm2 * cord.slice_mm / table.length_mm[at]
         centroids[at] = rows.mean() * cord.pixel_mm[0], columns.mean() * cord.pixel_mm[1]
     return area, centroids
@@ -240,8 +239,7 @@ def judge_slices(
     features = features or slice_features(mask, probability, measures)
     config = config or QualityConfig()
     found = [
-        Flag(input_slice_index(mask, k), k, kind, message)
-        for k, kind, message in judge_features(features, axial_slices(mask), config)
+        Flag(mask.to_input_slice(k), k, kind, message) for k, kind, message in judge_features(features, mask, config)
     ]
     case = []
     if adjusted is not None:
@@ -250,7 +248,7 @@ def judge_slices(
         for one in adjusted.slices:
             if abs(log(one.after_mm2 / one.before_mm2)) > log(config.max_adjusted_ratio):
                 message = text.format(one.edge_mm, one.before_mm2, one.after_mm2)
-                number = input_slice_index(mask, one.canonical_slice)
+                number = mask.to_input_slice(one.canonical_slice)
                 found.append(Flag(number, one.canonical_slice, "unclear_edge", message))
         unclear, count = sum(edge > WIDE_EDGE_MM for edge in adjusted.edges_mm), len(adjusted.edges_mm)
         if count and unclear >= config.max_unclear_share * count:
@@ -274,22 +272,20 @@ def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> 
 
     Slices of probability 0 were not computed: the network's is never exactly 0.
     """
-    cord, chances = axial_slices(mask), axial_slices(probability)
-    with_cord = np.flatnonzero(cord.pixels.any(axis=(1, 2)))
+    cord, chances = mask, probability
+    with_cord = np.flatnonzero(cord.voxels.any(axis=(1, 2)))
     if not with_cord.size:
         return []
     lowest = int(with_cord[0])
     text = "no cord found here, but {:.0f} mm above: a cord goes on to the lower edge of an image of the neck"
     return [
-        Flag(input_slice_index(mask, k), k, "cord_end", text.format((lowest - k) * cord.slice_mm))
+        Flag(mask.to_input_slice(k), k, "cord_end", text.format((lowest - k) * cord.slice_mm))
         for k in range(max(0, lowest - ceil(config.below_end_mm / cord.slice_mm)), lowest)
-        if chances.pixels[k].max() > 0
+        if chances.voxels[k].max() > 0
     ]
 
 
-def judge_features(
-    f: SliceFeatures, grid: AxialSlices, config: QualityConfig | None = None
-) -> list[tuple[int, str, str]]:
+def judge_features(f: SliceFeatures, grid: Volume, config: QualityConfig | None = None) -> list[tuple[int, str, str]]:
     """(canonical slice, kind, message) of every flag; a function of the table. Of ``grid`` only the spacing counts."""
     c = config or QualityConfig()
     at_end = np.asarray(f.neighbours_each_way < _EACH_WAY)
@@ -378,9 +374,9 @@ def check_image(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
 
     Kinds: coarse_voxels (no area may be reported), small_view, no_neck, and with a DICOM header acquisition.
     """
-    slices = axial_slices(volume)
-    height_mm = len(slices.pixels) * slices.slice_mm
-    depth_mm, width_mm = (count * mm for count, mm in zip(slices.pixels.shape[1:], slices.pixel_mm, strict=True))
+    slices = volume
+    height_mm = len(slices.voxels) * slices.slice_mm
+    depth_mm, width_mm = (count * mm for count, mm in zip(slices.voxels.shape[1:], slices.pixel_mm, strict=True))
     left_right_mm = slices.pixel_mm[1]
     found = []
     if left_right_mm > MAX_LEFT_RIGHT_MM:
@@ -415,9 +411,9 @@ def known_facts(dicom: DicomSeries | None) -> dict[str, bool | None]:
     }
 
 
-def _below_vertex_mm(slices: AxialSlices) -> float | None:
+def _below_vertex_mm(slices: Volume) -> float | None:
     """How much is in view below the top of the head; None where that is not seen, as in a crop or a neck slab."""
-    area_mm2 = _tissue_area_mm2(slices.pixels, slices.pixel_mm)
+    area_mm2 = _tissue_area_mm2(slices.voxels, slices.pixel_mm)
     if area_mm2.max(initial=0.0) < _HEAD_AREA_MM2 or area_mm2[-1] > 0.05 * area_mm2.max():
         return None
     return float(int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1]) + 1) * slices.slice_mm
@@ -434,8 +430,8 @@ def _tissue_area_mm2(pixels: NDArray, pixel_mm: tuple[float, float]) -> NDArray[
 
 def _unlike_the_method(volume: Volume, dicom: DicomSeries) -> Iterator[str]:
     """What the header says of an acquisition that the method was not made for, a sentence each."""
-    step_mm, thickness_mm = volume.spacing_mm[2], dicom.slice_thickness_mm
-    if thickness_mm and volume.shape[2] > 1 and step_mm > 1.02 * thickness_mm + 0.01:
+    step_mm, thickness_mm = volume.ijk_spacing_mm[2], dicom.slice_thickness_mm
+    if thickness_mm and volume.ijk_shape[2] > 1 and step_mm > 1.02 * thickness_mm + 0.01:
         yield f"there is a gap between slices: {thickness_mm:.2f} mm thick, {step_mm:.2f} mm apart; volume is estimated"
     if dicom.dimension == "2D":
         yield "acquired as 2D slices; the method was made for 3D acquisitions"

@@ -23,7 +23,7 @@ from scipy import ndimage
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegLib.review import DECISIONS, ON_ANOTHER_MASK, review_text
 from SpinalCordSegLib.slice_table import NONE, SliceTable, columns
-from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,12 +218,11 @@ class CordScene:
     @classmethod
     def of(cls, image: Volume | None, mask: Volume, around_mm: float = 30.0) -> CordScene:
         """``around_mm``: the grey window comes from the voxels within this distance of the cord's centre."""
-        slices = axial_slices(mask)
-        cord, spacing_mm = slices.pixels.astype(bool), (slices.slice_mm, *slices.pixel_mm)
+        cord, spacing_mm = mask.voxels.astype(bool), mask.spacing_mm
         centre = cord_path(cord)
         if image is None:
             return cls(None, cord, spacing_mm, centre, (0.0, 1.0))
-        pixels = axial_slices(image).pixels
+        pixels = image.voxels
         return cls(pixels, cord, spacing_mm, centre, _window(pixels, spacing_mm, centre, around_mm))
 
     def axial(self, k: int, side_mm: float, pixels_per_mm: float) -> View:
@@ -443,7 +442,7 @@ def montage_png(case: Case) -> bytes | None:
         canvas.write(x + 6, y + 22, "R", 18, "#ffffff")
         canvas.write(x + tile - 6, y + 22, "L", 18, "#ffffff", "right")
         canvas.scale_bar(x + 8, y + tile - 9, 10, tile / _TILE_MM)
-        canvas.write(x, y + tile + 20, f"slice {input_slice_index(mask, k)}", 17, INK)
+        canvas.write(x, y + tile + 20, f"slice {mask.to_input_slice(k)}", 17, INK)
         canvas.write(x + tile, y + tile + 20, f"{area:.1f} mm²" if isfinite(area) else "no area", 17, INK, "right")
         words = _kinds(flags)
         canvas.write(x, y + tile + 40, words if len(words) <= 30 else words[:28] + "…", 15, FLAG)

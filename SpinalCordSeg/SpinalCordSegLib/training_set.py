@@ -19,7 +19,7 @@ from SpinalCordSegLib.files import parse_json, to_json, write_json, write_text
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 
 LABEL_DESCRIPTION = "ITK-SNAP_labels.txt"
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
@@ -64,7 +64,9 @@ def add_to_training_set(
             f'"{subject}" is no subject code: give letters and digits, at most 40, nothing that tells who it is'
         )
     if not image.same_grid(mask):
-        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than the image (shape {image.shape})")
+        raise GeometryError(
+            f"the mask (shape {mask.ijk_shape}) lies on another grid than the image (shape {image.ijk_shape})"
+        )
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
@@ -111,7 +113,7 @@ def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -
     own: dict[str, Any] = {
         "image_sha256": fingerprint(image),
         "mask_sha256": mask_sha256(mask),
-        "slices_with_cord": int(np.count_nonzero(axial_slices(mask).pixels.any(axis=(1, 2)))),
+        "slices_with_cord": int(np.count_nonzero(mask.voxels.any(axis=(1, 2)))),
         "reviewed_by": reviewer or None,
     }
     if case is None:

@@ -25,7 +25,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import Centreline, CordMeasures, RangeMeasures, centreline, mean_between
-from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 C2_C3 = 3
 _C7_T1 = 8
@@ -465,10 +465,10 @@ def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:
     """Of a mark in a slice: the cord's middle in it."""
     if mark.ras_mm is not None:
         return mark.ras_mm
-    number, count = mark.slice or 0, mask.shape[AxialAxes.of(mask.ijk_to_ras).ras[2][0]]
+    number, count = mark.slice or 0, mask.shape[0]
     if not 0 <= number < count:
         raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}; there are {count} slices")
-    r, a, s = line.at_slice(input_slice_index(mask, number)).tolist()
+    r, a, s = line.at_slice(mask.to_input_slice(number)).tolist()
     return r, a, s
 
 
@@ -560,9 +560,9 @@ def read_discs(path: Path) -> tuple[DiscMark, ...]:
     labels = read_labels(path)
     marks = []
     for number in DISC_NAMES:
-        ijk = np.argwhere(labels.voxels == number)
-        if len(ijk):
-            r, a, s = (labels.ijk_to_ras @ [*ijk.mean(axis=0), 1.0])[:3].tolist()
+        found = np.argwhere(labels.voxels == number)
+        if len(found):
+            r, a, s = (labels.voxel_to_ras @ [*found.mean(axis=0), 1.0])[:3].tolist()
             marks.append(DiscMark(number, ras_mm=(r, a, s)))
     if not marks:
         raise ConfigurationError(f"{path.name} holds no disc: labels 2 (C1/C2) to 9 (T1/T2) are expected")

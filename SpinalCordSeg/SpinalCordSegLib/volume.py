@@ -1,13 +1,13 @@
 """Voxels with their geometry, and the one place where axis order, flips, RAS and LPS are decided.
 
-Arrays are indexed [i, j, k] as in a NIfTI or Slicer IJK grid; ``ijk_to_ras`` maps voxel centres to patient
-millimetres (R, A, S positive). The axial view of any volume is a stack of slices (n, rows, columns):
-slice 0 most inferior, row 0 most anterior, column 0 at the patient's right, as a radiologist looks at it.
+Inside the program every volume has one layout, whatever the file's: voxels (slice, row, column), slice 0 most
+inferior, row 0 most anterior, column 0 at the patient's right, as a radiologist looks at it. The input's own order
+[i, j, k] is remembered by its matrix, and comes back where files, tables and Slicer's nodes are written.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -25,32 +25,113 @@ _LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
 _TIE_BREAKER = np.array([[1.0, -3e-5, 7e-5], [3e-5, 1.0, -1e-4], [-7e-5, 1e-4, 1.0]])
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Which axis of an input's own array runs along R, A and S, and whether it runs the other way.
+
+    ``ras``: for each of R, A, S a pair (array axis, flip). A pure permutation with flips: nothing is resampled.
+    """
+
+    ras: tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]
+
+    @classmethod
+    def of(cls, ijk_to_ras: NDArray[np.float64]) -> Layout:
+        """The assignment whose summed |cosine| with R, A, S is largest; ties go by anatomy (see above)."""
+        columns = ijk_to_ras[:3, :3]
+        cosines = _TIE_BREAKER @ (columns / np.linalg.norm(columns, axis=0))  # rows R, A, S; columns i, j, k
+        order = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[role, a]) for role, a in enumerate(axes)))
+        r, a, s = ((axis, bool(cosines[role, axis] < 0)) for role, axis in enumerate(order))
+        return cls((r, a, s))
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """Of the input's array, those of slice, row and column."""
+        (r, _), (a, _), (s, _) = self.ras
+        return s, a, r
+
+    @property
+    def flipped(self) -> tuple[int, ...]:
+        """Which of slice, row and column (0, 1, 2) run against the input's own axis. Rows run to P, columns to L."""
+        (_, r), (_, a), (_, s) = self.ras
+        return tuple(at for at, against in enumerate((s, not a, not r)) if against)
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A 3D array and where it lies in the patient.
 
-    ``voxels``: shape (I, J, K), any real dtype. ``ijk_to_ras``: 4×4 float64, voxel centre → RAS mm.
+    ``voxels``: (slices, rows, columns) as said above, any real dtype. ``ijk_to_ras``: 4×4 float64, from the input's own
+    voxel index [i, j, k] to RAS mm (voxel centres); its axis order and flips are those that files get back.
     Raises GeometryError when the array is not 3D, is empty, or the matrix is singular, sheared or not finite.
     """
 
     voxels: NDArray
     ijk_to_ras: NDArray[np.float64]
+    layout: Layout = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.ijk_to_ras, dtype=np.float64)
         object.__setattr__(self, "ijk_to_ras", matrix)
         check_grid(self.voxels.shape, matrix)
+        object.__setattr__(self, "layout", Layout.of(matrix))
+
+    @classmethod
+    def from_ijk(cls, array: NDArray, ijk_to_ras: NDArray[np.float64]) -> Volume:
+        """The volume of an array in the input's own order [i, j, k] (a view: no copy, no resampling)."""
+        matrix = np.asarray(ijk_to_ras, dtype=np.float64)
+        check_grid(array.shape, matrix)
+        layout = Layout.of(matrix)
+        return cls(np.flip(array.transpose(layout.axes), layout.flipped), matrix)
+
+    @property
+    def ijk(self) -> NDArray:
+        """The voxels in the input's own order [i, j, k], a view."""
+        return np.flip(self.voxels, self.layout.flipped).transpose(np.argsort(self.layout.axes))
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        i, j, k = self.voxels.shape
+        """Numbers of slices, rows and columns."""
+        n, rows, columns = self.voxels.shape
+        return n, rows, columns
+
+    @property
+    def ijk_shape(self) -> tuple[int, int, int]:
+        i, j, k = (self.voxels.shape[self.layout.axes.index(axis)] for axis in range(3))
         return i, j, k
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between neighbouring voxel centres along i, j, k, mm."""
+        """Distance between neighbouring voxel centres from slice to slice, row to row, column to column, mm."""
+        own = self.ijk_spacing_mm
+        n, row, column = (own[axis] for axis in self.layout.axes)
+        return n, row, column
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """In a slice: between rows, between columns."""
+        return self.spacing_mm[1:]
+
+    @property
+    def slice_mm(self) -> float:
+        """From slice to slice."""
+        return self.spacing_mm[0]
+
+    @property
+    def ijk_spacing_mm(self) -> tuple[float, float, float]:
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+    @property
+    def voxel_to_ras(self) -> NDArray[np.float64]:
+        """4×4, from (slice, row, column) to RAS mm."""
+        matrix = np.eye(4)
+        matrix[:, 3] = self.ijk_to_ras[:, 3]
+        for at, axis in enumerate(self.layout.axes):
+            column = self.ijk_to_ras[:, axis]
+            matrix[:, at] = -column if at in self.layout.flipped else column
+            if at in self.layout.flipped:
+                matrix[:, 3] += column * (self.shape[at] - 1)
+        return matrix
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -58,24 +139,61 @@ class Volume:
 
     @property
     def orientation(self) -> str:
-        """Nearest patient direction of i, j, k, for instance "RAS" or "PSR"."""
-        axes = AxialAxes.of(self.ijk_to_ras)
-        code = {axis: _AXIS_CODES[role][0 if flip else 1] for role, (axis, flip) in enumerate(axes.ras)}
+        """Nearest patient direction of the input's own axes i, j, k, for instance "RAS" or "PSR"."""
+        code = {axis: _AXIS_CODES[role][0 if flip else 1] for role, (axis, flip) in enumerate(self.layout.ras)}
         return "".join(code[axis] for axis in range(3))
 
+    @property
+    def slice_axis(self) -> int:
+        """Along which of i, j, k the slices follow each other."""
+        return self.layout.axes[0]
+
+    def to_input_slice(self, k: int) -> int:
+        """0-based index along the input's own slice axis of a slice counted from inferior."""
+        return self.shape[0] - 1 - k if 0 in self.layout.flipped else k
+
+    def from_input_slice(self, number: int) -> int:
+        """The inverse of to_input_slice."""
+        return self.to_input_slice(number)
+
     def with_voxels(self, voxels: NDArray) -> Volume:
-        """Other voxels on this very grid. Raises GeometryError when the shape differs."""
+        """Other voxels (slices, rows, columns) on this very grid. Raises GeometryError when the shape differs."""
         if voxels.shape != self.voxels.shape:
             raise GeometryError(f"an array of shape {voxels.shape} does not fit a grid of shape {self.voxels.shape}")
         return replace(self, voxels=voxels)
 
+    def with_ijk(self, array: NDArray) -> Volume:
+        """Other voxels in the input's own order on this very grid. Raises GeometryError when the shape differs."""
+        if array.shape != self.ijk_shape:
+            raise GeometryError(f"an array of shape {array.shape} does not fit a grid of shape {self.ijk_shape}")
+        return Volume.from_ijk(array, self.ijk_to_ras)
+
+    def reoriented(self, orientation: str) -> Volume:
+        """The same voxels as an input of another axis order would hold them, for instance "LPS" or "PSR".
+
+        Raises GeometryError for what is not one of the 48 codes.
+        """
+        roles = [
+            (role, pair.index(one) == 0) for one in orientation for role, pair in enumerate(_AXIS_CODES) if one in pair
+        ]
+        if len(orientation) != 3 or sorted(role for role, _ in roles) != [0, 1, 2]:
+            raise GeometryError(f'"{orientation}" is not one of the 48 orientations such as "RAS"')
+        matrix = self.ijk_to_ras.copy()
+        for axis, (role, flip) in enumerate(roles):
+            own, flipped = self.layout.ras[role]
+            column = self.ijk_to_ras[:, own]
+            matrix[:, axis] = column if flip == flipped else -column
+            if flip != flipped:
+                matrix[:, 3] += column * (self.ijk_shape[own] - 1)
+        return Volume(self.voxels, matrix)
+
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
-        """True when shapes are equal and all eight corners lie within ``tolerance_mm`` of each other."""
+        """True when all voxels lie within ``tolerance_mm`` of each other, in whatever order the inputs store them."""
         if self.shape != other.shape:
             return False
         corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
         corners[:, :3] *= np.array(self.shape) - 1
-        apart = (corners @ (self.ijk_to_ras - other.ijk_to_ras).T)[:, :3]
+        apart = (corners @ (self.voxel_to_ras - other.voxel_to_ras).T)[:, :3]
         return bool(np.abs(apart).max() <= tolerance_mm)
 
 
@@ -108,91 +226,37 @@ def _mm(values: NDArray) -> str:
     return "×".join(f"{value:g}" for value in values) + " mm"
 
 
-@dataclass(frozen=True)
-class AxialAxes:
-    """Which array axis runs along R, A and S, and whether it must be flipped to do so.
+@dataclass(frozen=True, eq=False)
+class RasView:
+    """Towards R, A and S: voxels [x, y, z], matrix, shape and spacing in that order."""
 
-    ``ras``: for each of R, A, S a pair (array axis, flip). A pure permutation with flips: nothing is resampled.
-    """
+    voxels: NDArray
+    ijk_to_ras: NDArray[np.float64]
 
-    ras: tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        x, y, z = self.voxels.shape
+        return x, y, z
 
-    @classmethod
-    def of(cls, ijk_to_ras: NDArray[np.float64]) -> AxialAxes:
-        """The assignment whose summed |cosine| with R, A, S is largest; ties go by anatomy (see above)."""
-        columns = ijk_to_ras[:3, :3]
-        cosines = _TIE_BREAKER @ (columns / np.linalg.norm(columns, axis=0))  # rows R, A, S; columns i, j, k
-        order = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[role, a]) for role, a in enumerate(axes)))
-        r, a, s = ((axis, bool(cosines[role, axis] < 0)) for role, axis in enumerate(order))
-        return cls((r, a, s))
-
-    def flips(self) -> tuple[int, ...]:
-        """Array axes of the canonical [R, A, S] array that have to be reversed."""
-        return tuple(role for role, (_, flip) in enumerate(self.ras) if flip)
-
-    def permutation(self) -> tuple[int, int, int]:
-        r, a, s = (axis for axis, _ in self.ras)
-        return r, a, s
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        x, y, z = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(x), float(y), float(z)
 
 
-def to_canonical(volume: Volume) -> Volume:
-    """The same voxels with axis 0 towards R, 1 towards A, 2 towards S (nearest axes; a view, no resampling)."""
-    axes = AxialAxes.of(volume.ijk_to_ras)
-    voxels = np.flip(volume.voxels.transpose(axes.permutation()), axes.flips())
+def to_canonical(volume: Volume) -> RasView:
     matrix = np.eye(4)
     matrix[:, 3] = volume.ijk_to_ras[:, 3]
-    for role, (axis, flip) in enumerate(axes.ras):
+    for role, (axis, flip) in enumerate(volume.layout.ras):
         column = volume.ijk_to_ras[:, axis]
         matrix[:, role] = -column if flip else column
         if flip:
-            matrix[:, 3] += column * (volume.shape[axis] - 1)
-    return Volume(voxels, matrix)
+            matrix[:, 3] += column * (volume.ijk_shape[axis] - 1)
+    return RasView(volume.voxels[:, ::-1, ::-1].transpose(2, 1, 0), matrix)
 
 
 def from_canonical(voxels: NDArray, like: Volume) -> Volume:
-    """Inverse of to_canonical: an array [R, A, S] back on the grid of ``like``, its own axis order and flips."""
-    axes = AxialAxes.of(like.ijk_to_ras)
-    stored = np.flip(voxels, axes.flips()).transpose(np.argsort(axes.permutation()))
-    return like.with_voxels(np.ascontiguousarray(stored))
-
-
-@dataclass(frozen=True, eq=False)
-class AxialSlices:
-    """The axial view of a volume.
-
-    ``pixels``: (n, rows, columns); slice 0 inferior, row 0 anterior, column 0 the patient's right.
-    ``pixel_mm``: (between rows, between columns). ``slice_mm``: between slice centres.
-    """
-
-    pixels: NDArray
-    pixel_mm: tuple[float, float]
-    slice_mm: float
-
-
-def axial_slices(volume: Volume) -> AxialSlices:
-    """Cut a volume of any orientation into axial slices, exactly (a view: no copy, no resampling)."""
-    canonical = to_canonical(volume)
-    x_mm, y_mm, z_mm = canonical.spacing_mm
-    pixels = canonical.voxels[::-1, ::-1, :].transpose(2, 1, 0)
-    return AxialSlices(pixels, (y_mm, x_mm), z_mm)
-
-
-def axial_zeros(like: Volume, dtype: type[np.generic] | type[bool]) -> Volume:
-    """Zeros on the grid of ``like``, every axial slice in one piece of memory: what works by slices is faster so."""
-    order = AxialAxes.of(like.ijk_to_ras).permutation()[::-1]  # S changes slowest, R fastest
-    stored = np.zeros([like.shape[axis] for axis in order], dtype)
-    return like.with_voxels(stored.transpose(np.argsort(order)))
-
-
-def from_axial_slices(pixels: NDArray, like: Volume) -> Volume:
-    """Inverse of axial_slices: (n, rows, columns) back on the grid of ``like``."""
-    return from_canonical(pixels.transpose(2, 1, 0)[::-1, ::-1, :], like)
-
-
-def input_slice_index(volume: Volume, canonical_slice: int) -> int:
-    """0-based index, along the volume's own slice axis, of a slice counted from inferior."""
-    axis, flip = AxialAxes.of(volume.ijk_to_ras).ras[2]
-    return volume.shape[axis] - 1 - canonical_slice if flip else canonical_slice
+    return like.with_voxels(voxels.transpose(2, 1, 0)[:, ::-1, ::-1])
 
 
 def lps_to_ras(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -
     image, problem = _image_of(found.case, name, images)
     mask = found.case.mask
     # without an image something to scroll through: the mask's own voxels
-    volume = mask.with_voxels(np.asarray(mask.voxels).astype(np.uint8)) if image is None else image.volume
+    volume = mask.with_ijk(np.asarray(mask.ijk).astype(np.uint8)) if image is None else image.volume
     node = node_from_volume(scene, volume, f"{name} (mask only)" if image is None else name)
     result = add_result(scene, found.case, node, found.page, ai_mask=read_mask(folder, AI_MASK))
     return OpenedCase(found.case, result, None if image is None else image.path, problem)

@@ -13,7 +13,7 @@ import slicer
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.review import Review, review_text
-from SpinalCordSegLib.volume import AxialAxes, Volume, input_slice_index
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
@@ -48,8 +48,8 @@ def changes_since_ai(node: Any, segment_id: str, now: CroppedMask) -> tuple[bool
     if copy_id:
         ai = cropped_mask(copy, copy_id, now)
         now = cropped_mask(node, segment_id, ai)
-        if (now.low, now.mask.shape, now.grid_shape) == (ai.low, ai.mask.shape, ai.grid_shape):
-            changes = mask_changes(now.mask, now.mask.with_voxels(ai.mask.voxels))
+        if (now.low, now.mask.ijk_shape, now.grid_shape) == (ai.low, ai.mask.ijk_shape, ai.grid_shape):
+            changes = mask_changes(now.mask, now.mask.with_ijk(ai.mask.ijk))
             return bool(changes.slices), changes
     segment = node.GetSegmentation().GetSegment(segment_id)
     whole = local_mask(node, segment_id, grid_from_text(stored_grid(segment)))
@@ -64,7 +64,7 @@ _ROOM = 24  # voxels around the cord in which a correction may draw
 
 def canonical_range(mask: Volume, first: int, last: int) -> tuple[int, int]:
     """The input's own slices ``first`` to ``last``, both included, as a half-open range counted from inferior."""
-    ends = sorted(input_slice_index(mask, number) for number in (first, last))
+    ends = sorted(mask.to_input_slice(number) for number in (first, last))
     return ends[0], ends[1] + 1
 
 
@@ -74,9 +74,9 @@ def correct_segment(node: Any, segment_id: str, correct: Callable[[Volume], Volu
     """
     part = cropped_mask(node, segment_id, margin=_ROOM)
     corrected = correct(part.mask)
-    if corrected.shape != part.mask.shape:
+    if corrected.ijk_shape != part.mask.ijk_shape:
         raise GeometryError("the corrected mask has another shape than the mask: nothing was changed")
-    _write(node, segment_id, np.asarray(corrected.voxels) != 0, part.low)
+    _write(node, segment_id, np.asarray(corrected.ijk) != 0, part.low)
 
 
 def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last: int) -> None:
@@ -85,24 +85,24 @@ def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last:
     What was edited elsewhere since ``source`` was made stays. Raises GeometryError, OutputError.
     """
     grid = own_grid(node)
-    if source.shape != grid.shape:
+    if source.ijk_shape != grid.ijk_shape:
         raise GeometryError("the new slices lie on another grid than the mask: nothing was changed")
-    axis = AxialAxes.of(grid.ijk_to_ras).ras[2][0]
+    axis = grid.slice_axis
     whole = cropped_mask(node, segment_id)
-    window = tuple(slice(low, low + n) for low, n in zip(whole.low, whole.mask.shape, strict=True))
-    voxels = np.zeros(grid.shape, dtype=bool)
-    voxels[window] = whole.mask.voxels
+    window = tuple(slice(low, low + n) for low, n in zip(whole.low, whole.mask.ijk_shape, strict=True))
+    voxels = np.zeros(grid.ijk_shape, dtype=bool)
+    voxels[window] = whole.mask.ijk
     wanted = [slice(None)] * 3
     wanted[axis] = slice(min(first, last), max(first, last) + 1)
-    voxels[tuple(wanted)] = np.asarray(source.voxels)[tuple(wanted)] != 0
+    voxels[tuple(wanted)] = np.asarray(source.ijk)[tuple(wanted)] != 0
     _write(node, segment_id, voxels, (0, 0, 0))
 
 
 def replace_mask(node: Any, segment_id: str, source: Volume) -> None:
     """The whole mask from ``source``, on the segmentation's grid (a version that was kept). Raises as above."""
-    if source.shape != own_grid(node).shape:
+    if source.ijk_shape != own_grid(node).ijk_shape:
         raise GeometryError("that version lies on another grid than the mask: nothing was changed")
-    _write(node, segment_id, np.asarray(source.voxels) != 0, (0, 0, 0))
+    _write(node, segment_id, np.asarray(source.ijk) != 0, (0, 0, 0))
 
 
 def _write(node: Any, segment_id: str, voxels: Any, low: tuple[int, int, int]) -> None:

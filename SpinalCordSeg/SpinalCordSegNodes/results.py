@@ -231,12 +231,12 @@ def cleaned_mask(node: Any, segment_id: str) -> Volume:
     from SpinalCordSegLib.postprocessing import clean
 
     cropped = cropped_mask(node, segment_id)
-    cleaned = np.asarray(clean(cropped.mask).mask.voxels)
+    cleaned = np.asarray(clean(cropped.mask).mask.ijk)
     grid = own_grid(node)
-    voxels = np.zeros(grid.shape, dtype=bool)
+    voxels = np.zeros(grid.ijk_shape, dtype=bool)
     window = tuple(slice(low, low + n) for low, n in zip(cropped.low, cleaned.shape, strict=True))
     voxels[window] = cleaned
-    return Volume(voxels, world_transform(node) @ grid.ijk_to_ras)
+    return Volume.from_ijk(voxels, world_transform(node) @ grid.ijk_to_ras)
 
 
 def report_text(case: Case) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.volumes import (
     geometry_text,
     grid_from_text,
@@ -159,11 +159,11 @@ def _on_grid_of(volume_node: Any, mask: Volume) -> Volume:
     """The mask with the volume's own matrix (a file in between keeps fewer digits); GeometryError if they differ."""
     image = volume_node.GetImageData()
     shape = tuple(image.GetDimensions()) if image is not None else (0, 0, 0)
-    exact = Volume(mask.voxels, world_transform(volume_node) @ grid_of_node(volume_node))
-    if mask.shape != shape or not mask.same_grid(exact):
+    exact = Volume.from_ijk(mask.ijk, world_transform(volume_node) @ grid_of_node(volume_node))
+    if mask.ijk_shape != shape or not mask.same_grid(exact):
         raise GeometryError(
-            f"the mask (shape {mask.shape}) does not lie on the volume's grid (shape {shape}): the volume was changed"
-            " or moved since the run; run again"
+            f"the mask (shape {mask.ijk_shape}) does not lie on the volume's grid (shape {shape}): the volume was"
+            " changed or moved since the run; run again"
         )
     return exact
 
@@ -235,7 +235,7 @@ def mask_of_segment(node: Any, segment_id: str) -> Volume:
     is no geometry to take, or when a parent transform is not linear or shears.
     """
     local = local_mask(node, segment_id)
-    return Volume(local.voxels, world_transform(node) @ local.ijk_to_ras)
+    return Volume.from_ijk(local.ijk, world_transform(node) @ local.ijk_to_ras)
 
 
 def local_mask(node: Any, segment_id: str, grid: Volume | None = None) -> Volume:
@@ -305,7 +305,7 @@ class CroppedMask:
 
     def digest(self) -> str:
         """SHA-256 over the grid's shape and the set voxels' places: the same whatever was cut away."""
-        found = np.argwhere(self.mask.voxels) + self.low
+        found = np.argwhere(self.mask.ijk) + self.low
         places = np.ravel_multi_index(tuple(found.T), self.grid_shape) if len(found) else np.zeros(0, np.int64)
         digest = hashlib.sha256(repr(self.grid_shape).encode())
         digest.update(np.sort(places).astype(np.int64).tobytes())
@@ -321,8 +321,8 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
     """
     grid = own_grid(node)
     part, at = _stored_part(node, segment_id, grid)
-    slice_axis = AxialAxes.of(grid.ijk_to_ras).ras[2][0]
-    low, high = _window(part, at, grid.shape, slice_axis, around, margin)
+    slice_axis = grid.slice_axis
+    low, high = _window(part, at, grid.ijk_shape, slice_axis, around, margin)
     voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
     if part.any():  # an empty segment may be stored with others, in an image that does not reach the window
         overlap = [(max(a, s), min(b, s + n)) for a, b, s, n in zip(low, high, at, part.shape, strict=True)]
@@ -331,7 +331,8 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
         voxels[inside] = part[source]
     matrix = grid.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
-    return CroppedMask(Volume(voxels, world_transform(node) @ matrix), (low[0], low[1], low[2]), grid.shape)
+    cut = Volume.from_ijk(voxels, world_transform(node) @ matrix)
+    return CroppedMask(cut, (low[0], low[1], low[2]), grid.ijk_shape)
 
 
 def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:
@@ -342,12 +343,12 @@ def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.b
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     image = segment.GetRepresentation(name)
     if image is None:  # drawn as a surface
-        return np.asarray(local_mask(node, segment_id, grid).voxels), (0, 0, 0)
+        return np.asarray(local_mask(node, segment_id, grid).ijk), (0, 0, 0)
     if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
         return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
     at = _place_on(grid, image)
     if at is None:
-        return np.asarray(local_mask(node, segment_id, grid).voxels), (0, 0, 0)
+        return np.asarray(local_mask(node, segment_id, grid).ijk), (0, 0, 0)
     scalars = vtk_to_numpy(image.GetPointData().GetScalars())
     return scalars.reshape(image.GetDimensions(), order="F") == segment.GetLabelValue(), at
 
@@ -357,7 +358,7 @@ def _place_on(grid: Volume, image: Any) -> tuple[int, int, int] | None:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     between = np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix)
-    if not np.allclose(between[:3, :3], np.eye(3), atol=_LATTICE / max(grid.shape)):
+    if not np.allclose(between[:3, :3], np.eye(3), atol=_LATTICE / max(grid.ijk_shape)):
         return None
     extent = image.GetExtent()
     exact = between[:3, 3] + extent[0:6:2]
@@ -382,7 +383,7 @@ def _window(
         first, end = first - margin, end + margin
         if around is not None and around.grid_shape == shape:
             first = min(first, around.low[axis])
-            end = max(end, around.low[axis] + around.mask.shape[axis])
+            end = max(end, around.low[axis] + around.mask.ijk_shape[axis])
         low.append(0 if axis == slice_axis else max(0, first))
         high.append(shape[axis] if axis == slice_axis else min(shape[axis], end))
     return low, high

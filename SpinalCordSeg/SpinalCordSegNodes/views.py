@@ -12,7 +12,7 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.volume import AxialAxes, Volume
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.volumes import place_with
 
 
@@ -21,10 +21,10 @@ def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float
 
     Raises IndexError when there is no such slice.
     """
-    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
-    if not 0 <= slice_index < mask.shape[axis]:
-        raise IndexError(f"slice {slice_index} of {mask.shape[axis]}")
-    filled = np.asarray(mask.voxels) != 0
+    axis = mask.slice_axis
+    if not 0 <= slice_index < mask.ijk_shape[axis]:
+        raise IndexError(f"slice {slice_index} of {mask.ijk_shape[axis]}")
+    filled = np.asarray(mask.ijk) != 0
     here = np.argwhere(np.moveaxis(filled, axis, 0)[slice_index])
     anywhere = np.argwhere(filled)
     if here.size:
@@ -32,7 +32,7 @@ def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float
     elif anywhere.size:
         centre = anywhere.mean(axis=0)
     else:
-        centre = (np.array(mask.shape) - 1) / 2
+        centre = (np.array(mask.ijk_shape) - 1) / 2
     centre[axis] = slice_index
     r, a, s = (mask.ijk_to_ras @ np.append(centre, 1.0))[:3]
     return float(r), float(a), float(s)
@@ -53,7 +53,7 @@ def show_alone(volume: Any) -> None:
 
 def shown_slice(scene: Any, mask: Volume) -> int | None:
     """The input's axial slice that the (first) axial view shows; None without such a view, or outside the volume."""
-    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
+    axis = mask.slice_axis
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
     views = [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]
     view = next((view for view in views if view.GetOrientation() == "Axial"), None)
@@ -61,7 +61,7 @@ def shown_slice(scene: Any, mask: Volume) -> int | None:
         return None
     middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     index = round(float((np.linalg.inv(mask.ijk_to_ras) @ [*middle, 1.0])[axis]))
-    return index if 0 <= index < mask.shape[axis] else None
+    return index if 0 <= index < mask.ijk_shape[axis] else None
 
 
 # Two visits side by side: views that follow each other through the motion between the visits, with one window.
@@ -92,7 +92,7 @@ def grey_ratio(current: Volume, current_mask: Volume, prior: Volume, prior_mask:
     Volume and mask of a visit on one grid. T1w has no unit: another scanner or coil scales it by any factor.
     """
     inside = [
-        np.asarray(volume.voxels)[np.asarray(mask.voxels) != 0]
+        np.asarray(volume.ijk)[np.asarray(mask.ijk) != 0]
         for volume, mask in ((current, current_mask), (prior, prior_mask))
     ]
     if not all(len(values) for values in inside):

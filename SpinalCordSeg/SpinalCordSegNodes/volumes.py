@@ -36,7 +36,7 @@ def volume_from_node(node: Any) -> Volume:
         )
     to_world = world_transform(node)
     try:
-        return Volume(slicer.util.arrayFromVolume(node).transpose(), to_world @ grid_of_node(node))
+        return Volume.from_ijk(slicer.util.arrayFromVolume(node).transpose(), to_world @ grid_of_node(node))
     except GeometryError as error:
         if np.array_equal(to_world, np.eye(4)):
             raise
@@ -83,7 +83,7 @@ def _why_not_linear(parent: Any) -> str:
 
 def node_from_volume(scene: Any, volume: Volume, name: str) -> Any:
     """A new scalar volume node with these voxels (bool becomes uint8) and this geometry, without display changes."""
-    voxels = volume.voxels.astype(np.uint8) if volume.voxels.dtype == bool else volume.voxels
+    voxels = volume.ijk.astype(np.uint8) if volume.ijk.dtype == bool else volume.ijk
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(voxels.transpose()))
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
@@ -111,12 +111,12 @@ def grid_from_text(text: str) -> Volume | None:
     image.GetImageToWorldMatrix(matrix)
     ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
     ijk_to_ras[:3, 3] += ijk_to_ras[:3, :3] @ low
-    return Volume(np.zeros(shape, np.uint8), ijk_to_ras)
+    return Volume.from_ijk(np.zeros(shape, np.uint8), ijk_to_ras)
 
 
 def image_from_mask(mask: Volume) -> Any:
     """An image of 0 and 1 on the mask's grid, its extent cut to the voxels that are set; None for an empty mask."""
-    filled = np.asarray(mask.voxels) != 0
+    filled = np.asarray(mask.ijk) != 0
     if not filled.any():
         return None
     low, high = _bounds(filled)
@@ -148,24 +148,24 @@ def mask_from_image(image: Any, grid: Volume) -> Volume:
 
     On the same lattice the voxels come back exactly; what lies outside ``grid`` is left out.
     """
-    voxels = np.zeros(grid.shape, dtype=bool)
+    voxels = np.zeros(grid.ijk_shape, dtype=bool)
     if image is None or image.GetNumberOfPoints() == 0:
-        return grid.with_voxels(voxels)
+        return grid.with_ijk(voxels)
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         image, _empty_image(grid), resampled, False, True
     )
     low, shape = _extent(resampled)
     part = vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(shape, order="F") != 0
-    target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(low, shape, grid.shape, strict=True))
+    target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(low, shape, grid.ijk_shape, strict=True))
     source = tuple(slice(t.start - a, t.stop - a) for t, a in zip(target, low, strict=True))
     voxels[target] = part[source]
-    return grid.with_voxels(voxels)
+    return grid.with_ijk(voxels)
 
 
 def _empty_image(volume: Volume) -> Any:
     image = slicer.vtkOrientedImageData()
-    image.SetExtent(0, volume.shape[0] - 1, 0, volume.shape[1] - 1, 0, volume.shape[2] - 1)
+    image.SetExtent(0, volume.ijk_shape[0] - 1, 0, volume.ijk_shape[1] - 1, 0, volume.ijk_shape[2] - 1)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
     return image
 

@@ -249,9 +249,8 @@ class CorrectPanel(Section):
         mask = self.panel.live.mask
         if mask is None:
             return
-        from SpinalCordSegLib.volume import AxialAxes
 
-        count = mask.grid_shape[AxialAxes.of(mask.mask.ijk_to_ras).ras[2][0]]
+        count = mask.grid_shape[mask.mask.slice_axis]
         for box in (self.ui.firstBox, self.ui.lastBox):
             box.maximum = count - 1
 

@@ -462,9 +462,8 @@ class ComparePanel(Section):
 
 def _middle(mask: Volume) -> tuple[float, float, float]:
     """RAS mm of the cord's middle slice; of the grid's without cord."""
-    filled: NDArray[np.int64] = np.argwhere(np.asarray(mask.voxels) != 0)
-    from SpinalCordSegLib.volume import AxialAxes
+    filled: NDArray[np.int64] = np.argwhere(np.asarray(mask.ijk) != 0)
 
-    axis = AxialAxes.of(mask.ijk_to_ras).ras[2][0]
-    index = int(np.median(filled[:, axis])) if len(filled) else mask.shape[axis] // 2
+    axis = mask.slice_axis
+    index = int(np.median(filled[:, axis])) if len(filled) else mask.ijk_shape[axis] // 2
     return centre_of_slice(mask, index)

@@ -16,7 +16,6 @@ from slicer.util import VTKObservationMixin
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card, user_models_folder
-from SpinalCordSegLib.volume import AxialAxes
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
@@ -352,7 +351,7 @@ class ApplyPanel:
             volume = volume_from_node(self.volume)
         except SpinalCordSegError:
             return 0
-        return volume.shape[AxialAxes.of(volume.ijk_to_ras).ras[2][0]]
+        return volume.shape[0]
 
     def _on_button(self) -> None:
         if self._control.running:

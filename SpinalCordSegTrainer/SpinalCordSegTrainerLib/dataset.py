@@ -23,7 +23,7 @@ from SpinalCordSegLib.dicom import DicomSeries, is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError, VoxelError
 from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json
 from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_grid, read_image, select_label
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 # One labelled case as it lies on disk, and what its file names say.
 
@@ -392,7 +392,7 @@ _NEAR_DEG = 0.05
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """``labels.voxels``: int32. ``oriented``: False where the format does not hold how the grid lies."""
+    """``labels.ijk``: int32. ``oriented``: False where the format does not hold how the grid lies."""
 
     labels: Volume
     oriented: bool
@@ -410,13 +410,13 @@ class PlacedMask:
 def read_label_map(path: Path) -> LabelMap:
     """Read a label map in any format that ITK-SNAP writes. Raises as read_labels does."""
     grid = read_grid(path, unoriented=True)
-    labels = np.rint(grid.volume.voxels).astype(np.int32)
-    if not np.array_equal(labels, grid.volume.voxels):
+    labels = np.rint(grid.volume.ijk).astype(np.int32)
+    if not np.array_equal(labels, grid.volume.ijk):
         raise VoxelError(
             f"{path.name} holds values that are not whole numbers, so it is an image or a probability map;"
             " a label map is expected: threshold it first"
         )
-    return LabelMap(grid.volume.with_voxels(labels), grid.oriented)
+    return LabelMap(grid.volume.with_ijk(labels), grid.oriented)
 
 
 def place_mask(mask: Volume, oriented: bool, image: Volume, name: str, *, tolerant: bool = False) -> PlacedMask:
@@ -429,10 +429,10 @@ def place_mask(mask: Volume, oriented: bool, image: Volume, name: str, *, tolera
     if not oriented:
         return _unoriented(mask, image, name)
     if image.same_grid(mask):
-        return PlacedMask(image.with_voxels(mask.voxels), "same")
-    if to_canonical(image).same_grid(to_canonical(mask)):
-        voxels = from_canonical(to_canonical(mask).voxels, image)
-        return PlacedMask(voxels, "reordered", f"stored as {mask.orientation}, the image as {image.orientation}")
+        placed = image.with_voxels(mask.voxels)
+        if mask.layout == image.layout:
+            return PlacedMask(placed, "same")
+        return PlacedMask(placed, "reordered", f"stored as {mask.orientation}, the image as {image.orientation}")
     if not tolerant:
         raise GeometryError(
             f"{name} lies on another grid than its image ({difference(mask, image)});"
@@ -442,22 +442,22 @@ def place_mask(mask: Volume, oriented: bool, image: Volume, name: str, *, tolera
 
 
 def _unoriented(mask: Volume, image: Volume, name: str) -> PlacedMask:
-    equal = np.allclose(mask.spacing_mm, image.spacing_mm, rtol=_SAME_SPACING)
-    if mask.shape != image.shape or not equal:
+    equal = np.allclose(mask.ijk_spacing_mm, image.ijk_spacing_mm, rtol=_SAME_SPACING)
+    if mask.ijk_shape != image.ijk_shape or not equal:
         raise GeometryError(
             f"{name} is of a format without orientation, and its grid is not its image's ({difference(mask, image)});"
             " save it as NIfTI or NRRD"
         )
-    return PlacedMask(image.with_voxels(mask.voxels), "unoriented", "its format holds no orientation: the image's used")
+    return PlacedMask(image.with_ijk(mask.ijk), "unoriented", "its format holds no orientation: the image's used")
 
 
 def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
     step = np.linalg.inv(mask.ijk_to_ras) @ image.ijk_to_ras
     weights = ndimage.affine_transform(
-        mask.voxels.astype(np.float32), step[:3, :3], step[:3, 3], output_shape=image.shape, order=1
+        mask.ijk.astype(np.float32), step[:3, :3], step[:3, 3], output_shape=image.ijk_shape, order=1
     )
-    placed = image.with_voxels(weights >= 0.5)
-    before, after = (float(of.voxels.sum()) * of.voxel_volume_mm3 for of in (mask, placed))
+    placed = image.with_ijk(weights >= 0.5)
+    before, after = (float(of.ijk.sum()) * of.voxel_volume_mm3 for of in (mask, placed))
     if after < _LEAST_KEPT * before:
         raise GeometryError(
             f"{name} does not lie on its image: of {before:.0f} mm³ only {after:.0f} mm³ fall inside"
@@ -470,10 +470,10 @@ def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
 def difference(label: Volume, image: Volume) -> str:
     """Which of shape, spacing, direction and origin differ, in words, the label's first; "" when none does."""
     said = []
-    if label.shape != image.shape:
-        said.append(f"shape {_times(label.shape)} instead of {_times(image.shape)}")
-    if not np.allclose(label.spacing_mm, image.spacing_mm, rtol=1e-4):
-        mm = "{} instead of {} mm".format(*(_times(f"{one:.4g}" for one in of.spacing_mm) for of in (label, image)))
+    if label.ijk_shape != image.ijk_shape:
+        said.append(f"shape {_times(label.ijk_shape)} instead of {_times(image.ijk_shape)}")
+    if not np.allclose(label.ijk_spacing_mm, image.ijk_spacing_mm, rtol=1e-4):
+        mm = "{} instead of {} mm".format(*(_times(f"{one:.4g}" for one in of.ijk_spacing_mm) for of in (label, image)))
         said.append("spacing " + mm)
     turned = _turned_deg(label, image)
     if label.orientation != image.orientation:
@@ -487,7 +487,7 @@ def difference(label: Volume, image: Volume) -> str:
 
 
 def _turned_deg(label: Volume, image: Volume) -> float:
-    first, second = (of.ijk_to_ras[:3, :3] / np.array(of.spacing_mm) for of in (label, image))
+    first, second = (of.ijk_to_ras[:3, :3] / np.array(of.ijk_spacing_mm) for of in (label, image))
     cosines = np.clip((first * second).sum(axis=0), -1, 1)
     return float(np.degrees(np.arccos(cosines)).max())
 
@@ -817,9 +817,9 @@ def chosen_label(case: LabelledCase, label: int | None) -> int | None:
 
 
 def _check_content(image: Volume, mask: Volume, case: LabelledCase) -> None:
-    if image.voxels.min() == image.voxels.max():
+    if image.ijk.min() == image.ijk.max():
         raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
-    covered = float(np.count_nonzero(mask.voxels)) / mask.voxels.size
+    covered = float(np.count_nonzero(mask.ijk)) / mask.ijk.size
     if covered > _MOST_COVERED:
         raise TrainingDataError(
             f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
@@ -836,5 +836,5 @@ def _facts(case: LabelledCase, dicom: DicomSeries | None) -> tuple[tuple[str, st
 
 def grid_words(volume: Volume) -> str:
     """Shape, spacing and orientation, for a person."""
-    shape = "×".join(map(str, volume.shape))
-    return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm, {volume.orientation}"
+    shape = "×".join(map(str, volume.ijk_shape))
+    return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.ijk_spacing_mm)} mm, {volume.orientation}"

@@ -13,7 +13,7 @@ import numpy as np
 from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.image_io import read_image, select_label
 from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegLib.volume import Volume, axial_slices, to_canonical
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import (
     LabelledCase,
     LoadedCase,
@@ -36,7 +36,7 @@ class Duplicates:
 
     def twin(self, loaded: LoadedCase) -> LabelledCase | None:
         """The first case with the same voxels; None, and remembered, when it is new."""
-        voxels = np.ascontiguousarray(to_canonical(loaded.image).voxels)
+        voxels = np.ascontiguousarray(loaded.image.voxels)
         digest = hashlib.sha256(f"{voxels.shape}".encode() + voxels.tobytes()).digest()
         first = self._seen.setdefault(digest, loaded.case)
         return None if first is loaded.case else first
@@ -146,7 +146,7 @@ def _check(case: LabelledCase, folder: Path, label: int | None, tolerant: bool, 
     except SpinalCordSegError as error:
         return _refused(blank, case, label, str(error))
     measured = measure(loaded.mask, shape=False)
-    n_cord = int(axial_slices(loaded.mask).pixels.any(axis=(1, 2)).sum())
+    n_cord = int(loaded.mask.voxels.any(axis=(1, 2)).sum())
     mean_mm2 = float(measured.mean_csa_mm2) if measured.n_slices else None
     told = replace(
         blank,
@@ -154,7 +154,7 @@ def _check(case: LabelledCase, folder: Path, label: int | None, tolerant: bool, 
         grid=grid_words(loaded.image),
         grid_match=loaded.match,
         labels=_values(read_label_map(case.label).labels),
-        n_slices=len(axial_slices(loaded.image).pixels),
+        n_slices=len(loaded.image.voxels),
         n_cord_slices=n_cord,
         volume_mm3=float(measured.volume_mm3),
         mean_csa_mm2=mean_mm2,
@@ -184,14 +184,14 @@ def _refused(blank: CheckedCase, case: LabelledCase, label: int | None, text: st
     except SpinalCordSegError:
         return told
     labels = label_map.labels
-    told = replace(told, grid=grid_words(image), labels=_values(labels), n_slices=len(axial_slices(image).pixels))
+    told = replace(told, grid=grid_words(image), labels=_values(labels), n_slices=len(image.voxels))
     if not label_map.oriented or not image.same_grid(labels):
         return replace(told, label_grid=grid_words(labels), grid_match="differs")
     try:
         mask = select_label(labels, chosen_label(case, label), case.label.name)
     except SpinalCordSegError:
         return replace(told, grid_match="same")
-    n_cord = int(axial_slices(mask).pixels.any(axis=(1, 2)).sum())
+    n_cord = int(mask.voxels.any(axis=(1, 2)).sum())
     return replace(told, n_cord_slices=n_cord, grid_match="same")
 
 
@@ -199,7 +199,7 @@ def _remarks(mask: Volume, n_cord: int, mean_mm2: float | None) -> Iterator[str]
     if n_cord == 0:
         yield "the label map is empty: all slices teach that there is no cord"
         return
-    slices = axial_slices(mask).pixels.any(axis=(1, 2))
+    slices = mask.voxels.any(axis=(1, 2))
     inside = np.flatnonzero(slices)
     gaps = int(inside[-1] - inside[0] + 1 - n_cord)
     if gaps:

@@ -31,7 +31,7 @@ from SpinalCordSegLib.image_io import Image, select_label
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.volume import Volume, axial_slices, input_slice_index
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.dataset import (
     LABEL_ENDINGS,
@@ -110,18 +110,17 @@ def score_case(
     nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for a range that holds no slice,
     TrainingDataError for one that reaches beyond this case.
     """
-    true_slices, found_slices = axial_slices(truth), axial_slices(found)
-    first, last = _checked(slice_range, len(true_slices.pixels), name)
-    judged = [n for n in range(first, last) if not only_labelled or true_slices.pixels[n].any()]
-    real, mask = (np.asarray(of.pixels[first:last] != 0) for of in (true_slices, found_slices))
+    first, last = _checked(slice_range, truth.shape[0], name)
+    judged = [n for n in range(first, last) if not only_labelled or truth.voxels[n].any()]
+    real, mask = (np.asarray(of.voxels[first:last] != 0) for of in (truth, found))
     mask = mask & np.isin(np.arange(first, last), judged)[:, None, None]
     slices = tuple(
-        _score_slice(name, truth, number, mask[number - first], real[number - first], true_slices.pixel_mm, flags)
+        _score_slice(name, truth, number, mask[number - first], real[number - first], truth.pixel_mm, flags)
         for number in judged
     )
     total = sum((one.counts for one in slices), ConfusionCounts())
     true_mm2 = sum(one.true_mm2 for one in slices)
-    distance = hd95_mm(mask, real, (true_slices.slice_mm, *true_slices.pixel_mm))
+    distance = hd95_mm(mask, real, truth.spacing_mm)
     return CaseScore(
         name,
         total.dice() if true_mm2 else math.nan,
@@ -151,7 +150,7 @@ def _score_slice(
         outside = float(ndimage.distance_transform_edt(~real, sampling=pixel_mm)[mask].max())
     return SliceScore(
         name,
-        input_slice_index(truth, number),
+        truth.to_input_slice(number),
         number,
         true_mm2,
         found_mm2,

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.files import inside
 from SpinalCordSegLib.image_io import write_text, write_volume
-from SpinalCordSegLib.volume import Volume, axial_slices, from_axial_slices, to_canonical
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.evaluation import (
     BAD_CASE,
@@ -60,18 +60,15 @@ class Disagreement:
 
 def disagreements(score: CaseScore, first: Volume, second: Volume, limits: DisputeLimits) -> list[Disagreement]:
     """Slices that only one drew, or beyond the limits; the largest dispute first. ``score``: second against first."""
-    canonical = to_canonical(first)
-    pair = [axial_slices(volume) for volume in (first, second)]
-    pixel_mm2 = float(np.prod(pair[0].pixel_mm))
+    pixel_mm2 = float(np.prod(first.pixel_mm))
     listed = []
     for one in score.slices:
         kind = _kind(one, limits)
         if not kind:
             continue
         k = one.canonical_slice
-        row, column = np.nonzero((pair[0].pixels[k] != 0) ^ (pair[1].pixels[k] != 0))
-        x, y, _ = canonical.shape
-        place = canonical.ijk_to_ras @ [x - 1 - column.mean(), y - 1 - row.mean(), k, 1]
+        row, column = np.nonzero((first.voxels[k] != 0) ^ (second.voxels[k] != 0))
+        place = first.voxel_to_ras @ [k, row.mean(), column.mean(), 1]
         at = (float(place[0]), float(place[1]), float(place[2]))
         disputed_mm2 = len(row) * pixel_mm2
         listed.append(Disagreement(one.case, one.slice, kind, one.dice, one.true_mm2, one.found_mm2, disputed_mm2, at))
@@ -89,13 +86,12 @@ def _kind(one: SliceScore, limits: DisputeLimits) -> str:
 
 def consensus(first: Volume, second: Volume) -> Volume:
     """The midway label, bool, on the grid of ``first``; ``second`` lies on the same."""
-    one, other = axial_slices(first), axial_slices(second)
-    merged = np.zeros(one.pixels.shape, bool)
+    merged = np.zeros(first.shape, bool)
     for n in range(len(merged)):
-        a, b = one.pixels[n] != 0, other.pixels[n] != 0
+        a, b = first.voxels[n] != 0, second.voxels[n] != 0
         if a.any() and b.any():
-            merged[n] = _signed_mm(a, one.pixel_mm) + _signed_mm(b, one.pixel_mm) < 0
-    return from_axial_slices(merged, first)
+            merged[n] = _signed_mm(a, first.pixel_mm) + _signed_mm(b, first.pixel_mm) < 0
+    return first.with_voxels(merged)
 
 
 def _signed_mm(mask: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:

@@ -31,7 +31,6 @@ from SpinalCordSegLib.dicom import dicom_files
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
 from SpinalCordSegLib.files import explain, file_suffix, parse_json, remove_abandoned_parts
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
-from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case, stem
 from SpinalCordSegTrainerLib.dataset_check import Duplicates
 
@@ -416,17 +415,17 @@ def case_slices(
         raise ConfigurationError(
             "a boundary offset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)"
         )
-    images, labels = axial_slices(loaded.image), axial_slices(loaded.mask)
-    wanted = np.arange(len(images.pixels))
+    images, labels, pixel_mm = loaded.image.voxels, loaded.mask.voxels, loaded.image.pixel_mm
+    wanted = np.arange(len(images))
     if slices == "with_label":
-        wanted = np.flatnonzero(labels.pixels.any(axis=(1, 2)))
+        wanted = np.flatnonzero(labels.any(axis=(1, 2)))
     grid = (config.size, config.size) if config.kind == "fixed_pixel" else None
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        pixels = torch.from_numpy(np.ascontiguousarray(images.pixels[chunk], dtype=np.float32))
-        cord = torch.from_numpy(np.ascontiguousarray(labels.pixels[chunk]))
-        image, _ = normalise(pixels, images.pixel_mm, config, grid)
-        coverage = normalise_coverage(cord, images.pixel_mm, config, grid)
+        pixels = torch.from_numpy(np.ascontiguousarray(images[chunk], dtype=np.float32))
+        cord = torch.from_numpy(np.ascontiguousarray(labels[chunk]))
+        image, _ = normalise(pixels, pixel_mm, config, grid)
+        coverage = normalise_coverage(cord, pixel_mm, config, grid)
         for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
             if boundary_offset_mm and config.pixel_mm:
                 share = offset_boundary(share, config.pixel_mm, boundary_offset_mm)

@@ -14,7 +14,7 @@ from PIL import ImageDraw
 from scipy import ndimage
 
 from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import LoadedCase
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore
 
@@ -42,9 +42,8 @@ def badness(score: SliceScore) -> float:
 
 def worst_tiles(image: Volume, found: Volume, truth: Volume, score: CaseScore, count: int) -> list[Tile]:
     """The ``count`` worst slices of a case, the worst first."""
-    pictures, masks, labels = axial_slices(image), axial_slices(found), axial_slices(truth)
     chosen = sorted(score.slices, key=badness, reverse=True)[:count]
-    return [_tile(one, pictures.pixels, masks.pixels != 0, labels.pixels != 0, pictures.pixel_mm) for one in chosen]
+    return [_tile(one, image.voxels, found.voxels != 0, truth.voxels != 0, image.pixel_mm) for one in chosen]
 
 
 def worst_of(tiles: Sequence[Tile], count: int) -> list[Tile]:

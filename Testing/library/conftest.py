@@ -168,8 +168,8 @@ class SyntheticNeck:
         """A finished case on the series, as segment writes it; its mask is the ellipse. ``mask_axes``: how the axes of
         ``series`` (an image file then) differ from the series' own."""
         image = read_image(series)
-        like = Volume(self.stack.transpose(2, 1, 0), self.matrix())
-        mask = image.volume.with_voxels(np.ascontiguousarray(mask_axes(like).voxels))
+        like = Volume.from_ijk(self.stack.transpose(2, 1, 0), self.matrix())
+        mask = image.volume.with_ijk(np.ascontiguousarray(mask_axes(like).ijk))
         result = measure_mask(mask, "neck", image=image, **options)
         model = None if state == "given" else self.model
         of_image = fingerprint(image.volume)

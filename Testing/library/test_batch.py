@@ -202,9 +202,9 @@ def _rows_by_case(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _corrected(folder: Path) -> str:
-    voxels = read_mask(folder).voxels.copy()
+    voxels = read_mask(folder).ijk.copy()
     voxels[:, :, 2] = np.roll(voxels[:, :, 2], 1, axis=0) | voxels[:, :, 2]
-    return str(store_correction(folder, MASK.with_voxels(voxels), "A. Meyer").volume_mm3)
+    return str(store_correction(folder, MASK.with_ijk(voxels), "A. Meyer").volume_mm3)
 
 
 def test_a_correction_while_its_batch_runs_stays_in_the_table(tmp_path) -> None:
@@ -288,7 +288,7 @@ def test_a_refused_image_of_the_same_name_gets_a_row_of_its_own(tmp_path) -> Non
 
 def test_marked_discs_replace_no_other_persons_result(tmp_path, capsys) -> None:
     for person, shift in (("A", 0), ("B", 3)):
-        write_volume(MASK.with_voxels(np.roll(MASK.voxels, shift, axis=0)), tmp_path / person / "t1.nii.gz")
+        write_volume(MASK.with_ijk(np.roll(MASK.ijk, shift, axis=0)), tmp_path / person / "t1.nii.gz")
     out = ["--output", str(tmp_path / "out")]
     assert main(["measure", str(tmp_path / "A" / "t1.nii.gz"), *out]) == 0
     first = Case.load(tmp_path / "out" / "t1").as_json()

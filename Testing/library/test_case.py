@@ -52,9 +52,9 @@ CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientatio
 def result() -> Case:
     """Slices stored from superior; canonical slice 3 is empty."""
     phantom = make_phantom(CONFIG)
-    mask = phantom.mask.voxels.copy()
+    mask = phantom.mask.ijk.copy()
     mask[:, :, 2] = False
-    return replace(measure_mask(phantom.mask.with_voxels(mask), "neck"), probability=phantom.coverage)
+    return replace(measure_mask(phantom.mask.with_ijk(mask), "neck"), probability=phantom.coverage)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def _names(folder: Path) -> set[str]:
 
 
 def _edited(mask: Volume, k: int = 4) -> Volume:
-    voxels = mask.voxels.copy()
+    voxels = mask.ijk.copy()
     voxels[:, :, k] = np.roll(voxels[:, :, k], 2, axis=0)
-    return mask.with_voxels(voxels)
+    return mask.with_ijk(voxels)
 
 
 # What a case holds.
@@ -91,7 +91,7 @@ def test_a_case_is_the_same_after_the_disk(ai: Case, tmp_path: Path) -> None:
     assert read.as_json() == saved.as_json() and read.report_sha256 == saved.report_sha256
     assert (read.flags, read.queue, read.model, read.review) == (ai.flags, ai.queue, ai.model, ai.review)
     assert read.slices.csv() == ai.slices.csv()
-    assert np.array_equal(read.mask.voxels, ai.mask.voxels) and read.mask.same_grid(ai.mask)
+    assert np.array_equal(read.mask.ijk, ai.mask.ijk) and read.mask.same_grid(ai.mask)
     assert read.mask_sha256 == mask_sha256(read.mask) and is_as_measured(read)
 
 
@@ -162,7 +162,7 @@ def test_a_slice_without_a_shape_does_not_cost_the_case_its_diameters() -> None:
     voxels = (x - 20 - 0.3 * z) ** 2 + (y - 30) ** 2 < 25
     voxels[:, :, 19] = False
     voxels[26, 30, 19] = True
-    whole = measure_mask(Volume(voxels, np.eye(4)), "rod")
+    whole = measure_mask(Volume.from_ijk(voxels, np.eye(4)), "rod")
     assert isnan(whole.slices.rl_mm[-1]) and whole.slices.csa_mm2[-1] > 0
     mean = np.average(whole.slices.rl_mm[:-1], weights=whole.slices.length_mm[:-1])
     assert whole.mean_rl_mm == pytest.approx(mean, abs=1e-3)
@@ -350,7 +350,7 @@ def test_of_two_corrections_at_once_one_wins_and_the_other_is_told(folder: Path,
     save_case(replace(mine, mask_sha256=mask_sha256(mine.mask)), folder, replaces=read[0])
     with pytest.raises(WouldReplaceError, match="changed by somebody else meanwhile"):
         save_case(other, folder, replaces=read[1])
-    assert np.array_equal(Case.load(folder).mask.voxels, mine.mask.voxels)
+    assert np.array_equal(Case.load(folder).mask.ijk, mine.mask.ijk)
 
 
 def test_what_others_write_into_a_review_meanwhile_stays(folder: Path) -> None:
@@ -380,7 +380,7 @@ def test_a_mask_saved_over_ours_is_a_persons(folder: Path, ai: Case, capsys) -> 
     assert "changed after it was measured" in capsys.readouterr().err
     assert main(["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A. Meyer"]) == 0
     case = Case.load(folder)
-    assert np.array_equal(case.mask.voxels, mine.voxels) and case.mask_state == "corrected"
+    assert np.array_equal(case.mask.ijk, mine.ijk) and case.mask_state == "corrected"
     assert case.changes is None, "what the network had drawn is not there any more"
 
 
@@ -395,7 +395,7 @@ def test_segmenting_again_keeps_a_mask_saved_over_ours(tmp_path: Path, capsys) -
     for force in ([], ["--force"]):
         assert main([*command, *force]) == 2
         assert "the figures are of another one" in capsys.readouterr().err
-        assert np.array_equal(read_labels(tmp_path / "out" / "m" / "mask.nii.gz").voxels != 0, mine.voxels)
+        assert np.array_equal(read_labels(tmp_path / "out" / "m" / "mask.nii.gz").ijk != 0, mine.ijk)
 
 
 @pytest.mark.parametrize("name", ["mask.nrrd", "mask.seg.nrrd", "probability.nrrd"])
@@ -405,7 +405,7 @@ def test_a_persons_mask_beside_ours_is_kept(folder: Path, ai: Case, name: str) -
     before = (folder / name).read_bytes()
     save_case(ai, folder)
     assert (folder / name).read_bytes() == before
-    assert np.array_equal(read_mask(folder).voxels, ai.mask.voxels), "ours is the case's"
+    assert np.array_equal(read_mask(folder).ijk, ai.mask.ijk), "ours is the case's"
     if name.startswith("mask"):
         with pytest.raises(WouldReplaceError, match="not of this case"):
             save_case(ai, folder, mask_format=name.removeprefix("mask."))
@@ -444,7 +444,7 @@ def test_an_accepted_mask_is_kept_whoever_replaces_it(folder: Path, ai: Case) ->
     save_case(other, folder)
     (kept,) = versions(folder).versions()
     assert kept.holds(accepted) and kept.maker() == ("A. Meyer", ACCEPTED)
-    assert np.array_equal(kept.read().voxels, ai.mask.voxels)
+    assert np.array_equal(kept.read().ijk, ai.mask.ijk)
 
 
 def test_a_decision_on_another_mask_is_refused(folder: Path) -> None:

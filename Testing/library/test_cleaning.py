@@ -9,7 +9,7 @@ VOXEL_MM3 = 0.5 * 0.8 * 3.0
 
 
 def _volume(voxels: np.ndarray) -> Volume:
-    return Volume(voxels, np.diag([*SPACING, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([*SPACING, 1.0]))
 
 
 def _cord(n: int = 20) -> np.ndarray:
@@ -21,22 +21,22 @@ def _cord(n: int = 20) -> np.ndarray:
 
 def test_a_clean_mask_stays_as_it_is_and_zero_one_labels_do() -> None:
     result = clean(_volume(_cord().astype(np.uint8)))
-    assert result.mask.voxels.dtype == bool
-    assert np.array_equal(result.mask.voxels, _cord())
+    assert result.mask.ijk.dtype == bool
+    assert np.array_equal(result.mask.ijk, _cord())
     assert result.removed_mm3 == result.filled_mm3 == 0
     assert result.flags == ()
 
 
 def test_an_empty_mask_stays_empty() -> None:
     result = clean(_volume(np.zeros((6, 7, 8), bool)))
-    assert not result.mask.voxels.any() and result.removed_mm3 == 0
+    assert not result.mask.ijk.any() and result.removed_mm3 == 0
 
 
 def test_a_stray_piece_in_a_slice_is_removed_and_counted() -> None:
     voxels = _cord()
     voxels[40:43, 40:43, 7] = True  # nine stray pixels, as in the Spinal Cord Toolbox's bad case
     result = clean(_volume(voxels))
-    assert np.array_equal(result.mask.voxels, _cord())
+    assert np.array_equal(result.mask.ijk, _cord())
     assert result.removed_mm3 == pytest.approx(9 * VOXEL_MM3)
     assert [(flag.canonical_slice, flag.kind) for flag in result.flags] == [(7, "cleaned"), (None, "cleaned")]
 
@@ -47,7 +47,7 @@ def test_a_piece_joined_through_another_slice_goes_too() -> None:
     voxels[39:41, 22:25, 8] = True  # ... whose end reappears in slice 8, 26-connected but 8-apart there
     result = clean(_volume(voxels))
     assert result.removed_mm3 == pytest.approx(6 * VOXEL_MM3)
-    assert np.count_nonzero(result.mask.voxels[:, :, 7]) == 118  # the arm itself is connected: it stays
+    assert np.count_nonzero(result.mask.ijk[:, :, 7]) == 118  # the arm itself is connected: it stays
 
 
 def test_a_hole_is_filled_and_counted_but_a_bay_is_not() -> None:
@@ -56,7 +56,7 @@ def test_a_hole_is_filled_and_counted_but_a_bay_is_not() -> None:
     voxels[25:27, 24:26, 6] = False  # a dent in the outline
     result = clean(_volume(voxels))
     assert result.filled_mm3 == pytest.approx(4 * VOXEL_MM3)
-    assert result.mask.voxels[28:30, 24:26, 5].all() and not result.mask.voxels[25:27, 24:26, 6].any()
+    assert result.mask.ijk[28:30, 24:26, 5].all() and not result.mask.ijk[25:27, 24:26, 6].any()
 
 
 def test_cord_beyond_empty_slices_is_kept_where_it_continues_the_cord() -> None:
@@ -65,7 +65,7 @@ def test_cord_beyond_empty_slices_is_kept_where_it_continues_the_cord() -> None:
         voxels[:, :, k] = np.roll(_cord(1)[:, :, 0], k - 15, axis=0)
     voxels[:, :, [9, 16, 17]] = False
     result = clean(_volume(voxels))
-    assert np.array_equal(result.mask.voxels, voxels) and result.removed_mm3 == 0
+    assert np.array_equal(result.mask.ijk, voxels) and result.removed_mm3 == 0
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_other_pieces_beyond_the_cord_are_removed(what: str, box: tuple[slice, .
     cord[25:35, 20:30, 1:15] = True
     voxels = cord.copy()
     voxels[box] = True
-    assert np.array_equal(clean(_volume(voxels)).mask.voxels, cord), what
+    assert np.array_equal(clean(_volume(voxels)).mask.ijk, cord), what
 
 
 def test_one_missed_slice_is_bridged_however_thick_it_is() -> None:
     voxels = _cord(5)
     voxels[:, :, 3] = False
-    thick = Volume(voxels, np.diag([0.5, 0.8, 25.0, 1.0]))
-    assert np.array_equal(clean(thick).mask.voxels, voxels)
+    thick = Volume.from_ijk(voxels, np.diag([0.5, 0.8, 25.0, 1.0]))
+    assert np.array_equal(clean(thick).mask.ijk, voxels)
 
 
 def test_pieces_are_joined_one_after_the_other_from_the_main_one_outwards() -> None:
@@ -99,4 +99,4 @@ def test_pieces_are_joined_one_after_the_other_from_the_main_one_outwards() -> N
     voxels[45:55, 20:30, 34] = True
     expected = voxels.copy()
     expected[45:55, :, 34] = False
-    assert np.array_equal(clean(_volume(voxels)).mask.voxels, expected)
+    assert np.array_equal(clean(_volume(voxels)).mask.ijk, expected)

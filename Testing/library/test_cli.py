@@ -175,7 +175,7 @@ def long_work(folder, tmp_path):
     """Arguments of a run that takes far longer than the test: 3000 slices."""
     voxels = np.zeros((24, 24, 3000), np.float32)
     phantom = make_phantom(PhantomConfig(shape=(24, 24, 2), spacing_mm=(0.9, 0.8, 3.0)))
-    write_volume(type(phantom.image)(voxels, phantom.image.ijk_to_ras), tmp_path / "long.nrrd")
+    write_volume(type(phantom.image).from_ijk(voxels, phantom.image.ijk_to_ras), tmp_path / "long.nrrd")
     return [
         "segment", tmp_path / "long.nrrd", "--model", folder / "tiny.safetensors", "--output", tmp_path / "out",
         "--device", "cpu", "--progress", "json",

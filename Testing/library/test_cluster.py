@@ -36,7 +36,7 @@ def cohort(tmp_path: Path) -> tuple[list[str], Path]:
     paths = []
     for number in range(3):
         voxels = rng.integers(0, 200, (40, 50, 4)).astype(np.int16)
-        write_volume(Volume(voxels, np.diag([1.0, 0.8, 5.0, 1.0])), tmp_path / f"a{number}.nii.gz")
+        write_volume(Volume.from_ijk(voxels, np.diag([1.0, 0.8, 5.0, 1.0])), tmp_path / f"a{number}.nii.gz")
         paths.append(str(tmp_path / f"a{number}.nii.gz"))
     (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
     paths.insert(1, str(tmp_path / "bad.nii.gz"))
@@ -64,7 +64,7 @@ def test_results_are_those_of_the_serial_run(cohort: tuple[list[str], Path], tmp
         assert main(there) == 1  # finished results are kept
     for name in ("a0", "a1", "a2"):
         one, other = tmp_path / "serial" / name, tmp_path / "there" / name
-        masks = [read_labels(next(folder.glob("*.nii.gz"))).voxels for folder in (one, other)]
+        masks = [read_labels(next(folder.glob("*.nii.gz"))).ijk for folder in (one, other)]
         assert np.array_equal(*masks)
         assert _report(one) == _report(other)
         assert (other / "montage.png").exists() == (one / "montage.png").exists()
@@ -90,7 +90,7 @@ class _Serial:
         return value
 
     def submit(self, _task: Any, image: Image, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(result=lambda: measure_mask(image.volume.with_voxels(image.volume.voxels > 0), "x"))
+        return SimpleNamespace(result=lambda: measure_mask(image.volume.with_ijk(image.volume.ijk > 0), "x"))
 
 
 def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_an_unexpected_fault_while_reading_ahead_shifts_nobody(tmp_path: Path) -
             raise TypeError("a header value is None")
         voxels = np.zeros((40, 40, 20), np.uint8)
         voxels[10 : 10 + widths[path.stem], 10:17, 2:18] = 1
-        return Image(Volume(voxels, np.eye(4)), path, path.stem)
+        return Image(Volume.from_ijk(voxels, np.eye(4)), path, path.stem)
 
     remote = object.__new__(batch.Cluster)
     remote._client, remote.threads = _Serial(), 1

@@ -19,7 +19,7 @@ def _cord(n=10, lean=0, gaps=()):
             voxels[10 + lean * k : 16 + lean * k, 10:14, k] = True
     matrix = np.diag([*SPACING, 1.0])
     matrix[:3, 3] = (-15, -12, 100)
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)
 
 
 def test_a_straight_cord_is_as_long_as_its_slices():
@@ -58,7 +58,7 @@ def test_one_slice_and_none():
 
 def test_a_stretch_counts_slices_by_their_part_inside():
     mask = _cord(gaps=(5,))
-    mask.voxels[9:17, 10:14, 3] = True  # slice 3 has a third more, on both sides
+    mask.ijk[9:17, 10:14, 3] = True  # slice 3 has a third more, on both sides
     line, slices = centreline(mask), measure(mask, shape=False).slices
     areas = slices.csa_mm2
     found = mean_between(line, slices, 7.5, 12.0)  # 1.5 mm of slice 2, all of slice 3

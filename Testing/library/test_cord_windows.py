@@ -25,7 +25,7 @@ from SpinalCordSegLib.model.cpu_engine import Engine, Window
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 
 SHAPE = (128, 160)
 CONFIG = NormalisationConfig("fixed_pixel", pixel_mm=1.0)
@@ -129,7 +129,7 @@ def neck(n_slices: int = 21, cord: tuple[int, int] = (0, 21), stray: int | None 
     if stray is not None:
         pixels[stray, 20:26, 100:106] = 1000
     voxels = np.ascontiguousarray(pixels.transpose(2, 1, 0)[::-1, ::-1])
-    return Volume(voxels, np.eye(4))
+    return Volume.from_ijk(voxels, np.eye(4))
 
 
 def both(volume: Volume) -> tuple[np.ndarray, Prediction]:
@@ -137,34 +137,34 @@ def both(volume: Volume) -> tuple[np.ndarray, Prediction]:
     weights = build_network(NetworkConfig("ra_unet", 1)).state_dict()
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, dict(weights))
     full = predict(volume, checkpoint, device="cpu")
-    return full.probability.voxels, predict(volume, checkpoint, device="cpu", track_cord=True)
+    return full.probability.ijk, predict(volume, checkpoint, device="cpu", track_cord=True)
 
 
 def test_the_probabilities_of_the_cord_are_those_of_the_full_run(bright: Bright) -> None:
     full, tracked = both(neck())
-    assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5) and (full > 0.5).any()
-    assert np.abs(full - tracked.probability.voxels).max() < 1e-4  # far off they are 1e-6 and 5e-5
+    assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5) and (full > 0.5).any()
+    assert np.abs(full - tracked.probability.ijk).max() < 1e-4  # far off they are 1e-6 and 5e-5
     assert tracked.n_windowed == bright.windows == 21 - 5 and bright.whole == 21 + 5
 
 
 def test_near_the_cord_s_ends_slices_are_computed_whole(bright: Bright) -> None:
     full, tracked = both(neck(cord=(3, 12)))
-    assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5)
+    assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5)
     assert tracked.n_windowed == 4  # between 5 and 10 alone
 
 
 def test_a_stray_region_in_a_slice_computed_whole_makes_its_neighbours_whole(bright: Bright) -> None:
     full, tracked = both(neck(stray=10))
-    assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5)
+    assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5)
     assert tracked.n_windowed == 16 - 8
 
 
 def test_a_cord_that_leaves_its_window_is_computed_whole(bright: Bright) -> None:
     volume = neck()
-    pixels = axial_slices(volume).pixels  # a view
+    pixels = volume.voxels  # a view
     pixels[7, 70:78] = np.roll(pixels[7, 70:78], 30, axis=1)
     full, tracked = both(volume)
-    assert np.array_equal(full > 0.5, tracked.probability.voxels > 0.5)
+    assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5)
     assert (bright.windows, tracked.n_windowed) == (16, 15)
 
 
@@ -176,7 +176,7 @@ def test_progress_counts_and_a_range_is_kept(bright: Bright) -> None:
         neck(), checkpoint, device="cpu", track_cord=True, slice_range=(2, 9), progress=lambda *step: told.append(step)
     )
     assert told == [(done, 7) for done in range(8)]
-    assert np.flatnonzero(found.probability.voxels.max(axis=(0, 1))).tolist() == list(range(2, 9))
+    assert np.flatnonzero(found.probability.ijk.max(axis=(0, 1))).tolist() == list(range(2, 9))
 
 
 @pytest.mark.parametrize(("threshold", "on", "n_windowed"), [(0.5, True, 16), (0.05, True, 0), (0.5, False, 0)])

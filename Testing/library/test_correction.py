@@ -19,7 +19,7 @@ from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, decided
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 # A correction in its case.
 
@@ -38,9 +38,9 @@ def case(neck, tmp_path):
 
 
 def _edited(mask: Volume, k: int = 3) -> Volume:
-    voxels = mask.voxels.copy()
+    voxels = mask.ijk.copy()
     voxels[:, :, k] = np.roll(voxels[:, :, k], 2, axis=0)
-    return mask.with_voxels(voxels)
+    return mask.with_ijk(voxels)
 
 
 def _change(folder: Path, **fields) -> Case:
@@ -53,12 +53,12 @@ def test_a_correction_is_measured_and_the_ais_mask_stays(case) -> None:
     folder, series = case
     ai, original = read_mask(folder), (folder / "mask.nii.gz").read_bytes()
     mine = _edited(ai)
-    mine.voxels[:, :, 6] = False
+    mine.ijk[:, :, 6] = False
     first = store_correction(folder, mine, "C. Ruiz", image=read_image(series))
     assert (first.mask_state, first.review.state, first.review.who) == ("corrected", CORRECTED, "C. Ruiz")
     assert [one.slice for one in first.changes.slices] == [3, 6]
-    assert first.volume_mm3 == pytest.approx(mine.voxels.sum() * ai.voxel_volume_mm3, abs=0.01)
-    assert np.array_equal(Case.load(folder).mask.voxels, mine.voxels)
+    assert first.volume_mm3 == pytest.approx(mine.ijk.sum() * ai.voxel_volume_mm3, abs=0.01)
+    assert np.array_equal(Case.load(folder).mask.ijk, mine.ijk)
     assert next(folder.glob("mask_ai.*")).read_bytes() == original
     again = store_correction(folder, ai)  # taken back by hand; neither image nor name this time (case 36)
     assert again.changes.slices == () and again.changes.dice == 1
@@ -66,8 +66,8 @@ def test_a_correction_is_measured_and_the_ais_mask_stays(case) -> None:
     assert again.as_json()["input"] == first.as_json()["input"]
     assert again.review.who == "C. Ruiz"
     grey = read_backdrop(folder, ai)
-    shown = read_image(series).volume.voxels
-    assert np.corrcoef(grey.voxels.ravel(), shown.ravel())[0, 1] > 0.99, "the pictures stay"
+    shown = read_image(series).volume.ijk
+    assert np.corrcoef(grey.ijk.ravel(), shown.ravel())[0, 1] > 0.99, "the pictures stay"
     (folder / "pictures.npz").write_bytes(b"PK damaged")
     assert read_backdrop(folder, ai) is None
     assert mask_sha256(read_mask(folder, AI_MASK)) == again.changes.ai_sha256 == mask_sha256(ai)
@@ -86,7 +86,7 @@ def test_every_mask_that_a_person_made_is_kept(case) -> None:
     kept = versions(folder).versions()
     assert [one.holds(mask_sha256(mask)) for one, mask in zip(kept, masks[::-1], strict=True)] == [True] * 4
     assert [one.maker()[0] for one in kept] == ["C", "", "B", "A"]
-    assert np.array_equal(read_mask(folder, AI_MASK).voxels, ai.voxels)
+    assert np.array_equal(read_mask(folder, AI_MASK).ijk, ai.ijk)
 
 
 def test_an_accepted_case_is_reopened_explicitly(case) -> None:
@@ -137,32 +137,32 @@ def test_a_damaged_table_holds_up_no_correction(case, table: bytes) -> None:
     mine = _edited(read_mask(folder))
     (folder / "slices.csv").write_bytes(table)
     store_correction(folder, mine)
-    assert np.array_equal(read_mask(folder).voxels, mine.voxels)
+    assert np.array_equal(read_mask(folder).ijk, mine.ijk)
     assert np.isnan(Case.load(folder).slices.csa_pv_mm2).all()
 
 
 def test_marked_discs_survive_a_correction(tmp_path) -> None:
     x, y, z = np.ogrid[:30, :30, :60]
-    mask = Volume(np.hypot(x - 15, y - 15) + 0 * z <= 6, np.diag([0.8, 0.8, 1.0, 1.0]))
+    mask = Volume.from_ijk(np.hypot(x - 15, y - 15) + 0 * z <= 6, np.diag([0.8, 0.8, 1.0, 1.0]))
     write_volume(mask, tmp_path / "m.nii.gz")
     main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"])
     folder = tmp_path / "out" / "m"
     before = Case.load(folder)
-    voxels = mask.voxels.copy()
+    voxels = mask.ijk.copy()
     voxels[:, :, 34] = False
-    after = store_correction(folder, mask.with_voxels(voxels), "C")
+    after = store_correction(folder, mask.with_ijk(voxels), "C")
     assert [row.name for row in after.levels.levels] == [row.name for row in before.levels.levels] != []
     assert (after.mask_state, after.review.state) == ("given", CORRECTED)
-    assert read_mask(folder, "mask_given").voxels[:, :, 34].any()
+    assert read_mask(folder, "mask_given").ijk[:, :, 34].any()
     assert main(["review", str(folder), "--reopen", "--by", "C"]) == 0
     for how in (["--force"], ["--disc", "C2/C3=10"]):
         assert main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(folder.parent), *how]) == 2
-    assert np.array_equal(read_mask(folder).voxels, voxels), "a person's, though its review is open again"
+    assert np.array_equal(read_mask(folder).ijk, voxels), "a person's, though its review is open again"
 
 
 @pytest.mark.parametrize("levels", [None, LevelOptions((DiscMark(3, slice=31),))], ids=["as before", "marked anew"])
 def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path, levels) -> None:
-    mask = Volume(np.pad(np.ones((12, 9, 60), bool), ((9, 9), (9, 9), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
+    mask = Volume.from_ijk(np.pad(np.ones((12, 9, 60), bool), ((9, 9), (9, 9), (0, 0))), np.diag([0.8, 0.8, 1.0, 1.0]))
     write_volume(mask, tmp_path / "m.nii.gz")
     command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"]
     folder = tmp_path / "out" / "m"
@@ -176,9 +176,9 @@ def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path,
 
 def test_a_correction_on_another_grid_or_without_a_case_is_refused(case, tmp_path) -> None:
     with pytest.raises(GeometryError, match="another grid"):
-        store_correction(case[0], Volume(np.ones((3, 3, 3)), np.eye(4)))
+        store_correction(case[0], Volume.from_ijk(np.ones((3, 3, 3)), np.eye(4)))
     with pytest.raises(InputFileError, match="no finished result"):
-        store_correction(tmp_path, Volume(np.ones((3, 3, 3)), np.eye(4)))
+        store_correction(tmp_path, Volume.from_ijk(np.ones((3, 3, 3)), np.eye(4)))
 
 
 # What a header said stands in a corrected case, wherever the correction does not see that header.
@@ -206,7 +206,7 @@ def test_a_correction_that_sees_no_header_keeps_what_it_said(doubtful, with_imag
     assert _of_header(before) and before.input.acquisition
     assert before.slices.instance_number.tolist() == [100 - k for k in range(1, 7)]
     mine = _edited(before.mask)
-    mine.voxels[:, :, 6] = False
+    mine.ijk[:, :, 6] = False
     for _ in range(2):  # and the next one as the first did
         after = store_correction(folder, mine, "A", image=read_image(converted) if with_image else None)
         assert _of_header(after) == _of_header(before) and after.input == before.input
@@ -237,7 +237,7 @@ def model(tmp_path_factory):
 def results(model, tmp_path):
     """A neck, segmented; a bright bar crosses its slice 10, as sure as the cord."""
     image = neck_image(np.diag([-0.8, 0.9, 4.0, 1.0]))  # stored from left to right; not smoothed along the cord
-    image.voxels[30:46, 26:31, 10] = 900
+    image.ijk[30:46, 26:31, 10] = 900
     write_volume(image, tmp_path / "in" / "b.nii.gz")
     command = ["segment", str(tmp_path / "in"), "--model", str(model), "--output", str(tmp_path / "out")]
     assert main(command) == 0
@@ -249,18 +249,18 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     ai = read_mask(folder)
     assert main(["correct", str(folder), "--fill", "9:11", "--by", "C"]) == 0
     assert "1 slices differ" in capsys.readouterr().out
-    filled = read_mask(folder).voxels
-    assert 55 <= filled[:, :, 10].sum() <= 70 < ai.voxels[:, :, 10].sum()
+    filled = read_mask(folder).ijk
+    assert 55 <= filled[:, :, 10].sum() <= 70 < ai.ijk[:, :, 10].sum()
     content = Case.load(folder)
     assert f"b,done,,{content.volume_mm3}," in (results / "summary.csv").read_text(encoding="utf-8")
     assert content.mask_state == "corrected" and content.review.who == "C"
     assert main(["correct", str(folder), "--smooth", "8:12"]) == 0
     assert main(["correct", str(folder), "--rerun", "10:11", "--image", str(image), "--model", str(model)]) == 0
-    assert np.array_equal(read_mask(folder).voxels[:, :, 10], ai.voxels[:, :, 10])
-    write_volume(ai.with_voxels(filled.astype(np.uint8) * 3), tmp_path / "mine.nrrd")
+    assert np.array_equal(read_mask(folder).ijk[:, :, 10], ai.ijk[:, :, 10])
+    write_volume(ai.with_ijk(filled.astype(np.uint8) * 3), tmp_path / "mine.nrrd")
     assert main(["correct", str(folder), str(tmp_path / "mine.nrrd"), "--image", str(image)]) == 0
-    assert np.array_equal(read_mask(folder).voxels, filled)
-    assert np.array_equal(read_mask(folder, AI_MASK).voxels, ai.voxels)
+    assert np.array_equal(read_mask(folder).ijk, filled)
+    assert np.array_equal(read_mask(folder, AI_MASK).ijk, ai.ijk)
     assert main(["segment", str(image), "--model", str(model), "--output", str(results), "--force"]) == 2
     assert "never replaced by the machine" in capsys.readouterr().err
 
@@ -268,12 +268,12 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
 def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, monkeypatch, capsys) -> None:
     """Threshold, averaging and model of the case's report, and the corrected report states them still."""
     image = neck_image(np.diag([-0.8, 0.9, 1.0, 1.0]))
-    image.voxels[:, :, 11] = 40  # by itself no cord; averaged with its neighbours there would be one
+    image.ijk[:, :, 11] = 40  # by itself no cord; averaged with its neighbours there would be one
     write_volume(image, tmp_path / "thin.nii.gz")
     own, case = ["--threshold", "0.4", "--smooth-z", "0"], tmp_path / "out" / "thin"
     command = ["segment", str(tmp_path / "thin.nii.gz"), "--model", str(model), "--output", str(tmp_path / "out")]
     assert main([*command, *own]) == 0
-    ai = read_mask(case).voxels
+    ai = read_mask(case).ijk
     assert not ai[:, :, 11].any() and ai[:, :, 10].any()
     again = ["correct", str(case), "--rerun", "9:13", "--image", str(tmp_path / "thin.nii.gz")]
     monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path))
@@ -281,7 +281,7 @@ def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, mo
     assert "not among the models here: name its weights file by --model" in capsys.readouterr().err
     monkeypatch.setenv("SPINALCORDSEG_MODELS", str(model.parent))
     assert main(again) == 0
-    assert np.array_equal(read_mask(case).voxels, ai)
+    assert np.array_equal(read_mask(case).ijk, ai)
     content = Case.load(case)
     assert (content.threshold, content.along_mm, content.mask_state) == (0.4, 0, "corrected")
 
@@ -313,8 +313,8 @@ def _volume(canonical: np.ndarray, order: tuple[int, ...] = (0, 1, 2), signs: tu
     for column, (axis, sign) in enumerate(zip(order, signs, strict=True)):
         matrix[:3, column] = 0
         matrix[axis, column] = sign * SPACING[axis]
-    like = Volume(np.broadcast_to(np.False_, tuple(SHAPE[axis] for axis in order)), matrix)
-    return from_canonical(canonical, like)
+    like = Volume.from_ijk(np.broadcast_to(np.False_, tuple(SHAPE[axis] for axis in order)), matrix)
+    return like.with_voxels(like.reoriented("RAS").with_ijk(canonical).voxels)
 
 
 def _cone(first_mm: float = 8.0, last_mm: float = 5.0, lean: float = 0.3) -> np.ndarray:
@@ -330,7 +330,7 @@ def test_a_gap_is_filled_as_the_cord_goes_on(name: str, order: tuple[int, ...], 
     spoilt = truth.copy()
     spoilt[:, :, 5:9] = False
     spoilt[2:9, 2:9, 6] = True  # what stood there is no part of the answer
-    filled = to_canonical(fill_between(_volume(spoilt, order, signs), 4, 9)).voxels
+    filled = fill_between(_volume(spoilt, order, signs), 4, 9).reoriented("RAS").ijk
     assert np.array_equal(filled[:, :, [*range(5), *range(9, 15)]], truth[:, :, [*range(5), *range(9, 15)]])
     for k in range(5, 9):
         both = np.count_nonzero(filled[:, :, k] & truth[:, :, k])
@@ -343,7 +343,7 @@ def test_an_ellipse_that_turns_into_a_disc_passes_through_what_lies_between() ->
     voxels = np.zeros(SHAPE, bool)
     voxels[:, :, 2] = ((x - 30) * 0.5 / 8) ** 2 + ((y - 25) * 0.6 / 4) ** 2 <= 1
     voxels[:, :, 6] = ((x - 30) * 0.5) ** 2 + ((y - 25) * 0.6) ** 2 <= 36
-    filled = fill_between(_volume(voxels), 2, 6).voxels
+    filled = fill_between(_volume(voxels), 2, 6).ijk
     widths = [np.ptp(np.flatnonzero(filled[:, 25, k])) * 0.5 for k in range(2, 7)]
     heights = [np.ptp(np.flatnonzero(filled[30, :, k])) * 0.6 for k in range(2, 7)]
     assert widths == sorted(widths, reverse=True) and heights == sorted(heights)
@@ -371,7 +371,7 @@ def test_a_jagged_cord_becomes_even_and_keeps_its_volume(name: str, order: tuple
     jagged = truth.copy()
     for k in range(SHAPE[2]):
         jagged[:, :, k] = np.roll(_cone(7.0 + (-1) ** k * 0.8, 7.0 + (-1) ** k * 0.8)[:, :, k], (-1) ** k, axis=0)
-    even = to_canonical(smooth_along_cord(_volume(jagged, order, signs), reach_mm=4.0)).voxels
+    even = smooth_along_cord(_volume(jagged, order, signs), reach_mm=4.0).reoriented("RAS").ijk
     before, after = (np.diff(v.sum(axis=(0, 1))).astype(float) for v in (jagged, even))
     assert np.abs(after).max() < 0.15 * np.abs(before).max()
     inner = slice(2, -3)  # as many wide slices as narrow ones
@@ -386,9 +386,9 @@ def test_only_the_range_is_smoothed_and_gaps_stay() -> None:
     voxels[:, :, 9] = False
     before = _volume(voxels)
     after = smooth_along_cord(before, (6, 11))
-    changed = set(np.flatnonzero((after.voxels != before.voxels).any(axis=(0, 1))).tolist())
-    assert 7 in changed and changed <= {6, 7, 8, 10} and not after.voxels[:, :, 9].any()
-    assert smooth_along_cord(_volume(np.zeros(SHAPE, bool))).voxels.sum() == 0
+    changed = set(np.flatnonzero((after.ijk != before.ijk).any(axis=(0, 1))).tolist())
+    assert 7 in changed and changed <= {6, 7, 8, 10} and not after.ijk[:, :, 9].any()
+    assert smooth_along_cord(_volume(np.zeros(SHAPE, bool))).ijk.sum() == 0
     with pytest.raises(ConfigurationError, match="do not fit"):
         smooth_along_cord(before, (3, 16))
     with pytest.raises(ConfigurationError, match="smooths nothing"):
@@ -417,11 +417,11 @@ def test_the_fingerprint_is_of_the_voxels_on_their_grid() -> None:
     mask = _volume(_cone())
     packed = np.packbits(np.ascontiguousarray(_cone())).tobytes()
     assert mask_sha256(mask) == hashlib.sha256(b"(60, 50, 15)" + packed).hexdigest()
-    assert mask_sha256(mask.with_voxels(np.asfortranarray(_cone()))) == mask_sha256(mask)
-    assert mask_sha256(mask) == mask_sha256(mask.with_voxels(mask.voxels.astype(np.uint8) * 7))
+    assert mask_sha256(mask.with_ijk(np.asfortranarray(_cone()))) == mask_sha256(mask)
+    assert mask_sha256(mask) == mask_sha256(mask.with_ijk(mask.ijk.astype(np.uint8) * 7))
     assert mask_sha256(mask) != mask_sha256(_volume(_cone(), (1, 2, 0)))
     with pytest.raises(GeometryError, match="different grids"):
-        mask_changes(mask, Volume(_cone(), np.eye(4)))
+        mask_changes(mask, Volume.from_ijk(_cone(), np.eye(4)))
 
 
 @pytest.fixture(scope="module")
@@ -433,36 +433,36 @@ def bright(model: Path):
 @pytest.mark.parametrize("storage", [(0, 1, 2), (2, 0, 1)])
 def test_the_network_is_asked_again_about_the_range_only(bright, storage: tuple[int, int, int]) -> None:
     image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]), storage)
-    good = to_canonical(image).voxels > 500
+    good = image.reoriented("RAS").ijk > 500
     spoilt = good.copy()
     spoilt[:, :, 8:12] = False
     spoilt[3:12, 3:12, 8:16] = True  # the slices after the range are a person's own, right or wrong
-    mask = from_canonical(spoilt, image)
+    mask = image.with_voxels(image.reoriented("RAS").with_ijk(spoilt).voxels)
     again = rerun_slices(image, mask, bright, (8, 12), device="cpu")
     expected = spoilt.copy()
     expected[:, :, 8:12] = good[:, :, 8:12]
-    assert np.array_equal(to_canonical(again).voxels, expected)
-    assert again.same_grid(image) and mask.voxels.sum() == spoilt.sum()
+    assert np.array_equal(again.reoriented("RAS").ijk, expected)
+    assert again.same_grid(image) and mask.ijk.sum() == spoilt.sum()
 
 
 def test_of_two_bright_regions_the_one_beside_the_neighbours_cord_is_taken(bright) -> None:
     image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
-    voxels, cord = image.voxels.copy(), image.voxels > 500
+    voxels, cord = image.ijk.copy(), image.ijk > 500
     voxels[44:58, 40:54, 10] = 900  # a larger bright thing in the slice that is asked again
-    mask = image.with_voxels(cord & (np.arange(24) != 10))
-    again = rerun_slices(image.with_voxels(voxels), mask, bright, (10, 11), device="cpu")
-    assert np.array_equal(again.voxels, cord)
+    mask = image.with_ijk(cord & (np.arange(24) != 10))
+    again = rerun_slices(image.with_ijk(voxels), mask, bright, (10, 11), device="cpu")
+    assert np.array_equal(again.ijk, cord)
 
 
 def test_slices_are_averaged_over_the_length_that_is_given(bright) -> None:
     """Of thin slices, one alone bright in its place: averaged over 1.6 mm it is no cord, by itself it is."""
     image = neck_image(np.diag([0.8, -0.9, 1.0, 1.0]))
-    cord = image.voxels > 500
-    voxels = image.voxels.copy()
+    cord = image.ijk > 500
+    voxels = image.ijk.copy()
     voxels[:, :, 11:13] = np.where(cord[:, :, 11:13], 40, voxels[:, :, 11:13])
-    mask = image.with_voxels(cord)
+    mask = image.with_ijk(cord)
     alone, averaged = (
-        rerun_slices(image.with_voxels(voxels), mask, bright, (11, 13), along_mm=along_mm, device="cpu").voxels
+        rerun_slices(image.with_ijk(voxels), mask, bright, (11, 13), along_mm=along_mm, device="cpu").ijk
         for along_mm in (0, 1.6)
     )
     assert not alone[:, :, 11:13].any() and averaged[:, :, 11:13].any()
@@ -470,15 +470,15 @@ def test_slices_are_averaged_over_the_length_that_is_given(bright) -> None:
 
 def test_where_the_edge_is_not_seen_the_area_follows_the_persons_slices(bright) -> None:
     image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
-    cord = image.voxels > 500
-    voxels = image.voxels.copy()
+    cord = image.ijk > 500
+    voxels = image.ijk.copy()
     for k in range(9, 12):  # round the cord a wide band that is hardly darker than what the network takes for cord
         for rim in (3, 2, 1):
             voxels[30 - 4 - rim : 30 + 5 + rim, 28 - 3 - rim : 28 + 4 + rim, k] = 900 * (0.545 - 0.015 * rim)
     voxels[cord] = 900
-    mask = image.with_voxels(cord)
+    mask = image.with_ijk(cord)
     alone, steadied = (
-        rerun_slices(image.with_voxels(voxels), mask, bright, (9, 12), along_mm=along_mm, device="cpu").voxels
+        rerun_slices(image.with_ijk(voxels), mask, bright, (9, 12), along_mm=along_mm, device="cpu").ijk
         for along_mm in (0, 1.6)
     )
     true, around = cord[:, :, 9:12].sum(axis=(0, 1)), np.r_[:9, 12:24]
@@ -489,11 +489,11 @@ def test_where_the_edge_is_not_seen_the_area_follows_the_persons_slices(bright) 
 
 def test_a_slice_without_an_answer_becomes_empty_and_misfits_are_refused(bright) -> None:
     image = neck_image(np.diag([0.8, -0.9, 3.0, 1.0]))
-    mask = image.with_voxels(image.voxels > 500)
-    dark = image.voxels.copy()
+    mask = image.with_ijk(image.ijk > 500)
+    dark = image.ijk.copy()
     dark[:, :, 5] = 40
-    assert not rerun_slices(image.with_voxels(dark), mask, bright, (5, 6), device="cpu").voxels[:, :, 5].any()
+    assert not rerun_slices(image.with_ijk(dark), mask, bright, (5, 6), device="cpu").ijk[:, :, 5].any()
     with pytest.raises(ConfigurationError, match="do not fit"):
         rerun_slices(image, mask, bright, (20, 30))
     with pytest.raises(GeometryError, match="another grid"):
-        rerun_slices(Volume(image.voxels, np.eye(4)), mask, bright, (5, 6))
+        rerun_slices(Volume.from_ijk(image.ijk, np.eye(4)), mask, bright, (5, 6))

@@ -128,7 +128,7 @@ def test_a_dicom_number_that_is_infinite(dicom: Any, tmp_path: Path, keyword: st
         one._dict[tag] = RawDataElement(tag, "IS", 6, b"1e999 ", 0, False, True)
         one.save_as(path)
     with contextlib.suppress(InputFileError, DicomSeriesError):
-        assert read_image(tmp_path).volume.shape == (5, 4, 4)
+        assert read_image(tmp_path).volume.ijk_shape == (5, 4, 4)
 
 
 def test_a_number_of_thousands_of_digits_in_an_nrrd(tmp_path: Path) -> None:
@@ -138,4 +138,4 @@ def test_a_number_of_thousands_of_digits_in_an_nrrd(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="more than 100 digits"):
         read_image(tmp_path / "x.nrrd")
     (tmp_path / "y.nrrd").write_bytes((header.format("1") + "remark:=" + "9" * 5000 + "\n\n").encode() + bytes(8))
-    assert read_image(tmp_path / "y.nrrd").volume.shape == (2, 2, 2)
+    assert read_image(tmp_path / "y.nrrd").volume.ijk_shape == (2, 2, 2)

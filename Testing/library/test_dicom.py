@@ -30,9 +30,9 @@ def read(path: Path, wanted: str | None = None) -> Volume:
 
 
 def assert_whole(volume: Volume, n: int = 4) -> None:
-    np.testing.assert_array_equal(volume.voxels, expected(n))
+    np.testing.assert_array_equal(volume.ijk, expected(n))
     np.testing.assert_allclose(volume.ijk_to_ras, MATRIX, atol=1e-5)
-    assert volume.voxels.dtype == np.float32
+    assert volume.ijk.dtype == np.float32
 
 
 def test_slices_are_sorted_by_position(dicom: Any, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_an_enhanced_file_is_sorted_and_rescaled_frame_by_frame(
     save_dicom(dicom.enhanced(), tmp_path / "enhanced.dcm")
     series = find_series(tmp_path / "enhanced.dcm")
     volume = read_series(series)
-    np.testing.assert_array_equal(volume.voxels, 2 * expected() - np.arange(4))
+    np.testing.assert_array_equal(volume.ijk, 2 * expected() - np.arange(4))
     np.testing.assert_allclose(volume.ijk_to_ras, MATRIX, atol=1e-5)
     assert series.instance_numbers == (2, 4, 1, 3)  # frames as stored, counted from 1
     assert (series.echo_time_ms, series.repetition_time_ms, series.flip_angle_deg) == (2.7, 8.2, 12)
@@ -84,13 +84,13 @@ def test_an_enhanced_file_is_sorted_and_rescaled_frame_by_frame(
 
 def test_rescale_slope_and_intercept_of_each_slice(dicom: Any, tmp_path: Path) -> None:
     dicom.write(tmp_path, change=lambda k: {"RescaleSlope": k + 1, "RescaleIntercept": -10})
-    np.testing.assert_array_equal(read(tmp_path).voxels, expected() * np.arange(1, 5) - 10)
+    np.testing.assert_array_equal(read(tmp_path).ijk, expected() * np.arange(1, 5) - 10)
 
 
 def test_one_slice_takes_its_thickness(dicom: Any, tmp_path: Path) -> None:
     volume = read(dicom.write(tmp_path, n=1))
-    assert volume.shape == (5, 4, 1)
-    assert volume.spacing_mm == pytest.approx((0.5, 0.75, 3.0))
+    assert volume.ijk_shape == (5, 4, 1)
+    assert volume.ijk_spacing_mm == pytest.approx((0.5, 0.75, 3.0))
 
 
 def two_series(dicom: Any, folder: Path, other: dict[str, Any]) -> Path:
@@ -121,7 +121,7 @@ def test_one_file_with_all_frames_is_whole_by_itself(
 ) -> None:
     save_dicom(dicom.enhanced(), tmp_path / "all.dcm")
     (tmp_path / "of-another.dcm").touch()
-    assert read(tmp_path).shape[2] == 4
+    assert read(tmp_path).ijk_shape[2] == 4
 
 
 @pytest.mark.parametrize("left", [b"", bytes(400)])
@@ -131,7 +131,7 @@ def test_a_copy_that_broke_off_is_no_shorter_series(dicom: Any, tmp_path: Path, 
         path.rename(tmp_path / name.format(k))
     (tmp_path / "LOCKFILE").touch()  # what some archives leave is no slice
     (tmp_path / "notes.txt").touch()
-    assert read(tmp_path).shape[2] == 6
+    assert read(tmp_path).ijk_shape[2] == 6
     for k in (90, 91):
         (tmp_path / name.format(k)).write_bytes(left)
     with pytest.raises(InputFileError, match=r"90.* holds nothing or cannot be read \(2 such files\)"):
@@ -197,7 +197,7 @@ def test_a_real_head(shared_data: Path) -> None:
     series = find_series(shared_data / "dicom_t1w_head")
     volume = read_series(series)
     assert (series.description, series.number, len(series.frames)) == ("anat-T1w", 401, 384)
-    assert volume.shape == (274, 384, 384)
+    assert volume.ijk_shape == (274, 384, 384)
     assert volume.orientation == "LPS"
-    assert volume.spacing_mm == pytest.approx((0.69999, 0.66667, 0.66667), abs=1e-4)
-    assert (volume.voxels.min(), volume.voxels.max()) == (0, 278)
+    assert volume.ijk_spacing_mm == pytest.approx((0.69999, 0.66667, 0.66667), abs=1e-4)
+    assert (volume.ijk.min(), volume.ijk.max()) == (0, 278)

@@ -17,7 +17,7 @@ from SpinalCordSegLib.errors import DicomSeriesError, InputFileError
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.review import ACCEPTED, decided
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 
 def _other_patient(neck, folder: Path) -> Path:
@@ -36,7 +36,7 @@ def _other_patient(neck, folder: Path) -> Path:
 def _measured(neck, image: Path | None, folder: Path) -> Path:
     """A mask drawn by hand, measured by the command line; with its image where one is given."""
     matrix = neck.matrix()
-    write_volume(Volume(neck.stack.transpose(2, 1, 0).astype(np.uint8), matrix), folder / "drawn.nii.gz")
+    write_volume(Volume.from_ijk(neck.stack.transpose(2, 1, 0).astype(np.uint8), matrix), folder / "drawn.nii.gz")
     command = ["measure", str(folder / "drawn.nii.gz"), "--output", str(folder / "out")]
     assert main([*command, *([] if image is None else ["--image", str(image)])]) == 0
     return folder / "out" / "drawn"
@@ -54,7 +54,7 @@ def series(neck, tmp_path):
 def test_a_drawn_mask_belongs_to_the_images_it_was_measured_with(neck, series, tmp_path):
     case = _measured(neck, series, tmp_path)
     export = load_export(case, find_series(series), drawn_by_hand=True)
-    assert np.array_equal(export.mask.voxels, neck.stack.transpose(2, 1, 0))
+    assert np.array_equal(export.mask.ijk, neck.stack.transpose(2, 1, 0))
     other = _other_patient(neck, tmp_path / "other")
     with pytest.raises(DicomSeriesError, match="its pixels differ"):
         load_export(case, find_series(other), drawn_by_hand=True)
@@ -66,10 +66,10 @@ def test_a_drawn_mask_belongs_to_the_images_it_was_measured_with(neck, series, t
 def test_a_correction_changes_nothing_of_that(neck, series, tmp_path, with_image):
     case, other = _measured(neck, series, tmp_path), _other_patient(neck, tmp_path / "other")
     before, mask = _content(case)["input"], read_mask(case)
-    voxels = mask.voxels.copy()
+    voxels = mask.ijk.copy()
     voxels[:, :, 3] = np.roll(voxels[:, :, 3], 1, axis=0)
     image = {None: None, "own": series, "other": other}[with_image]
-    store_correction(case, mask.with_voxels(voxels), "A. Meyer", image=None if image is None else read_image(image))
+    store_correction(case, mask.with_ijk(voxels), "A. Meyer", image=None if image is None else read_image(image))
     assert _content(case)["input"]["image_fingerprint"] == before["image_fingerprint"]
     load_export(case, find_series(series), drawn_by_hand=True)
     with pytest.raises(DicomSeriesError, match="not the one"):
@@ -80,11 +80,11 @@ def test_a_drawn_mask_that_was_measured_with_the_converted_series(neck, series, 
     """As Slicer measures it: with the volume that the series was loaded as, which has axes of its own."""
     files = {}
     for name, folder in {"own": series, "other": _other_patient(neck, tmp_path / "other")}.items():
-        volume = to_canonical(read_image(folder).volume)
+        volume = read_image(folder).volume.reoriented("RAS")
         files[name] = tmp_path / f"{name}.nrrd"
-        write_volume(Volume(np.ascontiguousarray(volume.voxels), volume.ijk_to_ras), files[name])
-    turned = to_canonical(Volume(neck.stack.transpose(2, 1, 0).astype(np.uint8), neck.matrix()))
-    write_volume(Volume(np.ascontiguousarray(turned.voxels), turned.ijk_to_ras), tmp_path / "drawn.nii.gz")
+        write_volume(Volume.from_ijk(np.ascontiguousarray(volume.ijk), volume.ijk_to_ras), files[name])
+    turned = Volume.from_ijk(neck.stack.transpose(2, 1, 0).astype(np.uint8), neck.matrix()).reoriented("RAS")
+    write_volume(Volume.from_ijk(np.ascontiguousarray(turned.ijk), turned.ijk_to_ras), tmp_path / "drawn.nii.gz")
     command = ["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")]
     assert main([*command, "--image", str(files["own"])]) == 0
     case = tmp_path / "out" / "drawn"
@@ -102,11 +102,11 @@ def test_a_converted_series_whose_values_are_no_whole_numbers(neck, tmp_path, sl
     """The converter multiplied in float32, as a NIfTI's slope is; we do it in float64."""
     series = neck.write(tmp_path / "series", lambda k: {"RescaleSlope": slope, "RescaleIntercept": 0})
     volume = read_image(series).volume
-    stored = np.rint(volume.voxels / slope).astype(np.float32)
+    stored = np.rint(volume.ijk / slope).astype(np.float32)
     converted = {"own": stored * np.float32(slope), "other": np.roll(stored, 1, axis=0) * np.float32(slope)}
-    assert not np.array_equal(converted["own"], volume.voxels)
+    assert not np.array_equal(converted["own"], volume.ijk)
     for name, voxels in converted.items():
-        write_volume(volume.with_voxels(voxels), tmp_path / f"{name}.nrrd")
+        write_volume(volume.with_ijk(voxels), tmp_path / f"{name}.nrrd")
         case = neck.finish(tmp_path / f"{name}.nrrd", tmp_path / name)
         if name == "own":
             load_export(case, find_series(series), image=tmp_path / "own.nrrd")
@@ -143,7 +143,7 @@ def test_a_mask_of_the_same_volume_in_another_place_is_not_the_one_that_was_meas
         case, lambda _: decided(Case.load(case).review, ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(measured))
     )
     load_export(case, find_series(series))
-    write_volume(measured.with_voxels(np.roll(measured.voxels, 3, axis=0)), case / f"mask.{form}")
+    write_volume(measured.with_ijk(np.roll(measured.ijk, 3, axis=0)), case / f"mask.{form}")
     with pytest.raises(InputFileError, match="changed after it was measured"):
         load_export(case, find_series(series))
 
@@ -151,17 +151,17 @@ def test_a_mask_of_the_same_volume_in_another_place_is_not_the_one_that_was_meas
 def test_a_case_made_from_a_converted_series_is_proved_by_its_voxels(neck, tmp_path):
     """As Slicer has it: the series was loaded as a volume with axes of its own, and that was segmented."""
     series = neck.write(tmp_path / "series")
-    converted = to_canonical(read_image(series).volume)
-    write_volume(Volume(np.ascontiguousarray(converted.voxels), converted.ijk_to_ras), tmp_path / "volume.nrrd")
-    case = neck.finish(tmp_path / "volume.nrrd", tmp_path / "case", mask_axes=to_canonical)
+    converted = read_image(series).volume.reoriented("RAS")
+    write_volume(Volume.from_ijk(np.ascontiguousarray(converted.ijk), converted.ijk_to_ras), tmp_path / "volume.nrrd")
+    case = neck.finish(tmp_path / "volume.nrrd", tmp_path / "case", mask_axes=lambda mask: mask.reoriented("RAS"))
     with pytest.raises(DicomSeriesError, match="not made from DICOM"):
         load_export(case, find_series(series))
     export = load_export(case, find_series(series), image=tmp_path / "volume.nrrd")
-    assert np.array_equal(export.mask.voxels, neck.stack.transpose(2, 1, 0))
-    changed = converted.voxels.copy()
+    assert np.array_equal(export.mask.ijk, neck.stack.transpose(2, 1, 0))
+    changed = converted.ijk.copy()
     changed[0, 0, 0] += 1
-    write_volume(Volume(changed, converted.ijk_to_ras), tmp_path / "changed.nrrd")
-    other = neck.finish(tmp_path / "changed.nrrd", tmp_path / "other", mask_axes=to_canonical)
+    write_volume(Volume.from_ijk(changed, converted.ijk_to_ras), tmp_path / "changed.nrrd")
+    other = neck.finish(tmp_path / "changed.nrrd", tmp_path / "other", mask_axes=lambda mask: mask.reoriented("RAS"))
     with pytest.raises(DicomSeriesError, match="does not hold the pixels"):
         load_export(other, find_series(series), image=tmp_path / "changed.nrrd")
     with pytest.raises(DicomSeriesError, match="not made from this image"):

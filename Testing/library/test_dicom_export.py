@@ -22,7 +22,7 @@ from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
 
@@ -210,12 +210,12 @@ def test_uids_are_new_each_time(series_folder, case):
 def test_axes_may_lie_otherwise_but_nothing_is_resampled(neck, series_folder):
     source = read_source(find_series(series_folder))
     voxels = neck.stack.transpose(2, 1, 0)
-    mask = source.volume.with_voxels(voxels)
-    assert np.array_equal(on_series_grid(to_canonical(mask), source).voxels, voxels)
+    mask = source.volume.with_ijk(voxels)
+    assert np.array_equal(on_series_grid(mask.reoriented("RAS"), source).ijk, voxels)
     moved = mask.ijk_to_ras.copy()
     moved[0, 3] += 0.5
     with pytest.raises(GeometryError, match="does not lie on the frames"):
-        on_series_grid(Volume(voxels, moved), source)
+        on_series_grid(Volume.from_ijk(voxels, moved), source)
 
 
 def test_the_head_of_the_public_data(shared_data, tmp_path):
@@ -225,12 +225,12 @@ def test_the_head_of_the_public_data(shared_data, tmp_path):
         (part / file.name).symlink_to(file)
     series = find_series(part)
     source = read_source(series)
-    voxels = np.zeros(source.volume.shape, bool)
+    voxels = np.zeros(source.volume.ijk_shape, bool)
     voxels[130:142, 180:190, 10:30] = True
     model = ModelSummary("tiny", "3", "ab", "CC0")
-    content = replace(measure_mask(source.volume.with_voxels(voxels), "head"), mask_state="AI", model=model)
+    content = replace(measure_mask(source.volume.with_ijk(voxels), "head"), mask_state="AI", model=model)
     algorithm = dicom_export.algorithm_of(content)
-    export = dicom_export.CordExport(source.volume.with_voxels(voxels), content, None, source, algorithm)
+    export = dicom_export.CordExport(source.volume.with_ijk(voxels), content, None, source, algorithm)
     files = write_export(export, ["sr"], tmp_path / "out")
     assert [errors_of(path) for path in files.values()] == [[], []]
     volume = hd.seg.segread(files["seg"]).get_volume(combine_segments=True)
@@ -246,7 +246,7 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
     drawn = neck.stack.copy()
     drawn[3] = np.roll(drawn[3], 2, axis=0)
     drawn[6] = False
-    store_correction(case, mask.with_voxels(drawn.transpose(2, 1, 0)), "A. Meyer", image=image)
+    store_correction(case, mask.with_ijk(drawn.transpose(2, 1, 0)), "A. Meyer", image=image)
     accepted = decided(Case.load(case).review, ACCEPTED, "A. Meyer", mask_sha256=mask_sha256(read_mask(case)))
     update_review(case, lambda _: accepted)
 

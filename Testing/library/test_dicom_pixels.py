@@ -26,7 +26,7 @@ def expected(n: int = 4) -> np.ndarray:
 
 
 def read(folder: Path) -> np.ndarray:
-    return read_series(find_series(folder)).voxels
+    return read_series(find_series(folder)).ijk
 
 
 def test_colour_is_refused(dicom: Any, tmp_path: Path) -> None:

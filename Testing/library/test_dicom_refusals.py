@@ -132,8 +132,8 @@ def test_who_made_the_mask_must_be_known_and_content(series_folder, case, change
 
 def test_a_mask_changed_after_measuring_and_an_empty_one(series_folder, case):
     mask = read_labels(case / "mask.nii.gz")
-    for voxels, words in ((np.ones_like(mask.voxels), "changed after it was measured"), (0 * mask.voxels, "is empty")):
-        write_volume(mask.with_voxels(voxels.astype(np.uint8)), case / "mask.nii.gz")
+    for voxels, words in ((np.ones_like(mask.ijk), "changed after it was measured"), (0 * mask.ijk, "is empty")):
+        write_volume(mask.with_ijk(voxels.astype(np.uint8)), case / "mask.nii.gz")
         with pytest.raises(VoxelError, match=words):
             load_export(case, find_series(series_folder))
 

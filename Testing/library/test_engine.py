@@ -156,7 +156,7 @@ def test_the_engine_and_the_number_of_threads_change_no_probability(network: nn.
     config = NormalisationConfig("fixed_pixel", pixel_mm=0.7)
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), config, dict(network.state_dict()))
     voxels = np.random.default_rng(0).uniform(0, 100, (40, 50, 7)).astype(np.float32)
-    volume = Volume(voxels, np.diag([0.8, 0.7, 2.0, 1.0]))
+    volume = Volume.from_ijk(voxels, np.diag([0.8, 0.7, 2.0, 1.0]))
     before = torch.get_num_threads()
     found = {}
     try:
@@ -167,11 +167,11 @@ def test_the_engine_and_the_number_of_threads_change_no_probability(network: nn.
                 assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    first = found["torch", 1].probability.voxels
+    first = found["torch", 1].probability.ijk
     assert np.ptp(first) > 1e-3
     for (name, _), prediction in found.items():
         assert prediction.engine.startswith(name)
-        assert np.abs(prediction.probability.voxels - first).max() < 1e-5
+        assert np.abs(prediction.probability.ijk - first).max() < 1e-5
 
 
 def test_a_note_of_the_engine_reaches_the_prediction(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
@@ -183,6 +183,6 @@ def test_a_note_of_the_engine_reaches_the_prediction(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(predict_module, "ready_engine", choose)
     config = NormalisationConfig("fixed_pixel", pixel_mm=0.7)
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), config, dict(network.state_dict()))
-    volume = Volume(np.zeros((8, 8, 2), np.int16), np.eye(4))
+    volume = Volume.from_ijk(np.zeros((8, 8, 2), np.int16), np.eye(4))
     found = predict(volume, checkpoint, device="cpu")
     assert found.notes == ("left aside",) and found.engine == "torch x"

@@ -19,7 +19,7 @@ GRID = np.diag([0.5, 0.75, 5.0, 1.0])
 
 
 def volume(dtype: type = np.int16) -> Volume:
-    return Volume(np.arange(120).reshape(4, 5, 6).astype(dtype), GRID)
+    return Volume.from_ijk(np.arange(120).reshape(4, 5, 6).astype(dtype), GRID)
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
@@ -28,8 +28,8 @@ def test_files_become_float32(tmp_path: Path, suffix: str, dtype: type) -> None:
     path = tmp_path / "José Pérez" / "ü 1" / f"t1w{suffix}"
     write_volume(volume(dtype), path)
     image = read_image(path)
-    assert image.volume.voxels.dtype == np.float32
-    np.testing.assert_array_equal(image.volume.voxels, volume().voxels)
+    assert image.volume.ijk.dtype == np.float32
+    np.testing.assert_array_equal(image.volume.ijk, volume().ijk)
     assert (image.path, image.case_name, image.dicom, image.notes) == (path, "t1w", None, ())
 
 
@@ -37,7 +37,7 @@ def test_a_dicom_folder_and_one_of_its_files(dicom: Any, tmp_path: Path) -> None
     folder = dicom.write(tmp_path / "study")
     for path in (folder, folder / "IM00"):
         image = read_image(path)
-        assert image.volume.shape == (5, 4, 4)
+        assert image.volume.ijk_shape == (5, 4, 4)
         assert image.case_name == "T1w-neck-7"
         assert image.dicom is not None
         assert image.dicom.instance_numbers == (100, 99, 98, 97)
@@ -70,15 +70,15 @@ def test_folders_without_an_image_and_missing_paths(tmp_path: Path) -> None:
 
 
 def test_numbers_too_large_for_float32(tmp_path: Path) -> None:
-    write_volume(Volume(np.full((4, 5, 6), 1e300), GRID), tmp_path / "big.nrrd")
+    write_volume(Volume.from_ijk(np.full((4, 5, 6), 1e300), GRID), tmp_path / "big.nrrd")
     with pytest.raises(VoxelError, match=r"big\.nrrd: 0 voxels are NaN and 120 infinite"):
         read_image(tmp_path / "big.nrrd")
 
 
 def test_a_mask_made_elsewhere(tmp_path: Path) -> None:
-    write_volume(volume().with_voxels(volume().voxels % 2 == 0), tmp_path / "m.seg.nrrd")
+    write_volume(volume().with_ijk(volume().ijk % 2 == 0), tmp_path / "m.seg.nrrd")
     mask = select_label(read_labels(tmp_path / "m.seg.nrrd"), None, "m.seg.nrrd")
-    assert mask.voxels.sum() == 60
+    assert mask.ijk.sum() == 60
 
 
 def test_inputs_of_a_folder_of_images(tmp_path: Path) -> None:
@@ -145,12 +145,12 @@ def test_real_volumes_of_three_orientations(shared_data: Path, tmp_path: Path) -
         assert image.volume.orientation == orientation
         write_volume(image.volume, tmp_path / "back.nii.gz")
         back = read_image(tmp_path / "back.nii.gz").volume
-        np.testing.assert_array_equal(back.voxels, image.volume.voxels)
+        np.testing.assert_array_equal(back.ijk, image.volume.ijk)
         np.testing.assert_allclose(back.ijk_to_ras, image.volume.ijk_to_ras, rtol=1e-6, atol=1e-5)
 
 
 def test_a_remark_on_the_header_is_logged_and_goes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    image = nib.Nifti1Image(volume().voxels, GRID)
+    image = nib.Nifti1Image(volume().ijk, GRID)
     image.set_sform(None, 0)
     image.set_qform(None, 0)
     nib.save(image, tmp_path / "t1w.nii.gz")

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def _mask(csa_mm2, slab, orientation, shift_mm=0.0):
     matrix = mask.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, axis] * first
     matrix[2, 3] += shift_mm
-    return Volume(mask.voxels[tuple(cut)].copy(), matrix)
+    return Volume.from_ijk(mask.ijk[tuple(cut)].copy(), matrix)
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +168,10 @@ def test_a_visit_rejected_in_review_is_not_compared(results, tmp_path, capsys):
 
 def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
     mask = _mask(_CSA, (0, 20), "RAS")
-    wrong = mask.voxels.copy()
+    wrong = mask.ijk.copy()
     wrong[:, :, 8:10] = binary_dilation(wrong[:, :, 8:10], iterations=4, structure=np.ones((3, 3, 1)))
-    for n, voxels in enumerate((mask.voxels, wrong)):
-        write_volume(replace(mask, voxels=voxels), tmp_path / f"m{n}.nii.gz")
+    for n, voxels in enumerate((mask.ijk, wrong)):
+        write_volume(mask.with_ijk(voxels), tmp_path / f"m{n}.nii.gz")
         command = ["measure", str(tmp_path / f"m{n}.nii.gz"), "--disc", "C2/C3=10", "--output", str(tmp_path)]
         assert main(command) == 0
         (tmp_path / f"m{n}").rename(tmp_path / f"visit{n}")
@@ -451,8 +450,8 @@ def necks(tmp_path_factory):
     for n in range(N):
         matrix = neck.mask.ijk_to_ras.copy()
         matrix[2, 3] += MOVED_MM * n
-        write_volume(Volume(neck.mask.voxels, matrix), folder / f"visit{n}.nii.gz")
-        write_volume(Volume(neck.image.voxels, matrix), folder / f"image{n}.nii.gz")
+        write_volume(Volume.from_ijk(neck.mask.ijk, matrix), folder / f"visit{n}.nii.gz")
+        write_volume(Volume.from_ijk(neck.image.ijk, matrix), folder / f"image{n}.nii.gz")
         assert main(["measure", str(folder / f"visit{n}.nii.gz"), "--output", str(folder)]) == 0
     return folder
 

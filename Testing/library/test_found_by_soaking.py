@@ -166,11 +166,9 @@ def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
     series = neck.write(tmp_path / "series")
     case = neck.finish(series, tmp_path / "results" / "neck")
     label = read_grid(next(case.glob("mask.*"))).volume
-    grey = (label.voxels * 100 + np.arange(label.shape[0])[:, None, None]).astype(np.int16)
+    grey = (label.ijk * 100 + np.arange(label.ijk_shape[0])[:, None, None]).astype(np.int16)
     for n, name in enumerate(("anna", "berta")):
-        write_volume(
-            label.with_voxels(grey + 9 * n * label.voxels.astype(np.int16)), tmp_path / "data" / f"{name}.nii.gz"
-        )
+        write_volume(label.with_ijk(grey + 9 * n * label.ijk.astype(np.int16)), tmp_path / "data" / f"{name}.nii.gz")
         write_volume(label, tmp_path / "data" / f"{name}_seg.nii.gz")
         write_volume(label, tmp_path / "drawn" / f"{name}.nii.gz")
     out = str(tmp_path / "out")
@@ -227,7 +225,7 @@ def test_a_deflated_dicom_is_read_and_one_that_unpacks_to_gigabytes_is_not(tmp_p
         one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         one.save_as(path)
         assert b"1.2.840.10008.1.2.1.99" in path.read_bytes()[:1000]
-    assert read_image(tmp_path / "good").volume.voxels.any()
+    assert read_image(tmp_path / "good").volume.ijk.any()
     bomb = path.read_bytes()
     meta_end = 144 + int.from_bytes(bomb[140:144], "little")
     (tmp_path / "bomb.dcm").write_bytes(bomb[:meta_end] + _deflated(bytes(1 << 20), 256))

@@ -63,7 +63,7 @@ def stripes(n_slices: int = 9) -> Volume:
     voxels = np.zeros((96, 96, n_slices), np.int16)
     for k in range(n_slices):
         voxels[8 * k : 8 * k + 8, 40:50, k] = 1000
-    return Volume(voxels, np.eye(4))
+    return Volume.from_ijk(voxels, np.eye(4))
 
 
 @pytest.mark.parametrize("track_cord", [False, True])
@@ -79,7 +79,7 @@ def test_when_memory_runs_short_every_slice_is_done_all_the_same(
     )
     assert room.refused >= 1 and torch.get_num_threads() == 2
     assert found.notes == ("memory ran short: one slice at a time from there on",) and found.batch_size == 1
-    assert np.array_equal(found.probability.voxels > 0.5, stripes().voxels > 0) and told[-1] == 9
+    assert np.array_equal(found.probability.ijk > 0.5, stripes().ijk > 0) and told[-1] == 9
 
 
 def test_no_memory_for_a_single_slice_is_said(
@@ -99,8 +99,8 @@ def test_half_the_bits_are_used_where_asked_for_and_named(checkpoint: Checkpoint
     exact = predict(stripes(3), checkpoint, device="cpu")
     half = predict(stripes(3), checkpoint, device="cpu", precision=precision)
     assert half.engine == f"torch {torch.__version__}, {precision}" and precision not in exact.engine
-    apart = np.abs(half.probability.voxels - exact.probability.voxels).max()
-    assert 0 < apart < 0.05 and half.probability.voxels.dtype == np.float32
+    apart = np.abs(half.probability.ijk - exact.probability.ijk).max()
+    assert 0 < apart < 0.05 and half.probability.ijk.dtype == np.float32
 
 
 def test_an_unknown_precision_is_refused(checkpoint: Checkpoint) -> None:

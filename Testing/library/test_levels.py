@@ -19,7 +19,7 @@ from SpinalCordSegLib.vertebral_levels import (
     parse_disc,
     read_discs,
 )
-from SpinalCordSegLib.volume import Volume, input_slice_index
+from SpinalCordSegLib.volume import Volume
 
 N = 60
 
@@ -122,7 +122,7 @@ def test_a_missing_disc_never_merges_levels(shared_data):
 
 def test_the_templates_lengths_are_those_of_the_template(shared_data):
     labels = read_labels(shared_data / "atlas" / "PAM50_levels.nii.gz")
-    counts = {n: int((labels.voxels == n).any(axis=(0, 1)).sum()) for n in range(1, 9)}
+    counts = {n: int((labels.ijk == n).any(axis=(0, 1)).sum()) for n in range(1, 9)}
     assert [0.5 * counts[n] for n in range(1, 9)] == list(TEMPLATE_LENGTH_MM.values())
 
 
@@ -132,7 +132,7 @@ def _rod(orientation_flip=False):
     matrix = np.diag([0.9, 0.7, 2.0, 1.0])
     if orientation_flip:
         matrix[2, 2] = -2.0
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -141,7 +141,7 @@ def test_a_slice_marks_a_disc_as_a_point_does(flip):
     measures = measure(mask, shape=False)
     k = 15
     z = centreline(mask).ras_mm[k, 2]
-    by_slice = measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=input_slice_index(mask, k)),)))
+    by_slice = measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=mask.to_input_slice(k)),)))
     by_point = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(9, 20, z)),)))
     assert by_slice.levels.discs_mm == pytest.approx(by_point.levels.discs_mm)
     assert by_slice.as_dict()["levels"][0]["name"] == "C2"
@@ -167,7 +167,7 @@ def test_norms_need_more_than_a_disc():
 
 def test_empty_mask_has_no_level():
     mask = _rod()
-    mask = mask.with_voxels(np.zeros_like(mask.voxels))
+    mask = mask.with_ijk(np.zeros_like(mask.ijk))
     found = measure_levels(mask, measure(mask, shape=False), LevelOptions((DiscMark(3, slice=3),)))
     assert (found.rows, found.flags[0].kind) == ((), "levels")
 

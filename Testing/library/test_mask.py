@@ -41,12 +41,12 @@ class Stack:
 
     @property
     def volume(self) -> Volume:
-        return Volume(self.probability, np.diag([*self.spacing_mm, 1.0]))
+        return Volume.from_ijk(self.probability, np.diag([*self.spacing_mm, 1.0]))
 
 
 def check(stack: Stack, cord: np.ndarray, removed: np.ndarray | None = None) -> None:
     found = find_cord(stack.volume)
-    assert np.array_equal(found.mask.voxels, cord)
+    assert np.array_equal(found.mask.ijk, cord)
     n_removed = 0 if removed is None else int((removed & ~cord).sum())
     assert found.removed_mm3 == pytest.approx(n_removed * 0.8 * 0.6 * 2.5)
     assert bool(found.flags) == bool(n_removed)
@@ -116,7 +116,7 @@ def test_a_slice_grown_together_with_a_neighbour_stays_in() -> None:
     cord = stack.tube(range(24))
     bridge = stack.ellipse(11, 10, 0, 9, 4)
     found = find_cord(stack.volume)
-    assert np.array_equal(found.mask.voxels, cord | bridge)
+    assert np.array_equal(found.mask.ijk, cord | bridge)
 
 
 def test_a_brainstem_above_is_left_off_where_it_is_too_wide() -> None:
@@ -124,7 +124,7 @@ def test_a_brainstem_above_is_left_off_where_it_is_too_wide() -> None:
     cord = stack.tube(range(14))
     for k in range(14, 24):
         cord |= stack.ellipse(k, 0, 0, 6 + 1.5 * (k - 13), 4 + 1.2 * (k - 13))
-    mask = find_cord(stack.volume).mask.voxels
+    mask = find_cord(stack.volume).mask.ijk
     areas = mask.sum(axis=(0, 1)) * 0.8 * 0.6
     assert (areas[:14] > 70).all()
     assert areas.max() < 300 and not areas[20:].any()
@@ -134,12 +134,12 @@ def test_one_component_in_every_slice() -> None:
     stack = Stack()
     stack.tube(range(24), x=-3.5, rx=3, ry=4)
     stack.tube(range(24), x=3.5, rx=2.8, ry=4)
-    assert find_cord(stack.volume).mask.voxels.any(axis=1).sum() <= 24 * 9
+    assert find_cord(stack.volume).mask.ijk.any(axis=1).sum() <= 24 * 9
 
 
 def test_nothing_above_the_threshold_is_an_answer() -> None:
     found = find_cord(Stack().volume)
-    assert not found.mask.voxels.any() and found.mask.voxels.dtype == bool
+    assert not found.mask.ijk.any() and found.mask.ijk.dtype == bool
     assert found.removed_mm3 == 0 and [flag.kind for flag in found.flags] == ["empty"]
 
 
@@ -158,11 +158,11 @@ def test_a_blob_of_one_slice_in_a_long_volume_is_no_cord() -> None:
 def test_one_slice_volume_and_few_computed_slices() -> None:
     stack = Stack((110, 130, 1))
     cord = stack.ellipse(0, 2, 3)
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+    assert np.array_equal(find_cord(stack.volume).mask.ijk, cord)
     stack = Stack()
     stack.probability[:] = 0  # as predict leaves what it was not asked for
     cord = stack.ellipse(12, 0, 0)
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+    assert np.array_equal(find_cord(stack.volume).mask.ijk, cord)
 
 
 def test_noise_everywhere_is_survived() -> None:
@@ -174,8 +174,8 @@ def test_noise_everywhere_is_survived() -> None:
 def test_threshold_is_inclusive_and_moves_the_edge() -> None:
     stack = Stack()
     wide, narrow = stack.tube(range(24), rx=7, ry=5, p=0.5), stack.tube(range(24), rx=5, ry=3.5, p=0.9)
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, wide)
-    assert np.array_equal(find_cord(stack.volume, 0.7).mask.voxels, narrow)
+    assert np.array_equal(find_cord(stack.volume).mask.ijk, wide)
+    assert np.array_equal(find_cord(stack.volume, 0.7).mask.ijk, narrow)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan")])
@@ -218,7 +218,7 @@ def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_l
     for k, p in zip(range(16, 20), fading, strict=True):
         stack.ellipse(k, 0, 0, p=p)
     found = find_cord(stack.volume)
-    assert np.array_equal(found.mask.voxels, cord)
+    assert np.array_equal(found.mask.ijk, cord)
     assert found.removed_mm3 > 0
     assert [flag.kind for flag in found.flags] == ["cord_end"]  # cord or medulla, not something apart
     assert "4 slices" in found.flags[0].message
@@ -232,7 +232,7 @@ def test_a_cord_that_ends_where_the_image_is_empty_leaves_it() -> None:
     cord = stack.tube(range(2, 18))
     cord |= stack.ellipse(18, 0, 0, p=0.7)
     stack.probability[:, :, 19:] = 0
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+    assert np.array_equal(find_cord(stack.volume).mask.ijk, cord)
 
 
 def test_unsure_slices_at_the_edge_of_the_image_below_or_over_a_long_stretch_stay() -> None:
@@ -241,10 +241,10 @@ def test_unsure_slices_at_the_edge_of_the_image_below_or_over_a_long_stretch_sta
         cord = stack.tube(range(2, max(20, unsure.stop)))
         for k in unsure:
             stack.ellipse(k, 0, 0, p=0.7)
-        assert np.array_equal(find_cord(stack.volume).mask.voxels, cord), unsure
+        assert np.array_equal(find_cord(stack.volume).mask.ijk, cord), unsure
 
 
 def test_a_cord_of_which_no_slice_is_sure_stays_whole() -> None:
     stack = Stack()
     cord = stack.tube(range(4, 10), p=0.7)
-    assert np.array_equal(find_cord(stack.volume).mask.voxels, cord)
+    assert np.array_equal(find_cord(stack.volume).mask.ijk, cord)

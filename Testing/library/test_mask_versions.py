@@ -24,7 +24,7 @@ def _mask(number: int) -> Volume:
     """A different one for every number; the larger, the more voxels."""
     voxels = np.zeros((12, 11, 10), np.uint8)
     voxels.reshape(-1)[:number] = 1
-    return Volume(voxels, GRID)
+    return Volume.from_ijk(voxels, GRID)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_versions_are_kept_and_read_back(store: MaskVersions) -> None:
     assert first.path.name == f"v000001_20240131T120000Z_{mask_sha256(_mask(5))[:16]}.nii.gz"
     assert (first.maker(), second.maker()) == (("", ""), ("A. Meyer", "corrected"))
     back = second.read()
-    assert np.array_equal(back.voxels, _mask(6).voxels != 0) and back.same_grid(_mask(6))
+    assert np.array_equal(back.ijk, _mask(6).ijk != 0) and back.same_grid(_mask(6))
     assert store.save(_mask(6)) is None  # nothing new
     assert store.save(_mask(6), state="corrected") is None
     assert store.save(_mask(6), who="B", state="accepted").number == 3
@@ -63,7 +63,7 @@ def test_recovery_is_offered_once_and_only_for_work_that_is_nowhere_else(store: 
     assert found is not None and found.holds(mask_sha256(_mask(5)))
     assert store.recovery(mask_sha256(_mask(5))) is None  # the mask at hand is this one
     store.dismiss(found)
-    assert store.recovery() is None and found.read().voxels.sum() == 5
+    assert store.recovery() is None and found.read().ijk.sum() == 5
     store.save(_mask(6))
     assert store.recovery().number == 2
 
@@ -122,7 +122,7 @@ def test_kill_minus_nine_loses_nothing_that_was_saved(tmp_path: Path) -> None:
         program.send_signal(signal.SIGKILL)
         printed += [int(line) for line in program.communicate()[0].split()]
         store = MaskVersions(tmp_path)
-        saved = [int(version.read().voxels.sum()) for version in store.versions()]  # each is whole
+        saved = [int(version.read().ijk.sum()) for version in store.versions()]  # each is whole
         last = printed[-1]
         assert set(saved) >= set(range(1, last + 1)) and set(saved) <= set(range(1, last + 2))
         last = saved[0]

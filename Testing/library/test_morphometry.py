@@ -28,7 +28,7 @@ def _rod(n: int = 20) -> np.ndarray:
 
 
 def _volume(voxels: np.ndarray, spacing: tuple[float, float, float] = SPACING) -> Volume:
-    return Volume(voxels, np.diag([*spacing, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([*spacing, 1.0]))
 
 
 def _row(table: SliceTable, at: int) -> SimpleNamespace:
@@ -44,7 +44,7 @@ def test_published_slice_of_the_spinal_cord_toolbox(shared_data: Path) -> None:
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     matrix[:3, 3] = image.GetOrigin()
-    mask = Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix))
+    mask = Volume.from_ijk(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix))
     slices = measure(mask).slices
     found = _row(slices, slices.row_of(10))
     assert found.csa_raw_mm2 == 79
@@ -214,7 +214,7 @@ def _stored(canonical: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], f
         if flip:
             placed[:3, 3] += placed[:3, axis] * (stored.shape[axis] - 1)
             placed[:3, axis] *= -1
-    return Volume(np.flip(stored, [a for a, flip in enumerate(flips) if flip]), placed)
+    return Volume.from_ijk(np.flip(stored, [a for a, flip in enumerate(flips) if flip]), placed)
 
 
 @pytest.mark.parametrize("oblique_deg", [0.0, 20.0])
@@ -224,7 +224,7 @@ def test_all_48_orientations_give_the_same_numbers(oblique_deg: float) -> None:
     matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
     matrix[:3, 3] = (11.0, -35.0, 60.0)
     voxels = _leaning_cord()
-    reference = measure(Volume(voxels, matrix))
+    reference = measure(Volume.from_ijk(voxels, matrix))
     assert ((None, "tilt") in _kinds(reference)) == (oblique_deg > 0)
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
         stored = _stored(voxels, matrix, order, flips)
@@ -258,7 +258,7 @@ def test_an_oblique_grid_measures_along_its_own_normal() -> None:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
     matrix[:3, 3] = matrix[:3, :3] @ (0, 0, 10)  # the scanner's origin lies ten slices below slice 0
-    tilted = measure(Volume(_leaning_cord(), matrix))
+    tilted = measure(Volume.from_ijk(_leaning_cord(), matrix))
     assert tilted.slices.csa_mm2 == pytest.approx(straight.slices.csa_mm2, nan_ok=True)
     assert tilted.slices.z_mm.tolist() == pytest.approx([30 + 3.0 * k for k in range(12)])
     assert (None, "tilt") in _kinds(tilted)

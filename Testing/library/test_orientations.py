@@ -15,7 +15,7 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network, reestimate_batch_statistics
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
 from SpinalCordSegLib.postprocessing import find_cord
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 
 GRIDS = {"isotropic": ((44, 40, 8), (1.0, 1.0, 1.0)), "thick": ((88, 76, 5), (0.5, 0.5, 5.0))}
 
@@ -29,8 +29,7 @@ class BrightAndRandom(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.network = build_network(NetworkConfig("deep_unet", 1))
-        slices = axial_slices(volume)
-        inputs, _ = normalise(torch.from_numpy(slices.pixels.copy()), slices.pixel_mm, NORMALISATION)
+        inputs, _ = normalise(torch.from_numpy(volume.voxels.copy()), volume.pixel_mm, NORMALISATION)
         reestimate_batch_statistics(self.network, [inputs])
         with torch.no_grad():
             output = self.network.eval()(inputs)
@@ -60,18 +59,18 @@ def neck(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], de
     matrix = np.eye(4)
     matrix[:3, :3] = oblique(degrees) * spacing_mm
     matrix[:3, 3] = (-20, 13, 77)
-    return Volume(voxels.astype(np.float32), matrix)
+    return Volume.from_ijk(voxels.astype(np.float32), matrix)
 
 
 def stored(volume: Volume, order: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
     """The same voxels at the same places in another storage order (own arithmetic, not that of the library)."""
     axes = [axis for axis in range(3) if flips[axis]]
     matrix = volume.ijk_to_ras[:, [*order, 3]].copy()
-    shape = [volume.shape[axis] for axis in order]
+    shape = [volume.ijk_shape[axis] for axis in order]
     for axis in axes:
         matrix[:, 3] += matrix[:, axis] * (shape[axis] - 1)
         matrix[:, axis] *= -1
-    return Volume(np.flip(volume.voxels.transpose(order), axes), matrix)
+    return Volume.from_ijk(np.flip(volume.ijk.transpose(order), axes), matrix)
 
 
 def unstored(voxels: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]) -> np.ndarray:
@@ -90,13 +89,13 @@ def test_48_orientations_one_mask(grid: str, degrees: float) -> None:
         probability = predict(image, checkpoint, device="cpu", batch_size=8, network=network).probability
         mask = find_cord(probability).mask
         assert mask.shape == image.shape and np.array_equal(mask.ijk_to_ras, image.ijk_to_ras)
-        masks.append(unstored(mask.voxels, order, flips))
-        probabilities.append(unstored(probability.voxels, order, flips))
+        masks.append(unstored(mask.ijk, order, flips))
+        probabilities.append(unstored(probability.ijk, order, flips))
     assert len(masks) == 48
     assert all(np.array_equal(probability, probabilities[0]) for probability in probabilities)
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
     # The mask is no accident: there, in every slice, of a cord's area, on the cord, and not symmetrical.
-    areas_mm2 = masks[0].sum(axis=(0, 1)) * np.prod(volume.spacing_mm[:2])
+    areas_mm2 = masks[0].sum(axis=(0, 1)) * np.prod(volume.ijk_spacing_mm[:2])
     assert (areas_mm2 > 40).all() and (areas_mm2 < 200).all()
     assert not np.array_equal(masks[0], masks[0][::-1]) and not np.array_equal(masks[0], masks[0][:, ::-1])
 
@@ -106,7 +105,7 @@ def test_mirrored_content_is_not_the_same_mask() -> None:
     volume = neck(*GRIDS["isotropic"], 0.0)
     network = BrightAndRandom(volume)
     checkpoint = Checkpoint("random", "0", NetworkConfig("deep_unet", 1), NORMALISATION, {})
-    here = predict(volume, checkpoint, device="cpu", network=network).probability.voxels
-    mirrored = volume.with_voxels(np.ascontiguousarray(volume.voxels[::-1]))
-    there = predict(mirrored, checkpoint, device="cpu", network=network).probability.voxels[::-1]
+    here = predict(volume, checkpoint, device="cpu", network=network).probability.ijk
+    mirrored = volume.with_ijk(np.ascontiguousarray(volume.ijk[::-1]))
+    there = predict(mirrored, checkpoint, device="cpu", network=network).probability.ijk[::-1]
     assert np.abs(here - there).max() > 0.05

@@ -34,7 +34,7 @@ def perfect_network(monkeypatch):
         def predict(volume, checkpoint, *, device, engine, precision, track_cord, batch_size, progress, cancelled):
             progress(0, 10)
             progress(10, 10)
-            own = probability.with_voxels(probability.voxels.copy())  # its caller may write over it
+            own = probability.with_ijk(probability.ijk.copy())  # its caller may write over it
             return predict_module.Prediction(own, "cpu", 1.5, 4, ("a note",))
 
         monkeypatch.setattr(predict_module, "predict", predict)
@@ -60,21 +60,21 @@ def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
 
 
 def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
-    probability = phantom.coverage.voxels.copy()
+    probability = phantom.coverage.ijk.copy()
     probability[2:5, 2:4, 5] = 1.0
-    perfect_network(phantom.coverage.with_voxels(probability))
+    perfect_network(phantom.coverage.with_ijk(probability))
     result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
-    np.testing.assert_array_equal(result.mask.voxels, phantom.mask.voxels)
+    np.testing.assert_array_equal(result.mask.ijk, phantom.mask.ijk)
 
 
 def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_network):
-    probability = phantom.coverage.voxels.copy()
+    probability = phantom.coverage.ijk.copy()
     probability[:, :, 5] *= 0.45  # one slice in which the network is unsure
-    perfect_network(phantom.coverage.with_voxels(probability))
+    perfect_network(phantom.coverage.with_ijk(probability))
     thin = np.diag([1, 1, 1 / 3, 1]) @ np.eye(4)
-    image = Volume(phantom.image.voxels, phantom.image.ijk_to_ras @ thin)
-    perfect_network(Volume(probability, image.ijk_to_ras))
+    image = Volume.from_ijk(phantom.image.ijk, phantom.image.ijk_to_ras @ thin)
+    perfect_network(Volume.from_ijk(probability, image.ijk_to_ras))
     alone = segment_image(_image(image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     together = segment_image(_image(image), CHECKPOINT)
     assert "gap" in {flag.kind for flag in alone.flags}
@@ -84,11 +84,11 @@ def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_netwo
 
 def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phantom, perfect_network):
     """In two slices what surrounds the cord is hardly less probable than the cord."""
-    probability = phantom.coverage.voxels.copy()
+    probability = phantom.coverage.ijk.copy()
     for k in (4, 5):
-        off_mm = ndimage.distance_transform_edt(~phantom.mask.voxels[:, :, k], sampling=CONFIG.spacing_mm[:2])
+        off_mm = ndimage.distance_transform_edt(~phantom.mask.ijk[:, :, k], sampling=CONFIG.spacing_mm[:2])
         probability[:, :, k] = np.where(off_mm > 0, np.where(off_mm < 3, 0.7 - 0.1 * off_mm, 0), 0.99)
-    perfect_network(phantom.coverage.with_voxels(probability))
+    perfect_network(phantom.coverage.with_ijk(probability))
     alone = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     together = segment_image(_image(phantom.image), CHECKPOINT)
     areas = [[result.slices.csa_mm2[k] for k in (4, 5)] for result in (alone, together)]
@@ -100,13 +100,13 @@ def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phant
     assert {(4, "unclear_edge"), (5, "unclear_edge")} <= told
     assert (together.slices_adjusted, alone.slices_adjusted) == (2, None)
     assert "unclear_edge" not in {flag.kind for flag in alone.flags}
-    inside = together.probability.voxels >= 0.5
-    np.testing.assert_array_equal(inside, together.mask.voxels)
+    inside = together.probability.ijk >= 0.5
+    np.testing.assert_array_equal(inside, together.mask.ijk)
     assert {one.canonical_slice for one in together.queue} >= {4, 5}
 
 
 def test_no_cord_is_an_answer(phantom, perfect_network):
-    perfect_network(phantom.coverage.with_voxels(np.zeros(CONFIG.shape, np.float32)))
+    perfect_network(phantom.coverage.with_ijk(np.zeros(CONFIG.shape, np.float32)))
     result = segment_image(_image(phantom.image), CHECKPOINT)
     assert result.volume_mm3 == 0
     assert isnan(result.mean_csa_mm2)
@@ -152,7 +152,7 @@ def test_wide_voxels_give_volume_but_no_area():
 
 
 def test_mask_on_another_grid_than_its_image_is_refused(phantom):
-    moved = Volume(phantom.mask.voxels, phantom.mask.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
+    moved = Volume.from_ijk(phantom.mask.ijk, phantom.mask.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
     with pytest.raises(GeometryError, match=r"neck\.nii\.gz and the mask lie on different grids"):
         measure_mask(moved, "moved", image=_image(phantom.image))
 
@@ -169,13 +169,13 @@ def test_fingerprint_does_not_depend_on_how_voxels_lie_in_memory(order):
     voxels = np.random.default_rng(1).random((37, 5, 9), dtype=np.float32)
     lying = np.ascontiguousarray(voxels.transpose(order)).transpose(np.argsort(order))
     digest = hashlib.sha256(repr(((37, 5, 9), "<f4")).encode() + np.eye(4).tobytes() + voxels.tobytes())
-    assert fingerprint(Volume(lying, np.eye(4))) == digest.hexdigest()
+    assert fingerprint(Volume.from_ijk(lying, np.eye(4))) == digest.hexdigest()
 
 
 def test_fingerprint_tells_inputs_apart(phantom):
     volume = phantom.image
-    other = volume.voxels.copy()
+    other = volume.ijk.copy()
     other[3, 4, 5] += 1
-    shifted = Volume(volume.voxels, volume.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
-    assert fingerprint(volume) == fingerprint(Volume(volume.voxels.copy(), volume.ijk_to_ras + 1e-9))
-    assert len({fingerprint(volume), fingerprint(volume.with_voxels(other)), fingerprint(shifted)}) == 3
+    shifted = Volume.from_ijk(volume.ijk, volume.ijk_to_ras + np.eye(4)[:, [3, 3, 3, 0]] * 0.5)
+    assert fingerprint(volume) == fingerprint(Volume.from_ijk(volume.ijk.copy(), volume.ijk_to_ras + 1e-9))
+    assert len({fingerprint(volume), fingerprint(volume.with_ijk(other)), fingerprint(shifted)}) == 3

@@ -72,39 +72,39 @@ def tube(n_slices: int = 7, dtype: type = np.int16) -> Volume:
     voxels = np.repeat((100 + 900 * inside)[:, :, None], n_slices, axis=2).astype(dtype)
     matrix = np.diag([*SPACING_MM, 1.0])
     matrix[:3, 3] = (-27, -27, 40)
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)
 
 
 @pytest.mark.parametrize("normalisation", [FIXED, NormalisationConfig()], ids=["fixed", "paper"])
 def test_the_tube_is_found_where_it_is(normalisation: NormalisationConfig) -> None:
     volume = tube()
     result = predict(volume, checkpoint(normalisation), device="cpu", network=Bright())
-    probability = result.probability.voxels
-    assert probability.dtype == np.float32 and probability.shape == volume.shape
+    probability = result.probability.ijk
+    assert probability.dtype == np.float32 and probability.shape == volume.ijk_shape
     assert np.array_equal(result.probability.ijk_to_ras, volume.ijk_to_ras)
     assert probability.min() >= 0 and probability.max() <= 1
-    agreement = np.mean((probability > 0.5) == (volume.voxels > 500))
+    agreement = np.mean((probability > 0.5) == (volume.ijk > 500))
     assert agreement > 0.995
     assert result.device == "cpu" and result.notes == () and result.seconds > 0
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
 def test_any_voxel_type_gives_the_same(dtype: type) -> None:
-    wanted = predict(tube(2), checkpoint(), device="cpu", network=Bright()).probability.voxels
+    wanted = predict(tube(2), checkpoint(), device="cpu", network=Bright()).probability.ijk
     volume = tube(2)
-    volume = volume.with_voxels((volume.voxels // 4).astype(dtype))
-    got = predict(volume, checkpoint(), device="cpu", network=Bright()).probability.voxels
+    volume = volume.with_ijk((volume.ijk // 4).astype(dtype))
+    got = predict(volume, checkpoint(), device="cpu", network=Bright()).probability.ijk
     assert np.abs(got - wanted).max() < 1e-4
 
 
 def test_the_checkpoints_own_network_and_batches_change_nothing() -> None:
     rng = np.random.default_rng(0)
-    volume = tube(5).with_voxels(rng.uniform(0, 100, (60, 90, 5)).astype(np.float32))
+    volume = tube(5).with_ijk(rng.uniform(0, 100, (60, 90, 5)).astype(np.float32))
     one = predict(volume, checkpoint(), device="cpu", batch_size=1)
     five = predict(volume, checkpoint(), device="cpu", batch_size=5)
     assert (one.batch_size, five.batch_size) == (1, 5)
-    assert np.ptp(one.probability.voxels) > 0.1
-    assert np.abs(one.probability.voxels - five.probability.voxels).max() < 1e-5
+    assert np.ptp(one.probability.ijk) > 0.1
+    assert np.abs(one.probability.ijk - five.probability.ijk).max() < 1e-5
 
 
 def test_progress_counts_every_slice() -> None:
@@ -139,7 +139,7 @@ def test_a_range_restricts_the_work() -> None:
         slice_range=(2, 5),
         progress=lambda *step: seen.append(step),
     )
-    computed = result.probability.voxels.max(axis=(0, 1)) > 0
+    computed = result.probability.ijk.max(axis=(0, 1)) > 0
     assert computed.tolist() == [False, False, True, True, True, False, False]
     assert sum(shape[0] for shape in network.batches) == 3 and seen[-1] == (3, 3)
 
@@ -156,10 +156,10 @@ def test_a_batch_of_nothing_is_refused() -> None:
 
 
 def test_calibration_acts_on_the_logits() -> None:
-    plain = predict(tube(1), checkpoint(), device="cpu", network=Bright()).probability.voxels
+    plain = predict(tube(1), checkpoint(), device="cpu", network=Bright()).probability.ijk
     calibrated = predict(
         tube(1), checkpoint(calibration=Calibration(0.5, -2.0)), device="cpu", network=Bright()
-    ).probability.voxels
+    ).probability.ijk
     inside = (plain > 0.9) & (plain < 1 - 1e-5)
     logits = np.log(plain[inside] / (1 - plain[inside].astype(float)))
     assert inside.any()
@@ -168,26 +168,26 @@ def test_calibration_acts_on_the_logits() -> None:
 
 @pytest.mark.parametrize("shape", [(60, 90, 1), (1, 1, 1), (5, 3, 4)])
 def test_one_slice_tiny_and_constant_volumes(shape: tuple[int, int, int]) -> None:
-    volume = Volume(np.full(shape, 7, np.int16), np.diag([0.5, 0.8, 5.0, 1.0]))
+    volume = Volume.from_ijk(np.full(shape, 7, np.int16), np.diag([0.5, 0.8, 5.0, 1.0]))
     result = predict(volume, checkpoint(), device="cpu")
-    assert result.probability.shape == shape and np.isfinite(result.probability.voxels).all()
+    assert result.probability.ijk_shape == shape and np.isfinite(result.probability.ijk).all()
 
 
 def test_3000_pixels_square_in_bounded_pieces() -> None:
     voxels = np.zeros((3000, 3000, 2), np.uint8)
     voxels[1400:1640, 1500:1660] = 200  # 12×8 mm
-    volume = Volume(voxels, np.diag([0.05, 0.05, 1.0, 1.0]))
+    volume = Volume.from_ijk(voxels, np.diag([0.05, 0.05, 1.0, 1.0]))
     network = Bright()
     result = predict(volume, checkpoint(), device="cpu", network=network)
     assert network.batches == [(2, 1, 224, 224)]
-    area_mm2 = (result.probability.voxels[:, :, 1] > 0.5).sum() * 0.05**2
+    area_mm2 = (result.probability.ijk[:, :, 1] > 0.5).sum() * 0.05**2
     assert area_mm2 == pytest.approx(96, rel=0.05)  # a rectangle of 17×11 network pixels
 
 
 def test_nan_names_the_slice_of_the_input() -> None:
     volume = tube(7, np.float32)
-    flipped = Volume(volume.voxels[:, :, ::-1].copy(), volume.ijk_to_ras @ np.diag([1, 1, -1.0, 1]))
-    flipped.voxels[3, 4, 1] = np.nan
+    flipped = Volume.from_ijk(volume.ijk[:, :, ::-1].copy(), volume.ijk_to_ras @ np.diag([1, 1, -1.0, 1]))
+    flipped.ijk[3, 4, 1] = np.nan
     with pytest.raises(VoxelError, match="slice 1 "):
         predict(flipped, checkpoint(), device="cpu", network=Bright())
 
@@ -214,7 +214,7 @@ def test_the_cpu_takes_over_at_last_and_it_is_said(gpu: None, error: Callable[[]
     result = predict(tube(6), checkpoint(), batch_size=2, network=network)
     assert result.device == "cpu" and "the CPU took over" in result.notes[-1]
     assert network.place == "cpu" and sum(shape[0] for shape in network.batches) == 6
-    agreement = np.mean((result.probability.voxels > 0.5) == (tube(6).voxels > 500))
+    agreement = np.mean((result.probability.ijk > 0.5) == (tube(6).ijk > 500))
     assert agreement > 0.995
 
 
@@ -253,7 +253,7 @@ def test_the_network_runs_without_gradients_in_evaluation_and_full_precision() -
 
 @pytest.mark.gpu
 def test_gpu_and_cpu_give_the_same_mask() -> None:
-    volume = tube(5).with_voxels(np.random.default_rng(0).uniform(0, 100, (60, 90, 5)).astype(np.float32))
-    cpu = predict(volume, checkpoint(), device="cpu").probability.voxels
-    cuda = predict(volume, checkpoint(), device="cuda").probability.voxels
+    volume = tube(5).with_ijk(np.random.default_rng(0).uniform(0, 100, (60, 90, 5)).astype(np.float32))
+    cpu = predict(volume, checkpoint(), device="cpu").probability.ijk
+    cuda = predict(volume, checkpoint(), device="cuda").probability.ijk
     assert np.abs(cpu - cuda).max() < 1e-3

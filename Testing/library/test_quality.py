@@ -12,8 +12,8 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
-from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_slices, slice_features
-from SpinalCordSegLib.volume import Volume, axial_slices, lps_to_ras
+from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_doubts, slice_features
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
 
@@ -32,8 +32,8 @@ def _cord(spacing: tuple[float, float, float], tilt: float = 0.2) -> np.ndarray:
 def _judge(voxels: np.ndarray, spacing: tuple[float, float, float], probability: np.ndarray | None = None) -> dict:
     """Kinds of flags by canonical slice (None: the case)."""
     grid = np.diag([*spacing, 1.0])
-    cleaned = clean(Volume(voxels, grid))
-    chance = None if probability is None else Volume(probability, grid)
+    cleaned = clean(Volume.from_ijk(voxels, grid))
+    chance = None if probability is None else Volume.from_ijk(probability, grid)
     found: dict[int | None, set[str]] = {}
     measures = measure(cleaned, probability=chance)
     for flag in (*measures.flags, *judge_slices(cleaned.mask, chance, measures)):
@@ -47,7 +47,7 @@ def test_a_natural_cord_with_its_enlargement_raises_nothing(spacing: tuple[float
 
 
 def test_small_doubts_that_agree_are_flagged_and_each_alone_is_not() -> None:
-    mask = Volume(_cord(THIN, tilt=0.0), np.diag([*THIN, 1.0]))
+    mask = Volume.from_ijk(_cord(THIN, tilt=0.0), np.diag([*THIN, 1.0]))
     table = slice_features(mask, None, measure(clean(mask)))
     middle = len(table) // 2
 
@@ -59,7 +59,7 @@ def test_small_doubts_that_agree_are_flagged_and_each_alone_is_not() -> None:
         for name, value in values.items():
             columns[name][middle] = value
         own = int(table.canonical_slice[middle])
-        found = judge_features(replace(table, expected_dice=np.full(len(table), 0.95), **columns), axial_slices(mask))
+        found = judge_features(replace(table, expected_dice=np.full(len(table), 0.95), **columns), mask)
         return {kind for k, kind, _ in found if k == own}
 
     assert kinds(1.15, 0.8, 0.9) == {"low_confidence"}
@@ -90,9 +90,9 @@ def test_an_end_below_is_told_in_the_input_s_own_slices() -> None:
     voxels = _cord(THICK)
     voxels[:, :, :2] = False
     chance = np.where(voxels, 0.99, 0.001).astype(np.float32)
-    upside_down = Volume(voxels[:, :, ::-1].copy(), np.diag([THICK[0], THICK[1], -THICK[2], 1.0]))
+    upside_down = Volume.from_ijk(voxels[:, :, ::-1].copy(), np.diag([THICK[0], THICK[1], -THICK[2], 1.0]))
     cleaned = clean(upside_down)
-    probability = upside_down.with_voxels(chance[:, :, ::-1].copy())
+    probability = upside_down.with_ijk(chance[:, :, ::-1].copy())
     flags = judge_slices(cleaned.mask, probability, measure(cleaned, probability=probability))
     below = [flag for flag in flags if flag.kind == "cord_end"]
     assert [(flag.slice, flag.canonical_slice) for flag in below] == [
@@ -153,7 +153,7 @@ def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
 
 
 def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None:
-    mask = clean(Volume(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
+    mask = clean(Volume.from_ijk(_cord(THICK)[:, :, ::-1], np.diag([*THICK, 1.0])))
     ratios = ((4, 0.88), (7, 0.85), (9, 1.18))
     adjusted_slices = tuple(AdjustedSlice(k, 80.0, 80.0, 80.0 * ratio, 2.04, 1.2) for k, ratio in ratios)
 
@@ -195,7 +195,7 @@ def test_at_most_five_percent_of_hand_drawn_slices_are_flagged(shared_data: Path
         matrix = np.eye(4)
         matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
         matrix[:3, 3] = image.GetOrigin()
-        cleaned = clean(Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix)))
+        cleaned = clean(Volume.from_ijk(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix)))
         measures = measure(cleaned)
         flags = judge_slices(cleaned.mask, None, measures)
         flagged += len({flag.canonical_slice for flag in flags} - {None})
@@ -207,9 +207,9 @@ def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
     voxels = _cord(THIN, tilt=0.0)
     for k, steps in ((30, 1), (50, 3), (70, 2)):
         voxels[:, :, k] = ndimage.binary_dilation(voxels[:, :, k], iterations=steps)
-    cleaned = clean(Volume(voxels, np.diag([*THIN, 1.0])))
+    cleaned = clean(Volume.from_ijk(voxels, np.diag([*THIN, 1.0])))
     measures = measure(cleaned)
     features = slice_features(cleaned.mask, None, measures)
-    queue = rank_slices(judge_slices(cleaned.mask, None, measures, features=features), features)
+    queue = rank_doubts(judge_slices(cleaned.mask, None, measures, features=features), features)
     assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
     assert queue[0].score > queue[1].score > queue[2].score

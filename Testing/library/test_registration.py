@@ -20,7 +20,7 @@ from SpinalCordSegLib.longitudinal.visits import VisitSource, read_visit
 from SpinalCordSegLib.metrics import dice
 from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume, lps_to_ras, to_canonical
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 FLIP = np.array([-1.0, -1.0, 1.0])
 
@@ -28,36 +28,36 @@ FLIP = np.array([-1.0, -1.0, 1.0])
 def _slab(volume, window):
     matrix = volume.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in window]
-    return Volume(np.ascontiguousarray(volume.voxels[window]), matrix)
+    return Volume.from_ijk(np.ascontiguousarray(volume.ijk[window]), matrix)
 
 
 def _moved(volume, motion, interpolator):
     """Resampled by SimpleITK onto 1.2×0.9×1.6 mm."""
-    image = sitk.GetImageFromArray(volume.voxels.astype(np.float32).transpose(2, 1, 0))
-    image.SetSpacing(volume.spacing_mm)
+    image = sitk.GetImageFromArray(volume.ijk.astype(np.float32).transpose(2, 1, 0))
+    image.SetSpacing(volume.ijk_spacing_mm)
     lps = lps_to_ras(volume.ijk_to_ras)
     image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / np.array(volume.spacing_mm)).ravel().tolist())
+    image.SetDirection((lps[:3, :3] / np.array(volume.ijk_spacing_mm)).ravel().tolist())
     spacing = (1.2, 0.9, 1.6)
     size = [int(n * mm / new) for n, mm, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)]
     out = sitk.Resample(image, size, motion, interpolator, image.GetOrigin(), spacing, image.GetDirection())
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(out.GetDirection(), (3, 3)) * np.array(spacing)
     matrix[:3, 3] = out.GetOrigin()
-    return Volume(sitk.GetArrayFromImage(out).transpose(2, 1, 0), lps_to_ras(matrix))
+    return Volume.from_ijk(sitk.GetArrayFromImage(out).transpose(2, 1, 0), lps_to_ras(matrix))
 
 
 @pytest.fixture(scope="module")
 def two_scans(shared_data):
     """(image, mask) of both scans, and the motion that takes LPS points of the second to the first."""
     folder = shared_data / "t2_masked"
-    image = to_canonical(read_image(folder / "errsm_18_T2w.nii.gz").volume)
-    mask = to_canonical(read_labels(folder / "errsm_18_T2w_seg-manual.nii.gz"))
-    cord = np.argwhere(mask.voxels > 0)
+    image = read_image(folder / "errsm_18_T2w.nii.gz").volume.reoriented("RAS")
+    mask = read_labels(folder / "errsm_18_T2w_seg-manual.nii.gz").reoriented("RAS")
+    cord = np.argwhere(mask.ijk > 0)
     middle, top = cord.mean(axis=0).astype(int), int(cord[:, 2].max())
     beside = slice(max(0, middle[1] - 45), middle[1] + 45)
-    first = (slice(0, image.shape[0]), beside, slice(top - 75, top - 5))
-    second = (slice(0, image.shape[0]), beside, slice(top - 95, top - 20))
+    first = (slice(0, image.ijk_shape[0]), beside, slice(top - 75, top - 5))
+    second = (slice(0, image.ijk_shape[0]), beside, slice(top - 95, top - 20))
     motion = sitk.Euler3DTransform()
     motion.SetCenter(((image.ijk_to_ras @ [*middle, 1])[:3] * FLIP).tolist())
     motion.SetRotation(0.06, -0.04, 0.05)
@@ -83,7 +83,7 @@ def test_visits_are_aligned_by_their_images(two_scans, tmp_path):
     sources = []
     for n, (image, cord) in enumerate(((fixed, fixed_cord), (moving, moving_cord))):
         write_volume(image, tmp_path / f"image{n}.nii.gz")
-        write_volume(cord.with_voxels(cord.voxels > 0), tmp_path / f"mask{n}.nii.gz")
+        write_volume(cord.with_ijk(cord.ijk > 0), tmp_path / f"mask{n}.nii.gz")
         assert main(["measure", str(tmp_path / f"mask{n}.nii.gz"), "--output", str(tmp_path)]) == 0
         sources.append(VisitSource(tmp_path / f"mask{n}", day=str(400 * n), image=tmp_path / f"image{n}.nii.gz"))
     visits = [read_visit(source) for source in sources]
@@ -116,20 +116,20 @@ def _sagittal(about) -> Volume:
     matrix = np.eye(4)
     matrix[:3, :3] = steps
     matrix[:3, 3] = about - steps @ ((np.array(shape) - 1) / 2)
-    return Volume(np.zeros(shape, np.float32), matrix)
+    return Volume.from_ijk(np.zeros(shape, np.float32), matrix)
 
 
 @pytest.fixture(scope="module")
 def scan():
     phantom = make_phantom(PhantomConfig(shape=(70, 70, 20), spacing_mm=(0.9, 0.9, 3.0)))
-    middle = (phantom.mask.ijk_to_ras @ np.append(np.argwhere(phantom.mask.voxels).mean(axis=0), 1))[:3]
+    middle = (phantom.mask.ijk_to_ras @ np.append(np.argwhere(phantom.mask.ijk).mean(axis=0), 1))[:3]
     return phantom, middle
 
 
 def _other(phantom, motion, grid) -> Volume:
     """The same neck moved, on another grid, with bright and dark exchanged above the grey of fat."""
-    seen = resample_image(grid, np.linalg.inv(motion), phantom.image).voxels
-    return grid.with_voxels(np.where(seen > 0, np.percentile(seen, 99.5) - seen, 0).astype(np.float32))
+    seen = resample_image(grid, np.linalg.inv(motion), phantom.image).ijk
+    return grid.with_ijk(np.where(seen > 0, np.percentile(seen, 99.5) - seen, 0).astype(np.float32))
 
 
 def test_the_mask_lands_where_the_cord_went(scan) -> None:
@@ -139,19 +139,19 @@ def test_the_mask_lands_where_the_cord_went(scan) -> None:
     propagated = propagate_mask(phantom.image, phantom.mask, target)
     assert propagated.mask.same_grid(target) and propagated.warnings == ()
     assert propagated.moved_mm == pytest.approx(np.linalg.norm((1.5, -2, 2.5)), abs=0.7)
-    cord = np.argwhere(phantom.mask.voxels)[::50]
+    cord = np.argwhere(phantom.mask.ijk)[::50]
     places = [(phantom.mask.ijk_to_ras @ np.append(p, 1)) for p in cord]
     off = [np.linalg.norm(propagated.registration.apply(p[:3]) - (motion @ p)[:3]) for p in places]
     assert max(off) < 1.0  # mm, at 0.9 and 1 mm pixels
-    assert dice(propagated.mask.voxels, resample_mask(phantom.mask, motion, target).voxels) > 0.88
+    assert dice(propagated.mask.ijk, resample_mask(phantom.mask, motion, target).ijk) > 0.88
     assert json.dumps(propagated.as_dict(), allow_nan=False)
 
 
 def test_an_image_of_something_else_is_warned_of(scan) -> None:
     phantom, middle = scan
     grid = _sagittal(middle)
-    noise = np.random.default_rng(3).normal(size=grid.shape).astype(np.float32)
-    propagated = propagate_mask(phantom.image, phantom.mask, grid.with_voxels(noise))
+    noise = np.random.default_rng(3).normal(size=grid.ijk_shape).astype(np.float32)
+    propagated = propagate_mask(phantom.image, phantom.mask, grid.with_ijk(noise))
     assert any("little in common" in text for text in propagated.warnings)
 
 
@@ -159,27 +159,27 @@ def test_what_cannot_be_propagated_is_refused(scan) -> None:
     phantom, middle = scan
     target = _other(phantom, np.eye(4), _sagittal(middle))
     with pytest.raises(VoxelError, match="is empty"):
-        propagate_mask(phantom.image, phantom.mask.with_voxels(np.zeros(phantom.mask.shape, bool)), target)
+        propagate_mask(phantom.image, phantom.mask.with_ijk(np.zeros(phantom.mask.ijk_shape, bool)), target)
     with pytest.raises(GeometryError, match="another grid"):
         propagate_mask(target, phantom.mask, target)
     far = target.ijk_to_ras.copy()
     far[0, 3] += 2000
     with pytest.raises(GeometryError, match="do not overlap"):
-        propagate_mask(phantom.image, phantom.mask, Volume(target.voxels, far))
+        propagate_mask(phantom.image, phantom.mask, Volume.from_ijk(target.ijk, far))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_resampling_keeps_the_volume_in_thick_and_thin_voxels(axis: int) -> None:
     i, j, k = np.indices((40, 40, 40))
-    ball = Volume((i - 20) ** 2 + (j - 20) ** 2 + (k - 20) ** 2 <= 14.0**2, np.diag([0.5, 0.5, 0.5, 1.0]))
+    ball = Volume.from_ijk((i - 20) ** 2 + (j - 20) ** 2 + (k - 20) ** 2 <= 14.0**2, np.diag([0.5, 0.5, 0.5, 1.0]))
     steps = np.array([0.7, 0.7, 0.7])
     steps[axis] = 3.5
     matrix = np.diag([*-steps, 1.0])
     matrix[:3, 3] = 21.0
-    target = Volume(np.zeros(tuple(int(24 / s) for s in steps)), matrix)
+    target = Volume.from_ijk(np.zeros(tuple(int(24 / s) for s in steps)), matrix)
     moved = resample_mask(ball, _motion((0, 0, 0), (1.0, 0, 0), np.zeros(3)), target)
-    assert moved.voxels.sum() * moved.voxel_volume_mm3 == pytest.approx(4 / 3 * np.pi * 7.0**3, rel=0.05)
-    centre = (moved.ijk_to_ras @ np.append(np.argwhere(moved.voxels).mean(axis=0), 1))[:3]
+    assert moved.ijk.sum() * moved.voxel_volume_mm3 == pytest.approx(4 / 3 * np.pi * 7.0**3, rel=0.05)
+    centre = (moved.ijk_to_ras @ np.append(np.argwhere(moved.ijk).mean(axis=0), 1))[:3]
     assert centre == pytest.approx((11, 10, 10), abs=0.5)
 
 
@@ -187,13 +187,13 @@ def test_resampling_keeps_the_volume_in_thick_and_thin_voxels(axis: int) -> None
 @pytest.mark.parametrize("step_mm", [1.0, 5.0])
 def test_a_cord_through_the_whole_stack_keeps_its_ends(step_mm: float, shift_mm: float) -> None:
     """A slice is cord over all of its thickness, the outer half of the first and the last one included."""
-    stack = Volume(np.zeros((20, 20, 12), bool), np.diag([1.0, 1.0, 5.0, 1.0]))
-    stack.voxels[8:13, 8:13] = True
+    stack = Volume.from_ijk(np.zeros((20, 20, 12), bool), np.diag([1.0, 1.0, 5.0, 1.0]))
+    stack.ijk[8:13, 8:13] = True
     matrix = np.diag([1.0, 1.0, step_mm, 1.0])
     matrix[2, 3] = step_mm / 2 - 2.5  # both stacks begin at the same plane
-    target = Volume(np.zeros((20, 20, round(60 / step_mm))), matrix)
+    target = Volume.from_ijk(np.zeros((20, 20, round(60 / step_mm))), matrix)
     moved = resample_mask(stack, _motion((0, 0, 0), (0, 0, shift_mm), np.zeros(3)), target)
-    assert moved.voxels.sum() * moved.voxel_volume_mm3 == pytest.approx(25 * 60)
+    assert moved.ijk.sum() * moved.voxel_volume_mm3 == pytest.approx(25 * 60)
 
 
 def test_the_command_writes_mask_picture_and_numbers(scan, tmp_path, capsys) -> None:
@@ -207,8 +207,8 @@ def test_the_command_writes_mask_picture_and_numbers(scan, tmp_path, capsys) -> 
     assert "look at the fit" in capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "propagated.json").read_text(encoding="utf-8"))
     propagated = read_labels(tmp_path / "out" / "propagated.nii.gz")
-    assert propagated.shape == (70, 62, 22) and not content["warnings"] and content["moved_mm"] < 1
-    assert content["volume_mm3"] == pytest.approx((propagated.voxels > 0).sum() * 2.5, abs=0.1)
+    assert propagated.ijk_shape == (70, 62, 22) and not content["warnings"] and content["moved_mm"] < 1
+    assert content["volume_mm3"] == pytest.approx((propagated.ijk > 0).sum() * 2.5, abs=0.1)
     assert (tmp_path / "out" / "fit.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 2
     assert "there already" in capsys.readouterr().err

@@ -49,9 +49,9 @@ def phantom():
 @pytest.fixture(scope="module")
 def result():
     made = make_phantom(PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0)))
-    mask = made.mask.voxels.copy()
+    mask = made.mask.ijk.copy()
     mask[:, :, 3] = False
-    return measure_mask(made.mask.with_voxels(mask), "neck")
+    return measure_mask(made.mask.with_ijk(mask), "neck")
 
 
 # ---- The scene
@@ -67,13 +67,13 @@ def test_path_follows_the_cord_and_bridges_gaps():
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PSR"])
 def test_axial_view_is_radiological_and_in_mm(phantom, orientation):
     other = make_phantom(replace(TILTED, orientation=orientation))
-    marked = other.image.voxels.copy()
+    marked = other.image.ijk.copy()
     right = np.linalg.inv(other.image.ijk_to_ras) @ np.append(np.add(TILTED.centre_ras_mm, (12, 0, 2)), 1)
     marked[tuple(np.rint(right[:3]).astype(int))] = 5000  # 12 mm to the patient's right in canonical slice 4
-    view = CordScene.of(other.image.with_voxels(marked), other.mask, 15).axial(4, 30.0, 5.0)
+    view = CordScene.of(other.image.with_ijk(marked), other.mask, 15).axial(4, 30.0, 5.0)
     assert view.grey.shape == (150, 150)
     assert np.argmax(np.where(view.grey >= 1, 1, 0).sum(axis=0)) < 40
-    assert view.mask.sum() / 25 == pytest.approx(phantom.mask.voxels[:, :, 4].sum() * 0.54, rel=0.05)
+    assert view.mask.sum() / 25 == pytest.approx(phantom.mask.ijk[:, :, 4].sum() * 0.54, rel=0.05)
     rows, columns = np.nonzero(view.mask)
     assert (rows.mean(), columns.mean()) == pytest.approx((74.5, 74.5), abs=2)
 
@@ -185,8 +185,8 @@ def test_montage_shows_outlines_and_is_the_same_every_time(phantom):
 
 @pytest.mark.parametrize("shape", [(60, 48, 1), (1, 1, 1), (3000, 40, 2)])
 def test_montage_of_odd_volumes_without_cord(shape):
-    grid = Volume(np.zeros(shape, np.float32), np.diag([0.6, 0.9, 4.0, 1.0]))
-    empty = measure_mask(grid.with_voxels(np.zeros(shape, bool)), "empty")
+    grid = Volume.from_ijk(np.zeros(shape, np.float32), np.diag([0.6, 0.9, 4.0, 1.0]))
+    empty = measure_mask(grid.with_ijk(np.zeros(shape, bool)), "empty")
     assert _pixels(montage_png(empty)).shape[1] == 1500
 
 
@@ -274,7 +274,7 @@ def test_decision_stands_on_the_page(result):
 
 
 def test_empty_result_has_a_page_and_a_pdf(result):
-    empty = measure_mask(result.mask.with_voxels(result.mask.voxels & False), "nothing")
+    empty = measure_mask(result.mask.with_ijk(result.mask.ijk & False), "nothing")
     assert "the mask is empty" in _read(empty).text
     assert _pages(report_pdf(empty, None)) == 1
 

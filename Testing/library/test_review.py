@@ -156,7 +156,7 @@ def segmented(model, tmp_path_factory):
     for name in ("a", "b", "c"):
         image = neck_image(np.diag([-0.8, 0.9, 4.0, 1.0]))  # stored from left to right; not averaged along the cord
         if name == "b":
-            image.voxels[30:46, 26:31, 10] = 900
+            image.ijk[30:46, 26:31, 10] = 900
         write_volume(image, folder / "in" / f"{name}.nii.gz")
     command = ["segment", str(folder / "in"), "--model", str(model), "--output", str(folder / "out")]
     assert main(command) == 0

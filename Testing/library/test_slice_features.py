@@ -10,7 +10,7 @@ SPACING = (0.5, 0.8, 3.0)
 
 
 def _volume(voxels: np.ndarray) -> Volume:
-    return Volume(voxels, np.diag([*SPACING, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([*SPACING, 1.0]))
 
 
 def _rod(n: int = 15) -> np.ndarray:

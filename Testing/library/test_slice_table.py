@@ -16,9 +16,9 @@ from SpinalCordSegLib.slice_table import SliceTable, columns, csv_text, rounded
 @pytest.fixture(scope="module")
 def table() -> SliceTable:
     phantom = make_phantom(PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPI"))
-    mask = phantom.mask.voxels.copy()
+    mask = phantom.mask.ijk.copy()
     mask[:, :, 2] = False  # stored from superior: canonical slice 3
-    return measure_mask(phantom.mask.with_voxels(mask), "neck").slices
+    return measure_mask(phantom.mask.with_ijk(mask), "neck").slices
 
 
 def test_slices_run_from_inferior_to_superior_with_gaps(table: SliceTable) -> None:

@@ -51,7 +51,7 @@ def test_a_voxel_of_no_size_is_refused(tmp_path: Path, suffix: str, fields: str,
 )
 def test_what_is_left_open_is_remarked_on(tmp_path: Path, suffix: str, fields: str, remarks: int) -> None:
     grid = read_grid(_file(tmp_path, suffix, fields))
-    assert grid.volume.spacing_mm == (0.5, 0.5, 2.0) and len(grid.notes) == remarks
+    assert grid.volume.ijk_spacing_mm == (0.5, 0.5, 2.0) and len(grid.notes) == remarks
     assert all("along the patient's axes" in note for note in grid.notes)
 
 
@@ -66,10 +66,10 @@ def test_what_is_left_open_is_remarked_on(tmp_path: Path, suffix: str, fields: s
 )
 def test_headers_that_readers_take_are_no_silent_ones(tmp_path: Path, suffix: str, fields: str) -> None:
     grid = read_grid(_file(tmp_path, suffix, fields))
-    assert grid.volume.spacing_mm == (0.5, 0.5, 2.0) and grid.notes == ()
+    assert grid.volume.ijk_spacing_mm == (0.5, 0.5, 2.0) and grid.notes == ()
 
 
 @pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_what_is_written_here_states_all(tmp_path: Path, suffix: str) -> None:
-    write_volume(Volume(np.ones((2, 3, 4), np.uint8), np.diag([-0.5, 0.5, 2.0, 1.0])), tmp_path / f"x{suffix}")
+    write_volume(Volume.from_ijk(np.ones((2, 3, 4), np.uint8), np.diag([-0.5, 0.5, 2.0, 1.0])), tmp_path / f"x{suffix}")
     assert read_grid(tmp_path / f"x{suffix}").notes == ()

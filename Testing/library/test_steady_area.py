@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.postprocessing import WIDE_EDGE_MM, _smoothed, adjust_outlines, find_cord
-from SpinalCordSegLib.volume import Volume, axial_slices, from_axial_slices, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 SPACING_MM = (0.5, 0.6, 2.0)
 SHARP, BLURRED = 0.1, 0.5  # scale of a logistic edge in mm; its width is five times that
@@ -22,15 +22,15 @@ def stack(radii: list[float], scales: list[float], slice_mm: float = SPACING_MM[
     x, y = ((np.arange(n) + 0.5 - n / 2) * mm for n, mm in zip((50, 44), SPACING_MM, strict=False))
     off = np.hypot(x[:, None] - 1, y[None, :] + 0.5)[:, :, None]
     voxels = 1 / (1 + np.exp(np.clip((off - np.array(radii)) / np.array(scales), -60, 60)))
-    return Volume(voxels.astype(np.float32), np.diag([*SPACING_MM[:2], slice_mm, 1.0]))
+    return Volume.from_ijk(voxels.astype(np.float32), np.diag([*SPACING_MM[:2], slice_mm, 1.0]))
 
 
 def cord(probability: Volume, threshold: float = 0.5) -> Volume:
-    return probability.with_voxels(probability.voxels >= threshold)
+    return probability.with_ijk(probability.ijk >= threshold)
 
 
 def area_mm2(mask: Volume) -> np.ndarray:
-    return mask.voxels.sum(axis=(0, 1)) * np.prod(mask.spacing_mm[:2])
+    return mask.ijk.sum(axis=(0, 1)) * np.prod(mask.ijk_spacing_mm[:2])
 
 
 def swollen(first: int = 6, end: int = 11, count: int = 18) -> tuple[list[float], list[float]]:
@@ -71,8 +71,8 @@ def test_slices_with_a_sharp_edge_stay_bit_for_bit_however_their_areas_differ() 
     found = adjust_outlines(cord(probability), probability)
     others = np.arange(18) != 3
     assert [one.canonical_slice for one in found.slices] == [3]
-    assert np.array_equal(found.mask.voxels[:, :, others], cord(probability).voxels[:, :, others])
-    assert np.array_equal(found.probability.voxels[:, :, others], probability.voxels[:, :, others])
+    assert np.array_equal(found.mask.ijk[:, :, others], cord(probability).ijk[:, :, others])
+    assert np.array_equal(found.probability.ijk[:, :, others], probability.ijk[:, :, others])
 
 
 def test_an_image_without_one_sharp_edge_keeps_its_mean_area() -> None:
@@ -95,16 +95,16 @@ def test_the_threshold_still_bounds_the_cord() -> None:
     for threshold in (0.3, 0.5, 0.8):
         probability = stack(*swollen())
         found = adjust_outlines(cord(probability, threshold), probability, threshold)
-        inside = found.probability.voxels >= threshold - 1e-6
-        assert np.count_nonzero(inside != found.mask.voxels) <= 4
+        inside = found.probability.ijk >= threshold - 1e-6
+        assert np.count_nonzero(inside != found.mask.ijk) <= 4
         assert area_mm2(found.mask)[6:11] == pytest.approx(area_mm2(found.mask)[3], rel=0.08)
 
 
 def test_what_was_not_computed_stays_zero_and_what_is_certain_stays_one() -> None:
     probability = stack(*swollen())
-    probability.voxels[:5] = 0
-    probability.voxels[27, 20] = 1
-    found = adjust_outlines(cord(probability), probability).probability.voxels
+    probability.ijk[:5] = 0
+    probability.ijk[27, 20] = 1
+    found = adjust_outlines(cord(probability), probability).probability.ijk
     assert not found[:5].any() and (found[27, 20] == 1).all()
     assert found.min() >= 0 and found.max() <= 1 and found.dtype == np.float32
 
@@ -113,23 +113,23 @@ def test_a_structure_beyond_the_edge_is_never_reached() -> None:
     radii, scales = swollen()
     probability = stack([2 * RADIUS_MM - r for r in radii], scales)
     mask = cord(probability)
-    probability.voxels[:3] = 0.9  # muscle, 7 mm off
+    probability.ijk[:3] = 0.9  # muscle, 7 mm off
     found = adjust_outlines(mask, probability)
-    assert not found.mask.voxels[:12].any()
+    assert not found.mask.ijk[:12].any()
 
 
 def test_a_slice_that_falls_apart_inside_every_contour_is_left() -> None:
     """Stripes, as a ghost leaves them: one of them is not the cord."""
     probability = stack(*swollen())
     for k in range(6, 11):
-        plane = probability.voxels[:, :, k]
+        plane = probability.ijk[:, :, k]
         plane[...] = np.minimum(plane, 0.52)
         inside = plane >= 0.5
         inside[::4] = False
         plane[inside] = 0.7
     mask = cord(probability)
     found = adjust_outlines(mask, probability)
-    assert np.array_equal(found.mask.voxels[:, :, 6:11], mask.voxels[:, :, 6:11])
+    assert np.array_equal(found.mask.ijk[:, :, 6:11], mask.ijk[:, :, 6:11])
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -141,30 +141,30 @@ def test_any_storage_order_gives_the_same(order: tuple[int, int, int], flips: tu
     for axis, (role, sign) in enumerate(zip(order, flips, strict=True)):
         matrix[:, axis] = 0
         matrix[role, axis] = sign * SPACING_MM[role]
-    shape = tuple(straight.shape[role] for role in order)
-    like = Volume(np.zeros(shape, np.float32), matrix)
-    stored = from_canonical(straight.voxels, like)
+    shape = tuple(straight.ijk_shape[role] for role in order)
+    like = Volume.from_ijk(np.zeros(shape, np.float32), matrix)
+    stored = like.with_voxels(straight.voxels)
     found = adjust_outlines(cord(stored), stored)
-    assert np.array_equal(to_canonical(found.mask).voxels, expected.mask.voxels)
-    assert np.array_equal(to_canonical(found.probability).voxels, expected.probability.voxels)
+    assert np.array_equal(found.mask.voxels, expected.mask.voxels)
+    assert np.array_equal(found.probability.voxels, expected.probability.voxels)
     assert found.slices == expected.slices
 
 
 def test_the_input_changes_only_where_that_was_asked_for() -> None:
     probability = stack(*swollen())
-    mask, before = cord(probability), probability.voxels.copy()
+    mask, before = cord(probability), probability.ijk.copy()
     expected = adjust_outlines(mask, probability)
-    assert np.array_equal(probability.voxels, before) and np.array_equal(mask.voxels, before >= 0.5)
+    assert np.array_equal(probability.ijk, before) and np.array_equal(mask.ijk, before >= 0.5)
     found = adjust_outlines(mask, probability, in_place=True)
     assert found.mask is mask and found.probability is probability
-    assert np.array_equal(mask.voxels, expected.mask.voxels)
-    assert np.array_equal(probability.voxels, expected.probability.voxels)
+    assert np.array_equal(mask.ijk, expected.mask.ijk)
+    assert np.array_equal(probability.ijk, expected.probability.ijk)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_without_neighbours_nothing_moves(count: int) -> None:
     probability = stack([RADIUS_MM] * 6, [BLURRED] * 6)
-    probability.voxels[:, :, count:] = 0
+    probability.ijk[:, :, count:] = 0
     mask = cord(probability)
     found = adjust_outlines(mask, probability)
     assert found.mask is mask and found.probability is probability and found.slices == ()
@@ -173,15 +173,15 @@ def test_without_neighbours_nothing_moves(count: int) -> None:
 def test_a_gap_is_no_slice_and_stays_one() -> None:
     radii, scales = swollen()
     probability = stack(radii, scales)
-    probability.voxels[:, :, 12:14] = 0
+    probability.ijk[:, :, 12:14] = 0
     found = adjust_outlines(cord(probability), probability)
-    assert not found.mask.voxels[:, :, 12:14].any()
+    assert not found.mask.ijk[:, :, 12:14].any()
     assert area_mm2(found.mask)[6:11] == pytest.approx(np.pi * RADIUS_MM**2, rel=0.04)
 
 
 def test_other_grids_are_refused() -> None:
     probability = stack(*swollen())
-    other = Volume(probability.voxels[1:] >= 0.5, probability.ijk_to_ras)
+    other = Volume.from_ijk(probability.ijk[1:] >= 0.5, probability.ijk_to_ras)
     with pytest.raises(GeometryError, match="another grid"):
         adjust_outlines(other, probability)
 
@@ -207,9 +207,9 @@ def test_a_contour_with_none_of_the_cord_inside_empties_no_slice() -> None:
     around = ndimage.binary_dilation(grown | surer, iterations=3)
     stack = np.repeat(round_cord[np.newaxis], 21, axis=0)
     stack[10] = np.maximum.reduce([np.where(grown, 0.62, 0), np.where(surer, 0.97, 0), np.where(around, 0.2, 1e-5)])
-    like = Volume(np.zeros((100, 100, 21), np.float32), np.diag([1, 1, 5, 1]))
-    probability = from_axial_slices(stack.astype(np.float32), like)
+    like = Volume.from_ijk(np.zeros((100, 100, 21), np.float32), np.diag([1, 1, 5, 1]))
+    probability = like.with_voxels(stack.astype(np.float32))
     cord = find_cord(probability)
     steady = adjust_outlines(cord.mask, probability)
-    assert all(pixels.any() for pixels in axial_slices(steady.mask).pixels)
+    assert all(pixels.any() for pixels in steady.mask.voxels)
     assert all(one.after_mm2 > 0 for one in steady.slices)

@@ -11,12 +11,12 @@ import pytest
 
 from SpinalCordSegLib.dicom import DicomSeries, find_series
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.quality_control import check_image
+from SpinalCordSegLib.quality_control import judge_suitability
 from SpinalCordSegLib.volume import Volume
 
 
 def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
-    return Volume(np.zeros(shape, np.float32), np.diag([*spacing_mm, 1.0]))
+    return Volume.from_ijk(np.zeros(shape, np.float32), np.diag([*spacing_mm, 1.0]))
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def t1w(dicom: Any, tmp_path: Path) -> DicomSeries:
 
 
 def kinds(volume: Volume, dicom: DicomSeries | None = None) -> list[str]:
-    return [flag.kind for flag in check_image(volume, dicom)]
+    return [flag.kind for flag in judge_suitability(volume, dicom)]
 
 
 NECK = grid((100, 100, 20), (1.0, 1.0, 3.0))
@@ -58,8 +58,8 @@ def test_left_right_is_the_patients_not_the_arrays() -> None:
     sagittal = np.zeros((4, 4))
     sagittal[1, 0] = sagittal[2, 1] = 1.0  # i backwards to front, j up
     sagittal[0, 2], sagittal[3, 3] = 2.2, 1.0  # k left to right
-    volume = Volume(np.zeros((100, 100, 30), np.float32), sagittal)
-    (flag,) = check_image(volume)
+    volume = Volume.from_ijk(np.zeros((100, 100, 30), np.float32), sagittal)
+    (flag,) = judge_suitability(volume)
     assert flag.kind == "coarse_voxels"
     assert flag.slice is None
     assert "2.20 mm wide" in flag.message
@@ -69,11 +69,11 @@ def head(below_vertex_mm: int) -> Volume:
     """A bright box of 98×180 mm in air, 20 mm of air above it, ``below_vertex_mm`` of it in view."""
     voxels = np.zeros((100, 100, (below_vertex_mm + 20) // 2), np.float32)
     voxels[15:85, 5:95, : below_vertex_mm // 2] = 1.0
-    return Volume(voxels, np.diag([1.4, 2.0, 2.0, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([1.4, 2.0, 2.0, 1.0]))
 
 
 def test_a_head_scan_that_ends_above_the_neck() -> None:
-    (flag,) = check_image(head(120))
+    (flag,) = judge_suitability(head(120))
     assert flag.kind == "no_neck"
     assert "ends 120 mm below the top of the head" in flag.message
     assert kinds(head(180)) == []
@@ -81,7 +81,7 @@ def test_a_head_scan_that_ends_above_the_neck() -> None:
 
 def test_a_slab_without_the_vertex_is_not_judged() -> None:
     full = head(120)
-    assert kinds(Volume(full.voxels[:, :, :50], full.ijk_to_ras)) == []
+    assert kinds(Volume.from_ijk(full.ijk[:, :, :50], full.ijk_to_ras)) == []
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_weighting(
 
 
 def test_messages_hold_no_patient_data(t1w: DicomSeries) -> None:
-    flags = check_image(NECK, replace(t1w, contrast_agent=True, dimension="2D", echo_time_ms=20.0))
+    flags = judge_suitability(NECK, replace(t1w, contrast_agent=True, dimension="2D", echo_time_ms=20.0))
     assert len(flags) == 3
     assert not any("perez" in flag.message.casefold() or "\n" in flag.message for flag in flags)
 

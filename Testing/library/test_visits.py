@@ -33,7 +33,7 @@ def _ragged(n: int, empty_below: int = 0) -> Volume:
         centre = np.array([16.0, 12 + 0.8 * k]) + rng.normal(0, 0.3, 2)
         slices.append(np.hypot(x - centre[0], y - centre[1]) <= 4.5 * (1 + rng.normal(0, 0.05)))
     voxels = np.stack([np.zeros((64, 64), bool)] * empty_below + slices, axis=2)
-    return Volume(voxels, np.diag([*SPACING, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([*SPACING, 1.0]))
 
 
 def _cord(mask: Volume) -> VisitCord:
@@ -51,7 +51,7 @@ def test_less_coverage_changes_no_area(low: int, high: int) -> None:
     whole = _ragged(16)
     matrix = whole.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
-    less = Volume(whole.voxels[:, :, low:high], matrix)
+    less = Volume.from_ijk(whole.ijk[:, :, low:high], matrix)
     first, second = common_extent([_profile(whole, 0), _profile(less, low)]).mean_csa_mm2
     assert second == pytest.approx(first, rel=2.5e-3)
 
@@ -65,7 +65,7 @@ def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
 
 def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
     mask = _ragged(9, empty_below=2)
-    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    probability = mask.with_ijk(np.where(mask.ijk, 0.9, 0.0).astype(np.float32))
     measured = measure(mask, probability=probability, shape=False).slices
     found = visit_cord(mask, measured)
     assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
@@ -77,7 +77,7 @@ def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
 
 def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
     mask = _ragged(9)
-    probability = mask.with_voxels(np.where(mask.voxels, 0.9, 0.0).astype(np.float32))
+    probability = mask.with_ijk(np.where(mask.ijk, 0.9, 0.0).astype(np.float32))
     measured = measure(mask, probability=probability, shape=False).slices
 
     def drawn(*slices: int) -> VisitCord:
@@ -92,7 +92,7 @@ def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
 
 def test_a_leaning_cylinder_keeps_its_area() -> None:
     x, y, z = np.mgrid[:120, :60, :20] * np.array([0.25, 0.25, 1.0])[:, None, None, None]
-    mask = Volume(np.hypot((x - 8 - 0.4 * z) / np.hypot(1, 0.4), y - 7) <= 5, np.diag([0.25, 0.25, 1.0, 1.0]))
+    mask = Volume.from_ijk(np.hypot((x - 8 - 0.4 * z) / np.hypot(1, 0.4), y - 7) <= 5, np.diag([0.25, 0.25, 1.0, 1.0]))
     areas = _cord(mask).csa_mm2
     assert areas.mean() == pytest.approx(25 * np.pi, rel=5e-3)
     assert areas == pytest.approx(np.full(20, 25 * np.pi), rel=0.03)
@@ -105,7 +105,7 @@ def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
         assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
     assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)
     with pytest.raises(ValueError, match="no positions"):
-        centreline(mask.with_voxels(mask.voxels & False)).position_on(local, 0.0)
+        centreline(mask.with_ijk(mask.ijk & False)).position_on(local, 0.0)
 
 
 # ---- Conditions

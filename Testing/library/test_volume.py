@@ -10,12 +10,7 @@ import pytest
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.volume import (
     Volume,
-    axial_slices,
-    from_axial_slices,
-    from_canonical,
-    input_slice_index,
     lps_to_ras,
-    to_canonical,
 )
 
 STORAGE_ORDERS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
@@ -50,23 +45,27 @@ def volume_of(turn: np.ndarray, spacing_mm: tuple[float, float, float]) -> Volum
     matrix = np.eye(4)
     matrix[:3, :3] = turn * spacing_mm
     matrix[:3, 3] = 10, -20, 30
-    return Volume(np.arange(np.prod(SHAPE)).reshape(SHAPE), matrix)
+    return Volume.from_ijk(np.arange(np.prod(SHAPE)).reshape(SHAPE), matrix)
 
 
 def stored(volume: Volume, axes: tuple[int, ...], flips: tuple[bool, ...]) -> Volume:
     """The same head with the array's axes in another order and some of them reversed."""
-    voxels, matrix = volume.voxels, volume.ijk_to_ras.copy()
+    voxels, matrix = volume.ijk, volume.ijk_to_ras.copy()
     for axis in range(3):
         if flips[axis]:
             voxels = np.flip(voxels, axis)
-            matrix[:3, 3] += matrix[:3, axis] * (volume.shape[axis] - 1)
+            matrix[:3, 3] += matrix[:3, axis] * (volume.ijk_shape[axis] - 1)
             matrix[:3, axis] *= -1
-    return Volume(voxels.transpose(axes), matrix[:, [*axes, 3]])
+    return Volume.from_ijk(voxels.transpose(axes), matrix[:, [*axes, 3]])
+
+
+def unstored(array: np.ndarray, axes: tuple[int, ...], flips: tuple[bool, ...]) -> np.ndarray:
+    return np.flip(array.transpose(np.argsort(axes)), [axis for axis in range(3) if flips[axis]])
 
 
 def voxel_at(volume: Volume, ras: np.ndarray) -> int:
     index = np.rint(np.linalg.solve(volume.ijk_to_ras, [*ras, 1])[:3]).astype(int)
-    return int(volume.voxels[tuple(index)])
+    return int(volume.ijk[tuple(index)])
 
 
 @pytest.mark.parametrize("spacing_mm", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
@@ -77,49 +76,49 @@ def test_all_48_storage_orders_give_the_same_axial_slices(
     volumes = [stored(volume_of(turn, spacing_mm), *order) for order in STORAGE_ORDERS]
     assert len(volumes) == 48
     assert sum(np.linalg.det(volume.ijk_to_ras[:3, :3]) < 0 for volume in volumes) == 24  # half are left-handed
-    first = axial_slices(volumes[0])
     for volume in volumes:
-        view = axial_slices(volume)
-        np.testing.assert_array_equal(view.pixels, first.pixels)
-        assert view.pixel_mm == pytest.approx(first.pixel_mm)
-        assert view.slice_mm == pytest.approx(first.slice_mm)
-        np.testing.assert_allclose(to_canonical(volume).ijk_to_ras, to_canonical(volumes[0]).ijk_to_ras, atol=1e-9)
+        np.testing.assert_array_equal(volume.voxels, volumes[0].voxels)
+        assert volume.spacing_mm == pytest.approx(volumes[0].spacing_mm)
+        np.testing.assert_allclose(volume.voxel_to_ras, volumes[0].voxel_to_ras, atol=1e-9)
+        assert volume.same_grid(volumes[0], 1e-6)
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
 def test_the_way_back_is_exact(turn: np.ndarray) -> None:
     for order in STORAGE_ORDERS:
-        volume = stored(volume_of(turn, ANISOTROPIC), *order)
-        back = from_axial_slices(axial_slices(volume).pixels, like=volume)
+        reference = volume_of(turn, ANISOTROPIC)
+        volume = stored(reference, *order)
+        assert volume.ijk_shape == volume.ijk.shape
+        np.testing.assert_array_equal(reference.ijk, unstored(volume.ijk, *order))
+        back = volume.with_ijk(volume.ijk.copy())
         np.testing.assert_array_equal(back.voxels, volume.voxels)
+        np.testing.assert_array_equal(volume.with_voxels(volume.voxels.copy()).ijk, volume.ijk)
         np.testing.assert_array_equal(back.ijk_to_ras, volume.ijk_to_ras)
-        np.testing.assert_array_equal(from_canonical(to_canonical(volume).voxels, like=volume).voxels, volume.voxels)
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
 def test_no_voxel_moves_in_the_patient(turn: np.ndarray) -> None:
     for order in STORAGE_ORDERS[::5]:
         volume = stored(volume_of(turn, ANISOTROPIC), *order)
-        canonical = to_canonical(volume)
-        for index in np.ndindex(canonical.shape):
-            ras = (canonical.ijk_to_ras @ [*index, 1])[:3]
-            assert voxel_at(volume, ras) == canonical.voxels[index]
+        for index in np.ndindex(volume.shape):
+            ras = (volume.voxel_to_ras @ [*index, 1])[:3]
+            assert voxel_at(volume, ras) == volume.voxels[index]
 
 
 def test_axial_view_is_seen_as_a_radiologist_does() -> None:
-    canonical = volume_of(np.eye(3), ANISOTROPIC)
-    view = axial_slices(stored(canonical, (2, 0, 1), (True, False, True)))
-    assert view.pixels.shape == (6, 5, 4)
-    assert view.pixel_mm == (0.75, 0.5)
-    assert view.slice_mm == 5.0
-    assert view.pixels[0, 0, 0] == canonical.voxels[-1, -1, 0]  # right, anterior, inferior
-    assert view.pixels[-1, -1, -1] == canonical.voxels[0, 0, -1]  # left, posterior, superior
+    upright = volume_of(np.eye(3), ANISOTROPIC)
+    other = stored(upright, (2, 0, 1), (True, False, True))
+    assert other.shape == (6, 5, 4)
+    assert other.spacing_mm == (5.0, 0.75, 0.5)
+    assert other.voxels[0, 0, 0] == upright.ijk[-1, -1, 0]  # right, anterior, inferior
+    assert other.voxels[-1, -1, -1] == upright.ijk[0, 0, -1]  # left, posterior, superior
 
 
 def test_slice_index_in_the_inputs_own_order() -> None:
     upright = volume_of(np.eye(3), ANISOTROPIC)
-    assert input_slice_index(upright, 1) == 1
-    assert input_slice_index(stored(upright, (2, 0, 1), (False, False, True)), 1) == 4
+    assert upright.to_input_slice(1) == upright.from_input_slice(1) == 1
+    reversed_slices = stored(upright, (2, 0, 1), (False, False, True))
+    assert reversed_slices.to_input_slice(1) == reversed_slices.from_input_slice(1) == 4
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,8 @@ def test_orientation_names_where_the_axes_point(order: tuple, orientation: str) 
 
 def test_spacing_and_voxel_volume() -> None:
     volume = volume_of(rotation(20, 20, 20), ANISOTROPIC)
-    assert volume.spacing_mm == pytest.approx((0.5, 0.75, 5.0))
+    assert volume.spacing_mm == pytest.approx((5.0, 0.75, 0.5))
+    assert volume.ijk_spacing_mm == pytest.approx((0.5, 0.75, 5.0))
     assert volume.voxel_volume_mm3 == pytest.approx(1.875)
 
 
@@ -146,9 +146,9 @@ def test_same_grid_looks_at_the_corners() -> None:
     nearly, far = volume.ijk_to_ras.copy(), volume.ijk_to_ras.copy()
     nearly[0, 3] += 0.005
     far[:3, 2] *= 1.01  # 0.25 mm at the last slice
-    assert volume.same_grid(Volume(volume.voxels, nearly))
-    assert not volume.same_grid(Volume(volume.voxels, far))
-    assert not volume.same_grid(Volume(volume.voxels[:-1], volume.ijk_to_ras))
+    assert volume.same_grid(Volume.from_ijk(volume.ijk, nearly))
+    assert not volume.same_grid(Volume.from_ijk(volume.ijk, far))
+    assert not volume.same_grid(Volume.from_ijk(volume.ijk[:-1], volume.ijk_to_ras))
 
 
 def test_lps_and_ras_are_each_others_inverse() -> None:
@@ -178,14 +178,16 @@ def changed(row: int, column: int, value: float) -> np.ndarray:
 )
 def test_a_grid_that_cannot_be_used_is_refused(shape: tuple[int, ...], matrix: np.ndarray, words: str) -> None:
     with pytest.raises(GeometryError, match=words):
-        Volume(np.zeros(shape), matrix)
+        Volume.from_ijk(np.zeros(shape), matrix)
 
 
 def test_rounding_of_a_float32_header_is_no_shear() -> None:
     matrix = volume_of(rotation(20, -20, 20), (0.43, 0.43, 1.0)).ijk_to_ras.astype(np.float32)
-    Volume(np.zeros(SHAPE), matrix)
+    Volume.from_ijk(np.zeros(SHAPE), matrix)
 
 
 def test_voxels_of_another_shape_do_not_fit() -> None:
-    with pytest.raises(GeometryError, match="does not fit"):
-        volume_of(np.eye(3), ISOTROPIC).with_voxels(np.zeros((4, 5, 7)))
+    volume = volume_of(np.eye(3), ISOTROPIC)
+    for other in (volume.with_ijk, volume.with_voxels):
+        with pytest.raises(GeometryError, match="does not fit"):
+            other(np.zeros((4, 5, 7)))

@@ -40,7 +40,7 @@ def mask_on(matrix: np.ndarray) -> Volume:
     voxels = np.zeros((4, 5, 6), bool)
     voxels[1:3, 2:4, 1:5] = True
     voxels[3, 4, 5] = True
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -49,8 +49,8 @@ def test_a_mask_comes_back_on_its_own_grid(tmp_path: Path, matrix: np.ndarray, s
     mask, path = mask_on(matrix), tmp_path / "José Pérez" / "ü 1" / f"mask{suffix}"
     write_volume(mask, path)
     read = read_grid(path).volume
-    np.testing.assert_array_equal(read.voxels, mask.voxels)
-    assert read.voxels.dtype == np.uint8
+    np.testing.assert_array_equal(read.ijk, mask.ijk)
+    assert read.ijk.dtype == np.uint8
     limit = 1e-6 if suffix in (".nrrd", ".seg.nrrd", ".mha") else 2e-6  # NIfTI holds float32, 1e-6 of 30 mm
     np.testing.assert_allclose(read.ijk_to_ras, matrix, atol=limit)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -63,15 +63,15 @@ def test_nibabel_sees_sform_and_qform_alike(tmp_path: Path, matrix: np.ndarray) 
     assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
     np.testing.assert_allclose(image.get_sform(), matrix, atol=2e-6)
     np.testing.assert_allclose(image.get_qform(), matrix, atol=5e-5)  # a quaternion in float32
-    np.testing.assert_array_equal(np.asarray(image.dataobj), mask_on(matrix).voxels)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), mask_on(matrix).ijk)
     assert image.header.get_xyzt_units()[0] == "mm"
 
 
 def test_probabilities_keep_their_values(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((4, 5, 6), dtype=np.float32)
     for suffix in (".nii.gz", ".nrrd", ".mha"):
-        write_volume(Volume(values, STRAIGHT), tmp_path / f"p{suffix}")
-        np.testing.assert_array_equal(read_grid(tmp_path / f"p{suffix}").volume.voxels, values)
+        write_volume(Volume.from_ijk(values, STRAIGHT), tmp_path / f"p{suffix}")
+        np.testing.assert_array_equal(read_grid(tmp_path / f"p{suffix}").volume.ijk, values)
 
 
 def test_segmentation_file_says_what_slicer_needs(tmp_path: Path) -> None:
@@ -87,14 +87,14 @@ def test_segmentation_file_says_what_slicer_needs(tmp_path: Path) -> None:
 
 
 def test_an_empty_mask_is_written_too(tmp_path: Path) -> None:
-    empty = Volume(np.zeros((4, 5, 6), bool), STRAIGHT)
+    empty = Volume.from_ijk(np.zeros((4, 5, 6), bool), STRAIGHT)
     write_volume(empty, tmp_path / "mask.seg.nrrd")
-    assert not read_grid(tmp_path / "mask.seg.nrrd").volume.voxels.any()
+    assert not read_grid(tmp_path / "mask.seg.nrrd").volume.ijk.any()
 
 
 def test_a_segmentation_file_holds_no_probabilities(tmp_path: Path) -> None:
     with pytest.raises(VoxelError, match="mask of 0 and 1"):
-        write_volume(Volume(np.full((4, 5, 6), 0.5), STRAIGHT), tmp_path / "mask.seg.nrrd")
+        write_volume(Volume.from_ijk(np.full((4, 5, 6), 0.5), STRAIGHT), tmp_path / "mask.seg.nrrd")
     assert not list(tmp_path.iterdir())
 
 
@@ -113,7 +113,7 @@ from SpinalCordSegLib.volume import Volume
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 noise = np.random.default_rng(0).integers(0, 255, (30, 30, 30), dtype=np.uint8)
 try:
-    write_volume(Volume(noise, np.eye(4)), Path(sys.argv[1]))
+    write_volume(Volume.from_ijk(noise, np.eye(4)), Path(sys.argv[1]))
 except OutputError as error:
     print(error)
 """
@@ -168,14 +168,14 @@ def test_good_files_that_look_odd(tmp_path: Path) -> None:
         nifti(tmp_path / "one-time-point.nii.gz", voxels[..., np.newaxis]),
         nifti(tmp_path / "one-slice.nii.gz", voxels[:, :, :1]),
     ):
-        np.testing.assert_array_equal(read_grid(path).volume.voxels, voxels[:, :, : read_grid(path).volume.shape[2]])
+        np.testing.assert_array_equal(read_grid(path).volume.ijk, voxels[:, :, : read_grid(path).volume.ijk_shape[2]])
 
 
 def test_big_endian(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT, nib.Nifti1Header(endianness=">")), tmp_path / "x.nii")
     assert (tmp_path / "x.nii").read_bytes()[:4] == b"\x00\x00\x01\x5c"
     volume = read_grid(tmp_path / "x.nii").volume
-    np.testing.assert_array_equal(volume.voxels, noise(4, 5, 6))
+    np.testing.assert_array_equal(volume.ijk, noise(4, 5, 6))
     np.testing.assert_allclose(volume.ijk_to_ras, STRAIGHT, atol=1e-6)
 
 
@@ -190,9 +190,9 @@ def test_voxels_are_those_that_simpleitk_reads(tmp_path: Path, kind: str, order:
     nib.save(nib.Nifti1Image(values, turned(True), header), tmp_path / f"x{suffix}")
     found = read_grid(tmp_path / f"x{suffix}").volume
     wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"x{suffix}"))).transpose(2, 1, 0)
-    assert found.voxels.dtype == wanted.dtype and found.voxels.dtype.isnative
-    np.testing.assert_array_equal(found.voxels, wanted)
-    np.testing.assert_array_equal(found.voxels, values)
+    assert found.ijk.dtype == wanted.dtype and found.ijk.dtype.isnative
+    np.testing.assert_array_equal(found.ijk, wanted)
+    np.testing.assert_array_equal(found.ijk, values)
     np.testing.assert_allclose(found.ijk_to_ras, turned(True), atol=1e-5)
 
 
@@ -204,7 +204,7 @@ def test_any_scaling_is_left_to_simpleitk(tmp_path: Path, slope: float, intercep
     content[112:120] = struct.pack("<2f", slope, intercept)
     path.write_bytes(content)
     wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).transpose(2, 1, 0)
-    np.testing.assert_array_equal(read_grid(path).volume.voxels, wanted)
+    np.testing.assert_array_equal(read_grid(path).volume.ijk, wanted)
 
 
 def test_nifti_2_is_named(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_stored_scaling_is_applied(tmp_path: Path) -> None:
     image.header.set_slope_inter(2.0, -5.0)
     nib.save(image, tmp_path / "x.nii.gz")
     expected = nib.load(tmp_path / "x.nii.gz").get_fdata()
-    np.testing.assert_allclose(read_grid(tmp_path / "x.nii.gz").volume.voxels, expected)
+    np.testing.assert_allclose(read_grid(tmp_path / "x.nii.gz").volume.ijk, expected)
 
 
 def test_a_header_key_in_a_foreign_encoding_is_passed_over(tmp_path: Path) -> None:
@@ -248,14 +248,14 @@ def test_one_time_point_in_a_file_of_four_axes(tmp_path: Path) -> None:
     image.SetSpacing((0.5, 0.75, 5.0, 1.0))
     sitk.WriteImage(image, str(tmp_path / "x.mha"))
     volume = read_grid(tmp_path / "x.mha").volume
-    np.testing.assert_array_equal(volume.voxels, voxels)
-    assert volume.spacing_mm == (0.5, 0.75, 5.0)
+    np.testing.assert_array_equal(volume.ijk, voxels)
+    assert volume.ijk_spacing_mm == (0.5, 0.75, 5.0)
 
 
 def test_half_precision_is_written_as_what_formats_know(tmp_path: Path) -> None:
     values = np.array([0.0, 0.25, 0.5, 1.0], np.float16).reshape(4, 1, 1)
-    write_volume(Volume(values, STRAIGHT), tmp_path / "p.nii.gz")
-    back = read_grid(tmp_path / "p.nii.gz").volume.voxels
+    write_volume(Volume.from_ijk(values, STRAIGHT), tmp_path / "p.nii.gz")
+    back = read_grid(tmp_path / "p.nii.gz").volume.ijk
     assert back.dtype == np.float32 and back.ravel().tolist() == [0.0, 0.25, 0.5, 1.0]
 
 

@@ -23,7 +23,7 @@ def voxels() -> np.ndarray:
 def test_a_nifti_pair_keeps_its_grid(tmp_path: Path, voxels: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Pair(voxels, GRID), tmp_path / "a.hdr")
     image = read_image(tmp_path / "a.hdr")
-    np.testing.assert_array_equal(image.volume.voxels, voxels)
+    np.testing.assert_array_equal(image.volume.ijk, voxels)
     np.testing.assert_allclose(image.volume.ijk_to_ras, GRID, atol=1e-5)
     assert find_inputs([tmp_path]) == [tmp_path / "a.hdr"]
 
@@ -45,8 +45,8 @@ def test_analyze_is_refused_unless_orientation_does_not_matter(tmp_path: Path, v
         read_image(tmp_path / "a.hdr")
     grid = read_grid(tmp_path / "a.hdr", unoriented=True)
     assert not grid.oriented
-    assert grid.volume.spacing_mm == pytest.approx((0.5, 0.6, 4.0))
-    np.testing.assert_array_equal(grid.volume.voxels, voxels)
+    assert grid.volume.ijk_spacing_mm == pytest.approx((0.5, 0.6, 4.0))
+    np.testing.assert_array_equal(grid.volume.ijk, voxels)
 
 
 @pytest.mark.parametrize("name", ["a.gipl", "a.gipl.gz"])
@@ -58,7 +58,7 @@ def test_gipl_is_refused_unless_orientation_does_not_matter(tmp_path: Path, voxe
         read_image(tmp_path / name)
     grid = read_grid(tmp_path / name, unoriented=True)
     assert not grid.oriented
-    np.testing.assert_array_equal(grid.volume.voxels, voxels)
+    np.testing.assert_array_equal(grid.volume.ijk, voxels)
 
 
 def test_a_header_of_another_program(tmp_path: Path) -> None:

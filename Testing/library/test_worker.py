@@ -104,10 +104,10 @@ def test_register_finds_by_how_much_the_second_image_lies_elsewhere(tmp_path, ca
     there[:3, 3] += shift
     write_volume(phantom.image, tmp_path / "fixed.nrrd")
     write_volume(phantom.mask, tmp_path / "fixed_mask.nrrd")
-    write_volume(Volume(phantom.image.voxels, there), tmp_path / "moving.nrrd")
-    write_volume(Volume(phantom.mask.voxels, there), tmp_path / "moving_mask.nrrd")
+    write_volume(Volume.from_ijk(phantom.image.ijk, there), tmp_path / "moving.nrrd")
+    write_volume(Volume.from_ijk(phantom.mask.ijk, there), tmp_path / "moving_mask.nrrd")
     assert worker.panel_main(["register", "--progress", "json"]) == 0
     motion = np.array(_result(capsys)["fixed_to_moving"])
     assert motion[:3, 3] == pytest.approx(shift, abs=0.5) and motion[:3, :3] == pytest.approx(np.eye(3), abs=0.02)
-    write_volume(Volume(phantom.mask.voxels, there), tmp_path / "fixed_mask.nrrd")
+    write_volume(Volume.from_ijk(phantom.mask.ijk, there), tmp_path / "fixed_mask.nrrd")
     assert worker.panel_main(["register"]) == 2

@@ -33,7 +33,7 @@ TEXTS = {
 def write_series(folder: Path, phantom: Phantom) -> list[str]:
     """The phantom as a series full of identifiers; gives all that must not show."""
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    pixels = np.clip(phantom.image.voxels, 0, 30_000).astype(np.int16)
+    pixels = np.clip(phantom.image.ijk, 0, 30_000).astype(np.int16)
     uids = [str(study), str(series), str(frame)]
     origin = phantom.image.ijk_to_ras[:3, 3] * (-1, -1, 1)
     folder.mkdir(parents=True)

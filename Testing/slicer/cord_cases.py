@@ -47,13 +47,13 @@ def cord_mask(ijk_to_ras: np.ndarray | None = None) -> Volume:
     for k in range(1, 11):
         if k != GAP_SLICE:
             voxels[6 + k // 3 : 13 + k // 3, 7:12, k] = True
-    return Volume(voxels, grid() if ijk_to_ras is None else ijk_to_ras)
+    return Volume.from_ijk(voxels, grid() if ijk_to_ras is None else ijk_to_ras)
 
 
 def grey_volume(mask: Volume) -> Volume:
     """A picture to go with a mask: bright cord on a ramp."""
-    ramp = np.arange(mask.voxels.size, dtype=np.int16).reshape(mask.shape) % 97
-    return mask.with_voxels((ramp + 300 * mask.voxels).astype(np.int16))
+    ramp = np.arange(mask.ijk.size, dtype=np.int16).reshape(mask.ijk_shape) % 97
+    return mask.with_ijk((ramp + 300 * mask.ijk).astype(np.int16))
 
 
 def finished_case(mask: Volume, **known: Any) -> Case:
@@ -80,7 +80,7 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         "mask_sha256": mask_sha256(mask),
         "created": "2026-05-04T03:02:01+00:00",
         "software_version": "0.1.0",
-        "volume_mm3": float(mask.voxels.sum()) * mask.voxel_volume_mm3,
+        "volume_mm3": float(mask.ijk.sum()) * mask.voxel_volume_mm3,
         "length_mm": 29.7,
         "volume_per_length_mm2": 22.1,
         "mean_csa_mm2": 23.5,
@@ -116,7 +116,7 @@ def set_voxels(node: Any, segment_id: str, voxels: np.ndarray, volume_node: Any)
 def paint(panel: Any, change: Callable[[np.ndarray], Any], node: Any = None) -> np.ndarray:
     """As a brush does, in the cord of the mask in hand: the panel hears of it. Gives the voxels as they are now."""
     node = panel.panel.segmentation if node is None else node
-    voxels = mask_of_segment(node, cord_segment_id(node)).voxels.copy()
+    voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
     change(voxels)
     panel.panel.correct.editor.save_state()
     set_voxels(node, cord_segment_id(node), voxels, panel.panel.volume)

@@ -21,12 +21,12 @@ def write_series(image: Volume, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True)
     study, series, frame = (generate_uid() for _ in range(3))
     lps = lps_to_ras(image.ijk_to_ras)
-    x_mm, y_mm, z_mm = image.spacing_mm
+    x_mm, y_mm, z_mm = image.ijk_spacing_mm
     files = {}
-    for k in range(image.shape[2]):
+    for k in range(image.ijk_shape[2]):
         # DICOM's rows run to the patient's left and its columns to the back: both against our axes.
-        corner = lps @ [image.shape[0] - 1, image.shape[1] - 1, k, 1]
-        pixels = np.ascontiguousarray(image.voxels[::-1, ::-1, k].T).astype(np.int16)
+        corner = lps @ [image.ijk_shape[0] - 1, image.ijk_shape[1] - 1, k, 1]
+        pixels = np.ascontiguousarray(image.ijk[::-1, ::-1, k].T).astype(np.int16)
         one = Dataset()
         one.SOPClassUID, one.SOPInstanceUID = _MR_IMAGE, generate_uid()
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, series, frame

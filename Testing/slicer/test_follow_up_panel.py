@@ -86,9 +86,9 @@ def _finished(folder: Path, csa_mm2: float, moved_mm: float) -> None:
     image, mask = (one.ijk_to_ras.copy() for one in neck(csa_mm2))
     for matrix in (image, mask):
         matrix[2, 3] += moved_mm
-    voxels = [one.voxels for one in neck(csa_mm2)]
-    write_volume(Volume(voxels[0], image), folder / "image.nii.gz")
-    write_volume(Volume(voxels[1], mask), folder / "visit.nii.gz")
+    voxels = [one.ijk for one in neck(csa_mm2)]
+    write_volume(Volume.from_ijk(voxels[0], image), folder / "image.nii.gz")
+    write_volume(Volume.from_ijk(voxels[1], mask), folder / "visit.nii.gz")
     disc = ",".join(f"{mm:g}" for mm in (*DISC_RAS[:2], DISC_RAS[2] + moved_mm))
     command = ["measure", str(folder / "visit.nii.gz"), f"--disc=C2/C3={disc}"]
     assert main([*command, "--output", str(folder)]) == 0

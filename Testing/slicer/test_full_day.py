@@ -35,10 +35,10 @@ def _image(number: int) -> Volume:
     matrix = np.diag([*SPACING_MM, 1.0])
     matrix[:3, 3] = (-20.0 + number, -30.0, -36.0 + 4.0 * number)
     image = neck_image(matrix)
-    voxels = image.voxels.copy()
+    voxels = image.ijk.copy()
     hidden = voxels[:, :, HOLE]
     hidden[hidden > 500] = 60
-    return image.with_voxels(voxels)
+    return image.with_ijk(voxels)
 
 
 @pytest.fixture
@@ -104,24 +104,24 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
 def _find_again(panel) -> None:
     """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, and Undo takes it back."""
     correct, node = panel.panel.correct, panel.panel.segmentation
-    before = mask_of_segment(node, cord_segment_id(node)).voxels
+    before = mask_of_segment(node, cord_segment_id(node)).ijk
     _only(panel, correct)
 
     def spoil(mask: Volume) -> Volume:
-        voxels = mask.voxels.copy()
+        voxels = mask.ijk.copy()
         voxels[:, :, 5] = voxels[:, :, 17] = False
-        return mask.with_voxels(voxels)
+        return mask.with_ijk(voxels)
 
     assert correct.change(spoil)
     correct.choose(5, 5)
     click(correct.ui.rerunButton)
     _wait(panel)
-    now = mask_of_segment(node, cord_segment_id(node)).voxels
+    now = mask_of_segment(node, cord_segment_id(node)).ijk
     assert np.array_equal(now[:, :, 5], before[:, :, 5]) and not now[:, :, 17].any()
     click(correct.ui.undoButton)
-    assert not mask_of_segment(node, cord_segment_id(node)).voxels[:, :, 5].any()
+    assert not mask_of_segment(node, cord_segment_id(node)).ijk[:, :, 5].any()
     click(correct.ui.undoButton)
-    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, before)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, before)
 
 
 def _check_folders(results: Path, drawn: dict[str, str]) -> None:
@@ -134,7 +134,7 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
         assert content["mask_state"] == "corrected" and content["review"]["state"] == "accepted"
         assert content["review"]["mask_sha256"] == content["mask_sha256"]
         stored = read_labels(next((results / name).glob("mask.*")))
-        assert np.count_nonzero(stored.voxels[:, :, HOLE]) > 40
+        assert np.count_nonzero(stored.ijk[:, :, HOLE]) > 40
         assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
 
@@ -189,7 +189,7 @@ def _teach(panel, folder: Path, pictures: Path) -> None:
     assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
     picture(panel, pictures / "day-7-sent-to-training.png")
     node = panel.panel.segmentation
-    assert np.array_equal(label.voxels != 0, mask_of_segment(node, cord_segment_id(node)).voxels)
+    assert np.array_equal(label.ijk != 0, mask_of_segment(node, cord_segment_id(node)).ijk)
 
 
 def test_full_day(morning, panel, scene, pictures):

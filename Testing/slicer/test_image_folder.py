@@ -23,7 +23,7 @@ def archive(tmp_path) -> Path:
     """A folder for each of four persons: the same protocol, other voxels."""
     image = neck_image(np.diag([*SPACING_MM, 1.0]))
     for person in range(_N):
-        write_series(image.with_voxels(image.voxels + person), tmp_path / "archive" / f"P{person + 1}")
+        write_series(image.with_ijk(image.ijk + person), tmp_path / "archive" / f"P{person + 1}")
     return tmp_path / "archive"
 
 
@@ -89,5 +89,5 @@ def test_a_damaged_file_hides_no_other_series(archive):
     deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
     length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
     damaged.write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
-    volumes = [read().voxels for _name, _path, read in ImageFolder(archive)._candidates(_NAME)]
+    volumes = [read().ijk for _name, _path, read in ImageFolder(archive)._candidates(_NAME)]
     assert sorted(int(voxels.min()) for voxels in volumes) == [40, 41, 42, 43]

@@ -37,7 +37,7 @@ def _erase(panel, node) -> None:
 
 
 def _undo(panel, node) -> None:
-    paint(panel, lambda voxels: voxels.__setitem__(..., cord_mask().voxels), node)
+    paint(panel, lambda voxels: voxels.__setitem__(..., cord_mask().ijk), node)
 
 
 def _numbers(node) -> list[float]:

@@ -177,7 +177,7 @@ def test_a_torch_that_does_not_start_is_found_by_asking_it(panel, scene, tmp_pat
 
 
 def test_a_slice_that_is_no_longer_there_is_told(done, scene):
-    other = Volume(np.ones((6, 6, 3), np.int16), cord_mask().ijk_to_ras)
+    other = Volume.from_ijk(np.ones((6, 6, 3), np.int16), cord_mask().ijk_to_ras)
     segmentation = done.ui.maskSelector.currentNode()
     small = node_from_volume(scene, other, "small")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(small)

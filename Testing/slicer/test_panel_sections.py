@@ -16,7 +16,7 @@ from slicer_standins.desktop import click, picture, wait_until
 
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import levels_table
 from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.tables import read_column
@@ -112,7 +112,7 @@ def compared(panel, scene):
     prior.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     for name in ("cord", "lesion"):
         prior.GetSegmentation().AddEmptySegment(name, name)
-    array = np.ascontiguousarray(mask.voxels.astype(np.uint8).transpose())
+    array = np.ascontiguousarray(mask.ijk.astype(np.uint8).transpose())
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, prior, "cord", volume)
     visit(panel, scene, "current", moved_mm=6.0)
     for owner, up_mm in ((volume, 0.0), (panel.panel.volume, 6.0)):
@@ -194,11 +194,11 @@ def test_numbers_of_the_levels_do_not_set_their_timer(panel, scene):
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     image, mask = neck()
-    files = write_series(to_canonical(image), tmp_path / "series")
-    loaded = to_canonical(read_image(tmp_path / "series").volume)  # with other axes than the series has
-    volume = node_from_volume(scene, Volume(np.ascontiguousarray(loaded.voxels), loaded.ijk_to_ras), "t1")
-    own = np.ascontiguousarray(to_canonical(mask).voxels)
-    segmentation = add_segmentation(scene, Volume(own, loaded.ijk_to_ras), volume, Provenance())
+    files = write_series(image.reoriented("RAS"), tmp_path / "series")
+    loaded = read_image(tmp_path / "series").volume.reoriented("RAS")  # with other axes than the series has
+    volume = node_from_volume(scene, Volume.from_ijk(np.ascontiguousarray(loaded.ijk), loaded.ijk_to_ras), "t1")
+    own = np.ascontiguousarray(mask.reoriented("RAS").ijk)
+    segmentation = add_segmentation(scene, Volume.from_ijk(own, loaded.ijk_to_ras), volume, Provenance())
     panel.panel.show_mask(segmentation)
     ui = panel.panel.dicom.ui
     ui.section.collapsed = False
@@ -223,7 +223,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     seg = dcmread(next((tmp_path / "out").glob("*.seg.dcm")))
     source = dcmread(next(iter(files.values())))
     assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
-    assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels.sum()
+    assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).ijk.sum()
     assert "They are in Slicer" in panel.ui.statusLabel.text
     monkeypatch.setattr("SpinalCordSegWidgets.dicom_section._may_replace", lambda _names: False)
     panel.panel.dicom._keep({names[0]: b"another"}, tmp_path / "out")

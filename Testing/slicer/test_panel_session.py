@@ -121,7 +121,7 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     first = ui.maskSelector.currentNode()
     assert first.GetName() == "T1w neck spinal cord AI"
     expected = slicer.util.arrayFromVolume(volume).transpose() > 500
-    found = mask_of_segment(first, cord_segment_id(first)).voxels
+    found = mask_of_segment(first, cord_segment_id(first)).ijk
     assert (found & expected).sum() > 0.7 * expected.sum() > 0
     assert "mm³" in ui.volumeValue.text and ui.sliceTable.rowCount == 24
     picture(session, pictures / "panel-done.png")
@@ -139,8 +139,8 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     _run_to_the_end(session)
     second = ui.maskSelector.currentNode()
     assert (first.GetName(), second.GetName()) == ("T1w neck spinal cord corrected", "T1w neck spinal cord AI")
-    assert np.array_equal(mask_of_segment(second, cord_segment_id(second)).voxels, found)
-    assert np.array_equal(mask_of_segment(first, cord_segment_id(first)).voxels, edited)
+    assert np.array_equal(mask_of_segment(second, cord_segment_id(second)).ijk, found)
+    assert np.array_equal(mask_of_segment(first, cord_segment_id(first)).ijk, edited)
 
     ui.maskSelector.setCurrentNode(first)
     click(ui.measureButton)
@@ -152,7 +152,7 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     for suffix in (".csv", ".json", ".html", ".nii.gz", ".seg.nrrd"):
         session.panel.measures.export(folder / f"cord{suffix}")
         assert (folder / f"cord{suffix}").stat().st_size > 100, ui.statusLabel.text
-    assert np.array_equal(read_labels(folder / "cord.nii.gz").voxels != 0, edited)
+    assert np.array_equal(read_labels(folder / "cord.nii.gz").ijk != 0, edited)
 
 
 def test_a_model_chosen_while_the_probe_answers_is_timed_too(session, scene, folder):

@@ -62,7 +62,7 @@ def test_flagged_slices_are_marked_in_the_plot(result):
 
 
 def test_an_empty_case_has_tables_too(scene, mask):
-    nothing = mask.with_voxels(np.zeros(mask.shape, bool))
+    nothing = mask.with_ijk(np.zeros(mask.ijk_shape, bool))
     empty = finished_case(nothing, volume_mm3=0.0, length_mm=0.0, flags=(), slices=SliceTable.of())
     found = add_result(scene, empty, node_from_volume(scene, grey_volume(mask), "t1"))
     assert found.slices.GetNumberOfRows() == 0 and len(found.case.slices) == 0
@@ -94,7 +94,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     node = slicer.util.getNode("t1 spinal cord AI")
     found = result_of(node)
     read = mask_of_segment(node, cord_segment_id(node))
-    assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(mask, 1e-6)
+    assert np.array_equal(read.ijk, mask.ijk) and read.same_grid(mask, 1e-6)
     assert not is_edited(node)
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
     assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node
@@ -119,12 +119,12 @@ def test_the_scene_holds_each_item_once_after_loading(scene, result, tmp_path):
 
 
 def test_centre_of_a_slice_is_in_the_cord(mask):
-    ijk = np.argwhere(mask.voxels[:, :, 5]).mean(axis=0)
+    ijk = np.argwhere(mask.ijk[:, :, 5]).mean(axis=0)
     expected = mask.ijk_to_ras @ [*ijk, 5, 1]
     assert centre_of_slice(mask, 5) == pytest.approx(tuple(expected[:3]))
     gap = np.linalg.inv(mask.ijk_to_ras) @ [*centre_of_slice(mask, GAP_SLICE), 1]
     assert gap[2] == pytest.approx(GAP_SLICE)
-    empty = mask.with_voxels(np.zeros(mask.shape, bool))
+    empty = mask.with_ijk(np.zeros(mask.ijk_shape, bool))
     assert centre_of_slice(empty, 0) == pytest.approx(tuple((mask.ijk_to_ras @ [11.5, 9.5, 0, 1])[:3]))
     with pytest.raises(IndexError):
         centre_of_slice(mask, 12)

@@ -152,24 +152,24 @@ def test_undo_takes_the_numbers_back(done):
 
 def test_fill_between_and_smooth_are_one_undo_step_each(done):
     ui, correct = done.panel.correct.ui, done.panel.correct
-    original = mask_of_segment(*_segment(done)).voxels
+    original = mask_of_segment(*_segment(done)).ijk
     correct.choose(GAP_SLICE, GAP_SLICE)
     click(ui.fillButton)
-    filled = mask_of_segment(*_segment(done)).voxels
+    filled = mask_of_segment(*_segment(done)).ijk
     assert 33 <= filled[:, :, GAP_SLICE].sum() <= 37 and np.array_equal(
         filled[:, :, :GAP_SLICE], original[:, :, :GAP_SLICE]
     )
     correct.choose(2, 4)
     click(ui.smoothButton)
-    smooth = mask_of_segment(*_segment(done)).voxels
+    smooth = mask_of_segment(*_segment(done)).ijk
     assert not np.array_equal(smooth[:, :, 2:5], filled[:, :, 2:5])
     assert np.array_equal(smooth[:, :, 5:], filled[:, :, 5:])
     click(ui.undoButton)
-    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, filled)
+    assert np.array_equal(mask_of_segment(*_segment(done)).ijk, filled)
     click(ui.undoButton)
-    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, original)
+    assert np.array_equal(mask_of_segment(*_segment(done)).ijk, original)
     click(ui.redoButton)
-    assert np.array_equal(mask_of_segment(*_segment(done)).voxels, filled)
+    assert np.array_equal(mask_of_segment(*_segment(done)).ijk, filled)
 
 
 def test_the_shown_slice_becomes_the_range(done, scene):
@@ -226,8 +226,8 @@ def test_a_cropped_mask_is_the_mask(done, scene, moved):
         transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
         node.SetAndObserveTransformNodeID(transform.GetID())
     whole, cut = mask_of_segment(node, segment_id), cropped_mask(node, segment_id)
-    assert cut.mask.voxels.sum() == whole.voxels.sum() and cut.mask.voxels.size < whole.voxels.size
-    places = [np.argwhere(one.voxels) @ one.ijk_to_ras[:3, :3].T + one.ijk_to_ras[:3, 3] for one in (whole, cut.mask)]
+    assert cut.mask.ijk.sum() == whole.ijk.sum() and cut.mask.ijk.size < whole.ijk.size
+    places = [np.argwhere(one.ijk) @ one.ijk_to_ras[:3, :3].T + one.ijk_to_ras[:3, 3] for one in (whole, cut.mask)]
     assert np.allclose(*places)
     assert cut.digest() == cropped_mask(node, segment_id, margin=9).digest()
 
@@ -235,7 +235,7 @@ def test_a_cropped_mask_is_the_mask(done, scene, moved):
 def test_an_empty_segment_beside_the_cord_is_an_empty_mask(done):
     node = _segment(done)[0]
     empty = node.GetSegmentation().AddEmptySegment("lesion", "lesion")  # stored in the cord's own image
-    assert not cropped_mask(node, empty).mask.voxels.any()
+    assert not cropped_mask(node, empty).mask.ijk.any()
     done.panel.measures.refresh()
     done.ui.segmentBox.setCurrentIndex(done.ui.segmentBox.findData(empty))
     done.panel.measures.refresh()

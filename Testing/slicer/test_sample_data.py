@@ -51,6 +51,6 @@ def test_simulated_neck_is_the_phantom(scene, sample_data):
     assert first.GetName() != second.GetName() and "mm³" in first.GetDescription()
     phantom = make_phantom()
     found = volume_from_node(first)
-    np.testing.assert_allclose(found.voxels, phantom.image.voxels)
+    np.testing.assert_allclose(found.ijk, phantom.image.ijk)
     assert found.same_grid(phantom.image) and first.GetDisplayNode() is not None
-    assert found.voxel_volume_mm3 * phantom.mask.voxels.sum() == pytest.approx(phantom.truth_volume_mm3, rel=0.03)
+    assert found.voxel_volume_mm3 * phantom.mask.ijk.sum() == pytest.approx(phantom.truth_volume_mm3, rel=0.03)

@@ -50,13 +50,13 @@ def segmentation(scene, mask, volume_node, provenance):
 
 def test_voxels_written_are_the_voxels_read(segmentation, mask, volume_node):
     read = mask_of_segment(segmentation, cord_segment_id(segmentation))
-    assert np.array_equal(read.voxels, mask.voxels)
+    assert np.array_equal(read.ijk, mask.ijk)
     assert read.same_grid(mask, tolerance_mm=1e-9)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, cord_segment_id(segmentation), volume_node)
-    assert np.array_equal(array.transpose() != 0, mask.voxels)  # what every other module of Slicer reads
+    assert np.array_equal(array.transpose() != 0, mask.ijk)  # what every other module of Slicer reads
     copy = segmentation.GetNodeReference(AI_COPY)
     assert copy is not segmentation and copy.GetHideFromEditors() and not copy.GetDisplayNode().GetVisibility()
-    assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).voxels, mask.voxels)
+    assert np.array_equal(mask_of_segment(copy, cord_segment_id(copy)).ijk, mask.ijk)
 
 
 def test_name_colour_terminology_algorithm_and_provenance(segmentation):
@@ -79,42 +79,42 @@ def test_name_colour_terminology_algorithm_and_provenance(segmentation):
 def test_volume_equals_slicers_own_label_statistics(scene, segmentation, mask, volume_node):
     count, slicer_mm3 = label_statistics(scene, segmentation, cord_segment_id(segmentation), volume_node)
     assert count == 315
-    assert slicer_mm3 == pytest.approx(mask.voxels.sum() * mask.voxel_volume_mm3, rel=1e-6)
+    assert slicer_mm3 == pytest.approx(mask.ijk.sum() * mask.voxel_volume_mm3, rel=1e-6)
     assert slicer_mm3 == pytest.approx(315 * 0.7 * 0.9 * 3.3, rel=1e-6)
 
 
 def test_an_empty_mask_is_an_answer(scene, mask, volume_node, provenance):
-    empty = mask.with_voxels(np.zeros(mask.shape, bool))
+    empty = mask.with_ijk(np.zeros(mask.ijk_shape, bool))
     node = add_segmentation(scene, empty, volume_node, provenance)
     read = mask_of_segment(node, cord_segment_id(node))
-    assert read.shape == mask.shape and not read.voxels.any()
+    assert read.shape == mask.shape and not read.ijk.any()
     assert not is_edited(node)
     assert show_in_3d(node) in (True, False)
 
 
 def test_a_second_run_makes_a_second_segmentation(scene, segmentation, mask, volume_node, provenance):
-    edited = mask.voxels.copy()
+    edited = mask.ijk.copy()
     edited[:, :, 3] = False
     set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
     names = [add_segmentation(scene, mask, volume_node, provenance).GetName() for _ in range(2)]
     assert names == ["t1 spinal cord AI 2", "t1 spinal cord AI 3"]
     kept = mask_of_segment(segmentation, cord_segment_id(segmentation))
-    assert np.array_equal(kept.voxels, edited)
+    assert np.array_equal(kept.ijk, edited)
 
 
 def test_other_segments_and_segmentations_are_untouched(scene, segmentation, mask, volume_node, provenance):
     lesion = segmentation.GetSegmentation().AddEmptySegment("lesion", "Lesion")
-    inside = np.zeros(mask.shape, bool)
+    inside = np.zeros(mask.ijk_shape, bool)
     inside[9:11, 9:11, 3] = True  # within the cord
     set_voxels(segmentation, lesion, inside, volume_node)
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-drawn")
     other.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     drawn = other.GetSegmentation().AddEmptySegment("cord", "Spinal cord")
-    set_voxels(other, drawn, mask.voxels, volume_node)
+    set_voxels(other, drawn, mask.ijk, volume_node)
     add_segmentation(scene, mask, volume_node, provenance)
-    assert np.array_equal(mask_of_segment(segmentation, lesion).voxels, inside)
-    assert np.array_equal(mask_of_segment(segmentation, cord_segment_id(segmentation)).voxels, mask.voxels)
-    assert np.array_equal(mask_of_segment(other, drawn).voxels, mask.voxels)
+    assert np.array_equal(mask_of_segment(segmentation, lesion).ijk, inside)
+    assert np.array_equal(mask_of_segment(segmentation, cord_segment_id(segmentation)).ijk, mask.ijk)
+    assert np.array_equal(mask_of_segment(other, drawn).ijk, mask.ijk)
     assert other.GetSegmentation().GetNumberOfSegments() == 1
 
 
@@ -132,7 +132,7 @@ def test_a_copy_whose_segmentation_was_deleted_goes_with_the_next_run(
 
 def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     assert not is_edited(segmentation)
-    edited = mask.voxels.copy()
+    edited = mask.ijk.copy()
     edited[7, 8, 2] = False  # one voxel of the cord away, two of the background added
     edited[0, 0, 0:2] = True
     set_voxels(segmentation, cord_segment_id(segmentation), edited, volume_node)
@@ -144,12 +144,12 @@ def test_edits_are_seen_and_counted(segmentation, mask, volume_node):
     assert read_tag(segment, "DICOM.SegmentAlgorithmType") == "SEMIAUTOMATIC"
     assert segmentation.GetName() == "t1 spinal cord corrected"
     assert segmentation.GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
-    set_voxels(segmentation, cord_segment_id(segmentation), mask.voxels, volume_node)
+    set_voxels(segmentation, cord_segment_id(segmentation), mask.ijk, volume_node)
     assert not is_edited(segmentation)
 
 
 def test_a_case_that_was_corrected_is_called_so_and_a_users_own_name_stays(scene, mask, volume_node, provenance):
-    drawn = mask.with_voxels(mask.voxels & (np.arange(mask.shape[2]) != 3))
+    drawn = mask.with_ijk(mask.ijk & (np.arange(mask.ijk_shape[2]) != 3))
     nodes = [add_segmentation(scene, mask, volume_node, provenance, drawn) for _ in range(2)]
     assert [node.GetName() for node in nodes] == ["t1 spinal cord corrected", "t1 spinal cord corrected 2"]
     assert nodes[0].GetNodeReference(AI_COPY).GetName() == "t1 spinal cord AI (untouched copy)"
@@ -175,13 +175,13 @@ def test_the_mask_of_a_moved_volume_lies_in_world_space(scene, mask, volume_node
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
     volume_node.SetAndObserveTransformNodeID(transform.GetID())
-    world = volume_from_node(volume_node).with_voxels(mask.voxels)
+    world = volume_from_node(volume_node).with_ijk(mask.ijk)
     node = add_segmentation(scene, world, volume_node, provenance)
     read = mask_of_segment(node, cord_segment_id(node))
-    assert np.array_equal(read.voxels, mask.voxels) and read.same_grid(world, 1e-6)
+    assert np.array_equal(read.ijk, mask.ijk) and read.same_grid(world, 1e-6)
     assert node.GetParentTransformNode() is None
     array = slicer.util.arrayFromSegmentBinaryLabelmap(node, cord_segment_id(node), volume_node)
-    assert np.array_equal(array.transpose() != 0, mask.voxels)
+    assert np.array_equal(array.transpose() != 0, mask.ijk)
 
 
 def test_a_mask_of_another_grid_is_refused_and_nothing_added(scene, volume_node, provenance):
@@ -246,6 +246,6 @@ def test_a_mask_drawn_without_a_source_volume_can_be_read(scene, mask):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "imported")
     drawn = node.AddSegmentFromBinaryLabelmapRepresentation(image_from_mask(mask), "cord", (1.0, 0.0, 0.0))
     read = mask_of_segment(node, drawn)
-    assert read.voxels.sum() == 315 and read.spacing_mm == pytest.approx(mask.spacing_mm)
+    assert read.ijk.sum() == 315 and read.ijk_spacing_mm == pytest.approx(mask.ijk_spacing_mm)
     with pytest.raises(GeometryError, match="no longer there"):
         mask_of_segment(node, "gone")

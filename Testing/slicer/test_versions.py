@@ -31,9 +31,9 @@ def _open(panel, scene):
 
 def _stroke(panel, node, number: int) -> np.ndarray:
     """Erase slice ``number``, as a brush would."""
-    voxels = mask_of_segment(node, cord_segment_id(node)).voxels.copy()
+    voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
     voxels[:, :, number] = False
-    replace_mask(node, cord_segment_id(node), cord_mask().with_voxels(voxels))
+    replace_mask(node, cord_segment_id(node), cord_mask().with_ijk(voxels))
     wait_until(lambda: not panel.panel.measures._settle.isActive())
     return voxels
 
@@ -62,7 +62,7 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     timer.timeout.emit()  # 20 s later
     wait_until(lambda: versions._thread is None)
     (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
-    assert np.array_equal(kept.read().voxels, now)
+    assert np.array_equal(kept.read().ijk, now)
     assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
@@ -76,10 +76,10 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     node = _open(panel, scene)
     assert ui.recoveryFrame.isVisible() and "was kept on" in ui.recoveryLabel.text
     click(ui.takeBackButton)
-    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, work)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
     assert not ui.recoveryFrame.isVisible()
     click(ui.undoButton)
-    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, cord_mask().voxels)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, cord_mask().ijk)
     scene.Clear(0)
     _open(panel, scene)
     click(ui.dismissButton)
@@ -97,7 +97,7 @@ def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings)
     work = _stroke(panel, node, 5)
     scene.Clear(0)
     (kept,) = MaskVersions(tmp_path / f"{_CODE}.corrections").versions()
-    assert np.array_equal(kept.read().voxels, work)
+    assert np.array_equal(kept.read().ijk, work)
 
 
 def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):

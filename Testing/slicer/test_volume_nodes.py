@@ -11,7 +11,6 @@ from cord_cases import cord_mask, grey_volume, grid, rotation
 
 from SpinalCordSegLib.errors import GeometryError, VoxelError
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegLib.volume import to_canonical
 from SpinalCordSegNodes.volumes import node_from_volume, volume_from_node
 
 
@@ -32,7 +31,7 @@ def _affine(linear: np.ndarray) -> np.ndarray:
 def test_volume_to_node_and_back_is_exact(scene, left_handed):
     volume = grey_volume(cord_mask(grid(left_handed=left_handed)))
     back = volume_from_node(node_from_volume(scene, volume, "t1"))
-    assert np.array_equal(back.voxels, volume.voxels) and back.voxels.dtype == np.int16
+    assert np.array_equal(back.ijk, volume.ijk) and back.ijk.dtype == np.int16
     assert np.allclose(back.ijk_to_ras, volume.ijk_to_ras, atol=1e-12)
 
 
@@ -41,9 +40,9 @@ def test_volume_to_node_and_back_is_exact(scene, left_handed):
 def test_a_file_read_by_slicer_and_by_us_is_the_same_image(scene, tmp_path, suffix, left_handed):
     path = tmp_path / f"t1.{suffix}"
     sitk.WriteImage(_itk(grey_volume(cord_mask(grid(left_handed=left_handed)))), str(path))
-    node = to_canonical(volume_from_node(slicer.util.loadVolume(str(path))))
-    ours = to_canonical(read_image(path).volume)
-    assert np.array_equal(node.voxels, ours.voxels)
+    node = volume_from_node(slicer.util.loadVolume(str(path))).reoriented("RAS")
+    ours = read_image(path).volume.reoriented("RAS")
+    assert np.array_equal(node.ijk, ours.ijk)
     assert node.same_grid(ours, tolerance_mm=1e-4)
 
 
@@ -53,7 +52,7 @@ def test_a_rotating_parent_transform_becomes_part_of_the_grid(scene):
     turn = _affine(rotation((0, 1, 3), 33.0))
     _linear_parent(scene, node, turn)
     moved = volume_from_node(node)
-    assert np.array_equal(moved.voxels, volume.voxels)
+    assert np.array_equal(moved.ijk, volume.ijk)
     assert np.allclose(moved.ijk_to_ras, turn @ volume.ijk_to_ras)
 
 
@@ -61,7 +60,7 @@ def test_transforms_above_each_other_are_all_hardened(scene):
     node = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     _linear_parent(scene, node, _affine(rotation((1, 0, 0), 10.0)))
     _linear_parent(scene, node.GetParentTransformNode(), _affine(2.0 * np.eye(3)))
-    assert volume_from_node(node).spacing_mm == pytest.approx((1.4, 1.8, 6.6))
+    assert volume_from_node(node).ijk_spacing_mm == pytest.approx((1.4, 1.8, 6.6))
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,14 @@ def test_colour_and_empty_volumes_are_refused(scene):
 
 def test_a_dicom_series_is_the_same_volume_in_slicer_and_headless(scene, shared_data):
     folder = shared_data / "dicom_t1w_head"
-    node = to_canonical(volume_from_node(slicer.util.loadVolume(str(folder / "N2D_0001.dcm"))))
-    ours = to_canonical(read_image(folder).volume)
-    assert np.array_equal(node.voxels, ours.voxels)
+    node = volume_from_node(slicer.util.loadVolume(str(folder / "N2D_0001.dcm"))).reoriented("RAS")
+    ours = read_image(folder).volume.reoriented("RAS")
+    assert np.array_equal(node.ijk, ours.ijk)
     assert node.same_grid(ours, tolerance_mm=1e-2)
 
 
 def _itk(volume) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.voxels.transpose()))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.ijk.transpose()))
     matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())

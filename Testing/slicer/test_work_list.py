@@ -138,7 +138,7 @@ def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkey
     folders = [tmp_path / "archive" / name / "series 4" for name in ("B", "A")]  # the batch began with the second
     for number, folder in enumerate(folders):
         image = neck_image(np.diag([*SPACING_MM, 1.0]))
-        write_series(image.with_voxels(image.voxels + number), folder)
+        write_series(image.with_ijk(image.ijk + number), folder)
     command = ["segment", *map(str, folders), "--model", str(model), "--device", "cpu"]
     assert main([*command, "--output", str(tmp_path / "results")]) == 0
     (tmp_path / "archive" / "C").mkdir()
@@ -163,7 +163,7 @@ def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
     """Two images of a name; the mask's own fingerprint is of no image."""
     phantom = make_phantom(PhantomConfig(shape=(64, 64, 10)))
     for number, folder in enumerate(("s1", "s2")):
-        image = phantom.image.with_voxels(phantom.image.voxels + number)
+        image = phantom.image.with_ijk(phantom.image.ijk + number)
         write_volume(image, tmp_path / "images" / folder / "T1.nii.gz")
     write_volume(phantom.mask, tmp_path / "T1.nrrd")
     image = str(tmp_path / "images" / "s2" / "T1.nii.gz")
@@ -176,7 +176,7 @@ def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
 
 def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
     phantom = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
-    other = phantom.with_voxels(phantom.voxels + 1)
+    other = phantom.with_ijk(phantom.ijk + 1)
     for folder, image in (("p1", phantom), ("p2", other)):
         write_volume(image, tmp_path / folder / "T1.nii.gz")
     images = ImageFolder(tmp_path)

@@ -41,9 +41,9 @@ def _accept(case: Path) -> None:
 def _correct(case: Path, erased: int) -> None:
     """As a colleague does elsewhere."""
     mask = read_labels(next(case.glob("mask.*")))
-    voxels = mask.voxels != 0
+    voxels = mask.ijk != 0
     voxels[:, :, erased] = False
-    store_correction(case, mask.with_voxels(voxels), "Colleague")
+    store_correction(case, mask.with_ijk(voxels), "Colleague")
 
 
 def test_a_decision_made_elsewhere_is_shown_and_stays(panel, work):
@@ -68,7 +68,7 @@ def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel,
     work.previous()
     node = panel.panel.segmentation
     assert node is not earlier and not earlier.GetDisplayNode().GetVisibility()
-    assert not mask_of_segment(node, cord_segment_id(node)).voxels[:, :, 7].any()
+    assert not mask_of_segment(node, cord_segment_id(node)).ijk[:, :, 7].any()
     erase_slice(panel, 4)
     work.store()
     wait(panel)
@@ -96,7 +96,7 @@ def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
         wait(panel)
         assert is_told(), act
     assert work.case == "a" and sections.segmentation is node
-    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).voxels, drawn)
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, drawn)
     assert (case / "report.json").read_bytes() == before and stored(case)[:, :, 4].any()
 
 

@@ -58,4 +58,4 @@ def neck_image(orientation_grid: np.ndarray, storage: tuple[int, int, int] = (0,
     permuted = np.ascontiguousarray(voxels.astype(np.int16).transpose(storage))
     matrix = orientation_grid.copy()
     matrix[:, :3] = orientation_grid[:, list(storage)]
-    return Volume(permuted, matrix)
+    return Volume.from_ijk(permuted, matrix)

@@ -36,7 +36,7 @@ def wait(panel) -> None:
 
 
 def stored(case: Path) -> np.ndarray:
-    return read_labels(next(case.glob("mask.*"))).voxels != 0
+    return read_labels(next(case.glob("mask.*"))).ijk != 0
 
 
 def visible() -> list[str]:

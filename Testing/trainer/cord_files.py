@@ -16,14 +16,14 @@ CORD_MM3 = 10 * 0.6 * 16 * 0.5 * 3 * 4.0  # 6 mm front to back, 8 mm across, 3 s
 
 def cord_image(seed: int = 0, grid: np.ndarray = GRID, shape: tuple[int, int, int] = SHAPE) -> Volume:
     """Noise; every seed another one."""
-    return Volume(np.random.default_rng(seed).integers(100, 900, shape).astype(np.int16), grid)
+    return Volume.from_ijk(np.random.default_rng(seed).integers(100, 900, shape).astype(np.int16), grid)
 
 
 def cord_label(value: int = 1, grid: np.ndarray = GRID, shape: tuple[int, int, int] = SHAPE) -> Volume:
     """A box of 48 mm² in slices 1, 2 and 3."""
     voxels = np.zeros(shape, np.uint8)
     voxels[20:30, 16:32, 1:4] = value
-    return Volume(voxels, grid)
+    return Volume.from_ijk(voxels, grid)
 
 
 def put_case(folder: Path, name: str, seed: int = 0, label: Volume | None = None, image: Volume | None = None) -> None:

@@ -37,13 +37,13 @@ OBLIQUE = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0
 
 def _image(shape: tuple[int, int, int] = (60, 48, 5)) -> Volume:
     voxels = np.random.default_rng(0).integers(100, 900, shape).astype(np.int16)
-    return Volume(voxels, OBLIQUE)
+    return Volume.from_ijk(voxels, OBLIQUE)
 
 
 def _label(value: int = 1, shape: tuple[int, int, int] = (60, 48, 5), matrix: np.ndarray = OBLIQUE) -> Volume:
     voxels = np.zeros(shape, np.uint8)
     voxels[20:30, 16:32, 1:4] = value  # 10 × 0.6 mm = 6 mm front to back, 16 × 0.5 mm = 8 mm across
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)
 
 
 def _put(folder: Path, image: str, label: str, volume: Volume | None = None) -> None:
@@ -122,12 +122,12 @@ def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path)
     with pytest.raises(TrainingDataError, match=r"a_seg\.nii\.gz lies on another grid"):
         load_case(find_cases(tmp_path / "g")[0])
     two = _label()
-    two.voxels[0, 0, 0] = 2
+    two.ijk[0, 0, 0] = 2
     _put(tmp_path / "l", "a.nii.gz", "a_seg.nii.gz", two)
     case = find_cases(tmp_path / "l")[0]
     with pytest.raises(TrainingDataError, match="2 labels"):
         load_case(case)
-    assert load_case(case, label=2).mask.voxels.sum() == 1
+    assert load_case(case, label=2).mask.ijk.sum() == 1
     case.image.write_bytes(b"nothing")
     with pytest.raises(TrainingDataError, match="case a"):
         load_case(case, label=2)
@@ -186,7 +186,7 @@ def test_columns_of_a_manifest(tmp_path: Path) -> None:
     first, second = find_cases(path)
     assert (first.name, first.subject, first.session) == ("P7_2_a", "P7", "2")
     assert dict(second.facts) == {"site": "Oslo", "scanner": "Prisma"}
-    assert load_case(first).mask.voxels.sum() == 480
+    assert load_case(first).mask.ijk.sum() == 480
     _manifest(tmp_path, path.read_text(encoding="utf-8-sig"), "manifest.csv")
     assert len(find_cases(tmp_path)) == 2  # a folder's own manifest counts, not its files' names
 
@@ -231,15 +231,15 @@ def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
 
 def test_label_descriptions_choose_the_cord(tmp_path: Path) -> None:
     label = cord_label(5)
-    label.voxels[10:15, 16:32, 1:4] = 2
+    label.ijk[10:15, 16:32, 1:4] = 2
     put_case(tmp_path, "a", 0, label)
     put_case(tmp_path, "b", 1, label)
     (tmp_path / "labels.txt").write_text(DESCRIPTION, encoding="utf-8")
     (tmp_path / "b_labels.txt").write_text(DESCRIPTION.replace("Spinal c", "Other c"), encoding="utf-8")
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     first, second = find_cases(tmp_path)
-    assert load_case(first).mask.voxels.sum() == 480
-    assert load_case(first, 2).mask.voxels.sum() == 240
+    assert load_case(first).mask.ijk.sum() == 480
+    assert load_case(first, 2).mask.ijk.sum() == 240
     assert second.label_names == ((2, "Other canal"), (5, "Other cord"))
     assert read_label_names(tmp_path / "labels.txt") == ((2, "Spinal canal"), (5, "Spinal cord"))
     (tmp_path / "more.label").write_text(DESCRIPTION, encoding="utf-8")
@@ -321,7 +321,7 @@ def moved(tmp_path: Path) -> Path:
     (tmp_path / "img").mkdir()
     (tmp_path / "ws").mkdir()
     label = cord_label(2)
-    label.voxels[15:20, 16:32, 1:4] = 1
+    label.ijk[15:20, 16:32, 1:4] = 1
     put_case(tmp_path, "a", 0, label)
     (tmp_path / "a.nii.gz").rename(tmp_path / "img" / "a.nii.gz")
     return tmp_path
@@ -334,7 +334,7 @@ def test_layers_names_and_a_moved_folder(moved: Path) -> None:
     assert case.image.resolve() == moved / "img" / "a.nii.gz"
     assert case.label_names == ((1, "Canal"), (2, "Spinal cord"))
     loaded = load_case(case)
-    assert loaded.mask.voxels.sum() == 10 * 16 * 3
+    assert loaded.mask.ijk.sum() == 10 * 16 * 3
     assert "label 2 taken as the cord by its name" in loaded.notes[0]
     assert [one.name for one in find_cases(path)] == ["patient4_ses-02"]
     assert [one.name for one in find_cases(moved)] == ["patient4_ses-02"]  # not its files a second time
@@ -395,7 +395,7 @@ LABEL_FILES = [
 def _save(volume: Volume, path: Path) -> None:
     """As ITK-SNAP does: through ITK; the pair through nibabel, which writes NIfTI-1 in two files."""
     if path.suffix == ".hdr":
-        nibabel.save(nibabel.Nifti1Pair(volume.voxels, volume.ijk_to_ras), path)
+        nibabel.save(nibabel.Nifti1Pair(volume.ijk, volume.ijk_to_ras), path)
         return
     write_volume(volume, path.with_name("kept.nii"))
     image = sitk.ReadImage(str(path.with_name("kept.nii")))
@@ -409,7 +409,7 @@ def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     _save(cord_label(), tmp_path / name)
     (case,) = find_cases(tmp_path)
     loaded = load_case(case)
-    np.testing.assert_array_equal(loaded.mask.voxels, cord_label().voxels == 1)
+    np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
     without = name.startswith("a_seg.gipl")
     assert loaded.match == ("unoriented" if without else "same")
     assert bool(loaded.notes) == without
@@ -417,11 +417,11 @@ def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
 
 def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
-    nibabel.save(nibabel.AnalyzeImage(cord_label().voxels, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
+    nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
     loaded = load_case(find_cases(tmp_path)[0])
     assert loaded.match == "unoriented"
-    np.testing.assert_array_equal(loaded.mask.voxels, cord_label().voxels == 1)
-    nibabel.save(nibabel.AnalyzeImage(cord_label().voxels, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
+    np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
+    nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
     with pytest.raises(TrainingDataError, match="without orientation"):
         load_case(find_cases(tmp_path)[0], tolerant=True)
 
@@ -431,10 +431,10 @@ def test_another_voxel_order_is_undone_exactly() -> None:
     flipped = GRID.copy()
     flipped[:, 2] = -GRID[:, 2]
     flipped[:, 3] = GRID @ [0, 0, 4, 1]
-    stored = Volume(label.voxels[:, :, ::-1].transpose(1, 0, 2), flipped[:, [1, 0, 2, 3]])
-    placed = place_mask(stored.with_voxels(stored.voxels == 1), True, cord_image(), "a")
+    stored = Volume.from_ijk(label.ijk[:, :, ::-1].transpose(1, 0, 2), flipped[:, [1, 0, 2, 3]])
+    placed = place_mask(stored.with_ijk(stored.ijk == 1), True, cord_image(), "a")
     assert placed.match == "reordered"
-    np.testing.assert_array_equal(placed.mask.voxels, label.voxels == 1)
+    np.testing.assert_array_equal(placed.mask.ijk, label.ijk == 1)
     np.testing.assert_array_equal(placed.mask.ijk_to_ras, GRID)
 
 
@@ -444,19 +444,19 @@ def _finer_label() -> Volume:
     grid[:3, 0] /= 2
     grid[:3, 1] /= 2
     grid[:3, 3] -= (GRID[:3, 0] + GRID[:3, 1]) / 4
-    return Volume(np.repeat(np.repeat(cord_label().voxels, 2, 0), 2, 1) == 1, grid)
+    return Volume.from_ijk(np.repeat(np.repeat(cord_label().ijk, 2, 0), 2, 1) == 1, grid)
 
 
 def test_tolerance_resamples_and_says_so() -> None:
     with pytest.raises(GeometryError, match=r"shape 120×96×5 instead of 60×48×5, spacing 0\.3×0\.25×4 instead"):
         place_mask(_finer_label(), True, cord_image(), "a")
     placed = place_mask(_finer_label(), True, cord_image(), "a", tolerant=True)
-    np.testing.assert_array_equal(placed.mask.voxels, cord_label().voxels == 1)
+    np.testing.assert_array_equal(placed.mask.ijk, cord_label().ijk == 1)
     assert f"{CORD_MM3:.0f} mm³ became {CORD_MM3:.0f} mm³" in placed.note
 
 
 def test_fractions_are_no_labels(tmp_path: Path) -> None:
-    write_volume(Volume(np.full((3, 4, 5), 0.5, np.float32), GRID), tmp_path / "a.nii.gz")
+    write_volume(Volume.from_ijk(np.full((3, 4, 5), 0.5, np.float32), GRID), tmp_path / "a.nii.gz")
     with pytest.raises(Exception, match="not whole numbers"):
         read_label_map(tmp_path / "a.nii.gz")
 
@@ -494,14 +494,14 @@ def _with(folder: Path, image: Volume | None = None, label: Volume | None = None
 
 def _nan(folder: Path) -> None:
     write_volume(cord_label(), folder / "bad_seg.nii.gz")
-    voxels = cord_image(7).voxels.astype(np.float32)
+    voxels = cord_image(7).ijk.astype(np.float32)
     voxels[3, 4, 2] = np.nan
-    write_volume(Volume(voxels, GRID), folder / "bad.mha")
+    write_volume(Volume.from_ijk(voxels, GRID), folder / "bad.mha")
 
 
 def _label_with(value: int) -> Volume:
     label = cord_label()
-    label.voxels[0, 0, 0] = value
+    label.ijk[0, 0, 0] = value
     return label
 
 
@@ -537,7 +537,7 @@ def _same_name_below(folder: Path) -> None:
 
 
 def _fractions(folder: Path) -> None:
-    _with(folder, label=Volume(cord_label().voxels * np.float32(0.4), GRID))
+    _with(folder, label=Volume.from_ijk(cord_label().ijk * np.float32(0.4), GRID))
 
 
 def _other_file(folder: Path, write: Callable[[Path], None]) -> None:
@@ -567,11 +567,14 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "NaN": (_nan, "1 voxels are NaN"),
     "4D": (lambda f: _other_file(f, _write_4d), "4 dimensions"),
     "colour": (lambda f: _other_file(f, _write_colour), "colour"),
-    "no contrast": (lambda f: _with(f, image=Volume(np.full(SHAPE, 7, np.int16), GRID)), "same value everywhere"),
+    "no contrast": (
+        lambda f: _with(f, image=Volume.from_ijk(np.full(SHAPE, 7, np.int16), GRID)),
+        "same value everywhere",
+    ),
     "fractions": (_fractions, "not whole numbers"),
     "several labels": (lambda f: _with(f, label=_label_with(2)), "2 labels"),
     "cord and background swapped": (
-        lambda f: _with(f, label=Volume(1 - cord_label().voxels, GRID)),
+        lambda f: _with(f, label=Volume.from_ijk(1 - cord_label().ijk, GRID)),
         "96 % of the image|97 % of the image",
     ),
     "another shape": (lambda f: _with(f, label=cord_label(shape=(60, 48, 4))), "shape 60×48×4 instead of 60×48×5"),
@@ -618,9 +621,9 @@ def test_training_is_refused_before_it_starts_or_goes_on_without(name: str, tmp_
 def test_odd_cases_stay_usable_with_a_remark(tmp_path: Path) -> None:
     put_case(tmp_path, "sub-1_ses-1", 1)
     put_case(tmp_path, "sub-1_ses-2", 1)  # the same patient twice
-    put_case(tmp_path, "empty", 2, Volume(np.zeros(SHAPE, np.uint8), GRID))
+    put_case(tmp_path, "empty", 2, Volume.from_ijk(np.zeros(SHAPE, np.uint8), GRID))
     gap = cord_label()
-    gap.voxels[:, :, 2] = 0
+    gap.ijk[:, :, 2] = 0
     put_case(tmp_path, "gap", 3, gap)
     centimetres = np.diag([0.1, 0.1, 0.1, 1.0]) @ GRID
     put_case(tmp_path, "small", 4, cord_label(grid=centimetres), cord_image(4, centimetres))

@@ -21,8 +21,8 @@ def _put(folder: Path, name: str, *, seed: int = 0, half: int = 5, grid: np.ndar
     label = np.zeros((40, 30, 6), np.uint8)
     label[20 - half : 20 + half, 10:20, 1:5] = value
     image = np.random.default_rng(seed).integers(0, 99, label.shape).astype(np.int16)
-    write_volume(Volume(image, GRID), folder / f"{name}.nii.gz")
-    write_volume(Volume(label, grid), folder / f"{name}_seg.nii.gz")
+    write_volume(Volume.from_ijk(image, GRID), folder / f"{name}.nii.gz")
+    write_volume(Volume.from_ijk(label, grid), folder / f"{name}_seg.nii.gz")
 
 
 def test_what_a_good_case_holds(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_several_labels_need_a_choice(tmp_path: Path) -> None:
     _put(tmp_path, "a")
     label = np.zeros((40, 30, 6), np.uint8)
     label[10:20, 10:20, 1], label[0, 0, 0] = 3, 7
-    write_volume(Volume(label, GRID), tmp_path / "a_seg.nii.gz")
+    write_volume(Volume.from_ijk(label, GRID), tmp_path / "a_seg.nii.gz")
     (case,) = check_folder(tmp_path)
     assert "2 labels" in case.reason and case.labels == (3, 7)
     (case,) = check_folder(tmp_path, label=3)

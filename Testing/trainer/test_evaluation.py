@@ -34,7 +34,7 @@ def _masks() -> tuple[Volume, Volume]:
     found[4:8, 1, 3:8] = True  # slice 1: right
     found[4:8, 2, 3:9] = True  # slice 2: one column of 4 too many
     found[0, 4, 0] = True  # slice 4: false cord; slice 3: missed
-    return Volume(found, PIR), Volume(truth, PIR)
+    return Volume.from_ijk(found, PIR), Volume.from_ijk(truth, PIR)
 
 
 def test_scores_by_hand() -> None:
@@ -69,7 +69,7 @@ def test_a_range_of_slices() -> None:
 
 def test_what_lies_outside_and_the_flags_of_a_slice() -> None:
     found, truth = _masks()
-    found.voxels[0, 2, 3] = True  # array slice 2: a second piece, 4 rows of 0.6 mm beside the cord
+    found.ijk[0, 2, 3] = True  # array slice 2: a second piece, 4 rows of 0.6 mm beside the cord
     flags = [Flag(2, 2, "area", "."), Flag(None, None, "tilt", ".")]
     case = score_case("a", found, truth, flags=flags)
     by_slice = {one.slice: one for one in case.slices}
@@ -88,7 +88,7 @@ def test_slices_that_nobody_drew_can_be_left_out() -> None:
 
 def test_empty_masks_give_no_dice_and_no_error() -> None:
     found, truth = _masks()
-    empty = truth.with_voxels(np.zeros_like(truth.voxels))
+    empty = truth.with_ijk(np.zeros_like(truth.ijk))
     assert math.isnan(score_case("a", empty, empty).dice)
     missed = score_case("a", empty, truth)
     assert (missed.dice, missed.hd95_mm) == (0.0, math.inf)
@@ -113,7 +113,7 @@ def data(tmp_path: Path) -> Path:
 def _half() -> Volume:
     """The right half of the box: Dice 2/3, area -50 %."""
     label = cord_label()
-    label.voxels[:, 24:, :] = 0
+    label.ijk[:, 24:, :] = 0
     return label
 
 
@@ -122,7 +122,7 @@ def _coarse() -> Volume:
     grid = GRID.copy()
     grid[:3, :2] *= 2
     grid[:3, 3] += (GRID[:3, 0] + GRID[:3, 1]) / 2
-    return Volume(cord_label().voxels[::2, ::2], grid)
+    return Volume.from_ijk(cord_label().ijk[::2, ::2], grid)
 
 
 def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +173,7 @@ def test_a_case_too_short_for_the_range_does_not_stop_the_others(
 def test_gipl_masks_take_the_images_orientation(data: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
-    image = sitk.GetImageFromArray(cord_label().voxels.transpose(2, 1, 0))
+    image = sitk.GetImageFromArray(cord_label().ijk.transpose(2, 1, 0))
     image.SetSpacing((0.6, 0.5, 4.0))
     sitk.WriteImage(image, str(masks / "sub-1_seg.gipl"))
     assert find_prediction(find_cases(data)[0], masks).name == "sub-1_seg.gipl"

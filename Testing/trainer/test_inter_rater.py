@@ -21,7 +21,7 @@ def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32),
     voxels = np.zeros(SHAPE, bool)
     for k in slices:
         voxels[rows[0] : rows[1], columns[0] : columns[1], k] = True
-    return Volume(voxels, GRID)
+    return Volume.from_ijk(voxels, GRID)
 
 
 def test_bland_altman_by_hand() -> None:
@@ -36,11 +36,11 @@ def test_bland_altman_by_hand() -> None:
 def test_the_consensus_lies_midway_and_is_symmetric() -> None:
     first, second = _mask(), _mask((18, 32), (14, 34))  # two pixels larger all round
     merged = consensus(first, second)
-    np.testing.assert_array_equal(merged.voxels, consensus(second, first).voxels)
-    np.testing.assert_array_equal(consensus(first, first).voxels, first.voxels)
-    assert (merged.voxels >= first.voxels).all()
-    assert (merged.voxels <= second.voxels).all()
-    straight = merged.voxels[:, 24, 2].nonzero()[0]
+    np.testing.assert_array_equal(merged.ijk, consensus(second, first).ijk)
+    np.testing.assert_array_equal(consensus(first, first).ijk, first.ijk)
+    assert (merged.ijk >= first.ijk).all()
+    assert (merged.ijk <= second.ijk).all()
+    straight = merged.ijk[:, 24, 2].nonzero()[0]
     assert (straight.min(), straight.max()) == (19, 30)  # one pixel larger where the outline is straight
 
 
@@ -56,8 +56,8 @@ def test_slices_of_one_rater_stay_empty_and_are_listed_with_their_place() -> Non
     ]
     assert [one.disputed_mm2 for one in listed] == pytest.approx([48, 36, 36, 12])
     np.testing.assert_allclose(listed[0].ras_mm, (GRID @ [24.5, 23.5, 1, 1])[:3], atol=1e-9)
-    assert not consensus(first, second).voxels[:, :, [1, 4]].any()
-    marked = disputes(first, second).voxels
+    assert not consensus(first, second).ijk[:, :, [1, 4]].any()
+    marked = disputes(first, second).ijk
     assert [np.count_nonzero(marked[:, :, k] == v) for k, v in ((1, 2), (2, 1), (2, 2), (4, 3))] == [160, 40, 120, 40]
     assert disagreements(score_case("a", first, first), first, first, DisputeLimits()) == []
 
@@ -79,7 +79,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with (output / "disagreements.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["case"] for row in rows} == {"b"}
-    np.testing.assert_array_equal(read_labels(output / "consensus" / "a_seg.nii.gz").voxels, cord_label().voxels)
+    np.testing.assert_array_equal(read_labels(output / "consensus" / "a_seg.nii.gz").ijk, cord_label().ijk)
     assert (output / "bland_altman.png").exists()
     assert (output / "worst.png").exists()
     assert (output / "disputes" / "labels.txt").exists()

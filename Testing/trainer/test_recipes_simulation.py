@@ -34,7 +34,6 @@ from Recipes.simulation.training_slices import (
 from SpinalCordSegLib.errors import InputFileError, TrainingDataError
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import make_phantom
-from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 
@@ -257,8 +256,8 @@ def test_coverage_sums_to_the_phantoms_area() -> None:
     slices = list(phantom_slices(1, 5, RULE))
     phantom = make_phantom(random_phantom(np.random.default_rng([5, 0])))
     assert len(slices) == 6
-    for one, voxels in zip(slices, np.moveaxis(phantom.coverage.voxels, 2, 0), strict=True):
-        pixel_mm2 = phantom.coverage.spacing_mm[0] * phantom.coverage.spacing_mm[1]
+    for one, voxels in zip(slices, np.moveaxis(phantom.coverage.ijk, 2, 0), strict=True):
+        pixel_mm2 = phantom.coverage.ijk_spacing_mm[0] * phantom.coverage.ijk_spacing_mm[1]
         assert one.image.shape == one.coverage.shape == (256, 256)
         assert one.image.min() >= 0 and one.image.max() <= 1
         assert one.coverage.sum() * 0.49 == pytest.approx(voxels.sum() * pixel_mm2, rel=2e-3)
@@ -327,11 +326,11 @@ def test_a_volume_knows_its_areas(maps: Maps, spacing_mm: tuple[float, float, fl
     neck = draw_neck(31, maps, csa_mm2=80.0)
     found = simulate_neck(neck, maps, scan)
     assert found.image.orientation == "RAS" and found.image.same_grid(found.coverage)
-    assert found.image.spacing_mm == pytest.approx((spacing_mm[1], spacing_mm[0], spacing_mm[2]), rel=0.02)
-    slices = axial_slices(found.coverage)
-    areas = slices.pixels.sum((1, 2)) * slices.pixel_mm[0] * slices.pixel_mm[1]
+    assert found.image.ijk_spacing_mm == pytest.approx((spacing_mm[1], spacing_mm[0], spacing_mm[2]), rel=0.02)
+    slices = found.coverage
+    areas = slices.voxels.sum((1, 2)) * slices.pixel_mm[0] * slices.pixel_mm[1]
     assert areas == pytest.approx(found.csa_mm2, rel=3e-3)
-    assert found.mask.voxels.sum() * found.mask.voxel_volume_mm3 == pytest.approx(
+    assert found.mask.ijk.sum() * found.mask.voxel_volume_mm3 == pytest.approx(
         found.csa_mm2.sum() * spacing_mm[2], rel=0.05
     )
 
@@ -342,7 +341,7 @@ def test_two_visits_differ_by_position_and_noise_and_the_atrophy(maps: Maps) -> 
     first = simulate_neck(neck, maps, scan)
     later = simulate_neck(atrophied(neck, 0.02), maps, replace(scan, visit_seed=2))
     again = simulate_neck(neck, maps, scan)
-    assert np.array_equal(first.image.voxels, again.image.voxels)
-    assert not np.array_equal(first.image.voxels, later.image.voxels)
+    assert np.array_equal(first.image.ijk, again.image.ijk)
+    assert not np.array_equal(first.image.ijk, later.image.ijk)
     expected = [atrophied(neck, 0.02).csa_mm2(z) for z in later.z_mm]
     assert later.csa_mm2 == pytest.approx(expected, rel=0.02)

@@ -67,7 +67,7 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.evaluation import SliceScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles, write_sheet
 
@@ -126,7 +126,7 @@ GRID = np.diag([0.8, 1.0, 5.0, 1.0])
 def _label() -> Volume:
     label = np.zeros((40, 36, 6), np.uint8)
     label[15:27, 14:22] = 1
-    return Volume(label, GRID)
+    return Volume.from_ijk(label, GRID)
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "t1w_masked"
     folder.mkdir(parents=True)
     label = _label()
-    voxels = np.random.default_rng(0).integers(0, 99, label.shape).astype(np.int16) + 200 * label.voxels
-    write_volume(Volume(voxels.astype(np.int16), GRID), folder / "a_T1w.nii.gz")
+    voxels = np.random.default_rng(0).integers(0, 99, label.ijk_shape).astype(np.int16) + 200 * label.ijk
+    write_volume(Volume.from_ijk(voxels.astype(np.int16), GRID), folder / "a_T1w.nii.gz")
     write_volume(label, folder / "a_T1w_seg-manual.nii.gz")
     return tmp_path / "data"
 
@@ -171,7 +171,7 @@ def test_tables_pictures_and_card(data: Path, model: Path, tmp_path: Path, capsy
 def _scores(shift: int) -> RealScores:
     """The label against itself moved by ``shift`` voxels of 0.8 mm, on every set with a label; scanners; a head."""
     label = _label()
-    found = label.with_voxels(np.roll(label.voxels, shift, axis=0))
+    found = label.with_ijk(np.roll(label.ijk, shift, axis=0))
     case = score_case("a", found, label)
     scanners = tuple(ScannerRow(str(n), mm2, mm2, 30.0, 0, 0, 20, 0, ()) for n, mm2 in enumerate((98.0, 100.0, 102.0)))
     return RealScores({one.name: (case,) for one in MASKED_SETS}, scanners, HeadRow(0, 9, -1.0, 4.0, -0.5, 0, 0, ()))
@@ -191,10 +191,10 @@ def test_bars_met_and_missed() -> None:
 
 def test_worst_slices_come_first_and_show_three_colours(tmp_path: Path) -> None:
     label = _label()
-    found = label.voxels.copy()
+    found = label.ijk.copy()
     found[:, :, 2] = np.roll(found[:, :, 2], 3, axis=0)
     found[:, :, 4] = 0
-    mask = label.with_voxels(found)
+    mask = label.with_ijk(found)
     tiles = worst_tiles(label, mask, label, score_case("a", mask, label), 3)
     assert [tile.score.slice for tile in tiles][:2] == [4, 2]
     assert worst_of([*tiles, *tiles], 2)[1].score.slice == 4
@@ -361,7 +361,7 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     monkeypatch.setattr(SeriesPerson, "scan", lambda self, visit, maps: scans[visit])
     truths = [person.stored(scan.mask, visit) for visit, scan in enumerate(scans)]
     assert truths[0].orientation != truths[1].orientation
-    assert axial_slices(truths[0]).pixels.any(axis=(1, 2)).all()  # the same anatomy whatever the order of storage
+    assert truths[0].voxels.any(axis=(1, 2)).all()  # the same anatomy whatever the order of storage
     found = measure_series(_segmenting(truths), person, maps)
     change = found.areas_mm2[1] / found.areas_mm2[0]
     assert change == pytest.approx(person.share(1), abs=0.03)  # pixels and heights alone
@@ -372,8 +372,8 @@ def test_true_masks_of_one_person_at_every_visit(shared_data, monkeypatch: pytes
     assert by_share.coverage_percent < 0.5
     assert SeriesAreas.from_dict(json.loads(json.dumps(asdict(found)))) == found
 
-    wrong = replace(truths[1], voxels=truths[1].voxels.copy())
-    spoilt = axial_slices(wrong).pixels[3]
+    wrong = truths[1].with_ijk(truths[1].ijk.copy())
+    spoilt = wrong.voxels[3]
     spoilt |= binary_dilation(spoilt, iterations=4)
     unflagged = measure_series(_segmenting([truths[0], wrong]), person, maps)
     assert unflagged.areas_mm2[1] > 1.02 * found.areas_mm2[1]

@@ -165,7 +165,7 @@ SMALL = ["normalisation.size=32"]
 def _two_labels() -> Volume:
     """The cord in slices 1 to 3 as 1, and something larger in slice 0 as 2."""
     label = cord_label()
-    label.voxels[10:40, 10:40, 0] = 2
+    label.ijk[10:40, 10:40, 0] = 2
     return label
 
 
@@ -207,7 +207,7 @@ def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pyt
 
 
 def _redrawn(data: Path) -> None:
-    write_volume(_two_labels().with_voxels(np.roll(_two_labels().voxels, 3, 0)), data / "sub-1_seg.nii.gz")
+    write_volume(_two_labels().with_ijk(np.roll(_two_labels().ijk, 3, 0)), data / "sub-1_seg.nii.gz")
 
 
 def _rescanned(data: Path) -> None:
@@ -266,7 +266,7 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_volume(cord_image(), data / "sub-1.nii.gz")
-    sitk.WriteImage(sitk.GetImageFromArray(cord_label().voxels), str(data / "sub-1_seg.mhd"))
+    sitk.WriteImage(sitk.GetImageFromArray(cord_label().ijk), str(data / "sub-1_seg.mhd"))
     options = {"label": None}
     (case,) = match_files(data).cases
     source = {**options, "files": {case.name: case_manifest(case, None)}}
@@ -378,8 +378,8 @@ def _case() -> LoadedCase:
     mask = np.zeros((32, 32, 3), bool)
     mask[10:20, 11:21] = True
     affine = np.diag([0.7, 0.7, 3.0, 1.0])
-    image = Volume(mask.astype(np.float32) + 0.1, affine)
-    return LoadedCase(LabelledCase("a", Path("a.nii"), Path("b.nii"), "a"), image, Volume(mask, affine))
+    image = Volume.from_ijk(mask.astype(np.float32) + 0.1, affine)
+    return LoadedCase(LabelledCase("a", Path("a.nii"), Path("b.nii"), "a"), image, Volume.from_ijk(mask, affine))
 
 
 def test_slices_of_a_case_are_inset_on_a_grid_of_fixed_pixels_only() -> None:

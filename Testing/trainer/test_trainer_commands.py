@@ -43,8 +43,8 @@ def data(tmp_path: Path) -> Path:
         label[0, 0, 0] = 5
         voxels[label == 2] += 300
         grid = np.diag([1.0, 0.8, 5.0, 1.0])
-        write_volume(Volume(voxels, grid), folder / f"{name}_T1w.nii.gz")
-        write_volume(Volume(label, grid), folder / f"{name}_T1w_seg.nii.gz")
+        write_volume(Volume.from_ijk(voxels, grid), folder / f"{name}_T1w.nii.gz")
+        write_volume(Volume.from_ijk(label, grid), folder / f"{name}_T1w_seg.nii.gz")
     return folder
 
 

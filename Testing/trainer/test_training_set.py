@@ -38,9 +38,9 @@ def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
         ("sub-P07_ses-01", "P07", ""), ("sub-P07_ses-02", "P07", ""), ("sub-P08_ses-01", "P08", ""),
     ]  # fmt: skip
     label = read_labels(tmp_path / "sub-P07_ses-01_seg.nii.gz")
-    assert np.array_equal(label.voxels, cord_label().voxels) and label.same_grid(cord_image())
-    assert (label.voxels > 0).sum() * label.voxel_volume_mm3 == pytest.approx(CORD_MM3)
-    assert np.array_equal(read_image(tmp_path / "sub-P07_ses-01.nii.gz").volume.voxels, cord_image(0).voxels)
+    assert np.array_equal(label.ijk, cord_label().ijk) and label.same_grid(cord_image())
+    assert (label.ijk > 0).sum() * label.voxel_volume_mm3 == pytest.approx(CORD_MM3)
+    assert np.array_equal(read_image(tmp_path / "sub-P07_ses-01.nii.gz").volume.ijk, cord_image(0).ijk)
     assert cord_value(read_label_names(tmp_path / LABEL_DESCRIPTION)) == 1
 
 
@@ -49,12 +49,12 @@ def test_the_same_image_is_not_added_twice(tmp_path: Path) -> None:
     again = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1")
     assert (again.image, again.added) == (first.image, False)
     other = cord_label()
-    other.voxels[20, 16:32, 1] = 0
+    other.ijk[20, 16:32, 1] = 0
     with pytest.raises(OutputError, match="another mask of this very image"):
         add_to_training_set(tmp_path, cord_image(), other, "P1")
-    assert np.array_equal(read_labels(first.label).voxels, cord_label().voxels)
+    assert np.array_equal(read_labels(first.label).ijk, cord_label().ijk)
     replaced = add_to_training_set(tmp_path, cord_image(), other, "P1", replace=True)
-    assert replaced.label == first.label and np.array_equal(read_labels(first.label).voxels, other.voxels)
+    assert replaced.label == first.label and np.array_equal(read_labels(first.label).ijk, other.ijk)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def half_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = add_to_training_set(tmp_path, cord_image(), cord_label(), "P1")
     told = first.provenance.read_text(encoding="utf-8")
     corrected = cord_label()
-    corrected.voxels[20, 16:32, 1] = 0
+    corrected.ijk[20, 16:32, 1] = 0
 
     def refuse(*_: object) -> None:
         raise OutputError("the disk is full")
@@ -81,7 +81,7 @@ def test_a_mask_that_could_not_be_written_is_written_at_the_next_try(half_replac
             first.label.write_bytes(b"damaged")
         again = add_to_training_set(tmp_path, cord_image(), corrected, "P1", replace=True)
         assert again.added and again.label == first.label
-        assert np.array_equal(read_labels(again.label).voxels, corrected.voxels)
+        assert np.array_equal(read_labels(again.label).ijk, corrected.ijk)
 
 
 def test_a_provenance_of_a_mask_that_was_never_written_is_put_right(half_replaced, tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no subject code"):
         add_to_training_set(tmp_path, cord_image(), cord_label(), "Pérez José")
     with pytest.raises(GeometryError, match="another grid"):
-        add_to_training_set(tmp_path, cord_image(), Volume(cord_label().voxels, np.eye(4)), "P1")
+        add_to_training_set(tmp_path, cord_image(), Volume.from_ijk(cord_label().ijk, np.eye(4)), "P1")
     with pytest.raises(VoxelError, match="is empty"):
-        add_to_training_set(tmp_path, cord_image(), cord_image().with_voxels(np.zeros(cord_image().shape)), "P1")
+        add_to_training_set(tmp_path, cord_image(), cord_image().with_ijk(np.zeros(cord_image().ijk_shape)), "P1")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -91,9 +91,9 @@ def _large(folder: Path) -> dict[str, Any]:
 
 def _enlarged_phantom() -> Volume:
     base = make_phantom(PhantomConfig(shape=(256, 256, 150), spacing_mm=(0.7, 0.7, 0.9))).image
-    voxels = np.round(base.voxels).astype(np.int16)
+    voxels = np.round(base.ijk).astype(np.int16)
     for axis in range(3):
         voxels = np.repeat(voxels, _LARGE_TIMES, axis)
     matrix = base.ijk_to_ras.copy()
     matrix[:3, :3] /= _LARGE_TIMES
-    return Volume(voxels, matrix)
+    return Volume.from_ijk(voxels, matrix)

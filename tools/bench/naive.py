@@ -15,7 +15,7 @@ from stopwatch import Stopwatch
 from SpinalCordSegLib.inference import Prediction
 from SpinalCordSegLib.model.checkpoint import Checkpoint, checkpoint_network
 from SpinalCordSegLib.model.preprocessing import normalise, restore
-from SpinalCordSegLib.volume import Volume, axial_slices
+from SpinalCordSegLib.volume import Volume
 
 
 def naive_predict(watch: Stopwatch, volume: Volume, checkpoint: Checkpoint, **_: Any) -> Prediction:
@@ -24,14 +24,13 @@ def naive_predict(watch: Stopwatch, volume: Volume, checkpoint: Checkpoint, **_:
     prepare = watch.timed(normalise, "prepare")
     network = watch.timed(checkpoint_network(checkpoint), "network")
     back = watch.timed(restore, "restore")
-    slices = axial_slices(volume)
     probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
-    target = axial_slices(probability).pixels
+    target = probability.voxels
     calibration = checkpoint.calibration
     with torch.inference_mode():
-        for number, pixels in enumerate(slices.pixels):
+        for number, pixels in enumerate(volume.voxels):
             image = torch.from_numpy(np.array(pixels, np.float32, order="C"))[None]
-            inputs, placement = prepare(image, slices.pixel_mm, checkpoint.normalisation)
+            inputs, placement = prepare(image, volume.pixel_mm, checkpoint.normalisation)
             logits = network(inputs) * calibration.scale + calibration.bias
             target[number] = torch.sigmoid(back(logits, placement))[0].numpy()
     seconds = time.perf_counter() - started

@@ -26,8 +26,8 @@ def precision_difference(data: Path, most: int | None = None) -> dict[str, Any]:
         exact = segment_image(image, checkpoint, SegmentOptions(device=device, track_cord=False))
         for precision in ("bfloat16", "float16") if device == "cuda" else ("bfloat16",):
             half = segment_image(image, checkpoint, SegmentOptions(device=device, precision=precision))
-            both = int((exact.mask.voxels & half.mask.voxels).sum())
-            total = int(exact.mask.voxels.sum()) + int(half.mask.voxels.sum())
+            both = int((exact.mask.ijk & half.mask.ijk).sum())
+            total = int(exact.mask.ijk.sum()) + int(half.mask.ijk.sum())
             row = {
                 "volume": f"{path.parent.name}/{path.name}",
                 "precision": precision,

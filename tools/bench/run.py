@@ -130,7 +130,7 @@ def _mask(output: Path, way: str) -> np.ndarray:
     from SpinalCordSegLib.image_io import read_labels
 
     path = max((output / "whole" / way).glob("*/mask.nii.gz"), key=lambda one: one.stat().st_mtime)
-    return read_labels(path).voxels > 0
+    return read_labels(path).ijk > 0
 
 
 def _dice(first: np.ndarray, second: np.ndarray) -> float:

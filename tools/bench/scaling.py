@@ -28,7 +28,7 @@ def scaling(quick: bool = False) -> dict[str, Any]:
         for _ in range(_ROUNDS):
             for key, (side, count) in sizes.items():
                 voxels = np.random.default_rng(0).uniform(0, 1000, (side, side, count)).astype(np.float32)
-                volume = Volume(voxels, np.diag([_PIXEL_MM, _PIXEL_MM, 1.0, 1.0]))
+                volume = Volume.from_ijk(voxels, np.diag([_PIXEL_MM, _PIXEL_MM, 1.0, 1.0]))
                 started = time.perf_counter()
                 predict(volume, checkpoint, device="cpu")
                 seconds[key].append(time.perf_counter() - started)

@@ -15,7 +15,6 @@ from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, read_image
 from SpinalCordSegLib.model.checkpoint import Checkpoint, default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
-from SpinalCordSegLib.volume import axial_slices
 
 LEAST_DICE = 0.999
 _IMAGE_FOLDERS = ("t1w_masked", "mt_masked", "t1w_scanners", "t2_masked", "t2star_masked")
@@ -88,12 +87,12 @@ def _compared(image: Image, checkpoint: Checkpoint) -> dict[str, Any]:
     times.append(time.process_time())
     tracked = segment_image(image, checkpoint, SegmentOptions(device="cpu", track_cord=True))
     times.append(time.process_time())
-    first, second = full.mask.voxels, tracked.mask.voxels
+    first, second = full.mask.ijk, tracked.mask.ijk
     total = int(first.sum()) + int(second.sum())
     dice = 2 * int((first & second).sum()) / total if total else 1.0
     differ = sorted({kind for kind, *_ in _flags(full.flags) ^ _flags(tracked.flags)})
     return {
-        "slices": int(axial_slices(full.mask).pixels.shape[0]),
+        "slices": int(full.mask.voxels.shape[0]),
         "windowed": tracked.n_windowed,
         "dice": dice,
         "flags_differ": differ,

@@ -25,5 +25,5 @@ def volume_file(name: str, folder: Path) -> Path:
     path = folder / f"{name.replace(' ', '_')}.nii.gz"
     if not path.is_file():
         image = make_phantom(VOLUMES[name]).image
-        write_volume(image.with_voxels(np.round(image.voxels).astype(np.int16)), path)
+        write_volume(image.with_ijk(np.round(image.ijk).astype(np.int16)), path)
     return path

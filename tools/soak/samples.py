@@ -62,7 +62,7 @@ def cord(seed: int = 0, value: int = 1) -> tuple[Volume, Volume]:
     label = np.zeros(SHAPE, np.uint8)
     label[15:27, 12:21, 1:7] = value
     image = np.random.default_rng(seed).integers(0, 300, SHAPE).astype(np.int16) + (400 * (label > 0)).astype(np.int16)
-    return Volume(image, GRID), Volume(label, GRID)
+    return Volume.from_ijk(image, GRID), Volume.from_ijk(label, GRID)
 
 
 def make_samples(root: Path) -> None:
@@ -95,9 +95,9 @@ def _volumes(root: Path) -> None:
         write_volume(label, root / folder / name)
     write_volume(label, root / "nrrd_raw" / "neck.nrrd", compress=False)
     (root / "nifti_float").mkdir()
-    nibabel.save(nibabel.Nifti1Image(label.voxels.astype(np.float32), GRID), root / "nifti_float" / "neck.nii")
+    nibabel.save(nibabel.Nifti1Image(label.ijk.astype(np.float32), GRID), root / "nifti_float" / "neck.nii")
     (root / "nifti_pair").mkdir()
-    nibabel.save(nibabel.Nifti1Pair(label.voxels, GRID), root / "nifti_pair" / "neck.hdr")
+    nibabel.save(nibabel.Nifti1Pair(label.ijk, GRID), root / "nifti_pair" / "neck.hdr")
     stored = sitk.ReadImage(str(root / "nifti" / "neck.nii"))
     for folder, name in (("nhdr", "neck.nhdr"), ("mhd", "neck.mhd")):
         (root / folder).mkdir()
@@ -105,7 +105,7 @@ def _volumes(root: Path) -> None:
     (root / "discs").mkdir()
     discs = np.zeros(SHAPE, np.uint8)
     discs[20, 24, 5], discs[20, 24, 2] = 3, 4
-    write_volume(label.with_voxels(discs), root / "discs" / "discs.nii")
+    write_volume(label.with_ijk(discs), root / "discs" / "discs.nii")
     write_volume(label, root / "discs" / "neck.nii.gz")
     sidecar = {"PatientName": "Doe^Anna", "PatientID": "4711", "Manufacturer": "Maker", "MagneticFieldStrength": 3}
     for folder in ("sidecar", "names"):
@@ -145,7 +145,7 @@ def _labelled(root: Path) -> None:
 
 
 def _unoriented(root: Path) -> None:
-    label = cord()[1].voxels
+    label = cord()[1].ijk
     for folder in ("gipl", "analyze"):
         (root / folder / "anna_seg.nii.gz").unlink()
     sizes = struct.pack(">4HH4f", *SHAPE, 1, 8, 0.7, 0.9, 3.0, 1.0)
@@ -160,7 +160,7 @@ def _unoriented(root: Path) -> None:
 
 
 def _dicom(folder: Path) -> None:
-    image = cord()[0].voxels
+    image = cord()[0].ijk
     study, series = generate_uid(), generate_uid()
     for k in range(SHAPE[2]):
         one = _slice(image[:, :, k : k + 1], study, series)
@@ -245,7 +245,7 @@ def _results(root: Path) -> None:
         "A",
     ]
     changed = cord(0)[1]
-    changed.voxels[15, :, 3] = 0
+    changed.ijk[15, :, 3] = 0
     write_volume(changed, root / "results" / "v0_changed.nii.gz")
     if main(corrected):
         raise RuntimeError("the sample result could not be corrected")

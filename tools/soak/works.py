@@ -64,7 +64,7 @@ def read_mask_like(path: Path, n: int) -> Volume:
     from SpinalCordSegLib.image_io import read_image
 
     image = read_image(path).volume
-    return image.with_voxels((image.voxels + n).astype(np.int16))
+    return image.with_ijk((image.ijk + n).astype(np.int16))
 
 
 def _segment(folder: Path, samples: Path, what: str = "in") -> Callable[[], int]:
@@ -223,7 +223,7 @@ def _finished_cache(folder: Path) -> list[Path]:
 def _mask(number: int) -> Volume:
     voxels = np.zeros((40, 40, 30), np.uint8)
     voxels.reshape(-1)[:number] = 1
-    return Volume(voxels, np.diag([0.5, 0.6, 3.0, 1.0]))
+    return Volume.from_ijk(voxels, np.diag([0.5, 0.6, 3.0, 1.0]))
 
 
 def _put_versions(folder: Path, samples: Path) -> None:
@@ -249,7 +249,7 @@ def _autosave(folder: Path, samples: Path) -> Callable[[], int]:
 
 def _after_autosave(folder: Path) -> list[str]:
     found = MaskVersions(folder, keep=100).versions()
-    sizes = [int(one.read().voxels.sum()) for one in found]  # raises where one is damaged
+    sizes = [int(one.read().ijk.sum()) for one in found]  # raises where one is damaged
     return [] if sizes == list(range(len(sizes), 0, -1)) and len(sizes) >= 3 else [f"versions {sizes}"]
 
 

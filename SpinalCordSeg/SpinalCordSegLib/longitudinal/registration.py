@@ -17,7 +17,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelErro
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.report import FLAG, INK, Canvas, CordScene, chosen_slices
-from SpinalCordSegLib.volume import Volume, input_slice_index, lps_to_ras
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
 _WORK_MM = 2.0
@@ -186,15 +186,15 @@ def _also(motion: sitk.Euler3DTransform, shift: NDArray[np.float64]) -> sitk.Eul
 
 
 def _centre_lps(cord: Volume) -> NDArray[np.float64]:
-    middle = np.argwhere(cord.voxels != 0).mean(axis=0)
+    middle = np.argwhere(cord.ijk != 0).mean(axis=0)
     r, a, s = (cord.ijk_to_ras @ np.append(middle, 1.0))[:3]
     return np.array([-r, -a, s])
 
 
 def _window(cord: Volume, reach_mm: float) -> tuple[slice, ...]:
     """The box around the cord, ``reach_mm`` wider on every side, within the grid."""
-    found = np.argwhere(cord.voxels != 0)
-    reach = [int(np.ceil(reach_mm / mm)) for mm in cord.spacing_mm]
+    found = np.argwhere(cord.ijk != 0)
+    reach = [int(np.ceil(reach_mm / mm)) for mm in cord.ijk_spacing_mm]
     return tuple(
         slice(max(0, int(low) - more), int(high) + more + 1)
         for low, high, more in zip(found.min(axis=0), found.max(axis=0), reach, strict=True)
@@ -204,24 +204,24 @@ def _window(cord: Volume, reach_mm: float) -> tuple[slice, ...]:
 def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
     matrix = volume.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in window]
-    return Volume(volume.voxels[window], matrix)
+    return Volume.from_ijk(volume.ijk[window], matrix)
 
 
 def _around(cord: Volume) -> Volume:
     """Voxels within the region's reach of the cord, as boxes: exact distances do not matter here."""
-    reach = [max(1, round(_REGION_MM / mm)) for mm in cord.spacing_mm]
-    grown = cord.voxels != 0
+    reach = [max(1, round(_REGION_MM / mm)) for mm in cord.ijk_spacing_mm]
+    grown = cord.ijk != 0
     for axis, size in enumerate(reach):
         grown = ndimage.maximum_filter1d(grown, 2 * size + 1, axis=axis)
-    return cord.with_voxels(grown.astype(np.uint8))
+    return cord.with_ijk(grown.astype(np.uint8))
 
 
 def _image(volume: Volume, kind: int) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0)))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.ijk.transpose(2, 1, 0)))
     lps = lps_to_ras(volume.ijk_to_ras)
-    image.SetSpacing(volume.spacing_mm)
+    image.SetSpacing(volume.ijk_spacing_mm)
     image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / np.array(volume.spacing_mm)).ravel().tolist())
+    image.SetDirection((lps[:3, :3] / np.array(volume.ijk_spacing_mm)).ravel().tolist())
     return sitk.Cast(image, kind)
 
 
@@ -483,7 +483,7 @@ class PropagatedMask:
             "moved_mm": round(self.moved_mm, 2),
             "turned_deg": round(self.turned_deg, 2),
             "coverage": round(self.coverage, 4),
-            "volume_mm3": round(float(np.count_nonzero(self.mask.voxels)) * self.mask.voxel_volume_mm3, 2),
+            "volume_mm3": round(float(np.count_nonzero(self.mask.ijk)) * self.mask.voxel_volume_mm3, 2),
             "mask_sha256": mask_sha256(self.mask),
             "warnings": list(self.warnings),
         }
@@ -496,14 +496,16 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     GeometryError when the mask lies on another grid than its image, or the images do not overlap.
     """
     if not image.same_grid(mask):
-        raise GeometryError(f"the mask (shape {mask.shape}) lies on another grid than its image (shape {image.shape})")
+        raise GeometryError(
+            f"the mask (shape {mask.ijk_shape}) lies on another grid than its image (shape {image.ijk_shape})"
+        )
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: there is nothing to propagate")
     found = register_same_study(image, mask, target)
     propagated = resample_mask(mask, found.fixed_to_moving, target)
-    volumes = [float(np.count_nonzero(one.voxels)) * one.voxel_volume_mm3 for one in (mask, propagated)]
+    volumes = [float(np.count_nonzero(one.ijk)) * one.voxel_volume_mm3 for one in (mask, propagated)]
     coverage = _coverage(mask, found.fixed_to_moving, target)
-    middle = (mask.ijk_to_ras @ np.append(np.argwhere(mask.voxels != 0).mean(axis=0), 1.0))[:3]
+    middle = (mask.ijk_to_ras @ np.append(np.argwhere(mask.ijk != 0).mean(axis=0), 1.0))[:3]
     moved = float(np.linalg.norm(found.apply(middle) - middle))
     cosine = (np.trace(found.fixed_to_moving[:3, :3]) - 1) / 2
     turned = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
@@ -518,10 +520,10 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     several times per axis, so that a thick slice is no matter of where its middle lies.
     """
     to_source = np.linalg.inv(mask.ijk_to_ras) @ np.linalg.inv(source_to_target) @ target.ijk_to_ras
-    found = np.zeros(target.shape, bool)
-    window = _reached_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.shape)
+    found = np.zeros(target.ijk_shape, bool)
+    window = _reached_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.ijk_shape)
     if window is None:
-        return target.with_voxels(found)
+        return target.with_ijk(found)
     factors = [
         min(_FINEST, max(1, ceil(float(np.linalg.norm(to_source[:3, axis])) - 1e-6))) for axis in range(3)
     ]  # the target's steps in voxels of the mask
@@ -530,26 +532,26 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     at = np.einsum("ab,bijk->aijk", to_source[:3, :3], np.stack([i, j, k])) + to_source[:3, 3, None, None, None]
     # "grid-constant" is 0 from the next voxel's middle on; "constant" would be from the outermost one's own, and half a
     # slice of a cord that runs through the whole stack would be lost at each end.
-    inside = ndimage.map_coordinates((mask.voxels != 0).astype(np.float32), at, order=1, mode="grid-constant", cval=0.0)
+    inside = ndimage.map_coordinates((mask.ijk != 0).astype(np.float32), at, order=1, mode="grid-constant", cval=0.0)
     shape = [n for w, f in zip(window, factors, strict=True) for n in (w.stop - w.start, f)]
     found[window] = inside.reshape(shape).mean(axis=(1, 3, 5)) >= 0.5
-    return target.with_voxels(found)
+    return target.with_ijk(found)
 
 
 def resample_image(image: Volume, source_to_target: NDArray[np.float64], target: Volume) -> Volume:
     """``target`` seen on the grid of ``image`` after the fit, float32, 0 outside: what the picture of the fit shows."""
     to_target = np.linalg.inv(target.ijk_to_ras) @ source_to_target @ image.ijk_to_ras
     found = ndimage.affine_transform(
-        target.voxels.astype(np.float32), to_target[:3, :3], to_target[:3, 3], image.shape, order=1, cval=0.0
+        target.ijk.astype(np.float32), to_target[:3, :3], to_target[:3, 3], image.ijk_shape, order=1, cval=0.0
     )
-    return image.with_voxels(found)
+    return image.with_ijk(found)
 
 
 def _reached_window(
     mask: Volume, to_target: NDArray[np.float64], shape: tuple[int, int, int]
 ) -> tuple[slice, slice, slice] | None:
     """The target's voxels that the mask's box can reach; None where it reaches none."""
-    filled = np.argwhere(mask.voxels != 0)
+    filled = np.argwhere(mask.ijk != 0)
     if not len(filled):
         return None
     low, high = filled.min(axis=0) - 1, filled.max(axis=0) + 1
@@ -567,10 +569,10 @@ def _reached_window(
 
 def _coverage(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> float:
     """Share of the mask's voxels whose middle falls into the target's grid."""
-    filled = np.argwhere(mask.voxels != 0)
+    filled = np.argwhere(mask.ijk != 0)
     to_target = np.linalg.inv(target.ijk_to_ras) @ source_to_target @ mask.ijk_to_ras
     places = filled @ to_target[:3, :3].T + to_target[:3, 3]
-    inside = (places >= -0.5) & (places <= np.array(target.shape) - 0.5)
+    inside = (places >= -0.5) & (places <= np.array(target.ijk_shape) - 0.5)
     return float(inside.all(axis=1).mean())
 
 
@@ -627,7 +629,7 @@ def propagation_picture(image: Volume, mask: Volume, target: Volume, propagated:
         canvas.paste(plane.rgb(1), _MARGIN, top + _LABEL)
         for at, k in enumerate(numbers):
             x, y = beside + at % _COLUMNS * tile, top + at // _COLUMNS * (tile + _LABEL)
-            canvas.write(x, y + 16, f"slice {input_slice_index(mask, k)}", 16, INK)
+            canvas.write(x, y + 16, f"slice {mask.to_input_slice(k)}", 16, INK)
             canvas.paste(scene.axial(k, _TILE_MM, _SCALE).rgb(1), x, y + _LABEL)
             canvas.write(x + 5, y + _LABEL + 18, "R", 16, "#ffffff")
     return canvas.png()

@@ -25,7 +25,7 @@ from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
-from SpinalCordSegLib.volume import Volume, input_slice_index, to_canonical
+from SpinalCordSegLib.volume import Volume, to_canonical
 
 # ---- Areas along the cord that do not depend on how much of the cord was scanned
 
@@ -380,7 +380,7 @@ def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> fl
                 f"{source.folder}: disc C2/C3 lies {off_mm:.0f} mm from the cord: give RAS mm of this very image"
             )
         return position_mm
-    return line.nearest(line.at_slice(input_slice_index(mask, mark.slice or 0)).tolist())[0]
+    return line.nearest(line.at_slice(mask.to_input_slice(mark.slice or 0)).tolist())[0]
 
 
 def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None = None) -> list[Visit]:

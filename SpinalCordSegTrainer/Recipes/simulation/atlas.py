@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import InputFileError, TrainingDataError
-from SpinalCordSegLib.volume import AxialSlices, Volume, axial_slices, lps_to_ras
+from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     atlas = folder / "atlas"
     cord, csf, spine, grey = (_read(atlas / f"PAM50_{name}.nii.gz") for name in ("cord", "csf", "spine", "gm"))
     top = _top_of_canal(csf)
-    z_mm = (np.arange(len(cord.pixels), dtype=np.float64) - top) * cord.slice_mm
+    z_mm = (np.arange(len(cord.voxels), dtype=np.float64) - top) * cord.spacing_mm[0]
     keep = z_mm >= _LOWEST_MM
     shapes = [_shape("PAM50", cord, csf, z_mm)]
     for path in sorted((folder / "shapes").glob("*_T1w_seg-manual.nii.gz")):
@@ -80,11 +80,11 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     chosen = tuple(s for s in shapes if s.name not in hold_out and (not only or s.name in only))
     if not chosen:
         raise TrainingDataError(f"no cord shape is left in {folder} after leaving out {sorted(hold_out)}")
-    bone = _recentred(spine.pixels[keep] > 0, cord.pixels[keep] > 0)
+    bone = _recentred(spine.voxels[keep] > 0, cord.voxels[keep] > 0)
     shape = shapes[0]
     return Maps(
         _blurred(bone, cord.pixel_mm[0]),
-        _blurred(_discs(bone, cord.slice_mm, cord.pixel_mm[0]), cord.pixel_mm[0]),
+        _blurred(_discs(bone, cord.spacing_mm[0], cord.pixel_mm[0]), cord.pixel_mm[0]),
         _grey_table(grey, shape, z_mm)[keep],
         z_mm[keep],
         cord.pixel_mm[0],
@@ -97,7 +97,7 @@ def map_files(folder: Path) -> list[Path]:
     return sorted([*(folder / "atlas").glob("PAM50_*.nii.gz"), *(folder / "shapes").glob("*seg-manual.nii.gz")])
 
 
-def _read(path: Path) -> AxialSlices:
+def _read(path: Path) -> Volume:
     if not path.is_file():
         raise InputFileError(f"{path}: label map not found; give the folder that holds atlas/ and shapes/")
     try:
@@ -107,33 +107,33 @@ def _read(path: Path) -> AxialSlices:
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
-    return axial_slices(Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), lps_to_ras(matrix)))
+    return Volume.from_ijk(sitk.GetArrayFromImage(image).transpose(2, 1, 0), lps_to_ras(matrix))
 
 
-def _top_of_canal(csf: AxialSlices) -> int:
+def _top_of_canal(csf: Volume) -> int:
     """First slice above the spinal canal: the atlas's fluid ends at the foramen magnum."""
-    slices = np.flatnonzero((csf.pixels > 0).any(axis=(1, 2)))
-    return int(slices[-1]) + 1 if len(slices) else len(csf.pixels)
+    slices = np.flatnonzero((csf.voxels > 0).any(axis=(1, 2)))
+    return int(slices[-1]) + 1 if len(slices) else len(csf.voxels)
 
 
 def _read_shape(path: Path) -> CordShape:
     cord = _read(path)
     fluid_path = path.with_name(path.name.replace("_T1w_seg", "_T2w_csfseg"))
     fluid = _read(fluid_path) if fluid_path.is_file() else None
-    rows = np.flatnonzero((cord.pixels > 0).any(axis=(1, 2)))
+    rows = np.flatnonzero((cord.voxels > 0).any(axis=(1, 2)))
     # The uppermost slice of a hand-drawn cord lies near the foramen magnum when the whole cord was drawn, and a
     # few slices lower where thick slices end at C1-C2.
-    top_mm = -2.0 if cord.slice_mm < 2 else -12.0
-    z_mm = (np.arange(len(cord.pixels)) - rows[-1]) * cord.slice_mm + top_mm
+    top_mm = -2.0 if cord.spacing_mm[0] < 2 else -12.0
+    z_mm = (np.arange(len(cord.voxels)) - rows[-1]) * cord.spacing_mm[0] + top_mm
     return _shape(path.name.split("_T1w")[0], cord, fluid, z_mm)
 
 
-def _shape(name: str, cord: AxialSlices, fluid: AxialSlices | None, z_mm: NDArray[np.float64]) -> CordShape:
+def _shape(name: str, cord: Volume, fluid: Volume | None, z_mm: NDArray[np.float64]) -> CordShape:
     heights, cords, canals = [], [], []
-    for index, mask in enumerate(cord.pixels > 0):
+    for index, mask in enumerate(cord.voxels > 0):
         if z_mm[index] < _LOWEST_MM or mask.sum() * cord.pixel_mm[0] * cord.pixel_mm[1] < 20:
             continue
-        canal = mask | (fluid.pixels[index] > 0) if fluid is not None else mask
+        canal = mask | (fluid.voxels[index] > 0) if fluid is not None else mask
         if fluid is not None and canal.sum() < 1.3 * mask.sum():
             continue
         centre = ndimage.center_of_mass(mask)
@@ -178,14 +178,14 @@ def _discs(bone: NDArray, slice_mm: float, pixel_mm: float) -> NDArray:
     return ndimage.binary_opening(closed & ~bone & rows[:, None] & columns, np.ones((1, 3, 5), bool))
 
 
-def _grey_table(grey: AxialSlices, shape: CordShape, z_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+def _grey_table(grey: Volume, shape: CordShape, z_mm: NDArray[np.float64]) -> NDArray[np.float32]:
     """Grey matter share per height, relative radius (_N_RADII of 0..1) and angle, in the atlas cord's own contour."""
     relative = (np.arange(_N_RADII) + 0.5) / _N_RADII
     table = np.zeros((len(z_mm), _N_RADII, N_ANGLES), np.float32)
-    middle = ((grey.pixels.shape[1] - 1) / 2, (grey.pixels.shape[2] - 1) / 2)
+    middle = ((grey.voxels.shape[1] - 1) / 2, (grey.voxels.shape[2] - 1) / 2)
     for height, radii in zip(shape.z_mm, shape.cord_mm, strict=True):
         index = int(np.argmin(np.abs(z_mm - height)))
-        share = grey.pixels[index]
+        share = grey.voxels[index]
         total = share.sum()
         centre = ndimage.center_of_mass(share) if total > 0 else middle
         reach = relative[:, None] * radii[None]

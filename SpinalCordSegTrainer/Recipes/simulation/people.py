@@ -96,7 +96,7 @@ def _volume(slices: list[NDArray[np.float32]], matrix: NDArray[np.float64]) -> V
     voxels = np.ascontiguousarray(np.stack(slices).transpose(2, 1, 0)[::-1, ::-1])
     centred = matrix.copy()
     centred[:3, 3] = -(np.array(voxels.shape) - 1) / 2 * np.diag(matrix)[:3]
-    return Volume(voxels, centred)
+    return Volume.from_ijk(voxels, centred)
 
 
 # Simulated people for validation: who they are and how they are scanned. Drawn from seeds that training never uses.
@@ -234,13 +234,13 @@ class SeriesPerson:
         """The same voxels in the visit's own storage order: nothing is resampled."""
         order, flips = self.storage[visit]
         matrix = volume.ijk_to_ras.copy()
-        voxels = volume.voxels
+        voxels = volume.ijk
         for axis in flips:
             matrix[:, 3] += matrix[:, axis] * (voxels.shape[axis] - 1)
             matrix[:, axis] *= -1
             voxels = np.flip(voxels, axis)
         matrix[:, :3] = matrix[:, list(order)]
-        return Volume(np.ascontiguousarray(voxels.transpose(order)), matrix)
+        return Volume.from_ijk(np.ascontiguousarray(voxels.transpose(order)), matrix)
 
 
 def series_person(number: int, maps: Maps, config: SeriesConfig) -> SeriesPerson:

@@ -32,7 +32,6 @@ from Recipes.simulation.scanner import (
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.config import check_seed
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
@@ -47,9 +46,9 @@ def phantom_slices(phantoms: int, seed: int, rule: NormalisationConfig) -> Itera
     grid = (rule.size, rule.size) if rule.kind == "fixed_pixel" else None
     for number in range(phantoms):
         phantom = make_phantom(random_phantom(np.random.default_rng([seed, number])))
-        image, share = axial_slices(phantom.image), axial_slices(phantom.coverage)
-        pixels = torch.from_numpy(np.ascontiguousarray(image.pixels, dtype=np.float32))
-        cord = torch.from_numpy(np.ascontiguousarray(share.pixels, dtype=np.float32))
+        image, share = phantom.image, phantom.coverage
+        pixels = torch.from_numpy(np.ascontiguousarray(image.voxels, dtype=np.float32))
+        cord = torch.from_numpy(np.ascontiguousarray(share.voxels, dtype=np.float32))
         normalised, _ = normalise(pixels, image.pixel_mm, rule, grid)
         coverage = normalise_coverage(cord, image.pixel_mm, rule, grid)
         for one, part in zip(normalised[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):

@@ -21,7 +21,6 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.report import montage_png
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import axial_slices
 from SpinalCordSegTrainerLib.dataset import LabelledCase, find_cases, load_case
 from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
@@ -311,9 +310,9 @@ def _scanners(validator: Validator, data: Path, pictures: Path) -> tuple[Scanner
         image = read_image(path)
         result = validator.segment(image)
         _write_montage(result, pictures / f"{name}.png")
-        slices = axial_slices(image.volume)
+        n_slices, slice_mm = image.volume.shape[0], image.volume.spacing_mm[0]
         point = landmarks[name, C2_C3]
-        rows.append(scanner_row(name, result.slices, result.flags, len(slices.pixels), slices.slice_mm, point))
+        rows.append(scanner_row(name, result.slices, result.flags, n_slices, slice_mm, point))
     return tuple(rows)
 
 
@@ -331,7 +330,7 @@ def _head(validator: Validator, data: Path, pictures: Path) -> HeadRow:
     image = read_image(folder)
     result = validator.segment(image)
     _write_montage(result, pictures / f"{HEAD}.png")
-    return head_row(result.slices, result.flags, axial_slices(image.volume).slice_mm, read_landmarks())
+    return head_row(result.slices, result.flags, image.volume.spacing_mm[0], read_landmarks())
 
 
 def _write_montage(result: Case, path: Path) -> None:

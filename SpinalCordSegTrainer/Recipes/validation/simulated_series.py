@@ -129,8 +129,8 @@ def coverage_change(
     low, high = (round(float(share) * count) for share in rng.uniform(*_CUT_SHARE, 2))
     matrix = canonical.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
-    less = Volume(canonical.voxels[:, :, low : count - high], matrix)
-    if not less.voxels.any():
+    less = Volume.from_ijk(canonical.voxels[:, :, low : count - high], matrix)
+    if not less.ijk.any():
         return 0.0
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
     kept = measured.rows((measured.canonical_slice >= low) & (measured.canonical_slice < count - high))
