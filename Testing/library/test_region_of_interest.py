@@ -46,10 +46,6 @@ def test_a_slice_every_5_mm_and_both_ends_are_computed_whole(slice_mm: float, ex
     assert whole_slices(3, 19, slice_mm) == expected
 
 
-def test_one_slice_is_computed_once() -> None:
-    assert whole_slices(4, 5, 1.0) == [4]
-
-
 @pytest.mark.parametrize(
     ("slice_logits", "box"),
     [
@@ -145,12 +141,6 @@ def test_the_probabilities_of_the_cord_are_those_of_the_full_run(bright: Bright)
     assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5) and (full > 0.5).any()
     assert np.abs(full - tracked.probability.ijk).max() < 1e-4  # far off they are 1e-6 and 5e-5
     assert tracked.n_windowed == bright.windows == 21 - 5 and bright.whole == 21 + 5
-
-
-def test_near_the_cord_s_ends_slices_are_computed_whole(bright: Bright) -> None:
-    full, tracked = both(neck(cord=(3, 12)))
-    assert np.array_equal(full > 0.5, tracked.probability.ijk > 0.5)
-    assert tracked.n_windowed == 4  # between 5 and 10 alone
 
 
 def test_a_stray_region_in_a_slice_computed_whole_makes_its_neighbours_whole(bright: Bright) -> None:

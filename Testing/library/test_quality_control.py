@@ -1,18 +1,31 @@
-"""Failures that must be flagged (the paper's Fig. 12 among them) and natural cords that must not."""
+"""Failures that must be flagged and natural cords that must not; images that the method was not made for; ranking."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.flags import Flag
+from SpinalCordSegLib.dicom import DicomSeries, find_series
+from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
+from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
-from SpinalCordSegLib.quality_control import QualityConfig, judge_features, judge_slices, rank_doubts, slice_features
+from SpinalCordSegLib.quality_control import (
+    QualityConfig,
+    SliceFeatures,
+    judge_features,
+    judge_slices,
+    judge_suitability,
+    rank_doubts,
+    slice_features,
+)
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 THIN, THICK = (0.8, 0.6, 1.0), (0.5, 0.7, 5.0)
@@ -131,19 +144,6 @@ def test_lost_half_grown_and_shifted_slices_are_flagged() -> None:
     assert set(found) <= {29, 30, 31, 50, 69, 70, 71}
 
 
-def test_an_outgrown_last_slice_is_called_an_end() -> None:
-    voxels = _cord(THICK, tilt=0.0)
-    voxels[:, :, -1] = ndimage.binary_dilation(voxels[:, :, -1], iterations=3)
-    assert "area" in _judge(voxels, THICK)[voxels.shape[2] - 1]
-
-
-def test_flags_of_the_mask_itself_are_among_them() -> None:
-    voxels = _cord(THICK)
-    voxels[:, :, 8] = False
-    voxels[2:5, 2:5, 12] = True
-    assert _judge(voxels, THICK) == {None: {"cleaned"}, 8: {"gap"}, 12: {"cleaned"}}
-
-
 def test_an_unsure_network_is_flagged_and_a_sure_one_is_not() -> None:
     voxels = _cord(THICK)
     probability = np.where(voxels, 0.98, 0.01).astype(np.float32)
@@ -170,22 +170,11 @@ def test_an_area_that_is_the_neighbours_rather_than_its_own_is_flagged() -> None
     assert judged((), ()) == judged((), (2.04,) * 9 + (0.7,) * 11) == []
 
 
-def test_a_mask_that_is_no_cord_at_all_doubts_the_case() -> None:
-    voxels = np.random.default_rng(0).random((40, 40, 20)) > 0.4
-    found = _judge(voxels, THIN)
-    assert "many_flags" in found[None] and len(found) > 15
-
-
 def test_empty_and_single_slice_masks_are_judged_without_failing() -> None:
     voxels = np.zeros((20, 22, 9), bool)
     assert _judge(voxels, THIN) == {None: {"empty"}}
     voxels[5:17, 5:17, 4] = True
     assert _judge(voxels, THIN, voxels.astype(np.float32)) == {None: {"tilt"}}
-
-
-def test_limits_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="lower one first"):
-        QualityConfig(min_area_mm2=200)
 
 
 def test_at_most_five_percent_of_hand_drawn_slices_are_flagged(shared_data: Path) -> None:
@@ -213,3 +202,200 @@ def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
     queue = rank_doubts(judge_slices(cleaned.mask, None, measures, features=features), features)
     assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
     assert queue[0].score > queue[1].score > queue[2].score
+
+
+ROD_MM = (0.5, 0.8, 3.0)
+
+
+def rod_volume(voxels: np.ndarray) -> Volume:
+    return Volume.from_ijk(voxels, np.diag([*ROD_MM, 1.0]))
+
+
+def rod(n: int = 15) -> np.ndarray:
+    voxels = np.zeros((50, 40, n), bool)
+    voxels[15:35, 15:25] = True  # 10×8 mm
+    return voxels
+
+
+def table_of(voxels: np.ndarray, probability: np.ndarray | None = None) -> SliceFeatures:
+    mask = rod_volume(voxels)
+    return slice_features(mask, None if probability is None else rod_volume(probability), measure(mask))
+
+
+def test_a_slice_twice_as_wide_stands_out_alone() -> None:
+    voxels = rod()
+    voxels[35:45, 15:25, 7] = True  # half as much again, to the right: the centre moves by 2.5 mm
+    table = table_of(voxels)
+    assert table.area_ratio[7] == pytest.approx(1.5, rel=0.02) and table.rl_ratio[7] == pytest.approx(1.5, rel=0.05)
+    assert table.offset_mm[7] == pytest.approx(2.5, rel=1e-6)
+    others = np.arange(15) != 7
+    assert table.area_ratio[others] == pytest.approx(np.ones(14), rel=0.05)
+    assert table.offset_mm[others] == pytest.approx(np.zeros(14), abs=1e-6)
+
+
+def test_gaps_are_nan_and_no_neighbours() -> None:
+    voxels = rod()
+    voxels[:, :, 6] = False
+    table = table_of(voxels)
+    assert len(table) == 15 and np.isnan(table.area_ratio[6]) and np.isnan(table.offset_mm[6])
+    assert table.area_ratio[5] == pytest.approx(1)
+
+
+def test_expected_dice_and_width_of_the_uncertain_band() -> None:
+    probability = np.zeros((50, 40, 15), np.float32)
+    probability[15:35, 15:25] = 0.95
+    probability[35:37, 15:25] = 0.4  # 20 pixels outside the mask
+    probability[0:3, 0:3] = 1.0  # far off
+    table = table_of(rod(), probability)
+    assert table.expected_dice == pytest.approx(np.full(15, 2 * 190 / (200 + 198)))
+    assert table.mean_probability == pytest.approx(np.full(15, 0.95))
+    outline_mm = 2 * np.sqrt(np.pi * 80)
+    assert table.uncertain_mm == pytest.approx(np.full(15, 20 * 0.4 / outline_mm))
+
+
+def test_no_cord_one_slice_and_two() -> None:
+    assert len(table_of(np.zeros((5, 6, 7), bool))) == 0
+    for n in (1, 2):
+        voxels = rod()
+        voxels[:, :, n:] = False
+        table = table_of(voxels, rod().astype(np.float32))
+        assert table.area_mm2 == pytest.approx(np.full(n, 80.0)) and np.isnan(table.offset_mm).all()
+        assert np.isnan(table.area_ratio).all() == (n == 1) and table.expected_dice == pytest.approx(np.ones(n))
+
+
+def test_a_probability_of_another_grid_is_refused() -> None:
+    mask = rod_volume(rod())
+    with pytest.raises(GeometryError, match="another grid"):
+        slice_features(mask, rod_volume(np.zeros((3, 3, 3))), measure(mask))
+
+
+def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
+    return Volume.from_ijk(np.zeros(shape, np.float32), np.diag([*spacing_mm, 1.0]))
+
+
+@pytest.fixture
+def t1w(dicom: Any, tmp_path: Path) -> DicomSeries:
+    """A 3D gradient echo as the method was made for."""
+    series = find_series(dicom.write(tmp_path))
+    return replace(
+        series, dimension="3D", sequence="GR\\SP", echo_time_ms=2.7, repetition_time_ms=8.2, slice_thickness_mm=3.0
+    )
+
+
+def kinds(volume: Volume, dicom: DicomSeries | None = None) -> list[str]:
+    return [flag.kind for flag in judge_suitability(volume, dicom)]
+
+
+NECK = grid((100, 100, 20), (1.0, 1.0, 3.0))
+
+
+def test_what_the_method_was_made_for(t1w: DicomSeries) -> None:
+    assert kinds(NECK) == []
+    assert kinds(NECK, t1w) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "expected"),
+    [
+        ((42, 76, 77), (1.0, 1.0, 1.0), []),  # a crop around the cord
+        ((100, 100, 20), (1.5, 1.0, 3.0), []),
+        ((100, 100, 20), (1.6, 1.0, 3.0), ["coarse_voxels"]),
+        ((100, 100, 1), (1.0, 1.0, 3.0), ["small_view"]),
+        ((20, 100, 20), (1.0, 1.0, 3.0), ["small_view"]),
+    ],
+)
+def test_grids(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], expected: list[str]) -> None:
+    assert kinds(grid(shape, spacing_mm)) == expected
+
+
+def test_left_right_is_the_patients_not_the_arrays() -> None:
+    sagittal = np.zeros((4, 4))
+    sagittal[1, 0] = sagittal[2, 1] = 1.0  # i backwards to front, j up
+    sagittal[0, 2], sagittal[3, 3] = 2.2, 1.0  # k left to right
+    volume = Volume.from_ijk(np.zeros((100, 100, 30), np.float32), sagittal)
+    (flag,) = judge_suitability(volume)
+    assert flag.kind == "coarse_voxels"
+    assert flag.slice is None
+    assert "2.20 mm wide" in flag.message
+
+
+def head(below_vertex_mm: int) -> Volume:
+    """A bright box of 98×180 mm in air, 20 mm of air above it, ``below_vertex_mm`` of it in view."""
+    voxels = np.zeros((100, 100, (below_vertex_mm + 20) // 2), np.float32)
+    voxels[15:85, 5:95, : below_vertex_mm // 2] = 1.0
+    return Volume.from_ijk(voxels, np.diag([1.4, 2.0, 2.0, 1.0]))
+
+
+def test_a_head_scan_that_ends_above_the_neck() -> None:
+    (flag,) = judge_suitability(head(120))
+    assert flag.kind == "no_neck"
+    assert "ends 120 mm below the top of the head" in flag.message
+    assert kinds(head(180)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"contrast_agent": True}, ["acquisition"]),
+        ({"description": "T1 MPRAGE post gd"}, ["acquisition"]),
+        ({"description": "t1_tse_sag +C"}, ["acquisition"]),
+        ({"description": "T1 post processing"}, []),
+        ({"slice_thickness_mm": 2.5}, ["acquisition"]),
+        ({"slice_thickness_mm": 6.0}, []),  # overlapping or interpolated slices
+        ({"slice_thickness_mm": None}, []),
+        ({"dimension": "2D"}, ["acquisition"]),
+        ({"modality": "CT"}, ["acquisition"]),
+        ({"body_part": "LSPINE"}, ["acquisition"]),
+        ({"body_part": "HEAD"}, []),
+    ],
+)
+def test_headers(t1w: DicomSeries, changes: dict[str, Any], expected: list[str]) -> None:
+    assert kinds(NECK, replace(t1w, **changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sequence", "tr_ms", "te_ms", "ti_ms", "t1_weighted"),
+    [
+        ("GR\\SP", 5.6, 1.7, None, True),
+        ("GR\\MP", 2300.0, 2.98, 900.0, True),  # MPRAGE
+        ("GR\\IR", 2000.0, 3.5, 1100.0, True),
+        ("SE", 500.0, 10.0, None, True),
+        ("SE\\IR", 2200.0, 10.0, 860.0, True),  # T1 FLAIR
+        ("", None, None, None, True),  # nothing known, nothing claimed
+        ("GR", 600.0, 15.0, None, False),  # T2*
+        ("SE\\SK", 3500.0, 100.0, None, False),  # T2
+        ("SE\\IR", 9000.0, 120.0, 2500.0, False),  # FLAIR
+        ("SE", 2500.0, 15.0, None, False),  # proton density
+        ("EP\\SK", 4000.0, 30.0, None, False),
+    ],
+)
+def test_weighting(
+    t1w: DicomSeries, sequence: str, tr_ms: float, te_ms: float, ti_ms: float, t1_weighted: bool
+) -> None:
+    changed = replace(t1w, sequence=sequence, repetition_time_ms=tr_ms, echo_time_ms=te_ms, inversion_time_ms=ti_ms)
+    assert kinds(NECK, changed) == ([] if t1_weighted else ["acquisition"])
+
+
+def test_messages_hold_no_patient_data(t1w: DicomSeries) -> None:
+    flags = judge_suitability(NECK, replace(t1w, contrast_agent=True, dimension="2D", echo_time_ms=20.0))
+    assert len(flags) == 3
+    assert not any("perez" in flag.message.casefold() or "\n" in flag.message for flag in flags)
+
+
+def test_real_images_are_not_flagged(shared_data: Path) -> None:
+    for name in ("t1w_masked/sct-testing_T1w.nii.gz", "mt_masked/sub-05_acq-MTon_MTS.nii.gz", "dicom_t1w_head"):
+        image = read_image(shared_data / name)
+        assert kinds(image.volume, image.dicom) == []
+
+
+def test_merge_keeps_each_kind_once_per_slice_and_sorts_from_inferior() -> None:
+    gap, jump = Flag(3, 7, "gap", "a"), Flag(8, 2, "area", "b")
+    again = Flag(3, 7, "gap", "c")
+    short = case_flag("short_cord", "only 12 mm of cord")
+    assert merge_flags([gap, jump], [again, short]) == (short, jump, Flag(3, 7, "gap", "a; c"))
+
+
+def test_all_that_is_said_of_the_whole_case_stays() -> None:
+    parts, blocks = case_flag("cleaned", "2 parts were joined"), case_flag("cleaned", "30 mm³ were removed")
+    (merged,) = merge_flags([parts, blocks], [parts])
+    assert merged == case_flag("cleaned", "2 parts were joined; 30 mm³ were removed")

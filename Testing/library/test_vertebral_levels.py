@@ -1,4 +1,9 @@
-"""Vertebral levels from marked discs: what is known, what is approximate, and what is said about it."""
+"""Vertebral levels from marked discs, and the comparison with healthy adults: a range, or every reason why not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +14,18 @@ from SpinalCordSegLib.morphometry import Centreline, centreline, measure
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.vertebral_levels import (
     TEMPLATE_LENGTH_MM,
+    C2Area,
     DiscMark,
     LevelOptions,
     NoNorm,
+    NormRange,
     Person,
+    c2_percentile,
     disc_number,
     find_levels,
+    load_norms,
     measure_levels,
+    norms_file,
     parse_disc,
     read_discs,
 )
@@ -56,13 +66,6 @@ def test_two_discs_fit_the_templates_proportions():
     assert found.named("C2").basis == "approximate"
 
 
-def test_neighbouring_discs_need_no_template():
-    found = find_levels(_line(), [_at(disc, z) for disc, z in ((2, 120), (3, 105), (4, 84))])
-    assert [(v.name, v.basis) for v in found.levels] == [("C1", "approximate"), ("C2", "discs"), ("C3", "discs")]
-    assert found.at(90).name == "C3"
-    assert found.at(84 - 1e-6) is None
-
-
 def test_doubtful_marks_are_said_and_impossible_ones_refused():
     far = find_levels(_line(), [_at(3, 150), _at(4, 100)])
     assert any("270 %" in flag.message for flag in far.flags)
@@ -93,14 +96,6 @@ def test_a_disc_far_beyond_the_cord_found_costs_its_own_levels_only():
     assert curved.discs_mm == {3: 100}  # the neck bends: the straight line that goes on says less and less
     none = find_levels(_line(), [_at(3, 230)])
     assert (none.levels, none.discs_mm) == ((), {})
-
-
-def test_no_disc_or_no_cord_is_no_level():
-    assert find_levels(_line(), []).levels == ()
-    none = np.zeros(0)
-    assert (
-        find_levels(Centreline(np.zeros(0, int), np.zeros((0, 3)), none, none, none, none), [_at(3, 10)]).levels == ()
-    )
 
 
 def test_a_missing_disc_never_merges_levels(shared_data):
@@ -183,3 +178,60 @@ def test_a_disc_is_understood_or_refused():
     for text in ("C2/C3", "C2/C3=1,2", "C2/C4=1", "L1/L2=3", "C2/C3=a,b,c", "C2/C3=nan,1,2", "C2/C3=1.5"):
         with pytest.raises(ConfigurationError):
             parse_disc(text)
+
+
+AREA = C2Area(csa_mm2=71.1, coverage=1.0, t1w=True, corrected_3d=True)
+MAN = Person(35, "male")
+
+
+def test_the_table_ships_with_licence_and_citation():
+    table = load_norms()
+    assert table["licence"] == "MIT"
+    assert "10.1162/imag_a_00075" in table["citation"]
+    assert "participant" not in json.dumps(table["t1w_c2"])
+    assert norms_file().is_file()
+
+
+def test_it_is_the_table_of_the_project(shared_data):
+    source = json.loads((shared_data.parent / "norms.json").read_text(encoding="utf-8"))
+    assert load_norms()["t1w_c2"] == source["t1w_c2"]
+
+
+def test_a_median_man_is_a_range_around_the_median():
+    found = c2_percentile(AREA, MAN)
+    assert isinstance(found, NormRange)
+    assert (found.band_years, found.n_persons) == ("30-40", 63)
+    # 71.1 ∓ 5 %: 67.5 lies 3.555 below, with SD (71.1 - 62.8)/1.645; 74.7 above, with SD (80.7 - 71.1)/1.645
+    assert (found.low, found.high) == (pytest.approx(24.1, abs=0.2), pytest.approx(72.9, abs=0.2))
+    assert "uncalibrated" in found.sentence()
+    assert "not a diagnosis" in found.sentence()
+
+
+def test_the_band_of_old_men_is_wide_and_ends_are_not_overstated():
+    assert c2_percentile(replace(AREA, csa_mm2=45.0), Person(75, "male")).low == 1
+    assert "under 1" in c2_percentile(replace(AREA, csa_mm2=45.0), Person(75, "female")).sentence()
+    assert c2_percentile(replace(AREA, csa_mm2=110.0), Person(90, "male")).high == 99
+
+
+@pytest.mark.parametrize(
+    ("area", "person", "words"),
+    [
+        ({"csa_mm2": float("nan"), "is_placed": False}, MAN, "mark the disc"),
+        ({"csa_mm2": float("nan")}, MAN, "no area"),
+        ({"coverage": 0.9}, MAN, "90 % of C2"),
+        ({"t1w": False}, MAN, "not T1-weighted"),
+        ({"t1w": None}, MAN, "not known"),
+        ({"corrected_3d": None}, MAN, "is not known"),
+        ({"corrected_3d": False}, MAN, "is off"),
+        ({"contrast_agent": True}, MAN, "contrast agent"),
+        ({}, Person(None, "male"), "age"),
+        ({}, Person(17, "male"), "18 to 90"),
+        ({}, Person(91, "male"), "18 to 90"),
+        ({}, Person(40, None), "sex"),
+    ],
+)
+def test_it_is_refused_with_the_reason(area, person, words):
+    found = c2_percentile(replace(AREA, **area), person)
+    assert isinstance(found, NoNorm)
+    assert len(found.reasons) == 1
+    assert words in found.sentence()
