@@ -22,8 +22,8 @@ from SpinalCordSegLib.quality_control import (
     SliceFeatures,
     judge_features,
     judge_slices,
-    judge_suitability,
-    rank_doubts,
+    check_image,
+    rank_slices,
     slice_features,
 )
 from SpinalCordSegLib.volume import Volume, lps_to_ras
@@ -199,7 +199,7 @@ def test_the_queue_begins_with_the_most_spoilt_slice() -> None:
     cleaned = clean(Volume.from_ijk(voxels, np.diag([*THIN, 1.0])))
     measures = measure(cleaned)
     features = slice_features(cleaned.mask, None, measures)
-    queue = rank_doubts(judge_slices(cleaned.mask, None, measures, features=features), features)
+    queue = rank_slices(judge_slices(cleaned.mask, None, measures, features=features), features)
     assert [one.canonical_slice for one in queue[:3]] == [50, 70, 30]
     assert queue[0].score > queue[1].score > queue[2].score
 
@@ -283,7 +283,7 @@ def t1w(dicom: Any, tmp_path: Path) -> DicomSeries:
 
 
 def kinds(volume: Volume, dicom: DicomSeries | None = None) -> list[str]:
-    return [flag.kind for flag in judge_suitability(volume, dicom)]
+    return [flag.kind for flag in check_image(volume, dicom)]
 
 
 NECK = grid((100, 100, 20), (1.0, 1.0, 3.0))
@@ -313,7 +313,7 @@ def test_left_right_is_the_patients_not_the_arrays() -> None:
     sagittal[1, 0] = sagittal[2, 1] = 1.0  # i backwards to front, j up
     sagittal[0, 2], sagittal[3, 3] = 2.2, 1.0  # k left to right
     volume = Volume.from_ijk(np.zeros((100, 100, 30), np.float32), sagittal)
-    (flag,) = judge_suitability(volume)
+    (flag,) = check_image(volume)
     assert flag.kind == "coarse_voxels"
     assert flag.slice is None
     assert "2.20 mm wide" in flag.message
@@ -327,7 +327,7 @@ def head(below_vertex_mm: int) -> Volume:
 
 
 def test_a_head_scan_that_ends_above_the_neck() -> None:
-    (flag,) = judge_suitability(head(120))
+    (flag,) = check_image(head(120))
     assert flag.kind == "no_neck"
     assert "ends 120 mm below the top of the head" in flag.message
     assert kinds(head(180)) == []
@@ -377,7 +377,7 @@ def test_weighting(
 
 
 def test_messages_hold_no_patient_data(t1w: DicomSeries) -> None:
-    flags = judge_suitability(NECK, replace(t1w, contrast_agent=True, dimension="2D", echo_time_ms=20.0))
+    flags = check_image(NECK, replace(t1w, contrast_agent=True, dimension="2D", echo_time_ms=20.0))
     assert len(flags) == 3
     assert not any("perez" in flag.message.casefold() or "\n" in flag.message for flag in flags)
 
