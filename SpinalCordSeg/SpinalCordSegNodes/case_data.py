@@ -96,7 +96,7 @@ class _Candidate(NamedTuple):
 
 
 class ImageFolder:
-    """The images of a work list, found again by name and by the input's fingerprint.
+    """The images of a work list, found by name and by the input's fingerprint.
 
     Files come first, then DICOM series in the folder and below. A series lies in one folder. Headers are read once: in
     an archive with a folder for each series one header a folder is enough to know where to look.

@@ -145,7 +145,7 @@ def read_review(segmentation: Any, segment_id: str) -> Review:
 
 
 def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
-    """Keep the review in the segment, with its state in words, and in the report where there is one."""
+    """Keep the review in the segment, with its state as text, and in the report where there is one."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
     if segment is None:
         raise ConfigurationError("the segment is no longer there: choose another one")

@@ -1,4 +1,4 @@
-"""A finished case becomes nodes, bound to its segmentation by references, and is found again by them.
+"""A finished case becomes nodes, bound to its segmentation by references.
 
 The references, tables, plot and report texts are saved with the scene: after loading an .mrb everything is there.
 """

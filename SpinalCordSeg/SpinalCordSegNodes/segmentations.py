@@ -60,7 +60,7 @@ class Provenance:
 
 
 def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
-    """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is told."""
+    """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is recognised."""
     from SpinalCordSegLib.image_io import SEGMENT_TERMINOLOGY  # slow libraries: not when the panel opens
     from SpinalCordSegLib.metrics import mask_sha256
 
@@ -100,8 +100,8 @@ def stored_grid(segment: Any) -> str:
 
 
 def mark_edited(segment: Any) -> None:
-    """Say in DICOM's words that a person had a hand in it."""
-    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag tells everybody who follows the segment
+    """Mark it in DICOM's terms as edited by a person."""
+    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag notifies all observers
         segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
 
 
@@ -148,7 +148,7 @@ def add_segmentation(
 
 
 def mark_corrected(segmentation: Any, segment_id: str) -> None:
-    """Say that a person had a hand in it: in DICOM's words, and in the name where that still says "… AI"."""
+    """Mark the segment as edited by a person; "… AI" in the segmentation's name becomes "… corrected"."""
     mark_edited(segmentation.GetSegmentation().GetSegment(segment_id))
     named = re.fullmatch(rf"(.*){_BY_AI}( \d+)?", segmentation.GetName())
     if named is not None and segmentation.GetScene() is not None:

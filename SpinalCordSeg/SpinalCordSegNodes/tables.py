@@ -70,7 +70,7 @@ def read_column(table: Any, column: str) -> list[Any]:
 
 
 def fill_table(table: Any, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Put these columns in place of what the table holds; whoever shows it is told once."""
+    """Put these columns in place of what the table holds; observers are notified once."""
     was = table.StartModify()
     table.RemoveAllColumns()
     for name, values in columns.items():
@@ -108,7 +108,7 @@ def columns_of_csv(text: str) -> dict[str, list[Any]]:
     return columns
 
 
-LINE_RGB, MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # told apart by colour-blind readers too
+LINE_RGB, MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # differ for colour-blind readers too
 
 
 def add_chart(

@@ -87,7 +87,7 @@ def motion_by_discs(current: Any, prior: Any) -> NDArray[np.float64]:
 
 
 def grey_ratio(current: Volume, current_mask: Volume, prior: Volume, prior_mask: Volume) -> float:
-    """Median grey value of the prior cord over that of the current one; 1 where they are alike or cannot be told.
+    """Median grey value of the prior cord over that of the current one; 1 where they are alike or not known.
 
     Volume and mask of a visit on one grid. T1w has no unit: another scanner or coil scales it by any factor.
     """

@@ -269,7 +269,7 @@ class CorrectPanel(Section):
         self.editor.save_state()
         if self.panel.attempt(lambda: replace_slices(segmentation, segment_id, found, *slices)):
             self.panel.show_message(
-                _("Slices {first} to {last} were found again.").format(first=slices[0], last=slices[1])
+                _("Slices {first} to {last} were segmented again.").format(first=slices[0], last=slices[1])
             )
 
     def _on_row(self, row: int, _column: int) -> None:

@@ -190,7 +190,7 @@ def _may_replace(names: list[str]) -> bool:
 
 
 def _into_database(found: Mapping[str, bytes]) -> str:
-    """Through Slicer's own importer, which copies the files; gives the outcome in words."""
+    """Through Slicer's own importer, which copies the files; gives the outcome as text."""
     try:
         importer = importlib.import_module("DICOMLib.DICOMUtils")
     except ModuleNotFoundError:

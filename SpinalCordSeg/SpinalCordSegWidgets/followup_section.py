@@ -149,7 +149,7 @@ def _cord_of(visit: Visit) -> str:
 
 
 def run_text(run: Mapping[str, Any]) -> str:
-    """What the visits of a run tell. ``run``: of follow_up.json."""
+    """The yearly rate of a run of visits, or why there is none. ``run``: of follow_up.json."""
     first, last, rate = run["first"], run["last"], run["rate"]
     which = (
         _("Visit {first}").format(first=first)
@@ -448,16 +448,16 @@ class ComparePanel(Section):
         return (mask if volume is None else volume), mask
 
     def _fit_text(self, motion: Motion) -> str:
-        words = []
+        remarks = []
         if motion.ambiguous:
-            words.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))
+            remarks.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))
         if self._ratio != 1.0:
-            words.append(
+            remarks.append(
                 _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.").format(
                     ratio=self._ratio
                 )
             )
-        return "\n".join(words) or _("Same window in both.")
+        return "\n".join(remarks) or _("Same window in both.")
 
 
 def _middle(mask: Volume) -> tuple[float, float, float]:

@@ -1,6 +1,6 @@
 """Is PyTorch there and fit to use? Told from what is installed and the probe's answer; never imported here.
 
-What is wrong is said plainly with its repair, which runs only on a click: torch through Slicer's PyTorch extension,
+What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension,
 safetensors through Slicer's package installer.
 """
 
@@ -55,9 +55,7 @@ def install(requirements: Sequence[str], question: str) -> str:
                 requester="SpinalCordSeg",
             )
         except INSTALL_ERRORS as error:
-            return _("Not installed: {names} ({reason}). The Python console tells more.").format(
-                names=names, reason=error
-            )
+            return _("Not installed: {names} ({reason}). See the Python console.").format(names=names, reason=error)
     importlib.invalidate_caches()
     return _("Installed: {names}.").format(names=names)
 
@@ -173,7 +171,7 @@ def repair(dependencies: Dependencies) -> str:
     except INSTALL_ERRORS:
         installed = None
     if installed is None:
-        return _("PyTorch was not installed. The Python console tells more (View menu).")
+        return _("PyTorch was not installed. See the Python console (View menu).")
     return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")
 
 

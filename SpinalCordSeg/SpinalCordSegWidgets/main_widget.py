@@ -129,7 +129,7 @@ class ModelChoice:
 
     @property
     def card(self) -> ModelCard | None:
-        """None without a model, or when its file can no longer be read (``why_none`` tells)."""
+        """None without a model, or when its file can no longer be read (see ``why_none``)."""
         if self.path is None:
             self.why_none = _("There is no model: load one from a file, or put one into the folder of own models.")
             return None
@@ -214,7 +214,7 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
     if not slices:
         return ""
     counts = {"real": _("{n} real"), "simulated": _("{n} simulated")}
-    parts = [words.format(n=f"{slices[kind]:,}") for kind, words in counts.items() if kind in slices]
+    parts = [text.format(n=f"{slices[kind]:,}") for kind, text in counts.items() if kind in slices]
     return _("trained on {parts} slices").format(parts=_(" and ").join(parts)) if parts else ""
 
 
@@ -407,7 +407,7 @@ class Panel:
         self.check_dependencies()
         self.measures.follow(self.segmentation)
 
-    # What the module tells: the user comes and goes, scenes open and close, Slicer ends.
+    # Called by the module: the user comes and goes, scenes open and close, Slicer ends.
 
     def bind(self, parameters: Any) -> None:
         """Show what a parameter node says, and choose a volume where it has none yet; None: follow none."""
@@ -564,7 +564,7 @@ class Panel:
         )
 
     def check_dependencies(self) -> None:
-        """What is installed is known at once; whether it works, and on which devices, a child process tells later."""
+        """What is installed is known at once; whether it works, and on which devices, a child process reports later."""
         self.applying.dependencies = check_dependencies(self.probe.answer)
         if self.applying.dependencies.ready and self._entered():
             self.probe.ask(self.models.path)

@@ -88,7 +88,7 @@ class ReviewPanel(Section):
         return () if result is None else result.case.queue
 
     def _unseen(self, queue: tuple[FlaggedSlice, ...], review: Review) -> tuple[FlaggedSlice, ...]:
-        return tuple(doubt for doubt in queue if doubt.slice not in review.seen)
+        return tuple(one for one in queue if one.slice not in review.seen)
 
     def next(self) -> None:
         """The slice that is shown counts as seen; on to the worst one that nobody has looked at."""
@@ -104,7 +104,7 @@ class ReviewPanel(Section):
 
     def previous(self) -> None:
         """One up in the list; marks nothing."""
-        numbers = [doubt.slice for doubt in self.queue]
+        numbers = [one.slice for one in self.queue]
         at = numbers.index(self._at) if self._at in numbers else len(numbers)
         if at > 0:
             self.go(numbers[at - 1])
