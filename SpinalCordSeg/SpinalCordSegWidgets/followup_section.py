@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import qt
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import (
     FollowUpTexts,
     add_follow_up,
@@ -27,10 +24,10 @@ from SpinalCordSegNodes.results import (
     result_of,
     write_result_folder,
 )
-from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, volume_behind, volume_node_of
-from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
+from SpinalCordSegNodes.segmentations import known_cord_id, volume_node_of
+from SpinalCordSegNodes.views import marked_discs
 from SpinalCordSegNodes.volumes import study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import RESULTS, Motion, command_job, motion_job
+from SpinalCordSegWidgets.jobs import RESULTS, command_job
 from SpinalCordSegWidgets.pictures import ResizingPicture, figure
 from SpinalCordSegWidgets.section import (
     Section,
@@ -45,9 +42,6 @@ from SpinalCordSegWidgets.section import (
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
-
-# The visits that were chosen for a follow-up, and the command line that compares them. No Qt.
-
 
 _C2_C3 = 3
 
@@ -65,97 +59,43 @@ class Visit:
     image: Path | None = None
 
     @property
+    def volume(self) -> Any:
+        """The node of its image; None where that is not in the scene."""
+        return None if self.segmentation is None else volume_node_of(self.segmentation)
+
+    @property
     def name(self) -> str:
         if self.segmentation is not None:
-            return str((volume_node_of(self.segmentation) or self.segmentation).GetName())
+            return str((self.volume or self.segmentation).GetName())
         return "" if self.folder is None else self.folder.name
 
     @property
-    def disc(self) -> tuple[float, float, float] | None:
-        """The disc C2/C3 where it was marked in the scene."""
-        if self.segmentation is None:
-            return None
-        return marked_discs(volume_node_of(self.segmentation) or self.segmentation).get(_C2_C3)
+    def disc(self) -> str:
+        """The disc C2/C3 where it was marked in the scene, as the command line takes it; else ""."""
+        owner = self.volume or self.segmentation
+        place = None if owner is None else marked_discs(owner).get(_C2_C3)
+        return "" if place is None else ",".join(f"{value:.3f}" for value in place)
 
-
-@dataclass(frozen=True)
-class FollowUpRequest:
-    """What is asked of ``follow-up``."""
-
-    visits: tuple[Visit, ...]
-    person: str
-    age_years: int = 0
-    keep_dates: bool = False
-
-    def why_not(self) -> str:
-        """The reason why it cannot be compared; "" when it can be tried."""
-        if len(self.visits) < 2:
-            return _("Add at least two visits.")
-        without = [visit.name for visit in self.visits if not visit.day]
-        return _("Give the day of: {names}.").format(names=", ".join(without)) if without else ""
-
-    def arguments(self) -> list[str]:
-        """The command line; names relative to the folder that ``prepare`` fills."""
-        arguments: list[str] = ["follow-up"]
-        arguments += [str(visit.folder or f"visit{n}") for n, visit in enumerate(self.visits, 1)]
-        arguments += [f"--date={visit.day}" for visit in self.visits]
-        arguments += [f"--disc={_numbers(visit.disc)}" for visit in self.visits]
-        images = [self._image(n, visit) for n, visit in enumerate(self.visits, 1)]
-        if all(images):
-            arguments += [f"--image={image}" for image in images]
-        arguments += ["--person", self.person, "--output", RESULTS]
-        arguments += ["--age", str(self.age_years)] if self.age_years else []
-        return arguments + (["--keep-dates"] if self.keep_dates else [])
-
-    def prepare(self, folder: Path) -> None:
-        """Write the visits that are in the scene. Raises InputFileError, GeometryError, OutputError."""
+    def write(self, folder: Path, image: Path) -> None:
+        """A mask of the scene as a result folder. Raises SpinalCordSegError."""
         from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
 
-        for number, visit in enumerate(self.visits, 1):
-            if visit.segmentation is None:
-                continue
-            result = result_of(visit.segmentation)
-            if result is None:
-                raise InputFileError(_("{name} was not measured: measure it first").format(name=visit.name))
-            write_result_folder(result, _cord_of(visit), folder / f"visit{number}")
-            if volume_node_of(visit.segmentation) is not None:
-                volume = volume_from_node(volume_node_of(visit.segmentation))
-                write_volume(volume, folder / _image_name(number))
-
-    def _image(self, number: int, visit: Visit) -> str:
-        if visit.image is not None:
-            return str(visit.image)
-        there = visit.segmentation is not None and volume_node_of(visit.segmentation) is not None
-        return _image_name(number) if there else ""
+        result, segment_id = result_of(self.segmentation), known_cord_id(self.segmentation)
+        if result is None:
+            raise InputFileError(_("{name} was not measured: measure it first").format(name=self.name))
+        if not segment_id:
+            text = _("{name} has several segments: which is the cord? Keep one.")
+            raise ConfigurationError(text.format(name=self.name))
+        write_result_folder(result, segment_id, folder)
+        if self.volume is not None:
+            write_volume(volume_from_node(self.volume), image)
 
 
-def _image_name(number: int) -> str:
-    return f"image{number}.nrrd"
-
-
-def _numbers(place: Sequence[float] | None) -> str:
-    return "" if place is None else ",".join(f"{value:.3f}" for value in place)
-
-
-def _cord_of(visit: Visit) -> str:
-    """The segment's id. Raises ConfigurationError."""
-    segment_id = known_cord_id(visit.segmentation)
-    if not segment_id:
-        raise ConfigurationError(_("{name} has several segments: which is the cord? Keep one.").format(name=visit.name))
-    return segment_id
-
-
-# A follow-up as text: its yearly rates, and the rows of its table. No Qt.
-
-
-def run_text(run: Mapping[str, Any]) -> str:
+def rate_text(run: Mapping[str, Any]) -> str:
     """The yearly rate of a run of visits, or why there is none. ``run``: of follow_up.json."""
     first, last, rate = run["first"], run["last"], run["rate"]
-    which = (
-        _("Visit {first}").format(first=first)
-        if first == last
-        else _("Visits {first} to {last}").format(first=first, last=last)
-    )
+    which = _("Visit {first}") if first == last else _("Visits {first} to {last}")
+    which = which.format(first=first, last=last)
     if rate is None:
         why = _("a single visit") if first == last else _("within two weeks")
         return _("{which}: no yearly rate ({why})").format(which=which, why=why)
@@ -169,20 +109,18 @@ def run_text(run: Mapping[str, Any]) -> str:
     )  # fmt: skip
 
 
-def outcome_rows(content: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Visit, years, area, change with the minimum detectable one."""
-    rows = []
+def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Visit, day or years, area, change with the minimum detectable one; and what the change means, or why there is
+    none."""
+    rows: list[tuple[str, ...]] = []
+    tips: list[str] = []
     for visit in content["visits"]:
         change = visit["change"]
         text = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
         day = visit.get("date") or f"{visit['years']:.2f}"
         rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", text))
-    return rows
-
-
-def outcome_tips(content: Mapping[str, Any]) -> list[str]:
-    """What each visit's change means, or why there is none."""
-    return [str((visit["change"] or {}).get("verdict") or visit["no_change"]) for visit in content["visits"]]
+        tips.append(str((change or {}).get("verdict") or visit["no_change"]))
+    return rows, tips
 
 
 _DAY = 1
@@ -213,12 +151,6 @@ class FollowUpPanel(Section):
             menu.addAction(suffix[1:].upper()).connect("triggered()", lambda chosen=suffix: self._on_export(chosen))
         ui.followUpExportButton.setMenu(menu)
 
-    @property
-    def request(self) -> FollowUpRequest:
-        ui = self.ui
-        person = ui.personEdit.text.strip() or "person"
-        return FollowUpRequest(tuple(self.visits), person, ui.followUpAgeBox.value, ui.keepDatesBox.checked)
-
     def add_mask(self) -> None:
         """The mask in hand becomes a visit; its day is the study's, where the subject hierarchy knows it."""
         mask = self.panel.segmentation
@@ -236,11 +168,34 @@ class FollowUpPanel(Section):
         self.refresh()
 
     def compare(self) -> None:
-        request = self.request
-        self.panel.start(
-            lambda: command_job(request.arguments(), request.prepare, read_follow_up, self.panel.logic.scratchBase()),
-            self._on_compared,
-        )
+        visits = tuple(self.visits)
+
+        def prepare(folder: Path) -> None:
+            for number, visit in enumerate(visits, 1):
+                if visit.segmentation is not None:
+                    visit.write(folder / f"visit{number}", folder / f"image{number}.nrrd")
+
+        arguments, base = self.arguments(), self.panel.logic.scratchBase()
+        self.panel.start(lambda: command_job(arguments, prepare, read_follow_up, base), self._on_compared)
+
+    def arguments(self) -> list[str]:
+        """The command line; names relative to the folder that it runs in."""
+        ui, visits = self.ui, list(enumerate(self.visits, 1))
+        arguments = ["follow-up", *(str(visit.folder or f"visit{n}") for n, visit in visits)]
+        arguments += [f"--date={visit.day}" for visit in self.visits]
+        arguments += [f"--disc={visit.disc}" for visit in self.visits]
+        images = [str(visit.image or (visit.volume and f"image{n}.nrrd") or "") for n, visit in visits]
+        arguments += [f"--image={image}" for image in images] if all(images) else []
+        arguments += ["--person", ui.personEdit.text.strip() or "person", "--output", RESULTS]
+        arguments += ["--age", str(ui.followUpAgeBox.value)] if ui.followUpAgeBox.value else []
+        return arguments + (["--keep-dates"] if ui.keepDatesBox.checked else [])
+
+    def why_not(self) -> str:
+        """The reason why the visits cannot be compared; "" when it can be tried."""
+        if self.panel.busy or len(self.visits) < 2:
+            return self.panel.why_busy() or _("Add at least two visits.")
+        without = [visit.name for visit in self.visits if not visit.day]
+        return _("Give the day of: {names}.").format(names=", ".join(without)) if without else ""
 
     def export(self, path: Path) -> bool:
         """Write the shown comparison; its suffix says what. What went wrong is shown."""
@@ -273,9 +228,8 @@ class FollowUpPanel(Section):
         grey(ui.addMaskButton, self.panel.why_no_mask(), _("The mask of the section Measures, as a visit."))
         grey(ui.removeVisitButton, chosen, _("Take the chosen visit out of the list."))
         grey(ui.visitImageButton, chosen, _("The image that the visit was segmented on, where no disc is marked."))
-        busy = self.panel.why_busy()
-        reason = self.request.why_not()
-        grey(ui.trackButton, busy or reason, _("On the extent that all visits cover. What speaks against it is shown."))
+        text = _("On the extent that all visits cover. What speaks against it is shown.")
+        grey(ui.trackButton, self.why_not(), text)
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
         ui = self.ui
@@ -291,12 +245,13 @@ class FollowUpPanel(Section):
         ui.followUpDoubts.setVisible(bool(remarks))
         if found is None:
             return
-        ui.runsLabel.setText("\n".join(run_text(run) for run in found.content["runs"]))
+        ui.runsLabel.setText("\n".join(rate_text(run) for run in found.content["runs"]))
         from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
 
         content = found.content
         self._picture.show(lambda width, _palette: figure(lambda axes: draw_course(axes, content, 8.0), width, 190))
-        show_rows(ui.outcomeTable, outcome_rows(found.content), tips=outcome_tips(found.content))
+        rows, tips = outcome_rows(found.content)
+        show_rows(ui.outcomeTable, rows, tips=tips)
 
     def _on_compared(self, found: FollowUpTexts) -> None:
         add_follow_up(slicer.mrmlScene, found)
@@ -342,128 +297,3 @@ def _kept_day(folder: Path) -> str:
         return ""
     day = str((content.get("input") or {}).get("acquisition_date") or "")
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdecimal() else day
-
-
-# Prior and current visit in linked views: the same level of the cord, the same window.
-
-
-class ComparePanel(Section):
-    """By the disc C2/C3 where it is marked in both, else by rigid registration of the images, in a child process."""
-
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
-        self.views = LinkedViews(slicer.mrmlScene)
-        self._ratio = 1.0
-        self._pair: tuple[Any, ...] = ()  # the masks in the views
-        ui.priorSelector.setMRMLScene(slicer.mrmlScene)
-        ui.priorSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
-        ui.compareButton.connect("clicked(bool)", self._on_compare)
-
-    @property
-    def prior(self) -> Any:
-        return self.ui.priorSelector.currentNode()
-
-    def refresh(self) -> None:
-        reason = "" if self.views.running else self.why_not()
-        grey(self.ui.compareButton, reason, _("Press again to go back to the former layout."))
-        self.ui.compareButton.checked = self.views.running
-        how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
-        self.ui.compareHow.setText(_("Levels are matched {how}.").format(how=how))
-        self.ui.compareHow.setVisible(not reason)
-        self.ui.compareFit.setVisible(self.views.running)
-
-    def why_not(self) -> str:
-        """The reason why the two cannot be compared; "" when they can."""
-        reason = self.panel.why_no_mask()
-        if reason:
-            return reason
-        if self.prior is None or self.prior is self.panel.segmentation:
-            return _("Choose the mask of the prior visit.")
-        if self.panel.volume is None or volume_node_of(self.prior) is None:
-            return _("Both masks need their volume in the scene.")
-        if not known_cord_id(self.prior):
-            return _("The prior mask has several segments: which is the cord? Keep one.")
-        return ""
-
-    def leave(self) -> None:
-        """The views stay linked while another module is used."""
-
-    def close(self) -> None:
-        self.views.end()
-        self._pair = ()
-
-    def _on_change(self) -> None:
-        """Another mask in hand, of another person perhaps, is not what the current views show."""
-        if self.views.running and self._pair and self.panel.segmentation is not self._pair[0]:
-            self.views.end()
-        super()._on_change()
-
-    def _by_discs(self) -> bool:
-        if self.prior is None or self.panel.volume is None:
-            return False
-        owners = (self.panel.volume, volume_node_of(self.prior))
-        return all(owner is not None and _C2_C3 in marked_discs(owner) for owner in owners)
-
-    def _on_compare(self, wanted: bool) -> None:
-        if not wanted:
-            self.views.end()
-            self.refresh()
-            return
-        if self._by_discs():
-            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.panel.volume, volume_node_of(self.prior)))
-            self._show(Motion(motion_by_discs(here, there)))
-            return
-        current, prior, base = self.panel.segmentation, self.prior, self.panel.logic.scratchBase()
-
-        def found(motion: Motion) -> None:
-            if self.panel.segmentation is current and self.prior is prior:
-                self._show(motion)
-            else:
-                self.panel.show_message(_("Other masks were chosen meanwhile: compare again."))
-
-        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior), base), found)
-        self.refresh()
-
-    def _show(self, motion: Motion) -> None:
-        """The motion is known: link the views, and go to the middle of the cord."""
-        if not self.why_not():
-            self.panel.attempt(lambda: self._link(motion))
-        self.refresh()
-
-    def _link(self, motion: Motion) -> None:
-        """Raises GeometryError."""
-        (now, now_mask), (before, before_mask) = self._visit(self.panel.segmentation), self._visit(self.prior)
-        self._ratio = grey_ratio(now, now_mask, before, before_mask)
-        here = (self.panel.volume, self.panel.segmentation)
-        self._pair = (self.panel.segmentation, self.prior)
-        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, self._ratio)
-        self.views.jump(_middle(now_mask))
-        self.ui.compareFit.setText(self._fit_text(motion))
-
-    def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
-        """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
-        own = segmentation is self.panel.segmentation
-        mask = mask_of_segment(segmentation, self.panel.segment_id if own else known_cord_id(segmentation))
-        volume = volume_behind(segmentation, mask)
-        return (mask if volume is None else volume), mask
-
-    def _fit_text(self, motion: Motion) -> str:
-        remarks = []
-        if motion.ambiguous:
-            remarks.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))
-        if self._ratio != 1.0:
-            remarks.append(
-                _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.").format(
-                    ratio=self._ratio
-                )
-            )
-        return "\n".join(remarks) or _("Same window in both.")
-
-
-def _middle(mask: Volume) -> tuple[float, float, float]:
-    """RAS mm of the cord's middle slice; of the grid's without cord."""
-    filled: NDArray[np.int64] = np.argwhere(np.asarray(mask.ijk) != 0)
-
-    axis = mask.slice_axis
-    index = int(np.median(filled[:, axis])) if len(filled) else mask.ijk_shape[axis] // 2
-    return centre_of_slice(mask, index)

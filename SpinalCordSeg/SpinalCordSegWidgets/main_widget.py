@@ -20,9 +20,10 @@ from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
 from SpinalCordSegNodes.volumes import volume_from_node
+from SpinalCordSegWidgets.compare_section import ComparePanel
 from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel
 from SpinalCordSegWidgets.dicom_section import DicomPanel
-from SpinalCordSegWidgets.followup_section import ComparePanel, FollowUpPanel
+from SpinalCordSegWidgets.followup_section import FollowUpPanel
 from SpinalCordSegWidgets.install import Dependencies, DeviceProbe, check_dependencies, repair
 from SpinalCordSegWidgets.jobs import Job, JobControl, PreloadedWorker, duration
 from SpinalCordSegWidgets.levels_section import LevelsPanel

@@ -73,7 +73,7 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
     assert "day of: unknown" in ui.trackButton.toolTip
     section.give_image(1, tmp_path / "image.nii.gz")
     section.visits[1].day = "2023-01-10"
-    given = section.request.arguments()
+    given = section.arguments()
     assert f"--date={section.visits[1].day}" in given and str(tmp_path / "kept") in given
     assert not any(argument.startswith("--image") for argument in given)  # the first visit has none
     ui.visitTable.selectRow(0)

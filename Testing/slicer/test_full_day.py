@@ -101,7 +101,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     return drawn
 
 
-def _find_again(panel) -> None:
+def _rerun(panel) -> None:
     """A slice that somebody spoilt is asked of the network again; an edit elsewhere stays, and Undo takes it back."""
     correct, node = panel.panel.correct, panel.panel.segmentation
     before = mask_of_segment(node, cord_segment_id(node)).ijk
@@ -211,6 +211,6 @@ def test_full_day(morning, panel, scene, pictures):
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]
     _teach(panel, morning / "training", pictures)
     panel.panel.models.select(str(morning / "models" / "threshold.safetensors"))
-    _find_again(panel)
+    _rerun(panel)
     again = type(work)(work.ui, sections)  # the evening: the list is taken up anew
     assert again.choose(results) and again.work.next_open() is None

@@ -139,7 +139,7 @@ def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
     def gone(*_arguments) -> None:
         raise GeometryError("the segmentation has no reference geometry")
 
-    monkeypatch.setattr("SpinalCordSegWidgets.followup_section.mask_of_segment", gone)
+    monkeypatch.setattr("SpinalCordSegWidgets.compare_section.mask_of_segment", gone)
     for by_discs in (True, False):
         monkeypatch.setattr(section, "_by_discs", lambda found=by_discs: found)
         panel.panel.applying.show_message("")

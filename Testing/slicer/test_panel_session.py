@@ -6,12 +6,13 @@ import os
 import signal
 import types
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import cord_mask, finished_case, grey_volume, is_edited
+from cord_cases import cord_mask, erase, finished_case, grey_volume, is_edited, paint
 from PySide6 import QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, picture, wait_until
@@ -79,22 +80,7 @@ def _begin_and_cancel(panel) -> None:
     assert control.failure is None and ui.applyButton.text == "Apply"
 
 
-def _heard(monkeypatch) -> list[str]:
-    """The words for each step as it comes in: on a busy machine several come at once, and the label shows the last."""
-    from SpinalCordSegWidgets.jobs import Job  # after the stand-ins
-
-    heard: list[str] = []
-    take = Job._take
-
-    def hearing(run: Job, event: dict) -> None:
-        take(run, event)
-        heard.append(run.progress.text())
-
-    monkeypatch.setattr(Job, "_take", hearing)
-    return heard
-
-
-def test_session(session, scene, folder, pictures, monkeypatch):
+def test_session(session, scene, folder, pictures):
     ui = session.ui
     volume = _load(folder)
     ui.volumeSelector.setCurrentNode(volume)
@@ -105,18 +91,10 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     _begin_and_cancel(session)
     assert ui.maskSelector.currentNode() is None and _scratch(folder) == []
 
-    heard = _heard(monkeypatch)
-    drawn: list[None] = []
     click(ui.applyButton)
-
-    def progressing() -> bool:
-        if "Slice" in ui.statusLabel.text and len(drawn) == 0:
-            drawn.append(picture(session, pictures / "panel-running.png"))
-        return not session.panel.control.running
-
-    wait_until(progressing, _RUN_S)
-    assert session.panel.control.failure is None
-    assert "Slice 24 of 24" in heard
+    wait_until(lambda: "Slice" in ui.statusLabel.text or not session.panel.control.running, _RUN_S)
+    picture(session, pictures / "panel-running.png")
+    _run_to_the_end(session)
     assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
     first = ui.maskSelector.currentNode()
     assert first.GetName() == "T1w neck spinal cord AI"
@@ -127,10 +105,7 @@ def test_session(session, scene, folder, pictures, monkeypatch):
     picture(session, pictures / "panel-done.png")
     assert _scratch(folder) == []
 
-    edited = found.copy()
-    edited[:, :, 3] = False
-    array = np.ascontiguousarray(edited.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, first, cord_segment_id(first), volume)
+    edited = paint(session, erase(3))
     wait_until(lambda: ui.editLabel.isVisible())
     assert "Corrected by hand" in ui.editLabel.text and ui.measureButton.isVisible()
     picture(session, pictures / "panel-edited.png")
@@ -239,43 +214,23 @@ def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
 
 
 def test_correct_by_hand_hands_over_to_the_segment_editor(session, scene, monkeypatch):
-    """The Segment Editor's widget is not in the wheel: what it is told is looked at."""
-    told: dict[str, object] = {}
-    editor_node = slicer.vtkMRMLSegmentEditorNode()
-
-    class Editor:
-        setSegmentationNode = staticmethod(lambda node: told.update(segmentation=node))
-        setSourceVolumeNode = staticmethod(lambda node: told.update(volume=node))
-        setCurrentSegmentID = staticmethod(lambda segment: told.update(segment=segment))
-        mrmlSegmentEditorNode = staticmethod(lambda: editor_node)
-        segmentationNode = staticmethod(lambda: told.get("segmentation"))
-        saveStateForUndo = staticmethod(lambda: told.update(saved=True))
-
-    class Representation:
-        editor = Editor
-
-        def self(self):
-            return self
-
-    class SegmentEditor:
-        widgetRepresentation = staticmethod(Representation)
-
-    monkeypatch.setattr(slicer.modules, "segmenteditor", SegmentEditor, raising=False)
-    opened = types.SimpleNamespace(editor=Editor)
-
-    def select(name: str) -> None:
-        told["module"] = name
-        monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", opened, raising=False)  # as its widget does itself
-
-    monkeypatch.setattr(slicer.util, "selectModule", select)
-    mask = cord_mask()
-    volume = node_from_volume(scene, grey_volume(mask), "t1")
-    result = session.logic.addResult(finished_case(mask), volume)
-    assert "saved" not in told  # nothing was open in the editor
+    """The Segment Editor's widget is not in the wheel: its calls are looked at."""
+    editor, editor_node, module, chosen = MagicMock(), slicer.vtkMRMLSegmentEditorNode(), MagicMock(), []
+    editor.mrmlSegmentEditorNode.return_value = editor_node
+    module.widgetRepresentation.return_value.self.return_value.editor = editor
+    monkeypatch.setattr(slicer.modules, "segmenteditor", module, raising=False)
+    monkeypatch.setattr(slicer.util, "selectModule", chosen.append)
+    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
+    result = session.logic.addResult(finished_case(cord_mask()), volume)
+    editor.saveStateForUndo.assert_not_called()  # nothing was open in the editor
     session.ui.maskSelector.setCurrentNode(result.segmentation)
     click(session.ui.editButton)
-    assert told["module"] == "SegmentEditor" and told["segmentation"] is result.segmentation
-    assert told["volume"] is volume and told["segment"] == cord_segment_id(result.segmentation)
+    assert chosen == ["SegmentEditor"]
+    editor.setSegmentationNode.assert_called_with(result.segmentation)
+    editor.setSourceVolumeNode.assert_called_with(volume)
+    editor.setCurrentSegmentID.assert_called_with(cord_segment_id(result.segmentation))
     assert editor_node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-    session.logic.addResult(finished_case(mask), volume)
-    assert told["saved"]
+    opened = types.SimpleNamespace(editor=editor)
+    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", opened, raising=False)
+    session.logic.addResult(finished_case(cord_mask()), volume)
+    editor.saveStateForUndo.assert_called_once()
