@@ -17,13 +17,13 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.model.checkpoint import find_models, load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
+from SpinalCordSegWidgets.find_section import DeviceChoice
 from SpinalCordSegWidgets.install import (
     DeviceProbe,
     check_dependencies,
     repair,
 )
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
-from SpinalCordSegWidgets.main_widget import DeviceChoice
 from SpinalCordSegWidgets.pictures import ResizingPicture
 
 # The table of checked cases: what each holds, or why it cannot be used.

@@ -15,7 +15,7 @@ def _translations(qt_application):
 
 
 def test_devices_say_what_they_are_and_how_long():
-    from SpinalCordSegWidgets.main_widget import describe
+    from SpinalCordSegWidgets.find_section import describe
 
     card = {"name": "cuda", "label": "NVIDIA RTX 3060, 12 GB", "seconds_per_slice": 0.01}
     assert describe(card, 170) == "NVIDIA RTX 3060, 12 GB, about 7 s"
@@ -39,7 +39,7 @@ def test_report_sentence_has_numbers_units_and_limits():
 
 
 def test_model_card_says_what_it_was_trained_on():
-    from SpinalCordSegWidgets.main_widget import trained_on
+    from SpinalCordSegWidgets.find_section import trained_on
 
     sources = [
         {"kind": "simulated", "slices": 20000},
