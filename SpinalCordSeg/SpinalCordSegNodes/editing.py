@@ -87,15 +87,11 @@ def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last:
     grid = own_grid(node)
     if source.ijk_shape != grid.ijk_shape:
         raise GeometryError("the new slices lie on another grid than the mask: nothing was changed")
-    axis = grid.slice_axis
     whole = cropped_mask(node, segment_id)
-    window = tuple(slice(low, low + n) for low, n in zip(whole.low, whole.mask.ijk_shape, strict=True))
-    voxels = np.zeros(grid.ijk_shape, dtype=bool)
-    voxels[window] = whole.mask.ijk
-    wanted = [slice(None)] * 3
-    wanted[axis] = slice(min(first, last), max(first, last) + 1)
-    voxels[tuple(wanted)] = np.asarray(source.ijk)[tuple(wanted)] != 0
-    _write(node, segment_id, voxels, (0, 0, 0))
+    voxels = grid.with_ijk(whole.uncropped(whole.mask)).voxels.copy()
+    low, high = canonical_range(grid, first, last)
+    voxels[low:high] = np.asarray(source.voxels)[low:high] != 0
+    _write(node, segment_id, grid.with_voxels(voxels).ijk, (0, 0, 0))
 
 
 def replace_mask(node: Any, segment_id: str, source: Volume) -> None:

@@ -14,8 +14,6 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.files import atomic_write, write_json, write_text
 from SpinalCordSegLib.flags import kinds_from
@@ -231,12 +229,8 @@ def cleaned_mask(node: Any, segment_id: str) -> Volume:
     from SpinalCordSegLib.postprocessing import clean
 
     cropped = cropped_mask(node, segment_id)
-    cleaned = np.asarray(clean(cropped.mask).mask.ijk)
-    grid = own_grid(node)
-    voxels = np.zeros(grid.ijk_shape, dtype=bool)
-    window = tuple(slice(low, low + n) for low, n in zip(cropped.low, cleaned.shape, strict=True))
-    voxels[window] = cleaned
-    return Volume.from_ijk(voxels, world_transform(node) @ grid.ijk_to_ras)
+    voxels = cropped.uncropped(clean(cropped.mask).mask)
+    return Volume.from_ijk(voxels, world_transform(node) @ own_grid(node).ijk_to_ras)
 
 
 def report_text(case: Case) -> str:

@@ -311,6 +311,12 @@ class CroppedMask:
         digest.update(np.sort(places).astype(np.int64).tobytes())
         return digest.hexdigest()
 
+    def uncropped(self, mask: Volume) -> NDArray[np.bool_]:
+        """A mask that is cut like this one on the whole grid, as an array [i, j, k]."""
+        voxels = np.zeros(self.grid_shape, dtype=bool)
+        voxels[tuple(slice(low, low + n) for low, n in zip(self.low, mask.ijk_shape, strict=True))] = mask.ijk
+        return voxels
+
 
 def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, margin: int = _MARGIN) -> CroppedMask:
     """The segment's mask on its segmentation's grid; at least the window of ``around``, where that is given.

@@ -21,20 +21,15 @@ def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float
 
     Raises IndexError when there is no such slice.
     """
-    axis = mask.slice_axis
-    if not 0 <= slice_index < mask.ijk_shape[axis]:
-        raise IndexError(f"slice {slice_index} of {mask.ijk_shape[axis]}")
-    filled = np.asarray(mask.ijk) != 0
-    here = np.argwhere(np.moveaxis(filled, axis, 0)[slice_index])
-    anywhere = np.argwhere(filled)
-    if here.size:
-        centre = np.insert(here.mean(axis=0), axis, slice_index)
-    elif anywhere.size:
-        centre = anywhere.mean(axis=0)
-    else:
-        centre = (np.array(mask.ijk_shape) - 1) / 2
-    centre[axis] = slice_index
-    r, a, s = (mask.ijk_to_ras @ np.append(centre, 1.0))[:3]
+    if not 0 <= slice_index < mask.shape[0]:
+        raise IndexError(f"slice {slice_index} of {mask.shape[0]}")
+    k = mask.from_input_slice(slice_index)
+    filled = np.asarray(mask.voxels) != 0
+    places = np.argwhere(filled[k])
+    if not len(places):
+        places = np.argwhere(filled)[:, 1:]
+    centre = places.mean(axis=0) if len(places) else (np.array(mask.shape[1:]) - 1) / 2
+    r, a, s = (mask.voxel_to_ras @ [k, *centre, 1.0])[:3]
     return float(r), float(a), float(s)
 
 
@@ -53,15 +48,14 @@ def show_alone(volume: Any) -> None:
 
 def shown_slice(scene: Any, mask: Volume) -> int | None:
     """The input's axial slice that the (first) axial view shows; None without such a view, or outside the volume."""
-    axis = mask.slice_axis
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
     views = [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]
     view = next((view for view in views if view.GetOrientation() == "Axial"), None)
     if view is None:
         return None
     middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
-    index = round(float((np.linalg.inv(mask.ijk_to_ras) @ [*middle, 1.0])[axis]))
-    return index if 0 <= index < mask.ijk_shape[axis] else None
+    k = round(float((np.linalg.inv(mask.voxel_to_ras) @ [*middle, 1.0])[0]))
+    return mask.to_input_slice(k) if 0 <= k < mask.shape[0] else None
 
 
 # Two visits side by side: views that follow each other through the motion between the visits, with one window.

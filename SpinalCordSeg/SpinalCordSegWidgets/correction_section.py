@@ -247,12 +247,9 @@ class CorrectPanel(Section):
 
     def _limit_range(self) -> None:
         mask = self.panel.live.mask
-        if mask is None:
-            return
-
-        count = mask.grid_shape[mask.mask.slice_axis]
-        for box in (self.ui.firstBox, self.ui.lastBox):
-            box.maximum = count - 1
+        if mask is not None:
+            for box in (self.ui.firstBox, self.ui.lastBox):
+                box.maximum = mask.mask.shape[0] - 1
 
     def _show_changes(self, changes: MaskChanges | None) -> None:
         ui = self.ui
