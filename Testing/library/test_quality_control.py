@@ -20,9 +20,9 @@ from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
 from SpinalCordSegLib.quality_control import (
     QualityConfig,
     SliceFeatures,
+    check_image,
     judge_features,
     judge_slices,
-    check_image,
     rank_slices,
     slice_features,
 )
