@@ -307,7 +307,9 @@ def _as_if_segmented(folder, share, threshold=0.5, kinds=(), drawn=()):
     """Areas from a probability that are ``share`` of the mask's, or none, and none in slices that are ``drawn``."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report["threshold"] = threshold
-    report["flags"] = [{"slice": None, "kind": kind, "message": "of the case"} for kind in kinds]
+    report["flags"] = [
+        {"slice": None, "canonical_slice": None, "kind": kind, "message": "of the case"} for kind in kinds
+    ]
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     path = folder / "slices.csv"
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -22,7 +22,7 @@ def write_cases(folder: Path, count: int = 4) -> Path:
     for number in range(1, count + 1):
         label = np.zeros((48, 44, 6), np.uint8)
         label[18 + number : 29 + number, 16:25, :] = 1
-        image = rng.integers(20, 90, label.ijk_shape).astype(np.int16)
+        image = rng.integers(20, 90, label.shape).astype(np.int16)
         image[label == 1] += 200
         write_volume(Volume.from_ijk(image, grid), folder / f"sub-{number}_T1w.nii.gz")
         write_volume(Volume.from_ijk(label, grid), folder / f"sub-{number}_T1w_seg.nii.gz")
