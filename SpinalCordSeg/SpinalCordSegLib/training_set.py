@@ -15,7 +15,7 @@ import numpy as np
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
-from SpinalCordSegLib.files import parse_json, to_json, write_json, write_text
+from SpinalCordSegLib.files import parse_json, write_json, write_text
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
@@ -118,10 +118,10 @@ def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -
     }
     if case is None:
         return {"SpinalCordSeg": own}
-    changes = case.changes
+    changes, model = case.changes, case.model
     own |= {
         "mask_state": case.mask_state,
-        "model": to_json(case.model),
+        "model": model and {name: getattr(model, name) for name in ("name", "version", "sha256", "licence")},
         "software_version": case.software_version,
         "changes": None if changes is None else {"slices": len(changes.slices), "dice": changes.dice},
         "review_state": case.review.state,

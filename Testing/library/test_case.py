@@ -244,11 +244,11 @@ def test_a_full_disk_or_a_cancel_leaves_nothing_half_written(result, tmp_path, m
     assert before == ({path: path.read_bytes() for path in folder.iterdir()} if earlier else {})
 
 
-def test_without_pillow_the_picture_is_left_out(result: Case, tmp_path: Path, monkeypatch) -> None:
+def test_without_matplotlib_the_picture_is_left_out(result: Case, tmp_path: Path, monkeypatch) -> None:
     def refuse(*_: object) -> None:
-        raise MissingPackageError("no Pillow")
+        raise MissingPackageError("no matplotlib")
 
-    monkeypatch.setattr("SpinalCordSegLib.report.draw_montage", refuse)
+    monkeypatch.setattr("SpinalCordSegLib.report.new_figure", refuse)
     saved = save_case(result, tmp_path / "neck")
     assert _names(tmp_path / "neck") == _FILES - {"montage.png"} == set(saved.files)
 
