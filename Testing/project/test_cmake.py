@@ -89,7 +89,7 @@ def test_trainer_runs_from_an_install(installed: Path) -> None:
         installed, "-m", "SpinalCordSegLib.worker", "SpinalCordSegTrainerLib.cli", "check", "none", "--progress", "json"
     )
     assert run.returncode == 2, run.stderr
-    assert json.loads(run.stdout)["event"] == "error"
+    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == ["error", "end"]
     for module in MODULES:
         assert (installed / f"{module}.py").is_file() and (installed / "Resources" / "UI" / f"{module}.ui").is_file()
 

@@ -29,9 +29,11 @@ _XML = {"xml", "lxml", "defusedxml"}
 _MAY_IMPORT = {
     ("SampleData", "sample_data.py"): "hands an address and its SHA-256 to Slicer, which downloads it on a click",
     ("distributed", "batch.py"): "speaks to the scheduler that --scheduler names, and to no other",
+    ("zipfile", "case.py"): "for the error alone that numpy raises on a damaged .npz",
     ("xml", "dataset.py"): "reads ITK-SNAP's workspaces with expat, which refuses every entity (test_workspace)",
 }
 _MAY_CALL = {
+    ("numpy.load", "case.py"): "reads the grey values about the cord, with allow_pickle=False",
     ("numpy.load", "slice_cache.py"): "maps the slice cache, with allow_pickle=False",
 }
 _MAY_START_PROGRAMS = {

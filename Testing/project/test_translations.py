@@ -55,6 +55,8 @@ def _words(node: ast.expr) -> list[str]:
         return [node.value] if isinstance(node.value, str) and not _NO_WORDS.match(node.value) else []
     if isinstance(node, ast.Compare | ast.Subscript | ast.Lambda):
         return []
+    if isinstance(node, ast.FormattedValue):  # its format is no text
+        return _words(node.value)
     return [words for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr) for words in _words(child)]
 
 
