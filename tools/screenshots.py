@@ -88,23 +88,28 @@ def training(folder: Path, target: Path) -> None:
     with _without_torch("SpinalCordSegTrainerWidgets.main_widget"), _opened("SpinalCordSegTrainer") as widget:
         picture(widget, _STATES / "train-no-torch.png")
     with _opened("SpinalCordSegTrainer") as widget:
-        ui, control, curves = widget.ui, widget.panel.control, widget.panel.pictures.curves
+        ui, control = widget.ui, widget.panel.control
         ui.dataEdit.text = str(write_cases(folder / "necks", 6))
         ui.runEdit.text = str(folder / "run")
         ui.nameEdit.text = "Clinic A"
         ui.epochsBox.value, ui.batchBox.value, ui.sweepBox.value = _EPOCHS, 4, 200
         ui.moreEdit.text = QUICK.replace("width=1", "width=4") + " rate.half_cycle_epochs=4"
         picture(widget, _STATES / "train-ready.png")
+        epochs = folder / "run" / "epochs.csv"
         for button in (ui.checkButton, ui.findButton, ui.trainButton, ui.evaluateButton):
             click(button)
             if button is ui.trainButton:
-                wait_until(lambda: len(curves.rows) > _EPOCHS // 2 or not control.running, _WAIT_S)
+                wait_until(lambda: _lines(epochs) > _EPOCHS // 2 or not control.running, _WAIT_S)
                 picture(widget, _STATES / "train-running.png")
             wait_until(lambda: not control.running, _WAIT_S)
             if control.failure is not None:
                 raise SystemExit(control.failure.report)
         picture(widget, _STATES / "train-done.png")
         picture(widget, target)
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
 
 
 @contextmanager
