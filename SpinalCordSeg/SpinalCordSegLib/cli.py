@@ -181,7 +181,7 @@ def _add_follow_up(commands: Any) -> None:
         " from the disc C2/C3 or after rigid registration of the images. DIR gets follow_up.json, follow_up.csv and"
         " follow_up.html for a person; for a manifest one folder per person and cohort.csv.",
         epilog="Manifest: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
-        " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age, sex.",
+        " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age.",
     )  # fmt: skip
     add = follow_up.add_argument
     add("visits", nargs="*", type=Path, metavar="FOLDER", help="result folders, one per visit")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import math
 import os
@@ -153,6 +155,30 @@ def parse_json(text: str | bytes) -> Any:
 
 
 # Keep libraries from writing to stderr: a user gets one line, ours.
+
+
+def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line number, row) of a table (comma, semicolon or tab) whose first line names its columns, here in lower case.
+
+    Cells are stripped; empty rows are left out. Raises InputFileError when it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot be read ({explain(error)})") from error
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path.name} is not UTF-8 text; save the table as CSV UTF-8") from error
+    head = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=head.count))
+    try:
+        return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
+    except csv.Error as error:
+        raise InputFileError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
+
+
+def _cells(row: dict[str, str | None]) -> dict[str, str]:
+    return {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.se
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
@@ -21,7 +20,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries, is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError, VoxelError
-from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json
+from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
 from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_grid, read_image, select_label
 from SpinalCordSegLib.volume import Volume
 
@@ -122,7 +121,7 @@ def read_manifest(path: Path) -> MatchedFiles:
     ``series`` (of a DICOM folder). All others (site, scanner, …) are kept as facts. Rows that cannot be a case are
     problems.
 
-    Raises TrainingDataError when the table cannot be read, lacks a column or holds no row.
+    Raises InputFileError when the table cannot be read, TrainingDataError when it lacks a column or holds no row.
     """
     rows = read_table(path)
     columns = _columns(path, rows[0][1] if rows else {})
@@ -142,30 +141,6 @@ def read_manifest(path: Path) -> MatchedFiles:
         cases[case.name] = case
         images[case.image, case.series] = case.name
     return MatchedFiles(tuple(cases.values()), tuple(problems))
-
-
-def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line number, row) of a table whose first line names its columns (in lower case here); empty rows are left out.
-
-    Raises TrainingDataError when it cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise TrainingDataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise TrainingDataError(f"{path.name} is not UTF-8 text; save the table as CSV UTF-8") from error
-    head = text.partition("\n")[0]
-    delimiter = max("\t;,", key=head.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    try:
-        return [(reader.line_num, cells) for cells in map(_cells, reader) if any(cells.values())]
-    except csv.Error as error:
-        raise TrainingDataError(f"{path.name}, line {reader.line_num}: {error}; save the table as CSV UTF-8") from error
-
-
-def _cells(row: dict[str, str | None]) -> dict[str, str]:
-    return {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
 
 
 def _columns(path: Path, row: dict[str, str]) -> dict[str, str]:

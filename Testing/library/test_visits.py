@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.case import CaseInput, ModelSummary
+from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import (
     Conditions,
     VisitCord,
     conditions_of,
     differences,
+    read_manifest,
     runs,
     same_scanner,
     unknowns,
@@ -213,3 +215,24 @@ def test_conditions_come_from_a_case_and_the_user_knows_better():
     assert found.timing == (("TR", 8.2),)
     assert conditions_of(_case(acquisition=acquisition), {"scanner": "hospital A"}).scanner == "hospital A"
     assert conditions_of(_case()).scanner == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "person,folder,date\nP1,v1,2024-01-02\nP1,v2,2025-01-02\n",
+        "Person;Folder;Date\r\nP1;v1;2024-01-02\r\nP1;v2;2025-01-02\r\n;;\r\n",
+        "\ufeffPERSON\tFOLDER\tDATE\nP1\tv1\t2024-01-02\n\t\t\nP1\tv2\t2025-01-02\n",
+    ],
+    ids=["plain", "spreadsheet with semicolons", "tabs"],
+)
+def test_a_manifest_of_any_spreadsheet_is_read(tmp_path, text) -> None:
+    (tmp_path / "cohort.csv").write_text(text, encoding="utf-8", newline="")
+    (person,) = read_manifest(tmp_path / "cohort.csv")
+    assert person.person == "P1"
+    assert [(visit.folder.name, visit.date) for visit in person.visits] == [("v1", "2024-01-02"), ("v2", "2025-01-02")]
+
+
+def test_a_manifest_that_is_missing_is_named(tmp_path) -> None:
+    with pytest.raises(InputFileError, match=r"cohort\.csv: cannot be read"):
+        read_manifest(tmp_path / "cohort.csv")

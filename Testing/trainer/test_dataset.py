@@ -11,7 +11,8 @@ import pytest
 import SimpleITK as sitk
 from cord_files import CORD_MM3, GRID, SHAPE, cord_image, cord_label, put_case
 
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, TrainingDataError
+from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, TrainingDataError
+from SpinalCordSegLib.files import read_table
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
@@ -24,7 +25,6 @@ from SpinalCordSegTrainerLib.dataset import (
     place_mask,
     read_label_map,
     read_label_names,
-    read_table,
     read_workspace,
     subject_of,
 )
@@ -655,7 +655,7 @@ def test_json_nested_without_end(tmp_path: Path) -> None:
 def test_a_manifest_with_a_cell_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(f"image,label\na.nii.gz,{LONG}\n")
-    with pytest.raises(TrainingDataError, match=r"cases\.csv, line"):
+    with pytest.raises(InputFileError, match=r"cases\.csv, line"):
         read_table(path)
     assert main(["check", str(path)]) == 2
     error = capsys.readouterr().err

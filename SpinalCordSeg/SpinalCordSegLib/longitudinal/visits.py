@@ -6,7 +6,6 @@ Voxel size, slice orientation, distortion correction, software and hand-editing 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import read_table
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_centreline
 from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
@@ -419,13 +419,8 @@ def read_manifest(path: Path) -> list[PersonSource]:
 
     Raises InputFileError when it cannot be read, ConfigurationError for missing columns or values.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputFileError(f"{path.name} cannot be read as CSV in UTF-8: {type(error).__name__}") from error
     persons: dict[str, list[dict[str, str]]] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in read_table(path):
         if missing := [name for name in _COLUMNS if not row.get(name)]:
             raise ConfigurationError(f"{path.name}, line {number}: {' and '.join(missing)} missing")
         persons.setdefault(row["person"], []).append(row)
