@@ -230,7 +230,7 @@ class ApplyPanel:
 
     def why_not(self) -> str:
         """The reason why Apply cannot be pressed; "" when it can."""
-        if not self.dependencies.ready:
+        if not self.dependencies.can_segment:
             return self.dependencies.message
         if self.models.card is None:
             return self.models.why_none
@@ -251,7 +251,7 @@ class ApplyPanel:
             return self.message
         if failure is not None:
             return str(failure.message)
-        elsewhere = not self.dependencies.ready or self.models.card is None  # in the notice, or in the card
+        elsewhere = not self.dependencies.can_segment or self.models.card is None  # in the notice, or in the card
         return "" if elsewhere else reason
 
     def _axial_slices(self) -> int:

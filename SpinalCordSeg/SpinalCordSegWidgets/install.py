@@ -80,7 +80,8 @@ _SMALL = {"safetensors": "safetensors>=0.4.3,<1", "matplotlib": "matplotlib>=3.8
 
 @dataclass(frozen=True)
 class Dependencies:
-    """``state``: ready, absent, old, too_new, broken or no_packages. ``message``, ``action``: "" when ready."""
+    """``state``: ready, absent, old, too_new, broken, no_packages, or no_figures where a run works but its page lacks
+    figures. ``message``, ``action``: "" when ready."""
 
     state: str
     message: str = ""
@@ -89,6 +90,10 @@ class Dependencies:
     @property
     def ready(self) -> bool:
         return self.state == "ready"
+
+    @property
+    def can_segment(self) -> bool:
+        return self.state in ("ready", "no_figures")
 
 
 def installed_version(package: str) -> str | None:
@@ -130,7 +135,8 @@ def check_dependencies(
     missing = [name for name in _SMALL if installed(name) is None]
     if missing:
         text = _("Packages for models, figures and report are not installed: {names}. They are a download of 12 MB.")
-        return Dependencies("no_packages", text.format(names=", ".join(missing)), _("Install packages…"))
+        state = "no_packages" if "safetensors" in missing else "no_figures"
+        return Dependencies(state, text.format(names=", ".join(missing)), _("Install packages…"))
     return Dependencies("ready")
 
 
@@ -150,7 +156,7 @@ def torch_requirement(platform: str = sys.platform) -> str:
 
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives a message."""
-    if dependencies.state == "no_packages":
+    if dependencies.state in ("no_packages", "no_figures"):
         question = _("Download and install {names} (12 MB)? They read models, draw figures and make the report page.")
         return install(list(_SMALL.values()), question.format(names=", ".join(_SMALL)))
     try:

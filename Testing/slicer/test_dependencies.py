@@ -56,6 +56,13 @@ def test_safetensors_missing(dependencies):
     assert found.state == "no_packages" and "safetensors" in found.message
 
 
+def test_a_run_needs_no_packages_for_figures(dependencies):
+    versions = {"torch": "2.6.0", "safetensors": "0.5.0"}
+    found = dependencies.check_dependencies(None, versions.get, "linux")
+    assert found.state == "no_figures" and found.can_segment and not found.ready
+    assert "matplotlib" in found.message and found.action
+
+
 def test_installed_versions_are_read_without_importing(dependencies):
     before = set(sys.modules)
     assert dependencies.installed_version("numpy")
