@@ -396,7 +396,7 @@ def _decode(dataset: FileDataset, file: Path) -> NDArray:
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:
-    """As stated; for a file without header as pydicom found it, which it wants to be told again."""
+    """The stated transfer syntax; for a file without a header, the one that pydicom found and must be given again."""
     if "TransferSyntaxUID" not in dataset.file_meta:
         with quiet_pydicom():
             implicit = dataset.is_implicit_VR

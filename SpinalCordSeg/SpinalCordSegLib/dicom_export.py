@@ -429,7 +429,7 @@ def measurement_report(
 
     With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, and
     always unverified: VERIFIED would say that an observer, named with organisation, attests to the content and answers
-    for it (PS3.3 C.17.2). Whoever accepted the case here typed a name: that is told as a comment. UIDs are new.
+    for it (PS3.3 C.17.2). The name that a reviewer typed is written as a comment. UIDs are new.
     """
     import highdicom as hd
 

@@ -2,8 +2,8 @@
 
 A disc maps to the nearest point of the centreline. Its number is that of the vertebra below it: 3 is the disc C2/C3,
 8 is C7/T1. One disc, C2/C3, gives C2 and C3 by the template's lengths; lower levels need a second disc further down,
-between which the template's proportions are fitted. What is not between two marked discs is called approximate, and
-why is said. These are vertebral levels, not spinal ones.
+between which the template's proportions are fitted. Levels outside two marked discs are reported as approximate, with
+the reason. These are vertebral levels, not spinal ones.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Levels:
-    """``levels``: from superior to inferior, only those that can be told. ``discs_mm``: marked discs along the cord.
+    """``levels``: from superior to inferior, only those that can be located. ``discs_mm``: marked discs along the cord.
     ``flags``: of kind "levels"."""
 
     levels: tuple[Level, ...]

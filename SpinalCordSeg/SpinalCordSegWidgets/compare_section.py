@@ -66,7 +66,7 @@ class ComparePanel(Section):
         self._pair = ()
 
     def _on_change(self) -> None:
-        """Another mask in hand, of another person perhaps, is not what the current views show."""
+        """Another mask, of another person perhaps, is not what the current views show."""
         if self.views.running and self._pair and self.panel.segmentation is not self._pair[0]:
             self.views.end()
         super()._on_change()

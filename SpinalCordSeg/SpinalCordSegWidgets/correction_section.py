@@ -193,7 +193,7 @@ class CorrectPanel(Section):
         self.panel.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
 
     def change(self, correct: Callable[[Volume], Volume]) -> bool:
-        """One undoable correction of the mask in hand; what stands in its way is shown."""
+        """One undoable correction of the current mask; what stands in its way is shown."""
         segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         self.editor.save_state()
         return self.panel.attempt(lambda: correct_segment(segmentation, segment_id, correct))
@@ -306,7 +306,7 @@ class TrainingSetPanel(Section):
         return str(self.ui.subjectEdit.text).strip()
 
     def add(self, folder: Path) -> None:
-        """Begin to write the case in hand into ``folder``; what stands in the way is shown."""
+        """Begin to write the current case into ``folder``; what stands in the way is shown."""
         result, segment_id, volume = self.panel.result, self.panel.segment_id, self.panel.volume
 
         def prepare(scratch: Path) -> None:

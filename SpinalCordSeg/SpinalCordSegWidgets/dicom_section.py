@@ -45,7 +45,7 @@ class DicomPanel(Section):
         return tuple(kind for kind, box in boxes.items() if box.checked and box.enabled)
 
     def choose_series(self, folder: Path) -> None:
-        """Say where the series lies that the volume in hand was loaded from."""
+        """Say where the series lies that the volume was loaded from."""
         self._folders[self.panel.volume.GetID()] = folder
         self.refresh()
 

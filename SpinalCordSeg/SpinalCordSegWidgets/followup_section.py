@@ -152,7 +152,7 @@ class FollowUpPanel(Section):
         ui.followUpExportButton.setMenu(menu)
 
     def add_mask(self) -> None:
-        """The mask in hand becomes a visit; its day is the study's, where the subject hierarchy knows it."""
+        """The current mask becomes a visit; its day is the study's, where the subject hierarchy knows it."""
         mask = self.panel.segmentation
         if mask is not None and all(visit.segmentation is not mask for visit in self.visits):
             self.visits.append(Visit(study_date(slicer.mrmlScene, volume_node_of(mask)), mask))

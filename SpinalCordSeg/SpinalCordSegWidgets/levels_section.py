@@ -117,7 +117,7 @@ class LevelsPanel(Section):
         )
 
     def _observe(self) -> None:
-        """Follow the marks of the mask in hand."""
+        """Follow the marks of the current mask."""
         owner = self.owner
         nodes = [] if owner is None else [disc_node(owner, disc) for disc in (C2_C3, C7_T1)]
         wanted = [node for node in nodes if in_scene(node)]

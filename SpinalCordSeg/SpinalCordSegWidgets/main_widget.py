@@ -1,4 +1,4 @@
-"""The module's panel: volume, model, device and Apply; the mask in hand; and the sections below, which share them."""
+"""The module's panel: volume, model, device and Apply; the current mask; and the sections below, which share them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ModuleBinding(VTKObservationMixin):
 
 
 class Panel:
-    """What the sections share: the mask in hand, one run at a time, one line to the user.
+    """What the sections share: the current mask, one run at a time, one line to the user.
 
     ``logic``: the module's. ``entered``: whether the user is in the module now. ``parameters``: the module's parameter
     node while it is bound, else None. Model and device are kept in it by hand: what there is to choose changes, and the
@@ -185,7 +185,7 @@ class Panel:
 
     @property
     def segmentation(self) -> Any:
-        """The mask in hand; None without one."""
+        """The current mask; None without one."""
         return self.measures.segmentation
 
     @property
@@ -194,7 +194,7 @@ class Panel:
 
     @property
     def volume(self) -> Any:
-        """The image behind the mask in hand; None where there is none."""
+        """The image behind the current mask; None where there is none."""
         return None if self.segmentation is None else volume_node_of(self.segmentation)
 
     @property
@@ -203,7 +203,7 @@ class Panel:
 
     @property
     def live(self) -> LiveNumbers:
-        """The mask in hand as it is now."""
+        """The current mask as it is now."""
         return self.measures.live
 
     @property
@@ -229,7 +229,7 @@ class Panel:
         return True
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` when the mask in hand is another one, was measured, or a run begins or ends."""
+        """Call ``changed`` when the current mask is another one, was measured, or a run begins or ends."""
         self._listeners.append(changed)
 
     def changed(self) -> None:
@@ -248,7 +248,7 @@ class Panel:
         return _("Wait until the run has ended, or cancel it.") if self.busy else ""
 
     def show_mask(self, segmentation: Any) -> None:
-        """Take another mask in hand."""
+        """Make another mask the current one."""
         self._ui.maskSelector.setCurrentNode(segmentation)
         if self.parameters is None:  # in another module: on coming back the selector shows what the node says
             self.logic.getParameterNode().mask = segmentation
@@ -277,7 +277,7 @@ class Panel:
             self.applying.show_message(str(error))
 
     def measure(self, then: Callable[[], None] | None = None) -> None:
-        """Measure the mask in hand in full; ``then`` is called when that has been done."""
+        """Measure the current mask in full; ``then`` is called when that has been done."""
         segmentation, segment_id = self.segmentation, self.segment_id
         try:
             digest = cropped_mask(segmentation, segment_id).digest()
@@ -295,7 +295,7 @@ class Panel:
     def check_dependencies(self) -> None:
         """What is installed is known at once; whether it works, and on which devices, a child process reports later."""
         self.applying.dependencies = check_dependencies(self.probe.answer)
-        if self.applying.dependencies.ready and self._entered():
+        if self.applying.dependencies.can_segment and self._entered():
             self.probe.ask(self.models.path)
         self.applying.refresh()
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LiveNumbers:
-    """The mask in hand as it is now: measured anew after the last stroke, which takes 30 ms.
+    """The current mask as it is now: measured anew after the last stroke, which takes 30 ms.
 
     ``mask``, ``digest``: of now. ``stale``: not the mask that was measured in full. ``edited``: not the mask that the
     AI drew. ``changes``: against the AI's own, None where there is none. ``message``: for the user, "" for none.
@@ -155,7 +155,7 @@ _SETTLE_MS = 250
 
 
 class MeasuresPanel:
-    """The mask in hand is what the selectors here show."""
+    """The current mask is what the selectors here show."""
 
     def __init__(self, ui: Any, panel: Panel) -> None:
         self._ui, self._panel = ui, panel
@@ -243,7 +243,7 @@ class MeasuresPanel:
         self._panel.applying.show_message(text)
 
     def follow(self, node: Any) -> None:
-        """Take a mask in hand, or none."""
+        """Make a mask the current one, or none."""
         self.close()
         if node is not None:
             take_own_result(node)

@@ -72,7 +72,7 @@ class ReviewPanel(Section):
 
     @property
     def review(self) -> Review:
-        """Of the mask in hand; a new one where there is none, or it cannot be read."""
+        """Of the current mask; a new one where there is none, or it cannot be read."""
         if self.panel.segmentation is None or not self.panel.segment_id:
             return Review()
         try:
@@ -137,7 +137,7 @@ class ReviewPanel(Section):
             self.decide(ACCEPTED)
         else:
             panel.show_message(
-                _("Measured, but not accepted: the mask in hand is no longer that one. Accept it again.")
+                _("Measured, but not accepted: the current mask is no longer that one. Accept it again.")
             )
 
     def note_edit(self) -> None:

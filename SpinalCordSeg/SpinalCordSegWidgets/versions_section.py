@@ -1,4 +1,4 @@
-"""Versions of the mask in hand while it is corrected: kept by themselves, offered after a crash, taken back."""
+"""Versions of the current mask while it is corrected: kept by themselves, offered after a crash, taken back."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class VersionsPanel(Section):
 
     @property
     def store(self) -> MaskVersions | None:
-        """Of the case in hand; None without a folder or a case."""
+        """Of the current case; None without a folder or a case."""
         from SpinalCordSegLib.mask_versions import MaskVersions
 
         if self.folder is None or not self._code:
@@ -89,7 +89,7 @@ class VersionsPanel(Section):
         self.follow()
 
     def follow(self) -> None:
-        """Another mask in hand: what was kept of it is offered. The same one changed: it will be saved."""
+        """For another mask, what was kept of it is offered. The same mask, changed, will be saved."""
         panel = self.panel
         in_hand, digest = (panel.segmentation, panel.segment_id), panel.live.digest
         fingerprint = "" if panel.result is None else panel.result.case.input.fingerprint
@@ -152,7 +152,7 @@ class VersionsPanel(Section):
         self.refresh()
 
     def restore(self, version: SavedVersion) -> None:
-        """Put a version in place of the mask in hand, as one step of its undo."""
+        """Put a version in place of the current mask, as one step of its undo."""
         segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         self.panel.correct.editor.save_state()
         if self.panel.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):

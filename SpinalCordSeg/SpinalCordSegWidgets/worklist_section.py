@@ -161,7 +161,7 @@ class WorkListPanel(Section):
         ui.storeButton.connect("clicked()", lambda: self.store())
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
-        """Store the case in hand, then take up the list of a folder of results; False, with a message, without one.
+        """Store the current case, then take up the list of a folder of results; False, with a message, without one.
 
         What is open stays bound to its folder, whichever list is shown.
         """
@@ -188,7 +188,7 @@ class WorkListPanel(Section):
             self._leave_for(lambda work: work.previous(self.case))
 
     def open(self, case: str) -> None:
-        """Store the case in hand, then open this one."""
+        """Store the current case, then open this one."""
         self._leave_for(lambda work: work.item(case))
 
     def _leave_for(self, choose: Callable[[WorkList], WorkItem | None]) -> None:
@@ -196,7 +196,7 @@ class WorkListPanel(Section):
         self.store(lambda: None if self.work is None else self._go(choose(self.work)))
 
     def store(self, then: Any = None) -> None:
-        """Put what has changed in the case in hand into its folder, then go on. A changed mask is measured anew.
+        """Put what has changed in the current case into its folder, then go on. A changed mask is measured anew.
 
         Where somebody else has changed the folder too, nothing is written: the case stays in the scene as it is.
         """
@@ -292,7 +292,7 @@ class WorkListPanel(Section):
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)
 
     def note_review(self) -> None:
-        """State or seen slices of the case in hand were changed: into its folder at once."""
+        """State or seen slices of the current case were changed: into its folder at once."""
         case = self._of(self.panel.segmentation)
         if case is not None:
             self.panel.attempt(lambda: self._write_review(case))

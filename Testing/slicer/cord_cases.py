@@ -114,7 +114,7 @@ def set_voxels(node: Any, segment_id: str, voxels: np.ndarray, volume_node: Any)
 
 
 def paint(panel: Any, change: Callable[[np.ndarray], Any], node: Any = None) -> np.ndarray:
-    """As a brush does, in the cord of the mask in hand: the panel hears of it. Gives the voxels as they are now."""
+    """As a brush does, in the cord of the current mask: the panel hears of it. Gives the voxels as they are now."""
     node = panel.panel.segmentation if node is None else node
     voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
     change(voxels)

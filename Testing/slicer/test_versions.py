@@ -20,7 +20,7 @@ _CODE = "case-" + _FINGERPRINT[:16]
 
 
 def _open(panel, scene):
-    """One finished case in hand, section Correct open."""
+    """One finished case opened, section Correct open."""
     known = replace(CaseInput.of(cord_mask()), fingerprint=_FINGERPRINT)
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     result = panel.logic.addResult(finished_case(cord_mask(), input=known), volume)
