@@ -27,7 +27,6 @@ from SpinalCordSegLib.postprocessing import (
     adjust_outlines,
     check_threshold,
     clean,
-    fill_holes,
     find_cord,
     smooth_z,
 )
@@ -114,8 +113,8 @@ def segment_image(
     if options.along_mm > 0:
         adjusted = adjust_outlines(mask, probability, threshold, in_place=True)
         mask, probability = adjusted.mask, adjusted.probability
-    filled = fill_holes(mask)
-    cord = replace(filled, flags=found.flags + filled.flags, removed_mm3=found.removed_mm3)
+    cleaned = clean(mask)
+    cord = replace(cleaned, flags=found.flags + cleaned.flags, removed_mm3=found.removed_mm3 + cleaned.removed_mm3)
     result = _measured(image.case_name, image, cord, options, probability, adjusted)
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]

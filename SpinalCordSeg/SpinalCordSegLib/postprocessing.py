@@ -3,9 +3,7 @@
 1. ``smooth_z``: the probability is smoothed along z, where slices are thin.
 2. ``find_cord``: the path of the cord through the regions above the threshold.
 3. ``adjust_outlines``: outlines without a sharp edge are moved until their area follows the other slices'.
-4. ``fill_holes``.
-
-``clean`` does for a mask made elsewhere what 2 and 4 do for a probability.
+4. ``clean``: regions apart from the cord are removed, holes are filled. A mask made elsewhere begins here.
 """
 
 from __future__ import annotations
@@ -615,21 +613,7 @@ def _moved(chances: NDArray[np.float32], log_odds: float) -> NDArray[np.float32]
     return (chances / (chances + (1 - chances) * np.float32(np.exp(log_odds)))).astype(np.float32)
 
 
-# Step 4, and the cleaning of a mask made elsewhere. Nothing changes silently: what went and what came is counted.
-
-
-def fill_holes(mask: Volume) -> CordMask:
-    """A mask (bool, at most one region a slice) with the holes of every slice filled, such as a dark lesion."""
-    pixels = mask.voxels
-    filled = mask.with_voxels(np.zeros(mask.shape, bool))
-    target = filled.voxels
-    for k in np.flatnonzero(pixels.any(axis=(1, 2))):
-        ndimage.binary_fill_holes(pixels[k], output=target[k])
-    added = np.count_nonzero(target, axis=(1, 2)) - np.count_nonzero(pixels, axis=(1, 2))
-    if not added.any():
-        return CordMask(mask)
-    filled_mm3 = float(added.sum()) * mask.voxel_volume_mm3
-    return CordMask(filled, (_holes_flag(filled_mm3, int(np.count_nonzero(added))),), filled_mm3=filled_mm3)
+# Step 4. Nothing changes silently: what was removed and what was filled is counted.
 
 
 def main_region(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -651,7 +635,10 @@ _AREA_RATIO = 4.0  # cord areas differ by a factor of 2 from C1 to the enlargeme
 
 
 def clean(mask: Volume) -> CordMask:
-    """A mask made elsewhere (any dtype, cord where not zero) as one region of cord per slice, holes filled.
+    """A mask (any dtype, cord where not zero) as one region of cord per slice, holes filled.
+
+    Masks of the network need it too: the path may go on to something beside the cord, from which adjusting the outlines
+    parts it again (a lumbar volume: 65 mm of it).
 
     Kept are the largest 26-connected component and those that continue it beyond at least one empty slice and at most
     20 mm: where it was heading, and about as large. Of these the largest 8-connected region of every slice stays. An

@@ -15,6 +15,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, measure_mask, segment_image
+from SpinalCordSegLib.postprocessing import CordMask
 from SpinalCordSegLib.volume import Volume
 
 CONFIG = PhantomConfig(shape=(60, 48, 10), spacing_mm=(0.6, 0.8, 3.0))
@@ -66,6 +67,22 @@ def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
     result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
     assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
     np.testing.assert_array_equal(result.mask.ijk, phantom.mask.ijk)
+
+
+def test_a_stretch_that_lost_its_contact_with_the_cord_is_removed_and_counted(perfect_network, monkeypatch):
+    """As in a lumbar volume: the path goes on to a root, and adjusting the outlines parts the two."""
+    z, y, x = np.mgrid[:80, :60, :60]
+    cord = (np.hypot(y - 30, x - 30) < 4) & (z >= 36)
+    root = (np.hypot(y - 30, x - 39) < 4) & (z < 36)
+    volume = Volume.from_ijk(np.zeros((60, 60, 80), np.int16), np.eye(4))
+    perfect_network(volume.with_voxels(np.where(cord | root, 0.95, 0.0).astype(np.float32)))
+    path = CordMask(volume.with_voxels(cord | root))
+    monkeypatch.setattr("SpinalCordSegLib.pipeline.find_cord", lambda probability, threshold: path)
+    image = volume.with_voxels(100 * cord.astype(np.int16))
+    result = segment_image(_image(image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    np.testing.assert_array_equal(result.mask.voxels, cord)
+    assert result.removed_mm3 == np.count_nonzero(root)
+    assert "cleaned" in {flag.kind for flag in result.flags}
 
 
 def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_network):
