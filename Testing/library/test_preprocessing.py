@@ -10,10 +10,8 @@ from torch.nn import functional
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.preprocessing import (
     NormalisationConfig,
-    _of_ranks,
     normalise,
     normalise_coverage,
-    normalise_labels,
     place,
     restore,
 )
@@ -71,13 +69,6 @@ def test_constant_slice_becomes_zeros_and_range_is_0_to_1(intensity: str) -> Non
     grid, _ = normalise(pixels, (1.0, 0.5), config)
     assert not grid[0].any()
     assert grid[1].min() >= 0 and grid[1].max() <= 1
-
-
-def test_a_device_without_kthvalue_finds_the_same_percentiles() -> None:
-    sample = torch.rand(3, 501, generator=torch.Generator().manual_seed(1))
-    for ranks in ([0, 500], [5, 495], [250, 250]):
-        pairs = zip(_of_ranks(sample, ranks, by_sorting=True), _of_ranks(sample, ranks, by_sorting=False), strict=True)
-        assert all(torch.equal(*pair) for pair in pairs)
 
 
 @pytest.mark.parametrize(
@@ -146,23 +137,6 @@ def test_beyond_the_grid_the_probability_is_exactly_zero() -> None:
     assert (back[9:41] > 0.99).all()
 
 
-def test_labels_go_by_the_nearest_pixel_and_zero_beyond() -> None:
-    labels = torch.arange(1, 5).view(1, 2, 2)
-    config = NormalisationConfig("fixed_pixel", pixel_mm=0.5, min_size=32)
-    grid = normalise_labels(labels, (8.0, 4.0), config)
-    assert grid.shape == (1, 1, 32, 32) and grid.dtype == labels.dtype
-    assert grid[0, 0, :, 7].unique().tolist() == [0]
-    assert grid[0, 0, 15, 8:24].tolist() == [1] * 8 + [2] * 8
-    assert grid[0, 0, 16, 8:24].tolist() == [3] * 8 + [4] * 8
-
-
-@pytest.mark.parametrize("rule", ["nearest", "nearest-exact"])
-def test_label_rules_are_those_of_torch(rule: str) -> None:
-    labels = torch.from_numpy(np.random.default_rng(2).integers(0, 5, (2, 500, 500))).float()
-    ours = normalise_labels(labels, (1.0, 1.0), NormalisationConfig(labels=rule))
-    assert torch.equal(ours, functional.interpolate(labels[:, None], size=256, mode=rule))
-
-
 def test_coverage_is_the_share_of_the_grid_pixel() -> None:
     labels = torch.zeros(1, 64, 64)
     labels[0, 20:23, 30] = 1
@@ -177,7 +151,6 @@ def test_coverage_is_the_share_of_the_grid_pixel() -> None:
     [
         {"kind": "other"},
         {"intensity": "z-score"},
-        {"labels": "linear"},
         {"size": 250},
         {"kind": "fixed_pixel"},
         {"kind": "fixed_pixel", "pixel_mm": 0.0},

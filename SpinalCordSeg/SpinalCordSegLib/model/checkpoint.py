@@ -36,8 +36,8 @@ MODELS_VARIABLE = "SPINALCORDSEG_MODELS"
 
 
 def package_models_folder() -> Path:
-    """Where the package's own models lie: ``Resources/Models`` beside it in a checkout and in an installed Slicer,
-    ``Models`` inside it where pip installed a wheel. It may not exist."""
+    """``Resources/Models`` beside the package in a checkout and in an installed Slicer, ``Models`` inside it where pip
+    installed a wheel. It may not exist."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "Models"
     return inside if inside.is_dir() else package.parent / "Resources" / "Models"
@@ -79,11 +79,8 @@ def default_model() -> Path:
 
 
 def find_model(named: str | Path | None = None) -> Path:
-    """The weights file that a user names: a file, or a listed model by its name or its file's; None: the default one.
-
-    A name that has a suffix or is there is a file, and is not looked at. Raises ModelFileError when no model has the
-    name, or there is no default.
-    """
+    """The weights file that a user names: a file (which is not looked at), or a listed model by its name or its file's;
+    None: the default one. Raises ModelFileError when no model has the name, or there is no default."""
     if named is None:
         return default_model()
     path, wanted = Path(named), str(named).casefold()
@@ -115,20 +112,8 @@ REPEATABILITY = "repeatability"
 """The field of the scores with the measured repeatability; what it holds: longitudinal/change.py."""
 
 _MAX_HEADER = 16 << 20
-_REQUIRED: dict[str, type | tuple[type, ...]] = {
-    "format": str,
-    "format_version": int,
-    "name": str,
-    "version": str,
-    "network": dict,
-    "normalisation": dict,
-    "calibration": dict,
-    "training": dict,
-    "scores": dict,
-    "provenance": dict,
-    "licence": str,
-    "software_version": str,
-}
+_TEXTS = ("name", "version", "licence", "software_version")
+_TABLES = ("network", "normalisation", "calibration", "training", "scores", "provenance")
 
 
 @dataclass(frozen=True)
@@ -149,7 +134,7 @@ class ModelCard:
     provenance: dict[str, Any]
     licence: str
     software_version: str
-    sha256: str | None = field(default=None)
+    sha256: str | None = None
 
 
 Header = tuple[dict[str, Any], dict[str, str], int]
@@ -211,8 +196,13 @@ def _read_header(path: Path) -> Header:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(9)
-            _refuse_other_formats(path, start)
-            length = struct.unpack("<Q", start[:8])[0]
+            # A pickle could run code when it is opened. 0x80 may also be the length's first byte.
+            if start[4:] != b"\0\0\0\0{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
+                raise ModelFileError(
+                    f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is"
+                    " refused; use a .safetensors file written by SpinalCordSeg"
+                )
+            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
             if not 0 < length <= min(size - 8, _MAX_HEADER):
                 raise ModelFileError(
                     f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
@@ -224,36 +214,16 @@ def _read_header(path: Path) -> Header:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         table = parse_json(text)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: the header is not readable JSON: the file is damaged, get it again") from error
-    if not isinstance(table, dict):
-        raise ModelFileError(f"{path}: the header is not a table of tensors: not a safetensors file")
-    metadata = table.pop("__metadata__", {})
-    _check_length(path, table, size - 8 - length)
-    return table, metadata if isinstance(metadata, dict) else {}, 8 + length
-
-
-def _refuse_other_formats(path: Path, start: bytes) -> None:
-    """A pickle could run code when opened: it is named and never opened."""
-    begins_as_header = start[4:] == b"\0\0\0\0{"  # 0x80 may also be the length's first byte
-    if not begins_as_header and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
-        raise ModelFileError(
-            f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is refused;"
-            " use a .safetensors file written by SpinalCordSeg"
-        )
-    if len(start) < 9:
-        raise ModelFileError(f"{path}: the file is truncated ({len(start)} bytes): get it again")
-
-
-def _check_length(path: Path, table: dict[str, Any], n_bytes: int) -> None:
-    try:
+        metadata = table.pop("__metadata__", {})
         expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"{path}: the tensor table is not that of a safetensors file") from error
-    if n_bytes != expected:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{path}: the header is not that of a safetensors file: get the file again") from error
+    if size - 8 - length != expected:
         raise ModelFileError(
-            f"{path}: truncated or overlong: {n_bytes} bytes of weights, expected {expected}: get the file again"
+            f"{path}: truncated or overlong: {size - 8 - length} bytes of weights, expected {expected}: get the file"
+            " again"
         )
+    return table, metadata if isinstance(metadata, dict) else {}, 8 + length
 
 
 def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
@@ -275,11 +245,11 @@ def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
             f"{path}: format version {version} is newer than {FORMAT_VERSION}, which this program reads:"
             " update SpinalCordSeg"
         )
-    for name, kind in _REQUIRED.items():
-        if not isinstance(card.get(name), kind):
-            raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
-    stored = {name: card[name] for name in _REQUIRED if name not in ("format", "format_version")}
-    return ModelCard(path=path, sha256=sha256, **stored)
+    for kind, names in ((int, ("format_version",)), (str, _TEXTS), (dict, _TABLES)):
+        for name in names:
+            if not isinstance(card.get(name), kind):
+                raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
+    return ModelCard(path=path, sha256=sha256, **{name: card[name] for name in (*_TEXTS, *_TABLES)})
 
 
 # The model with its weights.
@@ -300,6 +270,9 @@ class Calibration:
             raise ConfigurationError(
                 f"calibration scale {self.scale}, bias {self.bias}: expected a positive and a finite number"
             )
+
+
+_NOT_USED = "labels"  # an entry of the normalisation in older files: how label maps were resized
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +308,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     _check_weights(str(path), weights, checkpoint.network)
-    card = json.dumps(_card_fields(checkpoint), sort_keys=True)
+    entries = {name: getattr(checkpoint, name) for name in (*_TEXTS, *_TABLES)}
+    entries |= {"format": FORMAT, "format_version": FORMAT_VERSION}
+    card = json.dumps(entries, sort_keys=True, default=asdict)
     table, data = split_header(save(weights))
     digest = content_hash(card, table)
     digest.update(data)
@@ -361,7 +336,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     card = verified_card(path)
     try:
         network = NetworkConfig(**card.network)
-        normalisation = NormalisationConfig(**card.normalisation)
+        normalisation = NormalisationConfig(**{k: v for k, v in card.normalisation.items() if k != _NOT_USED})
         calibration = Calibration(**card.calibration)
     except (TypeError, ConfigurationError) as error:
         raise ModelFileError(
@@ -373,21 +348,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
     _check_weights(str(path), weights, network)
     _log.info("model %s %s, SHA-256 %s", card.name, card.version, card.sha256)
-    return Checkpoint(
-        name=card.name,
-        version=card.version,
-        network=network,
-        normalisation=normalisation,
-        weights=weights,
-        calibration=calibration,
-        training=card.training,
-        scores=card.scores,
-        provenance=card.provenance,
-        licence=card.licence,
-        software_version=card.software_version,
-        sha256=card.sha256,
-        path=path,
-    )
+    parsed = {"network": network, "normalisation": normalisation, "calibration": calibration}
+    return Checkpoint(weights=weights, **{**vars(card), **parsed})
 
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
@@ -406,23 +368,6 @@ def _blank_network(config: NetworkConfig) -> nn.Module:
 
     with torch.device("meta"):
         return build_network(config)
-
-
-def _card_fields(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "name": checkpoint.name,
-        "version": checkpoint.version,
-        "network": asdict(checkpoint.network),
-        "normalisation": asdict(checkpoint.normalisation),
-        "calibration": asdict(checkpoint.calibration),
-        "training": checkpoint.training,
-        "scores": checkpoint.scores,
-        "provenance": checkpoint.provenance,
-        "licence": checkpoint.licence,
-        "software_version": checkpoint.software_version,
-    }
 
 
 def _check_weights(path: str, weights: dict[str, Tensor], config: NetworkConfig) -> None:

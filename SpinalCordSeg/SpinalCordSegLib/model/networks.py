@@ -12,7 +12,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from SpinalCordSegLib.errors import ConfigurationError
 
@@ -291,17 +290,6 @@ def build_network(config: NetworkConfig) -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
-
-
-def flops_per_slice(network: nn.Module, size: int = 256) -> int:
-    """Floating-point operations of the convolutions for one slice of size², a multiply-add counted as two."""
-    parameter = next(network.parameters())
-    was_training = network.training
-    network.eval()
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(torch.zeros(1, 1, size, size, device=parameter.device, dtype=parameter.dtype))
-    network.train(was_training)
-    return int(counter.get_total_flops())
 
 
 def reestimate_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> int:

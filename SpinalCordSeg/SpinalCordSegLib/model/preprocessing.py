@@ -6,7 +6,7 @@ exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from math import ceil
@@ -99,12 +99,6 @@ class AxisMap:
         shared = np.minimum(starts + self.step, pixels + 1) - np.maximum(starts, pixels)
         return torch.from_numpy(np.clip(shared / self.step, 0, None)).float()
 
-    def nearest(self, rule: str) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Source index of every grid pixel, and where there is one."""
-        shift = 0.5 if rule == "nearest-exact" else 0.0
-        index = np.floor(self.first_edge + (np.arange(self.n_grid) + shift) * self.step + 1e-9).astype(np.intp)
-        return index.clip(0, self.n_source - 1), (index >= 0) & (index < self.n_source)
-
 
 def _cubic_matrix(
     positions: NDArray[np.float64], n_source: int, constant: float, width: float, *, beyond_is_zero: bool
@@ -143,8 +137,8 @@ class NormalisationConfig:
     ``kind``: "paper" (field of view padded to a square in mm, resized to ``size``²) or "fixed_pixel" (``pixel_mm``
     per pixel, padded to multiples of 32 and at least ``min_size``, cropped about the centre beyond ``max_size``).
     ``intensity``: "minmax" of each slice (the paper) or "percentile" (``low_percentile`` to 0, ``high_percentile``
-    to 1, the rest clipped). ``labels``: "nearest-exact" or "nearest" (OpenCV's, off by half a pixel when halving).
-    ``antialias``: widen the bicubic kernel where pixels grow, so that noise averages out (not the paper's way).
+    to 1, the rest clipped). ``antialias``: widen the bicubic kernel where pixels grow, so that noise averages out (not
+    the paper's way).
     Raises ConfigurationError for anything else.
     """
 
@@ -156,13 +150,13 @@ class NormalisationConfig:
     high_percentile: float = 99.5
     min_size: int = 96
     max_size: int = 384
-    labels: str = "nearest-exact"
     antialias: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("normalisation", self.kind, ("paper", "fixed_pixel"))
-        _check_choice("intensity rule", self.intensity, ("minmax", "percentile"))
-        _check_choice("label interpolation", self.labels, ("nearest-exact", "nearest"))
+        kinds = (self.kind, ("paper", "fixed_pixel")), (self.intensity, ("minmax", "percentile"))
+        for value, choices in kinds:
+            if value not in choices:
+                raise ConfigurationError(f"unknown normalisation {value!r}: choose one of {', '.join(choices)}")
         for name in ("size", "min_size", "max_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < SIZE_STEP or value % SIZE_STEP:
@@ -175,11 +169,6 @@ class NormalisationConfig:
             raise ConfigurationError(
                 f"percentiles {self.low_percentile}..{self.high_percentile}: expected 0 <= low < high <= 100"
             )
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigurationError(f"unknown {what} {value!r}: choose one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -208,14 +197,11 @@ def place(
     else:
         assert config.pixel_mm is not None  # checked by the configuration
         step_mm = config.pixel_mm
-        sizes = list(grid) if grid is not None else [_grid_size(mm / step_mm, config) for mm in fields_mm]
+        whole = (SIZE_STEP * ceil(mm / step_mm / SIZE_STEP - 1e-6) for mm in fields_mm)
+        own = [min(max(size, config.min_size), config.max_size) for size in whole]
+        sizes = own if grid is None else list(grid)
     rows, columns = (AxisMap(n, size, step_mm / mm) for n, size, mm in zip(shape, sizes, pixel_mm, strict=True))
     return Placement(rows, columns)
-
-
-def _grid_size(n_pixels: float, config: NormalisationConfig) -> int:
-    whole = SIZE_STEP * ceil(n_pixels / SIZE_STEP - 1e-6)
-    return min(max(whole, config.min_size), config.max_size)
 
 
 def normalise(
@@ -249,17 +235,11 @@ def _range(pixels: Tensor, config: NormalisationConfig) -> tuple[Tensor, Tensor]
     stride = max(1, ceil((pixels.shape[1] * pixels.shape[2] / _SAMPLE) ** 0.5))
     sample = pixels[:, ::stride, ::stride].float().flatten(1)
     last = sample.shape[1] - 1
-    ranks = [round(percentile / 100 * last) for percentile in (config.low_percentile, config.high_percentile)]
-    low, high = _of_ranks(sample, ranks, by_sorting=sample.device.type == "mps")
-    return low, high
-
-
-def _of_ranks(sample: Tensor, ranks: Sequence[int], by_sorting: bool) -> Iterable[Tensor]:
-    """The values of (n, pixels) at each rank, 0 the least. ``by_sorting``: the same numbers without kthvalue, which
-    Apple's GPUs have from torch 2.9 on."""
-    if by_sorting:
-        return sample.sort(dim=1).values[:, list(ranks)].unbind(dim=1)
-    return [sample.kthvalue(1 + rank, dim=1).values for rank in ranks]
+    low, high = (round(percentile / 100 * last) for percentile in (config.low_percentile, config.high_percentile))
+    if sample.device.type == "mps":  # the same without kthvalue, which Apple's GPUs have from torch 2.9 on
+        in_order = sample.sort(dim=1).values
+        return in_order[:, low], in_order[:, high]
+    return sample.kthvalue(1 + low, dim=1).values, sample.kthvalue(1 + high, dim=1).values
 
 
 def _stretch(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -267,21 +247,6 @@ def _stretch(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
     low, width = low[:, None, None], (high - low)[:, None, None]
     stretched = (pixels - low) / torch.where(width > 0, width, torch.ones_like(width))
     return torch.where(width > 0, stretched.clamp_(0, 1), torch.zeros_like(width))
-
-
-def normalise_labels(
-    labels: Tensor,
-    pixel_mm: tuple[float, float],
-    config: NormalisationConfig,
-    grid: tuple[int, int] | None = None,
-) -> Tensor:
-    """Label slices (n, rows, columns) on the model's grid, (n, 1, R, C), same dtype; 0 beyond the image."""
-    placement = place((labels.shape[1], labels.shape[2]), pixel_mm, config, grid)
-    rows, rows_inside = placement.rows.nearest(config.labels)
-    columns, columns_inside = placement.columns.nearest(config.labels)
-    picked = labels[:, torch.from_numpy(rows)][:, :, torch.from_numpy(columns)]
-    inside = torch.from_numpy(rows_inside[:, None] & columns_inside[None, :]).to(labels.device)
-    return torch.where(inside, picked, torch.zeros_like(picked)).unsqueeze(1)
 
 
 def normalise_coverage(
