@@ -19,7 +19,7 @@ from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean, partial_volume_mm2, reach_mm
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ class RangeMeasures:
 class CordMeasures:
     """``slices``: the table of the slices, without flags, DICOM numbers and levels.
 
-    ``volume_mm3``, ``length_mm``: of the whole cord found. ``mean_csa_mm2``, ``sd_csa_mm2``, ``n_slices``,
-    ``coverage``, ``range_length_mm``, ``range_volume_mm3``: over ``slice_range`` (canonical, half-open; None: the
-    whole cord found), see RangeMeasures. ``removed_mm3``, ``filled_mm3``: what was removed and filled before measuring.
+    ``volume_mm3``, ``length_mm``: of the whole cord found; the mean and what follows: over ``slice_range`` (canonical,
+    half-open; None: the whole cord), see RangeMeasures. ``removed_mm3``, ``filled_mm3``: before measuring.
     """
 
     slices: SliceTable
@@ -64,7 +63,7 @@ class CordMeasures:
 
 # The measurement itself: the centreline first, then every slice at a right angle to it.
 
-_COMPLETE = 0.98  # of a range's slices, as of a vertebral level's length
+COMPLETE = 0.98  # of a range's slices, as of a vertebral level's length
 _TILTED_GRID_DEG = 10.0  # positioning by hand stays under it; axial slabs set square to the neck reach 20°-30°
 _STEEP_CUT_DEG = 40.0  # the area is corrected by more than 30 %, and every error of the tilt with it
 
@@ -92,7 +91,7 @@ def measure(
     slice_mm = grid.slice_mm
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
-    if slice_range is not None and len(slices) and chosen.coverage < _COMPLETE:
+    if slice_range is not None and len(slices) and chosen.coverage < COMPLETE:
         asked = slice_range[1] - slice_range[0]
         text = f"cord in {chosen.n_slices} of the {asked} slices of the range asked for: the mean area is of these"
         if not chosen.n_slices:
@@ -117,29 +116,27 @@ def measure(
 
 def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tuple[SliceTable, list[Flag]]:
     """Of a mask with one region a slice: the slices from the first to the last with cord, and what to flag in it."""
-    cord = mask
-    chances = None if probability is None else probability.voxels
     line = centreline(mask)
     n = len(line.arc_mm)
     if not n:
         return SliceTable.of(), [case_flag("empty", "the mask is empty: the volume is 0 and there is no area")]
     flags = _grid_flags(mask, n)
-    x_mm, y_mm = cord.pixel_mm[::-1]
+    y_mm, x_mm = mask.pixel_mm
     numbers = [mask.to_input_slice(k) for k in line.canonical_slice.tolist()]
     z_mm = _heights_mm(mask)[line.canonical_slice]
     table = SliceTable.of(n, slice=numbers, canonical_slice=line.canonical_slice, z_mm=z_mm)
     for at, (number, k) in enumerate(zip(numbers, line.canonical_slice.tolist(), strict=True)):
-        pixels = cord.voxels[k]
-        window = _window_of(pixels)
-        if window is None:
+        pixels = mask.voxels[k]
+        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+        if not rows.size:
             flags.append(Flag(number, k, "gap", "no cord in this slice, between slices with cord: no area here"))
             continue
+        window = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
         if any(w.start == 0 or w.stop == count for w, count in zip(window, pixels.shape, strict=True)):
-            flags.append(
-                Flag(number, k, "border_contact", "the cord touches the edge of the image: the area is too small")
-            )
+            text = "the cord touches the edge of the image: the area is too small"
+            flags.append(Flag(number, k, "border_contact", text))
         slope_x, slope_y = float(line.slope_x[at]), float(line.slope_y[at])
-        stretch = float(line.length_mm[at]) / cord.slice_mm
+        stretch = float(line.length_mm[at]) / mask.slice_mm
         if stretch * cos(radians(_STEEP_CUT_DEG)) > 1:
             text = f"the slice cuts the cord {degrees(acos(1 / stretch)):.0f}° off a right angle:"
             text += " its area depends on the tilt"
@@ -148,34 +145,26 @@ def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tu
         table.angle_ap_deg[at], table.angle_rl_deg[at] = degrees(atan(slope_x)), degrees(atan(slope_y))
         table.csa_raw_mm2[at] = int(np.count_nonzero(pixels[window])) * x_mm * y_mm
         table.csa_mm2[at] = table.csa_raw_mm2[at] / stretch
-        if chances is not None:
-            margins = [int(reach_mm(cord.pixel_mm) / size + 1e-6) for size in cord.pixel_mm]
+        if probability is not None:
+            margins = [int(reach_mm(mask.pixel_mm) / size + 1e-6) for size in mask.pixel_mm]
             wide = tuple(slice(max(0, w.start - m), w.stop + m) for w, m in zip(window, margins, strict=True))
-            table.csa_pv_mm2[at] = partial_volume_mm2(pixels[wide], chances[k][wide], cord.pixel_mm) / stretch
+            area_mm2 = partial_volume_mm2(pixels[wide], probability.voxels[k][wide], mask.pixel_mm)
+            table.csa_pv_mm2[at] = area_mm2 / stretch
         if shape:
             # [right, anterior]: columns run from right to left, rows from anterior to posterior
             ends = [count - w.stop for w, count in zip(window, pixels.shape, strict=True)]
             cosines = 1 / sqrt(1 + slope_x**2), 1 / sqrt(1 + slope_y**2)
             form = measure_shape(pixels[window][::-1, ::-1].T, (ends[1], ends[0]), (x_mm, y_mm), cosines)
-            table.csa_sct_mm2[at] = form.shrunk_area_mm2
-            for name in ("ap_ellipse_mm", "ap_chord_mm", "rl_mm", "orientation_deg", "eccentricity", "solidity"):
-                getattr(table, name)[at] = getattr(form, name)
+            for name, value in form.items():
+                getattr(table, name)[at] = value
     return table, flags
-
-
-def _window_of(pixels: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """The smallest window of a slice that holds its cord."""
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if not rows.size:
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _grid_flags(grid: Volume, n_slices: int) -> list[Flag]:
     flags = []
     if n_slices == 1:
         flags.append(case_flag("tilt", "only one slice has cord: its tilt is unknown and taken as none"))
-    column = to_canonical(grid).ijk_to_ras[:3, 2]
+    column = grid.voxel_to_ras[:3, 0]
     tilt_deg = degrees(acos(min(1.0, column[2] / float(np.linalg.norm(column)))))
     if tilt_deg > _TILTED_GRID_DEG:
         text = f"the slices are tilted by {tilt_deg:.0f}° against the scanner's axial plane; z is along their normal"
@@ -185,11 +174,10 @@ def _grid_flags(grid: Volume, n_slices: int) -> list[Flag]:
 
 def _heights_mm(grid: Volume) -> NDArray[np.float64]:
     """Position of every slice along the slice normal, mm, superior positive, 0 at the scanner's origin."""
-    matrix = to_canonical(grid).ijk_to_ras
-    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-    normal *= np.sign(normal @ matrix[:3, 2]) / np.linalg.norm(normal)
-    steps = np.arange(len(grid.voxels), dtype=np.float64)
-    return steps * float(normal @ matrix[:3, 2]) + float(normal @ matrix[:3, 3])
+    upwards, rows, columns, origin = grid.voxel_to_ras[:3].T
+    normal = np.cross(columns, rows)
+    normal *= np.sign(normal @ upwards) / np.linalg.norm(normal)
+    return np.arange(len(grid.voxels), dtype=np.float64) * float(normal @ upwards) + float(normal @ origin)
 
 
 def mean_over(slices: SliceTable, slice_mm: float, slice_range: tuple[int, int] | None = None) -> RangeMeasures:
@@ -336,21 +324,21 @@ def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centrelin
     ``fit``: of the centroids, fit_centreline by default. An empty mask gives arrays of length 0.
     """
     pixels = mask.voxels != 0
+    _, n_rows, n_columns = pixels.shape
     counts = np.count_nonzero(pixels, axis=(1, 2))
     filled = np.flatnonzero(counts)
     if not filled.size:
         nothing = np.zeros(0)
         return Centreline(np.zeros(0, np.int64), np.zeros((0, 3)), nothing, nothing, nothing, nothing)
-    canonical = to_canonical(mask)
-    x_mm, y_mm, slice_mm = canonical.spacing_mm
-    # From the centre of the voxel that lies farthest to the left and to posterior, as the canonical grid does.
-    x = np.arange(pixels.shape[2])[::-1] @ pixels.sum(axis=1)[filled].T / counts[filled]
-    y = np.arange(pixels.shape[1])[::-1] @ pixels.sum(axis=2)[filled].T / counts[filled]
+    slice_mm, y_mm, x_mm = mask.spacing_mm
+    # From the voxel that lies farthest to the left and to posterior, so that x and y grow to right and anterior.
+    x = np.arange(n_columns)[::-1] @ pixels.sum(axis=1)[filled].T / counts[filled]
+    y = np.arange(n_rows)[::-1] @ pixels.sum(axis=2)[filled].T / counts[filled]
     span = np.arange(filled[0], filled[-1] + 1)
     along_x, along_y, slope_x, slope_y = (fit or fit_centreline)(filled, x * x_mm, y * y_mm, slice_mm, at=span)
-    ijk = np.stack([along_x / x_mm, along_y / y_mm, span, np.ones(len(span))])
+    places = np.stack([span, n_rows - 1 - along_y / y_mm, n_columns - 1 - along_x / x_mm, np.ones(len(span))])
     length_mm = slice_mm * np.sqrt(1.0 + slope_x**2 + slope_y**2)
-    ras_mm = (canonical.ijk_to_ras @ ijk)[:3].T
+    ras_mm = (mask.voxel_to_ras @ places)[:3].T
     return Centreline(span, ras_mm, np.cumsum(length_mm) - length_mm / 2, length_mm, slope_x, slope_y)
 
 
@@ -363,24 +351,17 @@ def fit_centreline(
     (n_points/n_slices)²·10 mm²·(slice_mm/1 mm), n_slices from the first to the last non-empty slice. One point: a
     straight line along the slice normal. Raises ValueError without any point.
     """
-    z_mm = np.asarray(slices, dtype=np.float64) * slice_mm
-    at_mm = np.asarray(at, dtype=np.float64) * slice_mm
-    if not z_mm.size:
-        raise ValueError("a centreline needs at least one slice with cord")
-    density = len(z_mm) / (slices[-1] - slices[0] + 1)
-    budget = density**2 * _BUDGET_MM2 * slice_mm
-    x, slope_x = _smooth(z_mm, np.asarray(x_mm, dtype=np.float64), budget, at_mm)
-    y, slope_y = _smooth(z_mm, np.asarray(y_mm, dtype=np.float64), budget, at_mm)
+    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at) * float(slice_mm)
+    budget = (len(z_mm) / (slices[-1] - slices[0] + 1)) ** 2 * _BUDGET_MM2 * slice_mm
+    fitted = []
+    for values in (np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64)):
+        if len(z_mm) == 1:
+            fitted.append((np.full(at_mm.shape, values[0]), np.zeros(at_mm.shape)))
+        else:
+            spline = interpolate.splrep(z_mm, values, k=3 if len(z_mm) > 3 else 1, s=budget)
+            fitted.append((interpolate.splev(at_mm, spline), interpolate.splev(at_mm, spline, der=1)))
+    (x, slope_x), (y, slope_y) = fitted
     return x, y, slope_x, slope_y
-
-
-def _smooth(
-    z_mm: NDArray[np.float64], values: NDArray[np.float64], budget: float, at_mm: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if len(z_mm) == 1:
-        return np.full(at_mm.shape, values[0]), np.zeros(at_mm.shape)
-    spline = interpolate.splrep(z_mm, values, k=3 if len(z_mm) > 3 else 1, s=budget)
-    return interpolate.splev(at_mm, spline), interpolate.splev(at_mm, spline, der=1)
 
 
 def fit_local_centreline(
@@ -392,29 +373,27 @@ def fit_local_centreline(
     15 mm to either side, or as far as the three nearest slices lie. One point: a straight line along the slice normal.
     Raises ValueError without any point.
     """
-    z_mm = np.asarray(slices, dtype=np.float64) * slice_mm
-    at_mm = np.asarray(at, dtype=np.float64) * slice_mm
-    if not z_mm.size:
-        raise ValueError("a centreline needs at least one slice with cord")
-    away = z_mm[None, :] - at_mm[:, None]
+    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at) * float(slice_mm)
+    away = z_mm[None, :] - at_mm[:, None]  # (places, points)
     nearest = np.sort(np.abs(away), axis=1)[:, : min(3, len(z_mm))]
     reach = np.maximum(_REACH_MM, _REACH_SPARE * nearest[:, -1])
     weights = np.clip(1 - (np.abs(away) / reach[:, None]) ** 3, 0, None) ** 3
-    x, slope_x = _local_lines(away, weights, np.asarray(x_mm, dtype=np.float64))
-    y, slope_y = _local_lines(away, weights, np.asarray(y_mm, dtype=np.float64))
+    total = weights.sum(axis=1)
+    middle = (weights * away).sum(axis=1) / total
+    apart = away - middle[:, None]
+    spread = (weights * apart**2).sum(axis=1)
+    fitted = []
+    for values in (np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64)):
+        slope = np.divide((weights * apart) @ values, spread, out=np.zeros_like(spread), where=spread > 0)
+        fitted.append((weights @ values / total - slope * middle, slope))
+    (x, slope_x), (y, slope_y) = fitted
     return x, y, slope_x, slope_y
 
 
-def _local_lines(
-    away: NDArray[np.float64], weights: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Value and slope at each place; ``away``, ``weights``: (places, points)."""
-    total = weights.sum(axis=1)
-    middle, mean = (weights * away).sum(axis=1) / total, weights @ values / total
-    apart = away - middle[:, None]
-    spread = (weights * apart**2).sum(axis=1)
-    slope = np.divide((weights * apart) @ values, spread, out=np.zeros_like(spread), where=spread > 0)
-    return mean - slope * middle, slope
+def _positions_mm(slices: NDArray[np.int64], slice_mm: float) -> NDArray[np.float64]:
+    if not len(slices):
+        raise ValueError("a centreline needs at least one slice with cord")
+    return np.asarray(slices) * float(slice_mm)
 
 
 # Shape of the cord in one slice, as seen at a right angle to the cord: diameters, orientation, form.
@@ -430,53 +409,36 @@ _CHORD_HALF_WIDTH_MM = 1.5
 _EDGE_MIDPOINTS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 
 
-@dataclass(frozen=True)
-class SliceShape:
-    """``shrunk_area_mm2``: grey sum of the shrunk slice, the Spinal Cord Toolbox's own area.
-
-    ``rl_mm``, ``ap_ellipse_mm``: diameters 4√λ of the ellipse of equal second moments; ``rl_mm`` is the one within
-    45° of the right-left axis. ``ap_chord_mm``: mean extent over the central 3 mm, across the rl axis.
-    ``orientation_deg``: of the rl axis, -45..45, positive where its right end points anterior.
-    ``eccentricity`` 0..1 and ``solidity`` (area over the area of its hull). All NaN where nothing is left.
-    """
-
-    shrunk_area_mm2: float
-    rl_mm: float
-    ap_ellipse_mm: float
-    ap_chord_mm: float
-    orientation_deg: float
-    eccentricity: float
-    solidity: float
-
-
-NO_SHAPE = SliceShape(nan, nan, nan, nan, nan, nan, nan)
-
-
 def measure_shape(
     pixels: NDArray[np.bool_],
     origin: tuple[int, int],
     pixel_mm: tuple[float, float],
     cosines: tuple[float, float],
-) -> SliceShape:
-    """Shape of one slice.
+) -> dict[str, float]:
+    """Shape of the cord in one slice, by the names of SliceTable's columns.
 
     ``pixels``: [right, anterior], a crop that holds the whole cord; ``origin``: index of its first pixel in the
     full slice (shrinking is about voxel (0, 0) of the full slice, whatever the crop); ``pixel_mm``: along both
-    axes; ``cosines``: of the tilt within the right-superior and the anterior-superior plane. Empty: NO_SHAPE.
+    axes; ``cosines``: of the tilt within the right-superior and the anterior-superior plane.
+
+    ``csa_sct_mm2``: grey sum of the shrunk slice, the Spinal Cord Toolbox's own area. ``rl_mm``, ``ap_ellipse_mm``:
+    diameters 4√λ of the ellipse of equal second moments; ``rl_mm`` is the one within 45° of the right-left axis.
+    ``ap_chord_mm``: mean extent over the central 3 mm, across the rl axis. ``orientation_deg``: of the rl axis,
+    -45..45, positive where its right end points anterior. ``eccentricity`` 0..1 and ``solidity`` (area over the area of
+    its hull). The area alone where shrinking leaves no pixel; nothing for no cord.
     """
     if not pixels.any():
-        return NO_SHAPE
+        return {}
     shrink = [_shrink_matrix(pixels.shape[axis], origin[axis], cosines[axis]) for axis in range(2)]
     grey = shrink[0] @ pixels.astype(np.float64) @ shrink[1].T
-    shrunk_area_mm2 = float(grey.sum()) * pixel_mm[0] * pixel_mm[1]
+    area = {"csa_sct_mm2": float(grey.sum()) * pixel_mm[0] * pixel_mm[1]}
     finest = [max(1, _MOST_FINE_PIXELS // count) for count in grey.shape]
     factors = [max(1, min(ceil(pixel_mm[axis] / _FINE_MM - 1e-6), finest[axis])) for axis in range(2)]
-    enlarge = [_enlarge_matrix(grey.shape[axis], factors[axis]) for axis in range(2)]
+    centres = [(np.arange(n * factor) + 0.5) / factor - 0.5 for n, factor in zip(grey.shape, factors, strict=True)]
+    enlarge = [_linear_weights(at, n) for at, n in zip(centres, grey.shape, strict=True)]
     fine = enlarge[0] @ grey @ enlarge[1].T > 0.5
     fine_mm = (pixel_mm[0] / factors[0], pixel_mm[1] / factors[1])
-    if not fine.any():
-        return SliceShape(shrunk_area_mm2, nan, nan, nan, nan, nan, nan)
-    return _describe(fine, fine_mm, shrunk_area_mm2)
+    return area | _describe(fine, fine_mm) if fine.any() else area
 
 
 def _shrink_matrix(count: int, first: int, cosine: float) -> NDArray[np.float64]:
@@ -489,16 +451,12 @@ def _shrink_matrix(count: int, first: int, cosine: float) -> NDArray[np.float64]
     return _linear_weights(np.arange(low, high + 1) / cosine - first, count)
 
 
-def _enlarge_matrix(count: int, factor: int) -> NDArray[np.float64]:
-    return _linear_weights((np.arange(count * factor) + 0.5) / factor - 0.5, count)
-
-
 def _linear_weights(positions: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """(positions, count): linear interpolation between ``count`` samples, zero outside them."""
     return np.clip(1.0 - np.abs(positions[:, None] - np.arange(count)), 0.0, None)
 
 
-def _describe(fine: NDArray[np.bool_], fine_mm: tuple[float, float], shrunk_area_mm2: float) -> SliceShape:
+def _describe(fine: NDArray[np.bool_], fine_mm: tuple[float, float]) -> dict[str, float]:
     i, j = np.nonzero(fine)
     x_mm, y_mm = i * fine_mm[0], j * fine_mm[1]
     centre = float(x_mm.mean()), float(y_mm.mean())
@@ -510,15 +468,14 @@ def _describe(fine: NDArray[np.bool_], fine_mm: tuple[float, float], shrunk_area
     if abs(angle) >= 45:
         rl_variance, ap_variance = minor, major
         angle -= 90 if angle > 0 else -90
-    return SliceShape(
-        shrunk_area_mm2=shrunk_area_mm2,
-        rl_mm=4 * sqrt(rl_variance),
-        ap_ellipse_mm=4 * sqrt(ap_variance),
-        ap_chord_mm=_chord_mm(fine, fine_mm, centre, angle),
-        orientation_deg=angle,
-        eccentricity=sqrt(1 - minor / major) if major > 0 else 0.0,
-        solidity=len(i) * fine_mm[0] * fine_mm[1] / _hull_area_mm2(fine, fine_mm),
-    )
+    return {
+        "rl_mm": 4 * sqrt(rl_variance),
+        "ap_ellipse_mm": 4 * sqrt(ap_variance),
+        "ap_chord_mm": _chord_mm(fine, fine_mm, centre, angle),
+        "orientation_deg": angle,
+        "eccentricity": sqrt(1 - minor / major) if major > 0 else 0.0,
+        "solidity": len(i) * fine_mm[0] * fine_mm[1] / _hull_area_mm2(fine, fine_mm),
+    }
 
 
 def _chord_mm(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.morphometry import Centreline, CordMeasures, RangeMeasures, centreline, mean_between
+from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, RangeMeasures, centreline, mean_between
 from SpinalCordSegLib.volume import Volume
 
 C2_C3 = 3
@@ -79,21 +79,6 @@ class Levels:
     discs_mm: dict[int, float]
     flags: tuple[Flag, ...]
 
-    def at(self, arc_mm: float) -> Level | None:
-        """The level of a position along the cord; None outside all of them."""
-        return next((level for level in self.levels if level.low_mm <= arc_mm < level.high_mm), None)
-
-    def named(self, name: str) -> Level | None:
-        return next((level for level in self.levels if level.name == name), None)
-
-    def between(self, upper: str, lower: str) -> tuple[float, float] | None:
-        """Positions [low, high] of a run of levels such as C2-C3; None unless all of them are known."""
-        names = _NAMES[_NAMES.index(upper) : _NAMES.index(lower) + 1]
-        found = [self.named(name) for name in names]
-        if any(level is None for level in found):
-            return None
-        return min(level.low_mm for level in found if level), max(level.high_mm for level in found if level)
-
 
 Point = tuple[float, float, float]
 """RAS, mm."""
@@ -110,7 +95,7 @@ def find_levels(line: Centreline, discs: Sequence[tuple[int, Point]]) -> Levels:
     discs_mm, flags = _place(line, discs)
     if not discs_mm:
         return Levels((), {}, (*flags, case_flag("levels", "no level: mark a disc beside the cord found")))
-    levels = [level for pair in _pairs(discs_mm) for level in _fit(*pair, discs_mm)]
+    levels = [level for pair in pairwise(sorted(discs_mm)) for level in _fit(*pair, discs_mm)]
     levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
     return Levels(tuple(levels), discs_mm, (*flags, *_level_flags(levels, discs_mm)))
 
@@ -133,28 +118,20 @@ def _place(line: Centreline, discs: Sequence[tuple[int, Point]]) -> tuple[dict[i
                 f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {farthest_mm:.0f} mm: give it in RAS"
                 " mm (right, anterior, superior positive) of this very image"
             )
-        if beyond_mm > _BEYOND_MM:
-            left_out.add(disc)
-            text = (
-                f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most {_BEYOND_MM:.0f} mm can"
-                " be bridged: it is left out"
-            )
-            flags.append(case_flag("levels", text))
-        elif beyond_mm > 0:
+        if beyond_mm > 0:
             text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
+            if beyond_mm > _BEYOND_MM:
+                left_out.add(disc)
+                text = f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most"
+                text += f" {_BEYOND_MM:.0f} mm can be bridged: it is left out"
             flags.append(case_flag("levels", text))
         placed[disc] = arc_mm
-    for upper, lower in _pairs(placed):
+    for upper, lower in pairwise(sorted(placed)):
         if placed[lower] >= placed[upper]:
             raise ConfigurationError(
                 f"disc {DISC_NAMES[lower]} lies above disc {DISC_NAMES[upper]} along the cord: check the points"
             )
     return {disc: arc_mm for disc, arc_mm in placed.items() if disc not in left_out}, flags
-
-
-def _pairs(discs_mm: dict[int, float]) -> list[tuple[int, int]]:
-    known = sorted(discs_mm)
-    return list(pairwise(known))
 
 
 def _fit(upper: int, lower: int, discs_mm: dict[int, float]) -> list[Level]:
@@ -198,7 +175,7 @@ def _below(discs_mm: dict[int, float]) -> list[Level]:
 
 def _level_flags(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
     flags = []
-    for upper, lower in _pairs(discs_mm):
+    for upper, lower in pairwise(sorted(discs_mm)):
         between = "–".join(dict.fromkeys((_NAMES[upper - 1], _NAMES[lower - 2])))
         missing = [f"disc {n} missing ({DISC_NAMES[n]})" for n in range(upper + 1, lower)]
         if missing:
@@ -247,21 +224,6 @@ class Person:
             raise ConfigurationError(f"sex {self.sex} is not in the table of norms: give male or female")
         if self.age_years is not None and not 0 <= self.age_years < 130:
             raise ConfigurationError(f"an age of {self.age_years:g} years is impossible")
-
-
-@dataclass(frozen=True)
-class C2Area:
-    """What was measured at vertebral level C2, and how. ``t1w``, ``corrected_3d``: None where it is not known.
-
-    ``coverage``: 0..1 of the level; ``is_placed``: whether the marked discs tell where the level is.
-    """
-
-    csa_mm2: float
-    coverage: float
-    t1w: bool | None
-    corrected_3d: bool | None
-    contrast_agent: bool = False
-    is_placed: bool = True
 
 
 @dataclass(frozen=True)
@@ -317,48 +279,48 @@ def load_norms() -> Mapping[str, Any]:
         raise InputFileError(f"{path} cannot be read: install SpinalCordSeg again") from error
 
 
-def c2_percentile(area: C2Area, person: Person) -> NormRange | NoNorm:
-    """The percentile range of a C2 area, or why it would not be honest to give one."""
-    reasons = _refusals(area, person)
-    if reasons or person.age_years is None or person.sex is None:
-        return NoNorm(tuple(reasons))
-    band, row = _row(person.age_years, person.sex)
-    share = OFFSET_PERCENT / 100
-    low, high = (_percentile(area.csa_mm2 * (1 + sign * share), row) for sign in (-1, 1))
-    return NormRange(low, high, band, person.sex, row["n"], row["mean"], row["p5"], row["p95"])
+def c2_percentile(
+    csa_mm2: float, coverage: float | None, person: Person, facts: Mapping[str, bool | None]
+) -> NormRange | NoNorm:
+    """The percentile range of a C2 area, or every reason why it would not be honest to give one.
 
-
-def _refusals(area: C2Area, person: Person) -> list[str]:
-    reasons = []
-    if not isfinite(area.csa_mm2) or area.coverage <= 0:
-        reasons.append("no area at vertebral level C2" + ("" if area.is_placed else " (mark the disc C2/C3)"))
-    elif area.coverage < _COMPLETE:
-        reasons.append(f"only {100 * area.coverage:.0f} % of C2 is covered")
-    if area.t1w is False:
-        reasons.append("the image is not T1-weighted as the table is, and areas of other contrasts differ by some 10 %")
-    if area.t1w is None:
-        reasons.append("it is not known whether the image is T1-weighted as the table is")
-    if area.contrast_agent:
-        reasons.append("a contrast agent was given")
-    if area.corrected_3d is not True:
-        known = "is off" if area.corrected_3d is False else "is not known"
-        reasons.append(f"3D distortion correction {known}, and without it areas move by up to 15 %")
-    if person.age_years is None:
-        reasons.append("the age is not given")
-    elif not AGES[0] <= person.age_years <= AGES[1]:
-        reasons.append(f"the table goes from {AGES[0]:g} to {AGES[1]:g} years")
-    if person.sex is None:
-        reasons.append("the sex is not given")
-    return reasons
-
-
-def _row(age_years: float, sex: str) -> tuple[str, Mapping[str, Any]]:
+    ``coverage``: 0..1 of the level; None: no disc tells where it is. ``facts``: see ``measure_levels``.
+    """
+    t1w, corrected = facts.get("t1w"), facts.get("corrected_3d")
+    age, sex = person.age_years, person.sex
+    has_area = bool(coverage) and isfinite(csa_mm2)
+    reasons = [
+        (coverage is None, "no area at vertebral level C2 (mark the disc C2/C3)"),
+        (coverage is not None and not has_area, "no area at vertebral level C2"),
+        (has_area and (coverage or 0) < COMPLETE, f"only {100 * (coverage or 0):.0f} % of C2 is covered"),
+        (
+            t1w is False,
+            "the image is not T1-weighted as the table is, and areas of other contrasts differ by some 10 %",
+        ),
+        (t1w is None, "it is not known whether the image is T1-weighted as the table is"),
+        (bool(facts.get("contrast_agent")), "a contrast agent was given"),
+        (
+            corrected is not True,
+            f"3D distortion correction {'is not known' if corrected is None else 'is off'}, and without it areas move"
+            " by up to 15 %",
+        ),
+        (age is None, "the age is not given"),
+        (
+            age is not None and not AGES[0] <= age <= AGES[1],
+            f"the table goes from {AGES[0]:g} to {AGES[1]:g} years",
+        ),
+        (sex is None, "the sex is not given"),
+    ]
+    found = tuple(reason for holds, reason in reasons if holds)
+    if found or age is None or sex is None:
+        return NoNorm(found)
     bands = load_norms()["t1w_c2"]["by_age_years"]
-    for name, row in bands.items():
-        low, high = map(float, name.split("-"))
-        if low <= age_years < high:
-            return name, row[sex]
-    raise InputFileError(f"{norms_file()} has no band for {age_years:g} years: install SpinalCordSeg again")
+    band = next((band for band in bands if float(band.split("-")[0]) <= age < float(band.split("-")[1])), None)
+    if band is None:
+        raise InputFileError(f"{norms_file()} has no band for {age:g} years: install SpinalCordSeg again")
+    row, share = bands[band][sex], OFFSET_PERCENT / 100
+    low, high = (_percentile(csa_mm2 * (1 + sign * share), row) for sign in (-1, 1))
+    return NormRange(low, high, band, sex, row["n"], row["mean"], row["p5"], row["p95"])
 
 
 def _percentile(csa_mm2: float, row: Mapping[str, float]) -> float:
@@ -372,7 +334,6 @@ def _percentile(csa_mm2: float, row: Mapping[str, float]) -> float:
 # Areas by vertebral level: what was asked for, and the table that answers it.
 
 
-_COMPLETE = 0.98
 _FORGOTTEN = (
     "age and sex are not kept, so the corrected mask was not compared again (measure it with --disc, --age and --sex)"
 )
@@ -423,21 +384,6 @@ class LevelReport:
     norm: NormRange | NoNorm | None
     flags: tuple[Flag, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready without NaN; lengths and areas to 0.001."""
-        norm = None if self.norm is None else {"text": self.norm.sentence()} | asdict(self.norm)
-        return {
-            "discs": [{"disc": DISC_NAMES[n], "along_cord_mm": round(mm, 3)} for n, mm in self.levels.discs_mm.items()],
-            "levels": [
-                {name: _plain(value) for name, value in asdict(row).items()} for row in self.rows
-            ],
-            "norm": norm,
-        }  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    return (round(value, 4) if isfinite(value) else None) if isinstance(value, float) else value
-
 
 def measure_levels(
     mask: Volume, measures: CordMeasures, options: LevelOptions, *, facts: Mapping[str, bool | None] | None = None
@@ -455,9 +401,13 @@ def measure_levels(
     levels = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
     rows = _rows(line, measures, levels, options.around_mm)
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
-    by_slice = {k: found.name for k, arc in arcs if (found := levels.at(arc)) is not None}
+    by_slice = {k: level.name for k, arc in arcs for level in levels.levels if level.low_mm <= arc < level.high_mm}
+    absent = [row.name for row in rows if row.coverage == 0]
+    partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < COMPLETE]
+    texts = [f"without an area: {', '.join(absent)}"] if absent else []
+    texts += [f"only partly covered: {', '.join(partial)}"] if partial else []
     norm = _norm(rows, options, facts or {})
-    flags = merge_flags(levels.flags, _coverage_flags(rows))
+    flags = merge_flags(levels.flags, (case_flag("levels", text) for text in texts))
     return LevelReport(levels, tuple(rows), by_slice, norm, flags)
 
 
@@ -474,11 +424,11 @@ def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:
 
 def _rows(line: Centreline, measures: CordMeasures, levels: Levels, around_mm: float | None) -> list[LevelMeasures]:
     spans = [(level.name, level.low_mm, level.high_mm, level.basis, level.remark) for level in levels.levels]
-    both = levels.between("C2", "C3")
-    if both is not None:
-        members = [level for level in levels.levels if level.name in ("C2", "C3")]
+    members = [level for level in levels.levels if level.name in ("C2", "C3")]
+    if len(members) == 2:
         weakest = max(members, key=lambda level: ("discs", "fitted", "approximate").index(level.basis))
-        spans.append(("C2-C3", *both, weakest.basis, "; ".join(dict.fromkeys(m.remark for m in members if m.remark))))
+        remark = "; ".join(dict.fromkeys(m.remark for m in members if m.remark))
+        spans.append(("C2-C3", members[1].low_mm, members[0].high_mm, weakest.basis, remark))
     if around_mm is not None and C2_C3 in levels.discs_mm:
         disc_mm = levels.discs_mm[C2_C3]
         spans.append((f"C2/C3 ±{around_mm:g} mm", disc_mm - around_mm, disc_mm + around_mm, "disc", ""))
@@ -489,37 +439,19 @@ def _rows(line: Centreline, measures: CordMeasures, levels: Levels, around_mm: f
     return rows
 
 
-def _coverage_flags(rows: Sequence[LevelMeasures]) -> list[Flag]:
-    absent = [row.name for row in rows if row.coverage == 0]
-    partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < _COMPLETE]
-    flags = []
-    if absent:
-        flags.append(case_flag("levels", f"without an area: {', '.join(absent)}"))
-    if partial:
-        flags.append(case_flag("levels", f"only partly covered: {', '.join(partial)}"))
-    return flags
-
-
 def _norm(
     rows: Sequence[LevelMeasures], options: LevelOptions, facts: Mapping[str, bool | None]
 ) -> NormRange | NoNorm | None:
     if options.person == Person():
         return NoNorm((_FORGOTTEN,)) if options.was_compared else None
     c2 = next((row for row in rows if row.name == "C2"), None)
-
-    def known(fact: str, word: str) -> bool | None:
-        told = facts.get(fact)
-        return True if told is None and word in options.declared else told
-
-    area = C2Area(
-        csa_mm2=float("nan") if c2 is None else c2.mean_csa_mm2,
-        coverage=0.0 if c2 is None else c2.coverage,
-        t1w=known("t1w", "t1w"),
-        corrected_3d=known("corrected_3d", "corrected-3d"),
-        contrast_agent=bool(facts.get("contrast_agent")),
-        is_placed=c2 is not None,
-    )
-    return c2_percentile(area, options.person)
+    known = {"t1w": None, "corrected_3d": None, **facts}
+    for word in options.declared:
+        fact = word.replace("-", "_")
+        known[fact] = True if known[fact] is None else known[fact]
+    if c2 is None:
+        return c2_percentile(nan, None, options.person, known)
+    return c2_percentile(c2.mean_csa_mm2, c2.coverage, options.person, known)
 
 
 def parse_disc(text: str) -> DiscMark:

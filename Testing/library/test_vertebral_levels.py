@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from SpinalCordSegLib.morphometry import Centreline, centreline, measure
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.vertebral_levels import (
     TEMPLATE_LENGTH_MM,
-    C2Area,
     DiscMark,
     LevelOptions,
     NoNorm,
@@ -52,18 +50,17 @@ def test_one_disc_gives_c2_and_c3_by_the_templates_lengths():
     ]
     assert {flag.kind for flag in found.flags} == {"levels"}
     assert any("no level from C4 down" in flag.message for flag in found.flags)
-    assert found.between("C2", "C3") == (81.5, 115.5)
-    assert found.between("C2", "C4") is None
 
 
 def test_two_discs_fit_the_templates_proportions():
     between = sum(TEMPLATE_LENGTH_MM[name] for name in ("C3", "C4", "C5", "C6", "C7"))
     found = find_levels(_line(), [_at(8, 150 - 1.1 * between), _at(3, 150.0)])
     assert [v.name for v in found.levels] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
-    c5 = found.named("C5")
+    by_name = {level.name: level for level in found.levels}
+    c5 = by_name["C5"]
     assert c5.high_mm - c5.low_mm == pytest.approx(1.1 * 16.5)
     assert (c5.basis, "disc 5 (C4/C5)" in c5.remark) == ("fitted", True)
-    assert found.named("C2").basis == "approximate"
+    assert by_name["C2"].basis == "approximate"
 
 
 def test_doubtful_marks_are_said_and_impossible_ones_refused():
@@ -139,7 +136,7 @@ def test_a_slice_marks_a_disc_as_a_point_does(flip):
     by_slice = measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=mask.to_input_slice(k)),)))
     by_point = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(9, 20, z)),)))
     assert by_slice.levels.discs_mm == pytest.approx(by_point.levels.discs_mm)
-    assert by_slice.as_dict()["levels"][0]["name"] == "C2"
+    assert by_slice.rows[0].name == "C2"
     with pytest.raises(ConfigurationError, match="there are 30 slices"):
         measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=30),)))
 
@@ -153,7 +150,7 @@ def test_norms_need_more_than_a_disc():
     assert isinstance(refused.norm, NoNorm)
     declared = frozenset(("t1w", "corrected-3d"))
     given = measure_levels(mask, measures, LevelOptions(mark, person=Person(40, "male"), declared=declared))
-    assert "uncalibrated" in given.as_dict()["norm"]["text"]
+    assert "uncalibrated" in given.norm.sentence()
     told = measure_levels(
         mask, measures, LevelOptions(mark, person=Person(40, "male"), declared=declared), facts={"t1w": False}
     )
@@ -180,7 +177,7 @@ def test_a_disc_is_understood_or_refused():
             parse_disc(text)
 
 
-AREA = C2Area(csa_mm2=71.1, coverage=1.0, t1w=True, corrected_3d=True)
+FACTS = {"t1w": True, "corrected_3d": True, "contrast_agent": False}
 MAN = Person(35, "male")
 
 
@@ -198,7 +195,7 @@ def test_it_is_the_table_of_the_project(shared_data):
 
 
 def test_a_median_man_is_a_range_around_the_median():
-    found = c2_percentile(AREA, MAN)
+    found = c2_percentile(71.1, 1.0, MAN, FACTS)
     assert isinstance(found, NormRange)
     assert (found.band_years, found.n_persons) == ("30-40", 63)
     # 71.1 ∓ 5 %: 67.5 lies 3.555 below, with SD (71.1 - 62.8)/1.645; 74.7 above, with SD (80.7 - 71.1)/1.645
@@ -208,15 +205,15 @@ def test_a_median_man_is_a_range_around_the_median():
 
 
 def test_the_band_of_old_men_is_wide_and_ends_are_not_overstated():
-    assert c2_percentile(replace(AREA, csa_mm2=45.0), Person(75, "male")).low == 1
-    assert "under 1" in c2_percentile(replace(AREA, csa_mm2=45.0), Person(75, "female")).sentence()
-    assert c2_percentile(replace(AREA, csa_mm2=110.0), Person(90, "male")).high == 99
+    assert c2_percentile(45.0, 1.0, Person(75, "male"), FACTS).low == 1
+    assert "under 1" in c2_percentile(45.0, 1.0, Person(75, "female"), FACTS).sentence()
+    assert c2_percentile(110.0, 1.0, Person(90, "male"), FACTS).high == 99
 
 
 @pytest.mark.parametrize(
-    ("area", "person", "words"),
+    ("changed", "person", "words"),
     [
-        ({"csa_mm2": float("nan"), "is_placed": False}, MAN, "mark the disc"),
+        ({"csa_mm2": float("nan"), "coverage": None}, MAN, "mark the disc"),
         ({"csa_mm2": float("nan")}, MAN, "no area"),
         ({"coverage": 0.9}, MAN, "90 % of C2"),
         ({"t1w": False}, MAN, "not T1-weighted"),
@@ -230,8 +227,10 @@ def test_the_band_of_old_men_is_wide_and_ends_are_not_overstated():
         ({}, Person(40, None), "sex"),
     ],
 )
-def test_it_is_refused_with_the_reason(area, person, words):
-    found = c2_percentile(replace(AREA, **area), person)
+def test_it_is_refused_with_the_reason(changed, person, words):
+    area = {"csa_mm2": 71.1, "coverage": 1.0} | {name: changed[name] for name in changed if name not in FACTS}
+    facts = FACTS | {name: changed[name] for name in changed if name in FACTS}
+    found = c2_percentile(**area, person=person, facts=facts)
     assert isinstance(found, NoNorm)
     assert len(found.reasons) == 1
     assert words in found.sentence()
