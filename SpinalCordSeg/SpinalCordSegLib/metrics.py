@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,14 +111,11 @@ def hd95_mm(a: ArrayLike, b: ArrayLike, spacing_mm: Sequence[float]) -> float:
         return math.inf if first.any() or second.any() else math.nan
     # Both surfaces lie inside the common bounding box, so cropping to it changes no distance.
     (box,) = ndimage.find_objects((first | second).astype(np.uint8))
-    edge_a, edge_b = _surface(first[box]), _surface(second[box])
+    faces = ndimage.generate_binary_structure(first.ndim, 1)
+    edge_a, edge_b = (one[box] & ~ndimage.binary_erosion(one[box], faces) for one in (first, second))
     a_to_b = ndimage.distance_transform_edt(~edge_b, sampling=spacing_mm)[edge_a]
     b_to_a = ndimage.distance_transform_edt(~edge_a, sampling=spacing_mm)[edge_b]
     return float(max(np.percentile(a_to_b, 95), np.percentile(b_to_a, 95)))
-
-
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(mask.ndim, 1))
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -162,10 +158,6 @@ class MaskChanges:
     sha256: str
     ai_sha256: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"slices": [asdict(one) for one in self.slices]}
-
 
 def mask_sha256(mask: Volume) -> str:
     """SHA-256 over the shape and the mask's voxels (zero or not), in [i, j, k] order, on the grid that it is given.
@@ -190,9 +182,23 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
             " image"
         )
     new, old = now.voxels != 0, ai.voxels != 0
-    differing = np.flatnonzero((new != old).any(axis=(1, 2)))
-    row_mm, column_mm = now.pixel_mm
-    found = [_slice_change(now, int(k), new[k], old[k], row_mm * column_mm) for k in differing]
+    pixel_mm2 = now.pixel_mm[0] * now.pixel_mm[1]
+
+    def area_mm2(pixels: NDArray[np.bool_]) -> float:
+        return float(np.count_nonzero(pixels)) * pixel_mm2
+
+    found = [
+        SliceChange(
+            slice=now.to_input_slice(k),
+            canonical_slice=k,
+            ai_mm2=area_mm2(old[k]),
+            now_mm2=area_mm2(new[k]),
+            added_mm2=area_mm2(new[k] & ~old[k]),
+            removed_mm2=area_mm2(old[k] & ~new[k]),
+            dice=dice(new[k], old[k]),
+        )
+        for k in np.flatnonzero((new != old).any(axis=(1, 2))).tolist()
+    ]
     voxel_mm3 = now.voxel_volume_mm3
     return MaskChanges(
         slices=tuple(found),
@@ -201,18 +207,4 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
         removed_mm3=float(np.count_nonzero(old & ~new)) * voxel_mm3,
         sha256=mask_sha256(now),
         ai_sha256=mask_sha256(ai),
-    )
-
-
-def _slice_change(
-    grid: Volume, k: int, new: NDArray[np.bool_], old: NDArray[np.bool_], pixel_mm2: float
-) -> SliceChange:
-    return SliceChange(
-        slice=grid.to_input_slice(k),
-        canonical_slice=k,
-        ai_mm2=float(np.count_nonzero(old)) * pixel_mm2,
-        now_mm2=float(np.count_nonzero(new)) * pixel_mm2,
-        added_mm2=float(np.count_nonzero(new & ~old)) * pixel_mm2,
-        removed_mm2=float(np.count_nonzero(old & ~new)) * pixel_mm2,
-        dice=dice(new, old),
     )

@@ -351,7 +351,7 @@ def fit_centreline(
     (n_points/n_slices)²·10 mm²·(slice_mm/1 mm), n_slices from the first to the last non-empty slice. One point: a
     straight line along the slice normal. Raises ValueError without any point.
     """
-    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at) * float(slice_mm)
+    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at, dtype=np.float64) * slice_mm
     budget = (len(z_mm) / (slices[-1] - slices[0] + 1)) ** 2 * _BUDGET_MM2 * slice_mm
     fitted = []
     for values in (np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64)):
@@ -373,7 +373,7 @@ def fit_local_centreline(
     15 mm to either side, or as far as the three nearest slices lie. One point: a straight line along the slice normal.
     Raises ValueError without any point.
     """
-    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at) * float(slice_mm)
+    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at, dtype=np.float64) * slice_mm
     away = z_mm[None, :] - at_mm[:, None]  # (places, points)
     nearest = np.sort(np.abs(away), axis=1)[:, : min(3, len(z_mm))]
     reach = np.maximum(_REACH_MM, _REACH_SPARE * nearest[:, -1])
@@ -393,7 +393,7 @@ def fit_local_centreline(
 def _positions_mm(slices: NDArray[np.int64], slice_mm: float) -> NDArray[np.float64]:
     if not len(slices):
         raise ValueError("a centreline needs at least one slice with cord")
-    return np.asarray(slices) * float(slice_mm)
+    return np.asarray(slices, dtype=np.float64) * slice_mm
 
 
 # Shape of the cord in one slice, as seen at a right angle to the cord: diameters, orientation, form.

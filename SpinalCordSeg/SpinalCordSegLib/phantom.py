@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.volume import Volume, from_canonical
+from SpinalCordSegLib.volume import Volume
 
-# The phantom's tissues other than the cord: a neck of ellipses with T1w gradient-echo signals.
+# The tissues other than the cord: a neck of ellipses with T1w gradient-echo signals.
 #
 # Positions are mm from the cord's centre in the slice (x right, y anterior), sizes are semi-axes in mm, taken
 # from the usual proportions of an adult neck at C4. Painted in order, later over earlier, with edges one
@@ -208,7 +208,10 @@ class PhantomConfig:
             raise ConfigurationError("phantom: cord area and aspect must be positive, enlargement over -1")
         if max(map(abs, self.oblique_deg)) >= 45 or max(map(abs, self.tilt_deg)) >= 60:
             raise ConfigurationError("phantom: oblique angles must be under 45°, tilts under 60°")
-        _roles(self.orientation)
+        if len(self.orientation) != 3 or any(
+            len(set(pair) & set(self.orientation)) != 1 for pair in ("RL", "AP", "SI")
+        ):
+            raise ConfigurationError(f'phantom: orientation "{self.orientation}" is not one of the 48 such as "RAS"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,11 +297,15 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
         layers = [(at, cord.centre_mm(at)) for at in _through(z, thick, min(3, ceil(thick / 2)))]
         signal[:, :, k] = paint_neck(x_mm, y_mm, layers, coverage[:, :, k])
     image = receive(signal, (x_mm, y_mm, z_mm), bias=config.bias, noise=config.noise, random=random)
-    like = _grid(config)
+    grid = _grid(config)
+
+    def placed(array: NDArray) -> Volume:
+        return Volume.from_ijk(array, grid).reoriented(config.orientation)
+
     return Phantom(
-        image=from_canonical(image, like),
-        mask=from_canonical(coverage >= 0.5, like),
-        coverage=from_canonical(coverage, like),
+        image=placed(image),
+        mask=placed(coverage >= 0.5),
+        coverage=placed(coverage),
         truth_volume_mm3=cord.volume_mm3(z_mm[first] - thick / 2, z_mm[end - 1] + thick / 2),
         truth_csa_mm2=csa,
         config=config,
@@ -342,27 +349,15 @@ def _inside(axis_mm: NDArray[np.float64], centre: float, reach: float, step: flo
     return bool(axis_mm[0] - step / 2 <= centre - reach and centre + reach <= axis_mm[-1] + step / 2)
 
 
-def _roles(orientation: str) -> list[tuple[int, bool]]:
-    """For each stored axis: which of R, A, S it runs along, and whether the other way."""
-    pairs = ("RL", "AP", "SI")
-    found = [(role, pair.index(c) == 1) for c in orientation for role, pair in enumerate(pairs) if c in pair]
-    if len(orientation) != 3 or sorted(role for role, _ in found) != [0, 1, 2]:
-        raise ConfigurationError(f'phantom: orientation "{orientation}" is not one of the 48 codes such as "RAS"')
-    return found
-
-
-def _grid(config: PhantomConfig) -> Volume:
-    """An empty volume of the asked-for storage order, rotated about its middle, which is ``centre_ras_mm``."""
+def _grid(config: PhantomConfig) -> NDArray[np.float64]:
+    """From voxels towards R, A and S to RAS mm: rotated about the middle, which is ``centre_ras_mm``."""
     rotation = np.eye(3)
     for axis, degrees in enumerate(config.oblique_deg):
         turn, (one, two) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
         turn[one, one] = turn[two, two] = cos(radians(degrees))
         turn[two, one], turn[one, two] = sin(radians(degrees)), -sin(radians(degrees))
         rotation = turn @ rotation
-    roles = _roles(config.orientation)
-    shape = tuple(config.shape[role] for role, _ in roles)
     matrix = np.eye(4)
-    for axis, (role, flip) in enumerate(roles):
-        matrix[:3, axis] = rotation[:, role] * config.spacing_mm[role] * (-1 if flip else 1)
-    matrix[:3, 3] = np.array(config.centre_ras_mm) - matrix[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return Volume.from_ijk(np.zeros(shape, np.uint8), matrix)
+    matrix[:3, :3] = rotation * config.spacing_mm
+    matrix[:3, 3] = np.array(config.centre_ras_mm) - matrix[:3, :3] @ ((np.array(config.shape) - 1) / 2)
+    return matrix

@@ -6,7 +6,6 @@ Nothing is read or written here; torch is imported only when something is segmen
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
 
-_log = logging.getLogger(__name__)
-
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("segment", "measure", ...), what is done and how much there is (slices; 0 of 0: unknown)."""
 
@@ -58,7 +55,7 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment and measure. ``along_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that no
-    outline is adjusted either (``adjust_outlines``). ``precision``, ``track_cord``: see ``predict``.
+    outline is adjusted either (``adjust_outlines``). ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
@@ -67,7 +64,6 @@ class SegmentOptions:
     along_mm: float = SMOOTH_Z_MM
     device: str = "auto"
     engine: str = "auto"
-    precision: str = "float32"
     track_cord: bool = True
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
@@ -99,7 +95,6 @@ def segment_image(
         checkpoint,
         device=options.device,
         engine=options.engine,
-        precision=options.precision,
         track_cord=options.track_cord and threshold >= LEAST_PATH_THRESHOLD,
         batch_size=options.batch_size,
         progress=lambda done, total: report("segment", done, total),

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import ceil, exp, hypot, isfinite, log
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
-from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
@@ -27,7 +25,6 @@ _NEIGHBOURHOOD_MM = 15.0  # each way: under one vertebral level, in which a heal
 _FAR_MM = 40.0  # each way: what grows over several levels moves all near neighbours with it
 _NEIGHBOURS = 6  # at least, however thick the slices are
 _PROBABILITY_REACH_MM = 5.0  # what the mask may have missed; further off lies other anatomy
-_UNCERTAIN = (0.1, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +34,8 @@ class SliceFeatures:
     ``area_mm2``: at a right angle to the cord. ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over
     the median of the neighbours within 15 mm (at least six), the slice itself left out; ``far_area_ratio``: area over
     that within 40 mm. ``offset_mm``: distance of the centroid from the straight line through those of the neighbours.
-    ``ap_over_rl``, ``solidity``. ``end_mm``: distance from the nearer end of the cord found, ``neighbours_each_way``:
-    the fewer of those below and above.
-    From a probability map: ``expected_dice`` of the mask if the probability is calibrated; ``mean_probability``
-    inside; ``uncertain_mm``: width of the band of 0.1 to 0.9 along the outline.
+    ``ap_over_rl``, ``solidity``. ``neighbours_each_way``: the fewer of those below and above. From a probability map:
+    ``expected_dice`` of the mask if the probability is calibrated; ``mean_probability`` inside.
     """
 
     canonical_slice: NDArray[np.int64]
@@ -52,11 +47,9 @@ class SliceFeatures:
     offset_mm: NDArray[np.float64]
     ap_over_rl: NDArray[np.float64]
     solidity: NDArray[np.float64]
-    end_mm: NDArray[np.float64]
     neighbours_each_way: NDArray[np.int64]
     expected_dice: NDArray[np.float64]
     mean_probability: NDArray[np.float64]
-    uncertain_mm: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.canonical_slice)
@@ -69,24 +62,27 @@ class SliceFeatures:
 def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasures) -> SliceFeatures:
     """The table for a cleaned ``mask`` (bool) and its ``measures``; areas come from the mask, not from the measures.
 
-    ``probability``: 0..1 on the same grid, or None (three columns of NaN). No cord: a table of no rows.
+    ``probability``: 0..1 on the same grid, or None (two columns of NaN). No cord: a table of no rows.
     Raises GeometryError when the probability lies on another grid.
     """
     if probability is not None and not probability.same_grid(mask):
         raise GeometryError(f"the probability map (shape {probability.ijk_shape}) lies on another grid than the mask")
-    cord, table = mask, measures.slices
+    table = measures.slices
     k = table.canonical_slice
-    z_mm: NDArray[np.float64] = np.asarray(k * cord.slice_mm, dtype=np.float64)
-    area, centroids = _area_and_centroid(cord, table)
+    z_mm: NDArray[np.float64] = np.asarray(k * mask.slice_mm, dtype=np.float64)
+    row_mm, column_mm = mask.pixel_mm
+    area, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
+    chance = np.full((2, len(table)), np.nan)
+    for at in np.flatnonzero(~table.is_gap).tolist():
+        rows, columns = np.nonzero(mask.voxels[k[at]])
+        area[at] = len(rows) * (row_mm * column_mm) * mask.slice_mm / table.length_mm[at]
+        centroids[at] = rows.mean() * row_mm, columns.mean() * column_mm
+        if probability is not None:
+            chance[:, at] = _confidence(mask.voxels[k[at]], probability.voxels[k[at]], mask.pixel_mm)
     rl, ap, solidity = table.rl_mm, table.ap_ellipse_mm, table.solidity
     near, far = (
         [_neighbours(z_mm, area, at, reach) for at in range(len(table))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
     )
-    chance = np.full((3, len(table)), np.nan)
-    if probability is not None:
-        chances = probability.voxels
-        for at in np.flatnonzero(area > 0):
-            chance[:, at] = _confidence(cord.voxels[k[at]], chances[k[at]], cord.pixel_mm)
     return SliceFeatures(
         canonical_slice=k,
         area_mm2=area,
@@ -97,23 +93,10 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
         offset_mm=_offsets(z_mm, centroids, near),
         ap_over_rl=ap / rl,
         solidity=solidity,
-        end_mm=np.minimum(z_mm - z_mm[:1], z_mm[-1:] - z_mm),
         neighbours_each_way=np.array([min((n < at).sum(), (n > at).sum()) for at, n in enumerate(near)], np.int64),
         expected_dice=chance[0],
         mean_probability=chance[1],
-        uncertain_mm=chance[2],
     )
-
-
-def _area_and_centroid(cord: Volume, table: SliceTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Area at a right angle to the cord (mm²) and centroid (mm) per slice, NaN in gaps."""
-    pixel_mm2 = cord.pixel_mm[0] * cord.pixel_mm[1]
-    area, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
-    for at in np.flatnonzero(~table.is_gap).tolist():
-        rows, columns = np.nonzero(cord.voxels[table.canonical_slice[at]])
-        area[at] = len(rows) * pixel_mm2 * cord.slice_mm / table.length_mm[at]
-        centroids[at] = rows.mean() * cord.pixel_mm[0], columns.mean() * cord.pixel_mm[1]
-    return area, centroids
 
 
 def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int, reach_mm: float) -> NDArray[np.int64]:
@@ -151,78 +134,57 @@ def _offsets(
 
 def _confidence(
     pixels: NDArray[np.bool_], probability: NDArray[np.floating], pixel_mm: tuple[float, float]
-) -> tuple[float, float, float]:
-    """Expected Dice 2·Σp(mask)/(|mask| + Σp), mean probability inside, and width of the uncertain band (mm)."""
+) -> tuple[float, float]:
+    """Expected Dice 2·Σp(mask)/(|mask| + Σp), and mean probability inside."""
     x, y = np.nonzero(pixels)
     margin = [int(_PROBABILITY_REACH_MM / size) + 1 for size in pixel_mm]
     window = tuple(slice(max(0, c.min() - m), c.max() + m + 1) for c, m in zip((x, y), margin, strict=True))
     inside, chance = pixels[window], probability[window].astype(np.float64)
     near = ndimage.distance_transform_edt(~inside, sampling=pixel_mm) <= _PROBABILITY_REACH_MM
     total, found = chance[near].sum(), chance[inside].sum()
-    pixel_mm2 = pixel_mm[0] * pixel_mm[1]
-    uncertain_mm2 = np.count_nonzero(near & (chance > _UNCERTAIN[0]) & (chance < _UNCERTAIN[1])) * pixel_mm2
-    outline_mm = 2 * np.sqrt(np.pi * len(x) * pixel_mm2)  # of the disc of equal area
-    return float(2 * found / (len(x) + total)), float(found / len(x)), float(uncertain_mm2 / outline_mm)
+    return float(2 * found / (len(x) + total)), float(found / len(x))
 
 
 _EACH_WAY = 3  # a slice with fewer neighbours on one side lies at an end: there is no trend to hold it against
 
 
-@dataclass(frozen=True)
-class QualityConfig:
-    """Thresholds; a slice beyond any of them is flagged.
+# Limits: a slice beyond any of them is flagged.
+#
+# Set on 1,593 slices with hand-drawn masks (1 mm, and 0.4-0.8 mm × 2.5-5 mm), of which they flag under 1 %, and on the
+# same masks spoilt in runs of 1-12 mm by touching structures, growth, loss and shifts: of the slices with Dice under
+# 0.8 they flag 95 % or more of each kind (but 87 % of shifts at thick slices), and up to 7 % of the good ones beside a
+# touching structure. Ranges below are the 1st to 99th percentile of the hand-drawn slices. The limits on probability,
+# on all values together and on the adjusted area were set on simulated necks with touching structures, of seeds that
+# they are not judged on, as the strictest that flag no more than 4 % of the good slices: all flags together mark 22 of
+# 22 slices with Dice under 0.8 and 3.6 % of 4,088 good ones.
 
-    Set on 1,593 slices with hand-drawn masks (1 mm, and 0.4-0.8 mm × 2.5-5 mm), of which they flag under 1 %, and on
-    the same masks spoilt in runs of 1-12 mm by touching structures, growth, loss and shifts: of the slices with Dice
-    under 0.8 they flag 95 % or more of each kind (but 87 % of shifts at thick slices), and up to 7 % of the good ones
-    beside a touching structure. Ranges below are the 1st to 99th percentile of the hand-drawn slices. Of the limits
-    on probability, min_expected_dice was set with the starter model 0.5.0 on 26 simulated necks with touching
-    structures, of a seed that it is not judged on, as the highest that flags no more than 4 % of the good slices.
-    max_shares was set with 0.6.0 on 180 such necks of three other seeds, as the lowest that keeps to that: all flags
-    together mark 93 % of 100 slices with Dice under 0.8 and 3.4 % of 3,993 good ones; 65 and 2.2 % without it.
-    max_adjusted_ratio was set on the same necks with 0.8.0, likewise: all flags mark 22 of 22 slices with Dice under
-    0.8 and 3.6 % of 4,088 good ones; 19 of 22 and 2.8 % without it.
-    """
-
-    max_area_ratio: float = 1.22  # over the neighbours' median; 0.91-1.10 (the enlargement of C4-C6 included)
-    min_area_ratio: float = 0.80
-    max_diameter_ratio: float = 1.18  # RL and AP likewise, and the inverse; 0.90-1.09
-    end_allowance: float = 1.10  # at the ends all neighbours lie on one side: area 0.76-1.26, diameters 0.86-1.16
-    max_offset_mm: float = 1.2  # centroid off the line through the neighbours': up to 1.0 mm at 1 mm slices
-    offset_per_mm: float = 0.1  # and more per mm of slice distance: the cord bends between the slices
-    end_offset_allowance: float = 1.5  # that line is extrapolated at the ends
-    min_solidity: float = 0.93  # for pixels of no size; 0.94 at 0.5 mm
-    solidity_per_mm: float = 0.07  # staircases lower it: 0.87 at 1 mm
-    min_ap_over_rl: float = 0.42  # 0.44-0.89, flattened cords included
-    max_ap_over_rl: float = 1.10
-    min_area_mm2: float = 20.0  # the thoracic cord of a small person has 26
-    max_area_mm2: float = 150.0  # the cord has up to 110, the medulla above it up to 140
-    min_expected_dice: float = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
-    min_mean_probability: float = SURE  # inside the mask; the same edges give 0.95 and 0.84
-    below_end_mm: float = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
-    far_area_ratio: float = 1.4  # over the median within 40 mm, or the inverse: no limit by itself, levels differ
-    max_shares: float = 1.6  # of the limits of area (near and far), place and probability that a slice uses up together
-    max_adjusted_ratio: float = 1.16  # the area before and after its outline was moved to where the neighbours say
-    max_unclear_share: float = 0.5  # of slices without a sharp edge: above, the mean area of simulated people is 6 %
-    # off (RMS, 34 of seeds 7 and 8), 2 % below (206)
-    max_flagged_share: float = 0.3  # more flagged slices than that: the neighbours are no reference either
-
-    def __post_init__(self) -> None:
-        for low, high in (
-            (self.min_area_ratio, self.max_area_ratio),
-            (self.min_ap_over_rl, self.max_ap_over_rl),
-            (self.min_area_mm2, self.max_area_mm2),
-            (1.0, self.max_diameter_ratio),
-        ):
-            if not 0 <= low < high:
-                raise ConfigurationError(f"quality limits {low} and {high}: expected the lower one first")
+_MAX_AREA_RATIO = 1.22  # over the neighbours' median; 0.91-1.10 (the enlargement of C4-C6 included)
+_MIN_AREA_RATIO = 0.80
+_MAX_DIAMETER_RATIO = 1.18  # RL and AP likewise, and the inverse; 0.90-1.09
+_END_ALLOWANCE = 1.10  # at the ends all neighbours lie on one side: area 0.76-1.26, diameters 0.86-1.16
+_MAX_OFFSET_MM = 1.2  # centroid off the line through the neighbours': up to 1.0 mm at 1 mm slices
+_OFFSET_PER_MM = 0.1  # and more per mm of slice distance: the cord bends between the slices
+_END_OFFSET_ALLOWANCE = 1.5  # that line is extrapolated at the ends
+_MIN_SOLIDITY = 0.93  # for pixels of no size; 0.94 at 0.5 mm
+_SOLIDITY_PER_MM = 0.07  # staircases lower it: 0.87 at 1 mm
+_MIN_AP_OVER_RL = 0.42  # 0.44-0.89, flattened cords included
+_MAX_AP_OVER_RL = 1.10
+_MIN_AREA_MM2 = 20.0  # the thoracic cord of a small person has 26
+_MAX_AREA_MM2 = 150.0  # the cord has up to 110, the medulla above it up to 140
+_MIN_EXPECTED_DICE = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
+_MIN_MEAN_PROBABILITY = SURE  # inside the mask; the same edges give 0.95 and 0.84
+BELOW_END_MM = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
+_FAR_AREA_RATIO = 1.4  # over the median within 40 mm, or the inverse: no limit by itself, levels differ
+_MAX_SHARES = 1.6  # of the limits of area (near and far), place and probability that a slice uses up together
+_MAX_ADJUSTED_RATIO = 1.16  # the area before and after its outline was moved to where the neighbours say
+_MAX_UNCLEAR_SHARE = 0.5  # of slices without a sharp edge: above, the mean area of simulated people is 6 % off (RMS)
+_MAX_FLAGGED_SHARE = 0.3  # more flagged slices than that: the neighbours are no reference either
 
 
 def judge_slices(
     mask: Volume,
     probability: Volume | None,
     measures: CordMeasures,
-    config: QualityConfig | None = None,
     features: SliceFeatures | None = None,
     adjusted: AdjustedCord | None = None,
 ) -> list[Flag]:
@@ -237,21 +199,18 @@ def judge_slices(
     Raises GeometryError when the probability lies on another grid.
     """
     features = features or slice_features(mask, probability, measures)
-    config = config or QualityConfig()
-    found = [
-        Flag(mask.to_input_slice(k), k, kind, message) for k, kind, message in judge_features(features, mask, config)
-    ]
+    found = [Flag(mask.to_input_slice(k), k, kind, text) for k, kind, text in judge_features(features, mask)]
     case = []
     if adjusted is not None:
         text = "the edge is {:.1f} mm wide: the outline was moved until the area follows the other slices',"
         text += " {:.1f} → {:.1f} mm²"
         for one in adjusted.slices:
-            if abs(log(one.after_mm2 / one.before_mm2)) > log(config.max_adjusted_ratio):
+            if abs(log(one.after_mm2 / one.before_mm2)) > log(_MAX_ADJUSTED_RATIO):
                 message = text.format(one.edge_mm, one.before_mm2, one.after_mm2)
                 number = mask.to_input_slice(one.canonical_slice)
                 found.append(Flag(number, one.canonical_slice, "unclear_edge", message))
         unclear, count = sum(edge > WIDE_EDGE_MM for edge in adjusted.edges_mm), len(adjusted.edges_mm)
-        if count and unclear >= config.max_unclear_share * count:
+        if count and unclear >= _MAX_UNCLEAR_SHARE * count:
             # Where no slice has an edge, no slice can tell another where it is.
             text = (
                 f"in {unclear} of {count} slices the network sees no sharp edge of the cord (over {WIDE_EDGE_MM:g} mm"
@@ -260,44 +219,42 @@ def judge_slices(
             case.append(case_flag("unclear_edge", text))
     flagged = len({flag.canonical_slice for flag in found})
     measured = int(np.isfinite(features.area_mm2).sum())
-    if measured and flagged > max(1, config.max_flagged_share * measured):
+    if measured and flagged > max(1, _MAX_FLAGGED_SHARE * measured):
         text = f"{flagged} of {measured} slices are flagged: look at the whole mask"
         case.insert(0, case_flag("many_flags", text))
-    below = [] if probability is None else _below_the_end(mask, probability, config)
+    below = [] if probability is None else _below_the_end(mask, probability)
     return list(merge_flags(case, found, below))
 
 
-def _below_the_end(mask: Volume, probability: Volume, config: QualityConfig) -> list[Flag]:
+def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
     """Above, a cord ends at the foramen magnum; below, it ends in no image of the neck, but leaves it.
 
     Slices of probability 0 were not computed: the network's is never exactly 0.
     """
-    cord, chances = mask, probability
-    with_cord = np.flatnonzero(cord.voxels.any(axis=(1, 2)))
+    with_cord = np.flatnonzero(mask.voxels.any(axis=(1, 2)))
     if not with_cord.size:
         return []
     lowest = int(with_cord[0])
     text = "no cord found here, but {:.0f} mm above: a cord goes on to the lower edge of an image of the neck"
     return [
-        Flag(mask.to_input_slice(k), k, "cord_end", text.format((lowest - k) * cord.slice_mm))
-        for k in range(max(0, lowest - ceil(config.below_end_mm / cord.slice_mm)), lowest)
-        if chances.voxels[k].max() > 0
+        Flag(mask.to_input_slice(k), k, "cord_end", text.format((lowest - k) * mask.slice_mm))
+        for k in range(max(0, lowest - ceil(BELOW_END_MM / mask.slice_mm)), lowest)
+        if probability.voxels[k].max() > 0
     ]
 
 
-def judge_features(f: SliceFeatures, grid: Volume, config: QualityConfig | None = None) -> list[tuple[int, str, str]]:
+def judge_features(f: SliceFeatures, grid: Volume) -> list[tuple[int, str, str]]:
     """(canonical slice, kind, message) of every flag; a function of the table. Of ``grid`` only the spacing counts."""
-    c = config or QualityConfig()
     at_end = np.asarray(f.neighbours_each_way < _EACH_WAY)
     # At the ends all neighbours lie on one side.
-    allowance = np.where(at_end, c.end_allowance, 1.0)
-    reach_mm = (c.max_offset_mm + c.offset_per_mm * grid.slice_mm) * np.where(at_end, c.end_offset_allowance, 1.0)
-    wide = c.max_diameter_ratio * allowance
-    solidity = c.min_solidity - c.solidity_per_mm * max(grid.pixel_mm)
+    allowance = np.where(at_end, _END_ALLOWANCE, 1.0)
+    reach_mm = (_MAX_OFFSET_MM + _OFFSET_PER_MM * grid.slice_mm) * np.where(at_end, _END_OFFSET_ALLOWANCE, 1.0)
+    wide = _MAX_DIAMETER_RATIO * allowance
+    solidity = _MIN_SOLIDITY - _SOLIDITY_PER_MM * max(grid.pixel_mm)
     checks: list[tuple[str, NDArray[np.bool_], str]] = [
         (
             "area",
-            (f.area_ratio > c.max_area_ratio * allowance) | (f.area_ratio < c.min_area_ratio / allowance),
+            (f.area_ratio > _MAX_AREA_RATIO * allowance) | (f.area_ratio < _MIN_AREA_RATIO / allowance),
             "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median",
         ),
         (
@@ -308,17 +265,17 @@ def judge_features(f: SliceFeatures, grid: Volume, config: QualityConfig | None 
         ("position", f.offset_mm > reach_mm, "centre {offset_mm:.1f} mm off the line of its neighbours"),
         (
             "shape",
-            (f.solidity < solidity) | (f.ap_over_rl < c.min_ap_over_rl) | (f.ap_over_rl > c.max_ap_over_rl),
+            (f.solidity < solidity) | (f.ap_over_rl < _MIN_AP_OVER_RL) | (f.ap_over_rl > _MAX_AP_OVER_RL),
             "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}",
         ),
         (
             "implausible_area",
-            (f.area_mm2 < c.min_area_mm2) | (f.area_mm2 > c.max_area_mm2),
+            (f.area_mm2 < _MIN_AREA_MM2) | (f.area_mm2 > _MAX_AREA_MM2),
             "area {area_mm2:.1f} mm² is outside what a cord can have",
         ),
         (
             "low_confidence",
-            (f.expected_dice < c.min_expected_dice) | (f.mean_probability < c.min_mean_probability),
+            (f.expected_dice < _MIN_EXPECTED_DICE) | (f.mean_probability < _MIN_MEAN_PROBABILITY),
             "the network was unsure: expected Dice {expected_dice:.2f}, mean probability {mean_probability:.2f}",
         ),
     ]
@@ -326,15 +283,15 @@ def judge_features(f: SliceFeatures, grid: Volume, config: QualityConfig | None 
     # area, near and far, place and probability are added as shares of their limits, of the slices within all limits.
     # Without a probability no slice is flagged: it is the share that tells a bend of the cord from a failure.
     shares = (
-        np.abs(np.log(f.area_ratio)) / np.log(c.max_area_ratio * allowance)
-        + np.abs(np.log(f.far_area_ratio)) / np.log(c.far_area_ratio)
+        np.abs(np.log(f.area_ratio)) / np.log(_MAX_AREA_RATIO * allowance)
+        + np.abs(np.log(f.far_area_ratio)) / np.log(_FAR_AREA_RATIO)
         + f.offset_mm / reach_mm
-        + (1 - f.mean_probability) / (1 - c.min_mean_probability)
+        + (1 - f.mean_probability) / (1 - _MIN_MEAN_PROBABILITY)
     )
     within = ~np.any([slices for _, slices, _ in checks], axis=0)
     text = "area {area_ratio:.2f} of the next slices' and {far_area_ratio:.2f} of those within 40 mm, centre"
     text += " {offset_mm:.1f} mm off, probability {mean_probability:.2f}: each within its limit, not together"
-    checks.append(("low_confidence", within & (shares > c.max_shares), text))
+    checks.append(("low_confidence", within & (shares > _MAX_SHARES), text))
     return [
         (int(f.canonical_slice[at]), kind, message.format(**f.row(at)))
         for at in range(len(f))
@@ -346,7 +303,7 @@ def judge_features(f: SliceFeatures, grid: Volume, config: QualityConfig | None 
 # Whether an image is of the kind the method was made for; what it is not is flagged, never refused.
 
 
-MAX_LEFT_RIGHT_MM = 1.5
+_MAX_LEFT_RIGHT_MM = 1.5
 _SHORTEST_VIEW_MM = 20.0  # along the cord; less than two vertebrae
 _NARROWEST_VIEW_MM = 25.0  # in plane; the canal itself is some 20-25 mm wide
 
@@ -374,20 +331,19 @@ def check_image(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
 
     Kinds: coarse_voxels (no area may be reported), small_view, no_neck, and with a DICOM header acquisition.
     """
-    slices = volume
-    height_mm = len(slices.voxels) * slices.slice_mm
-    depth_mm, width_mm = (count * mm for count, mm in zip(slices.voxels.shape[1:], slices.pixel_mm, strict=True))
-    left_right_mm = slices.pixel_mm[1]
+    n, rows, columns = volume.shape
+    row_mm, left_right_mm = volume.pixel_mm
+    height_mm, depth_mm, width_mm = n * volume.slice_mm, rows * row_mm, columns * left_right_mm
     found = []
-    if left_right_mm > MAX_LEFT_RIGHT_MM:
-        text = f"voxels are {left_right_mm:.2f} mm wide from left to right, above {MAX_LEFT_RIGHT_MM} mm:"
+    if left_right_mm > _MAX_LEFT_RIGHT_MM:
+        text = f"voxels are {left_right_mm:.2f} mm wide from left to right, above {_MAX_LEFT_RIGHT_MM} mm:"
         found.append(("coarse_voxels", f"{text} areas and diameters of the cord would be wrong and are not reported"))
     if height_mm < _SHORTEST_VIEW_MM:
         found.append(("small_view", f"only {height_mm:.1f} mm along the cord are in view"))
     if min(depth_mm, width_mm) < _NARROWEST_VIEW_MM:
         text = f"only {width_mm:.0f}×{depth_mm:.0f} mm are in view around the cord (left-right × front-back)"
         found.append(("small_view", text))
-    if (below_mm := _below_vertex_mm(slices)) is not None and below_mm < _VERTEX_TO_CORD_MM:
+    if (below_mm := _below_vertex_mm(volume)) is not None and below_mm < _VERTEX_TO_CORD_MM:
         text = f"the image ends {below_mm:.0f} mm below the top of the head: the neck is hardly or not in view"
         found.append(("no_neck", text))
     if dicom is not None:
@@ -411,21 +367,19 @@ def known_facts(dicom: DicomSeries | None) -> dict[str, bool | None]:
     }
 
 
-def _below_vertex_mm(slices: Volume) -> float | None:
-    """How much is in view below the top of the head; None where that is not seen, as in a crop or a neck slab."""
-    area_mm2 = _tissue_area_mm2(slices.voxels, slices.pixel_mm)
-    if area_mm2.max(initial=0.0) < _HEAD_AREA_MM2 or area_mm2[-1] > 0.05 * area_mm2.max():
-        return None
-    return float(int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1]) + 1) * slices.slice_mm
+def _below_vertex_mm(volume: Volume) -> float | None:
+    """How much is in view below the top of the head; None where that is not seen, as in a crop or a neck slab.
 
-
-def _tissue_area_mm2(pixels: NDArray, pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """Area above a fifth of the bright tissue's level, per slice; coarse steps in plane are enough."""
-    step = [max(1, round(4.0 / spacing)) for spacing in pixel_mm]
-    coarse = np.asarray(pixels[:, :: step[0], :: step[1]], dtype=np.float32)
+    From the area above a fifth of the bright tissue's level, per slice; coarse steps in plane are enough.
+    """
+    step = [max(1, round(4.0 / spacing)) for spacing in volume.pixel_mm]
+    coarse = np.asarray(volume.voxels[:, :: step[0], :: step[1]], dtype=np.float32)
     low, high = np.percentile(coarse, [1, 98])
     tissue = coarse > low + 0.2 * (high - low)
-    return tissue.sum(axis=(1, 2)) * (pixel_mm[0] * step[0] * pixel_mm[1] * step[1])
+    area_mm2 = tissue.sum(axis=(1, 2)) * (volume.pixel_mm[0] * step[0] * volume.pixel_mm[1] * step[1])
+    if area_mm2.max(initial=0.0) < _HEAD_AREA_MM2 or area_mm2[-1] > 0.05 * area_mm2.max():
+        return None
+    return float(int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1]) + 1) * volume.slice_mm
 
 
 def _unlike_the_method(volume: Volume, dicom: DicomSeries) -> Iterator[str]:
@@ -473,7 +427,7 @@ def _why_not_t1w(dicom: DicomSeries) -> str | None:
 
 # Which slice to look at first: the flagged slices ranked by how far they lie beyond what good slices do.
 #
-# ``score`` is a rank, not a probability: it grows with the distance of every feature from its limit (QualityConfig),
+# ``score`` is a rank, not a probability: it grows with the distance of every feature from its limit,
 # and features that agree add up. The weights were set on hand-drawn masks with slices spoilt at random.
 
 
@@ -493,13 +447,8 @@ class FlaggedSlice:
     kinds: tuple[str, ...]
     message: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"kinds": list(self.kinds)}
 
-
-def rank_slices(
-    flags: Iterable[Flag], features: SliceFeatures | None = None, config: QualityConfig | None = None
-) -> tuple[FlaggedSlice, ...]:
+def rank_slices(flags: Iterable[Flag], features: SliceFeatures | None = None) -> tuple[FlaggedSlice, ...]:
     """The flagged slices, the worst first; equal ones from inferior to superior. No flagged slice: ().
 
     ``features`` of the same mask say how far beyond the limits each lies; without them only the kinds of flag count.
@@ -514,38 +463,29 @@ def rank_slices(
         canonical = -1 if own[0].canonical_slice is None else own[0].canonical_slice
         excess = {flag.kind: KINDS[flag.kind].severity if flag.kind in KINDS else 0.5 for flag in own}
         if features is not None and canonical in rows:
-            excess |= _measured(features.row(rows[canonical]), config or QualityConfig())
+            excess |= _measured(features.row(rows[canonical]))
         if "tilt" in excess and "area" in excess:
             excess["area"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
         kinds, messages = tuple(dict.fromkeys(f.kind for f in own)), dict.fromkeys(f.message for f in own)
-        found.append(FlaggedSlice(number, canonical, _score(excess.values()), kinds, "; ".join(messages)))
+        total = hypot(*(min(value, _MOST) for value in excess.values()))
+        score = round(1 - exp(-total * log(2) / _HALF), 4)
+        found.append(FlaggedSlice(number, canonical, score, kinds, "; ".join(messages)))
     return tuple(sorted(found, key=lambda one: (-one.score, one.canonical_slice, one.slice)))
 
 
-def _measured(row: Mapping[str, float], c: QualityConfig) -> dict[str, float]:
+def _measured(row: Mapping[str, float]) -> dict[str, float]:
     """How far beyond its limit each feature lies, 1 at the limit; what is not known is left out.
 
     The diameters' ratios are left out: on spoilt masks they ranked no better than chance beside area and position.
     """
+    ratio = row["area_ratio"]
+    unsure = (
+        (1 - row["expected_dice"]) / (1 - _MIN_EXPECTED_DICE),
+        (1 - row["mean_probability"]) / (1 - _MIN_MEAN_PROBABILITY),
+    )
     found = {
-        "area": _off(row["area_ratio"], log(c.max_area_ratio)),
-        "position": _known(row["offset_mm"] / c.max_offset_mm),
-        "low_confidence": max(
-            _known((1 - row["expected_dice"]) / (1 - c.min_expected_dice)),
-            _known((1 - row["mean_probability"]) / (1 - c.min_mean_probability)),
-        ),
+        "area": abs(log(ratio)) / log(_MAX_AREA_RATIO) if isfinite(ratio) and ratio > 0 else 0.0,
+        "position": row["offset_mm"] / _MAX_OFFSET_MM,
+        "low_confidence": max((value for value in unsure if isfinite(value)), default=0.0),
     }
     return {kind: value for kind, value in found.items() if value > 0}
-
-
-def _off(ratio: float, limit: float) -> float:
-    return abs(log(ratio)) / limit if isfinite(ratio) and ratio > 0 else 0.0
-
-
-def _known(value: float) -> float:
-    return max(0.0, value) if isfinite(value) else 0.0
-
-
-def _score(excess: Iterable[float]) -> float:
-    total = hypot(*(min(value, _MOST) for value in excess))
-    return round(1 - exp(-total * log(2) / _HALF), 4)

@@ -32,7 +32,7 @@ def perfect_network(monkeypatch):
     """Prediction gives whatever probability the test asks for."""
 
     def predicting(probability):
-        def predict(volume, checkpoint, *, device, engine, precision, track_cord, batch_size, progress, cancelled):
+        def predict(volume, checkpoint, *, progress, **_):
             progress(0, 10)
             progress(10, 10)
             own = probability.with_ijk(probability.ijk.copy())  # its caller may write over it

@@ -18,7 +18,7 @@ from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.postprocessing import AdjustedCord, AdjustedSlice, clean
 from SpinalCordSegLib.quality_control import (
-    QualityConfig,
+    BELOW_END_MM,
     SliceFeatures,
     check_image,
     judge_features,
@@ -89,7 +89,7 @@ def test_a_cord_that_ends_above_the_lower_edge_is_flagged_below_its_end(spacing:
     missing = round(30 / spacing[2])
     voxels[:, :, :missing] = False
     looked_at = np.where(voxels, 0.99, 0.001).astype(np.float32)
-    reach = round(QualityConfig().below_end_mm / spacing[2])
+    reach = round(BELOW_END_MM / spacing[2])
     found = {k for k, kinds in _judge(voxels, spacing, looked_at).items() if "cord_end" in kinds}
     assert found == set(range(missing - reach, missing))
     only_part = looked_at.copy()
@@ -241,7 +241,7 @@ def test_gaps_are_nan_and_no_neighbours() -> None:
     assert table.area_ratio[5] == pytest.approx(1)
 
 
-def test_expected_dice_and_width_of_the_uncertain_band() -> None:
+def test_expected_dice_and_mean_probability() -> None:
     probability = np.zeros((50, 40, 15), np.float32)
     probability[15:35, 15:25] = 0.95
     probability[35:37, 15:25] = 0.4  # 20 pixels outside the mask
@@ -249,8 +249,6 @@ def test_expected_dice_and_width_of_the_uncertain_band() -> None:
     table = table_of(rod(), probability)
     assert table.expected_dice == pytest.approx(np.full(15, 2 * 190 / (200 + 198)))
     assert table.mean_probability == pytest.approx(np.full(15, 0.95))
-    outline_mm = 2 * np.sqrt(np.pi * 80)
-    assert table.uncertain_mm == pytest.approx(np.full(15, 20 * 0.4 / outline_mm))
 
 
 def test_no_cord_one_slice_and_two() -> None:
