@@ -22,7 +22,6 @@ from SpinalCordSegLib.console import (
     slice_range,
 )
 from SpinalCordSegLib.errors import (
-    Cancelled,
     ConfigurationError,
     InputFileError,
     ModelFileError,
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.batch import LoadedCase, Outcome
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import Image
-    from SpinalCordSegLib.longitudinal.change import FollowUp, FollowUpOptions, Repeatability
-    from SpinalCordSegLib.longitudinal.visits import PersonSource, Visit, VisitSource
+    from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
+    from SpinalCordSegLib.longitudinal.visits import VisitSource
     from SpinalCordSegLib.model.checkpoint import ModelCard
     from SpinalCordSegLib.vertebral_levels import LevelOptions
     from SpinalCordSegLib.volume import Volume
@@ -692,6 +691,7 @@ _PER_VISIT = ("date", "disc", "image", "scanner")
 
 
 def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.longitudinal.report import compared, write_cohort, write_follow_up
     from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
     if (arguments.manifest is None) == (not arguments.visits):
@@ -699,98 +699,13 @@ def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = _follow_up_options(arguments)
     if arguments.manifest is None:
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
-        _write_follow_up(_compared(person, options, reporter), arguments.output, reporter)
+        write_follow_up(compared(person, options, reporter), arguments.output, reporter)
         return DONE
     given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
         raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
-    return _cohort(read_manifest(arguments.manifest), options, arguments, reporter)
-
-
-def _cohort(
-    persons: Sequence[PersonSource], options: FollowUpOptions, arguments: argparse.Namespace, reporter: Reporter
-) -> int:
-    """Raises Cancelled, and OutputError where cohort.csv itself cannot be written."""
-    from SpinalCordSegLib.files import inside, reason
-    from SpinalCordSegLib.image_io import check_code, write_text
-    from SpinalCordSegLib.longitudinal.report import COLUMNS, failed_person_row, follow_up_rows
-    from SpinalCordSegLib.slice_table import csv_text
-
-    rows: list[dict[str, Any]] = []
-    failed = 0
-    reporter.event("start", inputs=len(persons))
-    for person in persons:
-        try:
-            result = _compared(person, options, reporter)
-            folder = inside(arguments.output, check_code(person.person))
-            _write_follow_up(result, folder, reporter)
-            rows += follow_up_rows(result)
-        except (Cancelled, BrokenPipeError):
-            raise
-        except Exception as error:  # noqa: BLE001
-            _log.debug("detail", exc_info=error)
-            failed += 1
-            text = reason(error) or type(error).__name__
-            reporter.error(text, type(error).__name__, person.person)
-            rows.append(failed_person_row(person.person, _without_paths(text, person, arguments.output)))
-    write_text(arguments.output / "cohort.csv", csv_text(COLUMNS, rows))
-    reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {arguments.output / 'cohort.csv'}")
+    failed = write_cohort(read_manifest(arguments.manifest), options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
-
-
-def _without_paths(text: str, person: PersonSource, output: Path) -> str:
-    """``text`` without the places and names of a person's visits and images: often the patient's name."""
-    from SpinalCordSegLib.files import replace_names, without_folders, without_names
-
-    text = replace_names(text, {str(visit.folder) for visit in person.visits}, "a visit")
-    for image in {visit.image for visit in person.visits if visit.image is not None}:
-        text = without_names(text, image)
-    return without_folders(text, output / person.person)
-
-
-def _compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter) -> FollowUp:
-    from dataclasses import replace
-
-    from SpinalCordSegLib.image_io import check_code, read_image
-    from SpinalCordSegLib.longitudinal.change import follow_up
-    from SpinalCordSegLib.longitudinal.registration import align
-    from SpinalCordSegLib.longitudinal.visits import check_visits, read_visit
-
-    def image_of(visit: Visit) -> Volume:
-        if visit.source.image is None:
-            raise ConfigurationError(f"{visit.source.folder} has no image")
-        return read_image(visit.source.image, visit.source.series).volume
-
-    check_code(person.person)
-    if person.age_years is not None:
-        options = replace(options, age_years=person.age_years)
-    reporter.progress("read")
-    visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
-    reporter.progress("register")
-    return follow_up(person.person, visits, align(visits, image_of), options)
-
-
-def _write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> None:
-    from SpinalCordSegLib.image_io import write_json, write_text
-    from SpinalCordSegLib.longitudinal.report import (
-        COLUMNS,
-        follow_up_page,
-        follow_up_report,
-        follow_up_rows,
-        run_sentence,
-    )
-    from SpinalCordSegLib.slice_table import csv_text
-
-    content = follow_up_report(result)
-    write_text(folder / "follow_up.csv", csv_text(COLUMNS, follow_up_rows(result)))
-    write_text(folder / "follow_up.html", follow_up_page(result, content))
-    write_json(folder / "follow_up.json", content)
-    breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
-    for text in dict.fromkeys(breaks):
-        reporter.text(f"{result.person}: NOT COMPARABLE: {text}")
-    for run in result.runs:
-        reporter.text(f"{result.person}: {run_sentence(run)}")
-    reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
 
 
 def _visit_sources(arguments: argparse.Namespace) -> tuple[VisitSource, ...]:

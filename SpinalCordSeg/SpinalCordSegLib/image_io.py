@@ -612,7 +612,7 @@ def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *
     suffix = file_suffix(path)
     if suffix not in WRITE_SUFFIXES:
         raise OutputError(f"cannot write {path.name}: the suffix must be one of {', '.join(WRITE_SUFFIXES)}")
-    image = _to_itk(volume)
+    image = to_itk(volume)
     if suffix == ".seg.nrrd":
         for key, value in segment_metadata(volume, algorithm).items():
             image.SetMetaData(key, value)
@@ -651,7 +651,8 @@ def _to_volume(image: sitk.Image | sitk.ImageFileReader, voxels: NDArray | None)
     return Volume.from_ijk(voxels, lps_to_ras(lps))
 
 
-def _to_itk(volume: Volume) -> sitk.Image:
+def to_itk(volume: Volume) -> sitk.Image:
+    """On the input's own grid, voxel order unchanged; bool becomes uint8."""
     voxels = volume.ijk
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)

@@ -15,13 +15,14 @@ from SpinalCordSegLib.longitudinal.change import (
     GAIN,
     LOSS,
     SAME_SCANNER,
+    Profile,
     Repeatability,
     change,
+    common_extent,
     healthy_rates,
     repeatability_of,
     yearly_rate,
 )
-from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
 
 COV = Repeatability(1.5, "by hand", "same scanner")
 

@@ -8,15 +8,14 @@ import pytest
 
 from SpinalCordSegLib.case import CaseInput, ModelSummary
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
+from SpinalCordSegLib.longitudinal.change import Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import (
     Conditions,
     VisitCord,
+    changes,
     conditions_of,
     differences,
     read_manifest,
-    runs,
-    same_scanner,
     unknowns,
     visit_cord,
 )
@@ -114,19 +113,19 @@ def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
 
 MODEL = ModelSummary("starter", "1", "f" * 64, "")
 ONE = Conditions(
-    scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing=(("TR", 8.2), ("TE", 2.7)),
+    scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing={"TR": 8.2, "TE": 2.7},
     contrast_agent="without", model="starter 1 abc", voxel_mm=(0.7, 0.7, 3.0), orientation="LPS",
     distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5", along_mm="1.6 mm",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "breaks"),
+    ("other", "kind", "breaks"),
     [
         ({"scanner": "GE Signa"}, "scanner", True),
         ({"field_strength": "1.5 T"}, "field_strength", True),
         ({"sequence": "SE 2D"}, "sequence", True),
-        ({"timing": (("TR", 8.2), ("TE", 4.0))}, "sequence", True),
+        ({"timing": {"TR": 8.2, "TE": 4.0}}, "sequence", True),
         ({"contrast_agent": "with"}, "contrast_agent", True),
         ({"model": "starter 2 def"}, "model", True),
         ({"voxel_mm": (0.7, 0.7, 2.5)}, "voxel_mm", False),
@@ -138,23 +137,28 @@ ONE = Conditions(
         ({"along_mm": "none"}, "along_mm", False),
     ],
 )
-def test_every_change_is_seen(changes, kind, breaks):
-    found = differences(ONE, replace(ONE, **changes))
+def test_every_change_is_seen(other, kind, breaks):
+    found = differences(ONE, replace(ONE, **other))
     assert [(one.kind, one.breaks) for one in found] == [(kind, breaks)]
-    assert runs([ONE, replace(ONE, **changes)]) == ([(0, 1), (1, 2)] if breaks else [(0, 2)])
 
 
 def test_equal_visits_and_rounding_are_no_change():
     assert differences(ONE, ONE) == ()
-    assert differences(ONE, replace(ONE, timing=(("TR", 8.21), ("TE", 2.72)), voxel_mm=(0.7, 3.01, 0.7))) == ()
+    assert differences(ONE, replace(ONE, timing={"TR": 8.21, "TE": 2.72}, voxel_mm=(0.7, 3.01, 0.7))) == ()
 
 
 def test_a_visit_without_header_hides_no_change():
     silent = Conditions(voxel_mm=(0.7, 0.7, 3.0))
     assert differences(ONE, silent) == ()
-    assert runs([ONE, silent, replace(ONE, scanner="GE Signa")]) == [(0, 2), (2, 3)]
-    assert runs([silent, ONE, silent, replace(ONE, contrast_agent="with")]) == [(0, 3), (3, 4)]
-    assert runs([]) == []
+    found = changes([silent, ONE, silent, replace(ONE, contrast_agent="with"), silent, replace(ONE, scanner="GE")])
+    assert [[one.kind for one in each] for each in found] == [
+        [],
+        [],
+        [],
+        ["contrast_agent"],
+        [],
+        ["scanner", "contrast_agent"],
+    ]
 
 
 def test_what_is_not_known_is_said():
@@ -162,9 +166,6 @@ def test_what_is_not_known_is_said():
     (found,) = unknowns(replace(ONE, scanner="", distortion_correction=""))
     assert (found.kind, found.breaks) == ("unknown", False)
     assert "scanner, distortion correction" in found.message
-    assert same_scanner([ONE, ONE])
-    assert not same_scanner([ONE, replace(ONE, scanner="")])
-    assert not same_scanner([replace(ONE, scanner="")])
 
 
 def _case(along_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=None):
@@ -212,7 +213,7 @@ def test_conditions_come_from_a_case_and_the_user_knows_better():
     assert (found.scanner, found.field_strength, found.sequence) == ("Siemens Prisma", "3 T", "GR 3D")
     assert (found.contrast_agent, found.distortion_correction, found.made_by) == ("without", "DIS2D", "AI")
     assert found.model == "starter 1 " + "f" * 12
-    assert found.timing == (("TR", 8.2),)
+    assert found.timing == {"TR": 8.2}
     assert conditions_of(_case(acquisition=acquisition), {"scanner": "hospital A"}).scanner == "hospital A"
     assert conditions_of(_case()).scanner == ""
 

@@ -59,7 +59,7 @@ from Recipes.validation.simulated_series import (
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
-from SpinalCordSegLib.longitudinal.registration import Profile
+from SpinalCordSegLib.longitudinal.change import Profile
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network

@@ -1,10 +1,11 @@
-"""Two images of one person's neck: rigid registration around the cord, visits aligned, the extent they have in common,
-and a mask propagated to another image of the same study."""
+"""Two images of one person's neck: rigid registration around the cord, visits aligned, and a mask propagated to another
+image of the same study."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import acos, ceil, degrees, isfinite, nan
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelError
+from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.report import FLAG, INK, Canvas, CordScene, chosen_slices
@@ -56,16 +58,19 @@ def register_same_study(fixed: Volume, fixed_cord: Volume, moving: Volume) -> Re
     Raises GeometryError when the images do not overlap.
     """
     still, region, fixed_cord = _prepared(fixed, fixed_cord)
-    other = _coarse(_image(moving, sitk.sitkFloat32), sitk.sitkLinear)
-    here = _centre_lps(fixed_cord)
+    other, here = _coarse(moving), _centre_lps(fixed_cord)
     starts = [_shifted(here, np.array([0.0, 0.0, step])) for step in _SAME_STUDY_STARTS_MM]
     motion, metric, ambiguous = _best(still, region, other, starts, here, stay=True)
     if not isfinite(metric):
         raise GeometryError(
             "the two images do not overlap around the cord: give two images of one study, or one that shows the neck"
         )
-    moved = [_metric(still, region, other, _also(motion, shift)) for shift in 4.0 * np.vstack([np.eye(3), -np.eye(3)])]
-    sharpness = (metric - max(moved)) / metric if metric > 0 else 0.0
+    beside = []
+    for shift in 4.0 * np.vstack([np.eye(3), -np.eye(3)]):
+        moved = sitk.Euler3DTransform(motion)
+        moved.SetTranslation((np.array(motion.GetTranslation()) + shift).tolist())
+        beside.append(_metric(still, region, other, moved))
+    sharpness = (metric - max(beside)) / metric if metric > 0 else 0.0
     return Registration(_ras(motion), metric, ambiguous, sharpness)
 
 
@@ -76,8 +81,7 @@ def register_rigid(fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cor
     wins. The cords' masks give region and starts, never the fit itself. The same input gives the same answer.
     """
     still, region, fixed_cord = _prepared(fixed, fixed_cord)
-    moving = _cut(moving, _window(moving_cord, 2.5 * _REGION_MM))
-    other = _coarse(_image(moving, sitk.sitkFloat32), sitk.sitkLinear)
+    other = _coarse(_cut(moving, _window(moving_cord, 2.5 * _REGION_MM)))
     here, there = _centre_lps(fixed_cord), _centre_lps(moving_cord)
     # The two scans as they lie in the scanner, and cord on cord, at several heights.
     shifts = [np.zeros(3), *(there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
@@ -89,9 +93,10 @@ def register_rigid(fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cor
 def _prepared(fixed: Volume, cord: Volume) -> tuple[sitk.Image, sitk.Image, Volume]:
     """The image that stays and the region of interest, cut to the cord's surroundings and coarse; the cut mask."""
     near = _window(cord, _REGION_MM + 2 * _WORK_MM)
-    fixed, cord = _cut(fixed, near), _cut(cord, near)
-    still = _coarse(_image(fixed, sitk.sitkFloat32), sitk.sitkLinear)
-    return still, _coarse(_image(_around(cord), sitk.sitkUInt8), sitk.sitkNearestNeighbor), cord
+    cord = _cut(cord, near)
+    box = [2 * max(1, round(_REGION_MM / mm)) + 1 for mm in cord.ijk_spacing_mm]
+    region = ndimage.maximum_filter(cord.ijk != 0, box)  # a box: exact distances do not matter here
+    return _coarse(_cut(fixed, near)), _coarse(cord.with_ijk(region), is_mask=True), cord
 
 
 def _ras(motion: sitk.Euler3DTransform) -> NDArray[np.float64]:
@@ -179,12 +184,6 @@ def _shifted(centre_lps: NDArray[np.float64], shift: NDArray[np.float64]) -> sit
     return motion
 
 
-def _also(motion: sitk.Euler3DTransform, shift: NDArray[np.float64]) -> sitk.Euler3DTransform:
-    moved = sitk.Euler3DTransform(motion)
-    moved.SetTranslation((np.array(motion.GetTranslation()) + shift).tolist())
-    return moved
-
-
 def _centre_lps(cord: Volume) -> NDArray[np.float64]:
     middle = np.argwhere(cord.ijk != 0).mean(axis=0)
     r, a, s = (cord.ijk_to_ras @ np.append(middle, 1.0))[:3]
@@ -207,46 +206,29 @@ def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
     return Volume.from_ijk(volume.ijk[window], matrix)
 
 
-def _around(cord: Volume) -> Volume:
-    """Voxels within the region's reach of the cord, as boxes: exact distances do not matter here."""
-    reach = [max(1, round(_REGION_MM / mm)) for mm in cord.ijk_spacing_mm]
-    grown = cord.ijk != 0
-    for axis, size in enumerate(reach):
-        grown = ndimage.maximum_filter1d(grown, 2 * size + 1, axis=axis)
-    return cord.with_ijk(grown.astype(np.uint8))
-
-
-def _image(volume: Volume, kind: int) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.ijk.transpose(2, 1, 0)))
-    lps = lps_to_ras(volume.ijk_to_ras)
-    image.SetSpacing(volume.ijk_spacing_mm)
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / np.array(volume.ijk_spacing_mm)).ravel().tolist())
-    return sitk.Cast(image, kind)
-
-
-def _coarse(image: sitk.Image, interpolator: int) -> sitk.Image:
+def _coarse(volume: Volume, is_mask: bool = False) -> sitk.Image:
     """Resampled to about 2 mm, finer axes only."""
+    image = to_itk(volume) if is_mask else sitk.Cast(to_itk(volume), sitk.sitkFloat32)
     spacing = [max(_WORK_MM, mm) for mm in image.GetSpacing()]
     size = [
         max(1, round(n * mm / new)) for n, mm, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)
     ]
-    smooth = image
-    if interpolator == sitk.sitkLinear:
-        sigmas = [0.4 * _WORK_MM if mm < _WORK_MM else 1e-3 * mm for mm in image.GetSpacing()]
-        smooth = sitk.SmoothingRecursiveGaussian(image, sigmas) if min(image.GetSize()) >= 4 else image
     start = image.TransformContinuousIndexToPhysicalPoint(
         [(new / mm - 1) / 2 for mm, new in zip(image.GetSpacing(), spacing, strict=True)]
     )
+    if not is_mask and min(image.GetSize()) >= 4:
+        sigmas = [0.4 * _WORK_MM if mm < _WORK_MM else 1e-3 * mm for mm in image.GetSpacing()]
+        image = sitk.SmoothingRecursiveGaussian(image, sigmas)
+    interpolator = sitk.sitkNearestNeighbor if is_mask else sitk.sitkLinear
     return sitk.Resample(
-        smooth, size, sitk.Transform(), interpolator, start, spacing, image.GetDirection(), 0.0, image.GetPixelID()
+        image, size, sitk.Transform(), interpolator, start, spacing, image.GetDirection(), 0.0, image.GetPixelID()
     )
 
 
 # ---- The same place in every visit: by the disc C2/C3, else by rigid registration of the images. Never by the areas.
 
 
-_FARTHEST_MM = 6.0  # a cord's width and a half: beyond it, cord lies on something else
+_FARTHEST_MM = 6.0  # half a cord's width: beyond it, cord lies on something else
 _POINT_STEP_MM = 2.0
 
 
@@ -287,14 +269,18 @@ def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Al
 
 
 def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
-    first = visits[0]
-    fixed = read_volume(first)
-    _check_grid(fixed, first, 1)
+    def image_of(number: int) -> Volume:
+        image = read_volume(visits[number - 1])
+        if not image.same_grid(visits[number - 1].mask):
+            raise ConfigurationError(
+                f"the image of visit {number} lies on another grid than its mask: give the image that was segmented"
+            )
+        return image
+
+    first, fixed = visits[0], image_of(1)
     shifts, residuals, remarks = [0.0], [0.0], []
     for number, visit in enumerate(visits[1:], 2):
-        moving = read_volume(visit)
-        _check_grid(moving, visit, number)
-        found = register_rigid(fixed, first.mask, moving, visit.mask)
+        found = register_rigid(fixed, first.mask, image_of(number), visit.mask)
         shift, residual = _shift(first, visit, found)
         if residual > _FARTHEST_MM:
             raise ConfigurationError(
@@ -302,23 +288,16 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
                 f" {_FARTHEST_MM:g} mm are allowed; mark the disc C2/C3 in every visit instead"
             )
         if found.ambiguous:
-            remarks.append(f"visit {number}: registration fits a vertebra further up or down nearly as well")
+            remarks.append(f"visit {number}: {_AMBIGUOUS}")
         shifts.append(shift)
         residuals.append(residual)
-    origin_mm, marked = _origin(visits, shifts)
+    origin_mm = first.line.end_mm / 2
+    marked = next((n for n, visit in enumerate(visits) if visit.disc_mm is not None), None)
     if marked is not None:
-        remarks.append(f"the disc C2/C3 is that of visit {marked}; in the others it lies where registration puts it")
+        origin_mm = (visits[marked].disc_mm or 0.0) - shifts[marked]
+        remarks.append(f"the disc C2/C3 is that of visit {marked + 1}; in the others registration places it")
     origins = tuple(origin_mm + shift for shift in shifts)
     return Alignment("rigid registration of the images", origins, marked is not None, tuple(residuals), tuple(remarks))
-
-
-def _origin(visits: Sequence[Visit], shifts_mm: Sequence[float]) -> tuple[float, int | None]:
-    """The shared place along the first visit's cord, and the number of the visit whose disc it is: the first that has
-    one; None where none has, then it is the middle of that cord."""
-    for number, (visit, shift_mm) in enumerate(zip(visits, shifts_mm, strict=True), 1):
-        if visit.disc_mm is not None:
-            return visit.disc_mm - shift_mm, number
-    return visits[0].line.end_mm / 2, None
 
 
 def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, float]:
@@ -330,142 +309,25 @@ def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, floa
         if 0 <= there <= other.line.end_mm:
             shifts.append(there - position)
             apart.append(off_mm)
-    if not shifts:
-        return 0.0, float("inf")
-    return float(np.median(shifts)), float(np.median(apart))
-
-
-def _check_grid(image: Volume, visit: Visit, number: int) -> None:
-    if not image.same_grid(visit.mask):
-        raise ConfigurationError(
-            f"the image of visit {number} lies on another grid than its mask: give the image that was segmented"
-        )
-
-
-# ---- The common extent: cord that all visits cover, without the flagged slices of any
-
-
-_STEP_MM = 0.05
-_LEAST_SOUND = 0.5  # of the extent that all cover: with less, what is left speaks for too little of the cord
-SHORT_MM = 20.0  # under it single slices decide
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
-
-    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
-    for flagged slices that nobody has accepted; None: no such slice.
-    """
-
-    position_mm: NDArray[np.float64]
-    length_mm: NDArray[np.float64]
-    csa_mm2: NDArray[np.float64]
-    flagged: NDArray[np.bool_] | None = None
-
-    def covers(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each position lies in a slice with an area."""
-        return self._in_any(at_mm, np.isfinite(self.csa_mm2))
-
-    def is_flagged(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each position lies in a flagged slice."""
-        return np.zeros(len(at_mm), bool) if self.flagged is None else self._in_any(at_mm, self.flagged)
-
-    def holds(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n,): whether each slice holds any of the positions."""
-        return np.asarray(self._inside(at_mm).any(axis=0))
-
-    def _inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
-        return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
-
-    def _in_any(self, at_mm: NDArray[np.float64], slices: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.asarray((self._inside(at_mm) & slices).any(axis=1))
-
-    def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """That of the slice each position lies in, beyond them the nearest one's.
-
-        A slice's area is its mean over its own thickness. Taken linear between the middles of slices, the half slice at
-        an end would change with whether a neighbour was scanned (by 0.2 % of a mean area in the median, 1 % at most).
-        """
-        known = np.isfinite(self.csa_mm2)
-        starts = (self.position_mm - self.length_mm / 2)[known]
-        return self.csa_mm2[known][np.searchsorted(starts[1:], at_mm, side="right")]
-
-
-@dataclass(frozen=True, eq=False)
-class CommonExtent:
-    """``low_mm`` … ``high_mm``: ends of what all visits cover; ``length_mm``: what of it is compared.
-
-    ``mean_csa_mm2``: (visits,), over exactly the same positions in each. ``at_mm``: those positions. Between the ends
-    are left out ``gap_mm``, where some visit has no cord, and ``flagged_mm``, where a slice of some visit is flagged.
-    """
-
-    low_mm: float
-    high_mm: float
-    length_mm: float
-    mean_csa_mm2: NDArray[np.float64]
-    at_mm: NDArray[np.float64]
-    gap_mm: float = 0.0
-    flagged_mm: float = 0.0
-
-    @property
-    def intervals_mm(self) -> list[tuple[float, float]]:
-        """Start and end of every unbroken interval that is compared."""
-        pieces = np.split(self.at_mm, np.flatnonzero(np.diff(self.at_mm) > 1.5 * _STEP_MM) + 1)
-        return [(float(piece[0]) - _STEP_MM / 2, float(piece[-1]) + _STEP_MM / 2) for piece in pieces]
-
-    @property
-    def volume_mm3(self) -> NDArray[np.float64]:
-        """Of the common extent in each visit: area × length."""
-        return self.mean_csa_mm2 * self.length_mm
-
-
-def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> CommonExtent:
-    """The positions that all ``profiles`` cover, within ``limits_mm``, and each one's mean area there.
-
-    Where a slice of any of them is flagged, none is compared: one wrong mask in one visit would pass for a change.
-    But with less than half of the extent or SHORT_MM left, all of it is compared, flagged slices included. Raises
-    ConfigurationError when nothing is shared.
-    """
-    known = [np.isfinite(one.csa_mm2) for one in profiles]
-    low = max(float((p.position_mm - p.length_mm / 2)[k].min()) for p, k in zip(profiles, known, strict=True))
-    high = min(float((p.position_mm + p.length_mm / 2)[k].max()) for p, k in zip(profiles, known, strict=True))
-    if limits_mm is not None:
-        low, high = max(low, limits_mm[0]), min(high, limits_mm[1])
-    steps = int((high - low) / _STEP_MM) if high > low else 0
-    at = low + (high - low) * (np.arange(steps) + 0.5) / max(steps, 1)
-    for profile in profiles:
-        at = at[profile.covers(at)]
-    if not at.size:
-        raise ConfigurationError(
-            "the visits have no part of the cord in common: check the marked discs, or compare visits that overlap"
-        )
-    step = (high - low) / steps
-    covered, ends = len(at) * step, (float(at[0] - step / 2), float(at[-1] + step / 2))
-    sound = at[~np.any([profile.is_flagged(at) for profile in profiles], axis=0)]
-    if len(sound) * step >= max(_LEAST_SOUND * covered, SHORT_MM):
-        at = sound
-    means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
-    length = len(at) * step
-    return CommonExtent(*ends, length, means, at, gap_mm=ends[1] - ends[0] - covered, flagged_mm=covered - length)
+    return (float(np.median(shifts)), float(np.median(apart))) if shifts else (0.0, float("inf"))
 
 
 # ---- A mask propagated to another image of the same study (STIR, T2), onto that image's own grid
 
 
+_AMBIGUOUS = "the images also fit almost as well one vertebra higher or lower"
 _FINEST = 4  # samples of a target voxel per axis
 _FAR_MM, _TURNED_DEG = 8.0, 8.0  # within a study people swallow and settle; more is another position, or a wrong fit
-_BLUNT = 0.02  # see Registration.sharpness; below it the fit is hardly better than one 4 mm off
+_LEAST_SHARP = 0.02  # see Registration.sharpness; below it the fit is hardly better than one 4 mm off
 _UNRELATED = 0.1  # two contrasts of a neck: over 1 nat; noise: under 0.02
 _MOSTLY = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class PropagatedMask:
-    """``mask``: bool on the target's own grid. ``moved_mm``: of the cord's middle by the registration; ``turned_deg``.
+    """``mask``: bool on the target's own grid. ``moved_mm``, ``turned_deg``: of the cord's middle by the registration.
     ``coverage``: 0..1, the share of the mask's volume that lies within the target. ``warnings``: sentences, () where
-    the fit raises none; the picture is to be looked at all the same."""
+    the fit raises none; the picture has to be looked at all the same."""
 
     mask: Volume
     registration: Registration
@@ -503,14 +365,32 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
         raise VoxelError("the mask is empty: there is nothing to propagate")
     found = register_same_study(image, mask, target)
     propagated = resample_mask(mask, found.fixed_to_moving, target)
-    volumes = [float(np.count_nonzero(one.ijk)) * one.voxel_volume_mm3 for one in (mask, propagated)]
-    coverage = _coverage(mask, found.fixed_to_moving, target)
-    middle = (mask.ijk_to_ras @ np.append(np.argwhere(mask.ijk != 0).mean(axis=0), 1.0))[:3]
-    moved = float(np.linalg.norm(found.apply(middle) - middle))
+    volume_ratio = propagated.voxel_volume_mm3 * np.count_nonzero(propagated.voxels)
+    volume_ratio /= mask.voxel_volume_mm3 * np.count_nonzero(mask.voxels)
+    cord = np.argwhere(mask.ijk != 0)
+    to_target = np.linalg.inv(target.ijk_to_ras) @ found.fixed_to_moving @ mask.ijk_to_ras
+    places = cord @ to_target[:3, :3].T + to_target[:3, 3]
+    inside = (places >= -0.5) & (places <= np.array(target.ijk_shape) - 0.5)
+    coverage = float(inside.all(axis=1).mean())
+    middle = (mask.ijk_to_ras @ np.append(cord.mean(axis=0), 1.0))[:3]
+    moved_mm = float(np.linalg.norm(found.apply(middle) - middle))
     cosine = (np.trace(found.fixed_to_moving[:3, :3]) - 1) / 2
-    turned = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
-    warnings = _warnings(found, moved, turned, coverage, volumes[1] / volumes[0] if volumes[0] else 0.0)
-    return PropagatedMask(propagated, found, moved, turned, coverage, warnings)
+    turned_deg = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
+    warnings = []
+    if found.ambiguous:
+        warnings.append(_AMBIGUOUS)
+    if found.metric < _UNRELATED:
+        warnings.append(f"the images have little in common (mutual information {found.metric:.3f})")
+    if found.sharpness < _LEAST_SHARP:
+        share = 100 * max(found.sharpness, 0)
+        warnings.append(f"the position is uncertain: moved by 4 mm the images fit only {share:.1f} % worse")
+    if moved_mm > _FAR_MM or turned_deg > _TURNED_DEG:
+        warnings.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
+    if coverage < _MOSTLY:
+        warnings.append(f"only {100 * coverage:.0f} % of the mask lie within the other image")
+    elif not 0.9 <= volume_ratio <= 1.1:
+        warnings.append(f"the propagated mask has {volume_ratio:.2f} times the volume: its voxels are large for a cord")
+    return PropagatedMask(propagated, found, moved_mm, turned_deg, coverage, tuple(warnings))
 
 
 def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> Volume:
@@ -521,9 +401,15 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     """
     to_source = np.linalg.inv(mask.ijk_to_ras) @ np.linalg.inv(source_to_target) @ target.ijk_to_ras
     found = np.zeros(target.ijk_shape, bool)
-    window = _reached_window(mask, np.asarray(np.linalg.inv(to_source), np.float64), target.ijk_shape)
-    if window is None:
+    cord = np.argwhere(mask.ijk != 0)
+    ends = zip(cord.min(axis=0) - 1, cord.max(axis=0) + 1, strict=True)
+    corners = np.array([[*corner, 1.0] for corner in product(*ends)])
+    reached = (corners @ np.linalg.inv(to_source).T)[:, :3]
+    first = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
+    end = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 1, target.ijk_shape)
+    if np.any(first >= end):
         return target.with_ijk(found)
+    window = tuple(slice(int(low), int(high)) for low, high in zip(first, end, strict=True))
     factors = [
         min(_FINEST, max(1, ceil(float(np.linalg.norm(to_source[:3, axis])) - 1e-6))) for axis in range(3)
     ]  # the target's steps in voxels of the mask
@@ -545,54 +431,6 @@ def resample_image(image: Volume, source_to_target: NDArray[np.float64], target:
         target.ijk.astype(np.float32), to_target[:3, :3], to_target[:3, 3], image.ijk_shape, order=1, cval=0.0
     )
     return image.with_ijk(found)
-
-
-def _reached_window(
-    mask: Volume, to_target: NDArray[np.float64], shape: tuple[int, int, int]
-) -> tuple[slice, slice, slice] | None:
-    """The target's voxels that the mask's box can reach; None where it reaches none."""
-    filled = np.argwhere(mask.ijk != 0)
-    if not len(filled):
-        return None
-    low, high = filled.min(axis=0) - 1, filled.max(axis=0) + 1
-    corners = np.array(
-        [[a, b, c, 1.0] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])]
-    )
-    reached = (corners @ to_target.T)[:, :3]
-    first = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
-    end = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 1, shape)
-    if np.any(first >= end):
-        return None
-    a, b, c = (slice(int(f), int(e)) for f, e in zip(first, end, strict=True))
-    return a, b, c
-
-
-def _coverage(mask: Volume, source_to_target: NDArray[np.float64], target: Volume) -> float:
-    """Share of the mask's voxels whose middle falls into the target's grid."""
-    filled = np.argwhere(mask.ijk != 0)
-    to_target = np.linalg.inv(target.ijk_to_ras) @ source_to_target @ mask.ijk_to_ras
-    places = filled @ to_target[:3, :3].T + to_target[:3, 3]
-    inside = (places >= -0.5) & (places <= np.array(target.ijk_shape) - 0.5)
-    return float(inside.all(axis=1).mean())
-
-
-def _warnings(
-    found: Registration, moved_mm: float, turned_deg: float, coverage: float, volume_ratio: float
-) -> tuple[str, ...]:
-    texts = []
-    if found.ambiguous:
-        texts.append("the images fit a vertebra further up or down nearly as well")
-    if found.metric < _UNRELATED:
-        texts.append(f"the images have little in common (mutual information {found.metric:.3f})")
-    if found.sharpness < _BLUNT:
-        texts.append(f"the fit is blunt: 4 mm off it is only {100 * max(found.sharpness, 0):.1f} % worse")
-    if moved_mm > _FAR_MM or turned_deg > _TURNED_DEG:
-        texts.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
-    if coverage < _MOSTLY:
-        texts.append(f"only {100 * coverage:.0f} % of the mask lie within the other image")
-    elif not 0.9 <= volume_ratio <= 1.1:
-        texts.append(f"its volume is {volume_ratio:.2f} of the original there: the voxels are coarse for a cord")
-    return tuple(texts)
 
 
 # ---- The picture of the fit: the same planes of both images, with the same outline

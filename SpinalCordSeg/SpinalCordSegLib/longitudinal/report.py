@@ -1,4 +1,4 @@
-"""A follow-up as plain data: follow_up.json, and rows of follow_up.csv and cohort.csv.
+"""From visits to files: follow_up.json, rows of follow_up.csv and cohort.csv, follow_up.html with its figures.
 
 Numbers are mm, mm², mm³, %; what has no answer is null or an empty field. No date unless it was asked for, no path,
 no identifier.
@@ -6,13 +6,27 @@ no identifier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError
+from SpinalCordSegLib.files import (
+    inside,
+    reason,
+    replace_names,
+    to_json,
+    without_folders,
+    without_names,
+    write_json,
+    write_text,
+)
+from SpinalCordSegLib.image_io import check_code, read_image
 from SpinalCordSegLib.longitudinal.change import (
     DAYS_PER_YEAR,
     HEALTHY_SOURCE,
@@ -20,26 +34,29 @@ from SpinalCordSegLib.longitudinal.change import (
     PROBABILITY,
     Z95,
     FollowUp,
-    Rate,
-    Repeatability,
+    FollowUpOptions,
     Run,
     VisitOutcome,
+    follow_up,
     healthy_rates,
 )
-from SpinalCordSegLib.longitudinal.visits import Difference, as_dict
+from SpinalCordSegLib.longitudinal.registration import align
+from SpinalCordSegLib.longitudinal.visits import CONDITIONS, PersonSource, Visit, check_visits, read_visit
 from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
-from SpinalCordSegLib.slice_table import rounded
+from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from SpinalCordSegLib.console import Reporter
 
 SCHEMA = "SpinalCordSeg follow-up"
 SCHEMA_VERSION = 1
 
 COLUMNS = (
-    "person", "state", "reason", "visit", "case", "date", "day", "years",
-    "mean_csa_mm2", "volume_mm3", "length_mm", "volume_per_length_mm2",
+    "person", "state", "reason", "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
     "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by", "areas_from",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
@@ -48,6 +65,74 @@ COLUMNS = (
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
     "software_version",
 )  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+
+# ---- From the folders of visits to files
+
+
+def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter) -> FollowUp:
+    """Read, align and compare the visits of a person. Raises ConfigurationError, InputFileError."""
+
+    def image_of(visit: Visit) -> Volume:
+        if visit.source.image is None:
+            raise ConfigurationError(f"{visit.source.folder} has no image")
+        return read_image(visit.source.image, visit.source.series).volume
+
+    check_code(person.person)
+    if person.age_years is not None:
+        options = replace(options, age_years=person.age_years)
+    reporter.progress("read")
+    visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
+    reporter.progress("register")
+    return follow_up(person.person, visits, align(visits, image_of), options)
+
+
+def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
+    """Write follow_up.csv, .html and .json; gives the rows. Raises OutputError, MissingPackageError."""
+    content = follow_up_report(result)
+    rows = follow_up_rows(content)
+    write_text(folder / "follow_up.csv", csv_text(COLUMNS, rows))
+    write_text(folder / "follow_up.html", follow_up_page(result, content))
+    write_json(folder / "follow_up.json", content)
+    breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
+    for text in dict.fromkeys(breaks):
+        reporter.text(f"{result.person}: NOT COMPARABLE: {text}")
+    for run in result.runs:
+        reporter.text(f"{result.person}: {_run_sentence(run)}")
+    reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
+    return rows
+
+
+def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, output: Path, reporter: Reporter) -> int:
+    """One folder a person and cohort.csv; a person who fails costs nobody else their row. Gives how many failed.
+
+    Raises Cancelled, and OutputError where cohort.csv itself cannot be written.
+    """
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    reporter.event("start", inputs=len(persons))
+    for person in persons:
+        try:
+            rows += write_follow_up(compared(person, options, reporter), inside(output, person.person), reporter)
+        except (Cancelled, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            _log.debug("detail", exc_info=error)
+            failed += 1
+            text = reason(error) or type(error).__name__
+            reporter.error(text, type(error).__name__, person.person)
+            # the places and names of visits and images are often the patient's name
+            text = replace_names(text, {str(visit.folder) for visit in person.visits}, "a visit")
+            for image in {visit.image for visit in person.visits if visit.image is not None}:
+                text = without_names(text, image)
+            text = without_folders(text, output / person.person)
+            row = {"person": person.person, "state": "failed", "reason": text, "software_version": SOFTWARE_VERSION}
+            rows.append(row)
+    write_text(output / "cohort.csv", csv_text(COLUMNS, rows))
+    reporter.text(f"{len(persons) - failed} of {len(persons)} persons done → {output / 'cohort.csv'}")
+    return failed
 
 
 def follow_up_report(result: FollowUp) -> dict[str, Any]:
@@ -62,7 +147,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "software_version": SOFTWARE_VERSION,
         "aligned_by": result.alignment.method,
         "areas_from": result.areas_from,
-        "residuals_mm": [rounded(mm, 2) for mm in result.alignment.residuals_mm],
+        "residuals_mm": to_json(result.alignment.residuals_mm, 2),
         "shared": {
             "from": result.alignment.zero,
             "low_mm": rounded(shared.low_mm, 2),
@@ -71,7 +156,10 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
             "left_out_mm": rounded(shared.flagged_mm, 2),
         },
         "visits": [_visit(visit, result) for visit in result.visits],
-        "runs": [_run(run) for run in result.runs],
+        "runs": [
+            {"first": run.first, "last": run.last, "rate": to_json(run.rate, 3), **to_json(run.repeatability)}
+            for run in result.runs
+        ],
         "remarks": list(result.remarks),
         "healthy": {
             "low_percent_per_year": fast,
@@ -92,13 +180,12 @@ def _visit(outcome: VisitOutcome, result: FollowUp) -> dict[str, Any]:
         "mean_csa_mm2": rounded(outcome.mean_csa_mm2, 3),
         "volume_mm3": rounded(outcome.volume_mm3, 2),
         "length_mm": rounded(result.shared.length_mm, 2),
-        "volume_per_length_mm2": rounded(outcome.mean_csa_mm2, 3),
         "whole_volume_mm3": rounded(visit.case.volume_mm3, 2),
         "whole_length_mm": rounded(visit.case.length_mm, 2),
         "change": None,
         "no_change": outcome.no_change,
-        "differences": [asdict(one) for one in outcome.differences],
-        "conditions": as_dict(visit.conditions),
+        "differences": to_json(outcome.differences),
+        "conditions": to_json(visit.conditions),
         "n_flagged_slices": outcome.n_flagged,
         "n_left_out_slices": outcome.n_left_out,
     }
@@ -109,76 +196,36 @@ def _visit(outcome: VisitOutcome, result: FollowUp) -> dict[str, Any]:
             "percent": rounded(change.percent, 3),
             "mdc95_percent": rounded(change.by.mdc95_percent, 3),
             "verdict": change.verdict,
-            **_repeatability(change.by),
+            **to_json(change.by),
         }
     return content
 
 
-def _repeatability(one: Repeatability) -> dict[str, Any]:
-    return {"cov_percent": one.cov_percent, "cov_setting": one.setting, "cov_source": one.source}
+def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One tidy row a visit, by COLUMNS: what is of a person's run is repeated in each of its visits.
 
-
-def _run(run: Run) -> dict[str, Any]:
-    return {
-        "first": run.first,
-        "last": run.last,
-        "rate": None if run.rate is None else _rate(run.rate),
-        **_repeatability(run.repeatability),
-    }
-
-
-def _rate(rate: Rate) -> dict[str, Any]:
-    return {
-        "percent_per_year": rounded(rate.percent_per_year, 3),
-        "low": rounded(rate.low, 3),
-        "high": rounded(rate.high, 3),
-        "limit": rounded(rate.limit, 3),
-        "fitted_first_mm2": rounded(rate.fitted_first_mm2, 3),
-        "slope_mm2_per_year": rounded(rate.slope_mm2_per_year, 4),
-        "n_visits": rate.n_visits,
-        "verdict": rate.verdict,
-        "scatter_cov_percent": rounded(rate.scatter_cov_percent, 3),
-        "scatters": rate.scatters,
-    }
-
-
-def follow_up_rows(result: FollowUp) -> list[dict[str, Any]]:
-    """One tidy row a visit: the columns of a person's run are repeated in each of its visits."""
-    content = follow_up_report(result)
+    ``content``: of follow_up.json.
+    """
     rows = []
-    for visit, words in zip(result.visits, content["visits"], strict=True):
+    for visit in content["visits"]:
         number, run = next(
-            (n, run) for n, run in enumerate(content["runs"], 1) if run["first"] <= visit.number <= run["last"]
+            (n, run) for n, run in enumerate(content["runs"], 1) if run["first"] <= visit["visit"] <= run["last"]
         )
-        change, rate = words["change"] or {}, run["rate"] or {}
-        known = words["conditions"]
-        row: dict[str, Any] = dict.fromkeys(COLUMNS)
-        row |= {name: words.get(name) for name in COLUMNS if name in words}
-        row |= {name: known[name] for name in COLUMNS if name in known}
-        row |= {name: run[name] for name in ("cov_percent", "cov_setting", "cov_source")}
+        change, known = visit["change"] or {}, visit["conditions"]
+        kinds = {
+            name: " ".join(dict.fromkeys(one["kind"] for one in visit["differences"] if one["breaks"] is breaks))
+            for name, breaks in (("breaks", True), ("differences", False))
+        }
+        parts = {"shared": content["shared"], "change": change, "rate": run["rate"] or {}}
+        row = {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}
+        row |= content | known | visit | run | kinds
         row |= {
-            "person": result.person,
             "state": "done",
-            "shared_low_mm": content["shared"]["low_mm"],
-            "shared_high_mm": content["shared"]["high_mm"],
-            "shared_from": content["shared"]["from"],
-            "left_out_mm": content["shared"]["left_out_mm"],
-            "aligned_by": content["aligned_by"],
-            "areas_from": content["areas_from"],
-            "change_percent": change.get("percent"),
-            "mdc95_percent": change.get("mdc95_percent"),
-            "change_verdict": change.get("verdict"),
-            "change_cov_setting": change.get("cov_setting"),
             "run": number,
             "run_visits": f"{run['first']}-{run['last']}",
-            "rate_percent_per_year": rate.get("percent_per_year"),
-            "rate_low": rate.get("low"),
-            "rate_high": rate.get("high"),
-            "rate_limit": rate.get("limit"),
-            "rate_verdict": rate.get("verdict"),
-            "breaks": _kinds(visit.differences, breaks=True),
-            "differences": _kinds(visit.differences, breaks=False),
-            "remarks": "; ".join(result.remarks),
+            "left_out_mm": content["shared"]["left_out_mm"],
+            "mdc95_percent": change.get("mdc95_percent"),
+            "remarks": "; ".join(content["remarks"]),
             "voxel_mm": "x".join(f"{mm:g}" for mm in known["voxel_mm"]),
             "software_version": known["software"],
         }
@@ -186,29 +233,19 @@ def follow_up_rows(result: FollowUp) -> list[dict[str, Any]]:
     return rows
 
 
-def _kinds(found: tuple[Difference, ...], breaks: bool) -> str:
-    return " ".join(dict.fromkeys(one.kind for one in found if one.breaks is breaks))
-
-
-def failed_person_row(person: str, reason: str) -> dict[str, Any]:
-    """The row of a person who could not be followed."""
-    row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    return row | {"person": person, "state": "failed", "reason": reason, "software_version": SOFTWARE_VERSION}
-
-
-def _which(run: Run) -> str:
-    return f"visit {run.first}" if run.first == run.last else f"visits {run.first} to {run.last}"
-
-
-def run_sentence(run: Run) -> str:
-    """What the visits of a run tell, in one sentence."""
-    which, rate = _which(run), run.rate
+def _rate_texts(run: Run) -> tuple[str, str, str]:
+    """Of which visits, the yearly rate, and its interval or why there is none."""
+    which = f"visit {run.first}" if run.first == run.last else f"visits {run.first} to {run.last}"
+    rate = run.rate
     if rate is None:
-        return f"{which}: no yearly rate ({'a single visit' if run.first == run.last else 'within two weeks'})"
-    return (
-        f"{which}: {rate.percent_per_year:+.1f} % per year (95 % CI {rate.low:+.1f} to {rate.high:+.1f}),"
-        f" {rate.verdict} (±{rate.limit:.1f} % per year)"
-    )
+        return which, "none", "a single visit" if run.first == run.last else "all within two weeks"
+    interval = f"95 % CI {rate.low:+.1f} to {rate.high:+.1f}; {rate.verdict} (±{rate.limit:.1f} %/year)"
+    return which, f"{rate.percent_per_year:+.1f} %/year", interval
+
+
+def _run_sentence(run: Run) -> str:
+    which, value, remark = _rate_texts(run)
+    return f"yearly rate, {which}: {value}, {remark}"
 
 
 # ---- Figures: drawn by matplotlib on any axes
@@ -260,12 +297,11 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
             middle = (visits[run["first"] - 2]["years"] + own[0]["years"]) / 2
             axes.axvline(middle, color=BREAK, linewidth=1.8, linestyle=(0, (5, 4)))
             late = middle > span / 2
-            kinds = dict.fromkeys(one["kind"].replace("_", " ") for one in own[0]["differences"] if one["breaks"])
+            kinds = dict.fromkeys(one["kind"] for one in own[0]["differences"] if one["breaks"])
             axes.annotate(
-                "\n".join(f"other {kind}" for kind in kinds), (middle, 1), (-3 if late else 3, -2),
-                textcoords="offset points",
-                xycoords=("data", "axes fraction"), fontsize=size - 1, color=BREAK, va="top",
-                ha="right" if late else "left",
+                "\n".join(f"other {CONDITIONS[kind][0]}" for kind in kinds), (middle, 1), (-3 if late else 3, -2),
+                textcoords="offset points", xycoords=("data", "axes fraction"), fontsize=size - 1, color=BREAK,
+                ha="right" if late else "left", va="top",
             )  # fmt: skip
     axes.set_xlabel("years since the first visit", fontsize=size, color=INK)
     axes.set_ylabel("mean area, mm²", fontsize=size, color=INK)
@@ -301,14 +337,9 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
     axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=8,
-        fontsize=size,
-        frameon=False,
-        borderpad=0,
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, borderpad=0,
         labelcolor="linecolor",
-    )
+    )  # fmt: skip
     style_axes(axes, size)
 
 
@@ -319,20 +350,18 @@ _CAUTION = (
     "MAGNIMS asks for extreme caution with areas of single patients. A change below the minimum detectable one is what"
     " repeated measurements of an unchanged cord show as well."
 )
-_AREAS_FROM = {
-    PROBABILITY: "from the network's probability, which knows of parts of pixels, before any outline was adjusted"
-    " (csa_pv_mm2 of the slices), ",
-    MASK: "from the masks, whole pixels, ",
+_AREAS = {
+    PROBABILITY: "from the network's probability, which resolves parts of pixels, before any outline was adjusted",
+    MASK: "from the whole pixels of the masks",
 }
-_AREAS = (
-    "in the slice, corrected for the tilt of the cord, which is taken from the slices within 15 mm so that it does not"
-    " depend on how much of the cord was scanned; they may differ slightly from those of a visit's own report. The last"
-    " slice of a mask that ends inside its volume is left out."
+_AREAS_NOTE = (
+    "corrected for the tilt of the cord. The tilt is that of straight lines over 15 mm to either side, so that it does"
+    " not depend on how much of the cord was scanned; areas may differ slightly from those of a visit's own report. The"
+    " last slice of a mask that ends inside its volume is left out."
 )
-_CONDITIONS = (
-    ("scanner", "scanner"), ("field_strength", "field"), ("sequence", "sequence"), ("contrast_agent", "agent"),
-    ("distortion_correction", "distortion correction"), ("voxel_mm", "voxel, mm"), ("made_by", "mask"),
-    ("model", "model"), ("software", "software"),
+_SHOWN = (
+    "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "made_by", "model",
+    "software",
 )  # fmt: skip
 
 
@@ -350,7 +379,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         for one in visit.differences
         if one.breaks
     ]
-    boxes = [_rate_box(run) for run in result.runs]
+    boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
     extent = f"{shared.low_mm:+.1f} to {shared.high_mm:+.1f} mm from {result.alignment.zero}; all visits cover it"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
     course_note = (
@@ -361,10 +390,10 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     profile_note = f"Grey: compared, in all visits alike. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     conditions = [
-        (str(outcome.number), *(_condition(getattr(outcome.visit.conditions, name)) for name, _ in _CONDITIONS))
+        (str(outcome.number), *(_condition(getattr(outcome.visit.conditions, name)) for name in _SHOWN))
         for outcome in result.visits
     ]
-    titles = ("visit", *(title for _, title in _CONDITIONS))
+    titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))
     found = [
         Section("boxes", items=boxes),
         _to_weigh(result),
@@ -379,17 +408,6 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         note = "No yearly rate is given across these changes; each run of comparable visits has its own."
         found.insert(0, Section("stop", "Not comparable throughout", breaks, note))
     return found
-
-
-def _rate_box(run: Run) -> tuple[str, str, str]:
-    name = (
-        f"Yearly rate, visit {run.first}" if run.first == run.last else f"Yearly rate, visits {run.first} to {run.last}"
-    )
-    rate = run.rate
-    if rate is None:
-        return name, "–", "a single visit has no rate" if run.first == run.last else "too close in time for a rate"
-    interval = f"95 % CI {rate.low:+.1f} to {rate.high:+.1f}; {rate.verdict} (±{rate.limit:.1f} %/year)"
-    return name, f"{rate.percent_per_year:+.1f} %/year", interval
 
 
 def _to_weigh(result: FollowUp) -> Section:
@@ -430,17 +448,16 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
 
 def _condition(value: Any) -> str:
     if isinstance(value, tuple):
-        return " × ".join(f"{mm:.3g}" for mm in value) or "not known"
+        return " × ".join(f"{mm:.3g}" for mm in value) + " mm" if value else "not known"
     return str(value) or "not known"
 
 
 def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    entries = [("Aligned by", result.alignment.method), ("Areas", _AREAS_FROM[result.areas_from] + _AREAS)]
-    entries += [(f"Result, {n}", run_sentence(run)) for n, run in enumerate(result.runs, 1)]
-    for one in dict.fromkeys(run.repeatability for run in result.runs):
-        entries.append((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})"))
+    repeatability = dict.fromkeys(run.repeatability for run in result.runs)
     return [
-        *entries,
+        ("Aligned by", result.alignment.method),
+        ("Areas", f"{_AREAS[result.areas_from]}, {_AREAS_NOTE}"),
+        *((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})") for one in repeatability),
         ("Minimum detectable change", "two visits: MDC95 = 2.77·CoV; a rate: 1.96·CoV/√Σ(t−t̄)²"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),
         ("Healthy", str(content["healthy"]["source"])),

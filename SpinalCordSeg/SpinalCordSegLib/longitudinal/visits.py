@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,7 @@ from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 # ---- Areas along the cord that do not depend on how much of the cord was scanned
 
@@ -37,9 +35,9 @@ _LEAST_PV = 0.5  # share of the slices that must have an area from the probabili
 @dataclass(frozen=True, eq=False)
 class VisitCord:
     """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
-    right angle to it; NaN where there is none, or where the slice is left out. ``csa_pv_mm2``: likewise, from the
-    probability, which knows of parts of pixels, and from the mask in slices that a person drew (``is_drawn``); None
-    where no more than half have one from it."""
+    right angle to it; NaN where there is none, or where the slice is left out. ``csa_pv_mm2``: likewise from the
+    probability, and from the mask in slices that a person drew (``is_drawn``); None where no more than half have one
+    from it."""
 
     line: Centreline
     csa_mm2: NDArray[np.float64]
@@ -53,43 +51,61 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
     Where the mask ends inside the volume, its last slice is cord in a part of its thickness only (in raters' masks of
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
     """
-    canonical = to_canonical(mask)
     line = centreline(mask, fit_local_centreline)
-    across = canonical.spacing_mm[2] / line.length_mm
-    csa, csa_pv = (
-        np.array([areas.get(k, nan) for k in line.canonical_slice.tolist()], dtype=np.float64) * across
-        for column in (measured.csa_raw_mm2, measured.pv_in_slice_mm2)
-        for areas in [dict(zip(measured.canonical_slice.tolist(), column.tolist(), strict=True))]
-    )
+
+    def at_right_angle(in_slice_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = dict(zip(measured.canonical_slice.tolist(), in_slice_mm2.tolist(), strict=True))
+        return np.array([known.get(k, nan) for k in line.canonical_slice.tolist()]) * (mask.slice_mm / line.length_mm)
+
+    csa, csa_pv = at_right_angle(measured.csa_raw_mm2), at_right_angle(measured.pv_in_slice_mm2)
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
         if line.canonical_slice[0] > 0:
             csa[0] = nan
-        if line.canonical_slice[-1] < canonical.shape[2] - 1:
+        if line.canonical_slice[-1] < mask.shape[0] - 1:
             csa[-1] = nan
     known = np.isfinite(csa)
-    seen = known & np.isfinite(csa_pv)
-    has_pv = np.count_nonzero(seen) > _LEAST_PV * np.count_nonzero(known)
-    return VisitCord(line, csa, np.where(seen, csa_pv, csa) if has_pv else None, known & ~seen)
+    has_pv = known & np.isfinite(csa_pv)
+    enough = np.count_nonzero(has_pv) > _LEAST_PV * np.count_nonzero(known)
+    return VisitCord(line, csa, np.where(has_pv, csa_pv, csa) if enough else None, known & ~has_pv)
 
 
 # ---- How a visit was made, and what differs between two visits that changes areas by itself
 
 
-BREAKING = ("scanner", "field_strength", "sequence", "contrast_agent", "model")
+CONDITIONS = {
+    "scanner": ("scanner", True, "areas differ by 2 to 3 % between scanners"),
+    "field_strength": ("field strength", True, ""),
+    "sequence": ("sequence", True, ""),
+    "contrast_agent": ("contrast agent", True, "contrast agent moves the visible border"),
+    "model": ("model", True, "segment all visits with one model to compare them"),
+    "orientation": ("slice orientation", False, ""),
+    "distortion_correction": (
+        "distortion correction", False,
+        "without 3D correction the position in the bore alone changes areas by up to 15 %",
+    ),
+    "made_by": ("origin of the mask", False, "a person draws the border differently from a model"),
+    "software": ("software version", False, ""),
+    "threshold": ("threshold", False, ""),
+    "along_mm": ("smoothing along z", False, "it moves the outline of thin and of unclear slices"),
+    "voxel_mm": ("voxel size", False, ""),
+}  # fmt: skip
+"""By field of Conditions: its name, whether a change of it breaks the series, and what a change does."""
+STATED = ("scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction")
+"""What a DICOM header states, or the user where there is none; without it a visit cannot be judged comparable."""
+
 _TIMES = (
-    ("TR", "repetition_time_ms", 0.05), ("TE", "echo_time_ms", 0.05), ("TI", "inversion_time_ms", 0.05),
-    ("flip angle", "flip_angle_deg", 0.05),
+    ("TR", "repetition_time_ms"), ("TE", "echo_time_ms"), ("TI", "inversion_time_ms"), ("flip angle", "flip_angle_deg"),
 )  # fmt: skip
-_VOXEL_TOLERANCE = 0.03
+_TIME_TOLERANCE, _VOXEL_TOLERANCE = 0.05, 0.03
 _DISTORTION = ("DIS3D", "DIS2D", "ND")
 _AGENT = {"True": "with", "False": "without"}
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a visit was made and measured; no identifiers. "" or None: not known.
+    """How a visit was made and measured; no identifiers. "" or empty: not known.
 
-    ``scanner``: manufacturer and model, or a code the user gave. ``timing``: (name, value) of TR, TE, TI, flip angle.
+    ``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
     version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the smoothing along z, or "none",
     which thick slices have with any setting; and whether unclear outlines were adjusted.
@@ -98,7 +114,7 @@ class Conditions:
     scanner: str = ""
     field_strength: str = ""
     sequence: str = ""
-    timing: tuple[tuple[str, float], ...] = ()
+    timing: Mapping[str, float] = field(default_factory=dict)
     contrast_agent: str = ""
     model: str = ""
     voxel_mm: tuple[float, ...] = ()
@@ -112,7 +128,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Difference:
-    """``kind``: a field of Conditions, or "unknown_<field>". ``breaks``: no %/year across it."""
+    """``kind``: a field of Conditions, or "unknown". ``breaks``: no %/year across it."""
 
     kind: str
     message: str
@@ -120,36 +136,32 @@ class Difference:
 
 
 def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditions:
-    """The conditions that a case states. ``given``: what the user knows better (scanner, field_strength,
-    sequence, contrast_agent, distortion_correction), for inputs without a DICOM header."""
+    """The conditions that a case states. ``given``: what the user knows better, by names of STATED."""
     acquisition = case.input.acquisition or {}
-    field, model, image_type = acquisition.get("field_strength_t"), case.model, acquisition.get("image_type") or ()
-    words = {
+    tesla, model, image_type = acquisition.get("field_strength_t"), case.model, acquisition.get("image_type") or ()
+    stated = {
         "scanner": " ".join(filter(None, (acquisition.get("manufacturer"), acquisition.get("model")))),
-        "field_strength": "" if field is None else f"{field:g} T",
+        "field_strength": "" if tesla is None else f"{tesla:g} T",
         "sequence": " ".join(filter(None, (acquisition.get("sequence"), acquisition.get("dimension")))),
         "contrast_agent": _AGENT.get(str(acquisition.get("contrast_agent")), ""),
         "distortion_correction": next((word for word in _DISTORTION if word in image_type), ""),
     }
-    words |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}
-    timing = [(name, acquisition.get(key)) for name, key, _ in _TIMES]
+    stated |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}
     return Conditions(
-        **words,
-        timing=tuple((name, float(value)) for name, value in timing if value is not None),
+        **stated,
+        timing={name: float(acquisition[key]) for name, key in _TIMES if acquisition.get(key) is not None},
         model="" if model is None else " ".join(filter(None, (model.name, model.version, (model.sha256 or "")[:12]))),
         voxel_mm=case.input.spacing_mm,
         orientation=case.input.orientation,
         made_by=case.mask_state,
         software=case.software_version,
         threshold="" if case.threshold is None else f"{case.threshold:g}",
-        along_mm=_smoothing(case),
+        along_mm="" if model is None else _smoothing(case),
     )
 
 
 def _smoothing(case: Case) -> str:
-    """How the outline was smoothed and adjusted; "" where no model drew the mask."""
-    if case.model is None:
-        return ""
+    """How the network's outline was smoothed and adjusted."""
     sigma_mm = case.along_mm or 0.0
     axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
@@ -157,104 +169,42 @@ def _smoothing(case: Case) -> str:
     return smoothed if case.slices_adjusted is None else f"{smoothed}, unclear outlines adjusted"
 
 
-_NAMES = {
-    "scanner": "scanner",
-    "field_strength": "field strength",
-    "sequence": "sequence",
-    "contrast_agent": "contrast agent",
-    "model": "model",
-    "orientation": "slice orientation",
-    "distortion_correction": "distortion correction",
-    "made_by": "mask made by",
-    "software": "software version",
-    "threshold": "threshold",
-    "along_mm": "smoothing along z",
-}
-_WHY = {
-    "scanner": "areas differ by some 2-3 % between scanners",
-    "distortion_correction": "without correction in 3D the position in the bore alone moves areas by up to 15 %",
-    "contrast_agent": "an agent moves the border that is seen",
-    "model": "segment all visits with one model to compare them",
-    "along_mm": "it moves the outline of thin and of unclear slices",
-    "made_by": "a hand moves borders differently from a model",
-}
-
-
 def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]:
-    """What changed from one visit to the next, breaking changes first. Known on one side only counts as unknown."""
+    """What changed from one visit to the next, breaking changes first. Known on one side only is no change."""
     found = []
-    for name, words in _NAMES.items():
-        old, new = getattr(before, name), getattr(after, name)
-        if old and new and old.casefold() != new.casefold():
-            why = f": {_WHY[name]}" if name in _WHY else ""
-            found.append(Difference(name, f"{words} changed from {old} to {new}{why}", name in BREAKING))
-    found += [Difference("sequence", text, True) for text in _timing(before, after)]
-    found += _voxels(before, after)
+    for kind, (name, breaks, why) in CONDITIONS.items():
+        old, new = getattr(before, kind), getattr(after, kind)
+        if kind == "voxel_mm":
+            if len(old) == len(new) and not np.allclose(sorted(new), sorted(old), rtol=_VOXEL_TOLERANCE, atol=0):
+                was, now = ("×".join(f"{mm:.3g}" for mm in voxel) for voxel in (old, new))
+                found.append(Difference(kind, f"{name} changed from {was} to {now} mm", breaks))
+        elif old and new and old.casefold() != new.casefold():
+            text = f"{name} changed from {old} to {new}"
+            found.append(Difference(kind, f"{text}: {why}" if why else text, breaks))
+    for name, old in before.timing.items():
+        new = after.timing.get(name, old)
+        if abs(new - old) > _TIME_TOLERANCE * abs(old):
+            found.append(Difference("sequence", f"sequence changed: {name} from {old:g} to {new:g}", True))
     return tuple(sorted(found, key=lambda one: not one.breaks))
-
-
-def _timing(before: Conditions, after: Conditions) -> list[str]:
-    old, new = dict(before.timing), dict(after.timing)
-    return [
-        f"sequence changed: {name} from {old[name]:g} to {new[name]:g}"
-        for name, _, tolerance in _TIMES
-        if name in old and name in new and abs(new[name] - old[name]) > tolerance * max(abs(old[name]), 1e-9)
-    ]
-
-
-def _voxels(before: Conditions, after: Conditions) -> list[Difference]:
-    old, new = sorted(before.voxel_mm), sorted(after.voxel_mm)
-    if len(old) != len(new) or all(abs(b - a) <= _VOXEL_TOLERANCE * a for a, b in zip(old, new, strict=True)):
-        return []
-    was, now = ("×".join(f"{mm:.3g}" for mm in each.voxel_mm) for each in (before, after))
-    return [Difference("voxel_mm", f"voxel size changed from {was} to {now} mm", False)]
-
-
-_MUST_BE_KNOWN = ("scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction")
 
 
 def unknowns(conditions: Conditions) -> tuple[Difference, ...]:
     """What of a visit is not known and would have to be, to judge it comparable."""
-    names = [name for name in _MUST_BE_KNOWN if not getattr(conditions, name)]
+    names = [CONDITIONS[name][0] for name in STATED if not getattr(conditions, name)]
     if not names:
         return ()
-    listed = ", ".join(_NAMES[name] for name in names)
-    return (Difference("unknown", f"not known: {listed}; a change of it would go unseen", False),)
+    return (Difference("unknown", f"not known: {', '.join(names)}; a change would not be noticed", False),)
 
 
-def runs(conditions: Sequence[Conditions]) -> list[tuple[int, int]]:
-    """The series cut at every breaking change: half-open index ranges, in order. [] for none.
-
-    Each visit is held against all that is known of its run so far, so a visit without a header hides no change.
-    """
-    edges, known = [0], conditions[0] if conditions else Conditions()
-    for n, one in enumerate(conditions[1:], 1):
-        if any(difference.breaks for difference in differences(known, one)):
-            edges.append(n)
-            known = one
-        else:
-            known = filled(known, one)
-    edges.append(len(conditions))
-    return [(first, end) for first, end in pairwise(edges) if first < end]
-
-
-def filled(known: Conditions, later: Conditions) -> Conditions:
-    """``known``, with what only ``later`` states."""
-    return replace(known, **{f.name: getattr(later, f.name) for f in fields(known) if not getattr(known, f.name)})
-
-
-def same_scanner(conditions: Sequence[Conditions]) -> bool:
-    """True only when every visit's scanner is known and they agree."""
-    names = {one.scanner.casefold() for one in conditions}
-    return len(names) == 1 and names != {""}
-
-
-def as_dict(conditions: Conditions) -> dict[str, Any]:
-    """JSON-ready, "" and () where not known."""
-    return {field.name: getattr(conditions, field.name) for field in fields(conditions)} | {
-        "timing": dict(conditions.timing),
-        "voxel_mm": list(conditions.voxel_mm),
-    }
+def changes(conditions: Sequence[Conditions]) -> list[tuple[Difference, ...]]:
+    """For each visit, what changed from all that is known before it, so that a visit without a header hides no change;
+    () for the first."""
+    found: list[tuple[Difference, ...]] = []
+    known = Conditions()
+    for one in conditions:
+        found.append(differences(known, one))
+        known = replace(one, **{f.name: getattr(one, f.name) or getattr(known, f.name) for f in fields(one)})
+    return found
 
 
 # ---- A visit
@@ -262,8 +212,8 @@ def as_dict(conditions: Conditions) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class VisitSource:
-    """Where a visit lies and what the user says of it. ``date``: ISO or DICOM's 20240131; ``day``: days from any zero,
-    instead. ``disc``: C2/C3 as "R,A,S" or a slice. ``given``: conditions that no header states."""
+    """Where a visit lies and what the user knows of it. ``date``: ISO or DICOM's 20240131; ``day``: days from any zero,
+    instead. ``disc``: C2/C3 as "R,A,S" or a slice. ``given``: conditions by names of STATED."""
 
     folder: Path
     date: str = ""
@@ -334,36 +284,24 @@ def read_visit(source: VisitSource) -> Visit:
 def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
     if source.day:
         try:
-            return _finite(source.day), None
-        except ValueError as error:
-            raise ConfigurationError(f'"{source.day}" is no number of days') from error
-    text = source.date or case.input.acquisition_date or ""
+            day = float(source.day)
+        except ValueError:
+            day = nan
+        if not isfinite(day):
+            raise ConfigurationError(f'"{source.day}" is no number of days')
+        return day, None
+    text = (source.date or case.input.acquisition_date or "").strip()
     if not text:
         raise ConfigurationError(
-            f"{source.folder} does not tell its day: give --date YYYY-MM-DD for each visit, or a date or day column in"
+            f"{source.folder} has no date: give --date YYYY-MM-DD for each visit, or a date or day column in"
             " the manifest (a DICOM input keeps its date with segment --keep-date)"
         )
-    known = parse_date(text)
-    return float(known.toordinal()), known
-
-
-def parse_date(text: str) -> date:
-    """ "2024-01-31" or DICOM's "20240131". Raises ConfigurationError."""
-    plain = text.strip()
-    if len(plain) == 8 and plain.isdecimal():
-        plain = f"{plain[:4]}-{plain[4:6]}-{plain[6:]}"
+    is_dicom = len(text) == 8 and text.isdecimal()
     try:
-        return date.fromisoformat(plain)
+        known = date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
     except ValueError as error:
         raise ConfigurationError(f'"{text}" is no date: give YYYY-MM-DD') from error
-
-
-def _finite(value: Any) -> float:
-    """Raises ValueError for what is no finite number."""
-    number = float(value)
-    if not isfinite(number):
-        raise ValueError("not finite")
-    return number
+    return float(known.toordinal()), known
 
 
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
@@ -401,10 +339,6 @@ def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None 
 # ---- The manifest of a cohort
 
 
-_COLUMNS = ("person", "folder")
-_GIVEN = ("scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction")
-
-
 @dataclass(frozen=True)
 class PersonSource:
     """One person of a manifest, visits in the manifest's order. ``age_years``: at the first visit."""
@@ -419,33 +353,26 @@ def read_manifest(path: Path) -> list[PersonSource]:
 
     Raises InputFileError when it cannot be read, ConfigurationError for missing columns or values.
     """
-    persons: dict[str, list[dict[str, str]]] = {}
+    visits: dict[str, list[VisitSource]] = {}
+    ages: dict[str, float] = {}
     for number, row in read_table(path):
-        if missing := [name for name in _COLUMNS if not row.get(name)]:
+        if missing := [name for name in ("person", "folder") if not row.get(name)]:
             raise ConfigurationError(f"{path.name}, line {number}: {' and '.join(missing)} missing")
-        persons.setdefault(row["person"], []).append(row)
-    if not persons:
+        source = VisitSource(
+            folder=path.parent / row["folder"],
+            date=row.get("date", ""),
+            day=row.get("day", ""),
+            disc=row.get("disc", ""),
+            image=path.parent / row["image"] if row.get("image") else None,
+            series=row.get("series") or None,
+            given={name: row[name] for name in STATED if row.get(name)},
+        )
+        visits.setdefault(row["person"], []).append(source)
+        if row.get("age"):
+            try:
+                ages.setdefault(row["person"], float(row["age"]))
+            except ValueError as error:
+                raise ConfigurationError(f'{path.name}, line {number}: "{row["age"]}" is no age in years') from error
+    if not visits:
         raise ConfigurationError(f"{path.name} lists no visit: columns person, folder and date or day are expected")
-    return [
-        PersonSource(name, tuple(_source(row, path.parent) for row in own), _age(own)) for name, own in persons.items()
-    ]
-
-
-def _source(row: Mapping[str, str], beside: Path) -> VisitSource:
-    return VisitSource(
-        folder=beside / row["folder"],
-        date=row.get("date", ""),
-        day=row.get("day", ""),
-        disc=row.get("disc", ""),
-        image=beside / row["image"] if row.get("image") else None,
-        series=row.get("series") or None,
-        given={name: row[name] for name in _GIVEN if row.get(name)},
-    )
-
-
-def _age(rows: list[dict[str, str]]) -> float | None:
-    text = next((row["age"] for row in rows if row.get("age")), "")
-    try:
-        return float(text) if text else None
-    except ValueError as error:
-        raise ConfigurationError(f'"{text}" is no age in years') from error
+    return [PersonSource(name, tuple(own), ages.get(name)) for name, own in visits.items()]

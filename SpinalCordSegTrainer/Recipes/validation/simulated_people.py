@@ -24,7 +24,7 @@ from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
-from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
+from SpinalCordSegLib.longitudinal.change import Profile, common_extent
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore, score_case
 from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet

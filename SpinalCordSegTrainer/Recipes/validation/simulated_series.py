@@ -20,8 +20,16 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import parse_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
-from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, Z95, Rate, Repeatability, yearly_rate
-from SpinalCordSegLib.longitudinal.registration import Profile, common_extent
+from SpinalCordSegLib.longitudinal.change import (
+    BELOW,
+    LOSS,
+    Z95,
+    Profile,
+    Rate,
+    Repeatability,
+    common_extent,
+    yearly_rate,
+)
 from SpinalCordSegLib.longitudinal.visits import visit_cord
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.slice_table import SliceTable
