@@ -27,7 +27,6 @@ from SpinalCordSegLib.case import (
 )
 from SpinalCordSegLib.errors import (
     ConfigurationError,
-    GeometryError,
     InputFileError,
     ModelFileError,
     OutputError,
@@ -50,7 +49,7 @@ from SpinalCordSegLib.postprocessing import (
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
-from SpinalCordSegLib.volume import Volume, from_canonical, to_canonical
+from SpinalCordSegLib.volume import Volume, from_canonical, place_on, to_canonical
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -87,13 +86,8 @@ def store_correction(
             f"{folder} was accepted by {case.review.who}: reopen it first (review {folder} --reopen), then correct it"
         )
     case = replace(case, drawn=current)
+    mask = place_on(mask, current, ("the corrected mask", f"the mask of {folder.name}"))
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
-    if not now.same_grid(current):
-        raise GeometryError(
-            f"the corrected mask (shape {now.ijk_shape}) lies on another grid than the case's (shape"
-            f" {current.ijk_shape}):"
-            " save it on the grid of the image that was segmented"
-        )
     original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
     original = read_mask(folder, original_name)
     is_as_measured = mask_sha256(current) == case.mask_sha256
@@ -249,11 +243,9 @@ def rerun_slices(
     """
     from SpinalCordSegLib.inference import predict
 
-    if not image.same_grid(mask):
-        raise GeometryError(
-            f"the mask (shape {mask.ijk_shape}) lies on another grid than the image (shape {image.ijk_shape})"
-        )
-    first, end = slices
+    at = round(float((np.linalg.inv(image.voxel_to_ras) @ mask.voxel_to_ras)[0, 3]))  # where the mask begins
+    mask = place_on(mask, image, ("the mask", "the image"))
+    first, end = slices = slices[0] + at, slices[1] + at
     voxels = to_canonical(mask).voxels != 0
     if not 0 <= first < end <= voxels.shape[2]:
         raise ConfigurationError(

@@ -31,7 +31,6 @@ from SpinalCordSegLib.dicom import DicomSeries, quiet_pydicom, read_dataset, rea
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     DicomSeriesError,
-    GeometryError,
     InputFileError,
     MissingPackageError,
     OutputError,
@@ -43,7 +42,7 @@ from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report import report_pdf
 from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, REJECTED
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 # The DICOM series that exported objects refer to: its headers, proved fit to be referred to.
 #
@@ -69,7 +68,6 @@ _ONE_OF_EACH = {
     "FrameOfReferenceUID": "positions of the patient (frames of reference)",
     "SOPClassUID": "kinds of image",
 }
-_GRID_TOLERANCE_MM = 0.05  # masks written to NIfTI keep their place to float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,20 +118,9 @@ def read_source(series: DicomSeries) -> SourceSeries:
 def on_series_grid(mask: Volume, source: SourceSeries) -> Volume:
     """The mask's voxels in the series' own order of axes; nothing is resampled.
 
-    Raises GeometryError when the two grids differ by more than the order and direction of their axes.
+    Raises GeometryError as place_on does.
     """
-    if not mask.same_grid(source.volume, _GRID_TOLERANCE_MM):
-        raise GeometryError(
-            f"the mask ({_grid_words(mask)}) does not lie on the frames of series {source.series.title()}"
-            f" ({_grid_words(source.volume)}): give the series that was segmented, or segment this one"
-        )
-    return source.volume.with_voxels(mask.voxels)
-
-
-def _grid_words(volume: Volume) -> str:
-    size = "×".join(map(str, volume.ijk_shape))
-    origin = ", ".join(f"{mm:.1f}" for mm in volume.ijk_to_ras[:3, 3])
-    return f"{size} voxels of {'×'.join(f'{mm:.3g}' for mm in volume.ijk_spacing_mm)} mm from RAS {origin} mm"
+    return place_on(mask, source.volume, ("the mask", f"series {source.series.title()}"))
 
 
 def _header(file: Path) -> Dataset:

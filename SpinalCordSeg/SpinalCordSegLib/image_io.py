@@ -54,7 +54,7 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.volume import Volume, check_grid, lps_to_ras
+from SpinalCordSegLib.volume import Volume, check_grid, difference, lps_to_ras
 
 # What Slicer expects in a .seg.nrrd beside the voxels: one segment, its name, colour and terminology.
 
@@ -669,17 +669,33 @@ def to_itk(volume: Volume) -> sitk.Image:
 # Label maps: whole numbers on a grid, and the choice of one of them.
 
 
-def read_labels(path: Path) -> Volume:
-    """Read a label map; voxels int32, 0 is background. Raises as read_image does, and VoxelError for fractions."""
+_ROUNDING = 0.01  # NIfTI files with a slope hold 0.99998 for 1
+
+
+def read_labels(path: Path, like: Volume | None = None) -> Volume:
+    """Read a label map; voxels int32, 0 is background.
+
+    ``like``: an image; with it formats without orientation (Analyze 7.5, GIPL) are taken too, and lie where it lies.
+    Raises as read_image does, GeometryError where such a format's shape or spacing is not that of ``like``, and
+    VoxelError for fractions.
+    """
     path = Path(path)
-    volume = read_grid(path).volume
+    grid = read_grid(path, unoriented=like is not None)
+    volume = grid.volume
     labels = np.rint(volume.voxels).astype(np.int32)
-    if not np.array_equal(labels, volume.voxels):
+    if not np.allclose(labels, volume.voxels, rtol=0, atol=_ROUNDING):
         raise VoxelError(
             f"{path.name} holds values that are not whole numbers, so it is an image or a probability map;"
             " a label map is expected: threshold it first"
         )
-    return volume.with_voxels(labels)
+    if grid.oriented or like is None:
+        return volume.with_voxels(labels)
+    if volume.ijk_shape != like.ijk_shape or not np.allclose(volume.ijk_spacing_mm, like.ijk_spacing_mm, rtol=0.01):
+        raise GeometryError(
+            f"{path.name} is of a format without orientation, and its grid is not its image's"
+            f" ({difference(volume, like)}); save it as NIfTI or NRRD"
+        )
+    return like.with_ijk(volume.with_voxels(labels).ijk)
 
 
 def select_label(labels: Volume, label: int | None, name: str) -> Volume:

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.postprocessing import bounding_box
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 
 @dataclass(frozen=True)
@@ -175,12 +174,8 @@ def mask_sha256(mask: Volume) -> str:
 
 
 def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
-    """Compare a mask with the AI's own on the same grid. Raises GeometryError for different grids."""
-    if not now.same_grid(ai):
-        raise GeometryError(
-            f"the masks lie on different grids (shapes {now.ijk_shape} and {ai.ijk_shape}): compare masks of the same"
-            " image"
-        )
+    """Compare a mask with the AI's own. Raises GeometryError for different grids."""
+    ai = place_on(ai, now, ("the AI's mask", "the mask"))
     new, old = now.voxels != 0, ai.voxels != 0
     pixel_mm2 = now.pixel_mm[0] * now.pixel_mm[1]
 

@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import interpolate, ndimage
 from scipy.spatial import ConvexHull
 
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean, partial_volume_mm2, reach_mm
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ def measure(
     """
     cord = mask if isinstance(mask, CordMask) else clean(mask)
     grid = cord.mask
-    if probability is not None and not probability.same_grid(grid):
-        raise GeometryError(f"the probability map (shape {probability.ijk_shape}) lies on another grid than the mask")
+    if probability is not None:
+        probability = place_on(probability, grid, ("the probability map", "the mask"))
     slices, flags = _measure_slices(grid, probability, shape)
     slice_mm = grid.slice_mm
     whole = mean_over(slices, slice_mm)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case, ModelSummary, new_case
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import case_flag, merge_flags
 from SpinalCordSegLib.morphometry import measure, without_sections
 from SpinalCordSegLib.postprocessing import (
@@ -38,7 +38,7 @@ from SpinalCordSegLib.quality_control import (
 )
 from SpinalCordSegLib.review import AI, Review
 from SpinalCordSegLib.vertebral_levels import LevelOptions, measure_levels
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -145,11 +145,8 @@ def measure_mask(
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
     (progress or _silent)("measure", 0, 0)
-    if image is not None and not image.volume.same_grid(mask):
-        raise GeometryError(
-            f"{image.path.name} and the mask lie on different grids ({_grid_words(image.volume)} and"
-            f" {_grid_words(mask)}): resample the mask to the image's grid first"
-        )
+    if image is not None:
+        mask = place_on(mask, image.volume, ("the mask", image.path.name))
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
     result = _measured(case_name, image, clean(mask), options)
@@ -235,10 +232,6 @@ def _in_c_order(block: NDArray) -> NDArray:
     for to, of in zip(np.moveaxis(ordered, farthest, 0), np.moveaxis(block, farthest, 0), strict=True):
         to[...] = of
     return ordered
-
-
-def _grid_words(volume: Volume) -> str:
-    return f"{'×'.join(map(str, volume.ijk_shape))} voxels of {'×'.join(f'{mm:g}' for mm in volume.ijk_spacing_mm)} mm"
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import solveh_banded
 
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import Flag, case_flag
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 _EIGHT = np.ones((3, 3), bool)  # neighbours in a slice
 SURE = 0.8
@@ -516,8 +516,7 @@ def adjust_outlines(
 
     Fewer than three slices of cord: nothing moves. Raises GeometryError when the grids differ.
     """
-    if not mask.same_grid(probability):
-        raise GeometryError(f"the mask (shape {mask.ijk_shape}) lies on another grid than the probability map")
+    mask = place_on(mask, probability, ("the mask", "the probability map"))
     slices, chances = mask.voxels, probability.voxels
     used = [k for k, pixels in enumerate(slices) if pixels.any()]
     if len(used) < _LEAST_SLICES:

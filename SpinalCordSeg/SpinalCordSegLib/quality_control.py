@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
 
@@ -65,8 +64,8 @@ def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasu
     ``probability``: 0..1 on the same grid, or None (two columns of NaN). No cord: a table of no rows.
     Raises GeometryError when the probability lies on another grid.
     """
-    if probability is not None and not probability.same_grid(mask):
-        raise GeometryError(f"the probability map (shape {probability.ijk_shape}) lies on another grid than the mask")
+    if probability is not None:
+        probability = place_on(probability, mask, ("the probability map", "the mask"))
     table = measures.slices
     k = table.canonical_slice
     z_mm: NDArray[np.float64] = np.asarray(k * mask.slice_mm, dtype=np.float64)

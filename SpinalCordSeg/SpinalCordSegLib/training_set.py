@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from SpinalCordSegLib.case import Case
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.files import parse_json, write_json, write_text
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 
 LABEL_DESCRIPTION = "ITK-SNAP_labels.txt"
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
@@ -63,10 +63,7 @@ def add_to_training_set(
         raise ConfigurationError(
             f'"{subject}" is no subject code: give letters and digits, at most 40, nothing that tells who it is'
         )
-    if not image.same_grid(mask):
-        raise GeometryError(
-            f"the mask (shape {mask.ijk_shape}) lies on another grid than the image (shape {image.ijk_shape})"
-        )
+    mask = place_on(mask, image)
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))

@@ -7,6 +7,7 @@ inferior, row 0 most anterior, column 0 at the patient's right, as a radiologist
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
@@ -18,6 +19,8 @@ from SpinalCordSegLib.errors import GeometryError
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
 _LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
+_OFF_THE_GRID = 0.02  # of a voxel: headers in float32 stay far below it
+_TURNED_DEG = 0.02
 
 # Ties (an axis at 45° between two patient axes) must be settled by anatomy, never by storage order, or the
 # same head stored in two ways would be cut in two ways. Looking at the patient from a point 1e-4 rad off
@@ -187,15 +190,6 @@ class Volume:
                 matrix[:, 3] += column * (self.ijk_shape[own] - 1)
         return Volume(self.voxels, matrix)
 
-    def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
-        """True when all voxels lie within ``tolerance_mm`` of each other, in whatever order the inputs store them."""
-        if self.shape != other.shape:
-            return False
-        corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        corners[:, :3] *= np.array(self.shape) - 1
-        apart = (corners @ (self.voxel_to_ras - other.voxel_to_ras).T)[:, :3]
-        return bool(np.abs(apart).max() <= tolerance_mm)
-
 
 def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
     """Raise GeometryError unless this is a non-empty 3D grid with a finite, invertible, unsheared matrix."""
@@ -257,6 +251,65 @@ def to_canonical(volume: Volume) -> RasView:
 
 def from_canonical(voxels: NDArray, like: Volume) -> Volume:
     return like.with_voxels(voxels.transpose(2, 1, 0)[:, ::-1, ::-1])
+
+
+def place_on(mask: Volume, image: Volume, names: tuple[str, str] = ("the mask", "its image")) -> Volume:
+    """The voxels of ``mask`` on the grid of ``image``, for whatever order each is stored in; nothing is resampled.
+
+    Taken are the same grid, a part of it in whole voxels (0 elsewhere), and one that reaches beyond it where it is 0,
+    as Slicer crops a .seg.nrrd; each voxel's place may be off by 2 % of a voxel. Raises GeometryError for any other
+    grid, and for one of the image's very shape that lies beside it: a header gone wrong. ``names`` (of mask and image)
+    begin its text.
+    """
+    if mask.shape == image.shape and np.array_equal(mask.ijk_to_ras, image.ijk_to_ras):
+        return mask
+    to_image = np.linalg.inv(image.voxel_to_ras) @ mask.voxel_to_ras
+    first = np.rint(to_image[:3, 3]).astype(int)
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(mask.shape) - 1)
+    off = corners @ (to_image[:3, :3] - np.eye(3)).T + to_image[:3, 3] - first
+    same_shape = mask.shape == image.shape
+    if np.abs(off).max() > _OFF_THE_GRID or (same_shape and first.any()):
+        raise GeometryError(
+            f"{names[0]} lies on another grid than {names[1]} ({difference(mask, image)}): resample it to that grid, or"
+            " choose the mask of this image"
+        )
+    if same_shape:
+        return image.with_voxels(mask.voxels)
+    low, high = np.maximum(first, 0), np.minimum(first + mask.shape, image.shape)
+    placed = np.zeros(image.shape, mask.voxels.dtype)
+    if (low < high).all():
+        inside, own = (tuple(map(slice, low - at, high - at)) for at in (0, first))
+        placed[inside] = mask.voxels[own]
+    outside = np.count_nonzero(mask.voxels) - np.count_nonzero(placed)
+    if outside:
+        raise GeometryError(
+            f"{names[0]} reaches beyond {names[1]}: {outside} voxels that are not 0 lie outside it"
+            f" ({difference(mask, image)}): choose the mask of this image"
+        )
+    return image.with_voxels(placed)
+
+
+def difference(mask: Volume, image: Volume) -> str:
+    """Which of shape, spacing, direction and place of the first voxel differ, in words; "" when none does."""
+    mask = mask.reoriented(image.orientation)
+    found = []
+    if mask.ijk_shape != image.ijk_shape:
+        found.append(f"shape {_times(mask.ijk_shape)} instead of {_times(image.ijk_shape)}")
+    own, wanted = np.array(mask.ijk_spacing_mm), np.array(image.ijk_spacing_mm)
+    if not np.allclose(own, wanted, rtol=1e-4):
+        found.append("spacing {} instead of {} mm".format(*(_times(f"{mm:.6g}" for mm in of) for of in (own, wanted))))
+    cosines = (mask.ijk_to_ras[:3, :3] / own * (image.ijk_to_ras[:3, :3] / wanted)).sum(axis=0)
+    turned = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+    if turned > _TURNED_DEG:
+        found.append(f"direction turned by {turned:.2g}°")
+    apart = mask.ijk_to_ras[:3, 3] - image.ijk_to_ras[:3, 3]
+    if np.abs(apart).max() > _OFF_THE_GRID * wanted.min():
+        found.append(f"first voxel {np.linalg.norm(apart):.3g} mm away")
+    return ", ".join(found)
+
+
+def _times(values: Iterable[object]) -> str:
+    return "×".join(map(str, values))
 
 
 def lps_to_ras(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

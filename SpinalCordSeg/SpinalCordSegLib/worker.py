@@ -318,12 +318,12 @@ def _register(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
     from SpinalCordSegLib.image_io import read_image, read_labels, select_label
     from SpinalCordSegLib.longitudinal.registration import register_rigid
+    from SpinalCordSegLib.volume import place_on
 
     def visit(name: str) -> tuple[Volume, Volume]:
         image = read_image(Path(f"{name}.nrrd")).volume
         cord = select_label(read_labels(Path(f"{name}_mask.nrrd")), None, name)
-        if not image.same_grid(cord):
-            raise GeometryError(f"the {name} mask lies on another grid than its image: choose the mask of this image")
+        cord = place_on(cord, image, (f"the {name} mask", "its image"))
         if not np.any(cord.voxels):
             raise VoxelError(f"the {name} mask holds no cord: the registration looks around the cord")
         return image, cord

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.errors import InputFileError, SpinalCordSegError
+from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -75,8 +75,7 @@ def _image_of(case: Case, name: str, images: ImageFolder | None) -> tuple[FoundI
         image = images.find(name, case.input.image_fingerprint or case.input.fingerprint)
         if image is None:
             return None, "the folder of images holds none of this case's name: only the mask is shown"
-        if not image.volume.same_grid(case.mask):
-            raise GeometryError("its image lies on another grid than its mask")
+        place_on(case.mask, image.volume)
     except SpinalCordSegError as error:
         return None, f"{error}: only the mask is shown"
     return image, ""

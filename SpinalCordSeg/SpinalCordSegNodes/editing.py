@@ -13,7 +13,7 @@ import slicer
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
 from SpinalCordSegLib.review import Review, review_text
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
@@ -27,7 +27,7 @@ from SpinalCordSegNodes.segmentations import (
     stored_fingerprint,
     stored_grid,
 )
-from SpinalCordSegNodes.volumes import grid_from_text, image_of_part
+from SpinalCordSegNodes.volumes import grid_from_text, image_of_part, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.metrics import MaskChanges
@@ -85,20 +85,23 @@ def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last:
     What was edited elsewhere since ``source`` was made stays. Raises GeometryError, OutputError.
     """
     grid = own_grid(node)
-    if source.ijk_shape != grid.ijk_shape:
-        raise GeometryError("the new slices lie on another grid than the mask: nothing was changed")
+    drawn = grid.with_ijk(_on_grid_of(node, grid, source))
     whole = cropped_mask(node, segment_id)
     voxels = grid.with_ijk(whole.uncropped(whole.mask)).voxels.copy()
     low, high = canonical_range(grid, first, last)
-    voxels[low:high] = np.asarray(source.voxels)[low:high] != 0
+    voxels[low:high] = drawn.voxels[low:high]
     _write(node, segment_id, grid.with_voxels(voxels).ijk, (0, 0, 0))
 
 
 def replace_mask(node: Any, segment_id: str, source: Volume) -> None:
     """The whole mask from ``source``, on the segmentation's grid (a version that was kept). Raises as above."""
-    if source.ijk_shape != own_grid(node).ijk_shape:
-        raise GeometryError("that version lies on another grid than the mask: nothing was changed")
-    _write(node, segment_id, np.asarray(source.ijk) != 0, (0, 0, 0))
+    _write(node, segment_id, _on_grid_of(node, own_grid(node), source), (0, 0, 0))
+
+
+def _on_grid_of(node: Any, grid: Volume, source: Volume) -> Any:
+    """``source`` (world RAS) on the segmentation's own ``grid``: bool [i, j, k]."""
+    world = Volume.from_ijk(grid.ijk, world_transform(node) @ grid.ijk_to_ras)
+    return np.asarray(place_on(source, world, ("the new mask", "the segmentation")).ijk) != 0
 
 
 def _write(node: Any, segment_id: str, voxels: Any, low: tuple[int, int, int]) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.volumes import (
     geometry_text,
     grid_from_text,
@@ -159,13 +159,11 @@ def _on_grid_of(volume_node: Any, mask: Volume) -> Volume:
     """The mask with the volume's own matrix (a file in between keeps fewer digits); GeometryError if they differ."""
     image = volume_node.GetImageData()
     shape = tuple(image.GetDimensions()) if image is not None else (0, 0, 0)
-    exact = Volume.from_ijk(mask.ijk, world_transform(volume_node) @ grid_of_node(volume_node))
-    if mask.ijk_shape != shape or not mask.same_grid(exact):
-        raise GeometryError(
-            f"the mask (shape {mask.ijk_shape}) does not lie on the volume's grid (shape {shape}): the volume was"
-            " changed or moved since the run; run again"
-        )
-    return exact
+    grid = Volume.from_ijk(np.broadcast_to(False, shape), world_transform(volume_node) @ grid_of_node(volume_node))
+    try:
+        return place_on(mask, grid, ("the mask", "the volume"))
+    except GeometryError as error:
+        raise GeometryError(f"{error}; where the volume was changed or moved since the run, run again") from error
 
 
 def _remove_orphaned_copies(scene: Any) -> None:
@@ -279,10 +277,9 @@ def volume_behind(node: Any, mask: Volume) -> Volume | None:
     if volume_node is None:
         return None
     try:
-        volume = volume_from_node(volume_node)
+        return place_on(volume_from_node(volume_node), mask)
     except SpinalCordSegError:
         return None
-    return volume if volume.same_grid(mask) else None
 
 
 # A segment's mask cut down to the cord: what follows a brush must not touch the fifty million voxels around it.

@@ -19,10 +19,10 @@ import numpy as np
 from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries, is_dicom_file
-from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError, VoxelError
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
-from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_grid, read_image, select_label
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_image, read_labels, select_label
+from SpinalCordSegLib.volume import Volume, difference, place_on
 
 # One labelled case as it lies on disk, and what its file names say.
 
@@ -354,23 +354,11 @@ def _parse(path: Path) -> _Folder:
     return open_folders[0]
 
 
-# A label map brought onto its image's grid: as it is, in another voxel order, from a format without orientation, or,
-# where that was allowed, resampled.
+# A label map brought onto its image's grid: as place_on does, or, where that was allowed, resampled.
 
 
-Match = Literal["same", "reordered", "unoriented", "resampled"]
+Match = Literal["same", "placed", "resampled"]
 _LEAST_KEPT = 0.8  # of the cord's volume must lie inside the image
-_SAME_SPACING = 0.01  # relative; formats without orientation store it in float32
-_NEAR_MM = 0.05
-_NEAR_DEG = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class LabelMap:
-    """``labels.ijk``: int32. ``oriented``: False where the format does not hold how the grid lies."""
-
-    labels: Volume
-    oriented: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,48 +370,24 @@ class PlacedMask:
     note: str = ""
 
 
-def read_label_map(path: Path) -> LabelMap:
-    """Read a label map in any format that ITK-SNAP writes. Raises as read_labels does."""
-    grid = read_grid(path, unoriented=True)
-    labels = np.rint(grid.volume.ijk).astype(np.int32)
-    if not np.array_equal(labels, grid.volume.ijk):
-        raise VoxelError(
-            f"{path.name} holds values that are not whole numbers, so it is an image or a probability map;"
-            " a label map is expected: threshold it first"
-        )
-    return LabelMap(grid.volume.with_ijk(labels), grid.oriented)
+def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = False) -> PlacedMask:
+    """The cord of a label map, in any format that ITK-SNAP writes, on the grid of its image.
 
-
-def place_mask(mask: Volume, oriented: bool, image: Volume, name: str, *, tolerant: bool = False) -> PlacedMask:
-    """Bring a mask (bool) onto the grid of its image.
-
-    Another order of the same voxels is undone exactly. A format without orientation takes the image's when shape and
-    spacing are equal, as ITK-SNAP does. ``tolerant`` resamples any other (linear, at one half) when most of the cord
-    lies inside the image. Raises GeometryError, naming what differs.
+    ``tolerant`` resamples what lies on another grid (linear, at one half) when most of the cord lies inside the image.
+    Raises as read_labels, select_label and place_on do.
     """
-    if not oriented:
-        return _unoriented(mask, image, name)
-    if image.same_grid(mask):
-        placed = image.with_voxels(mask.voxels)
-        if mask.layout == image.layout:
-            return PlacedMask(placed, "same")
-        return PlacedMask(placed, "reordered", f"stored as {mask.orientation}, the image as {image.orientation}")
-    if not tolerant:
-        raise GeometryError(
-            f"{name} lies on another grid than its image ({difference(mask, image)});"
-            " resample it to the image, or let --tolerant do that"
-        )
-    return _resampled(mask, image, name)
-
-
-def _unoriented(mask: Volume, image: Volume, name: str) -> PlacedMask:
-    equal = np.allclose(mask.ijk_spacing_mm, image.ijk_spacing_mm, rtol=_SAME_SPACING)
-    if mask.ijk_shape != image.ijk_shape or not equal:
-        raise GeometryError(
-            f"{name} is of a format without orientation, and its grid is not its image's ({difference(mask, image)});"
-            " save it as NIfTI or NRRD"
-        )
-    return PlacedMask(image.with_ijk(mask.ijk), "unoriented", "its format holds no orientation: the image's used")
+    labels = read_labels(path, image)
+    mask = select_label(labels, label, path.name)
+    try:
+        placed = place_on(mask, image, (path.name, "its image"))
+    except GeometryError:
+        if not tolerant:
+            raise
+        return _resampled(mask, image, path.name)
+    if mask.layout == image.layout and mask.shape == image.shape:
+        return PlacedMask(placed, "same")
+    stored = f"stored as {mask.orientation} with shape {'×'.join(map(str, mask.ijk_shape))}"
+    return PlacedMask(placed, "placed", f"{stored}, put on its image's grid without resampling")
 
 
 def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
@@ -440,35 +404,6 @@ def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
         )
     words = f"resampled to its image ({difference(mask, image)}): {before:.0f} mm³ became {after:.0f} mm³"
     return PlacedMask(placed, "resampled", words)
-
-
-def difference(label: Volume, image: Volume) -> str:
-    """Which of shape, spacing, direction and origin differ, in words, the label's first; "" when none does."""
-    said = []
-    if label.ijk_shape != image.ijk_shape:
-        said.append(f"shape {_times(label.ijk_shape)} instead of {_times(image.ijk_shape)}")
-    if not np.allclose(label.ijk_spacing_mm, image.ijk_spacing_mm, rtol=1e-4):
-        mm = "{} instead of {} mm".format(*(_times(f"{one:.4g}" for one in of.ijk_spacing_mm) for of in (label, image)))
-        said.append("spacing " + mm)
-    turned = _turned_deg(label, image)
-    if label.orientation != image.orientation:
-        said.append(f"axes {label.orientation} instead of {image.orientation}")
-    elif turned > _NEAR_DEG:
-        said.append(f"direction turned by {turned:.1f}°")
-    apart_mm = float(np.linalg.norm(label.ijk_to_ras[:3, 3] - image.ijk_to_ras[:3, 3]))
-    if apart_mm > _NEAR_MM:
-        said.append(f"origin {apart_mm:.1f} mm away")
-    return ", ".join(said)
-
-
-def _turned_deg(label: Volume, image: Volume) -> float:
-    first, second = (of.ijk_to_ras[:3, :3] / np.array(of.ijk_spacing_mm) for of in (label, image))
-    cosines = np.clip((first * second).sum(axis=0), -1, 1)
-    return float(np.degrees(np.arccos(cosines)).max())
-
-
-def _times(values: object) -> str:
-    return "×".join(map(str, values))  # type: ignore[call-overload]
 
 
 # What the values of a label map mean: ITK-SNAP's label description files, and which of the names is the cord.
@@ -771,10 +706,8 @@ def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = 
     """
     try:
         read = read_image(case.image, case.series)
-        label_map = read_label_map(case.label)
         chosen = chosen_label(case, label)
-        mask = select_label(label_map.labels, chosen, case.label.name)
-        placed = place_mask(mask, label_map.oriented, read.volume, case.label.name, tolerant=tolerant)
+        placed = read_cord(case.label, read.volume, chosen, tolerant=tolerant)
         _check_content(read.volume, placed.mask, case)
     except SpinalCordSegError as error:
         raise TrainingDataError(f"case {case.name}: {error}") from error

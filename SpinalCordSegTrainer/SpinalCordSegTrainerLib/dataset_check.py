@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
-from SpinalCordSegLib.image_io import read_image, select_label
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
+from SpinalCordSegLib.image_io import read_image, read_labels, select_label
 from SpinalCordSegLib.morphometry import measure
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegTrainerLib.dataset import (
     LabelledCase,
     LoadedCase,
@@ -21,7 +21,6 @@ from SpinalCordSegTrainerLib.dataset import (
     grid_words,
     load_case,
     match_files,
-    read_label_map,
 )
 
 # The same image under two names would be trained on and validated with: found by its voxels.
@@ -63,10 +62,11 @@ class CheckedCase:
     """One case. ``reason``: why it cannot be used, "" when it can. ``remarks``: what is odd about a case that can.
 
     ``image``, ``label``: paths relative to the folder, "" where there is none. ``grid``: the image's, in words;
-    ``label_grid``: the label map's where it differs. ``grid_match``: same, reordered, unoriented, resampled, or
-    differs; "" where it is not known. ``labels``: values found. ``n_slices``: axial; ``n_cord_slices``: those with
-    cord. ``volume_mm3``, ``mean_csa_mm2``: of the mask, None where there is none. ``outlier``: its mean area is far
-    from the others'. ``duplicate_of``: a case with the same voxels. ``site``, ``scanner``: where known.
+    ``label_grid``: the label map's where it differs. ``grid_match``: same, placed (another voxel order
+    or a part), resampled, or differs; "" where it is not known. ``labels``: values found. ``n_slices``: axial;
+    ``n_cord_slices``: those with cord. ``volume_mm3``, ``mean_csa_mm2``: of the mask, None where there is none.
+    ``outlier``: its mean area is far from the others'. ``duplicate_of``: a case with the same voxels. ``site``,
+    ``scanner``: where known.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _check(case: LabelledCase, folder: Path, label: int | None, tolerant: bool, 
         remarks=(*loaded.notes, *_remarks(loaded.mask, n_cord, mean_mm2)),
         grid=grid_words(loaded.image),
         grid_match=loaded.match,
-        labels=_values(read_label_map(case.label).labels),
+        labels=_values(read_labels(case.label, loaded.image)),
         n_slices=len(loaded.image.voxels),
         n_cord_slices=n_cord,
         volume_mm3=float(measured.volume_mm3),
@@ -180,12 +180,14 @@ def _refused(blank: CheckedCase, case: LabelledCase, label: int | None, text: st
     """What can still be told of a case that cannot be used."""
     told = replace(blank, reason=text.removeprefix(f"case {case.name}: "))
     try:
-        image, label_map = read_image(case.image, case.series).volume, read_label_map(case.label)
+        image = read_image(case.image, case.series).volume
+        labels = read_labels(case.label, image)
     except SpinalCordSegError:
         return told
-    labels = label_map.labels
     told = replace(told, grid=grid_words(image), labels=_values(labels), n_slices=len(image.voxels))
-    if not label_map.oriented or not image.same_grid(labels):
+    try:
+        labels = place_on(labels, image)
+    except GeometryError:
         return replace(told, label_grid=grid_words(labels), grid_match="differs")
     try:
         mask = select_label(labels, chosen_label(case, label), case.label.name)

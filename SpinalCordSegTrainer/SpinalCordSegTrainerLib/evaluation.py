@@ -27,7 +27,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.files import file_suffix, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
-from SpinalCordSegLib.image_io import Image, select_label
+from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
@@ -39,8 +39,7 @@ from SpinalCordSegTrainerLib.dataset import (
     LoadedCase,
     is_label_file,
     load_case,
-    place_mask,
-    read_label_map,
+    read_cord,
     stem,
 )
 from SpinalCordSegTrainerLib.run_folder import figure, saved_state, write_table
@@ -321,9 +320,7 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
 
 def read_prediction(loaded: LoadedCase, path: Path, label: int | None, tolerant: bool) -> Volume:
     """The mask on the case's grid, bool. Raises what reading and placing raise."""
-    read = read_label_map(path)
-    mask = select_label(read.labels, label, path.name)
-    return place_mask(mask, read.oriented, loaded.image, path.name, tolerant=tolerant).mask
+    return read_cord(path, loaded.image, label, tolerant=tolerant).mask
 
 
 def score_predictions(

@@ -420,7 +420,7 @@ def test_the_fingerprint_is_of_the_voxels_on_their_grid() -> None:
     assert mask_sha256(mask.with_ijk(np.asfortranarray(_cone()))) == mask_sha256(mask)
     assert mask_sha256(mask) == mask_sha256(mask.with_ijk(mask.ijk.astype(np.uint8) * 7))
     assert mask_sha256(mask) != mask_sha256(_volume(_cone(), (1, 2, 0)))
-    with pytest.raises(GeometryError, match="different grids"):
+    with pytest.raises(GeometryError, match="another grid"):
         mask_changes(mask, Volume.from_ijk(_cone(), np.eye(4)))
 
 
@@ -442,7 +442,7 @@ def test_the_network_is_asked_again_about_the_range_only(bright, storage: tuple[
     expected = spoilt.copy()
     expected[:, :, 8:12] = good[:, :, 8:12]
     assert np.array_equal(again.reoriented("RAS").ijk, expected)
-    assert again.same_grid(image) and mask.ijk.sum() == spoilt.sum()
+    assert np.allclose(again.voxel_to_ras, image.voxel_to_ras, atol=1e-4) and mask.ijk.sum() == spoilt.sum()
 
 
 def test_of_two_bright_regions_the_one_beside_the_neighbours_cord_is_taken(bright) -> None:

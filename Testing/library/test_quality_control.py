@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries, find_series
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.morphometry import measure
@@ -259,12 +258,6 @@ def test_no_cord_one_slice_and_two() -> None:
         table = table_of(voxels, rod().astype(np.float32))
         assert table.area_mm2 == pytest.approx(np.full(n, 80.0)) and np.isnan(table.offset_mm).all()
         assert np.isnan(table.area_ratio).all() == (n == 1) and table.expected_dice == pytest.approx(np.ones(n))
-
-
-def test_a_probability_of_another_grid_is_refused() -> None:
-    mask = rod_volume(rod())
-    with pytest.raises(GeometryError, match="another grid"):
-        slice_features(mask, rod_volume(np.zeros((3, 3, 3))), measure(mask))
 
 
 def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:

@@ -94,7 +94,7 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     node = slicer.util.getNode("t1 spinal cord AI")
     found = result_of(node)
     read = mask_of_segment(node, cord_segment_id(node))
-    assert np.array_equal(read.ijk, mask.ijk) and read.same_grid(mask, 1e-6)
+    assert np.array_equal(read.ijk, mask.ijk) and np.allclose(read.voxel_to_ras, mask.voxel_to_ras, atol=1e-6)
     assert not is_edited(node)
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
     assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node

@@ -51,7 +51,7 @@ def segmentation(scene, mask, volume_node, provenance):
 def test_voxels_written_are_the_voxels_read(segmentation, mask, volume_node):
     read = mask_of_segment(segmentation, cord_segment_id(segmentation))
     assert np.array_equal(read.ijk, mask.ijk)
-    assert read.same_grid(mask, tolerance_mm=1e-9)
+    assert np.allclose(read.voxel_to_ras, mask.voxel_to_ras, atol=1e-9)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, cord_segment_id(segmentation), volume_node)
     assert np.array_equal(array.transpose() != 0, mask.ijk)  # what every other module of Slicer reads
     copy = segmentation.GetNodeReference(AI_COPY)
@@ -178,7 +178,7 @@ def test_the_mask_of_a_moved_volume_lies_in_world_space(scene, mask, volume_node
     world = volume_from_node(volume_node).with_ijk(mask.ijk)
     node = add_segmentation(scene, world, volume_node, provenance)
     read = mask_of_segment(node, cord_segment_id(node))
-    assert np.array_equal(read.ijk, mask.ijk) and read.same_grid(world, 1e-6)
+    assert np.array_equal(read.ijk, mask.ijk) and np.allclose(read.voxel_to_ras, world.voxel_to_ras, atol=1e-6)
     assert node.GetParentTransformNode() is None
     array = slicer.util.arrayFromSegmentBinaryLabelmap(node, cord_segment_id(node), volume_node)
     assert np.array_equal(array.transpose() != 0, mask.ijk)

@@ -19,7 +19,7 @@ from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.report import FLAG, INK, Canvas, CordScene, chosen_slices
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
 _WORK_MM = 2.0
@@ -269,18 +269,14 @@ def align(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Al
 
 
 def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> Alignment:
-    def image_of(number: int) -> Volume:
-        image = read_volume(visits[number - 1])
-        if not image.same_grid(visits[number - 1].mask):
-            raise ConfigurationError(
-                f"the image of visit {number} lies on another grid than its mask: give the image that was segmented"
-            )
-        return image
+    def read(number: int) -> tuple[Volume, Volume]:
+        image, mask = read_volume(visits[number - 1]), visits[number - 1].mask
+        return image, place_on(mask, image, (f"the mask of visit {number}", "its image"))
 
-    first, fixed = visits[0], image_of(1)
+    first, fixed = visits[0], read(1)
     shifts, residuals, remarks = [0.0], [0.0], []
     for number, visit in enumerate(visits[1:], 2):
-        found = register_rigid(fixed, first.mask, image_of(number), visit.mask)
+        found = register_rigid(*fixed, *read(number))
         shift, residual = _shift(first, visit, found)
         if residual > _FARTHEST_MM:
             raise ConfigurationError(
@@ -357,10 +353,7 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     Any contrasts, grids and orientations; both in the scanner's coordinates. Raises VoxelError for an empty mask,
     GeometryError when the mask lies on another grid than its image, or the images do not overlap.
     """
-    if not image.same_grid(mask):
-        raise GeometryError(
-            f"the mask (shape {mask.ijk_shape}) lies on another grid than its image (shape {image.ijk_shape})"
-        )
+    mask = place_on(mask, image)
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: there is nothing to propagate")
     found = register_same_study(image, mask, target)
