@@ -32,13 +32,16 @@ def test_entry_has_what_its_schema_requires(entry: dict) -> None:
     assert entry["scm_url"].startswith("https://github.com/")
     assert entry["tier"] in (1, 3, 5) and isinstance(entry["build_dependencies"], list)
     assert entry.get("scm_type", "git") == "git" and entry["build_subdirectory"] == "."
+    assert set(entry) <= {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_type",
+                          "scm_url", "tier"}  # fmt: skip
 
 
 def test_name_and_home(checkout: Path, entry: dict) -> None:
     name = "SpinalCordSeg"
     assert not name.startswith("Slicer"), "an extension is not called Slicer…, its repository is"
     assert (checkout / "Resources" / f"{name}.json").is_file()
-    assert _field(checkout, "HOMEPAGE") == entry["scm_url"]
+    assert _field(checkout, "HOMEPAGE") == entry["scm_url"] and entry["scm_url"].endswith("/SlicerSpinalCordSeg")
+    assert _field(checkout, "CONTRIBUTORS")
 
 
 def test_description_is_a_plain_line(checkout: Path) -> None:

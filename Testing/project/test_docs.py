@@ -6,19 +6,20 @@ import argparse
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from patient_search import write_series
-from SpinalCordSegLib.cli import build_parser
+from SpinalCordSegLib.cli import build_parser, main
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegTrainerLib.cli import build_parser as build_trainer_parser
+from SpinalCordSegTrainerLib.cli import main as train_main
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PAGES = [_CHECKOUT / "README.md", *sorted((_CHECKOUT / "docs").glob("*.md"))]
-_PROGRAMS = {"spinalcordseg": "SpinalCordSegLib.cli", "spinalcordseg-train": "SpinalCordSegTrainerLib"}
+_PROGRAMS = {"spinalcordseg": main, "spinalcordseg-train": train_main}
 
 
 def _commands(page: Path) -> list[str]:
@@ -43,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_commands_run_in_the_order_in_which_they_stand(folder: Path) -> None:
+def test_commands_run_in_the_order_in_which_they_stand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """usage.md and training.md first, as the README shows the middle of a day."""
     pages = [_CHECKOUT / "docs" / "usage.md", _CHECKOUT / "docs" / "training.md", _CHECKOUT / "README.md"]
     commands = list(dict.fromkeys(command for page in pages for command in _commands(page)))
@@ -54,10 +55,8 @@ def test_commands_run_in_the_order_in_which_they_stand(folder: Path) -> None:
             continue
         if words[0] == "train":  # as it stands, but for one step instead of hours
             words += [part for one in ("epochs=1", "updates_per_epoch=1", "batch_size=2") for part in ("--set", one)]
-        run = subprocess.run(
-            [sys.executable, "-m", _PROGRAMS[program], *words], capture_output=True, text=True, check=False
-        )
-        assert (command, run.returncode) == (command, 0), run.stderr
+        code = _PROGRAMS[program](words)
+        assert (command, code) == (command, 0), capsys.readouterr().err
         done += 1
     assert done >= 12
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
@@ -86,8 +85,6 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    from SpinalCordSegTrainerLib.cli import build_parser as build_trainer_parser
-
     of_others = {"--extra-index-url", "--nproc-per-node", "--testing", "--no-splash", "--python-code",
                  "--additional-module-paths", "--only", "--same-scanner", "--editable"}  # fmt: skip
     named = {word for page in _PAGES for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text("utf-8"))}

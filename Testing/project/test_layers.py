@@ -104,14 +104,6 @@ def _way_to_torch(module: str, needs: dict[str, set[str]]) -> list[str]:
     return way
 
 
-def test_package_marker_files_are_empty(packaged: list[Source]) -> None:
-    markers = [source for source in packaged if source.path.name == "__init__.py"]
-    assert (
-        sorted({str(source.path.parent) for source in packaged} - {str(source.path.parent) for source in markers}) == []
-    )
-    assert [str(source.path) for source in markers if source.text.strip()] == []
-
-
 @pytest.mark.parametrize("module", ["SpinalCordSeg", "SpinalCordSegTrainer"])
 def test_module_folder_has_its_script_and_no_other(sources: list[Source], module: str) -> None:
     """Slicer takes every script directly in a module folder for a module."""
@@ -124,8 +116,3 @@ def test_module_folder_has_its_script_and_no_other(sources: list[Source], module
         if not found.deferred and found.top not in sys.stdlib_module_names | _AT_SLICER_START
     ]
     assert wrong == []
-
-
-def test_a_test_is_no_package(sources: list[Source]) -> None:
-    """Other extensions already collide on the name "Testing"."""
-    assert [str(source.path) for source in sources if source.path.parts == ("Testing", "__init__.py")] == []

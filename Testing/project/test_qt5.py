@@ -1,63 +1,66 @@
-"""No .ui file and no code that Qt 5.15 could not load, or that Qt 6 no longer knows."""
+"""No .ui file and no code that Qt 5.15, which Slicer's released binaries have, could not load, or Qt 6 not know."""
 
 from __future__ import annotations
 
 import ast
+import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
-from qt5_rules import faults_of_code, faults_of_ui
 from source_tree import Source
 
+# Written by newer designers: "Qt::Orientation::Horizontal" for "Qt::Horizontal".
+_SCOPED_IN_UI = re.compile(r"^\w+::\w+::\w+")
+_SCOPED_IN_CODE = re.compile(r"^qt\.(Q[A-Z]\w+|Qt)\.[A-Z]\w*\.\w+$")
+_GONE_IN_QT6 = {"QTextCodec", "QRegExp", "QDesktopWidget", "QStringRef", "setMargin"}
+_SIGNALS_GONE = {"currentIndexChanged(QString)", "activated(QString)", "buttonClicked(int)"}
 
-def _ui_files(checkout: Path, tracked: list[Path]) -> list[Path]:
-    return [checkout / path for path in tracked if path.suffix == ".ui"]
+
+def _faults_of_ui(text: str) -> list[str]:
+    root = ElementTree.fromstring(text)
+    faults = [] if root.get("version") == "4.0" else [f"{root.tag} version {root.get('version')}"]
+    for element in root.iter():
+        if element.tag in ("enum", "set"):
+            faults += [value for value in (element.text or "").split("|") if _SCOPED_IN_UI.match(value.strip())]
+        if element.tag == "signal" and element.text in _SIGNALS_GONE:
+            faults.append(element.text or "")
+    return faults
+
+
+def _faults_of_code(tree: ast.Module) -> list[str]:
+    faults = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if _SCOPED_IN_CODE.match(name) or node.attr in _GONE_IN_QT6:
+                faults.append(f"line {node.lineno}: {name}")
+        elif isinstance(node, ast.Constant) and node.value in _SIGNALS_GONE:
+            faults.append(f"line {node.lineno}: {node.value}")
+    return faults
 
 
 def test_ui_files_load_in_qt_5(checkout: Path, tracked: list[Path]) -> None:
-    files = _ui_files(checkout, tracked)
-    assert len(files) >= 2
-    assert {path.name: faults_of_ui(path.read_text(encoding="utf-8")) for path in files} == {
-        path.name: [] for path in files
-    }
+    files = [path for path in tracked if path.suffix == ".ui"]
+    assert files
+    assert {p: found for p in files if (found := _faults_of_ui((checkout / p).read_text(encoding="utf-8")))} == {}
 
 
 def test_code_of_the_modules_loads_in_qt_5_and_6(sources: list[Source]) -> None:
-    faults = {
-        str(source.path): found
-        for source in sources
-        if source.path.parts[0] != "Testing" and (found := faults_of_code(source.tree))
-    }
-    assert faults == {}
+    ours = [source for source in sources if source.path.parts[0] != "Testing"]
+    assert {s.path: found for s in ours if (found := _faults_of_code(s.tree))} == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "count"),
     [
-        ("<ui version='4.0'><enum>Qt::Orientation::Horizontal</enum></ui>", "write Qt::Horizontal"),
-        ("<ui version='4.0'><set>Qt::AlignmentFlag::AlignLeft|Qt::AlignTop</set></ui>", "write Qt::AlignLeft"),
-        ("<ui version='4.0'><signal>buttonClicked(int)</signal></ui>", "not in Qt 6"),
-        ("<ui version='6.0'/>", "version 6.0"),
+        ("<ui version='4.0'><enum>Qt::Orientation::Horizontal</enum></ui>", 1),
+        ("<ui version='4.0'><set>Qt::AlignLeft|Qt::AlignTop</set></ui>", 0),
+        ("<ui version='6.0'><signal>buttonClicked(int)</signal></ui>", 2),
+        ("x.setAlignment(qt.Qt.AlignmentFlag.AlignLeft); r = qt.QRegExp('a')", 2),
+        ("qt.Qt.AlignLeft; qt.QFrame.Box; qt.QApplication.clipboard().setText('a'); qt.QEventLoop.AllEvents", 0),
     ],
 )
-def test_faults_in_ui_are_found(text: str, fault: str) -> None:
-    assert [fault in found for found in faults_of_ui(text)] == [True]
-
-
-@pytest.mark.parametrize(
-    ("code", "fault"),
-    [
-        ("x.setAlignment(qt.Qt.AlignmentFlag.AlignLeft)", "write qt.Qt.AlignLeft"),
-        ("p = qt.QSizePolicy.Policy.Expanding", "write qt.QSizePolicy.Expanding"),
-        ("r = qt.QRegExp('a')", "QRegExp"),
-        ("b.connect('currentIndexChanged(QString)', f)", "not in Qt 6"),
-    ],
-)
-def test_faults_in_code_are_found(code: str, fault: str) -> None:
-    assert [fault in found for found in faults_of_code(ast.parse(code))] == [True]
-
-
-def test_code_that_is_right_is_left_alone() -> None:
-    right = "qt.Qt.AlignLeft; qt.QFrame.Box; qt.QApplication.clipboard().setText('a'); qt.QEventLoop.AllEvents"
-    assert faults_of_code(ast.parse(right)) == []
+def test_faults_are_found_and_right_code_left_alone(text: str, count: int) -> None:
+    assert len(_faults_of_ui(text) if text[0] == "<" else _faults_of_code(ast.parse(text))) == count
