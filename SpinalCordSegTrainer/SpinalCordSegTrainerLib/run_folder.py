@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,9 +28,11 @@ from SpinalCordSegLib.inference import device_name
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegTrainerLib.batches import OpenedSources
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
 from SpinalCordSegTrainerLib.distributed import Processes, checkpoint_activations
+
+if TYPE_CHECKING:
+    from SpinalCordSegTrainerLib.batches import OpenedSources
 
 _log = logging.getLogger(__name__)
 
