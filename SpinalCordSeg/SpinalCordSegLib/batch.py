@@ -29,8 +29,8 @@ from SpinalCordSegLib.errors import (
     SpinalCordSegError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.files import inside, reason, without_folders, without_names
-from SpinalCordSegLib.image_io import Image, check_code, file_suffix, is_volume_file, safe_case_name
+from SpinalCordSegLib.files import file_suffix, inside, reason, without_folders, without_names
+from SpinalCordSegLib.image_io import Image, check_code, is_volume_file, safe_case_name
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 

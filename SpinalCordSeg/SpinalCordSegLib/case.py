@@ -37,6 +37,7 @@ from SpinalCordSegLib.errors import (
     WouldReplaceError,
 )
 from SpinalCordSegLib.files import (
+    atomic_write,
     from_json,
     is_locked,
     is_plain_name,
@@ -49,7 +50,7 @@ from SpinalCordSegLib.files import (
     write_text,
 )
 from SpinalCordSegLib.flags import Flag
-from SpinalCordSegLib.image_io import Image, atomic_write, read_labels, safe_case_name, write_volume
+from SpinalCordSegLib.image_io import Image, read_labels, safe_case_name, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures

@@ -763,7 +763,8 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
 
 def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.case import read_mask
-    from SpinalCordSegLib.image_io import atomic_write, read_image, read_labels, select_label, write_json, write_volume
+    from SpinalCordSegLib.files import atomic_write, write_json
+    from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
     from SpinalCordSegLib.longitudinal.registration import propagate_mask, propagation_picture
 
     mask_file, numbers, picture_file = (

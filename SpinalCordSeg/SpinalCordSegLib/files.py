@@ -291,14 +291,9 @@ def check_finite(voxels: NDArray) -> None:
         return
     n_nan = int(np.isnan(voxels).sum())
     first = np.unravel_index(int(np.argmin(good)), voxels.shape)
-    refuse_not_finite(n_nan, int(voxels.size - good.sum()) - n_nan, tuple(map(int, first)))
-
-
-def refuse_not_finite(n_nan: int, n_infinite: int, first: tuple[int, ...]) -> None:
-    """Raise VoxelError for these counts; ``first``: index of the first such voxel."""
     raise VoxelError(
-        f"{n_nan} voxels are NaN and {n_infinite} infinite (one at i, j, k = {first});"
-        " expected finite numbers: replace them, for instance by 0"
+        f"{n_nan} voxels are NaN and {int(voxels.size - good.sum()) - n_nan} infinite (one at i, j, k ="
+        f" {tuple(map(int, first))}); expected finite numbers: replace them, for instance by 0"
     )
 
 

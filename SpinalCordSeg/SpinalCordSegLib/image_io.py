@@ -13,12 +13,11 @@ import shutil
 import struct
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
-from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -49,10 +48,7 @@ from SpinalCordSegLib.files import (
     file_suffix,
     parse_json,
     quiet_stderr,
-    refuse_not_finite,
     text_head,
-    write_json,
-    write_text,
 )
 from SpinalCordSegLib.volume import Volume, check_grid, difference, lps_to_ras
 
@@ -107,61 +103,64 @@ def _extent(voxels: np.ndarray) -> list[int]:
     return bounds
 
 
-# The NIfTI header as stored, to see what SimpleITK passes over in silence.
-#
-# It takes spacing from ``pixdim`` and directions from whichever of sform and qform it prefers. A wrong spacing is a
-# wrong area, so the header is read and judged here first.
+# The NIfTI-1 header and voxels as stored, to see what SimpleITK passes over in silence. It takes spacing from pixdim
+# and directions from whichever of sform and qform it prefers, fills a file that is cut short with zeros, does not look
+# at gzip's checksum, and turns NaN and infinity into 0. All of these would be measured as if they were data.
 # Format: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 
 
-Storage = Literal["one file", "pair", "analyze"]
 _TEMPLATE_SPACES = (3, 4)  # sform codes Talairach and MNI: a registration, which may well be sheared
 _COLOUR = {128: "RGB colour", 2304: "RGBA colour"}
 _COMPLEX = (32, 1792, 2048)
-
-
-# The fields of NIfTI-1 that matter here: byte offset and struct code.
-_HEADER_BYTES = 348
-_DIM, _DATATYPE_BITS, _PIXDIM, _VOX_OFFSET = (40, "8h"), (70, "2h"), (76, "8f"), (108, "f")
-_SCALING = (112, "2f")
-_FORM_CODES, _QUATERNION, _SROW, _MAGIC = (252, "2h"), (256, "6f"), (280, "12f"), (344, "3s")
-_STORED: dict[bytes, Storage] = {b"n+1": "one file", b"ni1": "pair"}
+_PLAIN = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
 _NIFTI2_BEGINNINGS = (struct.pack("<i", 540), struct.pack(">i", 540))
+_HEADER_BYTES = 348
+_CHUNK_BYTES = 1 << 20
+_FIELDS = {  # of the header: byte offset and type
+    "bytes": (0, "i4"), "dim": (40, "8i2"), "datatype": (70, "i2"), "bits": (72, "i2"), "pixdim": (76, "8f4"),
+    "vox_offset": (108, "f4"), "scaling": (112, "2f4"), "qform_code": (252, "i2"), "sform_code": (254, "i2"),
+    "quaternion": (256, "6f4"), "sform": (280, "(3,4)f4"), "magic": (344, "S3"),
+}  # fmt: skip
+_HEADER = np.dtype(
+    {
+        "names": list(_FIELDS),
+        "offsets": [offset for offset, _ in _FIELDS.values()],
+        "formats": [kind for _, kind in _FIELDS.values()],
+        "itemsize": _HEADER_BYTES,
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """``dim`` and ``pixdim`` as stored (8 values); ``byte_order``: "<" or ">"; voxels begin at ``vox_offset``.
+    """``stored``: the fields above. ``storage``: "one file", "pair" (voxels in an .img file beside it), or
+    "analyze", a pair of Analyze 7.5, which knows no orientation."""
 
-    ``storage``: voxels behind the header, in an .img file beside it, or that as Analyze 7.5, which knows no
-    orientation. ``scaling``: slope and intercept of the values; (0, 0) means none.
-    """
-
-    dim: tuple[int, ...]
-    pixdim: tuple[float, ...]
-    datatype: int
+    stored: Any
     byte_order: str
-    vox_offset: int
-    voxel_bytes: int
-    qform_code: int
-    sform_code: int
-    quaternion: tuple[float, ...]
-    sform: NDArray[np.float64]
-    storage: Storage = "one file"
-    scaling: tuple[float, float] = (0.0, 0.0)
+    storage: str
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes without trailing ones after the third: a (5, 6, 7, 1) file is 3D."""
-        sizes = list(self.dim[1 : 1 + self.dim[0]])
+        sizes = self.stored["dim"][1 : 1 + self.stored["dim"][0]].tolist()
         while len(sizes) > 3 and sizes[-1] == 1:
             sizes.pop()
         return tuple(sizes)
 
     @property
+    def voxel_bytes(self) -> int:
+        return math.prod(self.shape) * int(self.stored["bits"]) // 8
+
+    @property
+    def sform(self) -> NDArray[np.float64]:
+        return np.vstack([self.stored["sform"], [0, 0, 0, 1]]).astype(np.float64)
+
+    @property
     def qform(self) -> NDArray[np.float64]:
         """Voxel → RAS mm from quaternion, offset and pixdim (nifti1.h, method 2)."""
-        b, c, d, *offset = self.quaternion
+        b, c, d, *offset = self.stored["quaternion"].tolist()
+        pixdim = self.stored["pixdim"].tolist()
         a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
         rotation = np.array(
             [
@@ -170,81 +169,44 @@ class NiftiHeader:
                 [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
             ]
         )
-        qfac = -1.0 if self.pixdim[0] < 0 else 1.0
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation * np.array([self.pixdim[1], self.pixdim[2], self.pixdim[3] * qfac])
+        matrix[:3, :3] = rotation * [pixdim[1], pixdim[2], -pixdim[3] if pixdim[0] < 0 else pixdim[3]]
         matrix[:3, 3] = offset
         return matrix
 
 
-def open_nifti(path: Path) -> gzip.GzipFile | BufferedReader:
+def _open_nifti(path: Path) -> gzip.GzipFile | BufferedReader:
     """The uncompressed bytes; the first two tell gzip, not the name."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if compressed else path.open("rb")
 
 
-def voxel_file(path: Path, header: NiftiHeader) -> Path:
-    """Where the voxels are: the file itself, or for a pair the .img or .img.gz beside the header."""
-    if header.storage == "one file":
-        return path
-    beside = (path.with_suffix(suffix) for suffix in (".img", ".img.gz", ".IMG"))
-    return next((one for one in beside if one.exists()), path.with_suffix(".img"))
-
-
 def read_nifti_header(path: Path) -> NiftiHeader:
-    """Parse the header of a .nii, .nii.gz or .hdr file (NIfTI-1 pair, Analyze 7.5).
-
-    Raises InputFileError for anything else.
-    """
+    """The header of a .nii, .nii.gz or .hdr file (NIfTI-1 pair, Analyze 7.5). Raises InputFileError for others."""
     try:
-        with open_nifti(path) as stream:
+        with _open_nifti(path) as stream:
             head = stream.read(_HEADER_BYTES)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputFileError(f"{path.name} is cut short or damaged (gzip); copy it again") from error
     if head.startswith(_NIFTI2_BEGINNINGS):
         raise InputFileError(f"{path.name} is NIfTI-2, which SimpleITK does not read; save it as NIfTI-1 or NRRD")
-    header = _parse(head, path.suffix.lower() == ".hdr")
-    if header is None:
-        raise InputFileError(
-            f"{path.name} is not a NIfTI file (no NIfTI header in it); expected a .nii or .nii.gz image: export again"
-        )
-    return header
-
-
-def _parse(head: bytes, is_pair: bool) -> NiftiHeader | None:
-    if len(head) < _HEADER_BYTES:
-        return None
-    order = next((order for order in "<>" if struct.unpack_from(order + "i", head)[0] == _HEADER_BYTES), None)
-
-    def field(place: tuple[int, str]) -> tuple:
-        return struct.unpack_from(f"{order}{place[1]}", head, place[0])
-
-    if order is None:
-        return None
-    storage = _STORED.get(field(_MAGIC)[0], "analyze")
-    if is_pair != (storage != "one file"):
-        return None
-    dim, offset = field(_DIM), field(_VOX_OFFSET)[0]
-    if not (math.isfinite(offset) and 0 <= offset < 1 << 31):
-        return None
-    if not 1 <= dim[0] <= 7 or any(size < 1 for size in dim[1 : 1 + dim[0]]):
-        return None
-    datatype, bits = field(_DATATYPE_BITS)
-    qform_code, sform_code = (0, 0) if storage == "analyze" else field(_FORM_CODES)
-    return NiftiHeader(
-        dim=dim,
-        pixdim=field(_PIXDIM),
-        datatype=datatype,
-        byte_order=order,
-        vox_offset=int(offset),
-        voxel_bytes=math.prod(dim[1 : 1 + dim[0]]) * bits // 8,
-        qform_code=qform_code,
-        sform_code=sform_code,
-        quaternion=field(_QUATERNION),
-        sform=np.vstack([np.reshape(field(_SROW), (3, 4)), [0, 0, 0, 1]]).astype(np.float64),
-        storage=storage,
-        scaling=field(_SCALING),
+    headers = {"<": _HEADER.newbyteorder("<"), ">": _HEADER.newbyteorder(">")}
+    for order, kind in headers.items() if len(head) == _HEADER_BYTES else ():
+        stored = np.frombuffer(head, kind)[0]
+        if stored["bytes"] != _HEADER_BYTES:
+            continue
+        storage = {b"n+1": "one file", b"ni1": "pair"}.get(bytes(stored["magic"]), "analyze")
+        axes = int(stored["dim"][0])
+        if (
+            (path.suffix.lower() == ".hdr") == (storage != "one file")
+            and 0 <= stored["vox_offset"] < 1 << 31
+            and 1 <= axes <= 7
+            and (stored["dim"][1 : 1 + axes] > 0).all()
+        ):
+            return NiftiHeader(stored, order, storage)
+    raise InputFileError(
+        f"{path.name} is not a NIfTI file (no NIfTI header in it); expected a .nii or .nii.gz image: export again"
     )
 
 
@@ -254,154 +216,99 @@ def check_nifti_header(header: NiftiHeader) -> tuple[str, ...]:
     The choice is the one ITK, and so Slicer, makes: sform where its code is 1 or there is no qform, else qform.
     Returns remarks for the user, mostly none. Raises GeometryError or VoxelError without the file's name.
     """
-    shape, spacing = header.shape, np.array(header.pixdim[1:4])
-    if len(shape) == 3 and (not np.isfinite(spacing).all() or (spacing == 0).any()):
+    shape, spacing, datatype = header.shape, np.abs(header.stored["pixdim"][1:4]), int(header.stored["datatype"])
+    if len(shape) == 3 and not (np.isfinite(spacing) & (spacing > 0)).all():
         raise GeometryError(f"the voxel spacing is {_mm(spacing)}; all three must be above zero: the header is damaged")
-    if header.datatype in _COLOUR:
-        raise VoxelError(f"the voxels are {_COLOUR[header.datatype]}; expected one grey value per voxel: convert it")
-    if header.datatype in _COMPLEX:
+    if datatype in _COLOUR:
+        raise VoxelError(f"the voxels are {_COLOUR[datatype]}; expected one grey value per voxel: convert it")
+    if datatype in _COMPLEX:
         raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
     if len(shape) != 3:
         check_grid(shape, np.eye(4))
-    return _check_orientation(header, shape)
-
-
-def _check_orientation(header: NiftiHeader, shape: tuple[int, ...]) -> tuple[str, ...]:
-    has_sform, has_qform = header.sform_code > 0, header.qform_code > 0
+    qform_code, sform_code = (int(header.stored[name]) for name in ("qform_code", "sform_code"))
+    has_qform, has_sform = (code > 0 and header.storage != "analyze" for code in (qform_code, sform_code))
     if not has_sform and not has_qform:
         return ("the header holds no orientation (sform and qform codes are 0): axes are taken as left, posterior, up",)
-    if has_sform and not (has_qform and header.sform_code in _TEMPLATE_SPACES):
+    if has_sform and not (has_qform and sform_code in _TEMPLATE_SPACES):
         check_grid(shape, header.sform)
-        _check_spacing(header)
+        # ITK takes spacing from pixdim even where it takes directions from the sform
+        implied = np.linalg.norm(header.sform[:3, :3], axis=0)
+        if np.abs(spacing - implied).max() > 1e-3 * implied.min() + 1e-5:
+            raise GeometryError(
+                f"the header states two voxel sizes, {_mm(spacing)} (pixdim) and {_mm(implied)} (sform);"
+                " correct it, or convert the image again from its source"
+            )
     if has_qform:
         check_grid(shape, header.qform)
-    uses_sform = has_sform and (header.sform_code == 1 or not has_qform)
     if not (has_sform and has_qform):
         return ()
-    corner = np.array([*(np.array(shape) - 1), 1])
-    apart_mm = max(
-        float(np.linalg.norm(((header.sform - header.qform) @ (corner * mask))[:3]))
-        for mask in np.ndindex(2, 2, 2, 2)
-        if mask[3]
-    )
-    if apart_mm <= 0.5 * float(np.abs(header.pixdim[1:4]).min()):
+    corners = np.c_[np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape) - 1), np.ones(8)]
+    apart_mm = float(np.linalg.norm((corners @ (header.sform - header.qform).T)[:, :3], axis=1).max())
+    if apart_mm <= 0.5 * float(spacing.min()):
         return ()
-    used, other = ("sform", "qform") if uses_sform else ("qform", "sform")
+    used, other = ("sform", "qform") if sform_code == 1 else ("qform", "sform")
     return (
         f"sform and qform of the header disagree by {apart_mm:.4g} mm: {used} is used, as Slicer does, not {other}",
     )
-
-
-def _check_spacing(header: NiftiHeader) -> None:
-    """ITK takes spacing from pixdim even where it takes directions from the sform; they have to say the same."""
-    stated, implied = np.abs(header.pixdim[1:4]), np.linalg.norm(header.sform[:3, :3], axis=0)
-    if np.abs(stated - implied).max() > 1e-3 * implied.min() + 1e-5:
-        raise GeometryError(
-            f"the header states two voxel sizes, {_mm(stated)} (pixdim) and {_mm(implied)} (sform);"
-            " correct it, or convert the image again from its source"
-        )
 
 
 def _mm(values: NDArray) -> str:
     return "×".join(f"{value:g}" for value in values) + " mm"
 
 
-# A NIfTI file's voxels, read once, with an eye on what SimpleITK passes over in silence.
-#
-# It fills a file that is cut short with zeros, does not look at gzip's checksum, and turns NaN and infinity into 0
-# (as niftilib does): all three would be measured as if they were data.
-
-
-_CHUNK_BYTES = 1 << 20
-_MOST_COMPRESSED = 1100  # times; what gzip reaches at the very best
-_PLAIN = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
-_FLOATS = {16: "f4", 64: "f8"}  # NIfTI data type codes
-
-
 def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray | None:
-    """The voxels (i, j, k) as stored, once every voxel the header announces is there, undamaged and finite.
+    """The voxels (i, j, k) as stored, once every voxel the header announces is there and undamaged.
 
     None where SimpleITK is to make them: it scales them (slope and intercept), or their type is a rarer one. Raises
     InputFileError (cut short, damaged gzip stream, no .img beside the header) or VoxelError (NaN, infinite;
     without the file's name).
     """
-    header_name, path = path.name, voxel_file(path, header)
+    header_name = path.name
+    if header.storage != "one file":
+        beside = [path.with_suffix(suffix) for suffix in (".img", ".img.gz", ".IMG")]
+        path = next((one for one in beside if one.exists()), beside[0])
     if not path.exists():
         raise InputFileError(f"{header_name} has no {path.name} beside it, which holds its voxels; copy both files")
-    kind = _FLOATS.get(header.datatype)
-    width = int(kind[1]) if kind else 1
-    size, n_nan, n_infinite, first = 0, 0, 0, -1
-    stored = _plain_type(header) if _fits(path, header.voxel_bytes) else None
-    room = None if stored is None else np.empty(header.voxel_bytes, np.uint8)
-    for chunk in _chunks(path, header.vox_offset):
-        if kind is not None:
-            whole = max(0, min(len(chunk), header.voxel_bytes - size)) // width * width
-            values = np.frombuffer(chunk[:whole], dtype=header.byte_order + kind)
-            bad = ~np.isfinite(values)
-            if bad.any():
-                first = first if first >= 0 else size // width + int(np.argmax(bad))
-                nan_here = int(np.isnan(values).sum())
-                n_nan, n_infinite = n_nan + nan_here, n_infinite + int(bad.sum()) - nan_here
-        if room is not None:
-            part = np.frombuffer(chunk, np.uint8)[: max(0, header.voxel_bytes - size)]
-            room[size : size + part.size] = part
-        size += len(chunk)
-    if size < header.voxel_bytes:
-        raise InputFileError(
-            f"{path.name} is cut short: {size} bytes of voxels found, {header.voxel_bytes} expected; copy it again"
-        )
-    if first >= 0:
-        place = np.unravel_index(first, header.shape, order="F")
-        refuse_not_finite(n_nan, n_infinite, tuple(map(int, place)))
-    if room is None or stored is None:
-        return None
-    voxels = room.view(stored).reshape(header.shape, order="F")
-    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-
-
-def _plain_type(header: NiftiHeader) -> np.dtype | None:
-    """How the voxels are stored, where they are the values as they are and the header is clear about them."""
-    if header.datatype not in _PLAIN or header.scaling not in ((0.0, 0.0), (1.0, 0.0)) or header.storage == "analyze":
-        return None
-    stored = np.dtype(header.byte_order + _PLAIN[header.datatype])
-    clear = header.dim[0] == 3 and header.voxel_bytes == prod(header.shape) * stored.itemsize
-    return stored if clear else None
-
-
-def _fits(path: Path, voxel_bytes: int) -> bool:
-    """False where the file cannot hold what a damaged header announces: no memory is asked for then."""
-    return voxel_bytes <= _MOST_COMPRESSED * path.stat().st_size
-
-
-def _chunks(path: Path, offset: int) -> Iterator[bytes]:
-    """Everything after ``offset``; a gzip stream is read to its end, so that its checksum is compared."""
     try:
-        with open_nifti(path) as stream:
-            stream.read(offset)
-            while chunk := stream.read(_CHUNK_BYTES):
-                yield chunk
+        with _open_nifti(path) as stream:
+            stream.read(int(header.stored["vox_offset"]))
+            content = stream.read(header.voxel_bytes)
+            while stream.read(_CHUNK_BYTES):  # to the end, where gzip compares its checksum
+                pass
     except EOFError as error:
         raise InputFileError(f"{path.name} is cut short: the gzip stream has no end; copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputFileError(f"{path.name} is damaged: the gzip stream cannot be undone; copy it again") from error
+    if len(content) < header.voxel_bytes:
+        raise InputFileError(
+            f"{path.name} is cut short: {len(content)} bytes of voxels found, {header.voxel_bytes} expected;"
+            " copy it again"
+        )
+    kind = _PLAIN.get(int(header.stored["datatype"]))
+    if kind is None or header.voxel_bytes != math.prod(header.shape) * int(kind[1]):
+        return None
+    voxels = np.frombuffer(content, header.byte_order + kind).reshape(header.shape, order="F")
+    if header.stored["scaling"].tolist() in ([0, 0], [1, 0]) and header.storage != "analyze":
+        return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    check_finite(voxels)
+    return None
 
 
-# What the header of a NRRD or MetaImage file states of its grid: ITK takes 1 mm and the patient's axes for what it
-# does not, without a word.
+# What the header of a NRRD or MetaImage file states of its grid: ITK takes 1 mm and the patient's axes for what it does
+# not, without a word.
 
 
-_NRRD, _META = (".nrrd", ".seg.nrrd", ".nhdr"), (".mha", ".mhd")
-_FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z ]*?)\s*[:=](?!=)\s*(.*?)\s*$")
-_NUMBER = re.compile(r"[-+]?(?:nan|inf(?:inity)?|\d[\d.eE+-]*|\.\d[\deE+-]*)", re.IGNORECASE)
 _AS_IT_LIES = "the header does not state how the grid lies in the patient: taken as along the patient's axes"
-_SPACING = {
-    _NRRD: ("space directions", "spacings"),
-    _META: ("ElementSpacing", "ElementSize"),
-}
-_ORIENTATION = {
-    _NRRD: ("space",),
-    _META: ("TransformMatrix", "Orientation", "Rotation"),
-}
+_NUMBER = re.compile(rb"[-+]?(?:nan|inf(?:inity)?|\d[\d.eE+-]*|\.\d[\deE+-]*)", re.IGNORECASE)
+# End of the header; fields of the voxel size, and of the orientation. Readers take "spacedirections" for
+# "space directions".
+_NRRD = (rb"\r?\n\s*?\n", ("space directions", "spacings"), ("space",))
+_META = (
+    rb"^\s*ElementDataFile\s*=",
+    ("ElementSpacing", "ElementSize"),
+    ("TransformMatrix", "Orientation", "Rotation"),
+)
+_STATED = {".nrrd": _NRRD, ".seg.nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _META, ".mhd": _META}
 
 
 def check_stated_grid(path: Path) -> tuple[str, ...]:
@@ -409,46 +316,31 @@ def check_stated_grid(path: Path) -> tuple[str, ...]:
 
     Raises GeometryError where the size of a voxel is not stated, or is no number: every measure would be wrong.
     """
-    kind = next((one for one in (_NRRD, _META) if file_suffix(path) in one), None)
-    if kind is None:
+    if file_suffix(path) not in _STATED:
         return ()
-    stated, is_whole = _fields(path, kind)
-    spacing = [text for name in _SPACING[kind] if (text := stated.get(_plain(name)))]
-    if not spacing and not is_whole:
-        return ()
-    if not spacing:
-        raise GeometryError(
-            "the header does not state the size of a voxel; expected "
-            + " or ".join(_SPACING[kind])
-            + ": export it again with its spacing"
-        )
-    numbers = [float(text) for text in _NUMBER.findall(spacing[0])]
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise GeometryError(f"the header states no usable size of a voxel ({spacing[0][:60]}): export it again")
-    left_open = is_whole and not any(_plain(name) in stated for name in _ORIENTATION[kind])
-    return (_AS_IT_LIES,) if left_open else ()
-
-
-def _plain(name: str) -> str:
-    """Readers take "spacedirections" and "Space Directions" alike."""
-    return name.replace(" ", "").casefold()
-
-
-def _fields(path: Path, kind: tuple[str, ...]) -> tuple[dict[str, str], bool]:
-    """The header's fields, of NRRD before the empty line, of MetaImage before its data; and whether they are all: a
-    header may be longer than what is looked at."""
-    found: dict[str, str] = {}
+    end, of_size, of_place = _STATED[file_suffix(path)]
     head = text_head(path)
-    for line in head.splitlines():
-        text = line.decode("latin-1")
-        if kind is _NRRD and not text.strip():
-            return found, True
-        match = _FIELD.match(text)
-        if match:
-            found.setdefault(_plain(match[1]), match[2])
-            if _plain(match[1]) == "elementdatafile":
-                return found, True
-    return found, len(head) == path.stat().st_size
+    found = re.search(end, head, re.MULTILINE)
+    is_whole = found is not None or len(head) == path.stat().st_size  # a header may be longer than what is looked at
+    head = head[: found.start()] if found else head
+
+    def field(names: tuple[str, ...]) -> list[bytes]:
+        spellings = "|".join(name.replace(" ", " ?") for name in names)
+        return re.findall(rf"^\s*(?:{spellings})\s*[:=](?!=)\s*(.*?)\s*$".encode(), head, re.MULTILINE | re.IGNORECASE)
+
+    stated = field(of_size)
+    if not stated:
+        if not is_whole:
+            return ()
+        raise GeometryError(
+            f"the header does not state the size of a voxel; expected {' or '.join(of_size)}: export it again with its"
+            " spacing"
+        )
+    numbers = [float(text) for text in _NUMBER.findall(stated[0])]
+    if not numbers or not all(map(math.isfinite, numbers)):
+        shown = stated[0][:60].decode("latin-1")
+        raise GeometryError(f"the header states no usable size of a voxel ({shown}): export it again")
+    return (_AS_IT_LIES,) if is_whole and not field(of_place) else ()
 
 
 # NIfTI, NRRD and MetaImage files through SimpleITK, with its silent corrections refused.
@@ -548,7 +440,7 @@ def _read_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...], ND
     if not (oriented or unoriented):
         raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
     notes = check_nifti_header(header)
-    check_claimed_size(path, header.shape, max(1, header.voxel_bytes // math.prod(header.shape)))
+    check_claimed_size(path, header.shape, max(1, int(header.stored["bits"]) // 8))
     return oriented, notes, read_nifti_voxels(path, header)
 
 
@@ -791,20 +683,6 @@ def _sidecar_texts(path: Path) -> list[str]:
         return []
     return [str(content[key]) for key in _SIDECAR_KEYS if key in content] if isinstance(content, dict) else []
 
-
-__all__ = [
-    "Image",
-    "atomic_write",
-    "file_suffix",
-    "find_inputs",
-    "read_image",
-    "read_labels",
-    "safe_case_name",
-    "select_label",
-    "write_json",
-    "write_text",
-    "write_volume",
-]
 
 _OF_A_RESULT = {"report.json", "slices.csv"}  # what the folder of every finished case holds
 _log = logging.getLogger(__name__)

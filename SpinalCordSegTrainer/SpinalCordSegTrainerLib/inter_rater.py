@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.files import inside
-from SpinalCordSegLib.image_io import write_text, write_volume
+from SpinalCordSegLib.files import inside, write_text
+from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case
 from SpinalCordSegTrainerLib.evaluation import (
