@@ -86,7 +86,7 @@ pytest: $(VENV)/.installed-dev ## The tests alone (PYTEST_ARGS="Testing/library 
 
 .PHONY: coverage
 coverage: $(VENV)/.installed-dev ## Which lines and branches the tests reach (twice as long as the tests)
-	@$(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=term:skip-covered --timeout 1200 $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --cov --cov-branch --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## The documentation as a site; out/site

@@ -75,7 +75,7 @@ RENAMED: dict[str, str] = {
     r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated",
     r"\bslices_steadied\b": "slices_adjusted", r"/model/repeatability\b": "/model/scores/repeatability",
     r"/inset_mm\b": "/boundary_offset_mm",
-    r"(/starts/\d+)/ranks\b": r"\1/processes",
+    r"(/starts/\d+)/ranks\b": r"\1/processes", r"\.json/bars/": ".json/criteria/",
 }  # fmt: skip
 RENAMED_TEXT: dict[str, str] = {
     # kinds of flag
@@ -118,6 +118,9 @@ WANTED: dict[str, str] = {
     "*report.json/files*": "the pictures' grey values are kept for corrections without the image",
     "*pictures.npz*": "the pictures' grey values are kept for corrections without the image",
     "*/versions/*": "every mask that a person made or accepted is kept",
+    "rerun/*": "no command of its own: `correct --rerun` gives the same voxels (step correct)",
+    "register/*": "no command of its own: follow-up and propagate register the images",
+    "review/commands/[89]/*": "`review` names the next case by itself: --next and --previous are gone",
 }  # fmt: skip
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.

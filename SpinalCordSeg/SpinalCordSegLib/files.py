@@ -351,6 +351,7 @@ def replace_names(text: str, names: Iterable[str], word: str) -> str:
 
 _LOCK_WAIT_S = 30.0  # whoever holds one replaces a few files, in seconds
 _LOCK_AGE_S = 900.0  # older than this it belongs to a program that was killed on another computer
+_UNSIGNED_AGE_S = 10.0  # older than this and empty, its program was killed before it could sign it
 
 
 @contextmanager
@@ -408,7 +409,8 @@ def _take(lock: Path, own: str) -> str | None:
         return _text(lock)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(own)
-    return None
+    found = _text(lock)  # another's, where that one took our empty lock for a killed program's
+    return None if found == own else found
 
 
 def _is_abandoned(lock: Path, holder: str) -> bool:
@@ -421,7 +423,7 @@ def _is_abandoned(lock: Path, holder: str) -> bool:
         except PermissionError:  # it runs, for another user
             return False
     try:
-        return time.time() - lock.stat().st_mtime > _LOCK_AGE_S
+        return time.time() - lock.stat().st_mtime > (_LOCK_AGE_S if holder else _UNSIGNED_AGE_S)
     except OSError:
         return False
 

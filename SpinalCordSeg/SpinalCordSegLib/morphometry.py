@@ -295,19 +295,12 @@ class Centreline:
         return np.array([np.interp(arc_mm, self.arc_mm, self.ras_mm[:, axis]) for axis in range(3)])
 
     def position_on(self, other: Centreline, arc_mm: float) -> float:
-        """Where a position along this line is on ``other``, a line through the same slices; beyond the ends as far.
-
-        Raises ValueError on a line without points.
-        """
-        if not len(self.arc_mm):
-            raise ValueError("a line without points has no positions")
+        """Where a position along this line is on ``other``, a line through the same slices; beyond the ends as far."""
         beyond = min(0.0, arc_mm - self.arc_mm[0]) + max(0.0, arc_mm - self.arc_mm[-1])
         return float(np.interp(arc_mm, self.arc_mm, other.arc_mm) + beyond)
 
     def at_slice(self, canonical_slice: int) -> NDArray[np.float64]:
-        """RAS mm of the centreline in a slice; beyond its ends straight on. Raises ValueError without points."""
-        if not len(self.arc_mm):
-            raise ValueError("a line without points lies in no slice")
+        """RAS mm of the centreline in a slice; beyond its ends straight on."""
         beyond = canonical_slice - int(np.clip(canonical_slice, self.canonical_slice[0], self.canonical_slice[-1]))
         if beyond == 0:
             return self.ras_mm[canonical_slice - int(self.canonical_slice[0])]

@@ -38,7 +38,7 @@ def _run_installed(folder: Path, *arguments: str) -> subprocess.CompletedProcess
     environment |= {"PYTHONPATH": str(folder), "PYTHONUTF8": "1", "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=folder.parent, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder.parent, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def _run(folder: Path, required: str) -> subprocess.CompletedProcess[str]:
     options = ["-q", "-p", "no_silent_skips", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(folder)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=150, check=False,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

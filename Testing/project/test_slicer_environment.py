@@ -46,7 +46,7 @@ print("\\n" + json.dumps([code, sorted({name.partition(".")[0] for name in sys.m
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONUTF8": "1"}, capture_output=True, text=True, timeout=150, check=False,
+        env=os.environ | {"PYTHONUTF8": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """The benchmark: ``make bench``. Figures are ratios within one run on one machine; run it while nothing else works.
 
 Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers; some 20 minutes. Run by
-name alone: two that prove that masks stay the same, tracking (an hour; called again it goes on where it was ended) and
-precision; and load (a batch of 500 volumes, one of 1024×1024×600). Results (a table, JSON, pictures) go to out/bench; a
-part that is not run keeps its last result there.
+name alone: tracking, which proves that masks stay the same (an hour; called again it goes on where it was ended), and
+load (a batch of 500 volumes, one of 1024×1024×600). Results (a table, JSON, pictures) go to out/bench; a part that is
+not run keeps its last result there.
 """
 
 from __future__ import annotations
@@ -189,12 +189,6 @@ def _tracking(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return tracking_equality(arguments.data, 5 if arguments.quick else arguments.simulated, kept)
 
 
-def _precision(arguments: argparse.Namespace) -> dict[str, Any]:
-    from precision_difference import precision_difference
-
-    return precision_difference(arguments.data, 2 if arguments.quick else None)
-
-
 def _load(arguments: argparse.Namespace) -> dict[str, Any]:
     from load import load
 
@@ -208,7 +202,6 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "startup": _startup,
     "peers": _peers,
     "tracking": _tracking,
-    "precision": _precision,
     "load": _load,
 }
 _USUAL = ("network", "whole", "scaling", "startup", "peers")

@@ -109,7 +109,7 @@ def _load(found: dict[str, Any]) -> list[str]:
 
 _ROWS = {
     "network": _network, "whole": _whole, "scaling": _scaling, "startup": _startup, "peers": _peers,
-    "tracking": _tracking, "precision": _tracking, "load": _load,
+    "tracking": _tracking, "load": _load,
 }  # fmt: skip
 
 

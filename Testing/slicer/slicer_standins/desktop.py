@@ -49,8 +49,8 @@ def click(widget: Any, position: tuple[int, int] | None = None) -> None:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Let Qt's event loop run until it is so."""
-    end = time.monotonic() + timeout_s
+    """Let Qt's event loop run until it is so; far longer than ``timeout_s`` where the machine has other work."""
+    end = time.monotonic() + 10 * timeout_s
     while not condition():
         if time.monotonic() > end:
             raise AssertionError("waited in vain")
