@@ -7,8 +7,6 @@ import sys
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata, requires
 from pathlib import Path
 
-import pytest
-
 from SpinalCordSegLib.model.checkpoint import load_card
 
 if sys.version_info >= (3, 11):
@@ -105,15 +103,6 @@ def test_nothing_comes_along_under_a_licence_that_binds_others(checkout: Path) -
              if name not in _NAMED_EXCEPTIONS and not _told(about) & _PERMISSIVE and not name.startswith("nvidia-")
              and not name.startswith("cuda-")}  # fmt: skip
     assert wrong == {}
-
-
-@pytest.mark.parametrize(("words", "families"), [
-    ("LGPL-3.0-only", {"LGPL"}), ("GNU General Public License v3 (GPLv3)", {"GPL"}),
-    ("BSD-3-Clause AND MIT", {"BSD", "MIT"}),
-    ("GNU Lesser General Public License v2", {"LGPL"}),
-])  # fmt: skip
-def test_families_are_told_apart(words: str, families: set[str]) -> None:
-    assert _families(words) == families
 
 
 def test_every_weights_file_is_listed_with_its_licence(checkout: Path) -> None:

@@ -59,13 +59,6 @@ def test_version_is_the_same_everywhere(checkout: Path) -> None:
     assert re.findall(r"^## (\S+)", changelog, flags=re.MULTILINE)[0] == SOFTWARE_VERSION
 
 
-def test_licence_is_the_whole_apache_licence(checkout: Path) -> None:
-    text = (checkout / "LICENSE").read_text(encoding="utf-8")
-    assert "Version 2.0, January 2004" in text
-    assert "END OF TERMS AND CONDITIONS" in text
-    assert len(text.split()) == 1581
-
-
 def test_segment_colour_is_the_same_in_itk_snap(checkout: Path) -> None:
     lines = (checkout / "Resources" / "ITK-SNAP_labels.txt").read_text(encoding="utf-8").splitlines()
     labels = [line.split(maxsplit=7) for line in lines if not line.startswith("#")]
