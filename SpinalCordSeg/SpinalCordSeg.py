@@ -97,7 +97,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         from SpinalCordSegLib.worker import remove_abandoned
 
-        remove_abandoned(self.scratchBase())
+        remove_abandoned(Path(slicer.app.temporaryPath))
 
     def getParameterNode(self) -> SpinalCordSegParameterNode:
         return SpinalCordSegParameterNode(super().getParameterNode())
@@ -107,9 +107,6 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         return next((node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
 
-    def scratchBase(self) -> Path:
-        return Path(slicer.app.temporaryPath)
-
     def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", worker=None):
         """Begin a job: poll it, then give its result to ``addResult``. ``worker``: a preloaded one to do it. Raises
         SpinalCordSegError."""
@@ -118,14 +115,13 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         from SpinalCordSegWidgets.jobs import segment_job
 
         volume = volume_from_node(volumeNode)
-        base = self.scratchBase()
-        return segment_job(volume, base, model=model or default_model(), device=device, worker=worker)
+        return segment_job(volume, model=model or default_model(), device=device, worker=worker)
 
     def startMeasure(self, segmentation, segmentId: str, by: str = ""):
         """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
         from SpinalCordSegWidgets.jobs import measure_job
 
-        return measure_job(segmentation, segmentId, self.scratchBase(), by)
+        return measure_job(segmentation, segmentId, by)
 
     def addResult(self, case, volumeNode, page: str = ""):
         """A new segmentation with tables, plot and report (``page``: HTML); what is in the scene stays as it is."""

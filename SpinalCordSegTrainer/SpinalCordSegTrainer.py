@@ -86,9 +86,6 @@ class SpinalCordSegTrainerLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self) -> SpinalCordSegTrainerParameterNode:
         return SpinalCordSegTrainerParameterNode(super().getParameterNode())
 
-    def scratchBase(self) -> Path:
-        return Path(slicer.app.temporaryPath)
-
 
 class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
     """Runs inside Slicer as well."""
@@ -105,7 +102,7 @@ class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
     def test_settings_become_a_command(self) -> None:
         from SpinalCordSegTrainerWidgets.main_widget import TrainerSettings
 
-        command = TrainerSettings(Path("data"), Path("run"), label=3, epochs=4).train()
+        command = TrainerSettings(Path("data"), Path("run"), label=3, epochs=4).arguments("train")
         self.assertEqual(command[:2], ["train", "data"])
         self.assertIn("epochs=4", command)
         self.assertEqual(command[command.index("--label") + 1], "3")

@@ -1,15 +1,13 @@
 """The child process that the panels start: runs one command of ours, and does not outlive its parent.
 
-``python -m SpinalCordSegLib.worker MODULE[:FUNCTION] ARGUMENT…`` calls ``FUNCTION([ARGUMENT…])`` (``main`` where none
-is named) and exits with what it gives. The parent writes one line, the heartbeat, to standard input and keeps it open.
-When it is closed (the parent ended, or crashed, or cancels), the work is interrupted as by Ctrl-C, then ended. A parent
-that writes nothing is not watched: a launcher in between may not pass standard input on, and that must not look like a
-parent that is gone.
+``python -m SpinalCordSegLib.worker MODULE[:FUNCTION] ARGUMENT…`` calls ``FUNCTION([ARGUMENT…])`` (default ``main``) and
+exits with what it returns. The parent writes one line, the heartbeat, to standard input and keeps it open. When it is
+closed (the parent ended, crashed or cancels), the work is interrupted as by Ctrl-C, then ended. A parent that writes
+nothing is not watched: a launcher in between may not pass standard input on.
 
-``… --wait MODULE[:FUNCTION] [MODEL DEVICE]`` preloads libraries and model, and waits for an order, a second line:
-{"arguments": […], "folder": …}. Then it goes to the folder and does as above, once. When none comes for some minutes
-it exits with WAITED_IN_VAIN. It prints {"event": "attached"} when the heartbeat has reached it: only then would an
-order reach it too.
+``… --wait MODULE[:FUNCTION] [MODEL DEVICE]`` loads libraries and model, then waits for a second line, the order
+{"arguments": […], "folder": …}, and runs that once in its folder. It prints {"event": "attached"} when the heartbeat
+has reached it: only then would an order reach it too.
 """
 
 from __future__ import annotations
@@ -43,12 +41,8 @@ if TYPE_CHECKING:
 HEARTBEAT = b"stay\n"
 ATTACHED = "attached"
 WAIT = "--wait"
-WAITED_IN_VAIN = 75
-LEAST_FREE_BYTES = 3 << 30
-"""A worker that waits holds some 0.5 GB; it is not for machines with less than this to spare."""
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
 
-_LONGEST_WAIT_S = 600.0
 _TIME_TO_TIDY_S = 5.0
 _CANCELLED = 130
 _Orders = queue.SimpleQueue[bytes]
@@ -78,10 +72,10 @@ def _run(program: str, arguments: Sequence[str]) -> int:
 def _wait(program: str, preloaded: Sequence[str], orders: _Orders) -> int:
     if preloaded:
         _preload(Path(preloaded[0]), preloaded[1])
-    try:
-        order: dict[str, Any] = json.loads(orders.get(timeout=_LONGEST_WAIT_S))
-    except queue.Empty:
-        return WAITED_IN_VAIN
+    line = orders.get()
+    if not line:  # the parent is gone
+        return _CANCELLED
+    order: dict[str, Any] = json.loads(line)
     os.chdir(order["folder"])
     return _run(program, order["arguments"])
 
@@ -118,6 +112,7 @@ def _watch_parent(gone: threading.Event, orders: _Orders, waits: bool) -> None:
         for line in lines:
             orders.put(line)
     gone.set()
+    orders.put(b"")
     signal.raise_signal(signal.SIGINT)
     threading.Timer(_TIME_TO_TIDY_S, _end).start()
 
@@ -128,9 +123,8 @@ def _end() -> None:
     os._exit(_CANCELLED)
 
 
-# Standard input, read in a thread. Windows does one thing at a time with a pipe: while a thread waits in a read,
-# whoever asks the pipe for anything waits too. OpenBLAS asks it while numpy is loaded, so the whole program would stand
-# still until the parent writes again (numpy issue 24290): there we wait outside the system's read.
+# Standard input, read in a thread. On Windows a thread that waits in a read blocks everyone who asks the pipe for
+# anything, and OpenBLAS asks while numpy is loaded (numpy issue 24290): there we wait outside the system's read.
 
 _IS_WINDOWS = os.name == "nt"
 _LOOK_S = 0.1
@@ -162,43 +156,8 @@ def _bytes_waiting(descriptor: int) -> int | None:
     return None if error == broken_pipe else _UNKNOWN
 
 
-# Free memory
-
-_MEMINFO = Path("/proc/meminfo")
-
-
-def available_bytes() -> int | None:
-    """Memory that one more program can have; None where the system does not report it (macOS)."""
-    if _IS_WINDOWS:
-        return _windows_bytes()
-    if not _MEMINFO.is_file():
-        return None
-    for line in _MEMINFO.read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX of the Windows API."""
-
-    _fields_ = [
-        ("length", ctypes.c_uint32),
-        ("load_percent", ctypes.c_uint32),
-        *((name, ctypes.c_uint64) for name in ("total", "available", "page_total", "page_available")),
-        *((name, ctypes.c_uint64) for name in ("virtual_total", "virtual_available", "extended_available")),
-    ]
-
-
-def _windows_bytes() -> int | None:
-    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    found = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined, unused-ignore]
-    return int(status.available) if found else None
-
-
-# Scratch folders: temporary folders that hold somebody's images, and are gone afterwards even if the program that made
-# them crashed. The owner keeps a lock on a file in it. The system drops the lock when the owner ends, however it ends:
-# from then on any program of ours removes the folder.
+# Scratch folders: temporary folders with somebody's images, removed even if the program that made them crashed. The
+# owner keeps a lock on a file in it; the system drops the lock when the owner ends, and any program of ours removes it.
 
 PREFIX = "spinalcordseg-"
 _LOCK_NAME = "owner.lock"
@@ -268,8 +227,7 @@ def _try_lock(file: IO[bytes]) -> bool:
     return True
 
 
-# What the panels need and no user types: commands of ``SpinalCordSegLib.worker:panel_main``. Files have fixed names in
-# the folder that the worker runs in.
+# Commands for the panels alone. Files have fixed names in the folder that the worker runs in.
 
 RERUN_MASK = "rerun.nrrd"
 

@@ -12,7 +12,7 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
 from SpinalCordSegWidgets.jobs import Motion, motion_job
-from SpinalCordSegWidgets.section import Section, grey
+from SpinalCordSegWidgets.section import Section, grey, show_text
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
@@ -41,8 +41,7 @@ class ComparePanel(Section):
         grey(self.ui.compareButton, reason, _("Press again to go back to the former layout."))
         self.ui.compareButton.checked = self.views.running
         how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
-        self.ui.compareHow.setText(_("Levels are matched {how}.").format(how=how))
-        self.ui.compareHow.setVisible(not reason)
+        show_text(self.ui.compareHow, "" if reason else _("Levels are matched {how}.").format(how=how))
         self.ui.compareFit.setVisible(self.views.running)
 
     def why_not(self) -> str:
@@ -57,9 +56,6 @@ class ComparePanel(Section):
         if not known_cord_id(self.prior):
             return _("The prior mask has several segments: which is the cord? Keep one.")
         return ""
-
-    def leave(self) -> None:
-        """The views stay linked while another module is used."""
 
     def close(self) -> None:
         self.views.end()
@@ -86,7 +82,7 @@ class ComparePanel(Section):
             here, there = (marked_discs(owner)[_C2_C3] for owner in (self.panel.volume, volume_node_of(self.prior)))
             self._show(Motion(motion_by_discs(here, there)))
             return
-        current, prior, base = self.panel.segmentation, self.prior, self.panel.logic.scratchBase()
+        current, prior = self.panel.segmentation, self.prior
 
         def found(motion: Motion) -> None:
             if self.panel.segmentation is current and self.prior is prior:
@@ -94,7 +90,7 @@ class ComparePanel(Section):
             else:
                 self.panel.show_message(_("Other masks were chosen meanwhile: compare again."))
 
-        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior), base), found)
+        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior)), found)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:
@@ -123,7 +119,7 @@ class ComparePanel(Section):
     def _fit_text(self, motion: Motion) -> str:
         remarks = []
         if motion.ambiguous:
-            remarks.append(_("A vertebra further up or down fits nearly as well: check the level, or mark discs."))
+            remarks.append(_("The vertebra above or below fits nearly as well: check the level, or mark discs."))
         if self._ratio != 1.0:
             remarks.append(
                 _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.").format(

@@ -1,4 +1,4 @@
-"""Correct: the Segment Editor on the cord, and four corrections of a few slices, each of them one step of its undo."""
+"""Correct: the Segment Editor on the cord, and corrections of a few slices, each of them one step of its undo."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
+from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import canonical_range, correct_segment, read_review, replace_slices
-from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
-from SpinalCordSegNodes.volumes import volume_from_node
-from SpinalCordSegWidgets.jobs import command_job, rerun_job
-from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, command_job, rerun_job
+from SpinalCordSegWidgets.section import (
+    Section,
+    ask_folder,
+    grey,
+    in_scene,
+    on_click,
+    set_up_table,
+    show_rows,
+    show_text,
+)
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.metrics import MaskChanges
@@ -40,15 +47,11 @@ class EmbeddedEditor:
         self._place = place
         self._widget: Any = None
         self._wanted = ""  # the segment that was asked for last
-        self._is_open = False
+        self.is_open = False
 
     @property
     def available(self) -> bool:
         return hasattr(slicer, "qMRMLSegmentEditorWidget")
-
-    @property
-    def is_open(self) -> bool:
-        return self._is_open
 
     def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
         """Edit a segment with ``volume`` as the source; other segments are protected.
@@ -64,7 +67,7 @@ class EmbeddedEditor:
             widget.setMRMLSegmentEditorNode(node)
         # By default painting cuts the painted place out of all other segments of the segmentation.
         node.SetOverwriteMode(node.OverwriteNone)
-        is_new = not self._is_open or segment_id != self._wanted
+        is_new = not self.is_open or segment_id != self._wanted
         if widget.segmentationNode() is not segmentation:
             widget.setSegmentationNode(segmentation)
             is_new = True
@@ -73,18 +76,18 @@ class EmbeddedEditor:
         if is_new and widget.currentSegmentID() != segment_id:
             widget.setCurrentSegmentID(segment_id)
         self._wanted = segment_id
-        if not self._is_open:
+        if not self.is_open:
             widget.setupViewObservations()
             widget.installKeyboardShortcuts()
-            self._is_open = True
+            self.is_open = True
 
     def leave(self) -> None:
         """Put the brush away: views and keys belong to others again."""
-        if self._widget is not None and self._is_open:
+        if self._widget is not None and self.is_open:
             self._widget.setActiveEffect(None)
             self._widget.uninstallKeyboardShortcuts()
             self._widget.removeViewObservations()
-        self._is_open = False
+        self.is_open = False
 
     def close(self) -> None:
         """Let go of every node."""
@@ -95,15 +98,15 @@ class EmbeddedEditor:
 
     def save_state(self) -> None:
         """Let Undo come back to now."""
-        if self._widget is not None and self._is_open:
+        if self._widget is not None and self.is_open:
             self._widget.saveStateForUndo()
 
     def undo(self) -> None:
-        if self._widget is not None and self._is_open:
+        if self._widget is not None and self.is_open:
             self._widget.undo()
 
     def redo(self) -> None:
-        if self._widget is not None and self._is_open:
+        if self._widget is not None and self.is_open:
             self._widget.redo()
 
     def _make(self) -> Any:
@@ -136,12 +139,15 @@ class CorrectPanel(Section):
         self._entered = True
         set_up_table(ui.changesTable, [_("Slice"), _("AI mm²"), _("Now mm²"), _("Dice")], (50, 70, 70))
         ui.changesTable.connect("cellClicked(int,int)", self._on_row)
-        ui.shownSliceButton.connect("clicked()", self.take_shown_slice)
-        ui.rerunButton.connect("clicked()", self.rerun)
-        ui.fillButton.connect("clicked()", self.fill_between)
-        ui.smoothButton.connect("clicked()", self.smooth)
-        ui.undoButton.connect("clicked()", self.editor.undo)
-        ui.redoButton.connect("clicked()", self.editor.redo)
+        on_click(
+            ui,
+            shownSliceButton=self.take_shown_slice,
+            rerunButton=self.rerun,
+            fillButton=self.fill_between,
+            smoothButton=self.smooth,
+            undoButton=self.editor.undo,
+            redoButton=self.editor.redo,
+        )
 
     @property
     def slices(self) -> tuple[int, int]:
@@ -182,13 +188,11 @@ class CorrectPanel(Section):
         segmentation, segment_id, slices = self.panel.segmentation, self.panel.segment_id, self.slices
 
         def begin() -> Any:
-
             mask = mask_of_segment(segmentation, segment_id)
             image = volume_behind(segmentation, mask)
             assert image is not None and self.panel.models.path is not None  # the button is grey without
             case = self.panel.result.case if self.panel.result else None
-            base, model, device = self.panel.logic.scratchBase(), self.panel.models.path, self.panel.device
-            return rerun_job(image, mask, slices, base, model=model, device=device, case=case)
+            return rerun_job(image, mask, slices, model=self.panel.models.path, device=self.panel.device, case=case)
 
         self.panel.start(begin, lambda found: self._on_found(found, segmentation, segment_id, slices))
 
@@ -205,9 +209,10 @@ class CorrectPanel(Section):
         elif self.editor.is_open and self.panel.segmentation is None:
             self.editor.close()
         ui.editorPlace.setVisible(self.editor.available and not reason)
-        ui.editorReason.setText(reason)
-        ui.editorReason.setVisible(bool(reason))
-        self._limit_range()
+        show_text(ui.editorReason, reason)
+        if self.panel.live.mask is not None:
+            for box in (ui.firstBox, ui.lastBox):
+                box.maximum = self.panel.live.mask.mask.shape[0] - 1
         busy = self.panel.why_no_mask()
         grey(ui.fillButton, busy, _("Draw the range anew from the two slices beside it."))
         grey(ui.smoothButton, busy, _("Take steps between slices out of the range; its area stays."))
@@ -240,16 +245,10 @@ class CorrectPanel(Section):
 
     def _why_no_rerun(self) -> str:
         if self.panel.volume is None:
-            return _("The mask has no volume to look at.")
+            return _("The mask has no volume.")
         if self.panel.models.path is None:
             return _("Choose a model first (section Find the cord).")
         return self.panel.applying.dependencies.message
-
-    def _limit_range(self) -> None:
-        mask = self.panel.live.mask
-        if mask is not None:
-            for box in (self.ui.firstBox, self.ui.lastBox):
-                box.maximum = mask.mask.shape[0] - 1
 
     def _show_changes(self, changes: MaskChanges | None) -> None:
         ui = self.ui
@@ -289,17 +288,16 @@ def _change_text(changes: MaskChanges | None) -> str:
 # Learn from corrections: a reviewed case goes into a folder that the trainer takes as it is.
 
 
-_CASE, _IMAGE = "case", "volume.nrrd"
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 
 
 class TrainingSetPanel(Section):
-    """Lives in the section of ``ui``; writes through the command line ``training-set``, in a child process."""
+    """Part of the section of ``ui``; writes by the command ``training-set``."""
 
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
         ui.subjectEdit.connect("textChanged(QString)", self.refresh)
-        ui.trainingButton.connect("clicked()", self._on_add)
+        on_click(ui, trainingButton=lambda: ask_folder(ui.section, _("Folder of the training set"), self.add))
 
     @property
     def subject(self) -> str:
@@ -307,48 +305,26 @@ class TrainingSetPanel(Section):
 
     def add(self, folder: Path) -> None:
         """Begin to write the current case into ``folder``; what stands in the way is shown."""
-        result, segment_id, volume = self.panel.result, self.panel.segment_id, self.panel.volume
-
-        def prepare(scratch: Path) -> None:
-            from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-            if result is None:
-                raise ConfigurationError(_("Measure the mask first."))
-            write_result_folder(result, segment_id, scratch / _CASE)
-            write_volume(volume_from_node(volume), scratch / _IMAGE)
-
-        arguments = ["training-set", _CASE, "--image", _IMAGE, "--subject", self.subject, "--output", str(folder)]
+        arguments = ["training-set", CASE, "--image", IMAGE, "--subject", self.subject, "--output", str(folder)]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
-        base = self.panel.logic.scratchBase()
-        self.panel.start(lambda: command_job(arguments, prepare, lambda _results: folder, base), self._on_added)
+        text = _("The case is in the training set {name}.").format(name=folder.name)
+        self.panel.start(
+            lambda: command_job(arguments, self.panel.write_case, lambda _results: text), self.panel.show_message
+        )
 
     def refresh(self) -> None:
-        text = _("Image and label map as ITK-SNAP would write them. Train with: spinalcordseg-train train --from MODEL")
+        text = _("Writes image and label map as ITK-SNAP does. Train with: spinalcordseg-train train --from MODEL")
         grey(self.ui.trainingButton, self.why_not(), text)
 
     def why_not(self) -> str:
         """The reason why nothing can be added; "" when it can be tried."""
-        reason = self.panel.why_no_mask()
+        reason = self.panel.why_not_measured()
         if reason:
             return reason
-        if self.panel.volume is None:
-            return _("The mask has no volume to learn from.")
-        if self.panel.result is None or self.panel.live.stale:
-            return _("The mask was changed since it was measured: measure it first.")
-        if self._review().state not in (ACCEPTED, CORRECTED):
-            return _("Only what a person corrected or accepted is learnt from.")
-        return "" if _CODE.fullmatch(self.subject) else _("Give a subject code of letters and digits, never a name.")
-
-    def _review(self) -> Review:
         try:
-            return read_review(self.panel.segmentation, self.panel.segment_id)
+            review = read_review(self.panel.segmentation, self.panel.segment_id)
         except SpinalCordSegError:  # shown in the section Review
-            return Review()
-
-    def _on_add(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder of the training set"))
-        if folder is not None:
-            self.add(folder)
-
-    def _on_added(self, folder: Path) -> None:
-        self.panel.show_message(_("The case is in the training set {name}.").format(name=folder.name))
+            review = Review()
+        if review.state not in (ACCEPTED, CORRECTED):
+            return _("Only corrected or accepted masks can be trained on.")
+        return "" if _CODE.fullmatch(self.subject) else _("Type a subject code of letters and digits, never a name.")

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegNodes.results import write_result_folder
-from SpinalCordSegNodes.volumes import dicom_database, instance_uids, source_files, volume_from_node
+from SpinalCordSegNodes.volumes import dicom_database, instance_uids, source_files
 from SpinalCordSegWidgets.install import install
-from SpinalCordSegWidgets.jobs import RESULTS, command_job
-from SpinalCordSegWidgets.section import Section, ask_folder, grey
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, RESULTS, command_job
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, on_click
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
-_CASE, _SERIES, _IMAGE = "case", "series", "image.nrrd"
+_SERIES = "series"
 _PACKAGES = ("highdicom>=0.27,<1", "matplotlib>=3.8,<4")
 
 
@@ -35,9 +34,12 @@ class DicomPanel(Section):
         for box in (ui.segBox, ui.srBox, ui.pdfBox):
             box.checked = True
             box.connect("toggled(bool)", self.refresh)
-        ui.dicomSeriesButton.connect("clicked()", self._on_series)
-        ui.dicomButton.connect("clicked()", self._on_write)
-        ui.dicomInstallButton.connect("clicked()", self._on_install)
+        on_click(
+            ui,
+            dicomSeriesButton=lambda: ask_folder(ui.section, _("Folder of the DICOM series"), self.choose_series),
+            dicomButton=lambda: ask_folder(ui.section, _("Folder for the DICOM files"), self.write),
+            dicomInstallButton=self._on_install,
+        )
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -45,34 +47,24 @@ class DicomPanel(Section):
         return tuple(kind for kind, box in boxes.items() if box.checked and box.enabled)
 
     def choose_series(self, folder: Path) -> None:
-        """Say where the series lies that the volume was loaded from."""
+        """``folder``: of the series that the volume was loaded from."""
         self._folders[self.panel.volume.GetID()] = folder
         self.refresh()
 
     def write(self, folder: Path) -> None:
-        """Begin to write into ``folder``; what is there already is asked about before it is replaced."""
-        volume, result, segment_id = self.panel.volume, self.panel.result, self.panel.segment_id
-        files, series = source_files(volume), self._folders.get(volume.GetID())
+        """Begin to write into ``folder``; the user is asked before a file is replaced."""
+        files, series = source_files(self.panel.volume), self._folders.get(self.panel.volume.GetID())
 
         def prepare(scratch: Path) -> None:
-            from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-            if result is None:
-                raise ConfigurationError(_("Measure the mask first."))
-            write_result_folder(result, segment_id, scratch / _CASE)
-            write_volume(volume_from_node(volume), scratch / _IMAGE)
+            self.panel.write_case(scratch)
             if series is None:
                 _copy(files, scratch / _SERIES)
 
-        where = str(series) if series is not None else _SERIES
-        arguments = ["export", _CASE, "--dicom", where, "--image", _IMAGE, "--output", RESULTS]
+        arguments = ["export", CASE, "--dicom", str(series or _SERIES), "--image", IMAGE, "--output", RESULTS]
         arguments += [f"--{kind}" for kind in self.kinds]
         if self.ui.drawnByHandBox.checked and self.ui.drawnByHandBox.enabled:
             arguments.append("--drawn-by-hand")
-        base = self.panel.logic.scratchBase()
-        self.panel.start(
-            lambda: command_job(arguments, prepare, _contents, base), lambda found: self._keep(found, folder)
-        )
+        self.panel.start(lambda: command_job(arguments, prepare, _contents), lambda found: self._keep(found, folder))
 
     def refresh(self) -> None:
         ui, volume = self.ui, self.panel.volume
@@ -81,38 +73,27 @@ class DicomPanel(Section):
         grey(ui.srBox, missing["seg"], _("Structured report (TID 1500)"))
         grey(ui.pdfBox, missing["pdf"], _("The report page as Encapsulated PDF"))
         ui.dicomInstallButton.setVisible(any(missing.values()) and "pydicom" not in missing["seg"])
-        grey(ui.drawnByHandBox, "" if self._is_given() else _("The report says that a model made the mask."))
+        given = self.panel.result is not None and self.panel.result.case.model is None
+        grey(ui.drawnByHandBox, "" if given else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
         grey(ui.intoDatabaseBox, no_database, _("Add what was written to Slicer’s own DICOM database."))
-        source = self._source_text(volume)
-        ui.dicomSourceLabel.setText(source)
+        ui.dicomSourceLabel.setText(self._source_text(volume))
         ui.dicomSeriesButton.setVisible(volume is not None and not source_files(volume))
-        reason = self.why_not()
-        grey(ui.dicomButton, reason, _("Into a folder of your choice. Nothing is sent anywhere."))
+        grey(ui.dicomButton, self.why_not(), _("Into a folder of your choice. Nothing is sent anywhere."))
 
     def why_not(self) -> str:
         """The reason why nothing can be written; "" when it can be tried."""
-        reason = self.panel.why_no_mask()
+        reason, missing = self.panel.why_not_measured(), _missing()
         if reason:
             return reason
-        missing = _missing()
         if not self.kinds:
             return missing["seg"] or missing["pdf"] or _("Choose what to write.")
-        volume = self.panel.volume
-        if volume is None:
-            return _("The mask has no volume, so no study to belong to.")
-        if not source_files(volume) and volume.GetID() not in self._folders:
+        if not source_files(self.panel.volume) and self.panel.volume.GetID() not in self._folders:
             return _(
-                "The volume was not loaded from Slicer’s DICOM database: DICOM objects belong to the study of a DICOM"
-                " series. Choose the folder of the series it was made from, or save the mask as .seg.nrrd."
+                "The volume was not loaded from Slicer’s DICOM database, and DICOM objects belong to the study of a"
+                " series. Choose the folder of the series that it was made from, or save the mask as .seg.nrrd."
             )
-        if self.panel.result is None or self.panel.live.stale:
-            return _("The mask was changed since it was measured: measure it first.")
         return ""
-
-    def _is_given(self) -> bool:
-        result = self.panel.result
-        return result is not None and result.case.model is None
 
     def _source_text(self, volume: Any) -> str:
         if volume is None:
@@ -127,7 +108,7 @@ class DicomPanel(Section):
     def _keep(self, found: Mapping[str, bytes], folder: Path) -> None:
         there = [name for name in found if (folder / name).exists()]
         if there and not _may_replace(there):
-            self.panel.show_message(_("Nothing was written: {name} is there already.").format(name=there[0]))
+            self.panel.show_message(_("Nothing was written: {name} exists already.").format(name=there[0]))
             return
         if not self.panel.attempt(lambda: _write_all(found, folder)):
             return
@@ -135,16 +116,6 @@ class DicomPanel(Section):
         if self.ui.intoDatabaseBox.checked and dicom_database() is not None:
             text += " " + _into_database(found)
         self.panel.show_message(text)
-
-    def _on_series(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder of the DICOM series"))
-        if folder is not None:
-            self.choose_series(folder)
-
-    def _on_write(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder for the DICOM files"))
-        if folder is not None:
-            self.write(folder)
 
     def _on_install(self) -> None:
         self.panel.show_message(
@@ -194,8 +165,8 @@ def _into_database(found: Mapping[str, bytes]) -> str:
     try:
         importer = importlib.import_module("DICOMLib.DICOMUtils")
     except ModuleNotFoundError:
-        return _("This Slicer has no DICOM module: they are not in its database.")
+        return _("This Slicer has no DICOM module: nothing was added to its database.")
     with tempfile.TemporaryDirectory() as folder:
         _write_all(found, Path(folder))
         done = importer.importDicom(folder, dicom_database(), copyFiles=True)
-    return _("They are in Slicer’s DICOM database.") if done else _("Slicer’s DICOM database did not take them.")
+    return _("Added to Slicer’s DICOM database.") if done else _("Slicer’s DICOM database refused the files.")

@@ -16,7 +16,7 @@ from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card,
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.install import Dependencies
 from SpinalCordSegWidgets.jobs import JobControl, duration
-from SpinalCordSegWidgets.section import ask_file
+from SpinalCordSegWidgets.section import ask_file, on_click, show_text
 
 _MOST_LINES = 40  # of a tooltip
 _START_S = 5.0  # loading PyTorch and reading, before the first slice
@@ -34,8 +34,8 @@ class ModelChoice:
         self.why_none = ""
         menu = qt.QMenu(button)
         menu.addAction(_("Load from file…")).connect("triggered()", self._ask_for_file)
-        menu.addAction(_("Open the folder of own models")).connect("triggered()", self.open_own_folder)
-        menu.addAction(_("Look again")).connect("triggered()", self.refresh)
+        menu.addAction(_("Open the folder of your models")).connect("triggered()", self.open_own_folder)
+        menu.addAction(_("Refresh the list")).connect("triggered()", self.refresh)
         button.setMenu(menu)
         button.setPopupMode(qt.QToolButton.InstantPopup)
         box.connect("currentIndexChanged(int)", self._on_chosen)
@@ -50,7 +50,7 @@ class ModelChoice:
     def card(self) -> ModelCard | None:
         """None without a model, or when its file can no longer be read (see ``why_none``)."""
         if self.path is None:
-            self.why_none = _("There is no model: load one from a file, or put one into the folder of own models.")
+            self.why_none = _("There is no model: load one from a file, or put one into the folder of your models.")
             return None
         try:
             return load_card(self.path)
@@ -79,14 +79,14 @@ class ModelChoice:
             index = self._box.findData(path)
         self._box.setCurrentIndex(max(0, index))
 
-    def load_file(self, path: str) -> None:
-        """What "Load from file…" does with the chosen file; a file that is no model of ours is refused in the card."""
+    def load_file(self, path: Path) -> None:
+        """Choose a file; one that is no model of ours is refused in the card."""
         try:
-            load_card(Path(path))
+            load_card(path)
         except ModelFileError as error:
-            self._card_label.setText(str(error).replace(str(Path(path).parent), "").lstrip("/\\"))
+            self._card_label.setText(str(error).replace(str(path.parent), "").lstrip("/\\"))
             return
-        self.select(path)
+        self.select(str(path))
 
     def open_own_folder(self) -> None:
         folder = user_models_folder()
@@ -94,9 +94,8 @@ class ModelChoice:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
     def _ask_for_file(self) -> None:
-        path = ask_file(self._box, _("Load a model"), _("Models (*.safetensors)"), str(user_models_folder()))
-        if path is not None:
-            self.load_file(str(path))
+        pattern, folder = _("Models (*.safetensors)"), str(user_models_folder())
+        ask_file(self._box, _("Load a model"), self.load_file, pattern, folder)
 
     def _add(self, path: Path) -> None:
         try:
@@ -183,15 +182,14 @@ def describe(device: Mapping[str, Any], n_slices: int) -> str:
 
 
 class ApplyPanel:
-    """Shows what can be done and why not; ``apply`` is called when it can and the user wants it."""
+    """``apply`` is called when the user presses Apply and it can be done."""
 
     def __init__(self, ui: Any, control: JobControl, models: ModelChoice, apply: Callable[[], None]) -> None:
         self._ui, self._control, self._apply = ui, control, apply
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
         self.message = ""  # the last one
-        ui.applyButton.connect("clicked()", self._on_button)
-        ui.copyReportButton.connect("clicked()", self._on_copy_report)
+        on_click(ui, applyButton=self._on_button, copyReportButton=self._on_copy_report)
 
     @property
     def volume(self) -> Any:
@@ -203,7 +201,12 @@ class ApplyPanel:
         self.refresh()
 
     def show_devices(self, probe: Any) -> None:
-        self.devices.show(probe, self._axial_slices())
+        """With how long each takes for the chosen volume."""
+        try:
+            n_slices = 0 if self.volume is None else volume_from_node(self.volume).shape[0]
+        except SpinalCordSegError:
+            n_slices = 0
+        self.devices.show(probe, n_slices)
 
     def refresh(self) -> None:
         """Show the state as it is now."""
@@ -221,12 +224,8 @@ class ApplyPanel:
             ui.progressBar.setValue(control.progress.done)
         failure = None if running else control.failure
         ui.copyReportButton.setVisible(failure is not None)
-        ui.statusLabel.setText(self._status(running, reason, failure))
-        ui.statusLabel.setVisible(bool(ui.statusLabel.text))
-        ui.noticeFrame.setVisible(not self.dependencies.ready)
-        ui.noticeLabel.setText(self.dependencies.message)
-        ui.noticeButton.text = self.dependencies.action
-        ui.noticeButton.setVisible(bool(self.dependencies.action))
+        show_text(ui.statusLabel, self._status(running, reason, failure))
+        self.dependencies.show(ui)
 
     def why_not(self) -> str:
         """The reason why Apply cannot be pressed; "" when it can."""
@@ -253,15 +252,6 @@ class ApplyPanel:
             return str(failure.message)
         elsewhere = not self.dependencies.can_segment or self.models.card is None  # in the notice, or in the card
         return "" if elsewhere else reason
-
-    def _axial_slices(self) -> int:
-        if self.volume is None or self.volume.GetImageData() is None:
-            return 0
-        try:
-            volume = volume_from_node(self.volume)
-        except SpinalCordSegError:
-            return 0
-        return volume.shape[0]
 
     def _on_button(self) -> None:
         if self._control.running:

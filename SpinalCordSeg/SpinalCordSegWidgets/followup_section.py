@@ -1,4 +1,4 @@
-"""Follow-up: visits compared by the same code as ``spinalcordseg follow-up``; what speaks against it comes first."""
+"""Follow-up: visits compared by the command ``follow-up``; what makes them not comparable is shown first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from SpinalCordSegNodes.results import (
 from SpinalCordSegNodes.segmentations import known_cord_id, volume_node_of
 from SpinalCordSegNodes.views import marked_discs
 from SpinalCordSegNodes.volumes import study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import RESULTS, command_job
+from SpinalCordSegWidgets.jobs import RESULTS, command_job, write_images
 from SpinalCordSegWidgets.pictures import ResizingPicture, figure
 from SpinalCordSegWidgets.section import (
     Section,
@@ -36,8 +36,11 @@ from SpinalCordSegWidgets.section import (
     ask_new_file,
     grey,
     in_scene,
+    on_click,
     set_up_table,
+    show_in_views,
     show_rows,
+    show_text,
 )
 
 if TYPE_CHECKING:
@@ -76,19 +79,17 @@ class Visit:
         place = None if owner is None else marked_discs(owner).get(_C2_C3)
         return "" if place is None else ",".join(f"{value:.3f}" for value in place)
 
-    def write(self, folder: Path, image: Path) -> None:
-        """A mask of the scene as a result folder. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
+    def write(self, folder: Path, number: int) -> None:
+        """A mask of the scene as the result folder visitN, beside its image imageN.nrrd. Raises SpinalCordSegError."""
         result, segment_id = result_of(self.segmentation), known_cord_id(self.segmentation)
         if result is None:
             raise InputFileError(_("{name} was not measured: measure it first").format(name=self.name))
         if not segment_id:
             text = _("{name} has several segments: which is the cord? Keep one.")
             raise ConfigurationError(text.format(name=self.name))
-        write_result_folder(result, segment_id, folder)
+        write_result_folder(result, segment_id, folder / f"visit{number}")
         if self.volume is not None:
-            write_volume(volume_from_node(self.volume), image)
+            write_images(folder, {f"image{number}.nrrd": volume_from_node(self.volume)})
 
 
 def rate_text(run: Mapping[str, Any]) -> str:
@@ -140,12 +141,15 @@ class FollowUpPanel(Section):
         set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")], (36, 44, 62))
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)
-        ui.addMaskButton.connect("clicked()", self.add_mask)
-        ui.addFolderButton.connect("clicked()", self._on_add_folder)
-        ui.visitImageButton.connect("clicked()", self._on_image)
-        ui.removeVisitButton.connect("clicked()", self._on_remove)
-        ui.trackButton.connect("clicked()", self.compare)
-        ui.followUpViewsButton.connect("clicked()", self._on_views)
+        on_click(
+            ui,
+            addMaskButton=self.add_mask,
+            addFolderButton=lambda: ask_folder(ui.section, _("Result folder of one visit"), self.add_folder),
+            visitImageButton=self._on_image,
+            removeVisitButton=self._on_remove,
+            trackButton=self.compare,
+            followUpViewsButton=self._on_views,
+        )
         menu = qt.QMenu(ui.followUpExportButton)
         for suffix in _FORMATS:
             menu.addAction(suffix[1:].upper()).connect("triggered()", lambda chosen=suffix: self._on_export(chosen))
@@ -173,10 +177,10 @@ class FollowUpPanel(Section):
         def prepare(folder: Path) -> None:
             for number, visit in enumerate(visits, 1):
                 if visit.segmentation is not None:
-                    visit.write(folder / f"visit{number}", folder / f"image{number}.nrrd")
+                    visit.write(folder, number)
 
-        arguments, base = self.arguments(), self.panel.logic.scratchBase()
-        self.panel.start(lambda: command_job(arguments, prepare, read_follow_up, base), self._on_compared)
+        arguments = self.arguments()
+        self.panel.start(lambda: command_job(arguments, prepare, read_follow_up), self._on_compared)
 
     def arguments(self) -> list[str]:
         """The command line; names relative to the folder that it runs in."""
@@ -225,10 +229,10 @@ class FollowUpPanel(Section):
     def _show_buttons(self) -> None:
         ui, row = self.ui, self.ui.visitTable.currentRow()
         chosen = "" if 0 <= row < len(self.visits) else _("Choose a visit in the list first.")
-        grey(ui.addMaskButton, self.panel.why_no_mask(), _("The mask of the section Measures, as a visit."))
-        grey(ui.removeVisitButton, chosen, _("Take the chosen visit out of the list."))
-        grey(ui.visitImageButton, chosen, _("The image that the visit was segmented on, where no disc is marked."))
-        text = _("On the extent that all visits cover. What speaks against it is shown.")
+        grey(ui.addMaskButton, self.panel.why_no_mask(), _("Add the mask of the section Measures as a visit."))
+        grey(ui.removeVisitButton, chosen, _("Remove the chosen visit from the list."))
+        grey(ui.visitImageButton, chosen, _("Give the image of the visit: needed where no disc is marked."))
+        text = _("Compare on the part of the cord that all visits cover.")
         grey(ui.trackButton, self.why_not(), text)
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
@@ -241,37 +245,31 @@ class FollowUpPanel(Section):
         ui.breakFrame.setVisible(bool(breaks))
         head = _("NOT COMPARABLE: no yearly rate is given across these changes.")
         ui.breakLabel.setText("\n".join([head, *(f"• {text}" for text in breaks)]))
-        ui.followUpDoubts.setText(_("To be weighed:") + "\n" + "\n".join(f"• {text}" for text in remarks))
-        ui.followUpDoubts.setVisible(bool(remarks))
+        lines = [_("Remarks:"), *(f"• {text}" for text in remarks)]
+        show_text(ui.followUpDoubts, "\n".join(lines) if remarks else "")
         if found is None:
             return
         ui.runsLabel.setText("\n".join(rate_text(run) for run in found.content["runs"]))
         from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
 
         content = found.content
-        self._picture.show(lambda width, _palette: figure(lambda axes: draw_course(axes, content, 8.0), width, 190))
+        self._picture.show(lambda width: figure(lambda axes: draw_course(axes, content, 8.0), width, 190))
         rows, tips = outcome_rows(found.content)
         show_rows(ui.outcomeTable, rows, tips=tips)
 
     def _on_compared(self, found: FollowUpTexts) -> None:
         add_follow_up(slicer.mrmlScene, found)
         self.refresh()
-        self.panel.show_message(_("Compared. Not comparable throughout!") if found.breaks else _("Compared."))
+        self.panel.show_message(_("Compared. Not all visits are comparable.") if found.breaks else _("Compared."))
 
     def _on_day(self, row: int, column: int) -> None:
         if column == _DAY and 0 <= row < len(self.visits):
             self.visits[row].day = self.ui.visitTable.item(row, column).text().strip()
             self._show_buttons()
 
-    def _on_add_folder(self) -> None:
-        folder = ask_folder(self.ui.section, _("Result folder of one visit"))
-        if folder is not None:
-            self.add_folder(folder)
-
     def _on_image(self) -> None:
-        image = ask_file(self.ui.section, _("Image of the visit"))
-        if image is not None:
-            self.give_image(self.ui.visitTable.currentRow(), image)
+        row = self.ui.visitTable.currentRow()
+        ask_file(self.ui.section, _("Image of the visit"), lambda image: self.give_image(row, image))
 
     def _on_remove(self) -> None:
         del self.visits[self.ui.visitTable.currentRow()]
@@ -279,14 +277,10 @@ class FollowUpPanel(Section):
 
     def _on_views(self) -> None:
         table = latest_follow_up(slicer.mrmlScene)
-        slicer.modules.plots.logic().ShowChartInLayout(chart_of(table))
-        slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
+        show_in_views(chart_of(table), table)
 
     def _on_export(self, suffix: str) -> None:
-        path = ask_new_file(self.ui.section, _("Export the follow-up"), f"follow-up{suffix}", f"*{suffix}")
-        if path is not None:
-            self.export(path)
+        ask_new_file(self.ui.section, _("Export the follow-up"), f"follow-up{suffix}", self.export)
 
 
 def _kept_day(folder: Path) -> str:

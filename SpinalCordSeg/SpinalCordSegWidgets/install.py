@@ -1,7 +1,7 @@
-"""Is PyTorch there and fit to use? Told from what is installed and the probe's answer; never imported here.
+"""Are the packages there and do they work? Known from what is installed and from the probe; nothing is imported here.
 
-What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension,
-safetensors through Slicer's package installer.
+What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension, small
+packages through Slicer's package installer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegWidgets.jobs import PANEL_PROGRAM, Job, JobControl
 
-# Installing Python packages into Slicer: only on a click, and never at the cost of a package that is there.
-
-
 # Replacing one of these breaks Slicer or another extension.
 _KEEP = ("numpy", "scipy", "pydicom", "SimpleITK", "vtk", "Pillow", "requests", "torch")
 
-# How a failed pip arrives; ImportError: what was installed does not start.
+# of a failed pip; ImportError: what was installed does not start
 INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportError)
 
 
@@ -94,6 +91,13 @@ class Dependencies:
     @property
     def can_segment(self) -> bool:
         return self.state in ("ready", "no_figures")
+
+    def show(self, ui: Any) -> None:
+        """In the frame at the top of a panel; hidden when all is there."""
+        ui.noticeFrame.setVisible(not self.ready)
+        ui.noticeLabel.setText(self.message)
+        ui.noticeButton.text = self.action
+        ui.noticeButton.setVisible(bool(self.action))
 
 
 def installed_version(package: str) -> str | None:
@@ -195,8 +199,8 @@ _KEY = "SpinalCordSeg/Probe"
 class DeviceProbe:
     """``answer``: of SpinalCordSegLib.worker.probe; None until it is known. ``report`` is called when it has come."""
 
-    def __init__(self, base: Path, report: Callable[[], None], python: str = "") -> None:
-        self._base, self._report, self._python = base, report, python
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report = report
         self._control = JobControl(lambda: None)
         self._question = ""
         self.answer: Mapping[str, Any] | None = None
@@ -217,7 +221,7 @@ class DeviceProbe:
             return
         arguments = ["probe", *([] if model is None else ["--model", str(model)])]
         try:
-            job = Job(PANEL_PROGRAM, arguments, self._base, lambda _folder, answer: answer, python=self._python)
+            job = Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer)
         except OutputError as error:
             self.answer = _broken(str(error))
             self._report()

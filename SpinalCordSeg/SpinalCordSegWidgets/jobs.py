@@ -1,8 +1,8 @@
-"""Work for the panels, done by a worker process so that Slicer stays alive: start, poll, cancel; a result or a failure.
+"""Work for the panels, done by a worker process so that Slicer stays alive.
 
-``Worker`` is the process, ``Job`` one piece of work with its temporary folder, ``JobControl`` the timer that watches at
-most one job, ``PreloadedWorker`` a worker that has everything loaded before it is needed. The functions at the end
-begin the jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted while it goes on.
+``Worker`` is the process, ``Job`` one piece of work in a temporary folder, ``JobControl`` the timer that watches one
+job, ``PreloadedWorker`` a worker that has everything loaded before it is needed. The functions at the end begin the
+jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted while it runs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import qt
+import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
@@ -39,13 +40,10 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import (
     ATTACHED,
     HEARTBEAT,
-    LEAST_FREE_BYTES,
     RERUN_MASK,
     SCRATCH_VARIABLE,
     WAIT,
-    WAITED_IN_VAIN,
     ScratchFolder,
-    available_bytes,
 )
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
@@ -63,12 +61,16 @@ _NO_WINDOW = 0x08000000  # Windows: CREATE_NO_WINDOW
 _log = logging.getLogger(__name__)
 
 
-class Worker:
-    """One process. ``start``, then ``poll`` until ``running`` is False; ``cancel`` or ``end`` to end it and all that it
-    started.
+def scratch_base() -> Path:
+    """Where temporary folders are made."""
+    return Path(slicer.app.temporaryPath)
 
-    ``exit_code``: None while it runs, negative for a signal. ``attached``: one that waits has reported that orders
-    reach it. ``log``: the last lines of standard error and of what was not JSON.
+
+class Worker:
+    """One process. ``start``, then ``poll`` until ``running`` is False; ``cancel`` or ``end`` ends its whole tree.
+
+    ``exit_code``: None while it runs, negative for a signal. ``attached``: orders reach one that waits. ``log``: the
+    last lines of standard error and of what was not JSON.
     """
 
     def __init__(
@@ -78,14 +80,13 @@ class Worker:
         *,
         folder: Path,
         packages: Sequence[Path] = (LIBRARY,),
-        python: str = "",
         wait: bool = False,
     ) -> None:
         """``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. ``folder``: to run in.
 
-        ``wait``: ``arguments`` are what is preloaded (see worker.py), ``folder`` is the one above all jobs'; it runs at
-        ``order``."""
-        python = python or shutil.which("PythonSlicer") or sys.executable
+        ``wait``: run at ``order``; ``arguments`` are what is preloaded (see worker.py), ``folder`` is above all jobs'.
+        """
+        python = shutil.which("PythonSlicer") or sys.executable
         self._command = [python, "-m", "SpinalCordSegLib.worker", *([WAIT] if wait else []), program, *arguments]
         self._folder = folder
         self._environment = _environment(packages, folder if wait else folder.parent)
@@ -157,9 +158,7 @@ class Worker:
     @property
     def running(self) -> bool:
         """True until the process has ended and everything that it reported has been polled."""
-        if self._process is None:
-            return False
-        if self.exit_code is None or self._kill_at is not None:
+        if self._process is not None and (self.exit_code is None or self._kill_at is not None):
             return True
         return any(reader.is_alive() for reader in self._readers) or not self._lines.empty()
 
@@ -288,66 +287,47 @@ class Job(Generic[Outcome]):
         self,
         program: str,
         arguments: Sequence[str],
-        base: Path,
         read: Callable[[Path, dict[str, Any]], Outcome],
         *,
-        volumes: Mapping[str, Volume] | None = None,
         prepare: Callable[[Path], None] | None = None,
         packages: Sequence[Path] = (LIBRARY,),
         worker: Worker | None = None,
         if_out_of_memory: str = "",
-        python: str = "",
     ) -> None:
-        """Begin. The command runs in a temporary folder below ``base``; ``volumes`` are written to it by these names,
-        ``prepare`` writes what else is needed. ``arguments``: with names in the folder, relative. ``read``: from the
-        folder and the "result" event ({} where none was reported) to the result. ``worker``: one that waits, ours from
-        now on; a new one is started where it is gone. ``if_out_of_memory``: what the user can do then.
+        """Begin. The command runs in a temporary folder, which ``prepare`` fills. ``arguments``: with names in the
+        folder, relative. ``read``: from the folder and the "result" event ({} without one) to the result. ``worker``:
+        one that waits, ours from now on; a new one is started where it is gone. ``if_out_of_memory``: advice.
 
         Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
         """
-        self._program, self._arguments, self._packages = program, [*arguments, "--progress", "json"], packages
-        self._read, self._python = read, python
+        self._arguments, self._packages, self._read = [*arguments, "--progress", "json"], packages, read
         self._advice = if_out_of_memory or _("close other programs")
-        self._waiting = worker  # not known yet to be alive
         self.progress, self.cancelled, self.stopped = Progress(), False, False
         self.result: Outcome | None = None
         self.failure: Failure | None = None
         self._messages: list[str] = []
         self._result_event: dict[str, Any] | None = None
+        base = scratch_base()
         try:
             self._scratch = ScratchFolder(base)
         except OSError as error:
             if worker is not None:
                 worker.end()
             raise OutputError(f"no folder for the run can be made in {base}: {explain(error)}") from error
-        self._worker = worker or self._new_worker()
+        new = Worker(program, self._arguments, packages=packages, folder=self._scratch.path)
+        self._worker = worker or new
         try:
-            if volumes:
-                from SpinalCordSegLib.image_io import write_volume  # SimpleITK: not when the panel opens
-
-                for name, volume in volumes.items():
-                    write_volume(volume, self._scratch.path / name, compress=False)  # Slicer waits for it
             if prepare is not None:
                 prepare(self._scratch.path)
             if worker is None or not worker.order(self._arguments, self._scratch.path):
-                self._start_anew()
+                self._worker = new
+                new.start()
         except (SpinalCordSegError, OSError) as error:
             self.close()
             if isinstance(error, SpinalCordSegError):
                 raise
             raise OutputError(f"cannot write into {self._scratch.path}: {explain(error)}") from error
         self.running = True
-
-    def _new_worker(self) -> Worker:
-        return Worker(
-            self._program, self._arguments, packages=self._packages, folder=self._scratch.path, python=self._python
-        )
-
-    def _start_anew(self) -> None:
-        if self._waiting is not None:
-            self._waiting.end()
-            self._waiting, self._worker = None, self._new_worker()
-        self._worker.start()
 
     @property
     def command(self) -> str:
@@ -362,9 +342,6 @@ class Job(Generic[Outcome]):
         for event in events:
             self._take(event)
         if not self._worker.running:
-            if self._waiting is not None and self._worker.exit_code == WAITED_IN_VAIN and not self.cancelled:
-                self._start_anew()  # it gave up at the moment it was asked
-                return events
             self.running = False
             self._finish()
         return events
@@ -408,19 +385,18 @@ class Job(Generic[Outcome]):
         if self._messages:
             return self._without_folders(self._messages[-1])
         if code in _OUT_OF_MEMORY:
-            text = _("The run was ended by the system, most likely for want of memory: {advice}.")
+            text = _("The run was ended by the system, probably because memory ran out: {advice}.")
             return text.format(advice=self._advice)
         text = _("The run ended unexpectedly (exit code {code}). If it happens again, copy the report and ask.")
         return text.format(code=code)
 
     def _report(self, code: int | None) -> str:
-        """What is needed to understand a failure. Files and folders are named after people: no name of the user's, and
-        nothing that was reported about a person."""
+        """What is needed to understand a failure, without names of files or folders, which are named after people, and
+        without anything that was typed about a person."""
         own = [Path(argument) for argument in self._arguments if Path(argument).is_absolute()]
-        shown = ["FOLDER" if Path(argument) in own else argument for argument in self._arguments]
         lines = [
             f"SpinalCordSeg {SOFTWARE_VERSION}, {platform.platform()}, Python {platform.python_version()}",
-            f"command: {' '.join(shown)}",
+            f"command: {' '.join(self._arguments)}",
             f"exit code: {code}; last: {self.progress}",
             *self._messages,
             self._worker.log,
@@ -454,15 +430,16 @@ def _personal(arguments: Sequence[str]) -> list[str]:
 _POLL_MS = 100
 
 
+def _nothing(_thing: Any) -> None:
+    return
+
+
 class JobControl:
     """At most one job at a time, watched by a timer. ``changed`` is called at every step: begun, progress, ended.
     ``failure``: of the last job, else None."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._on_result: Callable[[Any], None] = _nothing
-        self._on_event: Callable[[dict[str, Any]], None] = _nothing
-        self._on_end: Callable[[Job[Any]], None] = _nothing
         self.job: Job[Any] | None = None
         self.failure: Failure | None = None
         self._timer = qt.QTimer()
@@ -483,21 +460,20 @@ class JobControl:
 
     @property
     def command(self) -> str:
-        """Of the job that is watched: "segment", "train", …; "" when none is."""
+        """Of the job that is watched: "segment", "train", …; "" without one."""
         return "" if self.job is None else self.job.command
 
     def start(
         self,
         job: Job[Any],
-        on_result: Callable[[Any], None] | None = None,
+        on_result: Callable[[Any], None] = _nothing,
         *,
-        on_event: Callable[[dict[str, Any]], None] | None = None,
-        on_end: Callable[[Job[Any]], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] = _nothing,
+        on_end: Callable[[Job[Any]], None] = _nothing,
     ) -> None:
         """Watch a job that was begun. ``on_result`` gets what it gave, ``on_end`` the job however it ended."""
         self.close()
-        self._on_result, self._on_event = on_result or _nothing, on_event or _nothing
-        self._on_end = on_end or _nothing
+        self._on_result, self._on_event, self._on_end = on_result, on_event, on_end
         self.job, self.failure = job, None
         self._timer.start()
         self._poll()
@@ -508,7 +484,7 @@ class JobControl:
             self._poll()
 
     def close(self) -> None:
-        """End what runs, without a word."""
+        """End what runs, silently."""
         self._timer.stop()
         if self.job is not None:
             self.job.close()
@@ -529,50 +505,49 @@ class JobControl:
         self._changed()
 
 
-def _nothing(_thing: Any) -> None:
-    return
-
-
 _PROGRAM = "SpinalCordSegLib.cli"
 PANEL_PROGRAM = "SpinalCordSegLib.worker:panel_main"
+
+
+_LONGEST_WAIT_MS = 600_000
 
 
 class PreloadedWorker:
     """A worker that has everything loaded and waits for the next Apply; at most one, and one job each.
 
-    It goes with the scene and with the module, by itself after ten minutes, and does not start where memory is short.
-    ``base``: for temporary folders.
+    It ends with the scene, with the module, or after ten minutes.
     """
 
-    def __init__(self, base: Path, python: str = "") -> None:
-        self._base, self._python = base, python
+    def __init__(self) -> None:
         self._worker: Worker | None = None
         self._prepared: tuple[Path, str] | None = None
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_LONGEST_WAIT_MS)
+        self._timer.connect("timeout()", self.end)
 
     def prepare(self, model: Path | None, device: str) -> None:
-        """Have one wait for a job with this model and device, where memory allows; never raises."""
+        """Have one wait for a job with this model and device; never raises."""
         if model is None or (self.waiting and self._prepared == (model, device)):
             return
         self.end()
-        free = available_bytes()
-        if free is None or free < LEAST_FREE_BYTES:
-            return
         try:
-            self._base.mkdir(parents=True, exist_ok=True)
-            worker = Worker(_PROGRAM, [str(model), device], folder=self._base, python=self._python, wait=True)
+            scratch_base().mkdir(parents=True, exist_ok=True)
+            worker = Worker(_PROGRAM, [str(model), device], folder=scratch_base(), wait=True)
             worker.start()
         except (OutputError, OSError) as error:  # the next job starts its own, and reports what is wrong
             _log.debug("no worker waits: %s", error)
             return
         self._worker, self._prepared = worker, (model, device)
+        self._timer.start()
 
     @property
     def waiting(self) -> bool:
         return self._worker is not None and self._worker.exit_code is None
 
     def take(self, model: Path | None, device: str) -> Worker | None:
-        """The one that waits for such a job, the caller's from now on; None when there is none, or it has not reported
-        that an order would reach it: a launcher in between may keep standard input to itself."""
+        """The one that waits for such a job, the caller's from now on; None without one, or where an order may not
+        reach it: a launcher in between may keep standard input to itself."""
         worker = self._worker
         if worker is None or not self.waiting or self._prepared != (model, device):
             return None
@@ -583,6 +558,7 @@ class PreloadedWorker:
         return worker
 
     def end(self) -> None:
+        self._timer.stop()
         if self._worker is not None:
             self._worker.end()
             self._worker = None
@@ -591,88 +567,84 @@ class PreloadedWorker:
 # The jobs of the SpinalCordSeg panel. All raise SpinalCordSegError when they cannot begin.
 
 RESULTS = "results"  # what a command is given as --output, below the folder it runs in
-_IMAGE, _MASK, _CASE = "volume.nrrd", "mask.nrrd", "case"
+IMAGE, CASE, _MASK = "volume.nrrd", "case", "mask.nrrd"
 _OUTPUT = ("--output", RESULTS, "--mask-format", "nrrd")
 
 
+def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
+    """By their names, uncompressed: Slicer waits for it. Raises OutputError."""
+    from SpinalCordSegLib.image_io import write_volume  # SimpleITK: not when the panel opens
+
+    for name, volume in images.items():
+        write_volume(volume, folder / name, compress=False)
+
+
 def command_job(
-    arguments: Sequence[str], prepare: Callable[[Path], None], read: Callable[[Path], Outcome], base: Path
+    arguments: Sequence[str], prepare: Callable[[Path], None], read: Callable[[Path], Outcome]
 ) -> Job[Outcome]:
     """Any command. ``prepare`` fills the folder that it runs in, ``read`` makes of its folder "results" what is
     wanted; both folders are gone when the job is closed."""
-    return Job(_PROGRAM, arguments, base, lambda folder, _event: read(folder / RESULTS), prepare=prepare)
+    return Job(_PROGRAM, arguments, lambda folder, _event: read(folder / RESULTS), prepare=prepare)
 
 
-def segment_job(
-    volume: Volume, base: Path, *, model: Path, device: str, worker: Worker | None = None, python: str = ""
-) -> Job[CaseFolder]:
+def segment_job(volume: Volume, *, model: Path, device: str, worker: Worker | None = None) -> Job[CaseFolder]:
     """Find the cord in ``volume`` and measure it. ``worker``: a preloaded one to do it."""
-    arguments = ["segment", _IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
-    return Job(_PROGRAM, arguments, base, _read_case, volumes={_IMAGE: volume}, worker=worker, python=python)
+    arguments = ["segment", IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
+    return Job(
+        _PROGRAM, arguments, _read_case, prepare=lambda folder: write_images(folder, {IMAGE: volume}), worker=worker
+    )
 
 
 def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
     return read_case_folder(folder / str(event.get("folder")))
 
 
-def measure_job(segmentation: Any, segment_id: str, base: Path, by: str = "") -> Job[CaseFolder]:
+def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFolder]:
     """Measure a mask of the scene in full: the AI's as corrected by a person (``by``), any other as a mask made
     elsewhere. Marked discs go along, for the levels."""
     mask = mask_of_segment(segmentation, segment_id)
     image = volume_behind(segmentation, mask)
-    volumes = {_MASK: mask} if image is None else {_MASK: mask, _IMAGE: image}
-    options = disc_arguments(volume_node_of(segmentation) or segmentation)
-    options += [] if image is None else ["--image", _IMAGE]
+    images = {_MASK: mask} if image is None else {_MASK: mask, IMAGE: image}
+    options = [] if image is None else ["--image", IMAGE]
+    for disc, place in marked_discs(volume_node_of(segmentation) or segmentation).items():
+        options.append(f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place))
     ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
-    if ai is None or result is None:
-        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], base, _read_case, volumes=volumes)
-    arguments = ["correct", _CASE, _MASK, "--reopen", "--by", by, *options]
-    return Job(
-        _PROGRAM,
-        arguments,
-        base,
-        lambda folder, _event: read_case_folder(folder / _CASE),
-        volumes=volumes,
-        prepare=lambda folder: write_result_folder(result, segment_id, folder / _CASE, ai),
-    )
 
+    def prepare(folder: Path) -> None:
+        write_images(folder, images)
+        if ai is not None and result is not None:
+            write_result_folder(result, segment_id, folder / CASE, ai)
 
-def disc_arguments(owner: Any) -> list[str]:
-    """The marked discs of an image or mask node, as the command line takes them."""
-    return [
-        f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place) for disc, place in marked_discs(owner).items()
-    ]
+    if ai is None:
+        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, prepare=prepare)
+    arguments = ["correct", CASE, _MASK, "--reopen", "--by", by, *options]
+    return Job(_PROGRAM, arguments, lambda folder, _event: read_case_folder(folder / CASE), prepare=prepare)
 
 
 def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     """What the AI drew, where this segment began as that and its report names a model; else None."""
-    result = result_of(segmentation)
-    copy = segmentation.GetNodeReference(AI_COPY)
-    if result is None or copy is None or result.case.model is None:
+    result, copy = result_of(segmentation), segmentation.GetNodeReference(AI_COPY)
+    if result is None or copy is None or result.case.model is None or segment_id != cord_segment_id(segmentation):
         return None
     copy_id = cord_segment_id(copy)
-    if not copy_id or segment_id != cord_segment_id(segmentation):
-        return None
-    return mask_of_segment(copy, copy_id)
+    return mask_of_segment(copy, copy_id) if copy_id else None
 
 
-def store_job(case: Path, mask: Volume, image: Path | None, by: str, base: Path) -> Job[CaseFolder]:
+def store_job(case: Path, mask: Volume, image: Path | None, by: str) -> Job[CaseFolder]:
     """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
     corrected; ``image``: for the pictures."""
     arguments = ["correct", str(case), _MASK, "--reopen", "--by", by]
     arguments += ["--image", str(image)] if image is not None else []
-    return Job(_PROGRAM, arguments, base, lambda _folder, _event: read_case_folder(case), volumes={_MASK: mask})
+    return Job(
+        _PROGRAM,
+        arguments,
+        lambda _folder, _event: read_case_folder(case),
+        prepare=lambda folder: write_images(folder, {_MASK: mask}),
+    )
 
 
 def rerun_job(
-    image: Volume,
-    mask: Volume,
-    slices: tuple[int, int],
-    base: Path,
-    *,
-    model: Path,
-    device: str,
-    case: Case | None,
+    image: Volume, mask: Volume, slices: tuple[int, int], *, model: Path, device: str, case: Case | None
 ) -> Job[Volume]:
     """The whole mask with ``slices`` (the input's own, both included) segmented again by ``model``, with the case's
     threshold and smoothing."""
@@ -686,7 +658,8 @@ def rerun_job(
 
         return read_labels(folder / RERUN_MASK)
 
-    return Job(PANEL_PROGRAM, arguments, base, read, volumes={_IMAGE: image, _MASK: mask})
+    images = {IMAGE: image, _MASK: mask}
+    return Job(PANEL_PROGRAM, arguments, read, prepare=lambda folder: write_images(folder, images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -697,12 +670,13 @@ class Motion:
     ambiguous: bool = False
 
 
-def motion_job(current: tuple[Volume, Volume], prior: tuple[Volume, Volume], base: Path) -> Job[Motion]:
+def motion_job(current: tuple[Volume, Volume], prior: tuple[Volume, Volume]) -> Job[Motion]:
     """The motion between two visits. ``current``, ``prior``: image and mask on one grid."""
-    volumes = {"fixed": current[0], "fixed_mask": current[1], "moving": prior[0], "moving_mask": prior[1]}
+    images = dict(
+        zip(("fixed.nrrd", "fixed_mask.nrrd", "moving.nrrd", "moving_mask.nrrd"), current + prior, strict=True)
+    )
 
     def read(_folder: Path, found: dict[str, Any]) -> Motion:
         return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
 
-    named = {f"{name}.nrrd": volume for name, volume in volumes.items()}
-    return Job(PANEL_PROGRAM, ["register"], base, read, volumes=named)
+    return Job(PANEL_PROGRAM, ["register"], read, prepare=lambda folder: write_images(folder, images))

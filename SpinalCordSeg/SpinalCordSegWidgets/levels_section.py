@@ -1,11 +1,10 @@
-"""Vertebral levels: discs marked in the views, the areas between them, and what speaks against them."""
+"""Vertebral levels: discs marked in the views, the areas between them, and remarks."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -22,7 +21,16 @@ from SpinalCordSegNodes.views import (
     is_placing,
     marked_discs,
 )
-from SpinalCordSegWidgets.section import Section, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import (
+    Section,
+    grey,
+    in_scene,
+    on_click,
+    set_up_table,
+    show_rows,
+    show_text,
+    single_shot,
+)
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.vertebral_levels import LevelMeasures, LevelOptions, LevelReport
@@ -40,17 +48,17 @@ class LevelsPanel(Section):
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
         self._observed: list[tuple[Any, int]] = []
-        self._settle = qt.QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
-        self._settle.connect("timeout()", self.refresh)
+        self._settle = single_shot(_SETTLE_MS, self.refresh)
         for name, value in ((_("not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
         set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")], (74, 64, 56))
-        ui.markUpperButton.connect("clicked()", lambda: self.mark(C2_C3))
-        ui.markLowerButton.connect("clicked()", lambda: self.mark(C7_T1))
-        ui.clearUpperButton.connect("clicked()", lambda: self.clear(C2_C3))
-        ui.clearLowerButton.connect("clicked()", lambda: self.clear(C7_T1))
+        on_click(
+            ui,
+            markUpperButton=lambda: self.mark(C2_C3),
+            markLowerButton=lambda: self.mark(C7_T1),
+            clearUpperButton=lambda: self.clear(C2_C3),
+            clearLowerButton=lambda: self.clear(C7_T1),
+        )
         for box in (ui.aroundBox, ui.ageBox):
             box.connect("valueChanged(int)", lambda _value: self._settle.start())  # start(int) would set the interval
         ui.sexBox.connect("currentIndexChanged(int)", self.refresh)
@@ -92,12 +100,16 @@ class LevelsPanel(Section):
 
     def refresh(self) -> None:
         self._observe()
+        ui = self.ui
         reason = self.panel.why_no_mask()
-        for disc, button, label, clear in self._rows():
+        for disc, button, label, clear in (
+            (C2_C3, ui.markUpperButton, ui.upperLabel, ui.clearUpperButton),
+            (C7_T1, ui.markLowerButton, ui.lowerLabel, ui.clearLowerButton),
+        ):
             place = None if reason else disc_place(self.owner, disc)
             node = None if reason else disc_node(self.owner, disc)
             placing = node is not None and is_placing(node)
-            grey(button, reason, _("Then click into the disc in a view."))
+            grey(button, reason, _("Press, then click into the disc in a view."))
             label.setText(_("click in a view…") if placing and place is None else _place_text(place))
             clear.setVisible(place is not None)
         report, problem = (None, "") if reason else self._measure()
@@ -108,13 +120,6 @@ class LevelsPanel(Section):
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
-
-    def _rows(self) -> tuple[tuple[int, Any, Any, Any], ...]:
-        ui = self.ui
-        return (
-            (C2_C3, ui.markUpperButton, ui.upperLabel, ui.clearUpperButton),
-            (C7_T1, ui.markLowerButton, ui.lowerLabel, ui.clearLowerButton),
-        )
 
     def _observe(self) -> None:
         """Follow the marks of the current mask."""
@@ -154,11 +159,9 @@ class LevelsPanel(Section):
         show_rows(ui.levelTable, cells, flagged=[row.coverage < 0.98 for row in rows], tips=tips)
         ui.levelTable.setVisible(bool(rows))
         remarks = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
-        ui.levelDoubts.setText("\n".join(f"• {text}" for text in remarks))
-        ui.levelDoubts.setVisible(bool(remarks))
+        show_text(ui.levelDoubts, "\n".join(f"• {text}" for text in remarks))
         norm = None if report is None else report.norm
-        ui.normLabel.setText("" if norm is None else norm.sentence())
-        ui.normLabel.setVisible(norm is not None)
+        show_text(ui.normLabel, "" if norm is None else norm.sentence())
 
 
 def _cells(row: LevelMeasures) -> tuple[str, str, str, str]:

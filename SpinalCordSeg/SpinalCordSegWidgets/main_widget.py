@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -10,34 +11,34 @@ import slicer.util
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import Result
+from SpinalCordSegNodes.results import Result, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
+from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.compare_section import ComparePanel
 from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel
 from SpinalCordSegWidgets.dicom_section import DicomPanel
 from SpinalCordSegWidgets.find_section import ApplyPanel, ModelChoice
 from SpinalCordSegWidgets.followup_section import FollowUpPanel
 from SpinalCordSegWidgets.install import DeviceProbe, check_dependencies, repair
-from SpinalCordSegWidgets.jobs import Job, JobControl, PreloadedWorker
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, PreloadedWorker, write_images
 from SpinalCordSegWidgets.levels_section import LevelsPanel
 from SpinalCordSegWidgets.measures_section import LiveNumbers, MeasuresPanel
 from SpinalCordSegWidgets.review_section import ReviewPanel
-from SpinalCordSegWidgets.section import Section
+from SpinalCordSegWidgets.section import Section, on_click
 from SpinalCordSegWidgets.versions_section import VersionsPanel
 from SpinalCordSegWidgets.worklist_section import WorkListPanel
 
 _STATUS_MS = 8000
 
 
-# A module's panel, its parameter node and the scene: bound while the user is in the module, and never across the
-# closing of a scene.
-
-
 class ModuleBinding(VTKObservationMixin):
-    """``widget``: the module's, with ``ui``, ``logic``, ``panel`` and ``parent``. The panel's ``bind`` gets the
-    parameter node (None: none), ``enter`` is called when the user comes, ``end_children`` when Slicer ends."""
+    """Binds a panel to its parameter node while the user is in the module, never across the closing of a scene.
+
+    ``widget``: the module's, with ``ui``, ``logic``, ``panel`` and ``parent``. The panel's ``bind`` gets the parameter
+    node (None: none), ``enter`` is called when the user comes, ``end_children`` when Slicer ends.
+    """
 
     def __init__(
         self, widget: Any, closing: Callable[[], None] | None = None, closed: Callable[[], None] | None = None
@@ -53,7 +54,8 @@ class ModuleBinding(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self._on_end_close)
-        self.addObserver(scene, scene.EndImportEvent, self._on_end_import)
+        # a scene file brings its own parameters: what the panel keeps by hand must be shown again
+        self.addObserver(scene, scene.EndImportEvent, self._follow_again)
         slicer.app.connect("aboutToQuit()", widget.panel.end_children)
 
     def close(self) -> None:
@@ -75,14 +77,12 @@ class ModuleBinding(VTKObservationMixin):
             self._closing()
         self._follow(None)
 
-    def _on_end_close(self, _caller: Any, _event: Any) -> None:
-        if self._widget.parent.isEntered:
-            self._follow(self._widget.logic.getParameterNode())
+    def _on_end_close(self, caller: Any, event: Any) -> None:
+        self._follow_again(caller, event)
         if self._closed is not None:
             self._closed()
 
-    def _on_end_import(self, _caller: Any, _event: Any) -> None:
-        """A scene file brings its own parameters: what the panel keeps by hand must be shown again."""
+    def _follow_again(self, _caller: Any, _event: Any) -> None:
         if self._widget.parent.isEntered:
             self._follow(self._widget.logic.getParameterNode())
 
@@ -113,8 +113,8 @@ class Panel:
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
         self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
         self.measures = MeasuresPanel(ui, self)
-        self.probe = DeviceProbe(logic.scratchBase(), self._on_probe)
-        self.preloaded = PreloadedWorker(logic.scratchBase())
+        self.probe = DeviceProbe(self._on_probe)
+        self.preloaded = PreloadedWorker()
         self.work_list = WorkListPanel(load("WorkList"), self)
         self.review = ReviewPanel(load("Review"), self)
         correct = load("Correct")
@@ -131,7 +131,7 @@ class Panel:
         )  # fmt: skip
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
-        ui.noticeButton.connect("clicked()", self._on_repair)
+        on_click(ui, noticeButton=self._on_repair)
         self.listen(self.review.note_edit)  # after the sections
         self.check_dependencies()
         self.measures.follow(self.segmentation)
@@ -247,6 +247,22 @@ class Panel:
     def why_busy(self) -> str:
         return _("Wait until the run has ended, or cancel it.") if self.busy else ""
 
+    def why_not_measured(self) -> str:
+        """The reason why mask, image and measures do not go together; "" when they do."""
+        reason = self.why_no_mask()
+        if not reason and self.volume is None:
+            return _("The mask has no volume in the scene.")
+        if not reason and (self.result is None or self.live.stale):
+            return _("The mask was changed since it was measured: measure it first.")
+        return reason
+
+    def write_case(self, folder: Path) -> None:
+        """The current case as a result folder and its image, for a command. Raises SpinalCordSegError."""
+        if self.result is None:
+            raise ConfigurationError(_("Measure the mask first."))
+        write_result_folder(self.result, self.segment_id, folder / CASE)
+        write_images(folder, {IMAGE: volume_from_node(self.volume)})
+
     def show_mask(self, segmentation: Any) -> None:
         """Make another mask the current one."""
         self._ui.maskSelector.setCurrentNode(segmentation)
@@ -266,15 +282,12 @@ class Panel:
         self,
         make: Callable[[], Job[Any]],
         on_result: Callable[[Any], None],
-        on_end: Callable[[Job[Any]], None] | None = None,
+        on_end: Callable[[Job[Any]], None] = lambda _job: None,
     ) -> None:
         """Begin a run in a child process, and hand its result to ``on_result``; what stands in the way is shown."""
         self.control.failure = None
         self.applying.show_message("")
-        try:
-            self.control.start(make(), on_result, on_end=on_end)
-        except SpinalCordSegError as error:
-            self.applying.show_message(str(error))
+        self.attempt(lambda: self.control.start(make(), on_result, on_end=on_end))
 
     def measure(self, then: Callable[[], None] | None = None) -> None:
         """Measure the current mask in full; ``then`` is called when that has been done."""
@@ -282,12 +295,12 @@ class Panel:
         try:
             digest = cropped_mask(segmentation, segment_id).digest()
         except SpinalCordSegError as error:
-            self.applying.show_message(str(error))
+            self.show_message(str(error))
             return
         self.start(
             lambda: (
                 self.work_list.measure_job(segmentation, segment_id)
-                or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer.name)
+                or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer)
             ),
             lambda found: self._on_measured(found, segmentation, digest, then),
         )
@@ -315,24 +328,20 @@ class Panel:
 
     def _on_segmented(self, found: CaseFolder, volume: Any) -> None:
         if not slicer.mrmlScene.IsNodePresent(volume):
-            self.applying.show_message(_("The volume was deleted meanwhile: the result was not kept."))
+            self.show_message(_("The volume was deleted meanwhile: the result was not kept."))
             return
-        try:
-            result = self.logic.addResult(found.case, volume, found.page)
-        except SpinalCordSegError as error:
-            self.applying.show_message(str(error))
+        if not self.attempt(lambda: self.show_mask(self.logic.addResult(found.case, volume, found.page).segmentation)):
             return
-        self.show_mask(result.segmentation)
         device = str(found.case.device).replace("cpu", _("the CPU"))
         text = _("Done in {seconds:.0f} s on {device}.").format(seconds=found.case.seconds, device=device)
-        self.applying.show_message(text)
+        self.show_message(text)
 
     def _on_measured(self, found: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None] | None) -> None:
         if not slicer.mrmlScene.IsNodePresent(segmentation):
-            self.applying.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
+            self.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(found.case, segmentation, found.page, digest)
-        self.applying.show_message(_("Measured."))
+        self.show_message(_("Measured."))
         self.work_list.note_measured(segmentation, digest)
         self.measures.refresh()
         if then is not None:
@@ -369,4 +378,4 @@ class Panel:
         message = repair(self.applying.dependencies)
         self.probe.forget()
         self.check_dependencies()
-        self.applying.show_message(message)
+        self.show_message(message)

@@ -1,4 +1,4 @@
-"""The lower half of the panel: any mask's measures as they are now, where they are flagged, and exports."""
+"""The section Measures: any mask's measures as they are now, its flagged slices, and exports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ from SpinalCordSegNodes.segmentations import (
 )
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegWidgets.pictures import ResizingPicture, figure
-from SpinalCordSegWidgets.section import ask_new_file, grey, set_up_table, show_rows
+from SpinalCordSegWidgets.section import (
+    ask_new_file,
+    grey,
+    on_click,
+    set_up_table,
+    show_in_views,
+    show_rows,
+    show_text,
+    single_shot,
+)
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
@@ -77,19 +86,17 @@ class LiveNumbers:
     def _message(self) -> str:
         changes = self.changes
         if not self.edited or changes is None:
-            text = _("Changed since it was measured: the numbers follow. Measure it again for all.")
+            text = _("Changed since it was measured: volume and areas are up to date. Measure again for the rest.")
             return text if self.stale else ""
         text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.").format(
             added=changes.added_mm3, removed=changes.removed_mm3
         )
-        return text + " " + _("The numbers follow; measure it again for the full report.") if self.stale else text
-
-
-# A row per slice, superior at the top; a click goes to the slice.
+        more = _("Volume and areas are up to date; measure again for the full report.")
+        return f"{text} {more}" if self.stale else text
 
 
 def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
-    """The input's slice number, area, AP × RL and kinds of flag."""
+    """The input's slice number, area, AP × RL and kinds of flag; superior at the top."""
     if case is None:
         return []
     table, rows = case.slices, []
@@ -101,8 +108,7 @@ def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, st
     return [row for row in reversed(rows) if row[3] or not flagged_only]
 
 
-# Results as files: measures as CSV, JSON and HTML, the mask as NIfTI and .seg.nrrd. No Qt.
-
+# Results as files.
 
 FORMATS = {
     ".csv": _("Measures per slice (CSV)"),
@@ -111,8 +117,7 @@ FORMATS = {
     ".nii.gz": _("Mask (NIfTI)"),
     ".seg.nrrd": _("Mask (Slicer segmentation)"),
 }
-
-REPORTS = (".json", ".html")  # written when the mask was measured; the numbers follow the brush, these do not
+REPORTS = (".json", ".html")  # written when the mask was measured; these do not follow the brush
 
 
 def available(result: Result) -> tuple[str, ...]:
@@ -136,18 +141,14 @@ def export(result: Result, case: Case, segment_id: str, path: Path) -> None:
 
         write_volume(mask_of_segment(result.segmentation, segment_id), path)
     elif suffix == ".seg.nrrd":
-        _write_segmentation(result.segmentation, path)
+        # by a storage node of our own: the one of the scene, and where the user saved, stay as they are
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        with atomic_write(path) as temporary:
+            storage.SetFileName(str(temporary))
+            if not storage.WriteData(result.segmentation):
+                raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
     else:
         write_text(path, (result.report if suffix == ".json" else result.page).GetText())
-
-
-def _write_segmentation(node: Any, path: Path) -> None:
-    """By a storage node of our own: the one of the scene, and where the user saved, stay as they are."""
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    with atomic_write(path) as temporary:
-        storage.SetFileName(str(temporary))
-        if not storage.WriteData(node):
-            raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
 
 
 _PICTURE_HEIGHT = 150
@@ -163,20 +164,20 @@ class MeasuresPanel:
         self._observed: tuple[Any, tuple[int, ...]] | None = None
         self._slices: list[int] = []  # of the table's rows
         self._picture = ResizingPicture(ui.areaPicture)
-        self._settle = qt.QTimer()  # a brush stroke changes the mask many times
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
-        self._settle.connect("timeout()", self.refresh)
+        self._settle = single_shot(_SETTLE_MS, self.refresh)  # a brush stroke changes the mask many times
         set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")], (44, 66, 84))
         ui.sliceTable.connect("cellClicked(int,int)", self._on_row)
         ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.follow)
         ui.segmentBox.connect("currentIndexChanged(int)", self.show_buttons)
-        ui.measureButton.connect("clicked()", lambda: panel.measure())
+        on_click(
+            ui,
+            measureButton=lambda: panel.measure(),
+            editButton=self._on_edit,
+            viewsButton=self._on_views,
+            copyTextButton=self._on_copy,
+        )
         ui.flaggedOnlyBox.connect("toggled(bool)", self.refresh)
         ui.show3DButton.connect("clicked(bool)", self._on_show_3d)
-        ui.editButton.connect("clicked()", self._on_edit)
-        ui.viewsButton.connect("clicked()", self._on_views)
-        ui.copyTextButton.connect("clicked()", self._on_copy)
         self._export_menu = qt.QMenu(ui.exportButton)
         self._export_menu.connect("aboutToShow()", self._fill_export_menu)
         ui.exportButton.setMenu(self._export_menu)
@@ -208,8 +209,7 @@ class MeasuresPanel:
         self._fill_segments()
         result = self.result
         self.live.look(self.segmentation, self.segment_id, result)
-        ui.editLabel.setText(self.live.message)
-        ui.editLabel.setVisible(bool(self.live.message))
+        show_text(ui.editLabel, self.live.message)
         ui.resultArea.setVisible(result is not None)
         rows = slice_rows(self.live.case, ui.flaggedOnlyBox.checked)
         self._slices = [row[0] for row in rows]
@@ -227,20 +227,16 @@ class MeasuresPanel:
             mask = mask_of_segment(self.segmentation, self.segment_id)
             jump_to(slicer.mrmlScene, centre_of_slice(mask, index))
         except (SpinalCordSegError, IndexError):  # the mask lies on another grid than when it was measured
-            self._message(_("This slice is no longer in the mask: measure the mask again."))
-        self._show_flags(index)
+            self._panel.show_message(_("This slice is no longer in the mask: measure the mask again."))
+        show_text(self._ui.flagLabel, self._flag_text(index))
 
     def show_buttons(self) -> None:
         ui = self._ui
         reason = self._panel.why_no_mask()
         ui.measureButton.setVisible(self.result is None or self.live.stale)
         grey(ui.measureButton, reason, _("Volume, length and areas of this mask; PyTorch is not needed."))
-        ui.editButton.enabled = hasattr(slicer.modules, "segmenteditor")
-        if not ui.editButton.enabled:
-            ui.editButton.toolTip = _("This Slicer has no Segment Editor module.")
-
-    def _message(self, text: str) -> None:
-        self._panel.applying.show_message(text)
+        if not hasattr(slicer.modules, "segmenteditor"):
+            grey(ui.editButton, _("This Slicer has no Segment Editor module."))
 
     def follow(self, node: Any) -> None:
         """Make a mask the current one, or none."""
@@ -275,18 +271,13 @@ class MeasuresPanel:
         ui.areaValue.setText(_number(case.mean_csa_mm2, "mm²", 1))
         flagged = {flag.slice for flag in case.flags if flag.slice is not None}
         ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=case.n_slices))
-        self._show_flags(None)
+        show_text(ui.flagLabel, self._flag_text(None))
         from SpinalCordSegLib.report import draw_area  # scipy: not when the panel opens
 
         def draw(axes: Any) -> None:
             draw_area(axes, case.slices, case.mean_csa_mm2, size=7.0)
 
-        self._picture.show(lambda width, _palette: figure(draw, width, _PICTURE_HEIGHT))
-
-    def _show_flags(self, index: int | None) -> None:
-        text = self._flag_text(index)
-        self._ui.flagLabel.setText(text)
-        self._ui.flagLabel.setVisible(bool(text))
+        self._picture.show(lambda width: figure(draw, width, _PICTURE_HEIGHT))
 
     def _flag_text(self, index: int | None) -> str:
         """The messages of a slice's flags, or (None) of those on the whole case, a line each."""
@@ -300,7 +291,7 @@ class MeasuresPanel:
     def _on_show_3d(self, visible: bool) -> None:
         if self.segmentation is not None and not show_in_3d(self.segmentation, visible):
             self._ui.show3DButton.checked = False
-            self._message(_("There is nothing to show: the mask is empty."))
+            self._panel.show_message(_("There is nothing to show: the mask is empty."))
 
     def _on_edit(self) -> None:
         result = self.result
@@ -309,17 +300,14 @@ class MeasuresPanel:
     def _on_views(self) -> None:
         result = self.result
         if result is None or result.chart is None or result.slices is None:
-            self._message(_("Plot or table was deleted: measure the mask again."))
+            self._panel.show_message(_("Plot or table was deleted: measure the mask again."))
             return
-        slicer.modules.plots.logic().ShowChartInLayout(result.chart)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(result.slices.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
+        show_in_views(result.chart, result.slices)
 
     def _on_copy(self) -> None:
         if self.live.case is not None:
             qt.QApplication.clipboard().setText(report_sentence(self.live.case, self.live.edited))
-            self._message(_("The report text is on the clipboard."))
+            self._panel.show_message(_("The report text is on the clipboard."))
 
     def _fill_export_menu(self) -> None:
         self._export_menu.clear()
@@ -327,12 +315,10 @@ class MeasuresPanel:
         for suffix, title in FORMATS.items():
             action = self._export_menu.addAction(title)
             action.enabled = suffix in there and not (self.live.stale and suffix in REPORTS)
-            action.connect("triggered()", lambda chosen=suffix: self._ask_where(chosen))
+            action.connect("triggered()", lambda name=f"cord{suffix}": self._ask_where(name))
 
-    def _ask_where(self, suffix: str) -> None:
-        path = ask_new_file(self._ui.exportButton, _("Export"), f"cord{suffix}", f"*{suffix}")
-        if path is not None:
-            self.export(path if path.name.endswith(suffix) else path.with_name(path.name + suffix))
+    def _ask_where(self, name: str) -> None:
+        ask_new_file(self._ui.exportButton, _("Export"), name, self.export)
 
     def export(self, path: Path) -> None:
         """Write the result to a file; the status line shows what came of it."""
@@ -340,14 +326,11 @@ class MeasuresPanel:
         if result is None or case is None:
             return
         if self.live.stale and path.name.lower().endswith(REPORTS):
-            self._message(_("The mask was changed since the report was written: press Measure, then export."))
-            return
-        try:
-            export(result, case, self.segment_id, path)
-        except SpinalCordSegError as error:
-            self._message(str(error))
-        else:
-            self._message(_("Saved {name}.").format(name=path.name))
+            self._panel.show_message(
+                _("The mask was changed since the report was written: press Measure, then export.")
+            )
+        elif self._panel.attempt(lambda: export(result, case, self.segment_id, path)):
+            self._panel.show_message(_("Saved {name}.").format(name=path.name))
 
 
 def _segments(node: Any) -> dict[str, str]:
@@ -366,11 +349,8 @@ def _number(value: float, unit: str, decimals: int) -> str:
     return "–" if math.isnan(value) else f"<b>{value:.{decimals}f}</b> {unit}"
 
 
-# One sentence for a report, with numbers, units and limits. No Qt.
-
-
 def report_sentence(case: Case, edited: bool = False) -> str:
-    """``edited``: a person corrected the mask."""
+    """One sentence for a clinical report, with numbers, units and limits. ``edited``: a person corrected the mask."""
     if not case.n_slices:
         found = _("No spinal cord was found")
     else:
@@ -402,28 +382,20 @@ def _quantity(value: float, unit: str, decimals: int) -> str:
     return _("not reported") if math.isnan(value) else f"{value:.{decimals}f} {unit}"
 
 
-# Handing a mask over to Slicer's Segment Editor.
-
-
-def open_segment_editor(segmentation: Any, volume: Any, segment_id: str) -> bool:
-    """Show a segment in the Segment Editor, other segments protected; False when that module is not there."""
-    module = getattr(slicer.modules, "segmenteditor", None)
-    if module is None:
-        return False
+def open_segment_editor(segmentation: Any, volume: Any, segment_id: str) -> None:
+    """Show a segment in the Segment Editor, other segments protected."""
     slicer.util.selectModule("SegmentEditor")
-    editor = module.widgetRepresentation().self().editor
+    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
     editor.setSegmentationNode(segmentation)
     if volume is not None:
         editor.setSourceVolumeNode(volume)
     editor.setCurrentSegmentID(segment_id)
     # By default painting cuts the painted place out of all other segments of the segmentation.
     editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-    return True
 
 
 def save_state_for_undo() -> None:
-    """Let the Segment Editor's Undo come back to now; nothing where none was opened yet (asking the module for its
-    widget would make one)."""
+    """Let the Segment Editor's Undo come back to now. Nothing where none is open: asking the module would make one."""
     widget = getattr(slicer.modules, "SegmentEditorWidget", None)
     editor = getattr(widget, "editor", None)
     if editor is not None and editor.segmentationNode() is not None:

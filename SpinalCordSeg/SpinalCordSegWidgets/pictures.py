@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegWidgets.section import single_shot
 
 _DPI = 100
 
@@ -30,23 +31,28 @@ def figure(draw: Callable[[Any], None], width: int, height: int) -> Any:
 
 
 class ResizingPicture(qt.QObject):
-    """``show`` takes a function of width in pixels and palette that gives a pixmap. Keep this object: it listens."""
+    """A picture that follows its label's width. Drawing takes a tenth of a second: it is done once per change, and only
+    while the label can be seen. Keep this object: it listens."""
 
     def __init__(self, label: Any) -> None:
         qt.QObject.__init__(self)
         self._label = label
-        self._draw: Callable[[int, Any], Any] | None = None
+        self._draw: Callable[[int], Any] | None = None
+        self._width = 0  # of what is drawn; 0: to be drawn anew
+        self._soon = single_shot(0, self._paint, label)
         label.installEventFilter(self)
 
-    def show(self, draw: Callable[[int, Any], Any]) -> None:
-        self._draw = draw
-        self._paint()
+    def show(self, draw: Callable[[int], Any]) -> None:
+        """``draw``: from a width in pixels to a pixmap."""
+        self._draw, self._width = draw, 0
+        self._soon.start()
 
     def eventFilter(self, _label: Any, event: Any) -> bool:
-        if event.type() == qt.QEvent.Resize:
-            self._paint()
+        if event.type() in (qt.QEvent.Resize, qt.QEvent.Show):
+            self._soon.start()
         return False
 
     def _paint(self) -> None:
-        if self._draw is not None:
-            self._label.setPixmap(self._draw(self._label.width, self._label.palette))
+        if self._draw is not None and self._label.visible and self._label.width != self._width:
+            self._width = self._label.width
+            self._label.setPixmap(self._draw(self._width))

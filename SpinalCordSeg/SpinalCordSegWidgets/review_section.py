@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,36 +22,14 @@ from SpinalCordSegLib.review import (
     with_seen,
 )
 from SpinalCordSegNodes.editing import mask_sha256_of, read_review, write_review
-from SpinalCordSegWidgets.section import Section, grey, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, grey, on_click, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.quality_control import FlaggedSlice
     from SpinalCordSegWidgets.main_widget import Panel
 
 
-# Who reviews: asked once, kept in Slicer's settings on this computer.
-
-
-_KEY = "SpinalCordSeg/Reviewer"
-
-
-class Reviewer:
-    """A line edit that remembers; ``changed`` is called when the name was."""
-
-    def __init__(self, edit: Any, changed: Callable[[], None]) -> None:
-        self._edit, self._changed = edit, changed
-        edit.text = str(qt.QSettings().value(_KEY) or "")
-        edit.connect("editingFinished()", self._keep)
-        edit.connect("textChanged(QString)", lambda: changed())
-
-    @property
-    def name(self) -> str:
-        return " ".join(str(self._edit.text).split())
-
-    def _keep(self) -> None:
-        qt.QSettings().setValue(_KEY, self.name)
-
-
+_KEY = "SpinalCordSeg/Reviewer"  # in Slicer's settings on this computer
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
 
 
@@ -60,15 +37,25 @@ class ReviewPanel(Section):
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
         self._at: int | None = None  # the input's slice that was gone to last
-        self.reviewer = Reviewer(ui.reviewerEdit, self._on_change)
+        ui.reviewerEdit.text = str(qt.QSettings().value(_KEY) or "")
+        ui.reviewerEdit.connect("editingFinished()", lambda: qt.QSettings().setValue(_KEY, self.reviewer))
+        ui.reviewerEdit.connect("textChanged(QString)", self._on_change)
         set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")], (44, 40))
         ui.queueTable.connect("cellClicked(int,int)", self._on_row)
-        ui.previousSliceButton.connect("clicked()", self.previous)
-        ui.nextSliceButton.connect("clicked()", self.next)
-        ui.seenButton.connect("clicked()", self._on_seen)
-        ui.acceptButton.connect("clicked()", lambda: self.decide(ACCEPTED))
-        ui.rejectButton.connect("clicked()", lambda: self.decide(REJECTED))
-        ui.reopenButton.connect("clicked()", lambda: self.decide(IN_REVIEW))
+        on_click(
+            ui,
+            previousSliceButton=self.previous,
+            nextSliceButton=self.next,
+            seenButton=self._on_seen,
+            acceptButton=lambda: self.decide(ACCEPTED),
+            rejectButton=lambda: self.decide(REJECTED),
+            reopenButton=lambda: self.decide(IN_REVIEW),
+        )
+
+    @property
+    def reviewer(self) -> str:
+        """Who reviews; "" while nobody typed a name."""
+        return " ".join(str(self.ui.reviewerEdit.text).split())
 
     @property
     def review(self) -> Review:
@@ -113,7 +100,7 @@ class ReviewPanel(Section):
         """Show one of the input's slices in the views; the case is in review from now on."""
         self._at = number
         self.panel.measures.go_to_slice(number)
-        self._keep(opened(self.review, self.reviewer.name))
+        self._keep(opened(self.review, self.reviewer))
 
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
@@ -124,7 +111,7 @@ class ReviewPanel(Section):
         segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         try:
             sha256 = mask_sha256_of(segmentation, segment_id)
-            review = decided(self.review, state, self.reviewer.name, mask_sha256=sha256)
+            review = decided(self.review, state, self.reviewer, mask_sha256=sha256)
         except SpinalCordSegError as error:
             self.panel.show_message(str(error))
             return
@@ -150,7 +137,7 @@ class ReviewPanel(Section):
                 return
         elif not live.edited:
             return
-        self._keep(edited(review, self.reviewer.name))
+        self._keep(edited(review, self.reviewer))
 
     def refresh(self) -> None:
         ui, review, queue = self.ui, self.review, self.queue
@@ -177,7 +164,7 @@ class ReviewPanel(Section):
         grey(ui.previousSliceButton, empty, _("The slice before it in the list."))
         grey(ui.nextSliceButton, empty, _("The next one that nobody has looked at; this one counts as seen."))
         grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
-        nameless = reason or ("" if self.reviewer.name else _("Type the reviewer’s name first."))
+        nameless = reason or ("" if self.reviewer else _("Type the reviewer’s name first."))
         accept = _("The mask is right.")
         if left:
             accept = _("The mask is right, though not every flagged slice was looked at.")

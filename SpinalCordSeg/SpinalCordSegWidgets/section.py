@@ -1,8 +1,8 @@
-"""A section of the panel, and what sections use alike: tables, tool tips with reasons, dialogs for files."""
+"""A section of the panel, and what sections share: wiring, reasons in tool tips, tables, dialogs for files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,27 @@ class Section:
             self.refresh()
 
 
+def on_click(ui: Any, **actions: Callable[[], Any]) -> None:
+    """Button's name → what it does."""
+    for name, action in actions.items():
+        getattr(ui, name).connect("clicked()", action)
+
+
+def single_shot(milliseconds: int, action: Callable[[], None], owner: Any = None) -> Any:
+    """A timer; every ``start`` begins the waiting anew. ``owner``: the widget that it goes with."""
+    timer = qt.QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.connect("timeout()", action)
+    return timer
+
+
+def show_text(label: Any, text: str) -> None:
+    """A label that is hidden while it has nothing to show."""
+    label.setText(text)
+    label.setVisible(bool(text))
+
+
 def grey(widget: Any, reason: str, otherwise: str = "") -> None:
     """Enabled without a ``reason``; with one greyed, and the reason in its tool tip instead of ``otherwise``."""
     widget.enabled = not reason
@@ -57,7 +78,15 @@ def in_scene(node: Any) -> bool:
     return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
-_FLAGGED_RGB = (193, 80, 0)
+def show_in_views(chart: Any, table: Any) -> None:
+    """A plot and a table of the scene, in Slicer's own views."""
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    logic = slicer.app.applicationLogic()
+    logic.GetSelectionNode().SetActiveTableID(table.GetID())
+    logic.PropagateTableSelection()
+
+
+_FLAG_RGB = {1: (193, 80, 0), 2: (178, 34, 34)}
 _HEADING_PX, _ROW_PX, _MOST_ROWS = 28, 20, 6
 
 
@@ -76,13 +105,14 @@ def show_rows(
     table: Any,
     rows: Sequence[Sequence[str]],
     *,
-    flagged: Sequence[bool] = (),
+    flagged: Sequence[int] = (),
     tips: Sequence[str] = (),
     editable: int | None = None,
     most: int = _MOST_ROWS,
 ) -> None:
-    """``flagged``: rows in another colour. ``tips``: of whole rows, else each cell's is its text. ``editable``: the one
-    column that can be typed into. ``most``: rows before the table scrolls; 0 leaves its height as it is."""
+    """``flagged``: rows in another colour, 1 (True) for a remark, 2 for a refusal. ``tips``: of whole rows, else each
+    cell's is its text. ``editable``: the one column that can be typed into. ``most``: rows before the table scrolls; 0
+    leaves its height as it is."""
     table.blockSignals(True)
     table.setRowCount(len(rows))
     for number, cells in enumerate(rows):
@@ -90,7 +120,7 @@ def show_rows(
             item = qt.QTableWidgetItem(text)
             item.setToolTip(tips[number] if tips else text)
             if flagged and flagged[number]:
-                item.setForeground(qt.QBrush(qt.QColor(*_FLAGGED_RGB)))
+                item.setForeground(qt.QBrush(qt.QColor(*_FLAG_RGB[flagged[number]])))
             if editable is not None and column != editable:
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
             table.setItem(number, column, item)
@@ -99,20 +129,26 @@ def show_rows(
         table.setFixedHeight(_HEADING_PX + _ROW_PX * min(max(len(rows), 1), most))
 
 
-def ask_folder(parent: Any, title: str) -> Path | None:
-    return _path(qt.QFileDialog.getExistingDirectory(parent, title))
+# Dialogs for files: ``then`` gets what was chosen; it is not called when the user cancels.
 
 
-def ask_file(parent: Any, title: str, pattern: str = "*", folder: str = "") -> Path | None:
-    return _path(qt.QFileDialog.getOpenFileName(parent, title, folder, pattern))
+def ask_folder(parent: Any, title: str, then: Callable[[Path], Any], folder: str = "") -> None:
+    _give(qt.QFileDialog.getExistingDirectory(parent, title, folder), then)
 
 
-def ask_new_file(parent: Any, title: str, name: str, pattern: str) -> Path | None:
-    """The dialog itself asks before an existing file is chosen."""
-    return _path(qt.QFileDialog.getSaveFileName(parent, title, name, pattern))
+def ask_file(parent: Any, title: str, then: Callable[[Path], Any], pattern: str = "*", folder: str = "") -> None:
+    _give(qt.QFileDialog.getOpenFileName(parent, title, folder, pattern), then)
 
 
-def _path(chosen: Any) -> Path | None:
+def ask_new_file(parent: Any, title: str, name: str, then: Callable[[Path], Any]) -> None:
+    """``name``: suggested; its suffix is kept. The dialog asks before an existing file is chosen."""
+    suffix = name[name.index(".") :]
+    chosen = qt.QFileDialog.getSaveFileName(parent, title, name, f"*{suffix}")
+    _give(chosen, lambda path: then(path if path.name.endswith(suffix) else path.with_name(path.name + suffix)))
+
+
+def _give(chosen: Any, then: Callable[[Path], Any]) -> None:
     """PythonQt gives a text, newer bindings a pair."""
     text = chosen[0] if isinstance(chosen, tuple) else chosen
-    return Path(text) if text else None
+    if text:
+        then(Path(text))

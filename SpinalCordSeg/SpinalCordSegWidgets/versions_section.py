@@ -1,4 +1,4 @@
-"""Versions of the current mask while it is corrected: kept by themselves, offered after a crash, taken back."""
+"""Versions of the current mask while it is corrected: saved automatically, offered after a crash, restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import replace_mask
 from SpinalCordSegNodes.segmentations import mask_of_segment
-from SpinalCordSegWidgets.section import Section, ask_folder, grey
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, on_click, show_text, single_shot
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.mask_versions import MaskVersions, SavedVersion
@@ -27,10 +27,9 @@ _FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersio
 
 
 class VersionsPanel(Section):
-    """Lives in the section Correct, whose widgets ``ui`` are. Nothing is kept until the user chose a folder.
+    """Part of the section Correct, whose widgets ``ui`` are. Nothing is kept until the user has chosen a folder.
 
-    Each case has its code, made from its image's fingerprint: no name is written. A save runs beside the user's work,
-    in a thread.
+    Each case has a code, made from its image's fingerprint: no name is written. Saving runs in a thread.
     """
 
     def __init__(self, ui: Any, panel: Panel) -> None:
@@ -40,17 +39,12 @@ class VersionsPanel(Section):
         self._offered: SavedVersion | None = None
         self._thread: threading.Thread | None = None
         self._outcomes: list[str] = []  # of the thread
-        self._timer, self._poll = qt.QTimer(), qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(WAIT_MS)
-        self._timer.connect("timeout()", self.save)
+        self._timer, self._poll = single_shot(WAIT_MS, self.save), qt.QTimer()
         self._poll.setInterval(_POLL_MS)
         self._poll.connect("timeout()", self._look)
         ui.autosaveBox.checked = self.is_on
         ui.autosaveBox.connect("toggled(bool)", self._on_toggled)
-        ui.autosaveButton.connect("clicked()", self._on_folder)
-        ui.takeBackButton.connect("clicked()", self.take_back)
-        ui.dismissButton.connect("clicked()", self.dismiss)
+        on_click(ui, autosaveButton=self._on_folder, takeBackButton=self.take_back, dismissButton=self.dismiss)
         self._menu = qt.QMenu(ui.recoverButton)
         self._menu.connect("aboutToShow()", self._fill_menu)
         ui.recoverButton.setMenu(self._menu)
@@ -109,13 +103,12 @@ class VersionsPanel(Section):
         ui = self.ui
         reason = _("Choose a folder first.") if self.folder is None else ""
         reason = reason or ("" if self._code else _("Measure the mask first."))
-        grey(ui.recoverButton, reason, _("Take an earlier version back, after a crash too."))
+        grey(ui.recoverButton, reason, _("Restore an earlier version, for example after a crash."))
         ui.recoveryFrame.setVisible(self._offered is not None)
         if self._offered is not None:
-            text = _("A version of this mask was kept on {time} and is not in it.")
+            text = _("A version of this mask was saved on {time}. The current mask does not contain it.")
             ui.recoveryLabel.setText(text.format(time=version_text(self._offered)))
-        ui.autosaveLabel.setVisible(bool(ui.autosaveLabel.text))
-        ui.autosaveButton.toolTip = _("Where versions are kept. Nothing else is written there.")
+        show_text(ui.autosaveLabel, ui.autosaveLabel.text)
 
     def save(self) -> None:
         """Begin to save the mask as it is now."""
@@ -127,7 +120,7 @@ class VersionsPanel(Section):
         try:
             mask = mask_of_segment(*self._in_hand)
         except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
-            self._show(str(error))
+            show_text(self.ui.autosaveLabel, str(error))
             return
         self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
         self._thread.start()
@@ -156,7 +149,7 @@ class VersionsPanel(Section):
         segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
         self.panel.correct.editor.save_state()
         if self.panel.attempt(lambda: replace_mask(segmentation, segment_id, version.read())):
-            self.panel.show_message(_("The version of {time} is back.").format(time=version_text(version)))
+            self.panel.show_message(_("The version of {time} was restored.").format(time=version_text(version)))
             self._offered = None
         self.refresh()
 
@@ -171,10 +164,10 @@ class VersionsPanel(Section):
         try:
             saved = store.save(mask)
         except SpinalCordSegError as error:
-            self._outcomes.append(_("NOT kept: {reason}").format(reason=error))
+            self._outcomes.append(_("NOT saved: {reason}").format(reason=error))
         else:
             when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
-            self._outcomes.append(_("Kept at {time}.").format(time=when) if saved else _("Kept already."))
+            self._outcomes.append(_("Saved at {time}.").format(time=when) if saved else _("Saved already."))
 
     def _finish(self) -> None:
         if self._thread is not None:
@@ -185,12 +178,8 @@ class VersionsPanel(Section):
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
             self._poll.stop()
-            self._show(" ".join(self._outcomes))
+            show_text(self.ui.autosaveLabel, " ".join(self._outcomes))
             self._outcomes.clear()
-
-    def _show(self, text: str) -> None:
-        self.ui.autosaveLabel.setText(text)
-        self.ui.autosaveLabel.setVisible(bool(text))
 
     def _offer(self) -> None:
         """Look whether a version is work that is nowhere else."""
@@ -202,7 +191,7 @@ class VersionsPanel(Section):
         try:
             self._offered = store.recovery(mask_sha256(mask_of_segment(*self._in_hand)))
         except SpinalCordSegError as error:
-            self._show(str(error))
+            show_text(self.ui.autosaveLabel, str(error))
 
     def _on_toggled(self, on: bool) -> None:
         if on and self.folder is None:
@@ -212,22 +201,20 @@ class VersionsPanel(Section):
             self.choose(self.folder, on)
 
     def _on_folder(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder for versions"))
-        if folder is not None:
-            self.choose(folder)
+        ask_folder(self.ui.section, _("Folder for versions"), self.choose)
 
     def _fill_menu(self) -> None:
         self._menu.clear()
         try:
             versions = () if self.store is None else self.store.versions()
         except SpinalCordSegError as error:
-            self._show(str(error))
+            show_text(self.ui.autosaveLabel, str(error))
             return
         for version in versions:
             action = self._menu.addAction(version_text(version))
             action.connect("triggered()", lambda chosen=version: self.restore(chosen))
         if not versions:
-            self._menu.addAction(_("None was kept yet")).enabled = False
+            self._menu.addAction(_("No version yet")).enabled = False
 
 
 def version_text(version: SavedVersion) -> str:

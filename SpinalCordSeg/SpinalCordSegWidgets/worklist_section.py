@@ -17,7 +17,7 @@ from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
-from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, set_up_table, show_rows
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, on_click, set_up_table, show_rows
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.work_list import WorkItem, WorkList
@@ -153,12 +153,15 @@ class WorkListPanel(Section):
         self.case = ""
         self._last: Any = None  # the mask that was in hand last
         set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
-        ui.workFolderButton.connect("clicked()", self._on_folder)
-        ui.imageFolderButton.connect("clicked()", self._on_images)
         ui.workTable.connect("cellClicked(int,int)", self._on_row)
-        ui.previousCaseButton.connect("clicked()", self.previous)
-        ui.nextCaseButton.connect("clicked()", self.next)
-        ui.storeButton.connect("clicked()", lambda: self.store())
+        on_click(
+            ui,
+            workFolderButton=lambda: ask_folder(ui.section, _("Folder of results"), self.choose),
+            imageFolderButton=lambda: ask_folder(ui.section, _("Folder of images"), self._take_images),
+            previousCaseButton=self.previous,
+            nextCaseButton=self.next,
+            storeButton=lambda: self.store(),
+        )
 
     def choose(self, folder: Path, images: Path | None = None) -> bool:
         """Store the current case, then take up the list of a folder of results; False, with a message, without one.
@@ -273,8 +276,7 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        by, base = self.panel.review.reviewer.name, self.panel.logic.scratchBase()
-        return store_job(case.folder, mask, case.image, by, base)
+        return store_job(case.folder, mask, case.image, self.panel.review.reviewer)
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
@@ -353,15 +355,8 @@ class WorkListPanel(Section):
             self.work = work
         write_review_table(work, case.results / REVIEW_TABLE)
 
-    def _on_folder(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder of results"))
-        if folder is not None:
-            self.choose(folder)
-
-    def _on_images(self) -> None:
-        folder = ask_folder(self.ui.section, _("Folder of images"))
-        if folder is not None:
-            self.images = ImageFolder(folder)
+    def _take_images(self, folder: Path) -> None:
+        self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.busy:

@@ -1,10 +1,9 @@
-"""The worker: standard input read in a thread, free memory, and the panels' own commands."""
+"""The worker: standard input read in a thread, and the panels' own commands."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 
 import numpy as np
@@ -52,11 +51,6 @@ def test_parts_come_as_they_are_written_and_then_the_end(pipe):
     assert worker.read_part(reading) == b"later"
     threading.Timer(0.05, lambda: os.close(writing)).start()
     assert worker.read_part(reading) == b""
-
-
-def test_the_memory_that_is_left_is_known_on_linux_and_windows():
-    left = worker.available_bytes()
-    assert left is None if sys.platform == "darwin" else left is not None and 1 << 20 < left < 1 << 50
 
 
 def test_a_busy_device_is_ready_and_its_pace_unknown(tmp_path, monkeypatch):
@@ -109,5 +103,5 @@ def test_register_finds_by_how_much_the_second_image_lies_elsewhere(tmp_path, ca
     assert worker.panel_main(["register", "--progress", "json"]) == 0
     motion = np.array(_result(capsys)["fixed_to_moving"])
     assert motion[:3, 3] == pytest.approx(shift, abs=0.5) and motion[:3, :3] == pytest.approx(np.eye(3), abs=0.02)
-    write_volume(Volume.from_ijk(phantom.mask.ijk, there), tmp_path / "fixed_mask.nrrd")
+    write_volume(phantom.mask.with_ijk(0 * phantom.mask.ijk), tmp_path / "fixed_mask.nrrd")
     assert worker.panel_main(["register"]) == 2

@@ -89,6 +89,19 @@ def _opened(module: str) -> Iterator[Any]:
 
 
 @pytest.fixture
+def real_probe():
+    """Ask for it where the child process that looks for devices shall run: it loads torch, for seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _no_probe(request, monkeypatch):
+    if not _MISSING and "real_probe" not in request.fixturenames:
+        from SpinalCordSegWidgets.install import DeviceProbe
+
+        monkeypatch.setattr(DeviceProbe, "ask", lambda _self, _model: None)
+
+
+@pytest.fixture
 def panel(scene, qt_application, slot_errors):
     """The SpinalCordSeg module's widget."""
     with _opened("SpinalCordSeg") as widget:

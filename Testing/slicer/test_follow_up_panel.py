@@ -39,7 +39,7 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     assert rate == pytest.approx(100 * (71.0 / 75.0 - 1) / 2, abs=0.6)
     assert f"{rate:+.1f} % per year" in ui.runsLabel.text and " % / ±" in ui.outcomeTable.item(1, 3).text()
     assert not ui.breakFrame.isVisible() and "scanner" in ui.followUpDoubts.text
-    assert not ui.coursePicture.pixmap.isNull()
+    wait_until(lambda: not ui.coursePicture.pixmap.isNull())
     picture(panel, pictures / "section-follow-up.png")
     for suffix in (".csv", ".json", ".html"):
         assert section.export(tmp_path / f"person{suffix}") and (tmp_path / f"person{suffix}").stat().st_size > 300

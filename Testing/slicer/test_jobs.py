@@ -21,7 +21,7 @@ from threshold_model import write_threshold_model
 from SpinalCordSegLib import worker as worker_module
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.worker import LEAST_FREE_BYTES, WAITED_IN_VAIN, ScratchFolder, remove_abandoned
+from SpinalCordSegLib.worker import ScratchFolder, remove_abandoned
 from SpinalCordSegWidgets import jobs
 from SpinalCordSegWidgets.jobs import Job, PreloadedWorker, Progress, Worker
 
@@ -120,8 +120,9 @@ def test_a_crash_is_an_exit_code_not_a_hang(folder):
     assert raised.exit_code == 1 and "something" in raised.log
 
 
-def test_python_that_is_not_there(folder):
-    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=folder, python=str(folder / "none"))
+def test_python_that_is_not_there(folder, monkeypatch):
+    monkeypatch.setattr(jobs.shutil, "which", lambda _name: str(folder / "none"))
+    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=folder)
     with pytest.raises(OutputError, match="could not be started"):
         worker.start()
     assert not worker.running and worker.poll() == []
@@ -245,13 +246,14 @@ def test_progress_in_words():
     assert Progress("segment", 51, 170, 1140.0).text().endswith("about 19 min left")
 
 
-def test_a_report_holds_neither_days_nor_persons(folder):
+def test_a_report_holds_neither_days_nor_persons(folder, monkeypatch):
+    monkeypatch.setattr(jobs, "scratch_base", lambda: folder)
     person, day = "Perez-1957", "2019-03-04"
     said = json.dumps({"event": "error", "message": f"{person}: visit 1 ({day}) was at 47 years, by Dr A. Meyer"})
     given = ["--date=2024-01-31", f"--date={day}", "--date=", "--disc=C2/C3=1.0,-2.5,3.0", "--person", person]
     given += ["--age", "47", "--by", "Dr A. Meyer", "--subject=A7", "--output", "results", "--person"]
     orders = [f"say={said}", f"complain=no slice 3.0 of A7 at {day}", "complain=1.0,-2.5,3.0", "exit=3"]
-    job = Job("obedient_cli", [*given, *orders], folder, lambda _folder, event: event, packages=_PACKAGES)
+    job = Job("obedient_cli", [*given, *orders], lambda _folder, event: event, packages=_PACKAGES)
     _finish(job)
     report = job.failure.report
     job.close()
@@ -267,9 +269,8 @@ def test_a_report_holds_neither_days_nor_persons(folder):
 
 @pytest.fixture
 def preloaded(qt_application, tmp_path, monkeypatch):
-    """With plenty of memory."""
-    monkeypatch.setattr(jobs, "available_bytes", lambda: 2 * LEAST_FREE_BYTES)
-    one = PreloadedWorker(tmp_path / "temp")
+    monkeypatch.setattr(jobs, "scratch_base", lambda: tmp_path / "temp")
+    one = PreloadedWorker()
     yield one
     one.end()
 
@@ -279,10 +280,10 @@ def model(tmp_path) -> Path:
     return write_threshold_model(tmp_path / "threshold.safetensors")
 
 
-def _segment(tmp_path: Path, model: Path, worker: Worker) -> Job:
+def _segment(model: Path, worker: Worker) -> Job:
     """A finished job, of three slices; to be closed."""
     image = make_phantom(PhantomConfig(shape=(64, 64, 3))).image
-    job = jobs.segment_job(image, tmp_path / "temp", model=model, device="cpu", worker=worker)
+    job = jobs.segment_job(image, model=model, device="cpu", worker=worker)
     _finish(job)
     assert job.failure is None and job.result is not None
     return job
@@ -294,17 +295,10 @@ def test_a_preloaded_worker_runs_in_the_place_of_a_new_one_and_once(preloaded, t
     while (worker := preloaded.take(model, "cpu")) is None and preloaded.waiting:
         time.sleep(0.02)
     assert worker is not None and not preloaded.waiting and preloaded.take(model, "cpu") is None
-    job = _segment(tmp_path, model, worker)
+    job = _segment(model, worker)
     assert job._worker is worker and worker.exit_code == 0
     job.close()
     assert list((tmp_path / "temp").iterdir()) == []
-
-
-def test_none_waits_where_memory_is_short_or_not_known(preloaded, model, monkeypatch):
-    for free in (LEAST_FREE_BYTES - 1, None):
-        monkeypatch.setattr(jobs, "available_bytes", lambda free=free: free)
-        preloaded.prepare(model, "cpu")
-        assert not preloaded.waiting
 
 
 @pytest.mark.parametrize("what", ["close the scene", "leave the module", "quit"])
@@ -342,15 +336,16 @@ def test_an_order_is_carried_out_in_its_folder(tmp_path):
     assert not worker.order([], tmp_path)
 
 
-def test_it_gives_up_after_a_while(monkeypatch):
-    monkeypatch.setattr(worker_module, "_LONGEST_WAIT_S", 0.0)
-    assert worker_module._wait("obedient_cli", [], worker_module._Orders()) == WAITED_IN_VAIN
+def test_it_gives_up_after_a_while(preloaded, model):
+    preloaded.prepare(model, "cpu")
+    preloaded._timer.timeout.emit()
+    assert not preloaded.waiting
 
 
-def test_a_job_whose_worker_gives_up_at_that_moment_starts_another(preloaded, tmp_path, model):
+def test_a_job_whose_worker_is_gone_starts_another(preloaded, tmp_path, model):
     worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=tmp_path, wait=True)
     worker.start()
-    worker.order([f"exit={WAITED_IN_VAIN}"], tmp_path)  # what follows it does not hear
-    job = _segment(tmp_path, model, worker)
+    worker.end()
+    job = _segment(model, worker)
     assert job._worker is not worker
     job.close()

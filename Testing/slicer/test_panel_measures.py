@@ -164,7 +164,7 @@ def test_without_torch_the_panel_says_so_and_still_measures(panel, scene, tmp_pa
     assert "Extensions Manager" in panel.ui.statusLabel.text
 
 
-def test_a_torch_that_does_not_start_is_found_by_asking_it(panel, scene, tmp_path, monkeypatch):
+def test_a_torch_that_does_not_start_is_found_by_asking_it(real_probe, panel, scene, tmp_path, monkeypatch):
     """The probe's child really runs, and meets a PyTorch as an interrupted install leaves it."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libc10.so: cannot open shared object file')")
@@ -218,7 +218,6 @@ print(all(path.is_relative_to(folder) for path in ours), widget.panel.probe is n
 
 
 def test_the_device_of_an_earlier_session_is_chosen_once_it_is_known(panel):
-    panel.panel.probe.close()
     panel.logic.getParameterNode().device = "cuda"
     panel.panel.bind(panel.logic.getParameterNode())
     devices = [{"name": "cuda", "label": "NVIDIA RTX 3060, 12 GB"}, {"name": "cpu", "label": "CPU"}]

@@ -202,14 +202,14 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     panel.panel.show_mask(segmentation)
     ui = panel.panel.dicom.ui
     ui.section.collapsed = False
-    assert not ui.dicomButton.isEnabled() and "DICOM database" in ui.dicomButton.toolTip
+    assert not ui.dicomButton.isEnabled() and "measure it first" in ui.dicomButton.toolTip
     taken: list[str] = []
     monkeypatch.setattr(slicer, "dicomDatabase", Database(files), raising=False)
     monkeypatch.setitem(sys.modules, "DICOMLib", types.ModuleType("DICOMLib"))
     monkeypatch.setitem(sys.modules, "DICOMLib.DICOMUtils", importer(taken))
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
     panel.panel.dicom.refresh()
-    assert "measure it first" in ui.dicomButton.toolTip and "20 images" in ui.dicomSourceLabel.text
+    assert "20 images" in ui.dicomSourceLabel.text
     panel.panel.measure()
     wait_until(lambda: not panel.panel.control.running, _RUN_S)
     ui.drawnByHandBox.checked = ui.intoDatabaseBox.checked = True
@@ -224,10 +224,10 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     source = dcmread(next(iter(files.values())))
     assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
     assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).ijk.sum()
-    assert "They are in Slicer" in panel.ui.statusLabel.text
+    assert "Added to Slicer" in panel.ui.statusLabel.text
     monkeypatch.setattr("SpinalCordSegWidgets.dicom_section._may_replace", lambda _names: False)
     panel.panel.dicom._keep({names[0]: b"another"}, tmp_path / "out")
-    assert "there already" in panel.ui.statusLabel.text and len(taken) == 3
+    assert "exists already" in panel.ui.statusLabel.text and len(taken) == 3
     assert (tmp_path / "out" / names[0]).read_bytes() != b"another"
 
 

@@ -80,7 +80,7 @@ def _begin_and_cancel(panel) -> None:
     assert control.failure is None and ui.applyButton.text == "Apply"
 
 
-def test_session(session, scene, folder, pictures):
+def test_session(real_probe, session, scene, folder, pictures):
     ui = session.ui
     volume = _load(folder)
     ui.volumeSelector.setCurrentNode(volume)
@@ -130,17 +130,16 @@ def test_session(session, scene, folder, pictures):
     assert np.array_equal(read_labels(folder / "cord.nii.gz").ijk != 0, edited)
 
 
-def test_a_model_chosen_while_the_probe_answers_is_timed_too(session, scene, folder):
+def test_a_model_chosen_while_the_probe_answers_is_timed_too(real_probe, session, scene, folder):
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     other = write_threshold_model(folder / "other.safetensors", size=32)
-    session.panel.models.load_file(str(other))
+    session.panel.models.load_file(other)
     wait_until(lambda: str(other) in session.panel.probe._question and session.panel.probe.answer is not None, _RUN_S)
     assert "CPU, about" in session.ui.deviceBox.itemText(0)
     assert session.logic.getParameterNode().modelPath == str(other)
 
 
 def test_cancel_ends_it_and_leaves_nothing(session, scene, folder):
-    session.panel.probe.close()  # its own folder is not what is looked for here
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
     child, own = session.panel.control.job._worker, session.panel.control.job._scratch.path
@@ -155,7 +154,6 @@ def test_cancel_ends_it_and_leaves_nothing(session, scene, folder):
 
 @pytest.mark.parametrize("what", ["close the scene", "delete the volume", "quit", "leave the module"])
 def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer_application):
-    session.panel.probe.close()
     volume = _load(folder)
     session.ui.volumeSelector.setCurrentNode(volume)
     click(session.ui.applyButton)

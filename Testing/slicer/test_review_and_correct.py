@@ -130,7 +130,7 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
     assert ai.changesTable.rowCount == 1 and ai.changesTable.item(0, 0).text() == "5"
     assert "Edited slices: 1," in ai.changesLabel.text and "Dice against the AI: 0.9" in ai.changesLabel.text
     assert _ai_sha256(done) == before == mask_sha256(cord_mask())
-    assert done.ui.measureButton.isVisible() and "numbers follow" in done.ui.editLabel.text
+    assert done.ui.measureButton.isVisible() and "up to date" in done.ui.editLabel.text
     for name, is_written in (("cord.json", False), ("cord.html", False), ("cord.csv", True)):
         done.panel.measures.export(tmp_path / name)  # a report of another mask is not exported
         assert ("changed since the report" in done.ui.statusLabel.text) != is_written

@@ -45,10 +45,10 @@ def headless(model):
     return lambda path: segment_image(read_image(path), checkpoint, SegmentOptions(device="cpu"))
 
 
-def _by_panel(volume: Volume, model: Path, folder: Path) -> Case:
+def _by_panel(volume: Volume, model: Path) -> Case:
     from SpinalCordSegWidgets.jobs import segment_job
 
-    job = segment_job(volume, folder, model=model, device="cpu")
+    job = segment_job(volume, model=model, device="cpu")
     while job.running:
         job.poll()
         time.sleep(0.02)
@@ -104,7 +104,7 @@ def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data
     wanted = headless(folder)
     assert wanted.mask.ijk.any()
     node = slicer.util.loadVolume(str(folder / files[0].name))
-    _same(_through_nodes(scene, node, _by_panel(volume_from_node(node), model, tmp_path / "temp")), wanted.mask)
+    _same(_through_nodes(scene, node, _by_panel(volume_from_node(node), model)), wanted.mask)
 
 
 def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_path, shared_data):
@@ -117,7 +117,7 @@ def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_p
         alone = tmp_path / f"alone-{number}"
         assert main(["segment", str(path), "--output", str(alone), *options]) == 0
         node = slicer.util.loadVolume(str(path))
-        panel = _by_panel(volume_from_node(node), model, tmp_path / "temp")
+        panel = _by_panel(volume_from_node(node), model)
         for case in (Case.load(tmp_path / "batch" / name), Case.load(alone / name), panel):
             _same(case.mask, wanted.mask)
             numbers, expected = case.as_json(), wanted.as_json()

@@ -160,7 +160,7 @@ def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application,
     from SpinalCordSegTrainerWidgets.main_widget import NETWORKS, TrainerSettings
 
     settings = TrainerSettings(tmp_path / "data", tmp_path / "run")
-    words = settings.train()
+    words = settings.arguments("train")
     pairs = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
     made, default = with_settings(TrainingConfig(), pairs), TrainingConfig(name="my model")
     assert made == default
@@ -168,8 +168,7 @@ def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application,
         assert with_settings(default, [f"network.name={network}"]).network.name == network
     assert "--tolerant" not in words
     tolerant = TrainerSettings(tmp_path / "data", tmp_path / "run", tolerant=True)
-    ways = (tolerant.check(), tolerant.find_rate(), tolerant.train(), tolerant.evaluate())
-    assert all("--tolerant" in way for way in ways)
+    assert all("--tolerant" in tolerant.arguments(name) for name in ("check", "find-lr", "train", "evaluate"))
     fields = vars(SpinalCordSegTrainer.SpinalCordSegTrainerParameterNode)
     assert fields is not None and float("1e-05") == default.rate.base_lr
 
@@ -181,7 +180,7 @@ def test_label_maps_on_another_grid_are_used_on_request(trainer, folder):
     click(ui.tolerantBox, (8, 8))
     assert panel.usable_cases is None  # the verdict was on other cases
     assert panel.form.settings().tolerant and trainer.logic.getParameterNode().tolerant
-    assert "--tolerant" in panel.form.settings().check()
+    assert "--tolerant" in panel.form.settings().arguments("check")
 
 
 def test_the_modules_own_test_runs_here_as_in_slicer(trainer):

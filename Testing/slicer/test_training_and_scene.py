@@ -16,7 +16,7 @@ class _Run:
 
     failure, result, stopped, cancelled, running = None, None, False, False, True
 
-    def __init__(self, arguments: list[str], _base: Path) -> None:
+    def __init__(self, arguments: list[str]) -> None:
         from SpinalCordSegWidgets.jobs import Progress  # after the stand-ins
 
         self.command, self.progress = arguments[0], Progress()

@@ -63,7 +63,7 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     wait_until(lambda: versions._thread is None)
     (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
     assert np.array_equal(kept.read().ijk, now)
-    assert "Kept at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
+    assert "Saved at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
 
@@ -74,7 +74,7 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     versions.flush()
     scene.Clear(0)  # the program is gone, and with it the scene
     node = _open(panel, scene)
-    assert ui.recoveryFrame.isVisible() and "was kept on" in ui.recoveryLabel.text
+    assert ui.recoveryFrame.isVisible() and "was saved on" in ui.recoveryLabel.text
     click(ui.takeBackButton)
     assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
     assert not ui.recoveryFrame.isVisible()
@@ -106,4 +106,4 @@ def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_sett
     panel.panel.versions.choose(tmp_path / "file")
     _stroke(panel, node, 5)
     panel.panel.versions.flush()
-    assert "NOT kept" in panel.panel.correct.ui.autosaveLabel.text
+    assert "NOT saved" in panel.panel.correct.ui.autosaveLabel.text
