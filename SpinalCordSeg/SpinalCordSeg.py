@@ -224,12 +224,12 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
 
     def _phantomInScene(self, **options):
         from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-        from SpinalCordSegNodes.segmentations import Provenance, add_segmentation
+        from SpinalCordSegNodes.segmentations import add_segmentation
         from SpinalCordSegNodes.volumes import node_from_volume
 
         phantom = make_phantom(PhantomConfig(**options))
         volumeNode = node_from_volume(slicer.mrmlScene, phantom.image, "phantom")
-        return phantom, volumeNode, add_segmentation(slicer.mrmlScene, phantom.mask, volumeNode, Provenance())
+        return phantom, volumeNode, add_segmentation(slicer.mrmlScene, phantom.mask, volumeNode)
 
     def _waitFor(self, control, seconds: float) -> None:
         import time

@@ -17,6 +17,8 @@ from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
 from SpinalCordSegNodes.segmentations import (
     AI_COPY,
+    FINGERPRINT,
+    GRID,
     PREFIX,
     CroppedMask,
     cord_segment_id,
@@ -24,10 +26,8 @@ from SpinalCordSegNodes.segmentations import (
     local_mask,
     own_grid,
     read_tag,
-    stored_fingerprint,
-    stored_grid,
 )
-from SpinalCordSegNodes.volumes import grid_from_text, image_of_part, world_transform
+from SpinalCordSegNodes.volumes import grid_from_text, image_from_voxels, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.metrics import MaskChanges
@@ -52,8 +52,8 @@ def changes_since_ai(node: Any, segment_id: str, now: CroppedMask) -> tuple[bool
             changes = mask_changes(now.mask, now.mask.with_ijk(ai.mask.ijk))
             return bool(changes.slices), changes
     segment = node.GetSegmentation().GetSegment(segment_id)
-    whole = local_mask(node, segment_id, grid_from_text(stored_grid(segment)))
-    return mask_sha256(whole) != stored_fingerprint(segment), None
+    whole = local_mask(node, segment_id, grid_from_text(read_tag(segment, GRID)))
+    return mask_sha256(whole) != read_tag(segment, FINGERPRINT), None
 
 
 # Corrections of a segment: a few slices drawn anew, everything else left as it is. The caller saves the undo state.
@@ -86,8 +86,7 @@ def replace_slices(node: Any, segment_id: str, source: Volume, first: int, last:
     """
     grid = own_grid(node)
     drawn = grid.with_ijk(_on_grid_of(node, grid, source))
-    whole = cropped_mask(node, segment_id)
-    voxels = grid.with_ijk(whole.uncropped(whole.mask)).voxels.copy()
+    voxels = local_mask(node, segment_id).voxels.copy()
     low, high = canonical_range(grid, first, last)
     voxels[low:high] = drawn.voxels[low:high]
     _write(node, segment_id, grid.with_voxels(voxels).ijk, (0, 0, 0))
@@ -105,15 +104,8 @@ def _on_grid_of(node: Any, grid: Volume, source: Volume) -> Any:
 
 
 def _write(node: Any, segment_id: str, voxels: Any, low: tuple[int, int, int]) -> None:
-    used = [np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    if all(found.size for found in used):
-        bounds = [(int(found[0]), int(found[-1]) + 1) for found in used]
-        voxels = voxels[tuple(slice(a, b) for a, b in bounds)]
-        low = (low[0] + bounds[0][0], low[1] + bounds[1][0], low[2] + bounds[2][0])
-    else:
-        voxels = np.zeros((0, 0, 0), dtype=bool)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    image = image_of_part(own_grid(node), voxels, low)
+    image = image_from_voxels(own_grid(node), voxels, low)
     if not logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE):
         raise OutputError("Slicer did not take the corrected mask: nothing was changed")
 

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import (
     PREFIX,
     VOLUME,
-    Provenance,
     add_segmentation,
     cord_segment_id,
     cropped_mask,
@@ -82,16 +81,17 @@ def add_result(scene: Any, case: Case, volume_node: Any, page: str = "", *, ai_m
     return add_measures(scene, case, segmentation, page)
 
 
-def provenance_of(case: Case) -> Provenance:
+def provenance_of(case: Case) -> dict[str, str]:
+    """What made its mask; "" where it is not known. Tags of the segment, and attributes of the summary table."""
     model = case.model
-    return Provenance(
-        model="" if model is None else model.name,
-        model_sha256="" if model is None else model.sha256 or "",
-        model_version="" if model is None else model.version,
-        software_version=case.software_version,
-        device=case.device or "",
-        date=case.created,
-    )
+    return {
+        "Model": "" if model is None else model.name,
+        "ModelSHA256": "" if model is None else model.sha256 or "",
+        "ModelVersion": "" if model is None else model.version,
+        "SoftwareVersion": case.software_version,
+        "Device": case.device or "",
+        "Date": case.created,
+    }
 
 
 def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, digest: str = "") -> Result:
@@ -105,7 +105,7 @@ def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, d
         show_measured(former)
     name = segmentation.GetName()
     summary = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} summary")
-    for key, value in asdict(provenance_of(case)).items():
+    for key, value in provenance_of(case).items():
         summary.SetAttribute(PREFIX + key, value)
     slices = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} slices")
     report = add_text(scene, f"{name} report data", report_text(case))
@@ -238,7 +238,7 @@ def report_text(case: Case) -> str:
     return json.dumps(case.as_json(), indent=2, ensure_ascii=False)
 
 
-# A result's tables while its mask is edited: areas, length and volume follow, and come back with undo.
+# A result's tables while its mask is edited: areas, length and volume are kept up to date, and come back with undo.
 
 
 _MEASURED_SLICES = PREFIX + "MeasuredSlices"  # slices.csv of the full measurement
@@ -292,23 +292,18 @@ def _fill_tables(summary: Any, slices: Any, case: Case) -> None:
 # Areas by vertebral level as a table node, bound to the mask it was measured on.
 
 
-_LEVELS = "SpinalCordSeg.Levels"
+LEVELS = "SpinalCordSeg.Levels"
 _COLUMNS = (
     "name", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "length_mm", "volume_mm3", "coverage", "basis", "remark",
 )  # fmt: skip
 
 
-def levels_table(segmentation: Any) -> Any:
-    """The table of a mask's levels; None where there is none."""
-    return segmentation.GetNodeReference(_LEVELS)
-
-
 def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
     """Write the levels into the mask's table, made where there is none: one row a level, NaN where it has no area."""
-    table = levels_table(segmentation)
+    table = segmentation.GetNodeReference(LEVELS)
     if table is None:
         table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{segmentation.GetName()} levels")
-        segmentation.SetNodeReferenceID(_LEVELS, table.GetID())
+        segmentation.SetNodeReferenceID(LEVELS, table.GetID())
         place_with(scene, table, segmentation)
     fill_table(table, {column: [getattr(row, column) for row in report.rows] for column in _COLUMNS})
     return table
@@ -318,7 +313,7 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 
 
 _FOLLOW_UP = PREFIX + "FollowUp"
-_FOLLOW_UP_CHART = PREFIX + "FollowUp.Chart"
+FOLLOW_UP_CHART = PREFIX + "FollowUp.Chart"
 _FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
 
 
@@ -380,7 +375,7 @@ def add_follow_up(scene: Any, found: FollowUpTexts) -> Any:
         series=(("area", "mean_csa_mm2", LINE_RGB, True, True),),
         title="Mean area of the common extent" if comparable else "Not comparable throughout",
     )
-    bound = {_FOLLOW_UP_CHART: chart}
+    bound = {FOLLOW_UP_CHART: chart}
     bound |= {f"{_FOLLOW_UP}.{key}": add_text(scene, f"{name} {key}", text) for key, text in found.texts.items()}
     for role, node in bound.items():
         table.SetNodeReferenceID(role, node.GetID())
@@ -395,10 +390,6 @@ def follow_up_of(table: Any) -> FollowUpTexts | None:
     if any(node is None for node in nodes.values()):
         return None
     return FollowUpTexts({key: node.GetText() for key, node in nodes.items()})
-
-
-def chart_of(table: Any) -> Any:
-    return table.GetNodeReference(_FOLLOW_UP_CHART)
 
 
 def latest_follow_up(scene: Any) -> Any:

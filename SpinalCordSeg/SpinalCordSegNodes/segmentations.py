@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,62 +26,37 @@ from SpinalCordSegNodes.volumes import (
     geometry_text,
     grid_from_text,
     grid_of_node,
-    image_from_mask,
+    image_from_voxels,
     mask_from_image,
     place_with,
     volume_from_node,
     world_transform,
 )
 
-# Where a mask came from, kept as tags of its segment: they travel with .mrb, .seg.nrrd and the scene.
-
+# Tags of a segment: they travel with .mrb, .seg.nrrd and the scene.
 
 PREFIX = "SpinalCordSeg."
-_FINGERPRINT, _GRID = PREFIX + "MaskSHA256", PREFIX + "Grid"
+FINGERPRINT, GRID = PREFIX + "MaskSHA256", PREFIX + "Grid"  # of the mask as it was written
 _ALGORITHM_TYPE, _ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 _UNSAFE = str.maketrans({":": "-", "|": " ", "\n": " "})  # they part tags in a .seg.nrrd
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What made a mask. All plain text; "" where it is not known. ``date``: UTC, ISO 8601."""
-
-    model: str = ""
-    model_sha256: str = ""
-    model_version: str = ""
-    software_version: str = ""
-    device: str = ""
-    date: str = ""
-
-    @property
-    def algorithm(self) -> str:
-        """DICOM's SegmentAlgorithmName."""
-        return " ".join(word for word in ("SpinalCordSeg", self.software_version, self.model) if word)
-
-
-def write_tags(segment: Any, mask: Volume, provenance: Provenance) -> None:
-    """Terminology, DICOM algorithm, provenance, and the fingerprint by which a later edit is recognised."""
+def write_tags(segment: Any, mask: Volume, made_by: Mapping[str, str]) -> None:
+    """Terminology, DICOM algorithm, what made it, and the fingerprint by which a later edit is recognised."""
     from SpinalCordSegLib.image_io import SEGMENT_TERMINOLOGY  # slow libraries: not when the panel opens
     from SpinalCordSegLib.metrics import mask_sha256
 
+    algorithm = ("SpinalCordSeg", made_by.get("SoftwareVersion"), made_by.get("Model"))
     tags = {
         segment.GetTerminologyEntryTagName(): SEGMENT_TERMINOLOGY,
         _ALGORITHM_TYPE: "AUTOMATIC",
-        _ALGORITHM_NAME: provenance.algorithm.translate(_UNSAFE),
-        _FINGERPRINT: mask_sha256(mask),
-        _GRID: geometry_text(mask),
+        _ALGORITHM_NAME: " ".join(filter(None, algorithm)).translate(_UNSAFE),
+        FINGERPRINT: mask_sha256(mask),
+        GRID: geometry_text(mask),
     }
-    for field in fields(provenance):
-        tags[_tag_of(field.name)] = str(getattr(provenance, field.name)).translate(_UNSAFE)
+    tags |= {PREFIX + name: text.translate(_UNSAFE) for name, text in made_by.items()}
     for key, value in tags.items():
         segment.SetTag(key, value)
-
-
-def read_provenance(segment: Any) -> Provenance | None:
-    """What ``write_tags`` wrote; None for a segment that is not ours."""
-    if not read_tag(segment, _FINGERPRINT):
-        return None
-    return Provenance(**{field.name: read_tag(segment, _tag_of(field.name)) for field in fields(Provenance)})
 
 
 def read_tag(segment: Any, key: str) -> str:
@@ -90,53 +65,38 @@ def read_tag(segment: Any, key: str) -> str:
     return str(value) if segment.GetTag(key, value) else ""
 
 
-def stored_fingerprint(segment: Any) -> str:
-    return read_tag(segment, _FINGERPRINT)
-
-
-def stored_grid(segment: Any) -> str:
-    """The grid the mask was written on, as ``oriented_images.grid_from_text`` reads it."""
-    return read_tag(segment, _GRID)
-
-
-def mark_edited(segment: Any) -> None:
-    """Mark it in DICOM's terms as edited by a person."""
-    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag notifies all observers
-        segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
-
-
-def _tag_of(field_name: str) -> str:
-    """ "model_version" → "SpinalCordSeg.ModelVersion"."""
-    return PREFIX + "".join(word.upper() if word == "sha256" else word.capitalize() for word in field_name.split("_"))
-
-
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
 _BY_AI, _CORRECTED = " spinal cord AI", " spinal cord corrected"
 
 
 def add_segmentation(
-    scene: Any, mask: Volume, volume_node: Any, provenance: Provenance, ai_mask: Volume | None = None
+    scene: Any,
+    mask: Volume,
+    volume_node: Any,
+    made_by: Mapping[str, str] | None = None,
+    ai_mask: Volume | None = None,
 ) -> Any:
     """A new segmentation "<volume> spinal cord AI" ("… AI 2" after it) and its hidden copy, on the volume's grid.
 
-    ``ai_mask``: what the AI had drawn, where a person corrected ``mask`` since; the copy is of that, and the
-    segmentation is called "… spinal cord corrected".
+    ``made_by``: tags, see ``provenance_of``. ``ai_mask``: what the AI had drawn, where a person corrected ``mask``
+    since; the copy is of that, and the segmentation is called "… spinal cord corrected".
 
     ``mask``: on the grid of ``volume_from_node(volume_node)``, in world RAS: where the volume has a parent transform
     the segmentation has none, its geometry is the hardened one. The scene's state is saved for undo first (where the
     scene keeps one). Raises GeometryError when the mask is not on the volume's grid.
     """
+    made_by = made_by or {}
     mask = _on_grid_of(volume_node, mask)
     drawn = mask if ai_mask is None else _on_grid_of(volume_node, ai_mask)
     scene.SaveStateForUndo()
     _remove_orphaned_copies(scene)
     name = _free_name(scene, volume_node.GetName() + _BY_AI)
-    node = _new_node(scene, name, mask, volume_node, provenance)
-    copy = _new_node(scene, _free_name(scene, f"{name} (untouched copy)"), drawn, volume_node, provenance)
+    node = _new_node(scene, name, mask, volume_node, made_by)
+    copy = _new_node(scene, _free_name(scene, f"{name} (untouched copy)"), drawn, volume_node, made_by)
     if ai_mask is not None:
         segment = node.GetSegmentation().GetSegment(_SEGMENT_ID)
-        write_tags(segment, drawn, provenance)
+        write_tags(segment, drawn, made_by)
         mark_corrected(node, _SEGMENT_ID)
     copy.SetHideFromEditors(True)
     copy.GetDisplayNode().SetVisibility(False)
@@ -149,7 +109,9 @@ def add_segmentation(
 
 def mark_corrected(segmentation: Any, segment_id: str) -> None:
     """Mark the segment as edited by a person; "… AI" in the segmentation's name becomes "… corrected"."""
-    mark_edited(segmentation.GetSegmentation().GetSegment(segment_id))
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    if read_tag(segment, _ALGORITHM_TYPE) != "SEMIAUTOMATIC":  # setting a tag notifies all observers
+        segment.SetTag(_ALGORITHM_TYPE, "SEMIAUTOMATIC")
     named = re.fullmatch(rf"(.*){_BY_AI}( \d+)?", segmentation.GetName())
     if named is not None and segmentation.GetScene() is not None:
         segmentation.SetName(_free_name(segmentation.GetScene(), named[1] + _CORRECTED))
@@ -188,7 +150,7 @@ def _segmentations(scene: Any) -> Iterator[Any]:
         yield scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
 
 
-def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, provenance: Provenance) -> Any:
+def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, made_by: Mapping[str, str]) -> Any:
     from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME
 
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -199,15 +161,15 @@ def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, provenance:
     node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), volume_node.GetID())
     node.SetNodeReferenceID(VOLUME, volume_node.GetID())
     colour = tuple(value / 255 for value in SEGMENT_COLOUR_RGB)
-    image = image_from_mask(mask)
-    if image is None:  # an empty mask is an answer
-        segmentation.AddEmptySegment(_SEGMENT_ID, SEGMENT_NAME, colour)
-    else:
+    if np.any(mask.ijk):
+        image = image_from_voxels(mask, mask.ijk)
         node.AddSegmentFromBinaryLabelmapRepresentation(image, SEGMENT_NAME, colour, _SEGMENT_ID)
+    else:  # an empty mask is an answer
+        segmentation.AddEmptySegment(_SEGMENT_ID, SEGMENT_NAME, colour)
     segment = segmentation.GetSegment(_SEGMENT_ID)
     segment.SetNameAutoGenerated(False)
     segment.SetColorAutoGenerated(False)
-    write_tags(segment, mask, provenance)
+    write_tags(segment, mask, made_by)
     return node
 
 
@@ -215,7 +177,7 @@ def cord_segment_id(node: Any) -> str:
     """The id of the segment that carries our tags; "" when there is none (renaming and recolouring do not matter)."""
     segmentation = node.GetSegmentation()
     ids = (segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments()))
-    return next((found for found in ids if stored_fingerprint(segmentation.GetSegment(found))), "")
+    return next((found for found in ids if read_tag(segmentation.GetSegment(found), FINGERPRINT)), "")
 
 
 def known_cord_id(node: Any) -> str:
@@ -237,13 +199,11 @@ def mask_of_segment(node: Any, segment_id: str) -> Volume:
 
 
 def local_mask(node: Any, segment_id: str, grid: Volume | None = None) -> Volume:
-    """The same without parent transforms, on ``grid`` where one is given."""
-    if node.GetSegmentation().GetSegment(segment_id) is None:
-        raise GeometryError("the segment is no longer there: choose another one")
-    image = slicer.vtkOrientedImageData()
-    if not node.GetBinaryLabelmapRepresentation(segment_id, image) and node.CreateBinaryLabelmapRepresentation():
-        node.GetBinaryLabelmapRepresentation(segment_id, image)
-    return mask_from_image(image, grid or own_grid(node))
+    """The same without parent transforms, on ``grid`` where one is given; what lies outside of it is left out."""
+    grid = grid or own_grid(node)
+    voxels = np.zeros(grid.ijk_shape, dtype=bool)
+    _paste(*_stored_part(node, segment_id, grid), voxels, (0, 0, 0))
+    return grid.with_ijk(voxels)
 
 
 def own_grid(node: Any) -> Volume:
@@ -327,11 +287,7 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
     slice_axis = grid.slice_axis
     low, high = _window(part, at, grid.ijk_shape, slice_axis, around, margin)
     voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
-    if part.any():  # an empty segment may be stored with others, in an image that does not reach the window
-        overlap = [(max(a, s), min(b, s + n)) for a, b, s, n in zip(low, high, at, part.shape, strict=True)]
-        inside = tuple(slice(first - a, end - a) for (first, end), a in zip(overlap, low, strict=True))
-        source = tuple(slice(first - s, end - s) for (first, end), s in zip(overlap, at, strict=True))
-        voxels[inside] = part[source]
+    _paste(part, at, voxels, low)
     matrix = grid.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
     cut = Volume.from_ijk(voxels, world_transform(node) @ matrix)
@@ -339,21 +295,33 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
 
 
 def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:
-    """The voxels that the segmentation stores, and where they begin on the grid; resampled, the whole grid."""
+    """The voxels that the segmentation stores, and where they begin on the grid; resampled where that lies between."""
     segment = node.GetSegmentation().GetSegment(segment_id)
     if segment is None:
         raise GeometryError("the segment is no longer there: choose another one")
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     image = segment.GetRepresentation(name)
-    if image is None:  # drawn as a surface
-        return np.asarray(local_mask(node, segment_id, grid).ijk), (0, 0, 0)
-    if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
-        return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
-    at = _place_on(grid, image)
-    if at is None:
-        return np.asarray(local_mask(node, segment_id, grid).ijk), (0, 0, 0)
-    scalars = vtk_to_numpy(image.GetPointData().GetScalars())
-    return scalars.reshape(image.GetDimensions(), order="F") == segment.GetLabelValue(), at
+    if image is not None:
+        if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+            return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
+        at = _place_on(grid, image)
+        if at is not None:
+            scalars = vtk_to_numpy(image.GetPointData().GetScalars())
+            return scalars.reshape(image.GetDimensions(), order="F") == segment.GetLabelValue(), at
+    own = slicer.vtkOrientedImageData()
+    if image is not None or node.CreateBinaryLabelmapRepresentation():  # None: drawn as a surface
+        node.GetBinaryLabelmapRepresentation(segment_id, own)
+    return np.asarray(mask_from_image(own, grid).ijk), (0, 0, 0)
+
+
+def _paste(part: NDArray[np.bool_], at: Sequence[int], voxels: NDArray[np.bool_], low: Sequence[int]) -> None:
+    """Put ``part``, which begins at voxel ``at``, into ``voxels``, which begin at ``low``; what overlaps of it."""
+    sides = zip(low, voxels.shape, at, part.shape, strict=True)
+    overlap = [(max(a, b), min(a + m, b + n)) for a, m, b, n in sides]
+    if all(first < end for first, end in overlap):
+        inside = tuple(slice(first - a, end - a) for (first, end), a in zip(overlap, low, strict=True))
+        source = tuple(slice(first - b, end - b) for (first, end), b in zip(overlap, at, strict=True))
+        voxels[inside] = part[source]
 
 
 def _place_on(grid: Volume, image: Any) -> tuple[int, int, int] | None:

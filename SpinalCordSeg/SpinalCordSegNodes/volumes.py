@@ -114,30 +114,21 @@ def grid_from_text(text: str) -> Volume | None:
     return Volume.from_ijk(np.zeros(shape, np.uint8), ijk_to_ras)
 
 
-def image_from_mask(mask: Volume) -> Any:
-    """An image of 0 and 1 on the mask's grid, its extent cut to the voxels that are set; None for an empty mask."""
-    filled = np.asarray(mask.ijk) != 0
-    if not filled.any():
-        return None
-    low, high = _bounds(filled)
-    part = filled[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.uint8)
-    image = _empty_image(mask)
-    image.SetExtent(low[0], high[0] - 1, low[1], high[1] - 1, low[2], high[2] - 1)
-    scalars = numpy_to_vtk(part.ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    return image
+def image_from_voxels(grid: Volume, voxels: NDArray[Any], low: tuple[int, int, int] = (0, 0, 0)) -> Any:
+    """An image of 0 and 1 on the lattice of ``grid``, its extent cut to the voxels that are set; one zero for none.
 
-
-def image_of_part(grid: Volume, voxels: NDArray[np.bool_], low: tuple[int, int, int]) -> Any:
-    """An image of 0 and 1 on the lattice of ``grid`` whose extent begins at voxel ``low``; one zero for no voxels."""
+    ``low``: the voxel of ``grid`` that ``voxels`` [i, j, k] begin at.
+    """
+    used = [np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    if all(found.size for found in used):
+        inside = [(int(found[0]), int(found[-1]) + 1) for found in used]
+        part = voxels[tuple(slice(first, end) for first, end in inside)] != 0
+        begins = [at + first for at, (first, _end) in zip(low, inside, strict=True)]
+    else:
+        part, begins = np.zeros((1, 1, 1), bool), [0, 0, 0]
     image = _empty_image(grid)
-    part = np.asarray(voxels != 0).astype(np.uint8)
-    if not part.size:
-        part, low = np.zeros((1, 1, 1), np.uint8), (0, 0, 0)
-    extent = [edge for first, n in zip(low, part.shape, strict=True) for edge in (first, first + n - 1)]
-    image.SetExtent(*extent)
-    scalars = numpy_to_vtk(part.ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    image.SetExtent(*(edge for first, n in zip(begins, part.shape, strict=True) for edge in (first, first + n - 1)))
+    scalars = numpy_to_vtk(part.astype(np.uint8).ravel(order="F"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     return image
@@ -176,19 +167,9 @@ def _extent(image: Any) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     return (i0, j0, k0), (i1 - i0 + 1, j1 - j0 + 1, k1 - k0 + 1)
 
 
-def _bounds(filled: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
-    """First index and one past the last with a voxel set, along each axis."""
-    low, high = [], []
-    for axis in range(3):
-        used = np.flatnonzero(filled.any(axis=tuple(other for other in range(3) if other != axis)))
-        low.append(int(used[0]))
-        high.append(int(used[-1]) + 1)
-    return low, high
-
-
 # The subject hierarchy: whose study a node belongs to.
 #
-# In Slicer's window items appear by themselves, in slicer-core they do not: look first, create only what is absent.
+# In Slicer items appear by themselves, in slicer-core they do not: look first, create only what is absent.
 
 
 _NO_ITEM = 0

@@ -15,9 +15,9 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
 from SpinalCordSegNodes.results import (
+    FOLLOW_UP_CHART,
     FollowUpTexts,
     add_follow_up,
-    chart_of,
     follow_up_of,
     latest_follow_up,
     read_follow_up,
@@ -277,7 +277,7 @@ class FollowUpPanel(Section):
 
     def _on_views(self) -> None:
         table = latest_follow_up(slicer.mrmlScene)
-        show_in_views(chart_of(table), table)
+        show_in_views(table.GetNodeReference(FOLLOW_UP_CHART), table)
 
     def _on_export(self, suffix: str) -> None:
         ask_new_file(self.ui.section, _("Export the follow-up"), f"follow-up{suffix}", self.export)

@@ -1,4 +1,4 @@
-"""Pictures in labels of the panel: figures of the library, and drawings that follow the label's width."""
+"""Pictures in labels of the panels, which follow the label's width."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import MissingPackageError
 from SpinalCordSegWidgets.section import single_shot
@@ -17,16 +18,12 @@ def figure(draw: Callable[[Any], None], width: int, height: int) -> Any:
     """What ``draw`` draws on matplotlib's axes as a pixmap of these pixels; a sentence where matplotlib is missing."""
     from SpinalCordSegLib.report import drawn_png  # scipy: not when the panel opens
 
-    pixmap = qt.QPixmap()
     try:
-        pixmap.loadFromData(drawn_png(draw, (max(200, width) / _DPI, height / _DPI), _DPI))
-    except MissingPackageError as missing:
-        pixmap = qt.QPixmap(max(200, width), 24)
-        pixmap.fill(qt.QColor(255, 255, 255))
-        painter = qt.QPainter()
-        painter.begin(pixmap)
-        painter.drawText(4, 16, str(missing))
-        painter.end()
+        png = drawn_png(draw, (max(200, width) / _DPI, height / _DPI), _DPI)
+    except MissingPackageError:
+        return _("The figure needs the package matplotlib: install it at the top of this panel.")
+    pixmap = qt.QPixmap()
+    pixmap.loadFromData(png)
     return pixmap
 
 
@@ -43,7 +40,7 @@ class ResizingPicture(qt.QObject):
         label.installEventFilter(self)
 
     def show(self, draw: Callable[[int], Any]) -> None:
-        """``draw``: from a width in pixels to a pixmap."""
+        """``draw``: from a width in pixels to a pixmap, or a sentence that stands in its place."""
         self._draw, self._width = draw, 0
         self._soon.start()
 
@@ -55,4 +52,9 @@ class ResizingPicture(qt.QObject):
     def _paint(self) -> None:
         if self._draw is not None and self._label.visible and self._label.width != self._width:
             self._width = self._label.width
-            self._label.setPixmap(self._draw(self._width))
+            drawn = self._draw(self._width)
+            self._label.wordWrap = isinstance(drawn, str)
+            if isinstance(drawn, str):
+                self._label.setText(drawn)
+            else:
+                self._label.setPixmap(drawn)

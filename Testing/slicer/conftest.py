@@ -18,6 +18,7 @@ import pytest
 _CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_CHECKOUT / "SpinalCordSeg")]  # as Slicer does with a module's folder
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # children share the machine with other tests
 
 _MISSING = [name for name in ("slicer_core", "PySide6") if importlib.util.find_spec(name) is None]
 # The one file that is left tells what is missing: a skip, and a failure where nothing may be missing.
@@ -106,6 +107,19 @@ def panel(scene, qt_application, slot_errors):
     """The SpinalCordSeg module's widget."""
     with _opened("SpinalCordSeg") as widget:
         yield widget
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch, slicer_application) -> Path:
+    """The folder of the user's models, with a threshold model; Slicer's temporary folder lies beside it. Everything is
+    under a name that no program may stumble over."""
+    from threshold_model import write_threshold_model
+
+    folder = tmp_path / "José Pérez" / "ü 1" / "models"
+    write_threshold_model(folder / "threshold.safetensors")
+    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(folder.parent / "temp"))
+    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(folder))
+    return folder
 
 
 @pytest.fixture

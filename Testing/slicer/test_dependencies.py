@@ -1,4 +1,4 @@
-"""PyTorch absent, old, unfit for Windows or broken: each has its own words and its own repair, only on a click."""
+"""PyTorch absent, old, unfit for Windows or broken: each is recognised and has its own repair, only on a click."""
 
 from __future__ import annotations
 
@@ -16,44 +16,27 @@ def dependencies(qt_application):
     return install
 
 
-def _check(dependencies, torch, *, safetensors="0.5.0", platform="linux", probe=None):
-    versions = {"torch": torch, "safetensors": safetensors, "matplotlib": "3.9", "jinja2": "3.1"}
-    return dependencies.check_dependencies(probe, versions.get, platform)
-
-
 @pytest.mark.parametrize(
-    ("torch", "platform", "state", "words"),
+    ("torch", "safetensors", "platform", "probe", "state", "named"),
     [
-        (None, "linux", "absent", "not installed"),
-        ("", "linux", "broken", "record is damaged"),
-        ("2.3.1+cu118", "linux", "old", "2.3.1+cu118 is too old"),
-        ("2.13.0", "win32", "too_new", "Windows"),
-        ("2.13.0", "linux", "ready", ""),
-        ("2.12.9", "win32", "ready", ""),
-        ("2.4.0+cpu", "darwin", "ready", ""),
+        (None, "0.5", "linux", {}, "absent", "not installed"),
+        ("", "0.5", "linux", {}, "broken", "record is damaged"),
+        ("2.3.1+cu118", "0.5", "linux", {}, "old", "2.3.1+cu118"),
+        ("2.13.0", "0.5", "win32", {}, "too_new", "Windows"),
+        ("2.13.0", "0.5", "linux", {}, "ready", ""),
+        ("2.12.9", "0.5", "win32", {}, "ready", ""),
+        ("2.4.0+cpu", "0.5", "darwin", {}, "ready", ""),
+        ("2.6.0", None, "linux", {}, "no_packages", "safetensors"),
+        ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "safetensors"}, "ready", ""),
+        ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "typing_extensions"}, "broken", "typing_extensions"),
+        ("2.6.0", "0.5", "linux", {"state": "broken", "detail": "libcudnn.so.9"}, "broken", "libcudnn.so.9"),
     ],
 )
-def test_each_state_has_its_words(dependencies, torch, platform, state, words):
-    found = _check(dependencies, torch, platform=platform)
-    assert found.state == state and words in found.message
+def test_each_state_is_recognised(dependencies, torch, safetensors, platform, probe, state, named):
+    versions = {"torch": torch, "safetensors": safetensors, "matplotlib": "3.9", "jinja2": "3.1"}
+    found = dependencies.check_dependencies(probe, versions.get, platform)
+    assert found.state == state and named in found.message
     assert found.ready == (not found.message) == (not found.action)
-
-
-def test_broken_torch_says_what_the_probe_met(dependencies):
-    probe = {"state": "broken", "detail": "libcudnn.so.9: cannot open shared object file"}
-    found = _check(dependencies, "2.6.0", probe=probe)
-    assert found.state == "broken" and "libcudnn.so.9" in found.message
-
-
-def test_a_package_that_torch_needs_is_named(dependencies):
-    found = _check(dependencies, "2.6.0", probe={"state": "absent", "detail": "typing_extensions"})
-    assert found.state == "broken" and "typing_extensions is missing" in found.message
-    assert _check(dependencies, "2.6.0", probe={"state": "absent", "detail": "safetensors"}).ready
-
-
-def test_safetensors_missing(dependencies):
-    found = _check(dependencies, "2.6.0", safetensors=None)
-    assert found.state == "no_packages" and "safetensors" in found.message
 
 
 def test_a_run_needs_no_packages_for_figures(dependencies):
@@ -68,11 +51,6 @@ def test_installed_versions_are_read_without_importing(dependencies):
     assert dependencies.installed_version("numpy")
     assert dependencies.installed_version("no_such_package_of_ours") is None
     assert "torch" not in set(sys.modules) - before
-
-
-def test_without_the_extension_the_user_is_told_where_it_is(dependencies):
-    said = dependencies.repair(dependencies.Dependencies("absent"))
-    assert "Extensions Manager" in said
 
 
 @pytest.fixture

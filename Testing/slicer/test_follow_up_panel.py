@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from phantom_visits import DISC_RAS, mark, neck, visit
-from slicer_standins.desktop import click, picture, wait_until
+from slicer_standins.desktop import click, finish, picture, wait_until
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
@@ -15,7 +15,6 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.tables import read_column
 
-_RUN_S = 300
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -32,8 +31,7 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     for row, day in enumerate(("2022-01-10", "2024-01-10")):
         ui.visitTable.item(row, 1).setText(day)
     click(ui.trackButton)
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
+    finish(panel.panel)
     found = follow_up_of(latest_follow_up(scene))
     rate = found.content["runs"][0]["rate"]["percent_per_year"]
     assert rate == pytest.approx(100 * (71.0 / 75.0 - 1) / 2, abs=0.6)
@@ -96,8 +94,7 @@ def _finished(folder: Path, csa_mm2: float, moved_mm: float) -> None:
 
 def _compared(panel, scene):
     click(panel.panel.follow_up.ui.trackButton)
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
+    finish(panel.panel)
     return follow_up_of(latest_follow_up(scene)).content
 
 

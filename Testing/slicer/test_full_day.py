@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slicer_standins.desktop import click, picture, wait_until
-from threshold_model import SPACING_MM, neck_image, write_threshold_model
+from slicer_standins.desktop import click, finish, picture, wait_until
+from threshold_model import SPACING_MM, neck_image
 
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
@@ -23,7 +23,6 @@ from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import add_disc_node
 
-_RUN_S = 300
 pytestmark = pytest.mark.timeout(900)
 HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
 CASES = ("sub-01", "sub-02", "sub-03")
@@ -42,25 +41,17 @@ def _image(number: int) -> Volume:
 
 
 @pytest.fixture
-def morning(tmp_path, monkeypatch, slicer_application) -> Path:
+def morning(models) -> Path:
     """What was computed over night: three images, and the results of one batch."""
     from SpinalCordSegLib.cli import main
 
-    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(tmp_path / "temp"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    (tmp_path / "models").mkdir()
-    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path / "models"))
-    model = write_threshold_model(tmp_path / "models" / "threshold.safetensors")
+    folder = models.parent
     for number, name in enumerate(CASES):
-        write_volume(_image(number), tmp_path / "images" / f"{name}.nii.gz")
-    command = ["segment", str(tmp_path / "images"), "--model", str(model), "--device", "cpu"]
-    assert main([*command, "--output", str(tmp_path / "results")]) == 0
-    return tmp_path
-
-
-def _wait(panel) -> None:
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
+        write_volume(_image(number), folder / "images" / f"{name}.nii.gz")
+    model = str(models / "threshold.safetensors")
+    command = ["segment", str(folder / "images"), "--model", model, "--device", "cpu"]
+    assert main([*command, "--output", str(folder / "results")]) == 0
+    return folder
 
 
 def _only(panel, *sections) -> None:
@@ -76,7 +67,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     sections = panel.panel
     work, review, correct = sections.work_list, sections.review, sections.correct
     click(work.ui.nextCaseButton)
-    _wait(panel)
+    finish(panel.panel)
     assert work.case == name, panel.ui.statusLabel.text
     copy = sections.segmentation.GetNodeReference(AI_COPY)
     drawn = mask_sha256(mask_of_segment(copy, cord_segment_id(copy)))
@@ -95,7 +86,7 @@ def _correct_and_accept(panel, name: str, pictures: Path | None) -> str:
     while review._unseen(review.queue, review.review):
         click(review.ui.nextSliceButton)
     click(review.ui.acceptButton)  # measures in full first
-    _wait(panel)
+    finish(panel.panel)
     assert review.review.state == "accepted", panel.ui.statusLabel.text
     _only(panel, work, review)
     return drawn
@@ -115,7 +106,7 @@ def _rerun(panel) -> None:
     assert correct.change(spoil)
     correct.choose(5, 5)
     click(correct.ui.rerunButton)
-    _wait(panel)
+    finish(panel.panel)
     now = mask_of_segment(node, cord_segment_id(node)).ijk
     assert np.array_equal(now[:, :, 5], before[:, :, 5]) and not now[:, :, 17].any()
     click(correct.ui.undoButton)
@@ -149,7 +140,7 @@ def _follow(panel, scene, folder: Path, pictures: Path) -> None:
         click(follow.ui.addMaskButton)
         follow.ui.visitTable.item(number, 1).setText(DAYS[number])
     click(follow.ui.trackButton)
-    _wait(panel)
+    finish(panel.panel)
     assert "% per year" in follow.ui.runsLabel.text and not follow.ui.breakFrame.isVisible()
     picture(panel, pictures / "day-5-followed.png")
     for suffix in (".csv", ".json", ".html"):
@@ -184,7 +175,7 @@ def _teach(panel, folder: Path, pictures: Path) -> None:
     section.ui.subjectEdit.text = "A7"
     assert section.ui.trainingButton.isEnabled(), section.ui.trainingButton.toolTip
     section.add(folder)
-    _wait(panel)
+    finish(panel.panel)
     label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
     assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
     picture(panel, pictures / "day-7-sent-to-training.png")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_neck import write_series
-from pydicom import dcmread
 from threshold_model import SPACING_MM, neck_image
 
 import SpinalCordSegLib.dicom as dicom
@@ -62,24 +61,6 @@ def test_the_nth_image_of_a_name_is_read_first(archive, series_read):
     assert series_read == ["P3"]
     assert ImageFolder(archive).find(f"{_NAME}_3", known[3]).path.parent.name == "P4"
     assert ImageFolder(archive).find(f"{_NAME}_99", known[1]).path.parent.name == "P2"
-
-
-def test_each_folder_s_headers_are_read_once_though_a_dicom_file_lies_at_the_root(archive, monkeypatch):
-    report = dcmread(archive / "P1" / "IM000")
-    report.Modality, report.SeriesInstanceUID = "SR", "1.2.3.4.5"
-    report.save_as(archive / "DICOMDIR")
-    read, headers = dicom.read_image_header, []
-
-    def counted(path):
-        headers.append(path)
-        return read(path)
-
-    monkeypatch.setattr(dicom, "read_image_header", counted)
-    assert ImageFolder(archive).find(f"{_NAME}_99", "none") is None
-    n_files = sum(path.is_file() for path in archive.rglob("*"))
-    assert len(headers) <= n_files + _N + 1, "and one of each folder before"
-    candidates = [path.parent.name for _name, path, _read in ImageFolder(archive)._candidates(_NAME)]
-    assert candidates == ["P1", "P2", "P3", "P4"], "each series once"
 
 
 def test_a_damaged_file_hides_no_other_series(archive):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import compileall
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,17 @@ def done(panel, scene):
     result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
     panel.ui.maskSelector.setCurrentNode(result.segmentation)
     return panel
+
+
+def test_report_sentence_has_numbers_units_and_limits(panel):
+    from SpinalCordSegWidgets.measures_section import report_sentence
+
+    case = finished_case(cord_mask(), volume_mm3=5321.4, length_mm=71.26, sd_csa_mm2=5.04, n_slices=71)
+    for part in ("5321 mm³", "71.3 mm (71 slices)", "23.5 ± 5.0 mm²", "2 slices flagged", "model cord: a|b 3"):
+        assert part in report_sentence(case)
+    assert "corrected by hand" in report_sentence(case, edited=True)
+    assert "not reported" in report_sentence(replace(case, mean_csa_mm2=math.nan))
+    assert report_sentence(replace(case, n_slices=0)).startswith("No spinal cord was found")
 
 
 def test_numbers_picture_and_table(done):
@@ -97,10 +110,6 @@ def test_plot_table_and_surface_go_to_the_views(done, scene):
         assert bool(result.segmentation.GetDisplayNode().GetVisibility3D()) is is_shown
 
 
-def test_correcting_by_hand_is_greyed_where_there_is_no_editor(done):
-    assert not done.ui.editButton.isEnabled() and "Segment Editor" in done.ui.editButton.toolTip
-
-
 def test_a_foreign_mask_is_offered_for_measuring(panel, scene):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
     panel.ui.maskSelector.setCurrentNode(node)
@@ -148,20 +157,27 @@ def test_parameters_survive_the_scene_file(done, scene, tmp_path):
     assert done.ui.maskSelector.currentNode() is loaded.mask and done.ui.flaggedOnlyBox.checked
 
 
-def test_without_torch_the_panel_says_so_and_still_measures(panel, scene, tmp_path, monkeypatch):
-    from SpinalCordSegWidgets import install as dependencies
+def test_without_torch_the_panel_says_so(panel, scene, pictures, monkeypatch):
+    from SpinalCordSegWidgets.install import check_dependencies
 
     answers = {"torch": None, "safetensors": None}
-    plain = dependencies.check_dependencies
-    monkeypatch.setattr("SpinalCordSegWidgets.main_widget.check_dependencies", lambda probe: plain(probe, answers.get))
+    monkeypatch.setattr(
+        "SpinalCordSegWidgets.main_widget.check_dependencies", lambda probe: check_dependencies(probe, answers.get)
+    )
     node_from_volume(scene, grey_volume(cord_mask()), "t1")
     scripted.enter(panel)
     assert panel.ui.noticeFrame.isVisible() and "not installed" in panel.ui.noticeLabel.text
     assert not panel.ui.applyButton.isEnabled() and "not installed" in panel.ui.applyButton.toolTip
-    named = os.environ.get("SPINALCORDSEG_PICTURES")
-    picture(panel, (Path(named) if named else tmp_path) / "panel-no-torch.png")
+    picture(panel, pictures / "panel-no-torch.png")
     click(panel.ui.noticeButton)
     assert "Extensions Manager" in panel.ui.statusLabel.text
+
+
+def test_without_matplotlib_a_sentence_stands_in_place_of_the_curve(done, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done.panel.measures.refresh()
+    wait_until(lambda: "matplotlib" in done.ui.areaPicture.text)
+    assert done.ui.sliceTable.rowCount == 10
 
 
 def test_a_torch_that_does_not_start_is_found_by_asking_it(real_probe, panel, scene, tmp_path, monkeypatch):

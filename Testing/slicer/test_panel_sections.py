@@ -12,18 +12,16 @@ import slicer.util
 from dicom_neck import Database, importer, write_series
 from phantom_visits import DISC_RAS, mark, neck, visit
 from pydicom import dcmread
-from slicer_standins.desktop import click, picture, wait_until
+from slicer_standins.desktop import click, finish, picture, wait_until
 
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.results import levels_table
-from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.results import LEVELS
+from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import disc_node, is_placing
 from SpinalCordSegNodes.volumes import node_from_volume
 
-_RUN_S = 300
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -41,7 +39,7 @@ def test_levels_follow_the_marked_discs(panel, scene, pictures):
     assert names == ["C2", "C3", "C2-C3"] and ui.levelTable.item(0, 3).text() == "approximate"
     assert abs(float(ui.levelTable.item(0, 1).text()) - 75) < 6
     assert "C7/T1" in ui.levelDoubts.text or "approximate" in ui.levelDoubts.text
-    assert read_column(levels_table(segmentation), "name") == names
+    assert read_column(segmentation.GetNodeReference(LEVELS), "name") == names
     ui.ageBox.value = 45
     ui.sexBox.setCurrentIndex(1)
     wait_until(lambda: ui.normLabel.isVisible())
@@ -131,23 +129,6 @@ def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(compare
     assert section.views.running
 
 
-def test_what_hinders_a_comparison_is_told(panel, compared, monkeypatch):
-    section, prior = compared
-    prior.GetSegmentation().RemoveSegment("lesion")
-    section.refresh()
-
-    def gone(*_arguments) -> None:
-        raise GeometryError("the segmentation has no reference geometry")
-
-    monkeypatch.setattr("SpinalCordSegWidgets.compare_section.mask_of_segment", gone)
-    for by_discs in (True, False):
-        monkeypatch.setattr(section, "_by_discs", lambda found=by_discs: found)
-        panel.panel.applying.show_message("")
-        click(section.ui.compareButton)
-        assert "no reference geometry" in panel.ui.statusLabel.text
-        assert not section.ui.compareButton.checked and not section.views.running
-
-
 @pytest.mark.parametrize("other", ["the prior", "a third one"])
 def test_a_comparison_ends_when_another_mask_is_taken_in_hand(panel, scene, compared, other):
     section, prior = compared
@@ -182,15 +163,6 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     assert section.views.running
 
 
-def test_numbers_of_the_levels_do_not_set_their_timer(panel, scene):
-    visit(panel, scene, "t1")
-    section = panel.panel.levels
-    section.ui.section.collapsed = False
-    waits_ms = section._settle.interval
-    section.ui.ageBox.value, section.ui.aroundBox.value = 45, 7
-    assert section._settle.interval == waits_ms and section._settle.isActive()
-
-
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     image, mask = neck()
@@ -198,7 +170,7 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     loaded = read_image(tmp_path / "series").volume.reoriented("RAS")  # with other axes than the series has
     volume = node_from_volume(scene, Volume.from_ijk(np.ascontiguousarray(loaded.ijk), loaded.ijk_to_ras), "t1")
     own = np.ascontiguousarray(mask.reoriented("RAS").ijk)
-    segmentation = add_segmentation(scene, Volume.from_ijk(own, loaded.ijk_to_ras), volume, Provenance())
+    segmentation = add_segmentation(scene, Volume.from_ijk(own, loaded.ijk_to_ras), volume)
     panel.panel.show_mask(segmentation)
     ui = panel.panel.dicom.ui
     ui.section.collapsed = False
@@ -211,13 +183,12 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     panel.panel.dicom.refresh()
     assert "20 images" in ui.dicomSourceLabel.text
     panel.panel.measure()
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
+    finish(panel.panel)
     ui.drawnByHandBox.checked = ui.intoDatabaseBox.checked = True
     assert ui.dicomButton.isEnabled(), ui.dicomButton.toolTip
     picture(panel, pictures / "section-dicom.png")
     panel.panel.dicom.write(tmp_path / "out")
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
+    finish(panel.panel)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == taken and [name.split(".")[1] for name in names] == ["pdf", "seg", "sr"]
     seg = dcmread(next((tmp_path / "out").glob("*.seg.dcm")))
@@ -236,7 +207,7 @@ def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch)
     monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs matplotlib")
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
-    panel.panel.show_mask(add_segmentation(scene, mask, volume, Provenance()))
+    panel.panel.show_mask(add_segmentation(scene, mask, volume))
     ui = panel.panel.dicom.ui
     ui.section.collapsed = False
     assert not ui.segBox.isEnabled() and ui.segBox.toolTip == "DICOM export needs pydicom 3"

@@ -15,30 +15,20 @@ import slicer.util
 from cord_cases import cord_mask, erase, finished_case, grey_volume, is_edited, paint
 from PySide6 import QtWidgets
 from slicer_standins import scripted
-from slicer_standins.desktop import click, picture, wait_until
+from slicer_standins.desktop import click, finish, picture, wait_until
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
-# A run takes 5 s of processor time; on two cores shared by many it was seen to take 142 s by the clock.
-_RUN_S = 300
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(params=["José Pérez/ü 1"])
-def folder(request, tmp_path, monkeypatch, slicer_application) -> Path:
+@pytest.fixture
+def folder(models) -> Path:
     """Everything lies here: the volume, the model, Slicer's temporary folder, what is exported."""
-    path = tmp_path / request.param
-    path.mkdir(parents=True)
-    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(path / "temp"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the child shares the machine with the other tests
-    models = path / "models"
-    models.mkdir()
-    write_threshold_model(models / "threshold.safetensors", size=64)
-    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(models))
-    return path
+    return models.parent
 
 
 @pytest.fixture
@@ -64,17 +54,12 @@ def _scratch(folder: Path) -> list[str]:
     return [path.name for path in left if path.is_file() and path.name != "owner.lock"]
 
 
-def _run_to_the_end(panel) -> None:
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
-
-
 def _begin_and_cancel(panel) -> None:
     """Apply, some slices done, Cancel."""
     ui, control = panel.ui, panel.panel.control
     click(ui.applyButton)
     assert ui.applyButton.text == "Cancel" and not ui.volumeSelector.isEnabled()
-    wait_until(lambda: "Slice" in ui.statusLabel.text or not control.running, _RUN_S)
+    wait_until(lambda: "Slice" in ui.statusLabel.text or not control.running, 300)
     click(ui.applyButton)
     wait_until(lambda: not control.running, 5)
     assert control.failure is None and ui.applyButton.text == "Apply"
@@ -84,7 +69,7 @@ def test_session(real_probe, session, scene, folder, pictures):
     ui = session.ui
     volume = _load(folder)
     ui.volumeSelector.setCurrentNode(volume)
-    wait_until(lambda: session.panel.probe.answer is not None, _RUN_S)
+    wait_until(lambda: session.panel.probe.answer is not None, 300)
     picture(session, pictures / "panel-ready.png")
     assert ui.applyButton.enabled and "CPU, about" in ui.deviceBox.itemText(ui.deviceBox.findData("cpu"))
 
@@ -92,9 +77,9 @@ def test_session(real_probe, session, scene, folder, pictures):
     assert ui.maskSelector.currentNode() is None and _scratch(folder) == []
 
     click(ui.applyButton)
-    wait_until(lambda: "Slice" in ui.statusLabel.text or not session.panel.control.running, _RUN_S)
+    wait_until(lambda: "Slice" in ui.statusLabel.text or not session.panel.control.running, 300)
     picture(session, pictures / "panel-running.png")
-    _run_to_the_end(session)
+    finish(session.panel)
     assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
     first = ui.maskSelector.currentNode()
     assert first.GetName() == "T1w neck spinal cord AI"
@@ -111,7 +96,7 @@ def test_session(real_probe, session, scene, folder, pictures):
     picture(session, pictures / "panel-edited.png")
 
     click(ui.applyButton)
-    _run_to_the_end(session)
+    finish(session.panel)
     second = ui.maskSelector.currentNode()
     assert (first.GetName(), second.GetName()) == ("T1w neck spinal cord corrected", "T1w neck spinal cord AI")
     assert np.array_equal(mask_of_segment(second, cord_segment_id(second)).ijk, found)
@@ -119,7 +104,7 @@ def test_session(real_probe, session, scene, folder, pictures):
 
     ui.maskSelector.setCurrentNode(first)
     click(ui.measureButton)
-    _run_to_the_end(session)
+    finish(session.panel)
     case = session.panel.measures.result.case
     assert case.volume_mm3 == pytest.approx(edited.sum() * np.prod(SPACING_MM), rel=1e-4)
     assert any(flag.kind == "gap" for flag in case.flags) and is_edited(first)
@@ -134,7 +119,7 @@ def test_a_model_chosen_while_the_probe_answers_is_timed_too(real_probe, session
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     other = write_threshold_model(folder / "other.safetensors", size=32)
     session.panel.models.load_file(other)
-    wait_until(lambda: str(other) in session.panel.probe._question and session.panel.probe.answer is not None, _RUN_S)
+    wait_until(lambda: str(other) in session.panel.probe._question and session.panel.probe.answer is not None, 300)
     assert "CPU, about" in session.ui.deviceBox.itemText(0)
     assert session.logic.getParameterNode().modelPath == str(other)
 
@@ -145,7 +130,7 @@ def test_cancel_ends_it_and_leaves_nothing(session, scene, folder):
     child, own = session.panel.control.job._worker, session.panel.control.job._scratch.path
     nodes = scene.GetNumberOfNodes()
     click(session.ui.applyButton)
-    wait_until(lambda: not session.panel.control.running, _RUN_S)
+    wait_until(lambda: not session.panel.control.running, 300)
     assert child.exit_code is not None
     assert scene.GetNumberOfNodes() == nodes and not own.exists() and _scratch(folder) == []
     assert session.panel.control.failure is None and session.ui.applyButton.text == "Apply"
@@ -164,7 +149,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
         assert not session.ui.applyButton.enabled
     elif what == "delete the volume":
         scene.RemoveNode(volume)
-        wait_until(lambda: not session.panel.control.running, _RUN_S)
+        wait_until(lambda: not session.panel.control.running, 300)
         assert "deleted meanwhile" in session.ui.statusLabel.text
         assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     elif what == "quit":

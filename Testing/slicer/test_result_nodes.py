@@ -12,7 +12,7 @@ from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_
 
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegNodes.results import add_measures, add_result, result_of
-from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_provenance
+from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag
 from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -36,7 +36,7 @@ def test_summary_table_holds_value_and_unit(result):
     assert rows["Mean cross-sectional area"] == 23.5 and units["Mean cross-sectional area"] == "mm2"
     assert rows["Flagged slices"] == 2
     assert math.isnan(rows["SD of the cross-sectional area"])  # null in the report
-    assert result.summary.GetAttribute("SpinalCordSeg.model_version") == "3"
+    assert result.summary.GetAttribute("SpinalCordSeg.ModelVersion") == "3"
 
 
 def test_slice_table_keeps_gaps_and_types(result):
@@ -98,24 +98,16 @@ def test_everything_survives_the_scene_file(scene, result, mask, tmp_path, folde
     assert not is_edited(node)
     assert node.GetNodeReference(AI_COPY).GetHideFromEditors()
     assert node.GetNodeReference(AI_COPY).GetNodeReference("SpinalCordSeg.CopyOf") is node
-    assert read_provenance(node.GetSegmentation().GetNthSegment(0)).model_sha256 == "ab" * 32
+    assert read_tag(node.GetSegmentation().GetNthSegment(0), "SpinalCordSeg.ModelSHA256") == "ab" * 32
     assert found.volume.GetName() == "t1"
+    assert scene.GetSubjectHierarchyNode().GetItemByDataNode(node) != 0
+    assert scene.GetNodesByClassByName("vtkMRMLSegmentationNode", node.GetName()).GetNumberOfItems() == 1
     assert read_column(found.slices, "slice") == list(range(1, 11))
     assert math.isnan(read_column(found.slices, "csa_mm2")[GAP_SLICE - 1])
     assert found.chart.GetNumberOfPlotSeriesNodes() == 2
     assert found.case.mean_csa_mm2 == 23.5 and found.case.slices.csa_mm2[0] == 22.333
     assert found.page.GetText() == "<html><body>µ ² é</body></html>"
-    assert found.summary.GetAttribute("SpinalCordSeg.device") == "cpu"
-
-
-def test_the_scene_holds_each_item_once_after_loading(scene, result, tmp_path):
-    slicer.util.saveScene(str(tmp_path / "study.mrb"))
-    scene.Clear(0)
-    slicer.util.loadScene(str(tmp_path / "study.mrb"))
-    hierarchy = scene.GetSubjectHierarchyNode()
-    node = slicer.util.getNode("t1 spinal cord AI")
-    assert hierarchy.GetItemByDataNode(node) != 0
-    assert scene.GetNodesByClassByName("vtkMRMLSegmentationNode", node.GetName()).GetNumberOfItems() == 1
+    assert found.summary.GetAttribute("SpinalCordSeg.Device") == "cpu"
 
 
 def test_centre_of_a_slice_is_in_the_cord(mask):

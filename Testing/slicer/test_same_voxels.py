@@ -24,7 +24,7 @@ from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.segmentations import Provenance, add_segmentation, cord_segment_id, mask_of_segment
+from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import volume_from_node
 
 _FULL = os.environ.get("SPINALCORDSEG_FULL") == "1"
@@ -65,7 +65,7 @@ def _same(ours: Volume, wanted: Volume) -> None:
 def _through_nodes(scene, node, case: Case) -> Volume:
     """The mask as the segmentation node has it; its volume in the report is Slicer's own count."""
     voxels = volume_from_node(node).with_ijk(case.mask.ijk)
-    segmentation = add_segmentation(scene, voxels, node, Provenance())
+    segmentation = add_segmentation(scene, voxels, node)
     mask = mask_of_segment(segmentation, cord_segment_id(segmentation))
     count, slicer_mm3 = label_statistics(scene, segmentation, cord_segment_id(segmentation), node)
     assert count == mask.ijk.sum()

@@ -7,30 +7,19 @@ from pathlib import Path
 import pytest
 from PySide6 import QtTest
 from slicer_standins import scripted
-from slicer_standins.desktop import click, picture, wait_until
+from slicer_standins.desktop import click, finish, picture, wait_until
 from training_data import QUICK, write_cases
-
-_RUN_S = 300  # a child that loads torch on a busy machine
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, slicer_application) -> Path:
-    """Everything lies under a name that no program may stumble over."""
-    path = tmp_path / "José Pérez" / "ü 1"
-    path.mkdir(parents=True)
-    monkeypatch.setattr(slicer_application[0], "temporaryPath", str(path / "temp"))
-    monkeypatch.setenv("SPINALCORDSEG_MODELS", str(path / "models"))
-    return path
+def folder(models) -> Path:
+    return models.parent
 
 
 @pytest.fixture
 def trainer(folder, trainer):
     """With everything in the folder."""
     return trainer
-
-
-def _ends(panel) -> None:
-    wait_until(lambda: not panel.control.running, _RUN_S)
 
 
 def _epochs(folder: Path) -> int:
@@ -62,7 +51,7 @@ def test_session(trainer, folder, pictures):
 
     click(ui.checkButton)
     assert ui.checkButton.text == "Cancel" and not ui.dataEdit.enabled and not ui.findButton.enabled
-    _ends(panel)
+    wait_until(lambda: not panel.control.running, 300)
     assert ui.casesLabel.text.startswith("4 of 5 cases can be used: 4 patients, 24 slices"), panel.control.failure
     refused = [row for row in range(5) if "another grid" in ui.caseTable.item(row, 3).text()]
     assert [ui.caseTable.item(row, 0).text() for row in refused] == ["sub-9_T1w"]
@@ -71,22 +60,19 @@ def test_session(trainer, folder, pictures):
     picture(trainer, pictures / "trainer-checked.png")
 
     click(ui.findButton)
-    _ends(panel)
-    assert panel.control.failure is None, panel.control.failure
+    finish(panel)
     assert ui.ratePicture.isVisible() and float(ui.baseEdit.text) <= float(ui.maxEdit.text)
 
     click(ui.trainButton)
     assert ui.trainButton.text == "Stop"
-    wait_until(lambda: "loss" in ui.statusLabel.text, _RUN_S)
+    wait_until(lambda: "loss" in ui.statusLabel.text, 300)
     picture(trainer, pictures / "trainer-running.png")
-    _ends(panel)
-    assert panel.control.failure is None, panel.control.failure
+    finish(panel)
     assert _epochs(folder) == 2 and ui.lossPicture.isVisible() and "Training ended" in ui.statusLabel.text
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
 
     click(ui.evaluateButton)
-    _ends(panel)
-    assert panel.control.failure is None, panel.control.failure
+    finish(panel)
     assert ui.scoresLabel.text.startswith("1 held-out case:")
     picture(trainer, pictures / "trainer-done.png")
     assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
@@ -107,17 +93,16 @@ def test_stopped_run_is_saved_and_resumed(trainer, folder):
     panel.usable_cases = 4
     panel.refresh()
     click(ui.trainButton)
-    wait_until(lambda: _epochs(folder) > 0, _RUN_S)
+    wait_until(lambda: _epochs(folder) > 0, 300)
     click(ui.trainButton)
     assert ui.trainButton.text == "Stop at once" and "saving" in ui.statusLabel.text
-    _ends(panel)
+    wait_until(lambda: not panel.control.running, 300)
     assert "Stopped and saved" in ui.statusLabel.text and panel.control.failure is None
     before = _epochs(folder)
     assert not ui.trainButton.enabled and "resume" in ui.trainButton.toolTip
     ui.epochsBox.value = before + 1
     click(ui.resumeButton)
-    _ends(panel)
-    assert panel.control.failure is None, panel.control.failure
+    finish(panel)
     assert _epochs(folder) == before + 1
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
 
@@ -132,6 +117,9 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     wait_until(lambda: not panel.control.running, 5)
     assert child.exit_code is not None and ui.statusLabel.text == "Cancelled."
     assert panel.usable_cases is None and ui.checkButton.enabled
+    panel.usable_cases = 4
+    click(ui.tolerantBox, (8, 8))
+    assert panel.usable_cases is None  # the verdict was on other cases
     click(ui.checkButton)
     child = panel.control.job._worker
     slicer_application[0].quit()
@@ -144,7 +132,7 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
     _fill(ui, folder)
     ui.dataEdit.text = str(folder / "Anna" / "Schmidt 1960")
     click(ui.checkButton)
-    _ends(panel)
+    wait_until(lambda: not panel.control.running, 300)
     assert "is not a folder" in ui.statusLabel.text and ui.copyReportButton.isVisible()
     click(ui.copyReportButton)
     from PySide6 import QtWidgets
@@ -173,16 +161,6 @@ def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application,
     assert fields is not None and float("1e-05") == default.rate.base_lr
 
 
-def test_label_maps_on_another_grid_are_used_on_request(trainer, folder):
-    ui, panel = trainer.ui, trainer.panel
-    _fill(ui, folder)
-    panel.usable_cases = 4
-    click(ui.tolerantBox, (8, 8))
-    assert panel.usable_cases is None  # the verdict was on other cases
-    assert panel.form.settings().tolerant and trainer.logic.getParameterNode().tolerant
-    assert "--tolerant" in panel.form.settings().arguments("check")
-
-
 def test_the_modules_own_test_runs_here_as_in_slicer(trainer):
     outcome = scripted.run_own_test("SpinalCordSegTrainer")
     assert outcome.testsRun == 2 and outcome.wasSuccessful(), outcome.failures + outcome.errors
@@ -196,28 +174,16 @@ def test_typing_in_the_middle_of_a_text_stays_there(trainer):
     assert edit.text == "myXY model" and trainer.logic.getParameterNode().modelName == "myXY model"
 
 
-def test_numbers_keep_their_limits_and_their_words(trainer):
-    ui = trainer.ui
-    assert (ui.epochsBox.minimum, ui.batchBox.minimum, ui.labelBox.maximum) == (1, 1, 65535)
-    assert ui.labelBox.cleanText == "the only one" and ui.sweepBox.cleanText == "two epochs"
-
-
-def test_a_scene_file_brings_its_settings_while_the_panel_is_open(trainer, scene, folder):
+def test_settings_survive_in_the_scene(trainer, scene, folder):
     import slicer.util
 
     _fill(trainer.ui, folder)
-    folder.mkdir(exist_ok=True)
-    assert slicer.util.saveScene(str(folder / "study.mrb"))
-    trainer.ui.nameEdit.text, trainer.ui.epochsBox.value = "other", 9
-    slicer.util.loadScene(str(folder / "study.mrb"))
-    assert trainer.ui.nameEdit.text == "Clinic A" and trainer.ui.epochsBox.value == 2
-    assert trainer.ui.networkBox.itemData(trainer.ui.networkBox.currentIndex) == "deep_unet"
-
-
-def test_settings_survive_in_the_scene(trainer, scene, folder):
-    _fill(trainer.ui, folder)
-    trainer.ui.baseEdit.text = "1e-4"
-    node = trainer.logic.getParameterNode()
+    node, ui = trainer.logic.getParameterNode(), trainer.ui
     assert (node.epochs, node.batchSize, node.modelName, node.network) == (2, 4, "Clinic A", "deep_unet")
+    assert slicer.util.saveScene(str(folder / "study.mrb"))
     scene.Clear(0)
-    assert trainer.ui.nameEdit.text == "my model" and trainer.ui.epochsBox.value == 30
+    assert ui.nameEdit.text == "my model" and ui.epochsBox.value == 30
+    assert (ui.epochsBox.minimum, ui.labelBox.maximum, ui.labelBox.cleanText) == (1, 65535, "the only one")
+    slicer.util.loadScene(str(folder / "study.mrb"))
+    assert ui.nameEdit.text == "Clinic A" and ui.epochsBox.value == 2
+    assert ui.networkBox.itemData(ui.networkBox.currentIndex) == "deep_unet"

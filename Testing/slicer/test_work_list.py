@@ -9,9 +9,9 @@ import pytest
 import slicer.util
 from dicom_neck import write_series
 from slicer_standins import scripted
-from slicer_standins.desktop import click
+from slicer_standins.desktop import click, finish
 from threshold_model import SPACING_MM, neck_image, write_threshold_model
-from work_list_cases import erase_slice, measured, stored, visible, wait
+from work_list_cases import erase_slice, measured, stored, visible
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import SpinalCordSegError
@@ -25,9 +25,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch) -> Path:
+def results(tmp_path) -> Path:
     """Two measured cases, a and b, and their images beside them in "images"."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return measured(tmp_path / "results", tmp_path / "images", "a", "b")
 
 
@@ -61,7 +60,7 @@ def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(pan
     work.next()
     drawn = erase_slice(panel, 4)
     assert work.choose(other)
-    wait(panel)
+    finish(panel.panel)
     assert not np.any(stored(results / "a")[:, :, 4]) and np.array_equal(stored(results / "a"), drawn)
     table = (results / "review.csv").read_text(encoding="utf-8")
     assert "a,corrected," in table and "b,given," in table
@@ -71,7 +70,7 @@ def test_a_correction_reaches_its_folder_though_a_folder_is_chosen_meanwhile(pan
     # and so does one that is made later, in a mask of a list that is no longer shown
     drawn = erase_slice(panel, 6)
     panel.panel.measure()
-    wait(panel)
+    finish(panel.panel)
     assert np.array_equal(stored(results / "a"), drawn) and stored(other / "a").any()
 
 
@@ -127,13 +126,12 @@ def test_no_folder_is_chosen_while_a_run_goes_on(panel, results):
     erase_slice(panel, 4)
     work.store()
     assert not work.ui.workFolderButton.enabled and "run" in work.ui.workFolderButton.toolTip
-    wait(panel)
+    finish(panel.panel)
     assert work.ui.workFolderButton.enabled
 
 
-def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkeypatch):
+def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path):
     """Two persons, the same protocol: the series are called alike, and only their voxels tell them apart."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     model = write_threshold_model(tmp_path / "threshold.safetensors")
     folders = [tmp_path / "archive" / name / "series 4" for name in ("B", "A")]  # the batch began with the second
     for number, folder in enumerate(folders):
@@ -141,10 +139,6 @@ def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkey
         write_series(image.with_ijk(image.ijk + number), folder)
     command = ["segment", *map(str, folders), "--model", str(model), "--device", "cpu"]
     assert main([*command, "--output", str(tmp_path / "results")]) == 0
-    (tmp_path / "archive" / "C").mkdir()
-    deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
-    length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
-    (tmp_path / "archive" / "C" / "damaged").write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
     work = panel.panel.work_list
     assert work.choose(tmp_path / "results", tmp_path / "archive")
     for case, folder, darkest in (("T1w-neck-4", folders[0], 40), ("T1w-neck-4_2", folders[1], 41)):
@@ -155,7 +149,7 @@ def test_a_case_of_a_dicom_series_finds_its_series_again(panel, tmp_path, monkey
         assert work._open[tmp_path / "results" / case].image.parent == folder
     drawn = erase_slice(panel, 4)
     work.store()  # its pictures are drawn from the series
-    wait(panel)
+    finish(panel.panel)
     assert np.array_equal(stored(tmp_path / "results" / "T1w-neck-4_2"), drawn)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from work_list_cases import erase_slice, measured, stored, visible, wait
+from slicer_standins.desktop import finish
+from work_list_cases import erase_slice, measured, stored, visible
 
 from SpinalCordSegLib.case import Case, update_review
 from SpinalCordSegLib.correction import store_correction
@@ -20,9 +21,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def work(panel, tmp_path, monkeypatch):
+def work(panel, tmp_path):
     """The work list of two measured cases; a was opened, b is in hand."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     results = measured(tmp_path / "results", tmp_path / "images", "a", "b")
     work = panel.panel.work_list
     assert work.choose(results, tmp_path / "images")
@@ -71,7 +71,7 @@ def test_a_mask_corrected_elsewhere_is_read_anew_and_its_correction_stays(panel,
     assert not mask_of_segment(node, cord_segment_id(node)).ijk[:, :, 7].any()
     erase_slice(panel, 4)
     work.store()
-    wait(panel)
+    finish(panel.panel)
     assert not stored(case)[:, :, 4].any() and not stored(case)[:, :, 7].any()
     work.next()
     work.previous()
@@ -93,7 +93,7 @@ def test_what_both_changed_is_told_and_neither_is_written_over(panel, work):
     for act in (work.store, sections.measure, work.next, work.previous):
         sections.show_message("")
         act()
-        wait(panel)
+        finish(panel.panel)
         assert is_told(), act
     assert work.case == "a" and sections.segmentation is node
     assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, drawn)
@@ -121,7 +121,7 @@ def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(pa
     assert work.case == "b" and not status.text, "that was told of the case before"
     erase_slice(panel, 4)
     work.previous()
-    wait(panel)
+    finish(panel.panel)
     assert work.case == "a" and status.text == "b is stored."
     panel.ui.volumeSelector.setCurrentNode(None)  # the user's hand
     assert "b is stored." not in status.text

@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 import slicer.util
 from cord_cases import erase, paint
-from slicer_standins.desktop import wait_until
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-
-_RUN_S = 300
 
 
 def measured(results: Path, images: Path, *names: str) -> Path:
@@ -28,11 +25,6 @@ def measured(results: Path, images: Path, *names: str) -> Path:
 
 def erase_slice(panel, number: int) -> np.ndarray:
     return paint(panel, erase(number))
-
-
-def wait(panel) -> None:
-    wait_until(lambda: not panel.panel.control.running, _RUN_S)
-    assert panel.panel.control.failure is None, panel.panel.control.failure
 
 
 def stored(case: Path) -> np.ndarray:

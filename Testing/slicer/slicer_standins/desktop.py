@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ from PySide6 import QtCore, QtTest
 from slicer_standins import ctk_widgets, mrml_widgets, parameter_node, scripted, segment_editor
 from slicer_standins.pythonqt import qt
 
-__all__ = ["click", "ctk_widgets", "mrml_widgets", "picture", "segment_editor", "start", "wait_until"]
+__all__ = ["click", "ctk_widgets", "finish", "mrml_widgets", "picture", "segment_editor", "start", "wait_until"]
 
 
 def start(app: Any) -> Any:
@@ -32,13 +31,6 @@ def start(app: Any) -> Any:
     return application
 
 
-def _print_message(_kind: Any, _context: Any, text: str) -> None:
-    """All but what Qt says of the .ui's Slicer connections, which ui_loader makes, and of the missing screen."""
-    known = ("QObject::connect:", "This plugin does not support")
-    if not text.startswith(known):
-        print(text, file=sys.stderr)
-
-
 def click(widget: Any, position: tuple[int, int] | None = None) -> None:
     """A press and release of the left mouse button; refused where a person could not do it."""
     if not widget.isVisibleTo(widget.window()) or not widget.isEnabled():
@@ -56,6 +48,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
             raise AssertionError("waited in vain")
         qt.QApplication.processEvents(qt.QEventLoop.AllEvents, 20)
         time.sleep(0.005)
+
+
+def finish(panel: Any) -> None:
+    """Let the run of a panel (Panel or TrainerPanel) end as it should. Minutes, on a busy machine."""
+    wait_until(lambda: not panel.control.running, 300)
+    assert panel.control.failure is None, panel.control.failure
 
 
 def picture(widget: Any, path: Any) -> None:

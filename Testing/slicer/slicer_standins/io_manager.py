@@ -8,15 +8,6 @@ from typing import Any
 
 import slicer
 
-# file type of slicer.util -> (node class, storage node class)
-_STORED = {
-    "SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
-    "TableFile": ("vtkMRMLTableNode", "vtkMRMLTableStorageNode"),
-    "ModelFile": ("vtkMRMLModelNode", "vtkMRMLModelStorageNode"),
-    "TransformFile": ("vtkMRMLTransformNode", "vtkMRMLTransformStorageNode"),
-    "TextFile": ("vtkMRMLTextNode", "vtkMRMLTextStorageNode"),
-}
-
 
 class CoreIOManager:
     def __init__(self, scene: Any, logics: dict[str, Any]) -> None:
@@ -26,16 +17,14 @@ class CoreIOManager:
         return "Node"
 
     def loadNodes(self, file_type: str, properties: dict[str, Any], loaded: Any = None, _messages: Any = None) -> bool:
-        """True, and the node added to ``loaded``, when the file could be read; nothing stays in the scene otherwise."""
+        """True, and the node added to ``loaded``, when the file could be read."""
         path = properties["fileName"]
         if not os.path.exists(path):
             return False
         if file_type == "SceneFile":
             return self._load_scene(path, bool(properties.get("clear", False)))
         name = properties.get("name") or Path(path).name.split(".")[0]
-        node = (
-            self._volume(path, name, properties) if file_type == "VolumeFile" else self._stored(file_type, path, name)
-        )
+        node = self._volume(path, name, properties) if file_type == "VolumeFile" else self._segmentation(path, name)
         if node is not None and loaded is not None:
             loaded.AddItem(node)
         return node is not None
@@ -56,18 +45,14 @@ class CoreIOManager:
         options = sum(bit for key, bit in flags.items() if properties.get(key))
         return self._logics["volumes"].AddArchetypeVolume(path, name, options)
 
-    def _stored(self, file_type: str, path: str, name: str) -> Any:
-        node_class, storage_class = _STORED[file_type]
-        node = self._scene.AddNewNodeByClass(node_class, self._scene.GenerateUniqueName(name))
-        storage = self._scene.AddNewNodeByClass(storage_class)
+    def _segmentation(self, path: str, name: str) -> Any:
+        node = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode", self._scene.GenerateUniqueName(name))
+        storage = self._scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
         storage.SetFileName(path)
         node.SetAndObserveStorageNodeID(storage.GetID())
         if not storage.ReadData(node):
-            self._scene.RemoveNode(storage)
-            self._scene.RemoveNode(node)
-            return None
-        if hasattr(node, "CreateDefaultDisplayNodes"):
-            node.CreateDefaultDisplayNodes()
+            raise AssertionError(f"{path} cannot be read as a segmentation")
+        node.CreateDefaultDisplayNodes()
         return node
 
     def _load_scene(self, path: str, clear: bool) -> bool:
