@@ -38,7 +38,7 @@ class ComparePanel(Section):
 
     def refresh(self) -> None:
         reason = "" if self.views.running else self.why_not()
-        grey(self.ui.compareButton, reason, _("Press again to go back to the former layout."))
+        grey(self.ui.compareButton, reason)
         self.ui.compareButton.checked = self.views.running
         how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
         show_text(self.ui.compareHow, "" if reason else _("Levels are matched {how}.").format(how=how))

@@ -214,9 +214,9 @@ class CorrectPanel(Section):
             for box in (ui.firstBox, ui.lastBox):
                 box.maximum = self.panel.live.mask.mask.shape[0] - 1
         busy = self.panel.why_no_mask()
-        grey(ui.fillButton, busy, _("Draw the range anew from the two slices beside it."))
-        grey(ui.smoothButton, busy, _("Take steps between slices out of the range; its area stays."))
-        grey(ui.rerunButton, busy or self._why_no_rerun(), _("Let the network find the range again."))
+        grey(ui.fillButton, busy)
+        grey(ui.smoothButton, busy)
+        grey(ui.rerunButton, busy or self._why_no_rerun())
         for button in (ui.undoButton, ui.redoButton):
             grey(button, reason or busy)
         self._show_changes(self.panel.live.changes)
@@ -313,8 +313,7 @@ class TrainingSetPanel(Section):
         )
 
     def refresh(self) -> None:
-        text = _("Writes image and label map as ITK-SNAP does. Train with: spinalcordseg-train train --from MODEL")
-        grey(self.ui.trainingButton, self.why_not(), text)
+        grey(self.ui.trainingButton, self.why_not())
 
     def why_not(self) -> str:
         """The reason why nothing can be added; "" when it can be tried."""

@@ -69,17 +69,17 @@ class DicomPanel(Section):
     def refresh(self) -> None:
         ui, volume = self.ui, self.panel.volume
         missing = _missing()
-        grey(ui.segBox, missing["seg"], _("DICOM segmentation (SEG)"))
-        grey(ui.srBox, missing["seg"], _("Structured report (TID 1500)"))
-        grey(ui.pdfBox, missing["pdf"], _("The report page as Encapsulated PDF"))
+        grey(ui.segBox, missing["seg"])
+        grey(ui.srBox, missing["seg"])
+        grey(ui.pdfBox, missing["pdf"])
         ui.dicomInstallButton.setVisible(any(missing.values()) and "pydicom" not in missing["seg"])
         given = self.panel.result is not None and self.panel.result.case.model is None
         grey(ui.drawnByHandBox, "" if given else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
-        grey(ui.intoDatabaseBox, no_database, _("Add what was written to Slicer’s own DICOM database."))
+        grey(ui.intoDatabaseBox, no_database)
         ui.dicomSourceLabel.setText(self._source_text(volume))
         ui.dicomSeriesButton.setVisible(volume is not None and not source_files(volume))
-        grey(ui.dicomButton, self.why_not(), _("Into a folder of your choice. Nothing is sent anywhere."))
+        grey(ui.dicomButton, self.why_not())
 
     def why_not(self) -> str:
         """The reason why nothing can be written; "" when it can be tried."""

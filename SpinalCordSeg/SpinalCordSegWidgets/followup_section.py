@@ -229,18 +229,17 @@ class FollowUpPanel(Section):
     def _show_buttons(self) -> None:
         ui, row = self.ui, self.ui.visitTable.currentRow()
         chosen = "" if 0 <= row < len(self.visits) else _("Choose a visit in the list first.")
-        grey(ui.addMaskButton, self.panel.why_no_mask(), _("Add the mask of the section Measures as a visit."))
-        grey(ui.removeVisitButton, chosen, _("Remove the chosen visit from the list."))
-        grey(ui.visitImageButton, chosen, _("Give the image of the visit: needed where no disc is marked."))
-        text = _("Compare on the part of the cord that all visits cover.")
-        grey(ui.trackButton, self.why_not(), text)
+        grey(ui.addMaskButton, self.panel.why_no_mask())
+        grey(ui.removeVisitButton, chosen)
+        grey(ui.visitImageButton, chosen)
+        grey(ui.trackButton, self.why_not())
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
         ui = self.ui
         for widget in (ui.runsLabel, ui.coursePicture, ui.outcomeTable):
             widget.setVisible(found is not None)
         for button in (ui.followUpViewsButton, ui.followUpExportButton):
-            grey(button, "" if found else _("Nothing was compared yet."), "")
+            grey(button, "" if found else _("Nothing was compared yet."))
         breaks, remarks = (found.breaks, found.remarks) if found else ([], [])
         ui.breakFrame.setVisible(bool(breaks))
         head = _("NOT COMPARABLE: no yearly rate is given across these changes.")

@@ -109,7 +109,7 @@ class LevelsPanel(Section):
             place = None if reason else disc_place(self.owner, disc)
             node = None if reason else disc_node(self.owner, disc)
             placing = node is not None and is_placing(node)
-            grey(button, reason, _("Press, then click into the disc in a view."))
+            grey(button, reason)
             label.setText(_("click in a view…") if placing and place is None else _place_text(place))
             clear.setVisible(place is not None)
         report, problem = (None, "") if reason else self._measure()

@@ -234,7 +234,7 @@ class MeasuresPanel:
         ui = self._ui
         reason = self._panel.why_no_mask()
         ui.measureButton.setVisible(self.result is None or self.live.stale)
-        grey(ui.measureButton, reason, _("Volume, length and areas of this mask; PyTorch is not needed."))
+        grey(ui.measureButton, reason)
         if not hasattr(slicer.modules, "segmenteditor"):
             grey(ui.editButton, _("This Slicer has no Segment Editor module."))
 

@@ -161,14 +161,13 @@ class ReviewPanel(Section):
         if not reason and self.panel.result is None:
             reason = _("Measure the mask first.")
         empty = reason or ("" if self.queue else _("No slice is flagged."))
-        grey(ui.previousSliceButton, empty, _("The slice before it in the list."))
-        grey(ui.nextSliceButton, empty, _("The next one that nobody has looked at; this one counts as seen."))
+        grey(ui.previousSliceButton, empty)
+        grey(ui.nextSliceButton, empty)
         grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
         nameless = reason or ("" if self.reviewer else _("Type the reviewer’s name first."))
-        accept = _("The mask is right.")
-        if left:
-            accept = _("The mask is right, though not every flagged slice was looked at.")
-        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""), accept)
+        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
+        if left and ui.acceptButton.enabled:
+            ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
         grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
         grey(ui.reopenButton, reason or ("" if review.is_finished else _("Nothing was decided yet.")))
 

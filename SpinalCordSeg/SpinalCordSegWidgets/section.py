@@ -67,10 +67,15 @@ def show_text(label: Any, text: str) -> None:
     label.setVisible(bool(text))
 
 
-def grey(widget: Any, reason: str, otherwise: str = "") -> None:
-    """Enabled without a ``reason``; with one greyed, and the reason in its tool tip instead of ``otherwise``."""
+_TIP = "ownToolTip"
+
+
+def grey(widget: Any, reason: str) -> None:
+    """Enabled without a ``reason``; with one greyed, and the reason in place of its own tool tip (of the .ui)."""
+    if widget.property(_TIP) is None:
+        widget.setProperty(_TIP, widget.toolTip)
     widget.enabled = not reason
-    widget.toolTip = reason or otherwise
+    widget.toolTip = reason or widget.property(_TIP)
 
 
 def in_scene(node: Any) -> bool:

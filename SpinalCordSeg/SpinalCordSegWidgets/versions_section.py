@@ -103,7 +103,7 @@ class VersionsPanel(Section):
         ui = self.ui
         reason = _("Choose a folder first.") if self.folder is None else ""
         reason = reason or ("" if self._code else _("Measure the mask first."))
-        grey(ui.recoverButton, reason, _("Restore an earlier version, for example after a crash."))
+        grey(ui.recoverButton, reason)
         ui.recoveryFrame.setVisible(self._offered is not None)
         if self._offered is not None:
             text = _("A version of this mask was saved on {time}. The current mask does not contain it.")

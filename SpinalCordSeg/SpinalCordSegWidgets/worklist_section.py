@@ -251,10 +251,10 @@ class WorkListPanel(Section):
         ui.workLabel.setText(list_text(work, self.case))
         busy = self.panel.why_busy()
         none = busy or ("" if items else _("Choose a folder of results first."))
-        grey(ui.workFolderButton, busy, _("What segment wrote for several cases, one folder each."))
-        grey(ui.nextCaseButton, none, _("The next case that is neither accepted nor rejected; this one is stored."))
+        grey(ui.workFolderButton, busy)
+        grey(ui.nextCaseButton, none)
         grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
-        grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")), _("Into the case’s own folder."))
+        grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")))
 
     def close(self) -> None:
         self._open, self.case, self._last = {}, "", None
