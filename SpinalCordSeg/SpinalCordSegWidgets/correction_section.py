@@ -276,7 +276,7 @@ class CorrectPanel(Section):
 
 def _change_text(changes: MaskChanges | None) -> str:
     if changes is None:
-        return _("Nothing to compare with: this mask did not begin as one of ours.")
+        return _("This mask was not drawn by the AI: there is nothing to compare it with.")
     if not changes.slices:
         return _("As the AI drew it.")
     n = len(changes.slices)

@@ -373,7 +373,7 @@ def report_sentence(case: Case, edited: bool = False) -> str:
         maker = text.format(version=case.software_version, model=case.model.name, model_version=case.model.version)
     parts = [found, review, maker]
     if edited:
-        parts.append(_("the mask was corrected by hand after these numbers were taken"))
+        parts.append(_("mask corrected by hand"))
     parts.append(_("volume depends on the coverage of the image"))
     return "; ".join(parts) + ". " + _("Research use, not for diagnosis.")
 

@@ -124,7 +124,7 @@ class ReviewPanel(Section):
             self.decide(ACCEPTED)
         else:
             panel.show_message(
-                _("Measured, but not accepted: the current mask is no longer that one. Accept it again.")
+                _("The mask was measured but not accepted: it changed, or another one was chosen. Accept it again.")
             )
 
     def note_edit(self) -> None:
@@ -188,7 +188,7 @@ class ReviewPanel(Section):
 
 def _state_text(review: Review) -> str:
     names = {
-        AI: _("Drawn by the AI, nobody has looked at it yet"),
+        AI: _("Segmented by the AI, not reviewed yet"),
         IN_REVIEW: _("In review"),
         CORRECTED: _("Corrected by hand"),
         ACCEPTED: _("Accepted"),
@@ -205,5 +205,5 @@ def _queue_text(n_flagged: int, n_left: int, measured: bool) -> str:
     if not measured:
         return _("Not measured yet: nothing is flagged.")
     if not n_flagged:
-        return _("No slice is flagged. Scroll through once all the same.")
+        return _("No slice is flagged. Scroll through the mask once all the same.")
     return _("{left} of {all} flagged slices to look at, worst first:").format(left=n_left, all=n_flagged)

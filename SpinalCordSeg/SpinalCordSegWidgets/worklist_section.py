@@ -98,8 +98,8 @@ class OpenCase:
 
     def conflict_text(self) -> str:
         return _(
-            "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To go on with"
-            " what it holds, delete this mask (export it first if it is worth keeping) and open the case again."
+            "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To continue"
+            " with its contents, delete this mask (export it first if you need it) and open the case again."
         ).format(case=self.name)
 
     def write(self, review: Review) -> None:
@@ -133,7 +133,7 @@ def _with_item_now(work: WorkList, folder: Path) -> WorkList:
 def list_text(work: WorkList | None, case: str) -> str:
     """Where one is in the list, and what is left."""
     if work is None:
-        return _("Cases one after the other; states, corrections and decisions stay in their folders.")
+        return _("Opens one case after the other. States, corrections and decisions are saved in their folders.")
     names = [item.case for item in work.items]
     text = _("{left} of {all} cases open.").format(left=sum(item.is_open for item in work.items), all=len(names))
     if case in names:

@@ -72,6 +72,8 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         z_mm=3.3 * k,
         csa_mm2=np.where(gap, np.nan, 22.0 + k / 3),
         length_mm=np.where(gap, np.nan, 3.3),
+        ap_ellipse_mm=np.where(gap, np.nan, 4.5),
+        rl_mm=np.where(gap, np.nan, 6.5),
         flags=[" ".join(flag.kind for flag in flags if flag.slice == number) for number in k],
     )
     fields: dict[str, Any] = {
