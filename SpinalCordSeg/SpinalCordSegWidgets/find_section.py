@@ -16,7 +16,7 @@ from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card,
 from SpinalCordSegNodes.volumes import volume_from_node
 from SpinalCordSegWidgets.install import Dependencies
 from SpinalCordSegWidgets.jobs import JobControl, duration
-from SpinalCordSegWidgets.section import ask_file, on_click, show_text
+from SpinalCordSegWidgets.section import ask_file, copy_report, on_click, show_run
 
 _MOST_LINES = 40  # of a tooltip
 _START_S = 5.0  # loading PyTorch and reading, before the first slice
@@ -189,7 +189,7 @@ class ApplyPanel:
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
         self.message = ""  # the last one
-        on_click(ui, applyButton=self._on_button, copyReportButton=self._on_copy_report)
+        on_click(ui, applyButton=self._on_button, copyReportButton=lambda: copy_report(control))
 
     @property
     def volume(self) -> Any:
@@ -218,13 +218,7 @@ class ApplyPanel:
         ui.applyButton.toolTip = reason or (_("End the run.") if running else _("Find the cord and measure it."))
         for widget in (ui.volumeSelector, ui.modelBox, ui.modelButton, ui.deviceBox):
             widget.enabled = not running
-        ui.progressBar.setVisible(running)
-        if running:
-            ui.progressBar.setRange(0, control.progress.of)  # 0 to 0 is Qt's "busy"
-            ui.progressBar.setValue(control.progress.done)
-        failure = None if running else control.failure
-        ui.copyReportButton.setVisible(failure is not None)
-        show_text(ui.statusLabel, self._status(running, reason, failure))
+        show_run(ui, control, self._status(running, reason))
         self.dependencies.show(ui)
 
     def why_not(self) -> str:
@@ -241,15 +235,15 @@ class ApplyPanel:
             return str(error)
         return ""
 
-    def _status(self, running: bool, reason: str, failure: Any) -> str:
+    def _status(self, running: bool, reason: str) -> str:
         if self._control.cancelling:
             return _("Cancelling…")
         if running:
             return self._control.progress.text()
         if self.message:
             return self.message
-        if failure is not None:
-            return str(failure.message)
+        if self._control.failure is not None:
+            return self._control.failure.message
         elsewhere = not self.dependencies.can_segment or self.models.card is None  # in the notice, or in the card
         return "" if elsewhere else reason
 
@@ -260,7 +254,3 @@ class ApplyPanel:
             self.message = ""
             self._apply()
         self.refresh()
-
-    def _on_copy_report(self) -> None:
-        if self._control.failure is not None:
-            qt.QApplication.clipboard().setText(self._control.failure.report)

@@ -10,6 +10,7 @@ import qt
 import slicer
 
 if TYPE_CHECKING:
+    from SpinalCordSegWidgets.jobs import JobControl
     from SpinalCordSegWidgets.main_widget import Panel
 
 
@@ -65,6 +66,22 @@ def show_text(label: Any, text: str) -> None:
     """A label that is hidden while it has nothing to show."""
     label.setText(text)
     label.setVisible(bool(text))
+
+
+def show_run(ui: Any, control: JobControl, text: str) -> None:
+    """Status line, progress and, of a failed run, the button for its report."""
+    show_text(ui.statusLabel, text)
+    ui.progressBar.setVisible(control.running)
+    if control.running:
+        ui.progressBar.setRange(0, control.progress.of)  # 0 to 0 is Qt's "busy"
+        ui.progressBar.setValue(control.progress.done)
+    ui.copyReportButton.setVisible(not control.running and control.failure is not None)
+
+
+def copy_report(control: JobControl) -> None:
+    """To the clipboard, what happened in the run that failed."""
+    if control.failure is not None:
+        qt.QApplication.clipboard().setText(control.failure.report)
 
 
 _TIP = "ownToolTip"

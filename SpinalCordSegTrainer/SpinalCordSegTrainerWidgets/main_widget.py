@@ -21,7 +21,7 @@ from SpinalCordSegWidgets.find_section import DeviceChoice
 from SpinalCordSegWidgets.install import DeviceProbe, check_dependencies, repair
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
 from SpinalCordSegWidgets.pictures import ResizingPicture
-from SpinalCordSegWidgets.section import ask_folder, on_click, set_up_table, show_rows, show_text
+from SpinalCordSegWidgets.section import ask_folder, copy_report, on_click, set_up_table, show_rows, show_run, show_text
 
 # The table of checked cases: what each holds, or why it cannot be used. A case is what the command check reports.
 
@@ -338,7 +338,7 @@ class TrainerPanel:
             useButton=self._on_use,
             openButton=self._on_open,
             noticeButton=self._on_repair,
-            copyReportButton=self._on_copy_report,
+            copyReportButton=lambda: copy_report(self.control),
         )
         self._show_cases([])
         self._on_settings()
@@ -396,14 +396,9 @@ class TrainerPanel:
         ui.useButton.enabled = self.control.command != "train" and has_model(run)
         ui.openButton.enabled = run.is_absolute() and run.is_dir()
         self.form.set_enabled(job is None)
-        ui.progressBar.setVisible(job is not None)
-        if job is not None:
-            ui.progressBar.setRange(0, job.progress.of)  # 0 to 0 is Qt's "busy"
-            ui.progressBar.setValue(job.progress.done)
-        show_text(ui.statusLabel, self._message if job is None else self._status(job))
+        show_run(ui, self.control, self._message if job is None else self._status(job))
         for label in (ui.casesLabel, ui.scoresLabel):
             show_text(label, label.text)
-        ui.copyReportButton.setVisible(job is None and self.control.failure is not None)
         self.packages.show(ui)
 
     def _show_button(self, command: str) -> None:
@@ -551,7 +546,3 @@ class TrainerPanel:
         self._message = repair(self.packages)
         self.probe.forget()
         self.check_packages()
-
-    def _on_copy_report(self) -> None:
-        if self.control.failure is not None:
-            qt.QApplication.clipboard().setText(self.control.failure.report)

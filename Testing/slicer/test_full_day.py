@@ -1,4 +1,4 @@
-"""A full day in the stand-in desktop: three cases in, a flagged slice corrected in each, accepted, followed, exported,
+"""A full day in the stand-in desktop: three cases in, a flagged slice corrected in each, accepted, exported,
 one of them sent to training.
 
 Every step is a click or a call that a click makes, with the child processes really running; $SPINALCORDSEG_PICTURES
@@ -19,14 +19,11 @@ from threshold_model import SPACING_MM, neck_image
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import add_disc_node
 
 pytestmark = pytest.mark.timeout(900)
 HOLE = 11  # in this slice of every image the cord cannot be seen: the network misses it
 CASES = ("sub-01", "sub-02", "sub-03")
-DAYS = ("2022-03-01", "2023-03-01", "2024-03-01")
 
 
 def _image(number: int) -> Volume:
@@ -129,42 +126,13 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
         assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
 
-def _follow(panel, scene, folder: Path, pictures: Path) -> None:
-    """The three cases as visits of one person, each with its disc marked."""
-    follow = panel.panel.follow_up
-    _only(panel, follow)
-    for number, name in enumerate(CASES):
-        panel.panel.show_mask(panel.panel.work_list._open[folder / "results" / name].segmentation)
-        disc = (4.0 + number, -24.0, 20.0 + 4.0 * number)
-        add_disc_node(scene, panel.panel.volume, 3).AddControlPointWorld(*disc)
-        click(follow.ui.addMaskButton)
-        follow.ui.visitTable.item(number, 1).setText(DAYS[number])
-    click(follow.ui.trackButton)
-    finish(panel.panel)
-    assert "% per year" in follow.ui.runsLabel.text and not follow.ui.breakFrame.isVisible()
-    picture(panel, pictures / "day-5-followed.png")
-    for suffix in (".csv", ".json", ".html"):
-        assert follow.export(folder / f"person{suffix}")
-    told = (folder / "person.json").read_text(encoding="utf-8")
-    assert "Dr A. Meyer" not in told
-    areas_from, remarks = (json.loads(told)[key] for key in ("areas_from", "remarks"))
-    drawn = "slices that a person drew have the areas of their pixels: 1 in visit 1, 1 in visit 2, 1 in visit 3"
-    assert areas_from == "probability" and drawn in remarks
-
-
-def _export(panel, case: Path, path: Path, pictures: Path) -> None:
+def _export(panel, path: Path, pictures: Path) -> None:
     """The first case as a page to read; it came from no DICOM series, and the section says so."""
     measures = panel.panel.measures
     _only(panel, panel.panel.dicom)
     measures.export(path)
     assert "accepted by Dr A. Meyer" in path.read_text(encoding="utf-8")
     picture(panel, pictures / "day-6-exported.png")
-    write_result_folder(
-        panel.panel.result, panel.panel.segment_id, path.parent / "for DICOM"
-    )  # what its export begins with
-    mask = read_labels(path.parent / "for DICOM" / "mask.nrrd")
-    assert mask_sha256(mask) == panel.panel.result.case.mask_sha256
-    assert (path.parent / "for DICOM" / "montage.png").read_bytes() == (case / "montage.png").read_bytes()
 
 
 def _teach(panel, folder: Path, pictures: Path) -> None:
@@ -183,7 +151,7 @@ def _teach(panel, folder: Path, pictures: Path) -> None:
     assert np.array_equal(label.ijk != 0, mask_of_segment(node, cord_segment_id(node)).ijk)
 
 
-def test_full_day(morning, panel, scene, pictures):
+def test_full_day(morning, panel, pictures):
     sections, results = panel.panel, morning / "results"
     work = sections.work_list
     _only(panel, work, sections.review)
@@ -193,10 +161,9 @@ def test_full_day(morning, panel, scene, pictures):
     drawn = {name: _correct_and_accept(panel, name, pictures if name == CASES[0] else None) for name in CASES}
     picture(panel, pictures / "day-4-all-accepted.png")
     _check_folders(results, drawn)
-    _follow(panel, scene, morning, pictures)
 
     panel.panel.show_mask(work._open[results / CASES[0]].segmentation)
-    _export(panel, results / CASES[0], morning / "cord.html", pictures)
+    _export(panel, morning / "cord.html", pictures)
     for name in CASES:
         copy = work._open[results / name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]

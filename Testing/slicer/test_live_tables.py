@@ -94,13 +94,6 @@ def test_tables_of_before_a_new_measurement_hold_what_was_measured_then(panel, m
     assert [*read_column(former.slices, CSA), read_column(former.summary, "value")[0]] == measured
 
 
-def test_a_table_that_was_deleted_meanwhile_stays_so(panel, scene, masks):
-    _erase(panel, masks[0])
-    scene.RemoveNode(result_of(masks[0]).slices)
-    _take(panel, masks[1])
-    assert result_of(masks[0]).slices is None
-
-
 def test_a_scene_saved_while_the_mask_is_edited_has_the_measured_areas_too(panel, scene, masks, measured, tmp_path):
     _erase(panel, masks[0])
     name = masks[0].GetName()  # "… corrected" since the edit
