@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,57 +43,50 @@ if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
 
 
+@dataclass(frozen=True, eq=False)
 class LiveNumbers:
     """The current mask as it is now: measured anew after the last stroke, which takes 30 ms.
 
-    ``mask``, ``digest``: of now. ``stale``: not the mask that was measured in full. ``edited``: not the mask that the
-    AI drew. ``changes``: against the AI's own, None where there is none. ``message``: for the user, "" for none.
-    ``case``: with the numbers as they are now, None of what was never measured.
+    ``stale``: not the mask that was measured in full. ``edited``: not the mask that the AI drew. ``changes``: against
+    the AI's own, None where there is none. ``message``: for the user. ``case``: with the numbers as they are now, None
+    of what was never measured.
     """
 
-    def __init__(self) -> None:
-        self.look(None, "", None)
+    mask: CroppedMask | None = None
+    digest: str = ""
+    stale: bool = False
+    edited: bool = False
+    changes: MaskChanges | None = None
+    message: str = ""
+    case: Case | None = None
 
-    def look(self, segmentation: Any, segment_id: str, result: Result | None) -> None:
-        """Bring everything up to date; the result's tables follow the mask."""
-        self.mask: CroppedMask | None = None
-        self.digest, self.message = "", ""
-        self.stale = self.edited = False
-        self.changes: MaskChanges | None = None
-        self.case: Case | None = None
-        if segmentation is None or not segment_id:
-            return
-        try:
-            self.mask = cropped_mask(segmentation, segment_id)
-        except GeometryError as error:
-            self.message = str(error)
-            self.case = None if result is None else result.case
-            return
-        self.digest = self.mask.digest()
-        if result is None:  # what was never measured has no numbers to follow
-            return
-        self.stale = not is_measured(result, self.digest)
-        self.edited, self.changes = changes_since_ai(segmentation, segment_id, self.mask)
-        if self.edited:
-            mark_corrected(segmentation, segment_id)
-        if self.stale:
-            from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
 
-            self.case = show_live(result, measure(self.mask.mask, shape=False))
-        else:
-            self.case = show_measured(result)
-        self.message = self._message()
+def live_numbers(segmentation: Any, segment_id: str, result: Result | None) -> LiveNumbers:
+    """Look at a mask; the result's tables follow it."""
+    if segmentation is None or not segment_id:
+        return LiveNumbers()
+    try:
+        mask = cropped_mask(segmentation, segment_id)
+    except GeometryError as error:
+        return LiveNumbers(message=str(error), case=None if result is None else result.case)
+    digest = mask.digest()
+    if result is None:  # what was never measured has no numbers to follow
+        return LiveNumbers(mask, digest)
+    stale = not is_measured(result, digest)
+    edited, changes = changes_since_ai(segmentation, segment_id, mask)
+    if edited:
+        mark_corrected(segmentation, segment_id)
+    if stale:
+        from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
 
-    def _message(self) -> str:
-        changes = self.changes
-        if not self.edited or changes is None:
-            text = _("Changed since it was measured: volume and areas are up to date. Measure again for the rest.")
-            return text if self.stale else ""
-        text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.").format(
-            added=changes.added_mm3, removed=changes.removed_mm3
-        )
-        more = _("Volume and areas are up to date; measure again for the full report.")
-        return f"{text} {more}" if self.stale else text
+        case = show_live(result, measure(mask.mask, shape=False))
+    else:
+        case = show_measured(result)
+    message = _("Volume and areas are up to date; measure again for the full report.") if stale else ""
+    if edited and changes is not None:
+        text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.")
+        message = f"{text.format(added=changes.added_mm3, removed=changes.removed_mm3)} {message}".strip()
+    return LiveNumbers(mask, digest, stale, edited, changes, message, case)
 
 
 def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
@@ -123,32 +117,6 @@ REPORTS = (".json", ".html")  # written when the mask was measured; these do not
 def available(result: Result) -> tuple[str, ...]:
     """The suffixes that this result can be saved with: what was deleted from the scene cannot."""
     return tuple(suffix for suffix in FORMATS if suffix != ".html" or result.page is not None)
-
-
-def export(result: Result, case: Case, segment_id: str, path: Path) -> None:
-    """Write ``path``; its suffix says what. ``case``: with the numbers as they are now.
-
-    Raises OutputError, GeometryError; the scene is not changed."""
-    suffix = next((known for known in FORMATS if path.name.lower().endswith(known)), "")
-    if suffix not in available(result):
-        raise OutputError(
-            _("{name}: choose one of {formats}").format(name=path.name, formats=" ".join(available(result)))
-        )
-    if suffix == ".csv":
-        write_text(path, case.slices.csv())
-    elif suffix == ".nii.gz":
-        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
-
-        write_volume(mask_of_segment(result.segmentation, segment_id), path)
-    elif suffix == ".seg.nrrd":
-        # by a storage node of our own: the one of the scene, and where the user saved, stay as they are
-        storage = slicer.vtkMRMLSegmentationStorageNode()
-        with atomic_write(path) as temporary:
-            storage.SetFileName(str(temporary))
-            if not storage.WriteData(result.segmentation):
-                raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
-    else:
-        write_text(path, (result.report if suffix == ".json" else result.page).GetText())
 
 
 _PICTURE_HEIGHT = 150
@@ -208,7 +176,7 @@ class MeasuresPanel:
         ui = self._ui
         self._fill_segments()
         result = self.result
-        self.live.look(self.segmentation, self.segment_id, result)
+        self.live = live_numbers(self.segmentation, self.segment_id, result)
         show_text(ui.editLabel, self.live.message)
         ui.resultArea.setVisible(result is not None)
         rows = slice_rows(self.live.case, ui.flaggedOnlyBox.checked)
@@ -329,8 +297,30 @@ class MeasuresPanel:
             self._panel.show_message(
                 _("The mask was changed since the report was written: press Measure, then export.")
             )
-        elif self._panel.attempt(lambda: export(result, case, self.segment_id, path)):
+        elif self._panel.attempt(lambda: self._write(path, result, case)):
             self._panel.show_message(_("Saved {name}.").format(name=path.name))
+
+    def _write(self, path: Path, result: Result, case: Case) -> None:
+        """The suffix decides what is written. Raises OutputError, GeometryError; the scene is not changed."""
+        suffix = next((known for known in FORMATS if path.name.lower().endswith(known)), "")
+        if suffix not in available(result):
+            text = _("{name}: choose one of {formats}")
+            raise OutputError(text.format(name=path.name, formats=" ".join(available(result))))
+        if suffix == ".csv":
+            write_text(path, case.slices.csv())
+        elif suffix == ".nii.gz":
+            from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
+
+            write_volume(mask_of_segment(result.segmentation, self.segment_id), path)
+        elif suffix == ".seg.nrrd":
+            # by a storage node of our own: the one of the scene, and where the user saved, stay as they are
+            storage = slicer.vtkMRMLSegmentationStorageNode()
+            with atomic_write(path) as temporary:
+                storage.SetFileName(str(temporary))
+                if not storage.WriteData(result.segmentation):
+                    raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
+        else:
+            write_text(path, (result.report if suffix == ".json" else result.page).GetText())
 
 
 def _segments(node: Any) -> dict[str, str]:
