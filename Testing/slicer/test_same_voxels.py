@@ -1,11 +1,7 @@
-"""One image, one answer: Python API, command line, batch, Slicer's nodes and the panel's job give the same voxels.
-
-On small images; with SPINALCORDSEG_FULL=1 on all public volumes, with the model that ships (some minutes).
-"""
+"""One image, one answer: Python API, command line, batch, Slicer's nodes and the panel's job give the same voxels."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -21,20 +17,15 @@ from threshold_model import SPACING_MM, neck_image, write_threshold_model
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_image, write_volume
-from SpinalCordSegLib.model.checkpoint import default_model, load_checkpoint
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import volume_from_node
 
-_FULL = os.environ.get("SPINALCORDSEG_FULL") == "1"
-_FOLDERS = ("t2star_masked", "t1w_masked", "mt_masked", "t1w_scanners", "t2_masked")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, qt_application) -> Path:
-    if _FULL:
-        return default_model()
     return write_threshold_model(tmp_path_factory.mktemp("models") / "threshold.safetensors", size=32)
 
 
@@ -88,7 +79,7 @@ def test_nodes_of_a_file(scene, headless, tmp_path, name, degrees, left_handed, 
     matrix[:3, 3] = (20.0, -31.0, 12.5)
     write_volume(neck_image(matrix, storage), tmp_path / name)
     wanted = headless(tmp_path / name)
-    assert _FULL or wanted.mask.ijk.sum() > 24 * 20
+    assert wanted.mask.ijk.sum() > 24 * 20
     node = slicer.util.loadVolume(str(tmp_path / name))
     write_volume(volume_from_node(node), tmp_path / "node.nrrd")
     _same(_through_nodes(scene, node, headless(tmp_path / "node.nrrd")), wanted.mask)
@@ -99,7 +90,7 @@ def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data
     folder = tmp_path / "series"
     folder.mkdir()
     files = sorted((shared_data / "dicom_t1w_head").glob("N2D_*.dcm"))
-    for path in files if _FULL else files[:32]:
+    for path in files[:32]:
         shutil.copy(path, folder)
     wanted = headless(folder)
     assert wanted.mask.ijk.any()
@@ -108,19 +99,14 @@ def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data
 
 
 def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_path, shared_data):
-    found = [path for name in _FOLDERS for path in sorted((shared_data / name).glob("*.nii.gz"))]
-    inputs = [path for path in found if "_seg" not in path.name][: None if _FULL else 1]
+    path = shared_data / "t1w_masked" / "sct-testing_T1w.nii.gz"
     options = ["--model", str(model), "--device", "cpu"]
-    assert main(["segment", *map(str, inputs), "--output", str(tmp_path / "batch"), *options]) == 0
-    for number, path in enumerate(inputs):
-        wanted, name = headless(path), read_image(path).case_name
-        alone = tmp_path / f"alone-{number}"
-        assert main(["segment", str(path), "--output", str(alone), *options]) == 0
-        node = slicer.util.loadVolume(str(path))
-        panel = _by_panel(volume_from_node(node), model)
-        for case in (Case.load(tmp_path / "batch" / name), Case.load(alone / name), panel):
-            _same(case.mask, wanted.mask)
-            numbers, expected = case.as_json(), wanted.as_json()
-            for key in ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices"):
-                assert numbers[key] == pytest.approx(expected[key], rel=1e-6), key
-            assert case.slices.csa_mm2 == pytest.approx(wanted.slices.csa_mm2, rel=1e-4, nan_ok=True)
+    assert main(["segment", str(path), "--output", str(tmp_path / "results"), *options]) == 0
+    wanted, node = headless(path), slicer.util.loadVolume(str(path))
+    written = Case.load(tmp_path / "results" / read_image(path).case_name)
+    for case in (written, _by_panel(volume_from_node(node), model)):
+        _same(case.mask, wanted.mask)
+        numbers, expected = case.as_json(), wanted.as_json()
+        for key in ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices"):
+            assert numbers[key] == pytest.approx(expected[key], rel=1e-6), key
+        assert case.slices.csa_mm2 == pytest.approx(wanted.slices.csa_mm2, rel=1e-4, nan_ok=True)
