@@ -83,11 +83,12 @@ class DicomPanel(Section):
 
     def why_not(self) -> str:
         """The reason why nothing can be written; "" when it can be tried."""
-        reason, missing = self.panel.why_not_measured(), _missing()
+        reason, missing = self.panel.why_no_mask(), _missing()
+        if not reason and not self.kinds:
+            reason = missing["seg"] or missing["pdf"] or _("Choose what to write.")
+        reason = reason or self.panel.why_not_measured()
         if reason:
             return reason
-        if not self.kinds:
-            return missing["seg"] or missing["pdf"] or _("Choose what to write.")
         if not source_files(self.panel.volume) and self.panel.volume.GetID() not in self._folders:
             return _(
                 "The volume was not loaded from Slicer’s DICOM database, and DICOM objects belong to the study of a"
