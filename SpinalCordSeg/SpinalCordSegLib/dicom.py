@@ -71,26 +71,21 @@ def check_none_cut(files: Sequence[Path]) -> None:
     them, and at an end of the stack no gap tells. Of their kind: the same suffix or, without one, the same name but for
     its digits. Raises InputFileError that names the first such file and tells how many there are.
     """
-    kinds = {(path.parent, _kind_of_name(path)) for path in files}
-    known = set(files)
-    beside: list[Path] = []
+
+    def kind(path: Path) -> tuple[Path, str]:
+        plain = path.suffix.strip("0123456789.")
+        return path.parent, path.suffix.casefold() if plain else _DIGITS.sub("", path.name)
+
+    kinds, beside = {kind(path) for path in files}, []
     for folder in sorted({path.parent for path in files}):
         with suppress(OSError):  # not to be listed, or gone: reading the images tells
-            beside += sorted(folder.iterdir())
-    cut = [
-        path
-        for path in beside
-        if (path.parent, _kind_of_name(path)) in kinds and path not in known and _holds_nothing(path)
-    ]
+            beside += sorted(set(folder.iterdir()) - set(files))
+    cut = [path for path in beside if kind(path) in kinds and _holds_nothing(path)]
     if cut:
         raise InputFileError(
             f"{cut[0].name} lies beside the images of the series and holds nothing or cannot be read"
             f" ({len(cut)} such {'file' if len(cut) == 1 else 'files'}): copy or export the series again"
         )
-
-
-def _kind_of_name(path: Path) -> str:
-    return path.suffix.casefold() if path.suffix.strip("0123456789.") else _DIGITS.sub("", path.name)
 
 
 def _holds_nothing(path: Path) -> bool:
@@ -113,7 +108,8 @@ def read_image_header(path: Path) -> FileDataset | None:
         with quiet_pydicom():
             dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
-            if not is_image and _says_nothing(dataset):
+            kind = "SOPClassUID" in dataset or "MediaStorageSOPClassUID" in getattr(dataset, "file_meta", {})
+            if not is_image and dataset.preamble and not kind:  # pydicom stops, without a word, at what it cannot read
                 raise InvalidDicomError("neither the header nor what stands before it tells what the file is")
             modality = str(dataset.get("Modality", ""))
     except (
@@ -129,12 +125,6 @@ def read_image_header(path: Path) -> FileDataset | None:
             f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
         ) from error
     return dataset if is_image and modality not in _NOT_ACQUIRED else None
-
-
-def _says_nothing(dataset: FileDataset) -> bool:
-    """A file with DICOM's mark of which pydicom could read nothing: it stops at what it cannot read, without a word."""
-    meta = getattr(dataset, "file_meta", {})
-    return bool(dataset.preamble) and "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in meta
 
 
 class _BoundedFile(io.BufferedReader):
@@ -360,6 +350,9 @@ def stored_pixels(file: Path) -> NDArray:
     try:
         with quiet_pydicom():
             dataset = read_dataset(file, pixels=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without a header: as pydicom found it
+                implicit = dataset.is_implicit_VR
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     except (OSError, EOFError, InvalidDicomError) as error:
         raise InputFileError(f"{file.name} cannot be read as DICOM; copy or export it again") from error
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
@@ -367,41 +360,22 @@ def stored_pixels(file: Path) -> NDArray:
         raise VoxelError(
             f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
         )
-    _check_claim(dataset, file)
-    pixels = _decode(dataset, file)
-    return pixels.reshape(-1, int(dataset.Rows), int(dataset.Columns))
-
-
-def _check_claim(dataset: FileDataset, file: Path) -> None:
-    """Decoders take memory for what the header claims before they look at the data. Raises InputFileError."""
-    try:
+    try:  # decoders take memory for what the header claims before they look at the data
         claimed = tuple(int(dataset.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns"))
-        bits = int(dataset.get("BitsAllocated") or 16)
-        check_claimed_size(file, claimed, max(1, bits // 8))
+        check_claimed_size(file, claimed, max(1, int(dataset.get("BitsAllocated") or 16) // 8))
     except GeometryError as error:
         raise InputFileError(f"{file.name}: {error}; copy it again") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise InputFileError(f"{file.name}: its header does not tell the size of its pixels; copy it again") from error
-
-
-def _decode(dataset: FileDataset, file: Path) -> NDArray:
-    syntax = _transfer_syntax(dataset)
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
         with quiet_pydicom():
-            return np.asarray(dataset.pixel_array)
+            pixels = np.asarray(dataset.pixel_array)
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
         if not (syntax.is_transfer_syntax and syntax.is_compressed):
             raise InputFileError(f"{file.name}: the pixel data are missing or cut short; copy it again") from error
-        return _decode_with_itk(dataset, syntax, file)
-
-
-def _transfer_syntax(dataset: FileDataset) -> UID:
-    """The stated transfer syntax; for a file without a header, the one that pydicom found and must be given again."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        with quiet_pydicom():
-            implicit = dataset.is_implicit_VR
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    return dataset.file_meta.TransferSyntaxUID
+        pixels = _decode_with_itk(dataset, syntax, file)
+    return pixels.reshape(-1, *claimed[1:])
 
 
 def _decode_with_itk(dataset: Dataset, syntax: UID, file: Path) -> NDArray:
@@ -671,7 +645,8 @@ class DicomSeries:
         """For lists and error texts: number, description and slice count; no patient data."""
         withheld = tells_identity(self.description, self.patient_words)
         name = "description withheld" if withheld else f'"{self.description or "no description"}"'
-        return f"{'no number' if self.number is None else self.number} {name} ({len(self.frames)} slices)"
+        n = len(self.frames)
+        return f"{'no number' if self.number is None else self.number} {name} ({n} slice{'' if n == 1 else 's'})"
 
 
 def list_series(folder: Path) -> list[DicomSeries]:
@@ -761,13 +736,15 @@ def _describe(uid: str, members: Sequence[tuple[Path, FileDataset]]) -> DicomSer
 
 
 def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSeries:
-    places = [header, *(header.get("SharedFunctionalGroupsSequence") or []), *_first_frame_group(header)]
+    groups = [header.get(f"{name}FunctionalGroupsSequence") or [] for name in ("Shared", "PerFrame")]
+    places = [header, *groups[0], *list(groups[1])[:1]]
 
     def number(sequence: str, *keywords: str) -> float | None:
         values = (first_number(look_up(places, sequence, keyword)) for keyword in keywords)
         return next((value for value in values if value is not None), None)
 
-    timing = "MRTimingAndRelatedParametersSequence"
+    timing, agent = "MRTimingAndRelatedParametersSequence", _text(header, "ContrastBolusAgent").casefold()
+    persons = [header, *(header.get("OtherPatientIDsSequence") or [])]
     return DicomSeries(
         description=_text(header, "SeriesDescription") or _text(header, "ProtocolName"),
         number=whole_number(header.get("SeriesNumber")),
@@ -784,21 +761,13 @@ def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSe
         slice_thickness_mm=frames[0].thickness_mm,
         body_part=_text(header, "BodyPartExamined").upper(),
         image_type=tuple(_text(header, "ImageType").split("\\")),
-        contrast_agent=_has_contrast_agent(header),
+        contrast_agent=agent not in ("", "no", "n", "none", "nein", "without", "ohne", "nativ")
+        or bool(header.get("ContrastBolusAgentSequence")),
         uid=uid,
         acquisition_date=_text(header, "AcquisitionDate") or _text(header, "StudyDate"),
-        patient_words=identity_words(_identity_texts(header)),
+        patient_words=identity_words(_text(place, keyword) for place in persons for keyword in _IDENTITY_KEYWORDS),
         frames=frames,
     )
-
-
-def _identity_texts(header: FileDataset) -> list[str]:
-    others = header.get("OtherPatientIDsSequence") or []
-    return [_text(place, keyword) for place in (header, *others) for keyword in _IDENTITY_KEYWORDS]
-
-
-def _first_frame_group(header: FileDataset) -> list:
-    return list(header.get("PerFrameFunctionalGroupsSequence") or [])[:1]
 
 
 def _uid(header: FileDataset) -> str:
@@ -813,11 +782,3 @@ def _text(header: Dataset, keyword: str) -> str:
     if hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "components"):
         return "\\".join(" ".join(str(item).split()) for item in value)
     return " ".join(str(value).split())
-
-
-def _has_contrast_agent(header: FileDataset) -> bool:
-    """An agent is named, or an enhanced header lists one; "none" and the like are no agent."""
-    named = _text(header, "ContrastBolusAgent").casefold()
-    return named not in ("", "no", "n", "none", "nein", "without", "ohne", "nativ") or bool(
-        header.get("ContrastBolusAgentSequence")
-    )

@@ -109,26 +109,16 @@ def read_source(series: DicomSeries) -> SourceSeries:
             f"series {series.title()} is kept in {len(files)} multi-frame files; a DICOM segmentation refers to single"
             " frames or to one multi-frame file: export the series again, or convert it to single frames"
         )
-    headers = [_header(file) for file in files]
+    headers = []
+    for file in files:
+        try:
+            with quiet_pydicom():
+                headers.append(read_dataset(file, pixels=False))
+        except (OSError, EOFError, InvalidDicomError) as error:
+            raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
     _check_identifiers(headers, [file.name for file in files], series.title())
     _complete(headers, volume)
     return SourceSeries(series, volume, tuple(headers))
-
-
-def on_series_grid(mask: Volume, source: SourceSeries) -> Volume:
-    """The mask's voxels in the series' own order of axes; nothing is resampled.
-
-    Raises GeometryError as place_on does.
-    """
-    return place_on(mask, source.volume, ("the mask", f"series {source.series.title()}"))
-
-
-def _header(file: Path) -> Dataset:
-    try:
-        with quiet_pydicom():
-            return read_dataset(file, pixels=False)
-    except (OSError, EOFError, InvalidDicomError) as error:
-        raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
 
 
 def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: str) -> None:
@@ -153,13 +143,20 @@ def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: 
 
 def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
     """Add, in memory only, what is copied into every object but may be absent, and make frames' geometry shared."""
-    _share_orientation(headers)
+    if not headers[0].get("PerFrameFunctionalGroupsSequence"):
+        # Slices that lie alike, as reading the series has proved, say so by the first one's digits: highdicom compares
+        # them exactly, and scanners write them with rounding.
+        for header in headers[1:]:
+            header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
     for header in headers:
         with quiet_pydicom():
             header.decode()  # texts in the file's own character set become Unicode, which every object is written in
         header.SpecificCharacterSet = "ISO_IR 192"
         for keyword in _DESCRIPTIONS:
-            if keyword in header and not _is_valid(header, keyword):
+            try:
+                if keyword in header:
+                    validate_value(header[keyword].VR, header[keyword].value, config.RAISE)
+            except ValueError:
                 del header[keyword]
         for keyword in _MAY_BE_EMPTY:
             if keyword not in header:
@@ -168,24 +165,6 @@ def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
             _share_geometry(header, volume)
         elif header.get("SliceThickness") is None:
             header.SliceThickness = volume.ijk_spacing_mm[2]
-
-
-def _share_orientation(headers: Sequence[Dataset]) -> None:
-    """Slices that lie alike, as reading the series has proved, say so to the last digit, by the first one's words:
-    highdicom compares them exactly, and scanners write them with rounding."""
-    if headers[0].get("PerFrameFunctionalGroupsSequence"):
-        return
-    for header in headers[1:]:
-        header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
-
-
-def _is_valid(header: Dataset, keyword: str) -> bool:
-    element = header[keyword]
-    try:
-        validate_value(element.VR, element.value, config.RAISE)
-    except ValueError:
-        return False
-    return True
 
 
 def _share_geometry(header: Dataset, volume: Volume) -> None:
@@ -210,13 +189,6 @@ def _share_geometry(header: Dataset, volume: Volume) -> None:
 
 
 _ROUNDING = 1e-5  # of a value, and of the range of all: a NIfTI's slope and values are float32
-_VOLUME_TOLERANCE = 1e-4  # relative; report.json rounds to 0.01 mm³
-
-
-def refuse_rejected(content: Case) -> None:
-    """Raise ConfigurationError when a person rejected the case."""
-    if content.review.state == REJECTED:
-        raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
 
 
 def check_origin(content: Case, source: SourceSeries, image: Volume | None = None) -> None:
@@ -232,7 +204,14 @@ def check_origin(content: Case, source: SourceSeries, image: Volume | None = Non
             raise DicomSeriesError(
                 "the case was not made from this image: segment it again, or measure the mask with it"
             )
-        _check_conversion(image, source)
+        # a rescale slope that is no whole number gives values that differ in the last digit from reader to reader
+        there, own = place_on(image, source.volume, ("the image", "the series")).voxels, source.volume.voxels
+        if not np.allclose(there, own, rtol=_ROUNDING, atol=_ROUNDING * float(np.ptp(own))):
+            raise DicomSeriesError(
+                f"the image does not hold the pixels of series {source.series.title()}: it was made from another"
+                " series, or changed since it was loaded; give the series it was loaded from, or load that again and"
+                " segment it"
+            )
         return
     acquisition = made_from.acquisition
     if not acquisition:
@@ -241,31 +220,16 @@ def check_origin(content: Case, source: SourceSeries, image: Volume | None = Non
             " (spinalcordseg segment SERIES_FOLDER), or measure the mask with it (measure MASK --image SERIES_FOLDER);"
             " without a series, the mask as .seg.nrrd and report.html say the same"
         )
-    differs = [key for key, value in acquisition.items() if _told(source.series, key) != value]
+    differs = []
+    for key, value in acquisition.items():
+        stated = getattr(source.series, key, None)
+        if (list(stated) if isinstance(stated, tuple) else stated) != value:
+            differs.append(key)
     raise DicomSeriesError(
         f"series {source.series.title()} is not the one that the case was made from"
         f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
         " where the folder holds several"
     )
-
-
-def _check_conversion(image: Volume, source: SourceSeries) -> None:
-    if not _same_pixels(on_series_grid(image, source), source.volume):
-        raise DicomSeriesError(
-            f"the image does not hold the pixels of series {source.series.title()}: it was made from another series, or"
-            " changed since it was loaded; give the series it was loaded from, or load that again and segment it"
-        )
-
-
-def _same_pixels(one: Volume, other: Volume) -> bool:
-    """A rescale slope that is no whole number gives values that differ in the last digit from reader to reader."""
-    allowed = _ROUNDING * float(np.ptp(other.voxels))
-    return np.allclose(one.voxels, other.voxels, rtol=_ROUNDING, atol=allowed)
-
-
-def _told(series: DicomSeries, key: str) -> Any:
-    value = getattr(series, key, None)
-    return list(value) if isinstance(value, tuple) else value
 
 
 # The mask as a DICOM Segmentation (binary), written by highdicom.
@@ -321,12 +285,10 @@ def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, track
     """One segment, "Spinal cord", on the frames of ``source``. ``mask``: bool on the series' grid.
 
     Frames without cord are left out. ``tracking_uid`` ties the segment to its measurements; ``number``:
-    SeriesNumber. UIDs are new. Raises VoxelError for an empty mask.
+    SeriesNumber. UIDs are new.
     """
     import highdicom as hd
 
-    if not mask.voxels.any():
-        raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
     identification = None
     if algorithm.kind != MANUAL:
         identification = hd.AlgorithmIdentificationSequence(
@@ -444,107 +406,75 @@ def measurement_report(
 
 
 def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
-    remarks = [
-        *_DEFINITIONS,
-        _reviewed(content),
-        *(flag.message for flag in content.flags if flag.slice is None),
-    ]
-    about = (content, source, segmentation, algorithm)
-    if content.range is None:
-        return [_volume_group((*_WHOLE_CORD, *_SECTIONS), [*remarks, *_counts(content)], *about)]
-    return [_volume_group(_WHOLE_CORD, remarks, *about), _range_group(content, content.range, algorithm)]
-
-
-def _reviewed(content: Case) -> str:
-    review = content.review
-    if review.state != ACCEPTED:
-        return "Not reviewed by a person to the end."
-    who = f" by {review.who}" if review.who else ""
-    doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.mask_sha256) else ""
-    return f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
-
-
-def _volume_group(
-    wanted: tuple[Any, ...],
-    remarks: list[str],
-    content: Case,
-    source: SourceSeries,
-    segmentation: Dataset,
-    algorithm: Algorithm,
-) -> Any:
-    """TID 1411: about the whole segment."""
+    """The whole segment (TID 1411) and, where one was asked for, the range of slices in it (TID 1501)."""
     import highdicom as hd
 
+    review, flagged = content.review, {flag.slice for flag in content.flags if flag.slice is not None}
+    reviewed = "Not reviewed by a person to the end."
+    if review.state == ACCEPTED:
+        who = f" by {review.who}" if review.who else ""
+        doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.mask_sha256) else ""
+        reviewed = f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
+    remarks = [*_DEFINITIONS, reviewed, *(flag.message for flag in content.flags if flag.slice is None)]
+    counts = [
+        f"Slices measured: {content.n_slices}, coverage {100 * content.coverage:.0f} %.",
+        f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
+    ]
     segment = segmentation.SegmentSequence[0]
-    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
-        referenced_segment=hd.sr.ReferencedSegment(
+    whole = {
+        "tracking_identifier": hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
+        "referenced_segment": hd.sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=1,
             source_series=hd.sr.SourceSeriesForSegmentation(source.headers[0].SeriesInstanceUID),
         ),
-        **_common(wanted, content, algorithm),
-    )
-    return _with_comment(group, remarks)
-
-
-def _range_group(content: Case, chosen: tuple[int, int], algorithm: Algorithm) -> Any:
-    """TID 1501: about the slices asked for, which are less than the segment."""
-    import highdicom as hd
-
-    first, end = chosen
+    }
+    volumetric = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    if content.range is None:
+        return [_group(volumetric, whole, (*_WHOLE_CORD, *_SECTIONS), [*remarks, *counts], content, algorithm)]
+    first, end = content.range
     words = f"slices {first} to {end - 1}"
-    group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{SEGMENT_NAME}, {words}"),
-        **_common((*_RANGE, *_SECTIONS), content, algorithm),
-    )
+    part = {"tracking_identifier": hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{SEGMENT_NAME}, {words}")}
     counted = f"Range: {words} of the image, counted from 0 along its axis nearest to the body axis."
-    return _with_comment(group, [counted, *_counts(content)])
+    of_slices = hd.sr.MeasurementsAndQualitativeEvaluations
+    return [
+        _group(volumetric, whole, _WHOLE_CORD, remarks, content, algorithm),
+        _group(of_slices, part, (*_RANGE, *_SECTIONS), [counted, *counts], content, algorithm),
+    ]
 
 
-def _common(wanted: tuple[Any, ...], content: Case, algorithm: Algorithm) -> dict[str, Any]:
+def _group(
+    kind: Any, about: dict[str, Any], wanted: tuple[Any, ...], remarks: list[str], content: Case, algorithm: Algorithm
+) -> Any:
     import highdicom as hd
 
     made, numbers = None, content.as_json()
     if algorithm.kind != MANUAL:
         parameters = [f"{name}: {value}" for name, value in algorithm.parameters.items()]
         made = hd.sr.AlgorithmIdentification(algorithm.name, algorithm.version, parameters)
-    return {
-        "finding_category": ANATOMY,
-        "finding_type": CORD,
-        "finding_sites": [hd.sr.FindingSite(anatomic_location=CERVICAL_SPINE)],
-        "algorithm_id": made,
-        "measurements": [
+    group = kind(
+        **about,
+        finding_category=ANATOMY,
+        finding_type=CORD,
+        finding_sites=[hd.sr.FindingSite(anatomic_location=CERVICAL_SPINE)],
+        algorithm_id=made,
+        measurements=[
             hd.sr.Measurement(name=name, value=float(numbers[key]), unit=unit, derivation=derivation, method=method)
             for key, name, unit, derivation, method in wanted
             if numbers[key] is not None
         ],
-    }
-
-
-def _with_comment(group: Any, lines: list[str]) -> Any:
-    import highdicom as hd
-
+    )
     contains = hd.sr.RelationshipTypeValues.CONTAINS
-    comment = hd.sr.TextContentItem(name=_COMMENT, value="\n".join(lines), relationship_type=contains)
+    comment = hd.sr.TextContentItem(name=_COMMENT, value="\n".join(remarks), relationship_type=contains)
     group[0].ContentSequence.append(comment)
     return group
-
-
-def _counts(content: Case) -> list[str]:
-    flagged = {flag.slice for flag in content.flags if flag.slice is not None}
-    return [
-        f"Slices measured: {content.n_slices}, coverage {100 * content.coverage:.0f} %.",
-        f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
-    ]
 
 
 # A PDF as a DICOM object (Encapsulated PDF) in the study of its source series.
 
 
 _ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
-_SOFTWARE = "SpinalCordSeg"
 _OF_THE_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
     "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
@@ -565,37 +495,26 @@ def encapsulated_pdf(document: bytes, source: SourceSeries, number: int) -> Data
     for keyword in _OF_THE_STUDY:
         if keyword in header:
             setattr(one, keyword, header.get(keyword))
-    _add_series(one, number)
+    one.Modality, one.SeriesInstanceUID, one.SeriesNumber = "DOC", generate_uid(prefix=None), number
+    one.SeriesDescription, one.InstanceNumber = f"Spinal cord report ({SOFTWARE})", 1
+    one.Manufacturer = one.ManufacturerModelName = SOFTWARE
+    one.SoftwareVersions, one.ConversionType = SOFTWARE_VERSION, "WSD"
     now = datetime.now()
     one.ContentDate, one.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    one.AcquisitionDateTime = _acquired(header)
+    date, time = header.get("AcquisitionDate") or header.get("StudyDate"), header.get("AcquisitionTime")
+    one.AcquisitionDateTime = str(header.get("AcquisitionDateTime") or (f"{date}{time or ''}" if date else ""))
     one.BurnedInAnnotation = "NO"
-    one.SourceInstanceSequence = DicomSequence(_reference(each) for each in source.headers)
+    one.SourceInstanceSequence = DicomSequence()
+    for each in source.headers:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = each.SOPClassUID, each.SOPInstanceUID
+        one.SourceInstanceSequence.append(reference)
     one.DocumentTitle = "Spinal cord report"
     one.ConceptNameCodeSequence = DicomSequence()
     one.VerificationFlag = "UNVERIFIED"
     one.MIMETypeOfEncapsulatedDocument = "application/pdf"
     one.EncapsulatedDocumentLength = len(document)
     one.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
-    return one
-
-
-def _add_series(one: Dataset, number: int) -> None:
-    one.Modality, one.SeriesInstanceUID, one.SeriesNumber = "DOC", generate_uid(prefix=None), number
-    one.SeriesDescription, one.InstanceNumber = f"Spinal cord report ({_SOFTWARE})", 1
-    one.Manufacturer = one.ManufacturerModelName = _SOFTWARE
-    one.SoftwareVersions, one.ConversionType = SOFTWARE_VERSION, "WSD"
-
-
-def _acquired(header: Dataset) -> str:
-    """When the images were made; "" where the header does not say."""
-    date, time = header.get("AcquisitionDate") or header.get("StudyDate"), header.get("AcquisitionTime")
-    return str(header.get("AcquisitionDateTime") or (f"{date}{time or ''}" if date else ""))
-
-
-def _reference(header: Dataset) -> Dataset:
-    one = Dataset()
-    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     return one
 
 
@@ -668,15 +587,16 @@ def load_export(
     """
     content = Case.load(folder)
     algorithm = algorithm_of(content, drawn_by_hand)
-    refuse_rejected(content)
+    if content.review.state == REJECTED:
+        raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
     source = read_source(series)
     check_origin(content, source, None if image is None else read_image(image).volume)
     mask = content.mask
     if not mask.voxels.any():
         raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")
     picture = folder / "montage.png"
-    picture_bytes = picture.read_bytes() if picture.is_file() else None
-    return CordExport(on_series_grid(mask, source), content, picture_bytes, source, algorithm)
+    placed = place_on(mask, source.volume, ("the mask", f"series {series.title()}"))
+    return CordExport(placed, content, picture.read_bytes() if picture.is_file() else None, source, algorithm)
 
 
 def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:

@@ -65,7 +65,7 @@ def inside(folder: Path, name: str) -> Path:
     another path in the name, or a link in its place that leads away."""
     path = folder / name
     if not is_plain_name(name):
-        raise OutputError(f'cannot write into {folder}: "{name}" is no name for a file; use another name')
+        raise OutputError(f'cannot write into {folder}: "{name}" is not a name for a file; use another name')
     # not Path.resolve(), which raises for links in a ring
     if path.is_symlink() or os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise OutputError(f"cannot write {path}: a link leads elsewhere; remove it or choose another output folder")
@@ -154,9 +154,6 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-# Keep libraries from writing to stderr: a user gets one line, ours.
-
-
 def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(line number, row) of a table (comma, semicolon or tab) whose first line names its columns, here in lower case.
 
@@ -179,6 +176,9 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 def _cells(row: dict[str, str | None]) -> dict[str, str]:
     return {name.strip().lower(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+
+
+# Keep libraries from writing to stderr: a user gets one line, ours.
 
 
 @contextmanager
@@ -224,21 +224,17 @@ _TEXT_SUFFIXES = (".mha", ".mhd", ".nhdr")
 def check_text_header(path: Path) -> None:
     """Refuse what ends the program inside ITK's readers of NRRD and MetaImage. Raises InputFileError, OSError."""
     if file_suffix(path) in (".nrrd", ".seg.nrrd", ".nhdr"):
-        _check_numbers(path)
-    if file_suffix(path) not in (".mha", ".mhd"):
-        return
-    for found in _AXES.findall(text_head(path)):
+        # a number of thousands of digits ends in its stack; entries of NAME:=TEXT may be long
+        lines = _END.split(text_head(path), maxsplit=1)[0].splitlines()
+        if any(_LONG_NUMBER.search(line) for line in lines if b":=" not in line):
+            raise InputFileError(
+                f"{path.name} holds a number of more than {_MOST_DIGITS} digits: the header is damaged"
+            )
+    for found in _AXES.findall(text_head(path)) if file_suffix(path) in (".mha", ".mhd") else ():
         if not (found.isdigit() and len(found) < 3 and 0 < int(found) <= _MOST_AXES):
             raise InputFileError(
                 f"{path.name} has NDims = {found[:20].decode(errors='replace')}; expected 3: the header is damaged"
             )
-
-
-def _check_numbers(path: Path) -> None:
-    """ITK's NRRD reader runs out of its stack on a number of thousands of digits. Entries of NAME:=TEXT may be long."""
-    fields = [line for line in _END.split(text_head(path), maxsplit=1)[0].splitlines() if b":=" not in line]
-    if any(_LONG_NUMBER.search(line) for line in fields):
-        raise InputFileError(f"{path.name} holds a number of more than {_MOST_DIGITS} digits: the header is damaged")
 
 
 def check_claimed_size(path: Path, shape: tuple[int, ...], bytes_a_voxel: int) -> None:

@@ -88,7 +88,7 @@ def test_a_model_whose_header_is_nested_without_end(tmp_path: Path) -> None:
     for text in ('{"a":' * 100_000, json.dumps({"__metadata__": {"card": DEEP, "digest": ""}})):
         path = tmp_path / "x.safetensors"
         path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
-        with pytest.raises(ModelFileError, match="damaged|not that of a safetensors file"):
+        with pytest.raises(ModelFileError, match=r"damaged|not that of a safetensors file"):
             load_card(path)
 
 

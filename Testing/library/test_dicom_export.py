@@ -16,13 +16,12 @@ from SpinalCordSegLib import dicom_export
 from SpinalCordSegLib.case import Case, ModelSummary, read_mask, update_review
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.dicom import find_series
-from SpinalCordSegLib.dicom_export import KINDS, build, load_export, on_series_grid, read_source, write_export
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError
+from SpinalCordSegLib.dicom_export import KINDS, build, load_export, read_source, write_export
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, decided
-from SpinalCordSegLib.volume import Volume
 
 hd = pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
 
@@ -205,17 +204,6 @@ def test_uids_are_new_each_time(series_folder, case):
     ]
     assert len(set(uids)) == 12
     assert [one.SeriesNumber for one in first.values()] == [701, 702, 703]
-
-
-def test_axes_may_lie_otherwise_but_nothing_is_resampled(neck, series_folder):
-    source = read_source(find_series(series_folder))
-    voxels = neck.stack.transpose(2, 1, 0)
-    mask = source.volume.with_ijk(voxels)
-    assert np.array_equal(on_series_grid(mask.reoriented("RAS"), source).ijk, voxels)
-    moved = mask.ijk_to_ras.copy()
-    moved[0, 3] += 0.5
-    with pytest.raises(GeometryError, match="another grid than series"):
-        on_series_grid(Volume.from_ijk(voxels, moved), source)
 
 
 def test_the_head_of_the_public_data(shared_data, tmp_path):

@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
-from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, select_label, write_volume
+from SpinalCordSegLib.errors import InputFileError, VoxelError
+from SpinalCordSegLib.image_io import find_inputs, read_image, write_volume
 from SpinalCordSegLib.volume import Volume
 
 GRID = np.diag([0.5, 0.75, 5.0, 1.0])
@@ -43,20 +43,6 @@ def test_a_dicom_folder_and_one_of_its_files(dicom: Any, tmp_path: Path) -> None
         assert image.dicom.instance_numbers == (100, 99, 98, 97)
 
 
-def test_a_series_is_passed_on(dicom: Any, tmp_path: Path) -> None:
-    dicom.write(tmp_path / "study")
-    assert read_image(tmp_path, series="7").case_name == "T1w-neck-7"
-    with pytest.raises(DicomSeriesError, match="holds no series of that number"):
-        read_image(tmp_path, series="8")
-
-
-def test_a_series_does_not_apply_to_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_volume(volume(), tmp_path / "t1w.nii.gz")
-    with caplog.at_level(logging.WARNING):
-        read_image(tmp_path / "t1w.nii.gz", series="7")
-    assert "is not DICOM" in caplog.text
-
-
 def test_folders_without_an_image_and_missing_paths(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputFileError, match="holds no DICOM image, and no image file"):
@@ -75,18 +61,6 @@ def test_numbers_too_large_for_float32(tmp_path: Path) -> None:
         read_image(tmp_path / "big.nrrd")
 
 
-def test_a_mask_made_elsewhere(tmp_path: Path) -> None:
-    write_volume(volume().with_ijk(volume().ijk % 2 == 0), tmp_path / "m.seg.nrrd")
-    mask = select_label(read_labels(tmp_path / "m.seg.nrrd"), None, "m.seg.nrrd")
-    assert mask.ijk.sum() == 60
-
-
-def test_inputs_of_a_folder_of_images(tmp_path: Path) -> None:
-    for name in ("b.nii.gz", "a.nrrd", "._a.nrrd", "notes.txt", "c.mhd", "c.raw"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_inputs([tmp_path])] == ["a.nrrd", "b.nii.gz", "c.mhd"]
-
-
 def test_label_maps_beside_their_images_are_no_inputs_of_a_folder(tmp_path: Path) -> None:
     for name in (
         "a.nii.gz",
@@ -103,11 +77,6 @@ def test_label_maps_beside_their_images_are_no_inputs_of_a_folder(tmp_path: Path
     masks = ["a_seg.nii.gz", "b.seg.nrrd", "b_seg-manual.nii.gz", "c.seg.nrrd", "lone_seg.nii"]
     assert [path.name for path in find_inputs([tmp_path], masks=True)] == masks
     assert find_inputs([tmp_path / "a.nii.gz"], masks=True) == [tmp_path / "a.nii.gz"]
-
-
-def test_inputs_of_a_dicom_folder_is_the_folder(dicom: Any, tmp_path: Path) -> None:
-    dicom.write(tmp_path / "study" / "series")
-    assert find_inputs([tmp_path / "study"]) == [tmp_path / "study"]
 
 
 def test_inputs_further_below_and_without_any(tmp_path: Path) -> None:
