@@ -37,12 +37,13 @@ _log = logging.getLogger(__name__)
 
 # ---- Figures: drawn by matplotlib on any axes, the same for page, PDF and panel
 
-INK, QUIET, FAINT, GAP, PALE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec"
+INK, QUIET, FAINT, GAP, PALE, ON_IMAGE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec", "#ffffff"
 CURVE, RAW, FLAG, HEALTHY = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2"
 _OUTLINE = (244, 214, 49)  # the colour of the segment "Spinal cord"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI, _PIXELS_PER_INCH = 200, 100
+_WINDOW_MM = 30.0
 PAGE_FIGURE_INCHES = (9.0, 3.0)
 
 
@@ -121,30 +122,44 @@ def draw_area(
         axes.text(0.5, 0.5, "no cross-sectional area to plot", transform=axes.transAxes, ha="center", color=INK)
         return
     upright = z_span_mm is not None
-    span, line = (axes.axhspan, axes.axvline) if upright else (axes.axvspan, axes.axhline)
     half = float(np.diff(z_mm).min()) / 2 if len(table) > 1 else 0.5
 
     def put(z: Any, value: Any) -> tuple[Any, Any]:
         return (value, z) if upright else (z, value)
 
+    shade, z_line, area_line, fill = (
+        (axes.axhspan, axes.axhline, axes.axvline, axes.fill_betweenx)
+        if upright
+        else (axes.axvspan, axes.axvline, axes.axhline, axes.fill_between)
+    )
     for first, last in _runs(~np.isfinite(area)):
-        span(z_mm[first] - half, z_mm[last] + half, color=GAP, linewidth=0)
-    _draw_levels(axes, table, half, norm, upright, size)
+        shade(z_mm[first] - half, z_mm[last] + half, color=GAP, linewidth=0)
+    for name in dict.fromkeys(table.level[table.level != ""].tolist()):
+        for first, last in _runs(table.level == name):
+            ends = [z_mm[first] - half, z_mm[last] + half]
+            for end in ends:
+                z_line(end, color=FAINT, linewidth=0.8)
+            if norm is not None and name == "C2" and "p5_mm2" in norm:
+                fill(ends, [norm["p5_mm2"]] * 2, [norm["p95_mm2"]] * 2, color=HEALTHY, linewidth=0)
+            at = put(sum(ends) / 2, 0.985 if upright else 1.02)
+            place = axes.get_yaxis_transform() if upright else axes.get_xaxis_transform()
+            axes.text(*at, name, transform=place, fontsize=size, color=QUIET, ha="right" if upright else "center",
+                      va="center" if upright else "bottom")  # fmt: skip
     axes.plot(*put(z_mm, raw), color=RAW, linewidth=1.2)
     axes.plot(*put(z_mm, area), color=CURVE, linewidth=1.8, marker="o", markersize=2.2)
     if isfinite(mean_mm2):
-        line(mean_mm2, color=CURVE, linewidth=1.0, linestyle=(0, (5, 4)))
+        area_line(mean_mm2, color=CURVE, linewidth=1.0, linestyle=(0, (5, 4)))
     flagged = (table.flags != "") & np.isfinite(area)
     axes.plot(*put(z_mm[flagged], area[flagged]), color=FLAG, linestyle="none", marker="o", markersize=5)
     shown = [*area, *raw, *((norm or {}).get(name, np.nan) for name in ("p5_mm2", "p95_mm2"))]
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = max(0.12 * (high - low), (_LEAST_SPAN_MM2 - (high - low)) / 2)
-    ends = max(0.0, low - margin), high + margin
+    limits = max(0.0, low - margin), high + margin
     style_axes(axes, size, "x" if upright else "y")
     if z_span_mm is not None:
-        axes.set(ylim=z_span_mm, xlim=ends)
+        axes.set(ylim=z_span_mm, xlim=limits)
         return
-    axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=ends)
+    axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=limits)
     axes.set_xlabel("inferior ← z, mm → superior", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
     if isfinite(mean_mm2):
@@ -159,28 +174,6 @@ def draw_area(
             ((z_mm[first] + z_mm[last]) / 2, area[first : last + 1].max()), (0, 5), textcoords="offset points",
             fontsize=size - 1.5, color=FLAG, ha="center",
         )  # fmt: skip
-
-
-def _draw_levels(
-    axes: Axes, table: SliceTable, half: float, norm: Mapping[str, Any] | None, upright: bool, size: float
-) -> None:
-    """A line at either end of each vertebral level with its name, and what healthy adults have at C2."""
-    for name in dict.fromkeys(table.level[table.level != ""].tolist()):
-        for first, last in _runs(table.level == name):
-            low, high = table.z_mm[first] - half, table.z_mm[last] + half
-            for end in (low, high):
-                (axes.axhline if upright else axes.axvline)(end, color=FAINT, linewidth=0.8)
-            if norm is not None and name == "C2" and "p5_mm2" in norm:
-                (axes.fill_betweenx if upright else axes.fill_between)(
-                    [low, high], [norm["p5_mm2"]] * 2, [norm["p95_mm2"]] * 2, color=HEALTHY, linewidth=0
-                )
-            middle = (low + high) / 2
-            if upright:
-                axes.text(0.985, middle, name, transform=axes.get_yaxis_transform(), fontsize=size, color=QUIET,
-                          ha="right", va="center")  # fmt: skip
-            else:
-                axes.text(middle, 1.02, name, transform=axes.get_xaxis_transform(), fontsize=size, color=QUIET,
-                          ha="center", va="bottom")  # fmt: skip
 
 
 # ---- What a montage shows: views of the cord on square display pixels, as a radiologist looks at them
@@ -216,14 +209,20 @@ class CordScene:
     window: tuple[float, float]
 
     @classmethod
-    def of(cls, image: Volume | None, mask: Volume, around_mm: float = 30.0) -> CordScene:
-        """``around_mm``: the grey window comes from the voxels within this distance of the cord's centre."""
+    def of(cls, image: Volume | None, mask: Volume) -> CordScene:
+        """The window: 1st and 99th percentile within 30 mm of the cord's centre in up to 40 slices."""
         cord, spacing_mm = mask.voxels.astype(bool), mask.spacing_mm
         centre = cord_path(cord)
         if image is None:
             return cls(None, cord, spacing_mm, centre, (0.0, 1.0))
-        pixels = image.voxels
-        return cls(pixels, cord, spacing_mm, centre, _window(pixels, spacing_mm, centre, around_mm))
+        samples = []
+        for k in np.unique(np.linspace(0, len(cord) - 1, min(len(cord), 40)).round().astype(int)):
+            reach = _WINDOW_MM / np.array(mask.pixel_mm)
+            (top, left), (bottom, right) = (centre[k] - reach).astype(int).clip(0), (centre[k] + reach).astype(int) + 1
+            part = np.asarray(image.voxels[k, top:bottom, left:right], np.float32).ravel()
+            samples.append(part[:: max(1, part.size // 5000)])
+        low, high = (float(value) for value in np.percentile(np.concatenate(samples), (1.0, 99.0)))
+        return cls(image.voxels, cord, spacing_mm, centre, (low, high if high > low else low + 1.0))
 
     def axial(self, k: int, side_mm: float, pixels_per_mm: float) -> View:
         """Slice k, a square of ``side_mm`` about the cord's centre; the patient's right is on the left."""
@@ -246,9 +245,9 @@ class CordScene:
         across = (own.min() + own.max()) / 2 + offsets / self.spacing_mm[axis]
         followed = np.rint(other).astype(int).clip(0, self.mask.shape[3 - axis] - 1)
         slices = np.arange(n)
-        if axis == 1:
-            return self._sampled(lambda pixels: pixels[slices, :, followed], heights, across)
-        return self._sampled(lambda pixels: pixels[slices, followed, :], heights, across)
+        return self._sampled(
+            lambda pixels: pixels[slices, :, followed] if axis == 1 else pixels[slices, followed], heights, across
+        )
 
     def reach_mm(self, axis: int) -> float:
         """How far the cord's centre wanders along an axis, mm."""
@@ -327,22 +326,6 @@ def chosen_slices(filled: Sequence[int], flagged: Sequence[int], count: int) -> 
     return sorted(kept | spread(rest, count - len(kept)))
 
 
-def _window(
-    pixels: NDArray, spacing_mm: tuple[float, float, float], centre: NDArray[np.float64], around_mm: float
-) -> tuple[float, float]:
-    """1st and 99th percentile within ``around_mm`` of the cord's centre in up to 40 slices."""
-    n, n_rows, n_columns = pixels.shape
-    samples = []
-    for k in np.unique(np.linspace(0, n - 1, min(n, 40)).round().astype(int)):
-        (row, col), (r, c) = centre[k], (around_mm / spacing_mm[1], around_mm / spacing_mm[2])
-        top, bottom = max(0, int(row - r)), min(n_rows, int(row + r) + 1)
-        left, right = max(0, int(col - c)), min(n_columns, int(col + c) + 1)
-        part = np.asarray(pixels[k, top:bottom, left:right], np.float32).ravel()
-        samples.append(part[:: max(1, part.size // 5000)])
-    low, high = np.percentile(np.concatenate(samples), (1.0, 99.0))
-    return float(low), float(high) if high > low else float(low) + 1.0
-
-
 # ---- The montage: one picture to judge a segmentation by
 
 
@@ -361,11 +344,14 @@ class Canvas:
         self.pixels[max(0, round(y)) : round(y + height), max(0, round(x)) : round(x + width)] = rgb
 
     def write(self, x: float, y: float, text: str, size: float, colour: str, where: str = "left") -> None:
-        """``y``: of the base line; ``size``: pixels."""
+        """``y``: of the base line; ``size``: pixels. ON_IMAGE has a dark rim, to be read on fat and on air."""
+        from matplotlib.patheffects import withStroke
+
         height, width = self.pixels.shape[:2]
         self.figure.text(
             x / width, 1 - y / height, plain_text(text), fontsize=size * 72 / _PIXELS_PER_INCH, color=colour, ha=where,
             va="baseline", parse_math=False,
+            path_effects=[withStroke(linewidth=2, foreground="#000000")] if colour == ON_IMAGE else None,
         )  # fmt: skip
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
@@ -373,9 +359,10 @@ class Canvas:
         return self.figure.add_axes((x / wide, 1 - (y + height) / tall, width / wide, height / tall))
 
     def scale_bar(self, x: float, y: float, length_mm: int, pixels_per_mm: float, labelled: bool = True) -> None:
-        self.bar(x, y - 1, length_mm * pixels_per_mm, 3, "#ffffff")
+        self.bar(x - 1, y - 2, length_mm * pixels_per_mm + 2, 5, "#000000")
+        self.bar(x, y - 1, length_mm * pixels_per_mm, 3, ON_IMAGE)
         if labelled:
-            self.write(x, y - 7, f"{length_mm} mm", 14, "#ffffff")
+            self.write(x, y - 7, f"{length_mm} mm", 14, ON_IMAGE)
 
     def png(self) -> bytes:
         self.figure.figimage(self.pixels, 0, 0, origin="upper", zorder=-1)
@@ -412,54 +399,47 @@ def montage_png(case: Case) -> bytes | None:
     tiles_top = top + plane_height + 44
     canvas = Canvas(_WIDTH, tiles_top + -(-len(shown) // _COLUMNS) * (tile + 62) + _MARGIN)
     canvas.write(_MARGIN, _MARGIN + 26, case.name, 28, INK)
-    for row, text in enumerate(_montage_texts(case)):
-        canvas.write(_MARGIN, _MARGIN + 58 + 26 * row, text, 18, QUIET)
+    found = "no cord found"
+    if len(table):
+        area_text = f"mean area {_number(case.mean_csa_mm2, '{:.1f} mm²')} · volume {case.volume_mm3:.0f} mm³"
+        found = f"{area_text} · length {case.length_mm:.1f} mm · {case.n_slices} slices · {len(case.flags)} flags"
+    model = f"{case.model.name} {case.model.version}" if case.model else "mask made elsewhere"
+    made = f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
+    canvas.write(_MARGIN, _MARGIN + 58, found, 18, QUIET)
+    canvas.write(_MARGIN, _MARGIN + 84, made, 18, QUIET)
     left = _MARGIN
     names = (("sagittal, along the cord", "A", "P"), ("coronal, along the cord", "R", "L"))
     for view, (name, near, far) in zip(planes, names, strict=True):
         height, width = view.grey.shape
         canvas.write(left, top - 12, name, 17, QUIET)
-        canvas.paste(view.rgb(1), left, top)
+        canvas.paste(view.rgb(2), left, top)
         if height > 60:
-            canvas.write(left + 6, top + 22, near, 18, "#ffffff")
-            canvas.write(left + width - 6, top + 22, far, 18, "#ffffff", "right")
+            canvas.write(left + 6, top + 22, near, 18, ON_IMAGE)
+            canvas.write(left + width - 6, top + 22, far, 18, ON_IMAGE, "right")
         if height > 40 and width > 22 * scale:
             canvas.scale_bar(left + 8, top + height - 10, 20, scale, labelled=height > 60)
         for k in flagged:
             canvas.bar(left + width + 1, top + (1 - (k + 0.5) / n) * height - 1, 6, 3, FLAG)
         left += width + 2 * _SPACE
     mean = f", dashed: mean {case.mean_csa_mm2:.1f} mm²" if isfinite(case.mean_csa_mm2) else ""
-    canvas.write(left + 60, top - 12, f"cross-sectional area, mm², along z, mm{mean}", 17, QUIET)
+    canvas.write(left + 60, top - 12, f"area, mm², along z, mm{mean}", 17, QUIET)
     axes = canvas.axes(left + 60, top, _WIDTH - _MARGIN - left - 75, plane_height)
     draw_area(axes, table, case.mean_csa_mm2, z_span_mm=(lowest, lowest + n * step), size=10.5)
     for at, k in enumerate(shown):
-        found = table.row_of(k)
-        flags, area = ("", np.nan) if found is None else (str(table.flags[found]), float(table.csa_mm2[found]))
+        row = table.row_of(k)
+        flags, area = ("", np.nan) if row is None else (str(table.flags[row]), float(table.csa_mm2[row]))
         x, y = _MARGIN + at % _COLUMNS * (tile + _SPACE), tiles_top + at // _COLUMNS * (tile + 62)
         if flags:
             canvas.bar(x - 3, y - 3, tile + 6, tile + 6, FLAG)
         canvas.paste(scene.axial(k, _TILE_MM, tile / _TILE_MM).rgb(2), x, y)
-        canvas.write(x + 6, y + 22, "R", 18, "#ffffff")
-        canvas.write(x + tile - 6, y + 22, "L", 18, "#ffffff", "right")
+        canvas.write(x + 6, y + 22, "R", 18, ON_IMAGE)
+        canvas.write(x + tile - 6, y + 22, "L", 18, ON_IMAGE, "right")
         canvas.scale_bar(x + 8, y + tile - 9, 10, tile / _TILE_MM)
         canvas.write(x, y + tile + 20, f"slice {mask.to_input_slice(k)}", 17, INK)
         canvas.write(x + tile, y + tile + 20, f"{area:.1f} mm²" if isfinite(area) else "no area", 17, INK, "right")
         words = _kinds(flags)
         canvas.write(x, y + tile + 40, words if len(words) <= 30 else words[:28] + "…", 15, FLAG)
     return canvas.png()
-
-
-def _montage_texts(case: Case) -> tuple[str, str]:
-    """What was found, and what made it."""
-    found = "no cord found"
-    if len(case.slices):
-        area = f"{case.mean_csa_mm2:.1f} mm²" if isfinite(case.mean_csa_mm2) else "not reported"
-        found = (
-            f"mean area {area} · volume {case.volume_mm3:.0f} mm³ · length {case.length_mm:.1f} mm ·"
-            f" {case.n_slices} slices · {len(case.flags)} flags"
-        )
-    model = f"{case.model.name} {case.model.version}" if case.model else "mask made elsewhere"
-    return found, f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
 
 
 def _kinds(flags: str) -> str:
@@ -513,23 +493,24 @@ _IN_TABLE = (
     "instance_number", "flags",
 )  # fmt: skip
 _DEFINITIONS = (
-    "Area: of the cord at a right angle to its own course (the slice’s area divided by √(1+x′²+y′²) of the"
-    " centreline); “in slice” is without that correction, “SCT” multiplies by the cosines of both angles as the"
-    " Spinal Cord Toolbox does. AP and RL: diameters of the ellipse with the same second moments; AP chord: mean"
-    " extent over the central 3 mm. Volume: voxels of the mask; length: along the centreline."
+    "Area: cross-section at a right angle to the cord (area in the slice divided by √(1+x′²+y′²) of the centreline)."
+    " Area in slice: without that correction. Area, SCT: multiplied by the cosines of both angles, as the Spinal Cord"
+    " Toolbox does. AP and RL: diameters of the ellipse with the same second moments. AP chord: mean extent over the"
+    " central 3 mm. Volume: voxels of the mask. Length: along the centreline."
 )
-_FIGURE_NOTE = "Dark: area at a right angle to the cord; light: in the slice. Dashed: mean. Orange: flagged slices."
 
 
 def sections(case: Case, montage: bytes | None) -> list[Section]:
     """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
     norm = None if case.levels is None else case.levels.norm
-    note = _FIGURE_NOTE
+    note = (
+        "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean. Orange: flagged slices."
+    )
     if np.isnan(case.slices.csa_mm2).any():
-        note += " Grey band: a gap, no area there."
+        note += " Grey: no area there."
     if norm and "p5_mm2" in norm:
         note += (
-            f" Green: 5th to 95th percentile of {norm['n_persons']} healthy persons of that sex and age at C2, not"
+            f" Green: 5th to 95th percentile at C2 of {norm['n_persons']} healthy persons of that sex and age, not"
             " calibrated for this software (±5 %)."
         )
 
@@ -546,8 +527,8 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
     ]
     if montage is not None:
         legend = (
-            "Yellow: outline of the mask. The patient’s right is on the left of axial and coronal pictures. The"
-            " sagittal and coronal planes follow the cord. Orange: flagged slices."
+            "Yellow: outline of the mask. Axial and coronal pictures: the patient’s right is on the left. Sagittal and"
+            " coronal planes follow the cord. Orange: flagged slices."
         )
         found.append(Section("picture", "Pictures", note=legend, picture=montage, whole_page=True))
     if len(case.slices):
@@ -558,14 +539,14 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
 
 
 def _headline(case: Case) -> list[tuple[str, str, str]]:
-    where = "in the range asked for" if case.range else "over the whole cord found"
+    where = "in the chosen range" if case.range else "over the whole cord found"
     spread = f"SD {case.sd_csa_mm2:.1f} mm², " if isfinite(case.sd_csa_mm2) else ""
     counted = f"{spread}{case.n_slices} slices, coverage {100 * case.coverage:.0f} %, {where}"
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
     boxes = [
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
-        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "whole cord found"),
-        ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "whole cord found"),
+        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "of the whole cord found"),
+        ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "of the whole cord found"),
         ("Diameters, AP × RL", f"{diameters} mm", "mean of the same slices as the area"),
     ]
     if case.truth_volume_mm3 is not None:
@@ -584,10 +565,10 @@ def _level_table(case: Case) -> list[Section]:
         how = row.remark or ("around the marked disc" if row.basis == "disc" else "between marked discs")
         area, spread, length = (_number(mm, "{:.1f}") for mm in (row.mean_csa_mm2, row.sd_csa_mm2, row.length_mm))
         rows.append((row.name, area, spread, str(row.n_slices), length, f"{100 * row.coverage:.0f} %", how))
-    discs = ", ".join(one.disc for one in case.levels.discs) or "none that lies at the cord found"
+    discs = ", ".join(one.disc for one in case.levels.discs) or "none at the cord found"
     note = (
-        f"Marked discs: {discs}. Vertebral levels along the cord’s centreline, not spinal ones; “approximate” and"
-        " “fitted” rest on the lengths of the PAM50 template."
+        f"Marked discs: {discs}. Vertebral levels along the cord’s centreline, not spinal levels. “Approximate” and"
+        " “fitted” use the lengths of the PAM50 template."
     )
     titles = ("level", "mean area, mm²", "SD, mm²", "slices", "length, mm", "coverage", "how it was found")
     partial = {n for n, row in enumerate(levels) if row.coverage < 0.98}
@@ -598,7 +579,7 @@ def _level_table(case: Case) -> list[Section]:
 def _flag_list(flags: Sequence[Flag]) -> Section:
     """Flags of the whole case first, then one line a slice."""
     if not flags:
-        return Section("clear", items=["No flag was raised. Look at the pictures all the same."])
+        return Section("clear", items=["No flag was raised. The pictures still have to be looked at."])
     lines: dict[int | None, list[str]] = {None: []}
     for flag in flags:
         lines.setdefault(flag.slice, []).append(f"{flag.message} ({_kinds(flag.kind)})")
@@ -632,7 +613,7 @@ def _image_entries(case: Case) -> list[tuple[str, str]]:
     entries = [
         ("Image", f"{size} voxels of {spacing} mm, axes {source.orientation}"),
         ("Scanner", _scanner(source.acquisition or {})),
-        ("Range measured", f"slices {chosen[0]} to {chosen[1] - 1} of the image (asked for)" if chosen else ""),
+        ("Range measured", f"slices {chosen[0]} to {chosen[1] - 1} of the image (chosen)" if chosen else ""),
         ("Removed, filled", f"{case.removed_mm3:.1f} mm³ and {case.filled_mm3:.1f} mm³ before measuring"),
     ]
     return [(name, value) for name, value in entries if value]
@@ -654,7 +635,7 @@ def _making(case: Case) -> list[tuple[str, str]]:
         ("Licence of the model", model.licence if model else ""),
         ("Threshold", "" if case.threshold is None else f"{case.threshold:g}"),
         ("Smoothing along z", f"SD {case.along_mm:g} mm" if case.along_mm else ""),
-        ("Adjusted outline", "" if moved is None else f"in {moved} slices, until the area follows the neighbours'"),
+        ("Adjusted outline", "" if moved is None else f"in {moved} slices, to the area of their neighbours"),
         ("Computed on", ", ".join(filter(None, (case.device, case.engine, f"{case.seconds:.1f} s")))),
         ("Software", f"SpinalCordSeg {case.software_version}"),
     ]
@@ -696,7 +677,7 @@ def _when(created: str) -> str:
 
 def render(case: Case, montage: bytes | None) -> str:
     """report.html, at any time from a saved case. ``montage``: PNG. Raises MissingPackageError without Jinja2."""
-    footer = "The outline has to be looked at by a person before any number here is used."
+    footer = "A person has to check the outline before any number here is used."
     shown, state = sections(case, montage), state_sentence(case)
     return html_page(f"Spinal cord: {case.name}", case.created, case.software_version, shown, footer, state)
 

@@ -240,17 +240,17 @@ def test_the_models_own_is_taken_where_its_card_states_one():
 @pytest.mark.parametrize(
     "reports",
     [
-        [_report(stated=None)] * 2,
         [_report(), _report(sha256="cd")],
         [_report(), GIVEN],
         [GIVEN] * 2,
-        [_report(stated={"same scanner": {"cov_percent": "1.1", "source": "a text"}})],
-        [_report(stated={"same scanner": {"cov_percent": 1.1, "source": " "}})],
-        [_report(stated={"same scanner": {"cov_percent": -1, "source": "x"}})],
-        [_report(stated={"same scanner": 1.1})],
-        [_report(stated=[1.1])],
+        *(
+            [_report(stated=stated)]
+            for stated in (None, [1.1], {"same scanner": 1.1}, {"same scanner": {"cov_percent": "1.1", "source": "x"}},
+                           {"same scanner": {"cov_percent": 1.1, "source": " "}},
+                           {"same scanner": {"cov_percent": -1, "source": "x"}})
+        ),
     ],
-)
+)  # fmt: skip
 def test_else_the_published_one(reports):
     assert repeatability_of(reports, same_scanner=True) == SAME_SCANNER
 

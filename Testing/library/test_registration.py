@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
-from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
+from SpinalCordSegLib.image_io import read_image, read_labels, to_itk, write_volume
 from SpinalCordSegLib.longitudinal.registration import (
     align,
     propagate_mask,
@@ -33,11 +34,7 @@ def _slab(volume, window):
 
 def _moved(volume, motion, interpolator):
     """Resampled by SimpleITK onto 1.2×0.9×1.6 mm."""
-    image = sitk.GetImageFromArray(volume.ijk.astype(np.float32).transpose(2, 1, 0))
-    image.SetSpacing(volume.ijk_spacing_mm)
-    lps = lps_to_ras(volume.ijk_to_ras)
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / np.array(volume.ijk_spacing_mm)).ravel().tolist())
+    image = sitk.Cast(to_itk(volume), sitk.sitkFloat32)
     spacing = (1.2, 0.9, 1.6)
     size = [int(n * mm / new) for n, mm, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)]
     out = sitk.Resample(image, size, motion, interpolator, image.GetOrigin(), spacing, image.GetDirection())
@@ -100,12 +97,8 @@ def test_visits_are_aligned_by_their_images(two_scans, tmp_path):
 
 
 def _motion(angles_deg, shift_mm, about) -> np.ndarray:
-    x, y, z = np.radians(angles_deg)
-    turn_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
-    turn_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    turn_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
     motion = np.eye(4)
-    motion[:3, :3] = turn_z @ turn_y @ turn_x
+    motion[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
     motion[:3, 3] = np.asarray(shift_mm) + about - motion[:3, :3] @ about
     return motion
 

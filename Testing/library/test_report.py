@@ -70,7 +70,7 @@ def test_axial_view_is_radiological_and_in_mm(phantom, orientation):
     marked = other.image.ijk.copy()
     right = np.linalg.inv(other.image.ijk_to_ras) @ np.append(np.add(TILTED.centre_ras_mm, (12, 0, 2)), 1)
     marked[tuple(np.rint(right[:3]).astype(int))] = 5000  # 12 mm to the patient's right in canonical slice 4
-    view = CordScene.of(other.image.with_ijk(marked), other.mask, 15).axial(4, 30.0, 5.0)
+    view = CordScene.of(other.image.with_ijk(marked), other.mask).axial(4, 30.0, 5.0)
     assert view.grey.shape == (150, 150)
     assert np.argmax(np.where(view.grey >= 1, 1, 0).sum(axis=0)) < 40
     assert view.mask.sum() / 25 == pytest.approx(phantom.mask.ijk[:, :, 4].sum() * 0.54, rel=0.05)
@@ -79,7 +79,7 @@ def test_axial_view_is_radiological_and_in_mm(phantom, orientation):
 
 
 def test_planes_follow_a_tilted_cord(phantom):
-    scene = CordScene.of(phantom.image, phantom.mask, 15)
+    scene = CordScene.of(phantom.image, phantom.mask)
     sagittal, coronal = (scene.along(axis, 40.0, 2.5) for axis in (1, 2))
     assert sagittal.grey.shape == coronal.grey.shape == (80, 100)
     assert sagittal.mask.any(axis=1).all() and coronal.mask.any(axis=1).all()
@@ -90,7 +90,7 @@ def test_planes_follow_a_tilted_cord(phantom):
 
 
 def test_mask_alone_is_shown(phantom):
-    view = CordScene.of(None, phantom.mask, 15).axial(4, 30.0, 5.0)
+    view = CordScene.of(None, phantom.mask).axial(4, 30.0, 5.0)
     assert set(np.unique(view.grey)) == {np.float32(0), np.float32(0.35)}
 
 

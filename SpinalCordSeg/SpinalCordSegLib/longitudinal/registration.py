@@ -18,7 +18,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelErro
 from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.report import FLAG, INK, Canvas, CordScene, chosen_slices
+from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
 from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
 
 _REGION_MM = 30.0  # around the cord: vertebrae and discs in, chin and shoulders out
@@ -462,5 +462,5 @@ def propagation_picture(image: Volume, mask: Volume, target: Volume, propagated:
             x, y = beside + at % _COLUMNS * tile, top + at // _COLUMNS * (tile + _LABEL)
             canvas.write(x, y + 16, f"slice {mask.to_input_slice(k)}", 16, INK)
             canvas.paste(scene.axial(k, _TILE_MM, _SCALE).rgb(1), x, y + _LABEL)
-            canvas.write(x + 5, y + _LABEL + 18, "R", 16, "#ffffff")
+            canvas.write(x + 5, y + _LABEL + 18, "R", 16, ON_IMAGE)
     return canvas.png()

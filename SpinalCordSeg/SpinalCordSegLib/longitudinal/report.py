@@ -239,8 +239,12 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
     rate = run.rate
     if rate is None:
         return which, "none", "a single visit" if run.first == run.last else "all within two weeks"
-    interval = f"95 % CI {rate.low:+.1f} to {rate.high:+.1f}; {rate.verdict} (±{rate.limit:.1f} %/year)"
-    return which, f"{rate.percent_per_year:+.1f} %/year", interval
+    interval = f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}; {rate.verdict} (±{rate.limit:.1f} %/year)"
+    return which, f"{_signed(rate.percent_per_year)} %/year", interval
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _run_sentence(run: Run) -> str:
@@ -347,8 +351,8 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
 
 
 _CAUTION = (
-    "MAGNIMS asks for extreme caution with areas of single patients. A change below the minimum detectable one is what"
-    " repeated measurements of an unchanged cord show as well."
+    "MAGNIMS advises extreme caution with areas of single patients. A change below the minimum detectable change can"
+    " come from the error of measurement alone."
 )
 _AREAS = {
     PROBABILITY: "from the network's probability, which resolves parts of pixels, before any outline was adjusted",
@@ -374,20 +378,20 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     shared, age = result.shared, result.options.age_years
     breaks = [
-        (f"Between visit {visit.number - 1} and {visit.number}", one.message)
+        (f"Between visits {visit.number - 1} and {visit.number}", one.message)
         for visit in result.visits
         for one in visit.differences
         if one.breaks
     ]
     boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
-    extent = f"{shared.low_mm:+.1f} to {shared.high_mm:+.1f} mm from {result.alignment.zero}; all visits cover it"
+    extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
     course_note = (
-        "Bars: ±1.96·CoV. Line: fitted over comparable visits. Green: where a healthy cord of"
-        f" {'any adult age' if age is None else 'this age'} with the same first area would be measured, repeatability"
-        " included. Orange: flagged slices among the compared ones. Red: the series is broken there."
+        "Bars: ±1.96·CoV. Line: fitted over comparable visits. Green: expected of a healthy cord of"
+        f" {'any adult age' if age is None else 'this age'} with the same first area, error of measurement included."
+        " Orange: some of the compared slices are flagged. Red: not comparable across it."
     )
-    profile_note = f"Grey: compared, in all visits alike. Zero: {result.alignment.zero}. Dots: flagged slices."
+    profile_note = f"Grey: compared, in all visits. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     conditions = [
         (str(outcome.number), *(_condition(getattr(outcome.visit.conditions, name)) for name in _SHOWN))
@@ -396,7 +400,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))
     found = [
         Section("boxes", items=boxes),
-        _to_weigh(result),
+        _remarks(result),
         Section("picture", "Mean area of the common extent", note=course_note,
                 picture=lambda axes: draw_course(axes, content)),
         _visit_table(result, after_break),
@@ -405,29 +409,33 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
         Section("entries", "How this was computed", _method(result, content), folded=True),
     ]  # fmt: skip
     if breaks:
-        note = "No yearly rate is given across these changes; each run of comparable visits has its own."
+        note = "No yearly rate is given across these changes. Each run of comparable visits has its own."
         found.insert(0, Section("stop", "Not comparable throughout", breaks, note))
     return found
 
 
-def _to_weigh(result: FollowUp) -> Section:
-    """What does not forbid a comparison, but has to be weighed."""
+def _remarks(result: FollowUp) -> Section:
+    """What limits a comparison, but does not forbid it."""
     numbers: dict[str, list[str]] = {}
     for visit in result.visits:
         for one in visit.differences:
             if not one.breaks:
                 numbers.setdefault(one.message, []).append(str(visit.number))
-    items = [(f"Visit {', '.join(visits)}", message) for message, visits in numbers.items()]
+    n_visits = len(result.visits)
+    items = [
+        ("All visits" if len(own) == n_visits else f"Visit {', '.join(own)}", message)
+        for message, own in numbers.items()
+    ]
     items += [("", remark) for remark in result.remarks]
     if not items:
-        return Section("clear", items=["Scanner, sequence, model and coverage are alike in all visits."])
-    return Section("flags", "To be weighed", items)
+        return Section("clear", items=["Scanner, sequence, model and coverage are the same in all visits."])
+    return Section("flags", "Remarks", items)
 
 
 def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
     dated = result.options.keep_dates and any(one.visit.date is not None for one in result.visits)
     titles = ["visit", *(["date"] if dated else []), "years", "area, mm²", "volume, mm³", "length, mm"]
-    titles += ["change, %", "MDC95, %", "against the first visit"]
+    titles += ["change, %", "MDC95, %", "compared with the first visit"]
     rows = []
     for one in result.visits:
         cells = [str(one.number), *([str(one.visit.date or "–")] if dated else [])]
@@ -436,12 +444,12 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
         if one.change is None:
             cells += ["–", "–", one.no_change]
         else:
-            cells += [f"{one.change.percent:+.1f}", f"{one.change.by.mdc95_percent:.1f}"]
+            cells += [_signed(one.change.percent), f"{one.change.by.mdc95_percent:.1f}"]
             cells.append(f"{one.change.verdict} ({one.change.by.setting})")
         rows.append(cells)
     note = (
-        "Area, volume and length are those of the common extent, which has one length in all visits by construction."
-        " The volume of all cord found follows coverage and is not compared."
+        "Area, volume and length are those of the common extent, which is the same in all visits. The volume of the"
+        " whole cord depends on coverage and is not compared."
     )
     return Section("table", "Visits", rows, note, titles, after_break)
 

@@ -83,7 +83,7 @@ CONDITIONS = {
         "distortion correction", False,
         "without 3D correction the position in the bore alone changes areas by up to 15 %",
     ),
-    "made_by": ("origin of the mask", False, "a person draws the border differently from a model"),
+    "made_by": ("mask", False, "a person draws the border differently from a model"),
     "software": ("software version", False, ""),
     "threshold": ("threshold", False, ""),
     "along_mm": ("smoothing along z", False, "it moves the outline of thin and of unclear slices"),
