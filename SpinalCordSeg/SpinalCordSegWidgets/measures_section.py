@@ -203,8 +203,8 @@ class MeasuresPanel:
         reason = self._panel.why_no_mask()
         ui.measureButton.setVisible(self.result is None or self.live.stale)
         grey(ui.measureButton, reason)
-        if not hasattr(slicer.modules, "segmenteditor"):
-            grey(ui.editButton, _("This Slicer has no Segment Editor module."))
+        has_editor = hasattr(slicer.modules, "segmenteditor")
+        grey(ui.editButton, "" if has_editor else _("This Slicer has no Segment Editor module."))
 
     def follow(self, node: Any) -> None:
         """Make a mask the current one, or none."""

@@ -42,12 +42,16 @@ def slicer_application():
 @pytest.fixture
 def scene(slicer_application):
     """The MRML scene, empty. Fails the test when C++ reported an error meanwhile."""
+    import slicer.util
+
     app, messages = slicer_application
     app.mrmlScene().Clear(0)
     messages.clear()
     yield app.mrmlScene()
     errors = list(messages.errors)
     app.mrmlScene().Clear(0)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):  # singletons stay in a cleared scene
+        app.mrmlScene().RemoveNode(node)
     assert not errors, "Slicer's C++ reported errors:\n" + "\n".join(errors)
 
 

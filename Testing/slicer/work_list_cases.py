@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +17,25 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 
+@cache
+def _made() -> Path:
+    """A folder with the image and the measured case of a and b, made once."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    phantom = make_phantom(PhantomConfig(shape=(64, 64, 10)))
+    for name in ("a", "b"):
+        write_volume(phantom.image, folder / "images" / f"{name}.nii.gz")
+        write_volume(phantom.mask, folder / f"{name}.nrrd")
+        assert main(["measure", str(folder / f"{name}.nrrd"), "--output", str(folder / "results")]) == 0
+    return folder
+
+
 def measured(results: Path, images: Path, *names: str) -> Path:
+    """Copies of the cases a and b in a folder of results, and of their images."""
+    images.mkdir(exist_ok=True)
     for name in names:
-        phantom = make_phantom(PhantomConfig(shape=(64, 64, 10)))
-        write_volume(phantom.image, images / f"{name}.nii.gz")
-        mask = results.parent / "masks" / f"{name}.nrrd"
-        write_volume(phantom.mask, mask)
-        assert main(["measure", str(mask), "--output", str(results)]) == 0
+        shutil.copytree(_made() / "results" / name, results / name)
+        shutil.copy(_made() / "images" / f"{name}.nii.gz", images)
     return results
 
 
