@@ -61,7 +61,7 @@ OPTIONS: dict[str, str | None] = {
     "start": "--from", "setting": "--set",
     "as_json": "--progress=json", "inset_mm": "--boundary-offset-mm",
     "range_": "--range", "reopen_accepted": "--reopen",
-    "by_column": "--by",
+    "by_column": None, "threads": None, "fraction": "--hold-out",
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.
 SETTINGS = (

@@ -34,7 +34,6 @@ from SpinalCordSegTrainerLib.cli import (
     base_configuration,
     cache_options,
     chosen_device,
-    positive,
     write_slices,
 )
 from SpinalCordSegTrainerLib.config import with_settings
@@ -116,6 +115,13 @@ def build_parser() -> Parser:
     bench.add_argument("--updates", type=positive, default=20, help="updates to time of either loop")
     bench.add_argument("--augment", action="store_true")
     return parser
+
+
+def positive(text: str) -> int:
+    """A whole number above 0. Raises ArgumentTypeError."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _add_judged(parser: Parser) -> None:

@@ -15,7 +15,7 @@ DATA = $${SPINALCORDSEG_DATA:-../shared/data}
 RECIPES = OMP_NUM_THREADS=1 PYTHONPATH=SpinalCordSegTrainer $(PY) -m Recipes
 TRAIN = OMP_NUM_THREADS=1 $(PY) -m SpinalCordSegTrainerLib
 SIMULATE = $(RECIPES) simulate --maps "$(DATA)"
-STAGE = $(TRAIN) train --threads 1 $(STARTER_ARGS) --output runs/starter
+STAGE = $(TRAIN) train $(STARTER_ARGS) --output runs/starter
 
 # README.md beside this file says what each stage is for.
 STARTER_ARGS ?=

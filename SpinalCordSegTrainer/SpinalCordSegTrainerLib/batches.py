@@ -9,10 +9,10 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, isfinite
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,9 @@ from SpinalCordSegTrainerLib.slice_cache import (
     evenly,
     slices_of,
 )
-from SpinalCordSegTrainerLib.split import CacheSplit, split_by_name, split_subjects
+from SpinalCordSegTrainerLib.split import Split, split_by_name, split_subjects
 
 _log = logging.getLogger(__name__)
-_Slice = tuple[float, float, float, float, float]  # TP, TN, FP, FN (whole numbers), area of the coverage in pixels
 _BESIDE_A_GPU = 4
 
 
@@ -72,13 +71,13 @@ class OpenedSources:
 
     training: tuple[TrainingSource, ...]
     held_out: tuple[HeldOut, ...]
-    split: list[dict[str, Any]]
+    split: list[Split]
     provenance: list[dict[str, Any]]
     patients: int
     old: tuple[HeldOut, ...] = ()
 
 
-def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> OpenedSources:
+def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedSources:
     """Open all caches. ``begun``: the split of a run that goes on, which it keeps.
 
     Raises TrainingDataError for a cache that cannot be used, a subject on both sides, or caches of other
@@ -88,54 +87,57 @@ def open_sources(config: TrainingConfig, begun: Sequence[CacheSplit] = ()) -> Op
         raise ConfigurationError("no sources: name at least one slice cache to train from")
     caches = [_open(source.path, config) for source in config.sources]
     held_caches = [_open(path, config) for path in config.validation.caches]
-    if begun:
-        parts = _as_begun(begun, [*caches, *held_caches])
-    else:
-        parts = _drawn(caches, config)
-        parts += [_part(cache, (), sorted(set(cache.info.subjects))) for cache in held_caches]
+    parts = _as_begun(begun, [*caches, *held_caches]) if begun else _drawn(caches, held_caches, config)
     _check_split(parts, config)
     held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
     training, provenance = [], []
+    policies = {"none": None, "standard": config.standard, "contrast": config.contrast}
     for source, cache, part in zip(config.sources, caches, parts, strict=False):
         kept = slices_of(cache, part.training)
         if part.validation:
             held_out.append(HeldOut(cache, slices_of(cache, part.validation)))
         if len(kept):
-            training.append(TrainingSource(cache, kept, source.weight, _policy(source, config)))
+            training.append(TrainingSource(cache, kept, source.weight, policies[source.policy]))
             provenance.append(_provenance(cache, source, len(kept), len(part.training)))
         else:
             _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
     old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
-    split = [part.as_json() for part in parts]
-    return OpenedSources(tuple(training), _limited(held_out, most), split, provenance, patients, _limited(old, most))
+    return OpenedSources(tuple(training), _limited(held_out, most), parts, provenance, patients, _limited(old, most))
 
 
-def _drawn(caches: Sequence[SliceCache], config: TrainingConfig) -> list[CacheSplit]:
+def _open(path: str, config: TrainingConfig) -> SliceCache:
+    cache = SliceCache.open(path)
+    check_normalisation(cache, config.normalisation)
+    return cache
+
+
+def _drawn(caches: Sequence[SliceCache], held_caches: Sequence[SliceCache], config: TrainingConfig) -> list[Split]:
     """Drawn once from all caches of a kind together: one person's slices may lie in several."""
     fraction = 0.0 if config.validation.caches else config.validation.fraction
     held: dict[str, Sequence[str]] = {}
     for kind in sorted({cache.info.kind for cache in caches}):
         everybody = [one for cache in caches if cache.info.kind == kind for one in cache.info.subjects]
-        held[kind] = config.validation.subjects or split_subjects(everybody, fraction, config.seed)[1]
-    return [_part(cache, *split_by_name(cache.info.subjects, held[cache.info.kind])) for cache in caches]
+        held[kind] = config.validation.subjects or split_subjects(everybody, fraction, config.seed).validation
+    parts = [_of_cache(cache, split_by_name(cache.info.subjects, held[cache.info.kind])) for cache in caches]
+    return parts + [_of_cache(cache, Split((), tuple(sorted(set(cache.info.subjects))))) for cache in held_caches]
 
 
-def _as_begun(begun: Sequence[CacheSplit], caches: Sequence[SliceCache]) -> list[CacheSplit]:
+def _as_begun(begun: Sequence[Split], caches: Sequence[SliceCache]) -> list[Split]:
     if len(begun) != len(caches):
         raise ConfigurationError(f"the run was begun with {len(begun)} slice caches, not {len(caches)}: give the same")
     for cache, part in zip(caches, begun, strict=True):
         if set(cache.info.subjects) != {*part.training, *part.validation}:
             raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
-    return [_part(cache, part.training, part.validation) for cache, part in zip(caches, begun, strict=True)]
+    return [_of_cache(cache, part) for cache, part in zip(caches, begun, strict=True)]
 
 
-def _part(cache: SliceCache, training: Sequence[str], validation: Sequence[str]) -> CacheSplit:
-    return CacheSplit(tuple(training), tuple(validation), cache.folder.name, cache.info.kind)
+def _of_cache(cache: SliceCache, part: Split) -> Split:
+    return replace(part, cache=cache.folder.name, kind=cache.info.kind)
 
 
-def _check_split(parts: Sequence[CacheSplit], config: TrainingConfig) -> None:
+def _check_split(parts: Sequence[Split], config: TrainingConfig) -> None:
     """Raise TrainingDataError when a subject is on both sides, or the patients asked to be held out leave one empty.
     A simulated subject is nobody's namesake among the patients."""
     trained = {(part.kind, subject) for part in parts for subject in part.training}
@@ -154,29 +156,19 @@ def _check_split(parts: Sequence[CacheSplit], config: TrainingConfig) -> None:
         raise TrainingDataError("the given split holds out every patient of this data; nobody is left to train on")
 
 
-def _open(path: str, config: TrainingConfig) -> SliceCache:
-    cache = SliceCache.open(path)
-    check_normalisation(cache, config.normalisation)
-    return cache
-
-
-def _policy(source: SourceConfig, config: TrainingConfig) -> AugmentConfig | None:
-    return {"none": None, "standard": config.standard, "contrast": config.contrast}[source.policy]
-
-
 def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: int) -> dict[str, Any]:
-    info = cache.info
+    # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
+    made_from = {name: value for name, value in cache.info.source.items() if name != FILES}
+    if "cases" in made_from:
+        made_from["cases"] = len(made_from["cases"])
     return {
         "cache": cache.folder.name,
-        "kind": info.kind,
+        "kind": cache.info.kind,
         "slices": slices,
         "subjects": subjects,
         "weight": source.weight,
         "policy": source.policy,
-        # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
-        "source": {
-            name: len(value) if name == "cases" else value for name, value in info.source.items() if name != FILES
-        },
+        "source": made_from,
     }
 
 
@@ -241,10 +233,6 @@ class BatchSampler:
                 indices = self._indices(number, range(before[number], after[number]))
                 parts.append(self._part(source, indices, rng, generator))
         return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
-
-    def span(self, start: int, stop: int) -> Iterator[Batch]:
-        for update in range(start, stop):
-            yield self.batch(update)
 
     def _indices(self, number: int, positions: range) -> NDArray[np.int64]:
         allowed = self._sources[number].indices
@@ -327,19 +315,6 @@ class Prefetcher:
 # Scores on held-out slices after each epoch
 
 
-@dataclass(frozen=True)
-class ValidationScores:
-    """``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``:
-    mean over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the
-    coverage. NaN where no slice holds cord."""
-
-    loss: float
-    mcc: float
-    dice: float
-    area_percent: float
-    n_slices: int
-
-
 def validate(
     network: nn.Module,
     held_out: Sequence[HeldOut],
@@ -347,60 +322,41 @@ def validate(
     batch_size: int,
     device: torch.device,
     processes: Processes = ALONE,
-) -> ValidationScores:
-    """Score a network in evaluation mode on whole slices; its mode is left as it was. No slices: all NaN.
+) -> dict[str, Any]:
+    """Score a network in evaluation mode on whole slices; its mode is left as it was.
 
-    Several processes take the batches in turn; each gets the scores of all, the same as one rank alone would find.
+    ``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``: mean
+    over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the coverage.
+    ``n_slices``. None where no slice holds cord. Several processes take the batches in turn; each gets the scores of
+    all, the same as one process alone would find.
     """
     was_training = network.training
     network.eval()
     losses: list[float] = []
-    slices: list[_Slice] = []
+    slices: list[tuple[float, ...]] = []  # TP, TN, FP, FN, area of the coverage in pixels
     with torch.inference_mode():
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
             if number % processes.count == processes.rank:
                 logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
                 losses.append(float(segmentation_loss(logits, coverage, loss)))
-                slices += [_slice(found, share) for found, share in zip(logits > 0, coverage, strict=True)]
+                for found, share in zip(logits > 0, coverage, strict=True):
+                    counts = ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
+                    slices.append((*astuple(counts), float(share.sum())))
             else:
                 losses.append(0.0)
                 slices += [(0, 0, 0, 0, 0.0)] * len(images)
     network.train(was_training)
     losses = processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
     table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
-    return _pooled(losses, table)
-
-
-def slice_counts(
-    network: nn.Module, held_out: Sequence[HeldOut], batch_size: int, device: torch.device
-) -> list[ConfusionCounts]:
-    """Exact counts of every held-out slice, at probability 0.5, by a network in evaluation mode."""
-    counts = []
-    with torch.inference_mode():
-        for images, coverage in (batch for part in held_out for batch in part.batches(batch_size)):
-            found = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
-            counts += [_counts(one, share) for one, share in zip(found, coverage, strict=True)]
-    return counts
-
-
-def _counts(found: Tensor, share: Tensor) -> ConfusionCounts:
-    return ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
-
-
-def _slice(found: Tensor, share: Tensor) -> _Slice:
-    one = _counts(found, share)
-    return one.true_positive, one.true_negative, one.false_positive, one.false_negative, float(share.sum())
-
-
-def _pooled(losses: list[float], table: list[list[float]]) -> ValidationScores:
-    counts = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
-    with_cord = [(one, area) for one, area in counts if one.true_positive + one.false_negative]
-    found = sum(one.true_positive + one.false_positive for one, _ in with_cord)
-    true = sum(area for _, area in with_cord)
-    return ValidationScores(
-        float(np.mean(losses)) if losses else float("nan"),
-        sum((one for one, _ in counts), ConfusionCounts()).mcc(),
-        float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else float("nan"),
-        100 * (found - true) / true if true else float("nan"),
-        len(counts),
-    )
+    counted = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
+    with_cord = [(one, area) for one, area in counted if one.true_positive + one.false_negative]
+    found_area = sum(one.true_positive + one.false_positive for one, _ in with_cord)
+    true_area = sum(area for _, area in with_cord)
+    scores = {
+        "loss": float(np.mean(losses)) if losses else None,
+        "mcc": sum((one for one, _ in counted), ConfusionCounts()).mcc(),
+        "dice": float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else None,
+        "area_percent": 100 * (found_area - true_area) / true_area if true_area else None,
+    }
+    finite = {name: one if one is not None and isfinite(one) else None for name, one in scores.items()}
+    return {**finite, "n_slices": len(counted)}

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from SpinalCordSegLib.console import (
     run_program,
     slice_range,
 )
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, TrainingDataError
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError
 
 # Everything heavy is imported by the command that needs it.
 if TYPE_CHECKING:
@@ -36,10 +37,8 @@ if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.config import TrainingConfig
     from SpinalCordSegTrainerLib.dataset import LabelledCase
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
-    from SpinalCordSegTrainerLib.evaluation import CaseScore
-    from SpinalCordSegTrainerLib.slice_cache import SliceCache
+    from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
     from SpinalCordSegTrainerLib.trainer import Progress
-    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
 STOP_FILE = "stop"
 """A file of this name in a run's folder ends the run after its update at hand, saved."""
@@ -60,13 +59,95 @@ def build_parser() -> Parser:
         epilog="Exit codes: 0 done, 1 some case could not be used, 2 usage or unusable input, 130 cancelled.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_check(commands)
-    _add_train(commands)
-    _add_find_lr(commands)
-    _add_evaluate(commands)
-    _add_crossvalidate(commands)
-    _add_raters(commands)
-    _add_table1(commands)
+
+    check = add_command(
+        commands, "check", _check, "report which cases can be used, and who would be held out",
+        "Reads every case and reports what it holds, or why it cannot be used; then splits the patients whose cases can"
+        " be used. --output keeps that split for train --split and evaluate --held-out.",
+    )  # fmt: skip
+    check.add_argument("data", type=Path, help=_DATA_HELP)
+    add_cases(check, usable=False)
+    check.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for split.json, or fold1/split.json and so on"
+    )
+    way = check.add_mutually_exclusive_group()
+    way.add_argument(
+        "--hold-out", default="0.2", metavar="RULE",
+        help="a share of the patients, or COLUMN=VALUE, as site=Oslo (default: %(default)s)",
+    )  # fmt: skip
+    way.add_argument("--folds", type=int, metavar="K", help="so many folds, each patient held out once")
+    check.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: %(default)s)")
+
+    train = add_command(
+        commands, "train", _train, "train a network, from scratch or from a model",
+        "Writes checkpoints, curves and all that is needed to resume. Several devices: torchrun --nproc-per-node N"
+        " -m SpinalCordSegTrainerLib train …",
+    )  # fmt: skip
+    _add_learning(train, start=True)
+    train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    train.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
+    train.add_argument("--augment", action="store_true", help="vary place, shape and contrast of training slices")
+    train.add_argument(
+        "--old", type=Path, action="append", default=[], metavar="FOLDER",
+        help="with --from: old cases, scored before and after; repeatable",
+    )  # fmt: skip
+
+    find_lr = add_command(
+        commands, "find-lr", _find_lr, "find the two bounds of the cyclical learning rate",
+        "Range test; writes curve and table. Give it the options that the training will have: bounds of a network that"
+        " starts --from a model are others.",
+    )  # fmt: skip
+    _add_learning(find_lr, start=True)
+    find_lr.add_argument("--updates", type=int, metavar="N", help="length of the sweep (default: two epochs)")
+
+    evaluate = add_command(
+        commands, "evaluate", _evaluate, "score a model, or masks made elsewhere, against the labels of a data set",
+        "Cases are segmented as the program does it for a user.",
+    )  # fmt: skip
+    evaluate.add_argument("data", type=Path, help=_DATA_HELP)
+    add_output(evaluate)
+    judged = evaluate.add_mutually_exclusive_group()
+    judged.add_argument(
+        "--model", metavar="MODEL", help="a name or a weights file (default: the model that comes along)"
+    )
+    judged.add_argument("--predictions", type=Path, metavar="DIR", help="judge these masks in place of a model's")
+    evaluate.add_argument(
+        "--range", type=slice_range, metavar="FIRST:END", help="axial slices to judge, from inferior, half-open"
+    )
+    evaluate.add_argument("--held-out", type=Path, metavar="RUN", help="only cases that this run, or split, held out")
+    add_cases(evaluate)
+    add_device(evaluate)
+
+    crossvalidate = add_command(
+        commands, "crossvalidate", _crossvalidate, "train a model for each fold and score the patients it held out",
+        "Run it again to go on after an interruption.",
+    )  # fmt: skip
+    _add_learning(crossvalidate, data_needed=True)
+    crossvalidate.add_argument(
+        "--folds", type=int, default=5, metavar="K", help="models to train (default: %(default)s)"
+    )
+
+    raters = add_command(
+        commands, "raters", _raters, "compare two raters' labels of the same images",
+        "Writes their agreement, the list of slices where they disagree, and a consensus label for each case.",
+    )  # fmt: skip
+    raters.add_argument("data", type=Path, help=f"images with the first rater's labels: {_DATA_HELP}")
+    raters.add_argument("second", type=Path, help="folder of the second rater's labels, of the same names")
+    add_output(raters)
+    raters.add_argument(
+        "--least-dice", type=float, default=0.85, metavar="DICE", help="list slices below it (default: %(default)s)"
+    )
+    add_cases(raters, usable=False)
+
+    table1 = add_command(
+        commands, "table1", _table1, "train the paper's nine comparisons, and four more, on any data",
+        "All on the same slices, split and seed. Run it again to go on where it was stopped.",
+    )  # fmt: skip
+    _add_learning(table1)
+    table1.add_argument("--quick", action="store_true", help="scaled down: minutes on two cores instead of days")
+    table1.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
+    )
     return parser
 
 
@@ -100,29 +181,22 @@ def add_cases(parser: Parser, usable: bool = True) -> None:
 
 def add_device(parser: Parser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
-
-
-def positive(text: str) -> int:
-    """A whole number above 0. Raises ArgumentTypeError."""
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
 
 
 def chosen_device(arguments: argparse.Namespace) -> torch.device:
-    """The device that --device names; --threads holds from here on."""
-    import torch
-
     from SpinalCordSegLib.inference import choose_device
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     return choose_device(arguments.device)[0]
 
 
-def _add_learning(parser: Parser, start: bool = False) -> None:
-    """What every command that trains has. ``start``: --from, --split and --augment too."""
+def _add_learning(parser: Parser, start: bool = False, data_needed: bool = False) -> None:
+    """What every command that trains has. ``start``: --from, too."""
+    if data_needed:
+        parser.add_argument("data", type=Path, help=_DATA_HELP)
+    else:
+        parser.add_argument(
+            "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
+        )
     add_output(parser)
     add_configuration(parser)
     add_cases(parser)
@@ -132,8 +206,6 @@ def _add_learning(parser: Parser, start: bool = False) -> None:
         parser.add_argument(
             "--from", dest="start", metavar="MODEL", help="fine-tune this model: a name or a weights file"
         )
-        parser.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
-        parser.add_argument("--augment", action="store_true", help="vary place, shape and contrast of training slices")
 
 
 # The configuration and its slices
@@ -153,41 +225,42 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     With --from, network and normalisation are the model's where none were asked for, and a single patient is enough:
     then nobody is held out.
     """
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
     from SpinalCordSegTrainerLib.config import SourceConfig, from_dict
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
     from SpinalCordSegTrainerLib.split import read_split
-    from SpinalCordSegTrainerLib.trainer import fine_tuning_config, validation_for
 
     chosen, data = base_configuration(arguments), arguments.data
+    asked = {one.partition(".")[0].partition("=")[0] for one in arguments.settings}
     if arguments.split is not None:
-        subjects = read_split(arguments.split).validation
-        chosen = replace(chosen, validation=replace(chosen.validation, subjects=subjects))
+        held_out = read_split(arguments.split).validation
+        chosen = replace(chosen, validation=replace(chosen.validation, subjects=held_out))
     if arguments.start is not None:
-        from SpinalCordSegLib.model.checkpoint import find_model
-
-        start = find_model(arguments.start)
-        asked = any(one.startswith(("network", "normalisation")) for one in arguments.settings)
-        if asked or arguments.config is not None:
-            chosen = replace(chosen, from_model=str(start))
-        else:
-            chosen = fine_tuning_config(chosen, start)
+        path = find_model(arguments.start)
+        chosen = replace(chosen, from_model=str(path))
+        if arguments.config is None and not asked & {"network", "normalisation"}:
+            model = load_checkpoint(path)
+            chosen = replace(chosen, network=model.network, normalisation=model.normalisation)
     if data is not None:
         cache = data
-        if is_slice_cache(data):
-            if arguments.config is None and not any(one.startswith("normalisation") for one in arguments.settings):
-                made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
-                chosen = replace(chosen, normalisation=made)
-        else:
+        if not is_slice_cache(data):
             cache = arguments.output / "cache"
             ensure_cache(data, cache, chosen, cache_options(arguments), reporter)
+        elif arguments.config is None and "normalisation" not in asked:
+            made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
+            chosen = replace(chosen, normalisation=made)
         chosen = replace(chosen, sources=(SourceConfig(str(cache)),))
     elif not chosen.sources:
         raise ConfigurationError("nothing to train on: give a data folder, or --config with sources")
     if arguments.augment:
         sources = (replace(one, policy="standard") if one.policy == "none" else one for one in chosen.sources)
         chosen = replace(chosen, sources=tuple(sources))
-    return chosen if chosen.from_model is None else replace(chosen, validation=validation_for(chosen))
+    if chosen.from_model is not None and not chosen.validation.caches:
+        subjects = {one for source in chosen.sources for one in SliceCache.open(source.path).info.subjects}
+        if len(subjects) == 1:
+            chosen = replace(chosen, validation=replace(chosen.validation, fraction=0.0))
+    return chosen
 
 
 def is_slice_cache(folder: Path) -> bool:
@@ -211,17 +284,23 @@ def ensure_cache(data: Path, folder: Path, config: TrainingConfig, options: dict
 
     Raises ConfigurationError for slices of other data, or where a run has begun to learn from slices made otherwise.
     """
+    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.run_folder import training_begun
-    from SpinalCordSegTrainerLib.slice_cache import SliceCache
+    from SpinalCordSegTrainerLib.slice_cache import FILES, SliceCache, changes, different_normalisation
 
     there = is_slice_cache(folder)
     if there:
-        changed = _changes(data, SliceCache.open(folder), config, options)
+        cache, cases = SliceCache.open(folder), match_files(data).cases
+        source = cache.info.source
+        foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
+        if foreign or source["boundary_offset_mm"]:
+            raise ConfigurationError(f"{folder}: holds slices of other data than {data}; choose another output folder")
+        different = different_normalisation(cache, config.normalisation)
+        changed = [*changes(source, cases, options), *([different] if different else [])]
         if not changed:
             return
-        listed = "; ".join(changed[:_MOST_LISTED])
-        if len(changed) > _MOST_LISTED:
-            listed += f"; and {len(changed) - _MOST_LISTED} more"
+        more = f"; and {len(changed) - _MOST_LISTED} more" if len(changed) > _MOST_LISTED else ""
+        listed = "; ".join(changed[:_MOST_LISTED]) + more
         if training_begun(folder.parent):
             raise ConfigurationError(
                 f"{folder}: a run here has begun on slices that were made otherwise: {listed}; go on with the same data"
@@ -250,24 +329,10 @@ def write_slices(
         config.normalisation,
         **options,
         replacing=replacing,
-        progress=lambda done, of: reporter.progress("cases", done, of),
+        progress=partial(reporter.progress, "cases"),
     )
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
-
-
-def _changes(data: Path, cache: SliceCache, config: TrainingConfig, options: dict[str, Any]) -> list[str]:
-    from SpinalCordSegTrainerLib.dataset import match_files
-    from SpinalCordSegTrainerLib.slice_cache import FILES, changes, different_normalisation
-
-    source, cases = cache.info.source, match_files(data).cases
-    foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
-    if foreign or source["boundary_offset_mm"]:
-        raise ConfigurationError(
-            f"{cache.folder}: holds slices of other data than {data}; choose another output folder"
-        )
-    different = different_normalisation(cache, config.normalisation)
-    return [*changes(source, cases, options), *([different] if different else [])]
 
 
 def _cases(data: Path, arguments: argparse.Namespace) -> list[LabelledCase]:
@@ -282,21 +347,6 @@ def _cases(data: Path, arguments: argparse.Namespace) -> list[LabelledCase]:
 
 
 # train, find-lr, crossvalidate
-
-
-def _add_train(commands: Any) -> None:
-    parser = add_command(
-        commands, "train", _train, "train a network, from scratch or from a model",
-        "Writes checkpoints, curves and all that is needed to resume. Several devices: torchrun --nproc-per-node N"
-        " -m SpinalCordSegTrainerLib train …",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, nargs="?", help=f"{_DATA_HELP}; left out: the configuration's sources")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
-    parser.add_argument(
-        "--old", type=Path, action="append", default=[], metavar="FOLDER",
-        help="with --from: old cases, scored before and after; repeatable",
-    )  # fmt: skip
-    _add_learning(parser, start=True)
 
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
@@ -395,17 +445,6 @@ def _epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
     return report
 
 
-def _add_find_lr(commands: Any) -> None:
-    parser = add_command(
-        commands, "find-lr", _find_lr, "find the two bounds of the cyclical learning rate",
-        "Range test; writes curve and table. Give it the options that the training will have: bounds of a network that"
-        " starts --from a model are others.",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, nargs="?", help=f"{_DATA_HELP}; left out: the configuration's sources")
-    parser.add_argument("--updates", type=int, metavar="N", help="length of the sweep (default: two epochs)")
-    _add_learning(parser, start=True)
-
-
 def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
     from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
@@ -421,7 +460,7 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
         config,
         device,
         updates=arguments.updates,
-        progress=lambda done, of: reporter.progress("range test", done, of),
+        progress=partial(reporter.progress, "range test"),
     )
     write_range_test(test, arguments.output)
     bounds = test.bounds
@@ -430,26 +469,14 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return DONE
 
 
-def _add_crossvalidate(commands: Any) -> None:
-    parser = add_command(
-        commands, "crossvalidate", _crossvalidate, "train a model for each fold and score the patients it held out",
-        "Run it again to go on after an interruption.",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, help=_DATA_HELP)
-    parser.add_argument("--folds", type=int, default=5, metavar="K", help="models to train (default: %(default)s)")
-    _add_learning(parser)
-
-
 def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.evaluation import cross_validate
-    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
+    from SpinalCordSegTrainerLib.cross_validation import cross_validate
 
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
-    cases, worst = _cases(arguments.data, arguments), WorstSlices()
     with _stop_in_order(arguments.output, arguments) as stopped:
-        scores, folds = cross_validate(
-            cases,
+        evaluation, folds = cross_validate(
+            _cases(arguments.data, arguments),
             config,
             arguments.output,
             arguments.folds,
@@ -459,47 +486,34 @@ def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
             device=device,
             report=_epochs_to(reporter),
             stopped=stopped,
-            scored=worst,
         )
     lines = [
         f"{name} over {one['n']} folds: {one['mean']:.3f} ± {one['sd']:.3f}"
         for name, one in folds["over_folds"].items()
         if one["mean"] is not None and one["sd"] is not None
     ]
-    return end_evaluation(scores, worst, arguments.output, reporter, more=folds, lines=lines)
+    return _end_evaluation(evaluation, arguments.output, reporter, lines=lines, **folds)
 
 
 # evaluate, raters
 
 
-def end_evaluation(
-    scores: Sequence[CaseScore],
-    worst: WorstSlices,
+def _end_evaluation(
+    evaluation: Evaluation,
     output: Path,
     reporter: Reporter,
-    *,
     checkpoint: Checkpoint | None = None,
-    group_by: Sequence[str] = ("site", "scanner"),
-    more: dict[str, Any] | None = None,
     lines: Sequence[str] = (),
-    problems: Sequence[tuple[str, str]] = (),
+    **more: Any,
 ) -> int:
-    """Write tables and pictures, report the figures and then ``lines``; returns the exit code.
-
-    ``problems``: name of each case that could not be judged, and why. ``more``: further fields of scores.json.
-    """
-    from SpinalCordSegTrainerLib.evaluation import write_evaluation
-    from SpinalCordSegTrainerLib.worst_slices import write_sheet
-
-    not_judged = [{"case": name, "reason": reason} for name, reason in problems]
-    figures = write_evaluation(
-        scores, checkpoint, output, group_by=group_by, more={**(more or {}), "not_judged": not_judged}
-    )
-    write_sheet(worst.tiles, "the worst slices, the worst first", output / "worst.png")
-    for name, reason in problems:
+    """Write tables and pictures, report the figures and then ``lines``; returns the exit code. ``more``: further
+    fields of scores.json."""
+    not_judged = [{"case": name, "reason": reason} for name, reason in evaluation.problems]
+    figures = evaluation.write(output, checkpoint, **more, not_judged=not_judged)
+    for name, reason in evaluation.problems:
         reporter.error(f"not judged: {reason}", "TrainingDataError", name)
-    reporter.result("\n".join([*_score_lines(scores, figures), *lines]), scores=figures)
-    return SOME_FAILED if problems else DONE
+    reporter.result("\n".join([*_score_lines(evaluation.scores, figures), *lines]), scores=figures)
+    return SOME_FAILED if evaluation.problems else DONE
 
 
 def _score_lines(scores: Sequence[CaseScore], figures: dict[str, Any]) -> Iterator[str]:
@@ -526,155 +540,57 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _add_evaluate(commands: Any) -> None:
-    parser = add_command(
-        commands, "evaluate", _evaluate, "score a model, or masks made elsewhere, against the labels of a data set",
-        "Cases are segmented as the program does it for a user.",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, help=_DATA_HELP)
-    add_output(parser)
-    judged = parser.add_mutually_exclusive_group()
-    judged.add_argument(
-        "--model", metavar="MODEL", help="a name or a weights file (default: the model that comes along)"
-    )
-    judged.add_argument("--predictions", type=Path, metavar="DIR", help="judge these masks in place of a model's")
-    parser.add_argument("--prediction-label", type=int, metavar="N", help="value of the cord in the predictions")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least probability of cord (default: %(default)s)")
-    parser.add_argument(
-        "--range", type=slice_range, metavar="FIRST:END", help="axial slices to judge, from inferior, half-open"
-    )
-    parser.add_argument("--held-out", type=Path, metavar="RUN", help="only cases that this run, or split, held out")
-    parser.add_argument(
-        "--by", action="append", default=[], metavar="COLUMN",
-        help="figures by the values of a column too, as they are by site and scanner; repeatable",
-    )  # fmt: skip
-    add_cases(parser)
-    add_device(parser)
-
-
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
-    from SpinalCordSegTrainerLib.evaluation import evaluate_cases, score_predictions
+    from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import held_out
-    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
 
-    chosen_device(arguments)
-    predictions, checkpoint = arguments.predictions, None
-    if predictions is None:
+    device, label, tolerant = chosen_device(arguments), arguments.label, arguments.tolerant
+    checkpoint, more = None, {}
+    if arguments.predictions is None:
         checkpoint = load_checkpoint(find_model(arguments.model))
-    cases, worst = _cases(arguments.data, arguments), WorstSlices()
+        masks = model_masks(checkpoint, device.type)
+    else:
+        masks, more = folder_masks(arguments.predictions, label, tolerant), {"predictions": arguments.predictions.name}
+    cases = _cases(arguments.data, arguments)
     if arguments.held_out is not None:
         cases = held_out(cases, arguments.held_out)
-    problems: list[tuple[str, str]] = []
-    shared: dict[str, Any] = {
-        "label": arguments.label,
-        "tolerant": arguments.tolerant,
-        "slice_range": arguments.range,
-        "only_labelled": arguments.only_labelled,
-        "scored": worst,
-        "problems": problems,
-        "progress": lambda done, of: reporter.progress("cases", done, of),
-    }
-    if checkpoint is not None:
-        options = {"device": arguments.device, "threshold": arguments.threshold}
-        scores = evaluate_cases(cases, checkpoint, **options, **shared)
-    else:
-        scores = score_predictions(cases, predictions, prediction_label=arguments.prediction_label, **shared)
-    return end_evaluation(
-        scores,
-        worst,
-        arguments.output,
-        reporter,
-        checkpoint=checkpoint,
-        group_by=tuple(dict.fromkeys(("site", "scanner", *(one.lower() for one in arguments.by)))),
-        more={} if predictions is None else {"predictions": predictions.name},
-        problems=problems,
-    )
-
-
-def _add_raters(commands: Any) -> None:
-    parser = add_command(
-        commands, "raters", _raters, "compare two raters' labels of the same images",
-        "Writes their agreement, the list of slices where they disagree, and a consensus label for each case.",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, help=f"images with the first rater's labels: {_DATA_HELP}")
-    parser.add_argument("second", type=Path, help="folder of the second rater's labels, of the same names")
-    add_output(parser)
-    parser.add_argument(
-        "--least-dice", type=float, default=0.85, metavar="DICE", help="list slices below it (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--most-area", type=float, default=15.0, metavar="PERCENT",
-        help="list slices whose areas differ by more (default: %(default)s)",
-    )  # fmt: skip
-    add_cases(parser, usable=False)
+    evaluation = Evaluation(arguments.range, arguments.only_labelled)
+    evaluation.judge(cases, masks, label=label, tolerant=tolerant, progress=partial(reporter.progress, "cases"))
+    return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
 
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.dataset import find_cases
-    from SpinalCordSegTrainerLib.inter_rater import DisputeLimits, compare_labels
-    from SpinalCordSegTrainerLib.worst_slices import WorstSlices
+    from SpinalCordSegTrainerLib.inter_rater import compare_labels
 
-    second = arguments.second
-    if not second.is_dir():
-        raise TrainingDataError(f"{second}: is not a folder; give the folder of the second rater's labels")
-    worst = WorstSlices()
-    compared = compare_labels(
+    evaluation, count = compare_labels(
         find_cases(arguments.data),
-        second,
+        arguments.second,
         arguments.output,
         label=arguments.label,
-        limits=DisputeLimits(arguments.least_dice, arguments.most_area),
         tolerant=arguments.tolerant,
-        scored=worst,
-        progress=lambda done, of: reporter.progress("cases", done, of),
+        least_dice=arguments.least_dice,
+        progress=partial(reporter.progress, "cases"),
     )
-    if not compared.scores:
-        raise TrainingDataError(f"{second}: holds no label of these cases; " + ": ".join(compared.problems[0]))
-    count = len(compared.listed)
-    return end_evaluation(
-        compared.scores,
-        worst,
-        arguments.output,
-        reporter,
-        more={"disagreements": count},
-        lines=[f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"],
-        problems=compared.problems,
-    )
+    lines = [f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"]
+    return _end_evaluation(evaluation, arguments.output, reporter, lines=lines, disagreements=count)
 
 
 # check
 
 
-def _add_check(commands: Any) -> None:
-    parser = add_command(
-        commands, "check", _check, "report which cases can be used, and who would be held out",
-        "Reads every case and reports what it holds, or why it cannot be used; then splits the patients whose cases can"
-        " be used. --output keeps that split for train --split and evaluate --held-out.",
-    )  # fmt: skip
-    parser.add_argument("data", type=Path, help=_DATA_HELP)
-    add_cases(parser, usable=False)
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder for split.json, or fold1/split.json and so on"
-    )
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument("--hold-out", metavar="COLUMN=VALUE", help="hold out by a column, as site=Oslo")
-    way.add_argument("--folds", type=int, metavar="K", help="so many folds, each patient held out once")
-    parser.add_argument("--fraction", type=float, default=0.2, help="share of patients held out (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: %(default)s)")
-
-
 def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.dataset_check import as_dict, check_folder, summary
-    from SpinalCordSegTrainerLib.split import planned_splits, write_split
+    from SpinalCordSegTrainerLib.split import folds, split_by_rule, write_split
 
     data = arguments.data
     checked = check_folder(
         data,
         arguments.label,
         tolerant=arguments.tolerant,
-        progress=lambda done, of: reporter.progress("cases", done, of),
+        progress=partial(reporter.progress, "cases"),
     )
     for case in checked:
         reporter.event("checked", case=as_dict(case))
@@ -682,15 +598,19 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
     usable = {case.name for case in checked if case.usable}
     cases = [case for case in match_files(data).cases if case.name in usable]
-    if arguments.output is not None or len({case.subject for case in cases}) > 1:
-        splits = planned_splits(cases, arguments.hold_out, arguments.folds, arguments.fraction, arguments.seed)
+    subjects, splits = [case.subject for case in cases], {}
+    if arguments.output is None and len(set(subjects)) < 2:
+        pass  # nobody can be held out
+    elif arguments.folds is not None:
+        every = folds(subjects, arguments.folds, arguments.seed)
+        splits = {f"fold{number}": one for number, one in enumerate(every, 1)}
     else:
-        splits = {}  # nobody can be held out
+        splits = {"split": split_by_rule(cases, arguments.hold_out, arguments.seed)}
     for name, split in splits.items():
         lines.append(f"{name}: {len(split.training)} patients to train on, {len(split.validation)} held out")
         if arguments.output is not None:
             folder = arguments.output if name == "split" else arguments.output / name
-            write_split(split, folder / "split.json")
+            write_split([split], folder / "split.json")
     reporter.result("\n".join(lines), **counts)
     return DONE if counts["usable"] == counts["cases"] else SOME_FAILED
 
@@ -711,21 +631,6 @@ def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:
 # table1
 
 
-def _add_table1(commands: Any) -> None:
-    parser = add_command(
-        commands, "table1", _table1, "train the paper's nine comparisons, and four more, on any data",
-        "All on the same slices, split and seed. Run it again to go on where it was stopped.",
-    )  # fmt: skip
-    parser.add_argument(
-        "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
-    )
-    parser.add_argument("--quick", action="store_true", help="scaled down: minutes on two cores instead of days")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
-    )
-    _add_learning(parser)
-
-
 def _table1(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib import experiments
     from SpinalCordSegTrainerLib.config import with_settings
@@ -739,16 +644,16 @@ def _table1(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if quick:
         base = with_settings(experiments.quick(base), arguments.settings)  # what was asked for wins over --quick
     with _stop_in_order(output, arguments) as stopped:
-        experiment = experiments.Experiment(
+        results = experiments.train_rows(
+            rows,
             base,
             output,
             device,
-            rate_factor=experiments.QUICK_RATE_FACTOR if quick else 1.0,
-            sweep_updates=experiments.QUICK_SWEEP_UPDATES if quick else None,
+            scaled=quick,
             report=_epochs_to(reporter),
             stopped=stopped,
+            begun=lambda row: reporter.text(f"row {row.key}"),
         )
-        results = experiment.run(rows, lambda row: reporter.text(f"row {row.key}"))
     page = experiments.write_experiment(results, experiments.data_note(base, quick, device), output)
     reporter.result(page, table=str(output / "table1.json"))
     return DONE

@@ -11,9 +11,8 @@ import dataclasses
 import json
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -39,24 +38,29 @@ def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
 
     Raises ConfigurationError naming the field for an unknown name, a wrong type or a value out of range.
     """
-    return _decode(kind, data, where)
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{where}: expected an object, found {data!r}")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
+    try:
+        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in data.items()})
+    except TypeError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
     origin, args = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return from_dict(kind, value, where)  # type: ignore[arg-type]
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _decode(next(arg for arg in args if arg is not type(None)), value, where)
+        return None if value is None else _decode(next(arg for arg in args if arg is not type(None)), value, where)
     if origin is Literal:
         if value not in args:
             raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
         return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigurationError(f"{where}: expected a list, found {value!r}")
+    if origin is tuple and isinstance(value, (list, tuple)):
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
         if len(kinds) != len(value):
             raise ConfigurationError(f"{where}: expected {len(kinds)} values, found {len(value)}")
@@ -64,32 +68,13 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             _decode(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
         )
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _finite(value, where)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigurationError(f"{where}: expected {kind.__name__}, found {value!r}")
+        if not abs(value) <= sys.float_info.max:  # JSON may hold Infinity, NaN, and whole numbers that no float holds
+            raise ConfigurationError(f"{where}: expected a finite number, found {str(value)[:20]}")
+        return float(value)
+    if origin is tuple or not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        expected = "list" if origin is tuple else kind.__name__
+        raise ConfigurationError(f"{where}: expected {expected}, found {value!r}")
     return value
-
-
-def _finite(value: float, where: str) -> float:
-    """JSON may hold Infinity, NaN, and whole numbers that no float holds."""
-    if not abs(value) <= sys.float_info.max:
-        raise ConfigurationError(
-            f"{where}: expected a finite number, found {str(value)[:20] if value == value else 'NaN'}"
-        )
-    return float(value)
-
-
-def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: expected an object, found {value!r}")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
-    try:
-        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-    except TypeError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
 
 
 INTENDED_USE = (
@@ -264,70 +249,55 @@ class TrainingConfig:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        _positive("batch_size", self.batch_size)
-        _positive("epochs", self.epochs)
-        _positive("statistics_batches", self.statistics_batches)
-        _positive("updates_per_epoch", self.updates_per_epoch)
-        _positive("max_minutes", self.max_minutes)
-        _within("patience", self.patience)
-        check_seed(self.seed)
-        _below_one("ema_decay", self.ema_decay)
+        plain = to_dict(self)
+        for kind, names in _LIMITS.items():
+            for name in names.split():
+                part, _, last = name.rpartition(".")
+                _check(kind, name, (plain[part] if part else plain)[last])
+        for policy in ("standard", "contrast"):
+            for name, value in plain[policy].items():
+                if name in ("elastic_cells", "resolution_factor"):
+                    _check("1 or more", f"{policy}.{name}", value)
+                elif name != "interpolation":
+                    is_share = name.endswith(("_probability", "_share"))
+                    _check("0 to 1" if is_share else "0 or more", f"{policy}.{name}", value)
         for source in self.sources:
-            _positive(f"the weight of {source.path}", source.weight)
-        _below_one("validation.fraction", self.validation.fraction)
-        _positive("validation.batch_size", self.validation.batch_size)
-        _positive("validation.max_slices", self.validation.max_slices)
+            _check("positive", f"the weight of {source.path}", source.weight)
+        check_seed(self.seed)
         if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
             raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
-        _within("crop.near_cord", self.crop.near_cord, most=1)
-        _within("crop.jitter_px", self.crop.jitter_px)
-        _check_policy("standard", self.standard)
-        _check_policy("contrast", self.contrast)
-        _check_learning(self.loss, self.optimiser, self.rate)
+        if not 0 < self.rate.base_lr <= self.rate.max_lr:
+            raise ConfigurationError(
+                f"rates {self.rate.base_lr} and {self.rate.max_lr}: 0 < base_lr ≤ max_lr is needed"
+            )
 
 
-def _check_policy(policy: str, augment: AugmentConfig) -> None:
-    for name, value in vars(augment).items():
-        if isinstance(value, (int, float)):
-            least = 1 if name in ("elastic_cells", "resolution_factor") else 0
-            _within(f"{policy}.{name}", value, least, 1 if name.endswith(("_probability", "_share")) else inf)
+_LIMITS = {
+    "positive": "batch_size epochs statistics_batches updates_per_epoch max_minutes validation.batch_size"
+    " validation.max_slices loss.gamma optimiser.eps rate.half_cycle_epochs",
+    "0 or more": "patience crop.jitter_px loss.fn_weight loss.fp_weight loss.smooth loss.bce_weight"
+    " optimiser.weight_decay rate.warmup_updates",
+    "0 to 1": "crop.near_cord",
+    "0 or more, and below 1": "ema_decay validation.fraction optimiser.beta1 optimiser.beta2",
+}
+_WITHIN: dict[str, Callable[[float], bool]] = {
+    "positive": lambda value: value > 0,
+    "0 or more": lambda value: value >= 0,
+    "1 or more": lambda value: value >= 1,
+    "0 to 1": lambda value: 0 <= value <= 1,
+    "0 or more, and below 1": lambda value: 0 <= value < 1,
+}
 
 
-def _check_learning(loss: LossConfig, optimiser: OptimiserConfig, rate: RateConfig) -> None:
-    if loss.fn_weight < 0 or loss.fp_weight < 0 or loss.gamma <= 0:
-        raise ConfigurationError("loss: fn_weight and fp_weight must not be negative, gamma must be positive")
-    _within("loss.smooth", loss.smooth)
-    _within("loss.bce_weight", loss.bce_weight)
-    _below_one("optimiser.beta1", optimiser.beta1)
-    _below_one("optimiser.beta2", optimiser.beta2)
-    _positive("optimiser.eps", optimiser.eps)
-    _within("optimiser.weight_decay", optimiser.weight_decay)
-    if not 0 < rate.base_lr <= rate.max_lr:
-        raise ConfigurationError(f"rates {rate.base_lr} and {rate.max_lr}: 0 < base_lr ≤ max_lr is needed")
-    _positive("rate.half_cycle_epochs", rate.half_cycle_epochs)
-    _within("rate.warmup_updates", rate.warmup_updates)
+def _check(limit: str, name: str, value: float | None) -> None:
+    if value is not None and not _WITHIN[limit](value):
+        raise ConfigurationError(f"{name} is {value}: it must be {limit}")
 
 
 def check_seed(seed: int) -> None:
     """Raises ConfigurationError for what numpy (negative) or torch (over 63 bits) takes for no seed."""
     if not 0 <= seed < 1 << 63:
         raise ConfigurationError(f"seed is {seed}: it must be 0 or more, and below 2^63")
-
-
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ConfigurationError(f"{name} is {value}: it must be positive")
-
-
-def _below_one(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ConfigurationError(f"{name} is {value}: it must be 0 or more, and below 1")
-
-
-def _within(name: str, value: float | None, least: float = 0, most: float = inf) -> None:
-    if value is not None and not least <= value <= most:
-        asked = f"{least} or more" if most == inf else f"{least} to {most}"
-        raise ConfigurationError(f"{name} is {value}: it must be {asked}")
 
 
 def read_config(path: Path) -> TrainingConfig:

@@ -1,20 +1,21 @@
 """How good masks are: per slice and per case, the same figures for every model and for masks made elsewhere.
 
 Dice per slice is taken over slices whose label holds cord. Slices without cord in the label have no Dice; false
-cord on them counts in precision, MCC and Dice per case, and their number is told.
+cord on them counts in precision, MCC and Dice per case, and their number is given.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import (
@@ -25,14 +26,13 @@ from SpinalCordSegLib.errors import (
     TrainingDataError,
     VoxelError,
 )
-from SpinalCordSegLib.files import file_suffix, write_json
+from SpinalCordSegLib.files import atomic_write, file_suffix, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
-from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint
+from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.dataset import (
     LABEL_ENDINGS,
     LabelledCase,
@@ -42,24 +42,26 @@ from SpinalCordSegTrainerLib.dataset import (
     read_cord,
     stem,
 )
-from SpinalCordSegTrainerLib.run_folder import figure, saved_state, write_table
-from SpinalCordSegTrainerLib.split import Split, folds
-from SpinalCordSegTrainerLib.trainer import Progress, Training
+from SpinalCordSegTrainerLib.run_folder import figure, write_table
 
 # What may be wrong with one case while the others are good.
-BAD_CASE = (TrainingDataError, InputFileError, GeometryError, VoxelError, DicomSeriesError)
+_BAD_CASE = (TrainingDataError, InputFileError, GeometryError, VoxelError, DicomSeriesError)
 EMPTY_RULE = (
     "Dice per slice: slices whose label holds cord (an undetected cord is 0); slices without cord in the label are"
     " left out, false cord on them counts in precision, MCC and Dice per case. Dice per case: pooled over the case's"
     " voxels; a case without cord in the label is left out."
 )
+GROUPED_BY = ("site", "scanner")
+
+Masks = Callable[[LoadedCase], tuple[Volume, Sequence[Flag]]]
+"""Gives the mask of a case (bool, on its grid) and its flags."""
 
 
 @dataclass(frozen=True)
 class SliceScore:
     """One axial slice. ``dice``, ``csa_error_percent``: NaN where the label holds no cord. ``components``: 8-connected
     ones found. ``outside_mm``: how far the outermost found pixel lies from the true ones of its slice, 0 where none is
-    outside, NaN where either is empty. ``flags``: kinds of doubt raised on it."""
+    outside, NaN where either is empty. ``flags``: kinds raised on it."""
 
     case: str
     slice: int
@@ -91,9 +93,6 @@ class CaseScore:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-Scored = Callable[[LoadedCase, Volume, CaseScore], None]  # a case, the mask found (bool, its grid), its score
-
-
 def score_case(
     name: str,
     found: Volume,
@@ -109,22 +108,23 @@ def score_case(
     nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for a range that holds no slice,
     TrainingDataError for one that reaches beyond this case.
     """
-    first, last = _checked(slice_range, truth.shape[0], name)
+    first, last = slice_range or (0, truth.shape[0])
+    if not 0 <= first < last:
+        raise ConfigurationError(f"the range {first}:{last} holds no slice: give Z0:Z1 with Z0 below Z1")
+    if last > truth.shape[0]:
+        raise TrainingDataError(f"case {name}: slices {first}:{last} are not within 0:{truth.shape[0]}")
     judged = [n for n in range(first, last) if not only_labelled or truth.voxels[n].any()]
     real, mask = (np.asarray(of.voxels[first:last] != 0) for of in (truth, found))
     mask = mask & np.isin(np.arange(first, last), judged)[:, None, None]
-    slices = tuple(
-        _score_slice(name, truth, number, mask[number - first], real[number - first], truth.pixel_mm, flags)
-        for number in judged
-    )
+    slices = tuple(_score_slice(name, truth, n, mask[n - first], real[n - first], flags) for n in judged)
     total = sum((one.counts for one in slices), ConfusionCounts())
     true_mm2 = sum(one.true_mm2 for one in slices)
-    distance = hd95_mm(mask, real, truth.spacing_mm)
+    errors = [one.csa_error_percent for one in slices if math.isfinite(one.csa_error_percent)]
     return CaseScore(
         name,
         total.dice() if true_mm2 else math.nan,
-        distance,
-        _mean([one.csa_error_percent for one in slices]),
+        hd95_mm(mask, real, truth.spacing_mm),
+        float(np.mean(errors)) if errors else math.nan,
         float(csa_error_percent(sum(one.found_mm2 for one in slices), true_mm2)),
         total,
         slices,
@@ -133,15 +133,9 @@ def score_case(
 
 
 def _score_slice(
-    name: str,
-    truth: Volume,
-    number: int,
-    mask: NDArray[np.bool_],
-    real: NDArray[np.bool_],
-    pixel_mm: tuple[float, float],
-    flags: Sequence[Flag],
+    name: str, truth: Volume, number: int, mask: NDArray[np.bool_], real: NDArray[np.bool_], flags: Sequence[Flag]
 ) -> SliceScore:
-    counts = ConfusionCounts.of(mask, real)
+    counts, pixel_mm = ConfusionCounts.of(mask, real), truth.pixel_mm
     true_mm2 = (counts.true_positive + counts.false_negative) * pixel_mm[0] * pixel_mm[1]
     found_mm2 = (counts.true_positive + counts.false_positive) * pixel_mm[0] * pixel_mm[1]
     outside = math.nan
@@ -162,76 +156,151 @@ def _score_slice(
     )
 
 
-def _checked(slice_range: tuple[int, int] | None, count: int, name: str) -> tuple[int, int]:
-    if slice_range is None:
-        return 0, count
-    first, last = slice_range
-    if not 0 <= first < last:
-        raise ConfigurationError(f"the range {first}:{last} holds no slice: give Z0:Z1 with Z0 below Z1")
-    if last > count:
-        raise TrainingDataError(f"case {name}: slices {first}:{last} are not within 0:{count}")
-    return slice_range
+# Masks of a model, and masks made elsewhere.
 
 
-def evaluate_cases(
-    cases: Sequence[LabelledCase],
-    checkpoint: Checkpoint,
-    *,
-    label: int | None = None,
-    device: str = "auto",
-    threshold: float = 0.5,
-    slice_range: tuple[int, int] | None = None,
-    only_labelled: bool = False,
-    tolerant: bool = False,
-    scored: Scored | None = None,
-    problems: list[tuple[str, str]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> list[CaseScore]:
-    """Segment each case as the program does for a user, and score it.
+def model_masks(checkpoint: Checkpoint, device: str = "auto", cancelled: Callable[[], bool] | None = None) -> Masks:
+    """Masks as the program makes them for a user."""
+    options = SegmentOptions(device=device)
 
-    ``tolerant``: as load_case takes it. ``scored`` is called with each; ``progress``: (cases done, cases).
-    ``problems`` takes name and reason of a case that cannot be judged, and the others go on; None: the first such case
-    ends it with its error. Raises TrainingDataError when none can be judged.
+    def segmented(loaded: LoadedCase) -> tuple[Volume, Sequence[Flag]]:
+        image = Image(loaded.image, loaded.case.image, loaded.case.name)
+        result = segment_image(image, checkpoint, options, cancelled=cancelled)
+        return result.mask, result.flags
+
+    return segmented
+
+
+def folder_masks(folder: Path, label: int | None = None, tolerant: bool = False) -> Masks:
+    """Masks made elsewhere. ``label``: the cord's value in those that hold several; ``tolerant``: as load_case takes.
+
+    Raises TrainingDataError when the folder is missing.
     """
-    options = SegmentOptions(threshold=threshold, device=device)
-    scores = []
-    for number, case in enumerate(cases):
+    if not folder.is_dir():
+        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
+
+    def read(loaded: LoadedCase) -> tuple[Volume, Sequence[Flag]]:
+        path = find_prediction(loaded.case, folder)
         try:
-            loaded = load_case(case, label, tolerant=tolerant)
-            image = Image(loaded.image, case.image, case.name)
-            result = segment_image(image, checkpoint, options, cancelled=cancelled)
-            found = score_loaded(
-                loaded, result.mask, slice_range, only_labelled=only_labelled, flags=result.flags, scored=scored
-            )
-        except BAD_CASE as error:
-            if problems is None:
-                raise
-            problems.append((case.name, str(error)))
-        else:
-            scores.append(found)
-        if progress is not None:
-            progress(number + 1, len(cases))
-    if problems and not scores:
-        raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in problems[:5]))
-    return scores
+            placed = read_cord(path, loaded.image, None, tolerant=tolerant)
+        except VoxelError:
+            placed = read_cord(path, loaded.image, label, tolerant=tolerant)
+        return placed.mask, ()
+
+    return read
 
 
-def score_loaded(
-    loaded: LoadedCase,
-    found: Volume,
-    slice_range: tuple[int, int] | None = None,
-    *,
-    only_labelled: bool = False,
-    flags: Sequence[Flag] = (),
-    scored: Scored | None = None,
-) -> CaseScore:
-    """Score a mask against a case that was read; the case's facts go along. ``scored`` is called with it."""
-    score = score_case(loaded.case.name, found, loaded.mask, slice_range, only_labelled=only_labelled, flags=flags)
-    score = replace(score, facts=loaded.facts)
-    if scored is not None:
-        scored(loaded, found, score)
-    return score
+def find_prediction(case: LabelledCase, folder: Path) -> Path:
+    """NAME with or without an ending (_seg, _pred, _mask, …), or NAME/mask as ``spinalcordseg segment`` writes it.
+
+    Raises TrainingDataError when there is none, or several.
+    """
+    endings = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
+    wanted = {case.name + ending for ending in endings} | {stem(case.label)}
+    found = [path for path in sorted(folder.iterdir()) if is_label_file(path) and stem(path) in wanted]
+    own = folder / case.name
+    if own.is_dir():
+        found += [path for path in sorted(own.iterdir()) if is_label_file(path) and stem(path) == "mask"]
+    if not found:
+        raise TrainingDataError(f"no mask {case.name}{file_suffix(case.label)} among the predictions")
+    if len(found) > 1:
+        raise TrainingDataError(
+            f"{len(found)} masks could be meant ({', '.join(path.name for path in found)}); keep one"
+        )
+    return found[0]
+
+
+# All that is judged together.
+
+
+@dataclass
+class Evaluation:
+    """Scores of cases, and pictures of their worst slices.
+
+    ``slice_range``, ``only_labelled``: which slices count, as score_case takes them. ``problems``: name of each case
+    that could not be judged, and why. ``tiles``: the worst slices so far.
+    """
+
+    slice_range: tuple[int, int] | None = None
+    only_labelled: bool = False
+    scores: list[CaseScore] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+
+    def add(
+        self,
+        name: str,
+        image: Volume,
+        found: Volume,
+        truth: Volume,
+        flags: Sequence[Flag] = (),
+        facts: tuple[tuple[str, str], ...] = (),
+    ) -> CaseScore:
+        """Score one mask on the grid of its image and its label. Raises what score_case raises."""
+        score = score_case(name, found, truth, self.slice_range, only_labelled=self.only_labelled, flags=flags)
+        score = replace(score, facts=facts)
+        self.scores.append(score)
+        worst = sorted(score.slices, key=badness, reverse=True)[:_PICTURES]
+        new = [_tile(one, image.voxels, found.voxels != 0, truth.voxels != 0, image.pixel_mm) for one in worst]
+        self.tiles = sorted([*self.tiles, *new], key=lambda tile: badness(tile.score), reverse=True)[:_PICTURES]
+        return score
+
+    def judge(
+        self,
+        cases: Sequence[LabelledCase],
+        masks: Masks,
+        *,
+        label: int | None = None,
+        tolerant: bool = False,
+        judged: Callable[[LoadedCase, Volume, CaseScore], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Read each case and score its mask; ``label``, ``tolerant`` as load_case takes them.
+
+        A case that cannot be used, or that has no mask, goes into ``problems``. ``judged`` is called with each other,
+        its mask and its score; ``progress``: (cases done, cases). Raises TrainingDataError when none can be judged.
+        """
+        for number, case in enumerate(cases):
+            try:
+                loaded = load_case(case, label, tolerant=tolerant)
+                found, flags = masks(loaded)
+                score = self.add(case.name, loaded.image, found, loaded.mask, flags, loaded.facts)
+                if judged is not None:
+                    judged(loaded, found, score)
+            except _BAD_CASE as error:
+                self.problems.append((case.name, str(error)))
+            if progress is not None:
+                progress(number + 1, len(cases))
+        if self.problems and not self.scores:
+            raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in self.problems[:5]))
+
+    def write(self, folder: Path, checkpoint: Checkpoint | None = None, **more: Any) -> dict[str, Any]:
+        """Write ``slices.csv``, ``cases.csv``, ``scores.json``, ``groups.csv`` (by site and by scanner) and pictures;
+        gives what scores.json holds.
+
+        ``checkpoint`` None: the masks were made elsewhere. ``more``: further entries of scores.json. Raises
+        OutputError.
+        """
+        model = checkpoint and {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
+        groups = {fact: found for fact in GROUPED_BY if (found := _grouped(self.scores, fact))}
+        figures = {
+            "model": model,
+            "cases": len(self.scores),
+            **summary(self.scores),
+            "area_agreement": area_agreement(self.scores),
+            "groups": groups,
+            **more,
+        }
+        write_table([_slice_row(one) for case in self.scores for one in case.slices], folder / "slices.csv")
+        write_table([_case_row(case) for case in self.scores], folder / "cases.csv")
+        write_json(folder / "scores.json", figures)
+        _histograms(self.scores, folder / "histogram.png")
+        _draw_agreement(self.scores, folder / "bland_altman.png")
+        write_sheet(self.tiles, "the worst slices, the worst first", folder / "worst.png")
+        rows = [_group_row(fact, value, one) for fact, of in groups.items() for value, one in of.items()]
+        if rows:
+            write_table(rows, folder / "groups.csv")
+        return figures
 
 
 def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
@@ -240,6 +309,7 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
     with_cord = [one for one in slices if one.true_mm2]
     without = [one for one in slices if not one.true_mm2]
     counts = sum((case.counts for case in scores), ConfusionCounts())
+    rates = {"sensitivity": counts.sensitivity(), "precision": counts.precision()}
     return {
         "dice_per_slice": statistics([one.dice for one in with_cord]),
         "dice_per_case": statistics([case.dice for case in scores]),
@@ -247,24 +317,13 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
         "volume_error_percent_per_case": statistics([case.volume_error_percent for case in scores]),
         "hd95_mm_per_case": statistics([case.hd95_mm for case in scores]),
         "mcc": counts.mcc(),
-        "sensitivity": _plain(counts.sensitivity()),
-        "precision": _plain(counts.precision()),
+        **{name: value if math.isfinite(value) else None for name, value in rates.items()},
         "slices_with_cord": len(with_cord),
         "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
         "slices_without_cord": len(without),
         "slices_with_false_cord": sum(one.found_mm2 > 0 for one in without),
         "empty_rule": EMPTY_RULE,
     }
-
-
-def grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, list[CaseScore]]:
-    """Cases by the value of a fact ("site", "scanner"); those without it are left out."""
-    groups: dict[str, list[CaseScore]] = {}
-    for case in scores:
-        value = dict(case.facts).get(fact)
-        if value:
-            groups.setdefault(value, []).append(case)
-    return dict(sorted(groups.items()))
 
 
 def statistics(values: Sequence[float]) -> dict[str, Any]:
@@ -284,210 +343,31 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.mean(finite)) if finite else math.nan
+FIGURES = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case")
 
 
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-# Masks made elsewhere, judged against the labels by the same code as our own.
-
-
-_ENDINGS = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
-
-
-def find_prediction(case: LabelledCase, folder: Path) -> Path:
-    """NAME with or without an ending (_seg, _pred, _mask, …), or NAME/mask as ``spinalcordseg segment`` writes it.
-
-    Raises TrainingDataError when there is none, or several.
-    """
-    wanted = {case.name + ending for ending in _ENDINGS} | {stem(case.label)}
-    found = [path for path in sorted(folder.iterdir()) if is_label_file(path) and stem(path) in wanted]
-    own = folder / case.name
-    if own.is_dir():
-        found += [path for path in sorted(own.iterdir()) if is_label_file(path) and stem(path) == "mask"]
-    if not found:
-        raise TrainingDataError(f"no mask {case.name}{file_suffix(case.label)} among the predictions")
-    if len(found) > 1:
-        raise TrainingDataError(
-            f"{len(found)} masks could be meant ({', '.join(path.name for path in found)}); keep one"
-        )
-    return found[0]
-
-
-def read_prediction(loaded: LoadedCase, path: Path, label: int | None, tolerant: bool) -> Volume:
-    """The mask on the case's grid, bool. Raises what reading and placing raise."""
-    return read_cord(path, loaded.image, label, tolerant=tolerant).mask
-
-
-def score_predictions(
-    cases: Sequence[LabelledCase],
-    folder: Path,
-    *,
-    label: int | None = None,
-    prediction_label: int | None = None,
-    tolerant: bool = False,
-    slice_range: tuple[int, int] | None = None,
-    only_labelled: bool = False,
-    scored: Scored | None = None,
-    problems: list[tuple[str, str]],
-    progress: Callable[[int, int], None] | None = None,
-) -> list[CaseScore]:
-    """Score the mask of each case. ``label``, ``prediction_label``: the cord's value in labels and in masks.
-
-    A case without mask, whose mask or label cannot be used, or that has fewer slices than ``slice_range`` asks for,
-    goes into ``problems`` with its reason.
-    Raises TrainingDataError when the folder is missing, or no mask at all can be judged.
-    """
-    if not folder.is_dir():
-        raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
-    scores: list[CaseScore] = []
-    for number, case in enumerate(cases):
-        try:
-            loaded = load_case(case, label, tolerant=tolerant)
-            found = read_prediction(loaded, find_prediction(case, folder), prediction_label, tolerant)
-            scores.append(score_loaded(loaded, found, slice_range, only_labelled=only_labelled, scored=scored))
-        except BAD_CASE as error:
-            problems.append((case.name, str(error)))
-        if progress is not None:
-            progress(number + 1, len(cases))
-    if not scores:
-        raise TrainingDataError(
-            f"{folder}: no mask can be judged; " + "; ".join(": ".join(one) for one in problems[:5])
-        )
-    return scores
-
-
-# Agreement of two measurements of the same slices: bias and limits of agreement.
-#
-# Bland and Altman 1986, Lancet 327:307-310: bias = mean difference, limits = bias ± 1.96 SD of the differences.
-
-
-@dataclass(frozen=True)
-class BlandAltman:
-    """Of the areas of ``n`` slices in mm², second minus first; None where there are too few."""
-
-    n: int
-    bias_mm2: float | None
-    sd_mm2: float | None
-    lower_mm2: float | None
-    upper_mm2: float | None
-
-
-def bland_altman(first_mm2: Sequence[float], second_mm2: Sequence[float]) -> BlandAltman:
-    """Bias and 95 % limits of agreement. Fewer than two pairs: no SD and no limits; none: no bias either."""
-    differences = np.asarray(second_mm2, float) - np.asarray(first_mm2, float)
-    if len(differences) < 2:
-        return BlandAltman(len(differences), float(differences[0]) if len(differences) else None, None, None, None)
-    bias, sd = float(differences.mean()), float(differences.std(ddof=1))
-    return BlandAltman(len(differences), bias, sd, bias - 1.96 * sd, bias + 1.96 * sd)
-
-
-def area_pairs(scores: Sequence[CaseScore]) -> tuple[list[float], list[float]]:
-    """True and found area, mm², of the slices where both masks hold cord: a missed slice is no measurement."""
-    both = [one for case in scores for one in case.slices if one.true_mm2 and one.found_mm2]
-    return [one.true_mm2 for one in both], [one.found_mm2 for one in both]
-
-
-def area_agreement(scores: Sequence[CaseScore]) -> dict[str, Any]:
-    """Of slices, and of cases by their mean area."""
-    cases = [_means(case) for case in scores]
-    known = [pair for pair in cases if pair is not None]
+def _grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, dict[str, Any]]:
+    """Figures by the value of a fact; cases without it are left out."""
+    groups: dict[str, list[CaseScore]] = {}
+    for case in scores:
+        value = dict(case.facts).get(fact)
+        if value:
+            groups.setdefault(value, []).append(case)
+    told = {value: (len(of), summary(of)) for value, of in sorted(groups.items())}
     return {
-        "per_slice": asdict(bland_altman(*area_pairs(scores))),
-        "per_case": asdict(bland_altman([pair[0] for pair in known], [pair[1] for pair in known])),
+        value: {"cases": count, **{name: one[name] for name in (*FIGURES, "mcc")}}
+        for value, (count, one) in told.items()
     }
-
-
-def _means(case: CaseScore) -> tuple[float, float] | None:
-    true, found = area_pairs([case])
-    return (float(np.mean(true)), float(np.mean(found))) if true else None
-
-
-def draw_agreement(scores: Sequence[CaseScore], path: Path, names: tuple[str, str] = ("label", "mask")) -> None:
-    """The plot: difference over mean of each slice's areas, a colour a case; bias and limits. Nothing to draw: no file.
-
-    Raises OutputError.
-    """
-    first, second = area_pairs(scores)
-    if not first:
-        return
-    told = bland_altman(first, second)
-    with figure(path, 1) as axes:
-        (axis,) = axes
-        for case in scores:
-            one, other = (np.array(of) for of in area_pairs([case]))
-            axis.plot((one + other) / 2, other - one, ".", markersize=4, alpha=0.6)
-        for value, style in ((told.bias_mm2, "-"), (told.lower_mm2, "--"), (told.upper_mm2, "--")):
-            if value is not None and math.isfinite(value):
-                axis.axhline(value, linestyle=style, color="black", linewidth=1)
-                axis.annotate(
-                    f"{value:+.1f}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8
-                )
-        axis.axhline(0, color="grey", linewidth=0.5)
-        axis.set_xlabel(f"mean of {names[0]} and {names[1]}, mm²")
-        axis.set_ylabel(f"{names[1]} - {names[0]}, mm²")
-        axis.set_title(f"Area of {told.n} slices: bias and 95 % limits of agreement", fontsize=9)
-
-
-# What an evaluation leaves on disk: tables, one JSON of all figures, histograms.
-
-
-GROUPED_BY = ("site", "scanner")
-
-
-def write_evaluation(
-    scores: Sequence[CaseScore],
-    checkpoint: Checkpoint | None,
-    folder: Path,
-    *,
-    group_by: Sequence[str] = GROUPED_BY,
-    more: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write ``slices.csv``, ``cases.csv``, ``scores.json``, ``histogram.png`` and ``bland_altman.png``; gives what
-    scores.json holds. ``checkpoint`` None: the masks were made elsewhere. ``group_by``: facts by which the figures are
-    given apart as well (``groups.csv``). ``more``: further entries of scores.json.
-
-    Raises OutputError.
-    """
-    model = checkpoint and {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
-    groups = {fact: found for fact in group_by if (found := grouped(scores, fact))}
-    told = {
-        "model": model,
-        "cases": len(scores),
-        **summary(scores),
-        "area_agreement": area_agreement(scores),
-        "groups": {fact: {value: _few(of) for value, of in found.items()} for fact, found in groups.items()},
-        **(more or {}),
-    }
-    write_table([_slice_row(one) for case in scores for one in case.slices], folder / "slices.csv")
-    write_table([_case_row(case) for case in scores], folder / "cases.csv")
-    write_json(folder / "scores.json", told)
-    _histograms(scores, folder / "histogram.png")
-    draw_agreement(scores, folder / "bland_altman.png")
-    rows = [_group_row(fact, value, figures) for fact, of in told["groups"].items() for value, figures in of.items()]
-    if rows:
-        write_table(rows, folder / "groups.csv")
-    return told
-
-
-def _few(scores: Sequence[CaseScore]) -> dict[str, Any]:
-    told = summary(scores)
-    kept = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case", "mcc")
-    return {"cases": len(scores), **{name: told[name] for name in kept}}
 
 
 def _group_row(fact: str, value: str, figures: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"by": fact, "value": value, "cases": figures["cases"], "mcc": figures["mcc"]}
-    for name in ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case"):
+    for name in FIGURES:
         row |= {f"{name}_mean": figures[name]["mean"], f"{name}_sd": figures[name]["sd"]}
     return row
 
 
-def _slice_row(one: Any) -> dict[str, Any]:
+def _slice_row(one: SliceScore) -> dict[str, Any]:
     return {
         "case": one.case,
         "slice": one.slice,
@@ -499,7 +379,8 @@ def _slice_row(one: Any) -> dict[str, Any]:
         "components": one.components,
         "outside_mm": _cell(one.outside_mm, 2),
         "flags": " ".join(one.flags),
-    } | _counts(one.counts)
+        **asdict(one.counts),
+    }
 
 
 def _case_row(case: CaseScore) -> dict[str, Any]:
@@ -517,15 +398,7 @@ def _case_row(case: CaseScore) -> dict[str, Any]:
         "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
         "slices_flagged": sum(bool(one.flags) for one in case.slices),
         "flags": " ".join(case.flags),
-    } | _counts(case.counts)
-
-
-def _counts(counts: Any) -> dict[str, int]:
-    return {
-        "true_positive": counts.true_positive,
-        "true_negative": counts.true_negative,
-        "false_positive": counts.false_positive,
-        "false_negative": counts.false_negative,
+        **asdict(case.counts),
     }
 
 
@@ -550,81 +423,134 @@ def _histograms(scores: Sequence[CaseScore], path: Path) -> None:
         axes[2].set_ylabel("slices")
 
 
-# K-fold cross-validation: every patient judged once, by the one model that never saw them.
+# Agreement of two measurements of the same slices: bias and limits of agreement.
+#
+# Bland and Altman 1986, Lancet 327:307-310: bias = mean difference, limits = bias ± 1.96 SD of the differences.
 
 
-SUMMARY_NAME = "folds.json"
-_FIGURES = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd95_mm_per_case")
+def bland_altman(first_mm2: Sequence[float], second_mm2: Sequence[float]) -> dict[str, Any]:
+    """Bias and 95 % limits of agreement, second minus first, in mm². Fewer than two pairs: SD and limits are None;
+    no pair: the bias, too."""
+    differences = np.asarray(second_mm2, float) - np.asarray(first_mm2, float)
+    n = len(differences)
+    bias, sd = float(differences.mean()) if n else None, float(differences.std(ddof=1)) if n > 1 else None
+    limits = (None, None) if bias is None or sd is None else (bias - 1.96 * sd, bias + 1.96 * sd)
+    return {"n": n, "bias_mm2": bias, "sd_mm2": sd, "lower_mm2": limits[0], "upper_mm2": limits[1]}
 
 
-def cross_validate(
-    cases: Sequence[LabelledCase],
-    config: TrainingConfig,
-    output: Path,
-    count: int,
-    *,
-    label: int | None = None,
-    only_labelled: bool = False,
-    tolerant: bool = False,
-    device: torch.device | None = None,
-    report: Callable[[Progress], None] | None = None,
-    stopped: Callable[[], bool] | None = None,
-    scored: Scored | None = None,
-) -> tuple[list[CaseScore], dict[str, Any]]:
-    """Train ``count`` models, each in ``output``/foldN, and score each on the cases it held out.
-
-    ``config``: one source, the cache of these cases; its seed also draws the folds. ``only_labelled``: slices without
-    label are not judged, as they were not trained on. A fold that ended is not trained again, one that was interrupted
-    goes on. Writes the pooled evaluation and ``folds.json`` (each fold, and mean ± SD over the folds).
-    Raises what Training and evaluate_cases raise.
-    """
-    splits = folds((case.subject for case in cases), count, config.seed)
-    scores: list[CaseScore] = []
-    rows: list[dict[str, Any]] = []
-    for number, split in enumerate(splits, 1):
-        folder = output / f"fold{number}"
-        model = _train(config, folder, split, device, report, stopped)
-        held = [case for case in cases if case.subject in set(split.validation)]
-        found = evaluate_cases(
-            held,
-            load_checkpoint(model),
-            label=label,
-            only_labelled=only_labelled,
-            tolerant=tolerant,
-            device="auto" if device is None else device.type,
-            scored=scored,
-            cancelled=stopped,
-        )
-        told = write_evaluation(found, load_checkpoint(model), folder / "evaluation")
-        rows.append({"fold": number, "patients_held_out": len(split.validation), **_fold_means(told)})
-        scores += found
-    pooled = {"folds": rows, "over_folds": _over(rows)}
-    write_json(output / SUMMARY_NAME, {**pooled, "pooled": summary(scores)})
-    return scores, pooled
+def _area_pairs(scores: Sequence[CaseScore]) -> tuple[list[float], list[float]]:
+    """True and found area, mm², of the slices where both masks hold cord: a missed slice is no measurement."""
+    both = [one for case in scores for one in case.slices if one.true_mm2 and one.found_mm2]
+    return [one.true_mm2 for one in both], [one.found_mm2 for one in both]
 
 
-def _train(
-    config: TrainingConfig,
-    folder: Path,
-    split: Split,
-    device: torch.device | None,
-    report: Callable[[Progress], None] | None,
-    stopped: Callable[[], bool] | None,
-) -> Path:
-    chosen = replace(config, validation=replace(config.validation, subjects=split.validation))
-    resume = saved_state(folder / "state.safetensors") is not None
-    return Training(chosen, folder, resume=resume, device=device, report=report, stopped=stopped).run().best
+def area_agreement(scores: Sequence[CaseScore]) -> dict[str, Any]:
+    """Of slices, and of cases by their mean area."""
+    means = [[float(np.mean(of)) for of in pair] for pair in (_area_pairs([case]) for case in scores) if pair[0]]
+    per_case = bland_altman([pair[0] for pair in means], [pair[1] for pair in means])
+    return {"per_slice": bland_altman(*_area_pairs(scores)), "per_case": per_case}
 
 
-def _fold_means(told: dict[str, Any]) -> dict[str, float | None]:
-    return {**{name: told[name]["mean"] for name in _FIGURES}, "mcc": told["mcc"]}
+def _draw_agreement(scores: Sequence[CaseScore], path: Path) -> None:
+    """Difference over mean of each slice's areas, a colour a case; bias and limits. Nothing to draw: no file."""
+    first, second = _area_pairs(scores)
+    if not first:
+        return
+    agreement = bland_altman(first, second)
+    with figure(path, 1) as (axis,):
+        for case in scores:
+            one, other = (np.array(of) for of in _area_pairs([case]))
+            axis.plot((one + other) / 2, other - one, ".", markersize=4, alpha=0.6)
+        for name, style in (("bias_mm2", "-"), ("lower_mm2", "--"), ("upper_mm2", "--")):
+            value = agreement[name]
+            if value is not None:
+                axis.axhline(value, linestyle=style, color="black", linewidth=1)
+                axis.annotate(
+                    f"{value:+.1f}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8
+                )
+        axis.axhline(0, color="grey", linewidth=0.5)
+        axis.set_xlabel("mean of label and mask, mm²")
+        axis.set_ylabel("mask - label, mm²")
+        axis.set_title(f"Area of {agreement['n']} slices: bias and 95 % limits of agreement", fontsize=9)
 
 
-def _over(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and SD (n - 1) of the folds' figures."""
-    told = {}
-    for name in (*_FIGURES, "mcc"):
-        values = [row[name] for row in rows if row[name] is not None and math.isfinite(row[name])]
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        told[name] = {"n": len(values), "mean": float(np.mean(values)) if values else None, "sd": sd}
-    return told
+# Pictures of the worst slices: the slice, and beside it where it agrees with the label.
+
+
+_PICTURES = 16
+_TILE, _LEAST_MM, _MOST_MM, _TEXT, _PAIRS_A_ROW = 220, 40.0, 120.0, 34, 4
+# Strong where they differ, thin where they agree; blue and red stay apart for eyes that take red for green.
+_MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40, 120, 255), 0.75)
+LEGEND = "green: found and true   red: found, not true   blue: true, not found   the patient's right is on the left"
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """``grey`` 0..1, ``found``, ``true``: squares of one size, as a radiologist looks at them."""
+
+    score: SliceScore
+    grey: NDArray[np.float32]
+    found: NDArray[np.bool_]
+    true: NDArray[np.bool_]
+
+
+def badness(score: SliceScore) -> float:
+    """How bad a slice is, the larger the worse: 1 - Dice; false cord where there is none counts as a miss."""
+    return 1 - score.dice if math.isfinite(score.dice) else float(score.found_mm2 > 0)
+
+
+def _tile(one: SliceScore, pictures: NDArray, masks: NDArray, labels: NDArray, pixel_mm: tuple[float, float]) -> Tile:
+    k = one.canonical_slice
+    either = masks[k] | labels[k]
+    rows, columns = np.nonzero(labels[k] if labels[k].any() else either)
+    middle = (rows.mean(), columns.mean()) if rows.size else ((n - 1) / 2 for n in either.shape)
+    outside_mm = one.outside_mm if math.isfinite(one.outside_mm) else 0
+    side = float(np.clip(_LEAST_MM + 2 * outside_mm, _LEAST_MM, _MOST_MM))
+    steps = (np.arange(_TILE) + 0.5) / _TILE * side - side / 2
+    down, across = (centre + steps / mm for centre, mm in zip(middle, pixel_mm, strict=True))
+    at = np.array(np.meshgrid(down, across, indexing="ij"))
+    grey = ndimage.map_coordinates(pictures[k].astype(np.float32), at, order=1)
+    low, high = np.percentile(grey, (1, 99))
+    shown = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
+    mask, label = (ndimage.map_coordinates(of[k].astype(np.float32), at, order=0) > 0.5 for of in (masks, labels))
+    return Tile(one, shown.astype(np.float32), mask, label)
+
+
+def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
+    """One PNG of pairs: the slice, and the slice with agreement in colour. No tiles: nothing is written."""
+    if not tiles:
+        return
+    n_rows = -(-len(tiles) // _PAIRS_A_ROW)
+    width = min(len(tiles), _PAIRS_A_ROW) * (2 * _TILE + 8)
+    sheet = PillowImage.new("RGB", (max(width, 2 * (2 * _TILE + 8)), 44 + n_rows * (_TILE + _TEXT)), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((6, 4), title, fill="black")
+    pen.text((6, 22), LEGEND, fill="black")
+    for number, tile in enumerate(tiles):
+        left = number % _PAIRS_A_ROW * (2 * _TILE + 8)
+        top = 44 + number // _PAIRS_A_ROW * (_TILE + _TEXT)
+        plain = np.repeat(np.rint(tile.grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        coloured = plain.astype(np.float32)
+        for where, (colour, opacity) in (
+            (tile.found & tile.true, _MATCH),
+            (tile.found & ~tile.true, _TOO_MUCH),
+            (tile.true & ~tile.found, _MISSED),
+        ):
+            coloured[where] = (1 - opacity) * coloured[where] + opacity * np.array(colour, np.float32)
+        sheet.paste(PillowImage.fromarray(plain), (left, top))
+        sheet.paste(PillowImage.fromarray(coloured.astype(np.uint8)), (left + _TILE, top))
+        for line, text in enumerate(_caption(tile.score)):
+            pen.text((left + 2, top + _TILE + 2 + 14 * line), text, fill="black")
+    with atomic_write(path) as beside:
+        sheet.save(beside)
+
+
+def _caption(one: SliceScore) -> tuple[str, str]:
+    scores = "no cord in the label"
+    if math.isfinite(one.dice):
+        scores = f"Dice {one.dice:.3f}, area {one.csa_error_percent:+.0f} %"
+    if math.isfinite(one.outside_mm):
+        scores += f", {one.outside_mm:.1f} mm outside"
+    if one.flags:
+        scores += ("  flags: " + " ".join(one.flags))[:50]
+    return f"{one.case[:44]}  slice {one.slice}", scores

@@ -142,11 +142,30 @@ def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunS
         _log.warning("%s; the one before it is used", error)
         tensors, metadata = _read(previous(path))
     numbers, used = metadata["state"], metadata["config"]
-    _check_same(to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path))), path)
+    now, then = to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path)))
+    changed = [name for name in now if name not in _FREE and now[name] != then[name]]
+    if changed:
+        raise ConfigurationError(
+            f"{path}: the run was made with other settings of {', '.join(changed)}; resume with the same ones"
+        )
     state = new_state(config, device)
     for name in _NUMBERS:
         setattr(state, name, numbers[name])
-    _fill(state, tensors, path)
+    # Copied into tensors of the same layout: channels_last must stay so for bit-equal arithmetic and speed.
+    try:
+        state.network.load_state_dict(_part(tensors, "network."))
+        for name, one in _part(tensors, "average.").items():
+            state.average[name].copy_(one)
+        for group in state.optimiser.param_groups:
+            for number, parameter in enumerate(group["params"]):
+                slots = _part(tensors, f"optimiser.{number}.")
+                if slots:
+                    state.optimiser.state[parameter] = {
+                        name: one if name == "step" else torch.empty_like(parameter).copy_(one)
+                        for name, one in slots.items()
+                    }
+    except (KeyError, RuntimeError) as error:
+        raise TrainingDataError(f"{path}: does not fit this network ({error}); start a new run") from error
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -165,32 +184,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TrainingDataError(f"{path}: is not a saved run ({error}); start a new one") from error
 
 
-def _check_same(now: dict[str, Any], then: dict[str, Any], path: Path) -> None:
-    changed = [name for name in now if name not in _FREE and now[name] != then[name]]
-    if changed:
-        raise ConfigurationError(
-            f"{path}: the run was made with other settings of {', '.join(changed)}; resume with the same ones"
-        )
-
-
-def _fill(state: RunState, tensors: dict[str, Tensor], path: Path) -> None:
-    # Copied into tensors of the same layout: channels_last must stay so for bit-equal arithmetic and speed.
-    try:
-        state.network.load_state_dict(_part(tensors, "network."))
-        for name, one in _part(tensors, "average.").items():
-            state.average[name].copy_(one)
-        for group in state.optimiser.param_groups:
-            for number, parameter in enumerate(group["params"]):
-                slots = _part(tensors, f"optimiser.{number}.")
-                if slots:
-                    state.optimiser.state[parameter] = {
-                        name: one if name == "step" else torch.empty_like(parameter).copy_(one)
-                        for name, one in slots.items()
-                    }
-    except (KeyError, RuntimeError) as error:
-        raise TrainingDataError(f"{path}: does not fit this network ({error}); start a new run") from error
-
-
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
 
@@ -200,17 +193,16 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 # Nothing personal: no user, no name of the machine, no folder.
 
 
-RECORD_NAME = "run.json"
 _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")
 
 
-def record_start(folder: Path, update: int, processes: Processes) -> dict[str, Any]:
-    """Add one start to ``run.json``: when, after which update, with what. Gives it. Raises OutputError."""
+def record_start(folder: Path, update: int, processes: Processes) -> None:
+    """Add one start to ``run.json``: when, after which update, with what. Raises OutputError."""
     start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "after_update": update,
         "software_version": SOFTWARE_VERSION,
-        "git": git_state(),
+        "git": _git_state(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
@@ -218,27 +210,26 @@ def record_start(folder: Path, update: int, processes: Processes) -> dict[str, A
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
-    write_json(folder / RECORD_NAME, {"starts": [*_earlier(folder / RECORD_NAME), start]})
-    return start
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that this code lies in, and whether files differ from it; None outside a checkout."""
-    place = Path(__file__).resolve().parent
-    commit, changes = _git(place, "rev-parse", "HEAD"), _git(place, "status", "--porcelain", "--", str(place))
-    if commit is None:
-        return None
-    return {"commit": commit.strip(), "changed_files": len((changes or "").splitlines())}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
+    path = folder / "run.json"
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
+        earlier = list(parse_json(path.read_text(encoding="utf-8"))["starts"])
+    except (OSError, ValueError, LookupError, TypeError):
+        earlier = []
+    write_json(path, {"starts": [*earlier, start]})
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that this code lies in, and whether files differ from it; None outside a checkout."""
+    place = str(Path(__file__).resolve().parent)
+    told = []
+    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", place)):
+        try:
+            command = ["git", "-C", place, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        told.append(done.stdout)
+    return {"commit": told[0].strip(), "changed_files": len(told[1].splitlines())}
 
 
 def _version(package: str) -> str | None:
@@ -248,15 +239,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _earlier(path: Path) -> list[dict[str, Any]]:
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    earlier = content.get("starts") if isinstance(content, dict) else None
-    return earlier if isinstance(earlier, list) else []
-
-
 def remove_remains(folder: Path) -> None:
     """Delete the half-written files that a killed process left in the folder. Raises OSError."""
     for path in folder.glob(".*.part*"):
@@ -264,6 +246,13 @@ def remove_remains(folder: Path) -> None:
 
 
 # Curves of a run: a CSV and a PNG.
+
+
+_CURVES = {
+    "loss": {"train_loss": "training", "loss": "validation"},
+    "validation score": {"dice": "Dice", "mcc": "MCC"},
+    "learning rate": {"rate": "rate"},
+}
 
 
 def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -276,9 +265,14 @@ def write_curves(history: Sequence[dict[str, Any]], folder: Path) -> None:
     write_table(history, folder / "epochs.csv")
     epochs = [row["epoch"] for row in history]
     with figure(folder / "curves.png", 3) as axes:
-        _lines(axes[0], epochs, history, ("train_loss", "loss"), ("training", "validation"), "loss")
-        _lines(axes[1], epochs, history, ("dice", "mcc"), ("Dice", "MCC"), "validation score")
-        _lines(axes[2], epochs, history, ("rate",), ("rate",), "learning rate")
+        for axis, (label, lines) in zip(axes, _CURVES.items(), strict=True):
+            for column, name in lines.items():
+                values = [float("nan") if row[column] is None else row[column] for row in history]
+                axis.plot(epochs, values, ".-", label=name)
+            axis.set_ylabel(label)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.3)
+            axis.legend(loc="best", fontsize=8)
         axes[2].set_yscale("log")
         axes[2].set_xlabel("epoch")
 
@@ -307,22 +301,6 @@ def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def _lines(
-    axis: Any,
-    epochs: Sequence[int],
-    history: Sequence[dict[str, Any]],
-    columns: Sequence[str],
-    names: Sequence[str],
-    label: str,
-) -> None:
-    for column, name in zip(columns, names, strict=True):
-        axis.plot(epochs, [float("nan") if row[column] is None else row[column] for row in history], ".-", label=name)
-    axis.set_ylabel(label)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(alpha=0.3)
-    axis.legend(loc="best", fontsize=8)
 
 
 # The model card as Markdown: data, split, scores, curves, intended use, limits. Every figure comes from the run.
@@ -355,15 +333,18 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
 def markdown(model: Checkpoint) -> str:
     """The card of a trained model as a page to read."""
     training, scores, provenance = model.training, model.scores, model.provenance
-    network = f"{model.network.name}, width {model.network.width}"
-    lines = [f"# {model.name} {model.version}", ""]
-    lines += [f"- Network: {network}", f"- Input: {_normalisation(model)}", f"- Licence: {model.licence}"]
+    network, rule = f"{model.network.name}, width {model.network.width}", model.normalisation
+    pixels = f"resized to {rule.size}²" if rule.kind == "paper" else f"of {rule.pixel_mm} mm pixels"
+    lines = [f"# {model.name} {model.version}", "", f"- Network: {network}"]
+    lines += [f"- Input: axial slices {pixels}, grey values by {rule.intensity}", f"- Licence: {model.licence}"]
     lines += [f"- SHA-256 of the weights file: {model.sha256}", f"- Made with SpinalCordSeg {model.software_version}"]
     if training.get("from_model"):
         lines.append(f"- Fine-tuned from {training['from_model']}")
     lines += ["", "## Intended use", "", str(provenance.get("intended_use", "not stated")), "", "## Limits", ""]
     lines += [f"- {limit}" for limit in provenance.get("limits", ())]
-    lines += ["", "## Data trained on", "", *_table(_data_rows(provenance.get("sources", ())))]
+    columns = ("cache", "kind", "slices", "subjects", "weight", "policy")
+    sources = [{name: source.get(name) for name in columns} for source in provenance.get("sources", ())]
+    lines += ["", "## Data trained on", "", *_table(sources)]
     lines += ["", "## Split, by subject", "", *_table(list(provenance.get("split", ())))]
     lines += ["", "## Training", "", *_recipe(training)]
     lines += ["", "## Scores on the slices held out", "", *_table([scores.get("validation", {})])]
@@ -373,18 +354,6 @@ def markdown(model: Checkpoint) -> str:
         lines += _table([{"model": when, **old[when]} for when in ("before", "after")])
     lines += ["", "## Curves", "", "![curves](curves.png)"]
     return "\n".join(lines) + "\n"
-
-
-def _normalisation(model: Checkpoint) -> str:
-    kind = model.normalisation
-    if kind.kind == "paper":
-        return f"axial slices resized to {kind.size}², grey values by {kind.intensity}"
-    return f"axial slices of {kind.pixel_mm} mm pixels, grey values by {kind.intensity}"
-
-
-def _data_rows(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = ("cache", "kind", "slices", "subjects", "weight", "policy")
-    return [{name: source.get(name) for name in names} for source in sources]
 
 
 def _recipe(training: dict[str, Any]) -> list[str]:
@@ -417,7 +386,7 @@ def _cell(value: Any) -> str:
 
 
 _SCORES = ("epoch", "loss", "mcc", "dice", "area_percent", "n_slices")
-_CURVES = ("train_loss", "loss", "dice", "mcc")
+_PER_EPOCH = ("train_loss", "loss", "dice", "mcc")
 
 
 def write_model(
@@ -434,7 +403,9 @@ def write_model(
     """
     row = history[-1]
     scores: dict[str, Any] = {"validation": {key: row[key] for key in _SCORES}}
-    scores["per_epoch"] = {name: [_short(one[name]) for one in history] for name in _CURVES}
+    scores["per_epoch"] = {
+        name: [None if one[name] is None else round(one[name], 4) for one in history] for name in _PER_EPOCH
+    }
     if old_before:
         after = {name: row[f"old_{name}"] for name in old_before}
         scores["old_cases"] = {"before": old_before, "after": after}
@@ -442,9 +413,9 @@ def write_model(
         "sources": sources.provenance,
         "split": [
             {
-                "cache": part["cache"],
-                "subjects_training": len(part["training"]),
-                "subjects_validation": len(part["validation"]),
+                "cache": part.cache,
+                "subjects_training": len(part.training),
+                "subjects_validation": len(part.validation),
             }
             for part in sources.split
         ],
@@ -479,7 +450,3 @@ def public_config(config: TrainingConfig) -> dict[str, Any]:
     plain["old_caches"] = [Path(path).name for path in plain["old_caches"]]
     plain["from_model"] = None if config.from_model is None else Path(config.from_model).name
     return plain
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

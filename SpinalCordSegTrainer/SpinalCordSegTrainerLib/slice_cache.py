@@ -7,7 +7,6 @@ volume survives; and ``cache.json``. Memory stays bounded: only the slices of a 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -16,7 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, Literal
@@ -68,27 +67,7 @@ class CacheInfo:
     centres: tuple[tuple[float, float] | None, ...]
 
 
-@dataclass
-class _Mapped:
-    """Bytes read since the pages of the maps were last given back to the system, which keeps them while it has room.
-
-    Without that a run that has gone through a cache once holds all of it as its own resident memory.
-    """
-
-    count: int = 0
-
-    def note(self, n_bytes: int, maps: Iterable[NDArray]) -> None:
-        self.count += n_bytes
-        if self.count < _GIVE_BACK_BYTES or not hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            return
-        self.count = 0
-        for pixels in maps:
-            pages = getattr(pixels, "_mmap", None)
-            if pages is not None:
-                pages.madvise(mmap.MADV_DONTNEED)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class SliceCache:
     """An opened cache. ``images`` and ``coverage`` are read-only memory maps (n, S, S)."""
 
@@ -96,7 +75,7 @@ class SliceCache:
     images: NDArray
     coverage: NDArray
     info: CacheInfo
-    _mapped: _Mapped = field(default_factory=_Mapped, repr=False)
+    _bytes_read: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,7 +83,14 @@ class SliceCache:
     def read(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
         images, coverage = self.images[indices], self.coverage[indices]
-        self._mapped.note(images.nbytes + coverage.nbytes, (self.images, self.coverage))
+        self._bytes_read += images.nbytes + coverage.nbytes
+        if self._bytes_read >= _GIVE_BACK_BYTES and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            # The system keeps pages while it has room, so a run would come to hold the whole cache in its memory.
+            self._bytes_read = 0
+            for pixels in (self.images, self.coverage):
+                pages = getattr(pixels, "_mmap", None)
+                if pages is not None:
+                    pages.madvise(mmap.MADV_DONTNEED)
         return _shares(images), _shares(coverage)
 
     @classmethod
@@ -178,15 +164,8 @@ def _put_in_place(part: Path, folder: Path, replacing: bool) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
-    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
-    different = different_normalisation(cache, wanted)
-    if different:
-        raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
-
-
 def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> str:
-    """How the slices were normalised otherwise than a model wants it, in words; "" where they were not."""
+    """How the slices were normalised otherwise than a model wants it, as text; "" where they were not."""
     # How large the network's view may be and how label maps are cut does not change what a cached slice looks like.
     ignored = {"min_size", "max_size", "labels"} | ({"size"} if wanted.kind == "fixed_pixel" else set())
     for name, asked in asdict(wanted).items():
@@ -194,6 +173,13 @@ def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> s
         if name not in ignored and made != asked:
             return f"was normalised with {name} {made!r}, {asked!r} is wanted"
     return ""
+
+
+def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
+    """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
+    different = different_normalisation(cache, wanted)
+    if different:
+        raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
 
 
 def _shares(values: NDArray) -> NDArray[np.float32]:
@@ -234,7 +220,8 @@ def _stream(
             size = size or one.image.shape[0]
             if one.image.shape != (size, size) or one.coverage.shape != (size, size):
                 raise TrainingDataError(f"{folder}: a slice is {one.image.shape}, expected {(size, size)}")
-            images.write(_encode(one.image, dtype))
+            image = np.rint(np.clip(one.image, 0, 1) * 255) if dtype == "uint8" else one.image
+            images.write(image.astype(dtype).tobytes())
             share = np.rint(np.clip(one.coverage, 0, 1) * 255).astype(np.uint8)
             coverage.write(share.tobytes())
             subjects.append(one.subject)
@@ -247,12 +234,6 @@ def _stream(
             file.flush()
             os.fsync(file.fileno())
     return size, subjects, centres
-
-
-def _encode(image: NDArray, dtype: Dtype) -> bytes:
-    if dtype == "uint8":
-        return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).tobytes()
-    return image.astype(np.float16).tobytes()
 
 
 def _centre(share: NDArray[np.uint8]) -> tuple[float, float] | None:
@@ -288,8 +269,8 @@ def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
 
 # What slices were made from, kept in their cache, and what of it is otherwise now.
 #
-# Files are told by size and time, and where only the time differs by their content: data that was copied is the same.
-# Nothing of ``FILES`` goes into a model file.
+# Files are compared by size and time, and where only the time differs by their content: data that was copied is the
+# same. Nothing of ``FILES`` goes into a model file.
 
 
 FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, image and label map
@@ -297,68 +278,60 @@ _HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same nam
 
 
 def case_manifest(case: LabelledCase, label: int | None) -> dict[str, Any]:
-    """What of one case the slices hang on. ``label``: the cord's value as asked for, None where the case tells it."""
+    """What of one case the slices depend on. ``label``: the cord's value as asked for, None where the case says it."""
     return {
-        **_told(case, label),
-        "image": fingerprint(_files(case.image)),
-        "label_map": fingerprint(_files(case.label)),
+        "subject": case.subject,
+        "label": chosen_label(case, label),
+        "series": case.series,
+        "image": _fingerprint(case.image),
+        "label_map": _fingerprint(case.label),
     }
 
 
 def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], options: Mapping[str, Any]) -> list[str]:
     """How the cache of this ``source`` differs from one that would be made of these cases and ``options`` (as
-    cache_cases takes them) now, in words; empty where it does not."""
-    words = [
+    cache_cases takes them) now, as text; empty where it does not."""
+    found = [
         f"{name} was {source.get(name)} and is {asked} now"
         for name, asked in options.items()
         if source.get(name) != asked
     ]
-    then, now = source[FILES], {case.name: case for case in cases}
-    words += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
-    words += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
+    then, now, label = source[FILES], {case.name: case for case in cases}, options.get("label")
+    found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
+    found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
     for name in sorted(now.keys() & then.keys()):
-        words += _case_changes(then[name], now[name], options.get("label"))
-    return words
+        case, before = now[name], then[name] if isinstance(then[name], dict) else {}
+        values = {"subject": case.subject, "label": chosen_label(case, label), "series": case.series}
+        for key, value in values.items():
+            if before.get(key) != value and (key != "label" or label is None):  # else the option's change says it
+                found.append(f"{name}: its {key} was {before.get(key)} and is {value} now")
+        for key, path in (("image", case.image), ("label_map", case.label)):
+            if not _unchanged(before.get(key), path):
+                found.append(f"{name}: its {key.replace('_', ' ')} has changed")
+    return found
 
 
-def fingerprint(paths: Iterable[Path]) -> dict[str, Any] | None:
-    """Size, time of the last change, and content of some files together; None where one cannot be read."""
-    files = list(paths)
+def _fingerprint(path: Path) -> dict[str, Any] | None:
+    """Size, time of the last change, and content of all files of an image; None where one cannot be read."""
     try:
         digest = hashlib.sha256()
-        for path in files:
-            with path.open("rb") as file:
+        for part in _files(path):
+            with part.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
-        return {**_stated(files), "sha256": digest.hexdigest()}
+        return {**_size_and_time(path), "sha256": digest.hexdigest()}
     except OSError:
         return None
 
 
-def unchanged(then: Any, paths: Iterable[Path]) -> bool:
-    """Whether these files are those of which ``then`` is the fingerprint."""
-    files = list(paths)
+def _unchanged(then: Any, path: Path) -> bool:
     try:
-        now = _stated(files)
+        now = _size_and_time(path)
     except OSError:
         return then is None
     if not isinstance(then, dict) or then.get("bytes") != now["bytes"]:
         return False
-    return then.get("mtime_ns") == now["mtime_ns"] or then.get("sha256") == (fingerprint(files) or {}).get("sha256")
-
-
-def _told(case: LabelledCase, label: int | None) -> dict[str, Any]:
-    return {"subject": case.subject, "label": chosen_label(case, label), "series": case.series}
-
-
-def _case_changes(then: Any, case: LabelledCase, label: int | None) -> Iterator[str]:
-    then = then if isinstance(then, dict) else {}
-    for name, value in _told(case, label).items():
-        if then.get(name) != value and (name != "label" or label is None):  # else the option's change says it
-            yield f"{case.name}: its {name} was {then.get(name)} and is {value} now"
-    for name, path in (("image", case.image), ("label_map", case.label)):
-        if not unchanged(then.get(name), _files(path)):
-            yield f"{case.name}: its {name.replace('_', ' ')} has changed"
+    return then.get("mtime_ns") == now["mtime_ns"] or then.get("sha256") == (_fingerprint(path) or {}).get("sha256")
 
 
 def _files(path: Path) -> list[Path]:
@@ -370,8 +343,8 @@ def _files(path: Path) -> list[Path]:
     return [path, *sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())]
 
 
-def _stated(files: Sequence[Path]) -> dict[str, int]:
-    found = [path.stat() for path in files]
+def _size_and_time(path: Path) -> dict[str, int]:
+    found = [part.stat() for part in _files(path)]
     return {
         "bytes": sum(one.st_size for one in found),
         "mtime_ns": max((one.st_mtime_ns for one in found), default=0),
@@ -491,7 +464,7 @@ def cache_cases(
         folder,
         stream(),
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
-        normalisation=dataclasses.asdict(config),
+        normalisation=asdict(config),
         kind="real",
         source={"cases": used, **options, FILES: files},
         dtype=dtype,

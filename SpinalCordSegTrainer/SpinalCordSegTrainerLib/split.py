@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,23 +18,13 @@ SPLIT_NAME = "split.json"
 
 @dataclass(frozen=True)
 class Split:
-    """Patients, sorted; nobody is in both."""
+    """Patients; nobody is in both. Of a run also: ``cache``, the name of the slice cache whose subjects these are, and
+    ``kind`` of its slices, "real" or "simulated"."""
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CacheSplit(Split):
-    """Of the subjects of one slice cache. ``cache``: its folder's name. ``kind``: "real" or "simulated" slices."""
-
     cache: str = ""
     kind: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """For the file beside the run."""
-        sides = {"training": list(self.training), "validation": list(self.validation)}
-        return {"cache": self.cache, "kind": self.kind, **sides}
 
 
 def read_split(path: Path) -> Split:
@@ -56,17 +45,17 @@ def read_split(path: Path) -> Split:
     return Split(tuple(sorted(training)), tuple(sorted(validation)))
 
 
-def read_parts(run: Path) -> list[CacheSplit]:
+def read_parts(run: Path) -> list[Split]:
     """Cache by cache, as the run in this folder wrote it; empty where no run did. Raises TrainingDataError."""
     parts = _read(run) if (run / SPLIT_NAME).exists() else []
     return parts if all(part.cache for part in parts) else []
 
 
-def _read(path: Path) -> list[CacheSplit]:
+def _read(path: Path) -> list[Split]:
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
         return [
-            CacheSplit(
+            Split(
                 tuple(str(subject) for subject in part["training"]),
                 tuple(str(subject) for subject in part["validation"]),
                 str(part.get("cache", "")),
@@ -80,9 +69,13 @@ def _read(path: Path) -> list[CacheSplit]:
         ) from error
 
 
-def write_split(split: Split, path: Path) -> None:
-    """In the form that a run writes beside itself. Raises OutputError."""
-    write_json(path, [{"training": list(split.training), "validation": list(split.validation)}])
+def write_split(parts: Sequence[Split], path: Path) -> None:
+    """The splits of a run's caches, or one of patients, as JSON. Raises OutputError."""
+    content = []
+    for part in parts:
+        source = {"cache": part.cache, "kind": part.kind} if part.cache else {}
+        content.append({**source, "training": list(part.training), "validation": list(part.validation)})
+    write_json(path, content)
 
 
 def held_out(cases: Sequence[LabelledCase], run: Path) -> list[LabelledCase]:
@@ -97,47 +90,27 @@ def held_out(cases: Sequence[LabelledCase], run: Path) -> list[LabelledCase]:
     return chosen
 
 
-def split_subjects(subjects: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Subjects for training and for validation: ``fraction`` of them, at random but seeded, at least one of each.
+def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> Split:
+    """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
+    unique, wanted = sorted(set(subjects)), set(validation)
+    return Split(tuple(one for one in unique if one not in wanted), tuple(one for one in unique if one in wanted))
 
-    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 gives an empty second list.
+
+def split_subjects(subjects: Iterable[str], fraction: float, seed: int) -> Split:
+    """``fraction`` of the subjects held out, at random but seeded, at least one on each side.
+
+    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 holds nobody out.
     """
     unique = sorted(set(subjects))
     if fraction == 0:
-        return unique, []
+        return Split(tuple(unique), ())
     if len(unique) < 2:
         raise TrainingDataError(
             f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
         )
     count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
     order = np.random.default_rng([seed, 20]).permutation(len(unique))
-    held_out = {unique[n] for n in order[:count]}
-    return [one for one in unique if one not in held_out], sorted(held_out)
-
-
-def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
-    unique, wanted = sorted(set(subjects)), set(validation)
-    return [one for one in unique if one not in wanted], [one for one in unique if one in wanted]
-
-
-def split_by_fact(cases: Sequence[LabelledCase], rule: str) -> Split:
-    """``rule`` "site=Oslo": patients with any case of that value are held out with all their cases.
-
-    Raises ConfigurationError for a rule of another form, a column or value that no case has, or one that all have.
-    """
-    column, equals, value = (text.strip() for text in rule.partition("="))
-    if not (column and equals and value):
-        raise ConfigurationError(f"--hold-out {rule}: expected COLUMN=VALUE, as site=Oslo")
-    known = {dict(case.facts).get(column.lower(), "") for case in cases} - {""}
-    if value not in known:
-        values = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
-        raise ConfigurationError(f"--hold-out {rule}: no case has it; {values}")
-    wanted = {case.subject for case in cases if dict(case.facts).get(column.lower()) == value}
-    kept, out = split_by_name((case.subject for case in cases), wanted)
-    if not kept:
-        raise ConfigurationError(f"--hold-out {rule}: every patient would be held out; choose another value")
-    return Split(tuple(kept), tuple(out))
+    return split_by_name(unique, [unique[n] for n in order[:count]])
 
 
 def folds(subjects: Iterable[str], count: int, seed: int) -> list[Split]:
@@ -145,26 +118,37 @@ def folds(subjects: Iterable[str], count: int, seed: int) -> list[Split]:
 
     Raises ConfigurationError for fewer than two folds or fewer patients than folds.
     """
+    check_seed(seed)
     unique = sorted(set(subjects))
     if not 2 <= count <= len(unique):
         raise ConfigurationError(f"{count} folds of {len(unique)} patients: from 2 to as many as there are patients")
     order = [unique[n] for n in np.random.default_rng([seed, 21]).permutation(len(unique))]
-    splits = (split_by_name(unique, order[n::count]) for n in range(count))
-    return [Split(tuple(kept), tuple(out)) for kept, out in splits]
+    return [split_by_name(unique, order[n::count]) for n in range(count)]
 
 
-def planned_splits(
-    cases: Sequence[LabelledCase], hold_out: str | None, n_folds: int | None, fraction: float, seed: int
-) -> dict[str, Split]:
-    """By name: "split", or "fold1" and so on. ``hold_out``: a rule as split_by_fact takes it, else a share of the
-    patients. Raises ConfigurationError, and TrainingDataError for a single patient."""
+def split_by_rule(cases: Sequence[LabelledCase], rule: str, seed: int) -> Split:
+    """``rule`` "0.2": that share of the patients, at random; "site=Oslo": patients with any case of that value are held
+    out with all their cases.
+
+    Raises ConfigurationError for a rule of another form, a column or value that no case has, or one that all have;
+    TrainingDataError for a single patient.
+    """
     check_seed(seed)
+    column, equals, value = (text.strip() for text in rule.partition("="))
     subjects = [case.subject for case in cases]
-    if n_folds is not None:
-        return {f"fold{number}": one for number, one in enumerate(folds(subjects, n_folds, seed), 1)}
-    if hold_out is not None:
-        return {"split": split_by_fact(cases, hold_out)}
-    if not 0 < fraction < 1:
-        raise ConfigurationError(f"--fraction {fraction}: it must lie between 0 and 1")
-    kept, held = split_subjects(subjects, fraction, seed)
-    return {"split": Split(tuple(kept), tuple(held))}
+    if not equals:
+        try:
+            share = float(rule)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < 1:
+            raise ConfigurationError(f"--hold-out {rule}: expected a share between 0 and 1, or COLUMN=VALUE")
+        return split_subjects(subjects, share, seed)
+    known = {dict(case.facts).get(column.lower(), "") for case in cases} - {""}
+    if not value or value not in known:
+        values = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
+        raise ConfigurationError(f"--hold-out {rule}: no case has it; {values}")
+    split = split_by_name(subjects, {case.subject for case in cases if dict(case.facts).get(column.lower()) == value})
+    if not split.training:
+        raise ConfigurationError(f"--hold-out {rule}: every patient would be held out; choose another value")
+    return split

@@ -7,8 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import isfinite
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,8 @@ from SpinalCordSegTrainerLib.batches import (
     open_sources,
     validate,
 )
-from SpinalCordSegTrainerLib.config import TrainingConfig, ValidationConfig, to_dict
+from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.distributed import (
-    ALONE,
     Precision,
     Processes,
     deterministic_kernels,
@@ -49,8 +47,7 @@ from SpinalCordSegTrainerLib.run_folder import (
     write_curves,
     write_model,
 )
-from SpinalCordSegTrainerLib.slice_cache import SliceCache
-from SpinalCordSegTrainerLib.split import SPLIT_NAME, read_parts
+from SpinalCordSegTrainerLib.split import SPLIT_NAME, read_parts, write_split
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class TrainingResult:
     old_before: dict[str, Any]
 
 
-# Starting from a trained model, and seeing what it forgets while it learns new cases.
+# Starting from a trained model.
 
 
 def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
@@ -105,33 +102,6 @@ def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
     return model.weights
 
 
-def fine_tuning_config(config: TrainingConfig, model: Path) -> TrainingConfig:
-    """``config`` with network and normalisation of the model that it starts from. Raises ModelFileError."""
-    start = load_checkpoint(model)
-    return replace(config, from_model=str(model), network=start.network, normalisation=start.normalisation)
-
-
-def validation_for(config: TrainingConfig) -> ValidationConfig:
-    """With a single patient nothing can be held out: all slices are trained on and nothing is validated."""
-    subjects = {subject for source in config.sources for subject in SliceCache.open(source.path).info.subjects}
-    alone = len(subjects) == 1 and not config.validation.caches
-    return replace(config.validation, fraction=0.0) if alone else config.validation
-
-
-def old_scores(
-    network: nn.Module,
-    old: Sequence[HeldOut],
-    config: TrainingConfig,
-    device: torch.device,
-    processes: Processes = ALONE,
-) -> dict[str, Any]:
-    """Loss, MCC, Dice and area error on what the starting model could do before; {} where nothing was given."""
-    if not old:
-        return {}
-    scores = asdict(validate(network, old, config.loss, config.validation.batch_size, device, processes))
-    return {name: value if isfinite(value) else None for name, value in scores.items()}
-
-
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
@@ -147,31 +117,33 @@ class Training:
         config: TrainingConfig,
         output: Path,
         *,
-        resume: bool = False,
+        resume: bool | None = False,
         device: torch.device | None = None,
         report: Callable[[Progress], None] | None = None,
         stopped: Callable[[], bool] | None = None,
         processes: Processes | None = None,
     ) -> None:
         """Opens the data and the state. Raises what open_sources and load_state raise, and OutputError when the
-        folder already holds a run and ``resume`` is not set. ``processes``: with whom it trains, on their device."""
+        folder already holds a run and ``resume`` is False; None resumes where there is one. ``processes``: with whom it
+        trains, on their device."""
         self.processes = processes or Processes(device=device or torch.device("cpu"))
         self.config, self.output, self.device = config, Path(output), self.processes.device
         if config.batch_size < self.processes.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each process")
         self._report, self._stopped = report, stopped
         saved = self.output / "state.safetensors"
-        if saved_state(saved) is not None and not resume:
+        is_there = saved_state(saved) is not None
+        if is_there and resume is False:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
         # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
-        begun = read_parts(self.output) if saved_state(saved) is not None else []
+        begun = read_parts(self.output) if is_there else []
         self.sources: OpenedSources = open_sources(config, begun)
         self.batches = BatchSampler(self.sources.training, config)
         self.epoch_updates = self.batches.updates_per_epoch()
         self.total_updates = self.epoch_updates * config.epochs
         self._saved = time.monotonic()
         self._precision = Precision.chosen(config.precision, self.device)
-        if resume:
+        if is_there or resume:
             self.state = load_state(config, saved, self.device)
         else:
             self.state = new_state(config, self.device, starting_weights(config))
@@ -199,12 +171,12 @@ class Training:
         if self.processes.first:
             remove_remains(self.output)
             write_json(self.output / "config.json", to_dict(self.config))
-            write_json(self.output / SPLIT_NAME, self.sources.split)
+            write_split(self.sources.split, self.output / SPLIT_NAME)
             record_start(self.output, state.update, self.processes)
         if not self._reason_to_end():  # a finished run is taken up again only when its limits were raised
             state.finished = ""
         if not state.update:
-            state.old_before = old_scores(state.network, self.sources.old, self.config, self.device, self.processes)
+            state.old_before = self._old_scores(state.network)
             self._save()
         while not state.finished:
             self._epoch()
@@ -239,7 +211,10 @@ class Training:
         """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
         gives NaN."""
         state, config = self.state, self.config
-        rate = learning_rate(config.rate, state.update, self.epoch_updates, self._done())
+        done = state.update / self.total_updates
+        if config.max_minutes is not None:
+            done = max(done, state.seconds / (60 * config.max_minutes))
+        rate = learning_rate(config.rate, state.update, self.epoch_updates, done)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         batch = self.next_batch()
@@ -262,11 +237,6 @@ class Training:
         state.loss_sum += value
         state.loss_count += 1
         return value, rate
-
-    def _done(self) -> float:
-        share = self.state.update / self.total_updates
-        minutes = self.config.max_minutes
-        return share if minutes is None else max(share, self.state.seconds / (60 * minutes))
 
     def next_batch(self) -> Batch:
         """The batch of the update at hand."""
@@ -303,14 +273,11 @@ class Training:
         started = time.monotonic()
         state, config = self.state, self.config
         network = self.evaluation_network()
-        size, where = config.validation.batch_size, self.device
-        scores = validate(network, self.sources.held_out, config.loss, size, where, self.processes)
-        old = old_scores(network, self.sources.old, config, where, self.processes)
+        scores, old = self._scores(network, self.sources.held_out), self._old_scores(network)
         rate = float(state.optimiser.param_groups[0]["lr"])
         mean_loss = state.loss_sum / state.loss_count if state.loss_count else None
         row: dict[str, Any] = {"epoch": epoch, "update": state.update, "rate": rate, "train_loss": mean_loss}
-        row |= {name: value if math.isfinite(value) else None for name, value in asdict(scores).items()}
-        row |= {f"old_{name}": value for name, value in old.items()} | {"skipped": state.skipped}
+        row |= scores | {f"old_{name}": value for name, value in old.items()} | {"skipped": state.skipped}
         score = self._score(row)
         better = state.best is None or score > state.best
         if better:
@@ -331,13 +298,21 @@ class Training:
         self.processes.wait()
         self._show(Progress(*progress, row))
 
+    def _scores(self, network: nn.Module, held_out: Sequence[HeldOut]) -> dict[str, Any]:
+        size = self.config.validation.batch_size
+        return validate(network, held_out, self.config.loss, size, self.device, self.processes)
+
+    def _old_scores(self, network: nn.Module) -> dict[str, Any]:
+        """On what the starting model could do before; {} where nothing was given."""
+        return self._scores(network, self.sources.old) if self.sources.old else {}
+
     def evaluation_network(self) -> nn.Module:
         """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the
         last training batches."""
         network = copy.deepcopy(self.state.network)
         network.load_state_dict(self.state.average, strict=False)
         first = max(0, self.state.update - self.config.statistics_batches)
-        batches = self.batches.span(first, max(self.state.update, first + 1))
+        batches = map(self.batches.batch, range(first, max(self.state.update, first + 1)))
         mine = self.processes.part(self.config.batch_size)
         reestimate_batch_statistics(network, (self._on_device(batch.images[mine]) for batch in batches))
         return network.eval()

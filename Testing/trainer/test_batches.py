@@ -20,7 +20,7 @@ from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, TrainingSource, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
-from SpinalCordSegTrainerLib.split import Split, read_split
+from SpinalCordSegTrainerLib.split import Split, read_split, write_split
 from SpinalCordSegTrainerLib.trainer import Training
 
 CONFIG = TrainingConfig(batch_size=5)
@@ -118,7 +118,7 @@ def test_simulated_people_are_nobody_elses_namesakes(cache_of: MakeCache, tmp_pa
     real, simulated = cache_of("real", ["1", "2"]), cache_of("simulated", ["1", "2"], "simulated")
     opened = open_sources(_config(real, held_out=[simulated]))
     assert len(opened.training[0].indices) == len(opened.held_out[0].indices) == 2
-    (tmp_path / "split.json").write_text(json.dumps(opened.split), encoding="utf-8")
+    write_split(opened.split, tmp_path / "split.json")
     with pytest.raises(TrainingDataError, match="holds nobody out"):  # none of the patients, that is
         read_split(tmp_path)
     (tmp_path / "split.json").write_text(

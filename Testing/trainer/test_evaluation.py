@@ -15,11 +15,8 @@ from cord_files import GRID, cord_image, cord_label, put_case
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib import evaluation
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.dataset import find_cases
 from SpinalCordSegTrainerLib.evaluation import find_prediction, score_case, summary
@@ -105,7 +102,7 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     for number, name in enumerate(("sub-1", "sub-2", "sub-3", "sub-4")):
         put_case(folder, name, number)
-    table = "participant_id\tsite\tcoil\nsub-1\tOslo\tneck\nsub-2\tOslo\thead\nsub-3\tBergen\tneck\n"
+    table = "participant_id\tsite\nsub-1\tOslo\nsub-2\tOslo\nsub-3\tBergen\n"
     (folder / "participants.tsv").write_text(table, encoding="utf-8")
     return folder
 
@@ -131,7 +128,7 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     write_volume(cord_label(), masks / "sub-1_pred.nrrd")
     write_volume(_half(), masks / "sub-2" / "mask.nii.gz")
     write_volume(_coarse(), masks / "sub-3.mha")
-    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--by", "coil"]
+    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output)]
     assert main(arguments) == 1
     errors = capsys.readouterr().err
     assert "sub-3: not judged: sub-3.mha lies on another grid" in errors
@@ -143,10 +140,9 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert [one["case"] for one in told["not_judged"]] == ["sub-4"]
     assert told["groups"]["site"]["Oslo"]["dice_per_case"]["mean"] == pytest.approx((1 + 2 / 3) / 2)
     assert told["groups"]["site"]["Bergen"]["cases"] == 1
-    assert set(told["groups"]["coil"]) == {"neck", "head"}
     assert told["area_agreement"]["per_case"]["n"] == 3
     lines = (output / "groups.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 3
     assert {path.name for path in output.iterdir()} == {
         "scores.json", "slices.csv", "cases.csv", "groups.csv", "histogram.png", "bland_altman.png", "worst.png",
     }  # fmt: skip
@@ -185,7 +181,7 @@ def test_gipl_masks_take_the_images_orientation(data: Path, tmp_path: Path) -> N
 QUICK = [
     "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=2",
     "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "normalisation.size=32",
-    "--set", "statistics_batches=1", "--device", "cpu", "--threads", "1",
+    "--set", "statistics_batches=1", "--device", "cpu",
 ]  # fmt: skip
 
 
@@ -194,31 +190,15 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     data.mkdir()
     for number in range(2):
         put_case(data, f"sub-{number}", number)
-    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", *QUICK]
+    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     summary = json.loads((output / "folds.json").read_text(encoding="utf-8"))
     assert told["cases"] == 2
+    assert (told["slices_with_cord"], told["slices_without_cord"]) == (6, 0)  # 3 of the 5 slices of each are drawn
     assert [row["patients_held_out"] for row in summary["folds"]] == [1, 1]
     held = [json.loads((output / f"fold{n}" / "split.json").read_text(encoding="utf-8")) for n in (1, 2)]
     assert sorted(part[0]["validation"][0] for part in held) == ["0", "1"]
     assert summary["over_folds"]["dice_per_slice"]["n"] == 2
-    monkeypatch.setattr(evaluation.Training, "step", lambda run: pytest.fail("trained again"))
+    monkeypatch.setattr(trainer.Training, "step", lambda run: pytest.fail("trained again"))
     assert main(arguments) == 0
-
-
-def test_slices_that_nobody_drew_are_not_judged_when_left_out_of_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, output = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
-    for number in range(2):
-        put_case(data, f"sub-{number}", number)
-    network = NetworkConfig("deep_unet", 1)
-    untrained = Checkpoint("m", "1", network, NormalisationConfig(size=32), dict(build_network(network).state_dict()))
-    save_checkpoint(untrained, tmp_path / "m.safetensors")
-    monkeypatch.setattr(evaluation, "_train", lambda *_: tmp_path / "m.safetensors")
-    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
-    assert main(arguments) == 0
-    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
-    assert (told["slices_with_cord"], told["slices_without_cord"]) == (6, 0)  # 3 of the 5 slices of each are drawn

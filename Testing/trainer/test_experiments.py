@@ -17,15 +17,13 @@ from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingCon
 from SpinalCordSegTrainerLib.experiments import (
     BASELINE,
     BEST,
-    QUICK_SWEEP_UPDATES,
     ROWS,
-    Experiment,
     experiment_page,
     quick,
-    row_config,
+    train_rows,
     write_experiment,
 )
-from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest
+from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest, write_range_test
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]
@@ -46,13 +44,12 @@ def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, mon
     base = replace(base, network=replace(base.network, width=1))
     rows = [replace(row, network="deep_unet") for row in ROWS if row.key in (BASELINE, BEST)]
     asked = iter([True])
-    stopped = Experiment(base, tmp_path / "out", torch.device("cpu"), stopped=lambda: next(asked, False))
     with pytest.raises(Cancelled):
-        stopped.run(rows)
-    results = Experiment(base, tmp_path / "out", torch.device("cpu")).run(rows)
+        train_rows(rows, base, tmp_path / "out", torch.device("cpu"), stopped=lambda: next(asked, False))
+    results = train_rows(rows, base, tmp_path / "out", torch.device("cpu"))
     splits = {(tmp_path / "out" / row.key / "split.json").read_text(encoding="utf-8") for row in rows}
     assert len(splits) == 1
-    assert [len(result.dice) for result in results] == [2, 2]
+    assert [len(result["dice_of_slices"]) for result in results] == [2, 2]
     page = write_experiment(results, "six drawn slices", tmp_path / "out")
     assert "0.904 ± 0.101" in page
     told = json.loads((tmp_path / "out" / "table1.json").read_text(encoding="utf-8"))
@@ -63,20 +60,21 @@ def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, mon
     assert "is BELOW plain U-Net + TL (0.500)" in experiment_page(told["rows"], "")
 
 
+@pytest.mark.parametrize(("found", "bounds"), [(False, (1e-4, 1e-2)), (True, FALLBACK)])
 def test_bounds_not_found_are_the_papers_scaled_as_in_the_other_rows(
-    make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: bool, bounds: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweeps: list[int | None] = []
+    class Stopped(Exception):
+        """Once the rate is known."""
 
-    def swept(*_: object, updates: int | None) -> RangeTest:
-        sweeps.append(updates)
-        return RangeTest(np.array([1e-3]), np.array([0.9]), np.array([0.9]), Bounds(*FALLBACK, found, ""))
+    def begun(config: TrainingConfig, *_: object, **__: object) -> None:
+        assert (config.rate.plan, config.rate.base_lr, config.rate.max_lr) == ("clr", *map(pytest.approx, bounds))
+        raise Stopped
 
-    monkeypatch.setattr(experiments, "range_test", swept)
-    monkeypatch.setattr(experiments, "write_range_test", lambda test, folder: None)
-    base = replace(quick(TrainingConfig()), sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),))
-    experiment = Experiment(base, tmp_path, torch.device("cpu"), rate_factor=10.0, sweep_updates=QUICK_SWEEP_UPDATES)
-    for found, bounds in ((False, (1e-4, 1e-2)), (True, FALLBACK)):
-        rate, told = experiment._found_rate(row_config(ROWS[-1], base, 10.0), tmp_path)
-        assert (rate.plan, rate.base_lr, rate.max_lr, told) == ("clr", *map(pytest.approx, bounds), found)
-    assert sweeps == [240, 240]
+    folder = tmp_path / ROWS[-1].key
+    write_range_test(
+        RangeTest(np.array([1e-3]), np.array([0.9]), np.array([0.9]), Bounds(*FALLBACK, found, "")), folder
+    )
+    monkeypatch.setattr(experiments, "Training", begun)
+    with pytest.raises(Stopped):
+        train_rows(ROWS[-1:], quick(TrainingConfig()), tmp_path, torch.device("cpu"), scaled=True)

@@ -14,7 +14,7 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.evaluation import bland_altman, score_case
-from SpinalCordSegTrainerLib.inter_rater import DisputeLimits, consensus, disagreements, disputes
+from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements, disputes
 
 
 def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32), slices: range = range(1, 4)) -> Volume:
@@ -26,11 +26,11 @@ def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32),
 
 def test_bland_altman_by_hand() -> None:
     told = bland_altman([70, 80, 90], [71, 80, 92])
-    assert (told.n, told.bias_mm2, told.sd_mm2) == (3, 1.0, 1.0)
-    assert (told.lower_mm2, told.upper_mm2) == pytest.approx((1 - 1.96, 1 + 1.96))
-    assert bland_altman([70], [72]).bias_mm2 == 2.0
-    assert bland_altman([70], [72]).sd_mm2 is None
-    assert bland_altman([], []).bias_mm2 is None
+    assert (told["n"], told["bias_mm2"], told["sd_mm2"]) == (3, 1.0, 1.0)
+    assert (told["lower_mm2"], told["upper_mm2"]) == pytest.approx((1 - 1.96, 1 + 1.96))
+    assert bland_altman([70], [72])["bias_mm2"] == 2.0
+    assert bland_altman([70], [72])["sd_mm2"] is None
+    assert bland_altman([], [])["bias_mm2"] is None
 
 
 def test_the_consensus_lies_midway_and_is_symmetric() -> None:
@@ -47,19 +47,20 @@ def test_the_consensus_lies_midway_and_is_symmetric() -> None:
 def test_slices_of_one_rater_stay_empty_and_are_listed_with_their_place() -> None:
     first, second = _mask(slices=range(1, 4)), _mask((20, 30), (16, 20), range(2, 5))
     score = score_case("a", second, first)
-    listed = disagreements(score, first, second, DisputeLimits())
-    assert [(one.slice, one.kind) for one in listed] == [
+    listed = disagreements(score, first, second)
+    assert [(one["slice"], one["kind"]) for one in listed] == [
         (1, "only first"),
         (2, "outline"),
         (3, "outline"),
         (4, "only second"),
     ]
-    assert [one.disputed_mm2 for one in listed] == pytest.approx([48, 36, 36, 12])
-    np.testing.assert_allclose(listed[0].ras_mm, (GRID @ [24.5, 23.5, 1, 1])[:3], atol=1e-9)
+    assert [one["disputed_mm2"] for one in listed] == pytest.approx([48, 36, 36, 12])
+    place = [listed[0][name] for name in ("r_mm", "a_mm", "s_mm")]
+    np.testing.assert_allclose(place, (GRID @ [24.5, 23.5, 1, 1])[:3], atol=0.05)
     assert not consensus(first, second).ijk[:, :, [1, 4]].any()
     marked = disputes(first, second).ijk
     assert [np.count_nonzero(marked[:, :, k] == v) for k, v in ((1, 2), (2, 1), (2, 2), (4, 3))] == [160, 40, 120, 40]
-    assert disagreements(score_case("a", first, first), first, first, DisputeLimits()) == []
+    assert disagreements(score_case("a", first, first), first, first) == []
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +71,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         put_case(first, name, ord(name))
     write_volume(_mask(), second / "a_seg.nii.gz")
     write_volume(_mask((20, 30), (16, 30), range(1, 5)), second / "b.nrrd")
-    assert main(["raters", str(first), str(second), "--output", str(output), "--most-area", "5"]) == 1
+    assert main(["raters", str(first), str(second), "--output", str(output), "--least-dice", "0.97"]) == 1
     assert "c: not judged: no mask c" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert (told["cases"], told["disagreements"]) == (2, 4)

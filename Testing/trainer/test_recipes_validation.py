@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 from scipy.ndimage import binary_dilation
+from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles, write_sheet
 
 from Recipes.cli import main
 from Recipes.simulation.atlas import Maps, read_maps
@@ -69,7 +70,6 @@ from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.evaluation import SliceScore, score_case
-from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles, write_sheet
 
 
 def _measures(areas: dict[int, float], length_mm: float = 5.0) -> SliceTable:

@@ -31,12 +31,9 @@ from SpinalCordSegTrainerLib.slice_cache import (
     case_slices,
     changes,
     evenly,
-    fingerprint,
     offset_boundary,
     slices_of,
-    unchanged,
 )
-from SpinalCordSegTrainerLib.split import split_subjects
 
 
 def _slices(n: int, size: int = 32) -> Iterator[CachedSlice]:
@@ -136,19 +133,6 @@ def test_a_cache_that_another_program_finished_first_stays(tmp_path: Path) -> No
     with pytest.raises(OutputError, match="a file is where a folder is needed"):
         _write(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_split_keeps_a_subject_on_one_side() -> None:
-    subjects = [f"p{number // 3}" for number in range(30)]
-    training, held_out = split_subjects(subjects, 0.2, seed=4)
-    assert len(held_out) == 2
-    assert sorted(training + held_out) == sorted(set(subjects))
-    assert split_subjects(list(reversed(subjects)), 0.2, seed=4) == (training, held_out)
-    assert split_subjects(subjects, 0.2, seed=5) != (training, held_out)
-    assert split_subjects(["a", "b"], 0.9, seed=0)[0] != []
-    assert split_subjects(["a"], 0.0, seed=0) == (["a"], [])
-    with pytest.raises(TrainingDataError, match="1 subject"):
-        split_subjects(["a", "a"], 0.2, seed=0)
 
 
 def test_slices_of_subjects_and_an_even_choice(tmp_path: Path) -> None:
@@ -275,9 +259,6 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     raw[5] = 1
     (data / "sub-1_seg.raw").write_bytes(raw)
     assert changes(source, [case], options) == ["sub-1: its label map has changed"]
-    assert fingerprint([data / "none"]) is None
-    assert unchanged(None, [data / "none"])
-    assert not unchanged("damaged", data.iterdir())
 
 
 def test_data_named_again_on_resume_must_be_the_runs(

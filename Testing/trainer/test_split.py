@@ -16,7 +16,7 @@ from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
-from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_fact, write_split
+from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_rule, split_subjects, write_split
 
 
 def _case(name: str, subject: str, site: str = "") -> LabelledCase:
@@ -39,21 +39,33 @@ def test_folds_hold_everybody_out_once() -> None:
             folds(subjects, count, 0)
 
 
+def test_a_share_at_random_keeps_a_subject_on_one_side() -> None:
+    subjects = [f"p{number // 3}" for number in range(30)]
+    split = split_subjects(subjects, 0.2, seed=4)
+    assert len(split.validation) == 2
+    assert sorted((*split.training, *split.validation)) == sorted(set(subjects))
+    assert split_subjects(reversed(subjects), 0.2, seed=4) == split != split_subjects(subjects, 0.2, seed=5)
+    assert split_subjects(["a", "b"], 0.9, seed=0).training
+    assert split_subjects(["a"], 0.0, seed=0) == Split(("a",), ())
+    with pytest.raises(TrainingDataError, match="1 subject"):
+        split_subjects(["a", "a"], 0.2, seed=0)
+
+
 def test_a_patient_seen_at_two_sites_goes_to_one_side() -> None:
-    assert split_by_fact(CASES, "Site = Oslo") == Split(("3",), ("1", "2"))
+    assert split_by_rule(CASES, "Site = Oslo", 0) == Split(("3",), ("1", "2"))
     for rule, words in (
         ("site", "COLUMN=VALUE"),
         ("site=Rome", "values are Bergen, Oslo"),
         ("x=1", "no case has that"),
     ):
         with pytest.raises(ConfigurationError, match=words):
-            split_by_fact(CASES, rule)
+            split_by_rule(CASES, rule, 0)
     with pytest.raises(ConfigurationError, match="every patient"):
-        split_by_fact(CASES[:3], "site=Oslo")
+        split_by_rule(CASES[:3], "site=Oslo", 0)
 
 
 def test_a_written_split_is_read_again_and_leaks_are_refused(tmp_path: Path) -> None:
-    write_split(Split(("1",), ("2", "3")), tmp_path / "split.json")
+    write_split([Split(("1",), ("2", "3"))], tmp_path / "split.json")
     assert read_split(tmp_path) == read_split(tmp_path / "split.json") == Split(("1",), ("2", "3"))
     for content, words in (
         ([{"training": ["1"], "validation": ["1"]}], "1 patients are on both sides"),
@@ -72,7 +84,7 @@ def test_training_holds_out_exactly_those_named(make_cache: Callable[..., SliceC
     )
     config = replace(config, normalisation=replace(config.normalisation, size=32))
     opened = open_sources(config)
-    assert opened.split == [{"cache": "c", "kind": "simulated", "training": ["c0", "c2"], "validation": ["c1", "c3"]}]
+    assert opened.split == [Split(("c0", "c2"), ("c1", "c3"), "c", "simulated")]
     assert list(opened.held_out[0].indices) == [2, 3, 6, 7]
     for subjects, words in ((("elsewhere",), "none of the patients"), (("c0", "c1", "c2", "c3"), "every patient")):
         with pytest.raises(TrainingDataError, match=words):

@@ -91,7 +91,7 @@ def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Pat
     first = []
     for name, start in (("new", []), ("old", ["--from", str(model)]), ("set", ["--set", f"from_model={model}"])):
         settings = ["--set", f'sources=[{{"path": "{cache}"}}]', "--set", "batch_size=2", "--set", "crop.size=32"]
-        where = ["--output", str(tmp_path / name), "--device", "cpu", "--threads", "1"]
+        where = ["--output", str(tmp_path / name), "--device", "cpu"]
         assert main(["find-lr", "--updates", "30", *where, *quick, *settings, *start]) == 0
         first.append((tmp_path / name / "range_test.csv").read_text(encoding="utf-8").splitlines()[1])
     assert first[1] == first[2] != first[0]  # the loss at the first rate, 1e-10
@@ -104,7 +104,7 @@ def test_a_model_is_taught_one_patient_and_its_rates_are_found_alike(data: Path,
     tuned = configured(data, tmp_path / "run", *options, "--from", str(_model(tmp_path)))
     assert tuned.validation.fraction == 0
     assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
-    quick = ["--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu", "--threads", "1", "--label", "2"]
+    quick = ["--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu", "--label", "2"]
     found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--from", str(tmp_path / "m.safetensors")]
     assert main([*found, "--updates", "30", *quick]) == 0
 
@@ -265,7 +265,7 @@ def test_a_model_is_handed_on_without_the_names_of_those_held_out(tmp_path: Path
     names = [f"{name}_{number}" for number, name in enumerate(("DoeJohn", "RoeJane", "PoeMary"))]
     for number, name in enumerate(names):
         put_case(data, name, number)
-    write_split(Split((names[0],), (names[1], names[2])), tmp_path / "split.json")
+    write_split([Split((names[0],), (names[1], names[2]))], tmp_path / "split.json")
     held_out = ["--split", str(tmp_path / "split.json")]
     assert main(["train", str(data), "--output", str(run), *held_out, *SHORT, "--device", "cpu"]) == 0
     for path in (run / "best.safetensors", run / "last.safetensors", run / "best.md", run / "last.md"):

@@ -76,7 +76,7 @@ _CSV = (*BYTES[:9], *(cell_changed,) * 10)
 _CHECK = _train("check", "@IN")
 _CACHE = _train("cache", "@IN", "--output", "@OUT/cache", program="recipes")
 _EVALUATE = _train("evaluate", "@IN", "--predictions", "@SAMPLES/drawn", "--output", "@OUT")
-_LEARN = _train("train", "@IN", "--output", "@OUT", "--threads", "1", "--set", "network.width=1", "--set", "epochs=1",
+_LEARN = _train("train", "@IN", "--output", "@OUT", "--set", "network.width=1", "--set", "epochs=1",
                 "--set", "updates_per_epoch=1", "--set", "batch_size=2", "--set", "crop.size=32",
                 "--set", "statistics_batches=1", "--set", "normalisation.size=64")  # fmt: skip
 _TRACK = _lib(
@@ -126,14 +126,14 @@ FORMATS: tuple[Format, ...] = (
              "--output", "@OUT"),
     ), 2),
     Format("slice cache", "cache", "slices/*", (*BYTES, *(value_changed,) * 4), (
-        _train("train", "--config", "@SAMPLES/config/config.json", "--output", "@OUT", "--threads", "1",
+        _train("train", "--config", "@SAMPLES/config/config.json", "--output", "@OUT",
                "--set", 'sources=[{"path": "@IN/slices"}]'),
     )),
     Format("training configuration", "config", "config.json", _JSON, (
-        _train("train", "--config", "@IN/config.json", "--output", "@OUT", "--threads", "1", "--set", "epochs=1",
+        _train("train", "--config", "@IN/config.json", "--output", "@OUT", "--set", "epochs=1",
                "--set", "updates_per_epoch=1", "--set", "max_minutes=0.2"),
     ), 1.5),
     Format("saved training run", "state", "run/*", BYTES, (
-        _train("train", "--resume", "--output", "@IN/run", "--threads", "1"),
+        _train("train", "--resume", "--output", "@IN/run"),
     ), 1, True),
 )  # fmt: skip

@@ -193,9 +193,9 @@ def _train(folder: Path, samples: Path) -> Callable[[], int]:
     """Goes on where there is something to go on with, as its own message tells."""
     run = folder / "run"
     if saved_state(run / "state.safetensors") is not None:
-        return call_of("train", ["train", "--resume", "--output", str(run), "--threads", "1"])
+        return call_of("train", ["train", "--resume", "--output", str(run)])
     settings = [word for one in _SETTINGS for word in ("--set", one)]
-    return call_of("train", ["train", str(folder / "data"), "--output", str(run), "--threads", "1", *settings])
+    return call_of("train", ["train", str(folder / "data"), "--output", str(run), *settings])
 
 
 def _after_train(folder: Path) -> list[str]:

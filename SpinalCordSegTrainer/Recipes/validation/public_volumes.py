@@ -22,8 +22,7 @@ from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.report import montage_png
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegTrainerLib.dataset import LabelledCase, find_cases, load_case
-from SpinalCordSegTrainerLib.evaluation import CaseScore, score_case
-from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
+from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, write_sheet
 
 # What a model is validated on: the public volumes, which of their slices count, and the acceptance criteria.
 
@@ -239,7 +238,6 @@ def head_row(
 
 
 _log = logging.getLogger(__name__)
-_WORST = 16  # slices on a set's sheet
 REAL_SETS = (*(one.name for one in MASKED_SETS), SCANNERS, HEAD)
 
 
@@ -280,24 +278,15 @@ def validate_real(validator: Validator, data: Path, pictures: Path, only: Iterab
 
 
 def _masked_set(validator: Validator, chosen: MaskedSet, data: Path, pictures: Path) -> tuple[CaseScore, ...]:
-    scores: list[CaseScore] = []
-    tiles: list[Tile] = []
+    evaluation = Evaluation(chosen.slice_range, chosen.only_labelled)
     for case in chosen.cases(data):
         loaded = load_case(case)
         result = validator.segment(Image(loaded.image, case.image, case.name))
-        score = score_case(
-            case.name,
-            result.mask,
-            loaded.mask,
-            chosen.slice_range,
-            only_labelled=chosen.only_labelled,
-            flags=result.flags,
-        )
-        scores.append(score)
-        tiles = worst_of([*tiles, *worst_tiles(loaded.image, result.mask, loaded.mask, score, _WORST)], _WORST)
+        score = evaluation.add(case.name, loaded.image, result.mask, loaded.mask, result.flags)
         _log.info("%s %s: Dice %.3f", chosen.name, case.name, score.dice)
-    write_sheet(tiles, f"{chosen.name}: the worst slices, the worst first", pictures / f"{chosen.name}_worst.png")
-    return tuple(scores)
+    title = f"{chosen.name}: the worst slices, the worst first"
+    write_sheet(evaluation.tiles, title, pictures / f"{chosen.name}_worst.png")
+    return tuple(evaluation.scores)
 
 
 def _scanners(validator: Validator, data: Path, pictures: Path) -> tuple[ScannerRow, ...]:

@@ -26,10 +26,8 @@ from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import Profile, common_extent
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore, score_case
-from SpinalCordSegTrainerLib.worst_slices import Tile, worst_of, worst_tiles, write_sheet
+from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
-_WORST = 16
 Progress = Callable[[int, int], None]
 
 
@@ -104,17 +102,17 @@ def _people(
     step_done: Callable[[], None],
 ) -> tuple[PersonScore, ...]:
     people: list[PersonScore] = []
-    tiles: list[Tile] = []
+    evaluation = Evaluation()
     for number in range(count):
         neck = draw(number, maps, config)
         image = Image(neck.image, Path(name), f"{name}-{number:03d}")
         result = validator.segment(image)
-        score = score_case(image.case_name, result.mask, neck.mask, flags=result.flags)
+        score = evaluation.add(image.case_name, neck.image, result.mask, neck.mask, result.flags)
         found = areas_by_slice(result.slices, len(neck.csa_mm2), "csa_raw_mm2")
         people.append(PersonScore(score, neck.csa_mm2, found))
-        tiles = worst_of([*tiles, *worst_tiles(neck.image, result.mask, neck.mask, score, _WORST)], _WORST)
         step_done()
-    write_sheet(tiles, f"simulated {name}: the worst slices, the worst first", pictures / f"{name}_worst.png")
+    title = f"simulated {name}: the worst slices, the worst first"
+    write_sheet(evaluation.tiles, title, pictures / f"{name}_worst.png")
     return tuple(people)
 
 
