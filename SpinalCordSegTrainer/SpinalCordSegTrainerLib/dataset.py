@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal, NoReturn
 from xml.parsers import expat
@@ -124,7 +124,14 @@ def read_manifest(path: Path) -> MatchedFiles:
     Raises InputFileError when the table cannot be read, TrainingDataError when it lacks a column or holds no row.
     """
     rows = read_table(path)
-    columns = _columns(path, rows[0][1] if rows else {})
+    head = rows[0][1] if rows else {}
+    columns = {kind: next((name for name in names if name in head), "") for kind, names in _NAMES.items()}
+    for kind in ("image", "label"):
+        if not columns[kind]:
+            found = f"its columns are {', '.join(head)}" if head else "it holds no row"
+            raise TrainingDataError(
+                f"{path.name}: the column {kind} is missing ({found}); a manifest needs image,label"
+            )
     cases: dict[str, LabelledCase] = {}
     problems: list[tuple[Path, str]] = []
     images: dict[tuple[Path, str | None], str] = {}
@@ -143,17 +150,6 @@ def read_manifest(path: Path) -> MatchedFiles:
     return MatchedFiles(tuple(cases.values()), tuple(problems))
 
 
-def _columns(path: Path, row: dict[str, str]) -> dict[str, str]:
-    found = {kind: next((name for name in names if name in row), "") for kind, names in _NAMES.items()}
-    missing = [kind for kind in ("image", "label") if not found[kind]]
-    if missing:
-        told = f"its columns are {', '.join(row)}" if row else "it holds no row"
-        raise TrainingDataError(
-            f"{path.name}: the column {missing[0]} is missing ({told}); a manifest needs image,label"
-        )
-    return found
-
-
 def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> LabelledCase:
     cell = {kind: row.get(name, "") for kind, name in columns.items()}
     if not cell["image"] or not cell["label"]:
@@ -166,45 +162,26 @@ def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> 
         raise TrainingDataError("image and label are the same file")
     if cell["label_value"] and not _is_value(cell["label_value"]):
         raise TrainingDataError(f"label_value {cell['label_value']} is not a whole number")
-    relative = Path(cell["image"])
-    subject, session = cell["subject"] or subject_of(relative), cell["session"] or session_of(relative)
-    unique = "_".join(part for part in (cell["subject"], cell["session"], stem(image)) if part)
-    name = cell["name"] or unique
+    name = cell["name"] or "_".join(part for part in (cell["subject"], cell["session"], stem(image)) if part)
     if not is_plain_name(name):  # results are called so
         raise TrainingDataError(f'"{name}" cannot be the name of a case: leave out / and \\')
+    relative, known = Path(cell["image"]), set(columns.values())
     return LabelledCase(
         name,
-        subject,
+        cell["subject"] or subject_of(relative),
         image,
         label,
-        session,
+        cell["session"] or session_of(relative),
         int(cell["label_value"]) if cell["label_value"] else None,
         (),
         cell["series"] or None,
-        tuple(_manifest_facts(row, set(columns.values()))),
+        tuple((name, value) for name, value in row.items() if name not in known and value),
     )
 
 
 def _is_value(text: str) -> bool:
     """A whole number that a label map can hold."""
     return text.isdecimal() and len(text) < 10
-
-
-def _manifest_facts(row: dict[str, str], known: set[str]) -> Iterator[tuple[str, str]]:
-    return ((name, value) for name, value in row.items() if name not in known and value)
-
-
-def read_participants(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Subject → facts of a BIDS folder's participants.tsv; empty where there is none."""
-    path = folder / "participants.tsv"
-    if not path.is_file():
-        return {}
-    rows = (row for _, row in read_table(path))
-    return {
-        row["participant_id"].removeprefix("sub-"): tuple(_manifest_facts(row, {"participant_id"}))
-        for row in rows
-        if row.get("participant_id")
-    }
 
 
 # ITK-SNAP workspaces (.itksnap): main image, segmentation, label names; moved layers are refused.
@@ -215,20 +192,6 @@ def read_participants(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
 
 SUFFIX = ".itksnap"
 _MOST_BYTES = 16 << 20
-_IDENTITY = ("1", "true")
-
-
-@dataclass
-class _Folder:
-    entries: dict[str, str] = field(default_factory=dict)
-    folders: dict[str, _Folder] = field(default_factory=dict)
-
-    def at(self, *names: str) -> _Folder:
-        """The folder at this path; an empty one where there is none."""
-        here = self
-        for name in names:
-            here = here.folders.get(name, _Folder())
-        return here
 
 
 def read_workspace(path: Path) -> LabelledCase:
@@ -237,103 +200,86 @@ def read_workspace(path: Path) -> LabelledCase:
     Raises TrainingDataError: not XML of ITK-SNAP, entities in it, no or several main images or segmentations, a layer
     with a transform, a layer file that is not there.
     """
-    root = _parse(path)
-    layers = [one for key, one in sorted(root.at("Layers").folders.items()) if key.startswith("Layer")]
-    main = _only([one for one in layers if one.entries.get("Role") == "MainRole"], "main image", path)
-    drawn = [one for one in layers if one.entries.get("Role") == "SegmentationRole"]
+    entries = _entries(path)
+    found: dict[str, dict[str, str]] = {}
+    for place, value in entries.items():
+        folder, layer, key = (*place.split("/", 2), "", "")[:3]
+        if folder == "Layers" and layer.startswith("Layer"):
+            found.setdefault(layer, {})[key] = value
+    layers = [found[name] for name in sorted(found)]
+    drawn = [one for one in layers if one.get("Role") == "SegmentationRole"]
     if len(drawn) > 1:
         drawn = [one for one in drawn if "cord" in _nickname(one).lower()] or drawn
-    label = _only(drawn, "segmentation", path)
-    for layer, what in ((main, "main image"), (label, "segmentation")):
-        transform = layer.at("ImageTransform").entries.get("IsIdentity", "1").lower()
-        if transform not in _IDENTITY:
+    files = []
+    for chosen, what in (([one for one in layers if one.get("Role") == "MainRole"], "main image"),
+                         (drawn, "segmentation")):  # fmt: skip
+        if len(chosen) != 1:
+            raise TrainingDataError(
+                f"{path.name}: holds {len(chosen) or 'no'} {what} layers, expected one; save it with one"
+            )
+        if chosen[0].get("ImageTransform/IsIdentity", "1").lower() not in ("1", "true"):
             raise TrainingDataError(
                 f"{path.name}: the {what} is moved by a transform; resample it in ITK-SNAP and save without transform"
             )
-    image_path, label_path = (_layer_file(one, root, path) for one in (main, label))
+        files.append(_layer_file(chosen[0].get("AbsolutePath", ""), entries.get("SaveLocation", ""), path))
+    image, label = files
+    main = next(one for one in layers if one.get("Role") == "MainRole")
+    names = []
+    for key, index in main.items():
+        if key.startswith("ProjectMetaData/IRIS/LabelTable/") and key.endswith("/Index") and _is_value(index):
+            names.append((int(index), main.get(key.removesuffix("Index") + "Label", "")))
     name = path.name[: -len(SUFFIX)]
-    subject = subject_of(image_path) if "sub-" in str(image_path.name) else subject_of(Path(name + ".nii"))
-    return LabelledCase(
-        name, subject, image_path, label_path, session_of(path) or session_of(image_path), None, _names(main)
-    )
+    subject = subject_of(image) if "sub-" in image.name else subject_of(Path(name + ".nii"))
+    session = session_of(path) or session_of(image)
+    return LabelledCase(name, subject, image, label, session, None, tuple(sorted(one for one in names if one[0] != 0)))
 
 
-def _nickname(layer: _Folder) -> str:
-    told = layer.at("LayerMetaData").entries
-    return told.get("CustomNickName", "") + " " + stem(Path(_last_part(layer.entries.get("AbsolutePath", ""))))
+def _nickname(layer: dict[str, str]) -> str:
+    file = PureWindowsPath(layer.get("AbsolutePath", "")).name
+    return layer.get("LayerMetaData/CustomNickName", "") + " " + stem(Path(file))
 
 
-def _names(main: _Folder) -> tuple[tuple[int, str], ...]:
-    table = main.at("ProjectMetaData", "IRIS", "LabelTable").folders.values()
-    told = ((one.entries.get("Index", ""), one.entries.get("Label", "")) for one in table)
-    return tuple(
-        sorted((int(index), name) for index, name in told if index.isdecimal() and len(index) < 10 and int(index) != 0)
-    )
-
-
-def _only(layers: list[_Folder], what: str, path: Path) -> _Folder:
-    if len(layers) != 1:
-        raise TrainingDataError(
-            f"{path.name}: holds {len(layers) or 'no'} {what} layers, expected one; save it with one"
-        )
-    return layers[0]
-
-
-def _layer_file(layer: _Folder, root: _Folder, path: Path) -> Path:
+def _layer_file(stored: str, saved_at: str, path: Path) -> Path:
     """Where a layer lies: as far from the workspace as it was when saved, else where it was then."""
-    stored = layer.entries.get("AbsolutePath", "")
     if not stored:
         raise TrainingDataError(f"{path.name}: a layer has no file; save the workspace in ITK-SNAP again")
-    candidates = [
-        path.parent / _native(relative) for relative in _relatives(stored, root.entries.get("SaveLocation", ""))
-    ]
-    candidates.append(Path(stored) if Path(stored).is_absolute() else path.parent / _native(stored))
-    found = next((one for one in candidates if one.exists()), None)
-    if found is None:
-        raise TrainingDataError(
-            f"{path.name}: its layer {_last_part(stored)} is not there; move it together with its workspace"
-        )
-    return found
-
-
-def _relatives(stored: str, saved_at: str) -> list[str]:
     kind = PureWindowsPath if "\\" in stored or ":" in stored[:3] else PurePosixPath
-    where, base = kind(stored), kind(saved_at)
-    if not saved_at or not where.is_absolute():
-        return []
-    for up, parent in enumerate((base, *base.parents)):
-        if where.is_relative_to(parent):
-            return ["/".join([".."] * up + list(where.relative_to(parent).parts))]
-    return []
+    candidates = []
+    if saved_at:
+        layer, before = kind(stored), kind(saved_at)
+        for ups, parent in enumerate((before, *before.parents)):
+            if layer.is_relative_to(parent):
+                candidates.append(path.parent.joinpath(*[".."] * ups, *layer.relative_to(parent).parts))
+                break
+    native = Path(*PureWindowsPath(stored).parts) if "\\" in stored else Path(stored)
+    candidates.append(path.parent / native)  # an absolute path stays as it is
+    for one in candidates:
+        if one.exists():
+            return one
+    name = PureWindowsPath(stored).name
+    raise TrainingDataError(f"{path.name}: its layer {name} is not there; move it together with its workspace")
 
 
-def _native(stored: str) -> Path:
-    return Path(*PureWindowsPath(stored).parts) if "\\" in stored else Path(stored)
-
-
-def _last_part(stored: str) -> str:
-    return PureWindowsPath(stored).name
-
-
-def _parse(path: Path) -> _Folder:
+def _entries(path: Path) -> dict[str, str]:
+    """Every entry of a workspace by its place, "Layers/Layer.000/Role"."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise TrainingDataError(f"{path.name} cannot be read: {error.strerror}") from error
     if len(content) > _MOST_BYTES:
         raise TrainingDataError(f"{path.name} is {len(content) >> 20} MiB large, which no workspace is; save it again")
-    open_folders = [_Folder()]
+    folders: list[str] = []
+    entries: dict[str, str] = {}
 
     def begin(tag: str, attributes: dict[str, str]) -> None:
-        key = attributes.get("key", "")
         if tag == "folder":
-            open_folders.append(open_folders[-1].folders.setdefault(key, _Folder()))
+            folders.append(attributes.get("key", ""))
         elif tag == "entry":
-            open_folders[-1].entries[key] = attributes.get("value", "")
+            entries["/".join([*folders, attributes.get("key", "")])] = attributes.get("value", "")
 
     def end(tag: str) -> None:
         if tag == "folder":
-            open_folders.pop()
+            folders.pop()
 
     def refuse(*_: object) -> NoReturn:
         raise TrainingDataError(f"{path.name}: declares entities or foreign files, which no workspace needs; refused")
@@ -351,7 +297,7 @@ def _parse(path: Path) -> _Folder:
         parser.Parse(content, True)
     except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
         raise TrainingDataError(f"{path.name} is not a workspace of ITK-SNAP ({error}); save it again") from error
-    return open_folders[0]
+    return entries
 
 
 # A label map brought onto its image's grid: as place_on does, or, where that was allowed, resampled.
@@ -454,30 +400,25 @@ def read_label_names(path: Path) -> tuple[tuple[int, str], ...]:
     return tuple((value, name) for value, name in sorted(names.items()) if value != 0)
 
 
-def description_for(
-    name: str, others: Iterable[str], folder: Path, root: Path, descriptions: Sequence[Path]
+def _description_for(
+    name: str, others: Sequence[str], folder: Path, root: Path, descriptions: Sequence[Path]
 ) -> Path | None:
     """The description file of a case: the one that begins with its name, else the only one of its folder that begins
-    with no other case's (``others``), else of the next folder above, up to ``root``.
+    with no other case's (``others``), else of the next folder above, up to ``root``."""
 
-    Raises TrainingDataError when several compete.
-    """
+    def begins(path: Path, start: str) -> bool:
+        return path.stem == start or path.stem.startswith((f"{start}_", f"{start}-", f"{start}."))
+
     for where in (folder, *folder.parents):
         here = [path for path in descriptions if path.parent == where]
-        own = [path for path in here if _begins(path, name)]
-        own = own or [path for path in here if not any(_begins(path, other) for other in others)]
+        own = [path for path in here if begins(path, name)]
+        own = own or [path for path in here if not any(begins(path, other) for other in others)]
         if len(own) > 1:
             listed = ", ".join(path.name for path in own)
             raise TrainingDataError(f"{len(own)} label descriptions could belong to {name} ({listed}); keep one")
-        if own:
-            return own[0]
-        if where == root:
-            break
+        if own or where == root:
+            return own[0] if own else None
     return None
-
-
-def _begins(path: Path, name: str) -> bool:
-    return path.stem == name or path.stem.startswith((f"{name}_", f"{name}-", f"{name}."))
 
 
 def cord_value(names: Iterable[tuple[int, str]]) -> int | None:
@@ -493,33 +434,38 @@ _STRONGEST_T = 100
 _OTHER_LABEL = re.compile(r"_label-(?!SC_)")  # BIDS: grey matter, discs, …; the cord's is _label-SC
 
 
-@dataclass
-class _Found:
-    """What lies in a folder, sorted; ``twice``: images beside one of the same name; ``dicom``: folders whose own files
-    are DICOM."""
-
-    images: dict[tuple[str, str], Path] = field(default_factory=dict)
-    twice: list[Path] = field(default_factory=list)
-    labels: list[Path] = field(default_factory=list)
-    workspaces: list[Path] = field(default_factory=list)
-    descriptions: list[Path] = field(default_factory=list)
-    dicom: list[Path] = field(default_factory=list)
-
-
 def match_folder(folder: Path) -> MatchedFiles:
-    """Pairs by name, workspaces, DICOM folders; what does not fit together is told instead of refused."""
-    found = _look(folder)
-    problems = [(path, "another image of that name lies beside it; keep one of the two") for path in found.twice]
+    """Pairs by name, workspaces, DICOM folders; what does not fit together is a problem."""
+    images: dict[tuple[str, str], Path] = {}
+    labels: list[Path] = []
+    descriptions: list[Path] = []
+    dicom: list[Path] = []  # folders whose own files are DICOM
     cases: list[LabelledCase] = []
-    for path in found.workspaces:
-        try:
-            cases.append(read_workspace(path))
-        except TrainingDataError as error:
-            problems.append((path, str(error).removeprefix(f"{path.name}: ")))
-    spoken_for = {path.resolve() for case in cases for path in (case.image, case.label)}
+    problems: list[tuple[Path, str]] = []
+    for where, inside, names in os.walk(folder):
+        inside[:] = sorted(one for one in inside if not one.startswith("."))
+        paths = [Path(where) / name for name in sorted(names) if not name.startswith(".")]
+        for path in paths:
+            if is_label_file(path) and (label_stem(path) is not None or not is_volume_file(path)):
+                labels += [] if _OTHER_LABEL.search(path.name) else [path]
+            elif is_volume_file(path):
+                before = images.get(_place(path, folder))
+                if before is not None and before.parent == path.parent:
+                    problems.append((path, "another image of that name lies beside it; keep one of the two"))
+                images[_place(path, folder)] = path
+            elif path.suffix.lower() == SUFFIX:
+                try:
+                    cases.append(read_workspace(path))
+                except TrainingDataError as error:
+                    problems.append((path, str(error).removeprefix(f"{path.name}: ")))
+            elif is_label_description(path):
+                descriptions.append(path)
+        if any(is_dicom_file(path) for path in [one for one in paths if not is_label_file(one)][:3]):
+            dicom.append(Path(where))
+    of_workspaces = {path.resolve() for case in cases for path in (case.image, case.label)}
     pairs: dict[Path, Path] = {}
-    for label in (one for one in found.labels if one.resolve() not in spoken_for):
-        image = _image_of(label, folder, found)
+    for label in (one for one in labels if one.resolve() not in of_workspaces):
+        image = _image_of(label, folder, images, dicom)
         if image is None:
             problems.append(
                 (label, f"no image {label_stem(label)} belongs to this label map; add it or remove the map")
@@ -528,34 +474,19 @@ def match_folder(folder: Path) -> MatchedFiles:
             problems.append((label, f"{pairs[image].name} labels the same image; keep one of the two"))
         else:
             pairs[image] = label
-    cases += [_case(image, label, folder) for image, label in pairs.items()]
-    kept = _named(cases, problems)
-    taken = spoken_for | {image.resolve() for image in pairs}
-    unlabelled = [path for path in found.images.values() if path.resolve() not in taken]
-    unlabelled += [path for path in found.dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
-    return MatchedFiles(tuple(_with_facts(kept, folder, found, problems)), tuple(problems), tuple(sorted(unlabelled)))
-
-
-def _look(folder: Path) -> _Found:
-    found = _Found()
-    for where, inside, names in os.walk(folder):
-        inside[:] = sorted(one for one in inside if not one.startswith("."))
-        paths = [Path(where) / name for name in sorted(names)]
-        for path in paths:
-            if is_label_file(path) and (label_stem(path) is not None or not is_volume_file(path)):
-                found.labels += [] if _OTHER_LABEL.search(path.name) else [path]
-            elif is_volume_file(path):
-                before = found.images.get(_place(path, folder))
-                found.twice += [path] if before is not None and before.parent == path.parent else []
-                found.images[_place(path, folder)] = path
-            elif path.suffix.lower() == SUFFIX and not path.name.startswith("."):
-                found.workspaces.append(path)
-            elif is_label_description(path):
-                found.descriptions.append(path)
-        others = [path for path in paths if not (is_label_file(path) or path.name.startswith("."))]
-        if any(is_dicom_file(path) for path in others[:3]):
-            found.dicom.append(Path(where))
-    return found
+    for image, label in pairs.items():
+        relative = image.relative_to(folder) if image != folder else Path(image.name)
+        name = image.name if image.is_dir() else stem(image)
+        cases.append(LabelledCase(name, subject_of(relative), image, label, session_of(relative)))
+    named: dict[str, LabelledCase] = {}
+    for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
+        if named.setdefault(case.name, case) is not case:
+            problems.append((case.image, f"two cases are called {case.name}; give them different names"))
+    taken = of_workspaces | {image.resolve() for image in pairs}
+    unlabelled = [path for path in images.values() if path.resolve() not in taken]
+    unlabelled += [path for path in dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
+    kept = _with_facts(list(named.values()), folder, descriptions, problems)
+    return MatchedFiles(tuple(kept), tuple(problems), tuple(sorted(unlabelled)))
 
 
 def _place(path: Path, folder: Path) -> tuple[str, str]:
@@ -567,68 +498,52 @@ def _place(path: Path, folder: Path) -> tuple[str, str]:
     return "/".join(parts), stem(path)
 
 
-def _image_of(label: Path, folder: Path, found: _Found) -> Path | None:
+def _image_of(label: Path, folder: Path, images: dict[tuple[str, str], Path], dicom: Sequence[Path]) -> Path | None:
     """The image a label map belongs to: a file of its name, else a DICOM folder of its name, beside or around it."""
     where, own = _place(label, folder)
     name = label_stem(label) or own
-    image = found.images.get((where, name))
-    if image is not None:
-        return image
+    if (where, name) in images:
+        return images[where, name]
     beside, around = label.parent / name, label.parent
-    if any(one.is_relative_to(beside) for one in found.dicom):
+    if any(one.is_relative_to(beside) for one in dicom):
         return beside
-    return around if around.name == name and any(one.is_relative_to(around) for one in found.dicom) else None
-
-
-def _case(image: Path, label: Path, folder: Path) -> LabelledCase:
-    relative = image.relative_to(folder) if image != folder else Path(image.name)
-    name = image.name if image.is_dir() else stem(image)
-    return LabelledCase(name, subject_of(relative), image, label, session_of(relative))
-
-
-def _named(cases: list[LabelledCase], problems: list[tuple[Path, str]]) -> list[LabelledCase]:
-    kept: dict[str, LabelledCase] = {}
-    for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
-        if case.name in kept:
-            problems.append((case.image, f"two cases are called {case.name}; give them different names"))
-        kept.setdefault(case.name, case)
-    return list(kept.values())
+    return around if around.name == name and any(one.is_relative_to(around) for one in dicom) else None
 
 
 def _with_facts(
-    cases: list[LabelledCase], folder: Path, found: _Found, problems: list[tuple[Path, str]]
-) -> Iterator[LabelledCase]:
-    participants = read_participants(folder)
+    cases: list[LabelledCase], folder: Path, descriptions: Sequence[Path], problems: list[tuple[Path, str]]
+) -> list[LabelledCase]:
+    """The cases with the names of their labels, and with what participants.tsv and BIDS sidecars say of them."""
+    table, kept = folder / "participants.tsv", []
+    participants = {
+        row.get("participant_id", "").removeprefix("sub-"): row
+        for _, row in (read_table(table) if table.is_file() else ())
+    }
     for case in cases:
-        facts = dict(_sidecar(case.image)) | dict(participants.get(case.subject, ()))
+        row = participants.get(case.subject, {}) if case.subject else {}
+        facts = _sidecar(case.image) | {key: value for key, value in row.items() if value and key != "participant_id"}
         names = case.label_names
         try:
             others = [one.name for one in cases if one is not case]
-            described = description_for(case.name, others, case.label.parent, folder, found.descriptions)
+            described = _description_for(case.name, others, case.label.parent, folder, descriptions)
             if not names and described is not None:
                 names = read_label_names(described)
         except TrainingDataError as error:
             problems.append((case.label, str(error)))
             continue
-        yield replace(case, facts=(*case.facts, *sorted(facts.items())), label_names=names)
+        kept.append(replace(case, facts=(*case.facts, *sorted(facts.items())), label_names=names))
+    return kept
 
 
-def _sidecar(image: Path) -> Iterator[tuple[str, str]]:
+def _sidecar(image: Path) -> dict[str, str]:
     """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
-    path = image.parent / f"{stem(image)}.json"
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    if not isinstance(told, dict):
-        return
-    scanner = scanner_words(
-        told.get("Manufacturer"), told.get("ManufacturersModelName"), told.get("MagneticFieldStrength")
-    )
-    if scanner:
-        yield "scanner", scanner
-    if isinstance(told.get("InstitutionName"), str):
-        yield "site", told["InstitutionName"]
+        told = parse_json((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
+        fields = [told.get(key) for key in ("Manufacturer", "ManufacturersModelName", "MagneticFieldStrength")]
+        facts = {"scanner": scanner_words(*fields), "site": told.get("InstitutionName")}
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {key: value for key, value in facts.items() if isinstance(value, str) and (value or key == "site")}
 
 
 def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
