@@ -1,17 +1,9 @@
-"""Random changes of place and shape, on whole batches: one resampling does flip, rotation, scale, bend and crop.
+"""Random changes of training slices, on whole batches: of place and shape, by one resampling, then of appearance.
 
-Images and coverage go through the same grid, so a label stays on its pixel and partial volume stays soft.
-Random numbers come from the generator handed in, always in the same order.
-
-Why this is plain torch and no augmentation library (kornia 0.9, MONAI 1.6, tried on 15 slices of 256² on one core):
-- kornia draws from torch's one global generator and takes no other. BatchSampler are made in threads beside a network
-  whose dropout draws from it too: the same seed then gave other slices, and a killed run would not resume bit-equal.
-  Its affine and elastic changes are two resamplings, one after the other, which soften image and coverage twice.
-- MONAI repeats from a seed, but changes one slice at a time: 234 ms of processor time a batch, kornia 290 ms, this
-  module and intensities.py 59 ms (a network of width 2 learns from a batch in 1,270 ms). Training on one core would
-  run at 83 % (MONAI) and 80 % (kornia) of its speed without reading.
-- Neither moves a patient between the lines of k-space, or remaps contrast so that the cord stays visible; kornia 0.9
-  needs Python 3.11 and MONAI 1.6 torch 2.8, this program 3.10 and 2.4.
+Images and coverage go through the same grid, so a label stays on its pixel and partial volume stays soft. Random
+numbers come from the generator handed in, always in the same order: batches are made in threads, and a run that was
+killed must draw alike. kornia draws from torch's one global generator and resamples twice; MONAI changes one slice at a
+time, at four times this module's processor time.
 """
 
 from __future__ import annotations
@@ -143,20 +135,16 @@ def change_intensities(
     field = _field(n, images.shape[-1], config, generator)
     # Not by the crop's own brightest pixel: a cord in the dark of its slice would never look as it does in use.
     images = images * (field / field.amax((1, 2), keepdim=True))
-    images = images ** torch.exp(_normal(n, config.gamma_sd, generator))
+    images = images ** torch.exp(torch.randn(n, 1, 1, generator=generator) * config.gamma_sd)
     images = k_space_faults(images, config, generator)
     early, late = torch.rand(2, n, 1, 1, generator=generator) * config.noise
     images = rician(images, early, generator)
     images = blur(images, config.blur_px, generator)
     images = rician(images, late * (torch.rand(n, 1, 1, generator=generator) < 0.5), generator)
-    images = images * torch.exp(_normal(n, config.gain_sd, generator))
+    images = images * torch.exp(torch.randn(n, 1, 1, generator=generator) * config.gain_sd)
     images = images + (torch.rand(n, 1, 1, generator=generator) * 2 - 1) * config.offset
     seen = field_of_view(n, images.shape[-1], config.field_of_view_probability, generator)
     return (images.clamp(0, 1) * seen)[:, None], (coverage * seen)[:, None]
-
-
-def _normal(n: int, sd: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(n, 1, 1, generator=generator) * sd
 
 
 def remap(images: Tensor, coverage: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -169,9 +157,12 @@ def remap(images: Tensor, coverage: Tensor, config: AugmentConfig, generator: to
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     chosen = rng.random(n) < config.remap_probability
     blended = chosen & (rng.random(n) < config.blend_probability)
-    levels = _stretched(images, torch.from_numpy(chosen))
+    # One hot pixel must not squeeze the tissue into a corner of the curve, so the 99.5th percentile becomes 0.85.
+    flat = images[:, ::3, ::3].flatten(1)
+    bright = flat.kthvalue(max(1, math.ceil(0.995 * flat.shape[1])), dim=1).values.clamp_min(0.05)[:, None, None]
+    levels = torch.where(torch.from_numpy(chosen)[:, None, None], images * (0.85 / bright), images).clamp(0, 1)
     inside, around = _cord_and_surround(levels, coverage)
-    first = np.tile(_identity(), (n, 1))
+    first = np.tile(np.linspace(0, 1, _LEVELS, dtype=np.float32), (n, 1))
     first[chosen] = _visible_curves(rng, config, inside[chosen], around[chosen])
     second = first.copy()
     second[blended] = _visible_curves(rng, config, inside[blended], around[blended])
@@ -217,21 +208,9 @@ def _read(curves: NDArray[np.float32], rows: NDArray[np.int64], levels: NDArray[
     return start + (end - start) * (position - lower)
 
 
-def _stretched(images: Tensor, chosen: Tensor) -> Tensor:
-    # One hot pixel must not squeeze the tissue into a corner of the curve, so the 99.5th percentile becomes 0.85.
-    flat = images[:, ::3, ::3].flatten(1)
-    rank = max(1, math.ceil(0.995 * flat.shape[1]))
-    bright = flat.kthvalue(rank, dim=1).values.clamp_min(0.05)[:, None, None]
-    return torch.where(chosen[:, None, None], images * (0.85 / bright), images).clamp(0, 1)
-
-
-def _identity() -> NDArray[np.float32]:
-    return np.linspace(0, 1, _LEVELS, dtype=np.float32)
-
-
 def random_curves(rng: np.random.Generator, n: int, config: AugmentConfig) -> NDArray[np.float32]:
     """n piecewise linear curves with 4 to 8 knots, as tables (n, 256) of values in 0..1."""
-    x = _identity()
+    x = np.linspace(0, 1, _LEVELS, dtype=np.float32)
     spare = np.arange(_MOST_KNOTS) >= rng.integers(4, _MOST_KNOTS + 1, n)[:, None]
     knots = rng.random((n, _MOST_KNOTS))
     knots[:, 0], knots[:, 1] = 0.0, 1.0
@@ -325,7 +304,8 @@ def augment(
     """
     if config is None:
         return crop(images, centres, size)[:, None], crop(coverage, centres, size)[:, None]
-    if stays_in_place(config):
+    moves = (config.rotation_deg, config.scale, config.anisotropy, config.shift_px, config.elastic_px)
+    if not any(moves):  # only cut and mirrored: whole pixels are taken, as resampling would blur every edge
         cut = torch.stack((crop(images, centres, size), crop(coverage, centres, size)), dim=1)
         mirrored = torch.rand(len(cut), generator=generator) < config.flip_probability
         images, coverage = torch.where(mirrored[:, None, None, None], cut.flip(-1), cut).unbind(1)
@@ -337,11 +317,6 @@ def augment(
         images = resample(images[:, None], positions, config.interpolation)[:, 0]
         coverage = resample(coverage[:, None], positions, "bilinear")[:, 0]
     return change_intensities(images, coverage, config, generator)
-
-
-def stays_in_place(config: AugmentConfig) -> bool:
-    """Whether slices are only cut and mirrored: then whole pixels are taken, as resampling would blur every edge."""
-    return max(config.rotation_deg, config.scale, config.anisotropy, config.shift_px, config.elastic_px) == 0
 
 
 def crop(pixels: Tensor, centres: Tensor, size: int) -> Tensor:
@@ -362,9 +337,10 @@ def crop(pixels: Tensor, centres: Tensor, size: int) -> Tensor:
 def source_positions(centres: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Where each pixel of the crop is taken from, in source pixels: (n, size, size, 2), the column before the row."""
     n = len(centres)
-    angle = uniform(n, -config.rotation_deg, config.rotation_deg, generator) * (math.pi / 180)
-    zoom = torch.exp(uniform(n, -1, 1, generator) * math.log1p(config.scale))
-    stretch = torch.exp(uniform(n, -1, 1, generator) * math.log1p(config.anisotropy) / 2)
+    turn, zoomed, stretched = (torch.rand(n, generator=generator) for _ in range(3))
+    angle = (turn * (2 * config.rotation_deg) - config.rotation_deg) * (math.pi / 180)
+    zoom = torch.exp((zoomed * 2 - 1) * math.log1p(config.scale))
+    stretch = torch.exp((stretched * 2 - 1) * math.log1p(config.anisotropy) / 2)
     mirror = 1 - 2 * (torch.rand(n, generator=generator) < config.flip_probability).float()
     shift = (torch.rand(n, 2, generator=generator) * 2 - 1) * config.shift_px
     steps = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
@@ -385,7 +361,3 @@ def resample(pixels: Tensor, positions: Tensor, mode: str) -> Tensor:
     grid = positions.mul(2 / side).add_(1 / side - 1)
     out = functional.grid_sample(pixels, grid, mode=mode, padding_mode="zeros", align_corners=False)
     return out.clamp_(0, 1)
-
-
-def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low

@@ -10,12 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json
@@ -50,11 +48,11 @@ class RangeTest:
     bounds: Bounds
 
 
-def sweep_rates(count: int, low: float = 1e-10, high: float = 1e1) -> NDArray[np.float64]:
-    """``count`` rates in geometric progression. Raises ConfigurationError for a sweep too short to judge."""
+def sweep_rates(count: int) -> NDArray[np.float64]:
+    """``count`` rates from 1e-10 to 10, in geometric progression. Raises ConfigurationError for too short a sweep."""
     if count < _MIN_UPDATES:
         raise ConfigurationError(f"a range test of {count} updates says nothing: allow at least {_MIN_UPDATES}")
-    rates: NDArray[np.float64] = np.geomspace(low, high, count)
+    rates: NDArray[np.float64] = np.geomspace(1e-10, 1e1, count)
     return rates
 
 
@@ -88,15 +86,12 @@ def find_bounds(rates: NDArray[np.float64], smoothed: NDArray[np.float64], plann
         return Bounds(*FALLBACK, False, "the loss did not fall clearly during the sweep: the paper's bounds are used")
     below = smoothed[: lowest + 1] < p0 - max(4 * sd, 0.01 * drop)
     start = lowest + 1 - int(np.argmin(np.append(below[::-1], False)))
-    base, top = _decade(float(rates[min(start, lowest)])), _decade(float(rates[lowest]) / 10)
+    ends = (float(rates[min(start, lowest)]), float(rates[lowest]) / 10)
+    base, top = (float(f"1e{round(math.log10(rate))}") for rate in ends)
     if base >= top:
         note = f"the bounds {base:.0e} and {top:.0e} do not make a range: the paper's bounds are used"
         return Bounds(*FALLBACK, False, note)
     return Bounds(base, top, True, "")
-
-
-def _decade(rate: float) -> float:
-    return float(f"1e{round(math.log10(rate))}")
 
 
 def _past_its_best(losses: Sequence[float], smoothed: NDArray[np.float64], planned: int) -> bool:
@@ -134,7 +129,8 @@ def range_test(
             batch = batches.batch(update)
             for group in optimiser.param_groups:
                 group["lr"] = float(rate)
-            loss = segmentation_loss(network(_placed(batch.images, device)), batch.coverage.to(device), config.loss)
+            logits = network(batch.images.to(device).contiguous(memory_format=torch.channels_last))
+            loss = segmentation_loss(logits, batch.coverage.to(device), config.loss)
             value = float(loss.detach())
             if not math.isfinite(value):
                 break
@@ -151,20 +147,13 @@ def range_test(
     return RangeTest(done, np.array(losses), smoothed, find_bounds(done, smoothed, planned))
 
 
-def _placed(images: Tensor, device: torch.device) -> Tensor:
-    return images.to(device).contiguous(memory_format=torch.channels_last)
-
-
 def write_range_test(test: RangeTest, folder: Path) -> None:
     """``range_test.json`` (bounds), ``range_test.csv`` (the sweep) and ``range_test.png``. Raises OutputError."""
-    rows: list[dict[str, Any]] = [
-        {"rate": rate, "loss": loss, "smoothed": level}
-        for rate, loss, level in zip(test.rates, test.losses, test.smoothed, strict=True)
-    ]
+    columns = zip(test.rates, test.losses, test.smoothed, strict=True)
+    rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in columns]
     write_table(rows, folder / "range_test.csv")
     write_json(folder / "range_test.json", asdict(test.bounds))
-    with figure(folder / "range_test.png", 1) as axes:
-        axis = axes[0]
+    with figure(folder / "range_test.png", 1) as (axis,):
         axis.semilogx(test.rates, test.losses, color="0.75", lw=0.8, label="loss")
         axis.semilogx(test.rates, test.smoothed, label="smoothed")
         for rate, text, side in (

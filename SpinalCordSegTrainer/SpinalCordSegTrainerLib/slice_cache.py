@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from SpinalCordSegLib.dicom import dicom_files
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.files import explain, file_suffix, parse_json, remove_abandoned_parts
+from SpinalCordSegLib.files import explain, file_suffix, from_json, parse_json, remove_abandoned_parts, to_json
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case, stem
 from SpinalCordSegTrainerLib.dataset_check import Duplicates
@@ -61,7 +61,7 @@ class CacheInfo:
     size: int
     pixel_mm: float | None
     normalisation: dict[str, Any]
-    kind: Literal["simulated", "real"]
+    kind: str  # "simulated" or "real"
     source: dict[str, Any]
     subjects: tuple[str, ...]
     centres: tuple[tuple[float, float] | None, ...]
@@ -138,10 +138,8 @@ class SliceCache:
             remove_abandoned_parts(folder.parent)
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
-            details: dict[str, Any] = {"format": FORMAT, "size": size, "pixel_mm": pixel_mm}
-            details |= {"normalisation": normalisation, "kind": kind, "source": source}
-            details |= {"subjects": subjects, "centres": centres}
-            (part / "cache.json").write_text(json.dumps(details), encoding="utf-8")
+            info = CacheInfo(size, pixel_mm, normalisation, kind, source, tuple(subjects), tuple(centres))
+            (part / "cache.json").write_text(json.dumps({"format": FORMAT, **to_json(info)}), encoding="utf-8")
             _put_in_place(part, folder, replacing)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
@@ -191,19 +189,11 @@ def _shares(values: NDArray) -> NDArray[np.float32]:
 
 
 def _info(raw: Any, folder: Path) -> CacheInfo:
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raise TrainingDataError(f"{folder}: cache format {raw.get('format')}, {FORMAT} is known; write it again")
     try:
-        if raw["format"] != FORMAT:
-            raise TrainingDataError(f"{folder}: cache format {raw['format']}, {FORMAT} is known; write it again")
-        return CacheInfo(
-            size=int(raw["size"]),
-            pixel_mm=None if raw["pixel_mm"] is None else float(raw["pixel_mm"]),
-            normalisation=dict(raw["normalisation"]),
-            kind=raw["kind"],
-            source=dict(raw["source"]),
-            subjects=tuple(raw["subjects"]),
-            centres=tuple(None if centre is None else (centre[0], centre[1]) for centre in raw["centres"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return from_json(CacheInfo, raw)
+    except ValueError as error:
         raise TrainingDataError(f"{folder}: cache.json is incomplete ({error}); write the cache again") from error
 
 
