@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from cord_files import GRID, cord_image, cord_label, put_case
+from PIL import Image as PillowImage
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
@@ -18,8 +18,7 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import find_cases
-from SpinalCordSegTrainerLib.evaluation import find_prediction, score_case, summary
+from SpinalCordSegTrainerLib.evaluation import Evaluation, score_case, summary, write_sheet
 
 PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 
@@ -96,6 +95,26 @@ def test_empty_masks_give_no_dice_and_no_error() -> None:
     }  # fmt: skip
 
 
+def test_worst_slices_come_first_and_show_three_colours(tmp_path: Path) -> None:
+    label = np.zeros((40, 36, 6), bool)
+    label[15:27, 14:22] = True
+    truth = Volume.from_ijk(label, np.diag([0.8, 1.0, 5.0, 1.0]))
+    moved = label.copy()
+    moved[:, :, 2] = np.roll(moved[:, :, 2], 3, axis=0)
+    moved[:, :, 4] = False
+    judged = Evaluation()
+    judged.add("a", truth, truth.with_ijk(moved), truth)
+    judged.add("b", truth, truth, truth)
+    assert [(tile.score.case, tile.score.slice) for tile in judged.tiles][:3] == [("a", 4), ("a", 2), ("a", 0)]
+    write_sheet(judged.tiles, "worst", tmp_path / "sheet.png")
+    pixels = np.asarray(PillowImage.open(tmp_path / "sheet.png")).astype(int)
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    assert ((green > red + 40) & (green > blue + 40)).any()
+    assert ((red > green + 60) & (blue < 200)).any()
+    write_sheet([], "none", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
@@ -164,18 +183,6 @@ def test_a_case_too_short_for_the_range_does_not_stop_the_others(
     assert (told["cases"], told["slices_with_cord"]) == (3, 6)
     assert main([*arguments, "5:2"]) == 2
     assert "5:2" in capsys.readouterr().err
-
-
-def test_gipl_masks_take_the_images_orientation(data: Path, tmp_path: Path) -> None:
-    masks = tmp_path / "masks"
-    masks.mkdir()
-    image = sitk.GetImageFromArray(cord_label().ijk.transpose(2, 1, 0))
-    image.SetSpacing((0.6, 0.5, 4.0))
-    sitk.WriteImage(image, str(masks / "sub-1_seg.gipl"))
-    assert find_prediction(find_cases(data)[0], masks).name == "sub-1_seg.gipl"
-    assert main(["evaluate", str(data), "--predictions", str(masks), "--output", str(tmp_path / "out")]) == 1
-    told = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
-    assert told["dice_per_case"]["mean"] == 1.0
 
 
 QUICK = [

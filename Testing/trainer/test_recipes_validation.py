@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 from scipy.ndimage import binary_dilation
-from SpinalCordSegTrainerLib.worst_slices import worst_of, worst_tiles, write_sheet
 
 from Recipes.cli import main
 from Recipes.simulation.atlas import Maps, read_maps
@@ -187,24 +186,6 @@ def test_bars_met_and_missed() -> None:
     assert not moved["mt_on", "farthest pixel outside the true mask, mm"].met
     assert moved["t1w_masked", "mean signed area error, %"].met
     assert not {data for data, _ in moved} & {"t2_masked", "t2star_masked"}  # trained on: no bar
-
-
-def test_worst_slices_come_first_and_show_three_colours(tmp_path: Path) -> None:
-    label = _label()
-    found = label.ijk.copy()
-    found[:, :, 2] = np.roll(found[:, :, 2], 3, axis=0)
-    found[:, :, 4] = 0
-    mask = label.with_ijk(found)
-    tiles = worst_tiles(label, mask, label, score_case("a", mask, label), 3)
-    assert [tile.score.slice for tile in tiles][:2] == [4, 2]
-    assert worst_of([*tiles, *tiles], 2)[1].score.slice == 4
-    write_sheet(tiles, "worst", tmp_path / "sheet.png")
-    pixels = np.asarray(PillowImage.open(tmp_path / "sheet.png")).astype(int)
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    assert ((green > red + 40) & (green > blue + 40)).any()
-    assert ((red > green + 60) & (blue < 200)).any()
-    write_sheet([], "none", tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
 
 
 def test_area_fit_by_hand() -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def _exact_gradients(run: trainer.Training) -> list[Tensor]:
 def _scores(run: trainer.Training, processes: Processes) -> dict[str, float]:
     torch.manual_seed(5)
     network = trainer.new_state(run.config, torch.device("cpu")).network
-    return asdict(validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), processes))
+    return validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), processes)
 
 
 def _gap(one: list[Tensor], other: list[Tensor]) -> float:
