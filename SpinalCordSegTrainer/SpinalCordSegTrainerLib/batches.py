@@ -230,15 +230,11 @@ class BatchSampler:
         parts = []
         for number, source in enumerate(self._sources):
             if after[number] > before[number]:
-                indices = self._indices(number, range(before[number], after[number]))
-                parts.append(self._part(source, indices, rng, generator))
+                count, seed = len(source.indices), self._config.seed
+                positions = range(before[number], after[number])
+                picked = [_order(seed, number, at // count, count)[at % count] for at in positions]
+                parts.append(self._part(source, source.indices[picked], rng, generator))
         return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
-
-    def _indices(self, number: int, positions: range) -> NDArray[np.int64]:
-        allowed = self._sources[number].indices
-        count = len(allowed)
-        picked = [_order(self._config.seed, number, at // count, count)[at % count] for at in positions]
-        return allowed[picked]
 
     def _part(
         self, source: TrainingSource, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator

@@ -121,17 +121,13 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         # Centred first, in a second message: the mean square minus the squared mean loses digits.
         centred = values - mean[None, :, None, None]
         variance = self.processes.summed(centred.square().sum((0, 2, 3))) / count
-        self._track(mean.detach(), variance.detach(), count)
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), share)
+            self.running_var.lerp_(variance.detach() * (count / (count - 1)), share)
         scaled = centred * (self.weight * torch.rsqrt(variance + self.eps))[None, :, None, None]
         return (scaled + self.bias[None, :, None, None]).to(features.dtype)
-
-    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked += 1
-        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * (count / (count - 1)), share)
 
 
 def sync_statistics(network: nn.Module, processes: Processes) -> nn.Module:
