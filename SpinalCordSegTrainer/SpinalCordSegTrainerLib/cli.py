@@ -582,7 +582,7 @@ def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.dataset import match_files
-    from SpinalCordSegTrainerLib.dataset_check import as_dict, check_folder, summary
+    from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
     from SpinalCordSegTrainerLib.split import folds, split_by_rule, write_split
 
     data = arguments.data
@@ -593,7 +593,7 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
         progress=partial(reporter.progress, "cases"),
     )
     for case in checked:
-        reporter.event("checked", case=as_dict(case))
+        reporter.event("checked", case=case.as_dict())
     counts = summary(checked)
     lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
     usable = {case.name for case in checked if case.usable}
@@ -617,14 +617,14 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
-        ("case", "patient", "grid", "labels", "cord slices", "volume mm³", "mean area mm²", "verdict")
+        ("case", "patient", "labels", "cord slices", "volume mm³", "mean area mm²", "verdict")
     ]
     for case in checked:
         figures = ("–" if value is None else f"{value:.1f}" for value in (case.volume_mm3, case.mean_csa_mm2))
         verdict = f"refused: {case.reason}" if case.reason else "; ".join(case.remarks) or "ok"
         labels = ", ".join(map(str, case.labels[:6])) + (" …" if len(case.labels) > 6 else "")
         slices = f"{case.n_cord_slices} of {case.n_slices}"
-        rows.append((case.name, case.subject, case.grid_match or "–", labels or "–", slices, *figures, verdict))
+        rows.append((case.name, case.subject, labels or "–", slices, *figures, verdict))
     return table_lines(rows)
 
 

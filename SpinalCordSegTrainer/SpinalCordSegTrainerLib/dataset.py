@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Literal, NoReturn
+from typing import NoReturn
 from xml.parsers import expat
 
 import numpy as np
 from scipy import ndimage
 
-from SpinalCordSegLib.dicom import DicomSeries, is_dicom_file
+from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
 from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_image, read_labels, select_label
@@ -303,40 +303,27 @@ def _entries(path: Path) -> dict[str, str]:
 # A label map brought onto its image's grid: as place_on does, or, where that was allowed, resampled.
 
 
-Match = Literal["same", "placed", "resampled"]
 _LEAST_KEPT = 0.8  # of the cord's volume must lie inside the image
 
 
-@dataclass(frozen=True, eq=False)
-class PlacedMask:
-    """``mask``: bool, on the image's grid. ``note``: what was done to it, "" where it lay there already."""
-
-    mask: Volume
-    match: Match
-    note: str = ""
-
-
-def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = False) -> PlacedMask:
-    """The cord of a label map, in any format that ITK-SNAP writes, on the grid of its image.
+def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = False) -> tuple[Volume, str]:
+    """The cord of a label map, in any format that ITK-SNAP writes, as bool on the grid of its image; and what was done
+    to bring it there, "" for nothing.
 
     ``tolerant`` resamples what lies on another grid (linear, at one half) when most of the cord lies inside the image.
     Raises as read_labels, select_label and place_on do.
     """
-    labels = read_labels(path, image)
-    mask = select_label(labels, label, path.name)
+    mask = select_label(read_labels(path, image), label, path.name)
     try:
         placed = place_on(mask, image, (path.name, "its image"))
-    except GeometryError:
+    except GeometryError as error:
         if not tolerant:
-            raise
-        return _resampled(mask, image, path.name)
-    if mask.layout == image.layout and mask.shape == image.shape:
-        return PlacedMask(placed, "same")
-    stored = f"stored as {mask.orientation} with shape {'×'.join(map(str, mask.ijk_shape))}"
-    return PlacedMask(placed, "placed", f"{stored}, put on its image's grid without resampling")
-
-
-def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
+            raise GeometryError(f"{error}; --tolerant resamples it") from error
+    else:
+        if mask.layout == image.layout and mask.shape == image.shape:
+            return placed, ""
+        stored = f"stored as {mask.orientation} with shape {'×'.join(map(str, mask.ijk_shape))}"
+        return placed, f"{path.name}: {stored}, put on its image's grid without resampling"
     step = np.linalg.inv(mask.ijk_to_ras) @ image.ijk_to_ras
     weights = ndimage.affine_transform(
         mask.ijk.astype(np.float32), step[:3, :3], step[:3, 3], output_shape=image.ijk_shape, order=1
@@ -345,11 +332,11 @@ def _resampled(mask: Volume, image: Volume, name: str) -> PlacedMask:
     before, after = (float(of.ijk.sum()) * of.voxel_volume_mm3 for of in (mask, placed))
     if after < _LEAST_KEPT * before:
         raise GeometryError(
-            f"{name} does not lie on its image: of {before:.0f} mm³ only {after:.0f} mm³ fall inside"
+            f"{path.name} does not lie on its image: of {before:.0f} mm³ only {after:.0f} mm³ fall inside"
             f" ({difference(mask, image)}); it may belong to another image"
         )
-    words = f"resampled to its image ({difference(mask, image)}): {before:.0f} mm³ became {after:.0f} mm³"
-    return PlacedMask(placed, "resampled", words)
+    change = f"{before:.0f} mm³ became {after:.0f} mm³"
+    return placed, f"{path.name}: resampled to its image ({difference(mask, image)}): {change}"
 
 
 # What the values of a label map mean: ITK-SNAP's label description files, and which of the names is the cord.
@@ -561,14 +548,13 @@ _MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight cr
 class LoadedCase:
     """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty.
 
-    ``match``: how the label map came onto the grid; ``notes``: what was done to it, mostly nothing. ``facts``: the
-    case's, and the scanner where the image's own header says it.
+    ``notes``: how the label map came there, mostly nothing. ``facts``: the case's, and the scanner where the image's
+    own header says it.
     """
 
     case: LabelledCase
     image: Volume
     mask: Volume
-    match: Match = "same"
     notes: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 
@@ -613,23 +599,34 @@ def match_files(data: Path) -> MatchedFiles:
 
 
 def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
-    """Read one case; ``label`` is the value of the cord, None takes the one that the case tells or the only one there
+    """Read one case; ``label`` is the value of the cord, None takes the one that the case says or the only one there
     is. ``tolerant`` resamples a label map that lies on another grid.
 
     Raises TrainingDataError naming the file: unreadable, NaN, several labels, another grid than the image's, an image
     without contrast, a label that covers most of it.
     """
     try:
-        read = read_image(case.image, case.series)
-        chosen = chosen_label(case, label)
-        placed = read_cord(case.label, read.volume, chosen, tolerant=tolerant)
-        _check_content(read.volume, placed.mask, case)
+        read, chosen = read_image(case.image, case.series), chosen_label(case, label)
+        image = read.volume
+        mask, note = read_cord(case.label, image, chosen, tolerant=tolerant)
+        if image.ijk.min() == image.ijk.max():
+            raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
+        covered = float(np.count_nonzero(mask.ijk)) / mask.ijk.size
+        if covered > _MOST_COVERED:
+            raise TrainingDataError(
+                f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
+                " name the cord's value with --label N"
+            )
     except SpinalCordSegError as error:
         raise TrainingDataError(f"case {case.name}: {error}") from error
-    notes = [f"{case.label.name}: {placed.note}"] if placed.note else []
+    notes = [note] if note else []
     if label is None and case.label_value is None and chosen is not None:
         notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
-    return LoadedCase(case, read.volume, placed.mask, placed.match, tuple(notes), _facts(case, read.dicom))
+    facts = case.facts
+    if read.dicom is not None and "scanner" not in dict(facts):
+        scanner = scanner_words(read.dicom.manufacturer, read.dicom.model, read.dicom.field_strength_t)
+        facts = (*facts, ("scanner", scanner)) if scanner else facts
+    return LoadedCase(case, image, mask, tuple(notes), facts)
 
 
 def chosen_label(case: LabelledCase, label: int | None) -> int | None:
@@ -637,27 +634,3 @@ def chosen_label(case: LabelledCase, label: int | None) -> int | None:
     if label is not None:
         return label
     return case.label_value if case.label_value is not None else cord_value(case.label_names)
-
-
-def _check_content(image: Volume, mask: Volume, case: LabelledCase) -> None:
-    if image.ijk.min() == image.ijk.max():
-        raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
-    covered = float(np.count_nonzero(mask.ijk)) / mask.ijk.size
-    if covered > _MOST_COVERED:
-        raise TrainingDataError(
-            f"{case.label.name} calls {100 * covered:.0f} % of the image cord; cord and background may be swapped:"
-            " name the cord's value with --label N"
-        )
-
-
-def _facts(case: LabelledCase, dicom: DicomSeries | None) -> tuple[tuple[str, str], ...]:
-    if dicom is None or "scanner" in dict(case.facts):
-        return case.facts
-    scanner = scanner_words(dicom.manufacturer, dicom.model, dicom.field_strength_t)
-    return (*case.facts, ("scanner", scanner)) if scanner else case.facts
-
-
-def grid_words(volume: Volume) -> str:
-    """Shape, spacing and orientation, for a person."""
-    shape = "×".join(map(str, volume.ijk_shape))
-    return f"{shape} of {'×'.join(f'{mm:.3g}' for mm in volume.ijk_spacing_mm)} mm, {volume.orientation}"

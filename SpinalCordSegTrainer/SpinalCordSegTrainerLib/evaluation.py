@@ -182,10 +182,9 @@ def folder_masks(folder: Path, label: int | None = None, tolerant: bool = False)
     def read(loaded: LoadedCase) -> tuple[Volume, Sequence[Flag]]:
         path = find_prediction(loaded.case, folder)
         try:
-            placed = read_cord(path, loaded.image, None, tolerant=tolerant)
+            return read_cord(path, loaded.image, None, tolerant=tolerant)[0], ()
         except VoxelError:
-            placed = read_cord(path, loaded.image, label, tolerant=tolerant)
-        return placed.mask, ()
+            return read_cord(path, loaded.image, label, tolerant=tolerant)[0], ()
 
     return read
 

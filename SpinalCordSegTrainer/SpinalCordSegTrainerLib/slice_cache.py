@@ -31,7 +31,7 @@ from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDat
 from SpinalCordSegLib.files import explain, file_suffix, from_json, parse_json, remove_abandoned_parts, to_json
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case, stem
-from SpinalCordSegTrainerLib.dataset_check import Duplicates
+from SpinalCordSegTrainerLib.dataset_check import refuse_twin
 
 FORMAT = 1
 _HEADER_BYTES = 128
@@ -426,7 +426,7 @@ def cache_cases(
     }
     used: list[str] = []
     files: dict[str, Any] = {}
-    seen = Duplicates()
+    seen: dict[bytes, LabelledCase] = {}
 
     def stream() -> Iterator[CachedSlice]:
         problems: list[str] = []
@@ -434,7 +434,7 @@ def cache_cases(
             files[case.name] = case_manifest(case, label)
             try:
                 loaded = load_case(case, label, tolerant=tolerant)
-                seen.refuse_twin(loaded)
+                refuse_twin(loaded, seen)
             except TrainingDataError as error:
                 problems.append(str(error))
                 continue

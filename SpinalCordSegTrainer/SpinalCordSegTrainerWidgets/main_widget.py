@@ -45,8 +45,6 @@ def details(case: Mapping[str, Any]) -> str:
     lines += case["remarks"]
     if case["grid"]:
         lines.append(_("Image: {grid}").format(grid=case["grid"]))
-    if case["label_grid"]:
-        lines.append(_("Label map: {grid}").format(grid=case["label_grid"]))
     if case["labels"]:
         lines.append(_("Labels found: {labels}").format(labels=", ".join(map(str, case["labels"]))))
     if case["volume_mm3"] is not None:

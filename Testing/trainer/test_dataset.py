@@ -409,14 +409,14 @@ def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     (case,) = find_cases(tmp_path)
     loaded = load_case(case)
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
-    assert loaded.match == "same"
+    assert loaded.notes == ()
 
 
 def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
     loaded = load_case(find_cases(tmp_path)[0])
-    assert loaded.match == "same"
+    assert loaded.notes == ()
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
     nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
     with pytest.raises(TrainingDataError, match="without orientation"):
@@ -437,9 +437,9 @@ def test_tolerance_resamples_and_says_so(tmp_path: Path) -> None:
     write_volume(_finer_label(), path)
     with pytest.raises(GeometryError, match=r"shape 120×96×5 instead of 60×48×5, spacing 0\.3×0\.25×4 instead"):
         read_cord(path, cord_image(), None)
-    placed = read_cord(path, cord_image(), None, tolerant=True)
-    np.testing.assert_array_equal(placed.mask.ijk, cord_label().ijk == 1)
-    assert f"{CORD_MM3:.0f} mm³ became {CORD_MM3:.0f} mm³" in placed.note
+    placed, note = read_cord(path, cord_image(), None, tolerant=True)
+    np.testing.assert_array_equal(placed.ijk, cord_label().ijk == 1)
+    assert f"{CORD_MM3:.0f} mm³ became {CORD_MM3:.0f} mm³" in note
 
 
 def test_fractions_are_no_labels(tmp_path: Path) -> None:

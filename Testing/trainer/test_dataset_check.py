@@ -32,7 +32,6 @@ def test_what_a_good_case_holds(tmp_path: Path) -> None:
     assert (case.n_slices, case.n_cord_slices) == (6, 4)
     assert case.volume_mm3 == pytest.approx(100 * 4 * 0.5 * 0.8 * 3)
     assert case.mean_csa_mm2 == pytest.approx(40.0, rel=0.01)
-    assert (case.image, case.label) == ("sub-1_T1w.nii.gz", "sub-1_T1w_seg.nii.gz")
 
 
 def test_every_fault_is_named_and_the_rest_is_usable(tmp_path: Path) -> None:
@@ -49,8 +48,7 @@ def test_every_fault_is_named_and_the_rest_is_usable(tmp_path: Path) -> None:
     _put(tmp_path, "empty", seed=6, half=0)
     found = {case.name: case for case in check_folder(tmp_path)}
     assert [name for name, case in found.items() if case.usable] == ["empty", "good"]
-    assert "another grid" in found["shifted"].reason and "mm away" in found["shifted"].reason
-    assert found["shifted"].label_grid and found["shifted"].labels == (1,)
+    assert "another grid" in found["shifted"].reason and "4.0 mm away" in found["shifted"].reason
     assert "broken.nii.gz" in found["broken"].reason
     assert "no image alone" in found["alone_seg.nii.gz"].reason
     assert "no label map" in found["unlabelled.nii.gz"].reason
@@ -64,7 +62,7 @@ def test_several_labels_need_a_choice(tmp_path: Path) -> None:
     label[10:20, 10:20, 1], label[0, 0, 0] = 3, 7
     write_volume(Volume.from_ijk(label, GRID), tmp_path / "a_seg.nii.gz")
     (case,) = check_folder(tmp_path)
-    assert "2 labels" in case.reason and case.labels == (3, 7)
+    assert "2 labels" in case.reason
     (case,) = check_folder(tmp_path, label=3)
     assert case.usable and case.n_cord_slices == 1
 
@@ -79,7 +77,7 @@ def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
     assert "median 40 mm²" in " ".join(found["sub-8"].remarks)
     # One person under two codes would stand on both sides of a split, so the second one is refused.
     assert [name for name, case in found.items() if case.reason] == ["sub-9"]
-    assert found["sub-9"].duplicate_of == "sub-3" and "sub-3" in found["sub-9"].reason
+    assert "the same voxels as sub-3" in found["sub-9"].reason
 
 
 def test_command_tells_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

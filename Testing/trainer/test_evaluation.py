@@ -16,9 +16,9 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib import evaluation, trainer
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.evaluation import Evaluation, score_case, summary, write_sheet
+from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, score_case, summary, write_sheet
 
 PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
 
@@ -147,12 +147,13 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     write_volume(cord_label(), masks / "sub-1_pred.nrrd")
     write_volume(_half(), masks / "sub-2" / "mask.nii.gz")
     write_volume(_coarse(), masks / "sub-3.mha")
-    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output)]
+    strict = Evaluation()
+    strict.judge(find_cases(data), folder_masks(masks))
+    problems = dict(strict.problems)
+    assert "sub-3.mha lies on another grid" in problems["sub-3"] and "no mask sub-4" in problems["sub-4"]
+    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--tolerant"]
     assert main(arguments) == 1
-    errors = capsys.readouterr().err
-    assert "sub-3: not judged: sub-3.mha lies on another grid" in errors
-    assert "sub-4: not judged: no mask sub-4" in errors
-    assert main([*arguments, "--tolerant"]) == 1
+    assert "sub-4: not judged: no mask sub-4" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert told["model"] is None
     assert told["predictions"] == "masks"
@@ -167,22 +168,17 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     }  # fmt: skip
 
 
-def test_a_case_too_short_for_the_range_does_not_stop_the_others(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_case_too_short_for_the_range_does_not_stop_the_others(data: Path, tmp_path: Path) -> None:
     shape = (60, 48, 3)
     put_case(data, "sub-2", 1, cord_label(shape=shape), cord_image(1, shape=shape))
-    masks, output = tmp_path / "masks", tmp_path / "out"
+    masks = tmp_path / "masks"
     masks.mkdir()
     for path in data.glob("*_seg.nii.gz"):
         shutil.copy(path, masks)
-    arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--range"]
-    assert main([*arguments, "2:5"]) == 1
-    assert "sub-2: not judged: case sub-2: slices 2:5 are not within 0:3" in capsys.readouterr().err
-    told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
-    assert (told["cases"], told["slices_with_cord"]) == (3, 6)
-    assert main([*arguments, "5:2"]) == 2
-    assert "5:2" in capsys.readouterr().err
+    judged = Evaluation((2, 5))
+    judged.judge(find_cases(data), folder_masks(masks))
+    assert judged.problems == [("sub-2", "case sub-2: slices 2:5 are not within 0:3")]
+    assert (len(judged.scores), summary(judged.scores)["slices_with_cord"]) == (3, 6)
 
 
 QUICK = [
@@ -197,6 +193,9 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     data.mkdir()
     for number in range(2):
         put_case(data, f"sub-{number}", number)
+    for picture in ("_histograms", "_draw_agreement"):
+        monkeypatch.setattr(evaluation, picture, lambda scores, path: None)
+    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
