@@ -18,6 +18,7 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib import evaluation, trainer
 from SpinalCordSegTrainerLib.cli import main
+from SpinalCordSegTrainerLib.dataset import find_cases
 from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, score_case, summary, write_sheet
 
 PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
