@@ -96,7 +96,7 @@ WANTED: dict[str, str] = {
     },
     "*/histogram.png*": "smaller figures, as the panel shows them", "*/bland_altman.png*": "smaller figures",
     "*/curves.png*": "smaller figures", "*/range_test.png*": "smaller figures",
-    "*/best.md*": "the epochs are in epochs.csv alone", "*/last.md*": "the epochs are in epochs.csv alone",
+    "*/best.md*": "the card is in the weights file alone", "*/last.md*": "the card is in the weights file alone",
     "propagate*/doubt*": "one list of warnings in place of doubts and whether there are any",
     "propagate*/warnings*": "one list of warnings in place of doubts and whether there are any",
     "*/report.html*": "the page is made by a template and matplotlib",

@@ -303,7 +303,7 @@ def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-# The model card as Markdown: data, split, scores, curves, intended use, limits. Every figure comes from the run.
+# The weights file that a run leaves, with its card: what it is, what it was trained on, what it is worth.
 
 
 _FEW_SUBJECTS = 20
@@ -330,61 +330,6 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
     return found
 
 
-def markdown(model: Checkpoint) -> str:
-    """The card of a trained model as a page to read."""
-    training, scores, provenance = model.training, model.scores, model.provenance
-    network, rule = f"{model.network.name}, width {model.network.width}", model.normalisation
-    pixels = f"resized to {rule.size}²" if rule.kind == "paper" else f"of {rule.pixel_mm} mm pixels"
-    lines = [f"# {model.name} {model.version}", "", f"- Network: {network}"]
-    lines += [f"- Input: axial slices {pixels}, grey values by {rule.intensity}", f"- Licence: {model.licence}"]
-    lines += [f"- SHA-256 of the weights file: {model.sha256}", f"- Made with SpinalCordSeg {model.software_version}"]
-    if training.get("from_model"):
-        lines.append(f"- Fine-tuned from {training['from_model']}")
-    lines += ["", "## Intended use", "", str(provenance.get("intended_use", "not stated")), "", "## Limits", ""]
-    lines += [f"- {limit}" for limit in provenance.get("limits", ())]
-    columns = ("cache", "kind", "slices", "subjects", "weight", "policy")
-    sources = [{name: source.get(name) for name in columns} for source in provenance.get("sources", ())]
-    lines += ["", "## Data trained on", "", *_table(sources)]
-    lines += ["", "## Split, by subject", "", *_table(list(provenance.get("split", ())))]
-    lines += ["", "## Training", "", *_recipe(training)]
-    lines += ["", "## Scores on the slices held out", "", *_table([scores.get("validation", {})])]
-    if "old_cases" in scores:
-        old = scores["old_cases"]
-        lines += ["", "## Old cases, before and after", ""]
-        lines += _table([{"model": when, **old[when]} for when in ("before", "after")])
-    lines += ["", "## Curves", "", "![curves](curves.png)"]
-    return "\n".join(lines) + "\n"
-
-
-def _recipe(training: dict[str, Any]) -> list[str]:
-    loss, rate = training["loss"], training["rate"]
-    gamma = f", γ {loss['gamma']}" if loss["name"] == "focal_tversky" else ""
-    return [
-        f"- Loss: {loss['name']}, weight of missed cord {loss['fn_weight']}, of false cord {loss['fp_weight']}{gamma}",
-        f"- Rate: {rate['plan']}, {rate['base_lr']:g} to {rate['max_lr']:g}",
-        f"- {training['updates']} updates of {training['batch_size']} slices, {training['minutes']} minutes",
-        f"- Seed {training['seed']}, precision {training['precision']}",
-    ]
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    rows = [row for row in rows if row]
-    if not rows:
-        return ["none"]
-    names = list(rows[0])
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + " --- |" * len(names)]
-    return lines + ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
-
-
-# The weights file that a run leaves, with its card: what it is, what it was trained on, what it is worth.
-
-
 _SCORES = ("epoch", "loss", "mcc", "dice", "area_percent", "n_slices")
 _PER_EPOCH = ("train_loss", "loss", "dice", "mcc")
 
@@ -396,8 +341,8 @@ def write_model(
     sources: OpenedSources,
     history: Sequence[dict[str, Any]],
     old_before: dict[str, Any],
-) -> Checkpoint:
-    """Write ``path`` (weights) and beside it the card as Markdown. ``history``: up to the epoch of these weights.
+) -> None:
+    """Write ``path``: weights and card. ``history``: up to the epoch of these weights.
 
     Raises ModelFileError, OutputError.
     """
@@ -434,9 +379,7 @@ def write_model(
         licence=config.licence,
         software_version=SOFTWARE_VERSION,
     )
-    saved = save_checkpoint(checkpoint, path)
-    write_text(path.with_suffix(".md"), markdown(saved))
-    return saved
+    save_checkpoint(checkpoint, path)
 
 
 def public_config(config: TrainingConfig) -> dict[str, Any]:

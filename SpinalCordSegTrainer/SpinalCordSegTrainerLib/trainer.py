@@ -110,7 +110,7 @@ _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly
 
 class Training:
     """One run in one folder that documents it: config.json, split.json, run.json (versions), epochs.csv,
-    curves.png, best and last.safetensors, each with its card as .md, and the two newest states to resume from."""
+    curves.png, best and last.safetensors, each with its card, and the two newest states to resume from."""
 
     def __init__(
         self,

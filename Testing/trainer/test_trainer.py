@@ -108,7 +108,7 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     seen: list[Progress] = []
     result = Training(_small(cache, name="small"), tmp_path / "run", report=seen.append).run()
     assert result.reason == "all epochs done"
-    names = {"config.json", "split.json", "run.json", "epochs.csv", "curves.png", "best.md", "last.md"}
+    names = {"config.json", "split.json", "run.json", "epochs.csv", "curves.png"}
     assert {path.name for path in result.best.parent.iterdir()} == names | {
         "state.safetensors",
         "state_previous.safetensors",
@@ -305,13 +305,16 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
     assert card.training["from_model"] == "old.safetensors"
     assert card.provenance["split"] == [{"cache": "cache", "subjects_training": 3, "subjects_validation": 1}]
     assert str(tmp_path) not in json.dumps([card.training, card.scores, card.provenance])
-    page = result.last.with_suffix(".md").read_text(encoding="utf-8")
-    for words in ("Fine-tuned from old.safetensors", "## Intended use", "## Limits", "simulated slices only",
-                  "Old cases, before and after", "![curves](curves.png)", "| cache | 3 | 1 |"):  # fmt: skip
-        assert words in page
     assert explain(["models", str(result.last)]) == 0
     told = capsys.readouterr().out
-    for words in ("intended use: Research", "  - Masks have to be looked at", "subjects validation: 1", "before:"):
+    for words in (
+        "from model: old.safetensors",
+        "intended use: Research",
+        "simulated slices only",
+        "  - Masks have to be looked at",
+        "subjects validation: 1",
+        "before:",
+    ):
         assert words in told
     model.unlink()  # a resumed run needs it no more
     longer = trainer.Training(replace(config, epochs=3), tmp_path / "run", resume=True)

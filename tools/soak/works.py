@@ -213,7 +213,7 @@ def _after_train(folder: Path) -> list[str]:
 
 def _trained(folder: Path) -> dict[str, str]:
     """Weights, curves, cache and split; the card's digest, the record of starts and the state hold times."""
-    return outcome(folder, ("run.json", "best.md", "last.md", "state.safetensors", "state_previous.safetensors"))
+    return outcome(folder, ("run.json", "state.safetensors", "state_previous.safetensors"))
 
 
 def _finished_cache(folder: Path) -> list[Path]:
