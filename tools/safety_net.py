@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
     **{name: ("trainer", name) for name in ("check", "train", "evaluate", "crossvalidate", "raters")},
     "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "split": ("trainer", "check"),
     **{name: ("recipes", name) for name in ("cache", "simulate", "average", "calibrate", "validate")},
-    "validate_series": ("recipes", "validate-series"), "bench_loading": ("recipes", "bench-loading"),
+    "validate_series": ("recipes", "validate-series"), "bench_loading": None,
 }  # fmt: skip
 # our name → option; one that is not listed is --its-name, None is left out
 OPTIONS: dict[str, str | None] = {

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from Recipes.calibration import average_models, calibrate_checkpoint
-from Recipes.loading_speed import large_cache, loading_speed, summary_text
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
 from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
@@ -20,10 +19,9 @@ from Recipes.validation import report
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
 from Recipes.validation.simulated_series import measured_series, series_figures
-from SpinalCordSegLib.console import DONE, Parser, Reporter, add_command, run_program
+from SpinalCordSegLib.console import Parser, Reporter, add_command, run_program
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
-from SpinalCordSegLib.inference import device_name
 from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
 from SpinalCordSegTrainerLib.batches import HeldOut
 from SpinalCordSegTrainerLib.cli import (
@@ -106,14 +104,6 @@ def build_parser() -> Parser:
         "--same-scanner", action="store_true", help="contrast and noise stay the same from visit to visit"
     )
 
-    bench = add_command(commands, "bench-loading", _bench_loading, "time training from a large slice cache")
-    add_output(bench)
-    add_configuration(bench)
-    add_device(bench)
-    bench.add_argument("--slices", type=positive, default=20_000, help="slices of the cache (default: %(default)s)")
-    bench.add_argument("--size", type=positive, default=256, help="pixels of the square slices")
-    bench.add_argument("--updates", type=positive, default=20, help="updates to time of either loop")
-    bench.add_argument("--augment", action="store_true")
     return parser
 
 
@@ -226,20 +216,3 @@ def _validate_series(arguments: argparse.Namespace, reporter: Reporter) -> None:
     if arguments.write_card:
         report.keep_series_in_card(checkpoint, figures)
     reporter.text(text)
-
-
-def _bench_loading(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    config, device = base_configuration(arguments), chosen_device(arguments)
-    cache = large_cache(
-        arguments.output / "cache",
-        arguments.slices,
-        arguments.size,
-        lambda done, of: reporter.progress("slices", done, of),
-    )
-    speed = loading_speed(
-        config, cache, arguments.output / "run", device, updates=arguments.updates, augment=arguments.augment
-    )
-    figures = {**asdict(speed), "device": device_name(device)}
-    write_json(arguments.output / "loading.json", figures)
-    reporter.result(summary_text(speed), **figures)
-    return DONE

@@ -1,4 +1,4 @@
-"""Weights averaged and calibrated, and the time that reading slices takes."""
+"""Weights averaged and calibrated."""
 
 from __future__ import annotations
 
@@ -131,21 +131,3 @@ def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_
             calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
     assert not (tmp_path / "c.safetensors").exists()
     check_normalisation(SliceCache.open(discs.folder), NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))
-
-
-SMALL = [
-    "--slices", "100", "--size", "32", "--updates", "5", "--device", "cpu", "--set", "batch_size=2",
-    "--set", "network.name=deep_unet", "--set", "network.width=1",
-]  # fmt: skip
-
-
-def test_reading_is_timed_against_one_repeated_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.set_num_threads(1)
-    assert main(["bench-loading", "--output", str(tmp_path), *SMALL]) == 0
-    assert "100 slices" in capsys.readouterr().out
-    told = json.loads((tmp_path / "loading.json").read_text(encoding="utf-8"))
-    assert (told["slices"], told["batch_size"], told["updates"]) == (100, 2, 5)
-    written = (tmp_path / "cache" / "images.npy").stat().st_mtime_ns
-    assert main(["bench-loading", "--output", str(tmp_path), *SMALL, "--augment", "--progress", "json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-2])["event"] == "result"
-    assert (tmp_path / "cache" / "images.npy").stat().st_mtime_ns == written

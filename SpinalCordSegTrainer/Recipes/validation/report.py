@@ -346,17 +346,10 @@ def keep_series_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any
 
 def series_markdown(model: dict[str, Any], figures: dict[str, dict[str, Any]], criteria: Sequence[Criterion]) -> str:
     """The criteria, then all figures, as tables."""
-    lines = [
-        f"Model {model['name']} {model['version']} ({str(model['sha256'])[:12]})",
-        "",
-        "| series | figure | measured | criterion | |",
-        "|---|---|---|---|---|",
-    ]
-    for one in criteria:
-        verdict = "met" if one.met else "**missed**"
-        lines.append(f"| {one.data} | {one.figure} | {one.value:.4g} | {one.limit} | {verdict} |")
-    lines += ["", "| what | figure |", "|---|---|"]
+    lines = [f"Model {model['name']} {model['version']} ({str(model['sha256'])[:12]})", ""]
+    lines += _table(
+        ("series", "figure", "measured", "criterion", ""), [_criterion_cells(asdict(one)) for one in criteria]
+    )
     for title, rows in figures.items():
-        lines.append(f"| **{title}** | |")
-        lines += [f"| {name} | {value:.4g} |" for name, value in rows.items()]
-    return "\n".join(lines) + "\n"
+        lines += _table((title, ""), list(rows.items()))
+    return "\n".join(lines)
