@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from SpinalCordSegLib.model.checkpoint import Checkpoint
     from SpinalCordSegTrainerLib.config import TrainingConfig
-    from SpinalCordSegTrainerLib.dataset import LabelledCase
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
     from SpinalCordSegTrainerLib.trainer import Progress
@@ -335,17 +334,6 @@ def write_slices(
     return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
 
 
-def _cases(data: Path, arguments: argparse.Namespace) -> list[LabelledCase]:
-    """The cases of a data set. With --usable all are read, and those that cannot be used are left out."""
-    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
-    from SpinalCordSegTrainerLib.dataset_check import check_folder
-
-    if not arguments.usable:
-        return find_cases(data)
-    names = {one.name for one in check_folder(data, arguments.label, tolerant=arguments.tolerant) if one.usable}
-    return [case for case in match_files(data).cases if case.name in names]
-
-
 # train, find-lr, crossvalidate
 
 
@@ -471,12 +459,15 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.cross_validation import cross_validate
+    from SpinalCordSegTrainerLib.dataset import match_files
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
+    used = set(SliceCache.open(config.sources[0].path).info.source["cases"])
     with _stop_in_order(arguments.output, arguments) as stopped:
         evaluation, folds = cross_validate(
-            _cases(arguments.data, arguments),
+            [case for case in match_files(arguments.data).cases if case.name in used],
             config,
             arguments.output,
             arguments.folds,
@@ -542,6 +533,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
+    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import held_out
 
@@ -552,11 +544,13 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         masks = model_masks(checkpoint, device.type)
     else:
         masks, more = folder_masks(arguments.predictions, label, tolerant), {"predictions": arguments.predictions.name}
-    cases = _cases(arguments.data, arguments)
+    cases = list(match_files(arguments.data).cases) if arguments.usable else find_cases(arguments.data)
     if arguments.held_out is not None:
         cases = held_out(cases, arguments.held_out)
     evaluation = Evaluation(arguments.range, arguments.only_labelled)
     evaluation.judge(cases, masks, label=label, tolerant=tolerant, progress=partial(reporter.progress, "cases"))
+    if arguments.usable:
+        evaluation.problems.clear()
     return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
 

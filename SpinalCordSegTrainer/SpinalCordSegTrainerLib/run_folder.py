@@ -11,7 +11,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -65,10 +65,7 @@ class RunState:
     old_before: dict[str, Any] = field(default_factory=dict)
 
 
-_NUMBERS = (
-    "update", "seconds", "loss_sum", "loss_count", "skipped", "best", "best_epoch", "finished", "history",
-    "scaling", "old_before",
-)  # fmt: skip
+_NUMBERS = tuple(one.name for one in fields(RunState) if one.name not in ("network", "optimiser", "average"))
 
 
 def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, Tensor] | None = None) -> RunState:

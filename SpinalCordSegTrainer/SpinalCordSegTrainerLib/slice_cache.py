@@ -99,11 +99,13 @@ class SliceCache:
         folder = Path(folder)
         try:
             raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
+            info = from_json(CacheInfo, raw)
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
             raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
-        info = _info(raw, folder)
+        if raw.get("format") != FORMAT:
+            raise TrainingDataError(f"{folder}: cache format {raw.get('format')}, {FORMAT} is known; write it again")
         shape = (len(info.subjects), info.size, info.size)
         if images.shape != shape or coverage.shape != shape or len(info.centres) != shape[0]:
             raise TrainingDataError(
@@ -186,15 +188,6 @@ def _shares(values: NDArray) -> NDArray[np.float32]:
     if values.dtype == np.uint8:
         shares *= 1 / 255
     return shares.numpy()
-
-
-def _info(raw: Any, folder: Path) -> CacheInfo:
-    if isinstance(raw, dict) and raw.get("format") != FORMAT:
-        raise TrainingDataError(f"{folder}: cache format {raw.get('format')}, {FORMAT} is known; write it again")
-    try:
-        return from_json(CacheInfo, raw)
-    except ValueError as error:
-        raise TrainingDataError(f"{folder}: cache.json is incomplete ({error}); write the cache again") from error
 
 
 def _stream(

@@ -19,7 +19,6 @@ from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.model.networks import reestimate_batch_statistics
 from SpinalCordSegTrainerLib.batches import (
-    Batch,
     BatchSampler,
     HeldOut,
     OpenedSources,
@@ -217,7 +216,7 @@ class Training:
         rate = learning_rate(config.rate, state.update, self.epoch_updates, done)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        batch = self.next_batch()
+        batch = self._prefetcher.batch(state.update)
         mine = self.processes.part(len(batch.images))
         state.network.train()
         logits = self._precision.logits(state.network, self._on_device(batch.images[mine]))
@@ -237,10 +236,6 @@ class Training:
         state.loss_sum += value
         state.loss_count += 1
         return value, rate
-
-    def next_batch(self) -> Batch:
-        """The batch of the update at hand."""
-        return self._prefetcher.batch(self.state.update)
 
     def _average(self) -> None:
         state = self.state

@@ -13,12 +13,14 @@ from cord_files import put_case
 from learning import configured
 
 from patient_search import leaks, secrets_of, write_series
-from Recipes.cli import main as recipes
+from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib import lr_finder
 from SpinalCordSegTrainerLib.cli import STOP_FILE, main
+from SpinalCordSegTrainerLib.run_folder import RunState
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import Split, write_split
 
@@ -48,23 +50,6 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_train_resume_find_evaluate_calibrate(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tmp_path / "run"
-    assert main(["train", str(data), "--output", str(run), "--label", "2", *QUICK]) == 0
-    assert "all epochs done" in capsys.readouterr().out
-    model = run / "best.safetensors"
-    assert load_checkpoint(model).training["updates"] in (2, 4)
-    assert main(["train", "--output", str(run), "--resume", "--set", "epochs=3", "--device", "cpu"]) == 0
-    assert len((run / "epochs.csv").read_text(encoding="utf-8").splitlines()) == 4
-    assert main(["evaluate", str(data), "--model", str(model), "--output", str(tmp_path / "e"), "--label", "2"]) == 0
-    assert "dice_per_slice" in capsys.readouterr().out
-    assert json.loads((tmp_path / "e" / "scores.json").read_text(encoding="utf-8"))["cases"] == 3
-    sweep = ["--output", str(tmp_path / "lr"), "--label", "2", "--updates", "30", *QUICK]
-    assert main(["find-lr", str(data), *sweep]) == 0
-    assert "base_lr" in capsys.readouterr().out
-    assert (tmp_path / "lr" / "range_test.json").exists()
-
-
 def test_fine_tune_from_a_model_tells_what_was_forgotten(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,29 +69,32 @@ def test_fine_tune_from_a_model_tells_what_was_forgotten(
     assert "network.name is 'deep_unet' there and 'ra_unet' here" in capsys.readouterr().err
 
 
-def test_bounds_of_a_model_that_goes_on_are_found_from_its_own_weights(data: Path, tmp_path: Path) -> None:
-    cache, model = tmp_path / "c", _model(tmp_path)
-    quick = ["--set", "network.name=deep_unet", "--set", "network.width=1"]
-    assert recipes(["cache", str(data), "--output", str(cache), "--label", "2", *quick]) == 0
-    first = []
-    for name, start in (("new", []), ("old", ["--from", str(model)]), ("set", ["--set", f"from_model={model}"])):
-        settings = ["--set", f'sources=[{{"path": "{cache}"}}]', "--set", "batch_size=2", "--set", "crop.size=32"]
-        where = ["--output", str(tmp_path / name), "--device", "cpu"]
-        assert main(["find-lr", "--updates", "30", *where, *quick, *settings, *start]) == 0
-        first.append((tmp_path / name / "range_test.csv").read_text(encoding="utf-8").splitlines()[1])
-    assert first[1] == first[2] != first[0]  # the loss at the first rate, 1e-10
+def test_the_range_test_starts_where_the_training_will(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RunState] = []
+
+    def range_test(state: RunState, *_: object, **__: object) -> None:
+        started.append(state)
+        raise Cancelled("seen")
+
+    monkeypatch.setattr(lr_finder, "range_test", range_test)
+    model = _model(tmp_path)
+    for more in (["--from", str(model)], ["--set", f"from_model={model}", "--set", "network.name=deep_unet",
+                                          "--set", "network.width=1"]):  # fmt: skip
+        found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--label", "2", *more]
+        assert main([*found, "--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu"]) == 130
+        weights = started.pop().network.state_dict()
+        assert all(torch.equal(one, weights[name]) for name, one in load_checkpoint(model).weights.items())
 
 
-def test_a_model_is_taught_one_patient_and_its_rates_are_found_alike(data: Path, tmp_path: Path) -> None:
+def test_a_model_may_be_taught_one_patient(data: Path, tmp_path: Path) -> None:
     for path in data.glob("sub-[23]*"):
         path.unlink()
     options = ("--label", "2", "--set", "normalisation.size=64")
     tuned = configured(data, tmp_path / "run", *options, "--from", str(_model(tmp_path)))
     assert tuned.validation.fraction == 0
     assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
-    quick = ["--set", "batch_size=2", "--set", "crop.size=32", "--device", "cpu", "--label", "2"]
-    found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--from", str(tmp_path / "m.safetensors")]
-    assert main([*found, "--updates", "30", *quick]) == 0
 
 
 def test_an_old_request_to_stop_is_none(
@@ -238,6 +226,8 @@ def test_from_check_to_evaluation(
     for command in (
         ["check", folder, "--output", str(out)],
         ["train", folder, "--output", run, *SHORT, "--device", "cpu"],
+        ["train", "--output", run, "--resume", "--set", "epochs=2", "--device", "cpu"],
+        ["find-lr", folder, "--output", str(out / "lr"), "--updates", "30", *SHORT, "--device", "cpu"],
         ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
         ["crossvalidate", folder, "--output", str(out / "folds"), "--folds", "2", *SHORT, "--device", "cpu"],
         ["table1", folder, "--output", str(out / "table1"), "--quick", "--only", "1", *SHORT, "--device", "cpu"],
@@ -256,7 +246,9 @@ def test_from_check_to_evaluation(
         "scores.json",
         "folds.json",
         "table1.md",
+        "range_test.json",
     } <= names  # they were there to be searched
+    assert len((out / "run" / "epochs.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_a_model_is_handed_on_without_the_names_of_those_held_out(tmp_path: Path) -> None:
