@@ -1,13 +1,21 @@
-"""A small drawn case as files: 0.6 × 0.5 × 4 mm voxels in a turned grid (i to posterior, j to the right)."""
+"""A small drawn case as files, 0.6 × 0.5 × 4 mm voxels in a turned grid (i to posterior, j to the right); a tiny model;
+the configuration that a training command makes of its arguments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from SpinalCordSegLib.console import Reporter
 from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegTrainerLib.cli import build_parser, configuration
+from SpinalCordSegTrainerLib.config import TrainingConfig
 
 SHAPE = (60, 48, 5)
 GRID = np.array([[0, 0.5, 0, -10], [-0.6, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)
@@ -30,3 +38,20 @@ def put_case(folder: Path, name: str, seed: int = 0, label: Volume | None = None
     """``name``.nii.gz and ``name``_seg.nii.gz."""
     write_volume(cord_image(seed) if image is None else image, folder / f"{name}.nii.gz")
     write_volume(cord_label() if label is None else label, folder / f"{name}_seg.nii.gz")
+
+
+NETWORK = NetworkConfig("deep_unet", 1)
+
+
+def tiny_model(path: Path, size: int = 256) -> Path:
+    """Untrained weights of the smallest network, kept as ``path``."""
+    torch.manual_seed(3)
+    weights = dict(build_network(NETWORK).state_dict())
+    save_checkpoint(Checkpoint(path.stem, "1", NETWORK, NormalisationConfig(size=size), weights), path)
+    return path
+
+
+def configured(data: Path | None, output: Path, *options: str) -> TrainingConfig:
+    """Of ``train DATA --output OUTPUT OPTION…``."""
+    words = ["train", *([] if data is None else [str(data)]), "--output", str(output), *options]
+    return configuration(build_parser().parse_args(words), Reporter("test"))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+from cord_files import tiny_model
 from PIL import Image as PillowImage
 from scipy.ndimage import binary_dilation
 
@@ -61,9 +61,7 @@ from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.longitudinal.change import Profile
 from SpinalCordSegLib.metrics import ConfusionCounts
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import Calibration, load_checkpoint
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.slice_table import SliceTable
@@ -141,12 +139,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    config = NetworkConfig("deep_unet", 1)
-    weights = build_network(config).state_dict()
-    normalisation = NormalisationConfig(size=64)
-    save_checkpoint(Checkpoint("tiny", "1", config, normalisation, weights), tmp_path / "tiny.safetensors")
-    return tmp_path / "tiny.safetensors"
+    return tiny_model(tmp_path / "tiny.safetensors", 64)
 
 
 def test_tables_pictures_and_card(data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,10 +302,7 @@ def test_good_masks_keep_what_the_interval_promises_and_blind_ones_do_not() -> N
 
 def test_the_table_and_the_card_say_what_was_measured(tmp_path) -> None:
     figures = series_figures(_series(40), SeriesConfig(network=40))
-    config = NetworkConfig("deep_unet", 1)
-    path = tmp_path / "tiny.safetensors"
-    weights = build_network(config).state_dict()
-    save_checkpoint(Checkpoint("tiny", "1", config, NormalisationConfig(size=64), weights), path)
+    path = tiny_model(tmp_path / "tiny.safetensors", 64)
     table = series_markdown({"name": "tiny", "version": "1", "sha256": "ab"}, figures, series_criteria(figures))
     assert "| ≤ 0.5 | met |" in table and "| 92 to 98 | met |" in table
     before = load_checkpoint(path)

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cord_files import cord_image, cord_label, put_case
-from learning import configured
+from cord_files import configured, cord_image, cord_label, put_case
 
 from Recipes.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError

@@ -14,18 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cord_files import NETWORK, tiny_model
 from torch.autograd.graph import saved_tensors_hooks
 
 from SpinalCordSegLib.cli import main as explain
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, OutputError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import (
-    Checkpoint,
     checkpoint_network,
     load_card,
     load_checkpoint,
-    save_checkpoint,
 )
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import HeldOut, open_sources, validate
@@ -65,7 +64,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
 def _small(cache: SliceCache, **more: object) -> TrainingConfig:
     """A run of seconds: the narrowest network, crops of 32, augmented, averaged, rate by cosine."""
     settings: dict = {
-        "network": NetworkConfig("deep_unet", 1),
+        "network": NETWORK,
         "sources": (SourceConfig(str(cache.folder), policy="contrast"),),
         "crop": CropConfig(size=32, jitter_px=6),
         "rate": RateConfig(plan="cosine", max_lr=1e-3),
@@ -257,30 +256,9 @@ def _noted(one: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
     return one
 
 
-NETWORK = NetworkConfig("deep_unet", 1)
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    torch.manual_seed(3)
-    weights = dict(build_network(NETWORK).state_dict())
-    save_checkpoint(Checkpoint("old", "1", NETWORK, NormalisationConfig(), weights), tmp_path / "old.safetensors")
-    return tmp_path / "old.safetensors"
-
-
-def _config(cache: SliceCache, **more: object) -> TrainingConfig:
-    settings: dict = {
-        "network": NETWORK,
-        "sources": (SourceConfig(str(cache.folder)),),
-        "crop": CropConfig(size=32),
-        "batch_size": 2,
-        "updates_per_epoch": 2,
-        "epochs": 2,
-        "statistics_batches": 1,
-        "validation": ValidationConfig(fraction=0.25),
-    }
-    return TrainingConfig(**settings | more)
+    return tiny_model(tmp_path / "old.safetensors")
 
 
 def test_starts_from_the_weights_and_tells_what_was_forgotten(
@@ -292,7 +270,7 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
 ) -> None:
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     new, old = make_cache(n=8, size=64), make_cache(n=4, size=64, name="old", seed=9)
-    config = _config(new, from_model=str(model), old_caches=(str(old.folder),))
+    config = _small(new, from_model=str(model), old_caches=(str(old.folder),))
     run = trainer.Training(config, tmp_path / "run")
     start = load_checkpoint(model).weights
     assert all(torch.equal(one, start[name]) for name, one in run.state.network.state_dict().items())
@@ -323,17 +301,17 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
 
 def test_a_model_that_does_not_fit_is_refused(make_cache: MakeCache, model: Path) -> None:
     cache = make_cache(n=4, size=64)
-    other = _config(cache, from_model=str(model), network=NetworkConfig("deep_unet", 2),
+    other = _small(cache, from_model=str(model), network=NetworkConfig("deep_unet", 2),
                     normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7))  # fmt: skip
     with pytest.raises(ConfigurationError, match=r"network.width is 1 there and 2 here.*normalisation.kind"):
         starting_weights(other)
-    assert starting_weights(_config(cache)) is None
-    assert starting_weights(_config(cache, from_model=str(model))) is not None
+    assert starting_weights(_small(cache)) is None
+    assert starting_weights(_small(cache, from_model=str(model))) is not None
 
 
 def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache) -> None:
     torch.set_num_threads(1)
-    state = new_state(_config(make_cache(n=4, size=64)), torch.device("cpu"))
+    state = new_state(_small(make_cache(n=4, size=64)), torch.device("cpu"))
     arithmetic = Precision(torch.device("cpu"), torch.bfloat16)
     images = torch.rand(2, 1, 64, 64)
     logits = arithmetic.logits(state.network, images)
@@ -379,14 +357,13 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert told["killed"] == told["resumed"] == told["bit_equal"] == int(KILLS)
 
 
-def _config_killed_runs() -> TrainingConfig:
-    return TrainingConfig(network=NetworkConfig("deep_unet", 1))
+CONFIG = TrainingConfig(network=NETWORK)
 
 
 def _saved_twice(path: Path) -> None:
-    state = new_state(_config_killed_runs(), CPU)
+    state = new_state(CONFIG, CPU)
     for state.update in (5, 6):
-        save_state(state, _config_killed_runs(), path)
+        save_state(state, CONFIG, path)
 
 
 def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
@@ -394,15 +371,15 @@ def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
     assert saved_state(path) is None
     _saved_twice(path)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
-    assert load_state(_config_killed_runs(), path, CPU).update == 6
+    assert load_state(CONFIG, path, CPU).update == 6
     path.write_bytes(path.read_bytes()[:1000])  # the newest is damaged
-    assert load_state(_config_killed_runs(), path, CPU).update == 5
+    assert load_state(CONFIG, path, CPU).update == 5
     path.unlink()  # or was never moved into place
     assert saved_state(path) == previous(path)
-    assert load_state(_config_killed_runs(), path, CPU).update == 5
+    assert load_state(CONFIG, path, CPU).update == 5
     previous(path).unlink()
     with pytest.raises(TrainingDataError, match="no saved run"):
-        load_state(_config_killed_runs(), path, CPU)
+        load_state(CONFIG, path, CPU)
 
 
 def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,13 +391,13 @@ def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.M
             file.write(content[:500])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    state = new_state(_config_killed_runs(), CPU)
+    state = new_state(CONFIG, CPU)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OutputError, match="disk is full"):
-            save_state(state, _config_killed_runs(), path)
+            save_state(state, CONFIG, path)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
-    assert load_state(_config_killed_runs(), path, CPU).update == 6
+    assert load_state(CONFIG, path, CPU).update == 6
 
 
 def test_remains_of_a_killed_process_go_and_every_start_is_recorded(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cord_files import put_case
-from learning import configured
+from cord_files import configured, put_case, tiny_model
 
 from patient_search import leaks, secrets_of, write_series
 from SpinalCordSegLib.errors import Cancelled
@@ -160,14 +159,7 @@ def test_errors_are_one_line_and_exit_2(
 
 
 def _model(folder: Path) -> Path:
-    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-
-    network = NetworkConfig("deep_unet", 1)
-    weights = dict(build_network(network).state_dict())
-    save_checkpoint(Checkpoint("m", "1", network, NormalisationConfig(), weights), folder / "m.safetensors")
-    return folder / "m.safetensors"
+    return tiny_model(folder / "m.safetensors")
 
 
 def test_ctrl_c_saves_and_exits_130(

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cord_files import CORD_MM3, cord_image, cord_label
+from cord_files import CORD_MM3, cord_image, cord_label, tiny_model
 
 from SpinalCordSegLib import training_set
 from SpinalCordSegLib.cli import main as spinalcordseg
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
@@ -110,10 +108,7 @@ def test_from_a_corrected_case_to_a_model_in_one_command_each(
 
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
-    network, model = NetworkConfig("deep_unet", 1), tmp_path / "model.safetensors"
-    save_checkpoint(
-        Checkpoint("old", "1", network, NormalisationConfig(size=64), dict(build_network(network).state_dict())), model
-    )
+    model = tiny_model(tmp_path / "model.safetensors", 64)
     write_volume(cord_image(), tmp_path / "neck.nii.gz")
     write_volume(cord_label(), tmp_path / "drawn.nii.gz")
     spinalcordseg(["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")])
