@@ -537,11 +537,12 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import held_out
 
-    device, label, tolerant = chosen_device(arguments), arguments.label, arguments.tolerant
+    chosen_device(arguments)  # refused before anything is read
+    label, tolerant = arguments.label, arguments.tolerant
     checkpoint, more = None, {}
     if arguments.predictions is None:
         checkpoint = load_checkpoint(find_model(arguments.model))
-        masks = model_masks(checkpoint, device.type)
+        masks = model_masks(checkpoint, arguments.device)
     else:
         masks, more = folder_masks(arguments.predictions, label, tolerant), {"predictions": arguments.predictions.name}
     cases = list(match_files(arguments.data).cases) if arguments.usable else find_cases(arguments.data)

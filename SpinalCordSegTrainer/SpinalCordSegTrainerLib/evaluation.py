@@ -270,7 +270,7 @@ class Evaluation:
                 self.problems.append((case.name, str(error)))
             if progress is not None:
                 progress(number + 1, len(cases))
-        if self.problems and not self.scores:
+        if not self.scores:
             raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in self.problems[:5]))
 
     def write(self, folder: Path, checkpoint: Checkpoint | None = None, **more: Any) -> dict[str, Any]:
@@ -297,8 +297,7 @@ class Evaluation:
         _draw_agreement(self.scores, folder / "bland_altman.png")
         write_sheet(self.tiles, "the worst slices, the worst first", folder / "worst.png")
         rows = [_group_row(fact, value, one) for fact, of in groups.items() for value, one in of.items()]
-        if rows:
-            write_table(rows, folder / "groups.csv")
+        write_table(rows, folder / "groups.csv")
         return figures
 
 

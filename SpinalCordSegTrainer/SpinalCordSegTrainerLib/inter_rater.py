@@ -62,8 +62,7 @@ def compare_labels(
     masks = folder_masks(second, label, tolerant)
     evaluation.judge(cases, masks, label=label, tolerant=tolerant, judged=judged, progress=progress)
     write_text(output / "disputes" / "labels.txt", _DESCRIPTION)
-    if rows:
-        write_table(rows, output / "disagreements.csv")
+    write_table(rows, output / "disagreements.csv")
     return evaluation, len(rows)
 
 

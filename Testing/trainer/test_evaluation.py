@@ -83,6 +83,16 @@ def test_slices_that_nobody_drew_can_be_left_out() -> None:
     assert (case.counts.false_positive, case.counts.false_negative) == (4, 20)
 
 
+def test_nothing_drawn_leaves_figures_without_tables_of_slices(tmp_path: Path) -> None:
+    found, truth = _masks()
+    judged = Evaluation(only_labelled=True)
+    judged.add("a", truth, found, truth.with_ijk(np.zeros_like(truth.ijk)))
+    assert judged.write(tmp_path)["dice_per_slice"]["n"] == 0
+    assert (tmp_path / "cases.csv").exists() and not (tmp_path / "slices.csv").exists()
+    with pytest.raises(TrainingDataError, match="no case can be judged"):
+        Evaluation().judge([], folder_masks(tmp_path))
+
+
 def test_empty_masks_give_no_dice_and_no_error() -> None:
     found, truth = _masks()
     empty = truth.with_ijk(np.zeros_like(truth.ijk))

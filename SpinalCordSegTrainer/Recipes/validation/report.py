@@ -267,8 +267,7 @@ def write_validation(content: Mapping[str, Any], folder: Path) -> None:
     """Write ``validation.json``, ``validation.md`` and ``volumes.csv`` (if there are volumes). Raises OutputError."""
     write_json(folder / "validation.json", content)
     write_text(folder / "validation.md", markdown(content))
-    if content["volumes"]:
-        write_table(content["volumes"], folder / "volumes.csv")
+    write_table(content["volumes"], folder / "volumes.csv")
 
 
 def markdown(content: Mapping[str, Any]) -> str:
