@@ -292,7 +292,7 @@ def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any]]:
 
 
 def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Rows as CSV, columns in the order of the first row; None is an empty cell. No rows: no file. Raises OutputError."""
+    """Rows as CSV, columns in the order of the first row; None is an empty cell. No rows: no file."""
     if not rows:
         return
     text = io.StringIO()
