@@ -59,16 +59,15 @@ def test_a_sweep_leaves_everything_as_it_was(make_cache: Callable[..., SliceCach
         sources=(SourceConfig(str(cache.folder)),),
         validation=ValidationConfig(fraction=0.0),
         crop=CropConfig(size=32, jitter_px=4),
-        batch_size=4,
+        batch_size=2,
     )
     torch.set_num_threads(1)
     device = torch.device("cpu")
     state = new_state(config, device)
     before = {name: one.clone() for name, one in state.network.state_dict().items()}
     random = torch.get_rng_state()
-    test = range_test(state, BatchSampler(open_sources(config).training, config), config, device, updates=40)
-    assert 30 <= len(test.losses) <= 40
-    assert len(test.rates) == len(test.smoothed) == len(test.losses)
+    test = range_test(state, BatchSampler(open_sources(config).training, config), config, device, updates=30)
+    assert len(test.rates) == len(test.smoothed) == len(test.losses) <= 30
     assert all(torch.equal(before[name], one) for name, one in state.network.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
     assert state.optimiser.state_dict()["state"] == {}

@@ -22,9 +22,9 @@ from SpinalCordSegTrainerLib.batches import HeldOut
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
 
 
-def _model(path: Path, seed: int, width: int = 2) -> Checkpoint:
+def _model(path: Path, seed: int, width: int = 1) -> Checkpoint:
     torch.manual_seed(seed)
-    config = NetworkConfig(name="ra_unet", width=width)
+    config = NetworkConfig("deep_unet", width)
     return save_checkpoint(
         Checkpoint(
             name="one",
@@ -57,7 +57,7 @@ def test_every_weight_is_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_one_model_or_unlike_models_are_refused(tmp_path: Path) -> None:
     _model(tmp_path / "a.safetensors", 1)
-    _model(tmp_path / "b.safetensors", 1, width=4)
+    _model(tmp_path / "b.safetensors", 1, width=2)
     with pytest.raises(ModelFileError, match="at least two"):
         average_models([tmp_path / "a.safetensors"], tmp_path / "c.safetensors")
     with pytest.raises(ModelFileError, match=r"b\.safetensors: its network"):
