@@ -27,6 +27,7 @@ from SpinalCordSegLib.case import (
 )
 from SpinalCordSegLib.errors import (
     ConfigurationError,
+    GeometryError,
     InputFileError,
     ModelFileError,
     OutputError,
@@ -87,6 +88,11 @@ def store_correction(
         )
     case = replace(case, drawn=current)
     mask = place_on(mask, current, ("the corrected mask", f"the mask of {folder.name}"))
+    if image is not None and image.volume.shape != current.shape:  # its slices would be counted otherwise
+        raise GeometryError(
+            f"{image.path.name} holds {len(image.volume.voxels)} slices, the mask of {folder.name}"
+            f" {len(current.voxels)}: measure the mask anew with --image, then correct it"
+        )
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
     original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
     original = read_mask(folder, original_name)

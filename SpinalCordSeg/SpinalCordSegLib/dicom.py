@@ -249,7 +249,6 @@ def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:
 
 
 def _frame(file: Path, index: int | None, number: int | None, dataset: Dataset, places: list[Dataset]) -> Frame:
-    spacing = _numbers(look_up(places, "PixelMeasuresSequence", "PixelSpacing"), 2)
     slope, intercept = (
         first_number(look_up(places, "PixelValueTransformationSequence", keyword))
         for keyword in ("RescaleSlope", "RescaleIntercept")
@@ -259,9 +258,9 @@ def _frame(file: Path, index: int | None, number: int | None, dataset: Dataset, 
         index=index,
         number=number,
         shape=(int(dataset.Rows), int(dataset.Columns)),
-        position=_numbers(look_up(places, "PlanePositionSequence", "ImagePositionPatient"), 3),  # type: ignore[arg-type]
-        directions=_numbers(look_up(places, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),  # type: ignore[arg-type]
-        pixel_mm=spacing,  # type: ignore[arg-type]
+        position=_numbers(look_up(places, "PlanePositionSequence", "ImagePositionPatient"), 3),
+        directions=_numbers(look_up(places, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        pixel_mm=_numbers(look_up(places, "PixelMeasuresSequence", "PixelSpacing"), 2),
         thickness_mm=first_number(look_up(places, "PixelMeasuresSequence", "SliceThickness")),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
@@ -281,7 +280,7 @@ def look_up(places: list[Dataset], sequence: str, keyword: str) -> Any:
 
 def first_number(value: Any) -> float | None:
     """A decimal value, or the first of several; None when absent, empty or not a finite number."""
-    numbers = _numbers(value if isinstance(value, (list, tuple)) or _is_multiple(value) else [value], None)
+    numbers = _numbers(value)
     return numbers[0] if numbers else None
 
 
@@ -290,20 +289,15 @@ def whole_number(value: Any) -> int | None:
     return None if number is None else int(number)
 
 
-def _is_multiple(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes))
-
-
-def _numbers(value: Any, length: int | None) -> tuple[float, ...] | None:
-    if value is None or not _is_multiple(value):
-        return None
+def _numbers(value: Any, length: int | None = None) -> Any:
+    """A tuple of finite floats; None when one is none, or there are not ``length`` of them."""
     try:
-        numbers = tuple(float(item) for item in value)
+        numbers = tuple(
+            map(float, value if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) else [value])
+        )
     except (TypeError, ValueError, OverflowError):
         return None
-    if not all(np.isfinite(numbers)) or (length is not None and len(numbers) != length):
-        return None
-    return numbers
+    return numbers if np.isfinite(numbers).all() and length in (None, len(numbers)) else None
 
 
 # The stored numbers of DICOM files as real values, whatever their compression.

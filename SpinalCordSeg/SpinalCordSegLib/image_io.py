@@ -391,7 +391,15 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
     oriented = file_suffix(path) not in UNORIENTED_SUFFIXES
     try:
         if file_suffix(path) in _NIFTI_SUFFIXES:
-            oriented, notes, voxels = _read_nifti(path, unoriented)
+            header = read_nifti_header(path)
+            oriented = header.storage != "analyze"
+            if not (oriented or unoriented):
+                raise GeometryError(
+                    "it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again"
+                )
+            notes = check_nifti_header(header)
+            check_claimed_size(path, header.shape, max(1, int(header.stored["bits"]) // 8))
+            voxels = read_nifti_voxels(path, header)
         image, fields = _read_itk(path, header_only=voxels is not None)
         notes = (*notes, *check_stated_grid(path))
         volume = _to_volume(image, voxels)
@@ -405,8 +413,11 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
 
 def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     _check_spelling(path, InputFileError)
-    if not _exists(path):
-        raise InputFileError(f"{path} does not exist; check the path")
+    try:
+        if not path.exists():
+            raise InputFileError(f"{path} does not exist; check the path")
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
     if path.is_dir():
         raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
     if file_suffix(path) not in suffixes:
@@ -415,13 +426,6 @@ def _check_file(path: Path, suffixes: tuple[str, ...]) -> None:
         raise InputFileError(f"{path.name} is a pipe or a device; expected a file: {_KINDS}")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path.name} is empty (0 bytes); copy or export it again")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:
-        raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
 
 
 def _check_spelling(path: Path, kind: type[SpinalCordSegError]) -> None:
@@ -433,17 +437,6 @@ def _check_spelling(path: Path, kind: type[SpinalCordSegError]) -> None:
         raise kind(f"{shown}: the name holds letters that are not UTF-8; rename the file or folder") from error
 
 
-def _read_nifti(path: Path, unoriented: bool) -> tuple[bool, tuple[str, ...], NDArray | None]:
-    """Whether it holds an orientation, remarks, and the voxels unless SimpleITK has to read them."""
-    header = read_nifti_header(path)
-    oriented = header.storage != "analyze"
-    if not (oriented or unoriented):
-        raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
-    notes = check_nifti_header(header)
-    check_claimed_size(path, header.shape, max(1, int(header.stored["bits"]) // 8))
-    return oriented, notes, read_nifti_voxels(path, header)
-
-
 def _read_itk(path: Path, header_only: bool) -> tuple[sitk.Image | sitk.ImageFileReader, dict[str, str]]:
     """The image, or with ``header_only`` the reader, which knows the same of its grid."""
     reader = sitk.ImageFileReader()
@@ -452,35 +445,28 @@ def _read_itk(path: Path, header_only: bool) -> tuple[sitk.Image | sitk.ImageFil
         with quiet_stderr():
             check_text_header(path)
             reader.ReadImageInformation()
-            _check_kind(reader)
-            check_claimed_size(path, tuple(reader.GetSize()), _bytes_a_voxel(reader))
+            components, kind = reader.GetNumberOfComponents(), sitk.GetPixelIDValueAsString(reader.GetPixelID())
+            shape = tuple(reader.GetSize())
+            while len(shape) > 3 and shape[-1] == 1:
+                shape = shape[:-1]
+            if len(shape) != 3:
+                check_grid(shape, np.eye(4))
+            if "complex" in kind:
+                raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
+            if components > 1:
+                raise VoxelError(
+                    f"found {components} values per voxel (colour, a vector or several layers), expected one grey value"
+                    " or label: export one 3D volume with one value per voxel"
+                )
+            bits = re.match(r"(\d+)-bit", kind)
+            check_claimed_size(path, shape, int(bits[1]) // 8 if bits else 1)
             image = reader if header_only else reader.Execute()
     except RuntimeError as error:
         raise _refusal(path, str(error)) from error
-    if not header_only and image.GetDimension() == 4:  # one time point only: _check_kind let no other pass
+    if not header_only and image.GetDimension() == 4:  # one time point only: no other passed
         image = image[:, :, :, 0]
     # a key in a foreign encoding cannot be asked for again, and none that is wanted has one
     return image, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys() if key.isascii()}
-
-
-def _check_kind(reader: sitk.ImageFileReader) -> None:
-    components, shape = reader.GetNumberOfComponents(), tuple(reader.GetSize())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        check_grid(shape, np.eye(4))
-    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
-        raise VoxelError("the voxels are complex numbers; expected magnitudes: export the magnitude image")
-    if components > 1:
-        raise VoxelError(
-            f"found {components} values per voxel (colour, a vector or several layers), expected one grey value or"
-            " label: export one 3D volume with one value per voxel"
-        )
-
-
-def _bytes_a_voxel(reader: sitk.ImageFileReader) -> int:
-    bits = re.match(r"(?:vector of )?(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-    return reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
 
 
 def _refusal(path: Path, itk_text: str) -> SpinalCordSegError:
@@ -633,8 +619,9 @@ def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[st
         raw = "-".join(filter(None, (dicom.description or "series", "" if dicom.number is None else str(dicom.number))))
         words = dicom.patient_words
     else:
-        raw = path.name[: len(path.name) - len(file_suffix(path))]
-        words = identity_words([*_sidecar_texts(path), *_header_texts(fields or {})])
+        raw = _beside(path)[1]
+        stated = [value for key, value in (fields or {}).items() if key.startswith(_ITK_PATIENT_GROUP)]
+        words = identity_words([*_sidecar_texts(path), *stated])
     name = _sanitise(raw)
     if not name or tells_identity(raw, words):
         return _code(path, dicom)
@@ -669,12 +656,8 @@ def _code(path: Path, dicom: DicomSeries | None) -> str:
     return f"case-{digest.hexdigest()[:8]}"
 
 
-def _header_texts(fields: dict[str, str]) -> list[str]:
-    return [value for key, value in fields.items() if key.startswith(_ITK_PATIENT_GROUP)]
-
-
 def _sidecar_texts(path: Path) -> list[str]:
-    sidecar = path.with_name(path.name[: len(path.name) - len(file_suffix(path))] + ".json")
+    sidecar = path.with_name(f"{_beside(path)[1]}.json")
     try:
         if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
             return []
@@ -713,16 +696,17 @@ def read_image(path: Path, series: str | None = None) -> Image:
     if not path.exists():
         raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir() or (not is_volume_file(path) and is_dicom_file(path)):
-        return _read_dicom(path, series)
+        if path.is_dir() and not _holds_dicom(path):
+            n_files = len(_volume_files(path))
+            what = f"but {n_files} image files: give one of them" if n_files else "and no image file: check the path"
+            raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
+        found = find_series(path, series)
+        return Image(read_series(found), path, safe_case_name(path, found), found)
     if series is not None:
         _log.warning("%s is not DICOM: the choice of a series does not apply", path.name)
     grid = read_grid(path)
     for note in grid.notes:
         _log.warning("%s: %s", path.name, note)
-    return Image(_as_float32(grid, path), path, safe_case_name(path, fields=grid.fields), None, grid.notes)
-
-
-def _as_float32(grid: GridFile, path: Path) -> Volume:
     with np.errstate(over="ignore"):
         voxels = grid.volume.voxels.astype(np.float32)
     if grid.volume.voxels.dtype == np.float64:  # beyond 3e38 it becomes infinite
@@ -730,16 +714,8 @@ def _as_float32(grid: GridFile, path: Path) -> Volume:
             check_finite(voxels)
         except VoxelError as error:
             raise VoxelError(f"{path.name}: {error}") from error
-    return grid.volume.with_voxels(voxels)
-
-
-def _read_dicom(path: Path, series: str | None) -> Image:
-    if path.is_dir() and not _holds_dicom(path):
-        n_files = len(_volume_files(path))
-        what = f"but {n_files} image files: give one of them" if n_files else "and no image file: check the path"
-        raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
-    found = find_series(path, series)
-    return Image(read_series(found), path, safe_case_name(path, found), found)
+    name = safe_case_name(path, fields=grid.fields)
+    return Image(grid.volume.with_voxels(voxels), path, name, None, grid.notes)
 
 
 def _holds_dicom(folder: Path) -> bool:
@@ -803,4 +779,5 @@ def _image_of(path: Path) -> tuple[Path, str]:
 
 
 def _beside(path: Path) -> tuple[Path, str]:
-    return path.parent, path.name[: -len(file_suffix(path))]
+    """Folder, and name without suffix."""
+    return path.parent, path.name[: len(path.name) - len(file_suffix(path))]

@@ -130,6 +130,14 @@ def test_through_every_door(mask: Volume, tmp_path: Path) -> None:
     assert np.array_equal(read_labels(added.label).ijk, PHANTOM.mask.ijk)
 
 
+def test_a_case_of_fewer_slices_than_its_image_is_not_corrected_with_it(tmp_path: Path) -> None:
+    part = cut(PHANTOM.mask, (0, 0, 0), (48, 56, 21))
+    save_case(measure_mask(part, "part"), tmp_path / "part")
+    write_volume(IMAGE, tmp_path / "neck.nii.gz")
+    with pytest.raises(GeometryError, match=r"neck\.nii\.gz holds 20 slices, the mask of part 21: measure"):
+        store_correction(tmp_path / "part", part, image=read_image(tmp_path / "neck.nii.gz"))
+
+
 @pytest.mark.parametrize("values", [[0.99998, 1.99997, 7.0001], [1, 2, 7]])
 def test_labels_saved_with_a_slope_are_whole(values: list[float], tmp_path: Path) -> None:
     voxels = np.zeros((3, 4, 5), np.float64)

@@ -33,7 +33,7 @@ from SpinalCordSegLib.longitudinal.change import (
 from SpinalCordSegLib.longitudinal.visits import visit_cord
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume, to_canonical
+from SpinalCordSegLib.volume import Volume
 
 # What the figures of simulated series are called, in series.json and in its tables.
 
@@ -132,12 +132,12 @@ def coverage_change(
 ) -> float:
     """Largest change, %, between the whole mask and the same without some slices at its ends, as where less was
     scanned, over what both cover."""
-    canonical = to_canonical(mask)
-    count = canonical.shape[2]
+    canonical = mask.reoriented("RAS")
+    count = len(canonical.voxels)
     low, high = (round(float(share) * count) for share in rng.uniform(*_CUT_SHARE, 2))
     matrix = canonical.ijk_to_ras.copy()
     matrix[:3, 3] += low * matrix[:3, 2]
-    less = Volume.from_ijk(canonical.voxels[:, :, low : count - high], matrix)
+    less = Volume.from_ijk(canonical.ijk[:, :, low : count - high], matrix)
     if not less.ijk.any():
         return 0.0
     # The ruler begins at another slice: both are laid over each other by the disc, as two visits are.
