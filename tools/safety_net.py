@@ -86,6 +86,7 @@ RENAMED_TEXT: dict[str, str] = {
     r"\bdoubts_add_up\b": "low_confidence", r"\bunclear_edges\b": "unclear_edge", r"\bbelow_end\b": "cord_end",
     r'"(slice_gap|two_dimensional|not_mr|not_t1w|contrast_agent|body_part)"': '"acquisition"',
     r"\b(disc_missing|level_(approximate|doubtful|missing|partial))\b": "levels",
+    r"slices are doubtful: look": "slices are flagged: look", r"\b(\d+) pieces; the cord": r"\1 regions; the cord",
 }  # fmt: skip
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {
@@ -120,6 +121,12 @@ WANTED: dict[str, str] = {
     "*/versions/*": "every mask that a person made or accepted is kept",
     "rerun/*": "no command of its own: `correct --rerun` gives the same voxels (step correct)",
     "register/*": "no command of its own: follow-up and propagate register the images",
+    "*/summary.csv/n_flags": "flags of one kind on one slice, or on the case, are one",
+    "*/summary.csv/flags": "flags of one kind on one slice, or on the case, are one",
+    "*/review.csv/state": "a mask made elsewhere is listed as given",
+    "measure/commands/*/stdout": "flags of one kind on one slice, or on the case, are one",
+    "commands/*": "the help follows the commands and their options",
+    "review/commands/*/stdout": "a mask made elsewhere is listed as given; plainer words",
     "review/commands/[89]/*": "`review` names the next case by itself: --next and --previous are gone",
 }  # fmt: skip
 
@@ -992,6 +999,25 @@ def difference(before: Any, after: Any) -> str:
     return f"{before!r} → {after!r}"
 
 
+def merged_flags(record: Any) -> Any:
+    """As an older record would be, had flags of one kind on one slice, or on the case, been one with all messages."""
+    if isinstance(record, list):
+        return [merged_flags(one) for one in record]
+    if not isinstance(record, dict):
+        return record
+    record = {key: merged_flags(one) for key, one in record.items()}
+    flags = record.get("flags")
+    if isinstance(flags, list) and all(isinstance(one, dict) and "message" in one for one in flags):
+        found: dict[tuple[Any, str], dict[str, Any]] = {}
+        for one in flags:
+            kind = renamed("", one["kind"])[1]
+            first = found.setdefault((one.get("slice"), kind), one | {"kind": kind, "message": []})
+            if one["message"] not in first["message"]:
+                first["message"].append(one["message"])
+        record["flags"] = [one | {"message": "; ".join(one["message"])} for one in found.values()]
+    return record
+
+
 def renamed(path: str, value: Any) -> tuple[str, Any]:
     for pattern, word in RENAMED.items():
         path = re.sub(pattern, word, path)
@@ -1012,7 +1038,8 @@ def compare(reference: Path, other: Path, options: argparse.Namespace) -> int:
             n_found += 1
             say(f"\n{name}: recorded in one of the two only: {next(path for path in pair if path.is_file())}")
             continue
-        before, after = (dict(flat(json.loads(path.read_text(encoding="utf-8")))) for path in pair)
+        old, new = (json.loads(path.read_text(encoding="utf-8")) for path in pair)
+        before, after = dict(flat(merged_flags(old))), dict(flat(new))
         before = dict(renamed(f"{name}/{key}", value) for key, value in before.items())
         after = {f"{name}/{key}": value for key, value in after.items()}
         lines, wanted = [], []

@@ -105,27 +105,24 @@ def _paint_layer(
     _paint(signal, u_mm, v_mm, _Ellipse(_FILLING, 0, -3, 54, 49))
     for muscle in _MUSCLES:
         sheath = muscle._replace(signal=_FAT, semi_x=muscle.semi_x + 0.9, semi_y=muscle.semi_y + 0.9)
-        _paint_pair(signal, u_mm, v_mm, sheath)
-        _paint_pair(signal, u_mm, v_mm, muscle)
+        _paint(signal, u_mm, v_mm, sheath)
+        _paint(signal, u_mm, v_mm, muscle)
     body = _DISC_PARTS if z_mm % _VERTEBRA_MM < _DISC_MM else _BODY
     for part in _THROAT + body + _BONE_PARTS + _CANAL:
-        _paint_pair(signal, u_mm, v_mm, part)
+        _paint(signal, u_mm, v_mm, part)
     inside = np.zeros_like(signal)
     _paint(inside, u_mm, v_mm, _Ellipse(1.0, 0, 0, 62, 60))  # the skin's outline
     return _AIR + (signal - _AIR) * inside
 
 
-def _paint_pair(
-    signal: NDArray[np.float64], u_mm: NDArray[np.float64], v_mm: NDArray[np.float64], part: _Ellipse
-) -> None:
-    _paint(signal, u_mm, v_mm, part)
-    if part.paired:
-        _paint(signal, u_mm, v_mm, part._replace(x=-part.x, turn_deg=-part.turn_deg))
-
-
 def _paint(signal: NDArray[np.float64], u_mm: NDArray[np.float64], v_mm: NDArray[np.float64], part: _Ellipse) -> None:
-    """Mix one ellipse into ``signal`` in place; its edge is one pixel wide (distance to first order)."""
-    pixel = max(_step(u_mm), _step(v_mm))
+    """Mix one ellipse, or a pair, into ``signal`` in place; its edge is one pixel wide (distance to first order)."""
+    if part.paired:
+        alone = part._replace(paired=False)
+        _paint(signal, u_mm, v_mm, alone)
+        _paint(signal, u_mm, v_mm, alone._replace(x=-part.x, turn_deg=-part.turn_deg))
+        return
+    pixel = max(float(axis[1] - axis[0]) if axis.size > 1 else 1.0 for axis in (u_mm, v_mm))
     reach = max(part.semi_x, part.semi_y) + pixel
     u0, u1 = np.searchsorted(u_mm, [part.x - reach, part.x + reach])
     v0, v1 = np.searchsorted(v_mm, [part.y - reach, part.y + reach])
@@ -140,10 +137,6 @@ def _paint(signal: NDArray[np.float64], u_mm: NDArray[np.float64], v_mm: NDArray
     share = np.clip((1.0 - radius) / gradient / pixel + 0.5, 0.0, 1.0)
     window = signal[u0:u1, v0:v1]
     window += share * (part.signal - window)
-
-
-def _step(axis_mm: NDArray[np.float64]) -> float:
-    return float(axis_mm[1] - axis_mm[0]) if axis_mm.size > 1 else 1.0
 
 
 def receive(
@@ -281,7 +274,10 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
     """
     config = config or PhantomConfig()
     cord = _Cord(config)
-    x_mm, y_mm, z_mm = (_centres(n, step) for n, step in zip(config.shape, config.spacing_mm, strict=True))
+    x_mm, y_mm, z_mm = (
+        np.asarray((np.arange(n) - (n - 1) / 2) * step, np.float64)
+        for n, step in zip(config.shape, config.spacing_mm, strict=True)
+    )
     first, end = config.cord_slices or (0, config.shape[2])
     if not 0 <= first < end <= config.shape[2]:
         raise ConfigurationError(f"phantom: cord_slices {config.cord_slices} do not fit {config.shape[2]} slices")
@@ -310,10 +306,6 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
         truth_csa_mm2=csa,
         config=config,
     )
-
-
-def _centres(n: int, step: float) -> NDArray[np.float64]:
-    return np.asarray((np.arange(n) - (n - 1) / 2) * step, np.float64)
 
 
 def _through(z: float, thick: float, count: int) -> Iterator[float]:

@@ -87,7 +87,7 @@ def segment_image(
     from SpinalCordSegLib.inference import predict
 
     options = options or SegmentOptions()
-    threshold, report = options.threshold, progress or _silent
+    threshold, report = options.threshold, progress or (lambda stage, done, total: None)
     check_threshold(threshold)
     canonical_range(image.volume, options.slice_range)  # a wrong range is reported before the long work
     prediction = predict(
@@ -144,7 +144,8 @@ def measure_mask(
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
-    (progress or _silent)("measure", 0, 0)
+    if progress is not None:
+        progress("measure", 0, 0)
     if image is not None:
         mask = place_on(mask, image.volume, ("the mask", image.path.name))
     started = time.perf_counter()
@@ -232,7 +233,3 @@ def _in_c_order(block: NDArray) -> NDArray:
     for to, of in zip(np.moveaxis(ordered, farthest, 0), np.moveaxis(block, farthest, 0), strict=True):
         to[...] = of
     return ordered
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    return
