@@ -249,10 +249,6 @@ class CordScene:
             lambda pixels: pixels[slices, :, followed] if axis == 1 else pixels[slices, followed], heights, across
         )
 
-    def reach_mm(self, axis: int) -> float:
-        """How far the cord's centre wanders along an axis, mm."""
-        return float(np.ptp(self.centre[:, axis - 1])) * self.spacing_mm[axis]
-
     def _sampled(
         self,
         cut: Callable[[NDArray], NDArray],
@@ -391,7 +387,8 @@ def montage_png(case: Case) -> bytes | None:
     flagged = table.canonical_slice[table.flags != ""].tolist()
     shown = chosen_slices(filled or range(n), flagged, _TILES)
     scale = min(_PLANE_HEIGHT / (n * step), _MOST_PIXELS_PER_MM)
-    widths = [min(max(_PLANE_MM, scene.reach_mm(axis) + _BESIDE_MM), _PLANE_WIDTH / scale) for axis in (1, 2)]
+    reach_mm = np.ptp(scene.centre, axis=0) * scene.spacing_mm[1:]  # how far the cord's centre moves across
+    widths = [min(max(_PLANE_MM, float(mm) + _BESIDE_MM), _PLANE_WIDTH / scale) for mm in reach_mm]
     planes = [scene.along(axis, width, scale) for axis, width in zip((1, 2), widths, strict=True)]
     tile = (_WIDTH - 2 * _MARGIN - (_COLUMNS - 1) * _SPACE) // _COLUMNS
     top = _MARGIN + 126
@@ -514,13 +511,15 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
             " calibrated for this software (±5 %)."
         )
 
-    def draw(axes: Axes) -> None:
-        draw_area(axes, case.slices, case.mean_csa_mm2, norm)
-
     decided = review_sentence(case)
     found = [
         Section("boxes", items=_headline(case)),
-        Section("picture", "Area along the cord", note=note, picture=draw),
+        Section(
+            "picture",
+            "Area along the cord",
+            note=note,
+            picture=lambda axes: draw_area(axes, case.slices, case.mean_csa_mm2, norm),
+        ),
         *_level_table(case),
         _flag_list(case.flags),
         Section("review", "Review", [decided] if decided else []),

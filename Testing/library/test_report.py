@@ -89,11 +89,6 @@ def test_planes_follow_a_tilted_cord(phantom):
     assert top > bottom  # leans backwards: to the right of the picture
 
 
-def test_mask_alone_is_shown(phantom):
-    view = CordScene.of(None, phantom.mask).axial(4, 30.0, 5.0)
-    assert set(np.unique(view.grey)) == {np.float32(0), np.float32(0.35)}
-
-
 def test_outline_lies_outside():
     mask = np.zeros((9, 9), bool)
     mask[3:6, 3:6] = True
@@ -148,6 +143,7 @@ def _rgb(colour):
 
 
 def test_z_runs_upwards_beside_a_picture():
+    assert _drawn(_table(AREAS[:1])).lines  # a single slice has no step
     axes = _drawn(_table(), z_span_mm=(-1.5, 13.5))
     assert axes.get_ylim() == (-1.5, 13.5)
     assert list(axes.lines[1].get_ydata()) == [0, 3, 6, 9, 12]
@@ -164,10 +160,6 @@ def test_levels_are_named_and_healthy_adults_shaded_at_c2():
 @pytest.mark.parametrize("table", [SliceTable.of(), _table([(0, 0.0, nan, "")])])
 def test_no_area_is_a_sentence(table):
     assert "no cross-sectional area" in _drawn(table, nan).texts[0].get_text()
-
-
-def test_single_slice_can_be_plotted():
-    assert _drawn(_table(AREAS[:1])).lines
 
 
 def _pixels(png):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.case import CaseInput, ModelSummary
-from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.longitudinal.change import Profile, common_extent
 from SpinalCordSegLib.longitudinal.visits import (
     Conditions,
@@ -105,8 +104,6 @@ def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
     for k in (0, 3, 11):
         assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
     assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)
-    with pytest.raises(ValueError, match="no positions"):
-        centreline(mask.with_ijk(mask.ijk & False)).position_on(local, 0.0)
 
 
 # ---- Conditions
@@ -232,8 +229,3 @@ def test_a_manifest_of_any_spreadsheet_is_read(tmp_path, text) -> None:
     (person,) = read_manifest(tmp_path / "cohort.csv")
     assert person.person == "P1"
     assert [(visit.folder.name, visit.date) for visit in person.visits] == [("v1", "2024-01-02"), ("v2", "2025-01-02")]
-
-
-def test_a_manifest_that_is_missing_is_named(tmp_path) -> None:
-    with pytest.raises(InputFileError, match=r"cohort\.csv: cannot be read"):
-        read_manifest(tmp_path / "cohort.csv")

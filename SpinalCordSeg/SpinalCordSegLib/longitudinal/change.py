@@ -206,32 +206,18 @@ class Profile:
     """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
 
     ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
-    for flagged slices that nobody has accepted; None: no such slice.
+    for flagged slices that nobody has accepted; False: no such slice.
     """
 
     position_mm: NDArray[np.float64]
     length_mm: NDArray[np.float64]
     csa_mm2: NDArray[np.float64]
-    flagged: NDArray[np.bool_] | None = None
+    flagged: NDArray[np.bool_] | bool = False
 
-    def covers(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each position lies in a slice with an area."""
-        return self._in_any(at_mm, np.isfinite(self.csa_mm2))
-
-    def is_flagged(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each position lies in a flagged slice."""
-        return np.zeros(len(at_mm), bool) if self.flagged is None else self._in_any(at_mm, self.flagged)
-
-    def holds(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n,): whether each slice holds any of the positions."""
-        return np.asarray(self._inside(at_mm).any(axis=0))
-
-    def _inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(positions, n): whether each position lies in each slice."""
         starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
         return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
-
-    def _in_any(self, at_mm: NDArray[np.float64], slices: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.asarray((self._inside(at_mm) & slices).any(axis=1))
 
     def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """That of the slice each position lies in, beyond them the nearest one's.
@@ -287,14 +273,14 @@ def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | 
     steps = int((high - low) / _STEP_MM) if high > low else 0
     at = low + (high - low) * (np.arange(steps) + 0.5) / max(steps, 1)
     for profile in profiles:
-        at = at[profile.covers(at)]
+        at = at[(profile.inside(at) & np.isfinite(profile.csa_mm2)).any(axis=1)]
     if not at.size:
         raise ConfigurationError(
             "the visits have no part of the cord in common: check the marked discs, or compare visits that overlap"
         )
     step = (high - low) / steps
     covered, ends = len(at) * step, (float(at[0] - step / 2), float(at[-1] + step / 2))
-    sound = at[~np.any([profile.is_flagged(at) for profile in profiles], axis=0)]
+    sound = at[~np.any([(profile.inside(at) & profile.flagged).any(axis=1) for profile in profiles], axis=0)]
     if len(sound) * step >= max(_LEAST_SOUND * covered, SHORT_MM):
         at = sound
     means = np.array([float(profile.area_at(at).mean()) for profile in profiles])
@@ -394,7 +380,7 @@ def follow_up(
             visit.line.arc_mm - origin,
             visit.line.length_mm,
             visit.cord.csa_mm2 if areas_from == MASK or visit.cord.csa_pv_mm2 is None else visit.cord.csa_pv_mm2,
-            None if options.keep_flagged or visit.is_accepted else visit.is_flagged,
+            False if options.keep_flagged or visit.is_accepted else visit.is_flagged,
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
     ]
@@ -409,7 +395,7 @@ def follow_up(
         runs.append(Run(first + 1, end, rate, judged_by))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
-        compared, half = profile.holds(shared.at_mm), profile.length_mm / 2
+        compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
         between = (profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm)
         kinds = {one.kind for found in changed[: n + 1] for one in found if one.breaks}
         found, why = _change(n, visits, shared, kinds, options)

@@ -18,6 +18,7 @@ from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelErro
 from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.postprocessing import bounding_box
 from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
 from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
 
@@ -192,12 +193,9 @@ def _centre_lps(cord: Volume) -> NDArray[np.float64]:
 
 def _window(cord: Volume, reach_mm: float) -> tuple[slice, ...]:
     """The box around the cord, ``reach_mm`` wider on every side, within the grid."""
-    found = np.argwhere(cord.ijk != 0)
-    reach = [int(np.ceil(reach_mm / mm)) for mm in cord.ijk_spacing_mm]
-    return tuple(
-        slice(max(0, int(low) - more), int(high) + more + 1)
-        for low, high, more in zip(found.min(axis=0), found.max(axis=0), reach, strict=True)
-    )
+    reach = [ceil(reach_mm / mm) for mm in cord.ijk_spacing_mm]
+    box = bounding_box(cord.ijk) or ()
+    return tuple(slice(max(0, part.start - more), part.stop + more) for part, more in zip(box, reach, strict=True))
 
 
 def _cut(volume: Volume, window: tuple[slice, ...]) -> Volume:
@@ -394,9 +392,8 @@ def resample_mask(mask: Volume, source_to_target: NDArray[np.float64], target: V
     """
     to_source = np.linalg.inv(mask.ijk_to_ras) @ np.linalg.inv(source_to_target) @ target.ijk_to_ras
     found = np.zeros(target.ijk_shape, bool)
-    cord = np.argwhere(mask.ijk != 0)
-    ends = zip(cord.min(axis=0) - 1, cord.max(axis=0) + 1, strict=True)
-    corners = np.array([[*corner, 1.0] for corner in product(*ends)])
+    box = bounding_box(mask.ijk) or ()
+    corners = np.array([[*corner, 1.0] for corner in product(*((part.start - 1, part.stop) for part in box))])
     reached = (corners @ np.linalg.inv(to_source).T)[:, :3]
     first = np.maximum(np.floor(reached.min(axis=0)).astype(int), 0)
     end = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 1, target.ijk_shape)

@@ -141,7 +141,7 @@ def pair_change(profiles: Sequence[Profile]) -> PairChange:
     if any(not np.isfinite(one.csa_mm2).any() for one in profiles):
         return PairChange(nan, nan, 0.0)
     try:
-        sound, whole = common_extent(profiles), common_extent([replace(one, flagged=None) for one in profiles])
+        sound, whole = common_extent(profiles), common_extent([replace(one, flagged=False) for one in profiles])
     except ConfigurationError:  # no height in common
         return PairChange(nan, nan, 0.0)
     errors = [100 * (one.mean_csa_mm2[1] / one.mean_csa_mm2[0] - 1) + 100 * ATROPHY for one in (sound, whole)]
