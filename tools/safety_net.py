@@ -57,7 +57,8 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
 }  # fmt: skip
 # our name → option; one that is not listed is --its-name, None is left out
 OPTIONS: dict[str, str | None] = {
-    "smooth_z": "--smooth-z", "whole_slices": None, "cov_same_source": "--cov-source", "cov_between_source": None,
+    "smooth_z": "--smooth-z", "whole_slices": None, "discs": "--disc", "manifest": "",
+    "seg": "--only=seg", "sr": "--only=sr", "pdf": "--only=pdf",
     "start": "--from", "setting": "--set",
     "as_json": "--progress=json", "inset_mm": "--boundary-offset-mm",
     "range_": "--range", "reopen_accepted": "--reopen",
@@ -74,7 +75,7 @@ SETTINGS = (
 RENAMED: dict[str, str] = {
     r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated",
     r"\bslices_steadied\b": "slices_adjusted", r"/model/repeatability\b": "/model/scores/repeatability",
-    r"/inset_mm\b": "/boundary_offset_mm",
+    r"/inset_mm\b": "/boundary_offset_mm", r"\balong_mm\b": "smooth_z_mm",
     r"(/starts/\d+)/ranks\b": r"\1/processes", r"\.json/bars/": ".json/criteria/",
 }  # fmt: skip
 RENAMED_TEXT: dict[str, str] = {
@@ -118,6 +119,8 @@ WANTED: dict[str, str] = {
     "*report.json/review/state": "a mask made elsewhere is listed as given",
     "*report.json/files*": "the pictures' grey values are kept for corrections without the image",
     "*pictures.npz*": "the pictures' grey values are kept for corrections without the image",
+    "demo/*summary.csv*": "the demo writes its case alone",
+    "follow_up_by_discs/commands/*/command": "a CoV and its source are one option",
     "*/versions/*": "every mask that a person made or accepted is kept",
     "rerun/*": "no command of its own: `correct --rerun` gives the same voxels (step correct)",
     "register/*": "no command of its own: follow-up and propagate register the images",
@@ -492,7 +495,7 @@ class Step:
             option = OPTIONS.get(key, "--" + key.replace("_", "-"))
             for one in value if isinstance(value, list | tuple) else [value]:
                 if option is not None:
-                    arguments.append(option if one is True else f"{option}={one}")
+                    arguments.append(option if one is True else f"{option}={one}" if option else str(one))
         return self.call(place[0], arguments, title)
 
     def call(self, program: str, arguments: list[str], title: list[str]) -> int:
@@ -684,11 +687,9 @@ DAYS = [f"20{20 + n}-03-0{n + 1}" for n in range(6)]
 def follow_up_by_discs(net: Step, here: Path) -> None:
     folders = visits(net, here, True)
     net.run("follow_up", *folders, output="out", date=DAYS, person="P07", age=40)
-    cov = {"cov_same": 1.0, "cov_same_source": "ours", "cov_between": 2.0, "cov_between_source": "ours"}
+    cov = ("--cov-same", 1.0, "ours", "--cov-between", 2.0, "ours")
     scanners = ["A"] * 3 + ["B"] * 3
-    net.run(
-        "follow_up", *folders, output="part", date=DAYS, range_mm="-15:10", keep_dates=True, scanner=scanners, **cov
-    )
+    net.run("follow_up", *folders, *cov, output="part", date=DAYS, range_mm="-15:10", keep_dates=True, scanner=scanners)
     net.run("follow_up", *folders, output="flagged", date=DAYS, keep_flagged=True)
     rows = [f"P{n // 3},{folder},{400 * (n % 3)}" for n, folder in enumerate(folders)] + [f"P9,{here}/none,0"]
     (here / "in/visits.csv").write_text("person,folder,day\n" + "\n".join(rows) + "\n", encoding="utf-8")

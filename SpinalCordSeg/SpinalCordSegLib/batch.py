@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +134,8 @@ def _run_case(
         raise
     except MemoryError:
         failure: Exception = MemoryError("memory ran out: close other programs, or cut the image")
-    except SpinalCordSegError as error:
-        _log.debug("detail", exc_info=error)
-        failure = error
     except Exception as error:  # noqa: BLE001
-        _log.debug("unexpected error", exc_info=error)
+        _log.debug("detail", exc_info=error)
         failure = error
     return _failed(case_name, failure, mark, options, claimed)
 
@@ -184,41 +181,29 @@ def _finished(folder: Path) -> Case | None:
 
 def _names(case_name: str) -> Iterator[str]:
     yield case_name
-    number = 2
-    while True:
-        yield f"{case_name}_{number}"
-        number += 1
-
-
-def _free_name(case_name: str, claimed: Iterable[str]) -> str:
-    """``case_name`` or with the first suffix that this batch has not used."""
-    return next(name for name in _names(case_name) if not _is_taken(name, claimed))
+    yield from (f"{case_name}_{number}" for number in count(2))
 
 
 def _is_taken(name: str, claimed: Iterable[str]) -> bool:
-    """Capitals do not tell names apart."""
+    """Whether this batch has given it; capitals do not tell names apart."""
     return name.casefold() in {other.casefold() for other in claimed}
+
+
+def _free_name(case_name: str, claimed: Iterable[str]) -> str:
+    return next(name for name in _names(case_name) if not _is_taken(name, claimed))
 
 
 def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
     if outcome.error is None and outcome.case is not None:
         return outcome.case.summary_row()
     text = reason(outcome.error) if outcome.error else ""
-    # Only what the case is called by is known to name nobody.
-    is_called_so = is_volume_file(path) and not os.path.isdir(path) and _stem(path) in _parts_of(outcome.case_name)
+    # Only what the case is called by, with or without a number, is known to name nobody.
+    stem, name = path.name[: -len(file_suffix(path)) or None], outcome.case_name
+    is_called_so = is_volume_file(path) and not path.is_dir() and stem in (name, name.rpartition("_")[0])
     text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
     if outcome.case is not None:
         return outcome.case.summary_row() | {"reason": text}
     return failed_row(outcome.case_name, text)
-
-
-def _stem(path: Path) -> str:
-    return path.name[: -len(file_suffix(path)) or None]
-
-
-def _parts_of(case_name: str) -> tuple[str, str]:
-    """A case's name, with and without the number that tells it from others of its name."""
-    return case_name, case_name.rpartition("_")[0]
 
 
 # A batch computed on several machines through dask.distributed; images are read and results written here.

@@ -37,7 +37,6 @@ from SpinalCordSegLib.errors import (
     WouldReplaceError,
 )
 from SpinalCordSegLib.files import (
-    atomic_write,
     from_json,
     is_locked,
     is_plain_name,
@@ -215,8 +214,8 @@ class Case:
     cord found), volume and length of the whole cord; areas and diameters are NaN where they have no answer, lengths
     and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: what cleaning took away and filled. ``queue``: the
     flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from, None where
-    there was none or it is not known. ``threshold``, ``along_mm``: of the network's mask, None for one made elsewhere.
-    ``seconds_by_stage``: computing time.
+    there was none or it is not known. ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made
+    elsewhere. ``seconds_by_stage``: computing time.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
     at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
@@ -249,7 +248,7 @@ class Case:
     levels_asked: LevelsAsked | None = None
     levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
     threshold: float | None = None
-    along_mm: float | None = None
+    smooth_z_mm: float | None = None
     slices_adjusted: int | None = None
     confidence: Confidence | None = field(default=None, metadata={"key": "probability"})
     device: str | None = None
@@ -272,7 +271,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.mask_state not in ("AI", "corrected", "given"):
-            raise ConfigurationError(f'"{self.mask_state}" is no state of a mask: expected AI, corrected or given')
+            raise ConfigurationError(f'"{self.mask_state}" is not a state of a mask: expected AI, corrected or given')
         if not is_plain_name(self.name):
             raise ConfigurationError("the case's name is no name for a folder")
 
@@ -491,6 +490,7 @@ def save_case(
     *,
     mask_format: str = "nii.gz",
     save_probability: bool = False,
+    has_pictures: bool = True,
     replaces: Case | None = None,
     copies: Mapping[str, Path] | None = None,
 ) -> Case:
@@ -499,8 +499,9 @@ def save_case(
     All of it appears at once or not at all, while no other program of ours can write there. ``replaces``: the case in
     this folder that a person's act began from; it must still be the one that is there. None: the machine writes, which
     replaces no person's work (see ``check_replaceable``); what a person saw of this very mask stays seen. ``copies``:
-    further files to be in the folder, by their name in it. Files in the folder that are not of the case are kept, its
-    versions too. Raises OutputError when the system refuses, WouldReplaceError when something of worth is there.
+    further files to be in the folder, by their name in it. ``has_pictures``: with montage and page. Files in the folder
+    that are not of the case are kept, its versions too. Raises OutputError when the system refuses, WouldReplaceError
+    when something of worth is there.
     """
     if mask_format not in MASK_FORMATS:
         raise ConfigurationError(f"unknown mask format {mask_format}: choose one of {', '.join(MASK_FORMATS)}")
@@ -523,7 +524,7 @@ def save_case(
             temporary.mkdir(parents=True)
             for name, source in (copies or {}).items():
                 shutil.copyfile(source, temporary / name)
-            case = _fill(case, temporary, mask_format, save_probability)
+            case = _fill(case, temporary, mask_format, save_probability, has_pictures)
             _refuse_strangers(folder, case.files)
             _put_in_place(temporary, folder)
         finally:
@@ -559,7 +560,7 @@ def check_replaceable(folder: Path) -> Case | None:
             f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
-    if _is_drawn_over(folder, str(content.get("mask_sha256"))):
+    if _own_mask_sha256(folder) not in (None, content.get("mask_sha256")):
         raise WouldReplaceError(f"{folder}: {_ANOTHER_MASK}")
     try:
         return Case.load(folder, needs_slices=False)
@@ -569,20 +570,16 @@ def check_replaceable(folder: Path) -> Case | None:
 
 def is_as_measured(case: Case) -> bool:
     """Whether the folder still has the mask that was measured; a mask that cannot be read is another one."""
-    try:
-        found = None if case.folder is None else read_mask(case.folder)
-    except SpinalCordSegError:
-        return False
-    return found is not None and mask_sha256(found) == case.mask_sha256
+    return case.folder is not None and _own_mask_sha256(case.folder) == case.mask_sha256
 
 
-def _is_drawn_over(folder: Path, sha256: str) -> bool:
-    """Whether the mask is there, can be read and is another one than was measured."""
+def _own_mask_sha256(folder: Path) -> str | None:
+    """None where there is no mask, or none that can be read."""
     try:
         mask = read_mask(folder)
     except SpinalCordSegError:
-        return False
-    return mask is not None and mask_sha256(mask) != sha256
+        return None
+    return None if mask is None else mask_sha256(mask)
 
 
 def _check_unchanged(folder: Path, replaces: Case) -> None:
@@ -627,7 +624,7 @@ def _report_sha256(folder: Path) -> str:
         return ""
 
 
-def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) -> Case:
+def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, has_pictures: bool) -> Case:
     from SpinalCordSegLib.report import montage_png
 
     write_volume(case.mask, folder / f"mask.{mask_format}")
@@ -635,13 +632,13 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool) ->
         # A .seg.nrrd holds segments; a probability is an image.
         write_volume(case.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
     write_text(folder / "slices.csv", case.slices.csv())
-    if case.image is not None:
-        _write_backdrop(folder / BACKDROP, case.image.volume, case.mask)
-    picture = montage_png(case)
-    if picture is not None:
-        with atomic_write(folder / "montage.png") as temporary:
-            temporary.write_bytes(picture)
-    _write_page(case, folder)
+    if has_pictures:
+        if case.image is not None:
+            _write_backdrop(folder / BACKDROP, case.image.volume, case.mask)
+        picture = montage_png(case)
+        if picture is not None:
+            (folder / "montage.png").write_bytes(picture)
+        _write_page(case, folder)
     case = replace(case, files=tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"])))
     write_json(folder / "report.json", case.as_json())
     return case
@@ -659,7 +656,8 @@ def _write_page(case: Case, folder: Path) -> None:
 
 
 def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
-    """Grey values (0..255) of the image about the cord, along all its slices."""
+    """Keep grey values (0..255) of the image about the cord, along all its slices: a correction draws the pictures
+    anew, and by then the image often lies elsewhere (in an archive, on another computer)."""
     box = bounding_box(mask.ijk)
     if box is None:
         return
@@ -673,8 +671,7 @@ def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
     values = image.ijk[window].astype(np.float32)
     low, high = np.percentile(values[:: max(1, len(values) // 64)], (0.5, 99.9))
     grey = np.clip((values - low) * (255 / max(float(high - low), 1e-6)), 0, 255).astype(np.uint8)
-    with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, grey=grey, corner=[part.start or 0 for part in window])
+    np.savez_compressed(path, grey=grey, corner=[part.start or 0 for part in window])
 
 
 def read_backdrop(folder: Path, mask: Volume) -> Volume | None:

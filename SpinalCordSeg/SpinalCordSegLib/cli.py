@@ -18,6 +18,7 @@ from SpinalCordSegLib.console import (
     Reporter,
     add_command,
     length_mm,
+    new_program,
     run_program,
     slice_range,
 )
@@ -30,19 +31,19 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
 if TYPE_CHECKING:
-    from SpinalCordSegLib.batch import LoadedCase, Outcome
+    from SpinalCordSegLib.batch import LoadedCase
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
     from SpinalCordSegLib.longitudinal.visits import VisitSource
-    from SpinalCordSegLib.model.checkpoint import ModelCard
-    from SpinalCordSegLib.vertebral_levels import LevelOptions
+    from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
     from SpinalCordSegLib.volume import Volume
     from SpinalCordSegLib.work_list import WorkItem, WorkList
 
 _log = logging.getLogger(__name__)
 
 _CASE_HELP = "what segment or measure wrote for one case"
+_MODEL_HELP = "a name that models lists, or a weights file (default: the model that comes along)"
 _SERIES_HELP = "which DICOM series of it: its number, description or UID"
 _RANGE = "Z0:Z1"
 _RANGE_HELP = (
@@ -58,13 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The parser of all commands."""
-    parser = Parser(
-        prog="spinalcordseg",
-        description="Segment and measure the cervical spinal cord in MRI. Research use, not for diagnosis.",
-        epilog="Exit codes: 0 done, 1 some case of a batch failed, 2 usage or a single bad input, 130 cancelled.",
+    parser, commands = new_program(
+        "spinalcordseg",
+        "Segment and measure the cervical spinal cord in MRI. Research use, not for diagnosis.",
+        "Exit codes: 0 done, 1 some case of a batch failed, 2 usage or a single bad input, 130 cancelled.",
     )
     parser.add_argument("--version", action="version", version=f"spinalcordseg {SOFTWARE_VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _add_segment(commands)
     _add_measure(commands)
     _add_correct(commands)
@@ -79,7 +79,7 @@ def build_parser() -> Parser:
     demo.add_argument(
         "--output", type=Path, default=Path("spinalcordseg-demo"), metavar="DIR", help="default: %(default)s"
     )
-    _add_model(demo)
+    demo.add_argument("--model", metavar="MODEL", help=_MODEL_HELP)
     return parser
 
 
@@ -95,7 +95,12 @@ def _add_segment(commands: Any) -> None:
         help="NIfTI, NRRD or MHA/MHD file, DICOM folder or file, or a folder of image files",
     )  # fmt: skip
     _add_output(segment)
-    _add_model(segment)
+    add("--model", metavar="MODEL", help=_MODEL_HELP)
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
+    add(
+        "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
+        help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch)",
+    )  # fmt: skip
     add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     add(
         "--smooth-z", type=length_mm, metavar="MM",
@@ -145,8 +150,11 @@ def _add_correct(commands: Any) -> None:
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--by", default="", metavar="NAME", help="who corrected it")
     add("--reopen", action="store_true", help="also where the case was accepted")
-    add("--disc", action="append", metavar="LABEL=PLACE", help="a marked disc, as for measure (repeatable)")
-    _add_model(correct, "for --rerun (default: the case's own model, else the one that comes along)", engine=False)
+    add("--disc", action="append", metavar="DISC", help="as for measure")
+    add(
+        "--model", metavar="MODEL",
+        help="for --rerun: a name that models lists, or a weights file (default: the case's own model)",
+    )  # fmt: skip
 
 
 def _add_review(commands: Any) -> None:
@@ -179,12 +187,14 @@ def _add_follow_up(commands: Any) -> None:
         "Compare results of segment or measure over time, on the range that all visits cover, at the same distance"
         " from the disc C2/C3 or after rigid registration of the images. DIR gets follow_up.json, follow_up.csv and"
         " follow_up.html for a person; for a manifest one folder per person and cohort.csv.",
-        epilog="Manifest: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
+        epilog="MANIFEST: CSV with the columns person, folder and date or day; optional disc (R,A,S in mm), image,"
         " series, scanner, field_strength, sequence, contrast_agent, distortion_correction, age.",
     )  # fmt: skip
     add = follow_up.add_argument
-    add("visits", nargs="*", type=Path, metavar="FOLDER", help="result folders, one per visit")
-    add("--manifest", type=Path, metavar="FILE", help="visits of one or many persons (see below)")
+    add(
+        "visits", nargs="+", type=Path, metavar="FOLDER|MANIFEST",
+        help="case folders, one per visit; or one manifest of the visits of one or many persons (see below)",
+    )  # fmt: skip
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--person", default="person", metavar="CODE", help="what the person is called (default: person)")
     each = follow_up.add_argument_group("for each visit, in the order of the folders")
@@ -195,7 +205,7 @@ def _add_follow_up(commands: Any) -> None:
     each.add_argument(
         "--image", action="append", type=Path, metavar="FILE", help="to register, where a disc is unknown"
     )
-    each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header told it")
+    each.add_argument("--scanner", action="append", metavar="NAME", help="where no DICOM header names it")
     add(
         "--range-mm", metavar="LOW:HIGH",
         help="only this range, mm from the disc C2/C3, + up (C2-C3: -18.5:15.5); one visit at least has to have it",
@@ -210,16 +220,15 @@ def _add_follow_up(commands: Any) -> None:
     for name, text in (("same", "on one scanner"), ("between", "between scanners")):
         group.add_argument(
             f"--cov-{name}",
-            type=float,
-            metavar="PERCENT",
+            nargs=2,
+            metavar=("PERCENT", "SOURCE"),
             help=f"{text} (default: the model's own where its card states one, else a published one; printed)",
         )
-    group.add_argument("--cov-source", metavar="TEXT", help="the source of these figures; has to go with them")
 
 
 def _add_propagate(commands: Any) -> None:
     propagate = add_command(
-        commands, "propagate", _propagate, "carry a mask to another image of the same study, such as STIR or T2",
+        commands, "propagate", _propagate, "propagate a mask to another image of the same study, as STIR",
         "Register the other image to the one that was segmented (rigidly, around the cord) and put the mask on its"
         " grid. DIR gets propagated.nii.gz, fit.png to judge the fit by, and propagated.json with the metric, the"
         " motion, and what speaks against trusting it. Both images have to lie in the scanner's coordinates.",
@@ -239,7 +248,7 @@ def _add_export(commands: Any) -> None:
     export = add_command(
         commands, "export", _export, "write a finished case as DICOM segmentation, measurements and report",
         "Write a finished case as DICOM: segmentation (SEG), measurements (structured report) and the report as PDF;"
-        " all three where none is named. Measurements bring the segmentation that they refer to.",
+        " all three without --only. Measurements bring the segmentation that they refer to.",
     )  # fmt: skip
     add = export.add_argument
     add("case", type=Path, metavar="CASE_FOLDER", help=_CASE_HELP)
@@ -249,9 +258,10 @@ def _add_export(commands: Any) -> None:
     )  # fmt: skip
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the files")
-    add("--seg", action="store_true", help="the mask as DICOM segmentation, CASE.seg.dcm")
-    add("--sr", action="store_true", help="the measurements as structured report, CASE.sr.dcm")
-    add("--pdf", action="store_true", help="the report as encapsulated PDF, CASE.pdf.dcm")
+    add(
+        "--only", action="append", choices=("seg", "sr", "pdf"),
+        help="CASE.seg.dcm, the mask; CASE.sr.dcm, the measurements; or CASE.pdf.dcm, the report (repeatable)",
+    )  # fmt: skip
     add("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
     add("--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series")
     add("--force", action="store_true", help="replace files that are there")
@@ -283,16 +293,6 @@ def _add_output(parser: Parser) -> None:
     add("--code", metavar="CODE", help="name the result CODE (CODE_2 … for further inputs), never after a file")
 
 
-def _add_model(parser: Parser, help: str = "(default: the model that comes along)", engine: bool = True) -> None:
-    parser.add_argument("--model", metavar="MODEL", help=f"a name that models lists, or a weights file {help}")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
-    if engine:
-        parser.add_argument(
-            "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
-            help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch)",
-        )  # fmt: skip
-
-
 def _add_levels(parser: Parser) -> None:
     group = parser.add_argument_group(
         "vertebral levels",
@@ -300,16 +300,16 @@ def _add_levels(parser: Parser) -> None:
     )
     add = group.add_argument
     add(
-        "--disc", action="append", metavar="LABEL=PLACE",
-        help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input (repeatable; one input only)",
+        "--disc", action="append", metavar="DISC",
+        help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input; or a label map of discs, where 3 is"
+        " C2/C3 … 8 is C7/T1 (repeatable; one input only)",
     )  # fmt: skip
-    add("--discs", type=Path, metavar="FILE", help="label map of discs: 3 is C2/C3 … 8 is C7/T1")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
     add("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
     add("--sex", choices=("male", "female"), help="for the same comparison")
     add(
         "--declare", action="append", choices=("t1w", "corrected-3d"),
-        help="vouch for a T1-weighted image, or 3D distortion correction, where no DICOM header tells (repeatable)",
+        help="vouch for a T1-weighted image, or 3D distortion correction, where there is no DICOM header (repeatable)",
     )  # fmt: skip
 
 
@@ -329,7 +329,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
     inputs = find_inputs(arguments.inputs)
     options = SegmentOptions(
         threshold=arguments.threshold,
-        along_mm=SegmentOptions.along_mm if arguments.smooth_z is None else arguments.smooth_z,
+        smooth_z_mm=SegmentOptions.smooth_z_mm if arguments.smooth_z is None else arguments.smooth_z,
         device=arguments.device,
         engine=arguments.engine,
         track_cord=not arguments.save_probability,
@@ -392,6 +392,8 @@ def _batch(
     inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: argparse.Namespace, reporter: Reporter
 ) -> int:
     from SpinalCordSegLib.batch import BatchOptions, run_batch
+    from SpinalCordSegLib.files import reason
+    from SpinalCordSegLib.slice_table import counted
 
     options = BatchOptions(
         output=arguments.output,
@@ -409,33 +411,31 @@ def _batch(
         reporter.case(path, next(numbers), len(inputs))
         return load(path)
 
-    failed = [outcome for outcome in run_batch(inputs, announced, options) if not _report_outcome(outcome, reporter)]
+    failed = 0
+    for outcome in run_batch(inputs, announced, options):
+        if outcome.error is not None:
+            failed += 1
+            reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
+        elif outcome.folder is not None and outcome.case is not None:
+            _report_result(outcome.case, outcome.state, outcome.folder, reporter)
     if failed and len(inputs) == 1:
         return BAD_INPUT
     if len(inputs) > 1:
-        reporter.text(f"{len(inputs) - len(failed)} of {len(inputs)} cases done → {arguments.output / 'summary.csv'}")
+        reporter.text(
+            f"{len(inputs) - failed} of {counted(len(inputs), 'case')} done → {arguments.output / 'summary.csv'}"
+        )
     return SOME_FAILED if failed else DONE
 
 
-def _report_outcome(outcome: Outcome, reporter: Reporter) -> bool:
-    """False when the case failed."""
-    from SpinalCordSegLib.files import reason
-
-    if outcome.error is not None:
-        reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
-        return False
-    if outcome.folder is not None and outcome.case is not None:
-        _report_result(outcome.case, outcome.state, outcome.folder, reporter)
-    return True
-
-
 def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> None:
-    flags = "no flags" if not case.flags else f"{len(case.flags)} flag{'s' if len(case.flags) > 1 else ''}"
+    from SpinalCordSegLib.slice_table import counted
+
+    flags = counted(len(case.flags), "flag") if case.flags else "no flags"
     text = f"no cord found, {flags}"
     if case.volume_mm3:
         mean_area = "area not reported" if isnan(case.mean_csa_mm2) else f"mean area {case.mean_csa_mm2:.1f} mm²"
         text = f"volume {case.volume_mm3:.0f} mm³, length {case.length_mm:.1f} mm, {mean_area}"
-        text += f", {case.n_slices} slices, {flags}"
+        text += f", {counted(case.n_slices, 'slice')}, {flags}"
     content = case.as_json()
     wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")
     reporter.result(
@@ -445,77 +445,77 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
 
 
 def _wants_levels(arguments: argparse.Namespace) -> bool:
-    return any(getattr(arguments, name) for name in ("disc", "discs", "around", "age", "sex", "declare"))
+    return any(getattr(arguments, name) for name in ("disc", "around", "age", "sex", "declare"))
+
+
+def _marked_discs(arguments: argparse.Namespace) -> tuple[DiscMark, ...]:
+    from SpinalCordSegLib.vertebral_levels import parse_disc, read_discs
+
+    return tuple(
+        mark
+        for text in arguments.disc or ()
+        for mark in ((parse_disc(text),) if "=" in text and not Path(text).exists() else read_discs(Path(text)))
+    )
 
 
 def _level_options(arguments: argparse.Namespace, n_inputs: int) -> LevelOptions:
     """Raises ConfigurationError, and InputFileError and the like for a file of discs."""
-    from SpinalCordSegLib.vertebral_levels import LevelOptions, Person, parse_disc, read_discs
+    from SpinalCordSegLib.vertebral_levels import LevelOptions, Person
 
     if _wants_levels(arguments) and n_inputs > 1:
         raise ConfigurationError(
             f"discs, age and sex go with a single input, found {n_inputs}: run them one by one into the same folder"
         )
-    marks = [parse_disc(text) for text in arguments.disc or ()]
-    if arguments.discs is not None:
-        marks += read_discs(arguments.discs)
+    marks = _marked_discs(arguments)
     if not marks and _wants_levels(arguments):
-        raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --discs FILE")
+        raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --disc FILE")
     return LevelOptions(
-        discs=tuple(marks),
+        discs=marks,
         around_mm=arguments.around,
         person=Person(arguments.age, arguments.sex),
         declared=frozenset(arguments.declare or ()),
     )
 
 
-def _demo(arguments: argparse.Namespace, reporter: Reporter) -> int:
+def _demo(arguments: argparse.Namespace, reporter: Reporter) -> None:
     from dataclasses import replace
 
-    from SpinalCordSegLib.batch import BatchOptions, LoadedCase, run_batch
+    from SpinalCordSegLib.case import save_case
     from SpinalCordSegLib.image_io import Image, write_volume
     from SpinalCordSegLib.model.checkpoint import find_model
     from SpinalCordSegLib.model.ready_model import model_in_use
     from SpinalCordSegLib.phantom import make_phantom
     from SpinalCordSegLib.pipeline import SegmentOptions, fingerprint, segment_image
 
-    model = model_in_use(find_model(arguments.model))
-    file = arguments.output / "phantom.nii.gz"
-    options = SegmentOptions(device=arguments.device, engine=arguments.engine)
-    with model.made_ready(arguments.device, arguments.engine):
+    model, options = model_in_use(find_model(arguments.model)), SegmentOptions()
+    file, folder = arguments.output / "phantom.nii.gz", arguments.output / "phantom"
+    with model.made_ready(options.device, options.engine):
         reporter.progress("make the phantom")
         phantom = make_phantom()
-
-        def load(path: Path) -> LoadedCase:
-            write_volume(phantom.image, file)
-            image = Image(phantom.image, path, "phantom")
-
-            def compute() -> Case:
-                result = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
-                return replace(result, truth_volume_mm3=phantom.truth_volume_mm3)
-
-            return LoadedCase("phantom", fingerprint(phantom.image), compute)
-
-        (outcome,) = run_batch([file], load, BatchOptions(arguments.output, force=True))
-    if not _report_outcome(outcome, reporter):
-        return BAD_INPUT
-    case = outcome.case
-    if case is not None and case.volume_error_percent is not None:
-        reporter.text(
-            f"true volume {case.truth_volume_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
-            f" error {case.volume_error_percent:+.2f} %\nopen {outcome.folder}/report.html"
-        )
-    return DONE
+        write_volume(phantom.image, file)
+        image = Image(phantom.image, file, "phantom")
+        case = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
+    source = replace(case.input, fingerprint=fingerprint(phantom.image))
+    case = save_case(replace(case, input=source, truth_volume_mm3=phantom.truth_volume_mm3), folder)
+    _report_result(case, "done", folder, reporter)
+    reporter.text(
+        f"true volume {phantom.truth_volume_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
+        f" error {case.volume_error_percent:+.2f} %\nopen {folder}/report.html"
+    )
 
 
 # models
 
 
 def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    import json
+    from dataclasses import asdict
+
     from SpinalCordSegLib.model.checkpoint import find_model, find_models, user_models_folder, verified_card
 
     if arguments.model is not None:
-        reporter.text(_explained(verified_card(find_model(arguments.model))))
+        explained = asdict(verified_card(find_model(arguments.model)))
+        reporter.text(json.dumps(explained, indent=2, ensure_ascii=False, default=str))
         return DONE
     found = find_models()
     if not found:
@@ -534,39 +534,19 @@ def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return SOME_FAILED if damaged else DONE
 
 
-def _explained(card: ModelCard) -> str:
-    lines = [f"{card.name} {card.version}", f"  file: {card.path}", f"  SHA-256: {card.sha256}"]
-    lines += [f"  licence: {card.licence}", f"  made with SpinalCordSeg {card.software_version}"]
-    for title in ("network", "normalisation", "calibration", "provenance", "scores", "training"):
-        lines += _block(title, getattr(card, title), "  ")
-    return "\n".join(lines)
-
-
-def _block(title: str, value: Any, indent: str) -> list[str]:
-    """A card's entry as indented lines."""
-    heading = f"{indent}{title.replace('_', ' ')}:"
-    if isinstance(value, dict):
-        inner = [line for name, entry in value.items() for line in _block(str(name), entry, indent + "  ")]
-        return [heading, *inner] if inner else []
-    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        return [heading, *(line for entry in value for line in _block("-", entry, indent + "  "))]
-    if isinstance(value, list) and any(" " in str(entry) for entry in value):  # sentences
-        return [heading, *(f"{indent}  - {entry}" for entry in value)]
-    return [f"{heading} {', '.join(map(str, value)) if isinstance(value, list) else value}"]
-
-
 # correct, review
 
 
 def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.correction import store_correction
     from SpinalCordSegLib.image_io import read_image
-    from SpinalCordSegLib.vertebral_levels import LevelOptions, parse_disc
+    from SpinalCordSegLib.slice_table import counted
+    from SpinalCordSegLib.vertebral_levels import LevelOptions
 
     reporter.progress("read")
     image = None if arguments.image is None else read_image(arguments.image, arguments.series)
     mask = _corrected_mask(image, arguments, reporter)
-    discs = tuple(parse_disc(text) for text in arguments.disc or ())
+    discs = _marked_discs(arguments)
     reporter.progress("measure")
     levels = LevelOptions(discs=discs) if discs else None
     case = store_correction(arguments.case, mask, arguments.by, image=image, levels=levels, reopen=arguments.reopen)
@@ -574,7 +554,7 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
     changes = case.changes
     if changes is not None:
         reporter.text(
-            f"{len(changes.slices)} slices differ from the mask it began as: Dice {changes.dice:.4f},"
+            f"{counted(len(changes.slices), 'slice')} changed from the mask it began as: Dice {changes.dice:.4f},"
             f" {changes.added_mm3:.0f} mm³ added, {changes.removed_mm3:.0f} mm³ removed"
         )
     return DONE
@@ -594,8 +574,10 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
     if mask is None:
         raise InputFileError(f"{arguments.case} holds no mask: give the folder of one finished case")
     if arguments.fill is not None:
-        ends = [mask.from_input_slice(number) for number in arguments.fill]
-        return fill_between(mask, min(ends), max(ends))
+        last = len(mask.voxels) - 1
+        if max(arguments.fill) > last:
+            raise ConfigurationError(f"slice {max(arguments.fill)} is not in the mask: expected 0 to {last}")
+        return fill_between(mask, *sorted(map(mask.from_input_slice, arguments.fill)))
     chosen = canonical_range(mask, arguments.smooth or arguments.rerun)
     assert chosen is not None
     if arguments.smooth is not None:
@@ -609,8 +591,7 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
         load_checkpoint(model_of_case(case) if arguments.model is None else find_model(arguments.model)),
         chosen,
         threshold=0.5 if case.threshold is None else case.threshold,
-        along_mm=SMOOTH_Z_MM if case.along_mm is None else case.along_mm,
-        device=arguments.device,
+        smooth_z_mm=SMOOTH_Z_MM if case.smooth_z_mm is None else case.smooth_z_mm,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )
 
@@ -650,7 +631,7 @@ def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
         elif text.isdecimal():
             slices.append(int(text))
         else:
-            raise ConfigurationError(f'"{text}" is no slice: give a number, or "all"')
+            raise ConfigurationError(f'"{text}" is not a slice: give a number, or "all"')
 
     def change(review: Review) -> Review:
         review = with_seen(opened(review, arguments.by), slices)
@@ -663,14 +644,15 @@ def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
 
 def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
     from SpinalCordSegLib.review import review_text
+    from SpinalCordSegLib.slice_table import counted
 
     for one in work.items:
-        left = f", {one.n_unseen} of {one.n_flagged} flagged slices not looked at" if one.n_unseen else ""
+        left = f", {one.n_unseen} of {counted(one.n_flagged, 'flagged slice')} not looked at" if one.n_unseen else ""
         is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
         other = ", decided on another mask than this one" if is_other else ""
         reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other}")
     counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
-    reporter.text(f"{len(work.items)} cases: {counts}" + (f" → {table}" if table else ""))
+    reporter.text(f"{counted(len(work.items), 'case')}: {counts}" + (f" → {table}" if table else ""))
     if item is None:
         reporter.text("nothing is left to review")
         return
@@ -678,7 +660,7 @@ def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, repo
         return
     flagged = item.content.unseen
     if flagged:
-        reporter.text(f"\n{item.case}: {len(flagged)} slices to look at, the worst first")
+        reporter.text(f"\n{item.case}: {counted(len(flagged), 'slice')} to look at, the worst first")
     for worst in flagged[:_MOST_SLICES]:
         reporter.text(f"  slice {worst.slice} ({worst.score:.2f}): {worst.message}")
     if len(flagged) > _MOST_SLICES:
@@ -694,29 +676,29 @@ def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.longitudinal.report import compared, write_cohort, write_follow_up
     from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
 
-    if (arguments.manifest is None) == (not arguments.visits):
-        raise ConfigurationError("give the result folders of one person, or --manifest FILE: one of the two")
     options = _follow_up_options(arguments)
-    if arguments.manifest is None:
+    visits = arguments.visits
+    if len(visits) > 1 or visits[0].is_dir():
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
         write_follow_up(compared(person, options, reporter), arguments.output, reporter)
         return DONE
     given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
         raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
-    failed = write_cohort(read_manifest(arguments.manifest), options, arguments.output, reporter)
+    failed = write_cohort(read_manifest(visits[0]), options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
 
 
 def _visit_sources(arguments: argparse.Namespace) -> tuple[VisitSource, ...]:
     from SpinalCordSegLib.longitudinal.visits import VisitSource
+    from SpinalCordSegLib.slice_table import counted
 
     n_visits = len(arguments.visits)
     given = {name: getattr(arguments, name) or [None] * n_visits for name in _PER_VISIT}
     for name, values in given.items():
         if len(values) != n_visits:
             raise ConfigurationError(
-                f"--{name} was given {len(values)} times for {n_visits} visits: give it once for each"
+                f"--{name}: found {len(values)} for {counted(n_visits, 'visit')}, expected one for each visit"
             )
     return tuple(
         VisitSource(
@@ -733,12 +715,15 @@ def _visit_sources(arguments: argparse.Namespace) -> tuple[VisitSource, ...]:
 def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
     from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
 
-    covs = (arguments.cov_same, arguments.cov_between)
-    if any(cov is not None for cov in covs) != bool(arguments.cov_source):
-        raise ConfigurationError("--cov-same or --cov-between and --cov-source go together: a CoV needs its source")
-
-    def repeatability(cov: float | None, setting: str) -> Repeatability | None:
-        return None if cov is None else Repeatability(cov, arguments.cov_source, setting)
+    def repeatability(given: list[str] | None, setting: str) -> Repeatability | None:
+        if given is None:
+            return None
+        try:
+            return Repeatability(float(given[0]), given[1], setting)
+        except ValueError as error:
+            raise ConfigurationError(
+                f'"{given[0]}" is not a CoV: give it in %, and its source, such as 1.5 "our rescans"'
+            ) from error
 
     limits = None
     if arguments.range_mm is not None:
@@ -748,12 +733,12 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
             low, high = 0.0, 0.0
         if not low < high:
             raise ConfigurationError(
-                f'"{arguments.range_mm}" is no range: give LOW:HIGH in mm, such as --range-mm=-18.5:15.5'
+                f'"{arguments.range_mm}" is not a range: give LOW:HIGH in mm, such as --range-mm=-18.5:15.5'
             )
         limits = (low, high)
     return FollowUpOptions(
-        same=repeatability(covs[0], "same scanner"),
-        between=repeatability(covs[1], "between scanners"),
+        same=repeatability(arguments.cov_same, "same scanner"),
+        between=repeatability(arguments.cov_between, "between scanners"),
         limits_mm=limits,
         age_years=arguments.age,
         keep_dates=arguments.keep_dates,
@@ -807,7 +792,7 @@ def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
 
     titles = {"seg": "segmentation", "sr": "measurements", "pdf": "report"}
-    kinds = [kind for kind in KINDS if getattr(arguments, kind)] or list(KINDS)
+    kinds = [kind for kind in KINDS if kind in (arguments.only or KINDS)]
     refuse_other_than_dicom(arguments.dicom)
     reporter.progress("read")
     series = find_series(arguments.dicom, arguments.series)
@@ -830,8 +815,8 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
     mask, state = reviewed.mask, reviewed.review.state
     if state not in (ACCEPTED, CORRECTED):
         raise ConfigurationError(
-            f"the case is {state}: only what a person corrected or accepted is learnt from; a model that learns from"
-            " its own masks keeps its errors"
+            f'the case is "{state}": a model learns only from what a person corrected or accepted, or it keeps its own'
+            f" errors. Next: spinalcordseg correct {arguments.case} MASK, or review {arguments.case} --accept --by NAME"
         )
     reporter.progress("read")
     image = read_image(arguments.image, arguments.series).volume

@@ -42,12 +42,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def add_command(commands: Any, name: str, run: Any, help: str, description: str = "", **more: Any) -> Parser:
-    """Add a command to ``add_subparsers()``: ``run(arguments, reporter)`` gives its exit code (None: done)."""
-    parser: Parser = commands.add_parser(name, help=help, description=description or f"{help}.", **more)
-    parser.set_defaults(run=run)
+def _for_every_command(program: str) -> Parser:
+    parser = Parser(prog=program, add_help=False, allow_abbrev=False)
     parser.add_argument("--progress", choices=("json",), help="report as JSON lines on stdout")
     parser.add_argument("--verbose", action="store_true", help="more detail on stderr, tracebacks included")
+    return parser
+
+
+def new_program(name: str, description: str, epilog: str = "") -> tuple[Parser, Any]:
+    """The parser of a program, and what ``add_command`` adds its commands to. What every command has (--progress,
+    --verbose) may stand before the command or anywhere after it."""
+    parser = Parser(prog=name, description=description, epilog=epilog, parents=[_for_every_command(name)])
+    return parser, parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+
+def add_command(commands: Any, name: str, run: Any, help: str, description: str = "", **more: Any) -> Parser:
+    """Add a command to a program: ``run(arguments, reporter)`` gives its exit code (None: done)."""
+    parser: Parser = commands.add_parser(name, help=help, description=description or f"{help}.", **more)
+    parser.set_defaults(run=run)
     return parser
 
 
@@ -150,7 +162,8 @@ def run_program(parser: Parser, argv: Sequence[str] | None) -> int:
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks "³" must not end the work
     try:
-        arguments = parser.parse_args(argv)
+        everywhere, rest = _for_every_command(parser.prog).parse_known_args(argv)
+        arguments = parser.parse_args(rest, everywhere)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else BAD_INPUT
     reporter = Reporter(parser.prog, arguments.progress == "json")
@@ -241,7 +254,7 @@ def length_mm(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length: give millimetres, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length: give millimetres, 0 or more")
     return value
 
 

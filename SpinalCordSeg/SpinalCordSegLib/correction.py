@@ -50,7 +50,7 @@ from SpinalCordSegLib.postprocessing import (
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
-from SpinalCordSegLib.volume import Volume, from_canonical, place_on, to_canonical
+from SpinalCordSegLib.volume import Volume, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -142,7 +142,7 @@ def measured_anew(
         ),
         model=case.model,
         threshold=case.threshold,
-        along_mm=case.along_mm,
+        smooth_z_mm=case.smooth_z_mm,
         device=case.device,
         engine=case.engine,
         n_windowed=case.n_windowed,
@@ -222,7 +222,7 @@ def model_of_case(case: Case) -> Path:
 # The network asked again about some slices only: its answer there goes into a mask that stays as it is elsewhere.
 
 
-_CONTEXT_MM = 20.0  # about one vertebral level each way says which of several regions is the cord
+_CONTEXT_MM = 20.0  # about one vertebral level each way decides which of several regions is the cord
 
 
 def rerun_slices(
@@ -232,16 +232,15 @@ def rerun_slices(
     slices: tuple[int, int],
     *,
     threshold: float = 0.5,
-    along_mm: float = SMOOTH_Z_MM,
+    smooth_z_mm: float = SMOOTH_Z_MM,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Volume:
-    """A new mask with ``slices`` (canonical, half-open) as the network sees them; all others stay.
+    """A new mask with ``slices`` (from inferior, half-open) as the network sees them; all others stay.
 
-    With ``along_mm`` the probability of thin ones is smoothed along z over that SD (``smooth_z``), and where no edge is
-    sharp, the area follows that of the mask's slices around (``adjust_outlines``), which are taken for certain; 0:
-    neither.
+    With ``smooth_z_mm`` the probability of thin ones is smoothed along z over that SD (``smooth_z``), and where no edge
+    is sharp, the area follows that of the mask's slices around (``adjust_outlines``), taken for certain; 0: neither.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -251,47 +250,37 @@ def rerun_slices(
 
     at = round(float((np.linalg.inv(image.voxel_to_ras) @ mask.voxel_to_ras)[0, 3]))  # where the mask begins
     mask = place_on(mask, image, ("the mask", "the image"))
-    first, end = slices = slices[0] + at, slices[1] + at
-    voxels = to_canonical(mask).voxels != 0
-    if not 0 <= first < end <= voxels.shape[2]:
-        raise ConfigurationError(
-            f"slices {first}:{end} do not fit {voxels.shape[2]} slices: give FIRST:END within them"
-        )
-    reach = smoothing_reach(along_mm, to_canonical(image).spacing_mm[2])
-    wider = max(0, first - reach), min(voxels.shape[2], end + reach)
-    prediction = predict(image, checkpoint, device=device, slice_range=wider, progress=progress, cancelled=cancelled)
-    merged = voxels.copy()
-    averaged = _averaged(prediction.probability, wider, along_mm)
-    merged[:, :, first:end] = _chosen(averaged, voxels, slices, threshold, adjust=along_mm > 0)
-    return from_canonical(merged, mask)
+    first, end = slices[0] + at, slices[1] + at
+    merged = mask.voxels != 0
+    count = len(merged)
+    _check_range((first, end), count)
+    reach = smoothing_reach(smooth_z_mm, image.slice_mm)
+    low, high = max(0, first - reach), min(count, end + reach)
+    found = predict(image, checkpoint, device=device, slice_range=(low, high), progress=progress, cancelled=cancelled)
+    # Smoothed among themselves: the slices beside them were not computed and are 0.
+    smoothed = smooth_z(_part(found.probability, low, high), smooth_z_mm).voxels[first - low : end - low]
+    context = max(1, round(_CONTEXT_MM / image.slice_mm))
+    low, high = max(0, first - context), min(count, end + context)
+    chances = merged[low:high].astype(np.float32)  # the mask around is taken for certain
+    chances[first - low : end - low] = smoothed
+    around = _part(found.probability, low, high).with_voxels(chances)
+    chosen = find_cord(around, threshold).mask
+    if smooth_z_mm > 0:
+        chosen = adjust_outlines(chosen, around, threshold).mask
+    merged[first:end] = chosen.voxels[first - low : end - low]
+    return mask.with_voxels(merged)
 
 
-def _averaged(probability: Volume, computed: tuple[int, int], along_mm: float) -> Volume:
-    """The slices that were computed, averaged among themselves: those beside them are 0 for want of an answer."""
-    canonical = to_canonical(probability)
-    part = Volume.from_ijk(canonical.voxels[:, :, computed[0] : computed[1]], canonical.ijk_to_ras)
-    voxels = canonical.voxels.copy()
-    voxels[:, :, computed[0] : computed[1]] = smooth_z(part, along_mm).ijk
-    return from_canonical(voxels, probability)
+def _part(volume: Volume, first: int, end: int) -> Volume:
+    """The slices from ``first`` to before ``end``, where they lie."""
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:, 3] += matrix[:, volume.slice_axis] * min(volume.to_input_slice(first), volume.to_input_slice(end - 1))
+    return Volume(volume.voxels[first:end], matrix)
 
 
-def _chosen(
-    probability: Volume, voxels: np.ndarray, slices: tuple[int, int], threshold: float, adjust: bool
-) -> np.ndarray:
-    """The network's region in ``slices``, chosen and adjusted with the mask around taken for certain."""
-    first, end = slices
-    canonical = to_canonical(probability)
-    context = max(1, round(_CONTEXT_MM / canonical.spacing_mm[2]))
-    low, high = max(0, first - context), min(voxels.shape[2], end + context)
-    chance = voxels[:, :, low:high].astype(np.float32)
-    chance[:, :, first - low : end - low] = canonical.voxels[:, :, first:end]
-    matrix = canonical.ijk_to_ras.copy()
-    matrix[:, 3] = matrix @ (0, 0, low, 1)
-    around = Volume.from_ijk(chance, matrix)
-    found = find_cord(around, threshold).mask
-    if adjust:
-        found = adjust_outlines(found, around, threshold).mask
-    return found.ijk[:, :, first - low : end - low]
+def _check_range(slices: tuple[int, int], count: int) -> None:
+    if not 0 <= slices[0] < slices[1] <= count:
+        raise ConfigurationError(f"slices {slices[0]}:{slices[1]} do not fit {count} slices: expected within 0:{count}")
 
 
 # The cord's outline in a slice as a signed distance about its centre, so that outlines can be mixed.
@@ -299,115 +288,83 @@ def _chosen(
 
 _SMOOTH_PIXELS = 1.0
 _MARGIN_MM = 4.0  # about the widest outline: mixed outlines stay within it
+_BEYOND = -1e9  # far outside any outline
 
 
 @dataclass(frozen=True, eq=False)
 class OutlineStack:
-    """All slices of a mask about the cord. ``voxels``: bool [R, A, S], a window of every slice with its largest piece,
-    holes filled; ``corner``: where the window begins in the slice. ``spacing_mm``: of R, A, S. ``reach``: in pixels,
-    from a centre to beyond any outline."""
+    """All slices of a mask about the cord. ``regions``: bool (slices, rows, columns), a window of every slice with its
+    largest region, holes filled; ``corner``: the window's first row and column. ``pixel_mm``, ``slice_mm``: spacing.
+    ``reach``: rows and columns from a centre to beyond any outline."""
 
-    voxels: NDArray[np.bool_]
+    regions: NDArray[np.bool_]
     corner: tuple[int, int]
-    spacing_mm: tuple[float, float, float]
+    pixel_mm: tuple[float, float]
+    slice_mm: float
     reach: tuple[int, int]
 
     @classmethod
     def of(cls, mask: Volume) -> OutlineStack | None:
         """None for an empty mask."""
-        canonical = to_canonical(mask)
-        drawn = canonical.voxels != 0
+        drawn = mask.voxels != 0
         box = bounding_box(drawn)
         if box is None:
             return None
-        margins = [int(_MARGIN_MM / mm) + 2 for mm in canonical.spacing_mm[:2]]
-        low = [max(0, box[axis].start - margins[axis]) for axis in (0, 1)]
-        high = [min(canonical.shape[axis], box[axis].stop + margins[axis]) for axis in (0, 1)]
-        voxels = np.zeros((high[0] - low[0], high[1] - low[1], canonical.shape[2]), bool)
-        widest = [0, 0]
-        for k in range(box[2].start, box[2].stop):
-            pixels = drawn[low[0] : high[0], low[1] : high[1], k]
-            if not pixels.any():
-                continue
-            voxels[:, :, k] = main_region(pixels)
-            for axis in (0, 1):
-                used = np.flatnonzero(pixels.any(axis=1 - axis))
-                widest[axis] = max(widest[axis], int(used[-1] - used[0]) + 1 + margins[axis])
-        return cls(voxels, (low[0], low[1]), canonical.spacing_mm, (widest[0], widest[1]))
+        margins = [int(_MARGIN_MM / mm) + 2 for mm in mask.pixel_mm]
+        rows, columns = (
+            slice(max(0, part.start - margin), min(n, part.stop + margin))
+            for part, margin, n in zip(box[1:], margins, mask.shape[1:], strict=True)
+        )
+        regions = np.stack([main_region(pixels) for pixels in drawn[:, rows, columns]])
+        widest = [max(int(np.ptp(np.nonzero(one)[axis])) + 1 for one in regions if one.any()) for axis in (0, 1)]
+        reach = widest[0] + margins[0], widest[1] + margins[1]
+        return cls(regions, (rows.start, columns.start), mask.pixel_mm, mask.slice_mm, reach)
 
     def centres(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The non-empty slices, and (n, 2) their unweighted centroids in pixels of the window."""
-        counts = np.count_nonzero(self.voxels, axis=(0, 1))
-        filled = np.flatnonzero(counts)
-        x = np.arange(self.voxels.shape[0]) @ self.voxels.sum(axis=1)[:, filled] / counts[filled]
-        y = np.arange(self.voxels.shape[1]) @ self.voxels.sum(axis=0)[:, filled] / counts[filled]
-        return filled, np.stack([x, y], axis=1)
+        """The non-empty slices, and (n, 2) their unweighted centroids in rows and columns of the window."""
+        filled = np.flatnonzero(self.regions.any(axis=(1, 2)))
+        return filled, np.array([np.argwhere(self.regions[k]).mean(axis=0) for k in filled])
 
     def course(
         self, filled: NDArray[np.int64], centroids: NDArray[np.float64], at: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """(n, 2): where the centreline through the given slices runs at the slices ``at``, pixels of the window."""
-        mm = centroids * self.spacing_mm[:2]
-        x_mm, y_mm, *_ = fit_centreline(filled, mm[:, 0], mm[:, 1], self.spacing_mm[2], at=at)
-        return np.stack([x_mm, y_mm], axis=1) / self.spacing_mm[:2]
+        """(n, 2): where the centreline through the given slices runs at the slices ``at``."""
+        mm = centroids * self.pixel_mm
+        row_mm, column_mm, *_ = fit_centreline(filled, mm[:, 0], mm[:, 1], self.slice_mm, at=at)
+        return np.stack([row_mm, column_mm], axis=1) / self.pixel_mm
 
     def distance_mm(self, k: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance from slice k's outline (inside positive) on a grid of 2·reach + 1 pixels about ``centre``, mm.
 
         The outline runs half a pixel beyond the last one inside; the steps that pixels leave in the distance are
-        smoothed. Beyond the image is outside. Raises ValueError for an empty slice.
+        smoothed. Beyond the window is outside.
         """
-        pixels = self.voxels[:, :, k]
-        if not pixels.any():
-            raise ValueError(f"slice {k} has no outline")
-        corner = [int(c) - r - 1 for c, r in zip(centre, self.reach, strict=True)]
-        window = _window(pixels, corner, (2 * self.reach[0] + 4, 2 * self.reach[1] + 4))
-        inside = ndimage.distance_transform_edt(window, sampling=self.spacing_mm[:2])
-        outside = ndimage.distance_transform_edt(~window, sampling=self.spacing_mm[:2])
-        half = min(self.spacing_mm[:2]) / 2
-        distance = ndimage.gaussian_filter(np.where(window, inside - half, half - outside), _SMOOTH_PIXELS)
-        steps = [c - o + np.arange(-r, r + 1.0) for c, o, r in zip(centre, corner, self.reach, strict=True)]
-        return ndimage.map_coordinates(distance, np.meshgrid(*steps, indexing="ij"), order=1, mode="nearest")
+        pixels = np.pad(self.regions[k], [(reach, reach) for reach in self.reach])
+        inside = ndimage.distance_transform_edt(pixels, sampling=self.pixel_mm)
+        outside = ndimage.distance_transform_edt(~pixels, sampling=self.pixel_mm)
+        half = min(self.pixel_mm) / 2
+        distance = ndimage.gaussian_filter(np.where(pixels, inside - half, half - outside), _SMOOTH_PIXELS)
+        at = [c + np.arange(2 * reach + 1) for c, reach in zip(centre, self.reach, strict=True)]
+        return ndimage.map_coordinates(distance, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest")
 
     def inside(self, distance_mm: NDArray[np.float64], centre: NDArray[np.float64], n_pixels: int) -> NDArray[np.bool_]:
         """The outline that a distance about ``centre`` stands for, on the pixels of the window: the ``n_pixels`` (at
         least one) that lie furthest inside. A threshold of 0 would give the area in steps of whole rings of pixels."""
-        found = self._placed(distance_mm, centre)
+        at = [np.arange(n) - c + reach for n, c, reach in zip(self.regions.shape[1:], centre, self.reach, strict=True)]
+        found = ndimage.map_coordinates(distance_mm, np.meshgrid(*at, indexing="ij"), order=1, cval=_BEYOND)
         count = max(1, n_pixels)
         level = np.partition(found.ravel(), -count)[-count]
-        return np.asarray((found >= level) & np.isfinite(found))
-
-    def _placed(self, distance_mm: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Inverse of ``distance_mm``: the distance on the pixels of the window, -infinity beyond its reach."""
-        x, y = (np.arange(n) - c + r for n, c, r in zip(self.voxels.shape, centre, self.reach, strict=False))
-        found = np.full(self.voxels.shape[:2], -np.inf)
-        i = np.flatnonzero((x >= 0) & (x <= 2 * self.reach[0]))
-        j = np.flatnonzero((y >= 0) & (y <= 2 * self.reach[1]))
-        if i.size and j.size:
-            at = np.meshgrid(x[i], y[j], indexing="ij")
-            found[np.ix_(i, j)] = ndimage.map_coordinates(distance_mm, at, order=1, mode="nearest")
-        return found
+        return np.asarray((found >= level) & (found > _BEYOND))
 
     def onto(self, mask: Volume, changed: dict[int, NDArray[np.bool_]]) -> Volume:
         """``mask`` as bool with some slices replaced by what ``changed`` holds for the window (the rest of such a
         slice is emptied)."""
-        voxels = np.array(to_canonical(mask).voxels != 0)
-        x, y = (slice(c, c + n) for c, n in zip(self.corner, self.voxels.shape, strict=False))
+        voxels = mask.voxels != 0
+        rows, columns = (slice(c, c + n) for c, n in zip(self.corner, self.regions.shape[1:], strict=True))
         for k, pixels in changed.items():
-            voxels[:, :, k] = False
-            voxels[x, y, k] = pixels
-        return from_canonical(voxels, mask)
-
-
-def _window(pixels: NDArray[np.bool_], corner: list[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """A window of a slice that may reach beyond it: False there."""
-    found = np.zeros(shape, bool)
-    low = [max(0, c) for c in corner]
-    high = [min(n, c + s) for n, c, s in zip(pixels.shape, corner, shape, strict=True)]
-    if low[0] < high[0] and low[1] < high[1]:
-        own = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
-        found[own] = pixels[low[0] : high[0], low[1] : high[1]]
-    return found
+            voxels[k] = False
+            voxels[k, rows, columns] = pixels
+        return mask.with_voxels(voxels)
 
 
 # Slices between two good ones, drawn anew: the outline changes steadily from one to the other along the centreline.
@@ -416,48 +373,41 @@ def _window(pixels: NDArray[np.bool_], corner: list[int], shape: tuple[int, int]
 def fill_between(mask: Volume, first: int, last: int) -> Volume:
     """A new mask with the slices strictly between ``first`` and ``last`` replaced; those two and all others stay.
 
-    ``mask``: cord where not zero, any orientation; the result is bool on the same grid. ``first`` < ``last``: canonical
-    slices (counted from inferior) with good outlines. Between them the signed distance from the outline, about the
-    centreline of all slices outside the gap, goes linearly from one end's to the other's (shape interpolation), and so
-    does the root of the area.
+    ``mask``: cord where not zero; the result is bool on the same grid. ``first`` < ``last``: slices (from inferior)
+    with good outlines. Between them the signed distance from the outline, about the centreline of all slices outside
+    the gap, goes linearly from one end's to the other's (shape interpolation), and so does the root of the area.
     Raises ConfigurationError when there is nothing between them, or an end has no cord.
     """
-    count = to_canonical(mask).shape[2]
+    count = len(mask.voxels)
     if not 0 <= first < last - 1 < count - 1:
         raise ConfigurationError(
-            f"between slice {first} and slice {last} there is nothing to fill: give two of the {count} slices with at"
-            " least one between them, the lower one first"
+            f"between slice {first} and slice {last} there is nothing to fill: give two of the slices 0 to {count - 1}"
+            " with at least one between them, the lower one first"
         )
     stack = OutlineStack.of(mask)
     for k in (first, last):
-        if stack is None or not stack.voxels[:, :, k].any():
+        if stack is None or not stack.regions[k].any():
             raise ConfigurationError(f"slice {k} (from inferior) has no cord: draw it first, or choose the next one")
     assert stack is not None
-    centres = _centres(stack, first, last)
+    centroids = dict(zip(*stack.centres(), strict=True))
+    outside = np.array([k for k in centroids if not first < k < last])
+    span = np.arange(first, last + 1)
+    share = (span - first) / (last - first)
+    centres = stack.course(outside, np.array([centroids[k] for k in outside]), span)
+    # Moved so that it meets the centroids of both ends.
+    centres = (
+        centres + np.outer(1 - share, centroids[first] - centres[0]) + np.outer(share, centroids[last] - centres[-1])
+    )
     ends = stack.distance_mm(first, centres[0]), stack.distance_mm(last, centres[-1])
-    roots = [sqrt(np.count_nonzero(stack.voxels[:, :, k])) for k in (first, last)]
+    roots = [sqrt(np.count_nonzero(stack.regions[k])) for k in (first, last)]
     filled = {}
-    for k in range(first + 1, last):
-        share = (k - first) / (last - first)
-        n_pixels = round(((1 - share) * roots[0] + share * roots[1]) ** 2)
-        filled[k] = stack.inside((1 - share) * ends[0] + share * ends[1], centres[k - first], n_pixels)
+    for k, part, centre in list(zip(span.tolist(), share.tolist(), centres, strict=True))[1:-1]:
+        n_pixels = round(((1 - part) * roots[0] + part * roots[1]) ** 2)
+        filled[k] = stack.inside((1 - part) * ends[0] + part * ends[1], centre, n_pixels)
     return stack.onto(mask, filled)
 
 
-def _centres(stack: OutlineStack, first: int, last: int) -> NDArray[np.float64]:
-    """Where the cord's centre lies from ``first`` to ``last``: on the centreline of the slices outside, moved so that
-    it meets the centroids of both."""
-    filled, centroids = stack.centres()
-    known = (filled <= first) | (filled >= last)
-    filled, centroids = filled[known], centroids[known]
-    span = np.arange(first, last + 1)
-    course = stack.course(filled, centroids, span)
-    ends = [centroids[filled == k][0] for k in (first, last)]
-    share = ((span - first) / (last - first))[:, None]
-    return course + (1 - share) * (ends[0] - course[0]) + share * (ends[1] - course[-1])
-
-
-# A mask smoothed along the cord: steps from slice to slice go, the area of the stretch stays.
+# A mask smoothed along the cord: steps from slice to slice go, the area of the interval stays.
 
 
 _CUT_OFF = 3.0  # standard deviations
@@ -466,28 +416,24 @@ _CUT_OFF = 3.0  # standard deviations
 def smooth_along_cord(mask: Volume, slices: tuple[int, int] | None = None, *, reach_mm: float = 3.0) -> Volume:
     """A new mask whose outlines are weighted means of their neighbours' along the centreline.
 
-    ``mask``: cord where not zero, any orientation; the result is bool on the same grid. ``slices``: canonical,
-    half-open, the ones to change (None: all); their neighbours outside count too and stay as they are. ``reach_mm``:
-    standard deviation of the Gaussian along the slice normal. The signed distances from the outlines are averaged about
-    the centreline; each slice's area becomes the weighted mean of its neighbours' areas. Slices without cord stay
-    empty. Raises ConfigurationError for a range outside the volume or a reach that is not positive.
+    ``mask``: cord where not zero; the result is bool on the same grid. ``slices``: from inferior, half-open, the ones
+    to change (None: all); their neighbours outside count too and stay as they are. ``reach_mm``: standard deviation of
+    the Gaussian along the slice normal. The signed distances from the outlines are averaged about the centreline; each
+    slice's area becomes the weighted mean of its neighbours' areas. Slices without cord stay empty. Raises
+    ConfigurationError for a range outside the volume.
     """
-    count = to_canonical(mask).shape[2]
-    first, end = slices if slices is not None else (0, count)
-    if not 0 <= first < end <= count:
-        raise ConfigurationError(f"slices {first}:{end} do not fit {count} slices: give FIRST:END within them")
-    if not reach_mm > 0:
-        raise ConfigurationError(f"a reach of {reach_mm:g} mm smooths nothing: give a length over 0 mm")
+    first, end = slices or (0, len(mask.voxels))
+    _check_range((first, end), len(mask.voxels))
     stack = OutlineStack.of(mask)
     if stack is None:
         return mask.with_voxels(np.zeros(mask.shape, bool))
     filled, centroids = stack.centres()
     course = stack.course(filled, centroids, filled)
-    areas = np.count_nonzero(stack.voxels, axis=(0, 1))[filled].astype(np.float64)
+    areas = np.count_nonzero(stack.regions[filled], axis=(1, 2)).astype(np.float64)
     distances: dict[int, NDArray[np.float64]] = {}
     smoothed = {}
     for at in np.flatnonzero((filled >= first) & (filled < end)):
-        apart_mm = (filled - filled[at]) * stack.spacing_mm[2]
+        apart_mm = (filled - filled[at]) * stack.slice_mm
         near = np.flatnonzero(np.abs(apart_mm) <= _CUT_OFF * reach_mm)
         weights = np.exp(-((apart_mm[near] / reach_mm) ** 2) / 2)
         weights /= weights.sum()

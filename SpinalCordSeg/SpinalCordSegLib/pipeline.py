@@ -54,14 +54,14 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``along_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that no
-    outline is adjusted either (``adjust_outlines``). ``track_cord``: see ``predict``.
+    """How to segment and measure. ``smooth_z_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that
+    no outline is adjusted either (``adjust_outlines``). ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
 
     threshold: float = 0.5
-    along_mm: float = SMOOTH_Z_MM
+    smooth_z_mm: float = SMOOTH_Z_MM
     device: str = "auto"
     engine: str = "auto"
     track_cord: bool = True
@@ -102,10 +102,10 @@ def segment_image(
     )
     report("measure", 0, 0)
     started = time.perf_counter()
-    probability = smooth_z(prediction.probability, options.along_mm, in_place=True)  # nobody else's
+    probability = smooth_z(prediction.probability, options.smooth_z_mm, in_place=True)  # nobody else's
     found = find_cord(probability, threshold)
     mask, adjusted = found.mask, None
-    if options.along_mm > 0:
+    if options.smooth_z_mm > 0:
         adjusted = adjust_outlines(mask, probability, threshold, in_place=True)
         mask, probability = adjusted.mask, adjusted.probability
     cleaned = clean(mask)
@@ -122,7 +122,7 @@ def segment_image(
         seconds_by_stage={"segment": prediction.seconds, "measure": time.perf_counter() - started},
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
         threshold=options.threshold,
-        along_mm=options.along_mm,
+        smooth_z_mm=options.smooth_z_mm,
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,

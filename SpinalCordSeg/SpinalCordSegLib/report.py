@@ -633,7 +633,7 @@ def _making(case: Case) -> list[tuple[str, str]]:
         ("Model", f"{model.name} {model.version}, SHA-256 {str(model.sha256)[:16]}…" if model else ""),
         ("Licence of the model", model.licence if model else ""),
         ("Threshold", "" if case.threshold is None else f"{case.threshold:g}"),
-        ("Smoothing along z", f"SD {case.along_mm:g} mm" if case.along_mm else ""),
+        ("Smoothing along z", f"SD {case.smooth_z_mm:g} mm" if case.smooth_z_mm else ""),
         ("Adjusted outline", "" if moved is None else f"in {moved} slices, to the area of their neighbours"),
         ("Computed on", ", ".join(filter(None, (case.device, case.engine, f"{case.seconds:.1f} s")))),
         ("Software", f"SpinalCordSeg {case.software_version}"),

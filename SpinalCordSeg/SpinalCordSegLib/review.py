@@ -44,7 +44,7 @@ class Review:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", tuple(sorted(set(self.seen))))
         if self.state not in STATES:
-            raise ConfigurationError(f'"{self.state}" is no review state: choose one of {", ".join(STATES)}')
+            raise ConfigurationError(f'"{self.state}" is not a review state: choose one of {", ".join(STATES)}')
 
     @property
     def who(self) -> str:
@@ -97,7 +97,7 @@ def decided(review: Review, state: str, who: str, when: datetime | None = None, 
     if state not in (*DECISIONS, IN_REVIEW, *UNTOUCHED):
         raise ConfigurationError(f'a case cannot be set to "{state}": choose accepted, rejected, in review or ai')
     if state in DECISIONS and not who.strip():
-        raise ConfigurationError(f"a case is {state} by somebody: give the reviewer's name")
+        raise ConfigurationError(f"a case is {state} by somebody: give the reviewer's name (--by NAME)")
     return replace(_changed(review, state, who, when), mask_sha256=mask_sha256 if state in DECISIONS else "")
 
 

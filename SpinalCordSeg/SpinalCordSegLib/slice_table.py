@@ -220,6 +220,11 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def counted(n: int, noun: str) -> str:
+    """ "1 slice", "2 slices"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def rounded(value: float, decimals: int) -> float | None:
     """Rounded for reading, never -0; None for NaN and infinity."""
     return round(float(value), decimals) + 0.0 if isfinite(value) else None

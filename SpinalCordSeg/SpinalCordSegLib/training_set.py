@@ -48,7 +48,6 @@ def add_to_training_set(
     subject: str,
     *,
     case: Case | None = None,
-    reviewer: str = "",
     replace: bool = False,
 ) -> TrainingCase:
     """Write a case into ``folder`` (made when needed) as the next session of ``subject``; no file is written over.
@@ -61,13 +60,13 @@ def add_to_training_set(
     """
     if not _SUBJECT.fullmatch(subject):
         raise ConfigurationError(
-            f'"{subject}" is no subject code: give letters and digits, at most 40, nothing that tells who it is'
+            f'"{subject}" is not a subject code: give letters and digits, at most 40, nothing that tells who it is'
         )
     mask = place_on(mask, image)
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
-    provenance = _provenance(image, label, case, reviewer)
+    provenance = _provenance(image, label, case)
     earlier = _earlier(folder, provenance["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
         if _label_sha256(earlier.label) == provenance["SpinalCordSeg"]["mask_sha256"]:
@@ -75,9 +74,7 @@ def add_to_training_set(
                 write_json(earlier.provenance, provenance)  # it is of a mask whose writing failed
             return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
         if not replace:
-            raise OutputError(
-                f"{earlier.label.name} is another mask of this very image: say that it is to be replaced (--force)"
-            )
+            raise OutputError(f"{earlier.label.name} is another mask of this very image: replace it with --force")
     entry = earlier or _next(folder, subject)
     if not (folder / LABEL_DESCRIPTION).exists():
         write_text(folder / LABEL_DESCRIPTION, label_description())
@@ -93,25 +90,32 @@ def add_to_training_set(
 def label_description() -> str:
     """The label description file as ITK-SNAP writes it: 1 is the spinal cord."""
     bar = "#" * 48
-    fields = (
-        "IDX:   Zero-based index", "-R-:   Red color component (0..255)", "-G-:   Green color component (0..255)",
-        "-B-:   Blue color component (0..255)", "-A-:   Label transparency (0.00 .. 1.00)",
-        "VIS:   Label visibility (0 or 1)", "IDX:   Label mesh visibility (0 or 1)",
-    )  # fmt: skip
-    head = [bar, "# ITK-SnAP Label Description File", "# File format:", "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"]
-    head += ["# Fields:", *(f"#    {line}" for line in fields), "#  LABEL:   Label description", bar]
     red, green, blue = SEGMENT_COLOUR_RGB
-    rows = [(0, 0, 0, 0, 0, 0, 0, "Clear Label"), (1, red, green, blue, 1, 1, 1, SEGMENT_NAME)]
-    lines = [f'{n:5d} {r:5d} {g:4d} {b:4d} {a:8d} {v:2d} {m:2d}    "{name}"' for n, r, g, b, a, v, m, name in rows]
-    return "\n".join([*head, *lines]) + "\n"
+    return f"""{bar}
+# ITK-SnAP Label Description File
+# File format:
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+# Fields:
+#    IDX:   Zero-based index
+#    -R-:   Red color component (0..255)
+#    -G-:   Green color component (0..255)
+#    -B-:   Blue color component (0..255)
+#    -A-:   Label transparency (0.00 .. 1.00)
+#    VIS:   Label visibility (0 or 1)
+#    IDX:   Label mesh visibility (0 or 1)
+#  LABEL:   Label description
+{bar}
+    0     0    0    0        0  0  0    "Clear Label"
+    1 {red:5d} {green:4d} {blue:4d}        1  1  1    "{SEGMENT_NAME}"
+"""
 
 
-def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -> dict[str, Any]:
+def _provenance(image: Volume, mask: Volume, case: Case | None) -> dict[str, Any]:
     own: dict[str, Any] = {
         "image_sha256": fingerprint(image),
         "mask_sha256": mask_sha256(mask),
         "slices_with_cord": int(np.count_nonzero(mask.voxels.any(axis=(1, 2)))),
-        "reviewed_by": reviewer or None,
+        "reviewed_by": None,
     }
     if case is None:
         return {"SpinalCordSeg": own}
@@ -122,7 +126,7 @@ def _provenance(image: Volume, mask: Volume, case: Case | None, reviewer: str) -
         "software_version": case.software_version,
         "changes": None if changes is None else {"slices": len(changes.slices), "dice": changes.dice},
         "review_state": case.review.state,
-        "reviewed_by": reviewer or case.review.who or None,
+        "reviewed_by": case.review.who or None,
     }
     acquisition = case.input.acquisition or {}
     scanner = {bids: acquisition[key] for bids, key in _SCANNER.items() if acquisition.get(key)}

@@ -417,7 +417,7 @@ def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:
         return mark.ras_mm
     number, count = mark.slice or 0, mask.shape[0]
     if not 0 <= number < count:
-        raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}; there are {count} slices")
+        raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}: expected 0 to {count - 1}")
     r, a, s = line.at_slice(mask.to_input_slice(number)).tolist()
     return r, a, s
 
@@ -469,7 +469,7 @@ def parse_disc(text: str) -> DiscMark:
         return DiscMark(disc, slice=int(values[0]))
     if len(values) == 3 and all(isfinite(value) for value in values):
         return DiscMark(disc, ras_mm=(values[0], values[1], values[2]))
-    raise ConfigurationError(f'"{text}" is no disc: give LABEL=R,A,S in mm or LABEL=SLICE, such as C2/C3=1.5,-20,33')
+    raise ConfigurationError(f'"{text}" is not a disc: give LABEL=R,A,S in mm or LABEL=SLICE, such as C2/C3=1.5,-20,33')
 
 
 def disc_number(name: str) -> int:
@@ -480,7 +480,7 @@ def disc_number(name: str) -> int:
     if number is None and plain.isdecimal():
         number = int(plain)
     if number not in DISC_NAMES:
-        raise ConfigurationError(f'"{name}" is no disc known here: give one of {", ".join(DISC_NAMES.values())}')
+        raise ConfigurationError(f'"{name}" is not a disc known here: give one of {", ".join(DISC_NAMES.values())}')
     return number
 
 

@@ -18,6 +18,7 @@ from SpinalCordSegLib.review import STATES, Review
 from SpinalCordSegLib.slice_table import csv_text, rounded
 
 UNREADABLE = "unreadable"
+_MOST_NAMED = 20  # in a message
 REVIEW_TABLE = "review.csv"
 REVIEW_COLUMNS = (
     "case", "state", "reviewer", "when", "mask_state", "n_flagged", "n_unseen", "highest_doubt", "slices_edited",
@@ -104,7 +105,8 @@ class WorkList:
             folders = ", ".join(str(item.folder) for item in found)
             raise ConfigurationError(f'"{case}" is the case in several folders: give one of them instead: {folders}')
         if not found:
-            raise ConfigurationError(f'there is no case "{case}" in the list: {len(self.items)} cases are')
+            there = ", ".join(item.case for item in self.items[:_MOST_NAMED]) + " …" * (len(self.items) > _MOST_NAMED)
+            raise ConfigurationError(f'there is no case "{case}" in the list: choose one of {there}')
         return found[0]
 
     def next(self, case: str) -> WorkItem | None:
@@ -129,7 +131,7 @@ def read_work_list(folder: Path) -> WorkList:
     A case that cannot be read stays in the list with its problem. Raises InputFileError where there is no case at all.
     """
     if not folder.is_dir():
-        raise InputFileError(f"{folder} is no folder: give the one that segment wrote its results into")
+        raise InputFileError(f"{folder} is not a folder: give the one that segment wrote its results into")
     with output_errors(folder):
         restore_interrupted(folder)
         inside = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

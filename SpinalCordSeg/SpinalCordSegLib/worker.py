@@ -30,7 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from SpinalCordSegLib.console import Parser, Reporter, add_command, length_mm, run_program, slice_range
+from SpinalCordSegLib.console import Reporter, add_command, length_mm, new_program, run_program, slice_range
 from SpinalCordSegLib.errors import DeviceError, GeometryError, ModelFileError, SpinalCordSegError, VoxelError
 
 if TYPE_CHECKING:
@@ -234,8 +234,7 @@ RERUN_MASK = "rerun.nrrd"
 
 def panel_main(argv: Sequence[str]) -> int:
     """Run one of: probe, rerun, register. Returns the exit code (see console.py)."""
-    parser = Parser(prog="spinalcordseg-worker")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    parser, commands = new_program("spinalcordseg-worker", "What the panels need and no user types.")
     asked = add_command(commands, "probe", _probe, "whether torch works, on which devices, and how fast a model is")
     asked.add_argument("--model", type=Path)
     rerun = add_command(commands, "rerun", _rerun, "segment some slices of volume.nrrd again; mask.nrrd is the mask")
@@ -263,7 +262,7 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
         load_checkpoint(arguments.model),
         chosen,
         threshold=SegmentOptions.threshold if arguments.threshold is None else arguments.threshold,
-        along_mm=SegmentOptions.along_mm if arguments.smooth_z is None else arguments.smooth_z,
+        smooth_z_mm=SegmentOptions.smooth_z_mm if arguments.smooth_z is None else arguments.smooth_z,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )

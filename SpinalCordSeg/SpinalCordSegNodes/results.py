@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.files import atomic_write, write_json, write_text
 from SpinalCordSegLib.flags import kinds_from
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import (
@@ -188,34 +187,29 @@ def is_measured(result: Result, digest: str) -> bool:
     return bool(digest) and result.report.GetAttribute(_MEASURED) == digest
 
 
-# A mask of the scene as the result folder that the command line would have written: mask, report.json, slices.csv.
-
-
-_MASK = "mask.nrrd"
 _PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
-def write_result_folder(result: Result, segment_id: str, folder: Path, mask: Volume | None = None) -> None:
-    """Write a measured mask into ``folder``, which is made. Raises OutputError.
+def write_result_folder(
+    result: Result, segment_id: str, folder: Path, *, ai_mask: Volume | None = None, image: Volume | None = None
+) -> None:
+    """Write a measured mask of the scene as the case folder that the command line would have written.
 
-    The segment's mask is cleaned as it was before it was measured. ``mask``: another one in its place.
+    The segment's mask is cleaned as it was before it was measured. ``ai_mask``: in its place, as what a correction is
+    compared with. ``image``: for montage and page; without it there are none. Raises OutputError.
     """
-    from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
+    from SpinalCordSegLib.case import save_case  # slow libraries: only now
+    from SpinalCordSegLib.image_io import Image
+    from SpinalCordSegLib.metrics import mask_sha256
 
     case = result.case
-    folder.mkdir(parents=True, exist_ok=True)
-    write_volume(cleaned_mask(result.segmentation, segment_id) if mask is None else mask, folder / _MASK)
-    write_text(folder / "slices.csv", case.slices.csv())
-    files = [_MASK, "report.json", "slices.csv"]
-    if result.page is not None:
-        write_text(folder / "report.html", result.page.GetText())
-        files.append("report.html")
-        picture = montage_of(result.page.GetText())
-        if picture is not None:
-            with atomic_write(folder / "montage.png") as temporary:
-                temporary.write_bytes(picture)
-            files.append("montage.png")
-    write_json(folder / "report.json", replace(case, files=tuple(sorted(files))).as_json())
+    if ai_mask is None:
+        case = replace(case, drawn=cleaned_mask(result.segmentation, segment_id))
+    else:
+        case = replace(case, drawn=ai_mask, mask_sha256=mask_sha256(ai_mask))
+    if image is not None:
+        case = replace(case, image=Image(image, folder, case.name))
+    save_case(case, folder, mask_format="nrrd", has_pictures=image is not None)
 
 
 def montage_of(page: str) -> bytes | None:

@@ -61,7 +61,7 @@ class DicomPanel(Section):
                 _copy(files, scratch / _SERIES)
 
         arguments = ["export", CASE, "--dicom", str(series or _SERIES), "--image", IMAGE, "--output", RESULTS]
-        arguments += [f"--{kind}" for kind in self.kinds]
+        arguments += [f"--only={kind}" for kind in self.kinds]
         if self.ui.drawnByHandBox.checked and self.ui.drawnByHandBox.enabled:
             arguments.append("--drawn-by-hand")
         self.panel.start(lambda: command_job(arguments, prepare, _contents), lambda found: self._keep(found, folder))

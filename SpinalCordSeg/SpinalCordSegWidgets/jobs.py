@@ -613,11 +613,11 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     def prepare(folder: Path) -> None:
         write_images(folder, images)
         if ai is not None and result is not None:
-            write_result_folder(result, segment_id, folder / CASE, ai)
+            write_result_folder(result, segment_id, folder / CASE, ai_mask=ai)
 
     if ai is None:
         return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, prepare=prepare)
-    arguments = ["correct", CASE, _MASK, "--reopen", "--by", by, *options]
+    arguments = ["correct", CASE, _MASK, "--by", by, *options]
     return Job(_PROGRAM, arguments, lambda folder, _event: read_case_folder(folder / CASE), prepare=prepare)
 
 
@@ -630,10 +630,10 @@ def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
     return mask_of_segment(copy, copy_id) if copy_id else None
 
 
-def store_job(case: Path, mask: Volume, image: Path | None, by: str) -> Job[CaseFolder]:
+def store_job(case: Path, mask: Volume, image: Path | None, by: str, *, reopen: bool = False) -> Job[CaseFolder]:
     """A corrected mask into the case's own folder; the result is the case as its folder has it then. ``by``: who
-    corrected; ``image``: for the pictures."""
-    arguments = ["correct", str(case), _MASK, "--reopen", "--by", by]
+    corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted."""
+    arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else [])]
     arguments += ["--image", str(image)] if image is not None else []
     return Job(
         _PROGRAM,
@@ -650,8 +650,8 @@ def rerun_job(
     threshold and smoothing."""
     first, last = sorted(slices)
     arguments = ["rerun", "--slices", f"{first}:{last + 1}", "--model", str(model), "--device", device]
-    if case is not None and case.threshold is not None and case.along_mm is not None:
-        arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.along_mm)]
+    if case is not None and case.threshold is not None and case.smooth_z_mm is not None:
+        arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.smooth_z_mm)]
 
     def read(folder: Path, _event: dict[str, Any]) -> Volume:
         from SpinalCordSegLib.image_io import read_labels

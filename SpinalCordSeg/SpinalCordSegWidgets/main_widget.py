@@ -260,8 +260,9 @@ class Panel:
         """The current case as a result folder and its image, for a command. Raises SpinalCordSegError."""
         if self.result is None:
             raise ConfigurationError(_("Measure the mask first."))
-        write_result_folder(self.result, self.segment_id, folder / CASE)
-        write_images(folder, {IMAGE: volume_from_node(self.volume)})
+        image = volume_from_node(self.volume)
+        write_result_folder(self.result, self.segment_id, folder / CASE, image=image)
+        write_images(folder, {IMAGE: image})
 
     def show_mask(self, segmentation: Any) -> None:
         """Make another mask the current one."""

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
@@ -37,6 +38,7 @@ class ReviewPanel(Section):
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
         self._at: int | None = None  # the input's slice that was gone to last
+        self._kept_accepted: Review | None = None  # which the user did not want to reopen
         ui.reviewerEdit.text = str(qt.QSettings().value(_KEY) or "")
         ui.reviewerEdit.connect("editingFinished()", lambda: qt.QSettings().setValue(_KEY, self.reviewer))
         ui.reviewerEdit.connect("textChanged(QString)", self._on_change)
@@ -135,9 +137,21 @@ class ReviewPanel(Section):
         if review.is_finished:
             if review.mask_sha256 == mask_sha256_of(self.panel.segmentation, self.panel.segment_id):
                 return
+            if review.state == ACCEPTED and not self._may_reopen(review):
+                return
         elif not live.edited:
             return
         self._keep(edited(review, self.reviewer))
+
+    def _may_reopen(self, review: Review) -> bool:
+        """Ask once whether an accepted mask may be changed; without it the change is not measured."""
+        if review == self._kept_accepted:
+            return False
+        question = _("{who} accepted this mask. Reopen the case for your change?").format(who=review.who)
+        if slicer.util.confirmYesNoDisplay(question):
+            return True
+        self._kept_accepted = review
+        return False
 
     def refresh(self) -> None:
         ui, review, queue = self.ui, self.review, self.queue

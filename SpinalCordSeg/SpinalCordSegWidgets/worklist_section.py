@@ -276,7 +276,8 @@ class WorkListPanel(Section):
             return None
         case.check_folder()
         mask = mask_of_segment(segmentation, segment_id)
-        return store_job(case.folder, mask, case.image, self.panel.review.reviewer)
+        reopen = case.now()[1].state != ACCEPTED  # the user agreed, or nobody had accepted it
+        return store_job(case.folder, mask, case.image, self.panel.review.reviewer, reopen=reopen)
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""

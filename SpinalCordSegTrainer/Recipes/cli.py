@@ -19,7 +19,7 @@ from Recipes.validation import report
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
 from Recipes.validation.simulated_series import measured_series, series_figures
-from SpinalCordSegLib.console import Parser, Reporter, add_command, run_program
+from SpinalCordSegLib.console import Parser, Reporter, add_command, new_program, run_program
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    parser = Parser(prog="Recipes", description="Make and judge the model that ships.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser, commands = new_program("Recipes", "Make and judge the model that ships.")
 
     simulate = add_command(commands, "simulate", _simulate, "draw axial necks of known cord area into a slice cache")
     add_output(simulate)

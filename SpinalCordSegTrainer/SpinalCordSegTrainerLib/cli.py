@@ -24,6 +24,7 @@ from SpinalCordSegLib.console import (
     Parser,
     Reporter,
     add_command,
+    new_program,
     run_program,
     slice_range,
 )
@@ -52,12 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    parser = Parser(
-        prog="spinalcordseg-train",
-        description="Train and judge models that segment the cervical spinal cord.",
-        epilog="Exit codes: 0 done, 1 some case could not be used, 2 usage or unusable input, 130 cancelled.",
+    parser, commands = new_program(
+        "spinalcordseg-train",
+        "Train and judge models that segment the cervical spinal cord.",
+        "Exit codes: 0 done, 1 some case could not be used, 2 usage or unusable input, 130 cancelled.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     check = add_command(
         commands, "check", _check, "report which cases can be used, and who would be held out",

@@ -177,7 +177,7 @@ class SyntheticNeck:
         source = replace(result.input, fingerprint=marks[0], image_fingerprint=marks[1])
         result = replace(result, mask_state=state, model=model, input=source, device="cpu")
         if state != "given":
-            result = replace(result, threshold=0.5, along_mm=1.6, review=Review())
+            result = replace(result, threshold=0.5, smooth_z_mm=1.6, review=Review())
         save_case(result, folder, mask_format=mask_format)
         return folder
 

@@ -12,7 +12,6 @@ from SpinalCordSegLib.case import Case, read_mask, update_review
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.errors import GeometryError, ModelFileError, OutputError
-from SpinalCordSegLib.files import reason
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
@@ -126,12 +125,6 @@ def test_a_single_failure_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_of_earlier_runs_stay(tmp_path):
-    _run(_paths("a"), Loader(), tmp_path)
-    _run(_paths("b"), Loader(), tmp_path)
-    assert [row["case"] for row in _summary(tmp_path)] == ["a", "b"]
-
-
 def test_a_table_of_somebody_else_is_not_replaced(tmp_path):
     (tmp_path / "summary.csv").write_text("name;score\nx;1\n")
     with pytest.raises(OutputError, match="not a summary of SpinalCordSeg"):
@@ -143,33 +136,6 @@ def test_a_table_of_somebody_else_is_not_replaced(tmp_path):
 def test_a_refused_model_ends_the_batch(tmp_path):
     with pytest.raises(ModelFileError):
         _run(_paths("a", "b"), Loader(a=ModelFileError("altered")), tmp_path)
-
-
-def test_a_folders_name_is_not_told(tmp_path):
-    folder = tmp_path / "DOE^JANE"
-    folder.mkdir()
-
-    def load(path):
-        raise GeometryError(f"{path.name} has no slices")
-
-    _run([folder, folder], load, tmp_path / "out")
-    text = (tmp_path / "out" / "summary.csv").read_text()
-    assert "DOE" not in text
-    assert [row["case"] for row in _summary(tmp_path / "out")] == ["input-1", "input-2"]
-
-
-def test_names_of_files_inside_an_input_are_not_told(tmp_path):
-    folder = tmp_path / "export"
-    folder.mkdir()
-    for number in (1, 2):
-        (folder / f"DOE_JANE.MR.000{number}.IMA").write_bytes(b"")
-
-    def load(path):
-        raise GeometryError("a slice is missing between DOE_JANE.MR.0001.IMA and DOE_JANE.MR.0002.IMA")
-
-    _run([folder, folder / "DOE_JANE.MR.0001.IMA"], load, tmp_path / "out")
-    assert "DOE" not in (tmp_path / "out" / "summary.csv").read_text()
-    assert _summary(tmp_path / "out")[0]["reason"] == "a slice is missing between a file and a file"
 
 
 def test_the_name_behind_a_code_is_not_told(tmp_path):
@@ -185,16 +151,7 @@ def test_the_name_behind_a_code_is_not_told(tmp_path):
     assert reasons == ["the file is sheared", "neck.nii.gz is sheared"]
 
 
-def test_a_reason_is_one_line():
-    assert reason(GeometryError("two\n lines")) == "two lines"
-    assert "KeyError" in reason(KeyError("name"))
-
-
 # While people correct cases, open the table, and put more images into the same folder.
-
-
-def _load(path: Path) -> LoadedCase:
-    return LoadedCase(path.stem, str(path), lambda: measure_mask(MASK, path.stem))
 
 
 def _rows_by_case(folder: Path) -> dict[str, dict[str, str]]:
@@ -208,7 +165,7 @@ def _corrected(folder: Path) -> str:
 
 
 def test_a_correction_while_its_batch_runs_stays_in_the_table(tmp_path) -> None:
-    batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path))
+    batch = run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path))
     next(batch)
     volume = _corrected(tmp_path / "a")
     next(batch)
@@ -216,7 +173,7 @@ def test_a_correction_while_its_batch_runs_stays_in_the_table(tmp_path) -> None:
 
 
 def test_two_batches_into_one_folder_keep_each_others_rows_by_case(tmp_path) -> None:
-    one, other = (run_batch([Path(n) for n in names], _load, BatchOptions(tmp_path)) for names in ("ab", "cd"))
+    one, other = (run_batch([Path(n) for n in names], Loader(), BatchOptions(tmp_path)) for names in ("ab", "cd"))
     for _ in range(2):
         next(one), next(other)
     assert sorted(_rows_by_case(tmp_path)) == ["a", "b", "c", "d"]
@@ -243,16 +200,16 @@ def refuse_table(monkeypatch):
 @pytest.mark.parametrize("busy", [{1}, {1, 2}])
 def test_a_table_that_is_open_elsewhere_stops_no_batch(tmp_path, refuse_table, caplog, busy) -> None:
     refuse_table(busy)
-    outcomes = list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
+    outcomes = list(run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path)))
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert sorted(_rows_by_case(tmp_path)) == ["a", "b"] and "the cases go on" in caplog.text
 
 
 def test_a_table_that_stays_open_elsewhere_is_told_at_the_end(tmp_path, refuse_table) -> None:
-    list(run_batch([Path("a")], _load, BatchOptions(tmp_path)))
+    list(run_batch([Path("a")], Loader(), BatchOptions(tmp_path)))
     _corrected(tmp_path / "a")
     refuse_table(range(1, 99))
-    batch = run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path, force=True))
+    batch = run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path, force=True))
     assert [next(batch).state, next(batch).state] == ["failed", "done"]
     with pytest.raises(OutputError, match="no permission"):
         next(batch)
@@ -265,22 +222,22 @@ def test_a_folder_that_takes_nothing_ends_the_batch_at_its_first_case(tmp_path, 
     monkeypatch.setattr(case, "write_text", refuse)
     monkeypatch.setattr("SpinalCordSegLib.batch.save_case", refuse)
     with pytest.raises(OutputError, match="disk is full"):
-        next(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
+        next(run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path)))
 
 
 def test_a_refusal_leaves_the_row_of_the_result_that_stands(tmp_path) -> None:
-    list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path)))
+    list(run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path)))
     update_review(tmp_path / "a", lambda one: decided(one, ACCEPTED, "A. Meyer"))
     before = _rows_by_case(tmp_path)["a"]
-    outcomes = list(run_batch([Path("a"), Path("b")], _load, BatchOptions(tmp_path, force=True)))
+    outcomes = list(run_batch([Path("a"), Path("b")], Loader(), BatchOptions(tmp_path, force=True)))
     assert [outcome.state for outcome in outcomes] == ["failed", "done"]
     after = _rows_by_case(tmp_path)["a"]
     assert "a person has accepted" in after.pop("reason") and before.pop("reason") == "" and after == before
 
 
 def test_a_refused_image_of_the_same_name_gets_a_row_of_its_own(tmp_path) -> None:
-    list(run_batch([Path("x/a"), Path("x/b")], _load, BatchOptions(tmp_path)))
-    outcomes = list(run_batch([Path("y/a"), Path("y/c")], _load, BatchOptions(tmp_path)))
+    list(run_batch([Path("x/a"), Path("x/b")], Loader(), BatchOptions(tmp_path)))
+    outcomes = list(run_batch([Path("y/a"), Path("y/c")], Loader(), BatchOptions(tmp_path)))
     assert [(one.case_name, one.state) for one in outcomes] == [("a_2", "failed"), ("c", "done")]
     rows = _rows_by_case(tmp_path)
     assert rows["a"]["state"] == "done" and "another image" in rows["a_2"]["reason"]

@@ -40,20 +40,6 @@ def _one_line(capsys: Any, words: str, *arguments: object) -> None:
     assert error.count("\n") == 1 and words in error and "unexpected" not in error, error
 
 
-@pytest.mark.parametrize(
-    ("entry", "value"), [("levels", 5), ("flags", [5]), ("flags", [{"slice": "x", "kind": "k"}]), ("case", None)]
-)
-def test_a_correction_of_a_damaged_report(case: Path, capsys: Any, entry: str, value: Any) -> None:
-    before = json.loads((case / "report.json").read_text()) | {entry: value}
-    (case / "report.json").write_text(json.dumps(before))
-    code = main(["correct", str(case), str(case / "mask.nii.gz"), "--by", "A"])
-    error = capsys.readouterr().err
-    assert code == 0 or (code == 2 and error.count("\n") == 1 and "report.json" in error), error
-    if code:
-        assert json.loads((case / "report.json").read_text()) == before
-    assert {path.name for path in case.parent.iterdir()} == {"neck"}
-
-
 @pytest.mark.parametrize("table", ["canonical_slice,csa_raw_mm2,flags\n0," + LONG, "a,b\n1,2\n"])
 def test_a_visit_whose_slices_are_no_table(case: Path, tmp_path: Path, capsys: Any, table: str) -> None:
     (case / "slices.csv").write_text(table)
@@ -63,7 +49,7 @@ def test_a_visit_whose_slices_are_no_table(case: Path, tmp_path: Path, capsys: A
 @pytest.mark.parametrize("table", ["person,folder\nP1," + LONG, "", "person\n", "person,folder\n,x\n"])
 def test_manifests_of_visits_that_are_no_table(tmp_path: Path, capsys: Any, table: str) -> None:
     (tmp_path / "visits.csv").write_text(table)
-    _one_line(capsys, "visits.csv", "follow-up", "--manifest", tmp_path / "visits.csv", "--output", tmp_path / "t")
+    _one_line(capsys, "visits.csv", "follow-up", tmp_path / "visits.csv", "--output", tmp_path / "t")
     assert not (tmp_path / "t").exists()
 
 

@@ -200,7 +200,7 @@ def test_a_header_that_cannot_be_carried_over_is_a_reason_and_no_traceback(serie
 def test_command_line(series_folder, case, tmp_path, capsys):
     pytest.importorskip("highdicom")
     command = ["export", str(case), "--dicom", str(series_folder), "--output", str(tmp_path / "out")]
-    assert main([*command, "--sr"]) == 0
+    assert main([*command, "--only", "sr"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["neck.seg.dcm", "neck.sr.dcm"]
     assert "the measurements refer to it" in capsys.readouterr().out
     assert main(command) == 2

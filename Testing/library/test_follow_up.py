@@ -136,7 +136,7 @@ def test_a_change_of_agent_is_not_compared_at_all(results, tmp_path):
     lines = ["person,folder,day,contrast_agent"]
     lines += [f"P-01,{results / f'visit{n}'},{365 * n},{'with' if n == 1 else 'without'}" for n in range(2)]
     (tmp_path / "cohort.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert main(["follow-up", "--manifest", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 0
+    assert main(["follow-up", str(tmp_path / "cohort.txt"), "--output", str(tmp_path / "out")]) == 0
     second = _read(tmp_path / "out" / "P-01")["visits"][1]
     assert (second["change"], "contrast agent changed" in second["no_change"]) == (None, True)
 
@@ -164,9 +164,11 @@ def test_visits_are_put_in_order(results, tmp_path):
 
 
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
-    assert _follow_up(results, tmp_path, "--cov-between", "0.8") == 2
+    assert _follow_up(results, tmp_path, "--cov-between", "0.8", " ") == 2
     assert "needs its source" in capsys.readouterr().err
-    assert _follow_up(results, tmp_path, "--cov-between", "0.8", "--cov-source", "our repeats") == 0
+    assert _follow_up(results, tmp_path, "--cov-between", "much", "our repeats") == 2
+    assert "not a CoV" in capsys.readouterr().err
+    assert _follow_up(results, tmp_path, "--cov-between", "0.8", "our repeats") == 0
     assert _read(tmp_path)["runs"][0]["cov_source"] == "our repeats"
 
 
@@ -210,11 +212,11 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--date", "2020-01-01"], "1 times for 2 visits"),
+        (["--date", "2020-01-01"], "found 1 for 2 visits"),
         ([], "has no date"),
-        (["--date", "yesterday", "--date", "2020-01-01"], "no date"),
+        (["--date", "yesterday", "--date", "2020-01-01"], "not a date"),
         (["--date", "2020-01-01", "--date", "20210101", "--person", "../x"], "cannot be a code"),
-        (["--date", "2020-01-01", "--date", "20210101", "--range-mm", "5:1"], "no range"),
+        (["--date", "2020-01-01", "--date", "20210101", "--range-mm", "5:1"], "not a range"),
         (["--date", "2020-01-01", "--date", "20210101", "--disc", "0,0,900", "--disc", "3"], "from the cord"),
     ],
 )
@@ -315,7 +317,7 @@ def follow_all(cohort, tmp_path):
             *(f"{person},{cohort / visit},{day},{image}" for person, visit, day, image in rows),
         ]
         (tmp_path / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        code = main(["follow-up", "--manifest", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
+        code = main(["follow-up", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
         return code, _rows(tmp_path / "out" / "cohort.csv")
 
     return run
@@ -368,7 +370,7 @@ def test_whoever_stops_the_program_stops_all_of_it(follow_all, monkeypatch, tmp_
 @pytest.mark.parametrize("day", ["nan", "inf", "-inf", "1e999", "soon"])
 def test_what_is_no_day_is_a_failed_row(follow_all, day):
     code, rows = follow_all(("P-01", "v1", day, ""), ("P-01", "v10", 400, ""), *_two("P-02"))
-    assert code == 1 and rows[0]["reason"] == f'"{day}" is no number of days'
+    assert code == 1 and rows[0]["reason"] == f'"{day}" is not a number of days'
     assert _states(rows)[1:] == [("P-02", "done"), ("P-02", "done")]
 
 

@@ -64,7 +64,7 @@ def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
     probability = phantom.coverage.ijk.copy()
     probability[2:5, 2:4, 5] = 1.0
     perfect_network(phantom.coverage.with_ijk(probability))
-    result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(smooth_z_mm=0.0))
     assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
     np.testing.assert_array_equal(result.mask.ijk, phantom.mask.ijk)
 
@@ -79,7 +79,7 @@ def test_a_stretch_that_lost_its_contact_with_the_cord_is_removed_and_counted(pe
     path = CordMask(volume.with_voxels(cord | root))
     monkeypatch.setattr("SpinalCordSegLib.pipeline.find_cord", lambda probability, threshold: path)
     image = volume.with_voxels(100 * cord.astype(np.int16))
-    result = segment_image(_image(image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    result = segment_image(_image(image), CHECKPOINT, SegmentOptions(smooth_z_mm=0.0))
     np.testing.assert_array_equal(result.mask.voxels, cord)
     assert result.removed_mm3 == np.count_nonzero(root)
     assert "cleaned" in {flag.kind for flag in result.flags}
@@ -92,11 +92,11 @@ def test_thin_slices_steady_each_other_unless_told_not_to(phantom, perfect_netwo
     thin = np.diag([1, 1, 1 / 3, 1]) @ np.eye(4)
     image = Volume.from_ijk(phantom.image.ijk, phantom.image.ijk_to_ras @ thin)
     perfect_network(Volume.from_ijk(probability, image.ijk_to_ras))
-    alone = segment_image(_image(image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    alone = segment_image(_image(image), CHECKPOINT, SegmentOptions(smooth_z_mm=0.0))
     together = segment_image(_image(image), CHECKPOINT)
     assert "gap" in {flag.kind for flag in alone.flags}
     assert "gap" not in {flag.kind for flag in together.flags}
-    assert together.along_mm == 1.6 and alone.along_mm == 0.0
+    assert together.smooth_z_mm == 1.6 and alone.smooth_z_mm == 0.0
 
 
 def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phantom, perfect_network):
@@ -106,7 +106,7 @@ def test_doubtful_outlines_follow_their_neighbours_area_unless_told_not_to(phant
         off_mm = ndimage.distance_transform_edt(~phantom.mask.ijk[:, :, k], sampling=CONFIG.spacing_mm[:2])
         probability[:, :, k] = np.where(off_mm > 0, np.where(off_mm < 3, 0.7 - 0.1 * off_mm, 0), 0.99)
     perfect_network(phantom.coverage.with_ijk(probability))
-    alone = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(along_mm=0.0))
+    alone = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(smooth_z_mm=0.0))
     together = segment_image(_image(phantom.image), CHECKPOINT)
     areas = [[result.slices.csa_mm2[k] for k in (4, 5)] for result in (alone, together)]
     assert min(areas[0]) > 1.4 * max(phantom.truth_csa_mm2[4:6])

@@ -112,7 +112,7 @@ MODEL = ModelSummary("starter", "1", "f" * 64, "")
 ONE = Conditions(
     scanner="Siemens Prisma", field_strength="3 T", sequence="GR\\SP 3D", timing={"TR": 8.2, "TE": 2.7},
     contrast_agent="without", model="starter 1 abc", voxel_mm=(0.7, 0.7, 3.0), orientation="LPS",
-    distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5", along_mm="1.6 mm",
+    distortion_correction="DIS3D", made_by="AI", software="0.1.0", threshold="0.5", smooth_z_mm="1.6 mm",
 )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ ONE = Conditions(
         ({"made_by": "corrected"}, "made_by", False),
         ({"software": "0.2.0"}, "software", False),
         ({"threshold": "0.4"}, "threshold", False),
-        ({"along_mm": "none"}, "along_mm", False),
+        ({"smooth_z_mm": "none"}, "smooth_z_mm", False),
     ],
 )
 def test_every_change_is_seen(other, kind, breaks):
@@ -165,11 +165,11 @@ def test_what_is_not_known_is_said():
     assert "scanner, distortion correction" in found.message
 
 
-def _case(along_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=None):
+def _case(smooth_z_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=None):
     """The slices are the second axis: stored from the patient's back."""
     source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
     return SimpleNamespace(
-        input=source, model=model, along_mm=along_mm, slices_adjusted=adjusted, mask_state="AI", threshold=0.5,
+        input=source, model=model, smooth_z_mm=smooth_z_mm, slices_adjusted=adjusted, mask_state="AI", threshold=0.5,
         software_version="0.1.0",
     )  # fmt: skip
 
@@ -185,18 +185,18 @@ def _case(along_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=No
     ],
 )
 def test_another_smoothing_along_z_is_reported(before, after, slice_mm, words):
-    cases = [_case(along_mm, slice_mm) for along_mm in (before, after)]
+    cases = [_case(smooth_z_mm, slice_mm) for smooth_z_mm in (before, after)]
     found = differences(*map(conditions_of, cases))
-    assert [(one.kind, one.breaks) for one in found] == ([("along_mm", False)] if words else [])
+    assert [(one.kind, one.breaks) for one in found] == ([("smooth_z_mm", False)] if words else [])
     assert words is None or f"changed {words}:" in found[0].message
     given = conditions_of(_case(None, slice_mm, model=None))
-    assert given.along_mm == "" and differences(conditions_of(cases[0]), given) == ()
+    assert given.smooth_z_mm == "" and differences(conditions_of(cases[0]), given) == ()
 
 
 def test_a_visit_whose_outlines_were_not_adjusted_is_reported():
     without, none, some = (conditions_of(_case(adjusted=n)) for n in (None, 0, 7))
     (found,) = differences(without, none)
-    assert (found.kind, found.breaks) == ("along_mm", False)
+    assert (found.kind, found.breaks) == ("smooth_z_mm", False)
     assert differences(none, some) == ()
 
 

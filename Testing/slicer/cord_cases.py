@@ -98,7 +98,7 @@ def finished_case(mask: Volume, **known: Any) -> Case:
         "flags": flags,
         "queue": rank_slices(flags),
         "threshold": 0.5,
-        "along_mm": 0.0,
+        "smooth_z_mm": 0.0,
         "device": "cpu",
         "model": ModelSummary("cord: a|b", "3", "ab" * 32, "Apache-2.0"),
         "input": CaseInput.of(mask),

@@ -61,7 +61,7 @@ def test_the_queue_leads_through_the_doubtful_slices(done, scene):
     assert review.review.seen == (GAP_SLICE,)
 
 
-def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
+def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path, monkeypatch):
     ui, node = done.panel.review.ui, _segment(done)[0]
     ui.reviewerEdit.text = ""
     assert not ui.acceptButton.isEnabled() and "name" in ui.acceptButton.toolTip
@@ -74,9 +74,20 @@ def test_a_decision_needs_a_name_and_lapses_with_an_edit(done, scene, tmp_path):
     review = read_review(loaded, cord_segment_id(loaded))
     assert (review.state, review.who) == ("accepted", "Dr A. Meyer")
     assert review.mask_sha256 == mask_sha256(cord_mask())
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda _question: True)
     paint(done, erase(5))
     assert done.panel.review.review.state == "corrected"
     assert "Corrected by hand" in ui.stateLabel.text
+
+
+def test_an_accepted_mask_stays_accepted_where_the_user_does_not_reopen_it(done, monkeypatch):
+    review, asked = done.panel.review, []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda question: asked.append(question))
+    review.ui.reviewerEdit.text = "Dr A. Meyer"
+    click(review.ui.acceptButton)
+    paint(done, erase(5))
+    paint(done, erase(6))
+    assert review.review.state == "accepted" and len(asked) == 1 and "Dr A. Meyer" in asked[0]
 
 
 @pytest.fixture

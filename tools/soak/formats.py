@@ -105,7 +105,7 @@ FORMATS: tuple[Format, ...] = (
     Format("GIPL", "gipl", "*.gipl*", (*BYTES, *(gipl_field,) * 8), (_CHECK, _CACHE), 1.5),
     Format("DICOM series", "dicom", "series/*", (*BYTES, *(dicom_element,) * 12), (_segment("series"),), 3),
     Format("DICOM, enhanced", "enhanced", "series/*", (*BYTES, *(dicom_element,) * 12), (_segment("series"),), 1.5),
-    Format("discs", "discs", "discs.nii", _NIFTI, (_measure("neck.nii.gz", "--discs", "@IN/discs.nii"),), 0.5),
+    Format("discs", "discs", "discs.nii", _NIFTI, (_measure("neck.nii.gz", "--disc", "@IN/discs.nii"),), 0.5),
     Format("sidecar JSON", "sidecar", "neck.json", _JSON, (_measure("neck.nii.gz"),), 0.7),
     Format("label description", "label_description", "labels.txt", _TEXT, (_CHECK, _EVALUATE)),
     Format("ITK-SNAP workspace", "workspace", "neck.itksnap", _TEXT, (_CHECK, _train("check", "@IN/neck.itksnap")), 1.5),
@@ -118,7 +118,7 @@ FORMATS: tuple[Format, ...] = (
     Format("slices.csv, summary.csv", "results", "done/**/*.csv", _CSV, _REPORT_READERS, 1, True),
     Format("result files", "results", "done/V0/[mr]*.*[zgl]", BYTES, _REPORT_READERS, 1, True),
     Format("manifest of visits", "results", "visits.csv", _CSV, (
-        _lib("follow-up", "--manifest", "@IN/visits.csv", "--output", "@OUT"),
+        _lib("follow-up", "@IN/visits.csv", "--output", "@OUT"),
     )),
     Format("weights", "model", "tiny.safetensors", (*BYTES, *(card_value,) * 10, *(tensor_entry,) * 5, weights_not_finite), (
         _lib("models", "@IN/tiny.safetensors"),

@@ -154,7 +154,7 @@ def _numbers(case: Path) -> object:
 
 
 def _track(folder: Path, samples: Path) -> Callable[[], int]:
-    return call_of("lib", ["follow-up", "--manifest", str(folder / "visits.csv"), "--output", str(folder / "tracked")])
+    return call_of("lib", ["follow-up", str(folder / "visits.csv"), "--output", str(folder / "tracked")])
 
 
 def _put_tracked(folder: Path, samples: Path) -> None:

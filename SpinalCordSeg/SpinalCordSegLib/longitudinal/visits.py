@@ -86,7 +86,7 @@ CONDITIONS = {
     "made_by": ("mask", False, "a person draws the border differently from a model"),
     "software": ("software version", False, ""),
     "threshold": ("threshold", False, ""),
-    "along_mm": ("smoothing along z", False, "it moves the outline of thin and of unclear slices"),
+    "smooth_z_mm": ("smoothing along z", False, "it moves the outline of thin and of unclear slices"),
     "voxel_mm": ("voxel size", False, ""),
 }  # fmt: skip
 """By field of Conditions: its name, whether a change of it breaks the series, and what a change does."""
@@ -107,8 +107,8 @@ class Conditions:
 
     ``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
-    version and the beginning of the file's SHA-256. ``along_mm``: "1.6 mm", the SD of the smoothing along z, or "none",
-    which thick slices have with any setting; and whether unclear outlines were adjusted.
+    version and the beginning of the file's SHA-256. ``smooth_z_mm``: "1.6 mm", the SD of the smoothing along z, or
+    "none", which thick slices have with any setting; and whether unclear outlines were adjusted.
     """
 
     scanner: str = ""
@@ -123,7 +123,7 @@ class Conditions:
     made_by: str = ""
     software: str = ""
     threshold: str = ""
-    along_mm: str = ""
+    smooth_z_mm: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,13 @@ def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditi
         made_by=case.mask_state,
         software=case.software_version,
         threshold="" if case.threshold is None else f"{case.threshold:g}",
-        along_mm="" if model is None else _smoothing(case),
+        smooth_z_mm="" if model is None else _smoothing(case),
     )
 
 
 def _smoothing(case: Case) -> str:
     """How the network's outline was smoothed and adjusted."""
-    sigma_mm = case.along_mm or 0.0
+    sigma_mm = case.smooth_z_mm or 0.0
     axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
     smoothed = f"{sigma_mm:g} mm" if sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
@@ -288,7 +288,7 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
         except ValueError:
             day = nan
         if not isfinite(day):
-            raise ConfigurationError(f'"{source.day}" is no number of days')
+            raise ConfigurationError(f'"{source.day}" is not a number of days')
         return day, None
     text = (source.date or case.input.acquisition_date or "").strip()
     if not text:
@@ -300,7 +300,7 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
     try:
         known = date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
     except ValueError as error:
-        raise ConfigurationError(f'"{text}" is no date: give YYYY-MM-DD') from error
+        raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD') from error
     return float(known.toordinal()), known
 
 
@@ -372,7 +372,9 @@ def read_manifest(path: Path) -> list[PersonSource]:
             try:
                 ages.setdefault(row["person"], float(row["age"]))
             except ValueError as error:
-                raise ConfigurationError(f'{path.name}, line {number}: "{row["age"]}" is no age in years') from error
+                raise ConfigurationError(
+                    f'{path.name}, line {number}: "{row["age"]}" is not an age in years'
+                ) from error
     if not visits:
         raise ConfigurationError(f"{path.name} lists no visit: columns person, folder and date or day are expected")
     return [PersonSource(name, tuple(own), ages.get(name)) for name, own in visits.items()]

@@ -96,7 +96,7 @@ def find_model(named: str | Path | None = None) -> Path:
         if wanted in (name.casefold(), found.stem.casefold()):
             return found
         names.append(name)
-    raise ModelFileError(f"{named}: no such weights file, and no listed model of this name ({', '.join(names)})")
+    raise ModelFileError(f"{named}: no such weights file, and no model of this name; listed: {', '.join(names)}")
 
 
 # The model card in the header of a weights file, and the proof that the file is whole. Only the standard library.

@@ -113,7 +113,7 @@ def read_landmarks(path: Path | None = None) -> dict[tuple[str, str], float]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputFileError(f"{path}: expected the columns volume, landmark, slice (a number), how") from error
     if not all(isfinite(value) for value in found.values()):
-        raise InputFileError(f"{path}: a slice is no number")
+        raise InputFileError(f"{path}: a slice is not a number")
     return found
 
 
