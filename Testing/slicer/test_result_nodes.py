@@ -10,8 +10,10 @@ import slicer
 import slicer.util
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume, is_edited
 
+from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegNodes.results import add_measures, add_result, result_of
+from SpinalCordSegNodes.results import add_measures, add_result, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag
 from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
@@ -68,6 +70,27 @@ def test_an_empty_case_has_tables_too(scene, mask):
     assert found.slices.GetNumberOfRows() == 0 and len(found.case.slices) == 0
     values = dict(zip(read_column(found.summary, "measure"), read_column(found.summary, "value"), strict=True))
     assert values["Cord volume"] == 0
+
+
+def test_a_mask_of_the_scene_becomes_a_case_folder(result, mask, tmp_path):
+    segment_id = cord_segment_id(result.segmentation)
+    write_result_folder(result, segment_id, tmp_path / "t1", image=grey_volume(mask))
+    case = Case.load(tmp_path / "t1")
+    assert np.array_equal(case.mask.ijk, mask.ijk) and case.slices.csv() == result.case.slices.csv()
+    assert {"montage.png", "report.html"} <= {path.name for path in (tmp_path / "t1").iterdir()}
+
+
+def test_a_second_correction_in_the_scene_is_compared_with_the_ais_mask(scene, result, mask, tmp_path):
+    """The report in the scene is of the first correction; the folder holds what the AI had drawn."""
+    first, second = mask.with_ijk(mask.ijk.copy()), mask.with_ijk(mask.ijk.copy())
+    first.ijk[:, :, 2], second.ijk[:, :, 7] = False, False
+    segment_id = cord_segment_id(result.segmentation)
+    for number, corrected in enumerate((first, second)):
+        folder = tmp_path / str(number)
+        write_result_folder(result_of(result.segmentation), segment_id, folder, ai_mask=mask)
+        case = store_correction(folder, corrected, "A")
+        assert len(case.changes.slices) == 1
+        add_measures(scene, case, result.segmentation)
 
 
 def test_measuring_again_binds_the_new_tables_and_keeps_the_old(scene, result, mask):
