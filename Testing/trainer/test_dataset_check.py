@@ -34,17 +34,6 @@ def test_what_a_good_case_holds(tmp_path: Path) -> None:
     assert case.mean_csa_mm2 == pytest.approx(40.0, rel=0.01)
 
 
-def test_several_labels_need_a_choice(tmp_path: Path) -> None:
-    _put(tmp_path, "a")
-    label = np.zeros((40, 30, 6), np.uint8)
-    label[10:20, 10:20, 1], label[0, 0, 0] = 3, 7
-    write_volume(Volume.from_ijk(label, GRID), tmp_path / "a_seg.nii.gz")
-    (case,) = check_folder(tmp_path)
-    assert "2 labels" in case.reason
-    (case,) = check_folder(tmp_path, label=3)
-    assert case.usable and case.n_cord_slices == 1
-
-
 def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
     for number in range(5):
         _put(tmp_path, f"sub-{number}", seed=number)
