@@ -44,6 +44,7 @@ WAIT = "--wait"
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
 
 _TIME_TO_TIDY_S = 5.0
+_LOCK_DROPS_S = 1.0
 _CANCELLED = 130
 _Orders = queue.SimpleQueue[bytes]
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         return _CANCELLED
     finally:
         if gone.is_set():  # nobody else will remove what the parent left behind
-            remove_abandoned(_scratch_base())
+            _tidy()
 
 
 def _run(program: str, arguments: Sequence[str]) -> int:
@@ -119,8 +120,15 @@ def _watch_parent(gone: threading.Event, orders: _Orders, waits: bool) -> None:
 
 def _end() -> None:
     """Work deep inside a library does not hear Ctrl-C."""
-    remove_abandoned(_scratch_base())
+    _tidy()
     os._exit(_CANCELLED)
+
+
+def _tidy() -> None:
+    """Remove what the parent left. The system may drop its lock a moment after its end of the pipe."""
+    end = time.monotonic() + _LOCK_DROPS_S
+    while not remove_abandoned(_scratch_base()) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 # Standard input, read in a thread. On Windows a thread that waits in a read blocks everyone who asks the pipe for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from phantom_visits import DISC_RAS, mark, neck, visit
@@ -11,7 +10,6 @@ from slicer_standins.desktop import click, finish, picture, wait_until
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
 from SpinalCordSegNodes.tables import read_column
 
@@ -79,45 +77,21 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
     assert [visit.name for visit in section.visits] == ["unknown"]
 
 
-def _finished(folder: Path, csa_mm2: float, moved_mm: float) -> None:
-    """A result folder with a disc of its own, and the image beside it."""
-    image, mask = (one.ijk_to_ras.copy() for one in neck(csa_mm2))
-    for matrix in (image, mask):
-        matrix[2, 3] += moved_mm
-    voxels = [one.ijk for one in neck(csa_mm2)]
-    write_volume(Volume.from_ijk(voxels[0], image), folder / "image.nii.gz")
-    write_volume(Volume.from_ijk(voxels[1], mask), folder / "visit.nii.gz")
-    disc = ",".join(f"{mm:g}" for mm in (*DISC_RAS[:2], DISC_RAS[2] + moved_mm))
-    command = ["measure", str(folder / "visit.nii.gz"), f"--disc=C2/C3={disc}"]
-    assert main([*command, "--output", str(folder)]) == 0
-
-
-def _compared(panel, scene):
-    click(panel.panel.follow_up.ui.trackButton)
-    finish(panel.panel)
-    return follow_up_of(latest_follow_up(scene)).content
-
-
-def test_result_folders_by_their_discs_and_with_a_mask_by_their_images(panel, scene, tmp_path):
+def test_a_result_folder_and_a_mask_without_a_disc_are_compared_by_their_images(panel, scene, tmp_path):
     section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
     ui.section.collapsed = False
-    for name, csa_mm2, moved_mm in (("first", 75.0, 0.0), ("second", 71.0, 6.0)):
-        _finished(tmp_path / name, csa_mm2, moved_mm)
-        section.add_folder(tmp_path / name / "visit")
-    for row, day in enumerate(("2022-01-10", "2024-01-10")):
-        ui.visitTable.item(row, 1).setText(day)
-    content = _compared(panel, scene)
-    assert content["aligned_by"] == "distance from the disc C2/C3"
-    change = content["visits"][1]["change"]["percent"]
-    assert change == pytest.approx(100 * (71.0 / 75.0 - 1), abs=1.0)
-
-    # a mask of the scene has no disc: now the images lay the visits over each other
-    ui.visitTable.selectRow(0)
-    click(ui.removeVisitButton)
-    visit(panel, scene, "first again")
+    image, mask = neck(csa_mm2=71.0)
+    write_volume(image, tmp_path / "image.nii.gz")
+    write_volume(mask, tmp_path / "visit.nii.gz")
+    assert main(["measure", str(tmp_path / "visit.nii.gz"), "--output", str(tmp_path)]) == 0
+    section.add_folder(tmp_path / "visit")
+    section.give_image(0, tmp_path / "image.nii.gz")
+    visit(panel, scene, "first", moved_mm=6.0)
     click(ui.addMaskButton)
-    ui.visitTable.item(1, 1).setText("2022-01-10")
-    section.give_image(0, tmp_path / "second" / "image.nii.gz")
-    content = _compared(panel, scene)
+    for row, day in enumerate(("2024-01-10", "2022-01-10")):
+        ui.visitTable.item(row, 1).setText(day)
+    click(ui.trackButton)
+    finish(panel.panel)
+    content = follow_up_of(latest_follow_up(scene)).content
     assert content["aligned_by"] == "rigid registration of the images" and max(content["residuals_mm"]) < 1.0
-    assert content["visits"][1]["change"]["percent"] == pytest.approx(change, abs=1.0)
+    assert content["visits"][1]["change"]["percent"] == pytest.approx(100 * (71.0 / 75.0 - 1), abs=1.0)

@@ -133,7 +133,7 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
     assert table.item(0, 2).text() == "4.5 × 6.5"
     paint(done, lambda voxels: voxels[6:16, 6:13, 5].fill(True))
     assert {table.item(row, 2).text() for row in range(table.rowCount)} == {"–"}  # not measured while painting
-    assert done.ui.flagLabel.text == "no neck above C2"  # a flag of the run, not of the mask
+    assert "no neck above C2" in done.ui.flagLabel.text  # a flag of the run, not of the mask
     now = mask_of_segment(*_segment(done))
     expected = measure(now, shape=False)
     slices = result_of(_segment(done)[0]).slices
