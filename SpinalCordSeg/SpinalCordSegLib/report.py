@@ -501,7 +501,9 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
     """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
     norm = None if case.levels is None else case.levels.norm
     note = (
-        "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean. Orange: flagged slices."
+        "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
+    if (case.slices.flags != "").any():
+        note += " Orange: flagged slices."
     )
     if np.isnan(case.slices.csa_mm2).any():
         note += " Grey: no area there."

@@ -447,7 +447,7 @@ def propagation_picture(image: Volume, mask: Volume, target: Volume, propagated:
     beside = _MARGIN + planes[0].grey.shape[1] + _GAP
     block = max(planes[0].grey.shape[0] + _LABEL, -(-len(numbers) // _COLUMNS) * (tile + _LABEL)) + _GAP
     canvas = Canvas(beside + min(_COLUMNS, len(numbers)) * tile + _MARGIN, _HEAD + 2 * block + _MARGIN)
-    words = "; ".join(propagated.warnings) or "no warning; look at the outline all the same"
+    words = "; ".join(propagated.warnings) or "no warning; the outline still has to be checked"
     canvas.write(_MARGIN, 26, f"moved {propagated.moved_mm:.1f} mm, turned {propagated.turned_deg:.1f}°", 16, INK)
     canvas.write(_MARGIN, 50, words, 16, FLAG if propagated.warnings else INK)
     names = ("segmented image", "other image, after the fit")
