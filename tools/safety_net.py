@@ -129,6 +129,9 @@ WANTED: dict[str, str] = {
     "*/review.csv/state": "a mask made elsewhere is listed as given",
     "measure/commands/*/stdout": "flags of one kind on one slice, or on the case, are one",
     "commands/*": "the help follows the commands and their options",
+    "follow_up*/volume_per_length_mm2": "mean_csa_mm2 is the same number there",
+    "follow_up*/message": "plainer words", "follow_up*/cohort.csv/reason": "plainer words",
+    "follow_up*/commands/*/command": "no option --drawings: the panel draws the course itself",
     "review/commands/*/stdout": "a mask made elsewhere is listed as given; plainer words",
     "review/commands/[89]/*": "`review` names the next case by itself: --next and --previous are gone",
 }  # fmt: skip
