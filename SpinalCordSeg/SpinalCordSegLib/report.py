@@ -500,11 +500,9 @@ _DEFINITIONS = (
 def sections(case: Case, montage: bytes | None) -> list[Section]:
     """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
     norm = None if case.levels is None else case.levels.norm
-    note = (
-        "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
+    note = "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
     if (case.slices.flags != "").any():
         note += " Orange: flagged slices."
-    )
     if np.isnan(case.slices.csa_mm2).any():
         note += " Grey: no area there."
     if norm and "p5_mm2" in norm:
