@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.errors import InputFileError, OutputError, VoxelError
-from SpinalCordSegLib.image_io import read_grid, write_volume
+from SpinalCordSegLib.errors import GeometryError, InputFileError, OutputError, VoxelError
+from SpinalCordSegLib.image_io import find_inputs, read_grid, read_image, write_volume
 from SpinalCordSegLib.volume import Volume
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha", ".seg.nrrd"]
@@ -304,3 +305,208 @@ def test_a_header_that_contradicts_itself_is_none(tmp_path: Path, offset: int, v
     (tmp_path / "x.nii").write_bytes(content)
     with pytest.raises(InputFileError, match=r"x\.nii is not a NIfTI file"):
         read_grid(tmp_path / "x.nii")
+
+
+# Volume files that cannot be used are refused in one line that names them, with nothing else on stderr.
+
+
+def with_pixdim(path: Path, axis: int, value: float) -> Path:
+    """Spacing of one axis changed in the header of an uncompressed NIfTI."""
+    content = bytearray(path.read_bytes())
+    content[76 + 4 * axis : 80 + 4 * axis] = np.float32(value).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def truncated(path: Path, share: float = 0.6) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def metaimage(path: Path, spacing: str = "0.5 0.75 5", directions: str = "1 0 0 0 1 0 0 0 1") -> Path:
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        f"TransformMatrix = {directions}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 4 5 6\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    path.write_bytes(header.encode() + noise(4, 5, 6).tobytes())
+    return path
+
+
+def nrrd(path: Path, directions: str) -> Path:
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 5 6\n"
+        f"space directions: {directions}\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
+        "space origin: (0,0,0)\n\n"
+    )
+    path.write_bytes(header.encode() + noise(4, 5, 6).tobytes())
+    return path
+
+
+def itk(voxels: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+
+
+def written(path: Path, image: sitk.Image) -> Path:
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def text(path: Path) -> Path:
+    path.write_text("this is no image\n" * 40)
+    return path
+
+
+def crc_damaged(path: Path) -> Path:
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def not_finite(dtype: type = np.float32) -> np.ndarray:
+    voxels = np.zeros((4, 5, 6), dtype)
+    voxels[1, 2, 3], voxels[3, 2, 4] = np.nan, -np.inf
+    return voxels
+
+
+RGB = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+NOT_FINITE = r"1 voxels are NaN and 1 infinite \(one at i, j, k = \(1, 2, 3\)\)"
+BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
+    "text called .nii.gz": (lambda d: text(d / "x.nii.gz"), InputFileError, "is not a NIfTI file"),
+    "text called .nii": (lambda d: text(d / "x.nii"), InputFileError, "is not a NIfTI file"),
+    "text called .nrrd": (lambda d: text(d / "x.nrrd"), InputFileError, "damaged or of another kind"),
+    "text called .mha": (lambda d: text(d / "x.mha"), InputFileError, "damaged or of another kind"),
+    "another kind": (lambda d: text(d / "x.txt"), InputFileError, "of a kind that is not read here"),
+    "missing": (lambda d: d / "x.nii.gz", InputFileError, "does not exist"),
+    "truncated .nii.gz": (
+        lambda d: truncated(nifti(d / "x.nii.gz", noise(40, 50, 60))),
+        InputFileError,
+        "cut short: the gzip stream has no end",
+    ),
+    "truncated .nii": (lambda d: truncated(nifti(d / "x.nii", noise(4, 5, 6))), InputFileError, "is cut short: "),
+    "damaged .nii.gz": (
+        lambda d: crc_damaged(nifti(d / "x.nii.gz", noise(4, 5, 6))),
+        InputFileError,
+        "is damaged: the gzip stream",
+    ),
+    "truncated .nrrd": (
+        lambda d: truncated(nrrd(d / "x.nrrd", "(1,0,0) (0,1,0) (0,0,1)")),
+        InputFileError,
+        "cut short",
+    ),
+    "truncated .mha": (lambda d: truncated(metaimage(d / "x.mha"), 0.9), InputFileError, "cut short"),
+    "4D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6, 3)), GeometryError, "found 4 dimensions"),
+    "2D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5)), GeometryError, "found 2 dimensions"),
+    "2D .mha": (
+        lambda d: written(d / "x.mha", sitk.Image(4, 5, sitk.sitkUInt8)),
+        GeometryError,
+        "found 2 dimensions",
+    ),
+    "RGB": (lambda d: nifti(d / "x.nii.gz", RGB), VoxelError, "RGB colour"),
+    "RGB .nrrd": (
+        lambda d: written(d / "x.nrrd", sitk.Image([4, 5, 6], sitk.sitkVectorUInt8, 3)),
+        VoxelError,
+        "3 values per voxel",
+    ),
+    "complex": (lambda d: nifti(d / "x.nii.gz", np.zeros((4, 5, 6), np.complex64)), VoxelError, "complex"),
+    "complex .nrrd": (
+        lambda d: written(d / "x.nrrd", sitk.Image([4, 5, 6], sitk.sitkComplexFloat32)),
+        VoxelError,
+        "complex numbers",
+    ),
+    "NaN": (lambda d: nifti(d / "x.nii.gz", not_finite()), VoxelError, NOT_FINITE),
+    "NaN in doubles": (lambda d: nifti(d / "x.nii", not_finite(np.float64)), VoxelError, NOT_FINITE),
+    "NaN .nrrd": (lambda d: written(d / "x.nrrd", itk(not_finite())), VoxelError, NOT_FINITE),
+    "sheared": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6), sheared()), GeometryError, "sheared"),
+    "sheared sform beside a good qform": (lambda d: mixed_forms(d / "x.nii", 2, sheared()), GeometryError, "sheared"),
+    "sheared .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (0.3,1,0) (0,0,1)"), GeometryError, "sheared"),
+    "sheared .mha": (
+        lambda d: metaimage(d / "x.mha", directions="1 0 0 0.3 1 0 0 0 1"),
+        GeometryError,
+        "sheared",
+    ),
+    "singular .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "singular"),
+    "zero spacing": (
+        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.0),
+        GeometryError,
+        "the voxel spacing is 0×0.75×5 mm",
+    ),
+    "zero spacing .mha": (lambda d: metaimage(d / "x.mha", spacing="0 1 1"), GeometryError, "spacing is zero"),
+    "zero spacing .nrrd": (lambda d: nrrd(d / "x.nrrd", "(0,0,0) (0,1,0) (0,0,1)"), GeometryError, "spacing is zero"),
+    "two spacings": (
+        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.6),
+        GeometryError,
+        r"two voxel sizes, 0.6×0.75×5 mm \(pixdim\) and 0.5×0.75×5 mm \(sform\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=BAD.keys())
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: str) -> None:
+    make, kind, words = BAD[case]
+    path = make(tmp_path)
+    with pytest.raises(kind, match=words) as caught:
+        read_grid(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""  # ITK's C libraries write there by themselves
+
+
+# Header and voxels in two files (NIfTI pair, Analyze 7.5), and formats without orientation.
+
+
+GRID = np.array([[0, 0.6, 0, -10], [-0.5, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)
+
+
+@pytest.fixture
+def voxels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (7, 5, 3)).astype(np.int16)
+
+
+def test_a_nifti_pair_keeps_its_grid(tmp_path: Path, voxels: np.ndarray) -> None:
+    nib.save(nib.Nifti1Pair(voxels, GRID), tmp_path / "a.hdr")
+    image = read_image(tmp_path / "a.hdr")
+    np.testing.assert_array_equal(image.volume.ijk, voxels)
+    np.testing.assert_allclose(image.volume.ijk_to_ras, GRID, atol=1e-5)
+    assert find_inputs([tmp_path]) == [tmp_path / "a.hdr"]
+
+
+def test_a_pair_without_or_with_half_its_voxels(tmp_path: Path, voxels: np.ndarray) -> None:
+    nib.save(nib.Nifti1Pair(voxels, GRID), tmp_path / "a.hdr")
+    data = tmp_path / "a.img"
+    data.write_bytes(data.read_bytes()[:50])
+    with pytest.raises(InputFileError, match=r"a\.img is cut short"):
+        read_image(tmp_path / "a.hdr")
+    data.unlink()
+    with pytest.raises(InputFileError, match=r"no a\.img beside it"):
+        read_image(tmp_path / "a.hdr")
+
+
+def test_analyze_is_refused_unless_orientation_does_not_matter(tmp_path: Path, voxels: np.ndarray) -> None:
+    nib.save(nib.AnalyzeImage(voxels, np.diag([0.5, 0.6, 4.0, 1.0])), tmp_path / "a.hdr")
+    with pytest.raises(GeometryError, match="Analyze"):
+        read_image(tmp_path / "a.hdr")
+    grid = read_grid(tmp_path / "a.hdr", unoriented=True)
+    assert not grid.oriented
+    assert grid.volume.ijk_spacing_mm == pytest.approx((0.5, 0.6, 4.0))
+    np.testing.assert_array_equal(grid.volume.ijk, voxels)
+
+
+@pytest.mark.parametrize("name", ["a.gipl", "a.gipl.gz"])
+def test_gipl_is_refused_unless_orientation_does_not_matter(tmp_path: Path, voxels: np.ndarray, name: str) -> None:
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image.SetSpacing((0.5, 0.6, 4.0))
+    sitk.WriteImage(image, str(tmp_path / name))
+    with pytest.raises(InputFileError, match="not read here"):
+        read_image(tmp_path / name)
+    grid = read_grid(tmp_path / name, unoriented=True)
+    assert not grid.oriented
+    np.testing.assert_array_equal(grid.volume.ijk, voxels)
+
+
+def test_a_header_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / "a.hdr").write_text("ENVI\nsamples = 7\n" * 40, encoding="utf-8")
+    with pytest.raises(InputFileError, match="not a NIfTI file"):
+        read_image(tmp_path / "a.hdr")
