@@ -147,7 +147,11 @@ def measure_mask(
     if progress is not None:
         progress("measure", 0, 0)
     if image is not None:
-        mask = place_on(mask, image.volume, ("the mask", image.path.name))
+        placed = place_on(mask, image.volume, ("the mask", image.path.name))
+        if (
+            placed.layout != mask.layout or placed.shape != mask.shape
+        ):  # else the mask's own header counts, to its last digit
+            mask = placed
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
     result = _measured(case_name, image, clean(mask), options)

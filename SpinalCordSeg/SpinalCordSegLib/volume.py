@@ -220,39 +220,6 @@ def _mm(values: NDArray) -> str:
     return "×".join(f"{value:g}" for value in values) + " mm"
 
 
-@dataclass(frozen=True, eq=False)
-class RasView:
-    """Towards R, A and S: voxels [x, y, z], matrix, shape and spacing in that order."""
-
-    voxels: NDArray
-    ijk_to_ras: NDArray[np.float64]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        x, y, z = self.voxels.shape
-        return x, y, z
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        x, y, z = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
-        return float(x), float(y), float(z)
-
-
-def to_canonical(volume: Volume) -> RasView:
-    matrix = np.eye(4)
-    matrix[:, 3] = volume.ijk_to_ras[:, 3]
-    for role, (axis, flip) in enumerate(volume.layout.ras):
-        column = volume.ijk_to_ras[:, axis]
-        matrix[:, role] = -column if flip else column
-        if flip:
-            matrix[:, 3] += column * (volume.ijk_shape[axis] - 1)
-    return RasView(volume.voxels[:, ::-1, ::-1].transpose(2, 1, 0), matrix)
-
-
-def from_canonical(voxels: NDArray, like: Volume) -> Volume:
-    return like.with_voxels(voxels.transpose(2, 1, 0)[:, ::-1, ::-1])
-
-
 def place_on(mask: Volume, image: Volume, names: tuple[str, str] = ("the mask", "its image")) -> Volume:
     """The voxels of ``mask`` on the grid of ``image``, for whatever order each is stored in; nothing is resampled.
 
