@@ -148,9 +148,8 @@ def measure_mask(
         progress("measure", 0, 0)
     if image is not None:
         placed = place_on(mask, image.volume, ("the mask", image.path.name))
-        if (
-            placed.layout != mask.layout or placed.shape != mask.shape
-        ):  # else the mask's own header counts, to its last digit
+        # on the image's own grid the mask's header counts, to its last digit
+        if placed.layout != mask.layout or placed.shape != mask.shape:
             mask = placed
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
