@@ -247,5 +247,5 @@ def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch
     assert find_model("Tiny") == path and find_model(str(path)) == path
     assert find_model() == default_model()
     assert find_model("not/there.safetensors") == Path("not/there.safetensors")  # whoever opens it reports it
-    with pytest.raises(ModelFileError, match="no listed model of this name"):
+    with pytest.raises(ModelFileError, match="no model of this name"):
         find_model("nobody")

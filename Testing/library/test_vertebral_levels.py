@@ -137,7 +137,7 @@ def test_a_slice_marks_a_disc_as_a_point_does(flip):
     by_point = measure_levels(mask, measures, LevelOptions((DiscMark(3, ras_mm=(9, 20, z)),)))
     assert by_slice.levels.discs_mm == pytest.approx(by_point.levels.discs_mm)
     assert by_slice.rows[0].name == "C2"
-    with pytest.raises(ConfigurationError, match="there are 30 slices"):
+    with pytest.raises(ConfigurationError, match="slice 30"):
         measure_levels(mask, measures, LevelOptions((DiscMark(3, slice=30),)))
 
 
