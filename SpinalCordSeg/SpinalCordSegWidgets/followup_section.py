@@ -98,13 +98,12 @@ def rate_text(run: Mapping[str, Any]) -> str:
     which = _("Visit {first}") if first == last else _("Visits {first} to {last}")
     which = which.format(first=first, last=last)
     if rate is None:
-        why = _("a single visit") if first == last else _("within two weeks")
-        return _("{which}: no yearly rate ({why})").format(which=which, why=why)
+        return _("{which}: no yearly rate ({why})").format(which=which, why=run.get("no_rate", ""))
     text = _(
         "{which}: {rate:+.1f} % per year (95 % CI {low:+.1f} to {high:+.1f}), {verdict} (±{limit:.1f} % per year;"
         " CoV {cov:g} %, {source})"
     )
-    return text.format(
+    return "; ".join([text, *run.get("beside", ())]).format(
         which=which, rate=rate["percent_per_year"], low=rate["low"], high=rate["high"], verdict=rate["verdict"],
         limit=rate["limit"], cov=run["cov_percent"], source=run["cov_source"],
     )  # fmt: skip
@@ -241,9 +240,15 @@ class FollowUpPanel(Section):
         for button in (ui.followUpViewsButton, ui.followUpExportButton):
             grey(button, "" if found else _("Nothing was compared yet."))
         breaks, remarks = (found.breaks, found.remarks) if found else ([], [])
-        ui.breakFrame.setVisible(bool(breaks))
-        head = _("NOT COMPARABLE: no yearly rate is given across these changes.")
-        ui.breakLabel.setText("\n".join([head, *(f"• {text}" for text in breaks)]))
+        doubts = found.content.get("doubts", []) if found else []
+        ui.breakFrame.setVisible(bool(breaks or doubts))
+        warnings = []
+        for head, texts in (
+            (_("IN DOUBT, so no change has a verdict: one person, at the same level?"), doubts),
+            (_("NOT COMPARABLE: no yearly rate is given across these changes."), breaks),
+        ):
+            warnings += [head, *(f"• {text}" for text in texts)] if texts else []
+        ui.breakLabel.setText("\n".join(warnings))
         lines = [_("Remarks:"), *(f"• {text}" for text in remarks)]
         show_text(ui.followUpDoubts, "\n".join(lines) if remarks else "")
         if found is None:

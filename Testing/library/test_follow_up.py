@@ -16,7 +16,7 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal import registration
 from SpinalCordSegLib.longitudinal import report as follow_up_report
 from SpinalCordSegLib.longitudinal import visits as visits_module
-from SpinalCordSegLib.longitudinal.change import BELOW, LOSS
+from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, WITHHELD
 from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -163,6 +163,52 @@ def test_visits_are_put_in_order(results, tmp_path):
     assert [visit["case"] for visit in _read(tmp_path)["visits"]] == ["visit3", "visit2", "visit1", "visit0"]
 
 
+def test_no_rate_below_half_a_year(results, tmp_path, capsys):
+    assert _follow_up(results, tmp_path, n=2, dates=("2024-01-01", "2024-06-30")) == 0
+    (run,) = _read(tmp_path)["runs"]
+    assert run["rate"] is None and "182 days" in run["no_rate"] and "182 days" in _page(tmp_path)
+    assert "none, all within half a year" in capsys.readouterr().out
+    assert _follow_up(results, tmp_path, n=2, dates=("2024-01-01", "2024-07-01")) == 0
+    assert _read(tmp_path)["runs"][0]["rate"]["percent_per_year"] < 0
+
+
+def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys):
+    folders = [str(results / f"visit{n}") for n in (0, 3)]
+    command = ["follow-up", *folders, "--date", "2023-01-01", "--date", "2024-01-01", "--output", str(tmp_path)]
+    assert main(command) == 0
+    content = _read(tmp_path)
+    assert content["visits"][1]["change"]["percent"] == pytest.approx(-12, abs=1)
+    assert {content["visits"][1]["change"]["verdict"], content["runs"][0]["rate"]["verdict"]} == {WITHHELD}
+    assert "a loss of 12 %/year is implausible" in content["doubts"][0]
+    page, out = _page(tmp_path), capsys.readouterr().out
+    assert page.index(content["doubts"][0]) < page.index("%/year</b>") and page.count(WITHHELD) == 2
+    assert f"IN DOUBT: {content['doubts'][0]}" in out and WITHHELD in out
+    assert {row["doubts"] for row in _rows(tmp_path / "follow_up.csv")} == {"; ".join(content["doubts"])}
+    assert main([*command[:4], command[6], command[5], command[4], *command[7:]]) == 0
+    assert "a cord does not grow" in _read(tmp_path)["doubts"][0]
+
+
+def test_the_same_data_twice_is_said_and_has_no_rate(results, tmp_path, capsys):
+    shutil.copytree(results / "visit0", tmp_path / "copied")
+    command = ["follow-up", str(results / "visit0"), str(tmp_path / "copied"), str(results / "visit1")]
+    command += [word for date in DATES[:3] for word in ("--date", date)]
+    assert main([*command, "--output", str(tmp_path)]) == 0
+    content = _read(tmp_path)
+    assert (content["runs"][0]["rate"], content["runs"][0]["no_rate"]) == (None, "the same data twice")
+    assert (content["visits"][1]["change"], "same data" in content["visits"][1]["no_change"]) == (None, True)
+    assert content["visits"][2]["change"] and "visits 1 and 2 hold the same data" in content["remarks"][0]
+    assert "none, the same data twice" in capsys.readouterr().out
+
+
+def test_an_unknown_scanner_stands_beside_the_rate(results, tmp_path, capsys):
+    assert _follow_up(results, tmp_path, n=2) == 0
+    assert "%/year, scanner unknown; 95 % CI" in capsys.readouterr().out
+    assert "scanner unknown; 95 % CI" in _page(tmp_path)
+    assert _rows(tmp_path / "follow_up.csv")[0]["beside"] == "scanner unknown"
+    assert _follow_up(results, tmp_path, "--scanner", "A", "--scanner", "A", n=2) == 0
+    assert "scanner unknown" not in _page(tmp_path)
+
+
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
     assert _follow_up(results, tmp_path, "--cov-between", "0.8", " ") == 2
     assert "needs its source" in capsys.readouterr().err
@@ -215,6 +261,8 @@ def test_a_flagged_slice_counts_once_a_person_has_accepted_it(tmp_path):
         (["--date", "2020-01-01"], "found 1 for 2 visits"),
         ([], "has no date"),
         (["--date", "yesterday", "--date", "2020-01-01"], "not a date"),
+        (["--date", "19000101", "--date", "2020-01-01"], "no scan was made in 1900"),
+        (["--date", "2020-01-01", "--date", "2999-01-01"], "no scan was made in 2999"),
         (["--date", "2020-01-01", "--date", "20210101", "--person", "../x"], "cannot be a code"),
         (["--date", "2020-01-01", "--date", "20210101", "--range-mm", "5:1"], "not a range"),
         (["--date", "2020-01-01", "--date", "20210101", "--disc", "0,0,900", "--disc", "3"], "from the cord"),

@@ -19,15 +19,19 @@ from scipy.stats import chi2
 from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.registration import Alignment
-from SpinalCordSegLib.longitudinal.visits import CONDITIONS, Difference, Visit, changes, unknowns
+from SpinalCordSegLib.longitudinal.visits import CONDITIONS, Difference, Visit, changes, same_data, unknowns
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY
 
+DAYS_PER_YEAR = 365.25
 MDC_FACTOR = 2.77  # 1.96·√2
 Z95 = 1.96
 BELOW = "below the minimum detectable change"
 LOSS = "loss beyond the minimum detectable change"
 GAIN = "gain beyond the minimum detectable change: check comparability, a cord does not grow"
-_SHORTEST_YEARS = 14 / 365.25  # a rate over days is an error divided by nearly nothing
+WITHHELD = "no verdict: in doubt that this is one person at the same level"
+_SHORTEST_DAYS = 182  # a rate over days is an error divided by nearly nothing
+_FASTEST = 6.0  # %/year: three times the mean loss in MS before it turns progressive (2.19 %/year)
+SCANNER_UNKNOWN = "scanner unknown"
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,14 @@ def change(first_mm2: float, second_mm2: float, repeatability: Repeatability) ->
 
 
 def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatability: Repeatability) -> Rate | None:
-    """The rate of the least-squares line through the visits; None for fewer than two, or within two weeks.
+    """The rate of the least-squares line through the visits; None for fewer than two, or within half a year.
 
     ``years``: any zero, ascending or not. Raises ValueError for areas that are not positive or other lengths.
     """
     t, y = np.asarray(years, dtype=np.float64), np.asarray(areas_mm2, dtype=np.float64)
     if t.shape != y.shape or t.ndim != 1 or not np.all(y > 0):
         raise ValueError("a rate needs one positive area for each visit")
-    if len(t) < 2 or np.ptp(t) < _SHORTEST_YEARS:
+    if len(t) < 2 or np.ptp(t) < _SHORTEST_DAYS / DAYS_PER_YEAR:
         return None
     spread = float(((t - t.mean()) ** 2).sum())
     slope = float(((t - t.mean()) * (y - y.mean())).sum()) / spread
@@ -291,7 +295,6 @@ def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | 
 # ---- A person's visits compared: areas of the common extent, change, rate, and everything that speaks against it
 
 
-DAYS_PER_YEAR = 365.25
 PROBABILITY, MASK = "probability", "mask"
 _MIDDLE = "0.5"  # the threshold at which pixels cut too large and too small even out
 _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanners was measured across
@@ -341,18 +344,21 @@ class VisitOutcome:
 
 @dataclass(frozen=True)
 class Run:
-    """Visits ``first`` … ``last`` (numbers, from 1) between which nothing breaks the series. ``rate`` None: one visit,
-    or all within two weeks."""
+    """Visits ``first`` … ``last`` (numbers, from 1) between which nothing breaks the series. ``rate`` None: ``no_rate``
+    says why. ``beside``: what has to stand wherever the rate is shown."""
 
     first: int
     last: int
     rate: Rate | None
     repeatability: Repeatability
+    no_rate: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class FollowUp:
-    """The whole comparison. ``profiles``: of each visit, from the place all share. ``remarks``: on the comparison.
+    """The whole comparison. ``profiles``: of each visit, from the place all share. ``doubts``: why it may not be one
+    person at the same level; with any, no change has a verdict. ``remarks``: on the comparison.
     ``areas_from``: PROBABILITY or MASK, the same in all visits."""
 
     person: str
@@ -361,6 +367,7 @@ class FollowUp:
     shared: CommonExtent
     profiles: tuple[Profile, ...]
     alignment: Alignment
+    doubts: tuple[str, ...]
     remarks: tuple[str, ...]
     areas_from: str
     options: FollowUpOptions = field(default_factory=FollowUpOptions)
@@ -387,18 +394,25 @@ def follow_up(
     shared = common_extent(profiles, options.limits_mm)
     years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]
     changed = changes([visit.conditions for visit in visits])
+    twins = same_data(visits)
     runs = []
     starts = [n for n, found in enumerate(changed) if n == 0 or any(one.breaks for one in found)]
     for first, end in pairwise([*starts, len(visits)]):
         judged_by = options.judging(visits[first:end], breaks=False)
         rate = yearly_rate(years[first:end], shared.mean_csa_mm2[first:end].tolist(), judged_by)
-        runs.append(Run(first + 1, end, rate, judged_by))
+        no_rate = "" if rate is not None else f"all within half a year ({_SHORTEST_DAYS} days)"
+        if end - first == 1:
+            no_rate = "a single visit"
+        elif any(first < n and k <= end for n, k in twins):
+            rate, no_rate = None, "the same data twice"
+        unknown = any(not visit.conditions.scanner for visit in visits[first:end])
+        runs.append(Run(first + 1, end, rate, judged_by, no_rate, (SCANNER_UNKNOWN,) if unknown else ()))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
         between = (profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm)
         kinds = {one.kind for found in changed[: n + 1] for one in found if one.breaks}
-        found, why = _change(n, visits, shared, kinds, options)
+        found, why = _change(n, visits, shared, kinds, options, twins)
         outcome = VisitOutcome(
             visit=visit,
             number=n + 1,
@@ -412,10 +426,36 @@ def follow_up(
             n_left_out=int(np.count_nonzero(visit.is_flagged & ~compared & between)),
         )
         outcomes.append(outcome)
-    remarks = (*alignment.remarks, *about_areas, *_remarks(shared, runs, outcomes, options))
+    remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
+    remarks += [*alignment.remarks, *about_areas, *_remarks(shared, runs, outcomes, options)]
+    doubts = _doubts(runs, outcomes)
+    if doubts:
+        runs = [replace(one, rate=one.rate and replace(one.rate, verdict=WITHHELD)) for one in runs]
+        outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]
     return FollowUp(
-        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, remarks, areas_from, options
-    )
+        person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(doubts), tuple(remarks),
+        areas_from, options,
+    )  # fmt: skip
+
+
+def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome]) -> list[str]:
+    """Why these may not be visits of one person at the same level."""
+    doubts = []
+    for run in runs:
+        if run.rate is not None and run.rate.verdict == LOSS and run.rate.percent_per_year < -_FASTEST:
+            doubts.append(f"visits {run.first} to {run.last}: {_too_fast(run.rate.percent_per_year)}")
+    for one in outcomes:
+        if one.change is None or one.change.verdict == BELOW:
+            continue
+        if one.change.verdict == GAIN:
+            doubts.append(f"visit {one.number}: the area grew by {one.change.percent:.1f} %, and a cord does not grow")
+        elif one.change.percent < -_FASTEST * one.years and not doubts:
+            doubts.append(f"visit {one.number}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
+    return doubts
+
+
+def _too_fast(percent_per_year: float) -> str:
+    return f"a loss of {-percent_per_year:.0f} %/year is implausible, people with MS lose about 2 %/year"
 
 
 def _areas_from(visits: Sequence[Visit]) -> tuple[str, list[str]]:
@@ -441,7 +481,12 @@ def _areas_from(visits: Sequence[Visit]) -> tuple[str, list[str]]:
 
 
 def _change(
-    n: int, visits: Sequence[Visit], shared: CommonExtent, kinds: set[str], options: FollowUpOptions
+    n: int,
+    visits: Sequence[Visit],
+    shared: CommonExtent,
+    kinds: set[str],
+    options: FollowUpOptions,
+    twins: Sequence[tuple[int, int]],
 ) -> tuple[Change | None, str]:
     """Visit ``n`` against the first; ``kinds``: of the breaking changes between them."""
     if n == 0:
@@ -449,6 +494,8 @@ def _change(
     if hindering := sorted(kinds - _ACROSS_SCANNERS):
         names = " and ".join(CONDITIONS[kind][0] for kind in hindering)
         return None, f"not compared with the first visit: {names} changed"
+    if (1, n + 1) in twins:
+        return None, "not compared with the first visit: it holds the same data"
     judged_by = options.judging(visits[: n + 1], bool(kinds))
     return change(float(shared.mean_csa_mm2[0]), float(shared.mean_csa_mm2[n]), judged_by), ""
 

@@ -60,7 +60,7 @@ COLUMNS = (
     "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by", "areas_from",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
-    "cov_percent", "cov_setting", "cov_source",
+    "no_rate", "beside", "cov_percent", "cov_setting", "cov_source", "doubts",
     "breaks", "differences", "n_flagged_slices", "n_left_out_slices", "left_out_mm", "remarks",
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
     "software_version",
@@ -99,6 +99,8 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
     for text in dict.fromkeys(breaks):
         reporter.text(f"{result.person}: NOT COMPARABLE: {text}")
+    for text in result.doubts:
+        reporter.text(f"{result.person}: IN DOUBT: {text}")
     for run in result.runs:
         reporter.text(f"{result.person}: {_run_sentence(run)}")
     reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
@@ -157,9 +159,17 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         },
         "visits": [_visit(visit, result) for visit in result.visits],
         "runs": [
-            {"first": run.first, "last": run.last, "rate": to_json(run.rate, 3), **to_json(run.repeatability)}
+            {
+                "first": run.first,
+                "last": run.last,
+                "rate": to_json(run.rate, 3),
+                "no_rate": run.no_rate,
+                "beside": list(run.beside),
+                **to_json(run.repeatability),
+            }
             for run in result.runs
         ],
+        "doubts": list(result.doubts),
         "remarks": list(result.remarks),
         "healthy": {
             "low_percent_per_year": fast,
@@ -225,6 +235,8 @@ def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             "run_visits": f"{run['first']}-{run['last']}",
             "left_out_mm": content["shared"]["left_out_mm"],
             "mdc95_percent": change.get("mdc95_percent"),
+            "beside": "; ".join(run["beside"]),
+            "doubts": "; ".join(content["doubts"]),
             "remarks": "; ".join(content["remarks"]),
             "voxel_mm": "x".join(f"{mm:g}" for mm in known["voxel_mm"]),
             "software_version": known["software"],
@@ -238,9 +250,9 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
     which = f"visit {run.first}" if run.first == run.last else f"visits {run.first} to {run.last}"
     rate = run.rate
     if rate is None:
-        return which, "none", "a single visit" if run.first == run.last else "all within two weeks"
+        return which, "none", run.no_rate
     interval = f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}; {rate.verdict} (±{rate.limit:.1f} %/year)"
-    return which, f"{_signed(rate.percent_per_year)} %/year", interval
+    return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval])
 
 
 def _signed(value: float) -> str:
@@ -411,6 +423,11 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     if breaks:
         note = "No yearly rate is given across these changes. Each run of comparable visits has its own."
         found.insert(0, Section("stop", "Not comparable throughout", breaks, note))
+    if result.doubts:
+        note = "No change has a verdict until that is settled: look at both images side by side."
+        found.insert(
+            0, Section("stop", "One person, at the same level?", [("In doubt", one) for one in result.doubts], note)
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
+from itertools import combinations
 from math import isfinite, nan
 from pathlib import Path
 
@@ -281,6 +282,10 @@ def read_visit(source: VisitSource) -> Visit:
     )
 
 
+_FIRST_SCAN = date(1980, 1, 1)  # no neck was scanned before; an anonymised header says 1900
+_LONGEST_DAYS = 36500
+
+
 def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
     if source.day:
         try:
@@ -301,6 +306,11 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
         known = date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
     except ValueError as error:
         raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD') from error
+    if not _FIRST_SCAN <= known <= date.today():
+        raise ConfigurationError(
+            f"{source.folder}: no scan was made in {known.year}: give the day of the scan, between {_FIRST_SCAN} and"
+            " today, as --date YYYY-MM-DD or in the manifest"
+        )
     return float(known.toordinal()), known
 
 
@@ -328,12 +338,29 @@ def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None 
         raise ConfigurationError("no visit was given: name the result folder of each")
     if len({visit.date is None for visit in visits}) > 1:
         raise ConfigurationError("some visits have a date and others a day: give one kind for all of a person")
+    days = [visit.day for visit in visits]
+    if max(days) - min(days) > _LONGEST_DAYS:
+        raise ConfigurationError(
+            f"the visits lie {(max(days) - min(days)) / 365.25:.0f} years apart, at most {_LONGEST_DAYS // 365} are"
+            " possible: check the dates or days"
+        )
     if limits_mm is not None and all(visit.disc_mm is None for visit in visits):
         raise ConfigurationError(
             "a range (--range-mm) counts from the disc C2/C3, and no visit has one: mark it in one visit (--disc), or"
             " leave the range out"
         )
     return sorted(visits, key=lambda visit: visit.day)
+
+
+def same_data(visits: Sequence[Visit]) -> list[tuple[int, int]]:
+    """Pairs of visits (numbers, from 1) that hold the same image or the same mask."""
+
+    def marks(visit: Visit) -> set[str]:
+        source = visit.case.input
+        return {visit.case.mask_sha256, source.fingerprint, source.image_fingerprint} - {""}
+
+    pairs = combinations(enumerate(visits, 1), 2)
+    return [(n, k) for (n, one), (k, other) in pairs if marks(one) & marks(other)]
 
 
 # ---- The manifest of a cohort
