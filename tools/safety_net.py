@@ -50,7 +50,8 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
     **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct")},
     "export": ("app", "export"), "register": None, "rerun": None, "training_set": ("app", "training-set"),
     "follow_up": ("app", "follow-up"), "propagate": ("app", "propagate"),
-    **{name: ("trainer", name) for name in ("check", "train", "evaluate", "crossvalidate", "raters")},
+    **{name: ("trainer", name) for name in ("check", "train", "evaluate", "raters")},
+    "crossvalidate": ("trainer", "train"),
     "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "split": ("trainer", "check"),
     **{name: ("recipes", name) for name in ("cache", "simulate", "average", "calibrate", "validate")},
     "validate_series": ("recipes", "validate-series"), "bench_loading": None,
@@ -62,6 +63,7 @@ OPTIONS: dict[str, str | None] = {
     "start": "--from", "setting": "--set",
     "as_json": "--progress=json", "inset_mm": "--boundary-offset-mm",
     "range_": "--range", "reopen_accepted": "--reopen",
+    "usable": None,  # the default
     "by_column": None, "threads": None, "fraction": "--hold-out",
 }  # fmt: skip
 # The trainer's settings of one small, deterministic run.
@@ -856,7 +858,7 @@ def evaluate(net: Step, here: Path) -> None:
     data, run = net.step("training_data"), net.step("train") / "run"
     splits = net.step("split")
     options = {"device": "cpu", "threads": 1}
-    net.run("evaluate", data / "cases.csv", output="bundled", by_column="site", range_="1:5", **options)
+    net.run("evaluate", data / "cases.csv", output="bundled", by_column="site", **options)
     net.run("evaluate", data / "cases", output="own", model=run / "best.safetensors", held_out=run, **options)
     net.run(
         "evaluate",

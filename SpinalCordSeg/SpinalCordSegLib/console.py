@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a usage error in one line."""
+    """Reports a usage error in one line. ``everywhere``: of a program, the options of all its commands."""
+
+    everywhere: Parser
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -49,10 +51,16 @@ def _for_every_command(program: str) -> Parser:
     return parser
 
 
-def new_program(name: str, description: str, epilog: str = "") -> tuple[Parser, Any]:
+def new_program(
+    name: str, description: str, epilog: str = "", shared: Callable[[Parser], None] | None = None
+) -> tuple[Parser, Any]:
     """The parser of a program, and what ``add_command`` adds its commands to. What every command has (--progress,
-    --verbose) may stand before the command or anywhere after it."""
-    parser = Parser(prog=name, description=description, epilog=epilog, parents=[_for_every_command(name)])
+    --verbose, and what ``shared`` adds) may stand before the command or anywhere after it."""
+    everywhere = _for_every_command(name)
+    if shared is not None:
+        shared(everywhere)
+    parser = Parser(prog=name, description=description, epilog=epilog, parents=[everywhere])
+    parser.everywhere = everywhere
     return parser, parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
 
@@ -156,14 +164,19 @@ def _duration(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
+def parse_arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Raises SystemExit for a usage error, which has been reported."""
+    everywhere, rest = parser.everywhere.parse_known_args(argv)
+    return parser.parse_args(rest, everywhere)
+
+
 def run_program(parser: Parser, argv: Sequence[str] | None) -> int:
     """Run the command that ``argv`` names; returns the exit code. Errors become one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks "³" must not end the work
     try:
-        everywhere, rest = _for_every_command(parser.prog).parse_known_args(argv)
-        arguments = parser.parse_args(rest, everywhere)
+        arguments = parse_arguments(parser, argv)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else BAD_INPUT
     reporter = Reporter(parser.prog, arguments.progress == "json")

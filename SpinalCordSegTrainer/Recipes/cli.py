@@ -25,10 +25,11 @@ from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
 from SpinalCordSegTrainerLib.batches import HeldOut
 from SpinalCordSegTrainerLib.cli import (
-    add_cases,
     add_configuration,
     add_device,
+    add_only_labelled,
     add_output,
+    add_reading,
     base_configuration,
     cache_options,
     chosen_device,
@@ -71,7 +72,8 @@ def build_parser() -> Parser:
     )
     add_output(cache)
     add_configuration(cache)
-    add_cases(cache)
+    add_reading(cache)
+    add_only_labelled(cache)
 
     average = add_command(commands, "average", _average, "average the weights of runs that began at the same weights")
     average.add_argument("models", type=Path, nargs="+")

@@ -26,7 +26,6 @@ from SpinalCordSegLib.console import (
     add_command,
     new_program,
     run_program,
-    slice_range,
 )
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError
 
@@ -56,7 +55,9 @@ def build_parser() -> Parser:
     parser, commands = new_program(
         "spinalcordseg-train",
         "Train and judge models that segment the cervical spinal cord.",
-        "Exit codes: 0 done, 1 some case could not be used, 2 usage or unusable input, 130 cancelled.",
+        "Cases that cannot be used are left out and reported. Exit codes: 0 done, 1 some case could not be checked or"
+        " judged, 2 usage or unusable input, 130 cancelled.",
+        add_reading,
     )
 
     check = add_command(
@@ -65,7 +66,6 @@ def build_parser() -> Parser:
         " be used. --output keeps that split for train --split and evaluate --held-out.",
     )  # fmt: skip
     check.add_argument("data", type=Path, help=_DATA_HELP)
-    add_cases(check, usable=False)
     check.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for split.json, or fold1/split.json and so on"
     )
@@ -84,7 +84,12 @@ def build_parser() -> Parser:
     )  # fmt: skip
     _add_learning(train, start=True)
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
-    train.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
+    held = train.add_mutually_exclusive_group()
+    held.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
+    held.add_argument(
+        "--folds", type=int, metavar="K",
+        help="train K models, each scored on the patients it held out; the same line again goes on",
+    )  # fmt: skip
     train.add_argument("--augment", action="store_true", help="vary place, shape and contrast of training slices")
     train.add_argument(
         "--old", type=Path, action="append", default=[], metavar="FOLDER",
@@ -110,21 +115,9 @@ def build_parser() -> Parser:
         "--model", metavar="MODEL", help="a name or a weights file (default: the model that comes along)"
     )
     judged.add_argument("--predictions", type=Path, metavar="DIR", help="judge these masks in place of a model's")
-    evaluate.add_argument(
-        "--range", type=slice_range, metavar="FIRST:END", help="axial slices to judge, from inferior, half-open"
-    )
     evaluate.add_argument("--held-out", type=Path, metavar="RUN", help="only cases that this run, or split, held out")
-    add_cases(evaluate)
+    add_only_labelled(evaluate)
     add_device(evaluate)
-
-    crossvalidate = add_command(
-        commands, "crossvalidate", _crossvalidate, "train a model for each fold and score the patients it held out",
-        "Run it again to go on after an interruption.",
-    )  # fmt: skip
-    _add_learning(crossvalidate, data_needed=True)
-    crossvalidate.add_argument(
-        "--folds", type=int, default=5, metavar="K", help="models to train (default: %(default)s)"
-    )
 
     raters = add_command(
         commands, "raters", _raters, "compare two raters' labels of the same images",
@@ -136,7 +129,6 @@ def build_parser() -> Parser:
     raters.add_argument(
         "--least-dice", type=float, default=0.85, metavar="DICE", help="list slices below it (default: %(default)s)"
     )
-    add_cases(raters, usable=False)
 
     table1 = add_command(
         commands, "table1", _table1, "train the paper's nine comparisons, and four more, on any data",
@@ -147,6 +139,8 @@ def build_parser() -> Parser:
     table1.add_argument(
         "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
     )
+    for command in commands.choices.values():
+        command.epilog = "Options of every command, as --label, are explained by spinalcordseg-train --help."
     return parser
 
 
@@ -165,17 +159,16 @@ def add_configuration(parser: Parser) -> None:
     )  # fmt: skip
 
 
-def add_cases(parser: Parser, usable: bool = True) -> None:
-    """How the cases of a data set are read."""
+def add_reading(parser: Parser) -> None:
+    """How the label maps of a data set are read."""
     parser.add_argument("--label", type=int, metavar="N", help="value of the cord in the label maps")
     parser.add_argument(
         "--tolerant", action="store_true", help="resample a label map that lies on another grid to its image's"
     )
-    if usable:
-        parser.add_argument("--only-labelled", action="store_true", help="leave out slices without label")
-        parser.add_argument(
-            "--usable", action="store_true", help="leave out cases that cannot be used instead of refusing the folder"
-        )
+
+
+def add_only_labelled(parser: Parser) -> None:
+    parser.add_argument("--only-labelled", action="store_true", help="leave out slices without label")
 
 
 def add_device(parser: Parser) -> None:
@@ -188,17 +181,14 @@ def chosen_device(arguments: argparse.Namespace) -> torch.device:
     return choose_device(arguments.device)[0]
 
 
-def _add_learning(parser: Parser, start: bool = False, data_needed: bool = False) -> None:
+def _add_learning(parser: Parser, start: bool = False) -> None:
     """What every command that trains has. ``start``: --from, too."""
-    if data_needed:
-        parser.add_argument("data", type=Path, help=_DATA_HELP)
-    else:
-        parser.add_argument(
-            "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
-        )
+    parser.add_argument(
+        "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
+    )
     add_output(parser)
     add_configuration(parser)
-    add_cases(parser)
+    add_only_labelled(parser)
     add_device(parser)
     parser.set_defaults(start=None, split=None, augment=False)
     if start:
@@ -271,7 +261,6 @@ def cache_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "label": arguments.label,
         "slices": "with_label" if arguments.only_labelled else "all",
-        "leave_out": arguments.usable,
         "tolerant": arguments.tolerant,
         "boundary_offset_mm": 0.0,
     }
@@ -318,26 +307,31 @@ def write_slices(
     *,
     replacing: bool = False,
 ) -> str:
-    """Cache the slices of a data folder; returns what was written, as text."""
-    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+    """Cache the slices of a data folder, and report what is left out; returns what was written, as text."""
+    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
-    written = cache_cases(
-        match_files(data).cases if options["leave_out"] else find_cases(data),
+    matched = match_files(data)
+    written, problems = cache_cases(
+        matched.cases,
         folder,
         config.normalisation,
         **options,
         replacing=replacing,
         progress=partial(reporter.progress, "cases"),
     )
+    for name, reason in [*((path.name, reason) for path, reason in matched.problems), *problems]:
+        reporter.error(f"left out: {reason}", "TrainingDataError", name)
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
-    return f"{len(written)} slices of {used} cases, {subjects} subjects: {folder}"
+    return f"{len(written)} slices of {used} of {len(matched.cases)} cases, {subjects} subjects: {folder}"
 
 
-# train, find-lr, crossvalidate
+# train, find-lr
 
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    if arguments.folds is not None:
+        return _train_folds(arguments, reporter)
     from SpinalCordSegTrainerLib.distributed import join_processes
     from SpinalCordSegTrainerLib.trainer import Training
 
@@ -355,7 +349,7 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
         for number, folder in enumerate(arguments.old, 1):
             cache = folder if is_slice_cache(folder) else output / f"old_{number}"
             if cache != folder:
-                ensure_cache(folder, cache, base, {**options, "slices": "all", "leave_out": False}, reporter)
+                ensure_cache(folder, cache, base, {**options, "slices": "all"}, reporter)
             old.append(str(cache))
         return replace(base, old_caches=(*base.old_caches, *old))
 
@@ -457,11 +451,13 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return DONE
 
 
-def _crossvalidate(arguments: argparse.Namespace, reporter: Reporter) -> int:
+def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.cross_validation import cross_validate
     from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
+    if arguments.data is None:
+        raise ConfigurationError("--folds needs the folder of cases that the models are judged on: give DATA")
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
     used = set(SliceCache.open(config.sources[0].path).info.source["cases"])
@@ -533,7 +529,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
-    from SpinalCordSegTrainerLib.dataset import find_cases, match_files
+    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import held_out
 
@@ -545,22 +541,21 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         masks = model_masks(checkpoint, arguments.device)
     else:
         masks, more = folder_masks(arguments.predictions, label, tolerant), {"predictions": arguments.predictions.name}
-    cases = list(match_files(arguments.data).cases) if arguments.usable else find_cases(arguments.data)
-    if arguments.held_out is not None:
-        cases = held_out(cases, arguments.held_out)
-    evaluation = Evaluation(arguments.range, arguments.only_labelled)
+    matched = match_files(arguments.data)
+    cases = matched.cases if arguments.held_out is None else held_out(matched.cases, arguments.held_out)
+    evaluation = Evaluation(only_labelled=arguments.only_labelled)
+    evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
     evaluation.judge(cases, masks, label=label, tolerant=tolerant, progress=partial(reporter.progress, "cases"))
-    if arguments.usable:
-        evaluation.problems.clear()
     return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
 
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.dataset import find_cases
+    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.inter_rater import compare_labels
 
+    matched = match_files(arguments.data)
     evaluation, count = compare_labels(
-        find_cases(arguments.data),
+        matched.cases,
         arguments.second,
         arguments.output,
         label=arguments.label,
@@ -568,6 +563,7 @@ def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
         least_dice=arguments.least_dice,
         progress=partial(reporter.progress, "cases"),
     )
+    evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
     lines = [f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"]
     return _end_evaluation(evaluation, arguments.output, reporter, lines=lines, disagreements=count)
 

@@ -6,7 +6,6 @@ Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.se
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -540,7 +539,7 @@ def scanner_words(manufacturer: object, model: object, field_t: object) -> str:
     return f"{words} {field_t:.2g} T" if words and known else words
 
 
-_log = logging.getLogger(__name__)
+_MOST_LISTED = 5
 _MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight crop
 
 
@@ -559,32 +558,24 @@ class LoadedCase:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def find_cases(data: Path) -> list[LabelledCase]:
-    """All images that have a label map, by name; images without one are told in the log and left out.
-
-    Raises TrainingDataError when the data is missing, holds no pair, a label map has no image, two label maps belong
-    to one image, a row of a manifest or a workspace cannot be used; all such problems are in the text.
-    """
-    matched = match_files(data)
-    for path in matched.unlabelled:
-        _log.info("%s has no label map and is left out", path)
-    if matched.problems:
-        raise TrainingDataError("; ".join(f"{path}: {reason}" for path, reason in matched.problems))
-    if not matched.cases:
-        raise TrainingDataError(
-            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual),"
-            " BIDS with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label"
-        )
-    return list(matched.cases)
-
-
 def match_files(data: Path) -> MatchedFiles:
-    """Images and label maps, by name, with whatever does not fit together told instead of refused.
+    """Images and label maps, by name; whatever does not fit together is in ``problems``.
 
-    A folder with a ``manifest.csv`` is what that table says. Raises TrainingDataError when ``data`` is missing or of
-    another kind.
+    A folder with a ``manifest.csv`` is what that table says. Raises TrainingDataError when ``data`` is missing, of
+    another kind, or holds no case.
     """
     data = Path(data)
+    matched = _matched(data)
+    if not matched.cases:
+        reasons = "".join(f"; {path.name}: {reason}" for path, reason in matched.problems[:_MOST_LISTED])
+        raise TrainingDataError(
+            f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual), BIDS"
+            f" with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label{reasons}"
+        )
+    return matched
+
+
+def _matched(data: Path) -> MatchedFiles:
     if data.is_file() and data.suffix.lower() in SUFFIXES:
         return read_manifest(data)
     if data.is_file() and data.suffix.lower() == SUFFIX:

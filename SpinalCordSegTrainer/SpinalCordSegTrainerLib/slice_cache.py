@@ -396,54 +396,48 @@ def cache_cases(
     label: int | None = None,
     slices: Slices = "all",
     dtype: Dtype = "float16",
-    leave_out: bool = False,
     tolerant: bool = False,
     boundary_offset_mm: float = 0.0,
     replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> SliceCache:
+) -> tuple[SliceCache, list[tuple[str, str]]]:
     """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
 
-    Raises TrainingDataError that names every case that cannot be used, with its reason, before anything is kept;
-    with ``leave_out`` the others are kept, and the log names those left out. The same image as that of another patient
-    cannot be used. ``tolerant``, ``boundary_offset_mm`` and ``replacing``: as load_case, case_slices and
-    SliceCache.write take them; the log says what was resampled. The cache keeps what it was made from: these options,
-    every case's files.
+    Gives the cache, and the name of each case that cannot be used and is left out, with the reason: the same image as
+    that of another patient cannot. Raises TrainingDataError when none can. ``tolerant``, ``boundary_offset_mm`` and
+    ``replacing``: as load_case, case_slices and SliceCache.write take them; the log says what was resampled. The cache
+    keeps what it was made from: these options, every case's files.
     """
     options = {
         "label": label,
         "slices": slices,
-        "leave_out": leave_out,
         "tolerant": tolerant,
         "boundary_offset_mm": boundary_offset_mm,
     }
     used: list[str] = []
     files: dict[str, Any] = {}
     seen: dict[bytes, LabelledCase] = {}
+    problems: list[tuple[str, str]] = []
 
     def stream() -> Iterator[CachedSlice]:
-        problems: list[str] = []
         for number, case in enumerate(cases):
             files[case.name] = case_manifest(case, label)
             try:
                 loaded = load_case(case, label, tolerant=tolerant)
                 refuse_twin(loaded, seen)
             except TrainingDataError as error:
-                problems.append(str(error))
+                problems.append((case.name, str(error).removeprefix(f"case {case.name}: ")))
                 continue
             for note in loaded.notes:
                 _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
-            if leave_out or not problems:
-                yield from case_slices(loaded, config, slices, boundary_offset_mm)
+            yield from case_slices(loaded, config, slices, boundary_offset_mm)
             if progress is not None:
                 progress(number + 1, len(cases))
-        if problems and not (leave_out and used):
-            raise TrainingDataError("; ".join(problems))
-        for problem in problems:
-            _log.warning("left out: %s", problem)
+        if not used:
+            raise TrainingDataError("no case can be used; " + "; ".join(": ".join(one) for one in problems[:5]))
 
-    return SliceCache.write(
+    written = SliceCache.write(
         folder,
         stream(),
         pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
@@ -453,3 +447,4 @@ def cache_cases(
         dtype=dtype,
         replacing=replacing,
     )
+    return written, problems

@@ -99,7 +99,7 @@ class TrainerSettings:
         if command == "check":
             return ["check", str(self.data), *cases]
         output = self.run / "evaluation" if command == "evaluate" else self.run
-        words = [command, str(self.data), "--output", str(output), "--device", self.device, "--usable", *cases]
+        words = [command, str(self.data), "--output", str(output), "--device", self.device, *cases]
         if command == "evaluate":
             return [*words, "--model", str(self.run / _BEST), "--held-out", str(self.run)]
         if command == "find-lr":

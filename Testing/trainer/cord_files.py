@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from SpinalCordSegLib.console import Reporter
+from SpinalCordSegLib.console import Reporter, parse_arguments
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
@@ -54,4 +54,4 @@ def tiny_model(path: Path, size: int = 256) -> Path:
 def configured(data: Path | None, output: Path, *options: str) -> TrainingConfig:
     """Of ``train DATA --output OUTPUT OPTION…``."""
     words = ["train", *([] if data is None else [str(data)]), "--output", str(output), *options]
-    return configuration(build_parser().parse_args(words), Reporter("test"))
+    return configuration(parse_arguments(build_parser(), words), Reporter("test"))

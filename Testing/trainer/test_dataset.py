@@ -19,7 +19,6 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
 from SpinalCordSegTrainerLib.dataset import (
-    find_cases,
     load_case,
     match_files,
     read_cord,
@@ -43,7 +42,7 @@ def test_pairs_in_one_folder(tmp_path: Path) -> None:
     _put(tmp_path, "a.nrrd", "a_seg-manual.nii.gz")
     _put(tmp_path, "c.nii.gz", "c.seg.nrrd")
     write_volume(cord_image(), tmp_path / "unlabelled.nii.gz")
-    assert [(case.name, case.label.name) for case in find_cases(tmp_path)] == [
+    assert [(case.name, case.label.name) for case in match_files(tmp_path).cases] == [
         ("a", "a_seg-manual.nii.gz"),
         ("b", "b_seg.nii.gz"),
         ("c", "c.seg.nrrd"),
@@ -57,7 +56,7 @@ def test_bids(tmp_path: Path) -> None:
     (tmp_path / anat / "../x.nii.gz").rename(
         tmp_path / "derivatives" / "labels" / anat / "sub-07_ses-01_T1w_seg-manual.nii.gz"
     )
-    (case,) = find_cases(tmp_path)
+    (case,) = match_files(tmp_path).cases
     assert (case.name, case.subject) == ("sub-07_ses-01_T1w", "07")
 
 
@@ -89,9 +88,9 @@ def test_subjects(path: str, subject: str) -> None:
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="not a folder"):
-        find_cases(tmp_path / "none")
+        match_files(tmp_path / "none")
     with pytest.raises(TrainingDataError, match="no image with a label map"):
-        find_cases(tmp_path)
+        match_files(tmp_path)
 
 
 def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path) -> None:
@@ -99,11 +98,11 @@ def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path)
     shifted[0, 3] += 0.25
     _put(tmp_path / "g", "a.nii.gz", "a_seg.nii.gz", cord_label(grid=shifted))
     with pytest.raises(TrainingDataError, match=r"a_seg\.nii\.gz lies on another grid"):
-        load_case(find_cases(tmp_path / "g")[0])
+        load_case(match_files(tmp_path / "g").cases[0])
     two = cord_label()
     two.ijk[0, 0, 0] = 2
     _put(tmp_path / "l", "a.nii.gz", "a_seg.nii.gz", two)
-    case = find_cases(tmp_path / "l")[0]
+    case = match_files(tmp_path / "l").cases[0]
     with pytest.raises(TrainingDataError, match="2 labels"):
         load_case(case)
     assert load_case(case, label=2).mask.ijk.sum() == 1
@@ -117,8 +116,8 @@ def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path)
 def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) -> None:
     _put(tmp_path, "a.nii.gz", "a_seg.nii.gz")
     config = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.4, size=96)
-    cases = find_cases(tmp_path)
-    cache = cache_cases(cases, tmp_path / "c", config, slices="with_label")
+    cases = match_files(tmp_path).cases
+    cache, _ = cache_cases(cases, tmp_path / "c", config, slices="with_label")
     assert len(cache) == 3
     assert cache.info.pixel_mm == 0.4
     _, coverage = cache.read(np.arange(3))
@@ -128,7 +127,7 @@ def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) ->
     row, column = cache.info.centres[0] or (0, 0)
     assert row == pytest.approx((96 - 1) / 2 - 3 / 0.4, abs=0.05)
     assert column == pytest.approx((96 - 1) / 2, abs=0.05)
-    assert len(cache_cases(cases, tmp_path / "all", config)) == 5
+    assert len(cache_cases(cases, tmp_path / "all", config)[0]) == 5
 
 
 DESCRIPTION = """################
@@ -154,12 +153,12 @@ def test_columns_of_a_manifest(tmp_path: Path) -> None:
         "Image;Label;Patient;Session;label_value;Site;Scanner\n"
         "x/a.nii.gz;x/a_seg.nii.gz;P7;2;3;Oslo;Vida\n;;;;;;\nx/b.nii.gz;x/b_seg.nii.gz;P7;1;;Oslo;Prisma\n",
     )
-    first, second = find_cases(path)
+    first, second = match_files(path).cases
     assert (first.name, first.subject, first.session) == ("P7_2_a", "P7", "2")
     assert dict(second.facts) == {"site": "Oslo", "scanner": "Prisma"}
     assert load_case(first).mask.ijk.sum() == 480
     _manifest(tmp_path, path.read_text(encoding="utf-8-sig"), "manifest.csv")
-    assert len(find_cases(tmp_path)) == 2  # a folder's own manifest counts, not its files' names
+    assert len(match_files(tmp_path).cases) == 2  # a folder's own manifest counts, not its files' names
 
 
 def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
 )
 def test_unusable_manifests(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match=words):
-        find_cases(_manifest(tmp_path, text))
+        match_files(_manifest(tmp_path, text))
 
 
 def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
@@ -196,7 +195,7 @@ def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").write_text("participant_id\tsite\nsub-01\tBergen\n", encoding="utf-8")
     sidecar = '{"Manufacturer": "Siemens", "ManufacturersModelName": "Vida", "MagneticFieldStrength": 3}'
     (tmp_path / "sub-01_T1w.json").write_text(sidecar, encoding="utf-8")
-    (case,) = find_cases(tmp_path)
+    (case,) = match_files(tmp_path).cases
     assert dict(case.facts) == {"site": "Bergen", "scanner": "Siemens Vida 3 T"}
 
 
@@ -208,7 +207,7 @@ def test_label_descriptions_choose_the_cord(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text(DESCRIPTION, encoding="utf-8")
     (tmp_path / "b_labels.txt").write_text(DESCRIPTION.replace("Spinal c", "Other c"), encoding="utf-8")
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
-    first, second = find_cases(tmp_path)
+    first, second = match_files(tmp_path).cases
     assert load_case(first).mask.ijk.sum() == 480
     assert load_case(first, 2).mask.ijk.sum() == 240
     assert second.label_names == ((2, "Other canal"), (5, "Other cord"))
@@ -237,10 +236,11 @@ def test_a_dicom_folder_and_its_label_map(tmp_path: Path, shared_data: Path) -> 
 def test_a_name_that_leads_to_another_folder_is_told(tmp_path: Path, cell: str) -> None:
     put_case(tmp_path, "a")
     path = _manifest(tmp_path, f"image,label,name,subject\na.nii.gz,a_seg.nii.gz,{cell},P1\n")
-    matched = match_files(path)
-    assert not matched.cases and "cannot be the name of a case" in matched.problems[0][1]
+    with pytest.raises(TrainingDataError, match="cannot be the name of a case"):
+        match_files(path)
     path = _manifest(tmp_path, f"image,label,subject\na.nii.gz,a_seg.nii.gz,{cell}/x\n")  # the name is made of it
-    assert not match_files(path).cases
+    with pytest.raises(TrainingDataError, match="cannot be the name of a case"):
+        match_files(path)
 
 
 DOCTYPE = """<!DOCTYPE registry [
@@ -307,8 +307,8 @@ def test_layers_names_and_a_moved_folder(moved: Path) -> None:
     loaded = load_case(case)
     assert loaded.mask.ijk.sum() == 10 * 16 * 3
     assert "label 2 taken as the cord by its name" in loaded.notes[0]
-    assert [one.name for one in find_cases(path)] == ["patient4_ses-02"]
-    assert [one.name for one in find_cases(moved)] == ["patient4_ses-02"]  # not its files a second time
+    assert [one.name for one in match_files(path).cases] == ["patient4_ses-02"]
+    assert [one.name for one in match_files(moved).cases] == ["patient4_ses-02"]  # not its files a second time
 
 
 def test_windows_paths(moved: Path) -> None:
@@ -378,7 +378,7 @@ def _save(volume: Volume, path: Path) -> None:
 def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     _save(cord_label(), tmp_path / name)
-    (case,) = find_cases(tmp_path)
+    (case,) = match_files(tmp_path).cases
     loaded = load_case(case)
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
     assert loaded.notes == ()
@@ -407,19 +407,19 @@ def _scaled(folder: Path) -> None:
 def test_label_maps_on_the_images_voxels_are_taken(save: Callable[[Path], None], tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     save(tmp_path)
-    loaded = load_case(find_cases(tmp_path)[0])
+    loaded = load_case(match_files(tmp_path).cases[0])
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
 
 
 def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
-    loaded = load_case(find_cases(tmp_path)[0])
+    loaded = load_case(match_files(tmp_path).cases[0])
     assert loaded.notes == ()
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
     nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
     with pytest.raises(TrainingDataError, match="without orientation"):
-        load_case(find_cases(tmp_path)[0], tolerant=True)
+        load_case(match_files(tmp_path).cases[0], tolerant=True)
 
 
 def _finer_label() -> Volume:
@@ -592,15 +592,17 @@ def test_a_fault_is_named_and_the_good_case_stays(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["another origin", "the same voxels as another patient", "truncated gzip"])
-def test_training_is_refused_before_it_starts_or_goes_on_without(name: str, tmp_path: Path) -> None:
+def test_training_leaves_out_what_cannot_be_used_and_needs_something(name: str, tmp_path: Path) -> None:
     make, reason = FAULTS[name]
     put_case(tmp_path, "a", 1)
     make(tmp_path)
-    with pytest.raises(TrainingDataError, match=f"case bad.*{reason}"):
-        cache_cases(find_cases(tmp_path), tmp_path / "cache", NormalisationConfig(size=32))
-    assert not (tmp_path / "cache").exists()
-    left = cache_cases(match_files(tmp_path).cases, tmp_path / "cache", NormalisationConfig(size=32), leave_out=True)
-    assert left.info.source["cases"] == ["a"]
+    cases, config = match_files(tmp_path).cases, NormalisationConfig(size=32)
+    cache, ((case, told),) = cache_cases(cases, tmp_path / "cache", config)
+    assert (cache.info.source["cases"], case, reason in told) == (["a"], "bad", True)
+    (tmp_path / "a.nii.gz").write_bytes(b"cut short")
+    with pytest.raises(TrainingDataError, match="no case can be used"):
+        cache_cases([one for one in cases if one.name == "a"], tmp_path / "none", config)
+    assert not (tmp_path / "none").exists()
 
 
 def test_odd_cases_stay_usable_with_a_remark(tmp_path: Path) -> None:
@@ -651,5 +653,5 @@ def test_a_manifest_with_a_cell_without_end(tmp_path: Path, capsys: pytest.Captu
 def test_values_of_a_label_that_no_map_holds(tmp_path: Path, value: str) -> None:
     put_case(tmp_path, "a")
     (tmp_path / "cases.csv").write_text(f"image,label,label_value\na.nii.gz,a_seg.nii.gz,{value}\n", encoding="utf-8")
-    matched = match_files(tmp_path / "cases.csv")
-    assert not matched.cases and "is not a whole number" in matched.problems[0][1]
+    with pytest.raises(TrainingDataError, match="is not a whole number"):
+        match_files(tmp_path / "cases.csv")

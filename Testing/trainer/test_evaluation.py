@@ -18,7 +18,7 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib import evaluation, trainer
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import find_cases
+from SpinalCordSegTrainerLib.dataset import match_files
 from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, score_case, summary, write_sheet
 
 PIR = np.array([[0, 0, 0.5, 0], [-0.6, 0, 0, 0], [0, -4.0, 0, 9], [0, 0, 0, 1]], dtype=float)  # "PIR"
@@ -159,7 +159,7 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
     write_volume(_half(), masks / "sub-2" / "mask.nii.gz")
     write_volume(_coarse(), masks / "sub-3.mha")
     strict = Evaluation()
-    strict.judge(find_cases(data), folder_masks(masks))
+    strict.judge(match_files(data).cases, folder_masks(masks))
     problems = dict(strict.problems)
     assert "sub-3.mha lies on another grid" in problems["sub-3"] and "no mask sub-4" in problems["sub-4"]
     arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output), "--tolerant"]
@@ -187,7 +187,7 @@ def test_a_case_too_short_for_the_range_does_not_stop_the_others(data: Path, tmp
     for path in data.glob("*_seg.nii.gz"):
         shutil.copy(path, masks)
     judged = Evaluation((2, 5))
-    judged.judge(find_cases(data), folder_masks(masks))
+    judged.judge(match_files(data).cases, folder_masks(masks))
     assert judged.problems == [("sub-2", "case sub-2: slices 2:5 are not within 0:3")]
     assert (len(judged.scores), summary(judged.scores)["slices_with_cord"]) == (3, 6)
 
@@ -207,7 +207,7 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for picture in ("_histograms", "_draw_agreement"):
         monkeypatch.setattr(evaluation, picture, lambda scores, path: None)
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    arguments = ["crossvalidate", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
+    arguments = ["train", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     summary = json.loads((output / "folds.json").read_text(encoding="utf-8"))

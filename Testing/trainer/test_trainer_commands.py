@@ -136,7 +136,8 @@ def test_a_case_that_cannot_be_judged_does_not_stop_the_others(
         (["train", "/nowhere", "--output", "x"], "not a folder"),
         (["train", "--output", "x", "--config", "/nowhere.json"], "cannot be read"),
         (["evaluate", "/nowhere", "--output", "x", "--model", "/nowhere.safetensors"], "no such weights file"),
-        (["evaluate", "/nowhere", "--output", "x", "--model", "{model}", "--range", "3"], "--range"),
+        (["train", "--output", "x", "--folds", "2"], "give DATA"),
+        (["train", "{data}", "--output", "x", "--folds", "2", "--split", "x"], "not allowed with"),
         (["train", "{data}", "--output", "x", "--device", "cpu"], "labels"),
         (["train", "{data}", "--output", "x", "--label", "2", "--device", "abacus"], "abacus"),
     ],
@@ -221,7 +222,7 @@ def test_from_check_to_evaluation(
         ["train", "--output", run, "--resume", "--set", "epochs=2", "--device", "cpu"],
         ["find-lr", folder, "--output", str(out / "lr"), "--updates", "30", *SHORT, "--device", "cpu"],
         ["evaluate", folder, "--model", f"{run}/last.safetensors", "--output", str(out / "evaluation")],
-        ["crossvalidate", folder, "--output", str(out / "folds"), "--folds", "2", *SHORT, "--device", "cpu"],
+        ["train", folder, "--output", str(out / "folds"), "--folds", "2", *SHORT, "--device", "cpu"],
         ["table1", folder, "--output", str(out / "table1"), "--quick", "--only", "1", *SHORT, "--device", "cpu"],
         ["raters", folder, folder, "--output", str(out / "raters")],
     ):

@@ -21,7 +21,7 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.report import montage_png
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegTrainerLib.dataset import LabelledCase, find_cases, load_case
+from SpinalCordSegTrainerLib.dataset import LabelledCase, load_case, match_files
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, write_sheet
 
 # What a model is validated on: the public volumes, which of their slices count, and the acceptance criteria.
@@ -56,7 +56,7 @@ class MaskedSet:
         """The cases of the set below ``data``. Raises TrainingDataError when a file or the folder is missing."""
         folder = data / self.folder
         if not self.pairs:
-            return find_cases(folder)
+            return list(match_files(folder).cases)
         found = []
         for image, label in self.pairs:
             missing = next((name for name in (image, label) if not (folder / name).is_file()), None)
