@@ -37,7 +37,7 @@ $(PY):
 
 # A stamp per set of packages: installed again only when what is asked for has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
-	@echo "== install: the package and what it needs (PyTorch is large: some minutes the first time)"
+	@echo "== install: the package and what it needs "
 	@$(INSTALL) --editable .
 	@touch $@
 
@@ -93,6 +93,10 @@ docs: $(VENV)/.installed-dev ## The documentation as a site; out/site
 	@$(PY) tools/data_dictionary.py
 	@$(PY) -m mkdocs build --quiet
 	@echo "Open out/site/index.html"
+
+.PHONY: graphs
+graphs: $(VENV)/.installed-dev ## Export the networks for ONNX Runtime, after one was changed
+	@$(PY) tools/export_graphs.py
 
 .PHONY: starter
 starter: $(VENV)/.installed-dev ## Train the model that ships anew, from public data (hours); result in runs/starter

@@ -210,7 +210,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         widget = slicer.modules.spinalcordseg.widgetRepresentation().self()
         widget.ui.volumeSelector.setCurrentNode(volumeNode)
         if not widget.ui.applyButton.enabled:
-            self.skipTest(widget.ui.applyButton.toolTip)  # no PyTorch, or no model
+            self.skipTest(widget.ui.applyButton.toolTip)  # no ONNX Runtime, or no model
         widget.ui.applyButton.click()
         self.assertTrue(widget.panel.control.running)
         widget.ui.applyButton.click()

@@ -579,7 +579,7 @@ def segment_oblique(net: Step, here: Path) -> None:
 def segment_anisotropic(net: Step, here: Path) -> None:
     options = {"shape": (16, 100, 180), "spacing": (0.6, 1.0, 5.0), "area": 85.0, "lean": -0.1, "seed": 3}
     image, _ = write_neck(here / "in/anisotropic.nii.gz", "RAI", (0.0, 0.0, 10.0), **options)
-    net.run("segment", image, output="torch", engine="torch", smooth_z=0, threshold=0.4, range_="2:12", code="P07")
+    net.run("segment", image, output="torch", smooth_z=0, threshold=0.4, range_="2:12", code="P07")
     net.run("segment", image, output="whole", whole_slices=True, mask_format="nrrd")
 
 

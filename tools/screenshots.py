@@ -2,7 +2,7 @@
 
 The segmentation panel finds the cord in the simulated neck with the first model that ships; the training panel trains a
 small network on six small drawn necks. A minute or two. The finished ones are the extension's pictures; a real neck's
-montage is the README's. Each panel without PyTorch, ready, running and done goes to out/screenshots, to be looked at.
+montage is the README's. Each panel without its packages, ready, running and done goes to out/screenshots.
 """
 
 from __future__ import annotations
@@ -64,8 +64,11 @@ def segmenting(target: Path) -> None:
     from SpinalCordSegWidgets.sample_data import add_simulated_neck
 
     volume = add_simulated_neck()[0]
-    with _without_torch("SpinalCordSegWidgets.main_widget"), _opened("SpinalCordSeg") as widget:
-        picture(widget, _STATES / "segment-no-torch.png")
+    with (
+        _without_packages("SpinalCordSegWidgets", "check_dependencies"),
+        _opened("SpinalCordSeg") as widget,
+    ):
+        picture(widget, _STATES / "segment-no-engine.png")
     with _opened("SpinalCordSeg") as widget:
         panel, ui = widget.panel, widget.ui
         ui.volumeSelector.setCurrentNode(volume)
@@ -85,7 +88,10 @@ def training(folder: Path, target: Path) -> None:
     from slicer_standins.desktop import click, picture, wait_until
     from training_data import QUICK, write_cases
 
-    with _without_torch("SpinalCordSegTrainerWidgets.main_widget"), _opened("SpinalCordSegTrainer") as widget:
+    with (
+        _without_packages("SpinalCordSegTrainerWidgets", "check_training"),
+        _opened("SpinalCordSegTrainer") as widget,
+    ):
         picture(widget, _STATES / "train-no-torch.png")
     with _opened("SpinalCordSegTrainer") as widget:
         ui, control = widget.ui, widget.panel.control
@@ -113,17 +119,17 @@ def _lines(path: Path) -> int:
 
 
 @contextmanager
-def _without_torch(module: str) -> Iterator[None]:
+def _without_packages(package: str, check: str) -> Iterator[None]:
     """As a fresh Slicer is: nothing but what it ships is found."""
     import importlib
 
-    place = importlib.import_module(module)
-    plain = place.check_dependencies
-    place.check_dependencies = lambda *probe: plain(probe[0] if probe else None, lambda _package: None)
+    place = importlib.import_module(f"{package}.main_widget")
+    plain = getattr(place, check)
+    setattr(place, check, lambda *probe: plain(probe[0] if probe else None, lambda _package: None))
     try:
         yield
     finally:
-        place.check_dependencies = plain
+        setattr(place, check, plain)
 
 
 @contextmanager

@@ -97,10 +97,6 @@ def _add_segment(commands: Any) -> None:
     _add_output(segment)
     add("--model", metavar="MODEL", help=_MODEL_HELP)
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s")
-    add(
-        "--engine", choices=("auto", "torch", "onnxruntime"), default="auto",
-        help="what computes on the CPU (default: ONNX Runtime where it is installed and agrees with torch)",
-    )  # fmt: skip
     add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     add(
         "--smooth-z", type=length_mm, metavar="MM",
@@ -317,12 +313,9 @@ def _add_levels(parser: Parser) -> None:
 
 
 def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from contextlib import nullcontext
-
     from SpinalCordSegLib.batch import Cluster, LoadedCase, finished_fingerprints
     from SpinalCordSegLib.image_io import find_inputs, read_image
-    from SpinalCordSegLib.model.checkpoint import find_model
-    from SpinalCordSegLib.model.ready_model import model_in_use
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
     from SpinalCordSegLib.postprocessing import check_threshold
 
@@ -331,15 +324,13 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         threshold=arguments.threshold,
         smooth_z_mm=SegmentOptions.smooth_z_mm if arguments.smooth_z is None else arguments.smooth_z,
         device=arguments.device,
-        engine=arguments.engine,
         track_cord=not arguments.save_probability,
         slice_range=arguments.range,
         levels=_level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,
     )
     check_threshold(options.threshold)  # refused before the first image is read
-    model = model_in_use(find_model(arguments.model))
-    checkpoint = model.checkpoint
+    checkpoint = load_checkpoint(find_model(arguments.model))
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read")
@@ -347,17 +338,15 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         canonical_range(image.volume, options.slice_range)
 
         def compute() -> Case:
-            return segment_image(image, checkpoint(), options, progress=reporter.progress)
+            return segment_image(image, checkpoint, options, progress=reporter.progress)
 
         return LoadedCase(image.case_name, fingerprint(image.volume), compute)
 
     if arguments.scheduler is None:
-        may_be_done = (arguments.output / "summary.csv").exists()
-        with nullcontext() if may_be_done else model.made_ready(options.device, options.engine):
-            return _batch(inputs, load, arguments, reporter)
+        return _batch(inputs, load, arguments, reporter)
     done = set() if arguments.force else finished_fingerprints(arguments.output)
     with Cluster(arguments.scheduler) as cluster:
-        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint(), options, done)
+        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint, options, done)
         return _batch(inputs, remote, arguments, reporter)
 
 
@@ -482,19 +471,17 @@ def _demo(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
     from SpinalCordSegLib.case import save_case
     from SpinalCordSegLib.image_io import Image, write_volume
-    from SpinalCordSegLib.model.checkpoint import find_model
-    from SpinalCordSegLib.model.ready_model import model_in_use
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.phantom import make_phantom
     from SpinalCordSegLib.pipeline import SegmentOptions, fingerprint, segment_image
 
-    model, options = model_in_use(find_model(arguments.model)), SegmentOptions()
+    checkpoint = load_checkpoint(find_model(arguments.model))
     file, folder = arguments.output / "phantom.nii.gz", arguments.output / "phantom"
-    with model.made_ready(options.device, options.engine):
-        reporter.progress("make the phantom")
-        phantom = make_phantom()
-        write_volume(phantom.image, file)
-        image = Image(phantom.image, file, "phantom")
-        case = segment_image(image, model.checkpoint(), options, progress=reporter.progress)
+    reporter.progress("make the phantom")
+    phantom = make_phantom()
+    write_volume(phantom.image, file)
+    image = Image(phantom.image, file, "phantom")
+    case = segment_image(image, checkpoint, SegmentOptions(), progress=reporter.progress)
     source = replace(case.input, fingerprint=fingerprint(phantom.image))
     case = save_case(replace(case, input=source, truth_volume_mm3=phantom.truth_volume_mm3), folder)
     _report_result(case, "done", folder, reporter)

@@ -199,6 +199,9 @@ def _run(arguments: argparse.Namespace, reporter: Reporter) -> int | None:
     except SpinalCordSegError as error:
         message = " ".join(str(error).split())
         cause: BaseException = error
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        message, cause = f"the package {package} is not installed: pip install {package}", error
     except MemoryError as error:
         message, cause = "memory ran out: close other programs, or work on less at once", error
     except OSError as error:

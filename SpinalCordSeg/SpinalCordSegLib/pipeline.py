@@ -1,6 +1,6 @@
 """From an image to a measured cord: the order of the steps, and what each of them took.
 
-Nothing is read or written here; torch is imported only when something is segmented.
+Nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ class SegmentOptions:
     threshold: float = 0.5
     smooth_z_mm: float = SMOOTH_Z_MM
     device: str = "auto"
-    engine: str = "auto"
     track_cord: bool = True
     batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
@@ -94,7 +93,6 @@ def segment_image(
         image.volume,
         checkpoint,
         device=options.device,
-        engine=options.engine,
         track_cord=options.track_cord and threshold >= LEAST_PATH_THRESHOLD,
         batch_size=options.batch_size,
         progress=lambda done, total: report("segment", done, total),

@@ -84,13 +84,18 @@ def _wait(program: str, preloaded: Sequence[str], orders: _Orders) -> int:
 def _preload(model: Path, device: str) -> None:
     """What fails here fails again in the run, and is reported there."""
     try:
-        for name in ("cli", "batch", "pipeline", "report", "inference", "model.checkpoint"):
+        for name in ("cli", "batch", "pipeline", "report", "inference"):
             importlib.import_module(f"SpinalCordSegLib.{name}")
-        for name in ("scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw"):
+        for name in ("scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw", "onnxruntime"):
             importlib.import_module(name)
-        from SpinalCordSegLib.model.ready_model import model_in_use
+        from SpinalCordSegLib.inference import gpu_is_likely
+        from SpinalCordSegLib.model.checkpoint import verified_card
 
-        model_in_use(model).get_ready(device, "auto")
+        verified_card(model)  # read from the disk once
+        if device in ("cuda", "mps") or (device == "auto" and gpu_is_likely()):
+            from SpinalCordSegLib.torch_inference import choose_device
+
+            choose_device(device)
     except (ImportError, SpinalCordSegError) as error:
         _log.debug("not preloaded: %s", error)
 
@@ -243,8 +248,9 @@ RERUN_MASK = "rerun.nrrd"
 def panel_main(argv: Sequence[str]) -> int:
     """Run one of: probe, rerun, register. Returns the exit code (see console.py)."""
     parser, commands = new_program("spinalcordseg-worker", "What the panels need and no user types.")
-    asked = add_command(commands, "probe", _probe, "whether torch works, on which devices, and how fast a model is")
+    asked = add_command(commands, "probe", _probe, "what can compute, and how fast a model is")
     asked.add_argument("--model", type=Path)
+    asked.add_argument("--training", action="store_true")
     rerun = add_command(commands, "rerun", _rerun, "segment some slices of volume.nrrd again; mask.nrrd is the mask")
     rerun.add_argument("--slices", type=slice_range, required=True)
     rerun.add_argument("--model", type=Path, required=True)
@@ -302,64 +308,94 @@ def _register(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _probe(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    reporter.result("", **probe(arguments.model))
+    reporter.result("", **probe(arguments.model, arguments.training))
 
 
-def probe(model: Path | None = None) -> dict[str, Any]:
-    """{"state": "ready" | "absent" | "broken", "detail", "torch", "devices": [{"name", "label", "seconds_per_slice"}]}.
+def probe(model: Path | None = None, training: bool = False) -> dict[str, Any]:
+    """{"state": "ready" | "absent" | "broken", "detail", "devices": [{"name", "label", "seconds_per_slice"}]}.
 
-    ``model``: time this model too. A torch that is missing or broken is an answer: nothing is raised for it.
+    ``model``: time this model too. ``training``: of torch, else of ONNX Runtime, and of a GPU where torch can use one.
+    A package that is missing or broken is an answer: nothing is raised for it.
     """
-    empty: dict[str, Any] = {"torch": "", "devices": []}
+    from SpinalCordSegLib.inference import gpu_is_likely
+
+    package = "torch" if training else "onnxruntime"
     try:
-        import safetensors.torch
-        import torch
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
-        return {"state": "absent", "detail": error.name or "torch", **empty}
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # half an install, or a library that is gone
+        return {"state": "absent", "detail": error.name or package, "devices": []}
+    except _BROKEN_INSTALL as error:
         text = str(error).splitlines()
-        return {"state": "broken", "detail": text[0] if text else type(error).__name__, **empty}
-    del safetensors
-    devices = [_device(name, model) for name in ("cuda", "mps", "cpu")]
-    return {"state": "ready", "detail": "", "torch": torch.__version__, "devices": [d for d in devices if d]}
+        return {"state": "broken", "detail": text[0] if text else type(error).__name__, "devices": []}
+    devices = _gpus(model) if training or gpu_is_likely() else []
+    devices.append({"name": "cpu", "label": "CPU", "seconds_per_slice": None if training else _cpu_seconds(model)})
+    return {"state": "ready", "detail": "", "devices": devices}
 
 
-def _device(name: str, model: Path | None) -> dict[str, Any] | None:
-    """Its label: "NVIDIA RTX 3060, 12 GB", "Apple GPU" or "CPU". None where there is none of the kind."""
-    import torch
+_BROKEN_INSTALL = (ImportError, OSError, RuntimeError, AttributeError)  # half an install, or a library that is gone
 
-    from SpinalCordSegLib.inference import choose_device
 
+def _gpus(model: Path | None) -> list[dict[str, Any]]:
+    """Labels are "NVIDIA RTX 3060, 12 GB" or "Apple GPU". Empty where torch finds none, or is broken."""
     try:
-        device, _ = choose_device(name)
-    except DeviceError:
-        return None
-    label = "Apple GPU" if device.type == "mps" else "CPU"
-    if device.type == "cuda":
-        gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
-        label = f"{torch.cuda.get_device_name(device)}, {gigabytes:.0f} GB"
-    return {"name": name, "label": label, "seconds_per_slice": _seconds_per_slice(device, model)}
+        import torch
+
+        from SpinalCordSegLib.torch_inference import choose_device
+    except _BROKEN_INSTALL:
+        return []
+    found = []
+    for name in ("cuda", "mps"):
+        try:
+            device, _ = choose_device(name)
+        except DeviceError:
+            continue
+        label = "Apple GPU"
+        if name == "cuda":
+            gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
+            label = f"{torch.cuda.get_device_name(device)}, {gigabytes:.0f} GB"
+        found.append({"name": name, "label": label, "seconds_per_slice": _gpu_seconds(device, model)})
+    return found
 
 
-def _seconds_per_slice(device: torch.device, model: Path | None) -> float | None:
+def _gpu_seconds(device: torch.device, model: Path | None) -> float | None:
     """Of one slice, measured once warm; None without a model, with one that cannot be loaded, or where another program
     holds the device's memory: the device itself works."""
-    if model is None:
-        return None
     import torch
 
     from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
 
+    if model is None:
+        return None
     try:
         checkpoint = load_checkpoint(model)
         network = checkpoint_network(checkpoint).to(device)
-        size = checkpoint.normalisation.size
-        image = torch.zeros(1, 1, size, size, device=device)
+        image = torch.zeros(1, 1, checkpoint.normalisation.size, checkpoint.normalisation.size, device=device)
         with torch.inference_mode():
             float(network(image).sum())
             started = time.perf_counter()
             float(network(image).sum())  # taking the number waits for the device
     except (ModelFileError, RuntimeError):  # torch raises the latter, or a kind of it, when memory runs out
+        return None
+    return round(time.perf_counter() - started, 4)
+
+
+def _cpu_seconds(model: Path | None) -> float | None:
+    """The same of the CPU."""
+    import numpy as np
+
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegLib.model.cpu_engine import cpu_engine
+
+    if model is None:
+        return None
+    try:
+        checkpoint = load_checkpoint(model)
+        engine = cpu_engine(checkpoint)
+        image = np.zeros((1, 1, checkpoint.normalisation.size, checkpoint.normalisation.size), np.float32)
+        engine.logits(image)
+        started = time.perf_counter()
+        engine.logits(image)
+    except (ModelFileError, DeviceError):
         return None
     return round(time.perf_counter() - started, 4)
 

@@ -19,7 +19,7 @@ from SpinalCordSegWidgets.jobs import JobControl, duration
 from SpinalCordSegWidgets.section import ask_file, copy_report, on_click, show_run
 
 _MOST_LINES = 40  # of a tooltip
-_START_S = 5.0  # loading PyTorch and reading, before the first slice
+_START_S = 2.0  # loading and reading, before the first slice
 _log = logging.getLogger(__name__)
 
 

@@ -1,7 +1,8 @@
-"""Are the packages there and do they work? Known from what is installed and from the probe; nothing is imported here.
+"""Are the packages to find the cord (ONNX Runtime) and to train (PyTorch) there, and do they work? Known from what is
+installed and from the probe; nothing is imported here.
 
-What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension, small
-packages through Slicer's package installer.
+What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension, all else
+through Slicer's package installer.
 """
 
 from __future__ import annotations
@@ -71,18 +72,21 @@ def kept_versions() -> list[str]:
 
 _OLDEST = (2, 4)
 _NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
-# read the models, draw the figures, make the page
-_SMALL = {"safetensors": "safetensors>=0.4.3,<1", "matplotlib": "matplotlib>=3.8,<4", "jinja2": "Jinja2>=3.1,<4"}
+_FIGURES = {"matplotlib": "matplotlib>=3.8,<4", "jinja2": "Jinja2>=3.1,<4"}  # draw the figures, make the page
+_TO_SEGMENT = {"onnxruntime": "onnxruntime>=1.18,<2", **_FIGURES}
+_TO_TRAIN = {"safetensors": "safetensors>=0.4.3,<1", **_FIGURES}
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """``state``: ready, absent, old, too_new, broken, no_packages, or no_figures where a run works but its page lacks
-    figures. ``message``, ``action``: "" when ready."""
+    """``state``: ready; no_packages, or no_figures where a run works but its page lacks figures; absent, old, too_new
+    or broken of PyTorch. ``message``, ``action``: "" when ready. ``packages``: what pip is asked for, without PyTorch.
+    """
 
     state: str
     message: str = ""
     action: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -111,22 +115,35 @@ def installed_version(package: str) -> str | None:
 
 
 def check_dependencies(
+    probe: Mapping[str, Any] | None = None, installed: Callable[[str], str | None] = installed_version
+) -> Dependencies:
+    """For finding the cord. ``probe``: the answer of SpinalCordSegLib.worker where one is known."""
+    engine = installed("onnxruntime")
+    if engine is None:
+        text = _(
+            "ONNX Runtime is needed to find the cord, and is not installed. It is a download of 30 MB. Measuring a mask"
+            " works without it."
+        )
+        return Dependencies("no_packages", text, _("Install ONNX Runtime…"), tuple(_TO_SEGMENT.values()))
+    why_broken = _why_broken(engine, probe or {}, "onnxruntime")
+    if why_broken:
+        text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
+        packages = (_TO_SEGMENT["onnxruntime"],)
+        return Dependencies("no_packages", text.format(detail=why_broken), _("Repair ONNX Runtime…"), packages)
+    return _check_packages(_TO_SEGMENT, installed)
+
+
+def check_training(
     probe: Mapping[str, Any] | None = None,
     installed: Callable[[str], str | None] = installed_version,
     platform: str = sys.platform,
 ) -> Dependencies:
-    """``probe``: the answer of SpinalCordSegLib.worker where one is known."""
+    """For training."""
     torch = installed("torch")
     if torch is None:
-        return Dependencies(
-            "absent",
-            _(
-                "PyTorch is needed to find the cord and to train, and is not installed. It is a download of 0.2 to"
-                " 3 GB. Measuring a mask works without it."
-            ),
-            _("Install PyTorch…"),
-        )
-    why_broken = _why_broken(torch, probe or {})
+        text = _("PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.")
+        return Dependencies("absent", text, _("Install PyTorch…"))
+    why_broken = _why_broken(torch, probe or {}, "torch")
     if why_broken:
         text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
         return Dependencies("broken", text.format(detail=why_broken), _("Repair PyTorch…"))
@@ -136,20 +153,25 @@ def check_dependencies(
     if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
         text = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
         return Dependencies("too_new", text.format(version=torch), _("Replace PyTorch…"))
-    missing = [name for name in _SMALL if installed(name) is None]
-    if missing:
-        text = _("Packages for models, figures and report are not installed: {names}. They are a download of 12 MB.")
-        state = "no_packages" if "safetensors" in missing else "no_figures"
-        return Dependencies(state, text.format(names=", ".join(missing)), _("Install packages…"))
-    return Dependencies("ready")
+    return _check_packages(_TO_TRAIN, installed)
 
 
-def _why_broken(torch: str, probe: Mapping[str, Any]) -> str:
-    """What hinders a PyTorch that is there; "" when nothing is known to. ``torch``: its version."""
+def _check_packages(wanted: Mapping[str, str], installed: Callable[[str], str | None]) -> Dependencies:
+    missing = [name for name in wanted if installed(name) is None]
+    if not missing:
+        return Dependencies("ready")
+    text = _("Packages for models, figures and report are not installed: {names}. They are a download of 12 MB.")
+    state = "no_figures" if missing[0] in _FIGURES else "no_packages"
+    packages = tuple(wanted[name] for name in missing)
+    return Dependencies(state, text.format(names=", ".join(missing)), _("Install packages…"), packages)
+
+
+def _why_broken(version: str, probe: Mapping[str, Any], package: str) -> str:
+    """What hinders a package that is there; "" when nothing is known to. ``version``: "" for a damaged record."""
     detail = str(probe.get("detail") or "")
-    if probe.get("state") == "absent" and detail != "safetensors":  # it is there, something that it needs is not
+    if probe.get("state") == "absent" and detail != package:  # it is there, something that it needs is not
         return _("{package} is missing").format(package=detail)
-    if not torch or probe.get("state") == "broken":
+    if not version or probe.get("state") == "broken":
         return detail or _("its record is damaged")
     return ""
 
@@ -160,9 +182,9 @@ def torch_requirement(platform: str = sys.platform) -> str:
 
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives a message."""
-    if dependencies.state in ("no_packages", "no_figures"):
-        question = _("Download and install {names} (12 MB)? They read models, draw figures and make the report page.")
-        return install(list(_SMALL.values()), question.format(names=", ".join(_SMALL)))
+    if dependencies.packages:
+        question = _("Download and install {names} (up to 45 MB)? They read models, draw figures and make the page.")
+        return install(dependencies.packages, question.format(names=", ".join(dependencies.packages)))
     try:
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
     except ModuleNotFoundError:
@@ -190,17 +212,19 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split("+")[0].split(".")[:2])
 
 
-# What the devices are and how fast: asked in a child process, remembered until PyTorch or the model changes.
+# What the devices are and how fast: asked in a child process, remembered until the packages or the model change.
 
 
 _KEY = "SpinalCordSeg/Probe"
 
 
 class DeviceProbe:
-    """``answer``: of SpinalCordSegLib.worker.probe; None until it is known. ``report`` is called when it has come."""
+    """``answer``: of SpinalCordSegLib.worker.probe; None until it is known. ``report`` is called when it has come.
+    ``training``: ask what PyTorch can do, not what finds the cord."""
 
-    def __init__(self, report: Callable[[], None]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[], None], training: bool = False) -> None:
+        self._report, self._training = report, training
+        self._key = f"{_KEY}/training" if training else _KEY
         self._control = JobControl(lambda: None)
         self._question = ""
         self.answer: Mapping[str, Any] | None = None
@@ -211,15 +235,15 @@ class DeviceProbe:
 
     def ask(self, model: Path | None) -> None:
         """Look the answer up, or start asking; a question that is being answered is not asked again."""
-        question = _question(model)
+        question = f"{self._training}|{_question(model)}"
         if self.asking or (question == self._question and self.answer is not None):
             return
         self._question = question
-        self.answer = _remembered(question)
+        self.answer = _remembered(self._key, question)
         if self.answer is not None:
             self._report()
             return
-        arguments = ["probe", *([] if model is None else ["--model", str(model)])]
+        arguments = ["probe", *([] if model is None else ["--model", str(model)]), *["--training"] * self._training]
         try:
             job = Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer)
         except OutputError as error:
@@ -232,7 +256,7 @@ class DeviceProbe:
         """After something was installed."""
         self.close()
         self.answer, self._question = None, ""
-        qt.QSettings().remove(_KEY)
+        qt.QSettings().remove(self._key)
 
     def close(self) -> None:
         self._control.close()
@@ -240,22 +264,23 @@ class DeviceProbe:
     def _on_end(self, job: Job[dict[str, Any]]) -> None:
         self.answer = job.result or _broken(job.failure.report.splitlines()[-1] if job.failure is not None else "")
         if self.answer.get("state") == "ready":
-            qt.QSettings().setValue(_KEY, json.dumps({"question": self._question, "answer": dict(self.answer)}))
+            qt.QSettings().setValue(self._key, json.dumps({"question": self._question, "answer": dict(self.answer)}))
         self._report()
 
 
 def _broken(detail: str) -> dict[str, Any]:
-    return {"state": "broken", "detail": detail, "torch": "", "devices": []}
+    return {"state": "broken", "detail": detail, "devices": []}
 
 
 def _question(model: Path | None) -> str:
-    """All that the answer depends on, as far as it can be seen without importing torch."""
+    """All that the answer depends on, as far as it can be seen without importing anything."""
     stamp = f"{model}:{model.stat().st_size}" if model is not None and model.is_file() else ""
-    return f"{SOFTWARE_VERSION}|{installed_version('torch')}|{sys.executable}|{stamp}"
+    versions = "|".join(str(installed_version(name)) for name in ("onnxruntime", "torch"))
+    return f"{SOFTWARE_VERSION}|{versions}|{sys.executable}|{stamp}"
 
 
-def _remembered(question: str) -> Mapping[str, Any] | None:
-    text = qt.QSettings().value(_KEY)
+def _remembered(key: str, question: str) -> Mapping[str, Any] | None:
+    text = qt.QSettings().value(key)
     try:
         kept = json.loads(text) if text else {}
     except (TypeError, ValueError):

@@ -242,7 +242,7 @@ class Progress:
         """ "Slice 34 of 170, about 12 s left"."""
         if not self.of:
             return {
-                "start": _("Starting PyTorch…"),
+                "start": _("Starting…"),
                 "read": _("Reading the image…"),
                 "measure": _("Measuring…"),
             }.get(self.stage, _("Working…"))

@@ -188,7 +188,7 @@ def average_models(paths: Sequence[Path], output: Path) -> Checkpoint:
     return save_checkpoint(mean, output)
 
 
-def _mean(tensors: list[Tensor]) -> Tensor:
-    if not tensors[0].is_floating_point():  # counters
-        return tensors[0]
-    return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)
+def _mean(arrays: list[NDArray]) -> NDArray:
+    if arrays[0].dtype.kind != "f":  # counters
+        return arrays[0]
+    return np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)

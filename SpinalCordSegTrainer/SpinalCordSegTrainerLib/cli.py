@@ -176,7 +176,7 @@ def add_device(parser: Parser) -> None:
 
 
 def chosen_device(arguments: argparse.Namespace) -> torch.device:
-    from SpinalCordSegLib.inference import choose_device
+    from SpinalCordSegLib.torch_inference import choose_device
 
     return choose_device(arguments.device)[0]
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 
 from SpinalCordSegLib.files import parse_json, write_json, write_text
-from SpinalCordSegLib.inference import device_name
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
+from SpinalCordSegLib.torch_inference import device_name
 from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import statistics

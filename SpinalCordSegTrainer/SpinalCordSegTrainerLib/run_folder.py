@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import atomic_write, parse_json, write_json, write_text
-from SpinalCordSegLib.inference import device_name
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
+from SpinalCordSegLib.torch_inference import device_name
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
 from SpinalCordSegTrainerLib.distributed import Processes, checkpoint_activations
@@ -371,7 +371,7 @@ def write_model(
         version=config.version,
         network=config.network,
         normalisation=config.normalisation,
-        weights=dict(network.state_dict()),
+        weights={name: values.cpu().numpy() for name, values in network.state_dict().items()},
         training={**public_config(config), "updates": row["update"], "minutes": row["minutes"]},
         scores=scores,
         provenance=provenance,

@@ -98,7 +98,7 @@ def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
             f"{Path(config.from_model).name} cannot be trained on with these settings: {'; '.join(different)}; use the"
             " model's own settings, or start without a model"
         )
-    return model.weights
+    return {name: torch.from_numpy(values.copy()) for name, values in model.weights.items()}
 
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.model.checkpoint import find_models, load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegWidgets.find_section import DeviceChoice
-from SpinalCordSegWidgets.install import DeviceProbe, check_dependencies, repair
+from SpinalCordSegWidgets.install import DeviceProbe, check_training, repair
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
 from SpinalCordSegWidgets.pictures import ResizingPicture
 from SpinalCordSegWidgets.section import ask_folder, copy_report, on_click, set_up_table, show_rows, show_run, show_text
@@ -314,8 +314,8 @@ class TrainerPanel:
         self.control = JobControl(self.refresh)
         self.devices = DeviceChoice(ui.deviceBox)
         self.form = SettingsForm(ui, self.devices, self._on_settings)
-        self.probe = DeviceProbe(self._on_probe)
-        self.packages = check_dependencies()
+        self.probe = DeviceProbe(self._on_probe, training=True)
+        self.packages = check_training()
         self.usable_cases: int | None = None  # None: not checked since the choice of cases changed
         self._found: list[dict[str, Any]] = []
         self._checked_as: tuple[Path, int, bool] | None = None
@@ -355,7 +355,7 @@ class TrainerPanel:
         self.probe.close()
 
     def check_packages(self) -> None:
-        self.packages = check_dependencies(self.probe.answer)
+        self.packages = check_training(self.probe.answer)
         if self.packages.ready and self._entered():
             self.probe.ask(next(iter(find_models()), None))
         self.refresh()
@@ -537,7 +537,7 @@ class TrainerPanel:
 
     def _on_probe(self) -> None:
         self.devices.show(self.probe.answer, 0)
-        self.packages = check_dependencies(self.probe.answer)
+        self.packages = check_training(self.probe.answer)
         self.refresh()
 
     def _on_repair(self) -> None:

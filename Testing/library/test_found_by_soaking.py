@@ -159,7 +159,7 @@ def test_no_command_asks_for_the_network(tmp_path: Path, dicom, neck) -> None:
         write_volume(label, tmp_path / "drawn" / f"{name}.nii.gz")
     out = str(tmp_path / "out")
     work = [
-        ("lib", ["segment", str(series), "--output", f"{out}/segment", "--device", "cpu", "--engine", "torch"]),
+        ("lib", ["segment", str(series), "--output", f"{out}/segment", "--device", "cpu"]),
         ("lib", ["measure", str(tmp_path / "drawn" / "anna.nii.gz"), "--output", f"{out}/measure"]),
         ("lib", ["export", str(case), "--dicom", str(series), "--output", f"{out}/export"]),
         ("lib", ["follow-up", str(case), str(case), "--date", "2021-01-31", "--date", "2022-01-31",

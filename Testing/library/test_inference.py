@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from SpinalCordSegLib import inference as device_module
-from SpinalCordSegLib import inference as predict_module
+from SpinalCordSegLib import torch_inference as device_module
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, VoxelError
-from SpinalCordSegLib.inference import DeviceNetwork, choose_device, in_order, predict
-from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint
-from SpinalCordSegLib.model.cpu_engine import Engine
+from SpinalCordSegLib.inference import predict
+from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, checkpoint_network
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+from SpinalCordSegLib.torch_inference import DeviceNetwork, choose_device
 from SpinalCordSegLib.volume import Volume
 
 FIXED = NormalisationConfig("fixed_pixel", pixel_mm=0.7)
@@ -56,7 +54,7 @@ class SmallGpu(Bright):
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict_module, "choose_device", lambda name: (torch.device("mps"), ()))
+    monkeypatch.setattr(device_module, "choose_device", lambda name: (torch.device("mps"), ()))
     monkeypatch.setattr(DeviceNetwork, "on_device", lambda self, values: values)
 
 
@@ -91,11 +89,11 @@ def test_the_tube_is_found_where_it_is(normalisation: NormalisationConfig) -> No
     assert result.device == "cpu" and result.notes == () and result.seconds > 0
 
 
-def test_the_checkpoints_own_network_and_batches_change_nothing() -> None:
+def test_the_number_of_slices_at_a_time_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     volume = tube(5).with_ijk(rng.uniform(0, 100, (60, 90, 5)).astype(np.float32))
-    one = predict(volume, checkpoint(), device="cpu", batch_size=1)
-    five = predict(volume, checkpoint(), device="cpu", batch_size=5)
+    network = checkpoint_network(checkpoint())
+    one, five = (predict(volume, checkpoint(), device="cpu", batch_size=n, network=network) for n in (1, 5))
     assert (one.batch_size, five.batch_size) == (1, 5)
     assert np.ptp(one.probability.ijk) > 0.1
     assert np.abs(one.probability.ijk - five.probability.ijk).max() < 1e-5
@@ -162,7 +160,7 @@ def test_one_slice_tiny_and_constant_volumes(shape: tuple[int, int, int]) -> Non
     assert result.probability.ijk_shape == shape and np.isfinite(result.probability.ijk).all()
 
 
-def test_3000_pixels_square_in_bounded_pieces() -> None:
+def test_3000_pixels_square() -> None:
     voxels = np.zeros((3000, 3000, 2), np.uint8)
     voxels[1400:1640, 1500:1660] = 200  # 12×8 mm
     volume = Volume.from_ijk(voxels, np.diag([0.05, 0.05, 1.0, 1.0]))
@@ -243,56 +241,6 @@ def test_gpu_and_cpu_give_the_same_mask() -> None:
     assert np.abs(cpu - cuda).max() < 1e-3
 
 
-STRETCHES = [(number, number + 1) for number in range(6)]
-
-
-def nothing() -> None:
-    return
-
-
-def test_they_come_in_order_though_a_later_one_ends_first() -> None:
-    second_done = threading.Event()
-    threads: set[int] = set()
-
-    def compute(stretch: tuple[int, int]) -> None:
-        threads.add(torch.get_num_threads())
-        if stretch[0] == 1:
-            second_done.set()
-        if stretch[0] == 0:
-            assert second_done.wait(10)  # would hang with one at a time
-
-    before = torch.get_num_threads()
-    assert list(in_order(STRETCHES, compute, 2, 6, nothing)) == STRETCHES
-    assert threads == {3} and torch.get_num_threads() == before
-
-
-def test_a_failure_ends_the_work_and_is_raised() -> None:
-    begun: list[int] = []
-
-    def compute(stretch: tuple[int, int]) -> None:
-        begun.append(stretch[0])
-        if stretch[0] == 2:
-            raise ValueError("slice 2")
-
-    with pytest.raises(ValueError, match="slice 2"):
-        list(in_order(STRETCHES, compute, 1, 1, nothing))
-    assert 5 not in begun
-
-
-def test_the_check_is_asked_before_each() -> None:
-    asked: list[int] = []
-
-    def check() -> None:
-        asked.append(1)
-        if len(asked) == 3:
-            raise Cancelled("enough")
-
-    done: list[int] = []
-    with pytest.raises(Cancelled):
-        list(in_order(STRETCHES, lambda stretch: done.append(stretch[0]), 1, 1, check))
-    assert sorted(done) in ([0], [0, 1])
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict:
     """A machine by hand: which devices are present, and how each fails its trial."""
@@ -330,74 +278,19 @@ def test_the_trial_computes() -> None:
     assert device_module._trial_failure("meta") != ""
 
 
-_PIXEL_MM = 1.0
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def ra_unet() -> Checkpoint:
-    torch.manual_seed(4)
-    config = NetworkConfig("ra_unet", 1)
-    weights = dict(build_network(config).state_dict())
-    return Checkpoint("test", "0", config, NormalisationConfig("fixed_pixel", pixel_mm=_PIXEL_MM), weights)
-
-
-class RoomForOne:
-    """Bright pixels are cord; memory runs out for whoever comes while another is at work. The first waits for that."""
-
-    def __init__(self) -> None:
-        self._room, self._crowded, self._first = threading.Lock(), threading.Event(), True
-        self.refused = 0
-
-    def logits(self, inputs: Tensor) -> Tensor:
-        if not self._room.acquire(blocking=False):
-            self.refused += 1
-            self._crowded.set()
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-        with_others, self._first = self._first, False
-        try:
-            assert not with_others or self._crowded.wait(20)
-            return 20 * (inputs - 0.5)
-        finally:
-            self._room.release()
-
-
-def stripes(n_slices: int = 9) -> Volume:
-    """A different bright stripe in every slice, 96×96 pixels of 1 mm."""
-    voxels = np.zeros((96, 96, n_slices), np.int16)
-    for k in range(n_slices):
-        voxels[8 * k : 8 * k + 8, 40:50, k] = 1000
-    return Volume.from_ijk(voxels, np.eye(4))
-
-
-@pytest.mark.parametrize("track_cord", [False, True])
-def test_when_memory_runs_short_every_slice_is_done_all_the_same(
-    two_threads: None, ra_unet: Checkpoint, monkeypatch: pytest.MonkeyPatch, track_cord: bool
-) -> None:
-    room = RoomForOne()
-    engine = Engine("narrow", room.logits, window_logits=lambda inputs, window: room.logits(inputs))
-    monkeypatch.setattr(predict_module, "ready_engine", lambda *arguments: engine)
-    told: list[int] = []
-    found = predict(
-        stripes(), ra_unet, device="cpu", track_cord=track_cord, progress=lambda done, total: told.append(done)
-    )
-    assert room.refused >= 1 and torch.get_num_threads() == 2
-    assert found.notes == ("memory ran short: one slice at a time from there on",) and found.batch_size == 1
-    assert np.array_equal(found.probability.ijk > 0.5, stripes().ijk > 0) and told[-1] == 9
-
-
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_the_bits_are_used_where_asked_for_and_named(ra_unet: Checkpoint, precision: str) -> None:
+def test_half_the_bits_are_used_where_asked_for_and_named(precision: str) -> None:
     """On the CPU as on a GPU; there is none here."""
-    exact = predict(stripes(3), ra_unet, device="cpu")
-    half = predict(stripes(3), ra_unet, device="cpu", precision=precision)
+    exact = predict(tube(3), checkpoint(), device="cpu")
+    half = predict(tube(3), checkpoint(), device="cpu", precision=precision)
     assert half.engine == f"torch {torch.__version__}, {precision}" and precision not in exact.engine
     apart = np.abs(half.probability.ijk - exact.probability.ijk).max()
     assert 0 < apart < 0.05 and half.probability.ijk.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"), [({"device": "tpu"}, DeviceError), ({"precision": "int8"}, ConfigurationError)]
+)
+def test_unknown_names_are_refused(asked: dict, error: type[Exception]) -> None:
+    with pytest.raises(error, match="choose one of"):
+        predict(tube(1), checkpoint(), **asked)

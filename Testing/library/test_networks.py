@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.model.checkpoint import NETWORKS
 from SpinalCordSegLib.model.networks import (
-    NETWORKS,
     NetworkConfig,
     build_network,
     reestimate_batch_statistics,

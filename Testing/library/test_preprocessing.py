@@ -71,6 +71,22 @@ def test_constant_slice_becomes_zeros_and_range_is_0_to_1(intensity: str) -> Non
     assert grid[1].min() >= 0 and grid[1].max() <= 1
 
 
+@pytest.mark.parametrize("config", [PAPER, FIXED, NormalisationConfig(antialias=True)], ids=["paper", "fixed", "soft"])
+def test_numpy_and_torch_give_the_same_within_rounding(config: NormalisationConfig) -> None:
+    """What numpy is given comes back as numpy, for the CPU; a tensor as a tensor, for GPU and trainer."""
+    pixels = np.random.default_rng(3).uniform(-50, 900, (2, 90, 130)).astype(np.float32)
+    ours, placement = normalise(pixels, (0.8, 0.6), config)
+    theirs, placed = normalise(torch.from_numpy(pixels), (0.8, 0.6), config)
+    assert isinstance(ours, np.ndarray) and ours.dtype == np.float32 and placed == placement
+    assert np.abs(ours - theirs.numpy()).max() < 2e-6
+    back, back_of_torch = restore(40 * ours - 20, placement), restore(40 * torch.from_numpy(ours) - 20, placement)
+    assert back.dtype == np.float32 and back.shape == pixels.shape
+    assert np.abs(back - back_of_torch.numpy()).max() < 2e-5
+    labels = (pixels > 400).astype(np.uint8)
+    ours, theirs = (normalise_coverage(one, (0.8, 0.6), config) for one in (labels, torch.from_numpy(labels)))
+    assert np.abs(ours - theirs.numpy()).max() < 2e-6
+
+
 @pytest.mark.parametrize(
     ("shape", "pixel_mm", "expected"),
     [

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from SpinalCordSegLib import inference as predict_module
 from SpinalCordSegLib.image_io import Image
@@ -20,9 +18,8 @@ from SpinalCordSegLib.inference import (
     whole_slices,
     window_between,
 )
-from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.model.cpu_engine import Engine, Window
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig
+from SpinalCordSegLib.model.cpu_engine import Window
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
 from SpinalCordSegLib.volume import Volume
@@ -92,28 +89,28 @@ def test_a_window_is_trusted_when_the_cord_lies_clear_of_its_edges(region: tuple
 class Bright:
     """Bright pixels are cord. Counts what it computes; a window's outermost 16 pixels are wrong, as the network's."""
 
+    name, takes_windows = "bright", True
+
     def __init__(self) -> None:
         self.whole = self.windows = 0
 
-    def logits(self, inputs: Tensor) -> Tensor:
-        self.whole += 1
-        return 20 * (inputs - 0.5)
-
-    def window_logits(self, inputs: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    def logits(self, inputs: np.ndarray, window: Window | None = None) -> np.ndarray:
+        if window is None:
+            self.whole += 1
+            return 20 * (inputs - 0.5)
         self.windows += 1
         top, bottom, left, right = window
-        found = 20 * (inputs[:, :, top:bottom, left:right].clone() - 0.5)
+        found = 20 * (inputs[:, :, top:bottom, left:right] - 0.5)
         for edge in (found[..., :16, :], found[..., -16:, :], found[..., :16], found[..., -16:]):
-            edge.fill_(9.0)
+            edge.fill(9.0)
         return found
 
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch) -> Bright:
-    network = Bright()
-    engine = Engine("bright", network.logits, window_logits=network.window_logits)
-    monkeypatch.setattr(predict_module, "ready_engine", lambda *arguments: engine)
-    return network
+    engine = Bright()
+    monkeypatch.setattr(predict_module, "cpu_engine", lambda checkpoint: engine)
+    return engine
 
 
 def neck(n_slices: int = 21, cord: tuple[int, int] = (0, 21), stray: int | None = None) -> Volume:
@@ -129,9 +126,7 @@ def neck(n_slices: int = 21, cord: tuple[int, int] = (0, 21), stray: int | None 
 
 
 def both(volume: Volume) -> tuple[np.ndarray, Prediction]:
-    torch.manual_seed(0)
-    weights = build_network(NetworkConfig("ra_unet", 1)).state_dict()
-    checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, dict(weights))
+    checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, {})
     full = predict(volume, checkpoint, device="cpu")
     return full.probability.ijk, predict(volume, checkpoint, device="cpu", track_cord=True)
 
@@ -160,7 +155,6 @@ def test_a_cord_that_leaves_its_window_is_computed_whole(bright: Bright) -> None
 
 def test_progress_counts_and_a_range_is_kept(bright: Bright) -> None:
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, {})
-    checkpoint.weights.update(build_network(checkpoint.network).state_dict())
     told: list[tuple[int, int]] = []
     found = predict(
         neck(), checkpoint, device="cpu", track_cord=True, slice_range=(2, 9), progress=lambda *step: told.append(step)
@@ -174,5 +168,5 @@ def test_tracking_is_the_rule_but_not_for_a_threshold_below_what_is_looked_for(
     bright: Bright, threshold: float, on: bool, n_windowed: int
 ) -> None:
     checkpoint = Checkpoint("test", "0", NetworkConfig("ra_unet", 1), CONFIG, {})
-    options = SegmentOptions(threshold=threshold) if on else SegmentOptions(track_cord=False)
+    options = SegmentOptions(threshold=threshold, track_cord=on, device="cpu")
     assert segment_image(Image(neck(), Path("neck"), "neck"), checkpoint, options).n_windowed == n_windowed

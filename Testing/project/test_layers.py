@@ -9,10 +9,10 @@ import pytest
 
 from source_tree import Source, imports_of
 
-# What 3D Slicer ships, plus torch and safetensors. Anything else must stay out: inside Slicer it is not there.
-_IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch", "safetensors"}
+# What 3D Slicer ships, plus torch. Anything else must stay out: inside Slicer it is not there.
+_IN_SLICER = {"numpy", "scipy", "SimpleITK", "pydicom", "PIL", "torch"}
 # Optional packages of the library: imported in functions only, where what needs them is asked for.
-_ON_DEMAND = {"highdicom", "matplotlib", "jinja2", "distributed", "onnx", "onnxruntime"}
+_ON_DEMAND = {"highdicom", "matplotlib", "jinja2", "distributed", "onnxruntime"}
 _PICTURES = {"matplotlib"}
 
 # package → what it may import beside the standard library and itself
@@ -22,8 +22,8 @@ _MAY_IMPORT = {
     "SpinalCordSegWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk", "SampleData", "packaging", "SpinalCordSegLib", "SpinalCordSegNodes",
     },
-    "Recipes": _IN_SLICER | _PICTURES | {"SpinalCordSegLib", "SpinalCordSegTrainerLib"},
-    "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES | {"SpinalCordSegLib"},
+    "Recipes": _IN_SLICER | _PICTURES | {"safetensors", "SpinalCordSegLib", "SpinalCordSegTrainerLib"},
+    "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES | {"safetensors", "SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk",
         "SpinalCordSegLib", "SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerLib",
@@ -32,7 +32,7 @@ _MAY_IMPORT = {
 
 # Modules of the library that are about tensors. No other may bring torch in when it is imported, not even through
 # these: the command line starts, reads, measures and reports without the seconds that torch takes to load.
-_TENSOR_MODULES = {"model.networks", "model.preprocessing", "model.cpu_engine", "inference"}
+_TENSOR_MODULES = {"model.networks", "torch_inference"}
 
 # In a module file Slicer itself runs at start-up, imports belong into methods: torch and the libraries may be missing.
 _AT_SLICER_START = {"slicer", "vtk", "qt", "ctk"}

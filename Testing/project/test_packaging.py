@@ -36,7 +36,7 @@ def test_wheel_holds_every_module_and_model(wheel: zipfile.ZipFile, tracked: lis
             and path.parts[1] in ("SpinalCordSegLib", "SpinalCordSegTrainerLib")
         ):
             assert "/".join(path.parts[1:]) in held
-        if path.suffix == ".safetensors":
+        if path.suffix in (".safetensors", ".onnx"):
             assert f"SpinalCordSegLib/Models/{path.name}" in held
     assert {"SpinalCordSegLib/Norms/norms.json", "SpinalCordSegLib/Report/page.html"} <= held
     assert not [name for name in held if name.startswith(("Testing", "Resources"))]

@@ -1,4 +1,4 @@
-"""PyTorch absent, old, unfit for Windows or broken: each is recognised and has its own repair, only on a click."""
+"""What segmenting and training need, absent, old, unfit or broken: each is recognised and repaired, only on a click."""
 
 from __future__ import annotations
 
@@ -16,6 +16,26 @@ def dependencies(qt_application):
     return install
 
 
+@pytest.mark.parametrize("torch", [None, "2.6.0"])
+@pytest.mark.parametrize(
+    ("engine", "probe", "state", "words"),
+    [
+        (None, {}, "no_packages", "not installed"),
+        ("", {}, "no_packages", "record is damaged"),
+        ("1.22", {"state": "broken", "detail": "onnxruntime.so: cannot open"}, "no_packages", "onnxruntime.so"),
+        ("1.22", {"state": "absent", "detail": "flatbuffers"}, "no_packages", "flatbuffers is missing"),
+        ("1.22", {"state": "absent", "detail": "onnxruntime"}, "ready", ""),  # asked before it was installed
+        ("1.22", {}, "ready", ""),
+    ],
+)
+def test_segmenting_needs_onnx_runtime_and_no_torch(dependencies, torch, engine, probe, state, words):
+    versions = {"onnxruntime": engine, "torch": torch, "matplotlib": "3.9", "jinja2": "3.1"}
+    found = dependencies.check_dependencies(probe, versions.get)
+    assert found.state == state and words in found.message
+    assert found.ready == (not found.message) == (not found.action) == (not found.packages)
+    assert found.ready or found.packages[0].startswith("onnxruntime")
+
+
 @pytest.mark.parametrize(
     ("torch", "safetensors", "platform", "probe", "state", "named"),
     [
@@ -27,21 +47,20 @@ def dependencies(qt_application):
         ("2.12.9", "0.5", "win32", {}, "ready", ""),
         ("2.4.0+cpu", "0.5", "darwin", {}, "ready", ""),
         ("2.6.0", None, "linux", {}, "no_packages", "safetensors"),
-        ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "safetensors"}, "ready", ""),
         ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "typing_extensions"}, "broken", "typing_extensions"),
         ("2.6.0", "0.5", "linux", {"state": "broken", "detail": "libcudnn.so.9"}, "broken", "libcudnn.so.9"),
     ],
 )
-def test_each_state_is_recognised(dependencies, torch, safetensors, platform, probe, state, named):
+def test_training_needs_a_fit_torch(dependencies, torch, safetensors, platform, probe, state, named):
     versions = {"torch": torch, "safetensors": safetensors, "matplotlib": "3.9", "jinja2": "3.1"}
-    found = dependencies.check_dependencies(probe, versions.get, platform)
+    found = dependencies.check_training(probe, versions.get, platform)
     assert found.state == state and named in found.message
     assert found.ready == (not found.message) == (not found.action)
 
 
 def test_a_run_needs_no_packages_for_figures(dependencies):
-    versions = {"torch": "2.6.0", "safetensors": "0.5.0"}
-    found = dependencies.check_dependencies(None, versions.get, "linux")
+    versions = {"onnxruntime": "1.22"}
+    found = dependencies.check_dependencies(None, versions.get)
     assert found.state == "no_figures" and found.can_segment and not found.ready
     assert "matplotlib" in found.message and found.action
 
@@ -50,7 +69,7 @@ def test_installed_versions_are_read_without_importing(dependencies):
     before = set(sys.modules)
     assert dependencies.installed_version("numpy")
     assert dependencies.installed_version("no_such_package_of_ours") is None
-    assert "torch" not in set(sys.modules) - before
+    assert not {"torch", "onnxruntime"} & (set(sys.modules) - before)
 
 
 @pytest.fixture
@@ -127,24 +146,29 @@ def packaging(monkeypatch):
 
     made.pip_ensure = pip_ensure
     monkeypatch.setitem(sys.modules, "slicer.packaging", made)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "12 MB" in question)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "45 MB" in question)
     return made
 
 
-def test_safetensors_comes_through_slicers_installer(dependencies, packaging):
-    assert "Installed" in dependencies.repair(dependencies.Dependencies("no_packages"))
+@pytest.fixture
+def lacking(dependencies):
+    return dependencies.check_dependencies(None, {}.get)
+
+
+def test_onnx_runtime_comes_through_slicers_installer(dependencies, lacking, packaging):
+    assert "Installed" in dependencies.repair(lacking)
     names, constraints, requester = packaging.asked[0]
-    assert (names, requester) == (["safetensors", "matplotlib", "Jinja2"], "SpinalCordSeg")
+    assert (names, requester) == (["onnxruntime", "matplotlib", "Jinja2"], "SpinalCordSeg")
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
 
 
-def test_a_package_that_pip_cannot_install(dependencies, packaging):
+def test_a_package_that_pip_cannot_install(dependencies, lacking, packaging):
     packaging.error = subprocess.CalledProcessError(1, ["pip"])
-    assert "Not installed: safetensors" in dependencies.repair(dependencies.Dependencies("no_packages"))
+    assert "Not installed: onnxruntime" in dependencies.repair(lacking)
 
 
-def test_nothing_is_installed_unasked(dependencies, packaging, monkeypatch):
+def test_nothing_is_installed_unasked(dependencies, lacking, packaging, monkeypatch):
     import slicer.util
 
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: False)
-    assert "Nothing" in dependencies.repair(dependencies.Dependencies("no_packages")) and packaging.asked == []
+    assert "Nothing" in dependencies.repair(lacking) and packaging.asked == []

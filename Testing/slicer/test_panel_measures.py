@@ -157,20 +157,20 @@ def test_parameters_survive_the_scene_file(done, scene, tmp_path):
     assert done.ui.maskSelector.currentNode() is loaded.mask and done.ui.flaggedOnlyBox.checked
 
 
-def test_without_torch_the_panel_says_so(panel, scene, pictures, monkeypatch):
+def test_without_onnx_runtime_the_panel_says_so(panel, scene, pictures, monkeypatch):
     from SpinalCordSegWidgets.install import check_dependencies
 
-    answers = {"torch": None, "safetensors": None}
     monkeypatch.setattr(
-        "SpinalCordSegWidgets.main_widget.check_dependencies", lambda probe: check_dependencies(probe, answers.get)
+        "SpinalCordSegWidgets.main_widget.check_dependencies", lambda probe: check_dependencies(probe, {}.get)
     )
+    monkeypatch.setattr("SpinalCordSegWidgets.main_widget.repair", lambda found: f"asked for {found.packages[0]}")
     node_from_volume(scene, grey_volume(cord_mask()), "t1")
     scripted.enter(panel)
     assert panel.ui.noticeFrame.isVisible() and "not installed" in panel.ui.noticeLabel.text
     assert not panel.ui.applyButton.isEnabled() and "not installed" in panel.ui.applyButton.toolTip
-    picture(panel, pictures / "panel-no-torch.png")
+    picture(panel, pictures / "panel-no-engine.png")
     click(panel.ui.noticeButton)
-    assert "Extensions Manager" in panel.ui.statusLabel.text
+    assert "asked for onnxruntime" in panel.ui.statusLabel.text
 
 
 def test_without_matplotlib_a_sentence_stands_in_place_of_the_curve(done, monkeypatch):
@@ -180,16 +180,16 @@ def test_without_matplotlib_a_sentence_stands_in_place_of_the_curve(done, monkey
     assert done.ui.sliceTable.rowCount == 10
 
 
-def test_a_torch_that_does_not_start_is_found_by_asking_it(real_probe, panel, scene, tmp_path, monkeypatch):
-    """The probe's child really runs, and meets a PyTorch as an interrupted install leaves it."""
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libc10.so: cannot open shared object file')")
+def test_an_engine_that_does_not_start_is_found_by_asking_it(real_probe, panel, scene, tmp_path, monkeypatch):
+    """The probe's child really runs, and meets ONNX Runtime as an interrupted install leaves it."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text("raise OSError('libonnx.so: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     panel.panel.probe.forget()
     scripted.enter(panel)
     wait_until(lambda: panel.ui.noticeFrame.isVisible(), 60)
-    assert "libc10.so" in panel.ui.noticeLabel.text and panel.ui.noticeButton.text == "Repair PyTorch…"
-    assert not panel.ui.applyButton.isEnabled() and "libc10.so" in panel.ui.applyButton.toolTip
+    assert "libonnx.so" in panel.ui.noticeLabel.text and panel.ui.noticeButton.text == "Repair ONNX Runtime…"
+    assert not panel.ui.applyButton.isEnabled() and "libonnx.so" in panel.ui.applyButton.toolTip
 
 
 def test_a_slice_that_is_no_longer_there_is_told(done, scene):

@@ -123,4 +123,4 @@ def test_from_a_corrected_case_to_a_model_in_one_command_each(
     assert main([*run, *(word for one in short for word in ("--set", one)), "--device", "cpu"]) == 0
     tuned = load_checkpoint(tmp_path / "run" / "last.safetensors")
     start = load_checkpoint(model).weights
-    assert any(not torch.equal(one, start[name]) for name, one in tuned.weights.items())
+    assert any(not np.array_equal(one, start[name]) for name, one in tuned.weights.items())

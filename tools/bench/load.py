@@ -81,7 +81,13 @@ def _large(folder: Path) -> dict[str, Any]:
     path = folder / "volumes" / "1024x1024x600.nii"
     if not path.is_file():
         write_volume(_enlarged_phantom(), path)
-    arguments = [sys.executable, str(_HERE / "whole_command.py"), "torch", str(path), str(folder / "whole" / "large")]
+    arguments = [
+        sys.executable,
+        str(_HERE / "whole_command.py"),
+        "onnxruntime",
+        str(path),
+        str(folder / "whole" / "large"),
+    ]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{ended.stderr}")

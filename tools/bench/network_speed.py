@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.inference import in_order
-from SpinalCordSegLib.model.cpu_engine import choose_engine
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+from SpinalCordSegLib.model.checkpoint import Checkpoint, NetworkConfig
+from SpinalCordSegLib.model.cpu_engine import CpuEngine
+from SpinalCordSegLib.model.networks import build_network
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 _SIZE = 256
 _ROUNDS = 7
@@ -29,9 +30,10 @@ def network_speed(width: int, threads: int) -> dict[str, Any]:
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     torch.manual_seed(0)
-    network = build_network(NetworkConfig("ra_unet", width)).eval()
+    config = NetworkConfig("ra_unet", width)
+    network = build_network(config).eval()
     slices = [torch.rand(1, 1, _SIZE, _SIZE) for _ in range(2 * threads)]
-    ways = _ways(network, slices, threads)
+    ways = _ways(network, config, slices, threads)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(slices[0])
     flops = counter.get_total_flops()  # a multiply-add counted as two
@@ -80,8 +82,13 @@ def _rate(run: Callable[[], object], operations: int, clock: Callable[[], float]
     return best
 
 
-def _ways(network: nn.Module, slices: list[Tensor], threads: int) -> dict[str, Callable[[], object]]:
+def _ways(
+    network: nn.Module, config: NetworkConfig, slices: list[Tensor], threads: int
+) -> dict[str, Callable[[], object]]:
     last = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    engine = CpuEngine(Checkpoint("bench", "0", config, NormalisationConfig(), dict(network.state_dict())))
 
     def one_by_one(run: Callable[[Tensor], object]) -> Callable[[], None]:
         def work() -> None:
@@ -92,25 +99,9 @@ def _ways(network: nn.Module, slices: list[Tensor], threads: int) -> dict[str, C
 
         return work
 
-    def side_by_side(logits: Callable[[Tensor], Tensor]) -> Callable[[], object]:
-        numbers = [(number, number + 1) for number in range(len(slices))]
-
-        def compute(number: tuple[int, int]) -> None:
-            logits(slices[number[0]])
-
-        return lambda: list(in_order(numbers, compute, threads, threads, _nothing))
-
     ways: dict[str, Callable[[], object]] = {
         "eager, contiguous": one_by_one(network),
         "eager, channels_last": one_by_one(lambda image: last(image.contiguous(memory_format=torch.channels_last))),
-        "ours, torch": side_by_side(choose_engine(network, slices[0], "torch").logits),
+        "ours, onnxruntime": lambda: [engine.logits(image.numpy()) for image in slices],
     }
-    try:
-        ways["ours, onnxruntime"] = side_by_side(choose_engine(network, slices[0], "onnxruntime").logits)
-    except MissingPackageError:
-        print("network: onnx and onnxruntime are not installed, left out")
     return ways
-
-
-def _nothing() -> None:
-    return

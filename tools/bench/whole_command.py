@@ -7,7 +7,6 @@ Time counts from after the imports.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import resource
@@ -18,18 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from naive import naive_predict
 from stopwatch import Stopwatch
 
 from SpinalCordSegLib import batch, image_io, inference, pipeline
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.model.cpu_engine import Engine
+from SpinalCordSegLib.model.cpu_engine import CpuEngine, cpu_threads
 
 WAYS = {
-    "naive": ["--device", "cpu", "--engine", "torch"],
-    "torch": ["--device", "cpu", "--engine", "torch"],
-    "onnxruntime": ["--device", "cpu", "--engine", "onnxruntime"],
+    "naive": ["--device", "cpu"],
+    "onnxruntime": ["--device", "cpu"],
     "cuda": ["--device", "cuda"],
 }
 """By name, the arguments of the command; "naive" takes the place of ``predict``."""
@@ -42,7 +39,6 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
     import SimpleITK  # noqa: F401
 
     if way.startswith("onnxruntime"):
-        import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     watch = Stopwatch()
     _watch_stages(watch, way)
@@ -59,7 +55,7 @@ def measured(way: str, volume: Path, folder: Path) -> dict[str, Any]:
         "way": way,
         "seconds": total,
         "stages": _wall_stages(watch.seconds, total),
-        "threads": torch.get_num_threads(),
+        "threads": cpu_threads(),
         "peak_mb_above_imports": (peak - imported) / 2**20,
         "imports_mb": imported / 2**20,
     }
@@ -75,17 +71,15 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
     if way == "naive":
         inference.predict = partial(naive_predict, watch)
     else:
-        watch.wrap(inference._Work, "inputs", "prepare")
-        watch.wrap(inference._Work, "put", "restore")
-        watch.wrap(inference.DeviceNetwork, "logits", "network")
-        choose = inference.ready_engine
+        watch.wrap(inference, "normalise", "prepare")
+        watch.wrap(inference, "restore", "restore")
+        watch.wrap(CpuEngine, "logits", "network")
+        watch.wrap(inference, "cpu_engine", "set up")
+        if way == "cuda":
+            from SpinalCordSegLib import torch_inference
 
-        def chosen(*arguments: Any) -> Engine:
-            engine = choose(*arguments)
-            windowed = None if engine.window_logits is None else watch.timed(engine.window_logits, "network")
-            return dataclasses.replace(engine, logits=watch.timed(engine.logits, "network"), window_logits=windowed)
-
-        inference.ready_engine = watch.timed(chosen, "set up")
+            watch.wrap(torch_inference, "restore", "restore")
+            watch.wrap(torch_inference.DeviceNetwork, "logits", "network")
     watch.wrap(inference, "predict", "predict")
 
 

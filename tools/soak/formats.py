@@ -29,7 +29,7 @@ class Format:
 
 def _segment(name: str) -> Command:
     return lambda at, out, model: ("lib", [
-        "segment", str(at / name), "--output", str(out), "--model", str(model), "--device", "cpu", "--engine", "torch",
+        "segment", str(at / name), "--output", str(out), "--model", str(model), "--device", "cpu",
     ])  # fmt: skip
 
 
@@ -122,7 +122,7 @@ FORMATS: tuple[Format, ...] = (
     )),
     Format("weights", "model", "tiny.safetensors", (*BYTES, *(card_value,) * 10, *(tensor_entry,) * 5, weights_not_finite), (
         _lib("models", "@IN/tiny.safetensors"),
-        _lib("segment", "@IN/neck.nii.gz", "--model", "@IN/tiny.safetensors", "--engine", "torch", "--device", "cpu",
+        _lib("segment", "@IN/neck.nii.gz", "--model", "@IN/tiny.safetensors", "--device", "cpu",
              "--output", "@OUT"),
     ), 2),
     Format("slice cache", "cache", "slices/*", (*BYTES, *(value_changed,) * 4), (

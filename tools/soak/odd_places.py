@@ -20,7 +20,7 @@ def run_place(place: Place, samples: Path, room: Path, command: str, tally: Tall
     given, output = place.prepare(samples / "names" / "neck.nii.gz", at, out)
     arguments = [command, str(given), "--output", str(output)]
     if command == "segment":
-        arguments += ["--model", str(samples / "tiny.safetensors"), "--device", "cpu", "--engine", "torch"]
+        arguments += ["--model", str(samples / "tiny.safetensors"), "--device", "cpu"]
     ended = run_forked(call_of("lib", arguments), fresh(room / "said"), as_nobody=place.nobody)
     tally.codes[ended.code] += 1
     tally.slowest_s, tally.peak_mib = max(tally.slowest_s, ended.seconds), max(tally.peak_mib, ended.peak_mib)

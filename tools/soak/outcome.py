@@ -43,7 +43,7 @@ def _lasting(path: Path) -> str:
         return _MOMENT.sub("THEN", path.read_text(encoding="utf-8"))
     if path.suffix == ".safetensors":
         model = load_checkpoint(path)
-        tensors = {name: one.numpy().tobytes().hex() for name, one in model.weights.items()}
+        tensors = {name: one.tobytes().hex() for name, one in model.weights.items()}
         return json.dumps([tensors, _timeless(model.scores), _timeless(model.training), _timeless(model.provenance)])
     return path.read_bytes().hex()
 

@@ -68,7 +68,7 @@ def read_mask_like(path: Path, n: int) -> Volume:
 
 
 def _segment(folder: Path, samples: Path, what: str = "in") -> Callable[[], int]:
-    model = ["--model", str(samples / "tiny.safetensors"), "--device", "cpu", "--engine", "torch"]
+    model = ["--model", str(samples / "tiny.safetensors"), "--device", "cpu"]
     return call_of("lib", ["segment", str(folder / what), "--output", str(folder / "out"), *model])
 
 
@@ -81,7 +81,7 @@ def _child_of_panel(folder: Path, samples: Path) -> Callable[[], int]:
         ours, theirs = os.pipe()
         os.write(theirs, _CHILD_INPUT)  # stays open until this process ends
         os.dup2(ours, 0)
-        model = ["--model", str(samples / "tiny.safetensors"), "--device", "cpu", "--engine", "torch"]
+        model = ["--model", str(samples / "tiny.safetensors"), "--device", "cpu"]
         words = ["segment", str(folder / "in"), "--output", str(folder / "out"), *model, "--progress", "json"]
         return main(["SpinalCordSegLib.cli", *words])
 

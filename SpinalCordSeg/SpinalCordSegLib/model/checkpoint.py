@@ -1,11 +1,10 @@
 """A trained model in one safetensors file: weights and, in its header, all that is needed to use and judge it.
 
-torch is imported inside the functions that need weights, so that cards and model folders can be listed without it.
+Only ``checkpoint_network`` needs torch.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
@@ -13,19 +12,19 @@ import os
 import struct
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
 from SpinalCordSegLib.files import atomic_write, parse_json
+from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from SpinalCordSegLib.model.networks import NetworkConfig
-    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+    from torch import nn
 
 _log = logging.getLogger(__name__)
 
@@ -254,6 +253,29 @@ def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
 
 # The model with its weights.
 
+NETWORKS = ("ra_unet", "unet", "deep_unet")
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+}  # of safetensors; what our networks hold
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and how wide: 8 is the published size of all three, channels grow in proportion.
+
+    Raises ConfigurationError for an unknown name or a width that is not a positive whole number.
+    """
+
+    name: str = "ra_unet"
+    width: int = 8
+
+    def __post_init__(self) -> None:
+        if self.name not in NETWORKS:
+            raise ConfigurationError(f"unknown network {self.name!r}: choose one of {', '.join(NETWORKS)}")
+        if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= 64:
+            raise ConfigurationError(f"the network width is {self.width!r}, expected a whole number from 1 to 64")
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -277,7 +299,9 @@ _NOT_USED = "labels"  # an entry of the normalisation in older files: how label 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model: what it is, what it was trained on and measured on, and its weights (the network's state_dict).
+    """A model: what it is, what it was trained on and measured on, and its weights.
+
+    ``weights``: the network's state_dict in numpy; tensors on the CPU may be given.
 
     ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256`` and ``path``: of the file it came
     from, None before it was written.
@@ -287,7 +311,7 @@ class Checkpoint:
     version: str
     network: NetworkConfig
     normalisation: NormalisationConfig
-    weights: dict[str, Tensor]
+    weights: dict[str, NDArray]
     calibration: Calibration = field(default_factory=Calibration)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -297,6 +321,10 @@ class Checkpoint:
     sha256: str | None = None
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        arrays = {name: np.asarray(values, order="C") for name, values in self.weights.items()}
+        object.__setattr__(self, "weights", arrays)
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """Write the file whole or not at all; gives the checkpoint with its ``sha256`` and ``path``.
@@ -304,34 +332,32 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     Raises ModelFileError when the weights are not those of the network or not finite, OutputError when the file
     cannot be written.
     """
-    from safetensors.torch import save
-
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
-    _check_weights(str(path), weights, checkpoint.network)
+    weights = checkpoint.weights
+    _check_finite(path, weights)
+    checkpoint_network(replace(checkpoint, path=path))  # or it is refused
+    table, parts, end = {}, [], 0
+    for name, values in sorted(weights.items(), key=lambda item: (-item[1].itemsize, item[0])):  # all are aligned
+        kind = next(kind for kind, dtype in _DTYPES.items() if values.dtype == dtype)
+        table[name] = {"dtype": kind, "shape": list(values.shape), "data_offsets": [end, end + values.nbytes]}
+        parts.append(values.tobytes())
+        end += values.nbytes
     entries = {name: getattr(checkpoint, name) for name in (*_TEXTS, *_TABLES)}
     entries |= {"format": FORMAT, "format_version": FORMAT_VERSION}
-    card = json.dumps(entries, sort_keys=True, default=asdict)
-    table, data = split_header(save(weights))
+    card, data = json.dumps(entries, sort_keys=True, default=asdict), b"".join(parts)
     digest = content_hash(card, table)
     digest.update(data)
     content = join_header(card, digest.hexdigest(), table, data)
     with atomic_write(path) as beside:
         beside.write_bytes(content)
-    return replace(checkpoint, weights=weights, sha256=hashlib.sha256(content).hexdigest(), path=path)
+    return replace(checkpoint, sha256=hashlib.sha256(content).hexdigest(), path=path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read, verify and check a weights file, on the CPU.
+    """Read, verify and check a weights file.
 
     Raises ModelFileError with the reason for a missing or truncated file, a pickle, an altered byte, another
     architecture, a newer format, a missing entry, or weights that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from SpinalCordSegLib.model.networks import NetworkConfig
-    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-
     path = Path(path)
     card = verified_card(path)
     try:
@@ -342,47 +368,48 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(
             f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
         ) from error
+    table, _, data_offset = _read_header(path)
+    data = path.read_bytes()[data_offset:]
+    weights: dict[str, NDArray] = {}
     try:
-        weights = load_file(path)
-    except SafetensorError as error:
+        for name, entry in table.items():
+            values = np.frombuffer(data[slice(*entry["data_offsets"])], _DTYPES[entry["dtype"]])
+            weights[name] = values.reshape(entry["shape"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
-    _check_weights(str(path), weights, network)
+    _check_finite(path, weights)
     _log.info("model %s %s, SHA-256 %s", card.name, card.version, card.sha256)
     parsed = {"network": network, "normalisation": normalisation, "calibration": calibration}
     return Checkpoint(weights=weights, **{**vars(card), **parsed})
 
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
-    """The network with its weights, in evaluation mode, on the CPU."""
-    network = copy.deepcopy(_blank_network(checkpoint.network))
-    network.load_state_dict({name: values.clone() for name, values in checkpoint.weights.items()}, assign=True)
-    return network.eval()
+    """The network with its weights in torch, in evaluation mode, on the CPU.
 
-
-@lru_cache(maxsize=4)
-def _blank_network(config: NetworkConfig) -> nn.Module:
-    """Without numbers: none are drawn that the weights would replace. To be copied, not to be used."""
+    Raises ModelFileError when the weights are not those of the network.
+    """
     import torch
 
     from SpinalCordSegLib.model.networks import build_network
 
-    with torch.device("meta"):
-        return build_network(config)
-
-
-def _check_weights(path: str, weights: dict[str, Tensor], config: NetworkConfig) -> None:
-    """Raise ModelFileError unless names and shapes are those of the network, and all values are finite."""
-    import torch
-
-    expected = {name: tuple(tensor.shape) for name, tensor in _blank_network(config).state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    config = checkpoint.network
+    with torch.device("meta"):  # no numbers are drawn that the weights would replace
+        network = build_network(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: values.shape for name, values in checkpoint.weights.items()}
     if found != expected:
         different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise ModelFileError(
-            f"{path}: the weights are not those of {config.name} of width {config.width}: {len(different)} tensors"
-            f" differ, the first is {different[0]} (found {found.get(different[0])}, expected"
+            f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}: {len(different)}"
+            f" tensors differ, the first is {different[0]} (found {found.get(different[0])}, expected"
             f" {expected.get(different[0])}): use weights trained with this network"
         )
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
+    weights = {name: torch.from_numpy(values.copy()) for name, values in checkpoint.weights.items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
+
+
+def _check_finite(path: Path, weights: dict[str, NDArray]) -> None:
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
             raise ModelFileError(f"{path}: {name} holds NaN or infinite values: the training failed, use another model")

@@ -1,4 +1,4 @@
-"""The networks. A new one is added here alone: its class, and its entry in ``NETWORKS`` at the end of the classes.
+"""The networks. A new one is added here, by name in ``checkpoint.NETWORKS``, and as a graph by ``make graphs``.
 
 Every network takes (B, 1, H, W) with H and W multiples of 32, values 0..1, and gives logits of that shape.
 """
@@ -6,7 +6,6 @@ Every network takes (B, 1, H, W) with H and W multiples of 32, values 0..1, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.model.checkpoint import NetworkConfig
 
 # What the three networks share: their batch normalisation, up-sampling and the check of their input.
 
@@ -103,9 +103,19 @@ class AttentionModule(nn.Module):
         self.mask = SoftMask(channels, depth)
         self.after = ResidualUnit(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, window: Tensor | None = None) -> Tensor:
+        """``window``: all but the mask is computed there only."""
         x = self.before(x)
-        return self.after((1.0 + self.mask(x)) * self.trunk(x))
+        mask = self.mask(x)
+        return self.after((1.0 + _cut(mask, window, 2)) * self.trunk(_cut(x, window, 2)))
+
+
+def _cut(x: Tensor, window: Tensor | None, by: int = 1) -> Tensor:
+    """The window of ``x``, whose pixels are ``by`` times as large as those of the network's input."""
+    if window is None:
+        return x
+    top, bottom, left, right = (window // by).unbind()
+    return x[:, :, top:bottom, left:right]
 
 
 class RAUNet(nn.Module):
@@ -135,7 +145,9 @@ class RAUNet(nn.Module):
             nn.Conv2d(stem, 1, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, window: Tensor | None = None) -> Tensor:
+        """With a ``window`` (top, bottom, left, right in multiples of 4, int64) its logits alone: those of the whole
+        image but for the outermost ``checkpoint.HALO`` pixels (image borders excepted), for about half of the work."""
         check_input(x)
         stem = self.stem(x)
         skips = []
@@ -144,10 +156,12 @@ class RAUNet(nn.Module):
             x = encode(self.pool(x))
             skips.append(x)
         x = self.middle(self.pool(x))
-        for level in reversed(range(len(skips))):
+        for level in reversed(range(1, len(skips))):
             skip = self.attention[level](skips.pop())
             x = self.decoder[level](torch.cat([double(x), skip], dim=1))
-        return self.tail(torch.cat([double(x), stem], dim=1))
+        skip = self.attention[0](skips.pop(), window)
+        x = self.decoder[0](torch.cat([double(_cut(x, window, 4)), skip], dim=1))
+        return self.tail(torch.cat([double(x), _cut(stem, window)], dim=1))
 
 
 # The U-Net of Ronneberger et al. 2015 in the form of the paper's baseline: no batch normalisation, dropout below.
@@ -258,24 +272,7 @@ class DeepUNet(nn.Module):
         return self.head(x)
 
 
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {"ra_unet": RAUNet, "unet": UNet, "deep_unet": DeepUNet}
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which network, and how wide: 8 is the published size of all three, channels grow in proportion.
-
-    Raises ConfigurationError for an unknown name or a width that is not a positive whole number.
-    """
-
-    name: str = "ra_unet"
-    width: int = 8
-
-    def __post_init__(self) -> None:
-        if self.name not in NETWORKS:
-            raise ConfigurationError(f"unknown network {self.name!r}: choose one of {', '.join(NETWORKS)}")
-        if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= 64:
-            raise ConfigurationError(f"the network width is {self.width!r}, expected a whole number from 1 to 64")
+_CLASSES: dict[str, Callable[[int], nn.Module]] = {"ra_unet": RAUNet, "unet": UNet, "deep_unet": DeepUNet}
 
 
 def build_network(config: NetworkConfig) -> nn.Module:
@@ -283,7 +280,7 @@ def build_network(config: NetworkConfig) -> nn.Module:
 
     It takes (B, 1, H, W) with H and W multiples of 32 and gives logits of the same shape.
     """
-    network = NETWORKS[config.name](config.width)
+    network = _CLASSES[config.name](config.width)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight)

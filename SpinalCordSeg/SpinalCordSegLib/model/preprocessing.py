@@ -1,21 +1,20 @@
 """Slices to the model's grid and intensity, and logits back: a property of the model, kept with its weights.
 
-Both ways are one affine map per axis (``axis_map``), so that padding, cropping, unequal pixels and resizing undo
-exactly.
+Both ways are one affine map per axis (``AxisMap``), so that padding, cropping, unequal pixels and resizing undo
+exactly. Slices may be numpy arrays or torch tensors: what is given comes back, a tensor on its device. Only what numpy
+and torch have in common is used, so that one formula holds for the CPU, the GPU and the trainer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from SpinalCordSegLib.errors import ConfigurationError
 
@@ -28,16 +27,10 @@ from SpinalCordSegLib.errors import ConfigurationError
 _FORWARD_KERNEL = -0.75  # the constant of torch's and OpenCV's bicubic
 _BACKWARD_KERNEL = -0.5  # Keys' own: it keeps straight slopes straight, so that contours do not wander
 
+Array = Any
+"""A numpy array or a torch tensor."""
 
-def _cached(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Every slice of a volume asks for the same few; what is kept must not be bound to the inference at hand."""
-
-    @wraps(make)
-    def kept(*arguments: Any) -> Tensor:
-        with torch.inference_mode(False):
-            return make(*arguments)
-
-    return lru_cache(maxsize=16)(kept)
+_cached = lru_cache(maxsize=16)  # every slice of a volume asks for the same few
 
 
 @dataclass(frozen=True)
@@ -70,39 +63,39 @@ class AxisMap:
         return (np.arange(self.n_source, dtype=np.float64) + 0.5 - self.first_edge) / self.step - 0.5
 
     @_cached
-    def forward(self, antialias: bool = False) -> Tensor:
+    def forward(self, antialias: bool = False) -> NDArray[np.float32]:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
         width = max(1.0, self.step) if antialias else 1.0
         return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=self.padded)
 
     @_cached
-    def backward(self) -> Tensor:
+    def backward(self) -> NDArray[np.float32]:
         """(n_source, n_grid) bicubic weights; beyond the grid its edge pixel."""
         return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, 1.0, beyond_is_zero=False)
 
     @_cached
-    def reached(self) -> Tensor:
+    def reached(self) -> NDArray[np.bool_]:
         """(n_source,) bool: the centre of the source pixel lies on the grid."""
         positions = self.grid_positions()
-        return torch.from_numpy((positions >= -0.5 - 1e-6) & (positions <= self.n_grid - 0.5 + 1e-6))
+        return (positions >= -0.5 - 1e-6) & (positions <= self.n_grid - 0.5 + 1e-6)
 
     @_cached
-    def covered(self) -> Tensor:
+    def covered(self) -> NDArray[np.bool_]:
         """(n_grid,) bool: the centre of the grid pixel lies on the image; the others are padding."""
         positions = self.source_positions()
-        return torch.from_numpy((positions >= -0.5 - 1e-6) & (positions <= self.n_source - 0.5 + 1e-6))
+        return (positions >= -0.5 - 1e-6) & (positions <= self.n_source - 0.5 + 1e-6)
 
-    def overlap(self) -> Tensor:
+    def overlap(self) -> NDArray[np.float32]:
         """(n_grid, n_source): the share of each grid pixel that each source pixel covers."""
         starts = self.first_edge + np.arange(self.n_grid)[:, None] * self.step
         pixels = np.arange(self.n_source)[None, :]
         shared = np.minimum(starts + self.step, pixels + 1) - np.maximum(starts, pixels)
-        return torch.from_numpy(np.clip(shared / self.step, 0, None)).float()
+        return np.clip(shared / self.step, 0, None).astype(np.float32)
 
 
 def _cubic_matrix(
     positions: NDArray[np.float64], n_source: int, constant: float, width: float, *, beyond_is_zero: bool
-) -> Tensor:
+) -> NDArray[np.float32]:
     """(len(positions), n_source) float32 weights of the cubic convolution at ``positions``, ``width`` times as wide."""
     base = np.floor(positions)
     reach = ceil(2 * width)
@@ -114,7 +107,7 @@ def _cubic_matrix(
         weights = np.where((index >= 0) & (index < n_source), weights, 0.0)
     matrix = np.zeros((len(positions), n_source))
     np.add.at(matrix, (np.arange(len(positions))[:, None], index.clip(0, n_source - 1)), weights)
-    return torch.from_numpy(matrix.astype(np.float32))
+    return matrix.astype(np.float32)
 
 
 def _cubic(distance: NDArray[np.float64], constant: float) -> NDArray[np.float64]:
@@ -205,11 +198,11 @@ def place(
 
 
 def normalise(
-    pixels: Tensor,
+    pixels: Array,
     pixel_mm: tuple[float, float],
     config: NormalisationConfig,
     grid: tuple[int, int] | None = None,
-) -> tuple[Tensor, Placement]:
+) -> tuple[Array, Placement]:
     """Slices (n, rows, columns) of any intensity as network input (n, 1, R, C) float32 in 0..1.
 
     Intensities first, then padding with 0 (the slice's minimum) and the bicubic resize, whose overshoot is taken out
@@ -217,52 +210,72 @@ def normalise(
     clipped ("percentile"). A constant slice becomes zeros.
     """
     placement = place((pixels.shape[1], pixels.shape[2]), pixel_mm, config, grid)
+    library = _library(pixels)
     low, high = _range(pixels, config)
-    scaled = _stretch(pixels.float(), low, high)
-    rows, columns = (axis.forward(config.antialias).to(scaled) for axis in (placement.rows, placement.columns))
+    scaled = _stretch(_float32(pixels), low, high)
+    rows, columns = (_like(axis.forward(config.antialias), scaled) for axis in (placement.rows, placement.columns))
     resized = rows @ scaled @ columns.T
     if config.intensity == "minmax":
-        covered = (placement.rows.covered()[:, None] & placement.columns.covered()[None, :]).to(resized.device)
-        image = resized[:, covered] if covered.any() else resized.flatten(1)
-        resized = _stretch(resized, image.amin(dim=1), image.amax(dim=1)).masked_fill_(~covered, 0.0)
-    return resized.clamp(0, 1).unsqueeze(1), placement
+        covered = _like(placement.rows.covered()[:, None] & placement.columns.covered()[None, :], resized)
+        image = resized[:, covered] if covered.any() else resized.reshape(len(resized), -1)
+        stretched = _stretch(resized, library.amin(image, 1), library.amax(image, 1))
+        resized = library.where(covered, stretched, library.zeros_like(stretched))
+    return resized.clip(0, 1)[:, None], placement
 
 
-def _range(pixels: Tensor, config: NormalisationConfig) -> tuple[Tensor, Tensor]:
+def _library(values: Array) -> Any:
+    """numpy or torch, whichever made ``values``."""
+    return np if isinstance(values, np.ndarray) else sys.modules["torch"]
+
+
+def _like(array: NDArray, values: Array) -> Array:
+    """``array`` as what ``values`` is: itself, or a tensor on the same device."""
+    return array if isinstance(values, np.ndarray) else _library(values).as_tensor(array, device=values.device)
+
+
+def _float32(values: Array) -> Array:
+    return values.astype(np.float32, copy=False) if isinstance(values, np.ndarray) else values.float()
+
+
+def _range(pixels: Array, config: NormalisationConfig) -> tuple[Array, Array]:
     """The intensities that become 0 and 1, each (n,)."""
     if config.intensity == "minmax":
-        return pixels.amin(dim=(1, 2)).float(), pixels.amax(dim=(1, 2)).float()
+        library = _library(pixels)
+        return _float32(library.amin(pixels, (1, 2))), _float32(library.amax(pixels, (1, 2)))
     stride = max(1, ceil((pixels.shape[1] * pixels.shape[2] / _SAMPLE) ** 0.5))
-    sample = pixels[:, ::stride, ::stride].float().flatten(1)
+    sample = _float32(pixels[:, ::stride, ::stride]).reshape(len(pixels), -1)
     last = sample.shape[1] - 1
     low, high = (round(percentile / 100 * last) for percentile in (config.low_percentile, config.high_percentile))
-    if sample.device.type == "mps":  # the same without kthvalue, which Apple's GPUs have from torch 2.9 on
+    if isinstance(sample, np.ndarray):
+        in_order = np.partition(sample, (low, high), axis=1)
+    elif sample.device.type == "mps":  # has kthvalue from torch 2.9 on
         in_order = sample.sort(dim=1).values
-        return in_order[:, low], in_order[:, high]
-    return sample.kthvalue(1 + low, dim=1).values, sample.kthvalue(1 + high, dim=1).values
+    else:
+        return sample.kthvalue(1 + low, dim=1).values, sample.kthvalue(1 + high, dim=1).values
+    return in_order[:, low], in_order[:, high]
 
 
-def _stretch(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _stretch(pixels: Array, low: Array, high: Array) -> Array:
     """``low``..``high`` (n,) to 0..1, clipped; zeros where the range is empty."""
+    library = _library(pixels)
     low, width = low[:, None, None], (high - low)[:, None, None]
-    stretched = (pixels - low) / torch.where(width > 0, width, torch.ones_like(width))
-    return torch.where(width > 0, stretched.clamp_(0, 1), torch.zeros_like(width))
+    stretched = ((pixels - low) / library.where(width > 0, width, library.ones_like(width))).clip(0, 1)
+    return library.where(width > 0, stretched, library.zeros_like(width))
 
 
 def normalise_coverage(
-    labels: Tensor,
+    labels: Array,
     pixel_mm: tuple[float, float],
     config: NormalisationConfig,
     grid: tuple[int, int] | None = None,
-) -> Tensor:
+) -> Array:
     """Binary label slices (n, rows, columns) as the share 0..1 of each grid pixel that is labelled, (n, 1, R, C)."""
     placement = place((labels.shape[1], labels.shape[2]), pixel_mm, config, grid)
-    values = labels.float()
-    covered = placement.rows.overlap().to(values) @ values @ placement.columns.overlap().to(values).T
-    return covered.clamp(0, 1).unsqueeze(1)
+    rows, columns = (_like(axis.overlap(), labels) for axis in (placement.rows, placement.columns))
+    return (rows @ _float32(labels) @ columns.T).clip(0, 1)[:, None]
 
 
-def restore(logits: Tensor, placement: Placement) -> Tensor:
+def restore(logits: Array, placement: Placement) -> Array:
     """Logits (n, 1, R, C) back on the slices they came from, (n, rows, columns) float32 within ±12.
 
     Bicubic on logits held within ±12 (probability 6e-6): near the cord they run like a distance to its edge, so the
@@ -270,8 +283,8 @@ def restore(logits: Tensor, placement: Placement) -> Tensor:
     moved the area of a disc of 5 mm by up to 6 %, this by under 1 %. Where the image reaches beyond the network's
     grid the logit is -inf, so that the probability is exactly 0.
     """
-    values = logits[:, 0].float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    rows, columns = placement.rows.backward().to(values), placement.columns.backward().to(values)
-    restored = (rows @ values @ columns.T).clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
-    reached = placement.rows.reached()[:, None] & placement.columns.reached()[None, :]
-    return restored.masked_fill_(~reached.to(values.device), -torch.inf)
+    values = _float32(logits[:, 0]).clip(-LOGIT_LIMIT, LOGIT_LIMIT)
+    rows, columns = (_like(axis.backward(), values) for axis in (placement.rows, placement.columns))
+    restored = (rows @ values @ columns.T).clip(-LOGIT_LIMIT, LOGIT_LIMIT)
+    reached = _like(placement.rows.reached()[:, None] & placement.columns.reached()[None, :], values)
+    return _library(values).where(reached, restored, _library(values).full_like(restored, -np.inf))

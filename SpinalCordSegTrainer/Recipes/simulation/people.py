@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from Recipes.simulation.anatomy import Pose, draw_tissues
@@ -89,7 +88,7 @@ def _heights(scan: VolumeScan, shift: float) -> NDArray[np.float64]:
 def _averaged(coverage: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
     """Mean over the stored pixels of an array on the fine grid of the same field of view."""
     down, across = (AxisMap(n, to, n / to).overlap() for n, to in zip(coverage.shape, (rows, columns), strict=True))
-    return np.asarray((down @ torch.from_numpy(coverage) @ across.T).numpy())
+    return down @ coverage @ across.T
 
 
 def _volume(slices: list[NDArray[np.float32]], matrix: NDArray[np.float64]) -> Volume:

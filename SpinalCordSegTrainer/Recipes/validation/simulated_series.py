@@ -299,8 +299,8 @@ def mask_key(checkpoint: Checkpoint) -> str:
     """Tells models apart that draw other masks, 12 hexadecimal digits: the card, with its figures, does not count."""
     settings = (checkpoint.network, checkpoint.normalisation, checkpoint.calibration)
     digest = hashlib.sha256(json.dumps([asdict(one) for one in settings], sort_keys=True).encode())
-    for name, tensor in sorted(checkpoint.weights.items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, values in sorted(checkpoint.weights.items()):
+        digest.update(name.encode() + values.tobytes())
     return digest.hexdigest()[:12]
 
 
