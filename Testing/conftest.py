@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ("no_silent_skips",)  # a skip is a failure where SPINALCORDSEG_REQUIRE_DATA=1
 
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="user-")  # the user's own folder stays as it is
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
 

@@ -49,6 +49,7 @@ from SpinalCordSegLib.files import (
     write_text,
 )
 from SpinalCordSegLib.flags import Flag
+from SpinalCordSegLib.identity import Identity
 from SpinalCordSegLib.image_io import Image, read_labels, safe_case_name, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
@@ -100,7 +101,8 @@ class ModelSummary:
 class CaseInput:
     """The grid that was measured. ``fingerprint``: of the input (see pipeline.fingerprint), "" where not known;
     ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one. ``acquisition``:
-    how the image was made, as far as a DICOM header tells; ``acquisition_date`` only where it was asked for."""
+    how the image was made, as far as a DICOM header tells; ``acquisition_date`` only where it was asked for;
+    ``identity``: whose it is, as salted hashes."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] = field(metadata={"decimals": 5})
@@ -110,6 +112,7 @@ class CaseInput:
     image_fingerprint: str = ""
     acquisition: dict[str, Any] | None = None
     acquisition_date: str | None = None
+    identity: Identity | None = None
 
     @classmethod
     def of(cls, volume: Volume, image: Image | None = None, keep_date: bool = False) -> CaseInput:
@@ -119,6 +122,7 @@ class CaseInput:
             spacing_mm=volume.ijk_spacing_mm,
             orientation=volume.orientation,
             ijk_to_ras=tuple(tuple(row) for row in volume.ijk_to_ras.tolist()),
+            identity=None if image is None else image.identity,
         )
         if series is None:
             return found

@@ -212,6 +212,7 @@ def _add_follow_up(commands: Any) -> None:
         "--keep-flagged", action="store_true",
         help="compare flagged slices too; else they are left out in all visits until theirs is accepted in review",
     )  # fmt: skip
+    add("--same-person", action="store_true", help="vouch that a patient ID that changed is the same person's")
     group = follow_up.add_argument_group("repeatability: the CoV of an area in %, and where it was measured")
     for name, text in (("same", "on one scanner"), ("between", "between scanners")):
         group.add_argument(
@@ -730,6 +731,7 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
         age_years=arguments.age,
         keep_dates=arguments.keep_dates,
         keep_flagged=arguments.keep_flagged,
+        same_person=arguments.same_person,
     )
 
 

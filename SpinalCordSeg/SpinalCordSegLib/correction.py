@@ -37,7 +37,7 @@ from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, verified_card
 from SpinalCordSegLib.morphometry import fit_centreline
-from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.pipeline import check_belongs, measure_mask
 from SpinalCordSegLib.postprocessing import (
     SMOOTH_Z_MM,
     adjust_outlines,
@@ -93,6 +93,8 @@ def store_correction(
             f"{image.path.name} holds {len(image.volume.voxels)} slices, the mask of {folder.name}"
             f" {len(current.voxels)}: measure the mask anew with --image, then correct it"
         )
+    if image is not None:
+        check_belongs(case, image)
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
     original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
     original = read_mask(folder, original_name)

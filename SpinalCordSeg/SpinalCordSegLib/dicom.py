@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, Sec
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, VoxelError
 from SpinalCordSegLib.files import check_claimed_size, quiet_stderr
+from SpinalCordSegLib.identity import Identity, known_of
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
 # Which files of a folder are DICOM images, and their headers.
@@ -621,6 +623,7 @@ class DicomSeries:
     image_type: tuple[str, ...]
     contrast_agent: bool
     uid: str = field(repr=False)
+    identity: Identity | None
     acquisition_date: str = field(repr=False)
     patient_words: frozenset[str] = field(repr=False)
     frames: tuple[Frame, ...] = field(repr=False)
@@ -721,6 +724,11 @@ def _choose(found: Sequence[DicomSeries], wanted: str | None, where: str) -> Dic
 
 def _describe(uid: str, members: Sequence[tuple[Path, FileDataset]]) -> DicomSeries:
     path, header = members[0]
+    stated = [known_of(partial(_text, one)) for _, one in members]
+    if any(len({one[name] for one in stated if name in one}) > 1 for name in ("patient_id", "birth_date", "sex")):
+        raise DicomSeriesError(
+            f"{path.parent.name} holds one series whose files name several patients: export each patient's again"
+        )
     try:
         with quiet_pydicom():
             frames = sort_frames([frame for file, one in members for frame in frames_of(one, file)])
@@ -758,6 +766,7 @@ def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSe
         contrast_agent=agent not in ("", "no", "n", "none", "nein", "without", "ohne", "nativ")
         or bool(header.get("ContrastBolusAgentSequence")),
         uid=uid,
+        identity=Identity.of(known_of(partial(_text, header))),
         acquisition_date=_text(header, "AcquisitionDate") or _text(header, "StudyDate"),
         patient_words=identity_words(_text(place, keyword) for place in persons for keyword in _IDENTITY_KEYWORDS),
         frames=frames,

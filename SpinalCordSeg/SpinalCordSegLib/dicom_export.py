@@ -37,6 +37,7 @@ from SpinalCordSegLib.errors import (
     VoxelError,
 )
 from SpinalCordSegLib.files import atomic_write
+from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, is_volume_file, read_image
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.report import report_pdf
@@ -195,6 +196,11 @@ def check_origin(content: Case, source: SourceSeries, image: Volume | None = Non
     """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
     measured with them as its image. ``image``: what the series was converted to, and the case made from."""
     made_from = content.input
+    if differ := differing(made_from.identity, source.series.identity):
+        raise DicomSeriesError(
+            f"series {source.series.title()} is not of the case's patient: its header states another"
+            f" {' and '.join(differ)}; give the series that the case was made from, or segment this one"
+        )
     # "fingerprint" is of what was read first: of a mask made elsewhere its own, which says nothing of any image.
     of_image = made_from.image_fingerprint if content.mask_state == "given" else made_from.fingerprint
     if of_image == fingerprint(source.volume):

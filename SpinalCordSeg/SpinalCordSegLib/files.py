@@ -12,6 +12,7 @@ import platform
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -52,6 +53,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
     finally:
         _remove(temporary)
+
+
+def user_folder() -> Path:
+    """The user's own, in the platform's data folder: models, and the salt of identities. It may not exist."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "SpinalCordSeg"
 
 
 def is_plain_name(name: str) -> bool:

@@ -13,7 +13,7 @@ import shutil
 import struct
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -50,6 +50,7 @@ from SpinalCordSegLib.files import (
     quiet_stderr,
     text_head,
 )
+from SpinalCordSegLib.identity import Identity, known_of
 from SpinalCordSegLib.volume import Volume, check_grid, difference, lps_to_ras
 
 # What Slicer expects in a .seg.nrrd beside the voxels: one segment, its name, colour and terminology.
@@ -604,6 +605,7 @@ _LONGEST = 64
 _MAX_SIDECAR_BYTES = 1 << 20
 _SIDECAR_KEYS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs")
 _ITK_PATIENT_GROUP = "0010|"
+_ITK_FIELDS = {"PatientID": "0010|0020", "PatientBirthDate": "0010|0030", "PatientSex": "0010|0040"}
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
@@ -621,7 +623,7 @@ def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[st
     else:
         raw = _beside(path)[1]
         stated = [value for key, value in (fields or {}).items() if key.startswith(_ITK_PATIENT_GROUP)]
-        words = identity_words([*_sidecar_texts(path), *stated])
+        words = identity_words([*(text for key, text in _sidecar(path).items() if key in _SIDECAR_KEYS), *stated])
     name = _sanitise(raw)
     if not name or tells_identity(raw, words):
         return _code(path, dicom)
@@ -656,15 +658,16 @@ def _code(path: Path, dicom: DicomSeries | None) -> str:
     return f"case-{digest.hexdigest()[:8]}"
 
 
-def _sidecar_texts(path: Path) -> list[str]:
+def _sidecar(path: Path) -> dict[str, str]:
+    """What the JSON file beside a NIfTI states."""
     sidecar = path.with_name(f"{_beside(path)[1]}.json")
     try:
         if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
-            return []
+            return {}
         content = parse_json(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none there, or not JSON: then it states no name
-        return []
-    return [str(content[key]) for key in _SIDECAR_KEYS if key in content] if isinstance(content, dict) else []
+        return {}
+    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 _OF_A_RESULT = {"report.json", "slices.csv"}  # what the folder of every finished case holds
@@ -677,6 +680,7 @@ class Image:
 
     ``volume.voxels``: float32, all finite. ``case_name``: safe for a folder, without patient data.
     ``notes``: what a reader should know about the header (which of two orientations was used), mostly empty.
+    ``identity``: whose it is, where a header or the JSON file beside it states that.
     """
 
     volume: Volume
@@ -684,6 +688,7 @@ class Image:
     case_name: str
     dicom: DicomSeries | None = None
     notes: tuple[str, ...] = ()
+    identity: Identity | None = None
 
 
 def read_image(path: Path, series: str | None = None) -> Image:
@@ -701,7 +706,7 @@ def read_image(path: Path, series: str | None = None) -> Image:
             what = f"but {n_files} image files: give one of them" if n_files else "and no image file: check the path"
             raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
         found = find_series(path, series)
-        return Image(read_series(found), path, safe_case_name(path, found), found)
+        return Image(read_series(found), path, safe_case_name(path, found), found, identity=found.identity)
     if series is not None:
         _log.warning("%s is not DICOM: the choice of a series does not apply", path.name)
     grid = read_grid(path)
@@ -715,7 +720,19 @@ def read_image(path: Path, series: str | None = None) -> Image:
         except VoxelError as error:
             raise VoxelError(f"{path.name}: {error}") from error
     name = safe_case_name(path, fields=grid.fields)
-    return Image(grid.volume.with_voxels(voxels), path, name, None, grid.notes)
+    return Image(grid.volume.with_voxels(voxels), path, name, None, grid.notes, _stated_identity(path, grid.fields))
+
+
+def read_identity(path: Path, series: str | None = None) -> Identity | None:
+    """As read_image, but whose it is alone, without the voxels."""
+    if path.is_dir() or not is_volume_file(path):
+        return find_series(path, series).identity
+    return _stated_identity(path, _read_itk(path, header_only=True)[1])
+
+
+def _stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:
+    stated = {name: fields.get(key, "") for name, key in _ITK_FIELDS.items()} | _sidecar(path)
+    return Identity.of(known_of(lambda keyword: stated.get(keyword, "")))
 
 
 def _holds_dicom(folder: Path) -> bool:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case import Case, ModelSummary, new_case
-from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.case import Case, ModelSummary, new_case, read_backdrop, read_mask
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import case_flag, merge_flags
+from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.morphometry import measure, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
@@ -212,6 +213,34 @@ def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tupl
         )
     ends = volume.from_input_slice(first), volume.from_input_slice(end - 1)
     return min(ends), max(ends) + 1
+
+
+_SAME_GREY = 0.9  # correlation; of an image brightened or denoised since 0.95 and more, of two people's necks below 0.7
+
+
+def check_belongs(case: Case, image: Image) -> None:
+    """Raise InputFileError where ``image`` is not what ``case`` was made from: of another patient by its header, or
+    other grey values about the cord than those that the case keeps for its pictures."""
+    made_from, name = case.input, image.path.name
+    if differ := differing(made_from.identity, image.identity):
+        raise InputFileError(
+            f"{name} is not of the patient of {case.folder}: its header states another {' and '.join(differ)}; give"
+            " the image that the case was made from"
+        )
+    known = made_from.image_fingerprint if case.mask_state == "given" else made_from.fingerprint
+    mask = None if case.folder is None else read_mask(case.folder)
+    if mask is None or case.folder is None or fingerprint(image.volume) == known:
+        return
+    kept = read_backdrop(case.folder, mask)
+    if kept is None:
+        return
+    there = place_on(image.volume, kept, (name, f"the mask of {case.folder.name}")).voxels[kept.voxels > 0]
+    alike = np.corrcoef(there, kept.voxels[kept.voxels > 0])[0, 1] if np.ptp(there) > 0 else 0.0
+    if alike < _SAME_GREY:
+        raise InputFileError(
+            f"{name} is not the image that {case.folder} was made from: about the cord its grey values are others"
+            f" (correlation {alike:.2f}, expected {_SAME_GREY:g} or more); give that image"
+        )
 
 
 def fingerprint(volume: Volume) -> str:

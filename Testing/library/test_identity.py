@@ -1,10 +1,24 @@
-"""Names and numbers are recognised however they are written."""
+"""Names and numbers are recognised however they are written; two patients are never mixed."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
+from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import identity_words, tells_identity
+from SpinalCordSegLib.errors import DicomSeriesError
+from SpinalCordSegLib.files import user_folder
+from SpinalCordSegLib.identity import Identity, differing, known_of
+from SpinalCordSegLib.image_io import read_identity, read_image, write_volume
+from SpinalCordSegLib.volume import Volume
 
 WORDS = identity_words(["Pérez García^José", "00123456", "Müller"])
 
@@ -49,3 +63,112 @@ def test_names_in_other_scripts() -> None:
     words = identity_words(["Yamada^Tarou=山田^太郎"])
     assert all(tells_identity(text, words) for text in ("山田太郎_T1", "山田", "t1 tarou"))
     assert not tells_identity("山_T1", words)
+
+
+# ---- Whose an image is, as salted hashes
+
+PATIENT = {"PatientID": "00-123 456", "PatientBirthDate": "19660101", "PatientSex": "F"}
+
+
+def _known(**stated: str) -> dict[str, str]:
+    return known_of(lambda keyword: stated.get(keyword, ""))
+
+
+@pytest.mark.parametrize(
+    "patient_id", ["", "0", "000000", "ANON", "anonymized", "Anonymous", "XXXX", "unknown", "n/a", "-", "001", "None"]
+)
+def test_a_placeholder_is_nobody(patient_id: str) -> None:
+    assert _known(PatientID=patient_id, PatientBirthDate="19000101", PatientSex="O") == {}
+
+
+def test_spellings_of_one_patient_are_one_and_others_are_named_without_values() -> None:
+    one, again = Identity.of(_known(**PATIENT)), Identity.of(_known(**PATIENT | {"PatientID": "123456"}))
+    assert one is not None and one == again and len({len(text) for text in asdict(one).values()}) == 1
+    other = Identity.of(_known(PatientID="123457", PatientBirthDate="19660102", PatientSex="M"))
+    assert differing(one, other) == ["patient ID", "birth date", "sex"]
+    assert differing(one, Identity.of(_known(PatientSex="F"))) == [] == differing(one, None)
+    assert other is not None and differing(one, replace(other, salt=16 * "0")) == []
+    salt = user_folder() / "salt"
+    assert len(salt.read_bytes()) == 32 and (os.name == "nt" or salt.stat().st_mode & 0o077 == 0)
+
+
+@pytest.fixture
+def visits(neck: Any, tmp_path: Path) -> Any:
+    """Follow-up of a case and a second one whose header says otherwise."""
+    neck.finish(neck.write(tmp_path / "series0"), tmp_path / "visit0")
+
+    def follow_up(changes: dict[str, str], *more: str) -> int:
+        shutil.copytree(tmp_path / "visit0", tmp_path / "visit1", dirs_exist_ok=True)
+        report = tmp_path / "visit1" / "report.json"
+        content = json.loads(report.read_text(encoding="utf-8"))
+        assert {*content["input"]["identity"]} == {"salt", "patient_id", "birth_date", "sex"}
+        identity = read_identity(neck.write(tmp_path / "series1", lambda k: changes))
+        content["input"]["identity"] = identity and asdict(identity)
+        report.write_text(json.dumps(content), encoding="utf-8")
+        command = ["follow-up", str(tmp_path / "visit0"), str(tmp_path / "visit1"), "--output", str(tmp_path / "out")]
+        return main([*command, "--date", "2020-01-01", "--date", "2022-01-01", "--disc", "4", "--disc", "4", *more])
+
+    return follow_up
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"PatientID": "777"}, "another patient ID;"),
+        ({"PatientBirthDate": "19810203"}, "another birth date;"),
+        ({"PatientSex": "M"}, "another sex;"),
+        ({"PatientID": "777", "PatientSex": "M"}, "another patient ID and sex;"),
+    ],
+)
+def test_visits_of_two_patients_are_refused(
+    visits: Any, tmp_path: Path, capsys: Any, changes: dict[str, str], words: str
+) -> None:
+    assert visits(changes) == 2
+    error = capsys.readouterr().err
+    assert "visits 1 and 2 are of different patients" in error and words in error
+    only_id = list(changes) == ["PatientID"]
+    assert ("--same-person" in error) is only_id and not any(value in error for value in changes.values())
+    assert visits(changes, "--same-person") == (0 if only_id else 2)
+    if only_id:
+        (run,) = json.loads((tmp_path / "out" / "follow_up.json").read_text(encoding="utf-8"))["runs"]
+        assert run["beside"][0] == "another patient ID, said to be the same person's"
+    report = (tmp_path / "visit1" / "report.json").read_text(encoding="utf-8")
+    assert not any(text in report for text in ("00123456", "777", "19660101", "19810203"))
+
+
+def test_headers_of_images_given_with_the_visits_count_too(visits: Any, neck: Any, tmp_path: Path, capsys: Any) -> None:
+    other = neck.write(tmp_path / "other", lambda k: {"PatientID": "777"})
+    assert visits({}, "--image", str(tmp_path / "series0"), "--image", str(other)) == 2
+    assert "visit 2: the case and its image are of different patients" in capsys.readouterr().err
+    assert visits({"PatientID": "ANON", "PatientBirthDate": "", "PatientSex": "O"}) == 0
+
+
+def test_nothing_of_one_patient_goes_into_a_case_of_another(neck: Any, tmp_path: Path, capsys: Any) -> None:
+    own = neck.write(tmp_path / "own")
+    case = neck.finish(own, tmp_path / "case")
+    relabelled = neck.write(tmp_path / "relabelled", lambda k: {"PatientID": "777"})
+    assert main(["export", str(case), "--dicom", str(relabelled), "--output", str(tmp_path / "out")]) == 2
+    assert "not of the case's patient: its header states another patient ID" in capsys.readouterr().err
+    correct = ["correct", str(case), str(case / "mask.nii.gz"), "--image"]
+    assert main([*correct, str(relabelled)]) == 2
+    assert "not of the patient of" in capsys.readouterr().err
+    image = read_image(own).volume
+    noise = np.random.default_rng(3).normal(100, 30, image.ijk_shape)
+    for name, voxels in (("brighter", 1.5 * image.ijk + 7), ("other", noise)):
+        write_volume(image.with_ijk(voxels.astype(np.float32)), tmp_path / f"{name}.nii.gz")
+    assert main([*correct, str(tmp_path / "other.nii.gz")]) == 2
+    assert "its grey values are others" in capsys.readouterr().err
+    assert main([*correct, str(tmp_path / "brighter.nii.gz")]) == 0 == main([*correct, str(own)])
+
+
+def test_a_series_of_two_patients_is_refused(neck: Any, tmp_path: Path) -> None:
+    mixed = neck.write(tmp_path / "mixed", lambda k: {"PatientID": "777"} if k == 5 else {})
+    with pytest.raises(DicomSeriesError, match="name several patients"):
+        read_image(mixed)
+
+
+def test_a_nifti_knows_its_patient_by_the_file_beside_it(tmp_path: Path) -> None:
+    write_volume(Volume.from_ijk(np.zeros((4, 4, 4), np.float32), np.eye(4)), tmp_path / "neck.nii.gz")
+    assert read_image(tmp_path / "neck.nii.gz").identity is None
+    (tmp_path / "neck.json").write_text(json.dumps(PATIENT), encoding="utf-8")
+    assert read_image(tmp_path / "neck.nii.gz").identity == Identity.of(_known(**PATIENT))

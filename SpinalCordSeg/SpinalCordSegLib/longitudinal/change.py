@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from math import nan, sqrt
+from itertools import combinations, pairwise
+from math import isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,13 +210,14 @@ class Profile:
     """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
 
     ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
-    for flagged slices that nobody has accepted; False: no such slice.
+    for flagged slices that nobody has accepted; False: no such slice. ``ap_over_rl``: (n,) ratio of the diameters.
     """
 
     position_mm: NDArray[np.float64]
     length_mm: NDArray[np.float64]
     csa_mm2: NDArray[np.float64]
     flagged: NDArray[np.bool_] | bool = False
+    ap_over_rl: NDArray[np.float64] | float = nan
 
     def inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(positions, n): whether each position lies in each slice."""
@@ -304,7 +305,8 @@ _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanner
 class FollowUpOptions:
     """``same``, ``between``: what the user knows of repeatability on one scanner and between scanners; None: see
     ``repeatability_of``. ``limits_mm``: only this range, from the disc C2/C3. ``age_years``: at the first visit, for
-    the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too."""
+    the band. ``keep_flagged``: compare slices that are flagged and that nobody has accepted, too.
+    ``same_person``: a changed patient ID is the same person's."""
 
     same: Repeatability | None = None
     between: Repeatability | None = None
@@ -312,6 +314,7 @@ class FollowUpOptions:
     age_years: float | None = None
     keep_dates: bool = False
     keep_flagged: bool = False
+    same_person: bool = False
 
     def __post_init__(self) -> None:
         healthy_rates(self.age_years)
@@ -374,9 +377,13 @@ class FollowUp:
 
 
 def follow_up(
-    person: str, visits: Sequence[Visit], alignment: Alignment, options: FollowUpOptions | None = None
+    person: str,
+    visits: Sequence[Visit],
+    alignment: Alignment,
+    options: FollowUpOptions | None = None,
+    beside: Sequence[str] = (),
 ) -> FollowUp:
-    """Compare ``visits`` (in order of days), aligned by ``alignment``.
+    """Compare ``visits`` (in order of days), aligned by ``alignment``. ``beside``: has to stand beside every rate.
 
     Raises ConfigurationError when they have nothing in common.
     """
@@ -388,6 +395,7 @@ def follow_up(
             visit.line.length_mm,
             visit.cord.csa_mm2 if areas_from == MASK or visit.cord.csa_pv_mm2 is None else visit.cord.csa_pv_mm2,
             False if options.keep_flagged or visit.is_accepted else visit.is_flagged,
+            visit.cord.ap_over_rl,
         )
         for visit, origin in zip(visits, alignment.origins_mm, strict=True)
     ]
@@ -406,7 +414,8 @@ def follow_up(
         elif any(first < n and k <= end for n, k in twins):
             rate, no_rate = None, "the same data twice"
         unknown = any(not visit.conditions.scanner for visit in visits[first:end])
-        runs.append(Run(first + 1, end, rate, judged_by, no_rate, (SCANNER_UNKNOWN,) if unknown else ()))
+        said = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
+        runs.append(Run(first + 1, end, rate, judged_by, no_rate, said))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
@@ -428,7 +437,7 @@ def follow_up(
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
     remarks += [*alignment.remarks, *about_areas, *_remarks(shared, runs, outcomes, options)]
-    doubts = _doubts(runs, outcomes)
+    doubts = _doubts(runs, outcomes) + _other_shape(profiles, shared, runs, outcomes)
     if doubts:
         runs = [replace(one, rate=one.rate and replace(one.rate, verdict=WITHHELD)) for one in runs]
         outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]
@@ -452,6 +461,48 @@ def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome]) -> list[str]:
         elif one.change.percent < -_FASTEST * one.years and not doubts:
             doubts.append(f"visit {one.number}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
     return doubts
+
+
+# One person's cord keeps its relative area along its length and its flatness, and both are a person's own. Scales and
+# limits are from simulated people, see docs/follow-up.md.
+_SHAPE_SCALES = (0.02, 0.04, 0.045)
+_OTHER_SHAPE, _OTHER_SHAPE_OF_CHANGE = 2.0, 0.8
+_LEAST_SHAPE_MM = 15.0
+
+
+def shape_distance(one: Profile, other: Profile, at_mm: NDArray[np.float64]) -> float:
+    """How far two cords differ in shape, whatever their mean areas: SD of the log ratio of areas along ``at_mm``, mean
+    and SD of that of AP/RL, each over its scale, root mean square. NaN where a cord has too few slices."""
+    areas, ratios = [], []
+    for profile in (one, other):
+        known = (profile.csa_mm2 > 0) & np.isfinite(profile.ap_over_rl)
+        if np.count_nonzero(known) < 4:
+            return nan
+        place, ratio = profile.position_mm[known], np.asarray(profile.ap_over_rl)[known]
+        areas.append(np.interp(at_mm, place, np.log(profile.csa_mm2[known])))
+        ratios.append(np.interp(at_mm, place, np.log(ratio)))
+    area, flatness = areas[1] - areas[0], ratios[1] - ratios[0]
+    parts = np.array([area.std(), flatness.mean(), flatness.std()]) / _SHAPE_SCALES
+    return float(np.sqrt((parts**2).mean()))
+
+
+def _other_shape(
+    profiles: Sequence[Profile], shared: CommonExtent, runs: Sequence[Run], outcomes: Sequence[VisitOutcome]
+) -> list[str]:
+    found = [run.rate for run in runs] + [one.change for one in outcomes]
+    is_called = any(one is not None and one.verdict in (LOSS, GAIN) for one in found)
+    limit = _OTHER_SHAPE_OF_CHANGE if is_called else _OTHER_SHAPE
+    pairs = combinations(enumerate(profiles, 1), 2)
+    apart = [(shape_distance(one, other, shared.at_mm), n, k) for (n, one), (k, other) in pairs]
+    if is_called and (shared.length_mm < _LEAST_SHAPE_MM or not all(isfinite(one) for one, _, _ in apart)):
+        return ["too little of the cord is in common to tell by its shape"]
+    worst, n, k = max(apart, default=(0.0, 0, 0))
+    if worst <= limit:
+        return []
+    return [
+        f"visits {n} and {k} show cords of other shapes (distance {worst:.1f}, one person's stay below {limit:g}): is"
+        " one of another person, or its disc C2/C3 marked at another vertebra?"
+    ]
 
 
 def _too_fast(percent_per_year: float) -> str:

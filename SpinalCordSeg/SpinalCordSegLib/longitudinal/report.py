@@ -41,7 +41,14 @@ from SpinalCordSegLib.longitudinal.change import (
     healthy_rates,
 )
 from SpinalCordSegLib.longitudinal.registration import align
-from SpinalCordSegLib.longitudinal.visits import CONDITIONS, PersonSource, Visit, check_visits, read_visit
+from SpinalCordSegLib.longitudinal.visits import (
+    CONDITIONS,
+    PersonSource,
+    Visit,
+    check_one_person,
+    check_visits,
+    read_visit,
+)
 from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -85,8 +92,9 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
         options = replace(options, age_years=person.age_years)
     reporter.progress("read")
     visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
+    beside = check_one_person(visits, options.same_person)
     reporter.progress("register")
-    return follow_up(person.person, visits, align(visits, image_of), options)
+    return follow_up(person.person, visits, align(visits, image_of), options, beside)
 
 
 def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:

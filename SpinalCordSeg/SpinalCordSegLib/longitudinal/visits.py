@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import read_table
+from SpinalCordSegLib.identity import PATIENT_ID, Identity, differing
+from SpinalCordSegLib.image_io import read_identity
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_centreline
 from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
@@ -38,12 +40,13 @@ class VisitCord:
     """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
     right angle to it; NaN where there is none, or where the slice is left out. ``csa_pv_mm2``: likewise from the
     probability, and from the mask in slices that a person drew (``is_drawn``); None where no more than half have one
-    from it."""
+    from it. ``ap_over_rl``: ratio of the diameters."""
 
     line: Centreline
     csa_mm2: NDArray[np.float64]
     csa_pv_mm2: NDArray[np.float64] | None
     is_drawn: NDArray[np.bool_]
+    ap_over_rl: NDArray[np.float64]
 
 
 def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
@@ -54,11 +57,12 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
     """
     line = centreline(mask, fit_local_centreline)
 
-    def at_right_angle(in_slice_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
-        known = dict(zip(measured.canonical_slice.tolist(), in_slice_mm2.tolist(), strict=True))
-        return np.array([known.get(k, nan) for k in line.canonical_slice.tolist()]) * (mask.slice_mm / line.length_mm)
+    def of_line(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = dict(zip(measured.canonical_slice.tolist(), column.tolist(), strict=True))
+        return np.array([known.get(k, nan) for k in line.canonical_slice.tolist()])
 
-    csa, csa_pv = at_right_angle(measured.csa_raw_mm2), at_right_angle(measured.pv_in_slice_mm2)
+    to_right_angle = mask.slice_mm / line.length_mm
+    csa, csa_pv = (of_line(column) * to_right_angle for column in (measured.csa_raw_mm2, measured.pv_in_slice_mm2))
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
         if line.canonical_slice[0] > 0:
             csa[0] = nan
@@ -67,7 +71,8 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
     known = np.isfinite(csa)
     has_pv = known & np.isfinite(csa_pv)
     enough = np.count_nonzero(has_pv) > _LEAST_PV * np.count_nonzero(known)
-    return VisitCord(line, csa, np.where(has_pv, csa_pv, csa) if enough else None, known & ~has_pv)
+    ratio = of_line(measured.ap_ellipse_mm / measured.rl_mm)
+    return VisitCord(line, csa, np.where(has_pv, csa_pv, csa) if enough else None, known & ~has_pv, ratio)
 
 
 # ---- How a visit was made, and what differs between two visits that changes areas by itself
@@ -350,6 +355,35 @@ def check_visits(visits: Sequence[Visit], limits_mm: tuple[float, float] | None 
             " leave the range out"
         )
     return sorted(visits, key=lambda visit: visit.day)
+
+
+def check_one_person(visits: Sequence[Visit], same_person: bool = False) -> list[str]:
+    """What the headers of cases and of images given with them say: remarks that have to stand beside the rate.
+
+    Raises ConfigurationError where visits are of different patients. ``same_person``: the user vouches that a changed
+    patient ID is the same person's.
+    """
+    stated = [(n, one) for n, visit in enumerate(visits, 1) for one in _identities(visit)]
+    changed = False
+    for (n, one), (k, other) in sorted(combinations(stated, 2), key=lambda pair: pair[0][0] != pair[1][0]):
+        differ = differing(one, other)
+        if not differ:
+            continue
+        if not same_person or differ != [PATIENT_ID]:
+            which = f"visit {n}: the case and its image" if n == k else f"visits {n} and {k}"
+            vouch = "; where only the ID was changed, vouch for it by --same-person" if differ == [PATIENT_ID] else ""
+            raise ConfigurationError(
+                f"{which} are of different patients: their headers state another {' and '.join(differ)}; give the"
+                f" visits of one person{vouch}"
+            )
+        changed = True
+    return ["another patient ID, said to be the same person's"] if changed else []
+
+
+def _identities(visit: Visit) -> list[Identity]:
+    image = visit.source.image
+    found = [visit.case.input.identity, None if image is None else read_identity(image, visit.source.series)]
+    return [one for one in found if one is not None]
 
 
 def same_data(visits: Sequence[Visit]) -> list[tuple[int, int]]:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import struct
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
-from SpinalCordSegLib.files import atomic_write, parse_json
+from SpinalCordSegLib.files import atomic_write, parse_json, user_folder
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 if TYPE_CHECKING:
@@ -47,14 +46,7 @@ def user_models_folder() -> Path:
     chosen = os.environ.get(MODELS_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-    return base / "SpinalCordSeg" / "Models"
+    return user_folder() / "Models"
 
 
 def find_models() -> list[Path]:
