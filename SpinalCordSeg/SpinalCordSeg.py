@@ -102,10 +102,11 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self) -> SpinalCordSegParameterNode:
         return SpinalCordSegParameterNode(super().getParameterNode())
 
-    def firstVolume(self):
-        """The first grey volume of the scene (label maps are of a class of their own); None without one."""
+    def onlyVolume(self):
+        """The scene's one grey volume (label maps are of a class of their own); None without, or among several."""
         nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return next((node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
+        grey = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+        return grey[0] if len(grey) == 1 else None
 
     def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", worker=None):
         """Begin a job: poll it, then give its result to ``addResult``. ``worker``: a preloaded one to do it. Raises

@@ -8,11 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import slicer
+import slicer.util
 
 from SpinalCordSegLib.errors import InputFileError
 from SpinalCordSegLib.flags import kinds_from
@@ -24,6 +27,7 @@ from SpinalCordSegNodes.segmentations import (
     cord_segment_id,
     cropped_mask,
     own_grid,
+    volume_node_of,
 )
 from SpinalCordSegNodes.tables import (
     LINE_RGB,
@@ -34,7 +38,7 @@ from SpinalCordSegNodes.tables import (
     slice_columns,
     summary_columns,
 )
-from SpinalCordSegNodes.volumes import place_with, world_transform
+from SpinalCordSegNodes.volumes import image_state, place_with, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 
 _SUMMARY, _SLICES, _CHART = PREFIX + "Summary", PREFIX + "Slices", PREFIX + "Chart"
 _REPORT, _PAGE = PREFIX + "Report", PREFIX + "ReportPage"
-_MEASURED = PREFIX + "MeasuredState"
+_MEASURED, _IMAGE = PREFIX + "MeasuredState", PREFIX + "ImageState"
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, d
     result = Result(segmentation, summary, slices, add_area_chart(scene, slices, f"{name} area"), report, page_node)
     _bind(scene, result)
     segment_id = cord_segment_id(segmentation)
+    report.SetAttribute(_IMAGE, image_state(volume_node_of(segmentation)))
     if digest or segment_id:
         report.SetAttribute(_MEASURED, digest or cropped_mask(segmentation, segment_id).digest())
     return result
@@ -185,6 +190,11 @@ def add_text(scene: Any, name: str, text: str) -> Any:
 def is_measured(result: Result, digest: str) -> bool:
     """Whether the measures are of this state of the mask (see CroppedMask.digest); False where that is not known."""
     return bool(digest) and result.report.GetAttribute(_MEASURED) == digest
+
+
+def is_measured_on(result: Result, state: str) -> bool:
+    """Whether the image is the one that was measured (``state``: see image_state); True where that is not known."""
+    return result.report.GetAttribute(_IMAGE) in (None, "", state)
 
 
 _PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
@@ -308,6 +318,7 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 
 _FOLLOW_UP = PREFIX + "FollowUp"
 FOLLOW_UP_CHART = PREFIX + "FollowUp.Chart"
+_VISIT, _OF_MASKS, _OF_FOLDERS = PREFIX + "FollowUp.Visit", "masks", "1"
 _FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
 
 
@@ -353,12 +364,15 @@ def read_follow_up(folder: Path) -> FollowUpTexts:
         raise InputFileError("the follow-up ended without its files: run it again") from error
 
 
-def add_follow_up(scene: Any, found: FollowUpTexts) -> Any:
-    """A new table of visits with everything bound to it; earlier follow-ups stay. Gives the table node."""
+def add_follow_up(scene: Any, found: FollowUpTexts, masks: Sequence[Any] = ()) -> Any:
+    """A new table of visits with everything bound to it; earlier follow-ups stay. Gives the table node. ``masks``: the
+    visits that are in the scene."""
     content = found.content
     name = scene.GenerateUniqueName(f"Follow-up {content['person']}")
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    table.SetAttribute(_FOLLOW_UP, "1")
+    table.SetAttribute(_FOLLOW_UP, _OF_MASKS if masks else _OF_FOLDERS)
+    for mask in masks:
+        table.AddNodeReferenceID(_VISIT, mask.GetID())
     fill_table(table, columns_of_csv(found.texts["csv"]))
     comparable = len(content["runs"]) == 1
     chart = add_chart(
@@ -386,8 +400,14 @@ def follow_up_of(table: Any) -> FollowUpTexts | None:
     return FollowUpTexts({key: node.GetText() for key, node in nodes.items()})
 
 
-def latest_follow_up(scene: Any) -> Any:
-    """The table of the last follow-up of the scene; None without one."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
-    tables = [scene.GetNthNodeByClass(index, "vtkMRMLTableNode") for index in range(count)]
-    return next((table for table in reversed(tables) if table.GetAttribute(_FOLLOW_UP)), None)
+def latest_follow_up(scene: Any, mask: Any = None) -> Any:
+    """The table of the last follow-up of the scene, or (``mask``) of the last one that a mask was a visit of, or that
+    had no visit from the scene; None without one."""
+    tables = reversed(slicer.util.getNodesByClass("vtkMRMLTableNode", scene))
+    found = (table for table in tables if table.GetAttribute(_FOLLOW_UP))
+    return next((table for table in found if mask is None or _is_of(table, mask)), None)
+
+
+def _is_of(table: Any, mask: Any) -> bool:
+    visits = [table.GetNthNodeReference(_VISIT, n) for n in range(table.GetNumberOfNodeReferences(_VISIT))]
+    return mask in visits or table.GetAttribute(_FOLLOW_UP) != _OF_MASKS

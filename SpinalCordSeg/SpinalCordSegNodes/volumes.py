@@ -15,7 +15,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from SpinalCordSegLib.errors import GeometryError, VoxelError
+from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, VoxelError
 from SpinalCordSegLib.volume import Volume
 
 
@@ -201,6 +201,44 @@ def study_date(scene: Any, node: Any) -> str:
     day = "" if study == _NO_ITEM else str(hierarchy.GetItemAttribute(study, "DICOM.StudyDate") or "")
     plain = day.replace("-", "")
     return f"{plain[:4]}-{plain[4:6]}-{plain[6:]}" if len(plain) == 8 and plain.isdecimal() else ""
+
+
+def is_other_patient(scene: Any, one: Any, other: Any) -> bool:
+    """Whether the scene knows two nodes to be of different patients: by their patients in the subject hierarchy, which
+    the user can change there, and by the PatientID of their DICOM files. In memory only."""
+    (item, number), (other_item, other_number) = (_patient(scene, node) for node in (one, other))
+    if number and other_number:
+        return number != other_number
+    return item != other_item and _NO_ITEM not in (item, other_item)
+
+
+def _patient(scene: Any, node: Any) -> tuple[int, str]:
+    """The patient's item, and the PatientID; _NO_ITEM and "" where they are not known."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Patient")
+    if item != _NO_ITEM:
+        return item, hierarchy.GetItemAttribute(item, "DICOM.PatientID") or hierarchy.GetItemUID(item, "DICOM")
+    database, uids = dicom_database(), instance_uids(node)
+    return item, database.instanceValue(uids[0], "0010,0020") if database is not None and uids else ""
+
+
+def label_of(scene: Any, node: Any) -> str:
+    """What tells a node apart: its name; among others of its class and name its place among them too."""
+    name = str(node.GetName())
+    namesakes = [one for one in slicer.util.getNodesByClass(node.GetClassName(), scene) if one.GetName() == name]
+    if len(namesakes) < 2 or node not in namesakes:
+        return name
+    return f"{name} ({namesakes.index(node) + 1} of {len(namesakes)})"
+
+
+def image_state(volume_node: Any) -> str:
+    """Fingerprint of the voxels and the grid as they are now; "" without a volume that can be measured."""
+    from SpinalCordSegLib.pipeline import fingerprint  # slow libraries: not when the panel opens
+
+    try:
+        return "" if volume_node is None else fingerprint(volume_from_node(volume_node))
+    except SpinalCordSegError:
+        return ""
 
 
 # Which DICOM files a volume was loaded from, as Slicer's DICOM import notes it.

@@ -11,8 +11,9 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import known_cord_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
+from SpinalCordSegNodes.volumes import is_other_patient
 from SpinalCordSegWidgets.jobs import Motion, motion_job
-from SpinalCordSegWidgets.section import Section, grey, show_text
+from SpinalCordSegWidgets.section import OTHER_PATIENT, Choice, Section, grey, show_text
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.main_widget import Panel
@@ -29,12 +30,12 @@ class ComparePanel(Section):
         self._ratio = 1.0
         self._pair: tuple[Any, ...] = ()  # the masks in the views
         ui.priorSelector.setMRMLScene(slicer.mrmlScene)
-        ui.priorSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
+        self.choice = Choice(ui.priorSelector, lambda _prior: self._on_change(), panel.lost)
         ui.compareButton.connect("clicked(bool)", self._on_compare)
 
     @property
     def prior(self) -> Any:
-        return self.ui.priorSelector.currentNode()
+        return self.choice.node
 
     def refresh(self) -> None:
         reason = "" if self.views.running else self.why_not()
@@ -53,17 +54,22 @@ class ComparePanel(Section):
             return _("Choose the mask of the prior visit.")
         if self.panel.volume is None or volume_node_of(self.prior) is None:
             return _("Both masks need their volume in the scene.")
+        if is_other_patient(slicer.mrmlScene, volume_node_of(self.prior), self.panel.volume):
+            return OTHER_PATIENT
         if not known_cord_id(self.prior):
             return _("The prior mask has several segments: which is the cord? Keep one.")
         return ""
+
+    def forget_person(self) -> None:
+        self.choice.set(None)
 
     def close(self) -> None:
         self.views.end()
         self._pair = ()
 
     def _on_change(self) -> None:
-        """Another mask, of another person perhaps, is not what the current views show."""
-        if self.views.running and self._pair and self.panel.segmentation is not self._pair[0]:
+        """Other masks, of other persons perhaps, are not what the views show."""
+        if self.views.running and self._pair != (self.panel.segmentation, self.prior):
             self.views.end()
         super()._on_change()
 

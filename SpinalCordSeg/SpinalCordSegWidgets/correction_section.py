@@ -206,7 +206,7 @@ class CorrectPanel(Section):
         ui, reason = self.ui, self._why_not()
         if not reason and self._entered:
             self.editor.open(self.panel.segmentation, self.panel.volume, self.panel.segment_id)
-        elif self.editor.is_open and self.panel.segmentation is None:
+        elif reason:  # whatever it is open on is not in hand
             self.editor.close()
         ui.editorPlace.setVisible(self.editor.available and not reason)
         show_text(ui.editorReason, reason)
@@ -220,6 +220,9 @@ class CorrectPanel(Section):
         for button in (ui.undoButton, ui.redoButton):
             grey(button, reason or busy)
         self._show_changes(self.panel.live.changes)
+
+    def forget(self) -> None:
+        self.choose(0, 0)
 
     def enter(self) -> None:
         self._entered = True
@@ -262,11 +265,11 @@ class CorrectPanel(Section):
         if not in_scene(segmentation):
             self.panel.show_message(_("The mask was deleted meanwhile: the slices were not kept."))
             return
-        self.editor.save_state()
+        if segmentation is self.panel.segmentation:  # else the editor's undo is of another mask
+            self.editor.save_state()
         if self.panel.attempt(lambda: replace_slices(segmentation, segment_id, found, *slices)):
-            self.panel.show_message(
-                _("Slices {first} to {last} were segmented again.").format(first=slices[0], last=slices[1])
-            )
+            text = _("{mask}: slices {first} to {last} were segmented again.")
+            self.panel.show_message(text.format(mask=segmentation.GetName(), first=slices[0], last=slices[1]))
 
     def _on_row(self, row: int, _column: int) -> None:
         changes = self.panel.live.changes
@@ -312,7 +315,11 @@ class TrainingSetPanel(Section):
             lambda: command_job(arguments, self.panel.write_case, lambda _results: text), self.panel.show_message
         )
 
+    def forget_person(self) -> None:
+        self.ui.subjectEdit.text, self.ui.replaceBox.checked = "", False
+
     def refresh(self) -> None:
+        self.ui.trainingButton.text = self.panel.named(_("Add {name}…"))
         grey(self.ui.trainingButton, self.why_not())
 
     def why_not(self) -> str:

@@ -66,6 +66,12 @@ class DicomPanel(Section):
             arguments.append("--drawn-by-hand")
         self.panel.start(lambda: command_job(arguments, prepare, _contents), lambda found: self._keep(found, folder))
 
+    def forget(self) -> None:
+        self.ui.drawnByHandBox.checked = False
+
+    def close(self) -> None:
+        self._folders = {}  # an id of the next scene may be another person's
+
     def refresh(self) -> None:
         ui, volume = self.ui, self.panel.volume
         missing = _missing()
@@ -77,6 +83,7 @@ class DicomPanel(Section):
         grey(ui.drawnByHandBox, "" if given else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
         grey(ui.intoDatabaseBox, no_database)
+        ui.dicomButton.text = self.panel.named(_("Write DICOM of {name}…"))
         ui.dicomSourceLabel.setText(self._source_text(volume))
         ui.dicomSeriesButton.setVisible(volume is not None and not source_files(volume))
         grey(ui.dicomButton, self.why_not())

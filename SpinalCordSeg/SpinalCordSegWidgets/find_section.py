@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card, user_models_folder
-from SpinalCordSegNodes.volumes import volume_from_node
+from SpinalCordSegNodes.volumes import label_of, volume_from_node
 from SpinalCordSegWidgets.install import Dependencies
 from SpinalCordSegWidgets.jobs import JobControl, duration
-from SpinalCordSegWidgets.section import ask_file, copy_report, on_click, show_run
+from SpinalCordSegWidgets.section import Choice, ask_file, copy_report, on_click, short, show_run
 
 _MOST_LINES = 40  # of a tooltip
 _START_S = 2.0  # loading and reading, before the first slice
@@ -184,8 +185,10 @@ def describe(device: Mapping[str, Any], n_slices: int) -> str:
 class ApplyPanel:
     """``apply`` is called when the user presses Apply and it can be done."""
 
-    def __init__(self, ui: Any, control: JobControl, models: ModelChoice, apply: Callable[[], None]) -> None:
-        self._ui, self._control, self._apply = ui, control, apply
+    def __init__(
+        self, ui: Any, control: JobControl, models: ModelChoice, choice: Choice, apply: Callable[[], None]
+    ) -> None:
+        self._ui, self._control, self._choice, self._apply = ui, control, choice, apply
         self.models, self.devices = models, DeviceChoice(ui.deviceBox)
         self.dependencies = Dependencies("ready")
         self.message = ""  # the last one
@@ -193,7 +196,7 @@ class ApplyPanel:
 
     @property
     def volume(self) -> Any:
-        return self._ui.volumeSelector.currentNode()
+        return self._choice.node
 
     def show_message(self, message: str) -> None:
         """A line that stays until the next run or message."""
@@ -213,7 +216,9 @@ class ApplyPanel:
         ui, control = self._ui, self._control
         running = control.running
         reason = "" if running else self.why_not()
-        ui.applyButton.text = _("Cancel") if running else _("Apply")
+        named = "" if self.volume is None else short(label_of(slicer.mrmlScene, self.volume))
+        apply = _("Apply to {name}").format(name=named) if named else _("Apply")
+        ui.applyButton.text = _("Cancel") if running else apply
         ui.applyButton.enabled = not control.cancelling and not reason
         ui.applyButton.toolTip = reason or (_("End the run.") if running else _("Find the cord and measure it."))
         for widget in (ui.volumeSelector, ui.modelBox, ui.modelButton, ui.deviceBox):

@@ -19,17 +19,20 @@ from SpinalCordSegNodes.results import (
     FollowUpTexts,
     add_follow_up,
     follow_up_of,
+    is_measured,
+    is_measured_on,
     latest_follow_up,
     read_follow_up,
     result_of,
     write_result_folder,
 )
-from SpinalCordSegNodes.segmentations import known_cord_id, volume_node_of
+from SpinalCordSegNodes.segmentations import cropped_mask, known_cord_id, volume_node_of
 from SpinalCordSegNodes.views import marked_discs
-from SpinalCordSegNodes.volumes import study_date, volume_from_node
+from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
 from SpinalCordSegWidgets.jobs import RESULTS, command_job, write_images
 from SpinalCordSegWidgets.pictures import ResizingPicture, figure
 from SpinalCordSegWidgets.section import (
+    OTHER_PATIENT,
     Section,
     ask_file,
     ask_folder,
@@ -69,7 +72,7 @@ class Visit:
     @property
     def name(self) -> str:
         if self.segmentation is not None:
-            return str((self.volume or self.segmentation).GetName())
+            return label_of(slicer.mrmlScene, self.volume or self.segmentation)
         return "" if self.folder is None else self.folder.name
 
     @property
@@ -82,11 +85,13 @@ class Visit:
     def write(self, folder: Path, number: int) -> None:
         """A mask of the scene as the result folder visitN, beside its image imageN.nrrd. Raises SpinalCordSegError."""
         result, segment_id = result_of(self.segmentation), known_cord_id(self.segmentation)
-        if result is None:
-            raise InputFileError(_("{name} was not measured: measure it first").format(name=self.name))
         if not segment_id:
             text = _("{name} has several segments: which is the cord? Keep one.")
             raise ConfigurationError(text.format(name=self.name))
+        digest = cropped_mask(self.segmentation, segment_id).digest()
+        if result is None or not is_measured(result, digest) or not is_measured_on(result, image_state(self.volume)):
+            text = _("{name} was not measured as it is now: choose it in section Measures, and measure it")
+            raise InputFileError(text.format(name=self.name))
         write_result_folder(result, segment_id, folder / f"visit{number}")
         if self.volume is not None:
             write_images(folder, {f"image{number}.nrrd": volume_from_node(self.volume)})
@@ -129,7 +134,7 @@ _RED = "QFrame#breakFrame {border: 2px solid #b3261e; background: #fcebea} QLabe
 
 
 class FollowUpPanel(Section):
-    """``visits``: as listed. The last comparison stays in the scene and is shown until another one is made."""
+    """``visits``: as listed. Comparisons stay in the scene; the last one of the mask in hand is shown."""
 
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
@@ -179,7 +184,10 @@ class FollowUpPanel(Section):
                     visit.write(folder, number)
 
         arguments = self.arguments()
-        self.panel.start(lambda: command_job(arguments, prepare, read_follow_up), self._on_compared)
+        masks = [visit.segmentation for visit in visits if visit.segmentation is not None]
+        self.panel.start(
+            lambda: command_job(arguments, prepare, read_follow_up), lambda found: self._on_compared(found, masks)
+        )
 
     def arguments(self) -> list[str]:
         """The command line; names relative to the folder that it runs in."""
@@ -197,6 +205,9 @@ class FollowUpPanel(Section):
         """The reason why the visits cannot be compared; "" when it can be tried."""
         if self.panel.busy or len(self.visits) < 2:
             return self.panel.why_busy() or _("Add at least two visits.")
+        first, *others = [visit.volume or visit.segmentation for visit in self.visits if visit.segmentation] or [None]
+        if any(is_other_patient(slicer.mrmlScene, first, other) for other in others):
+            return OTHER_PATIENT
         without = [visit.name for visit in self.visits if not visit.day]
         return _("Give the day of: {names}.").format(names=", ".join(without)) if without else ""
 
@@ -212,7 +223,7 @@ class FollowUpPanel(Section):
         return done
 
     def refresh(self) -> None:
-        self.visits = [visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)]
+        self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
         discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
         rows = [(visit.name, visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
         show_rows(self.ui.visitTable, rows, editable=_DAY)
@@ -220,14 +231,25 @@ class FollowUpPanel(Section):
         self._show_outcome(self._shown())
 
     def close(self) -> None:
-        self.visits = []
+        self._keep([])
+
+    def _keep(self, visits: list[Visit]) -> None:
+        """Code and age go with the last visit of a person."""
+        if self.visits and not visits:
+            self.ui.personEdit.text, self.ui.followUpAgeBox.value = "", 0
+        self.visits = visits
+
+    def _table(self) -> Any:
+        """Of the last comparison that the mask in hand was part of."""
+        return latest_follow_up(slicer.mrmlScene, self.panel.segmentation)
 
     def _shown(self) -> FollowUpTexts | None:
-        return follow_up_of(latest_follow_up(slicer.mrmlScene))
+        return follow_up_of(self._table())
 
     def _show_buttons(self) -> None:
         ui, row = self.ui, self.ui.visitTable.currentRow()
         chosen = "" if 0 <= row < len(self.visits) else _("Choose a visit in the list first.")
+        ui.addMaskButton.text = self.panel.named(_("Add {name}"))
         grey(ui.addMaskButton, self.panel.why_no_mask())
         grey(ui.removeVisitButton, chosen)
         grey(ui.visitImageButton, chosen)
@@ -261,8 +283,8 @@ class FollowUpPanel(Section):
         rows, tips = outcome_rows(found.content)
         show_rows(ui.outcomeTable, rows, tips=tips)
 
-    def _on_compared(self, found: FollowUpTexts) -> None:
-        add_follow_up(slicer.mrmlScene, found)
+    def _on_compared(self, found: FollowUpTexts, masks: list[Any]) -> None:
+        add_follow_up(slicer.mrmlScene, found, [mask for mask in masks if in_scene(mask)])
         self.refresh()
         self.panel.show_message(_("Compared. Not all visits are comparable.") if found.breaks else _("Compared."))
 
@@ -276,11 +298,12 @@ class FollowUpPanel(Section):
         ask_file(self.ui.section, _("Image of the visit"), lambda image: self.give_image(row, image))
 
     def _on_remove(self) -> None:
-        del self.visits[self.ui.visitTable.currentRow()]
+        row = self.ui.visitTable.currentRow()
+        self._keep(self.visits[:row] + self.visits[row + 1 :])
         self.refresh()
 
     def _on_views(self) -> None:
-        table = latest_follow_up(slicer.mrmlScene)
+        table = self._table()
         show_in_views(table.GetNodeReference(FOLLOW_UP_CHART), table)
 
     def _on_export(self, suffix: str) -> None:

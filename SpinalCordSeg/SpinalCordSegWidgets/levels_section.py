@@ -115,6 +115,14 @@ class LevelsPanel(Section):
         report, problem = (None, "") if reason else self._measure()
         self._show(report, problem)
 
+    def forget_person(self) -> None:
+        """The next click in a view is no longer a disc of the image before, nor are age and sex this person's."""
+        ui = self.ui
+        if any(is_placing(node) for node, _tag in self._observed):
+            end_placing()
+        ui.ageBox.value, ui.declareBox.checked = 0, False
+        ui.sexBox.setCurrentIndex(0)
+
     def close(self) -> None:
         self._settle.stop()
         for node, tag in self._observed:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -15,7 +16,7 @@ from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
-from SpinalCordSegNodes.volumes import volume_from_node
+from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, volume_from_node
 from SpinalCordSegWidgets.compare_section import ComparePanel
 from SpinalCordSegWidgets.correction_section import CorrectPanel, TrainingSetPanel
 from SpinalCordSegWidgets.dicom_section import DicomPanel
@@ -26,7 +27,7 @@ from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, PreloadedWor
 from SpinalCordSegWidgets.levels_section import LevelsPanel
 from SpinalCordSegWidgets.measures_section import LiveNumbers, MeasuresPanel
 from SpinalCordSegWidgets.review_section import ReviewPanel
-from SpinalCordSegWidgets.section import Section, on_click
+from SpinalCordSegWidgets.section import OTHER_PATIENT, Choice, Section, in_scene, on_click, short
 from SpinalCordSegWidgets.versions_section import VersionsPanel
 from SpinalCordSegWidgets.worklist_section import WorkListPanel
 
@@ -54,8 +55,9 @@ class ModuleBinding(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self._on_end_close)
-        # a scene file brings its own parameters: what the panel keeps by hand must be shown again
-        self.addObserver(scene, scene.EndImportEvent, self._follow_again)
+        # a scene file brings its own parameters: they are shown again, after the selectors (see Choice)
+        self.addObserver(scene, scene.StartImportEvent, lambda *_: self._follow(None))
+        self.addObserver(scene, scene.EndImportEvent, self._follow_again, priority=-20.0)
         slicer.app.connect("aboutToQuit()", widget.panel.end_children)
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class ModuleBinding(VTKObservationMixin):
 
 
 class Panel:
-    """What the sections share: the current mask, one run at a time, one line to the user.
+    """What the sections share: the mask in hand, one run at a time, one line to the user.
 
     ``logic``: the module's. ``entered``: whether the user is in the module now. ``parameters``: the module's parameter
     node while it is bound, else None. Model and device are kept in it by hand: what there is to choose changes, and the
@@ -108,10 +110,13 @@ class Panel:
         self._ui, self.logic, self._entered = ui, logic, entered
         self._listeners: list[Callable[[], None]] = []
         self._was_running = False
+        self._before: Any = None  # the image that was in hand last
+        self.sections: tuple[Section, ...] = ()
         self.parameters: Any = None
         self.control = JobControl(self._on_run_changed)
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
-        self.applying = ApplyPanel(ui, self.control, self.models, self._on_apply)
+        self.volume_choice = Choice(ui.volumeSelector, self._on_volume, self.lost, self._store_volume)
+        self.applying = ApplyPanel(ui, self.control, self.models, self.volume_choice, self._on_apply)
         self.measures = MeasuresPanel(ui, self)
         self.probe = DeviceProbe(self._on_probe)
         self.preloaded = PreloadedWorker()
@@ -125,16 +130,21 @@ class Panel:
         self.follow_up = FollowUpPanel(load("FollowUp"), self)
         self.compare = ComparePanel(load("Compare"), self)
         self.dicom = DicomPanel(load("Dicom"), self)
-        self.sections: tuple[Section, ...] = (
+        self.sections = (
             self.versions, self.review, self.correct, self.levels, self.work_list, self.follow_up, self.compare,
             self.dicom, self.training_set,
         )  # fmt: skip
-        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
         on_click(ui, noticeButton=self._on_repair)
+        named = (
+            ui.applyButton, ui.measureButton, ui.exportButton, self.review.ui.acceptButton, correct.trainingButton,
+            self.follow_up.ui.addMaskButton, self.dicom.ui.dicomButton,
+        )  # fmt: skip
+        for button in named:
+            button.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # their names may be long
         self.listen(self.review.note_edit)  # after the sections
         self.check_dependencies()
-        self.measures.follow(self.segmentation)
+        self.measures.refresh()
 
     # Called by the module: the user comes and goes, scenes open and close, Slicer ends.
 
@@ -144,9 +154,9 @@ class Panel:
         if parameters is not None:
             self.models.select(parameters.modelPath)
             self.applying.devices.select(parameters.device)
-            # not beside a case of a work list: the first volume may be another person's
-            if parameters.inputVolume is None and not self.work_list.case and self.logic.firstVolume() is not None:
-                parameters.inputVolume = self.logic.firstVolume()
+            # one among several, or beside a case of a work list, may be another person's
+            if parameters.inputVolume is None and not self.work_list.case and not self.volume_choice.is_lost:
+                parameters.inputVolume = self.logic.onlyVolume()
         self.parameters = parameters
 
     def enter(self) -> None:
@@ -180,6 +190,8 @@ class Panel:
         self.preloaded.end()
         self.probe.close()
         self.measures.close()
+        for choice in (self.volume_choice, self.measures.choice, self.compare.choice):
+            choice.end()
 
     # What sections ask for.
 
@@ -241,7 +253,9 @@ class Panel:
         if self.segmentation is None:
             return _("Choose a mask first (section Measures).")
         if not self.segment_id:
-            return _("The chosen segmentation has no segment.")
+            return _("Choose the segment that is the cord (section Measures).")
+        if self.volume is not None and is_other_patient(slicer.mrmlScene, self.segmentation, self.volume):
+            return OTHER_PATIENT
         return self.why_busy()
 
     def why_busy(self) -> str:
@@ -253,7 +267,7 @@ class Panel:
         if not reason and self.volume is None:
             return _("The mask has no volume in the scene.")
         if not reason and (self.result is None or self.live.stale):
-            return _("The mask was changed since it was measured: measure it first.")
+            return self.live.why_stale or _("The mask was changed since it was measured: measure it first.")
         return reason
 
     def write_case(self, folder: Path) -> None:
@@ -265,19 +279,31 @@ class Panel:
         write_images(folder, {IMAGE: image})
 
     def show_mask(self, segmentation: Any) -> None:
-        """Make another mask the current one."""
-        self._ui.maskSelector.setCurrentNode(segmentation)
-        if self.parameters is None:  # in another module: on coming back the selector shows what the node says
-            self.logic.getParameterNode().mask = segmentation
+        """Make another mask the one in hand, also for when the user comes back to the module."""
+        self.measures.choice.set(segmentation)
         self.measures.refresh()
 
     def show_volume(self, volume: Any) -> None:
         """What Apply works on; None: nothing, until a volume is chosen. The message stays: it may be new."""
         message = self.applying.message
-        self._ui.volumeSelector.setCurrentNode(volume)
+        self.volume_choice.set(volume)
         self.applying.show_message(message)
-        if self.parameters is None:  # as for the mask
-            self.logic.getParameterNode().inputVolume = volume
+
+    def lost(self, name: str) -> None:
+        self.show_message(_("{name} was removed from the scene: choose another one.").format(name=name))
+
+    def forget(self) -> None:
+        """Another mask or segment is in hand: nothing goes on with it that was meant for the one before."""
+        for section in self.sections:
+            section.forget()
+            if self.volume is not self._before:
+                section.forget_person()
+        self._before = self.volume
+
+    def named(self, text: str) -> str:
+        """A button's ``text`` with the name of the image that it acts on, or of its mask without one."""
+        node = self.volume or self.segmentation
+        return text.format(name=_("…") if node is None else short(label_of(slicer.mrmlScene, node)))
 
     def start(
         self,
@@ -313,8 +339,12 @@ class Panel:
             self.probe.ask(self.models.path)
         self.applying.refresh()
 
+    def _store_volume(self, volume: Any) -> None:
+        self.logic.getParameterNode().inputVolume = volume
+
     def _on_apply(self) -> None:
         volume, model, device = self.applying.volume, self.models.path, self.device
+        in_hand = self.segmentation
 
         def prepare_another(_job: Job[Any]) -> None:
             """Who applies once mostly applies again; who has left the module meanwhile may not."""
@@ -323,26 +353,36 @@ class Panel:
 
         self.start(
             lambda: self.logic.startSegment(volume, model, device, self.preloaded.take(model, device)),
-            lambda found: self._on_segmented(found, volume),
+            lambda found: self._on_segmented(found, volume, in_hand),
             on_end=prepare_another,
         )
 
-    def _on_segmented(self, found: CaseFolder, volume: Any) -> None:
-        if not slicer.mrmlScene.IsNodePresent(volume):
+    def _on_segmented(self, found: CaseFolder, volume: Any, in_hand: Any) -> None:
+        """``in_hand``: the mask that was in hand at Apply. Another one, chosen meanwhile, stays."""
+        if not in_scene(volume):
             self.show_message(_("The volume was deleted meanwhile: the result was not kept."))
             return
-        if not self.attempt(lambda: self.show_mask(self.logic.addResult(found.case, volume, found.page).segmentation)):
+        name = label_of(slicer.mrmlScene, volume)
+        if found.case.input.fingerprint not in ("", image_state(volume)):
+            text = _("The image of {name} was changed meanwhile: the result was not kept. Apply again.")
+            self.show_message(text.format(name=name))
             return
+        made: list[Result] = []
+        if not self.attempt(lambda: made.append(self.logic.addResult(found.case, volume, found.page))):
+            return
+        if self.segmentation is in_hand:
+            self.show_mask(made[0].segmentation)
         device = str(found.case.device).replace("cpu", _("the CPU"))
-        text = _("Done in {seconds:.0f} s on {device}.").format(seconds=found.case.seconds, device=device)
-        self.show_message(text)
+        text = _("{name}: done in {seconds:.0f} s on {device}.")
+        self.show_message(text.format(name=name, seconds=found.case.seconds, device=device))
 
     def _on_measured(self, found: CaseFolder, segmentation: Any, digest: str, then: Callable[[], None] | None) -> None:
-        if not slicer.mrmlScene.IsNodePresent(segmentation):
+        if not in_scene(segmentation):
             self.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
             return
         self.logic.addMeasures(found.case, segmentation, found.page, digest)
-        self.show_message(_("Measured."))
+        measured = volume_node_of(segmentation) or segmentation
+        self.show_message(_("{name}: measured.").format(name=label_of(slicer.mrmlScene, measured)))
         self.work_list.note_measured(segmentation, digest)
         self.measures.refresh()
         if then is not None:

@@ -15,18 +15,29 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import GeometryError, OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write, write_text
 from SpinalCordSegNodes.editing import changes_since_ai
-from SpinalCordSegNodes.results import Result, is_measured, result_of, show_live, show_measured, take_own_result
+from SpinalCordSegNodes.results import (
+    Result,
+    is_measured,
+    is_measured_on,
+    result_of,
+    show_live,
+    show_measured,
+    take_own_result,
+)
 from SpinalCordSegNodes.segmentations import (
     CroppedMask,
-    cord_segment_id,
     cropped_mask,
+    known_cord_id,
     mark_corrected,
     mask_of_segment,
     show_in_3d,
+    volume_node_of,
 )
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
+from SpinalCordSegNodes.volumes import grid_of_node, image_state
 from SpinalCordSegWidgets.pictures import ResizingPicture, figure
 from SpinalCordSegWidgets.section import (
+    Choice,
     ask_new_file,
     grey,
     on_click,
@@ -47,22 +58,23 @@ if TYPE_CHECKING:
 class LiveNumbers:
     """The current mask as it is now: measured anew after the last stroke, which takes 30 ms.
 
-    ``stale``: not the mask that was measured in full. ``edited``: not the mask that the AI drew. ``changes``: against
-    the AI's own, None where there is none. ``message``: for the user. ``case``: with the numbers as they are now, None
-    of what was never measured.
+    ``stale``: not the mask, or not the image, that was measured in full; ``why_stale``: where it is the image.
+    ``edited``: not the mask that the AI drew. ``changes``: against the AI's own, None where there is none. ``message``:
+    for the user. ``case``: with the numbers as they are now, None of what was never measured.
     """
 
     mask: CroppedMask | None = None
     digest: str = ""
     stale: bool = False
+    why_stale: str = ""
     edited: bool = False
     changes: MaskChanges | None = None
     message: str = ""
     case: Case | None = None
 
 
-def live_numbers(segmentation: Any, segment_id: str, result: Result | None) -> LiveNumbers:
-    """Look at a mask; the result's tables follow it."""
+def live_numbers(segmentation: Any, segment_id: str, result: Result | None, other_image: bool = False) -> LiveNumbers:
+    """Look at a mask; the result's tables follow it. ``other_image``: the image is not the one that was measured."""
     if segmentation is None or not segment_id:
         return LiveNumbers()
     try:
@@ -73,6 +85,7 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None) -> L
     if result is None:  # what was never measured has no numbers to follow
         return LiveNumbers(mask, digest)
     stale = not is_measured(result, digest)
+    why_stale = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
     edited, changes = changes_since_ai(segmentation, segment_id, mask)
     if edited:
         mark_corrected(segmentation, segment_id)
@@ -83,10 +96,12 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None) -> L
     else:
         case = show_measured(result)
     message = _("Volume and areas are up to date; measure again for the full report.") if stale else ""
+    message = why_stale if other_image else message
     if edited and changes is not None:
         text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.")
         message = f"{text.format(added=changes.added_mm3, removed=changes.removed_mm3)} {message}".strip()
-    return LiveNumbers(mask, digest, stale, edited, changes, message, case)
+    why_stale = why_stale if other_image else ""
+    return LiveNumbers(mask, digest, stale or other_image, why_stale, edited, changes, message, case)
 
 
 def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
@@ -129,14 +144,17 @@ class MeasuresPanel:
     def __init__(self, ui: Any, panel: Panel) -> None:
         self._ui, self._panel = ui, panel
         self.live = LiveNumbers()
-        self._observed: tuple[Any, tuple[int, ...]] | None = None
+        self._observed: list[tuple[Any, int]] = []
+        self._followed: Any = None
+        self._image: tuple[Any, ...] = ()  # of the image in hand: what tells that it may have changed
+        self._image_state = ""
         self._slices: list[int] = []  # of the table's rows
         self._picture = ResizingPicture(ui.areaPicture)
         self._settle = single_shot(_SETTLE_MS, self.refresh)  # a brush stroke changes the mask many times
         set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")], (44, 66, 84))
         ui.sliceTable.connect("cellClicked(int,int)", self._on_row)
-        ui.maskSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.follow)
-        ui.segmentBox.connect("currentIndexChanged(int)", self.show_buttons)
+        self.choice = Choice(ui.maskSelector, self.follow, panel.lost, self._store)
+        ui.segmentBox.connect("currentIndexChanged(int)", self._on_segment)
         on_click(
             ui,
             measureButton=lambda: panel.measure(),
@@ -152,7 +170,7 @@ class MeasuresPanel:
 
     @property
     def segmentation(self) -> Any:
-        return self._ui.maskSelector.currentNode()
+        return self.choice.node
 
     @property
     def segment_id(self) -> str:
@@ -166,17 +184,17 @@ class MeasuresPanel:
     def close(self) -> None:
         """Stop following nodes."""
         self._settle.stop()
-        if self._observed is not None:
-            for tag in self._observed[1]:
-                self._observed[0].RemoveObserver(tag)
-            self._observed = None
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed, self._followed = [], None
 
     def refresh(self) -> None:
         """Show the chosen mask as it is now."""
         ui = self._ui
         self._fill_segments()
         result = self.result
-        self.live = live_numbers(self.segmentation, self.segment_id, result)
+        other_image = result is not None and not is_measured_on(result, self._state_of_image())
+        self.live = live_numbers(self.segmentation, self.segment_id, result, other_image)
         show_text(ui.editLabel, self.live.message)
         ui.resultArea.setVisible(result is not None)
         rows = slice_rows(self.live.case, ui.flaggedOnlyBox.checked)
@@ -201,22 +219,49 @@ class MeasuresPanel:
     def show_buttons(self) -> None:
         ui = self._ui
         reason = self._panel.why_no_mask()
+        ui.measureButton.text = self._panel.named(_("Measure the mask of {name}"))
+        ui.exportButton.text = self._panel.named(_("Export {name}…"))
         ui.measureButton.setVisible(self.result is None or self.live.stale)
         grey(ui.measureButton, reason)
         has_editor = hasattr(slicer.modules, "segmenteditor")
         grey(ui.editButton, "" if has_editor else _("This Slicer has no Segment Editor module."))
 
     def follow(self, node: Any) -> None:
-        """Make a mask the current one, or none."""
+        """A mask is in hand now, or none."""
+        if node is self._followed:  # it has another name
+            return
         self.close()
+        self._followed = node
         if node is not None:
             take_own_result(node)
             # a stroke; and undo, which puts the segment of before in its place
             events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentModified)
-            tags = tuple(node.AddObserver(event, lambda *_: self._settle.start()) for event in events)
-            self._observed = (node, tags)
+            self._observed = [(node, node.AddObserver(event, lambda *_: self._settle.start())) for event in events]
+            volume = volume_node_of(node)
+            if volume is not None:  # another name, or other voxels
+                self._observed += [(volume, volume.AddObserver("ModifiedEvent", self._on_image))]
         self._ui.show3DButton.checked = bool(node is not None and node.GetDisplayNode() and _shown_in_3d(node))
+        self._fill_segments()
+        self._panel.forget()
         self.refresh()
+
+    def _store(self, node: Any) -> None:
+        self._panel.logic.getParameterNode().mask = node
+
+    def _on_segment(self) -> None:
+        self._panel.forget()
+        self.refresh()
+
+    def _on_image(self, volume: Any, _event: str) -> None:
+        if self._image != _look_at(volume):
+            self._settle.start()
+
+    def _state_of_image(self) -> str:
+        """Hashed again only where something may have changed: it takes a tenth of a second."""
+        volume = self._panel.volume
+        if self._image != (now := _look_at(volume)):
+            self._image, self._image_state = now, image_state(volume)
+        return self._image_state
 
     def _fill_segments(self) -> None:
         box, chosen, node = self._ui.segmentBox, self.segment_id, self.segmentation
@@ -225,8 +270,8 @@ class MeasuresPanel:
         box.clear()
         for found, name in segments.items():
             box.addItem(name, found)
-        wanted = chosen if chosen in segments else (cord_segment_id(node) if node is not None else "")
-        box.setCurrentIndex(max(0, box.findData(wanted)) if segments else -1)
+        wanted = chosen if chosen in segments else (known_cord_id(node) if node is not None else "")
+        box.setCurrentIndex(box.findData(wanted))  # none where nobody can know which is the cord
         box.blockSignals(False)
         several = len(segments) > 1
         box.setVisible(several)
@@ -321,6 +366,15 @@ class MeasuresPanel:
                     raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
         else:
             write_text(path, (result.report if suffix == ".json" else result.page).GetText())
+
+
+def _look_at(volume: Any) -> tuple[Any, ...]:
+    """What tells that an image may be another one, or has another name, without looking at its voxels."""
+    if volume is None or volume.GetImageData() is None:
+        return ()
+    image = volume.GetImageData()
+    matrix = grid_of_node(volume)
+    return volume.GetID(), volume.GetName(), id(image), image.GetMTime(), matrix.tobytes()
 
 
 def _segments(node: Any) -> dict[str, str]:

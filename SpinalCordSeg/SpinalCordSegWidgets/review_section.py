@@ -106,6 +106,9 @@ class ReviewPanel(Section):
 
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
+        if self.panel.live.why_stale:
+            self.panel.show_message(self.panel.live.why_stale)
+            return
         if state == ACCEPTED and self.panel.live.stale:
             meant = self.panel.segmentation, self.panel.segment_id
             self.panel.measure(then=lambda: self._accept_measured(*meant))
@@ -166,8 +169,8 @@ class ReviewPanel(Section):
             ui.queueTable.selectRow(numbers.index(self._at))
         self._show_buttons(review, bool(left))
 
-    def close(self) -> None:
-        self._at = None
+    def forget(self) -> None:
+        self._at = self._kept_accepted = None
 
     def _show_buttons(self, review: Review, left: bool) -> None:
         ui = self.ui
@@ -178,6 +181,8 @@ class ReviewPanel(Section):
         grey(ui.previousSliceButton, empty)
         grey(ui.nextSliceButton, empty)
         grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
+        ui.acceptButton.text = self.panel.named(_("Accept {name}"))
+        reason = reason or self.panel.live.why_stale
         nameless = reason or ("" if self.reviewer else _("Type the reviewer’s name first."))
         grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
         if left and ui.acceptButton.enabled:

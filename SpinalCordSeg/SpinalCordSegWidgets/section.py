@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
+import vtk
+from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.jobs import JobControl
@@ -35,6 +37,12 @@ class Section:
     def close(self) -> None:
         """The scene is being closed: let go of every node."""
 
+    def forget(self) -> None:
+        """Another mask is in hand: what was begun on the one before does not go on with it."""
+
+    def forget_person(self) -> None:
+        """Another image is in hand, of another person perhaps: what was typed for the one before is not of it."""
+
     def refresh(self) -> None:
         """Show the state as it is now; called while the section is open only."""
 
@@ -45,6 +53,92 @@ class Section:
     def _on_collapsed(self, collapsed: bool) -> None:
         if not collapsed:
             self.refresh()
+
+
+OTHER_PATIENT = _(
+    "The scene says that these are of different patients. If they are of one, put them under one patient in the module"
+    " Data; else choose another one."
+)
+
+
+class Choice:
+    """The node that the user chose in a selector: no neighbour ever comes in its place.
+
+    Slicer's selector moves on to another node when its own is removed or a scene is added, and says nothing when it
+    changes between two nodes of one name. ``changed`` gets the node (None: none), at another one and at another name of
+    it; ``lost`` the name of one that was removed; ``store`` what is to be kept with the scene.
+    """
+
+    def __init__(
+        self,
+        selector: Any,
+        changed: Callable[[Any], None],
+        lost: Callable[[str], None],
+        store: Callable[[Any], None] = lambda _node: None,
+    ) -> None:
+        self._selector, self._changed, self._lost, self._store = selector, changed, lost, store
+        self._node: Any = None
+        self._name, self._is_held, self.is_lost = "", False, False
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # or a long name widens the panel
+        for signal in ("currentNodeChanged(vtkMRMLNode*)", "nodeActivated(vtkMRMLNode*)"):
+            selector.connect(signal, self._take)
+        scene = slicer.mrmlScene
+        # before the selector's own observer of removals (priority -10), and after that of imports (0)
+        self._tags = [
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._on_removal),
+            scene.AddObserver(scene.StartImportEvent, lambda *_: self._hold()),
+            scene.AddObserver(scene.EndImportEvent, lambda *_: self._release(), -10.0),
+        ]
+
+    @property
+    def node(self) -> Any:
+        self._take(self._selector.currentNode())
+        return self._node
+
+    def set(self, node: Any) -> None:
+        self._selector.setCurrentNode(node)
+        self._store(node)
+        self._take(node)
+
+    def end(self) -> None:
+        for tag in self._tags:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._tags = []
+
+    def _take(self, node: Any) -> None:
+        name = "" if node is None else node.GetName()
+        if not self._is_held and (node is not self._node or name != self._name):
+            self.is_lost = self.is_lost and node is None
+            self._node, self._name = node, name
+            self._changed(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removal(self, scene: Any, _event: str, node: Any) -> None:
+        if node is self._node:
+            name = self._name
+            self.set(None)
+            if not scene.IsClosing():
+                self.is_lost = True
+                self._lost(name)
+
+    def _hold(self) -> None:
+        self._is_held = True
+
+    def _release(self) -> None:
+        self._is_held = False
+        if self._node is not None:
+            self.set(self._node)
+        else:
+            self._selector.setCurrentNode(None)
+
+
+_MOST_LETTERS = 30
+
+
+def short(name: str) -> str:
+    """For a button: without the middle of a long name."""
+    half = _MOST_LETTERS // 2
+    return name if len(name) <= _MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
 
 
 def on_click(ui: Any, **actions: Callable[[], Any]) -> None:

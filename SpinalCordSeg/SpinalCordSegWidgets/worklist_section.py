@@ -127,7 +127,8 @@ def _with_item_now(work: WorkList, folder: Path) -> WorkList:
     from SpinalCordSegLib.work_list import read_work_list
 
     (now,) = read_work_list(folder).items
-    return replace(work, items=tuple(now if item.folder == now.folder else item for item in work.items))
+    items = (replace(now, case=item.case) if item.folder == now.folder else item for item in work.items)
+    return replace(work, items=tuple(items))
 
 
 def list_text(work: WorkList | None, case: str) -> str:
@@ -196,7 +197,7 @@ class WorkListPanel(Section):
 
     def _leave_for(self, choose: Callable[[WorkList], WorkItem | None]) -> None:
         self.panel.show_message("")
-        self.store(lambda: None if self.work is None else self._go(choose(self.work)))
+        self.store(lambda: self._go(choose))
 
     def store(self, then: Any = None) -> None:
         """Put what has changed in the current case into its folder, then go on. A changed mask is measured anew.
@@ -254,7 +255,9 @@ class WorkListPanel(Section):
         grey(ui.workFolderButton, busy)
         grey(ui.nextCaseButton, none)
         grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
-        grey(ui.storeButton, none or ("" if self.case else _("Open a case first.")))
+        case = self._in_hand()
+        other = case is not None and self.panel.segmentation is not case.segmentation
+        grey(ui.storeButton, none or (_("The mask in hand is not that of this case: open it first.") if other else ""))
 
     def close(self) -> None:
         self._open, self.case, self._last = {}, "", None
@@ -265,6 +268,8 @@ class WorkListPanel(Section):
         case = self._of(self._last)
         if case is not None and self._last is not before:
             case.set_visible(True)
+            here = [item.case for item in (self.work.items if self.work else ()) if item.folder == case.folder]
+            self.case = here[0] if here else self.case
         super()._on_change()
 
     def measure_job(self, segmentation: Any, segment_id: str) -> Job[CaseFolder] | None:
@@ -281,8 +286,8 @@ class WorkListPanel(Section):
 
     def note_measured(self, segmentation: Any, digest: str) -> None:
         """The folder has the corrected mask now; the review of the scene goes in, where it is further on."""
-        case, result = self._of(segmentation), self.panel.result
-        if case is None or result is None:
+        case = self._of(segmentation)
+        if case is None:
             return
         segment_id = cord_segment_id(segmentation)
         review = read_review(segmentation, segment_id)
@@ -306,7 +311,12 @@ class WorkListPanel(Section):
             case.write(review)
             self._stored(case, digest, review)
 
-    def _go(self, item: WorkItem | None) -> None:
+    def _go(self, choose: Callable[[WorkList], WorkItem | None]) -> None:
+        chosen: list[WorkItem | None] = []
+        work = self.work
+        if work is None or not self.panel.attempt(lambda: chosen.append(choose(work))):
+            return
+        item = chosen[0]
         if item is None:
             self.panel.show_message(_("Every case of the list is accepted or rejected."))
             self.refresh()

@@ -113,11 +113,13 @@ def test_plot_table_and_surface_go_to_the_views(done, scene):
 def test_a_foreign_mask_is_offered_for_measuring(panel, scene):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
     panel.ui.maskSelector.setCurrentNode(node)
-    assert not panel.ui.measureButton.isEnabled() and "no segment" in panel.ui.measureButton.toolTip
+    assert not panel.ui.measureButton.isEnabled() and "Choose the segment" in panel.ui.measureButton.toolTip
     for name in ("lesion", "cord"):
         node.GetSegmentation().AddEmptySegment(name, name)
     panel.panel.measures.refresh()
-    assert panel.ui.measureButton.isEnabled() and panel.ui.segmentBox.isVisible()
+    assert not panel.ui.measureButton.isEnabled() and panel.ui.segmentBox.isVisible(), "nobody knows which is the cord"
+    panel.ui.segmentBox.setCurrentIndex(1)
+    assert panel.ui.measureButton.isEnabled()
     assert not panel.ui.resultArea.isVisible()
 
 
@@ -137,10 +139,10 @@ def test_a_run_that_ends_while_the_user_is_elsewhere_is_shown_on_coming_back(don
     former, volume = done.ui.maskSelector.currentNode(), node_from_volume(scene, grey_volume(cord_mask()), "t2")
     done.ui.volumeSelector.setCurrentNode(volume)
     scripted.leave(done)
-    done.panel._on_segmented(CaseFolder(finished_case(cord_mask())), volume)
+    done.panel._on_segmented(CaseFolder(finished_case(cord_mask())), volume, former)
     scripted.enter(done)
     shown = done.ui.maskSelector.currentNode()
-    assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "Done in" in done.ui.statusLabel.text
+    assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "t2: done in" in done.ui.statusLabel.text
     assert done.panel.measures.result.segmentation is shown
 
 

@@ -62,7 +62,7 @@ def _begin_and_cancel(panel) -> None:
     wait_until(lambda: "Slice" in ui.statusLabel.text or not control.running, 300)
     click(ui.applyButton)
     wait_until(lambda: not control.running, 5)
-    assert control.failure is None and ui.applyButton.text == "Apply"
+    assert control.failure is None and ui.applyButton.text == "Apply to T1w neck"
 
 
 def test_session(real_probe, session, scene, folder, pictures):
@@ -80,7 +80,7 @@ def test_session(real_probe, session, scene, folder, pictures):
     wait_until(lambda: "Slice" in ui.statusLabel.text or not session.panel.control.running, 300)
     picture(session, pictures / "panel-running.png")
     finish(session.panel)
-    assert ui.applyButton.text == "Apply" and "Done in" in ui.statusLabel.text
+    assert ui.applyButton.text == "Apply to T1w neck" and "T1w neck: done in" in ui.statusLabel.text
     first = ui.maskSelector.currentNode()
     assert first.GetName() == "T1w neck spinal cord AI"
     expected = slicer.util.arrayFromVolume(volume).transpose() > 500
@@ -133,7 +133,7 @@ def test_cancel_ends_it_and_leaves_nothing(session, scene, folder):
     wait_until(lambda: not session.panel.control.running, 300)
     assert child.exit_code is not None
     assert scene.GetNumberOfNodes() == nodes and not own.exists() and _scratch(folder) == []
-    assert session.panel.control.failure is None and session.ui.applyButton.text == "Apply"
+    assert session.panel.control.failure is None and session.ui.applyButton.text == "Apply to T1w neck"
     assert session.ui.applyButton.enabled
 
 

@@ -11,6 +11,7 @@ from slicer_standins.desktop import click, finish
 from threshold_model import SPACING_MM, neck_image
 from work_list_cases import erase_slice, measured, stored, visible
 
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, write_volume
@@ -50,6 +51,37 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
     assert (work.case, behind(), visible()) == ("a", "a", ["a spinal cord AI"])
 
 
+def test_two_patients_of_one_name_stay_apart(panel, results):
+    report = results / "b" / "report.json"
+    report.write_text(report.read_text(encoding="utf-8").replace('"case": "b"', '"case": "a"'), encoding="utf-8")
+    work = panel.panel.work_list
+    assert work.choose(results, results.parent / "images")
+    work.next()
+    panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    panel.panel.review.go(4)  # goes into its folder at once, and its row is read again
+    assert [item.case for item in work.work.items] == ["a [a]", "a [b]"]
+    assert [Case.load(results / name).review.state for name in ("a", "b")] == ["in review", "given"]
+    work.next()
+    assert work._open[results / "b"].segmentation is panel.panel.segmentation and work.case == "a [b]"
+
+
+def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results):
+    work = panel.panel.work_list
+    work.ui.section.collapsed = False
+    work.choose(results, results.parent / "images")
+    work.next()
+    a = panel.panel.segmentation
+    work.next()
+    panel.ui.maskSelector.setCurrentNode(a)
+    assert work.case == "a" and "Case 1: a." in work.ui.workLabel.text
+    foreign = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another person")
+    panel.ui.maskSelector.setCurrentNode(foreign)
+    assert not work.ui.storeButton.isEnabled() and "in hand" in work.ui.storeButton.toolTip
+    scene.RemoveNode(a)
+    scene.RemoveNode(foreign)
+    assert panel.panel.segmentation is None and not visible()[1:]
+
+
 def test_a_correction_reaches_its_folder_though_another_folder_is_chosen_meanwhile(panel, results):
     work, images = panel.panel.work_list, results.parent / "images"
     other = measured(results.parent / "other", images, "a")
@@ -85,7 +117,7 @@ def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel,
     node_from_volume(scene, neck_image(np.diag([*SPACING_MM, 1.0])), "another person")
     work = panel.panel.work_list
     work.choose(results)  # no folder of images
-    panel.panel.show_volume(panel.logic.firstVolume())
+    panel.panel.show_volume(panel.logic.onlyVolume())
     work.next()
     assert panel.panel.volume.GetName() == "a (mask only)" and panel.panel.applying.volume is None
     scripted.leave(panel)

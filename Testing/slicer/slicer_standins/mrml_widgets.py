@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import slicer
+import vtk
 
 from slicer_standins.pythonqt import qt
 from slicer_standins.ui_loader import stand_in
@@ -39,14 +40,16 @@ _SWITCHES = {
 
 @stand_in(slicer)
 class qMRMLNodeComboBox(qt.QWidget):
-    """Lists the scene's nodes of the wanted classes; when its node is removed it selects the first that is left."""
+    """Lists the scene's nodes of the wanted classes, as the worst Slicer does: before its node is removed it moves on
+    to a neighbour (after observers of usual priority were told); after an import it moves to the last one; between two
+    nodes of one name it says nothing but that the user chose (Qt 6)."""
 
     SLICER_SIGNALS = (
         "currentNodeChanged(vtkMRMLNode*)", "currentNodeChanged(bool)", "currentNodeIDChanged(QString)",
-        "nodeAddedByUser(vtkMRMLNode*)", "mrmlSceneChanged(vtkMRMLScene*)",
+        "nodeActivated(vtkMRMLNode*)", "nodeAddedByUser(vtkMRMLNode*)", "mrmlSceneChanged(vtkMRMLScene*)",
     )  # fmt: skip
     currentNodeChanged, currentNodeIDChanged = _Signal(object), _Signal(str)
-    nodeAddedByUser, mrmlSceneChanged = _Signal(object), _Signal(object)
+    nodeActivated, nodeAddedByUser, mrmlSceneChanged = _Signal(object), _Signal(object), _Signal(object)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -58,9 +61,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._settings: dict[str, Any] = {"nodeTypes": [], **_SWITCHES, **_TEXTS}
         self._scene: Any = None
         self._ids: list[str] = []
-        self._current = ""
+        self._current = self._text = ""
         self._observers: list[int] = []
-        self._box.activated.connect(lambda index: self._select(self._ids[index]))
+        self._box.activated.connect(self.choose)
 
     def _read(self, name: str) -> Any:
         return self._settings[name]
@@ -85,10 +88,13 @@ class qMRMLNodeComboBox(qt.QWidget):
     def setMRMLScene(self, scene: Any) -> None:
         self.stop_observing()
         self._scene = scene
-        events = (
-            (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent) if scene else ()
-        )
-        self._observers = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
+        if scene:
+            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
+            self._observers = [
+                *(scene.AddObserver(event, lambda *_: self._refresh()) for event in events),
+                scene.AddObserver(scene.EndImportEvent, lambda *_: self._jump_to_last()),
+                scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._on_removal, -10.0),
+            ]
         self._refresh()
         self.mrmlSceneChanged.emit(scene)
 
@@ -105,30 +111,48 @@ class qMRMLNodeComboBox(qt.QWidget):
             if any(wanted) and (self._settings["showHidden"] or not node.GetHideFromEditors()):
                 yield node
 
-    def _refresh(self) -> None:
-        nodes = list(self._accepted())
-        none = bool(self._settings["noneEnabled"])
+    def _refresh(self, without: str = "") -> None:
+        nodes = [node for node in self._accepted() if node.GetID() != without]
+        none, before = bool(self._settings["noneEnabled"]), self._ids
         self._ids = [""] * none + [node.GetID() for node in nodes]
         self._box.clear()
         self._box.addItems([self._settings["noneDisplay"]] * none + [node.GetName() for node in nodes])
-        current = self._current if self._current in self._ids else (self._ids[0] if self._ids else "")
-        self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else -1)
+        if self._current in self._ids:
+            current = self._current
+        elif without and self._ids:  # as QComboBox: what lies at the same place now, else the last
+            current = self._ids[min(before.index(without), len(self._ids) - 1)]
+        else:
+            current = self._ids[0] if self._ids else ""
         self._select(current)
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removal(self, _scene: Any, _event: str, node: Any) -> None:
+        if node.GetID() in self._ids and not self._scene.IsClosing():
+            self._refresh(without=node.GetID())
+
+    def _jump_to_last(self) -> None:
+        self._refresh()
+        self._select(self._ids[-1] if self._ids else "")
+
     def _select(self, node_id: str) -> None:
-        if node_id == self._current:
-            return
-        self._current = node_id
-        if node_id in self._ids:
-            self._box.setCurrentIndex(self._ids.index(node_id))
-        self.currentNodeChanged.emit(self.currentNode())
-        self.currentNodeIDChanged.emit(node_id)
+        index = self._ids.index(node_id) if node_id in self._ids else -1
+        self._box.setCurrentIndex(index)
+        was, self._current = self._text, node_id
+        self._text = self._box.itemText(index) if node_id else ""
+        if self._text != was:
+            self.currentNodeChanged.emit(self.currentNode())
+            self.currentNodeIDChanged.emit(node_id)
+
+    def choose(self, index: int) -> None:
+        """What a user's click in the opened list does."""
+        self._select(self._ids[index])
+        self.nodeActivated.emit(self.currentNode())
 
     def currentNode(self) -> Any:
         return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
 
     def setCurrentNode(self, node: Any) -> None:
-        self._select(node.GetID() if node else "")
+        self._select(node.GetID() if node and node.GetID() in self._ids else "")
 
     def setCurrentNodeID(self, node_id: str) -> None:
         self._select(node_id or "")
