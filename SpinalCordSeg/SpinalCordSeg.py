@@ -127,9 +127,7 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
     def addResult(self, case, volumeNode, page: str = ""):
         """A new segmentation with tables, plot and report (``page``: HTML); what is in the scene stays as it is."""
         from SpinalCordSegNodes.results import add_result
-        from SpinalCordSegWidgets.measures_section import save_state_for_undo
 
-        save_state_for_undo()
         return add_result(slicer.mrmlScene, case, volumeNode, page)
 
     def addMeasures(self, case, segmentation, page: str = "", digest: str = ""):

@@ -158,7 +158,6 @@ class MeasuresPanel:
         on_click(
             ui,
             measureButton=lambda: panel.measure(),
-            editButton=self._on_edit,
             viewsButton=self._on_views,
             copyTextButton=self._on_copy,
         )
@@ -223,8 +222,6 @@ class MeasuresPanel:
         ui.exportButton.text = self._panel.named(_("Export {name}…"))
         ui.measureButton.setVisible(self.result is None or self.live.stale)
         grey(ui.measureButton, reason)
-        has_editor = hasattr(slicer.modules, "segmenteditor")
-        grey(ui.editButton, "" if has_editor else _("This Slicer has no Segment Editor module."))
 
     def follow(self, node: Any) -> None:
         """A mask is in hand now, or none."""
@@ -305,10 +302,6 @@ class MeasuresPanel:
         if self.segmentation is not None and not show_in_3d(self.segmentation, visible):
             self._ui.show3DButton.checked = False
             self._panel.show_message(_("There is nothing to show: the mask is empty."))
-
-    def _on_edit(self) -> None:
-        result = self.result
-        open_segment_editor(self.segmentation, None if result is None else result.volume, self.segment_id)
 
     def _on_views(self) -> None:
         result = self.result
@@ -424,23 +417,3 @@ def report_sentence(case: Case, edited: bool = False) -> str:
 
 def _quantity(value: float, unit: str, decimals: int) -> str:
     return _("not reported") if math.isnan(value) else f"{value:.{decimals}f} {unit}"
-
-
-def open_segment_editor(segmentation: Any, volume: Any, segment_id: str) -> None:
-    """Show a segment in the Segment Editor, other segments protected."""
-    slicer.util.selectModule("SegmentEditor")
-    editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-    editor.setSegmentationNode(segmentation)
-    if volume is not None:
-        editor.setSourceVolumeNode(volume)
-    editor.setCurrentSegmentID(segment_id)
-    # By default painting cuts the painted place out of all other segments of the segmentation.
-    editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-
-
-def save_state_for_undo() -> None:
-    """Let the Segment Editor's Undo come back to now. Nothing where none is open: asking the module would make one."""
-    widget = getattr(slicer.modules, "SegmentEditorWidget", None)
-    editor = getattr(widget, "editor", None)
-    if editor is not None and editor.segmentationNode() is not None:
-        editor.saveStateForUndo()

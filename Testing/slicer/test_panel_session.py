@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import types
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import cord_mask, erase, finished_case, grey_volume, is_edited, paint
+from cord_cases import erase, is_edited, paint
 from PySide6 import QtWidgets
 from slicer_standins import scripted
 from slicer_standins.desktop import click, finish, picture, wait_until
@@ -194,26 +192,3 @@ def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):
     outcome = scripted.run_own_test("SpinalCordSeg")
     assert outcome.testsRun == 3 and outcome.wasSuccessful(), outcome.failures + outcome.errors
     assert outcome.skipped == []
-
-
-def test_correct_by_hand_hands_over_to_the_segment_editor(session, scene, monkeypatch):
-    """The Segment Editor's widget is not in the wheel: its calls are looked at."""
-    editor, editor_node, module, chosen = MagicMock(), slicer.vtkMRMLSegmentEditorNode(), MagicMock(), []
-    editor.mrmlSegmentEditorNode.return_value = editor_node
-    module.widgetRepresentation.return_value.self.return_value.editor = editor
-    monkeypatch.setattr(slicer.modules, "segmenteditor", module, raising=False)
-    monkeypatch.setattr(slicer.util, "selectModule", chosen.append)
-    volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = session.logic.addResult(finished_case(cord_mask()), volume)
-    editor.saveStateForUndo.assert_not_called()  # nothing was open in the editor
-    session.ui.maskSelector.setCurrentNode(result.segmentation)
-    click(session.ui.editButton)
-    assert chosen == ["SegmentEditor"]
-    editor.setSegmentationNode.assert_called_with(result.segmentation)
-    editor.setSourceVolumeNode.assert_called_with(volume)
-    editor.setCurrentSegmentID.assert_called_with(cord_segment_id(result.segmentation))
-    assert editor_node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-    opened = types.SimpleNamespace(editor=editor)
-    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", opened, raising=False)
-    session.logic.addResult(finished_case(cord_mask()), volume)
-    editor.saveStateForUndo.assert_called_once()
