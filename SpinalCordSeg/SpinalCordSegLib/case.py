@@ -399,6 +399,19 @@ _ANOTHER_MASK = (
 )
 
 
+_NUMBERS = (
+    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "removed_mm3", "filled_mm3",
+)  # fmt: skip
+
+
+def numbers_of(measures: CordMeasures, flags: tuple[Flag, ...]) -> dict[str, Any]:
+    """What a case takes from its measures as it is."""
+    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
+    # Where no area may be reported, volume over length is the mean area in other words.
+    per_length = nan if withheld or measures.length_mm <= 0 else measures.volume_mm3 / measures.length_mm
+    return {name: getattr(measures, name) for name in _NUMBERS} | {"volume_per_length_mm2": per_length}
+
+
 def new_case(
     name: str,
     mask: Volume,
@@ -422,30 +435,18 @@ def new_case(
     if levels is not None:
         names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
         table = replace(table, level=np.array(names, dtype=np.str_))
-    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
-    length = measures.length_mm
-    # Where no area may be reported, volume over length is the mean area in other words.
-    per_length = nan if withheld or length <= 0 else measures.volume_mm3 / length
     return Case(
+        **numbers_of(measures, flags),
         name=name,
         mask_state="given",
         review=Review(GIVEN),
         mask_sha256=mask_sha256(mask),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        volume_mm3=measures.volume_mm3,
-        length_mm=length,
-        volume_per_length_mm2=per_length,
-        mean_csa_mm2=measures.mean_csa_mm2,
-        sd_csa_mm2=measures.sd_csa_mm2,
         mean_ap_ellipse_mm=_mean_diameter(table, table.ap_ellipse_mm, measures.slice_range),
         mean_rl_mm=_mean_diameter(table, table.rl_mm, measures.slice_range),
-        n_slices=measures.n_slices,
-        coverage=measures.coverage,
         range=slice_range,
         range_volume_mm3=measures.range_volume_mm3,
         range_length_mm=measures.range_length_mm,
-        removed_mm3=measures.removed_mm3,
-        filled_mm3=measures.filled_mm3,
         flags=flags,
         queue=queue,
         levels_asked=None if levels_asked is None else LevelsAsked.of(levels_asked),

@@ -41,7 +41,8 @@ def read_case_folder(folder: Path) -> CaseFolder:
 
 
 class OpenedCase(NamedTuple):
-    """``image``: the file that the volume came from, None where only the mask is there; then ``problem`` says why."""
+    """``image``: the file that the volume came from, None where only the mask is there. ``problem``: why that is so, or
+    why the image may be another one."""
 
     case: Case
     result: Result
@@ -67,7 +68,7 @@ def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -
 
 
 def _image_of(case: Case, name: str, images: ImageFolder | None) -> tuple[FoundImage | None, str]:
-    """The image, or why there is none."""
+    """The image, or why there is none, or why it may be another person's."""
     if images is None:
         return None, "no folder of images was chosen: only the mask is shown"
     try:
@@ -78,14 +79,19 @@ def _image_of(case: Case, name: str, images: ImageFolder | None) -> tuple[FoundI
         place_on(case.mask, image.volume)
     except SpinalCordSegError as error:
         return None, f"{error}: only the mask is shown"
-    return image, ""
+    return (
+        image,
+        "" if image.is_known else "the image was found by its name alone: look whether the mask lies on the cord",
+    )
 
 
 class FoundImage(NamedTuple):
-    """``path``: what the command line takes as this image; of a DICOM series one of its files."""
+    """``path``: what the command line takes as this image; of a DICOM series one of its files. ``is_known``: to be the
+    one that was measured, not only to have its name."""
 
     path: Path
     volume: Volume
+    is_known: bool = True
 
 
 class _Candidate(NamedTuple):
@@ -126,7 +132,7 @@ class ImageFolder:
                 self._fingerprints[one.path] = fingerprint_of(volume)
                 if self._fingerprints[one.path] == fingerprint:
                     return FoundImage(one.path, volume)
-        return FoundImage(named[0].path, named[0].read()) if len(named) == 1 else None
+        return FoundImage(named[0].path, named[0].read(), False) if len(named) == 1 else None
 
     def _candidates(self, case: str) -> Iterator[_Candidate]:
         """All that a batch may have called ``case``: it calls the second of a name NAME_2."""

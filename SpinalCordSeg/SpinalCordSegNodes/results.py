@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,27 +253,14 @@ def show_live(result: Result, measures: CordMeasures) -> Case:
     ``measures``: without diameters and form. The report stays as it was, so that ``show_measured`` can bring back what
     was measured in full.
     """
+    from SpinalCordSegLib.case import numbers_of
     from SpinalCordSegLib.morphometry import without_sections
 
     case = result.case
     flags = (*measures.flags, *(flag for flag in case.flags if flag.kind not in kinds_from("mask")))
-    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
-    measures = without_sections(measures) if withheld else measures
-    length_mm = measures.length_mm
-    live = replace(
-        case,
-        volume_mm3=measures.volume_mm3,
-        length_mm=length_mm,
-        mean_csa_mm2=measures.mean_csa_mm2,
-        sd_csa_mm2=measures.sd_csa_mm2,
-        volume_per_length_mm2=nan if withheld or not length_mm else measures.volume_mm3 / length_mm,
-        n_slices=measures.n_slices,
-        coverage=measures.coverage,
-        removed_mm3=measures.removed_mm3,
-        filled_mm3=measures.filled_mm3,
-        flags=flags,
-        slices=measures.slices.with_flags(flags),
-    )
+    if any(flag.kind == "coarse_voxels" for flag in flags):
+        measures = without_sections(measures)
+    live = replace(case, **numbers_of(measures, flags), flags=flags, slices=measures.slices.with_flags(flags))
     _fill_tables(result.summary, result.slices, live)
     return live
 

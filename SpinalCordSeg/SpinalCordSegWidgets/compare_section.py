@@ -90,13 +90,12 @@ class ComparePanel(Section):
             return
         current, prior = self.panel.segmentation, self.prior
 
-        def found(motion: Motion) -> None:
-            if self.panel.segmentation is current and self.prior is prior:
+        def show(motion: Motion) -> None:
+            if self.prior is prior:
                 self._show(motion)
-            else:
-                self.panel.show_message(_("Other masks were chosen meanwhile: compare again."))
 
-        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior)), found)
+        run = self.panel.for_this_mask(show)
+        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior)), run)
         self.refresh()
 
     def _show(self, motion: Motion) -> None:

@@ -300,7 +300,7 @@ class TrainingSetPanel(Section):
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
         ui.subjectEdit.connect("textChanged(QString)", self.refresh)
-        on_click(ui, trainingButton=lambda: ask_folder(ui.section, _("Folder of the training set"), self.add))
+        on_click(ui, trainingButton=self._on_add)
 
     @property
     def subject(self) -> str:
@@ -314,6 +314,9 @@ class TrainingSetPanel(Section):
         self.panel.start(
             lambda: command_job(arguments, self.panel.write_case, lambda _results: text), self.panel.show_message
         )
+
+    def _on_add(self) -> None:
+        ask_folder(self.ui.section, _("Folder of the training set"), self.panel.for_this_mask(self.add))
 
     def forget_person(self) -> None:
         self.ui.subjectEdit.text, self.ui.replaceBox.checked = "", False

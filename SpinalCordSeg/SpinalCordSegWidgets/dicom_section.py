@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +30,19 @@ class DicomPanel(Section):
 
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
-        self._folders: dict[str, Path] = {}  # volume node's id → folder of its series, as chosen
+        self._folders: dict[Any, Path] = {}  # volume node → folder of its series, as chosen
         for box in (ui.segBox, ui.srBox, ui.pdfBox):
             box.checked = True
             box.connect("toggled(bool)", self.refresh)
         on_click(
             ui,
-            dicomSeriesButton=lambda: ask_folder(ui.section, _("Folder of the DICOM series"), self.choose_series),
-            dicomButton=lambda: ask_folder(ui.section, _("Folder for the DICOM files"), self.write),
+            dicomSeriesButton=lambda: self._ask(_("Folder of the DICOM series"), self.choose_series),
+            dicomButton=lambda: self._ask(_("Folder for the DICOM files"), self.write),
             dicomInstallButton=self._on_install,
         )
+
+    def _ask(self, title: str, then: Callable[[Path], None]) -> None:
+        ask_folder(self.ui.section, title, self.panel.for_this_mask(then))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -48,12 +51,12 @@ class DicomPanel(Section):
 
     def choose_series(self, folder: Path) -> None:
         """``folder``: of the series that the volume was loaded from."""
-        self._folders[self.panel.volume.GetID()] = folder
+        self._folders[self.panel.volume] = folder
         self.refresh()
 
     def write(self, folder: Path) -> None:
         """Begin to write into ``folder``; the user is asked before a file is replaced."""
-        files, series = source_files(self.panel.volume), self._folders.get(self.panel.volume.GetID())
+        files, series = source_files(self.panel.volume), self._folders.get(self.panel.volume)
 
         def prepare(scratch: Path) -> None:
             self.panel.write_case(scratch)
@@ -70,7 +73,7 @@ class DicomPanel(Section):
         self.ui.drawnByHandBox.checked = False
 
     def close(self) -> None:
-        self._folders = {}  # an id of the next scene may be another person's
+        self._folders = {}
 
     def refresh(self) -> None:
         ui, volume = self.ui, self.panel.volume
@@ -96,7 +99,7 @@ class DicomPanel(Section):
         reason = reason or self.panel.why_not_measured()
         if reason:
             return reason
-        if not source_files(self.panel.volume) and self.panel.volume.GetID() not in self._folders:
+        if not source_files(self.panel.volume) and self.panel.volume not in self._folders:
             return _(
                 "The volume was not loaded from Slicer’s DICOM database, and DICOM objects belong to the study of a"
                 " series. Choose the folder of the series that it was made from, or save the mask as .seg.nrrd."
@@ -108,7 +111,7 @@ class DicomPanel(Section):
             return _("No volume.")
         if source_files(volume):
             return _("Source: {n} images in Slicer’s DICOM database.").format(n=len(instance_uids(volume)))
-        chosen = self._folders.get(volume.GetID())
+        chosen = self._folders.get(volume)
         if chosen:
             return _("Source: a folder you chose.")
         return _("Source: not known. Choose the folder of the DICOM series that the volume was made from.")

@@ -171,8 +171,8 @@ class FollowUpPanel(Section):
         self.visits.append(Visit(_kept_day(folder), folder=folder))
         self.refresh()
 
-    def give_image(self, row: int, image: Path) -> None:
-        self.visits[row].image = image
+    def give_image(self, visit: Visit, image: Path) -> None:
+        visit.image = image
         self.refresh()
 
     def compare(self) -> None:
@@ -294,8 +294,8 @@ class FollowUpPanel(Section):
             self._show_buttons()
 
     def _on_image(self) -> None:
-        row = self.ui.visitTable.currentRow()
-        ask_file(self.ui.section, _("Image of the visit"), lambda image: self.give_image(row, image))
+        visit = self.visits[self.ui.visitTable.currentRow()]  # the list may be another one when it was asked for
+        ask_file(self.ui.section, _("Image of the visit"), lambda image: self.give_image(visit, image))
 
     def _on_remove(self) -> None:
         row = self.ui.visitTable.currentRow()

@@ -249,7 +249,10 @@ class Panel:
             listener()
 
     def why_no_mask(self) -> str:
-        """The reason why nothing can be done with a mask; "" when there is one and no run goes on."""
+        """The reason why nothing can be done with a mask but to measure it; "" when there is one and no run goes on."""
+        return self.why_no_measuring() or self.live.why_stale
+
+    def why_no_measuring(self) -> str:
         if self.segmentation is None:
             return _("Choose a mask first (section Measures).")
         if not self.segment_id:
@@ -267,7 +270,7 @@ class Panel:
         if not reason and self.volume is None:
             return _("The mask has no volume in the scene.")
         if not reason and (self.result is None or self.live.stale):
-            return self.live.why_stale or _("The mask was changed since it was measured: measure it first.")
+            return _("The mask was changed since it was measured: measure it first.")
         return reason
 
     def write_case(self, folder: Path) -> None:
@@ -299,6 +302,20 @@ class Panel:
             if self.volume is not self._before:
                 section.forget_person()
         self._before = self.volume
+
+    def for_this_mask(self, act: Callable[[Any], Any]) -> Callable[[Any], None]:
+        """``act``, but not where another mask was taken in hand while a dialog was open or a run went on."""
+        meant = self.segmentation, self.segment_id
+
+        def act_on_what_was_meant(found: Any) -> None:
+            if (self.segmentation, self.segment_id) == meant:
+                act(found)
+            else:
+                self.show_message(
+                    _("Another mask was chosen meanwhile: nothing was done. Choose the mask, and do it again.")
+                )
+
+        return act_on_what_was_meant
 
     def named(self, text: str) -> str:
         """A button's ``text`` with the name of the image that it acts on, or of its mask without one."""

@@ -217,7 +217,7 @@ class MeasuresPanel:
 
     def show_buttons(self) -> None:
         ui = self._ui
-        reason = self._panel.why_no_mask()
+        reason = self._panel.why_no_measuring()
         ui.measureButton.text = self._panel.named(_("Measure the mask of {name}"))
         ui.exportButton.text = self._panel.named(_("Export {name}…"))
         ui.measureButton.setVisible(self.result is None or self.live.stale)
@@ -313,7 +313,7 @@ class MeasuresPanel:
     def _on_copy(self) -> None:
         if self.live.case is not None:
             qt.QApplication.clipboard().setText(report_sentence(self.live.case, self.live.edited))
-            self._panel.show_message(_("The report text is on the clipboard."))
+            self._panel.show_message(self._panel.named(_("The report text of {name} is on the clipboard.")))
 
     def _fill_export_menu(self) -> None:
         self._export_menu.clear()
@@ -324,7 +324,7 @@ class MeasuresPanel:
             action.connect("triggered()", lambda name=f"cord{suffix}": self._ask_where(name))
 
     def _ask_where(self, name: str) -> None:
-        ask_new_file(self._ui.exportButton, _("Export"), name, self.export)
+        ask_new_file(self._ui.exportButton, _("Export"), name, self._panel.for_this_mask(self.export))
 
     def export(self, path: Path) -> None:
         """Write the result to a file; the status line shows what came of it."""

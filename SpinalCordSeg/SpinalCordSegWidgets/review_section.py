@@ -182,7 +182,6 @@ class ReviewPanel(Section):
         grey(ui.nextSliceButton, empty)
         grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
         ui.acceptButton.text = self.panel.named(_("Accept {name}"))
-        reason = reason or self.panel.live.why_stale
         nameless = reason or ("" if self.reviewer else _("Type the reviewer’s name first."))
         grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
         if left and ui.acceptButton.enabled:

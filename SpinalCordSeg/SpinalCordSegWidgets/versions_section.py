@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WAIT_MS = 20_000
 _POLL_MS = 200
 _KEPT = 20  # versions of a case; the oldest go
+_NOT_SAVED = _("The versions of the mask that was changed last were NOT saved:")
 _FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersions"
 
 
@@ -89,7 +90,8 @@ class VersionsPanel(Section):
         fingerprint = "" if panel.result is None else panel.result.case.input.fingerprint
         code = f"case-{fingerprint[:16]}" if fingerprint else ""
         if in_hand != self._in_hand:
-            self.flush()
+            self.flush()  # a message of that names no mask
+            show_text(self.ui.autosaveLabel, "")
             self._in_hand, self._code, self._digest = in_hand, code, digest
             self._offer()
         self._code = code  # it may have been measured meanwhile
@@ -164,7 +166,7 @@ class VersionsPanel(Section):
         try:
             saved = store.save(mask)
         except SpinalCordSegError as error:
-            self._outcomes.append(_("NOT saved: {reason}").format(reason=error))
+            self._outcomes.append(f"{_NOT_SAVED} {error}")
         else:
             when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
             self._outcomes.append(_("Saved at {time}.").format(time=when) if saved else _("Saved already."))
@@ -179,6 +181,8 @@ class VersionsPanel(Section):
             self._thread = None
             self._poll.stop()
             show_text(self.ui.autosaveLabel, " ".join(self._outcomes))
+            if _NOT_SAVED in self.ui.autosaveLabel.text:  # also where another mask is in hand by now
+                self.panel.show_message(self.ui.autosaveLabel.text)
             self._outcomes.clear()
 
     def _offer(self) -> None:
@@ -210,9 +214,10 @@ class VersionsPanel(Section):
         except SpinalCordSegError as error:
             show_text(self.ui.autosaveLabel, str(error))
             return
+        restore = self.panel.for_this_mask(self.restore)
         for version in versions:
             action = self._menu.addAction(version_text(version))
-            action.connect("triggered()", lambda chosen=version: self.restore(chosen))
+            action.connect("triggered()", lambda chosen=version: restore(chosen))
         if not versions:
             self._menu.addAction(_("No version yet")).enabled = False
 

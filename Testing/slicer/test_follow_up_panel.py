@@ -67,7 +67,7 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
     assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
     ui.visitTable.selectRow(1)
     assert "day of: unknown" in ui.trackButton.toolTip
-    section.give_image(1, tmp_path / "image.nii.gz")
+    section.give_image(section.visits[1], tmp_path / "image.nii.gz")
     section.visits[1].day = "2023-01-10"
     given = section.arguments()
     assert f"--date={section.visits[1].day}" in given and str(tmp_path / "kept") in given
@@ -85,7 +85,7 @@ def test_a_result_folder_and_a_mask_without_a_disc_are_compared_by_their_images(
     write_volume(mask, tmp_path / "visit.nii.gz")
     assert main(["measure", str(tmp_path / "visit.nii.gz"), "--output", str(tmp_path)]) == 0
     section.add_folder(tmp_path / "visit")
-    section.give_image(0, tmp_path / "image.nii.gz")
+    section.give_image(section.visits[0], tmp_path / "image.nii.gz")
     visit(panel, scene, "first", moved_mm=6.0)
     click(ui.addMaskButton)
     for row, day in enumerate(("2024-01-10", "2022-01-10")):

@@ -157,8 +157,11 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     current = panel.panel.segmentation
     visit(panel, scene, "another person")
     waiting[0](Motion(np.eye(4)))
-    assert not section.views.running and "compare again" in panel.ui.statusLabel.text
+    assert not section.views.running and "do it again" in panel.ui.statusLabel.text
     panel.panel.show_mask(current)
+    waiting[0](Motion(np.eye(4)))
+    assert not section.views.running, "the prior was that of the mask before"
+    section.ui.priorSelector.setCurrentNode(prior)
     waiting[0](Motion(np.eye(4)))
     assert section.views.running
 

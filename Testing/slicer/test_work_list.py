@@ -82,6 +82,17 @@ def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results)
     assert panel.panel.segmentation is None and not visible()[1:]
 
 
+def test_an_image_found_by_its_name_alone_is_said_to_be_so(panel, results):
+    image = read_image(results.parent / "images" / "a.nii.gz").volume
+    write_volume(image.with_ijk(image.ijk + 1), results.parent / "images" / "a.nii.gz")  # another person's, say
+    work = panel.panel.work_list
+    work.choose(results, results.parent / "images")
+    work.next()
+    assert work.case == "a" and "by its name alone" in panel.ui.statusLabel.text
+    work.next()
+    assert work.case == "b" and not panel.ui.statusLabel.text
+
+
 def test_a_correction_reaches_its_folder_though_another_folder_is_chosen_meanwhile(panel, results):
     work, images = panel.panel.work_list, results.parent / "images"
     other = measured(results.parent / "other", images, "a")

@@ -26,7 +26,9 @@ def _made() -> Path:
     for name in ("a", "b"):
         write_volume(phantom.image, folder / "images" / f"{name}.nii.gz")
         write_volume(phantom.mask, folder / f"{name}.nrrd")
-        assert main(["measure", str(folder / f"{name}.nrrd"), "--output", str(folder / "results")]) == 0
+        image = str(folder / "images" / f"{name}.nii.gz")
+        given = ["measure", str(folder / f"{name}.nrrd"), "--image", image]
+        assert main([*given, "--output", str(folder / "results")]) == 0
     return folder
 
 
