@@ -49,17 +49,11 @@ class EmbeddedEditor:
         self._wanted = ""  # the segment that was asked for last
         self.is_open = False
 
-    @property
-    def available(self) -> bool:
-        return hasattr(slicer, "qMRMLSegmentEditorWidget")
-
     def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
         """Edit a segment with ``volume`` as the source; other segments are protected.
 
         May be called at every stroke: a segment that the user has chosen in the editor since stays chosen.
         """
-        if not self.available:
-            return
         if self._widget is None:
             self._widget = self._make()
         widget, node = self._widget, _parameter_node()
@@ -203,13 +197,13 @@ class CorrectPanel(Section):
         return self.panel.attempt(lambda: correct_segment(segmentation, segment_id, correct))
 
     def refresh(self) -> None:
-        ui, reason = self.ui, self._why_not()
-        if not reason and self._entered:
-            self.editor.open(self.panel.segmentation, self.panel.volume, self.panel.segment_id)
-        elif reason:  # whatever it is open on is not in hand
+        ui, none = self.ui, not self.panel.segment_id
+        if none:  # whatever it is open on is not in hand
             self.editor.close()
-        ui.editorPlace.setVisible(self.editor.available and not reason)
-        show_text(ui.editorReason, reason)
+        elif self._entered:
+            self.editor.open(self.panel.segmentation, self.panel.volume, self.panel.segment_id)
+        ui.editorPlace.setVisible(not none)
+        show_text(ui.editorReason, self.panel.why_no_mask() if none else "")
         if self.panel.live.mask is not None:
             for box in (ui.firstBox, ui.lastBox):
                 box.maximum = self.panel.live.mask.mask.shape[0] - 1
@@ -217,8 +211,8 @@ class CorrectPanel(Section):
         grey(ui.fillButton, busy)
         grey(ui.smoothButton, busy)
         grey(ui.rerunButton, busy or self._why_no_rerun())
-        for button in (ui.undoButton, ui.redoButton):
-            grey(button, reason or busy)
+        grey(ui.undoButton, busy)
+        grey(ui.redoButton, busy)
         self._show_changes(self.panel.live.changes)
 
     def forget(self) -> None:
@@ -238,13 +232,6 @@ class CorrectPanel(Section):
         super()._on_collapsed(collapsed)
         if collapsed:
             self.editor.leave()
-
-    def _why_not(self) -> str:
-        if not self.editor.available:
-            return _("This Slicer has no Segment Editor: undo and painting are not possible here.")
-        if self.panel.segmentation is None or not self.panel.segment_id:
-            return self.panel.why_no_mask()
-        return ""
 
     def _why_no_rerun(self) -> str:
         if self.panel.volume is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.editing import replace_mask
 from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegWidgets.section import Section, ask_folder, grey, on_click, show_text, single_shot
@@ -21,16 +19,14 @@ if TYPE_CHECKING:
 
 # From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
 WAIT_MS = 20_000
-_POLL_MS = 200
 _KEPT = 20  # versions of a case; the oldest go
-_NOT_SAVED = _("The versions of the mask that was changed last were NOT saved:")
 _FOLDER_KEY, _ON_KEY = "SpinalCordSeg/VersionsFolder", "SpinalCordSeg/KeepVersions"
 
 
 class VersionsPanel(Section):
     """Part of the section Correct, whose widgets ``ui`` are. Nothing is kept until the user has chosen a folder.
 
-    Each case has a code, made from its image's fingerprint: no name is written. Saving runs in a thread.
+    Each case has a code, made from its image's fingerprint: no name is written. Saving takes up to a second.
     """
 
     def __init__(self, ui: Any, panel: Panel) -> None:
@@ -38,11 +34,7 @@ class VersionsPanel(Section):
         self._in_hand: tuple[Any, str] = (None, "")
         self._code = self._digest = ""
         self._offered: SavedVersion | None = None
-        self._thread: threading.Thread | None = None
-        self._outcomes: list[str] = []  # of the thread
-        self._timer, self._poll = single_shot(WAIT_MS, self.save), qt.QTimer()
-        self._poll.setInterval(_POLL_MS)
-        self._poll.connect("timeout()", self._look)
+        self._timer = single_shot(WAIT_MS, self.save)
         ui.autosaveBox.checked = self.is_on
         ui.autosaveBox.connect("toggled(bool)", self._on_toggled)
         on_click(ui, autosaveButton=self._on_folder, takeBackButton=self.take_back, dismissButton=self.dismiss)
@@ -113,26 +105,25 @@ class VersionsPanel(Section):
         show_text(ui.autosaveLabel, ui.autosaveLabel.text)
 
     def save(self) -> None:
-        """Begin to save the mask as it is now."""
+        """Save the mask as it is now."""
         self._timer.stop()
         store = self.store
         if store is None or not self.is_on:
             return
-        self._finish()
         try:
-            mask = mask_of_segment(*self._in_hand)
-        except SpinalCordSegError as error:  # the mask is gone; there is nothing to keep
-            show_text(self.ui.autosaveLabel, str(error))
-            return
-        self._thread = threading.Thread(target=self._save, args=(store, mask), daemon=False)
-        self._thread.start()
-        self._poll.start()
+            saved = store.save(mask_of_segment(*self._in_hand))
+        except SpinalCordSegError as error:
+            text = _("The mask that was changed last was NOT saved: {reason}").format(reason=error)
+            self.panel.show_message(text)  # also where another one is in hand by now
+        else:
+            when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
+            text = _("Saved at {time}.").format(time=when) if saved else _("Saved already.")
+        show_text(self.ui.autosaveLabel, text)
 
     def flush(self) -> None:
-        """Save what is waiting, and wait for it: another mask, another scene, or the end of Slicer comes next."""
+        """Save what waits: another mask, another scene, or the end of Slicer comes next."""
         if self._timer.isActive():
             self.save()
-        self._finish()
 
     def take_back(self) -> None:
         if self._offered is not None:
@@ -161,29 +152,6 @@ class VersionsPanel(Section):
     def close(self) -> None:
         self.flush()
         self._code, self._in_hand, self._offered = "", (None, ""), None
-
-    def _save(self, store: MaskVersions, mask: Volume) -> None:
-        try:
-            saved = store.save(mask)
-        except SpinalCordSegError as error:
-            self._outcomes.append(f"{_NOT_SAVED} {error}")
-        else:
-            when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
-            self._outcomes.append(_("Saved at {time}.").format(time=when) if saved else _("Saved already."))
-
-    def _finish(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-        self._look()
-
-    def _look(self) -> None:
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread = None
-            self._poll.stop()
-            show_text(self.ui.autosaveLabel, " ".join(self._outcomes))
-            if _NOT_SAVED in self.ui.autosaveLabel.text:  # also where another mask is in hand by now
-                self.panel.show_message(self.ui.autosaveLabel.text)
-            self._outcomes.clear()
 
     def _offer(self) -> None:
         """Look whether a version is work that is nowhere else."""

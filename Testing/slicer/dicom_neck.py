@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -59,6 +60,11 @@ class Database:
 
     def fileForInstance(self, uid: str) -> str:
         return str(self._files.get(uid, ""))
+
+    def instanceValue(self, uid: str, tag: str) -> str:
+        group, element = (int(part, 16) for part in tag.split(","))
+        found = dcmread(self._files[uid], stop_before_pixels=True).get((group, element))
+        return "" if found is None else str(found.value)
 
 
 def importer(taken: list[str]) -> Any:

@@ -60,7 +60,6 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     now = _stroke(panel, node, 4)
     assert timer.remainingTime <= left  # painting on and on does not put it off
     timer.timeout.emit()  # 20 s later
-    wait_until(lambda: versions._thread is None)
     (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
     assert np.array_equal(kept.read().ijk, now)
     assert "Saved at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
