@@ -192,12 +192,17 @@ def place_with(scene: Any, node: Any, volume_node: Any) -> int:
     return item
 
 
+def _ancestor(scene: Any, node: Any, level: str) -> int:
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    return item if item == _NO_ITEM else int(hierarchy.GetItemAncestorAtLevel(item, level))
+
+
 def study_date(scene: Any, node: Any) -> str:
     """The day of the node's DICOM study, YYYY-MM-DD; "" where the hierarchy does not know it."""
     if node is None:
         return ""
-    hierarchy = scene.GetSubjectHierarchyNode()
-    study = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Study")
+    hierarchy, study = scene.GetSubjectHierarchyNode(), _ancestor(scene, node, "Study")
     day = "" if study == _NO_ITEM else str(hierarchy.GetItemAttribute(study, "DICOM.StudyDate") or "")
     plain = day.replace("-", "")
     return f"{plain[:4]}-{plain[4:6]}-{plain[6:]}" if len(plain) == 8 and plain.isdecimal() else ""
@@ -214,8 +219,7 @@ def is_other_patient(scene: Any, one: Any, other: Any) -> bool:
 
 def _patient(scene: Any, node: Any) -> tuple[int, str]:
     """The patient's item, and the PatientID; _NO_ITEM and "" where they are not known."""
-    hierarchy = scene.GetSubjectHierarchyNode()
-    item = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(node), "Patient")
+    hierarchy, item = scene.GetSubjectHierarchyNode(), _ancestor(scene, node, "Patient")
     if item != _NO_ITEM:
         return item, hierarchy.GetItemAttribute(item, "DICOM.PatientID") or hierarchy.GetItemUID(item, "DICOM")
     database, uids = dicom_database(), instance_uids(node)
