@@ -33,7 +33,7 @@ from SpinalCordSegLib.model.checkpoint import (
     save_checkpoint,
 )
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT
-from SpinalCordSegTrainerLib.batches import HeldOut
+from SpinalCordSegTrainerLib.batches import Slices
 from SpinalCordSegTrainerLib.slice_cache import check_normalisation
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class _Boundary:
 
 def fit_calibration(
     network: nn.Module,
-    held_out: HeldOut,
+    held_out: Slices,
     device: torch.device,
     *,
     area_percent: float = 0.0,
@@ -138,7 +138,7 @@ def _best_scale(slices: list[_Boundary], threshold: float) -> float:
 
 
 def calibrate_checkpoint(
-    checkpoint: Checkpoint, held_out: HeldOut, device: torch.device, path: Path, area_percent: float = 0.0
+    checkpoint: Checkpoint, held_out: Slices, device: torch.device, path: Path, area_percent: float = 0.0
 ) -> CalibrationFit:
     """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores.
 

@@ -23,7 +23,7 @@ from SpinalCordSegLib.console import Parser, Reporter, add_command, new_program,
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
-from SpinalCordSegTrainerLib.batches import HeldOut
+from SpinalCordSegTrainerLib.batches import Slices
 from SpinalCordSegTrainerLib.cli import (
     add_configuration,
     add_device,
@@ -155,7 +155,7 @@ def _average(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
     opened = SliceCache.open(arguments.cache)
-    held_out = HeldOut(opened, evenly(np.arange(len(opened)), arguments.max_slices))
+    held_out = Slices(opened, evenly(np.arange(len(opened)), arguments.max_slices))
     fit = calibrate_checkpoint(
         load_checkpoint(arguments.model),
         held_out,

@@ -40,21 +40,13 @@ _BESIDE_A_GPU = 4
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingSource:
-    """The slices of one cache that may be trained on, and how often and how changed they come."""
+class Slices:
+    """Some slices of one cache, held out or to be trained on; then also how often and how changed they come."""
 
     cache: SliceCache
     indices: NDArray[np.int64]
-    weight: float
-    augmentation: AugmentConfig | None
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Slices of one cache that are never trained on."""
-
-    cache: SliceCache
-    indices: NDArray[np.int64]
+    weight: float = 1.0
+    augmentation: AugmentConfig | None = None
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and coverage (n, 1, S, S) in 0..1, in order, at most ``size`` at a time."""
@@ -69,12 +61,12 @@ class OpenedSources:
     ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
     each counted once. ``old``: what a starting model could do before."""
 
-    training: tuple[TrainingSource, ...]
-    held_out: tuple[HeldOut, ...]
+    training: tuple[Slices, ...]
+    held_out: tuple[Slices, ...]
     split: list[Split]
     provenance: list[dict[str, Any]]
     patients: int
-    old: tuple[HeldOut, ...] = ()
+    old: tuple[Slices, ...] = ()
 
 
 def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedSources:
@@ -89,20 +81,20 @@ def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedS
     held_caches = [_open(path, config) for path in config.validation.caches]
     parts = _as_begun(begun, [*caches, *held_caches]) if begun else _drawn(caches, held_caches, config)
     _check_split(parts, config)
-    held_out = [HeldOut(cache, np.arange(len(cache))) for cache in held_caches]
+    held_out = [Slices(cache, np.arange(len(cache))) for cache in held_caches]
     training, provenance = [], []
     policies = {"none": None, "standard": config.standard, "contrast": config.contrast}
     for source, cache, part in zip(config.sources, caches, parts, strict=False):
         kept = slices_of(cache, part.training)
         if part.validation:
-            held_out.append(HeldOut(cache, slices_of(cache, part.validation)))
+            held_out.append(Slices(cache, slices_of(cache, part.validation)))
         if len(kept):
-            training.append(TrainingSource(cache, kept, source.weight, policies[source.policy]))
+            training.append(Slices(cache, kept, source.weight, policies[source.policy]))
             provenance.append(_provenance(cache, source, len(kept), len(part.training)))
         else:
             _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
-    old = [HeldOut(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
+    old = [Slices(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
     patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
     return OpenedSources(tuple(training), _limited(held_out, most), parts, provenance, patients, _limited(old, most))
 
@@ -172,30 +164,26 @@ def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: 
     }
 
 
-def _limited(held_out: list[HeldOut], count: int | None) -> tuple[HeldOut, ...]:
+def _limited(held_out: list[Slices], count: int | None) -> tuple[Slices, ...]:
     total = sum(len(part.indices) for part in held_out)
     if count is None or total <= count:
         return tuple(held_out)
     # Shared among the parts in proportion, at least one slice each.
     shares = [max(1, round(count * len(part.indices) / total)) for part in held_out]
-    return tuple(HeldOut(p.cache, evenly(p.indices, n)) for p, n in zip(held_out, shares, strict=True))
+    return tuple(Slices(p.cache, evenly(p.indices, n)) for p, n in zip(held_out, shares, strict=True))
 
 
 # Batches
 
 
-@dataclass(frozen=True)
-class Batch:
-    """``images``, ``coverage``: (n, 1, H, W) float32 in 0..1."""
-
-    images: Tensor
-    coverage: Tensor
+Batch = tuple[Tensor, Tensor]
+"""Images and coverage, (n, 1, H, W) float32 in 0..1."""
 
 
 class BatchSampler:
     """Draws the batch of any update. Each source is gone through in a new random order again and again."""
 
-    def __init__(self, sources: Sequence[TrainingSource], config: TrainingConfig) -> None:
+    def __init__(self, sources: Sequence[Slices], config: TrainingConfig) -> None:
         """Raises TrainingDataError when a source is empty or sizes do not fit, ConfigurationError for weights so
         unequal that a source would give less than one slice a batch."""
         if not sources or any(len(source.indices) == 0 for source in sources):
@@ -234,10 +222,10 @@ class BatchSampler:
                 positions = range(before[number], after[number])
                 picked = [_order(seed, number, at // count, count)[at % count] for at in positions]
                 parts.append(self._part(source, source.indices[picked], rng, generator))
-        return Batch(torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts]))
+        return torch.cat([images for images, _ in parts]), torch.cat([coverage for _, coverage in parts])
 
     def _part(
-        self, source: TrainingSource, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
+        self, source: Slices, indices: NDArray[np.int64], rng: np.random.Generator, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         images, coverage = source.cache.read(indices)
         centres = torch.from_numpy(np.stack([self._centre(source.cache, int(index), rng) for index in indices]))
@@ -313,7 +301,7 @@ class Prefetcher:
 
 def validate(
     network: nn.Module,
-    held_out: Sequence[HeldOut],
+    held_out: Sequence[Slices],
     loss: LossConfig,
     batch_size: int,
     device: torch.device,

@@ -436,7 +436,7 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
     sampler = BatchSampler(open_sources(config).training, config)
-    test = range_test(
+    bounds, sweep = range_test(
         new_state(config, device, starting_weights(config)),
         sampler,
         config,
@@ -444,8 +444,7 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
         updates=arguments.updates,
         progress=partial(reporter.progress, "range test"),
     )
-    write_range_test(test, arguments.output)
-    bounds = test.bounds
+    write_range_test(bounds, sweep, arguments.output)
     note = f" ({bounds.note})" if bounds.note else ""
     reporter.result(f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))
     return DONE

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NoReturn
-from xml.parsers import expat
+from xml.etree import ElementTree
 
 import numpy as np
 from scipy import ndimage
@@ -191,6 +190,7 @@ def _is_value(text: str) -> bool:
 
 SUFFIX = ".itksnap"
 _MOST_BYTES = 16 << 20
+_FOREIGN = re.compile(rb"<!ENTITY|<!DOCTYPE[^\[>]*\b(SYSTEM|PUBLIC)\b")
 
 
 def read_workspace(path: Path) -> LabelledCase:
@@ -267,35 +267,21 @@ def _entries(path: Path) -> dict[str, str]:
         raise TrainingDataError(f"{path.name} cannot be read: {error.strerror}") from error
     if len(content) > _MOST_BYTES:
         raise TrainingDataError(f"{path.name} is {len(content) >> 20} MiB large, which no workspace is; save it again")
-    folders: list[str] = []
-    entries: dict[str, str] = {}
-
-    def begin(tag: str, attributes: dict[str, str]) -> None:
-        if tag == "folder":
-            folders.append(attributes.get("key", ""))
-        elif tag == "entry":
-            entries["/".join([*folders, attributes.get("key", "")])] = attributes.get("value", "")
-
-    def end(tag: str) -> None:
-        if tag == "folder":
-            folders.pop()
-
-    def refuse(*_: object) -> NoReturn:
+    if b"\0" in content or _FOREIGN.search(content):  # no zero byte: the pattern would not see UTF-16
         raise TrainingDataError(f"{path.name}: declares entities or foreign files, which no workspace needs; refused")
-
-    def doctype(_name: str, system: str | None, public: str | None, _inside: bool) -> None:
-        if system or public:
-            refuse()
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = begin, end
-    parser.StartDoctypeDeclHandler = doctype
-    parser.EntityDeclHandler = parser.UnparsedEntityDeclHandler = parser.ExternalEntityRefHandler = refuse
-    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
+        waiting = [("", ElementTree.fromstring(content))]
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
         raise TrainingDataError(f"{path.name} is not a workspace of ITK-SNAP ({error}); save it again") from error
+    entries: dict[str, str] = {}
+    while waiting:
+        place, folder = waiting.pop()
+        for one in folder:
+            key = place + one.get("key", "")
+            if one.tag == "folder":
+                waiting.append((f"{key}/", one))
+            elif one.tag == "entry":
+                entries[key] = one.get("value", "")
     return entries
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import checkpoint
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
@@ -38,7 +37,7 @@ class Processes:
 
     def summed(self, value: Tensor) -> Tensor:
         """Sum over all processes, to be differentiated through: the gradients of all processes add up."""
-        total: Tensor = value if self.count == 1 else all_reduce(value)
+        total: Tensor = value if self.count == 1 else _Summed.apply(value)  # type: ignore[no-untyped-call]
         return total
 
     def add_up(self, value: Tensor) -> Tensor:
@@ -79,6 +78,20 @@ class Processes:
         """Until all processes are here."""
         if self.count > 1:
             self.any(False)
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:  # every process's loss depends on every value
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
 
 ALONE = Processes()
@@ -139,62 +152,37 @@ def sync_statistics(network: nn.Module, processes: Processes) -> nn.Module:
     return network
 
 
-# How a step is computed: 32 bits, or 16 where that is safe; and kernels that give the same bits every time.
+# How a step is computed: 32 bits, or bfloat16 where the device has it; and kernels that give the same bits every time.
 
 
 # What torch raises when a card stops answering; older versions have no name of its own for it.
 _DEVICE_LOST: type[Exception] = getattr(torch, "AcceleratorError", torch.cuda.OutOfMemoryError)
 
 
-class Precision:
-    """Forward and backward in the chosen precision. Weights, loss and statistics stay in float32.
+def chosen_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """What the network computes in: None for float32. Weights, loss and statistics stay in float32.
 
-    ``dtype``: None for float32; bfloat16 needs no scaling of the loss, float16 does.
+    Raises ConfigurationError for "mixed" where the device has no units for bfloat16: there it would be slower.
     """
+    if precision == "float32":
+        return None
+    if device.type == "cpu":
+        able = cpu_has_bfloat16()
+    else:
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if not able:
+        raise ConfigurationError(
+            "precision mixed needs a CUDA device with bfloat16 or a CPU with AVX512-BF16 or AMX units; this is"
+            f" {device.type} without: use float32"
+        )
+    return torch.bfloat16
 
-    def __init__(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
-        self._device, self._dtype = device, dtype
-        self._scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
-    @classmethod
-    def chosen(cls, precision: str, device: torch.device) -> Precision:
-        """Raises ConfigurationError for "mixed" where the device has no 16-bit units: there it would be slower."""
-        if precision == "float32":
-            return cls(device)
-        if device.type == "cpu" and cpu_has_bfloat16():
-            return cls(device, torch.bfloat16)
-        if device.type != "cuda":
-            raise ConfigurationError(
-                "precision mixed needs a CUDA device or a CPU with AVX512-BF16 or AMX units; this is"
-                f" {device.type}: use float32"
-            )
-        whole = torch.cuda.is_bf16_supported(including_emulation=False)
-        return cls(device, torch.bfloat16 if whole else torch.float16)
-
-    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """The network's logits in float32."""
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            logits: Tensor = network(images)
-        return logits.float()
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of the scaled loss; call ``unscale`` before looking at them."""
-        self._scaler.scale(loss).backward()
-
-    def unscale(self, optimiser: torch.optim.Optimizer) -> None:
-        """Gradients as they are; those that overflowed are not finite, and the next scale is smaller."""
-        if self._scaler.is_enabled():
-            self._scaler.unscale_(optimiser)
-            self._scaler.update()
-
-    def saved(self) -> dict[str, Any]:
-        """The scale, as plain numbers."""
-        return self._scaler.state_dict()
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Inverse of ``saved``."""
-        if saved and self._scaler.is_enabled():
-            self._scaler.load_state_dict(saved)
+def logits_of(network: nn.Module, images: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The network's logits in float32; ``dtype``: as ``chosen_dtype`` gives it."""
+    with torch.autocast(images.device.type, dtype, enabled=dtype is not None):
+        logits: Tensor = network(images)
+    return logits.float()
 
 
 def cpu_has_bfloat16() -> bool:

@@ -241,7 +241,7 @@ class Evaluation:
         self.scores.append(score)
         worst = sorted(score.slices, key=badness, reverse=True)[:_PICTURES]
         new = [_tile(one, image.voxels, found.voxels != 0, truth.voxels != 0, image.pixel_mm) for one in worst]
-        self.tiles = sorted([*self.tiles, *new], key=lambda tile: badness(tile.score), reverse=True)[:_PICTURES]
+        self.tiles = sorted([*self.tiles, *new], key=lambda tile: badness(tile[0]), reverse=True)[:_PICTURES]
         return score
 
     def judge(
@@ -482,14 +482,8 @@ _MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40,
 LEGEND = "green: found and true   red: found, not true   blue: true, not found   the patient's right is on the left"
 
 
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """``grey`` 0..1, ``found``, ``true``: squares of one size, as a radiologist looks at them."""
-
-    score: SliceScore
-    grey: NDArray[np.float32]
-    found: NDArray[np.bool_]
-    true: NDArray[np.bool_]
+Tile = tuple[SliceScore, NDArray[np.uint8]]
+"""A slice and its picture (S, 2·S, 3), as a radiologist looks at it: plain, and with agreement in colour."""
 
 
 def badness(score: SliceScore) -> float:
@@ -511,7 +505,11 @@ def _tile(one: SliceScore, pictures: NDArray, masks: NDArray, labels: NDArray, p
     low, high = np.percentile(grey, (1, 99))
     shown = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
     mask, label = (ndimage.map_coordinates(of[k].astype(np.float32), at, order=0) > 0.5 for of in (masks, labels))
-    return Tile(one, shown.astype(np.float32), mask, label)
+    plain = np.rint(shown.astype(np.float32) * 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+    coloured = plain.astype(np.float32)
+    for where, (colour, opacity) in ((mask & label, _MATCH), (mask & ~label, _TOO_MUCH), (label & ~mask, _MISSED)):
+        coloured[where] = (1 - opacity) * coloured[where] + opacity * np.array(colour, np.float32)
+    return one, np.concatenate([plain, coloured.astype(np.uint8)], axis=1)
 
 
 def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
@@ -524,20 +522,11 @@ def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
     pen = ImageDraw.Draw(sheet)
     pen.text((6, 4), title, fill="black")
     pen.text((6, 22), LEGEND, fill="black")
-    for number, tile in enumerate(tiles):
+    for number, (score, pair) in enumerate(tiles):
         left = number % _PAIRS_A_ROW * (2 * _TILE + 8)
         top = 44 + number // _PAIRS_A_ROW * (_TILE + _TEXT)
-        plain = np.repeat(np.rint(tile.grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        coloured = plain.astype(np.float32)
-        for where, (colour, opacity) in (
-            (tile.found & tile.true, _MATCH),
-            (tile.found & ~tile.true, _TOO_MUCH),
-            (tile.true & ~tile.found, _MISSED),
-        ):
-            coloured[where] = (1 - opacity) * coloured[where] + opacity * np.array(colour, np.float32)
-        sheet.paste(PillowImage.fromarray(plain), (left, top))
-        sheet.paste(PillowImage.fromarray(coloured.astype(np.uint8)), (left + _TILE, top))
-        for line, text in enumerate(_caption(tile.score)):
+        sheet.paste(PillowImage.fromarray(pair), (left, top))
+        for line, text in enumerate(_caption(score)):
             pen.text((left + 2, top + _TILE + 2 + 14 * line), text, fill="black")
     with atomic_write(path) as beside:
         sheet.save(beside)

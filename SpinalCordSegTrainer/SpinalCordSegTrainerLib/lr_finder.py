@@ -38,16 +38,6 @@ class Bounds:
     note: str
 
 
-@dataclass(frozen=True, eq=False)
-class RangeTest:
-    """One sweep: learning rates, raw and smoothed loss, each (n,); the sweep may have stopped early."""
-
-    rates: NDArray[np.float64]
-    losses: NDArray[np.float64]
-    smoothed: NDArray[np.float64]
-    bounds: Bounds
-
-
 def sweep_rates(count: int) -> NDArray[np.float64]:
     """``count`` rates from 1e-10 to 10, in geometric progression. Raises ConfigurationError for too short a sweep."""
     if count < _MIN_UPDATES:
@@ -112,8 +102,9 @@ def range_test(
     *,
     updates: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> RangeTest:
-    """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``) and judge the curve.
+) -> tuple[Bounds, list[dict[str, float]]]:
+    """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``), and judge the curve: its rows have the rate,
+    the raw and the smoothed loss; the sweep may have stopped early.
 
     Works on copies: network, BN statistics, optimiser and torch's random state are afterwards what they were.
     """
@@ -126,11 +117,11 @@ def range_test(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for update, rate in enumerate(rates):
-            batch = batches.batch(update)
+            images, coverage = batches.batch(update)
             for group in optimiser.param_groups:
                 group["lr"] = float(rate)
-            logits = network(batch.images.to(device).contiguous(memory_format=torch.channels_last))
-            loss = segmentation_loss(logits, batch.coverage.to(device), config.loss)
+            logits = network(images.to(device).contiguous(memory_format=torch.channels_last))
+            loss = segmentation_loss(logits, coverage.to(device), config.loss)
             value = float(loss.detach())
             if not math.isfinite(value):
                 break
@@ -144,25 +135,26 @@ def range_test(
                 break
     smoothed = smooth(losses, planned)
     done = rates[: len(losses)]
-    return RangeTest(done, np.array(losses), smoothed, find_bounds(done, smoothed, planned))
-
-
-def write_range_test(test: RangeTest, folder: Path) -> None:
-    """``range_test.json`` (bounds), ``range_test.csv`` (the sweep) and ``range_test.png``. Raises OutputError."""
-    columns = zip(test.rates, test.losses, test.smoothed, strict=True)
+    columns = zip(done, losses, smoothed, strict=True)
     rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in columns]
+    return find_bounds(done, smoothed, planned), rows
+
+
+def write_range_test(bounds: Bounds, rows: Sequence[dict[str, float]], folder: Path) -> None:
+    """``range_test.json`` (bounds), ``range_test.csv`` (the sweep) and ``range_test.png``. Raises OutputError."""
     write_table(rows, folder / "range_test.csv")
-    write_json(folder / "range_test.json", asdict(test.bounds))
+    write_json(folder / "range_test.json", asdict(bounds))
+    rates, losses, smoothed = ([row[name] for row in rows] for name in ("rate", "loss", "smoothed"))
     with figure(folder / "range_test.png", 1) as (axis,):
-        axis.semilogx(test.rates, test.losses, color="0.75", lw=0.8, label="loss")
-        axis.semilogx(test.rates, test.smoothed, label="smoothed")
+        axis.semilogx(rates, losses, color="0.75", lw=0.8, label="loss")
+        axis.semilogx(rates, smoothed, label="smoothed")
         for rate, text, side in (
-            (test.bounds.base_lr, f"base {test.bounds.base_lr:.0e} ", "right"),
-            (test.bounds.max_lr, f" max {test.bounds.max_lr:.0e}", "left"),
+            (bounds.base_lr, f"base {bounds.base_lr:.0e} ", "right"),
+            (bounds.max_lr, f" max {bounds.max_lr:.0e}", "left"),
         ):
             axis.axvline(rate, color="tab:red", ls="--", lw=1)
             axis.annotate(text, (rate, axis.get_ylim()[1]), fontsize=8, color="tab:red", va="top", ha=side)
         axis.set_xlabel("learning rate")
         axis.set_ylabel("training loss")
-        axis.set_title("" if test.bounds.found else "not found: fallback", fontsize=9)
+        axis.set_title("" if bounds.found else "not found: fallback", fontsize=9)
         axis.legend(loc="lower left", fontsize=8)

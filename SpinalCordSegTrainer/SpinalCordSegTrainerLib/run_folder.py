@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -46,7 +45,7 @@ class RunState:
 
     ``update``: updates done. ``loss_sum``, ``loss_count``: of the unfinished epoch. ``skipped``: updates left out
     because the loss was not finite. ``best``: the best score so far (higher is better), None before the first.
-    ``scaling``: of the loss in mixed precision. ``old_before``: scores of the starting model on the old cases.
+    ``old_before``: scores of the starting model on the old cases.
     """
 
     network: nn.Module
@@ -61,7 +60,6 @@ class RunState:
     best_epoch: int = 0
     finished: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
-    scaling: dict[str, Any] = field(default_factory=dict)
     old_before: dict[str, Any] = field(default_factory=dict)
 
 
@@ -185,7 +183,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
 
 
-# What was run: versions, machine and state of the code at every start of a run, kept in the run's folder.
+# What was run: versions and machine at every start of a run, kept in the run's folder.
 #
 # Nothing personal: no user, no name of the machine, no folder.
 
@@ -199,7 +197,6 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "after_update": update,
         "software_version": SOFTWARE_VERSION,
-        "git": _git_state(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
@@ -213,20 +210,6 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         earlier = []
     write_json(path, {"starts": [*earlier, start]})
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that this code lies in, and whether files differ from it; None outside a checkout."""
-    place = str(Path(__file__).resolve().parent)
-    told = []
-    for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", place)):
-        try:
-            command = ["git", "-C", place, *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        told.append(done.stdout)
-    return {"commit": told[0].strip(), "changed_files": len(told[1].splitlines())}
 
 
 def _version(package: str) -> str | None:

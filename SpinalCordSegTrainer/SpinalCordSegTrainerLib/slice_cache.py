@@ -260,14 +260,16 @@ FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's val
 _HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
 
 
-def case_manifest(case: LabelledCase, label: int | None) -> dict[str, Any]:
-    """What of one case the slices depend on. ``label``: the cord's value as asked for, None where the case says it."""
+def case_manifest(case: LabelledCase, label: int | None, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What of one case the slices depend on. ``label``: the cord's value as asked for, None where the case says it.
+    ``before``: an earlier one, whose digests hold for files that have kept size and time."""
+    before = before or {}
     return {
         "subject": case.subject,
         "label": chosen_label(case, label),
         "series": case.series,
-        "image": _fingerprint(case.image),
-        "label_map": _fingerprint(case.label),
+        "image": _fingerprint(case.image, before.get("image")),
+        "label_map": _fingerprint(case.label, before.get("label_map")),
     }
 
 
@@ -283,55 +285,36 @@ def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], options: M
     found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
     found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
     for name in sorted(now.keys() & then.keys()):
-        case, before = now[name], then[name] if isinstance(then[name], dict) else {}
-        values = {"subject": case.subject, "label": chosen_label(case, label), "series": case.series}
-        for key, value in values.items():
-            if before.get(key) != value and (key != "label" or label is None):  # else the option's change says it
-                found.append(f"{name}: its {key} was {before.get(key)} and is {value} now")
-        for key, path in (("image", case.image), ("label_map", case.label)):
-            if not _unchanged(before.get(key), path):
-                found.append(f"{name}: its {key.replace('_', ' ')} has changed")
+        for key, value in case_manifest(now[name], label, then[name]).items():
+            before = then[name].get(key)
+            if key in ("image", "label_map"):
+                if (before or {}).get("sha256") != (value or {}).get("sha256"):
+                    found.append(f"{name}: its {key.replace('_', ' ')} has changed")
+            elif before != value and (key != "label" or label is None):  # else the option's change says it
+                found.append(f"{name}: its {key} was {before} and is {value} now")
     return found
 
 
-def _fingerprint(path: Path) -> dict[str, Any] | None:
-    """Size, time of the last change, and content of all files of an image; None where one cannot be read."""
+def _fingerprint(path: Path, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Size, time of the last change, and digest of all files of an image; None where one cannot be read."""
+    files = [path]
+    if path.is_dir():
+        files = list(dicom_files(path))
+    elif file_suffix(path) in _HEADERS:
+        files += sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())
     try:
+        stats = [one.stat() for one in files]
+        size, time = sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
+        if before is not None and (before["bytes"], before["mtime_ns"]) == (size, time):
+            return before
         digest = hashlib.sha256()
-        for part in _files(path):
-            with part.open("rb") as file:
+        for one in files:
+            with one.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
-        return {**_size_and_time(path), "sha256": digest.hexdigest()}
     except OSError:
         return None
-
-
-def _unchanged(then: Any, path: Path) -> bool:
-    try:
-        now = _size_and_time(path)
-    except OSError:
-        return then is None
-    if not isinstance(then, dict) or then.get("bytes") != now["bytes"]:
-        return False
-    return then.get("mtime_ns") == now["mtime_ns"] or then.get("sha256") == (_fingerprint(path) or {}).get("sha256")
-
-
-def _files(path: Path) -> list[Path]:
-    """All files that hold an image or a label map."""
-    if path.is_dir():
-        return list(dicom_files(path))
-    if file_suffix(path) not in _HEADERS:
-        return [path]
-    return [path, *sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())]
-
-
-def _size_and_time(path: Path) -> dict[str, int]:
-    found = [part.stat() for part in _files(path)]
-    return {
-        "bytes": sum(one.st_size for one in found),
-        "mtime_ns": max((one.st_mtime_ns for one in found), default=0),
-    }
+    return {"bytes": size, "mtime_ns": time, "sha256": digest.hexdigest()}
 
 
 # Labelled cases → slices on the model's grid → a slice cache, through the model's own normalisation.

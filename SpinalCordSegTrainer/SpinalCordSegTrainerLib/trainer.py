@@ -20,19 +20,20 @@ from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.model.networks import reestimate_batch_statistics
 from SpinalCordSegTrainerLib.batches import (
     BatchSampler,
-    HeldOut,
     OpenedSources,
     Prefetcher,
+    Slices,
     batch_threads,
     open_sources,
     validate,
 )
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.distributed import (
-    Precision,
     Processes,
+    chosen_dtype,
     deterministic_kernels,
     device_failures,
+    logits_of,
     sync_statistics,
 )
 from SpinalCordSegTrainerLib.losses import learning_rate, segmentation_loss
@@ -141,12 +142,11 @@ class Training:
         self.epoch_updates = self.batches.updates_per_epoch()
         self.total_updates = self.epoch_updates * config.epochs
         self._saved = time.monotonic()
-        self._precision = Precision.chosen(config.precision, self.device)
+        self._dtype = chosen_dtype(config.precision, self.device)
         if is_there or resume:
             self.state = load_state(config, saved, self.device)
         else:
             self.state = new_state(config, self.device, starting_weights(config))
-        self._precision.restore(self.state.scaling)
         sync_statistics(self.state.network, self.processes)
         if self.processes.rank:  # dropout must differ between processes
             torch.manual_seed(hash((config.seed, self.processes.rank, self.state.update)))
@@ -216,15 +216,14 @@ class Training:
         rate = learning_rate(config.rate, state.update, self.epoch_updates, done)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        batch = self._prefetcher.batch(state.update)
-        mine = self.processes.part(len(batch.images))
+        images, coverage = self._prefetcher.batch(state.update)
+        mine = self.processes.part(len(images))
         state.network.train()
-        logits = self._precision.logits(state.network, self._on_device(batch.images[mine]))
-        loss = segmentation_loss(logits, batch.coverage[mine].to(self.device), config.loss, self.processes)
+        logits = logits_of(state.network, self._on_device(images[mine]), self._dtype)
+        loss = segmentation_loss(logits, coverage[mine].to(self.device), config.loss, self.processes)
         state.optimiser.zero_grad(set_to_none=True)
-        self._precision.backward(loss)
+        loss.backward()
         self.processes.average_gradients(state.network)
-        self._precision.unscale(state.optimiser)
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
         state.update += 1
         value = float(loss.detach())
@@ -258,7 +257,6 @@ class Training:
         self._saved = time.monotonic()
         if not self.processes.first:
             return
-        self.state.scaling = self._precision.saved()
         save_state(self.state, self.config, self.output / "state.safetensors")
 
     def _out_of_time(self) -> bool:
@@ -293,7 +291,7 @@ class Training:
         self.processes.wait()
         self._show(Progress(*progress, row))
 
-    def _scores(self, network: nn.Module, held_out: Sequence[HeldOut]) -> dict[str, Any]:
+    def _scores(self, network: nn.Module, held_out: Sequence[Slices]) -> dict[str, Any]:
         size = self.config.validation.batch_size
         return validate(network, held_out, self.config.loss, size, self.device, self.processes)
 
@@ -309,7 +307,7 @@ class Training:
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = map(self.batches.batch, range(first, max(self.state.update, first + 1)))
         mine = self.processes.part(self.config.batch_size)
-        reestimate_batch_statistics(network, (self._on_device(batch.images[mine]) for batch in batches))
+        reestimate_batch_statistics(network, (self._on_device(images[mine]) for images, _ in batches))
         return network.eval()
 
     def _score(self, row: dict[str, Any]) -> float:

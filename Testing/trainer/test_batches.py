@@ -17,7 +17,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, TrainingSource, open_sources
+from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Slices, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 from SpinalCordSegTrainerLib.split import Split, read_split, write_split
@@ -26,18 +26,18 @@ from SpinalCordSegTrainerLib.trainer import Training
 CONFIG = TrainingConfig(batch_size=5)
 
 
-def _source(cache: SliceCache, weight: float = 1.0, policy: str = "none") -> TrainingSource:
-    return TrainingSource(cache, np.arange(len(cache)), weight, None if policy == "none" else getattr(CONFIG, policy))
+def _source(cache: SliceCache, weight: float = 1.0, policy: str = "none") -> Slices:
+    return Slices(cache, np.arange(len(cache)), weight, None if policy == "none" else getattr(CONFIG, policy))
 
 
 def test_whole_slices_bit_for_bit_once_an_epoch(make_cache: Callable[..., SliceCache]) -> None:
     cache = make_cache(n=10, size=64)
     batches = BatchSampler([_source(cache)], CONFIG)
     assert batches.updates_per_epoch() == 2
-    sums = Counter(float(one.sum()) for update in (0, 1) for one in batches.batch(update).images)
+    sums = Counter(float(one.sum()) for update in (0, 1) for one in batches.batch(update)[0])
     expected = Counter(float(torch.from_numpy(one).sum()) for one in cache.read(np.arange(10))[0])
     assert sums == expected
-    first, third = batches.batch(0).images, batches.batch(2).images
+    first, third = batches.batch(0)[0], batches.batch(2)[0]
     assert first.shape == (5, 1, 64, 64)
     assert not torch.equal(first, third)
 
@@ -49,16 +49,15 @@ def test_the_batch_depends_on_the_update_alone(make_cache: Callable[..., SliceCa
     for update in range(7):
         forward.batch(update)
     one, other = forward.batch(7), jumped.batch(7)
-    assert torch.equal(one.images, other.images)
-    assert torch.equal(one.coverage, other.coverage)
-    assert one.images.shape == (5, 1, 32, 32)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert one[0].shape == (5, 1, 32, 32)
 
 
 def test_crops_near_the_cord_hold_it(make_cache: Callable[..., SliceCache]) -> None:
     config = replace(CONFIG, crop=CropConfig(size=64, near_cord=1.0, jitter_px=8))
     batches = BatchSampler([_source(make_cache(n=10, size=128))], config)
     for update in range(4):
-        assert (batches.batch(update).coverage.sum((1, 2, 3)) > 50).all()
+        assert (batches.batch(update)[1].sum((1, 2, 3)) > 50).all()
 
 
 def test_refusals(make_cache: Callable[..., SliceCache]) -> None:

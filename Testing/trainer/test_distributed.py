@@ -61,8 +61,8 @@ def test_a_batch_is_shared_out_whole() -> None:
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_batches_made_ahead_are_the_same(threads: int) -> None:
     def make(update: int) -> Batch:
-        return Batch(torch.full((1,), float(update)), torch.zeros(1))
+        return torch.full((1,), float(update)), torch.zeros(1)
 
     ahead = Prefetcher(make, threads)
-    assert [float(ahead.batch(update).images) for update in (4, 5, 6, 9)] == [4, 5, 6, 9]
+    assert [float(ahead.batch(update)[0]) for update in (4, 5, 6, 9)] == [4, 5, 6, 9]
     ahead.close()

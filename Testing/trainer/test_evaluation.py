@@ -116,7 +116,7 @@ def test_worst_slices_come_first_and_show_three_colours(tmp_path: Path) -> None:
     judged = Evaluation()
     judged.add("a", truth, truth.with_ijk(moved), truth)
     judged.add("b", truth, truth, truth)
-    assert [(tile.score.case, tile.score.slice) for tile in judged.tiles][:3] == [("a", 4), ("a", 2), ("a", 0)]
+    assert [(score.case, score.slice) for score, _ in judged.tiles][:3] == [("a", 4), ("a", 2), ("a", 0)]
     write_sheet(judged.tiles, "worst", tmp_path / "sheet.png")
     pixels = np.asarray(PillowImage.open(tmp_path / "sheet.png")).astype(int)
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]

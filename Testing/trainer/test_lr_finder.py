@@ -66,12 +66,12 @@ def test_a_sweep_leaves_everything_as_it_was(make_cache: Callable[..., SliceCach
     state = new_state(config, device)
     before = {name: one.clone() for name, one in state.network.state_dict().items()}
     random = torch.get_rng_state()
-    test = range_test(state, BatchSampler(open_sources(config).training, config), config, device, updates=30)
-    assert len(test.rates) == len(test.smoothed) == len(test.losses) <= 30
+    bounds, rows = range_test(state, BatchSampler(open_sources(config).training, config), config, device, updates=30)
+    assert len(rows) <= 30 and set(rows[0]) == {"rate", "loss", "smoothed"}
     assert all(torch.equal(before[name], one) for name, one in state.network.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
     assert state.optimiser.state_dict()["state"] == {}
-    write_range_test(test, tmp_path / "out")
+    write_range_test(bounds, rows, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "range_test.csv",
         "range_test.json",

@@ -18,7 +18,7 @@ from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-from SpinalCordSegTrainerLib.batches import HeldOut
+from SpinalCordSegTrainerLib.batches import Slices
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
 
 
@@ -92,7 +92,7 @@ def discs(tmp_path: Path) -> SliceCache:
 
 
 def test_area_becomes_right(discs: SliceCache) -> None:
-    fit = fit_calibration(_TooWide(), HeldOut(discs, np.arange(10)), CPU)
+    fit = fit_calibration(_TooWide(), Slices(discs, np.arange(10)), CPU)
     assert fit.area_percent_before > 15
     assert abs(fit.area_percent_after) < 1
     assert (fit.n_slices, fit.n_left_out) == (9, 1)
@@ -108,7 +108,7 @@ def test_kept_in_the_weights_file(
     network = NetworkConfig("deep_unet", 1)
     model = Checkpoint("m", "1", network, NormalisationConfig(), dict(build_network(network).state_dict()))
     save_checkpoint(model, tmp_path / "m.safetensors")
-    held_out = HeldOut(discs, np.arange(10))
+    held_out = Slices(discs, np.arange(10))
     fit = calibrate_checkpoint(load_checkpoint(tmp_path / "m.safetensors"), held_out, CPU, tmp_path / "c.safetensors")
     written = load_checkpoint(tmp_path / "c.safetensors")
     assert written.calibration == fit.calibration
@@ -126,7 +126,7 @@ def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_
         (NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7), "pixel_mm 0.5, 0.7 is wanted"),
     ):
         model = Checkpoint("m", "1", network, rule, dict(build_network(network).state_dict()))
-        held_out = HeldOut(SliceCache.open(discs.folder), np.arange(10))
+        held_out = Slices(SliceCache.open(discs.folder), np.arange(10))
         with pytest.raises(ConfigurationError, match=words):
             calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
     assert not (tmp_path / "c.safetensors").exists()

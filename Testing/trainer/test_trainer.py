@@ -27,7 +27,7 @@ from SpinalCordSegLib.model.checkpoint import (
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.batches import HeldOut, open_sources, validate
+from SpinalCordSegTrainerLib.batches import Slices, open_sources, validate
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,
@@ -36,7 +36,7 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from SpinalCordSegTrainerLib.distributed import ALONE, Precision, device_failures
+from SpinalCordSegTrainerLib.distributed import ALONE, chosen_dtype, device_failures, logits_of
 from SpinalCordSegTrainerLib.run_folder import (
     load_state,
     new_state,
@@ -98,7 +98,7 @@ def test_learns_eight_slices(make_cache: MakeCache, tmp_path: Path) -> None:
     )
     result = Training(config, tmp_path / "run").run()
     network = checkpoint_network(load_checkpoint(result.best))
-    scores = validate(network, [HeldOut(cache, np.arange(8))], LossConfig(), 8, CPU)
+    scores = validate(network, [Slices(cache, np.arange(8))], LossConfig(), 8, CPU)
     assert scores["dice"] >= 0.95 and scores["mcc"] >= 0.95
 
 
@@ -223,7 +223,7 @@ def test_validation_scores_by_hand(make_cache: MakeCache) -> None:
     tp, fp = (found & true).sum(), (found & ~true).sum()
     fn, tn = (~found & true).sum(), (~found & ~true).sum()
     denominator = np.sqrt(float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn))
-    scores = validate(Threshold(), [HeldOut(cache, np.arange(6))], LossConfig(), 4, CPU)
+    scores = validate(Threshold(), [Slices(cache, np.arange(6))], LossConfig(), 4, CPU)
     assert scores["mcc"] == pytest.approx((float(tp) * float(tn) - float(fp) * float(fn)) / denominator, rel=1e-9)
     apart = [2 * (f & t).sum() / (f.sum() + t.sum()) for f, t in zip(found, true, strict=True)]
     assert scores["dice"] == pytest.approx(np.mean(apart))
@@ -304,26 +304,21 @@ def test_a_model_that_does_not_fit_is_refused(make_cache: MakeCache, model: Path
 def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache) -> None:
     torch.set_num_threads(1)
     state = new_state(_small(make_cache(n=4, size=64)), torch.device("cpu"))
-    arithmetic = Precision(torch.device("cpu"), torch.bfloat16)
     images = torch.rand(2, 1, 64, 64)
-    logits = arithmetic.logits(state.network, images)
-    whole = Precision(torch.device("cpu")).logits(state.network, images)
+    logits, whole = (logits_of(state.network, images, dtype) for dtype in (torch.bfloat16, None))
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, whole)
     assert (logits - whole).abs().mean() < 0.1 * whole.std()
-    arithmetic.backward(logits.sum())
+    logits.sum().backward()
     assert {one.grad.dtype for one in state.network.parameters() if one.grad is not None} == {torch.float32}
 
 
-@pytest.mark.parametrize("able", [True, False])
-def test_mixed_precision_only_where_the_cpu_has_units_for_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: able)
-    if able:
-        logits = Precision.chosen("mixed", torch.device("cpu")).logits(torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 8, 8))
-        assert logits.dtype == torch.float32
-        return
+def test_mixed_precision_only_where_the_cpu_has_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: True)
+    assert chosen_dtype("mixed", CPU) == torch.bfloat16 and chosen_dtype("float32", CPU) is None
+    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: False)
     with pytest.raises(ConfigurationError, match="CUDA"):
-        Precision.chosen("mixed", torch.device("cpu"))
+        chosen_dtype("mixed", CPU)
 
 
 def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,4 +397,3 @@ def test_remains_of_a_killed_process_go_and_every_start_is_recorded(tmp_path: Pa
     assert [one["after_update"] for one in starts] == [0, 7]
     assert starts[0]["packages"]["torch"] == torch.__version__ or starts[0]["packages"]["torch"] in torch.__version__
     assert starts[0]["device"] == "cpu"
-    assert starts[0]["git"] is None or len(starts[0]["git"]["commit"]) == 40

@@ -53,10 +53,10 @@ def _one_update(run: trainer.Training) -> tuple[list[Tensor], list[Tensor], floa
 
 def _exact_gradients(run: trainer.Training) -> list[Tensor]:
     """Gradients of the first batch in 64 bits, where rounding hides nothing."""
-    network, batch = run.state.network.double().train(), run.batches.batch(0)
-    mine = run.processes.part(len(batch.images))
-    logits = network(batch.images[mine].double())
-    segmentation_loss(logits, batch.coverage[mine].double(), run.config.loss, run.processes).backward()
+    network, (images, coverage) = run.state.network.double().train(), run.batches.batch(0)
+    mine = run.processes.part(len(images))
+    logits = network(images[mine].double())
+    segmentation_loss(logits, coverage[mine].double(), run.config.loss, run.processes).backward()
     run.processes.average_gradients(network)
     return [one.grad for one in network.parameters() if one.grad is not None]
 
