@@ -131,7 +131,7 @@ def build_parser() -> Parser:
     )
 
     table1 = add_command(
-        commands, "table1", _table1, "train the paper's nine comparisons, and four more, on any data",
+        commands, "table1", _table1, "train the paper's nine comparisons, and one more, on any data",
         "All on the same slices, split and seed. Run it again to go on where it was stopped.",
     )  # fmt: skip
     _add_learning(table1)
@@ -367,17 +367,17 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 stopped=stopped,
             )
             try:
-                result = run.run()
+                state = run.run()
             except Cancelled as error:
                 reporter.error(str(error), "Cancelled")
                 return CANCELLED
     if processes.first:
-        text = f"{result.reason}: {result.best}"
-        best = next((row for row in reversed(result.history) if row["best"]), None)
-        before = result.old_before.get("dice")
+        text = f"{state.finished}: {run.best}"
+        best = next((row for row in reversed(state.history) if row["best"]), None)
+        before = state.old_before.get("dice")
         if best is not None and before is not None and best["old_dice"] is not None:
             text += f"\nold cases: Dice {before:.3f} before, {best['old_dice']:.3f} after"
-        reporter.result(text, reason=result.reason, model=str(result.best))
+        reporter.result(text, reason=state.finished, model=str(run.best))
     return DONE
 
 

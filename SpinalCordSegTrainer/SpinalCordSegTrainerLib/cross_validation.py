@@ -44,7 +44,8 @@ def cross_validate(
     for number, split in enumerate(folds((case.subject for case in cases), count, config.seed), 1):
         folder = output / f"fold{number}"
         chosen = replace(config, validation=replace(config.validation, subjects=split.validation))
-        run = Training(chosen, folder, resume=None, device=device, report=report, stopped=stopped).run()
+        run = Training(chosen, folder, resume=None, device=device, report=report, stopped=stopped)
+        run.run()
         model, before = load_checkpoint(run.best), len(pooled.scores)
         held = [case for case in cases if case.subject in set(split.validation)]
         pooled.judge(held, model_masks(model, device.type, stopped), label=label, tolerant=tolerant)

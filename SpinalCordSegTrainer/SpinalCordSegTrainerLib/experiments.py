@@ -1,4 +1,4 @@
-"""Table 1 of the paper (Bueno et al. 2022) trained again: its rows, four for comparison, and a page with both figures.
+"""Table 1 of the paper (Bueno et al. 2022) trained again: its rows, one for comparison, and a page with both figures.
 
 All rows share slices, split and seed, and are scored on those held out. Every row is a run in a folder of its own;
 stopped or killed, the whole goes on where it was.
@@ -13,16 +13,15 @@ from typing import Any, Literal
 
 import torch
 
-from SpinalCordSegLib.files import parse_json, write_json, write_text
+from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegLib.torch_inference import device_name
-from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
+from SpinalCordSegTrainerLib.batches import open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import statistics
-from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
-from SpinalCordSegTrainerLib.run_folder import figure, new_state, write_table
-from SpinalCordSegTrainerLib.trainer import Progress, Training, starting_weights
+from SpinalCordSegTrainerLib.run_folder import figure, write_table
+from SpinalCordSegTrainerLib.trainer import Progress, Training
 
 _SCORES = ("dice", "sd", "mcc", "p25", "p50", "p75")
 _QUARTILES = ("p25", "p50", "p75")
@@ -30,13 +29,13 @@ _QUARTILES = ("p25", "p50", "p75")
 
 @dataclass(frozen=True)
 class Row:
-    """One training. ``rate`` None: the cyclical rate between the bounds that a range test finds for this network.
-    ``paper``: what the paper reports on its own 4,260 validation slices, which are private; in the order of _SCORES."""
+    """One training. ``paper``: what the paper reports on its own 4,260 validation slices, which are private; in the
+    order of _SCORES."""
 
     key: str
     network: Literal["ra_unet", "unet", "deep_unet"]
     loss: LossConfig
-    rate: RateConfig | None
+    rate: RateConfig
     paper: tuple[float, ...] = ()
 
 
@@ -64,11 +63,7 @@ ROWS = (
     Row("7-ra_unet-ftl-1.6", "ra_unet", _FTL6_16, _fixed(1e-4), (0.80, 0.22, 0.84, 0.82, 0.87, 0.90)),
     Row("8-deep_unet-clr", "deep_unet", _FTL6, RateConfig("clr", 1e-4, 1e-2), (0.79, 0.25, 0.83, 0.82, 0.89, 0.92)),
     Row(BEST, "ra_unet", _FTL6, RateConfig("clr", 1e-5, 1e-3), (0.904, 0.101, 0.95, 0.90, 0.92, 0.94)),
-    # The paper's Fig. 10 compares row 9 with a fixed rate; each network with its own rate is the fairer comparison.
-    Row(FIXED, "ra_unet", _FTL6, _fixed(1e-4)),
-    Row("11-unet-own-rate", "unet", _FTL6, None),
-    Row("12-deep_unet-own-rate", "deep_unet", _FTL6, None),
-    Row("13-ra_unet-own-rate", "ra_unet", _FTL6, None),
+    Row(FIXED, "ra_unet", _FTL6, _fixed(1e-4)),  # the paper's Fig. 10 compares row 9 with a fixed rate
 )
 
 
@@ -91,7 +86,6 @@ def quick(config: TrainingConfig) -> TrainingConfig:
     )
 
 
-QUICK_SWEEP_UPDATES = 240  # as many as a row is trained for; 60 found no bounds for any network
 QUICK_RATE_FACTOR = 10.0  # 240 updates in place of some 31,000: at 1e-5 no network would leave its start
 
 
@@ -108,25 +102,21 @@ def train_rows(
 ) -> list[dict[str, Any]]:
     """Train and score the rows; each result as table1.json holds it, with "dice_of_slices" and "history" besides.
 
-    ``base``: data, split, seed and length of all rows. ``scaled``: for few updates, with ten times the paper's rates
-    (also where a range test found no bounds). Raises Cancelled after saving, and what Training raises.
+    ``base``: data, split, seed and length of all rows. ``scaled``: for few updates, with ten times the paper's rates.
+    Raises Cancelled after saving, and what Training raises.
     """
     results = []
     for row in rows:
         if begun is not None:
             begun(row)
         config = replace(base, name=row.key, network=replace(base.network, name=row.network), loss=row.loss)
-        rate, found, factor = row.rate, True, QUICK_RATE_FACTOR if scaled else 1.0
-        if rate is None:
-            bounds = _own_bounds(config, output / row.key, device, QUICK_SWEEP_UPDATES if scaled else None)
-            rate, found = RateConfig("clr", bounds["base_lr"], bounds["max_lr"]), bool(bounds["found"])
-            factor = 1.0 if found else factor
+        rate, factor = row.rate, QUICK_RATE_FACTOR if scaled else 1.0
         rate = replace(base.rate, plan=rate.plan, base_lr=rate.base_lr * factor, max_lr=rate.max_lr * factor)
         run = Training(
             replace(config, rate=rate), output / row.key, resume=None, device=device, report=report, stopped=stopped
         )
-        result = run.run()
-        counts = _slice_counts(result.best, run)
+        history = run.run().history
+        counts = _slice_counts(run)
         dice = [one.dice() for one in counts if one.true_positive + one.false_negative]
         results.append(
             {
@@ -134,33 +124,21 @@ def train_rows(
                 "network": row.network,
                 "loss": asdict(row.loss),
                 "rate": asdict(rate),
-                "rate_found": found,
                 "paper": dict(zip(_SCORES, row.paper, strict=True)) if row.paper else None,
                 "dice": statistics(dice),
                 "mcc": sum(counts, ConfusionCounts()).mcc(),
-                "dice_per_epoch": [one["dice"] for one in result.history],
-                "minutes": result.history[-1]["minutes"],
+                "dice_per_epoch": [one["dice"] for one in history],
+                "minutes": history[-1]["minutes"],
                 "dice_of_slices": dice,
-                "history": result.history,
+                "history": history,
             }
         )
     return results
 
 
-def _own_bounds(config: TrainingConfig, folder: Path, device: torch.device, updates: int | None) -> dict[str, Any]:
-    """Of this network's own range test, which is made once."""
-    path = folder / "range_test.json"
-    if not path.exists():
-        batches = BatchSampler(open_sources(config).training, config)
-        state = new_state(config, device, starting_weights(config))
-        write_range_test(range_test(state, batches, config, device, updates=updates), folder)
-    bounds: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-    return bounds
-
-
-def _slice_counts(model: Path, run: Training) -> list[ConfusionCounts]:
+def _slice_counts(run: Training) -> list[ConfusionCounts]:
     """Exact counts of every slice that the run held out, at probability 0.5."""
-    network = checkpoint_network(load_checkpoint(model)).to(run.device)
+    network = checkpoint_network(load_checkpoint(run.best)).to(run.device)
     size, counts = run.config.validation.batch_size, []
     with torch.inference_mode():
         for images, coverage in (batch for part in run.sources.held_out for batch in part.batches(size)):
@@ -207,7 +185,6 @@ def _line(one: dict[str, Any]) -> str:
     focal = loss["name"] == "focal_tversky"
     weights = f"{loss['fn_weight']:g}/{loss['fp_weight']:g}" + (f", {loss['gamma']:g}" if focal else "")
     speed = f"{rate['max_lr']:.0e}" if rate["plan"] == "fixed" else f"CLR {rate['base_lr']:.0e}..{rate['max_lr']:.0e}"
-    speed += "" if one["rate_found"] else " (none found)"
     here = "–" if dice["mean"] is None else f"{dice['mean']:.3f} ± {dice['sd'] or 0:.3f}"
     quartiles = "–" if dice["mean"] is None else " ".join(f"{dice[name]:.2f}" for name in _QUARTILES)
     theirs = ["–", "–", "–"]

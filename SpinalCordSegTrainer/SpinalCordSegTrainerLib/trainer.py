@@ -38,6 +38,7 @@ from SpinalCordSegTrainerLib.distributed import (
 )
 from SpinalCordSegTrainerLib.losses import learning_rate, segmentation_loss
 from SpinalCordSegTrainerLib.run_folder import (
+    RunState,
     load_state,
     new_state,
     record_start,
@@ -62,18 +63,6 @@ class Progress:
     rate: float
     seconds: float
     row: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """``best``, ``last``: checkpoint files. ``reason``: why it ended. ``history``: one row per epoch. ``old_before``:
-    scores of the starting model on the old cases; those of each epoch are in its row as ``old_…``."""
-
-    best: Path
-    last: Path
-    reason: str
-    history: list[dict[str, Any]]
-    old_before: dict[str, Any]
 
 
 # Starting from a trained model.
@@ -128,6 +117,7 @@ class Training:
         trains, on their device."""
         self.processes = processes or Processes(device=device or torch.device("cpu"))
         self.config, self.output, self.device = config, Path(output), self.processes.device
+        self.best, self.last = self.output / "best.safetensors", self.output / "last.safetensors"
         if config.batch_size < self.processes.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each process")
         self._report, self._stopped = report, stopped
@@ -152,9 +142,12 @@ class Training:
             torch.manual_seed(hash((config.seed, self.processes.rank, self.state.update)))
         self._prefetcher = Prefetcher(self.batches.batch, batch_threads(self.device))
 
-    def run(self) -> TrainingResult:
-        """Train to the end. Raises Cancelled after saving when stopped, ConfigurationError when the loss stays
-        not finite, DeviceError when the GPU fails or is too small."""
+    def run(self) -> RunState:
+        """Train to the end; ``finished`` says why it ended, ``history`` has a row for each epoch.
+
+        Raises Cancelled after saving when stopped, ConfigurationError when the loss stays not finite, DeviceError when
+        the GPU fails or is too small.
+        """
         try:
             with device_failures(self.config.batch_size), deterministic_kernels(self.config.deterministic):
                 return self._run()
@@ -165,7 +158,7 @@ class Training:
         """Stop making batches; ``run`` does it by itself."""
         self._prefetcher.close()
 
-    def _run(self) -> TrainingResult:
+    def _run(self) -> RunState:
         state = self.state
         if self.processes.first:
             remove_remains(self.output)
@@ -180,8 +173,7 @@ class Training:
         while not state.finished:
             self._epoch()
         _log.info("training ended: %s", state.finished)
-        best, last = self.output / "best.safetensors", self.output / "last.safetensors"
-        return TrainingResult(best, last, state.finished, state.history, state.old_before)
+        return state
 
     def _epoch(self) -> None:
         state = self.state
@@ -278,8 +270,7 @@ class Training:
         row |= {"best": better, "minutes": round((state.seconds + time.monotonic() - started) / 60, 2)}
         state.history.append(row)
         if self.processes.first:
-            for name in ("last", "best") if better else ("last",):
-                path = self.output / f"{name}.safetensors"
+            for path in (self.last, self.best) if better else (self.last,):
                 write_model(path, network, config, self.sources, state.history, state.old_before)
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()

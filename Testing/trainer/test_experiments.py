@@ -7,23 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import experiments, trainer
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.experiments import (
     BASELINE,
     BEST,
     ROWS,
     experiment_page,
-    quick,
     train_rows,
     write_experiment,
 )
-from SpinalCordSegTrainerLib.lr_finder import FALLBACK, Bounds, RangeTest, write_range_test
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]
@@ -58,23 +55,3 @@ def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, mon
     for one, mean in zip(told["rows"], (0.5, 0.4), strict=True):
         one["dice"] |= {"mean": mean, "sd": 0.1, "p25": 0.1, "p50": 0.4, "p75": 0.6}
     assert "is BELOW plain U-Net + TL (0.500)" in experiment_page(told["rows"], "")
-
-
-@pytest.mark.parametrize(("found", "bounds"), [(False, (1e-4, 1e-2)), (True, FALLBACK)])
-def test_bounds_not_found_are_the_papers_scaled_as_in_the_other_rows(
-    found: bool, bounds: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Stopped(Exception):
-        """Once the rate is known."""
-
-    def begun(config: TrainingConfig, *_: object, **__: object) -> None:
-        assert (config.rate.plan, config.rate.base_lr, config.rate.max_lr) == ("clr", *map(pytest.approx, bounds))
-        raise Stopped
-
-    folder = tmp_path / ROWS[-1].key
-    write_range_test(
-        RangeTest(np.array([1e-3]), np.array([0.9]), np.array([0.9]), Bounds(*FALLBACK, found, "")), folder
-    )
-    monkeypatch.setattr(experiments, "Training", begun)
-    with pytest.raises(Stopped):
-        train_rows(ROWS[-1:], quick(TrainingConfig()), tmp_path, torch.device("cpu"), scaled=True)

@@ -96,8 +96,9 @@ def test_learns_eight_slices(make_cache: MakeCache, tmp_path: Path) -> None:
         epochs=1,
         statistics_batches=2,
     )
-    result = Training(config, tmp_path / "run").run()
-    network = checkpoint_network(load_checkpoint(result.best))
+    run = Training(config, tmp_path / "run")
+    run.run()
+    network = checkpoint_network(load_checkpoint(run.best))
     scores = validate(network, [Slices(cache, np.arange(8))], LossConfig(), 8, CPU)
     assert scores["dice"] >= 0.95 and scores["mcc"] >= 0.95
 
@@ -105,16 +106,17 @@ def test_learns_eight_slices(make_cache: MakeCache, tmp_path: Path) -> None:
 def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Path) -> None:
     cache = make_cache(n=8, size=64)
     seen: list[Progress] = []
-    result = Training(_small(cache, name="small"), tmp_path / "run", report=seen.append).run()
-    assert result.reason == "all epochs done"
+    run = Training(_small(cache, name="small"), tmp_path / "run", report=seen.append)
+    result = run.run()
+    assert result.finished == "all epochs done"
     names = {"config.json", "split.json", "run.json", "epochs.csv", "curves.png"}
-    assert {path.name for path in result.best.parent.iterdir()} == names | {
+    assert {path.name for path in run.best.parent.iterdir()} == names | {
         "state.safetensors",
         "state_previous.safetensors",
         "best.safetensors",
         "last.safetensors",
     }
-    checkpoint = load_checkpoint(result.last)
+    checkpoint = load_checkpoint(run.last)
     assert checkpoint.name == "small"
     assert checkpoint.training["updates"] == 6
     assert checkpoint.provenance["sources"][0]["slices"] == 6  # the 2 held out taught nothing
@@ -132,19 +134,21 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
 def test_resumes_bit_for_bit(make_cache: MakeCache, tmp_path: Path, network: str) -> None:
     """Stopped in the middle of an epoch and taken up again, twice; U-Net draws dropout from torch's own generator."""
     config = _small(make_cache(n=8, size=64), network=NetworkConfig(network, 1))
-    whole = Training(config, tmp_path / "whole").run()
+    whole = Training(config, tmp_path / "whole")
+    whole.run()
     for stop in (2, 4):
         run = Training(config, tmp_path / "parts", resume=stop > 2)
         run._stopped = lambda run=run, stop=stop: run.state.update == stop  # type: ignore[misc]
         with pytest.raises(Cancelled):
             run.run()
         torch.rand(5)  # somebody else uses the generator in between
-    parts = Training(config, tmp_path / "parts", resume=True).run()
+    parts = Training(config, tmp_path / "parts", resume=True)
+    parts.run()
     for name in ("best", "last"):
         one, other = _weights(getattr(whole, name)), _weights(getattr(parts, name))
         assert all(np.array_equal(one[key], other[key]) for key in one)
     times = {"minutes"}
-    plain = [[{k: v for k, v in row.items() if k not in times} for row in run.history] for run in (whole, parts)]
+    plain = [[{k: v for k, v in row.items() if k not in times} for row in run.state.history] for run in (whole, parts)]
     assert plain[0] == plain[1]
 
 
@@ -156,8 +160,8 @@ def test_a_run_killed_between_files_repeats_its_epoch(make_cache: MakeCache, tmp
     run._epoch()
     after = _weights(tmp_path / "run" / "last.safetensors")
     (tmp_path / "run" / "state.safetensors").write_bytes(saved)  # the checkpoint is of epoch 2, the state of epoch 1
-    result = Training(config, tmp_path / "run", resume=True).run()
-    again = _weights(result.last)
+    Training(config, tmp_path / "run", resume=True).run()
+    again = _weights(tmp_path / "run" / "last.safetensors")
     assert all(np.array_equal(after[key], again[key]) for key in after)
 
 
@@ -165,7 +169,7 @@ def test_a_finished_run_goes_on_only_when_given_more(make_cache: MakeCache, tmp_
     config = _small(make_cache(n=8, size=64), rate=RateConfig(plan="fixed"))
     Training(config, tmp_path / "run").run()
     again = Training(config, tmp_path / "run", resume=True)
-    assert again.run().reason == "all epochs done"
+    assert again.run().finished == "all epochs done"
     assert again.state.update == 6
     longer = Training(replace(config, epochs=3), tmp_path / "run", resume=True)
     longer.run()
@@ -182,7 +186,7 @@ def test_early_stopping_waits_for_one_full_cycle(make_cache: MakeCache, tmp_path
     run.state.best, run.state.best_epoch = 1e9, 0  # nothing can be better
     result = run.run()
     assert len(result.history) == 4
-    assert "no better loss" in result.reason
+    assert "no better loss" in result.finished
 
 
 def test_updates_that_are_not_finite_change_nothing_and_end_with_advice(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -276,14 +280,14 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
     assert all(np.array_equal(one, start[name]) for name, one in run.state.network.state_dict().items())
     result = run.run()
     assert result.old_before["n_slices"] == 4
-    card = load_card(result.last)
+    card = load_card(run.last)
     assert card.scores["old_cases"]["before"] == result.old_before
     assert card.scores["old_cases"]["after"]["dice"] == result.history[-1]["old_dice"]
     assert card.scores["old_cases"]["after"]["loss"] != result.old_before["loss"]
     assert card.training["from_model"] == "old.safetensors"
     assert card.provenance["split"] == [{"cache": "cache", "subjects_training": 3, "subjects_validation": 1}]
     assert str(tmp_path) not in json.dumps([card.training, card.scores, card.provenance])
-    assert explain(["models", str(result.last)]) == 0
+    assert explain(["models", str(run.last)]) == 0
     told = capsys.readouterr().out
     assert json.loads(told)["training"]["from_model"] == "old.safetensors"
     model.unlink()  # a resumed run needs it no more
