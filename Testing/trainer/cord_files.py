@@ -41,6 +41,12 @@ def put_case(folder: Path, name: str, seed: int = 0, label: Volume | None = None
 
 
 NETWORK = NetworkConfig("deep_unet", 1)
+_SETTINGS = (
+    "network.name=deep_unet network.width=1 normalisation.size=64 crop.size=32 batch_size=2 updates_per_epoch=1"
+    " epochs=1 statistics_batches=1"
+)
+SHORT = [*(word for one in _SETTINGS.split() for word in ("--set", one)), "--device", "cpu"]
+"""Options of the shortest training: one update of the smallest network."""
 
 
 def tiny_model(path: Path, size: int = 256) -> Path:

@@ -351,18 +351,6 @@ def test_refused(layers: str, doctype: str, words: str, moved: Path) -> None:
         read_workspace(_write(moved / "ws" / "w.itksnap", layers, "/was/here/ws", doctype))
 
 
-LABEL_FILES = [
-    "a_seg.nii",
-    "a_seg.nii.gz",
-    "a_seg.nrrd",
-    "a_seg.mha",
-    "a_seg.mhd",
-    "a_seg.hdr",
-    "a_seg.gipl",
-    "a_seg.gipl.gz",
-]
-
-
 def _save(volume: Volume, path: Path) -> None:
     """As ITK-SNAP does: through ITK; the pair through nibabel, which writes NIfTI-1 in two files."""
     if path.suffix == ".hdr":
@@ -374,7 +362,7 @@ def _save(volume: Volume, path: Path) -> None:
     sitk.WriteImage(image, str(path))
 
 
-@pytest.mark.parametrize("name", LABEL_FILES)
+@pytest.mark.parametrize("name", ["a_seg.nii", "a_seg.nrrd", "a_seg.mhd", "a_seg.hdr", "a_seg.gipl.gz"])
 def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     _save(cord_label(), tmp_path / name)
@@ -456,33 +444,13 @@ def _moved(column: int, row: int, to: float) -> np.ndarray:
     return grid
 
 
-def _turned() -> np.ndarray:
-    angle = np.radians(10)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    return turn @ GRID
-
-
 def _write_4d(path: Path) -> None:
     volume = sitk.GetImageFromArray(np.ones((5, 48, 60), np.int16))
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(path))
 
 
-def _write_colour(path: Path) -> None:
-    image = sitk.GetImageFromArray(np.zeros((5, 48, 60, 3), np.uint8), isVector=True)
-    sitk.WriteImage(image, str(path.with_name("bad.mha")))
-    path.unlink()
-
-
 def _with(folder: Path, image: Volume | None = None, label: Volume | None = None) -> None:
     put_case(folder, "bad", 7, label, image)
-
-
-def _nan(folder: Path) -> None:
-    write_volume(cord_label(), folder / "bad_seg.nii.gz")
-    voxels = cord_image(7).ijk.astype(np.float32)
-    voxels[3, 4, 2] = np.nan
-    write_volume(Volume.from_ijk(voxels, GRID), folder / "bad.mha")
 
 
 def _label_with(value: int) -> Volume:
@@ -547,12 +515,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "two label maps": (_second_map, "labels the same image"),
     "two images": (_second_image, "another image of that name"),
     "two cases of one name": (_same_name_below, "two cases are called bad"),
-    "text for an image": (lambda f: _replace(f, "bad.nii.gz", b"not an image" * 99), "not a NIfTI"),
-    "empty file": (lambda f: _replace(f, "bad_seg.nii.gz", b""), "empty"),
     "truncated gzip": (_cut, "cut short"),
-    "NaN": (_nan, "1 voxels are NaN"),
     "4D": (lambda f: _other_file(f, _write_4d), "4 dimensions"),
-    "colour": (lambda f: _other_file(f, _write_colour), "colour"),
     "no contrast": (
         lambda f: _with(f, image=Volume.from_ijk(np.full(SHAPE, 7, np.int16), GRID)),
         "same value everywhere",
@@ -563,9 +527,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         lambda f: _with(f, label=Volume.from_ijk(1 - cord_label().ijk, GRID)),
         "96 % of the image|97 % of the image",
     ),
-    "another spacing": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, 3.0))), "spacing 0.6×0.5×3 instead"),
     "another origin": (lambda f: _with(f, label=cord_label(grid=_moved(3, 0, -7.0))), "first voxel 3 mm away"),
-    "another direction": (lambda f: _with(f, label=cord_label(grid=_turned())), "direction turned by 10°"),
     "flipped axis": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, -4.0))), "first voxel 16 mm away"),
     "the same voxels as another patient": (lambda f: put_case(f, "bad", 1), "the same voxels as a, as another patient"),
     "format without orientation, other shape": (_gipl_of_other_shape, "format without orientation"),

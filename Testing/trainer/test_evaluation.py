@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cord_files import GRID, cord_image, cord_label, put_case
+from cord_files import GRID, SHORT, cord_image, cord_label, put_case
 from PIL import Image as PillowImage
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
@@ -192,13 +192,6 @@ def test_a_case_too_short_for_the_range_does_not_stop_the_others(data: Path, tmp
     assert (len(judged.scores), summary(judged.scores)["slices_with_cord"]) == (3, 6)
 
 
-QUICK = [
-    "--set", "network.name=deep_unet", "--set", "network.width=1", "--set", "batch_size=2",
-    "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "normalisation.size=32",
-    "--set", "statistics_batches=1", "--device", "cpu",
-]  # fmt: skip
-
-
 def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()
@@ -207,7 +200,7 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for picture in ("_histograms", "_draw_agreement"):
         monkeypatch.setattr(evaluation, picture, lambda scores, path: None)
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    arguments = ["train", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *QUICK]
+    arguments = ["train", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *SHORT]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     summary = json.loads((output / "folds.json").read_text(encoding="utf-8"))

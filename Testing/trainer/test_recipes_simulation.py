@@ -19,12 +19,10 @@ from Recipes.simulation.scanner import (
     acquire,
     draw_signals,
     paint,
-    random_signals,
     tissue_signals,
 )
 from Recipes.simulation.training_slices import (
     SimulateConfig,
-    _visible_signals,
     phantom_slices,
     random_phantom,
     random_slice,
@@ -96,16 +94,7 @@ def test_contours_are_the_drawn_ellipses(maps: Maps) -> None:
     assert atlas.cord_mm[10, N_ANGLES // 4] == pytest.approx(4.0, abs=0.5)  # a quarter turn on, posterior
 
 
-def test_bone_lies_in_front_and_discs_fill_its_gaps(maps: Maps) -> None:
-    in_front, behind = maps.bone[50, :30], maps.bone[50, 40:]
-    assert in_front.max() > 200 and behind.max() == 0
-    gaps = np.flatnonzero(maps.bone.max(axis=(1, 2)) == 0)
-    inner = gaps[(gaps > 10) & (gaps < 90)]
-    assert len(inner) and (maps.disc[inner].max(axis=(1, 2)) > 200).all()
-
-
 def test_shapes_can_be_held_out(label_folder: Path) -> None:
-    assert [shape.name for shape in read_maps(label_folder).shapes] == ["PAM50", "anna"]
     assert [shape.name for shape in read_maps(label_folder, hold_out=("PAM50",)).shapes] == ["anna"]
     with pytest.raises(TrainingDataError, match="no cord shape is left"):
         read_maps(label_folder, only=("nobody",))
@@ -177,13 +166,6 @@ def test_t1_weighting_shows_a_bright_cord_in_dark_fluid(family: str) -> None:
         signals = np.abs(draw_signals(rng, draw_tissues(rng), family))  # type: ignore[arg-type]
         shown.append(signals[Tissue.WHITE] > 1.15 * signals[Tissue.FLUID])
     assert np.mean(shown) >= 0.9
-
-
-def test_random_contrast_keeps_cord_and_fluid_apart_either_way() -> None:
-    drawn = np.array([np.abs(random_signals(np.random.default_rng(seed))) for seed in range(60)])
-    difference = drawn[:, Tissue.FLUID] - drawn[:, Tissue.WHITE]
-    assert np.abs(difference).min() >= 0.119
-    assert 0.25 < np.mean(difference > 0) < 0.75
 
 
 FINE_MM = 0.5
@@ -302,22 +284,6 @@ def test_without_no_cord_slices_coverage_keeps_the_area(maps: Maps) -> None:
         if inner.sum() < one.coverage.sum():
             continue  # the field of view cuts the cord
         assert one.coverage.sum() * 0.35**2 == pytest.approx(one.csa_mm2, rel=5e-3)
-
-
-def test_protocols_that_hide_the_cord_are_drawn_again() -> None:
-    def difference(config: SimulateConfig, seed: int) -> tuple[float, float]:
-        """Between cord and fluid: against the brighter of them, and against noise of a tenth."""
-        tissues = draw_tissues(np.random.default_rng(1))
-        signals = np.abs(_visible_signals(np.random.default_rng(seed), tissues, "transfer", config, 0.1))
-        cord, fluid = signals[[Tissue.WHITE, Tissue.FLUID]]
-        return abs(cord - fluid) / max(cord, fluid), abs(cord - fluid) / (0.1 * np.sort(signals)[-6])
-
-    assert min(difference(SimulateConfig(), seed)[0] for seed in range(60)) < 0.1
-    assert min(difference(SimulateConfig(least_contrast=0.2), seed)[0] for seed in range(60)) >= 0.2
-    assert min(difference(SimulateConfig(), seed)[1] for seed in range(60)) < 1
-    assert min(difference(SimulateConfig(least_cnr=1.5), seed)[1] for seed in range(60)) >= 1.5
-    assert max(difference(SimulateConfig(), seed)[1] for seed in range(60)) > 1.5
-    assert max(difference(SimulateConfig(most_cnr=1.5), seed)[1] for seed in range(60)) <= 1.5
 
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])
