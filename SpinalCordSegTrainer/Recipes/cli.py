@@ -33,6 +33,7 @@ from SpinalCordSegTrainerLib.cli import (
     base_configuration,
     cache_options,
     chosen_device,
+    matched_files,
     write_slices,
 )
 from SpinalCordSegTrainerLib.config import with_settings
@@ -145,7 +146,8 @@ def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 def _cache(arguments: argparse.Namespace, reporter: Reporter) -> None:
     options = {**cache_options(arguments), "boundary_offset_mm": arguments.boundary_offset_mm}
-    reporter.text(write_slices(arguments.data, arguments.output, base_configuration(arguments), options, reporter))
+    config, matched = base_configuration(arguments), matched_files(arguments)
+    reporter.text(write_slices(matched, arguments.output, config, options, reporter))
 
 
 def _average(arguments: argparse.Namespace, reporter: Reporter) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from SpinalCordSegLib.model.checkpoint import Checkpoint
     from SpinalCordSegTrainerLib.config import TrainingConfig
+    from SpinalCordSegTrainerLib.dataset import MatchedFiles
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
     from SpinalCordSegTrainerLib.trainer import Progress
@@ -235,7 +236,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         cache = data
         if not is_slice_cache(data):
             cache = arguments.output / "cache"
-            ensure_cache(data, cache, chosen, cache_options(arguments), reporter)
+            ensure_cache(matched_files(arguments), cache, chosen, cache_options(arguments), reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
             chosen = replace(chosen, normalisation=made)
@@ -256,33 +257,36 @@ def is_slice_cache(folder: Path) -> bool:
     return (folder / "cache.json").exists()
 
 
+def matched_files(arguments: argparse.Namespace, data: Path | None = None) -> MatchedFiles:
+    """The cases of ``data`` (None: the command's own), to be read as the command asks."""
+    from SpinalCordSegTrainerLib.dataset import match_files
+
+    return match_files(data or arguments.data, arguments.label, tolerant=arguments.tolerant)
+
+
 def cache_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """How slices are made of cases, as cache_cases takes it and a cache keeps it."""
-    return {
-        "label": arguments.label,
-        "slices": "with_label" if arguments.only_labelled else "all",
-        "tolerant": arguments.tolerant,
-        "boundary_offset_mm": 0.0,
-    }
+    return {"slices": "with_label" if arguments.only_labelled else "all", "boundary_offset_mm": 0.0}
 
 
-def ensure_cache(data: Path, folder: Path, config: TrainingConfig, options: dict[str, Any], reporter: Reporter) -> None:
-    """Have the slices of ``data`` in ``folder``, inside a command's output folder: those there where they were made
+def ensure_cache(
+    matched: MatchedFiles, folder: Path, config: TrainingConfig, options: dict[str, Any], reporter: Reporter
+) -> None:
+    """Have the slices of these cases in ``folder``, inside a command's output folder: those there where they were made
     alike, else new ones, which take their place once complete.
 
     Raises ConfigurationError for slices of other data, or where a run has begun to learn from slices made otherwise.
     """
-    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.run_folder import training_begun
     from SpinalCordSegTrainerLib.slice_cache import FILES, SliceCache, changes, different_normalisation
 
     there = is_slice_cache(folder)
     if there:
-        cache, cases = SliceCache.open(folder), match_files(data).cases
+        cache, cases = SliceCache.open(folder), matched.cases
         source = cache.info.source
         foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
         if foreign or source["boundary_offset_mm"]:
-            raise ConfigurationError(f"{folder}: holds slices of other data than {data}; choose another output folder")
+            raise ConfigurationError(f"{folder}: holds slices of other data; choose another output folder")
         different = different_normalisation(cache, config.normalisation)
         changed = [*changes(source, cases, options), *([different] if different else [])]
         if not changed:
@@ -295,11 +299,11 @@ def ensure_cache(data: Path, folder: Path, config: TrainingConfig, options: dict
                 " and options, or choose another output folder"
             )
         reporter.text(f"{folder} is made anew: {listed}")
-    reporter.text(write_slices(data, folder, config, options, reporter, replacing=there))
+    reporter.text(write_slices(matched, folder, config, options, reporter, replacing=there))
 
 
 def write_slices(
-    data: Path,
+    matched: MatchedFiles,
     folder: Path,
     config: TrainingConfig,
     options: dict[str, Any],
@@ -307,11 +311,9 @@ def write_slices(
     *,
     replacing: bool = False,
 ) -> str:
-    """Cache the slices of a data folder, and report what is left out; returns what was written, as text."""
-    from SpinalCordSegTrainerLib.dataset import match_files
+    """Cache the slices of the cases, and report what is left out; returns what was written, as text."""
     from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
-    matched = match_files(data)
     written, problems = cache_cases(
         matched.cases,
         folder,
@@ -343,13 +345,13 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
     def chosen() -> TrainingConfig:
         options, cache = cache_options(arguments), output / "cache"
         if given is not None and arguments.data is None and is_slice_cache(cache):  # the run's own must be of this data
-            ensure_cache(given, cache, base_configuration(arguments), options, reporter)
+            ensure_cache(matched_files(arguments, given), cache, base_configuration(arguments), options, reporter)
         base = configuration(arguments, reporter)
         old = []
         for number, folder in enumerate(arguments.old, 1):
             cache = folder if is_slice_cache(folder) else output / f"old_{number}"
             if cache != folder:
-                ensure_cache(folder, cache, base, {**options, "slices": "all"}, reporter)
+                ensure_cache(matched_files(arguments, folder), cache, base, {**options, "slices": "all"}, reporter)
             old.append(str(cache))
         return replace(base, old_caches=(*base.old_caches, *old))
 
@@ -452,7 +454,6 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.cross_validation import cross_validate
-    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
     if arguments.data is None:
@@ -462,13 +463,11 @@ def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
     used = set(SliceCache.open(config.sources[0].path).info.source["cases"])
     with _stop_in_order(arguments.output, arguments) as stopped:
         evaluation, folds = cross_validate(
-            [case for case in match_files(arguments.data).cases if case.name in used],
+            [case for case in matched_files(arguments).cases if case.name in used],
             config,
             arguments.output,
             arguments.folds,
-            label=arguments.label,
             only_labelled=arguments.only_labelled,
-            tolerant=arguments.tolerant,
             device=device,
             report=_epochs_to(reporter),
             stopped=stopped,
@@ -528,37 +527,32 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
-    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
     from SpinalCordSegTrainerLib.split import held_out
 
     chosen_device(arguments)  # refused before anything is read
-    label, tolerant = arguments.label, arguments.tolerant
     checkpoint, more = None, {}
     if arguments.predictions is None:
         checkpoint = load_checkpoint(find_model(arguments.model))
         masks = model_masks(checkpoint, arguments.device)
     else:
-        masks, more = folder_masks(arguments.predictions, label, tolerant), {"predictions": arguments.predictions.name}
-    matched = match_files(arguments.data)
+        masks, more = folder_masks(arguments.predictions), {"predictions": arguments.predictions.name}
+    matched = matched_files(arguments)
     cases = matched.cases if arguments.held_out is None else held_out(matched.cases, arguments.held_out)
     evaluation = Evaluation(only_labelled=arguments.only_labelled)
     evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
-    evaluation.judge(cases, masks, label=label, tolerant=tolerant, progress=partial(reporter.progress, "cases"))
+    evaluation.judge(cases, masks, progress=partial(reporter.progress, "cases"))
     return _end_evaluation(evaluation, arguments.output, reporter, checkpoint, **more)
 
 
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.dataset import match_files
     from SpinalCordSegTrainerLib.inter_rater import compare_labels
 
-    matched = match_files(arguments.data)
+    matched = matched_files(arguments)
     evaluation, count = compare_labels(
         matched.cases,
         arguments.second,
         arguments.output,
-        label=arguments.label,
-        tolerant=arguments.tolerant,
         least_dice=arguments.least_dice,
         progress=partial(reporter.progress, "cases"),
     )

@@ -26,9 +26,7 @@ def cross_validate(
     output: Path,
     count: int,
     *,
-    label: int | None = None,
     only_labelled: bool = False,
-    tolerant: bool = False,
     device: torch.device,
     report: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] | None = None,
@@ -48,7 +46,7 @@ def cross_validate(
         run.run()
         model, before = load_checkpoint(run.best), len(pooled.scores)
         held = [case for case in cases if case.subject in set(split.validation)]
-        pooled.judge(held, model_masks(model, device.type, stopped), label=label, tolerant=tolerant)
+        pooled.judge(held, model_masks(model, device.type, stopped))
         figures = Evaluation(scores=pooled.scores[before:]).write(folder / "evaluation", model)
         means = {**{name: figures[name]["mean"] for name in FIGURES}, "mcc": figures["mcc"]}
         rows.append({"fold": number, "patients_held_out": len(split.validation), **means})

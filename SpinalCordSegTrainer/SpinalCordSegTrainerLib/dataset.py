@@ -39,7 +39,8 @@ class LabelledCase:
     """``image``: a file or a DICOM folder. ``subject``: whose case; all cases of one stay on one side of a split.
 
     ``label_value``: the cord's, where it is told. ``label_names``: (value, name) of the labels. ``series``: which of
-    several DICOM series. ``facts``: further columns, as ("site", "Oslo"), names in lower case.
+    several DICOM series. ``facts``: further columns, as ("site", "Oslo"), names in lower case. ``tolerant``: a label
+    map on another grid is resampled.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LabelledCase:
     label_names: tuple[tuple[int, str], ...] = ()
     series: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    tolerant: bool = False
 
 
 @dataclass(frozen=True)
@@ -544,8 +546,9 @@ class LoadedCase:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def match_files(data: Path) -> MatchedFiles:
-    """Images and label maps, by name; whatever does not fit together is in ``problems``.
+def match_files(data: Path, label: int | None = None, *, tolerant: bool = False) -> MatchedFiles:
+    """Images and label maps, by name; whatever does not fit together is in ``problems``. ``label``: value of the cord
+    in all maps; None leaves it to each case. ``tolerant``: as each case shall have it.
 
     A folder with a ``manifest.csv`` is what that table says. Raises TrainingDataError when ``data`` is missing, of
     another kind, or holds no case.
@@ -558,7 +561,8 @@ def match_files(data: Path) -> MatchedFiles:
             f"{data}: no image with a label map; expected NAME.nii.gz beside NAME_seg.nii.gz (or NAME_seg-manual), BIDS"
             f" with derivatives/labels, an ITK-SNAP workspace, or a manifest (CSV) with image,label{reasons}"
         )
-    return matched
+    read_as = {"tolerant": tolerant} if label is None else {"tolerant": tolerant, "label_value": label}
+    return replace(matched, cases=tuple(replace(case, **read_as) for case in matched.cases))
 
 
 def _matched(data: Path) -> MatchedFiles:
@@ -575,17 +579,16 @@ def _matched(data: Path) -> MatchedFiles:
     return read_manifest(table) if table.is_file() else match_folder(data)
 
 
-def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = False) -> LoadedCase:
-    """Read one case; ``label`` is the value of the cord, None takes the one that the case says or the only one there
-    is. ``tolerant`` resamples a label map that lies on another grid.
+def load_case(case: LabelledCase) -> LoadedCase:
+    """Read one case.
 
     Raises TrainingDataError naming the file: unreadable, NaN, several labels, another grid than the image's, an image
     without contrast, a label that covers most of it.
     """
     try:
-        read, chosen = read_image(case.image, case.series), chosen_label(case, label)
+        read, chosen = read_image(case.image, case.series), chosen_label(case)
         image = read.volume
-        mask, note = read_cord(case.label, image, chosen, tolerant=tolerant)
+        mask, note = read_cord(case.label, image, chosen, tolerant=case.tolerant)
         if image.ijk.min() == image.ijk.max():
             raise TrainingDataError(f"{case.image.name} holds the same value everywhere; export it again")
         covered = float(np.count_nonzero(mask.ijk)) / mask.ijk.size
@@ -597,7 +600,7 @@ def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = 
     except SpinalCordSegError as error:
         raise TrainingDataError(f"case {case.name}: {error}") from error
     notes = [note] if note else []
-    if label is None and case.label_value is None and chosen is not None:
+    if case.label_value is None and chosen is not None:
         notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
     facts = case.facts
     if read.dicom is not None and "scanner" not in dict(facts):
@@ -606,8 +609,6 @@ def load_case(case: LabelledCase, label: int | None = None, *, tolerant: bool = 
     return LoadedCase(case, image, mask, tuple(notes), facts)
 
 
-def chosen_label(case: LabelledCase, label: int | None) -> int | None:
-    """The cord's value: as asked for, as the case says, or by its name; None when nothing tells."""
-    if label is not None:
-        return label
+def chosen_label(case: LabelledCase) -> int | None:
+    """The cord's value: as the case says, or by its name; None when nothing tells."""
     return case.label_value if case.label_value is not None else cord_value(case.label_names)

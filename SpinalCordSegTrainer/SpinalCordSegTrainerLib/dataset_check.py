@@ -59,15 +59,15 @@ def check_folder(
 ) -> list[CheckedCase]:
     """Every case of a folder, manifest or workspace, usable ones first, each group by name.
 
-    ``label``: value of the cord in the maps. ``tolerant``: as load_case takes it. ``progress`` gets (cases done,
+    ``label``, ``tolerant``: as match_files takes them. ``progress`` gets (cases done,
     cases). Raises TrainingDataError when the folder is missing.
     """
-    matched = match_files(Path(folder))
+    matched = match_files(folder, label, tolerant=tolerant)
     checked: list[CheckedCase] = []
     seen: dict[bytes, LabelledCase] = {}
     for number, case in enumerate(matched.cases):
         try:
-            checked.append(_checked(load_case(case, label, tolerant=tolerant), seen))
+            checked.append(_checked(load_case(case), seen))
         except SpinalCordSegError as error:
             reason = str(error).removeprefix(f"case {case.name}: ")
             checked.append(CheckedCase(case.name, case.subject, reason))

@@ -171,8 +171,8 @@ def model_masks(checkpoint: Checkpoint, device: str = "auto", cancelled: Callabl
     return segmented
 
 
-def folder_masks(folder: Path, label: int | None = None, tolerant: bool = False) -> Masks:
-    """Masks made elsewhere. ``label``: the cord's value in those that hold several; ``tolerant``: as load_case takes.
+def folder_masks(folder: Path) -> Masks:
+    """Masks made elsewhere, read as the case's label map; those with one label, whatever its value.
 
     Raises TrainingDataError when the folder is missing.
     """
@@ -180,11 +180,11 @@ def folder_masks(folder: Path, label: int | None = None, tolerant: bool = False)
         raise TrainingDataError(f"{folder}: is not a folder; give the folder that holds the masks")
 
     def read(loaded: LoadedCase) -> tuple[Volume, Sequence[Flag]]:
-        path = find_prediction(loaded.case, folder)
+        case, path = loaded.case, find_prediction(loaded.case, folder)
         try:
-            return read_cord(path, loaded.image, None, tolerant=tolerant)[0], ()
+            return read_cord(path, loaded.image, None, tolerant=case.tolerant)[0], ()
         except VoxelError:
-            return read_cord(path, loaded.image, label, tolerant=tolerant)[0], ()
+            return read_cord(path, loaded.image, case.label_value, tolerant=case.tolerant)[0], ()
 
     return read
 
@@ -249,19 +249,17 @@ class Evaluation:
         cases: Sequence[LabelledCase],
         masks: Masks,
         *,
-        label: int | None = None,
-        tolerant: bool = False,
         judged: Callable[[LoadedCase, Volume, CaseScore], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Read each case and score its mask; ``label``, ``tolerant`` as load_case takes them.
+        """Read each case and score its mask.
 
         A case that cannot be used, or that has no mask, goes into ``problems``. ``judged`` is called with each other,
         its mask and its score; ``progress``: (cases done, cases). Raises TrainingDataError when none can be judged.
         """
         for number, case in enumerate(cases):
             try:
-                loaded = load_case(case, label, tolerant=tolerant)
+                loaded = load_case(case)
                 found, flags = masks(loaded)
                 score = self.add(case.name, loaded.image, found, loaded.mask, flags, loaded.facts)
                 if judged is not None:

@@ -40,8 +40,6 @@ def compare_labels(
     second: Path,
     output: Path,
     *,
-    label: int | None = None,
-    tolerant: bool = False,
     least_dice: float = LEAST_DICE,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Evaluation, int]:
@@ -59,8 +57,7 @@ def compare_labels(
         write_volume(consensus(first, other), inside(output / "consensus", f"{name}_seg.nii.gz"))
         write_volume(disputes(first, other), inside(output / "disputes", f"{name}_disputes.nii.gz"))
 
-    masks = folder_masks(second, label, tolerant)
-    evaluation.judge(cases, masks, label=label, tolerant=tolerant, judged=judged, progress=progress)
+    evaluation.judge(cases, folder_masks(second), judged=judged, progress=progress)
     write_text(output / "disputes" / "labels.txt", _DESCRIPTION)
     write_table(rows, output / "disagreements.csv")
     return evaluation, len(rows)

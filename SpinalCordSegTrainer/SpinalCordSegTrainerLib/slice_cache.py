@@ -260,14 +260,15 @@ FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's val
 _HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
 
 
-def case_manifest(case: LabelledCase, label: int | None, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What of one case the slices depend on. ``label``: the cord's value as asked for, None where the case says it.
-    ``before``: an earlier one, whose digests hold for files that have kept size and time."""
+def case_manifest(case: LabelledCase, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What of one case the slices depend on. ``before``: an earlier one, whose digests hold for files that have kept
+    size and time."""
     before = before or {}
     return {
         "subject": case.subject,
-        "label": chosen_label(case, label),
+        "label": chosen_label(case),
         "series": case.series,
+        "tolerant": case.tolerant,
         "image": _fingerprint(case.image, before.get("image")),
         "label_map": _fingerprint(case.label, before.get("label_map")),
     }
@@ -281,17 +282,17 @@ def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], options: M
         for name, asked in options.items()
         if source.get(name) != asked
     ]
-    then, now, label = source[FILES], {case.name: case for case in cases}, options.get("label")
+    then, now = source[FILES], {case.name: case for case in cases}
     found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
     found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
     for name in sorted(now.keys() & then.keys()):
-        for key, value in case_manifest(now[name], label, then[name]).items():
+        for key, value in case_manifest(now[name], then[name]).items():
             before = then[name].get(key)
             if key in ("image", "label_map"):
                 if (before or {}).get("sha256") != (value or {}).get("sha256"):
                     found.append(f"{name}: its {key.replace('_', ' ')} has changed")
-            elif before != value and (key != "label" or label is None):  # else the option's change says it
-                found.append(f"{name}: its {key} was {before} and is {value} now")
+            elif before != value:
+                found.append(f"{name}: {key} was {before} and is {value} now")
     return found
 
 
@@ -376,10 +377,8 @@ def cache_cases(
     folder: Path,
     config: NormalisationConfig,
     *,
-    label: int | None = None,
     slices: Slices = "all",
     dtype: Dtype = "float16",
-    tolerant: bool = False,
     boundary_offset_mm: float = 0.0,
     replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -387,16 +386,11 @@ def cache_cases(
     """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
 
     Gives the cache, and the name of each case that cannot be used and is left out, with the reason: the same image as
-    that of another patient cannot. Raises TrainingDataError when none can. ``tolerant``, ``boundary_offset_mm`` and
-    ``replacing``: as load_case, case_slices and SliceCache.write take them; the log says what was resampled. The cache
-    keeps what it was made from: these options, every case's files.
+    that of another patient cannot. Raises TrainingDataError when none can. ``boundary_offset_mm`` and ``replacing``: as
+    case_slices and SliceCache.write take them; the log says what was resampled. The cache keeps what it was made from:
+    these options, every case's files.
     """
-    options = {
-        "label": label,
-        "slices": slices,
-        "tolerant": tolerant,
-        "boundary_offset_mm": boundary_offset_mm,
-    }
+    options = {"slices": slices, "boundary_offset_mm": boundary_offset_mm}
     used: list[str] = []
     files: dict[str, Any] = {}
     seen: dict[bytes, LabelledCase] = {}
@@ -404,9 +398,9 @@ def cache_cases(
 
     def stream() -> Iterator[CachedSlice]:
         for number, case in enumerate(cases):
-            files[case.name] = case_manifest(case, label)
+            files[case.name] = case_manifest(case)
             try:
-                loaded = load_case(case, label, tolerant=tolerant)
+                loaded = load_case(case)
                 refuse_twin(loaded, seen)
             except TrainingDataError as error:
                 problems.append((case.name, str(error).removeprefix(f"case {case.name}: ")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -105,12 +106,13 @@ def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path)
     case = match_files(tmp_path / "l").cases[0]
     with pytest.raises(TrainingDataError, match="2 labels"):
         load_case(case)
-    assert load_case(case, label=2).mask.ijk.sum() == 1
+    two_asked = replace(case, label_value=2)
+    assert load_case(two_asked).mask.ijk.sum() == 1
     (checked,) = check_folder(tmp_path / "l", 2)
     assert (checked.usable, checked.labels, checked.n_cord_slices) == (True, (1, 2), 1)
     case.image.write_bytes(b"nothing")
     with pytest.raises(TrainingDataError, match="case a"):
-        load_case(case, label=2)
+        load_case(two_asked)
 
 
 def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_label_descriptions_choose_the_cord(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     first, second = match_files(tmp_path).cases
     assert load_case(first).mask.ijk.sum() == 480
-    assert load_case(first, 2).mask.ijk.sum() == 240
+    assert load_case(replace(first, label_value=2)).mask.ijk.sum() == 240
     assert second.label_names == ((2, "Other canal"), (5, "Other cord"))
     assert read_label_names(tmp_path / "labels.txt") == ((2, "Spinal canal"), (5, "Spinal cord"))
     (tmp_path / "more.label").write_text(DESCRIPTION, encoding="utf-8")
@@ -407,7 +409,7 @@ def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
     nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
     with pytest.raises(TrainingDataError, match="without orientation"):
-        load_case(match_files(tmp_path).cases[0], tolerant=True)
+        load_case(match_files(tmp_path, tolerant=True).cases[0])
 
 
 def _finer_label() -> Volume:

@@ -141,7 +141,7 @@ def test_slices_of_subjects_and_an_even_choice(tmp_path: Path) -> None:
     assert evenly(np.arange(3), None).tolist() == [0, 1, 2]
 
 
-OTHERS = "holds slices of other data .*; choose another output folder"
+OTHERS = "holds slices of other data; choose another output folder"
 SMALL = ["normalisation.size=32"]
 
 
@@ -176,13 +176,13 @@ def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pyt
     capsys.readouterr()
     cache = _cache(data, tmp_path / "r", "--only-labelled")
     told = capsys.readouterr().out
-    assert "label was 2 and is 1 now; slices was all and is with_label now" in told
+    assert "slices was all and is with_label now; sub-0: label was 2 and is 1 now" in told
     assert len(cache) == 6
     made = (cache.folder / "cache.json").stat()
     assert len(_cache(data, tmp_path / "r", "--only-labelled")) == 6
     assert (cache.folder / "cache.json").stat() == made  # the same again
     assert len(_cache(data, tmp_path / "r", "--tolerant")) == 10
-    assert "tolerant was False and is True now" in capsys.readouterr().out
+    assert "sub-1: tolerant was False and is True now" in capsys.readouterr().out
     configured(data, tmp_path / "r", "--label", "1", "--set", "normalisation.size=64")
     assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().out
 
@@ -212,7 +212,7 @@ def _other_subject(data: Path) -> None:
         (_rescanned, ["sub-0: its image has changed"]),
         (lambda data: put_case(data, "sub-2", 2, _two_labels()), ["sub-2 is new"]),
         (_renamed, ["sub-7 is new", "sub-1 is gone"]),
-        (_other_subject, ["sub-1: its subject was 1 and is B now"]),
+        (_other_subject, ["sub-1: subject was 1 and is B now"]),
     ],
 )
 def test_other_data_is_read_anew_and_never_under_a_run(
@@ -248,14 +248,13 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     data.mkdir()
     write_volume(cord_image(), data / "sub-1.nii.gz")
     sitk.WriteImage(sitk.GetImageFromArray(cord_label().ijk), str(data / "sub-1_seg.mhd"))
-    options = {"label": None}
     (case,) = match_files(data).cases
-    source = {**options, "files": {case.name: case_manifest(case, None)}}
-    assert changes(source, [case], options) == []
+    source = {"files": {case.name: case_manifest(case)}}
+    assert changes(source, [case], {}) == []
     raw = bytearray((data / "sub-1_seg.raw").read_bytes())
     raw[5] = 1
     (data / "sub-1_seg.raw").write_bytes(raw)
-    assert changes(source, [case], options) == ["sub-1: its label map has changed"]
+    assert changes(source, [case], {}) == ["sub-1: its label map has changed"]
 
 
 def test_data_named_again_on_resume_must_be_the_runs(
@@ -327,7 +326,7 @@ def test_slices_stay_until_the_new_ones_are_complete(
         patched.setattr("os.replace", interrupted)
         _cache(data, tmp_path / "r", label=2)
     assert _bytes(tmp_path / "r") == before
-    assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["label"] == 2
+    assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["files"]["sub-1"]["label"] == 2
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]
 
 
