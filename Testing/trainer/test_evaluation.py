@@ -200,7 +200,18 @@ def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for picture in ("_histograms", "_draw_agreement"):
         monkeypatch.setattr(evaluation, picture, lambda scores, path: None)
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    arguments = ["train", str(data), "--output", str(output), "--folds", "2", "--only-labelled", *SHORT]
+    arguments = [
+        "train",
+        str(data),
+        "--output",
+        str(output),
+        "--folds",
+        "2",
+        "--only-labelled",
+        *SHORT,
+        "--set",
+        "normalisation.size=32",
+    ]
     assert main(arguments) == 0
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     summary = json.loads((output / "folds.json").read_text(encoding="utf-8"))
