@@ -39,13 +39,8 @@ _GIVE_BACK_BYTES = 256 << 20
 Dtype = Literal["uint8", "float16"]
 
 
-@dataclass(frozen=True, eq=False)
-class CachedSlice:
-    """``image``: (S, S) floats 0..1. ``coverage``: (S, S) floats 0..1. ``subject``: whose, for the split."""
-
-    image: NDArray
-    coverage: NDArray
-    subject: str
+CachedSlice = tuple[NDArray, NDArray, str]
+"""Image and coverage, (S, S) floats 0..1, and whose slice it is, for the split."""
 
 
 @dataclass(frozen=True)
@@ -199,15 +194,15 @@ def _stream(
     with open(part / "images.npy", "wb") as images, open(part / "coverage.npy", "wb") as coverage:
         for file in (images, coverage):
             file.seek(_HEADER_BYTES)
-        for one in slices:
-            size = size or one.image.shape[0]
-            if one.image.shape != (size, size) or one.coverage.shape != (size, size):
-                raise TrainingDataError(f"{folder}: a slice is {one.image.shape}, expected {(size, size)}")
-            image = np.rint(np.clip(one.image, 0, 1) * 255) if dtype == "uint8" else one.image
+        for pixels, cord, subject in slices:
+            size = size or pixels.shape[0]
+            if pixels.shape != (size, size) or cord.shape != (size, size):
+                raise TrainingDataError(f"{folder}: a slice is {pixels.shape}, expected {(size, size)}")
+            image = np.rint(np.clip(pixels, 0, 1) * 255) if dtype == "uint8" else pixels
             images.write(image.astype(dtype).tobytes())
-            share = np.rint(np.clip(one.coverage, 0, 1) * 255).astype(np.uint8)
+            share = np.rint(np.clip(cord, 0, 1) * 255).astype(np.uint8)
             coverage.write(share.tobytes())
-            subjects.append(one.subject)
+            subjects.append(subject)
             centres.append(_centre(share))
         if not subjects:
             raise TrainingDataError(f"{folder}: no slice to write")
@@ -369,7 +364,7 @@ def case_slices(
         for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
             if boundary_offset_mm and config.pixel_mm:
                 share = offset_boundary(share, config.pixel_mm, boundary_offset_mm)
-            yield CachedSlice(one, share, loaded.case.subject)
+            yield one, share, loaded.case.subject
 
 
 def cache_cases(

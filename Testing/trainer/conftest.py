@@ -23,7 +23,7 @@ def drawn_slice(rng: np.random.Generator, size: int, subject: str) -> CachedSlic
     cord, canal = np.clip((1 - radius) * 5 + 0.5, 0, 1), radius < 1.8
     body = np.hypot(rows - size / 2, columns - size / 2) < 0.45 * size
     image = 0.7 * body * ~canal + 0.5 * cord + 0.03 * rng.standard_normal((size, size))
-    return CachedSlice(image.clip(0, 1), cord, subject)
+    return image.clip(0, 1), cord, subject
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.run_folder import saved_state
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 _EPOCHS, _UPDATES_PER_EPOCH = 2, 4
 _UPDATES = _EPOCHS * _UPDATES_PER_EPOCH
@@ -32,7 +32,7 @@ def _config(folder: Path) -> TrainingConfig:
     rng = np.random.default_rng(0)
     cord = np.zeros((64, 64))
     cord[26:36, 24:38] = 1
-    slices = (CachedSlice(rng.random((64, 64)) * 0.3 + 0.6 * cord, cord, str(n // 2)) for n in range(8))
+    slices = ((rng.random((64, 64)) * 0.3 + 0.6 * cord, cord, str(n // 2)) for n in range(8))
     cache = SliceCache.write(folder / "cache", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={})
     return TrainingConfig(
         network=NetworkConfig("unet", 1),  # its dropout draws from torch's own generator

@@ -19,7 +19,7 @@ from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Slices, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import Split, read_split, write_split
 from SpinalCordSegTrainerLib.trainer import Training
 
@@ -79,7 +79,7 @@ def cache_of(tmp_path: Path) -> MakeCache:
 
     def make(name: str, subjects: Sequence[str], kind: Literal["real", "simulated"] = "real") -> str:
         cord = (np.hypot(*(np.mgrid[:32, :32] - 15.5)) < 5).astype(np.float32)
-        slices = (CachedSlice(0.8 * cord, cord, subject) for subject in subjects)
+        slices = ((0.8 * cord, cord, subject) for subject in subjects)
         SliceCache.write(tmp_path / name, slices, pixel_mm=None, normalisation={}, kind=kind, source={})
         return str(tmp_path / name)
 

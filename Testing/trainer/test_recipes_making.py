@@ -19,7 +19,7 @@ from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_chec
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib.batches import Slices
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache, check_normalisation
+from SpinalCordSegTrainerLib.slice_cache import SliceCache, check_normalisation
 
 
 def _model(path: Path, seed: int, width: int = 1) -> Checkpoint:
@@ -83,7 +83,7 @@ def discs(tmp_path: Path) -> SliceCache:
     shares = [np.clip((size - radius) / 3 + 0.5, 0, 1) for size in np.linspace(5, 9, 9)] + [np.zeros((64, 64))]
     return SliceCache.write(
         tmp_path / "discs",
-        (CachedSlice(share, share, str(number)) for number, share in enumerate(shares)),
+        ((share, share, str(number)) for number, share in enumerate(shares)),
         pixel_mm=0.5,
         normalisation={},
         kind="simulated",

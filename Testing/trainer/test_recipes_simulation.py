@@ -238,11 +238,11 @@ def test_coverage_sums_to_the_phantoms_area() -> None:
     slices = list(phantom_slices(1, 5, RULE))
     phantom = make_phantom(random_phantom(np.random.default_rng([5, 0])))
     assert len(slices) == 6
-    for one, voxels in zip(slices, np.moveaxis(phantom.coverage.ijk, 2, 0), strict=True):
+    for (image, coverage, _), voxels in zip(slices, np.moveaxis(phantom.coverage.ijk, 2, 0), strict=True):
         pixel_mm2 = phantom.coverage.ijk_spacing_mm[0] * phantom.coverage.ijk_spacing_mm[1]
-        assert one.image.shape == one.coverage.shape == (256, 256)
-        assert one.image.min() >= 0 and one.image.max() <= 1
-        assert one.coverage.sum() * 0.49 == pytest.approx(voxels.sum() * pixel_mm2, rel=2e-3)
+        assert image.shape == coverage.shape == (256, 256)
+        assert image.min() >= 0 and image.max() <= 1
+        assert coverage.sum() * 0.49 == pytest.approx(voxels.sum() * pixel_mm2, rel=2e-3)
 
 
 SMALL = SimulateConfig(count=4, seed=3, slices_per_neck=2, hold_out=())
@@ -270,9 +270,9 @@ def test_the_command_takes_settings_and_names_a_wrong_one(
 
 def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
     once, again = (list(training_slices(maps, replace(SMALL, count=2))) for _ in range(2))
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(once, again, strict=True))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(once, again, strict=True))
     other = next(training_slices(maps, replace(SMALL, count=1, seed=4)))
-    assert not np.array_equal(once[0].image, other.image)
+    assert not np.array_equal(once[0][0], other[0])
 
 
 def test_without_no_cord_slices_coverage_keeps_the_area(maps: Maps) -> None:

@@ -21,14 +21,14 @@ from SpinalCordSegTrainerLib.batches import validate
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes, join_processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 
 def _config(folder: Path) -> TrainingConfig:
     rng = np.random.default_rng(0)
     cord = np.zeros((96, 96))
     cord[40:52, 38:54] = 1
-    slices = (CachedSlice(rng.random((96, 96)) * 0.4 + 0.5 * cord, cord, str(n)) for n in range(8))
+    slices = ((rng.random((96, 96)) * 0.4 + 0.5 * cord, cord, str(n)) for n in range(8))
     cache = SliceCache.write(folder / "cache", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={})
     return TrainingConfig(
         network=NetworkConfig("deep_unet", 1),

@@ -25,7 +25,7 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.training_set import label_description
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, to_dict
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import Training
 
 SHAPE = (40, 32, 8)
@@ -213,7 +213,7 @@ def _trainer(root: Path) -> None:
     rng = np.random.default_rng(0)
     drawn = np.zeros((64, 64))
     drawn[26:36, 24:38] = 1
-    slices = (CachedSlice(rng.random((64, 64)) * 0.3 + 0.6 * drawn, drawn, str(n // 2)) for n in range(6))
+    slices = ((rng.random((64, 64)) * 0.3 + 0.6 * drawn, drawn, str(n // 2)) for n in range(6))
     cache = SliceCache.write(
         root / "cache" / "slices", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={"cases": ["anna"]}
     )

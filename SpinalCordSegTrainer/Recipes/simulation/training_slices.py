@@ -52,7 +52,7 @@ def phantom_slices(phantoms: int, seed: int, rule: NormalisationConfig) -> Itera
         normalised, _ = normalise(pixels, image.pixel_mm, rule, grid)
         coverage = normalise_coverage(cord, image.pixel_mm, rule, grid)
         for one, part in zip(normalised[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
-            yield CachedSlice(one, part, f"phantom-{seed}-{number:04d}")
+            yield one, part, f"phantom-{seed}-{number:04d}"
 
 
 def random_phantom(rng: np.random.Generator) -> PhantomConfig:
@@ -194,7 +194,7 @@ def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> Cached
     rule = config.normalisation()
     image, _ = normalise(torch.from_numpy(one.image)[None], one.pixel_mm, rule, grid)
     coverage = normalise_coverage(torch.from_numpy(one.coverage)[None], (FINE_MM, FINE_MM), rule, grid)
-    return CachedSlice(image[0, 0].numpy(), coverage[0, 0].numpy(), subject)
+    return image[0, 0].numpy(), coverage[0, 0].numpy(), subject
 
 
 def random_slice(neck: Neck, maps: Maps, rng: np.random.Generator, config: SimulateConfig) -> SimulatedSlice:
