@@ -180,16 +180,6 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
-    """Adam; eps is that of the library the paper used."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-7
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
 class RateConfig:
     """``clr``: triangular between base_lr and max_lr (Smith 2017); ``fixed``: max_lr; ``cosine``: max_lr falling
     to base_lr over the whole run. ``warmup_updates``: linear rise from 0 at the start of "fixed" and "cosine"."""
@@ -230,7 +220,6 @@ class TrainingConfig:
     standard: AugmentConfig = AugmentConfig()
     contrast: AugmentConfig = AugmentConfig(remap_probability=0.85)
     loss: LossConfig = LossConfig()
-    optimiser: OptimiserConfig = OptimiserConfig()
     rate: RateConfig = RateConfig()
     batch_size: int = 15
     epochs: int = 30
@@ -240,7 +229,6 @@ class TrainingConfig:
     best_by: Literal["loss", "dice", "mcc"] = "loss"
     ema_decay: float = 0.0
     statistics_batches: int = 20
-    channels_last: bool = True
     seed: int = 0
     from_model: str | None = None
     old_caches: tuple[str, ...] = ()
@@ -274,11 +262,11 @@ class TrainingConfig:
 
 _LIMITS = {
     "positive": "batch_size epochs statistics_batches updates_per_epoch max_minutes validation.batch_size"
-    " validation.max_slices loss.gamma optimiser.eps rate.half_cycle_epochs",
+    " validation.max_slices loss.gamma rate.half_cycle_epochs",
     "0 or more": "patience crop.jitter_px loss.fn_weight loss.fp_weight loss.smooth loss.bce_weight"
-    " optimiser.weight_decay rate.warmup_updates",
+    " rate.warmup_updates",
     "0 to 1": "crop.near_cord",
-    "0 or more, and below 1": "ema_decay validation.fraction optimiser.beta1 optimiser.beta2",
+    "0 or more, and below 1": "ema_decay validation.fraction",
 }
 _WITHIN: dict[str, Callable[[float], bool]] = {
     "positive": lambda value: value > 0,

@@ -31,7 +31,6 @@ _VISIT = r"((?=[a-z]*[0-9])[0-9a-z]+|(?<=-)[a-z]+)"  # "1", "02", "m12"; letters
 # What follows a session is cut off only behind a number, the patient's: of "MS_session1_001" it is yet to come.
 _SESSION_ON = re.compile(rf"^(.*?[0-9](.*?[0-9a-z])?)[_-]ses(sion)?[_-]?{_VISIT}([_-].*)?$", re.IGNORECASE)
 _SESSION_END = re.compile(rf"(?<=[0-9a-z])([_-]ses(sion)?[_-]?|ses(sion)?-?){_VISIT}$", re.IGNORECASE)
-_SESSION = re.compile(r"ses(?:sion)?-?([0-9a-zA-Z]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ class LabelledCase:
     subject: str
     image: Path
     label: Path
-    session: str = ""
     label_value: int | None = None
     label_names: tuple[tuple[int, str], ...] = ()
     series: str | None = None
@@ -74,12 +72,6 @@ def subject_of(path: Path) -> str:
     found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
     name = found.group(1) if found else _SESSION_ON.sub(r"\1", stem(path))
     return _SESSION_END.sub("", name)
-
-
-def session_of(path: Path) -> str:
-    """Which visit: "ses-02" of the name or a folder gives "02", "" where nothing says so."""
-    found = _SESSION.search(path.name) or _SESSION.search(str(path.parent))
-    return found.group(1) if found else ""
 
 
 def stem(path: Path) -> str:
@@ -171,7 +163,6 @@ def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> 
         cell["subject"] or subject_of(relative),
         image,
         label,
-        cell["session"] or session_of(relative),
         int(cell["label_value"]) if cell["label_value"] else None,
         (),
         cell["series"] or None,
@@ -231,8 +222,7 @@ def read_workspace(path: Path) -> LabelledCase:
             names.append((int(index), main.get(key.removesuffix("Index") + "Label", "")))
     name = path.name[: -len(SUFFIX)]
     subject = subject_of(image) if "sub-" in image.name else subject_of(Path(name + ".nii"))
-    session = session_of(path) or session_of(image)
-    return LabelledCase(name, subject, image, label, session, None, tuple(sorted(one for one in names if one[0] != 0)))
+    return LabelledCase(name, subject, image, label, None, tuple(sorted(one for one in names if one[0] != 0)))
 
 
 def _nickname(layer: dict[str, str]) -> str:
@@ -451,7 +441,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     for image, label in pairs.items():
         relative = image.relative_to(folder) if image != folder else Path(image.name)
         name = image.name if image.is_dir() else stem(image)
-        cases.append(LabelledCase(name, subject_of(relative), image, label, session_of(relative)))
+        cases.append(LabelledCase(name, subject_of(relative), image, label))
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
         if named.setdefault(case.name, case) is not case:

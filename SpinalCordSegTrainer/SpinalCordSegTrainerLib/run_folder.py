@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_ADAM_EPS = 1e-7  # that of the library the paper used
 # How a run is called, how long it may last and its memory may change on resume; what it computes may not.
 _FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience", "recompute")
 
@@ -74,17 +75,8 @@ def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, T
         network.load_state_dict(weights)
     if config.recompute:
         checkpoint_activations(network)
-    network = network.to(device)
-    if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    options = config.optimiser
-    optimiser = torch.optim.Adam(
-        network.parameters(),
-        lr=config.rate.base_lr,
-        betas=(options.beta1, options.beta2),
-        eps=options.eps,
-        weight_decay=options.weight_decay,
-    )
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.rate.base_lr, eps=_ADAM_EPS)
     average = {name: one.detach().clone() for name, one in network.named_parameters()} if config.ema_decay else {}
     return RunState(network, optimiser, average)
 

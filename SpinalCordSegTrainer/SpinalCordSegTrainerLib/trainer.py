@@ -235,8 +235,7 @@ class Training:
             state.average[name].lerp_(parameter.detach(), 1 - decay)
 
     def _on_device(self, images: Tensor) -> Tensor:
-        images = images.to(self.device)
-        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def _agreed(self, seconds: float) -> tuple[float, bool]:
         """The first process's clock, and whether any process is to stop: all must do the same."""

@@ -156,7 +156,7 @@ def test_columns_of_a_manifest(tmp_path: Path) -> None:
         "x/a.nii.gz;x/a_seg.nii.gz;P7;2;3;Oslo;Vida\n;;;;;;\nx/b.nii.gz;x/b_seg.nii.gz;P7;1;;Oslo;Prisma\n",
     )
     first, second = match_files(path).cases
-    assert (first.name, first.subject, first.session) == ("P7_2_a", "P7", "2")
+    assert (first.name, first.subject) == ("P7_2_a", "P7")
     assert dict(second.facts) == {"site": "Oslo", "scanner": "Prisma"}
     assert load_case(first).mask.ijk.sum() == 480
     _manifest(tmp_path, path.read_text(encoding="utf-8-sig"), "manifest.csv")
@@ -303,7 +303,7 @@ def moved(tmp_path: Path) -> Path:
 def test_layers_names_and_a_moved_folder(moved: Path) -> None:
     path = _write(moved / "ws" / "patient4_ses-02.itksnap", _pair(label=_transform(1)), "/was/here/ws")
     case = read_workspace(path)
-    assert (case.name, case.subject, case.session) == ("patient4_ses-02", "patient4", "02")
+    assert (case.name, case.subject) == ("patient4_ses-02", "patient4")
     assert case.image.resolve() == moved / "img" / "a.nii.gz"
     assert case.label_names == ((1, "Canal"), (2, "Spinal cord"))
     loaded = load_case(case)
