@@ -361,7 +361,7 @@ class Panel:
 
     def _on_apply(self) -> None:
         volume, model, device = self.applying.volume, self.models.path, self.device
-        in_hand = self.segmentation
+        in_hand, state = self.segmentation, image_state(volume)
 
         def prepare_another(_job: Job[Any]) -> None:
             """Who applies once mostly applies again; who has left the module meanwhile may not."""
@@ -370,17 +370,17 @@ class Panel:
 
         self.start(
             lambda: self.logic.startSegment(volume, model, device, self.preloaded.take(model, device)),
-            lambda found: self._on_segmented(found, volume, in_hand),
+            lambda found: self._on_segmented(found, volume, state, in_hand),
             on_end=prepare_another,
         )
 
-    def _on_segmented(self, found: CaseFolder, volume: Any, in_hand: Any) -> None:
-        """``in_hand``: the mask that was in hand at Apply. Another one, chosen meanwhile, stays."""
+    def _on_segmented(self, found: CaseFolder, volume: Any, state: str, in_hand: Any) -> None:
+        """``state``, ``in_hand``: of the image, and the mask, at Apply. Another mask, chosen meanwhile, stays."""
         if not in_scene(volume):
             self.show_message(_("The volume was deleted meanwhile: the result was not kept."))
             return
         name = label_of(slicer.mrmlScene, volume)
-        if found.case.input.fingerprint not in ("", image_state(volume)):
+        if state != image_state(volume):
             text = _("The image of {name} was changed meanwhile: the result was not kept. Apply again.")
             self.show_message(text.format(name=name))
             return

@@ -23,7 +23,7 @@ from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.views import centre_of_slice
-from SpinalCordSegNodes.volumes import node_from_volume
+from SpinalCordSegNodes.volumes import image_state, node_from_volume
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -139,7 +139,7 @@ def test_a_run_that_ends_while_the_user_is_elsewhere_is_shown_on_coming_back(don
     former, volume = done.ui.maskSelector.currentNode(), node_from_volume(scene, grey_volume(cord_mask()), "t2")
     done.ui.volumeSelector.setCurrentNode(volume)
     scripted.leave(done)
-    done.panel._on_segmented(CaseFolder(finished_case(cord_mask())), volume, former)
+    done.panel._on_segmented(CaseFolder(finished_case(cord_mask())), volume, image_state(volume), former)
     scripted.enter(done)
     shown = done.ui.maskSelector.currentNode()
     assert shown is not former and shown.GetName() == "t2 spinal cord AI" and "t2: done in" in done.ui.statusLabel.text

@@ -5,7 +5,6 @@ Each test is one way to mix patients. The selectors behave as in the worst Slice
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +15,6 @@ from cord_cases import FLAGGED_SLICE, cord_mask, finished_case, grey_volume
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
-from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import add_follow_up
@@ -142,7 +140,8 @@ def test_another_scene_takes_the_hand_only_where_it_is_opened(two, tmp_path, wha
 
 def test_a_run_that_ends_leaves_in_hand_what_was_chosen_meanwhile(two):
     _take(two.panel, two.bert)
-    two.sections._on_segmented(CaseFolder(finished_case(cord_mask())), two.anna.volume, two.anna.mask)
+    found, state = CaseFolder(finished_case(cord_mask())), image_state(two.anna.volume)
+    two.sections._on_segmented(found, two.anna.volume, state, two.anna.mask)
     assert two.sections.segmentation is two.bert.mask and "anna: done" in two.panel.ui.statusLabel.text
 
 
@@ -152,10 +151,9 @@ def _replace_image(one) -> None:
 
 
 def test_a_run_on_an_image_that_was_replaced_meanwhile_is_not_kept(two):
-    case = finished_case(cord_mask())
-    case = replace(case, input=replace(case.input, fingerprint=image_state(two.anna.volume)))
+    state = image_state(two.anna.volume)
     _replace_image(two.anna)
-    two.sections._on_segmented(CaseFolder(case), two.anna.volume, two.anna.mask)
+    two.sections._on_segmented(CaseFolder(finished_case(cord_mask())), two.anna.volume, state, two.anna.mask)
     assert two.sections.segmentation is two.anna.mask and "Apply again" in two.panel.ui.statusLabel.text
 
 
@@ -285,7 +283,3 @@ def test_slices_that_come_late_leave_the_undo_of_the_mask_in_hand(two, monkeypat
     found = cord_mask().with_ijk(np.zeros_like(cord_mask().ijk))
     two.sections.correct._on_found(found, two.anna.mask, cord_segment_id(two.anna.mask), (5, 5))
     assert not saved and "anna" in two.panel.ui.statusLabel.text
-
-
-def test_fingerprint_of_a_node_is_that_of_its_file(two):
-    assert image_state(two.anna.volume) == fingerprint(grey_volume(cord_mask()))
