@@ -110,7 +110,7 @@ class Panel:
         self._ui, self.logic, self._entered = ui, logic, entered
         self._listeners: list[Callable[[], None]] = []
         self._was_running = False
-        self._before: Any = None  # the image that was in hand last
+        self._before: Any = None  # the image that was in hand last, or the mask without one
         self.sections: tuple[Section, ...] = ()
         self.parameters: Any = None
         self.control = JobControl(self._on_run_changed)
@@ -180,6 +180,7 @@ class Panel:
         self.control.close()
         self.preloaded.end()
         self.measures.close()
+        self.volume_choice.is_lost = False
 
     def scene_is_closed(self) -> None:
         self.applying.show_message("")
@@ -297,11 +298,12 @@ class Panel:
 
     def forget(self) -> None:
         """Another mask or segment is in hand: nothing goes on with it that was meant for the one before."""
+        whose = self.volume or self.segmentation
         for section in self.sections:
             section.forget()
-            if self.volume is not self._before:
+            if whose is not self._before:
                 section.forget_person()
-        self._before = self.volume
+        self._before = whose
 
     def for_this_mask(self, act: Callable[[Any], Any]) -> Callable[[Any], None]:
         """``act``, but not where another mask was taken in hand while a dialog was open or a run went on."""
