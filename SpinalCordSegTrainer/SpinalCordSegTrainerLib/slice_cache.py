@@ -47,14 +47,12 @@ CachedSlice = tuple[NDArray, NDArray, str]
 class CacheInfo:
     """What cache.json holds.
 
-    ``pixel_mm``: mm per pixel, None where it differs between slices. ``normalisation``: fields of the model's
-    NormalisationConfig, empty when unknown. ``centres``: (row, column) of the cord in pixels per slice, None for
-    a slice without cord. ``source``: what the slices were made from, for the model card (without ``files``: see
-    ``origin``).
+    ``normalisation``: fields of the model's NormalisationConfig, empty when unknown. ``centres``: (row, column) of the
+    cord in pixels per slice, None for a slice without cord. ``source``: what the slices were made from, for the model
+    card, which leaves out ``FILES``.
     """
 
     size: int
-    pixel_mm: float | None
     normalisation: dict[str, Any]
     kind: str  # "simulated" or "real"
     source: dict[str, Any]
@@ -114,7 +112,6 @@ class SliceCache:
         folder: Path | str,
         slices: Iterable[CachedSlice],
         *,
-        pixel_mm: float | None,
         normalisation: dict[str, Any],
         kind: Literal["simulated", "real"],
         source: dict[str, Any],
@@ -135,7 +132,7 @@ class SliceCache:
             remove_abandoned_parts(folder.parent)
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
-            info = CacheInfo(size, pixel_mm, normalisation, kind, source, tuple(subjects), tuple(centres))
+            info = CacheInfo(size, normalisation, kind, source, tuple(subjects), tuple(centres))
             (part / "cache.json").write_text(json.dumps({"format": FORMAT, **to_json(info)}), encoding="utf-8")
             _put_in_place(part, folder, replacing)
         except OSError as error:
@@ -412,7 +409,6 @@ def cache_cases(
     written = SliceCache.write(
         folder,
         stream(),
-        pixel_mm=config.pixel_mm if config.kind == "fixed_pixel" else None,
         normalisation=asdict(config),
         kind="real",
         source={"cases": used, **options, FILES: files},

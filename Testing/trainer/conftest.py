@@ -36,7 +36,6 @@ def make_cache(tmp_path: Path) -> MakeCache:
         return SliceCache.write(
             tmp_path / name,
             slices,
-            pixel_mm=0.7,
             normalisation={},
             kind="simulated",
             source={"drawn": n, "cases": ["Doe_John"]},

@@ -33,7 +33,7 @@ def _config(folder: Path) -> TrainingConfig:
     cord = np.zeros((64, 64))
     cord[26:36, 24:38] = 1
     slices = ((rng.random((64, 64)) * 0.3 + 0.6 * cord, cord, str(n // 2)) for n in range(8))
-    cache = SliceCache.write(folder / "cache", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={})
+    cache = SliceCache.write(folder / "cache", slices, normalisation={}, kind="simulated", source={})
     return TrainingConfig(
         network=NetworkConfig("unet", 1),  # its dropout draws from torch's own generator
         sources=(SourceConfig(str(cache.folder), policy="contrast"),),

@@ -80,7 +80,7 @@ def cache_of(tmp_path: Path) -> MakeCache:
     def make(name: str, subjects: Sequence[str], kind: Literal["real", "simulated"] = "real") -> str:
         cord = (np.hypot(*(np.mgrid[:32, :32] - 15.5)) < 5).astype(np.float32)
         slices = ((0.8 * cord, cord, subject) for subject in subjects)
-        SliceCache.write(tmp_path / name, slices, pixel_mm=None, normalisation={}, kind=kind, source={})
+        SliceCache.write(tmp_path / name, slices, normalisation={}, kind=kind, source={})
         return str(tmp_path / name)
 
     return make

@@ -121,7 +121,6 @@ def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) ->
     cases = match_files(tmp_path).cases
     cache, _ = cache_cases(cases, tmp_path / "c", config, slices="with_label")
     assert len(cache) == 3
-    assert cache.info.pixel_mm == 0.4
     _, coverage = cache.read(np.arange(3))
     np.testing.assert_allclose(coverage.sum((1, 2)) * 0.4**2, 48.0, rtol=0.01)  # 6 × 8 mm
     # i runs to posterior: the field is 36 mm deep, the cord from 12 to 18 mm, so its centre is 3 mm before the middle.

@@ -84,7 +84,6 @@ def discs(tmp_path: Path) -> SliceCache:
     return SliceCache.write(
         tmp_path / "discs",
         ((share, share, str(number)) for number, share in enumerate(shares)),
-        pixel_mm=0.5,
         normalisation={},
         kind="simulated",
         source={},

@@ -253,7 +253,7 @@ def test_a_cache_holds_normalised_slices_of_every_person(label_folder: Path, tmp
     cache = simulate_cache(label_folder, tmp_path / "sim", SMALL, progress=lambda done, total: steps.append(done))
     assert cache.images.shape == (4, 256, 256) and steps == [1, 2, 3, 4]
     assert len(set(cache.info.subjects)) == 2 and cache.info.kind == "simulated"
-    assert cache.info.normalisation["kind"] == "fixed_pixel" and cache.info.pixel_mm == 0.7
+    assert cache.info.normalisation["kind"] == "fixed_pixel"
     images, coverage = cache.read([0, 3])
     assert images.max() > 0.8 and coverage.max() <= 1
 

@@ -45,7 +45,7 @@ def _slices(n: int, size: int = 32) -> Iterator[CachedSlice]:
 
 
 def _write(folder: Path, n: int = 5, **more: object) -> SliceCache:
-    keywords: dict = {"pixel_mm": 0.7, "normalisation": {"kind": "paper"}, "kind": "real", "source": {}} | more
+    keywords: dict = {"normalisation": {"kind": "paper"}, "kind": "real", "source": {}} | more
     return SliceCache.write(folder, _slices(n), **keywords)
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_left_of_a_failed_write(tmp_path: Path) -> None:
         raise TrainingDataError("case 3 is damaged")
 
     with pytest.raises(TrainingDataError, match="case 3"):
-        SliceCache.write(tmp_path / "c", failing(), pixel_mm=None, normalisation={}, kind="real", source={})
+        SliceCache.write(tmp_path / "c", failing(), normalisation={}, kind="real", source={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_a_cache_that_another_program_finished_first_stays(tmp_path: Path) -> No
         _write(tmp_path / "c", n=5)
 
     with pytest.raises(OutputError, match="another program"):
-        SliceCache.write(tmp_path / "c", slow(), pixel_mm=None, normalisation={}, kind="real", source={})
+        SliceCache.write(tmp_path / "c", slow(), normalisation={}, kind="real", source={})
     assert len(SliceCache.open(tmp_path / "c")) == 5 and list(tmp_path.iterdir()) == [tmp_path / "c"]
     (tmp_path / "empty").mkdir()
     assert len(_write(tmp_path / "empty")) == 5

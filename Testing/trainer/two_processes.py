@@ -29,7 +29,7 @@ def _config(folder: Path) -> TrainingConfig:
     cord = np.zeros((96, 96))
     cord[40:52, 38:54] = 1
     slices = ((rng.random((96, 96)) * 0.4 + 0.5 * cord, cord, str(n)) for n in range(8))
-    cache = SliceCache.write(folder / "cache", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={})
+    cache = SliceCache.write(folder / "cache", slices, normalisation={}, kind="simulated", source={})
     return TrainingConfig(
         network=NetworkConfig("deep_unet", 1),
         sources=(SourceConfig(str(cache.folder), policy="standard"),),

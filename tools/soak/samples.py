@@ -215,7 +215,7 @@ def _trainer(root: Path) -> None:
     drawn[26:36, 24:38] = 1
     slices = ((rng.random((64, 64)) * 0.3 + 0.6 * drawn, drawn, str(n // 2)) for n in range(6))
     cache = SliceCache.write(
-        root / "cache" / "slices", slices, pixel_mm=0.7, normalisation={}, kind="simulated", source={"cases": ["anna"]}
+        root / "cache" / "slices", slices, normalisation={}, kind="simulated", source={"cases": ["anna"]}
     )
     config = TrainingConfig(
         network=NetworkConfig("ra_unet", 1), sources=(SourceConfig(str(cache.folder)),), crop=CropConfig(size=32, jitter_px=6),

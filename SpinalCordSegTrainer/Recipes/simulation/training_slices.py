@@ -160,7 +160,6 @@ def simulate_cache(
     return SliceCache.write(
         output,
         training_slices(read, config, progress),
-        pixel_mm=config.pixel_mm,
         normalisation=asdict(config.normalisation()),
         kind="simulated",
         source=source,
