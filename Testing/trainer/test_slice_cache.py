@@ -187,6 +187,17 @@ def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pyt
     assert "was normalised with size 32, 64 is wanted" in capsys.readouterr().out
 
 
+def test_a_case_that_cannot_be_used_is_reported_and_read_once_it_was_mended(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "sub-1_seg.nii.gz").write_bytes(b"broken")
+    assert _cache(data, tmp_path / "r").info.source["cases"] == ["sub-0"]
+    told = capsys.readouterr()
+    assert "sub-1: left out: sub-1_seg.nii.gz" in told.err and "5 slices of 1 of 2 cases, 1 subjects" in told.out
+    put_case(data, "sub-1", 1, _two_labels())
+    assert len(_cache(data, tmp_path / "r")) == 10
+
+
 def _redrawn(data: Path) -> None:
     write_volume(_two_labels().with_ijk(np.roll(_two_labels().ijk, 3, 0)), data / "sub-1_seg.nii.gz")
 
