@@ -54,13 +54,12 @@ from SpinalCordSegLib.image_io import Image, read_labels, safe_case_name, write_
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
-from SpinalCordSegLib.postprocessing import bounding_box
 from SpinalCordSegLib.quality_control import FlaggedSlice
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelMeasures, LevelOptions, LevelReport, parse_disc
-from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.volume import Volume, bounding_box
 
 SCHEMA = "SpinalCordSeg report"
 SCHEMA_VERSION = 2
@@ -253,7 +252,6 @@ class Case:
     levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
     threshold: float | None = None
     smooth_z_mm: float | None = None
-    slices_adjusted: int | None = None
     confidence: Confidence | None = field(default=None, metadata={"key": "probability"})
     device: str | None = None
     engine: str | None = None
@@ -308,6 +306,17 @@ class Case:
     @property
     def seconds(self) -> float:
         return sum(self.seconds_by_stage.values())
+
+    @property
+    def n_imputed(self) -> int:
+        """Slices of the range that are no part of the means."""
+        table, (first, end) = self.slices, self.range or (-np.inf, np.inf)
+        return int(np.count_nonzero(table.is_imputed & (table.slice >= first) & (table.slice < end)))
+
+    @property
+    def counted_text(self) -> str:
+        """What the means rest on, as "12 slices, 3 imputed ones left out"."""
+        return f"{self.n_slices} slices" + (f", {self.n_imputed} imputed ones left out" if self.n_imputed else "")
 
     @property
     def volume_error_percent(self) -> float | None:
@@ -462,7 +471,7 @@ def new_case(
 
 def _mean_diameter(table: SliceTable, diameter: np.ndarray, chosen: tuple[int, int] | None) -> float:
     """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
-    used = np.isfinite(diameter)
+    used = np.isfinite(diameter) & ~table.is_imputed
     if chosen is not None:
         used &= (table.canonical_slice >= chosen[0]) & (table.canonical_slice < chosen[1])
     return float(np.average(diameter[used], weights=table.length_mm[used])) if used.any() else nan

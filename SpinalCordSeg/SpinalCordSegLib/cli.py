@@ -100,8 +100,8 @@ def _add_segment(commands: Any) -> None:
     add("--threshold", type=float, default=0.5, metavar="P", help="probability of cord (default: 0.5)")
     add(
         "--smooth-z", type=length_mm, metavar="MM",
-        help="for slices thinner than twice this, the probability is smoothed along z by this SD, and unsure outlines"
-        " are adjusted to the slices around (default: 1.6; 0: each slice by itself)",
+        help="for slices thinner than twice this, the probability is smoothed along z by this SD, and where the image"
+        " shows no edge the area follows the slices around (default: 0.8; 0: each slice by itself)",
     )  # fmt: skip
     add("--save-probability", action="store_true", help="write the probability map too")
     add("--series", metavar="NAME", help="which DICOM series: its number, description or UID")

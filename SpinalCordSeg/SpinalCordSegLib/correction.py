@@ -40,17 +40,16 @@ from SpinalCordSegLib.morphometry import fit_centreline
 from SpinalCordSegLib.pipeline import check_belongs, measure_mask
 from SpinalCordSegLib.postprocessing import (
     SMOOTH_Z_MM,
-    adjust_outlines,
-    bounding_box,
+    clean,
     find_cord,
-    main_region,
+    region_with,
     smooth_z,
     smoothing_reach,
 )
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
@@ -124,12 +123,14 @@ def measured_anew(
     """
     asked = levels or (LevelOptions() if case.levels_asked is None else case.levels_asked.options())
     was_compared = case.levels is not None and case.levels.norm is not None
-    found = measure_mask(
-        mask, case.name, image=image, slice_range=case.range, levels=replace(asked, was_compared=was_compared)
-    )
-    changes = None if before is None else mask_changes(found.mask, before)
-    everywhere = set(found.slices.canonical_slice.tolist())
+    cord = clean(mask if image is None else place_on(mask, image.volume, ("the mask", image.path.name)))
+    changes = None if before is None else mask_changes(cord.mask, before)
+    everywhere = set(range(cord.mask.shape[0]))
     changed = everywhere if changes is None else {one.canonical_slice for one in changes.slices}
+    cord = replace(cord, evidence=case.slices.evidence(cord.mask.shape[0], changed))
+    found = measure_mask(
+        cord, case.name, image=image, slice_range=case.range, levels=replace(asked, was_compared=was_compared)
+    )
     keeps_header = image is None or image.dicom is None
     source = case.input if keeps_header else found.input
     given_of = case.input.image_fingerprint or found.input.image_fingerprint
@@ -148,19 +149,15 @@ def measured_anew(
         device=case.device,
         engine=case.engine,
         n_windowed=case.n_windowed,
-        slices_adjusted=case.slices_adjusted,
         batch_size=case.batch_size,
         levels_asked=found.levels_asked if levels is not None else case.levels_asked,
-        slices=_with_standing_columns(found.slices, case.slices, changed),
+        slices=_with_standing_numbers(found.slices, case.slices),
     )  # fmt: skip
     return _with_standing_flags(found, case, changed, image)
 
 
-def _with_standing_columns(table: SliceTable, earlier: SliceTable, changed: set[int]) -> SliceTable:
-    """Areas from the probability where nobody edited: visits are compared by them; and DICOM numbers without a
-    header."""
-    areas = dict(zip(earlier.canonical_slice.tolist(), earlier.pv_in_slice_mm2.tolist(), strict=True))
-    table = table.with_pv_in_slice({k: mm2 for k, mm2 in areas.items() if k not in changed and np.isfinite(mm2)})
+def _with_standing_numbers(table: SliceTable, earlier: SliceTable) -> SliceTable:
+    """The DICOM numbers that an image without a header cannot give again."""
     numbers = dict(zip(earlier.canonical_slice.tolist(), earlier.instance_number.tolist(), strict=True))
     own = zip(table.canonical_slice.tolist(), table.instance_number.tolist(), strict=True)
     kept = [number if number != NONE else numbers.get(k, NONE) for k, number in own]
@@ -241,8 +238,8 @@ def rerun_slices(
 ) -> Volume:
     """A new mask with ``slices`` (from inferior, half-open) as the network sees them; all others stay.
 
-    With ``smooth_z_mm`` the probability of thin ones is smoothed along z over that SD (``smooth_z``), and where no edge
-    is sharp, the area follows that of the mask's slices around (``adjust_outlines``), taken for certain; 0: neither.
+    With ``smooth_z_mm`` the probability of thin ones is smoothed along z over that SD (``smooth_z``), and where the
+    image shows no edge, the area follows that of the mask's slices around, taken for certain; 0: neither.
 
     ``image``: as it was segmented. ``mask``: cord where not zero, on the same grid; the result is bool. Among several
     regions the one that continues the mask's neighbouring slices is taken; a slice where the network finds none becomes
@@ -266,9 +263,7 @@ def rerun_slices(
     chances = merged[low:high].astype(np.float32)  # the mask around is taken for certain
     chances[first - low : end - low] = smoothed
     around = _part(found.probability, low, high).with_voxels(chances)
-    chosen = find_cord(around, threshold).mask
-    if smooth_z_mm > 0:
-        chosen = adjust_outlines(chosen, around, threshold).mask
+    chosen = find_cord(around, _part(image, low, high), threshold, impute=smooth_z_mm > 0).mask
     merged[first:end] = chosen.voxels[first - low : end - low]
     return mask.with_voxels(merged)
 
@@ -317,7 +312,7 @@ class OutlineStack:
             slice(max(0, part.start - margin), min(n, part.stop + margin))
             for part, margin, n in zip(box[1:], margins, mask.shape[1:], strict=True)
         )
-        regions = np.stack([main_region(pixels) for pixels in drawn[:, rows, columns]])
+        regions = np.stack([region_with(pixels, pixels) for pixels in drawn[:, rows, columns]])
         widest = [max(int(np.ptp(np.nonzero(one)[axis])) + 1 for one in regions if one.any()) for axis in (0, 1)]
         reach = widest[0] + margins[0], widest[1] + margins[1]
         return cls(regions, (rows.start, columns.start), mask.pixel_mm, mask.slice_mm, reach)

@@ -423,7 +423,7 @@ def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorith
         reviewed = f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
     remarks = [*_DEFINITIONS, reviewed, *(flag.message for flag in content.flags if flag.slice is None)]
     counts = [
-        f"Slices measured: {content.n_slices}, coverage {100 * content.coverage:.0f} %.",
+        f"The mean area is of {content.counted_text}, coverage {100 * content.coverage:.0f} %.",
         f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
     ]
     segment = segmentation.SegmentSequence[0]

@@ -35,12 +35,12 @@ border_contact | mask | 2.5 | At the image border | The cord touches a side of t
 tilt | mask | 0.7 | Tilt | Slices lie far off a right angle to the cord or the scanner, or the tilt is unknown.
 range | mask | 0.5 | Range | The slices asked for have cord in part or not at all.
 area | slices | 1.3 | Area jump | The area differs from the neighbours' by more than a cord's does.
-position | slices | 1.3 | Position jump | The centre lies off the line of the neighbours' centres.
-shape | slices | 0.7 | Shape | Diameters unlike the neighbours', or an outline unlike a cord's.
+position | slices | 1.3 | Position jump | The centre lies off the line of the neighbours' centres (not the network's).
+shape | slices | 0.7 | Shape | Diameters unlike the neighbours', or an outline unlike a cord's (not the network's).
 implausible_area | slices | 3.0 | Implausible area | The area is outside what a cord can have.
 many_flags | slices | 0.5 | Many flags | So many slices are flagged that the whole mask must be looked at.
-low_confidence | network | 1.5 | Low confidence | The network was unsure, or all values are near their limits at once.
-unclear_edge | network | 1.3 | Unclear edge | The network sees no sharp edge: the area is rather the other slices'.
+low_confidence | network | 1.5 | Low confidence | The network was unsure.
+unclear_edge | network | 1.3 | Unclear edge | The image shows little of the outline, or an imputed one was moved far.
 cord_end | network | 2.5 | End of the cord | The mask ends where a cord goes on, or where the network became unsure.
 levels | discs | 0.5 | Vertebral levels | A level is missing, partly covered or approximate, or a disc is doubtful.
 """

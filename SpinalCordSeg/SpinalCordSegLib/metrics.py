@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.postprocessing import bounding_box
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,18 @@ from scipy import interpolate, ndimage
 from scipy.spatial import ConvexHull
 
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.postprocessing import CordMask, clean, partial_volume_mm2, reach_mm
+from SpinalCordSegLib.postprocessing import CordMask, clean
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.volume import Volume
 
 
 @dataclass(frozen=True)
 class RangeMeasures:
-    """A part of the cord. ``mean_csa_mm2``: weighted by the length of its measured slices; ``sd_csa_mm2``: likewise,
-    with n/(n-1), NaN for one slice. ``n_slices``: measured ones. ``length_mm``: along the cord, measured slices only.
-    ``volume_mm3``: of the mask in it. ``coverage``: share 0..1 of the part that has an area. Without cord: zeros, and
-    NaN for mean and SD; where there is cord whose area is withheld (too coarse voxels), NaN for length and volume too.
+    """A part of the cord. ``mean_csa_mm2``: weighted by the length of its slices, imputed ones left out;
+    ``sd_csa_mm2``: likewise, with n/(n-1), NaN for one slice. ``n_slices``: those that the mean rests on.
+    ``length_mm``, ``volume_mm3``: along and of the cord in it. ``coverage``: share 0..1 of the part that has an area.
+    Without cord: zeros, and NaN for mean and SD; where there is cord whose area is withheld (too coarse voxels), NaN
+    for length and volume too.
     """
 
     mean_csa_mm2: float
@@ -70,30 +71,27 @@ _STEEP_CUT_DEG = 40.0  # the area is corrected by more than 30 %, and every erro
 def measure(
     mask: Volume | CordMask,
     *,
-    probability: Volume | None = None,
     slice_range: tuple[int, int] | None = None,
     shape: bool = True,
 ) -> CordMeasures:
     """Measure a mask: cord where it is not zero, any orientation, straight or oblique.
 
-    ``mask``: cleaned first unless it is a CordMask. ``probability``: 0..1 on the same grid. ``slice_range``:
-    half-open, counted from inferior. ``shape`` False leaves out what is slow (diameters, orientation, form, the
-    comparison area: NaN), for areas that follow a brush. Empty mask: volume 0, NaN areas, flag "empty". Other kinds of
-    flag: gap, border_contact, tilt, range, and those of the CordMask.
-    Raises GeometryError when the probability lies on another grid.
+    ``mask``: cleaned first unless it is a CordMask. ``slice_range``: half-open, counted from inferior. ``shape`` False
+    leaves out what is slow (diameters, orientation, form, the comparison area: NaN), for areas that follow a brush.
+    Empty mask: volume 0, NaN areas, flag "empty". Other kinds of flag: gap, border_contact, tilt, range, and those of
+    the CordMask.
     """
     cord = mask if isinstance(mask, CordMask) else clean(mask)
     grid = cord.mask
-    if probability is not None:
-        probability = place_on(probability, grid, ("the probability map", "the mask"))
-    slices, flags = _measure_slices(grid, probability, shape)
+    slices, flags = _measure_slices(cord, shape)
     slice_mm = grid.slice_mm
     whole = mean_over(slices, slice_mm)
     chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
     if slice_range is not None and len(slices) and chosen.coverage < COMPLETE:
         asked = slice_range[1] - slice_range[0]
-        text = f"cord in {chosen.n_slices} of the {asked} slices of the range asked for: the mean area is of these"
-        if not chosen.n_slices:
+        with_cord = round(chosen.coverage * asked)
+        text = f"cord in {with_cord} of the {asked} slices of the range asked for: the mean area is of these"
+        if not chosen.coverage:
             text = f"no cord in the {asked} slices of the range asked for: there is no mean area"
         flags.insert(0, case_flag("range", text))
     return CordMeasures(
@@ -113,8 +111,9 @@ def measure(
     )
 
 
-def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tuple[SliceTable, list[Flag]]:
-    """Of a mask with one region a slice: the slices from the first to the last with cord, and what to flag in it."""
+def _measure_slices(found: CordMask, shape: bool) -> tuple[SliceTable, list[Flag]]:
+    """The slices from the first to the last with cord, and what to flag in them."""
+    mask = found.mask
     line = centreline(mask)
     n = len(line.arc_mm)
     if not n:
@@ -123,7 +122,9 @@ def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tu
     y_mm, x_mm = mask.pixel_mm
     numbers = [mask.to_input_slice(k) for k in line.canonical_slice.tolist()]
     z_mm = _heights_mm(mask)[line.canonical_slice]
-    table = SliceTable.of(n, slice=numbers, canonical_slice=line.canonical_slice, z_mm=z_mm)
+    evidence = {name: values[line.canonical_slice] for name, values in found.evidence.items()}
+    table = SliceTable.of(n, slice=numbers, canonical_slice=line.canonical_slice, z_mm=z_mm, **evidence)
+    inside_contour = np.where(table.is_imputed, nan, table.network_area_mm2)
     for at, (number, k) in enumerate(zip(numbers, line.canonical_slice.tolist(), strict=True)):
         pixels = mask.voxels[k]
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
@@ -142,13 +143,10 @@ def _measure_slices(mask: Volume, probability: Volume | None, shape: bool) -> tu
             flags.append(Flag(number, k, "tilt", text))
         table.length_mm[at] = line.length_mm[at]
         table.angle_ap_deg[at], table.angle_rl_deg[at] = degrees(atan(slope_x)), degrees(atan(slope_y))
-        table.csa_raw_mm2[at] = int(np.count_nonzero(pixels[window])) * x_mm * y_mm
+        table.csa_raw_mm2[at] = inside_contour[at]
+        if np.isnan(inside_contour[at]):
+            table.csa_raw_mm2[at] = int(np.count_nonzero(pixels[window])) * x_mm * y_mm
         table.csa_mm2[at] = table.csa_raw_mm2[at] / stretch
-        if probability is not None:
-            margins = [int(reach_mm(mask.pixel_mm) / size + 1e-6) for size in mask.pixel_mm]
-            wide = tuple(slice(max(0, w.start - m), w.stop + m) for w, m in zip(window, margins, strict=True))
-            area_mm2 = partial_volume_mm2(pixels[wide], probability.voxels[k][wide], mask.pixel_mm)
-            table.csa_pv_mm2[at] = area_mm2 / stretch
         if shape:
             # [right, anterior]: columns run from right to left, rows from anterior to posterior
             ends = [count - w.stop for w, count in zip(window, pixels.shape, strict=True)]
@@ -190,10 +188,12 @@ def mean_over(slices: SliceTable, slice_mm: float, slice_range: tuple[int, int] 
     n = int(np.count_nonzero(used))
     if not n:
         return RangeMeasures(nan, nan, 0, 0.0, 0.0, 0.0)
-    mean, sd = _mean_and_sd(slices.csa_mm2[used], slices.length_mm[used])
+    of_mean = used & ~slices.is_imputed
+    mean, sd = _mean_and_sd(slices.csa_mm2[of_mean], slices.length_mm[of_mean])
     volume_mm3 = sum(slices.csa_raw_mm2[used].tolist()) * slice_mm
     asked = len(slices) if slice_range is None else slice_range[1] - slice_range[0]
-    return RangeMeasures(mean, sd, n, float(slices.length_mm[used].sum()), volume_mm3, n / asked)
+    length_mm = float(slices.length_mm[used].sum())
+    return RangeMeasures(mean, sd, int(of_mean.sum()), length_mm, volume_mm3, n / asked)
 
 
 def mean_between(line: Centreline, slices: SliceTable, low_mm: float, high_mm: float) -> RangeMeasures:
@@ -211,20 +211,23 @@ def mean_between(line: Centreline, slices: SliceTable, low_mm: float, high_mm: f
         withheld = bool((~slices.is_gap & (inside > 1e-9)).any())
         nothing = nan if withheld else 0.0
         return RangeMeasures(nan, nan, 0, nothing, nothing, 0.0)
-    mean, sd = _mean_and_sd(csa[used], inside[used])
-    length = float(inside[used].sum())
+    of_mean = used & ~slices.is_imputed
+    mean, sd = _mean_and_sd(csa[of_mean], inside[of_mean])
+    length, volume = float(inside[used].sum()), float(csa[used] @ inside[used])
     coverage = min(1.0, length / (high_mm - low_mm))
-    return RangeMeasures(mean, sd, int(used.sum()), length, mean * length, coverage)
+    return RangeMeasures(mean, sd, int(of_mean.sum()), length, volume, coverage)
 
 
 def _mean_and_sd(areas: NDArray[np.float64], lengths: NDArray[np.float64]) -> tuple[float, float]:
-    mean, n = float(np.average(areas, weights=lengths)), len(areas)
+    """NaN where no slice is left."""
+    n = len(areas)
+    mean = float(np.average(areas, weights=lengths)) if n else nan
     return mean, sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
 
 
 def without_sections(measures: CordMeasures) -> CordMeasures:
     """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
-    names = ("csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "csa_pv_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm")
+    names = ("csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "network_area_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm")
     nothing = np.full(len(measures.slices), nan)
     slices = replace(measures.slices, **dict.fromkeys(names, nothing))
     return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)

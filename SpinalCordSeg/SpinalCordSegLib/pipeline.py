@@ -22,9 +22,7 @@ from SpinalCordSegLib.morphometry import measure, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
-    AdjustedCord,
     CordMask,
-    adjust_outlines,
     check_threshold,
     clean,
     find_cord,
@@ -55,8 +53,8 @@ _HASHED_PLANES = 16  # at a time: 16 float32 that lie side by side are one line 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment and measure. ``smooth_z_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that
-    no outline is adjusted either (``adjust_outlines``). ``track_cord``: see ``predict``.
+    """How to segment and measure. ``smooth_z_mm``: the SD of ``smooth_z``; 0 leaves every slice to itself, so that none
+    is imputed either. ``track_cord``: see ``predict``.
     ``slice_range``: half-open, indices of the input's own slices; it limits what is measured, never what is segmented.
     ``levels``: marked discs. ``keep_date``: the report may state the day of the scan, which tells who the patient is to
     those who know it."""
@@ -101,15 +99,9 @@ def segment_image(
     )
     report("measure", 0, 0)
     started = time.perf_counter()
-    probability = smooth_z(prediction.probability, options.smooth_z_mm, in_place=True)  # nobody else's
-    found = find_cord(probability, threshold)
-    mask, adjusted = found.mask, None
-    if options.smooth_z_mm > 0:
-        adjusted = adjust_outlines(mask, probability, threshold, in_place=True)
-        mask, probability = adjusted.mask, adjusted.probability
-    cleaned = clean(mask)
-    cord = replace(cleaned, flags=found.flags + cleaned.flags, removed_mm3=found.removed_mm3 + cleaned.removed_mm3)
-    result = _measured(image.case_name, image, cord, options, probability, adjusted)
+    probability = smooth_z(prediction.probability, options.smooth_z_mm)
+    cord = find_cord(probability, image.volume, threshold, impute=options.smooth_z_mm > 0)
+    result = _measured(image.case_name, image, cord, options, probability)
     remarks = [case_flag("header", note) for note in image.notes]
     remarks += [case_flag("device", note) for note in prediction.notes]
     c = checkpoint
@@ -125,13 +117,12 @@ def segment_image(
         device=prediction.device,
         engine=prediction.engine,
         n_windowed=prediction.n_windowed,
-        slices_adjusted=None if adjusted is None else len(adjusted.slices),
         batch_size=prediction.batch_size,
     )
 
 
 def measure_mask(
-    mask: Volume,
+    mask: Volume | CordMask,
     case_name: str,
     *,
     image: Image | None = None,
@@ -139,20 +130,21 @@ def measure_mask(
     levels: LevelOptions | None = None,
     progress: Progress | None = None,
 ) -> Case:
-    """Clean, measure and judge a mask (bool) made elsewhere; ``image``: what it was drawn on.
+    """Measure and judge a mask (bool) made elsewhere, cleaned unless it is a CordMask; ``image``: what it was drawn on.
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
     if progress is not None:
         progress("measure", 0, 0)
-    if image is not None:
+    if image is not None and isinstance(mask, Volume):
         placed = place_on(mask, image.volume, ("the mask", image.path.name))
         # on the image's own grid the mask's header counts, to its last digit
         if placed.layout != mask.layout or placed.shape != mask.shape:
             mask = placed
+    cord = clean(mask) if isinstance(mask, Volume) else mask
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
-    result = _measured(case_name, image, clean(mask), options)
+    result = _measured(case_name, image, cord, options)
     return replace(
         result,
         seconds_by_stage={"measure": time.perf_counter() - started},
@@ -166,21 +158,15 @@ def _measured(
     cord: CordMask,
     options: SegmentOptions,
     probability: Volume | None = None,
-    adjusted: AdjustedCord | None = None,
 ) -> Case:
     mask = cord.mask
-    measures = measure(cord, probability=probability, slice_range=canonical_range(mask, options.slice_range))
-    if adjusted is not None:
-        # Visits are compared by what the network gave: an outline that is wrong alike at both cancels,
-        # one that is mended at one of them does not.
-        before = {one.canonical_slice: one.before_pv_mm2 for one in adjusted.slices}
-        measures = replace(measures, slices=measures.slices.with_pv_in_slice(before))
+    measures = measure(cord, slice_range=canonical_range(mask, options.slice_range))
     dicom = None if image is None else image.dicom
     of_image = check_image(mask if image is None else image.volume, dicom)
     if any(flag.kind == "coarse_voxels" for flag in of_image):
         measures = without_sections(measures)
-    features = slice_features(mask, probability, measures)
-    of_slices = judge_slices(mask, probability, measures, features=features, adjusted=adjusted)
+    features = slice_features(mask, measures)
+    of_slices = judge_slices(mask, probability, features)
     levels = measure_levels(mask, measures, options.levels, facts=known_facts(dicom))
     flags = merge_flags(of_image, measures.flags, () if levels is None else levels.flags, of_slices)
     return new_case(

@@ -9,46 +9,44 @@ from math import ceil, exp, hypot, isfinite, log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
-from SpinalCordSegLib.postprocessing import SURE, WIDE_EDGE_MM, AdjustedCord
-from SpinalCordSegLib.volume import Volume, place_on
+from SpinalCordSegLib.postprocessing import LEAST_SEEN
+from SpinalCordSegLib.volume import Volume
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
 
 
 _NEIGHBOURHOOD_MM = 15.0  # each way: under one vertebral level, in which a healthy cord changes by some 10 %
-_FAR_MM = 40.0  # each way: what grows over several levels moves all near neighbours with it
 _NEIGHBOURS = 6  # at least, however thick the slices are
-_PROBABILITY_REACH_MM = 5.0  # what the mask may have missed; further off lies other anatomy
 
 
 @dataclass(frozen=True, eq=False)
 class SliceFeatures:
     """One value a slice, in the order of the measured slices; NaN in gaps and where it cannot be known.
 
-    ``area_mm2``: at a right angle to the cord. ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over
-    the median of the neighbours within 15 mm (at least six), the slice itself left out; ``far_area_ratio``: area over
-    that within 40 mm. ``offset_mm``: distance of the centroid from the straight line through those of the neighbours.
-    ``ap_over_rl``, ``solidity``. ``neighbours_each_way``: the fewer of those below and above. From a probability map:
-    ``expected_dice`` of the mask if the probability is calibrated; ``mean_probability`` inside.
+    ``area_mm2``: at a right angle to the cord, the network's own where it drew the slice, else the mask's.
+    ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over the median of the neighbours within 15 mm (at
+    least six), the slice itself left out. ``offset_mm``: distance of the centroid from the straight line through those
+    of the neighbours. ``ap_over_rl``, ``solidity``. ``neighbours_each_way``: the fewer of those below and above.
+    ``confidence``, ``seen_edge``: of the slice table, NaN in a mask made elsewhere. ``moved_ratio``: the area of an
+    imputed slice over the network's, 1 where nothing was moved.
     """
 
     canonical_slice: NDArray[np.int64]
     area_mm2: NDArray[np.float64]
     area_ratio: NDArray[np.float64]
-    far_area_ratio: NDArray[np.float64]
     rl_ratio: NDArray[np.float64]
     ap_ratio: NDArray[np.float64]
     offset_mm: NDArray[np.float64]
     ap_over_rl: NDArray[np.float64]
     solidity: NDArray[np.float64]
     neighbours_each_way: NDArray[np.int64]
-    expected_dice: NDArray[np.float64]
-    mean_probability: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    seen_edge: NDArray[np.float64]
+    moved_ratio: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.canonical_slice)
@@ -58,52 +56,43 @@ class SliceFeatures:
         return {field.name: float(getattr(self, field.name)[index]) for field in fields(self)}
 
 
-def slice_features(mask: Volume, probability: Volume | None, measures: CordMeasures) -> SliceFeatures:
-    """The table for a cleaned ``mask`` (bool) and its ``measures``; areas come from the mask, not from the measures.
-
-    ``probability``: 0..1 on the same grid, or None (two columns of NaN). No cord: a table of no rows.
-    Raises GeometryError when the probability lies on another grid.
-    """
-    if probability is not None:
-        probability = place_on(probability, mask, ("the probability map", "the mask"))
+def slice_features(mask: Volume, measures: CordMeasures) -> SliceFeatures:
+    """The table for a cleaned ``mask`` (bool) and its ``measures``. No cord: a table of no rows."""
     table = measures.slices
     k = table.canonical_slice
     z_mm: NDArray[np.float64] = np.asarray(k * mask.slice_mm, dtype=np.float64)
     row_mm, column_mm = mask.pixel_mm
-    area, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
-    chance = np.full((2, len(table)), np.nan)
+    pixels_mm2, centroids = np.full(len(table), np.nan), np.full((len(table), 2), np.nan)
     for at in np.flatnonzero(~table.is_gap).tolist():
         rows, columns = np.nonzero(mask.voxels[k[at]])
-        area[at] = len(rows) * (row_mm * column_mm) * mask.slice_mm / table.length_mm[at]
+        pixels_mm2[at] = len(rows) * (row_mm * column_mm)
         centroids[at] = rows.mean() * row_mm, columns.mean() * column_mm
-        if probability is not None:
-            chance[:, at] = _confidence(mask.voxels[k[at]], probability.voxels[k[at]], mask.pixel_mm)
+    network_mm2 = table.network_area_mm2
+    area = np.where(np.isnan(network_mm2), pixels_mm2, network_mm2) * (mask.slice_mm / table.length_mm)
     rl, ap, solidity = table.rl_mm, table.ap_ellipse_mm, table.solidity
-    near, far = (
-        [_neighbours(z_mm, area, at, reach) for at in range(len(table))] for reach in (_NEIGHBOURHOOD_MM, _FAR_MM)
-    )
+    near = [_neighbours(z_mm, area, at) for at in range(len(table))]
     return SliceFeatures(
         canonical_slice=k,
         area_mm2=area,
         area_ratio=_ratio(area, near),
-        far_area_ratio=_ratio(area, far),
         rl_ratio=_ratio(rl, near),
         ap_ratio=_ratio(ap, near),
         offset_mm=_offsets(z_mm, centroids, near),
         ap_over_rl=ap / rl,
         solidity=solidity,
         neighbours_each_way=np.array([min((n < at).sum(), (n > at).sum()) for at, n in enumerate(near)], np.int64),
-        expected_dice=chance[0],
-        mean_probability=chance[1],
+        confidence=table.confidence,
+        seen_edge=table.seen_edge,
+        moved_ratio=np.where(table.is_imputed, pixels_mm2 / network_mm2, 1.0),
     )
 
 
-def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int, reach_mm: float) -> NDArray[np.int64]:
+def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int) -> NDArray[np.int64]:
     """The slices to compare slice ``at`` with: all within reach, or the nearest six; none from gaps."""
     apart = np.abs(z_mm - z_mm[at])
     usable = np.isfinite(area)
     usable[at] = False
-    within = np.flatnonzero(usable & (apart <= reach_mm))
+    within = np.flatnonzero(usable & (apart <= _NEIGHBOURHOOD_MM))
     if len(within) >= _NEIGHBOURS:
         return within
     nearest = np.argsort(np.where(usable, apart, np.inf), kind="stable")
@@ -131,31 +120,16 @@ def _offsets(
     return offsets
 
 
-def _confidence(
-    pixels: NDArray[np.bool_], probability: NDArray[np.floating], pixel_mm: tuple[float, float]
-) -> tuple[float, float]:
-    """Expected Dice 2·Σp(mask)/(|mask| + Σp), and mean probability inside."""
-    x, y = np.nonzero(pixels)
-    margin = [int(_PROBABILITY_REACH_MM / size) + 1 for size in pixel_mm]
-    window = tuple(slice(max(0, c.min() - m), c.max() + m + 1) for c, m in zip((x, y), margin, strict=True))
-    inside, chance = pixels[window], probability[window].astype(np.float64)
-    near = ndimage.distance_transform_edt(~inside, sampling=pixel_mm) <= _PROBABILITY_REACH_MM
-    total, found = chance[near].sum(), chance[inside].sum()
-    return float(2 * found / (len(x) + total)), float(found / len(x))
-
-
 _EACH_WAY = 3  # a slice with fewer neighbours on one side lies at an end: there is no trend to hold it against
 
 
 # Limits: a slice beyond any of them is flagged.
 #
-# Set on 1,593 slices with hand-drawn masks (1 mm, and 0.4-0.8 mm × 2.5-5 mm), of which they flag under 1 %, and on the
-# same masks spoilt in runs of 1-12 mm by touching structures, growth, loss and shifts: of the slices with Dice under
-# 0.8 they flag 95 % or more of each kind (but 87 % of shifts at thick slices), and up to 7 % of the good ones beside a
-# touching structure. Ranges below are the 1st to 99th percentile of the hand-drawn slices. The limits on probability,
-# on all values together and on the adjusted area were set on simulated necks with touching structures, of seeds that
-# they are not judged on, as the strictest that flag no more than 4 % of the good slices: all flags together mark 22 of
-# 22 slices with Dice under 0.8 and 3.6 % of 4,088 good ones.
+# What the network drew is judged by three things alone: how sure it was, how much of the outline the image shows, and
+# the area beside its neighbours'. On simulated people they mark 7 of 8 slices with Dice under 0.8 and 1.6 % of 500 good
+# ones. A mask made elsewhere is judged by its form: limits set on 1,593 slices with hand-drawn masks (1 mm, and
+# 0.4-0.8 mm × 2.5-5 mm), of which they flag under 1 %, and on the same masks spoilt in runs of 1-12 mm by touching
+# structures, growth, loss and shifts. Ranges below are the 1st to 99th percentile of the hand-drawn slices.
 
 _MAX_AREA_RATIO = 1.22  # over the neighbours' median; 0.91-1.10 (the enlargement of C4-C6 included)
 _MIN_AREA_RATIO = 0.80
@@ -170,52 +144,30 @@ _MIN_AP_OVER_RL = 0.42  # 0.44-0.89, flattened cords included
 _MAX_AP_OVER_RL = 1.10
 _MIN_AREA_MM2 = 20.0  # the thoracic cord of a small person has 26
 _MAX_AREA_MM2 = 150.0  # the cord has up to 110, the medulla above it up to 140
-_MIN_EXPECTED_DICE = 0.885  # by the probability map; logistic edges of 0.5 mm give 0.93, of 1.5 mm 0.79
-_MIN_MEAN_PROBABILITY = SURE  # inside the mask; the same edges give 0.95 and 0.84
+_MIN_CONFIDENCE = 0.85  # mean probability inside; logistic edges of 0.5 mm give 0.95, of 1.5 mm 0.84
+_MIN_SEEN_EDGE = 0.5  # share of the outline
+_MAX_MOVED_RATIO = 1.16  # the area after and before an imputed outline was moved
 BELOW_END_MM = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
-_FAR_AREA_RATIO = 1.4  # over the median within 40 mm, or the inverse: no limit by itself, levels differ
-_MAX_SHARES = 1.6  # of the limits of area (near and far), place and probability that a slice uses up together
-_MAX_ADJUSTED_RATIO = 1.16  # the area before and after its outline was moved to where the neighbours say
-_MAX_UNCLEAR_SHARE = 0.5  # of slices without a sharp edge: above, the mean area of simulated people is 6 % off (RMS)
+_MAX_UNSEEN_SHARE = 0.5  # of the slices, whose outline the image does not show: the others are no reference either
 _MAX_FLAGGED_SHARE = 0.3  # more flagged slices than that: the neighbours are no reference either
 
 
-def judge_slices(
-    mask: Volume,
-    probability: Volume | None,
-    measures: CordMeasures,
-    features: SliceFeatures | None = None,
-    adjusted: AdjustedCord | None = None,
-) -> list[Flag]:
-    """Flags of the slices to look at, and of the case where they are many, besides those of ``measures``.
+def judge_slices(mask: Volume, probability: Volume | None, features: SliceFeatures) -> list[Flag]:
+    """Flags of the slices to look at, and of the case where they are many, besides those of the measures.
 
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
-    slice_features for the same three, where they are known already. ``adjusted``: of adjust_outlines. Kinds: area,
-    position, shape, implausible_area, low_confidence, unclear_edge (of a slice: its area is the neighbours' rather than
-    its own; of the case: no sharp edge in most slices), cord_end (a slice without cord below the lowest that has some,
-    though the network looked there), many_flags. No cord: none.
-
-    Raises GeometryError when the probability lies on another grid.
+    slice_features for the same mask. Kinds: area, implausible_area; of what the network drew low_confidence and
+    unclear_edge (of a slice, and of the case where most of its slices show none), of what it did not draw shape and
+    position; cord_end (a slice without cord below the lowest that has some, though the network looked there),
+    many_flags. No cord: none.
     """
-    features = features or slice_features(mask, probability, measures)
     found = [Flag(mask.to_input_slice(k), k, kind, text) for k, kind, text in judge_features(features, mask)]
     case = []
-    if adjusted is not None:
-        text = "the edge is {:.1f} mm wide: the outline was moved until the area follows the other slices',"
-        text += " {:.1f} → {:.1f} mm²"
-        for one in adjusted.slices:
-            if abs(log(one.after_mm2 / one.before_mm2)) > log(_MAX_ADJUSTED_RATIO):
-                message = text.format(one.edge_mm, one.before_mm2, one.after_mm2)
-                number = mask.to_input_slice(one.canonical_slice)
-                found.append(Flag(number, one.canonical_slice, "unclear_edge", message))
-        unclear, count = sum(edge > WIDE_EDGE_MM for edge in adjusted.edges_mm), len(adjusted.edges_mm)
-        if count and unclear >= _MAX_UNCLEAR_SHARE * count:
-            # Where no slice has an edge, no slice can tell another where it is.
-            text = (
-                f"in {unclear} of {count} slices the network sees no sharp edge of the cord (over {WIDE_EDGE_MM:g} mm"
-            )
-            text += " wide): the mean area may be off by some 6 %, and differently at another visit"
-            case.append(case_flag("unclear_edge", text))
+    judged = features.seen_edge[np.isfinite(features.seen_edge)]
+    unseen = np.count_nonzero(judged < LEAST_SEEN)
+    if unseen > _MAX_UNSEEN_SHARE * len(judged):
+        text = f"in {unseen} of {len(judged)} slices the image shows no edge along the outline: cord and surroundings"
+        case.append(case_flag("unclear_edge", f"{text} have one grey, and the area is little more than a guess"))
     flagged = len({flag.canonical_slice for flag in found})
     measured = int(np.isfinite(features.area_mm2).sum())
     if measured and flagged > max(1, _MAX_FLAGGED_SHARE * measured):
@@ -244,7 +196,7 @@ def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
 
 def judge_features(f: SliceFeatures, grid: Volume) -> list[tuple[int, str, str]]:
     """(canonical slice, kind, message) of every flag; a function of the table. Of ``grid`` only the spacing counts."""
-    at_end = np.asarray(f.neighbours_each_way < _EACH_WAY)
+    at_end, drawn = np.asarray(f.neighbours_each_way < _EACH_WAY), np.isnan(f.confidence)
     # At the ends all neighbours lie on one side.
     allowance = np.where(at_end, _END_ALLOWANCE, 1.0)
     reach_mm = (_MAX_OFFSET_MM + _OFFSET_PER_MM * grid.slice_mm) * np.where(at_end, _END_OFFSET_ALLOWANCE, 1.0)
@@ -257,40 +209,33 @@ def judge_features(f: SliceFeatures, grid: Volume) -> list[tuple[int, str, str]]
             "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median",
         ),
         (
-            "shape",
-            (np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide),
-            "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians",
-        ),
-        ("position", f.offset_mm > reach_mm, "centre {offset_mm:.1f} mm off the line of its neighbours"),
-        (
-            "shape",
-            (f.solidity < solidity) | (f.ap_over_rl < _MIN_AP_OVER_RL) | (f.ap_over_rl > _MAX_AP_OVER_RL),
-            "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}",
-        ),
-        (
             "implausible_area",
             (f.area_mm2 < _MIN_AREA_MM2) | (f.area_mm2 > _MAX_AREA_MM2),
             "area {area_mm2:.1f} mm² is outside what a cord can have",
         ),
         (
             "low_confidence",
-            (f.expected_dice < _MIN_EXPECTED_DICE) | (f.mean_probability < _MIN_MEAN_PROBABILITY),
-            "the network was unsure: expected Dice {expected_dice:.2f}, mean probability {mean_probability:.2f}",
+            f.confidence < _MIN_CONFIDENCE,
+            "the network was unsure: mean probability {confidence:.2f} inside the outline",
+        ),
+        (
+            "unclear_edge",
+            (f.seen_edge < _MIN_SEEN_EDGE) | (np.abs(np.log(f.moved_ratio)) > np.log(_MAX_MOVED_RATIO)),
+            "the image shows an edge along {seen_edge:.0%} of the outline; imputed area over the network's"
+            " {moved_ratio:.2f}",
+        ),
+        (
+            "shape",
+            drawn & ((np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide)),
+            "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians",
+        ),
+        ("position", drawn & (f.offset_mm > reach_mm), "centre {offset_mm:.1f} mm off the line of its neighbours"),
+        (
+            "shape",
+            drawn & ((f.solidity < solidity) | (f.ap_over_rl < _MIN_AP_OVER_RL) | (f.ap_over_rl > _MAX_AP_OVER_RL)),
+            "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}",
         ),
     ]
-    # A structure that grows onto the cord over some slices moves each value a little, and its neighbours' with it: here
-    # area, near and far, place and probability are added as shares of their limits, of the slices within all limits.
-    # Without a probability no slice is flagged: it is the share that tells a bend of the cord from a failure.
-    shares = (
-        np.abs(np.log(f.area_ratio)) / np.log(_MAX_AREA_RATIO * allowance)
-        + np.abs(np.log(f.far_area_ratio)) / np.log(_FAR_AREA_RATIO)
-        + f.offset_mm / reach_mm
-        + (1 - f.mean_probability) / (1 - _MIN_MEAN_PROBABILITY)
-    )
-    within = ~np.any([slices for _, slices, _ in checks], axis=0)
-    text = "area {area_ratio:.2f} of the next slices' and {far_area_ratio:.2f} of those within 40 mm, centre"
-    text += " {offset_mm:.1f} mm off, probability {mean_probability:.2f}: each within its limit, not together"
-    checks.append(("low_confidence", within & (shares > _MAX_SHARES), text))
     return [
         (int(f.canonical_slice[at]), kind, message.format(**f.row(at)))
         for at in range(len(f))
@@ -477,14 +422,11 @@ def _measured(row: Mapping[str, float]) -> dict[str, float]:
 
     The diameters' ratios are left out: on spoilt masks they ranked no better than chance beside area and position.
     """
-    ratio = row["area_ratio"]
-    unsure = (
-        (1 - row["expected_dice"]) / (1 - _MIN_EXPECTED_DICE),
-        (1 - row["mean_probability"]) / (1 - _MIN_MEAN_PROBABILITY),
-    )
+    ratio, confidence, seen = row["area_ratio"], row["confidence"], row["seen_edge"]
     found = {
         "area": abs(log(ratio)) / log(_MAX_AREA_RATIO) if isfinite(ratio) and ratio > 0 else 0.0,
         "position": row["offset_mm"] / _MAX_OFFSET_MM,
-        "low_confidence": max((value for value in unsure if isfinite(value)), default=0.0),
+        "low_confidence": (1 - confidence) / (1 - _MIN_CONFIDENCE),
+        "unclear_edge": (1 - seen) / (1 - _MIN_SEEN_EDGE),
     }
     return {kind: value for kind, value in found.items() if value > 0}

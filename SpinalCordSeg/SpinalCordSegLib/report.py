@@ -110,7 +110,8 @@ def draw_area(
     z_span_mm: tuple[float, float] | None = None,
     size: float = 9.0,
 ) -> None:
-    """The cross-sectional area along z: gaps shaded, flagged slices marked with their number, levels named.
+    """The cross-sectional area along z: gaps shaded, imputed slices hollow, flagged ones marked with their number,
+    levels named.
 
     ``mean_mm2``: NaN for none. ``norm``: a case's comparison with healthy adults; its 5th to 95th percentile is shaded
     over C2. ``z_span_mm``: z runs upwards between these ends instead of to the right, so that the plot can stand beside
@@ -149,8 +150,12 @@ def draw_area(
     axes.plot(*put(z_mm, area), color=CURVE, linewidth=1.8, marker="o", markersize=2.2)
     if isfinite(mean_mm2):
         area_line(mean_mm2, color=CURVE, linewidth=1.0, linestyle=(0, (5, 4)))
-    flagged = (table.flags != "") & np.isfinite(area)
+    flagged, imputed = (table.flags != "") & np.isfinite(area), table.is_imputed
     axes.plot(*put(z_mm[flagged], area[flagged]), color=FLAG, linestyle="none", marker="o", markersize=5)
+    axes.plot(
+        *put(z_mm[imputed], area[imputed]), color=CURVE, linestyle="none", marker="o", markersize=4.5,
+        markerfacecolor="#ffffff", markeredgewidth=0.9,
+    )  # fmt: skip
     shown = [*area, *raw, *((norm or {}).get(name, np.nan) for name in ("p5_mm2", "p95_mm2"))]
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = max(0.12 * (high - low), (_LEAST_SPAN_MM2 - (high - low)) / 2)
@@ -399,7 +404,7 @@ def montage_png(case: Case) -> bytes | None:
     found = "no cord found"
     if len(table):
         area_text = f"mean area {_number(case.mean_csa_mm2, '{:.1f} mm²')} · volume {case.volume_mm3:.0f} mm³"
-        found = f"{area_text} · length {case.length_mm:.1f} mm · {case.n_slices} slices · {len(case.flags)} flags"
+        found = f"{area_text} · length {case.length_mm:.1f} mm · {case.counted_text} · {len(case.flags)} flags"
     model = f"{case.model.name} {case.model.version}" if case.model else "mask made elsewhere"
     made = f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
     canvas.write(_MARGIN, _MARGIN + 58, found, 18, QUIET)
@@ -433,7 +438,9 @@ def montage_png(case: Case) -> bytes | None:
         canvas.write(x + tile - 6, y + 22, "L", 18, ON_IMAGE, "right")
         canvas.scale_bar(x + 8, y + tile - 9, 10, tile / _TILE_MM)
         canvas.write(x, y + tile + 20, f"slice {mask.to_input_slice(k)}", 17, INK)
-        canvas.write(x + tile, y + tile + 20, f"{area:.1f} mm²" if isfinite(area) else "no area", 17, INK, "right")
+        text = f"{area:.1f} mm²" if isfinite(area) else "no area"
+        text = f"imputed {text}" if row is not None and table.is_imputed[row] else text
+        canvas.write(x + tile, y + tile + 20, text, 17, INK, "right")
         words = _kinds(flags)
         canvas.write(x, y + tile + 40, words if len(words) <= 30 else words[:28] + "…", 15, FLAG)
     return canvas.png()
@@ -486,14 +493,17 @@ _MADE = {
     "given": "Measured on a mask made elsewhere",
 }
 _IN_TABLE = (
-    "slice", "z_mm", "csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm", "level",
-    "instance_number", "flags",
+    "slice", "z_mm", "csa_mm2", "csa_raw_mm2", "imputed", "seen_edge", "network_area_mm2", "csa_sct_mm2",
+    "ap_ellipse_mm", "ap_chord_mm", "rl_mm", "level", "instance_number", "flags",
 )  # fmt: skip
 _DEFINITIONS = (
-    "Area: cross-section at a right angle to the cord (area in the slice divided by √(1+x′²+y′²) of the centreline)."
-    " Area in slice: without that correction. Area, SCT: multiplied by the cosines of both angles, as the Spinal Cord"
-    " Toolbox does. AP and RL: diameters of the ellipse with the same second moments. AP chord: mean extent over the"
-    " central 3 mm. Volume: voxels of the mask. Length: along the centreline."
+    "Area: cross-section at a right angle to the cord (area in the slice divided by √(1+x′²+y′²) of the centreline),"
+    " inside the network’s contour, with parts of pixels; of the mask’s pixels where a person drew it. Imputed: the"
+    " image shows an edge along less than three quarters of the outline, and the area follows the other slices’; no"
+    " part of means and SD. Area in slice: without the correction for tilt. Area, SCT: the mask’s, multiplied by the"
+    " cosines of both angles, as the Spinal Cord Toolbox does. AP and RL: diameters of the ellipse with the same second"
+    " moments. AP chord: mean extent over the central 3 mm. Volume: areas in the slice times thickness. Length: along"
+    " the centreline."
 )
 
 
@@ -503,6 +513,8 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
     note = "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
     if (case.slices.flags != "").any():
         note += " Orange: flagged slices."
+    if case.slices.is_imputed.any():
+        note += " Hollow: imputed slices, no part of the mean."
     if np.isnan(case.slices.csa_mm2).any():
         note += " Grey: no area there."
     if norm and "p5_mm2" in norm:
@@ -540,7 +552,7 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
 def _headline(case: Case) -> list[tuple[str, str, str]]:
     where = "in the chosen range" if case.range else "over the whole cord found"
     spread = f"SD {case.sd_csa_mm2:.1f} mm², " if isfinite(case.sd_csa_mm2) else ""
-    counted = f"{spread}{case.n_slices} slices, coverage {100 * case.coverage:.0f} %, {where}"
+    counted = f"{spread}mean of {case.counted_text}, coverage {100 * case.coverage:.0f} %, {where}"
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
     boxes = [
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
@@ -628,13 +640,12 @@ def _scanner(acquisition: Mapping[str, Any]) -> str:
 
 
 def _making(case: Case) -> list[tuple[str, str]]:
-    model, moved = case.model, case.slices_adjusted
+    model = case.model
     entries = [
         ("Model", f"{model.name} {model.version}, SHA-256 {str(model.sha256)[:16]}…" if model else ""),
         ("Licence of the model", model.licence if model else ""),
         ("Threshold", "" if case.threshold is None else f"{case.threshold:g}"),
         ("Smoothing along z", f"SD {case.smooth_z_mm:g} mm" if case.smooth_z_mm else ""),
-        ("Adjusted outline", "" if moved is None else f"in {moved} slices, to the area of their neighbours"),
         ("Computed on", ", ".join(filter(None, (case.device, case.engine, f"{case.seconds:.1f} s")))),
         ("Software", f"SpinalCordSeg {case.software_version}"),
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from math import isfinite
@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Texts = NDArray[np.str_]
 NONE = -1  # of whole numbers: no answer
+EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2")
+"""Columns that only a run of the network can give, beside the image it saw."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,20 @@ class SliceTable:
     canonical_slice: Ints = _int("from inferior", "the same slice counted from inferior, from 0")
     z_mm: Floats = _float("z", "mm", 3, "position along the slice normal, superior positive, from the scanner's origin")
     csa_mm2: Floats = _float("area", "mm²", 3, "area at a right angle to the cord: area in the slice / √(1+x'²+y'²)")
-    csa_raw_mm2: Floats = _float("area in slice", "mm²", 3, "area in the slice itself")
-    csa_sct_mm2: Floats = _float("area, SCT", "mm²", 3, "area as the Spinal Cord Toolbox gives it, for comparison")
-    csa_pv_mm2: Floats = _float(
-        "area, partial volumes", "mm²", 3,
-        "as csa_mm2, from the sum of the probability within 1.5 mm of the mask; of the network's own before any outline"
-        " was adjusted",
+    csa_raw_mm2: Floats = _float(
+        "area in slice", "mm²", 3,
+        "area in the slice itself: inside the network's contour, with parts of pixels; of the mask's pixels where a"
+        " person drew it, or where it is imputed",
     )  # fmt: skip
+    csa_sct_mm2: Floats = _float("area, SCT", "mm²", 3, "area as the Spinal Cord Toolbox gives it, for comparison")
+    imputed: Ints = _int(
+        "imputed", "1 where the image shows no edge and the outline follows the other slices' areas: no part of means"
+    )
+    seen_edge: Floats = _float("edge seen", "", 3, "share of the outline along which the image shows an edge")
+    confidence: Floats = _float("certainty", "", 3, "mean probability inside the network's outline")
+    network_area_mm2: Floats = _float(
+        "area, network", "mm²", 3, "area in the slice inside the network's own contour, before any outline was moved"
+    )
     ap_ellipse_mm: Floats = _float("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
     ap_chord_mm: Floats = _float("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
     rl_mm: Floats = _float("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
@@ -126,23 +135,22 @@ class SliceTable:
         return np.isnan(self.length_mm)
 
     @property
-    def pv_in_slice_mm2(self) -> Floats:
-        """The area from the probability as it is in the slice, whichever centreline was laid; NaN without one."""
-        return np.asarray(self.csa_pv_mm2 * self.csa_raw_mm2 / self.csa_mm2)
+    def is_imputed(self) -> NDArray[np.bool_]:
+        return np.asarray(self.imputed == 1)
+
+    def evidence(self, n_slices: int, changed: Collection[int] = ()) -> dict[str, NDArray]:
+        """What the network and the image said of each of a volume's ``n_slices``, by column; no answer in the slices
+        (canonical) that were ``changed`` since: their area is that of the mask's pixels."""
+        kept = ~np.isin(self.canonical_slice, list(changed))
+        found = {column.name: column.blank(n_slices) for column in columns() if column.name in EVIDENCE}
+        for name, values in found.items():
+            values[self.canonical_slice[kept]] = getattr(self, name)[kept]
+        return found
 
     def row_of(self, canonical_slice: int) -> int | None:
         """The row of a slice; None where it is none of the table's."""
         row = canonical_slice - int(self.canonical_slice[0]) if len(self) else -1
         return row if 0 <= row < len(self) else None
-
-    def with_pv_in_slice(self, in_slice_mm2: Mapping[int, float]) -> SliceTable:
-        """The same with areas from the probability made of these in the slice, by canonical slice; others stay."""
-        area = self.csa_pv_mm2.copy()
-        for k, mm2 in in_slice_mm2.items():
-            row = self.row_of(k)
-            if row is not None and not self.is_gap[row]:
-                area[row] = mm2 * self.csa_mm2[row] / self.csa_raw_mm2[row]
-        return replace(self, csa_pv_mm2=area)
 
     def with_flags(self, flags: Iterable[Flag]) -> SliceTable:
         """The same with the kinds of these flags on each slice."""

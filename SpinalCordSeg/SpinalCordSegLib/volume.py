@@ -279,6 +279,17 @@ def _times(values: Iterable[object]) -> str:
     return "×".join(map(str, values))
 
 
+def bounding_box(voxels: NDArray) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds every voxel that is not zero; None where there is none."""
+    used = np.asarray(np.any(voxels, axis=2))
+    i, j = np.flatnonzero(np.any(used, axis=1)), np.flatnonzero(np.any(used, axis=0))
+    if not i.size:
+        return None
+    x, y = slice(int(i[0]), int(i[-1]) + 1), slice(int(j[0]), int(j[-1]) + 1)
+    k = np.flatnonzero(voxels[x, y].any(axis=(0, 1)))
+    return x, y, slice(int(k[0]), int(k[-1]) + 1)
+
+
 def lps_to_ras(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """A 4×4 matrix into LPS mm (ITK, DICOM) as one into RAS mm, and the other way round."""
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix

@@ -41,7 +41,9 @@ from SpinalCordSegNodes.volumes import image_state, place_with, world_transform
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
+    from SpinalCordSegLib.metrics import MaskChanges
     from SpinalCordSegLib.morphometry import CordMeasures
+    from SpinalCordSegLib.postprocessing import CordMask
     from SpinalCordSegLib.vertebral_levels import LevelReport
 
 
@@ -245,6 +247,20 @@ def report_text(case: Case) -> str:
 
 
 _MEASURED_SLICES = PREFIX + "MeasuredSlices"  # slices.csv of the full measurement
+
+
+def measured_cord(case: Case | None, mask: Volume, changes: MaskChanges | None) -> CordMask:
+    """The mask as it is now, cleaned, with what the network and the image said of the slices that nobody changed.
+
+    ``changes``: against the AI's own mask, None where they are not known. ``mask``: whole along the slice axis.
+    """
+    from SpinalCordSegLib.postprocessing import clean
+
+    cord = clean(mask)
+    if case is None or changes is None:
+        return cord
+    changed = {one.canonical_slice for one in changes.slices}
+    return replace(cord, evidence=case.slices.evidence(mask.shape[0], changed))
 
 
 def show_live(result: Result, measures: CordMeasures) -> Case:

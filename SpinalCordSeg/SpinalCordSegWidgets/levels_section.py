@@ -9,7 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegNodes.results import put_levels
+from SpinalCordSegNodes.editing import changes_since_ai
+from SpinalCordSegNodes.results import measured_cord, put_levels, result_of
 from SpinalCordSegNodes.segmentations import cropped_mask
 from SpinalCordSegNodes.views import (
     add_disc_node,
@@ -147,12 +148,14 @@ class LevelsPanel(Section):
         if not marked_discs(self.owner):
             return None, ""
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
-        from SpinalCordSegLib.postprocessing import clean
         from SpinalCordSegLib.vertebral_levels import measure_levels
 
         try:
-            cleaned = clean(cropped_mask(self.panel.segmentation, self.panel.segment_id).mask)
-            report = measure_levels(cleaned.mask, measure(cleaned, shape=False), self.options())
+            mask = cropped_mask(self.panel.segmentation, self.panel.segment_id)
+            _edited, changes = changes_since_ai(self.panel.segmentation, self.panel.segment_id, mask)
+            result = result_of(self.panel.segmentation)
+            cord = measured_cord(None if result is None else result.case, mask.mask, changes)
+            report = measure_levels(cord.mask, measure(cord, shape=False), self.options())
         except SpinalCordSegError as error:
             return None, str(error)
         if report is not None:

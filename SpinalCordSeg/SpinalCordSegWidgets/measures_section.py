@@ -19,6 +19,7 @@ from SpinalCordSegNodes.results import (
     Result,
     is_measured,
     is_measured_on,
+    measured_cord,
     result_of,
     show_live,
     show_measured,
@@ -92,7 +93,7 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
     if stale:
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
 
-        case = show_live(result, measure(mask.mask, shape=False))
+        case = show_live(result, measure(measured_cord(result.case, mask.mask, changes), shape=False))
     else:
         case = show_measured(result)
     message = _("Volume and areas are up to date; measure again for the full report.") if stale else ""
@@ -105,15 +106,16 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
 
 
 def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
-    """The input's slice number, area, AP × RL and kinds of flag; superior at the top."""
+    """The input's slice number, area (an imputed one in brackets), AP × RL and kinds of flag."""
     if case is None:
         return []
     table, rows = case.slices, []
-    columns = (table.slice, table.csa_mm2, table.ap_ellipse_mm, table.rl_mm, table.flags)
-    for index, area, ap, rl, kinds in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (table.slice, table.csa_mm2, table.is_imputed, table.ap_ellipse_mm, table.rl_mm, table.flags)
+    for index, area, imputed, ap, rl, kinds in zip(*(column.tolist() for column in columns), strict=True):
         diameters = "–" if math.isnan(ap) or math.isnan(rl) else f"{ap:.1f} × {rl:.1f}"
         text = kinds.replace(" ", ", ").replace("_", " ")
-        rows.append((index, "–" if math.isnan(area) else f"{area:.1f}", diameters, text))
+        shown = "–" if math.isnan(area) else f"({area:.1f})" if imputed else f"{area:.1f}"
+        rows.append((index, shown, diameters, text))
     return [row for row in reversed(rows) if row[3] or not flagged_only]
 
 

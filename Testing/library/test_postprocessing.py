@@ -1,18 +1,17 @@
-"""From probability to mask: the path among what usually distracts, smoothing, outlines without an edge, cleaning."""
+"""From probability to mask: the path among what usually distracts, smoothing, imputed outlines, cleaning."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
+from SpinalCordSegLib import postprocessing
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError
 from SpinalCordSegLib.postprocessing import (
-    WIDE_EDGE_MM,
-    _smoothed,
-    adjust_outlines,
+    CordMask,
     clean,
-    find_cord,
+    contour_area_mm2,
+    seen_edge,
     smooth_z,
     smoothing_reach,
 )
@@ -51,12 +50,17 @@ class Stack:
         return Volume.from_ijk(self.probability, np.diag([*self.spacing_mm, 1.0]))
 
 
+def find_cord(probability: Volume, threshold: float = 0.5) -> CordMask:
+    """In an image that shows nothing: no outline is moved for want of slices whose edge is seen."""
+    return postprocessing.find_cord(probability, probability.with_voxels(np.ones(probability.shape)), threshold)
+
+
 def check(stack: Stack, cord: np.ndarray, removed: np.ndarray | None = None) -> None:
     found = find_cord(stack.volume)
     assert np.array_equal(found.mask.ijk, cord)
     n_removed = 0 if removed is None else int((removed & ~cord).sum())
     assert found.removed_mm3 == pytest.approx(n_removed * 0.8 * 0.6 * 2.5)
-    assert bool(found.flags) == bool(n_removed)
+    assert [flag.kind for flag in found.flags] == ([] if cord.any() else ["empty"])
 
 
 def test_a_muscle_is_larger_yet_not_chosen() -> None:
@@ -93,16 +97,16 @@ def test_pieces_far_apart_are_not() -> None:
     check(stack, cord, other)
 
 
-def test_a_piece_beyond_a_gap_must_lie_where_the_cord_was_heading() -> None:
+def test_a_piece_beyond_a_gap_must_lie_near_the_cord() -> None:
     stack = Stack()
-    cord, stray = stack.tube(range(8, 24), tilt=0.4), stack.tube(range(5), y=2, x=3)
-    check(stack, cord, stray)  # the cord would be 12 mm further back here
+    cord, stray = stack.tube(range(8, 24), tilt=0.4), stack.tube(range(5), y=4, x=9)
+    check(stack, cord, stray)
 
 
 def test_a_slice_grown_together_with_a_neighbour_stays_in() -> None:
     stack = Stack()
     cord = stack.tube(range(24))
-    bridge = stack.ellipse(11, 10, 0, 9, 4)
+    bridge = stack.ellipse(11, 8, 0, 5, 4)
     found = find_cord(stack.volume)
     assert np.array_equal(found.mask.ijk, cord | bridge)
 
@@ -155,7 +159,7 @@ def test_one_slice_volume_and_few_computed_slices() -> None:
 
 def test_threshold_is_inclusive_and_moves_the_edge() -> None:
     stack = Stack()
-    wide, narrow = stack.tube(range(24), rx=7, ry=5, p=0.5), stack.tube(range(24), rx=5, ry=3.5, p=0.9)
+    wide, narrow = stack.tube(range(24), rx=7, ry=5, p=0.5), stack.tube(range(24), rx=6.2, ry=4.4, p=0.99)
     assert np.array_equal(find_cord(stack.volume).mask.ijk, wide)
     assert np.array_equal(find_cord(stack.volume, 0.7).mask.ijk, narrow)
 
@@ -171,12 +175,11 @@ def test_scraps_beyond_a_collapse_are_no_cord(upside_down: bool) -> None:
     """As above the foramen magnum: the area tapers (slice 15), collapses (16, 17), and scraps go on."""
     stack = Stack()
     at = (lambda k: 23 - k) if upside_down else (lambda k: k)
-    cord = np.zeros(STACK, bool)
+    cord = stack.ellipse(at(15), 0, 0, rx=4.2, ry=2.9)
     for k in range(15):
         cord |= stack.ellipse(at(k), 0, 0)
-    scraps = stack.ellipse(at(15), 0, 0, rx=4.2, ry=2.9)
-    scraps |= stack.ellipse(at(16), 0, 0, rx=1.8, ry=1.2) | stack.ellipse(at(17), 0, 0, rx=1.8, ry=1.2)
-    for k in (18, 19, 20):
+    scraps = stack.ellipse(at(16), 0, 0, rx=1.8, ry=1.2) | stack.ellipse(at(17), 0, 0, rx=1.8, ry=1.2)
+    for k in (18, 19):
         scraps |= stack.ellipse(at(k), 0, 0, rx=3.6, ry=2.6)
     check(stack, cord, scraps)
 
@@ -204,23 +207,21 @@ def test_an_upper_end_that_fades_inside_the_image_is_cut_where_the_network_was_l
     assert found.removed_mm3 > 0
     assert [flag.kind for flag in found.flags] == ["cord_end"]  # cord or medulla, not something apart
     assert "4 slices" in found.flags[0].message
-    stack.ellipse(5, 20, 20, rx=2, ry=2)
-    assert [flag.kind for flag in find_cord(stack.volume).flags] == ["cord_end", "cleaned"]
 
 
-def test_a_cord_that_ends_where_the_image_is_empty_leaves_it() -> None:
-    """Slices of exactly 0 were padded: what fades there is the image."""
+@pytest.mark.parametrize("padded", [0, 3])
+def test_a_cord_that_leaves_the_image_does_not_end(padded: int) -> None:
+    """Slices of exactly 0 were padded: the image ends there."""
     stack = Stack()
-    cord = stack.tube(range(2, 18))
-    cord |= stack.ellipse(18, 0, 0, p=0.7)
-    stack.probability[:, :, 19:] = 0
-    assert np.array_equal(find_cord(stack.volume).mask.ijk, cord)
+    cord = stack.tube(range(2, 23)) | stack.ellipse(23, 0, 0, p=0.7)
+    stack.probability = np.pad(stack.probability, ((0, 0), (0, 0), (0, padded)))
+    assert np.array_equal(find_cord(stack.volume).mask.ijk[..., :24], cord)
 
 
-def test_unsure_slices_at_the_edge_of_the_image_below_or_over_a_long_stretch_stay() -> None:
-    for unsure in (range(20, 24), range(2, 6), range(10, 20)):  # leaves the image, lower end, 25 mm of a poor image
+def test_unsure_slices_below_or_over_a_long_stretch_stay() -> None:
+    for unsure in (range(2, 6), range(8, 20)):  # lower end; 30 mm of a poor image
         stack = Stack()
-        cord = stack.tube(range(2, max(20, unsure.stop)))
+        cord = stack.tube(range(2, max(22, unsure.stop)))
         for k in unsure:
             stack.ellipse(k, 0, 0, p=0.7)
         assert np.array_equal(find_cord(stack.volume).mask.ijk, cord), unsure
@@ -240,12 +241,11 @@ def test_weights_are_gaussian_and_sum_to_one() -> None:
     assert found == pytest.approx(expected / expected.sum(), abs=1e-6)
 
 
-@pytest.mark.parametrize("in_place", [False, True])
-def test_slices_without_an_image_at_the_ends_are_no_neighbours(in_place: bool) -> None:
+def test_slices_without_an_image_at_the_ends_are_no_neighbours() -> None:
     """As padding leaves them, or a coil that ends: the cord beside them is as sure as before."""
     values = [0.7, 0.9, 0.8, 0.6, 0.9]
     alone = smooth_z(column(values, 1.0)).ijk
-    padded = smooth_z(column([0, 0, *values, 0, 0, 0], 1.0), in_place=in_place).ijk
+    padded = smooth_z(column([0, 0, *values, 0, 0, 0], 1.0)).ijk
     assert np.array_equal(padded[:, :, 2:-3], alone) and not padded[:, :, [0, 1, -3, -2, -1]].any()
 
 
@@ -256,16 +256,6 @@ def test_thick_slices_and_none_asked_are_left_as_they_are(slice_mm: float, sigma
     assert smoothing_reach(sigma_mm, slice_mm) == 0
 
 
-@pytest.mark.parametrize("n_slices", [2, 3, 9])
-def test_in_place_gives_the_same_without_a_copy(n_slices: int) -> None:
-    voxels = np.random.default_rng(2).random((4, 5, n_slices), dtype=np.float32)
-    volume = Volume.from_ijk(voxels, np.diag([0.7, 0.9, 1.0, 1.0]))
-    expected = smooth_z(volume).ijk
-    found = smooth_z(volume, in_place=True)
-    assert found is volume
-    assert np.array_equal(found.ijk, expected)
-
-
 @pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0)])
 def test_any_storage_order(order: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(1)
@@ -274,7 +264,7 @@ def test_any_storage_order(order: tuple[int, int, int]) -> None:
     matrix[:, :3] = matrix[:, list(order)]
     stored = Volume.from_ijk(np.ascontiguousarray(straight.ijk.transpose(order)), matrix)
     found = smooth_z(stored)
-    assert np.allclose(found.voxel_to_ras, stored.voxel_to_ras, atol=1e-4)
+    assert np.array_equal(found.ijk_to_ras, stored.ijk_to_ras)
     assert found.voxels == pytest.approx(smooth_z(straight).voxels, abs=1e-6)
 
 
@@ -285,174 +275,115 @@ def test_impossible_lengths(sigma_mm: float) -> None:
 
 
 DISC_MM = (0.5, 0.6, 2.0)
-SHARP, BLURRED = 0.1, 0.5  # scale of a logistic edge in mm; its width is five times that
 RADIUS_MM = 4.5
 
 
-def discs(radii: list[float], scales: list[float], slice_mm: float = DISC_MM[2]) -> Volume:
-    """A disc in every slice; log-odds fall by one per ``scale`` mm outwards."""
-    x, y = ((np.arange(n) + 0.5 - n / 2) * mm for n, mm in zip((50, 44), DISC_MM, strict=False))
-    off = np.hypot(x[:, None] - 1, y[None, :] + 0.5)[:, :, None]
-    voxels = 1 / (1 + np.exp(np.clip((off - np.array(radii)) / np.array(scales), -60, 60)))
-    return Volume.from_ijk(voxels.astype(np.float32), np.diag([*DISC_MM[:2], slice_mm, 1.0]))
+def disc(radius_mm: float, pixel_mm: tuple[float, float] = DISC_MM[:2], sd_mm: float = 0.3) -> np.ndarray:
+    """A slice (rows, columns) that falls from 1 to 0 at the radius, by one log-odd per ``sd_mm``."""
+    y, x = ((np.arange(round(30 / mm)) + 0.5) * mm - 15 for mm in pixel_mm)
+    off = np.hypot(y[:, None] - 0.13, x[None, :] + 0.21)
+    return 1 / (1 + np.exp(np.clip((off - radius_mm) / sd_mm, -60, 60)))
 
 
-def above(probability: Volume, threshold: float = 0.5) -> Volume:
-    return probability.with_ijk(probability.ijk >= threshold)
+def stack_of(planes: list[np.ndarray], slice_mm: float = DISC_MM[2]) -> Volume:
+    to_ras = np.diag([DISC_MM[1], DISC_MM[0], slice_mm, 1.0])
+    like = Volume.from_ijk(np.zeros((*planes[0].shape[::-1], len(planes)), np.float32), to_ras)
+    return like.with_voxels(np.stack(planes).astype(np.float32))
 
 
-def area_mm2(mask: Volume) -> np.ndarray:
-    return mask.ijk.sum(axis=(0, 1)) * np.prod(mask.ijk_spacing_mm[:2])
+@pytest.mark.parametrize("radius_mm", [3.0, 4.5, 6.0])
+@pytest.mark.parametrize("pixel_mm", [(0.4, 0.4), (0.5, 0.6), (1.0, 1.0)])
+def test_the_area_inside_a_contour_knows_parts_of_pixels(radius_mm: float, pixel_mm: tuple[float, float]) -> None:
+    plane = disc(radius_mm, pixel_mm, sd_mm=0.5)
+    found = contour_area_mm2(plane >= 0.5, plane, 0.5, pixel_mm)
+    assert found == pytest.approx(np.pi * radius_mm**2, rel=0.005)
 
 
-def swollen(first: int = 6, end: int = 11, count: int = 18) -> tuple[list[float], list[float]]:
-    """A run of slices whose contour of one half lies 1 mm too far out, on an edge that is not seen."""
-    inside = [first <= k < end for k in range(count)]
-    return [RADIUS_MM + bad for bad in inside], [BLURRED if bad else SHARP for bad in inside]
+def test_a_contour_counts_its_own_region_alone_holes_filled() -> None:
+    plane = disc(RADIUS_MM)
+    alone = contour_area_mm2(plane >= 0.5, plane, 0.5, DISC_MM[:2])
+    cord = plane >= 0.5
+    plane[cord & (disc(1.0) >= 0.5)] = 0.1  # a lesion
+    plane[2:5, 2:5] = 0.9
+    assert contour_area_mm2(cord, plane, 0.5, DISC_MM[:2]) == pytest.approx(alone, rel=1e-3)
 
 
-def test_a_run_of_doubtful_slices_takes_the_area_of_those_around_it() -> None:
-    probability = discs(*swollen())
-    mask, true = above(probability), np.pi * RADIUS_MM**2
-    assert area_mm2(mask)[6:11].min() > 1.4 * true
-    found = adjust_outlines(mask, probability)
-    assert area_mm2(found.mask) == pytest.approx(true, rel=0.04)
-    assert [one.canonical_slice for one in found.slices] == [6, 7, 8, 9, 10]
-    assert [k for k, edge in enumerate(found.edges_mm) if edge > WIDE_EDGE_MM] == [6, 7, 8, 9, 10]
-    one = found.slices[2]
-    assert one.before_mm2 == area_mm2(mask)[8] and one.after_mm2 == area_mm2(found.mask)[8]
-    assert one.edge_mm == pytest.approx(5 * BLURRED, abs=0.2) and one.log_odds == pytest.approx(1 / BLURRED, abs=0.4)
+@pytest.mark.parametrize("pixel_mm", [(0.4, 0.4), (0.5, 0.9), (1.0, 1.0)])
+@pytest.mark.parametrize("scale", [1.0, -3.0, 1e4])
+def test_an_edge_is_seen_where_the_grey_changes_by_a_sixth(pixel_mm: tuple[float, float], scale: float) -> None:
+    cord = disc(5.0, pixel_mm)
+    mask = cord >= 0.5
+    assert seen_edge(mask, scale * (1 + cord), pixel_mm) == 1
+    assert seen_edge(mask, scale * (9 + cord), pixel_mm) == 0, "a tenth is none"
+    half = np.where(np.arange(mask.shape[1]) * pixel_mm[1] < 15, 1 + cord, 2.0)
+    assert seen_edge(mask, scale * half, pixel_mm) == pytest.approx(0.5, abs=0.17)
+    assert seen_edge(mask, np.zeros(mask.shape), pixel_mm) == 0
 
 
-def test_slices_with_a_sharp_edge_stay_bit_for_bit_however_their_areas_differ() -> None:
-    radii = [RADIUS_MM] * 8 + [0.7 * RADIUS_MM] * 2 + [RADIUS_MM] * 8  # a compressed cord, well seen
-    probability = discs(radii, [SHARP] * 18)
-    mask = above(probability)
-    found = adjust_outlines(mask, probability)
-    assert found.mask is mask and found.edges_mm == pytest.approx([5 * SHARP] * 18, abs=0.2)
-    radii[3], scales = RADIUS_MM + 1, [SHARP] * 18
-    scales[3] = BLURRED
-    probability = discs(radii, scales)
-    found = adjust_outlines(above(probability), probability)
-    others = np.arange(18) != 3
-    assert [one.canonical_slice for one in found.slices] == [3]
-    assert np.array_equal(found.mask.ijk[:, :, others], above(probability).ijk[:, :, others])
-    assert np.array_equal(found.probability.ijk[:, :, others], probability.ijk[:, :, others])
+def found_in(radii: list[float], hidden: tuple[int, ...], slice_mm: float = 5.0, **options: bool) -> CordMask:
+    """Discs; in the hidden slices cord and surroundings have one grey, and the network's edge is soft."""
+    planes = [disc(radius, sd_mm=1.0 if k in hidden else 0.2) for k, radius in enumerate(radii)]
+    grey = [np.ones_like(plane) if k in hidden else 1 + plane for k, plane in enumerate(planes)]
+    return postprocessing.find_cord(stack_of(planes, slice_mm), stack_of(grey, slice_mm), **options)
 
 
-def test_an_image_without_one_sharp_edge_keeps_its_mean_area() -> None:
-    radii = list(RADIUS_MM + 0.3 * np.sin(np.arange(30)))
-    probability = discs(radii, [0.35] * 30)
-    before, after = area_mm2(above(probability)), area_mm2(adjust_outlines(above(probability), probability).mask)
-    assert after.mean() == pytest.approx(before.mean(), rel=0.01)
-    assert after.std() < 0.5 * before.std()
+def areas(found: CordMask) -> np.ndarray:
+    return found.mask.voxels.sum(axis=(1, 2)) * DISC_MM[0] * DISC_MM[1]
 
 
-def test_the_threshold_still_bounds_the_cord() -> None:
-    for threshold in (0.3, 0.5, 0.8):
-        probability = discs(*swollen())
-        found = adjust_outlines(above(probability, threshold), probability, threshold)
-        inside = found.probability.ijk >= threshold - 1e-6
-        assert np.count_nonzero(inside != found.mask.ijk) <= 4
-        assert area_mm2(found.mask)[6:11] == pytest.approx(area_mm2(found.mask)[3], rel=0.08)
+def test_slices_whose_edge_is_seen_stay_however_their_areas_differ() -> None:
+    radii = [4.5, 5.5, 4.0, 5.0, 4.2, 5.4, 4.5]
+    found, alone = found_in(radii, ()), found_in(radii, (), impute=False)
+    assert np.array_equal(found.mask.voxels, alone.mask.voxels)
+    assert not found.evidence["imputed"].any() and (found.evidence["seen_edge"] == 1).all()
 
 
-def test_a_slice_that_falls_apart_inside_every_contour_is_left() -> None:
-    """Stripes, as a ghost leaves them: one of them is not the cord."""
-    probability = discs(*swollen())
-    for k in range(6, 11):
-        plane = probability.ijk[:, :, k]
-        plane[...] = np.minimum(plane, 0.52)
-        inside = plane >= 0.5
-        inside[::4] = False
-        plane[inside] = 0.7
-    mask = above(probability)
-    found = adjust_outlines(mask, probability)
-    assert np.array_equal(found.mask.ijk[:, :, 6:11], mask.ijk[:, :, 6:11])
+def test_hidden_slices_take_the_area_of_those_around_them_and_are_marked() -> None:
+    radii = [4.5] * 4 + [6.0, 6.2] + [4.5] * 4
+    found = found_in(radii, (4, 5))
+    usual = np.pi * 4.5**2
+    assert np.flatnonzero(found.evidence["imputed"]).tolist() == [4, 5]
+    assert areas(found)[[4, 5]] == pytest.approx(usual, rel=0.1)
+    network = found.evidence["network_area_mm2"]
+    assert network[[4, 5]] == pytest.approx(np.pi * np.array([6.0, 6.2]) ** 2, rel=0.01)
+    assert network[:4] == pytest.approx(usual, rel=0.01)
+    assert not found_in(radii, (4, 5), impute=False).evidence["imputed"].any()
 
 
-@pytest.mark.parametrize(
-    ("order", "flips"), [((2, 0, 1), (1, 1, 1)), ((1, 2, 0), (-1, 1, -1)), ((0, 2, 1), (1, -1, -1))]
-)
-def test_any_storage_order_gives_the_same(order: tuple[int, int, int], flips: tuple[int, int, int]) -> None:
-    straight = discs(*swollen())
-    expected = adjust_outlines(above(straight), straight)
-    matrix = np.eye(4)
-    for axis, (role, sign) in enumerate(zip(order, flips, strict=True)):
-        matrix[:, axis] = 0
-        matrix[role, axis] = sign * DISC_MM[role]
-    shape = tuple(straight.ijk_shape[role] for role in order)
-    like = Volume.from_ijk(np.zeros(shape, np.float32), matrix)
-    stored = like.with_voxels(straight.voxels)
-    found = adjust_outlines(above(stored), stored)
-    assert np.array_equal(found.mask.voxels, expected.mask.voxels)
-    assert np.array_equal(found.probability.voxels, expected.probability.voxels)
-    assert found.slices == expected.slices
+@pytest.mark.parametrize("seen", [0, 2])
+def test_without_slices_that_are_seen_nothing_moves(seen: int) -> None:
+    found = found_in([4.5, 6.0, 4.5, 6.0, 4.5], tuple(range(seen, 5)))
+    assert not found.evidence["imputed"].any()
 
 
-def test_the_input_changes_only_where_that_was_asked_for() -> None:
-    probability = discs(*swollen())
-    mask, before = above(probability), probability.ijk.copy()
-    expected = adjust_outlines(mask, probability)
-    assert np.array_equal(probability.ijk, before) and np.array_equal(mask.ijk, before >= 0.5)
-    found = adjust_outlines(mask, probability, in_place=True)
-    assert found.mask is mask and found.probability is probability
-    assert np.array_equal(mask.ijk, expected.mask.ijk)
-    assert np.array_equal(probability.ijk, expected.probability.ijk)
+def test_an_imputed_outline_stays_near_the_network_s() -> None:
+    """Between contours of 0.12 and 0.98: never empty, never grown into what the network takes for something else."""
+    found = found_in([2.5] * 4 + [7.0] + [2.5] * 4, (4,))
+    least, most = (np.count_nonzero(disc(7.0, sd_mm=1.0) >= p) * DISC_MM[0] * DISC_MM[1] for p in (0.982, 0.119))
+    assert least - 0.4 <= areas(found)[4] <= most
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_without_neighbours_nothing_moves(count: int) -> None:
-    probability = discs([RADIUS_MM] * 6, [BLURRED] * 6)
-    probability.ijk[:, :, count:] = 0
-    mask = above(probability)
-    found = adjust_outlines(mask, probability)
-    assert found.mask is mask and found.probability is probability and found.slices == ()
-
-
-def test_a_gap_is_no_slice_and_stays_one() -> None:
-    radii, scales = swollen()
-    probability = discs(radii, scales)
-    probability.ijk[:, :, 12:14] = 0
-    found = adjust_outlines(above(probability), probability)
-    assert not found.mask.ijk[:, :, 12:14].any()
-    assert area_mm2(found.mask)[6:11] == pytest.approx(np.pi * RADIUS_MM**2, rel=0.04)
+@pytest.mark.parametrize("orientation", ["RAS", "LPI", "ASR", "SPL"])
+def test_any_storage_order_gives_the_same(orientation: str) -> None:
+    radii = [4.5] * 4 + [6.0, 6.2] + [4.5] * 4
+    planes = [disc(radius, sd_mm=1.0 if k in (4, 5) else 0.2) for k, radius in enumerate(radii)]
+    probability, image = (
+        stack_of(planes),
+        stack_of([1 + plane if k not in (4, 5) else 0 * plane + 1 for k, plane in enumerate(planes)]),
+    )
+    stored = postprocessing.find_cord(probability.reoriented(orientation), image.reoriented(orientation))
+    assert stored.mask.orientation == orientation
+    straight = postprocessing.find_cord(probability, image)
+    assert np.array_equal(stored.mask.voxels, straight.mask.voxels)
+    assert all(
+        np.array_equal(stored.evidence[name], values, equal_nan=True) for name, values in straight.evidence.items()
+    )
 
 
 def test_other_grids_are_refused() -> None:
-    probability = discs(*swollen())
-    other = Volume.from_ijk(probability.ijk >= 0.5, probability.ijk_to_ras @ np.diag([1, 1, 1.3, 1]))
-    with pytest.raises(GeometryError, match="another grid"):
-        adjust_outlines(other, probability)
-
-
-def test_the_series_is_the_least_squares_solution() -> None:
-    rng = np.random.default_rng(5)
-    log_area, z_mm = np.log(rng.uniform(50, 90, 12)), np.cumsum(rng.uniform(1, 4, 12))
-    edge_mm = rng.uniform(0.5, 3, 12)
-    doubt = 0.02 + np.maximum(0, edge_mm - 0.7) ** 2
-    steps = np.diff(np.eye(12), axis=0) / np.sqrt(0.0006 * np.diff(z_mm))[:, None]
-    matrix = np.vstack([np.diag(1 / doubt), steps])
-    expected = np.linalg.lstsq(matrix, np.concatenate([log_area / doubt, np.zeros(11)]), rcond=None)[0]
-    assert _smoothed(log_area, edge_mm, z_mm) == pytest.approx(expected, abs=1e-9)
-    assert (doubt[edge_mm < WIDE_EDGE_MM] < 0.12).all()
-
-
-def test_a_contour_with_none_of_the_cord_inside_empties_no_slice() -> None:
-    """The cord has grown together with something unsure, and something surer of half the size lies just beside it."""
-    rows, columns = np.mgrid[:100, :100]
-    round_cord = 1 / (1 + np.exp(np.clip((np.hypot(columns - 50, rows - 50) - 5) / 0.15, -50, 50)))
-    grown = (abs(columns - 58) <= 15) & (abs(rows - 50) <= 7)
-    surer = (abs(columns - 58) <= 14) & (abs(rows - 63) <= 3)
-    around = ndimage.binary_dilation(grown | surer, iterations=3)
-    stack = np.repeat(round_cord[np.newaxis], 21, axis=0)
-    stack[10] = np.maximum.reduce([np.where(grown, 0.62, 0), np.where(surer, 0.97, 0), np.where(around, 0.2, 1e-5)])
-    like = Volume.from_ijk(np.zeros((100, 100, 21), np.float32), np.diag([1, 1, 5, 1]))
-    probability = like.with_voxels(stack.astype(np.float32))
-    cord = find_cord(probability)
-    steady = adjust_outlines(cord.mask, probability)
-    assert all(pixels.any() for pixels in steady.mask.voxels)
-    assert all(one.after_mm2 > 0 for one in steady.slices)
+    probability = stack_of([disc(4.5)] * 4)
+    with pytest.raises(GeometryError):
+        postprocessing.find_cord(probability, stack_of([disc(4.5)] * 4, slice_mm=3.0))
 
 
 ROD_MM = (0.5, 0.8, 3.0)
@@ -515,8 +446,6 @@ def test_cord_beyond_empty_slices_is_kept_where_it_continues_the_cord() -> None:
     [
         ("off the line", (slice(45, 55), slice(20, 30), slice(17, 20))),
         ("a speck on the line", (slice(29, 32), slice(24, 27), slice(17, 20))),
-        ("far too large", (slice(18, 41), slice(15, 35), slice(17, 19))),
-        ("no empty slice between", (slice(40, 50), slice(20, 30), slice(15, 20))),
         ("further than a vertebra", (slice(25, 35), slice(20, 30), slice(24, 30))),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,12 @@ def test_a_table_comes_back_from_its_csv(table: SliceTable, tmp_path: Path) -> N
         assert SliceTable.read(tmp_path / "slices.csv").csv() == one.csv()
 
 
-def test_areas_from_the_probability_are_set_in_the_slice(table: SliceTable) -> None:
-    set_ = table.with_pv_in_slice({1: 50.0, 3: 9.0, 77: 1.0})
-    assert set_.pv_in_slice_mm2[1] == pytest.approx(50.0)
-    assert np.isnan(set_.pv_in_slice_mm2[[0, 2, 3]]).all(), "a gap has none"
+def test_evidence_stands_in_the_slices_that_nobody_changed(table: SliceTable) -> None:
+    known = replace(table, network_area_mm2=np.arange(6.0), imputed=np.array([0, 1, 0, 0, 1, 0]))
+    found = known.evidence(8, {4})
+    assert np.array_equal(found["network_area_mm2"], [0, 1, 2, 3, np.nan, 5, np.nan, np.nan], equal_nan=True)
+    assert found["imputed"].tolist() == [0, 1, 0, 0, -1, 0, -1, -1]
+    assert set(found) == {"imputed", "seen_edge", "confidence", "network_area_mm2"}
 
 
 @pytest.mark.parametrize(

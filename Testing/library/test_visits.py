@@ -63,31 +63,25 @@ def test_a_slice_where_the_mask_ends_inside_the_volume_is_left_out() -> None:
     assert np.isfinite(_cord(_ragged(4, empty_below=2)).csa_mm2).all()  # too few to lose one
 
 
-def test_areas_from_the_probability_stand_beside_those_of_the_mask() -> None:
-    mask = _ragged(9, empty_below=2)
-    probability = mask.with_ijk(np.where(mask.ijk, 0.9, 0.0).astype(np.float32))
-    measured = measure(mask, probability=probability, shape=False).slices
-    found = visit_cord(mask, measured)
-    assert np.isnan(found.csa_mm2).tolist() == np.isnan(found.csa_pv_mm2).tolist() == [True] + [False] * 8
-    assert found.csa_pv_mm2 == pytest.approx(0.9 * found.csa_mm2, rel=1e-6, nan_ok=True)
-    assert not found.is_drawn.any()
-    without = measure(mask, shape=False).slices
-    assert visit_cord(mask, without).csa_pv_mm2 is None and visit_cord(mask, without).is_drawn[1:].all()
-
-
-def test_slices_that_a_person_drew_keep_the_area_of_their_pixels() -> None:
+def test_drawn_slices_have_the_area_of_their_pixels_and_imputed_ones_none() -> None:
     mask = _ragged(9)
-    probability = mask.with_ijk(np.where(mask.ijk, 0.9, 0.0).astype(np.float32))
-    measured = measure(mask, probability=probability, shape=False).slices
-
-    def drawn(*slices: int) -> VisitCord:
-        pv = np.where(np.isin(measured.canonical_slice, slices), np.nan, measured.csa_pv_mm2)
-        return visit_cord(mask, replace(measured, csa_pv_mm2=pv))
-
-    found = drawn(5, 6)
-    assert found.csa_pv_mm2 / found.csa_mm2 == pytest.approx([0.9] * 5 + [1.0] * 2 + [0.9] * 2)
+    measured = measure(mask, shape=False).slices
+    assert visit_cord(mask, measured).is_drawn.all()
+    drawn = np.isin(measured.canonical_slice, [5, 6])
+    share = np.where(drawn, 1.0, 0.9)
+    found = visit_cord(
+        mask,
+        replace(
+            measured,
+            csa_raw_mm2=share * measured.csa_raw_mm2,
+            network_area_mm2=np.where(drawn, np.nan, 0.9 * measured.csa_raw_mm2),
+            imputed=(measured.canonical_slice == 2).astype(np.int64),
+        ),
+    )
     assert np.flatnonzero(found.is_drawn).tolist() == [5, 6]
-    assert drawn(0, 1, 2, 3).csa_pv_mm2 is not None and drawn(0, 1, 2, 3, 4).csa_pv_mm2 is None
+    assert np.flatnonzero(~found.is_measured).tolist() == [2]
+    expected = np.where(np.arange(9) == 2, np.nan, share)
+    assert found.csa_mm2 / _cord(mask).csa_mm2 == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_leaning_cylinder_keeps_its_area() -> None:
@@ -165,11 +159,11 @@ def test_what_is_not_known_is_said():
     assert "scanner, distortion correction" in found.message
 
 
-def _case(smooth_z_mm=1.6, slice_mm=1.0, adjusted=None, model=MODEL, acquisition=None):
+def _case(smooth_z_mm=1.6, slice_mm=1.0, model=MODEL, acquisition=None):
     """The slices are the second axis: stored from the patient's back."""
     source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
     return SimpleNamespace(
-        input=source, model=model, smooth_z_mm=smooth_z_mm, slices_adjusted=adjusted, mask_state="AI", threshold=0.5,
+        input=source, model=model, smooth_z_mm=smooth_z_mm, mask_state="AI", threshold=0.5,
         software_version="0.1.0",
     )  # fmt: skip
 
@@ -191,13 +185,6 @@ def test_another_smoothing_along_z_is_reported(before, after, slice_mm, words):
     assert words is None or f"changed {words}:" in found[0].message
     given = conditions_of(_case(None, slice_mm, model=None))
     assert given.smooth_z_mm == "" and differences(conditions_of(cases[0]), given) == ()
-
-
-def test_a_visit_whose_outlines_were_not_adjusted_is_reported():
-    without, none, some = (conditions_of(_case(adjusted=n)) for n in (None, 0, 7))
-    (found,) = differences(without, none)
-    assert (found.kind, found.breaks) == ("smooth_z_mm", False)
-    assert differences(none, some) == ()
 
 
 def test_conditions_come_from_a_case_and_the_user_knows_better():

@@ -48,7 +48,7 @@ def test_slice_table_keeps_gaps_and_types(result):
     assert read_column(result.slices, "flags")[FLAGGED_SLICE - 1] == "area"
     assert result.slices.GetColumnUnitLabel("csa_mm2") == "mm2"
     names = [result.slices.GetColumnName(i) for i in range(result.slices.GetNumberOfColumns())]
-    assert "csa_pv_mm2" not in names and "instance_number" not in names  # no answer in any slice
+    assert "network_area_mm2" not in names and "instance_number" not in names  # no answer in any slice
 
 
 def test_flagged_slices_are_marked_in_the_plot(result):

@@ -296,8 +296,6 @@ def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | 
 # ---- A person's visits compared: areas of the common extent, change, rate, and everything that speaks against it
 
 
-PROBABILITY, MASK = "probability", "mask"
-_MIDDLE = "0.5"  # the threshold at which pixels cut too large and too small even out
 _ACROSS_SCANNERS = {"scanner", "field_strength"}  # what the CoV between scanners was measured across
 
 
@@ -361,8 +359,7 @@ class Run:
 @dataclass(frozen=True, eq=False)
 class FollowUp:
     """The whole comparison. ``profiles``: of each visit, from the place all share. ``doubts``: why it may not be one
-    person at the same level; with any, no change has a verdict. ``remarks``: on the comparison.
-    ``areas_from``: PROBABILITY or MASK, the same in all visits."""
+    person at the same level; with any, no change has a verdict. ``remarks``: on the comparison."""
 
     person: str
     visits: tuple[VisitOutcome, ...]
@@ -372,7 +369,6 @@ class FollowUp:
     alignment: Alignment
     doubts: tuple[str, ...]
     remarks: tuple[str, ...]
-    areas_from: str
     options: FollowUpOptions = field(default_factory=FollowUpOptions)
 
 
@@ -388,12 +384,11 @@ def follow_up(
     Raises ConfigurationError when they have nothing in common.
     """
     options = options or FollowUpOptions()
-    areas_from, about_areas = _areas_from(visits)
     profiles = [
         Profile(
             visit.line.arc_mm - origin,
             visit.line.length_mm,
-            visit.cord.csa_mm2 if areas_from == MASK or visit.cord.csa_pv_mm2 is None else visit.cord.csa_pv_mm2,
+            visit.cord.csa_mm2,
             False if options.keep_flagged or visit.is_accepted else visit.is_flagged,
             visit.cord.ap_over_rl,
         )
@@ -436,14 +431,14 @@ def follow_up(
         )
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
-    remarks += [*alignment.remarks, *about_areas, *_remarks(shared, runs, outcomes, options)]
+    remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
     doubts = _doubts(runs, outcomes) + _other_shape(profiles, shared, runs, outcomes)
     if doubts:
         runs = [replace(one, rate=one.rate and replace(one.rate, verdict=WITHHELD)) for one in runs]
         outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]
     return FollowUp(
         person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(doubts), tuple(remarks),
-        areas_from, options,
+        options,
     )  # fmt: skip
 
 
@@ -509,28 +504,6 @@ def _too_fast(percent_per_year: float) -> str:
     return f"a loss of {-percent_per_year:.0f} %/year is implausible, people with MS lose about 2 %/year"
 
 
-def _areas_from(visits: Sequence[Visit]) -> tuple[str, list[str]]:
-    """PROBABILITY where every visit has areas from it, cut at its middle; else MASK. With the remarks on that.
-
-    The area of a mask jumps by up to some per cent from one position of the patient to the next, as its edge falls
-    within pixels; the probability does not. A slice that a person drew has none, and keeps the area of its pixels; a
-    mask that is mostly drawn so has all areas from its pixels.
-    """
-    without = [str(n) for n, visit in enumerate(visits, 1) if visit.cord.csa_pv_mm2 is None]
-    cut = [str(n) for n, visit in enumerate(visits, 1) if visit.conditions.threshold != _MIDDLE]
-    if len(without) == len(visits):
-        return MASK, []
-    if without or cut:
-        why = f"visit {', '.join(cut)} has another threshold than {_MIDDLE}"
-        if without:
-            why = f"visit {', '.join(without)} has no area from the network's probability (drawn or given mask)"
-        return MASK, [f"all areas are those of the masks' pixels, which repeat less well: {why}"]
-    drawn = [f"{n} in visit {k}" for k, visit in enumerate(visits, 1) if (n := np.count_nonzero(visit.cord.is_drawn))]
-    return PROBABILITY, [
-        f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}"
-    ] if drawn else []
-
-
 def _change(
     n: int,
     visits: Sequence[Visit],
@@ -562,12 +535,19 @@ def _remarks(
     ]
     if unclear:
         remarks.append(
-            f"visit {', '.join(unclear)}: the cord's edge is not sharp in most slices; the areas vary more than the CoV"
+            f"visit {', '.join(unclear)}: the image shows no edge of the cord in most slices; the areas vary more than"
+            " the CoV"
         )
+    drawn = [f"{n} in visit {one.number}" for one in outcomes if (n := np.count_nonzero(one.visit.cord.is_drawn))]
+    if drawn and not all(one.visit.cord.is_drawn[one.visit.cord.is_measured].all() for one in outcomes):
+        remarks.append(f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}")
     if shared.length_mm < SHORT_MM:
         remarks.append(f"all visits cover only {shared.length_mm:.1f} mm: single slices decide")
     if shared.gap_mm > 0.5:
-        remarks.append(f"{shared.gap_mm:.1f} mm inside the common extent are left out: some visit has a gap there")
+        remarks.append(
+            f"{shared.gap_mm:.1f} mm inside the common extent are left out: some visit has a gap or imputed slices"
+            " there"
+        )
     limits = options.limits_mm
     if limits is not None and shared.high_mm - shared.low_mm < limits[1] - limits[0] - 0.5:
         remarks.append(

@@ -30,8 +30,6 @@ from SpinalCordSegLib.image_io import check_code, read_image
 from SpinalCordSegLib.longitudinal.change import (
     DAYS_PER_YEAR,
     HEALTHY_SOURCE,
-    MASK,
-    PROBABILITY,
     Z95,
     FollowUp,
     FollowUpOptions,
@@ -64,7 +62,7 @@ SCHEMA_VERSION = 1
 
 COLUMNS = (
     "person", "state", "reason", "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
-    "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by", "areas_from",
+    "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
     "no_rate", "beside", "cov_percent", "cov_setting", "cov_source", "doubts",
@@ -156,7 +154,6 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "software_version": SOFTWARE_VERSION,
         "aligned_by": result.alignment.method,
-        "areas_from": result.areas_from,
         "residuals_mm": to_json(result.alignment.residuals_mm, 2),
         "shared": {
             "from": result.alignment.zero,
@@ -374,14 +371,12 @@ _CAUTION = (
     "MAGNIMS advises extreme caution with areas of single patients. A change below the minimum detectable change can"
     " come from the error of measurement alone."
 )
-_AREAS = {
-    PROBABILITY: "from the network's probability, which resolves parts of pixels, before any outline was adjusted",
-    MASK: "from the whole pixels of the masks",
-}
-_AREAS_NOTE = (
-    "corrected for the tilt of the cord. The tilt is that of straight lines over 15 mm to either side, so that it does"
-    " not depend on how much of the cord was scanned; areas may differ slightly from those of a visit's own report. The"
-    " last slice of a mask that ends inside its volume is left out."
+_AREAS = (
+    "inside the network's contour, with parts of pixels; of the mask's pixels in slices that a person drew. Slices"
+    " whose edge the image does not show (imputed) are left out, and the last slice of a mask that ends inside its"
+    " volume."
+    " Corrected for the tilt of the cord: that of straight lines over 15 mm to either side, so that it does not depend"
+    " on how much of the cord was scanned; areas may differ slightly from those of a visit's own report."
 )
 _SHOWN = (
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "made_by", "model",
@@ -489,7 +484,7 @@ def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str
     repeatability = dict.fromkeys(run.repeatability for run in result.runs)
     return [
         ("Aligned by", result.alignment.method),
-        ("Areas", f"{_AREAS[result.areas_from]}, {_AREAS_NOTE}"),
+        ("Areas", _AREAS),
         *((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})") for one in repeatability),
         ("Minimum detectable change", "two visits: MDC95 = 2.77·CoV; a rate: 1.96·CoV/√Σ(t−t̄)²"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),

@@ -32,21 +32,22 @@ from SpinalCordSegLib.volume import Volume
 
 
 _FEWEST = 4  # slices that must be left when those at the ends are left out
-_LEAST_PV = 0.5  # share of the slices that must have an area from the probability, for it to be taken
 
 
 @dataclass(frozen=True, eq=False)
 class VisitCord:
     """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
-    right angle to it; NaN where there is none, or where the slice is left out. ``csa_pv_mm2``: likewise from the
-    probability, and from the mask in slices that a person drew (``is_drawn``); None where no more than half have one
-    from it. ``ap_over_rl``: ratio of the diameters."""
+    right angle to it; NaN where there is none, where it is imputed, or where the slice is left out. ``is_drawn``:
+    slices that a person drew, their area that of the mask's pixels. ``ap_over_rl``: ratio of the diameters."""
 
     line: Centreline
     csa_mm2: NDArray[np.float64]
-    csa_pv_mm2: NDArray[np.float64] | None
     is_drawn: NDArray[np.bool_]
     ap_over_rl: NDArray[np.float64]
+
+    @property
+    def is_measured(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.csa_mm2)
 
 
 def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
@@ -57,22 +58,15 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
     """
     line = centreline(mask, fit_local_centreline)
 
-    def of_line(column: NDArray[np.float64]) -> NDArray[np.float64]:
-        known = dict(zip(measured.canonical_slice.tolist(), column.tolist(), strict=True))
-        return np.array([known.get(k, nan) for k in line.canonical_slice.tolist()])
-
-    to_right_angle = mask.slice_mm / line.length_mm
-    csa, csa_pv = (of_line(column) * to_right_angle for column in (measured.csa_raw_mm2, measured.pv_in_slice_mm2))
+    rows = np.searchsorted(measured.canonical_slice, line.canonical_slice)
+    csa = np.where(measured.is_imputed, nan, measured.csa_raw_mm2)[rows] * (mask.slice_mm / line.length_mm)
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
         if line.canonical_slice[0] > 0:
             csa[0] = nan
         if line.canonical_slice[-1] < mask.shape[0] - 1:
             csa[-1] = nan
-    known = np.isfinite(csa)
-    has_pv = known & np.isfinite(csa_pv)
-    enough = np.count_nonzero(has_pv) > _LEAST_PV * np.count_nonzero(known)
-    ratio = of_line(measured.ap_ellipse_mm / measured.rl_mm)
-    return VisitCord(line, csa, np.where(has_pv, csa_pv, csa) if enough else None, known & ~has_pv, ratio)
+    ratio = (measured.ap_ellipse_mm / measured.rl_mm)[rows]
+    return VisitCord(line, csa, np.isfinite(csa) & np.isnan(measured.network_area_mm2[rows]), ratio)
 
 
 # ---- How a visit was made, and what differs between two visits that changes areas by itself
@@ -92,7 +86,7 @@ CONDITIONS = {
     "made_by": ("mask", False, "a person draws the border differently from a model"),
     "software": ("software version", False, ""),
     "threshold": ("threshold", False, ""),
-    "smooth_z_mm": ("smoothing along z", False, "it moves the outline of thin and of unclear slices"),
+    "smooth_z_mm": ("smoothing along z", False, "it moves the outline of thin slices"),
     "voxel_mm": ("voxel size", False, ""),
 }  # fmt: skip
 """By field of Conditions: its name, whether a change of it breaks the series, and what a change does."""
@@ -113,8 +107,8 @@ class Conditions:
 
     ``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle.
     ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
-    version and the beginning of the file's SHA-256. ``smooth_z_mm``: "1.6 mm", the SD of the smoothing along z, or
-    "none", which thick slices have with any setting; and whether unclear outlines were adjusted.
+    version and the beginning of the file's SHA-256. ``smooth_z_mm``: "0.8 mm", the SD of the smoothing along z, or
+    "none", which thick slices have with any setting.
     """
 
     scanner: str = ""
@@ -167,12 +161,11 @@ def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditi
 
 
 def _smoothing(case: Case) -> str:
-    """How the network's outline was smoothed and adjusted."""
+    """How the network's outline was smoothed."""
     sigma_mm = case.smooth_z_mm or 0.0
     axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
     slice_mm = next(mm for mm, axis in axes if axis in "SI")
-    smoothed = f"{sigma_mm:g} mm" if sigma_mm > 0 and smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
-    return smoothed if case.slices_adjusted is None else f"{smoothed}, unclear outlines adjusted"
+    return f"{sigma_mm:g} mm" if smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
 
 
 def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]:

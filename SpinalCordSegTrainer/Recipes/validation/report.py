@@ -13,21 +13,28 @@ import numpy as np
 from Recipes.validation.public_volumes import (
     COHORT_LEAST_DICE,
     COHORT_SLOPE,
+    HARD,
     HEAD,
     LEAST_BAD_FLAGGED,
     MASKED_SETS,
     MOST_COV_PERCENT,
     MOST_GOOD_FLAGGED,
+    MOST_ON_OFF_PERCENT,
     MOST_OUTSIDE_MM,
+    MT_PAIR,
     PAIRS_MOST_MEAN_POINTS,
     PAIRS_MOST_SD_POINTS,
     SCANNER_LENGTH_MM,
     SCANNERS,
+    AreaAgreement,
+    HardRow,
     HeadRow,
     MaskedSet,
     RealScores,
     cov_percent,
 )
+from Recipes.validation.robustness import RobustnessRow, robustness_figures
+from Recipes.validation.simulated_people import flag_shares
 from Recipes.validation.simulated_series import (
     COV,
     COVERAGE,
@@ -95,8 +102,8 @@ def real_criteria(scores: RealScores) -> list[Criterion]:
     """The criteria of whatever was measured on real volumes."""
     criteria = []
     for chosen in MASKED_SETS:
-        if chosen.role == "judging" and scores.masked.get(chosen.name):
-            criteria += _masked_criteria(chosen, scores.masked[chosen.name])
+        if scores.masked.get(chosen.name):
+            criteria += _masked_criteria(chosen, scores.masked[chosen.name], scores.areas[chosen.name])
     if scores.scanners:
         name = SCANNERS
         cov = cov_percent([row.mean_csa_mm2 for row in scores.scanners])
@@ -104,10 +111,22 @@ def real_criteria(scores: RealScores) -> list[Criterion]:
         figure = f"CoV of the mean area over {SCANNER_LENGTH_MM:g} mm below C2/C3, %"
         criteria.append(at_most(name, figure, cov, MOST_COV_PERCENT))
         criteria.append(at_most(name, "empty cord slices, C2 to C7", empty, 0))
+    if isfinite(scores.on_off_percent):
+        figure = "worst disagreement of a slice's area with and without magnetisation transfer, %"
+        criteria.append(at_most(" / ".join(MT_PAIR), figure, scores.on_off_percent, MOST_ON_OFF_PERCENT))
+    criteria += [one for row in scores.hard for one in _hard_criteria(row)]
     return criteria + ([] if scores.head is None else _head_criteria(scores.head))
 
 
-def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore]) -> list[Criterion]:
+def _hard_criteria(row: HardRow) -> list[Criterion]:
+    criteria = [at_least(row.volume, "slices with cord", row.n_slices, 1)]
+    if not np.isnan(row.outline_offset):
+        figure = "largest offset of the outline from the half-maximum contour up to C1, pixels"
+        criteria.append(at_most(row.volume, figure, row.outline_offset, 1.0))
+    return criteria
+
+
+def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore], areas: Sequence[AreaAgreement]) -> list[Criterion]:
     slices = [one for case in cases for one in case.slices]
     criteria = []
     if chosen.least_dice is not None:
@@ -115,9 +134,18 @@ def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore]) -> list[Crit
     if chosen.most_hd95_mm is not None:
         criteria.append(at_most(chosen.name, "HD95, mm", max(case.hd95_mm for case in cases), chosen.most_hd95_mm))
     if chosen.most_bias_percent is not None:
-        bias = _mean([case.csa_error_percent for case in cases])
+        bias = _mean([one.bias_percent for one in areas])
         criteria.append(size_at_most(chosen.name, "mean signed area error, %", bias, chosen.most_bias_percent))
+    if chosen.least_correlation is not None:
+        correlation = _mean([one.correlation for one in areas])
+        criteria.append(
+            at_least(chosen.name, "correlation with the rater's areas", correlation, chosen.least_correlation)
+        )
+        longest = max(one.longest_run for one in areas)
+        criteria.append(at_most(chosen.name, "longest run of slices with one area", longest, 1))
     outside = max((one.outside_mm for one in slices if isfinite(one.outside_mm)), default=nan)
+    if chosen.role == "training":
+        return criteria
     return [
         *criteria,
         at_most(chosen.name, "most components in a slice", max(one.components for one in slices), 1),
@@ -133,6 +161,39 @@ def _head_criteria(head: HeadRow) -> list[Criterion]:
         at_least(name, "top of the cord above C1, mm", head.from_c1_mm, 0),
         at_most(name, "lowest slice above the last clear one, mm", head.above_last_clear_mm, 0),
         at_most(name, "empty slices between", head.gaps, 0),
+    ]
+
+
+_MOST_RMS = {"blur 0.5 mm": 0.8, "blur 1 mm": 2.0, "pixels": 1.5, "roll": 2.0, "pitch": 2.0, "mirror": 1.0}
+_MOST_WORST = {"blur 0.5 mm": 4.0, "blur 1 mm": 4.0}
+_LEAST_NOISY_DICE = {"noise 20 %": 0.92, "noise 30 %": 0.85}
+
+
+def robustness_criteria(rows: Sequence[RobustnessRow]) -> list[Criterion]:
+    """The same volumes disturbed: RMS and worst change of the mean area, overlap under noise, and whether it shows."""
+    criteria = []
+    for kind, figures in robustness_figures(rows).items():
+        if kind in _MOST_RMS:
+            criteria.append(at_most(kind, "RMS change of the mean area, %", figures["RMS change, %"], _MOST_RMS[kind]))
+        if kind in _MOST_WORST:
+            criteria.append(at_most(kind, "worst change, %", figures["worst change, %"], _MOST_WORST[kind]))
+        if kind in _LEAST_NOISY_DICE:
+            criteria.append(at_least(kind, "lowest Dice", figures["lowest Dice"], _LEAST_NOISY_DICE[kind]))
+            flagged = min(row.case_flagged or row.flagged > 0 for row in rows if row.kind == kind)
+            criteria.append(at_least(kind, "every volume flagged", flagged, 1))
+    return criteria
+
+
+def flag_criteria(scores: RealScores) -> list[Criterion]:
+    """Flags against Dice over all slices with a rater's mask and cord."""
+    shares = flag_shares([one for cases in scores.masked.values() for case in cases for one in case.slices])
+    if not shares.n_good:
+        return []
+    return [
+        at_least(
+            "all masked", f"{shares.n_bad} slices with Dice under 0.8 that carry a flag", shares.bad_flagged, 0.85
+        ),
+        at_most("all masked", f"{shares.n_good} good slices that carry a flag", shares.good_flagged, 0.04),
     ]
 
 
@@ -235,13 +296,18 @@ def content(
     scores: RealScores,
     simulated: Mapping[str, Mapping[str, Any]],
     criteria: Sequence[Criterion],
+    disturbed: Sequence[RobustnessRow] = (),
 ) -> dict[str, Any]:
     """Everything that was measured, as JSON values. ``simulated``: by set, of simulated_figures."""
     return {
         "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
         "criteria": [{**asdict(one), "value": plain(one.value)} for one in criteria],
         "volumes": volume_rows(scores),
+        "areas": [_plain_fields(asdict(one), 3) for areas in scores.areas.values() for one in areas],
         SCANNERS: _scanner_figures(scores),
+        HARD: [_plain_fields(asdict(one)) for one in scores.hard],
+        "robustness": {kind: _plain_fields(of, 3) for kind, of in robustness_figures(disturbed).items()},
+        "disturbed": [_plain_fields(asdict(one), 3) for one in disturbed],
         HEAD: None if scores.head is None else _plain_fields(asdict(scores.head)),
         "simulated": {name: _plain_fields(of, 4) for name, of in simulated.items()},
         "not_known": NOT_KNOWN,
@@ -254,7 +320,6 @@ def _scanner_figures(scores: RealScores) -> dict[str, Any] | None:
     return {
         "length_mm": SCANNER_LENGTH_MM,
         "cov_percent": plain(cov_percent([row.mean_csa_mm2 for row in scores.scanners]), 2),
-        "cov_percent_from_probability": plain(cov_percent([row.mean_csa_pv_mm2 for row in scores.scanners]), 2),
         "rows": [_plain_fields(asdict(row)) for row in scores.scanners],
     }
 
@@ -283,12 +348,15 @@ def markdown(content: Mapping[str, Any]) -> str:
         for row, of in zip(rows, content["volumes"], strict=True):
             row[0] = f"{row[0]} (trained on)" if of["role"] == "training" else row[0]
         lines += _table(columns, rows)
+    for rows in (content["areas"], content[HARD], content["disturbed"]):
+        if rows:
+            lines += _table(list(rows[0]), [list(row.values()) for row in rows])
     scanners = content[SCANNERS]
     if scanners:
         lines += _table(list(scanners["rows"][0]), [list(row.values()) for row in scanners["rows"]])
     if content[HEAD]:
         lines += _table((HEAD, ""), list(content[HEAD].items()))
-    for name, figures in content["simulated"].items():
+    for name, figures in (content["robustness"] | content["simulated"]).items():
         lines += _table((name, ""), list(figures.items()))
     return "\n".join([*lines, content["not_known"], ""])
 

@@ -20,12 +20,11 @@ from Recipes.simulation.people import (
     touching_person,
     visit_pair,
 )
-from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator
+from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator, areas_by_slice
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import Profile, common_extent
-from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
 Progress = Callable[[int, int], None]
@@ -116,21 +115,13 @@ def _people(
     return tuple(people)
 
 
-def areas_by_slice(table: SliceTable, n_slices: int, column: str) -> NDArray[np.float64]:
-    """One column of the table per canonical slice; NaN where there is no cord."""
-    areas = np.full(n_slices, nan)
-    areas[table.canonical_slice] = getattr(table, column)
-    return areas
-
-
 def measured_change(validator: Validator, visits: tuple[SimulatedNeck, SimulatedNeck]) -> PairChange:
     """Both visits segmented and compared over the heights that both cover, as ``track`` does it."""
     profiles = []
     for number, visit in enumerate(visits):
         result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
         heights = visit.z_mm
-        column = "csa_mm2" if result.probability is None else "csa_pv_mm2"  # as follow_up chooses
-        areas = areas_by_slice(result.slices, len(heights), column)
+        areas = areas_by_slice(result.slices, len(heights), "csa_mm2")
         doubtful = np.array([bool(kinds_of_slice(result.flags, k)) for k in range(len(heights))], dtype=bool)
         profiles.append(Profile(heights, np.full(len(heights), heights[1] - heights[0]), areas, doubtful))
     return pair_change(profiles)

@@ -54,7 +54,7 @@ COVERAGE = "largest change by coverage alone, %"
 # What a model's masks are worth over time: series of simulated visits through segmenting and following up.
 
 
-MEASURED_AS = 5  # to be raised with every change of how areas are measured: series kept from before are not read
+MEASURED_AS = 6  # to be raised with every change of how areas are measured: series kept from before are not read
 _CUT_SHARE = (0.1, 0.3)  # of the slices, at either end, for the test of coverage alone
 
 
@@ -110,8 +110,7 @@ def profile_of(
 ) -> Profile:
     """Areas along the cord from the disc C2/C3, which lies at DISC_Z_MM and is marked ``disc_off_mm`` off.
 
-    Areas from the probability are taken where there are any, as ``track`` does. ``z_mm``: height of every slice of
-    ``mask``, inferior first.
+    ``z_mm``: height of every slice of ``mask``, inferior first.
     """
     cord = visit_cord(mask, measured)
     line = cord.line
@@ -120,8 +119,7 @@ def profile_of(
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
     doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice], dtype=bool)
-    areas = cord.csa_mm2 if cord.csa_pv_mm2 is None else cord.csa_pv_mm2
-    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, areas, doubtful)
+    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2, doubtful)
 
 
 def coverage_change(
