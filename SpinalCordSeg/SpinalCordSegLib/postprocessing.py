@@ -305,8 +305,8 @@ def clean(mask: Volume) -> CordMask:
     given = mask.voxels != 0
     found = [r for k, plane in enumerate(given) for r in find_regions(plane.astype(np.float32), k, 0.5, mask.pixel_mm)]
     usual = float(np.median([max(r.pixels for r in found if r.k == k) for k in {r.k for r in found}] or [1]))
-    # A drawn slice is worth more than any jump costs; specks of under a quarter of the usual area are not.
-    regions = [replace(r, likeness=10 * min(1.0, 2 * r.pixels / usual) - 4.5) for r in found]
+    # A drawn slice is worth more than any jump costs; a speck of under a quarter of the usual area less than any gap.
+    regions = [replace(r, likeness=max(0.6, 10 * min(1.0, 2 * r.pixels / usual) - 4.5)) for r in found]
     cord, flags, filled = np.zeros(given.shape, bool), [], 0
     for region in best_path(regions, mask.slice_mm):
         k = region.k
