@@ -232,7 +232,7 @@ def test_disturbed_volumes_keep_place_and_truth() -> None:
         other, truth = disturb()
         middle = other.shape[0] // 2
         assert truth is not None and truth.shape == other.shape
-        assert float(truth.voxels[middle].sum()) * np.prod(other.pixel_mm) == pytest.approx(area, rel=0.06)
+        assert float(truth.voxels[middle].sum()) * np.prod(other.pixel_mm) == pytest.approx(area, rel=0.09)
         inside = other.voxels[middle][truth.voxels[middle] > 0]
         assert inside.mean() > 0.85 > 0.2 > other.voxels[middle][truth.voxels[middle] == 0].mean()
     other, _ = noisy(image, mask, 0.3)

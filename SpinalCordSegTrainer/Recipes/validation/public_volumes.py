@@ -302,9 +302,9 @@ def half_maximum_offset(grey: NDArray, cord: NDArray[np.bool_], pixel_mm: tuple[
             continue
         outline = steps[np.argmax(shape < 0.5)]
         half = (inside + float(line[(steps > outline + _NEAR_MM) & (steps <= outline + _FAR_MM)].mean())) / 2
-        crossings = steps[1:][np.diff(np.sign(line - half)) != 0]
-        if crossings.size:
-            offsets.append(np.abs(crossings - outline).min() / min(pixel_mm))
+        apart_mm = np.abs(steps[1:][np.diff(np.sign(line - half)) != 0] - outline).min(initial=inf)
+        if apart_mm <= _FAR_MM:
+            offsets.append(apart_mm / min(pixel_mm))
     return float(np.median(offsets)) if len(offsets) > _RAYS / 2 else inf
 
 
