@@ -94,16 +94,17 @@ def measure(
         if not chosen.coverage:
             text = f"no cord in the {asked} slices of the range asked for: there is no mean area"
         flags.insert(0, case_flag("range", text))
+    first, end = slice_range or (0, grid.shape[0])
     return CordMeasures(
         slices=slices,
-        volume_mm3=whole.volume_mm3,
+        volume_mm3=float(np.count_nonzero(grid.voxels)) * grid.voxel_volume_mm3,
         length_mm=whole.length_mm,
         mean_csa_mm2=chosen.mean_csa_mm2,
         sd_csa_mm2=chosen.sd_csa_mm2,
         n_slices=chosen.n_slices,
         coverage=chosen.coverage,
         range_length_mm=chosen.length_mm,
-        range_volume_mm3=chosen.volume_mm3,
+        range_volume_mm3=float(np.count_nonzero(grid.voxels[first:end])) * grid.voxel_volume_mm3,
         slice_range=slice_range,
         removed_mm3=cord.removed_mm3,
         filled_mm3=cord.filled_mm3,

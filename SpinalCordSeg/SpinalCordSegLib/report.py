@@ -502,8 +502,8 @@ _DEFINITIONS = (
     " image shows an edge along less than three quarters of the outline, and the area follows the other slices’; no"
     " part of means and SD. Area in slice: without the correction for tilt. Area, SCT: the mask’s, multiplied by the"
     " cosines of both angles, as the Spinal Cord Toolbox does. AP and RL: diameters of the ellipse with the same second"
-    " moments. AP chord: mean extent over the central 3 mm. Volume: areas in the slice times thickness. Length: along"
-    " the centreline."
+    " moments. AP chord: mean extent over the central 3 mm. Volume: voxels of the mask. Length: along the"
+    " centreline."
 )
 
 
