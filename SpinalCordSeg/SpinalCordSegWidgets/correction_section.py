@@ -65,7 +65,7 @@ class EmbeddedEditor:
         if widget.segmentationNode() is not segmentation:
             widget.setSegmentationNode(segmentation)
             is_new = True
-        if volume is not None and widget.sourceVolumeNode() is not volume:
+        if widget.sourceVolumeNode() is not volume:  # none either: the last one may be another person's
             widget.setSourceVolumeNode(volume)
         if is_new and widget.currentSegmentID() != segment_id:
             widget.setCurrentSegmentID(segment_id)

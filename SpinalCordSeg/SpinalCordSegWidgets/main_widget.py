@@ -86,7 +86,7 @@ class ModuleBinding(VTKObservationMixin):
 
     def _follow_again(self, _caller: Any, _event: Any) -> None:
         if self._widget.parent.isEntered:
-            self._follow(self._widget.logic.getParameterNode())
+            self.enter()
 
     def _follow(self, parameters: Any) -> None:
         if self._parameters is not None:

@@ -134,6 +134,7 @@ def test_another_scene_takes_the_hand_only_where_it_is_opened(two, tmp_path, wha
     slicer.util.loadScene(str(tmp_path / "bert.mrb"), {"clear": False})
     if what == "imported":
         assert two.sections.segmentation is two.anna.mask and two.sections.applying.volume is two.anna.volume
+        assert two.sections.correct.editor._widget.segmentationNode() is two.anna.mask
     else:
         assert two.sections.segmentation.GetName() == "bert spinal cord AI"
 
@@ -258,6 +259,9 @@ def test_the_brush_is_put_away_where_the_next_mask_has_no_segment(two):
     empty = two.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
     two.panel.ui.maskSelector.setCurrentNode(empty)
     assert not editor.is_open and editor._widget.segmentationNode() is None
+    empty.GetSegmentation().AddEmptySegment("cord", "cord")
+    two.sections.measures.refresh()
+    assert editor.is_open and editor._widget.sourceVolumeNode() is None, "that was the other patient's image"
 
 
 def test_another_segment_is_another_mask(two):

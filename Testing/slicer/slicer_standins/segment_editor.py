@@ -20,8 +20,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._node: Any = None
-        self._segmentation: Any = None
-        self._volume: Any = None
         self._segment = ""
         self._history = slicer.vtkSegmentationHistory()
         self._settings = {"undo": 0, "segmentation": True, "source": True}
@@ -51,20 +49,22 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._node = node
 
     def segmentationNode(self) -> Any:
-        return self._segmentation
+        """Of the parameter node: a scene that is added brings another one, as it does for every singleton."""
+        return None if self._node is None else self._node.GetSegmentationNode()
 
     def setSegmentationNode(self, node: Any) -> None:
         if node is not None and self._node is None:
             raise AssertionError("the editor has no parameter node")
-        self._segmentation = node
+        if self._node is not None:
+            self._node.SetAndObserveSegmentationNode(node)
         self._history.RemoveAllStates()
         self._history.SetSegmentation(None if node is None else node.GetSegmentation())
 
     def sourceVolumeNode(self) -> Any:
-        return self._volume
+        return None if self._node is None else self._node.GetSourceVolumeNode()
 
     def setSourceVolumeNode(self, node: Any) -> None:
-        self._volume = node
+        self._node.SetAndObserveSourceVolumeNode(node)
 
     def currentSegmentID(self) -> str:
         return self._segment
