@@ -85,8 +85,9 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
     digest = mask.digest()
     if result is None:  # what was never measured has no numbers to follow
         return LiveNumbers(mask, digest)
-    stale = not is_measured(result, digest)
-    why_stale = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
+    text = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
+    why_stale = text if other_image else ""
+    stale = other_image or not is_measured(result, digest)
     edited, changes = changes_since_ai(segmentation, segment_id, mask)
     if edited:
         mark_corrected(segmentation, segment_id)
@@ -96,13 +97,12 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
         case = show_live(result, measure(measured_cord(result.case, mask.mask, changes), shape=False))
     else:
         case = show_measured(result)
-    message = _("Volume and areas are up to date; measure again for the full report.") if stale else ""
-    message = why_stale if other_image else message
+    up_to_date = _("Volume and areas are up to date; measure again for the full report.")
+    message = why_stale or (up_to_date if stale else "")
     if edited and changes is not None:
         text = _("Corrected by hand: {added:.0f} mm³ added, {removed:.0f} mm³ removed against the AI.")
         message = f"{text.format(added=changes.added_mm3, removed=changes.removed_mm3)} {message}".strip()
-    why_stale = why_stale if other_image else ""
-    return LiveNumbers(mask, digest, stale or other_image, why_stale, edited, changes, message, case)
+    return LiveNumbers(mask, digest, stale, why_stale, edited, changes, message, case)
 
 
 def slice_rows(case: Case | None, flagged_only: bool) -> list[tuple[int, str, str, str]]:
