@@ -484,10 +484,12 @@ def test_where_the_edge_is_not_seen_the_area_follows_the_persons_slices(bright) 
     cord = image.ijk > 500
     voxels = image.ijk.copy()
     for k in range(9, 12):  # round the cord a wide band that the network takes for cord, hardly brighter than the rest
-        voxels[12:50, 10:46, k] = 900 * 0.46
+        voxels[12:50, 10:46, k] = 440
+        voxels[2:12, 2:12, k] = 900  # something bright elsewhere
         for rim in (3, 2, 1):
-            voxels[30 - 4 - rim : 30 + 5 + rim, 28 - 3 - rim : 28 + 4 + rim, k] = 900 * (0.545 - 0.015 * rim)
+            voxels[30 - 4 - rim : 30 + 5 + rim, 28 - 3 - rim : 28 + 4 + rim, k] = 525 - 10 * rim
     voxels[cord] = 900
+    voxels[:, :, 9:12][cord[:, :, 9:12]] = 560
     mask = image.with_ijk(cord)
     alone, imputed = (
         rerun_slices(image.with_ijk(voxels), mask, bright, (9, 12), smooth_z_mm=smooth_z_mm, device="cpu").ijk
