@@ -72,13 +72,15 @@ class BatchOptions:
 class Outcome:
     """How one input ended: "done", "kept" (a finished result was there) or "failed", then with ``error``.
 
-    ``case``: the finished one; of a failed input its earlier one, which stands, else None."""
+    ``case``: the finished one; of a failed input its earlier one, which stands, else None. ``twins``: other folders of
+    the output with a case of this very image, as where one was renamed or copied."""
 
     case_name: str
     state: str
     folder: Path | None = None
     case: Case | None = None
     error: Exception | None = None
+    twins: tuple[Path, ...] = ()
 
 
 def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], options: BatchOptions) -> Iterator[Outcome]:
@@ -90,9 +92,14 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
     """
     summary = Summary(options.output / "summary.csv")
     claimed: set[str] = set()
+    finished = finished_folders(options.output)
     for number, path in enumerate(inputs, 1):
         outcome = _run_case(path, f"input-{number}", load, options, claimed)
         claimed.add(outcome.case_name)
+        if (folder := outcome.folder) is not None and outcome.case is not None:
+            same = finished.setdefault(outcome.case.input.fingerprint, set())
+            outcome = replace(outcome, twins=tuple(sorted(same - {folder})))
+            same.add(folder)
         if outcome.error is None or len(inputs) > 1:
             _put(summary, outcome, path, options)
         yield outcome
@@ -123,7 +130,9 @@ def _run_case(
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
         case_name, finished = _place(loaded, options, claimed)
         folder = inside(options.output, case_name)
-        if finished is not None and not options.force and not options.renew and is_as_measured(finished):
+        # one of which files are gone is made anew, but a person's
+        is_kept = finished is not None and (finished.is_by_person or not finished.lost)
+        if finished is not None and is_kept and not options.force and not options.renew and is_as_measured(finished):
             return Outcome(case_name, "kept", folder, finished)
         check_replaceable(folder)  # before the long work
         result = loaded.compute()
@@ -174,7 +183,7 @@ def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tupl
 
 def _finished(folder: Path) -> Case | None:
     try:
-        return Case.load(folder)
+        return Case.load(folder, needs_slices=False)
     except InputFileError:
         return None
 
@@ -318,7 +327,11 @@ def _result(future: Any, image: Image) -> Case:
     return replace(result, image=image)
 
 
-def finished_fingerprints(output: Path) -> set[str]:
-    """Of the inputs that have a finished result in the output folder."""
+def finished_folders(output: Path) -> dict[str, set[Path]]:
+    """The folders of the finished results in the output folder, by the fingerprint of their input."""
     folders = [folder for folder in output.iterdir() if folder.is_dir()] if output.is_dir() else []
-    return {case.input.fingerprint for folder in folders if (case := _finished(folder)) is not None}
+    found: dict[str, set[Path]] = {}
+    for folder in folders:
+        if not folder.name.startswith(".") and (case := _finished(folder)) is not None:
+            found.setdefault(case.input.fingerprint, set()).add(folder)
+    return found

@@ -19,8 +19,10 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cached_property
 from itertools import compress
 from math import nan
 from pathlib import Path
@@ -34,6 +36,7 @@ from SpinalCordSegLib.errors import (
     MissingPackageError,
     OutputError,
     SpinalCordSegError,
+    VoxelError,
     WouldReplaceError,
 )
 from SpinalCordSegLib.files import (
@@ -50,22 +53,22 @@ from SpinalCordSegLib.files import (
 )
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.identity import Identity
-from SpinalCordSegLib.image_io import Image, read_labels, safe_case_name, write_volume
+from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, safe_case_name, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
-from SpinalCordSegLib.metrics import MaskChanges, mask_sha256
+from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.quality_control import FlaggedSlice
-from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Review
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Act, Review, acts_between, with_act
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelMeasures, LevelOptions, LevelReport, parse_disc
-from SpinalCordSegLib.volume import Volume, bounding_box
+from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 SCHEMA = "SpinalCordSeg report"
 SCHEMA_VERSION = 2
 MASK_FORMATS = ("nii.gz", "seg.nrrd", "nrrd")
 AI_MASK, GIVEN_MASK = "mask_ai", "mask_given"
-"""The mask that a correction began from, beside "mask"."""
+"""The mask that corrections begin from, beside "mask": the AI's lies there from the start."""
 BACKDROP = "pictures.npz"
 """Grey values about the cord, so that the pictures of a correction show the image though it is not at hand."""
 VERSIONS = "versions"
@@ -79,6 +82,7 @@ _ACQUISITION = (
 )  # fmt: skip
 _REPLACED = re.compile(r"\.(.+)\.[0-9a-f]{12}\.old", re.DOTALL)
 _AROUND_MM = 50.0  # of the image about the cord is kept for the pictures
+_MOST_LABELS = 64  # a file with more different values is an image
 _LONGEST_BYTES = 230  # of a folder's name, so that the hidden names beside it are not too long for the disk
 
 _log = logging.getLogger(__name__)
@@ -218,7 +222,8 @@ class Case:
     and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: what cleaning took away and filled. ``queue``: the
     flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from, None where
     there was none or it is not known. ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made
-    elsewhere. ``seconds_by_stage``: computing time.
+    elsewhere. ``seconds_by_stage``: computing time. ``history``: every act on the case, oldest first.
+    ``mask_file_sha256``: of the mask's file as it was written.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
     at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
@@ -247,6 +252,7 @@ class Case:
     flags: tuple[Flag, ...] = ()
     queue: tuple[FlaggedSlice, ...] = field(default=(), metadata={"key": "review_queue"})
     review: Review = field(default_factory=Review)
+    history: tuple[Act, ...] = ()
     changes: MaskChanges | None = None
     levels_asked: LevelsAsked | None = None
     levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
@@ -262,6 +268,7 @@ class Case:
     seconds_by_stage: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
     truth_volume_mm3: float | None = field(default=None, metadata={"decimals": 2})
     files: tuple[str, ...] = ()
+    mask_file_sha256: str = ""
 
     slices: SliceTable = _memory_only(SliceTable.of())
     drawn: Volume | None = _memory_only()
@@ -292,6 +299,31 @@ class Case:
         if mask_sha256(found) != self.mask_sha256:
             raise InputFileError(f"{self.folder}: {_ANOTHER_MASK}")
         return found
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What everybody who uses the figures has to know of the folder (looked at once), each with what to do: a mask
+        that they are not of, in the place of the case's own or beside it, and files that are gone."""
+        folder = self.folder
+        if folder is None:
+            return ()
+        found = []
+        if not is_as_measured(self):
+            found.append(f"{folder}: {_UNREADABLE_MASK if _own_mask_sha256(folder) == '' else _ANOTHER_MASK}")
+        for name in _masks_beside(self, folder):
+            found.append(
+                f"{folder / name} was not taken in: the figures are of {self.mask_file}, not of it; to take it in:"
+                f" {_take_in(self, folder, name)}"
+            )
+        if self.lost:
+            again = _take_in(self, folder, self.mask_file)
+            found.append(f"{folder} lacks {', '.join(self.lost)}; to make them anew: {again}")
+        return tuple(found)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Its files that are gone from the folder."""
+        return () if self.folder is None else tuple(name for name in self.files if not (self.folder / name).is_file())
 
     @property
     def background(self) -> Volume | None:
@@ -370,31 +402,36 @@ class Case:
     def load(cls, folder: Path, *, needs_slices: bool = True) -> Case:
         """Read a finished case. One that a killed program took away and did not replace is put back first.
 
-        ``needs_slices`` False: a slices.csv that cannot be read gives an empty table. Raises InputFileError where there
-        is no finished case, or a damaged one.
+        ``needs_slices`` False: a slices.csv that cannot be read gives an empty table. What can be made anew from the
+        mask may be gone (see ``remarks``). Raises InputFileError where there is no finished case, or a damaged one.
         """
         if not folder.exists():
             restore_interrupted(folder.parent)
         try:
             data = (folder / "report.json").read_bytes()
-            case = cls.from_json(parse_json(data))
+            case = replace(cls.from_json(parse_json(data)), folder=folder)
         except (OSError, ValueError) as error:
             raise InputFileError(
                 f"{folder} holds no finished result: give the folder of one case, with report.json in it"
             ) from error
         except InputFileError as error:
             raise InputFileError(f"{folder / 'report.json'}: {error}") from error
-        lost = [name for name in case.files if not (is_plain_name(name) and (folder / name).is_file())]
-        if lost or not case.mask_file:
-            raise InputFileError(f"{folder} is not complete ({len(lost)} files are gone): segment or measure again")
+        if not case.mask_file or not all(map(is_plain_name, case.files)) or case.mask_file in case.lost:
+            raise InputFileError(
+                f"{folder} is not complete ({case.mask_file or 'the name of the mask'} is gone): copy the newest of"
+                f" {folder / VERSIONS} there, or segment or measure again into another folder"
+            )
         try:
             slices = SliceTable.read(folder / "slices.csv")
         except InputFileError as error:
             if needs_slices:
-                raise
+                raise InputFileError(
+                    f"{folder / 'slices.csv'} is gone or damaged; to make it anew:"
+                    f" {_take_in(case, folder, case.mask_file)}"
+                ) from error
             _log.warning("%s", error)
             slices = SliceTable.of()
-        return replace(case, folder=folder, slices=slices, report_sha256=hashlib.sha256(data).hexdigest())
+        return replace(case, slices=slices, report_sha256=hashlib.sha256(data).hexdigest())
 
 
 SUMMARY_COLUMNS = (
@@ -406,6 +443,11 @@ _ANOTHER_MASK = (
     "the mask was changed after it was measured, so the figures are of another one: take it in by spinalcordseg correct"
     " CASE_FOLDER MASK, or measure it into another folder"
 )
+_UNREADABLE_MASK = (
+    "the mask cannot be read. What is written here appears whole, so another program saves it just now, or broke off:"
+    " wait, or save it again there; the mask before it lies in versions or as mask_ai"
+)
+_CHANGED_MEANWHILE = "was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
 
 
 _NUMBERS = (
@@ -482,12 +524,15 @@ def _mean_diameter(table: SliceTable, diameter: np.ndarray, chosen: tuple[int, i
 
 def read_mask(folder: Path, name: str = "mask") -> Volume | None:
     """A mask of a case's folder, bool, whoever drew it: "mask", or AI_MASK or GIVEN_MASK, the one a correction began
-    from; None where there is none. Raises as read_labels does."""
+    from; None where there is none. Raises InputFileError."""
     files = sorted(folder.glob(f"{name}.*"))
     own = [path for path in files if path.name in _names_of(folder)] or files
     if not own:
         return None
-    labels = read_labels(own[0])
+    try:
+        labels = read_labels(own[0])
+    except SpinalCordSegError as error:
+        raise InputFileError(f"{folder}: {_UNREADABLE_MASK}") from error
     return labels.with_voxels(labels.voxels != 0)
 
 
@@ -525,13 +570,12 @@ def save_case(
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
     with output_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with output_errors(folder), locked(folder):
+    with output_errors(folder), locked(folder) as is_ours:
         restore_interrupted(folder.parent, folder.name)
         remove_abandoned_parts(folder.parent)
+        there = _fingerprints(folder)
         if replaces is None:
-            earlier = check_replaceable(folder)
-            if earlier is not None and earlier.mask_sha256 == case.mask_sha256:
-                case = replace(case, review=earlier.review)
+            case = _with_past(case, check_replaceable(folder))
         else:
             _check_unchanged(folder, replaces)
         try:
@@ -540,10 +584,21 @@ def save_case(
                 shutil.copyfile(source, temporary / name)
             case = _fill(case, temporary, mask_format, save_probability, has_pictures)
             _refuse_strangers(folder, case.files)
+            if not is_ours() or _fingerprints(folder) != there:  # the pictures took a while
+                raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
             _put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return replace(case, folder=folder, report_sha256=_report_sha256(folder))
+
+
+def _with_past(case: Case, earlier: Case | None) -> Case:
+    """A case that the machine made, with what is known of the one it takes the place of."""
+    if earlier is not None and earlier.mask_sha256 == case.mask_sha256:
+        case = replace(case, review=earlier.review)
+    what, who = ("measured", "") if case.model is None else ("segmented", f"{case.model.name} {case.model.version}")
+    act = Act(what, who, case.created, "" if earlier is None else earlier.mask_sha256, case.mask_sha256)
+    return replace(case, history=(*(() if earlier is None else earlier.history), act))
 
 
 def check_replaceable(folder: Path) -> Case | None:
@@ -574,8 +629,16 @@ def check_replaceable(folder: Path) -> Case | None:
             f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
-    if _own_mask_sha256(folder) not in (None, content.get("mask_sha256")):
+    own = _own_mask_sha256(folder)
+    if own == "":
+        raise WouldReplaceError(f"{folder}: {_UNREADABLE_MASK}")
+    if own not in (None, content.get("mask_sha256")):
         raise WouldReplaceError(f"{folder}: {_ANOTHER_MASK}")
+    if own and versions(folder).holds(own):  # whatever the report says
+        raise WouldReplaceError(
+            f"{folder} holds a mask that a person made or accepted (it is in {VERSIONS}); it is never replaced by the"
+            " machine: choose another output folder, or move this one away first"
+        )
     try:
         return Case.load(folder, needs_slices=False)
     except InputFileError:  # damaged or not complete, and nobody's work
@@ -584,16 +647,57 @@ def check_replaceable(folder: Path) -> Case | None:
 
 def is_as_measured(case: Case) -> bool:
     """Whether the folder still has the mask that was measured; a mask that cannot be read is another one."""
-    return case.folder is not None and _own_mask_sha256(case.folder) == case.mask_sha256
+    if case.folder is None:
+        return False
+    # to read the bytes takes a hundredth of the time that their voxels take
+    is_same_file = case.mask_file_sha256 == _file_sha256(case.folder / case.mask_file) != ""
+    return is_same_file or _own_mask_sha256(case.folder) == case.mask_sha256
 
 
 def _own_mask_sha256(folder: Path) -> str | None:
-    """None where there is no mask, or none that can be read."""
+    """None where there is no mask, "" for one that cannot be read."""
     try:
         mask = read_mask(folder)
     except SpinalCordSegError:
-        return None
+        return ""
     return None if mask is None else mask_sha256(mask)
+
+
+def _fingerprints(folder: Path) -> tuple[str, ...]:
+    """Of the report and of every file that may be its mask, by their bytes."""
+    return _report_sha256(folder), *(_file_sha256(path) for path in sorted(folder.glob("mask*")) if path.is_file())
+
+
+def _take_in(case: Case, folder: Path, name: str) -> str:
+    """The command that measures a mask in the folder and makes every file anew."""
+    reopen = " --reopen" if case.review.state == ACCEPTED else ""
+    return f"spinalcordseg correct {folder} {folder / name} --by NAME{reopen}"
+
+
+def _masks_beside(case: Case, folder: Path) -> list[str]:
+    """Label maps in the folder that are not of the case and were not taken in, and what cannot be read."""
+    with output_errors(folder):
+        there = sorted(path for path in folder.iterdir() if is_volume_file(path) and path.is_file())
+    return [path.name for path in there if path.name not in case.files and _is_untaken(path, case, folder)]
+
+
+def _is_untaken(path: Path, case: Case, folder: Path) -> bool:
+    try:
+        labels = read_labels(path)
+    except VoxelError:  # fractions: an image, or a probability
+        return False
+    except SpinalCordSegError:
+        return True
+    with suppress(SpinalCordSegError):  # of another grid, or no mask to compare it with
+        own = read_mask(folder)
+        labels = labels if own is None else place_on(labels, own)
+    present = [n for n in np.unique(labels.voxels).tolist() if n]
+    if np.count_nonzero(labels.voxels) < case.n_slices or len(present) > _MOST_LABELS:  # marked discs; an image
+        return False
+    known = {case.mask_sha256, "" if case.changes is None else case.changes.ai_sha256}
+    masks = [labels.voxels != 0, *(labels.voxels == n for n in present if len(present) > 1)]
+    digests = [mask_sha256(labels.with_voxels(mask)) for mask in masks]
+    return known.isdisjoint(digests) and not any(map(versions(folder).holds, digests))
 
 
 def _check_unchanged(folder: Path, replaces: Case) -> None:
@@ -601,9 +705,7 @@ def _check_unchanged(folder: Path, replaces: Case) -> None:
     mask = read_mask(folder)
     same_mask = replaces.drawn is None or (mask is not None and mask_sha256(mask) == mask_sha256(replaces.drawn))
     if _report_sha256(folder) != replaces.report_sha256 or not same_mask:
-        raise WouldReplaceError(
-            f"{folder} was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
-        )
+        raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
 
 
 def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
@@ -632,8 +734,12 @@ def _names_of(folder: Path) -> set[str]:
 
 
 def _report_sha256(folder: Path) -> str:
+    return _file_sha256(folder / "report.json")
+
+
+def _file_sha256(path: Path) -> str:
     try:
-        return hashlib.sha256((folder / "report.json").read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
 
@@ -642,6 +748,8 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
     from SpinalCordSegLib.report import montage_png
 
     write_volume(case.mask, folder / f"mask.{mask_format}")
+    if case.mask_state == "AI":  # so that it can always be said what a person changed
+        shutil.copyfile(folder / f"mask.{mask_format}", folder / f"{AI_MASK}.{mask_format}")
     if save_probability and case.probability is not None:
         # A .seg.nrrd holds segments; a probability is an image.
         write_volume(case.probability, folder / f"probability.{mask_format.replace('seg.', '')}")
@@ -653,7 +761,8 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
         if picture is not None:
             (folder / "montage.png").write_bytes(picture)
         _write_page(case, folder)
-    case = replace(case, files=tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"])))
+    names = tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"]))
+    case = replace(case, files=names, mask_file_sha256=_file_sha256(folder / f"mask.{mask_format}"))
     write_json(folder / "report.json", case.as_json())
     return case
 
@@ -740,24 +849,37 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 
 def _keep_foreign(replaced: Path, folder: Path) -> None:
-    """Files of an earlier result's folder that are not of the case go into the new one; the rest goes."""
+    """Files of an earlier result's folder that are not of the case go into the new one, and a mask that another program
+    saved in the last moment; the rest goes."""
     own = _names_of(replaced)
+    for path in replaced.glob("mask.*") if _is_saved_late(replaced, folder) else ():
+        os.replace(path, folder / f"mask_{secrets.token_hex(3)}.{path.name.partition('.')[2]}")
     for left in replaced.iterdir():
         if left.name not in own and left.name != "report.json" and not (folder / left.name).exists():
             os.replace(left, folder / left.name)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _is_saved_late(replaced: Path, folder: Path) -> bool:
+    digest = _own_mask_sha256(replaced)
+    known = (None, (_raw_report(replaced) or {}).get("mask_sha256"))
+    return digest not in known and not any(versions(one).holds(digest or "") for one in (replaced, folder))
+
+
 # The review of a case.
 
 
-def update_review(folder: Path, change: Callable[[Review], Review], *, decides_on: str | None = None) -> Case:
-    """Put ``change`` of the review that is there now into report.json and report.html; gives the case.
+def update_review(
+    folder: Path, change: Callable[[Review], Review], *, decides_on: str | None = None, who: str = "", did: str = ""
+) -> Case:
+    """Put ``change`` of the review that is there now into report.json and report.html, with what was done and by whom;
+    gives the case.
 
     ``decides_on``: mask_sha256 of the mask that somebody looked at and accepts or rejects; an accepted one is kept as
-    a version. Raises InputFileError, ConfigurationError (``change``; the mask is another one), OutputError.
+    a version. ``who``: looks at slices. ``did``: a further act of theirs, such as "exported". Raises InputFileError,
+    ConfigurationError (``change``; the mask is another one), WouldReplaceError, OutputError.
     """
-    with locked(folder):
+    with locked(folder) as is_ours:
         case = Case.load(folder, needs_slices=False)
         review = change(case.review)
         if decides_on is not None and review.state in DECISIONS:
@@ -766,7 +888,12 @@ def update_review(folder: Path, change: Callable[[Review], Review], *, decides_o
                 raise ConfigurationError(f"{folder}: another mask is there by now than the one that was looked at")
             if review.state == ACCEPTED:
                 versions(folder).save(mask, who=review.who, state=ACCEPTED)
-        case = replace(case, review=review)
+        history = case.history
+        for what, by in (*acts_between(case.review, review, who), *([(did, who)] if did else [])):
+            history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
+        case = replace(case, review=review, history=history)
+        if not is_ours() or _report_sha256(folder) != case.report_sha256:
+            raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
         with output_errors(folder / "report.html"):
             _write_page(case, folder)
@@ -776,6 +903,43 @@ def update_review(folder: Path, change: Callable[[Review], Review], *, decides_o
 def versions(folder: Path) -> MaskVersions:
     """Every mask of a case that a person made or accepted, whoever replaced it since."""
     return MaskVersions(folder / VERSIONS)
+
+
+def version_mask(case: Case, number: int) -> Volume:
+    """A mask that the case's folder keeps, by the number of its version; 0: the one that corrections began from.
+
+    Raises ConfigurationError where there is no such one, InputFileError for a damaged one."""
+    assert case.folder is not None
+    known = {version.number: version for version in versions(case.folder).versions()}
+    if number in known:
+        return known[number].read()
+    mask = None
+    if number == 0:
+        mask = read_mask(case.folder, GIVEN_MASK if case.mask_state == "given" else AI_MASK)
+    if mask is None:
+        listed = ", ".join(map(str, sorted(known))) or "none"
+        raise ConfigurationError(f"{case.folder} keeps no version {number} of its mask: found {listed}")
+    return mask
+
+
+def listed_versions(case: Case) -> list[str]:
+    """A line for every mask that is kept, the newest first: its number, who made it, and how the case's own differs."""
+    assert case.folder is not None
+    lines = []
+    for number, when, maker in [
+        *((one.number, f"{one.when:%Y-%m-%d %H:%M}", one.maker()) for one in versions(case.folder).versions()),
+        (0, "", ("", "the mask it began as")),
+    ]:
+        about = " ".join(filter(None, (when, maker[1], maker[0] and f"by {maker[0]}")))
+        try:
+            changes = mask_changes(case.mask, version_mask(case, number))
+            differs = f"{len(changes.slices)} slices differ, Dice {changes.dice:.4f}" if changes.slices else "the same"
+            lines.append(f"{number}: {about}: {differs}")
+        except ConfigurationError:  # it has never been corrected
+            continue
+        except SpinalCordSegError as error:
+            lines.append(f"{number}: {about}: {error}")
+    return lines
 
 
 # summary.csv: one row per case, kept over several runs into the same folder, and right while people correct cases.

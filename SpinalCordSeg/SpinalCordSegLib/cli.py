@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
-    from SpinalCordSegLib.longitudinal.visits import VisitSource
+    from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
     from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
     from SpinalCordSegLib.volume import Volume
     from SpinalCordSegLib.work_list import WorkItem, WorkList
@@ -140,12 +140,15 @@ def _add_correct(commands: Any) -> None:
     how.add_argument(
         "--fill", type=slice_range, metavar=_RANGE, help="draw anew the slices between Z0 and Z1, both of them good"
     )
+    how.add_argument(
+        "--restore", type=int, metavar="N", help="a version that review CASE_FOLDER lists; 0: the mask it began as"
+    )
     how.add_argument("--smooth", type=slice_range, metavar=_RANGE, help="smooth these slices along the cord")
     add("--label", type=int, metavar="N", help="which label of MASK is the cord")
     add("--image", type=Path, metavar="FILE", help="the image behind it, for the pictures")
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--by", default="", metavar="NAME", help="who corrected it")
-    add("--reopen", action="store_true", help="also where the case was accepted")
+    add("--reopen", action="store_true", help="also where the case was accepted; needs --by")
     add("--disc", action="append", metavar="DISC", help="as for measure")
     add(
         "--model", metavar="MODEL",
@@ -158,7 +161,8 @@ def _add_review(commands: Any) -> None:
         commands, "review", _review, "list what is to be reviewed, and accept or reject cases",
         "Without a decision: the cases in FOLDER with their states, the next one to look at with its flagged slices,"
         " the worst first, and FOLDER/review.csv with one row a case. States are kept in the cases' own folders, so"
-        " the work can be left and taken up at any time.",
+        " the work can be left and taken up at any time. FOLDER/history.csv has one row for every act on a case. Of a"
+        " single case its history and the versions of its mask are listed.",
     )  # fmt: skip
     add = review.add_argument
     add("folder", type=Path, metavar="FOLDER", help="what segment wrote its results into, or one case")
@@ -171,10 +175,10 @@ def _add_review(commands: Any) -> None:
     for option, state, text in (
         ("--accept", "accepted", "accept the case"),
         ("--reject", "rejected", "reject it: it is not exported any more"),
-        ("--reopen", "in review", "take a decision back"),
+        ("--reopen", "in review", "take a decision back; one to accept needs --by"),
     ):
         states.add_argument(option, dest="state", action="store_const", const=state, help=text)
-    add("--by", default="", metavar="NAME", help="who decides; needed to accept and to reject")
+    add("--by", default="", metavar="NAME", help="who looks and decides; needed to accept and to reject")
 
 
 def _add_follow_up(commands: Any) -> None:
@@ -259,6 +263,7 @@ def _add_export(commands: Any) -> None:
         "--only", action="append", choices=("seg", "sr", "pdf"),
         help="CASE.seg.dcm, the mask; CASE.sr.dcm, the measurements; or CASE.pdf.dcm, the report (repeatable)",
     )  # fmt: skip
+    add("--by", default="", metavar="NAME", help="who exports it, for the history of the case")
     add("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
     add("--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series")
     add("--force", action="store_true", help="replace files that are there")
@@ -314,7 +319,7 @@ def _add_levels(parser: Parser) -> None:
 
 
 def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.batch import Cluster, LoadedCase, finished_fingerprints
+    from SpinalCordSegLib.batch import Cluster, LoadedCase, finished_folders
     from SpinalCordSegLib.image_io import find_inputs, read_image
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
@@ -345,7 +350,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     if arguments.scheduler is None:
         return _batch(inputs, load, arguments, reporter)
-    done = set() if arguments.force else finished_fingerprints(arguments.output)
+    done = () if arguments.force else finished_folders(arguments.output)
     with Cluster(arguments.scheduler) as cluster:
         remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint, options, done)
         return _batch(inputs, remote, arguments, reporter)
@@ -408,6 +413,11 @@ def _batch(
             reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
         elif outcome.folder is not None and outcome.case is not None:
             _report_result(outcome.case, outcome.state, outcome.folder, reporter)
+            for twin in outcome.twins:
+                reporter.attention(
+                    f"{outcome.folder} is of the same image as {twin}: keep the one that counts, and move the other"
+                    " away"
+                )
     if failed and len(inputs) == 1:
         return BAD_INPUT
     if len(inputs) > 1:
@@ -415,6 +425,18 @@ def _batch(
             f"{len(inputs) - failed} of {counted(len(inputs), 'case')} done → {arguments.output / 'summary.csv'}"
         )
     return SOME_FAILED if failed else DONE
+
+
+def _tell_remarks(folder: Path, reporter: Reporter) -> None:
+    """What is to be known of a case's folder before its figures are used; a folder without a case has none."""
+    from SpinalCordSegLib.case import Case
+
+    try:
+        remarks = Case.load(folder, needs_slices=False).remarks
+    except InputFileError:
+        return
+    for remark in remarks:
+        reporter.attention(remark)
 
 
 def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> None:
@@ -432,6 +454,8 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
         folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
     )  # fmt: skip
+    for remark in case.remarks:
+        reporter.attention(remark)
 
 
 def _wants_levels(arguments: argparse.Namespace) -> bool:
@@ -526,8 +550,10 @@ def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.case import Case, is_as_measured, read_mask
     from SpinalCordSegLib.correction import store_correction
     from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.metrics import mask_sha256
     from SpinalCordSegLib.slice_table import counted
     from SpinalCordSegLib.vertebral_levels import LevelOptions
 
@@ -537,7 +563,17 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
     discs = _marked_discs(arguments)
     reporter.progress("measure")
     levels = LevelOptions(discs=discs) if discs else None
-    case = store_correction(arguments.case, mask, arguments.by, image=image, levels=levels, reopen=arguments.reopen)
+    acts = {"rerun": "segmented again", "fill": "filled", "smooth": "smoothed", "restore": "restored"}
+    did = next((acts[name] for name in acts if getattr(arguments, name) is not None), "corrected")
+    before = Case.load(arguments.case, needs_slices=False)
+    saved_there = None if is_as_measured(before) else read_mask(arguments.case)
+    case = store_correction(
+        arguments.case, mask, arguments.by, image=image, levels=levels, reopen=arguments.reopen, did=did
+    )
+    if saved_there is not None and mask_sha256(saved_there) not in (case.mask_sha256, before.mask_sha256):
+        reporter.attention(
+            f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it"
+        )
     _report_result(case, "corrected", arguments.case, reporter)
     changes = case.changes
     if changes is not None:
@@ -549,7 +585,7 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
-    from SpinalCordSegLib.case import Case, read_mask
+    from SpinalCordSegLib.case import Case, read_mask, version_mask
     from SpinalCordSegLib.correction import fill_between, model_of_case, rerun_slices, smooth_along_cord
     from SpinalCordSegLib.image_io import read_labels, select_label
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
@@ -558,6 +594,8 @@ def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter
 
     if arguments.mask is not None:
         return select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
+    if arguments.restore is not None:
+        return version_mask(Case.load(arguments.case, needs_slices=False), arguments.restore)
     mask = read_mask(arguments.case)
     if mask is None:
         raise InputFileError(f"{arguments.case} holds no mask: give the folder of one finished case")
@@ -588,23 +626,33 @@ _MOST_SLICES = 20
 
 
 def _review(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.work_list import REVIEW_TABLE, read_work_list, write_review_table
-
-    def chosen() -> WorkItem | None:
-        return work.next_open(None) if arguments.case is None else work.item(arguments.case)
+    from SpinalCordSegLib.work_list import (
+        HISTORY_TABLE,
+        REVIEW_TABLE,
+        read_work_list,
+        write_history_table,
+        write_review_table,
+    )
 
     work = read_work_list(arguments.folder)
-    item = chosen()
+    is_one = work.items[0].folder == arguments.folder
+    if arguments.case is not None:
+        item: WorkItem | None = work.item(arguments.case)
+    else:
+        item = work.items[0] if is_one and arguments.state else work.next_open(None)
     if arguments.state or arguments.seen:
         if item is None:
             raise ConfigurationError("every case is decided on: name the one that is meant by --case")
         _decide(item, arguments)
         work = read_work_list(arguments.folder)
         item = work.item(item.case)
-    table = None if arguments.folder == work.items[0].folder else arguments.folder / REVIEW_TABLE  # one case has none
+    table = None if is_one else arguments.folder / REVIEW_TABLE
     if table is not None:
         write_review_table(work, table)
+        write_history_table(work, arguments.folder / HISTORY_TABLE)
     _report_work(work, item, table, reporter)
+    if table is None and work.items[0].content is not None:
+        _report_history(work.items[0].content, reporter)
     return SOME_FAILED if any(one.problem for one in work.items) else DONE
 
 
@@ -627,7 +675,19 @@ def _decide(item: WorkItem, arguments: argparse.Namespace) -> None:
             return review
         return decided(review, arguments.state, arguments.by, mask_sha256=item.content.mask_sha256)
 
-    decide(item, change)
+    decide(item, change, arguments.by)
+
+
+def _report_history(case: Case, reporter: Reporter) -> None:
+    from SpinalCordSegLib.case import listed_versions
+
+    for act in case.history:
+        reporter.text(f"  {act.when} {act.what}{' by ' * bool(act.who)}{act.who}, mask {act.after[:8]}")
+    found = listed_versions(case)
+    if found:
+        reporter.text(f"\nmasks kept, the newest first; to take one back: correct {case.folder} --restore N --by NAME")
+    for line in found:
+        reporter.text(f"  {line}")
 
 
 def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
@@ -639,6 +699,8 @@ def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, repo
         is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
         other = ", decided on another mask than this one" if is_other else ""
         reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other}")
+        for remark in work.remarks(one):
+            reporter.attention(remark)
     counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
     reporter.text(f"{counted(len(work.items), 'case')}: {counts}" + (f" → {table}" if table else ""))
     if item is None:
@@ -668,13 +730,21 @@ def _follow_up(arguments: argparse.Namespace, reporter: Reporter) -> int:
     visits = arguments.visits
     if len(visits) > 1 or visits[0].is_dir():
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
+        _tell_visits([person], reporter)
         write_follow_up(compared(person, options, reporter), arguments.output, reporter)
         return DONE
     given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
         raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
-    failed = write_cohort(read_manifest(visits[0]), options, arguments.output, reporter)
+    persons = read_manifest(visits[0])
+    _tell_visits(persons, reporter)
+    failed = write_cohort(persons, options, arguments.output, reporter)
     return SOME_FAILED if failed else DONE
+
+
+def _tell_visits(persons: Iterable[PersonSource], reporter: Reporter) -> None:
+    for folder in dict.fromkeys(visit.folder for person in persons for visit in person.visits):
+        _tell_remarks(folder, reporter)
 
 
 def _visit_sources(arguments: argparse.Namespace) -> tuple[VisitSource, ...]:
@@ -751,6 +821,7 @@ def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     image = read_image(arguments.image, arguments.series).volume
     target = read_image(arguments.to, arguments.to_series).volume
     if arguments.mask.is_dir():
+        _tell_remarks(arguments.mask, reporter)
         mask = read_mask(arguments.mask)
         if mask is None:
             raise InputFileError(f"{arguments.mask} holds no mask: give a mask file, or the folder of a finished case")
@@ -784,6 +855,7 @@ def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
     kinds = [kind for kind in KINDS if kind in (arguments.only or KINDS)]
     refuse_other_than_dicom(arguments.dicom)
     reporter.progress("read")
+    _tell_remarks(arguments.case, reporter)
     series = find_series(arguments.dicom, arguments.series)
     export = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image)
     reporter.progress("write")
@@ -791,7 +863,18 @@ def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
     for kind, path in files.items():
         beside = " (the measurements refer to it)" if kind not in kinds else ""
         reporter.text(f"{titles[kind]}{beside} → {path}")
+    _record(arguments.case, "exported", arguments.by, reporter)
     return DONE
+
+
+def _record(folder: Path, did: str, who: str, reporter: Reporter) -> None:
+    """Put into the case's history what was made of it; a folder that may not be written to does not undo that."""
+    from SpinalCordSegLib.case import update_review
+
+    try:
+        update_review(folder, lambda review: review, who=who, did=did)
+    except OutputError as error:
+        reporter.attention(f"the history of the case does not say that it was {did}: {error}")
 
 
 def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
@@ -801,6 +884,7 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.training_set import add_to_training_set
 
     reviewed = Case.load(arguments.case, needs_slices=False)
+    _tell_remarks(arguments.case, reporter)
     mask, state = reviewed.mask, reviewed.review.state
     if state not in (ACCEPTED, CORRECTED):
         raise ConfigurationError(
@@ -813,6 +897,8 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.text(
         f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
     )
+    if case.added:
+        _record(arguments.case, "added to a training set", "", reporter)
     return DONE
 
 

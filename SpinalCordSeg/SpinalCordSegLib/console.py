@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import explain
+from SpinalCordSegLib.files import explain, tell_waiting
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -130,6 +130,12 @@ class Reporter:
         where = f"{case}: " if case else ""
         print(f"{self._program}: error: {where}{message}", file=sys.stderr, flush=True)
 
+    def attention(self, text: str) -> None:
+        """What nobody may overlook, on stderr: the results on stdout stay as they are."""
+        self.event("text", text=f"ATTENTION: {text}")
+        self._draw("")
+        print(f"{self._program}: ATTENTION: {text}", file=sys.stderr, flush=True)
+
     def event(self, name: str, **fields: Any) -> None:
         """For a program alone."""
         if self._json:
@@ -180,6 +186,7 @@ def run_program(parser: Parser, argv: Sequence[str] | None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else BAD_INPUT
     reporter = Reporter(parser.prog, arguments.progress == "json")
+    tell_waiting[:] = [reporter.attention]
     with _signals_interrupt(), _logging_to_stderr(arguments.verbose):
         code = _run(arguments, reporter)
         if code is not None:

@@ -46,7 +46,7 @@ from SpinalCordSegLib.postprocessing import (
     smooth_z,
     smoothing_reach,
 )
-from SpinalCordSegLib.review import ACCEPTED, CORRECTED, edited
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Act, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
@@ -66,16 +66,18 @@ def store_correction(
     image: Image | None = None,
     levels: LevelOptions | None = None,
     reopen: bool = False,
+    did: str = CORRECTED,
 ) -> Case:
     """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the case.
 
     ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
     pictures; what the case's header said stands unless this one has a header of its own. ``levels``: None takes
-    the discs that were marked. ``reopen``: also where the case was accepted. The mask before any correction stays as
-    mask_ai.* (or mask_given.* where a person or other software had made it), never changed; every mask that a person
-    made is a version of the case. The state becomes "corrected", and an earlier decision no longer holds.
-    Raises InputFileError (no finished case), GeometryError (another grid), WouldReplaceError (it is accepted; somebody
-    else changed it meanwhile), OutputError.
+    the discs that were marked. ``reopen``: also where the case was accepted; that needs ``who``. ``did``: what the
+    history calls it. The mask before any correction stays as mask_ai.* (or mask_given.* where a person or other
+    software had made it), never changed; every mask that a person made is a version of the case. The state becomes
+    "corrected", and an earlier decision no longer holds. Raises InputFileError (no finished case), GeometryError
+    (another grid), WouldReplaceError (it is accepted; somebody else changed it meanwhile), ConfigurationError (no
+    name), OutputError.
     """
     case = Case.load(folder, needs_slices=False)
     current = read_mask(folder)
@@ -83,8 +85,11 @@ def store_correction(
         raise InputFileError(f"{folder} holds no mask; segment again with --force")
     if case.review.state == ACCEPTED and not reopen:
         raise WouldReplaceError(
-            f"{folder} was accepted by {case.review.who}: reopen it first (review {folder} --reopen), then correct it"
+            f"{folder} was accepted by {case.review.who}: reopen it first (review {folder} --reopen --by NAME), then"
+            " correct it"
         )
+    if case.review.state == ACCEPTED and not who.strip():
+        raise ConfigurationError("an accepted case is reopened by somebody: give the name (--by NAME)")
     case = replace(case, drawn=current)
     mask = place_on(mask, current, ("the corrected mask", f"the mask of {folder.name}"))
     if image is not None and image.volume.shape != current.shape:  # its slices would be counted otherwise
@@ -102,9 +107,14 @@ def store_correction(
     before = current if first_correction else original
     measured = measured_anew(case, now, before, image=image, levels=levels)
     backdrop = read_backdrop(folder, current) if image is None else None
-    measured = replace(measured, review=edited(case.review, who), backdrop=backdrop)
+    review = edited(case.review, who)
+    acts = [Act.now("reopened", who, case.mask_sha256, case.mask_sha256)] if case.review.state == ACCEPTED else []
+    acts.append(Act.now(did, review.who, case.mask_sha256, measured.mask_sha256))
+    measured = replace(measured, review=review, history=(*case.history, *acts), backdrop=backdrop)
     if case.is_by_person or not is_as_measured:
         versions(folder).save(current, who=case.review.who if is_as_measured else "", state=case.review.state)
+    if mask_sha256(now) != measured.mask_sha256:  # as it was drawn, before specks and holes were cleaned
+        versions(folder).save(now, who=review.who, state=CORRECTED)
     versions(folder).save(measured.mask, who=measured.review.who, state=CORRECTED)
     kept = [path for name in (f"{original_name}.*", "probability.*", BACKDROP) for path in folder.glob(name)]
     copies = {path.name: path for path in kept}

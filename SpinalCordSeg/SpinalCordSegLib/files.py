@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import getpass
 import io
 import json
 import math
@@ -14,7 +15,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -360,7 +361,9 @@ def replace_names(text: str, names: Iterable[str], word: str) -> str:
 
 _LOCK_WAIT_S = 30.0  # whoever holds one replaces a few files, in seconds
 _LOCK_AGE_S = 900.0  # older than this it belongs to a program that was killed on another computer
+_RUNNING_AGE_S = 86400.0  # a program on this computer may be stopped for hours; after a day its number is another's
 _UNSIGNED_AGE_S = 10.0  # older than this and empty, its program was killed before it could sign it
+_TELL_AFTER_S = 2.0  # of waiting
 
 
 @contextmanager
@@ -372,32 +375,61 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
+tell_waiting: list[Callable[[str], None]] = []
+"""Called with a sentence when a lock is waited for; a program puts in what shows it."""
+
+
 @contextmanager
-def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
+def locked(path: Path, wait_s: float = _LOCK_WAIT_S) -> Iterator[Callable[[], bool]]:
     """Nobody else who asks for the lock of ``path`` has it meanwhile, on this computer or on others of a network disk.
 
     It is a file beside ``path`` that says who holds it; that of a killed program is taken away: at once where it ran on
-    this computer, else after 15 minutes. Raises OutputError when another program keeps it for ``wait_s``.
+    this computer, else after 15 minutes. Gives what says whether the lock is still ours: a program that was stopped for
+    longer may have lost it. Raises OutputError when another program keeps it for ``wait_s``.
     """
     lock = path.with_name(f".{path.name}.lock")
-    own = f"{secrets.token_hex(8)} {os.getpid()} {platform.node()} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
-    until = time.monotonic() + wait_s
+    own = _signature()
+    began, told = time.monotonic(), False
     with output_errors(path):
         while (holder := _take(lock, own)) is not None:
+            waited_s = time.monotonic() - began
             if _is_abandoned(lock, holder):
                 _break(lock, holder)
-            elif time.monotonic() > until:
-                where = [*holder.split(), "", "", "another computer"][2]
+            elif waited_s > wait_s:
                 raise OutputError(
-                    f"{path} is being changed by another program on {where}: wait until it has ended, then try again"
+                    f"{path} is being changed by another program ({_owner(holder)}): wait until it has ended, then try"
+                    f" again; if it does not run any more, delete {lock}"
                 )
             else:
+                if waited_s > _TELL_AFTER_S and not told:
+                    told = True
+                    for tell in tell_waiting:
+                        tell(f"waiting for {path}: another program changes it ({_owner(holder)})")
                 time.sleep(0.05)
     try:
-        yield
+        yield lambda: _text(lock) == own
     finally:
         if _text(lock) == own:
             _remove(lock)
+
+
+def _signature() -> str:
+    """What is written into a lock: a word of our own, process, computer, time, account, program."""
+    try:
+        account = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # an account without a name
+        account = "unknown"
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    words = (secrets.token_hex(8), str(os.getpid()), platform.node(), now, account, Path(sys.argv[0]).name or "python")
+    return " ".join("".join(word.split()) or "-" for word in words)
+
+
+def _owner(holder: str) -> str:
+    """ "user@host, spinalcordseg, since 2024-01-31T12:00:00Z" """
+    words = holder.split()
+    if len(words) < 6:
+        return "it does not say which"
+    return f"{words[4]}@{words[2]}, {words[5]}, process {words[1]}, since {words[3]}"
 
 
 def is_locked(path: Path) -> bool:
@@ -424,15 +456,17 @@ def _take(lock: Path, own: str) -> str | None:
 
 def _is_abandoned(lock: Path, holder: str) -> bool:
     words = holder.split()
+    limit_s = _LOCK_AGE_S if holder else _UNSIGNED_AGE_S
     if os.name == "posix" and len(words) > 2 and words[1].isdecimal() and words[2] == platform.node():
         try:
             os.kill(int(words[1]), 0)
         except (ProcessLookupError, OverflowError):
             return True
         except PermissionError:  # it runs, for another user
-            return False
+            pass
+        limit_s = _RUNNING_AGE_S
     try:
-        return time.time() - lock.stat().st_mtime > (_LOCK_AGE_S if holder else _UNSIGNED_AGE_S)
+        return time.time() - lock.stat().st_mtime > limit_s
     except OSError:
         return False
 

@@ -111,6 +111,10 @@ class MaskVersions:
         found = [version for path in names if (version := _version(path)) is not None]
         return tuple(sorted(found, key=lambda version: (-version.number, version.path.name)))
 
+    def holds(self, sha256: str) -> bool:
+        """Whether one is the mask with this mask_sha256."""
+        return any(version.holds(sha256) for version in self.versions())
+
     def recovery(self, current_sha256: str = "") -> SavedVersion | None:
         """The newest version, where it is work that is nowhere else: not the mask at hand (``current_sha256``: its
         mask_sha256, "" without one), and nobody dismissed it."""

@@ -546,6 +546,11 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
         found.append(_slice_table(case.slices))
     found.append(Section("entries", "Image and measurement", _image_entries(case)))
     found.append(Section("entries", "Model and computation", _making(case), folded=True))
+    if case.history:
+        acts = [(act.when, act.what, act.who or "–", act.before[:8] or "–", act.after[:8]) for act in case.history]
+        columns = ("Time (UTC)", "Act", "By", "Mask before", "Mask after")
+        note = "Masks by the first 8 letters of their fingerprint."
+        found.append(Section("table", "History", acts, columns=columns, note=note, folded=True))
     return found
 
 

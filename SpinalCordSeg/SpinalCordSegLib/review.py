@@ -5,7 +5,7 @@ A correction makes an earlier decision void: it was made on another mask. Times 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -29,6 +29,42 @@ class ReviewEvent:
     state: str
     who: str
     when: str
+
+
+@dataclass(frozen=True)
+class Act:
+    """One entry of a case's history. ``what``: "segmented", "measured", "opened", "seen", "corrected", "accepted",
+    "exported" … ``who``: "" where nobody gave a name. ``when``: UTC, ISO 8601. ``before``, ``after``: mask_sha256 of
+    the case's mask, "" where there was none."""
+
+    what: str
+    who: str
+    when: str
+    before: str = ""
+    after: str = ""
+
+    @classmethod
+    def now(cls, what: str, who: str = "", before: str = "", after: str = "") -> Act:
+        return cls(what, _checked_name(who), _moment(None), before, after)
+
+
+def with_act(history: tuple[Act, ...], act: Act) -> tuple[Act, ...]:
+    """``history`` and one act more; who goes on looking at slices of one mask has one entry for it."""
+    is_same = history and act.what == "seen" and replace(history[-1], when=act.when) == act
+    return (*history[: -1 if is_same else None], act)
+
+
+def acts_between(before: Review, after: Review, who: str = "") -> Iterator[tuple[str, str]]:
+    """(what, who) of each act that made one review of the other. ``who``: looked at slices, where it is known."""
+    if before.seen != after.seen:
+        yield "seen", who or after.who
+    former = before.state
+    for event in after.events[len(before.events) :]:
+        if event.state in DECISIONS or event.state == CORRECTED:
+            yield event.state, event.who
+        else:
+            yield "opened" if former in UNTOUCHED else "reopened", event.who
+        former = event.state
 
 
 @dataclass(frozen=True)
@@ -91,13 +127,14 @@ def with_seen(review: Review, slices: Iterable[int], seen: bool = True) -> Revie
 def decided(review: Review, state: str, who: str, when: datetime | None = None, mask_sha256: str = "") -> Review:
     """Accepted or rejected, or taken back to "in review" or "ai" (what was seen stays).
 
-    ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and for a decision
-    without a name.
+    ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and where a
+    decision, or taking back that the case was accepted, has no name.
     """
     if state not in (*DECISIONS, IN_REVIEW, *UNTOUCHED):
         raise ConfigurationError(f'a case cannot be set to "{state}": choose accepted, rejected, in review or ai')
-    if state in DECISIONS and not who.strip():
-        raise ConfigurationError(f"a case is {state} by somebody: give the reviewer's name (--by NAME)")
+    if (state in DECISIONS or review.state == ACCEPTED) and not who.strip():
+        done = state if state in DECISIONS else "reopened after it was accepted"
+        raise ConfigurationError(f"a case is {done} by somebody: give the reviewer's name (--by NAME)")
     return replace(_changed(review, state, who, when), mask_sha256=mask_sha256 if state in DECISIONS else "")
 
 
@@ -116,8 +153,12 @@ def review_text(review: Review) -> str:
 
 
 def _changed(review: Review, state: str, who: str, when: datetime | None) -> Review:
-    moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="seconds")
-    return replace(review, state=state, events=(*review.events, ReviewEvent(state, _checked_name(who), moment)))
+    event = ReviewEvent(state, _checked_name(who), _moment(when))
+    return replace(review, state=state, events=(*review.events, event))
+
+
+def _moment(when: datetime | None) -> str:
+    return (when or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="seconds")
 
 
 def _checked_name(who: str) -> str:

@@ -20,9 +20,12 @@ from SpinalCordSegLib.slice_table import csv_text, rounded
 UNREADABLE = "unreadable"
 _MOST_NAMED = 20  # in a message
 REVIEW_TABLE = "review.csv"
+HISTORY_TABLE = "history.csv"
+HISTORY_COLUMNS = ("case", "when", "act", "who", "mask_before", "mask_after")
 REVIEW_COLUMNS = (
     "case", "state", "reviewer", "when", "mask_state", "n_flagged", "n_unseen", "highest_doubt", "slices_edited",
     "dice_against_ai", "volume_mm3", "length_mm", "mean_csa_mm2", "decided_on_this_mask", "problem",
+    "remarks",
 )  # fmt: skip
 
 
@@ -109,6 +112,18 @@ class WorkList:
             raise ConfigurationError(f'there is no case "{case}" in the list: choose one of {there}')
         return found[0]
 
+    def remarks(self, item: WorkItem) -> tuple[str, ...]:
+        """See Case.remarks; and other cases of the list that are of the same image, as in a copied folder."""
+        if item.content is None:
+            return ()
+        mark = item.content.input.fingerprint
+        twins = [
+            f"{item.folder} is of the same image as {other.folder}: keep the one that counts, and move the other away"
+            for other in self.items
+            if mark and other is not item and other.content is not None and other.content.input.fingerprint == mark
+        ]
+        return (*item.content.remarks, *twins)
+
     def next(self, case: str) -> WorkItem | None:
         """The one after ``case``; None at the end."""
         at = self.items.index(self.item(case)) + 1
@@ -148,20 +163,31 @@ def read_work_list(folder: Path) -> WorkList:
 
 def _item(folder: Path) -> WorkItem:
     try:
-        case = Case.load(folder)
+        case = Case.load(folder, needs_slices=False)
     except InputFileError as error:
         return WorkItem(folder.name, folder, problem=str(error))
     return WorkItem(case.name, folder, case)
 
 
-def decide(item: WorkItem, change: Callable[[Review], Review]) -> Case:
+def decide(item: WorkItem, change: Callable[[Review], Review], who: str = "") -> Case:
     """``change`` the review of a case as it is now in its folder, for the mask that is there. Raises ConfigurationError
     (``change``; the mask was changed after it was measured), InputFileError, OutputError."""
     if item.content is None:
         raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
-    return update_review(item.folder, change, decides_on=item.content.mask_sha256)
+    return update_review(item.folder, change, decides_on=item.content.mask_sha256, who=who)
 
 
 def write_review_table(work_list: WorkList, path: Path) -> None:
     """One row a case as CSV. Raises OutputError."""
-    write_text(path, csv_text(REVIEW_COLUMNS, (item.row() for item in work_list.items)))
+    rows = (item.row() | {"remarks": "; ".join(work_list.remarks(item))} for item in work_list.items)
+    write_text(path, csv_text(REVIEW_COLUMNS, rows))
+
+
+def write_history_table(work_list: WorkList, path: Path) -> None:
+    """One row for every act on a case as CSV. Raises OutputError."""
+    rows = (
+        dict(zip(HISTORY_COLUMNS, (item.case, act.when, act.what, act.who, act.before, act.after), strict=True))
+        for item in work_list.items
+        for act in (() if item.content is None else item.content.history)
+    )
+    write_text(path, csv_text(HISTORY_COLUMNS, rows))

@@ -63,7 +63,8 @@ def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -
     # without an image something to scroll through: the mask's own voxels
     volume = mask.with_ijk(np.asarray(mask.ijk).astype(np.uint8)) if image is None else image.volume
     node = node_from_volume(scene, volume, f"{name} (mask only)" if image is None else name)
-    result = add_result(scene, found.case, node, found.page, ai_mask=read_mask(folder, AI_MASK))
+    began = read_mask(folder, AI_MASK) if found.case.changes is not None else None
+    result = add_result(scene, found.case, node, found.page, ai_mask=began)
     return OpenedCase(found.case, result, None if image is None else image.path, problem)
 
 

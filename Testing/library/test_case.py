@@ -45,7 +45,7 @@ from SpinalCordSegLib.review import ACCEPTED, GIVEN, REJECTED, Review, decided, 
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
 from SpinalCordSegLib.volume import Volume
 
-_FILES = {"mask.nii.gz", "report.json", "slices.csv", "montage.png", "report.html"}
+_FILES = {"mask.nii.gz", "mask_ai.nii.gz", "report.json", "slices.csv", "montage.png", "report.html"}
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPI")
 
 
@@ -197,7 +197,9 @@ def test_formats_and_probability(result: Case, tmp_path: Path, mask_format: str)
 def test_replacing_keeps_what_the_user_added(ai: Case, folder: Path) -> None:
     (folder / "my notes.txt").write_text("keep")
     save_case(ai, folder, mask_format="seg.nrrd")
-    assert _names(folder) == _FILES - {"mask.nii.gz"} | {"my notes.txt", "mask.seg.nrrd"}
+    assert _names(folder) == _FILES - {"mask.nii.gz", "mask_ai.nii.gz"} | {
+        "my notes.txt", "mask.seg.nrrd", "mask_ai.seg.nrrd",
+    }  # fmt: skip
     assert _names(folder.parent) == {"neck"}
 
 
@@ -246,7 +248,7 @@ def test_without_matplotlib_the_picture_is_left_out(result: Case, tmp_path: Path
 
     monkeypatch.setattr("SpinalCordSegLib.report.new_figure", refuse)
     saved = save_case(result, tmp_path / "neck")
-    assert _names(tmp_path / "neck") == _FILES - {"montage.png"} == set(saved.files)
+    assert _names(tmp_path / "neck") == _FILES - {"montage.png", "mask_ai.nii.gz"} == set(saved.files)
 
 
 def test_a_replacement_refused_midway_puts_the_earlier_result_back(ai: Case, folder: Path, monkeypatch) -> None:
@@ -308,8 +310,13 @@ def test_a_lock_is_waited_for_and_reported(tmp_path: Path, monkeypatch) -> None:
     holder = threading.Thread(target=hold)
     holder.start()
     inside.wait(60)
-    with pytest.raises(OutputError, match="being changed by another program"), files.locked(tmp_path / "neck", 0.1):
+    told: list[str] = []
+    monkeypatch.setattr(files, "tell_waiting", [told.append])
+    monkeypatch.setattr(files, "_TELL_AFTER_S", 0.0)
+    owner = rf"by another program \(.+@{files.platform.node()}, .+, process {os.getpid()}, since 20"
+    with pytest.raises(OutputError, match=owner), files.locked(tmp_path / "neck", 0.1):
         pass
+    assert len(told) == 1 and told[0].startswith(f"waiting for {tmp_path / 'neck'}: another program changes it (")
     leave.set()
     with files.locked(tmp_path / "neck"):
         assert (tmp_path / ".neck.lock").is_file()
@@ -339,6 +346,14 @@ def test_the_lock_of_a_killed_program_is_taken_away(tmp_path: Path, left: str, m
     with files.locked(tmp_path / "neck", 0.1):
         assert lock.read_text() != left
     assert _names(tmp_path) == set()
+
+
+def test_a_program_that_is_stopped_on_this_computer_keeps_its_lock(tmp_path: Path) -> None:
+    lock = tmp_path / ".neck.lock"
+    lock.write_text(f"a {os.getpid()} {files.platform.node()} 2024-01-31T12:00:00Z somebody program")
+    os.utime(lock, (time.time() - 4000,) * 2)
+    with pytest.raises(OutputError, match=f"delete {lock}"), files.locked(tmp_path / "neck", 0.1):
+        pass
 
 
 def test_of_two_corrections_at_once_one_wins_and_the_other_is_told(folder: Path, ai: Case) -> None:
@@ -378,7 +393,7 @@ def test_a_mask_saved_over_ours_is_a_persons(folder: Path, ai: Case, capsys) -> 
     assert main(["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A. Meyer"]) == 0
     case = Case.load(folder)
     assert np.array_equal(case.mask.ijk, mine.ijk) and case.mask_state == "corrected"
-    assert case.changes is None, "what the network had drawn is not there any more"
+    assert [change.slice for change in case.changes.slices] == [4], "what the network had drawn is kept from the start"
 
 
 def test_segmenting_again_keeps_a_mask_saved_over_ours(tmp_path: Path, capsys) -> None:
@@ -431,14 +446,15 @@ def test_a_case_that_was_decided_on_is_not_replaced(folder: Path, ai: Case, chan
 
 
 def test_an_accepted_mask_is_kept_whoever_replaces_it(folder: Path, ai: Case) -> None:
-    """Case 3: accepted, reopened, and then segmented anew."""
+    """Case 3: accepted, reopened, and then segmented anew: refused, whatever the report says of it."""
     accepted = mask_sha256(ai.mask)
     update_review(
         folder, lambda review: decided(review, ACCEPTED, "A. Meyer", mask_sha256=accepted), decides_on=accepted
     )
     update_review(folder, lambda review: decided(review, "in review", "A. Meyer"))
     other = replace(ai, drawn=_edited(ai.mask), mask_sha256=mask_sha256(_edited(ai.mask)))
-    save_case(other, folder)
+    with pytest.raises(WouldReplaceError, match="a person made or accepted"):
+        save_case(other, folder)
     (kept,) = versions(folder).versions()
     assert kept.holds(accepted) and kept.maker() == ("A. Meyer", ACCEPTED)
     assert np.array_equal(kept.read().ijk, ai.mask.ijk)

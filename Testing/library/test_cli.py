@@ -56,7 +56,8 @@ def test_segment_writes_everything(folder, tmp_path, capsys):
     assert main([*command, "--output", str(tmp_path), "--save-probability", "--mask-format", "seg.nrrd"]) == 0
     case = tmp_path / "neck"
     assert {path.name for path in case.iterdir()} - {"pictures.npz"} == {  # which only a cord has
-        "mask.seg.nrrd", "montage.png", "probability.nrrd", "report.html", "report.json", "slices.csv",
+        "mask.seg.nrrd", "mask_ai.seg.nrrd", "montage.png", "probability.nrrd", "report.html", "report.json",
+        "slices.csv",
     }  # fmt: skip
     report = json.loads((case / "report.json").read_text(encoding="utf-8"))
     assert (report["device"], report["model"]["name"], report["input"]["orientation"]) == ("cpu", "tiny", "LPS")
