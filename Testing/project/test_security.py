@@ -38,7 +38,6 @@ _MAY_CALL = {
 }
 _MAY_START_PROGRAMS = {
     "jobs.py": "the panel's own command line",
-    "run_folder.py": "git, for the state of the code that a model was trained with",
     "install.py": "for the error alone that a failed pip of Slicer raises",
 }
 _MAY_NAME_ADDRESSES = {
