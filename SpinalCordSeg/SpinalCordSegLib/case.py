@@ -805,7 +805,7 @@ def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
             grey, corner = kept["grey"], kept["corner"].tolist()
         voxels = np.zeros(mask.ijk_shape, np.uint8)
         voxels[tuple(slice(low, low + n) for low, n in zip(corner, grey.shape, strict=True))] = grey
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
     return mask.with_ijk(voxels)
 

@@ -359,7 +359,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.batch import LoadedCase
     from SpinalCordSegLib.case import case_name_of_mask
-    from SpinalCordSegLib.image_io import find_inputs, read_image, read_labels, select_label
+    from SpinalCordSegLib.image_io import find_inputs, read_cord, read_image
     from SpinalCordSegLib.pipeline import fingerprint, measure_mask
 
     inputs = find_inputs(arguments.inputs, masks=True)
@@ -369,13 +369,19 @@ def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read")
-        mask = select_label(read_labels(path), arguments.label, path.name)
+        mask, notes = read_cord(path, arguments.label)
         image = None if arguments.image is None else read_image(arguments.image)
         name = case_name_of_mask(path)
 
         def compute() -> Case:
             return measure_mask(
-                mask, name, image=image, slice_range=arguments.range, levels=levels, progress=reporter.progress
+                mask,
+                name,
+                image=image,
+                slice_range=arguments.range,
+                levels=levels,
+                progress=reporter.progress,
+                notes=notes,
             )
 
         return LoadedCase(name, fingerprint(mask), compute)

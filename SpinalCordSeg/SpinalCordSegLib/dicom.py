@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, VoxelError
-from SpinalCordSegLib.files import check_claimed_size, quiet_stderr
+from SpinalCordSegLib.files import check_claimed_size, quiet_stderr, without_padding
 from SpinalCordSegLib.identity import Identity, known_of
 from SpinalCordSegLib.volume import Volume, lps_to_ras
 
@@ -70,9 +72,19 @@ def dicom_files(folder: Path) -> Iterator[Path]:
 
 def check_none_cut(files: Sequence[Path]) -> None:
     """Refuse a series beside whose ``files`` others of their kind lie that hold nothing: a copy that broke off leaves
-    them, and at an end of the stack no gap tells. Of their kind: the same suffix or, without one, the same name but for
-    its digits. Raises InputFileError that names the first such file and tells how many there are.
+    them, and at an end of the stack no gap tells. Raises InputFileError that names the first such file and tells how
+    many there are.
     """
+    cut = [path for path in _of_their_kind(files) if _holds_nothing(path)]
+    if cut:
+        raise InputFileError(
+            f"{cut[0].name} lies beside the images of the series and holds nothing or cannot be read"
+            f" ({len(cut)} such {'file' if len(cut) == 1 else 'files'}): copy or export the series again"
+        )
+
+
+def _of_their_kind(files: Sequence[Path]) -> list[Path]:
+    """Other files beside these, with the same suffix or, without one, the same name but for its digits."""
 
     def kind(path: Path) -> tuple[Path, str]:
         plain = path.suffix.strip("0123456789.")
@@ -82,18 +94,26 @@ def check_none_cut(files: Sequence[Path]) -> None:
     for folder in sorted({path.parent for path in files}):
         with suppress(OSError):  # not to be listed, or gone: reading the images tells
             beside += sorted(set(folder.iterdir()) - set(files))
-    cut = [path for path in beside if kind(path) in kinds and _holds_nothing(path)]
-    if cut:
-        raise InputFileError(
-            f"{cut[0].name} lies beside the images of the series and holds nothing or cannot be read"
-            f" ({len(cut)} such {'file' if len(cut) == 1 else 'files'}): copy or export the series again"
-        )
+    return [path for path in beside if kind(path) in kinds and path.is_file() and not path.name.startswith(".")]
+
+
+def series_notes(series: DicomSeries) -> tuple[str, ...]:
+    """Why slices may be missing at an end of the stack, where no gap tells; tells no file's name."""
+    beside = sum(not is_dicom_file(path) for path in _of_their_kind(series.files))
+    numbers = {frame.number or 0 for frame in series.frames if frame.index is None}
+    first, n = min(numbers, default=1), len(series.frames)
+    if beside:
+        found = f"files of the same kind beside its images that cannot be read as DICOM: {beside}"
+    # consecutive, and fewer missing than there: a second echo's numbers go on behind the first's
+    elif 1 < first <= n == len(numbers) == max(numbers) - first + 1:
+        found = f"the numbers of the images begin at {first}, not at 1"
+    else:
+        return ()
+    return (f"{found}; slices at an end of the stack may be missing",)
 
 
 def _holds_nothing(path: Path) -> bool:
     """Empty, zeros from the beginning, or not to be read."""
-    if path.name.startswith(".") or not path.is_file():
-        return False
     try:
         with path.open("rb") as file:
             return not file.read(_PREAMBLE_BYTES + 4).strip(b"\0")
@@ -111,9 +131,11 @@ def read_image_header(path: Path) -> FileDataset | None:
             dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
             kind = "SOPClassUID" in dataset or "MediaStorageSOPClassUID" in getattr(dataset, "file_meta", {})
-            if not is_image and dataset.preamble and not kind:  # pydicom stops, without a word, at what it cannot read
-                raise InvalidDicomError("neither the header nor what stands before it tells what the file is")
+            # pydicom stops, without a word, at what it cannot read
             modality = str(dataset.get("Modality", ""))
+            cut = _claims_image(dataset) and modality not in _NOT_ACQUIRED
+            if not is_image and dataset.preamble and (cut or not kind):
+                raise InvalidDicomError("the header ends before it tells of the image, or tells nothing at all")
     except (
         OSError,
         EOFError,
@@ -127,6 +149,11 @@ def read_image_header(path: Path) -> FileDataset | None:
             f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
         ) from error
     return dataset if is_image and modality not in _NOT_ACQUIRED else None
+
+
+def _claims_image(dataset: FileDataset) -> bool:
+    stated = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID") or ""
+    return UID(stated).name.endswith("Image Storage")
 
 
 class _BoundedFile(io.BufferedReader):
@@ -185,6 +212,8 @@ def quiet_pydicom() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except BytesLengthException as error:
+        raise ValueError("an element has a length that its kind cannot have") from error
     finally:
         logger.disabled = former
 
@@ -243,7 +272,7 @@ def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:
         return
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     groups = list(per_frame or [])
-    if n_frames > _MOST_FRAMES:
+    if not 1 <= n_frames <= _MOST_FRAMES:
         raise DicomSeriesError(f"{file.name} claims {n_frames} frames: its header is damaged; copy or export it again")
     for index in range(n_frames):
         own = [groups[index]] if index < len(groups) else []
@@ -305,6 +334,7 @@ def _numbers(value: Any, length: int | None = None) -> Any:
 # The stored numbers of DICOM files as real values, whatever their compression.
 
 
+_PADDED_BYTES = 4096  # what may lie behind the pixels
 _PIXEL_KEYWORDS = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -349,7 +379,7 @@ def stored_pixels(file: Path) -> NDArray:
             if "TransferSyntaxUID" not in dataset.file_meta:  # a file without a header: as pydicom found it
                 implicit = dataset.is_implicit_VR
                 dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    except (OSError, EOFError, InvalidDicomError) as error:
+    except (OSError, EOFError, ValueError, InvalidDicomError) as error:
         raise InputFileError(f"{file.name} cannot be read as DICOM; copy or export it again") from error
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
@@ -364,6 +394,10 @@ def stored_pixels(file: Path) -> NDArray:
     except (TypeError, ValueError, OverflowError) as error:
         raise InputFileError(f"{file.name}: its header does not tell the size of its pixels; copy it again") from error
     syntax = dataset.file_meta.TransferSyntaxUID
+    n_bytes = prod(claimed) * int(dataset.get("BitsAllocated") or 16) // 8
+    is_plain = syntax.is_transfer_syntax and not syntax.is_compressed
+    if is_plain and len(dataset.get("PixelData") or b"") > n_bytes + _PADDED_BYTES + n_bytes // 100:
+        raise InputFileError(f"{file.name}: there are more pixels than its header describes; copy it again")
     try:
         with quiet_pydicom():
             pixels = np.asarray(dataset.pixel_array)
@@ -655,8 +689,12 @@ def list_series(folder: Path) -> list[DicomSeries]:
     groups: dict[str, list[tuple[Path, FileDataset]]] = defaultdict(list)
     for path in [folder] if folder.is_file() else dicom_files(folder):
         header = read_image_header(path)
-        if header is not None:
-            groups[_uid(header)].append((path, header))
+        if header is None:
+            continue
+        group = groups[_uid(header)]
+        same = [one for one, other in group if _uid(other, "SOPInstanceUID") == _uid(header, "SOPInstanceUID")]
+        if not any(filecmp.cmp(one, path, shallow=False) for one in same):  # a file that lies there twice counts once
+            group.append((path, header))
     series = [_describe(uid, members) for uid, members in groups.items()]
     return sorted(series, key=lambda one: (one.number is None, one.number or 0, one.description, one.uid))
 
@@ -675,8 +713,7 @@ def find_series(path: Path, wanted: str | None = None) -> DicomSeries:
                 f"{path.name} is DICOM but holds no acquired image; expected an MR image or its folder"
             )
         wanted = _uid(header)
-        alone = "PerFrameFunctionalGroupsSequence" in header
-        found = list_series(path if alone else path.parent)
+        found = list_series(path.parent)
     else:
         found = list_series(path)
     if not found:
@@ -691,13 +728,13 @@ def read_series(series: DicomSeries) -> Volume:
     compression), InputFileError (missing or damaged pixels, files cut to nothing) or VoxelError (colour); each names
     file and position.
     """
-    if series.frames[0].index is None:  # one file with all frames is whole by itself
+    if len(series.files) > 1 or series.frames[0].index is None:  # one file with all frames is whole by itself
         check_none_cut(series.files)
     try:
         matrix = stack_matrix(series.frames)
     except DicomSeriesError as error:
         raise DicomSeriesError(f"series {series.title()}: {error}") from error
-    return Volume.from_ijk(stack_pixels(series.frames), matrix)
+    return Volume.from_ijk(without_padding(stack_pixels(series.frames)), matrix)
 
 
 def _choose(found: Sequence[DicomSeries], wanted: str | None, where: str) -> DicomSeries:
@@ -773,9 +810,9 @@ def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSe
     )
 
 
-def _uid(header: FileDataset) -> str:
+def _uid(header: FileDataset, keyword: str = "SeriesInstanceUID") -> str:
     with quiet_pydicom():
-        return str(header.SeriesInstanceUID)
+        return str(header.get(keyword))
 
 
 def _text(header: Dataset, keyword: str) -> str:

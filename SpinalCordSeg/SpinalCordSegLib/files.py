@@ -226,6 +226,8 @@ def quiet_stderr() -> Iterator[None]:
 _MOST_VOXELS = 1 << 32  # of a volume; the largest MR volumes have a hundredth of it
 _MOST_AXES = 10  # MetaIO writes the numbers of more axes than this beyond its memory
 _MOST_TIMES = 1100  # bytes that one byte of deflate can stand for, at most 1032
+_MOST_SQUEEZED_VOXELS = 1 << 27  # 512³: a mask of so many may well be a 1000th of its size when packed
+_MOST_SQUEEZED_TIMES = 100
 _HEADER_BYTES = 1 << 16
 _AXES = re.compile(rb"^\s*NDims\s*=\s*(\S*)", re.MULTILINE)
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
@@ -264,6 +266,12 @@ def check_claimed_size(path: Path, shape: tuple[int, ...], bytes_a_voxel: int) -
             f"{path.name} cannot be read: it is cut short: the header claims {claimed * bytes_a_voxel} bytes of voxels,"
             f" there are {available} bytes; copy it again"
         )
+    times = claimed * bytes_a_voxel / (available or math.inf)
+    if claimed > _MOST_SQUEEZED_VOXELS and times > _MOST_SQUEEZED_TIMES:
+        raise InputFileError(
+            f"{path.name} is refused: its {claimed} voxels are packed to less than a {_MOST_SQUEEZED_TIMES}th of their"
+            " size, which no image is: export it again, uncompressed"
+        )
 
 
 def _available_bytes(path: Path) -> int | None:
@@ -287,6 +295,18 @@ def text_head(path: Path) -> bytes:
     """The beginning of a file, in which the header of a NRRD or MetaImage file lies. Raises OSError."""
     with path.open("rb") as file:
         return file.read(_HEADER_BYTES)
+
+
+def without_padding(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What was never measured (-32768 around the image) is as dark as the darkest that was; else left as it is.
+
+    Padding is what lies further below 0 than the brightest voxel above it.
+    """
+    brightest = float(voxels.max(initial=0))
+    if brightest <= 0 or float(voxels.min(initial=0)) >= -brightest:
+        return voxels
+    padding = voxels < -brightest
+    return np.where(padding, voxels.min(where=~padding, initial=brightest), voxels)
 
 
 # Voxels that are not numbers: counted, located and refused.

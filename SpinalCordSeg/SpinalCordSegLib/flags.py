@@ -32,12 +32,14 @@ empty | mask | 0.5 | No cord | No cord was found, or the mask is empty.
 cleaned | mask | 1.5 | Cleaned | Regions apart from the cord were removed, or holes filled, before measuring.
 gap | mask | 3.0 | Gap | A slice without cord between slices with cord.
 border_contact | mask | 2.5 | At the image border | The cord touches a side of the image: its area is too small.
+contrast | image | 0.5 | Contrast | The fluid around the cord is bright: not the T1-weighted image of the method.
 tilt | mask | 0.7 | Tilt | Slices lie far off a right angle to the cord or the scanner, or the tilt is unknown.
 range | mask | 0.5 | Range | The slices asked for have cord in part or not at all.
 area | slices | 1.3 | Area jump | The area differs from the neighbours' by more than a cord's does.
 position | slices | 1.3 | Position jump | The centre lies off the line of the neighbours' centres (not the network's).
 shape | slices | 0.7 | Shape | Diameters unlike the neighbours', or an outline unlike a cord's (not the network's).
 implausible_area | slices | 3.0 | Implausible area | The area is outside what a cord can have.
+implausible_size | slices | 0.5 | Implausible size | No neck has this area or length of cord: is the voxel size right?
 many_flags | slices | 0.5 | Many flags | So many slices are flagged that the whole mask must be looked at.
 low_confidence | network | 1.5 | Low confidence | The network was unsure.
 unclear_edge | network | 1.3 | Unclear edge | The image shows little of the outline, or an imputed one was moved far.

@@ -11,9 +11,11 @@ import os
 import re
 import shutil
 import struct
+import tempfile
 import unicodedata
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -30,6 +32,7 @@ from SpinalCordSegLib.dicom import (
     identity_words,
     is_dicom_file,
     read_series,
+    series_notes,
     tells_identity,
 )
 from SpinalCordSegLib.errors import (
@@ -49,6 +52,7 @@ from SpinalCordSegLib.files import (
     parse_json,
     quiet_stderr,
     text_head,
+    without_padding,
 )
 from SpinalCordSegLib.identity import Identity, known_of
 from SpinalCordSegLib.volume import Volume, check_grid, difference, lps_to_ras
@@ -116,11 +120,15 @@ _COMPLEX = (32, 1792, 2048)
 _PLAIN = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
 _NIFTI2_BEGINNINGS = (struct.pack("<i", 540), struct.pack(">i", 540))
 _HEADER_BYTES = 348
+_MOST_EXTENSION_BYTES = 1 << 24
+_MM = {1: 1000.0, 3: 0.001}  # of the units that a header may state: metres and micrometres
 _CHUNK_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
+_BEHIND_BYTES = 4096  # what may lie behind the voxels, as disks and tapes padded it
 _FIELDS = {  # of the header: byte offset and type
     "bytes": (0, "i4"), "dim": (40, "8i2"), "datatype": (70, "i2"), "bits": (72, "i2"), "pixdim": (76, "8f4"),
-    "vox_offset": (108, "f4"), "scaling": (112, "2f4"), "qform_code": (252, "i2"), "sform_code": (254, "i2"),
-    "quaternion": (256, "6f4"), "sform": (280, "(3,4)f4"), "magic": (344, "S3"),
+    "vox_offset": (108, "f4"), "scaling": (112, "2f4"), "units": (123, "u1"), "qform_code": (252, "i2"),
+    "sform_code": (254, "i2"),    "quaternion": (256, "6f4"), "sform": (280, "(3,4)f4"), "magic": (344, "S3"),
 }  # fmt: skip
 _HEADER = np.dtype(
     {
@@ -154,14 +162,21 @@ class NiftiHeader:
         return math.prod(self.shape) * int(self.stored["bits"]) // 8
 
     @property
+    def to_mm(self) -> float:
+        return _MM.get(int(self.stored["units"]) & 7, 1.0)
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        return np.abs(self.stored["pixdim"][1:4].astype(np.float64)) * self.to_mm
+
+    @property
     def sform(self) -> NDArray[np.float64]:
-        return np.vstack([self.stored["sform"], [0, 0, 0, 1]]).astype(np.float64)
+        return np.vstack([self.stored["sform"].astype(np.float64) * self.to_mm, [0, 0, 0, 1]])
 
     @property
     def qform(self) -> NDArray[np.float64]:
         """Voxel → RAS mm from quaternion, offset and pixdim (nifti1.h, method 2)."""
         b, c, d, *offset = self.stored["quaternion"].tolist()
-        pixdim = self.stored["pixdim"].tolist()
         a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
         rotation = np.array(
             [
@@ -171,15 +186,15 @@ class NiftiHeader:
             ]
         )
         matrix = np.eye(4)
-        matrix[:3, :3] = rotation * [pixdim[1], pixdim[2], -pixdim[3] if pixdim[0] < 0 else pixdim[3]]
-        matrix[:3, 3] = offset
+        matrix[:3, :3] = rotation * self.spacing_mm * [1, 1, -1 if self.stored["pixdim"][0] < 0 else 1]
+        matrix[:3, 3] = np.array(offset) * self.to_mm
         return matrix
 
 
 def _open_nifti(path: Path) -> gzip.GzipFile | BufferedReader:
     """The uncompressed bytes; the first two tell gzip, not the name."""
     with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
+        compressed = file.read(2) == _GZIP
     return gzip.open(path) if compressed else path.open("rb")
 
 
@@ -201,7 +216,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         axes = int(stored["dim"][0])
         if (
             (path.suffix.lower() == ".hdr") == (storage != "one file")
-            and 0 <= stored["vox_offset"] < 1 << 31
+            and 0 <= stored["vox_offset"] < _MOST_EXTENSION_BYTES
+            and stored["bits"] > 0
             and 1 <= axes <= 7
             and (stored["dim"][1 : 1 + axes] > 0).all()
         ):
@@ -217,9 +233,14 @@ def check_nifti_header(header: NiftiHeader) -> tuple[str, ...]:
     The choice is the one ITK, and so Slicer, makes: sform where its code is 1 or there is no qform, else qform.
     Returns remarks for the user, mostly none. Raises GeometryError or VoxelError without the file's name.
     """
-    shape, spacing, datatype = header.shape, np.abs(header.stored["pixdim"][1:4]), int(header.stored["datatype"])
+    shape, spacing, datatype = header.shape, header.spacing_mm, int(header.stored["datatype"])
     if len(shape) == 3 and not (np.isfinite(spacing) & (spacing > 0)).all():
         raise GeometryError(f"the voxel spacing is {_mm(spacing)}; all three must be above zero: the header is damaged")
+    if header.storage == "one file" and header.stored["vox_offset"] < _HEADER_BYTES:
+        raise VoxelError(
+            f"the header says that the voxels begin at byte {header.stored['vox_offset']:g}, within itself;"
+            " expected 352: the header is damaged, export it again"
+        )
     if datatype in _COLOUR:
         raise VoxelError(f"the voxels are {_COLOUR[datatype]}; expected one grey value per voxel: convert it")
     if datatype in _COMPLEX:
@@ -230,8 +251,13 @@ def check_nifti_header(header: NiftiHeader) -> tuple[str, ...]:
     has_qform, has_sform = (code > 0 and header.storage != "analyze" for code in (qform_code, sform_code))
     if not has_sform and not has_qform:
         return ("the header holds no orientation (sform and qform codes are 0): axes are taken as left, posterior, up",)
+    corners = np.c_[np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape) - 1), np.ones(8)]
+    with np.errstate(all="ignore"):  # what is not finite is refused below
+        apart_mm = float(np.linalg.norm((corners @ (header.sform - header.qform).T)[:, :3], axis=1).max())
+    agree = has_sform and has_qform and apart_mm <= 0.5 * float(spacing.min())
     if has_sform and not (has_qform and sform_code in _TEMPLATE_SPACES):
-        check_grid(shape, header.sform)
+        if not agree:  # else ITK takes the qform, which is never sheared, for an sform that is by a hair
+            check_grid(shape, header.sform)
         # ITK takes spacing from pixdim even where it takes directions from the sform
         implied = np.linalg.norm(header.sform[:3, :3], axis=0)
         if np.abs(spacing - implied).max() > 1e-3 * implied.min() + 1e-5:
@@ -241,11 +267,7 @@ def check_nifti_header(header: NiftiHeader) -> tuple[str, ...]:
             )
     if has_qform:
         check_grid(shape, header.qform)
-    if not (has_sform and has_qform):
-        return ()
-    corners = np.c_[np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape) - 1), np.ones(8)]
-    apart_mm = float(np.linalg.norm((corners @ (header.sform - header.qform).T)[:, :3], axis=1).max())
-    if apart_mm <= 0.5 * float(spacing.min()):
+    if agree or not (has_sform and has_qform):
         return ()
     used, other = ("sform", "qform") if sform_code == 1 else ("qform", "sform")
     return (
@@ -274,8 +296,14 @@ def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray | None:
         with _open_nifti(path) as stream:
             stream.read(int(header.stored["vox_offset"]))
             content = stream.read(header.voxel_bytes)
-            while stream.read(_CHUNK_BYTES):  # to the end, where gzip compares its checksum
-                pass
+            behind = 0
+            while piece := stream.read(_CHUNK_BYTES):  # to the end, where gzip compares its checksum
+                behind += len(piece)
+                if behind > _BEHIND_BYTES + header.voxel_bytes // 100:
+                    raise InputFileError(
+                        f"{path.name} goes on behind the {header.voxel_bytes} bytes of voxels that the header tells of:"
+                        " the header is damaged; export it again"
+                    )
     except EOFError as error:
         raise InputFileError(f"{path.name} is cut short: the gzip stream has no end; copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -379,6 +407,18 @@ def is_volume_file(path: Path) -> bool:
     return file_suffix(path) in READ_SUFFIXES and not path.name.startswith(".")
 
 
+@contextmanager
+def _named_as_packed(path: Path) -> Iterator[Path]:
+    """A copy called .nii.gz of what is gzip and only called .nii: there ITK goes by the name."""
+    with path.open("rb") as file:
+        is_packed = file_suffix(path) == ".nii" and file.read(2) == _GZIP
+    if not is_packed:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / "image.nii.gz"))
+
+
 def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
     """Read one 3D scalar file; ``unoriented`` takes formats without orientation too (Analyze 7.5, GIPL).
 
@@ -401,7 +441,8 @@ def read_grid(path: Path, *, unoriented: bool = False) -> GridFile:
             notes = check_nifti_header(header)
             check_claimed_size(path, header.shape, max(1, int(header.stored["bits"]) // 8))
             voxels = read_nifti_voxels(path, header)
-        image, fields = _read_itk(path, header_only=voxels is not None)
+        with _named_as_packed(path) as named:
+            image, fields = _read_itk(named, header_only=voxels is not None)
         notes = (*notes, *check_stated_grid(path))
         volume = _to_volume(image, voxels)
         check_finite(volume.ijk)
@@ -559,10 +600,14 @@ def read_labels(path: Path, like: Volume | None = None) -> Volume:
     VoxelError for fractions.
     """
     path = Path(path)
-    grid = read_grid(path, unoriented=like is not None)
+    return _labels_of(read_grid(path, unoriented=like is not None), path, like)
+
+
+def _labels_of(grid: GridFile, path: Path, like: Volume | None = None) -> Volume:
     volume = grid.volume
-    labels = np.rint(volume.voxels).astype(np.int32)
-    if not np.allclose(labels, volume.voxels, rtol=0, atol=_ROUNDING):
+    is_whole = volume.voxels.dtype.kind in "bui"
+    labels = (volume.voxels if is_whole else np.rint(volume.voxels)).astype(np.int32)
+    if not is_whole and not np.allclose(labels, volume.voxels, rtol=0, atol=_ROUNDING):
         raise VoxelError(
             f"{path.name} holds values that are not whole numbers, so it is an image or a probability map;"
             " a label map is expected: threshold it first"
@@ -583,7 +628,7 @@ def select_label(labels: Volume, label: int | None, name: str) -> Volume:
     ``label`` None takes the only label there is; a map without any gives an empty mask, with or without a choice.
     Raises VoxelError when several labels are there and none was chosen, or when the chosen one is not there.
     """
-    present = [int(value) for value in np.unique(labels.voxels) if value != 0]
+    present = np.unique(labels.voxels[labels.voxels != 0]).tolist()
     listed = ", ".join(map(str, present[:20])) + (" …" if len(present) > 20 else "")
     if label is None and len(present) > 1:
         raise VoxelError(f"{name} holds {len(present)} labels ({listed}); say which one is the cord with --label N")
@@ -591,6 +636,49 @@ def select_label(labels: Volume, label: int | None, name: str) -> Volume:
         raise VoxelError(f"{name} does not hold label {label}; it holds {listed}")
     chosen = label if label is not None else next(iter(present), 1)
     return labels.with_voxels(labels.voxels == chosen)
+
+
+_CORD = re.compile(r"(?<![a-z])(spinal[ _-]?cord|cord|sc|myelon|medulla[ _-]spinalis)(?![a-z])")
+_NOT_CORD = re.compile(r"canal|csf|fluid|lesion|grey|gray|white|vertebra|disc|level|edge|not")
+_SEGMENT_FIELD = re.compile(r"(Segment\d+)_LabelValue")
+_LEAST_EMPTY = 0.9  # of a soft mask: an image, or a network's probability, is hardly ever exactly 0
+
+
+def cord_value(names: Iterable[tuple[int, str]]) -> int | None:
+    """The only value whose name says spinal cord; None when none or several do."""
+    found = [value for value, name in names if _CORD.search(name.lower()) and not _NOT_CORD.search(name.lower())]
+    return found[0] if len(found) == 1 else None
+
+
+def read_cord(path: Path, label: int | None = None) -> tuple[Volume, tuple[str, ...]]:
+    """The cord of a mask file, bool, and what a reader of its figures should know, mostly nothing.
+
+    ``label``, or of several labels the one that the file itself names as the cord's (.seg.nrrd). A soft mask (shares
+    of a voxel, 0 to 1) is cord from one half on. Raises as read_labels and select_label do.
+    """
+    path = Path(path)
+    grid = read_grid(path)
+    voxels = grid.volume.voxels
+    is_soft = voxels.dtype.kind == "f" and voxels.min() == 0 and voxels.max() <= 1 and not np.isin(voxels, (0, 1)).all()
+    if is_soft and (voxels == 0).mean() > _LEAST_EMPTY:
+        soft = "the mask holds shares of voxels between 0 and 1: what is at least 0.5 is measured as cord"
+        return grid.volume.with_voxels(voxels >= 0.5), (*grid.notes, soft)
+    labels = _labels_of(grid, path)
+    found = {
+        grid.fields[key]: grid.fields.get(f"{match[1]}_Name", "")
+        for key in grid.fields
+        if (match := _SEGMENT_FIELD.fullmatch(key))
+    }
+    names = {int(value): name for value, name in found.items() if value.isdecimal() and len(value) < 10}
+    named = cord_value(names.items())
+    present = set(np.unique(labels.voxels[labels.voxels != 0]).tolist())
+    chosen = named if label is None and named in present else label
+    used = chosen if chosen is not None or len(present) != 1 else next(iter(present))
+    notes = grid.notes
+    if used is not None and (named not in (None, used) or _NOT_CORD.search(names.get(used, "").lower())):
+        other = "not as the spinal cord" if named is None else f"label {named} as the spinal cord"
+        notes = (*notes, f"label {used} was measured, but the file names {'it ' if named is None else ''}{other}")
+    return select_label(labels, chosen, path.name), notes
 
 
 # A name for a case's folder that is safe for any file system and does not tell who the patient is.
@@ -706,14 +794,15 @@ def read_image(path: Path, series: str | None = None) -> Image:
             what = f"but {n_files} image files: give one of them" if n_files else "and no image file: check the path"
             raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
         found = find_series(path, series)
-        return Image(read_series(found), path, safe_case_name(path, found), found, identity=found.identity)
+        name, notes = safe_case_name(path, found), series_notes(found)
+        return Image(read_series(found), path, name, found, notes, found.identity)
     if series is not None:
         _log.warning("%s is not DICOM: the choice of a series does not apply", path.name)
     grid = read_grid(path)
     for note in grid.notes:
         _log.warning("%s: %s", path.name, note)
     with np.errstate(over="ignore"):
-        voxels = grid.volume.voxels.astype(np.float32)
+        voxels = without_padding(grid.volume.voxels.astype(np.float32))
     if grid.volume.voxels.dtype == np.float64:  # beyond 3e38 it becomes infinite
         try:
             check_finite(voxels)

@@ -30,6 +30,7 @@ from SpinalCordSegLib.postprocessing import (
 )
 from SpinalCordSegLib.quality_control import (
     check_image,
+    check_size,
     judge_slices,
     known_facts,
     rank_slices,
@@ -129,8 +130,10 @@ def measure_mask(
     slice_range: tuple[int, int] | None = None,
     levels: LevelOptions | None = None,
     progress: Progress | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Case:
-    """Measure and judge a mask (bool) made elsewhere, cleaned unless it is a CordMask; ``image``: what it was drawn on.
+    """Measure and judge a mask (bool) made elsewhere, cleaned unless it is a CordMask; ``image``: what it was drawn on;
+    ``notes``: on its file.
 
     Raises GeometryError when the image lies on another grid, ConfigurationError for an impossible range.
     """
@@ -147,6 +150,7 @@ def measure_mask(
     result = _measured(case_name, image, cord, options)
     return replace(
         result,
+        flags=merge_flags([case_flag("header", note) for note in notes], result.flags),
         seconds_by_stage={"measure": time.perf_counter() - started},
         input=replace(result.input, image_fingerprint="" if image is None else fingerprint(image.volume)),
     )
@@ -162,13 +166,17 @@ def _measured(
     mask = cord.mask
     measures = measure(cord, slice_range=canonical_range(mask, options.slice_range))
     dicom = None if image is None else image.dicom
-    of_image = check_image(mask if image is None else image.volume, dicom)
+    of_image = (
+        check_image(mask, dicom) if image is None else check_image(image.volume, dicom, place_on(mask, image.volume))
+    )
     if any(flag.kind == "coarse_voxels" for flag in of_image):
         measures = without_sections(measures)
     features = slice_features(mask, measures)
     of_slices = judge_slices(mask, probability, features)
-    levels = measure_levels(mask, measures, options.levels, facts=known_facts(dicom))
-    flags = merge_flags(of_image, measures.flags, () if levels is None else levels.flags, of_slices)
+    of_size = check_size(features, measures.length_mm, mask)
+    facts = known_facts(dicom) | ({"t1w": False} if any(flag.kind == "contrast" for flag in of_image) else {})
+    levels = measure_levels(mask, measures, options.levels, facts=facts)
+    flags = merge_flags(of_image, of_size, measures.flags, () if levels is None else levels.flags, of_slices)
     return new_case(
         case_name,
         mask,

@@ -9,6 +9,7 @@ from math import ceil, exp, hypot, isfinite, log
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
@@ -149,6 +150,11 @@ _MIN_SEEN_EDGE = 0.5  # share of the outline
 _MAX_MOVED_RATIO = 1.16  # the area after and before an imputed outline was moved
 BELOW_END_MM = 20.0  # slices below the end of the mask to look at; a whole spine's cord does end
 _MAX_UNSEEN_SHARE = 0.5  # of the slices, whose outline the image does not show: the others are no reference either
+_CORD_MEAN_MM2 = (47.0, 100.0)  # norms.json: the least and greatest mean ± 2.5 SD of an age, sex or level C2-C6
+_NECK_MM = 100.0  # the uppermost part of the cord, which that mean is of: 60-95 in 31 hand-drawn masks
+_LONGEST_NECK_MM = 150.0  # further below the top the cord is thoracic: 0.5-0.7 of the neck's area in 11 masks
+_MAX_THORACIC_SHARE = 0.85
+_LONGEST_CORD_MM = 520.0  # 450 in a tall man, and the medulla
 _MAX_FLAGGED_SHARE = 0.3  # more flagged slices than that: the neighbours are no reference either
 
 
@@ -175,6 +181,27 @@ def judge_slices(mask: Volume, probability: Volume | None, features: SliceFeatur
         case.insert(0, case_flag("many_flags", text))
     below = [] if probability is None else _below_the_end(mask, probability)
     return list(merge_flags(case, found, below))
+
+
+def check_size(features: SliceFeatures, length_mm: float, grid: Volume) -> list[Flag]:
+    """implausible_size, where area or length of the cord are what no neck has."""
+    return [case_flag("implausible_size", text) for text in _implausible_sizes(features, length_mm, grid)]
+
+
+def _implausible_sizes(f: SliceFeatures, length_mm: float, grid: Volume) -> Iterator[str]:
+    """What no neck has, and a header with a wrong voxel size gives."""
+    area, low = f.area_mm2, f.canonical_slice[-1:]
+    below_top_mm = (low - f.canonical_slice) * grid.slice_mm
+    of_neck, of_thorax = (
+        float(np.mean(area[part])) if (part := np.isfinite(area) & further).any() else np.nan
+        for further in (below_top_mm < _NECK_MM, below_top_mm > _LONGEST_NECK_MM)
+    )
+    right = f"is the voxel size {' × '.join(f'{mm:.3g}' for mm in grid.ijk_spacing_mm)} mm right?"
+    if not _CORD_MEAN_MM2[0] <= of_neck <= _CORD_MEAN_MM2[1] and isfinite(of_neck):
+        limits = "{:.0f} to {:.0f}".format(*_CORD_MEAN_MM2)
+        yield f"the mean area, {of_neck:.0f} mm², is outside what healthy adults have ({limits}): {right}"
+    if length_mm > _LONGEST_CORD_MM or of_thorax > _MAX_THORACIC_SHARE * of_neck:
+        yield f"{length_mm:.0f} mm of cord that does not become thinner as a thoracic cord does: {right}"
 
 
 def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
@@ -258,6 +285,10 @@ _MAX_TE_GRADIENT_ECHO_MS = 12.0
 _MAX_TR_SPIN_ECHO_MS = 1000.0
 _T1_INVERSION_MS = (300.0, 1500.0)
 
+_RING_MM = (1.0, 3.0)  # from the cord's edge outwards: fluid, beyond partial volume
+_BRIGHT_FLUID = 1.0
+_LOOKED_AT = 40  # slices
+
 _CONTRAST_WORDS = re.compile(
     r"(\+\s*(c|gd|gad\w*|km)\b|\b(post|mit|with|c)[\s_-]*(contrast|gad\w*|gd|km)\b|\+\s*$)", re.I
 )
@@ -270,10 +301,11 @@ _HEAD_AREA_MM2 = 15_000.0
 _VERTEX_TO_CORD_MM = 145.0
 
 
-def check_image(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
+def check_image(volume: Volume, dicom: DicomSeries | None = None, cord: Volume | None = None) -> list[Flag]:
     """Flags of the whole image, none of single slices; [] for what the method was made for.
 
-    Kinds: coarse_voxels (no area may be reported), small_view, no_neck, and with a DICOM header acquisition.
+    Kinds: coarse_voxels (no area may be reported), small_view, no_neck, with a DICOM header acquisition, with the
+    mask of the ``cord`` in it contrast.
     """
     n, rows, columns = volume.shape
     row_mm, left_right_mm = volume.pixel_mm
@@ -290,9 +322,33 @@ def check_image(volume: Volume, dicom: DicomSeries | None = None) -> list[Flag]:
     if (below_mm := _below_vertex_mm(volume)) is not None and below_mm < _VERTEX_TO_CORD_MM:
         text = f"the image ends {below_mm:.0f} mm below the top of the head: the neck is hardly or not in view"
         found.append(("no_neck", text))
+    if cord is not None and (ratio := fluid_over_cord(volume, cord)) > _BRIGHT_FLUID:
+        text = f"what surrounds the cord is {ratio:.1f} times as bright as the cord, as in no T1-weighted image:"
+        found.append(("contrast", f"{text} areas and norms of T1-weighted images cannot be compared"))
     if dicom is not None:
         found += [("acquisition", text) for text in _unlike_the_method(volume, dicom)]
     return [case_flag(kind, text) for kind, text in found]
+
+
+def fluid_over_cord(volume: Volume, cord: Volume) -> float:
+    """How bright the ring of 1-3 mm around the cord is, over the cord's inner part: medians over slices; NaN without.
+
+    0.3-0.8 on 10 T1w volumes, 2.3-3.4 on 6 T2w, 0.9-2.1 on 9 T2*w ones.
+    """
+    ratios = []
+    with_cord = np.flatnonzero(cord.voxels.any(axis=(1, 2)))
+    for k in with_cord[:: ceil(len(with_cord) / _LOOKED_AT) or 1]:
+        rows, columns = np.nonzero(cord.voxels[k])
+        margin = [ceil(_RING_MM[1] / size) + 1 for size in cord.pixel_mm]
+        window = tuple(
+            slice(max(0, c.min() - m), c.max() + m + 1) for c, m in zip((rows, columns), margin, strict=True)
+        )
+        inside, grey = cord.voxels[k][window], volume.voxels[k][window]
+        outward, inward = (ndimage.distance_transform_edt(one, sampling=cord.pixel_mm) for one in (~inside, inside))
+        core, ring = inward >= _RING_MM[0], (outward >= _RING_MM[0]) & (outward <= _RING_MM[1])
+        if core.any() and ring.any() and (level := float(np.median(grey[core]))) > 0:
+            ratios.append(float(np.median(grey[ring])) / level)
+    return float(np.median(ratios)) if ratios else np.nan
 
 
 def known_facts(dicom: DicomSeries | None) -> dict[str, bool | None]:

@@ -19,6 +19,7 @@ from SpinalCordSegLib.errors import GeometryError
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
 _LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
+_SMALLEST_SPACING_MM = 0.01  # a fifth of what microscopy of a specimen has
 _OFF_THE_GRID = 0.02  # of a voxel: headers in float32 stay far below it
 _TURNED_DEG = 0.02
 
@@ -203,8 +204,14 @@ def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
     spacing = np.linalg.norm(columns, axis=0)
     if spacing.min() < 1e-6:
         raise GeometryError(f"the voxel spacing is zero on an axis (spacing {_mm(spacing)}): the header is damaged")
-    if spacing.max() > _LARGEST_SPACING_MM:
-        raise GeometryError(f"the voxel spacing is {_mm(spacing)}, more than any MR volume has: the header is damaged")
+    for beyond, words in (
+        (spacing.max() > _LARGEST_SPACING_MM, "more"),
+        (spacing.min() < _SMALLEST_SPACING_MM, "less"),
+    ):
+        if beyond:
+            raise GeometryError(
+                f"the voxel spacing is {_mm(spacing)}, {words} than any MR volume has: the header or its unit is wrong"
+            )
     directions = columns / spacing
     if abs(np.linalg.det(directions)) < 1e-6:
         raise GeometryError("the axes of the grid are singular (two point the same way): the header is damaged")

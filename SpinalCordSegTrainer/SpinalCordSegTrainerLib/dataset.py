@@ -6,9 +6,10 @@ Data is a folder (``NAME`` beside ``NAME_seg``, ``NAME_seg-manual`` or ``NAME.se
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from xml.etree import ElementTree
@@ -19,8 +20,17 @@ from scipy import ndimage
 from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
-from SpinalCordSegLib.image_io import UNORIENTED_SUFFIXES, is_volume_file, read_image, read_labels, select_label
+from SpinalCordSegLib.image_io import (
+    UNORIENTED_SUFFIXES,
+    cord_value,
+    is_volume_file,
+    read_image,
+    read_labels,
+    select_label,
+)
 from SpinalCordSegLib.volume import Volume, difference, place_on
+
+_log = logging.getLogger(__name__)
 
 # One labelled case as it lies on disk, and what its file names say.
 
@@ -98,12 +108,12 @@ def is_label_file(path: Path) -> bool:
 
 SUFFIXES = (".csv", ".tsv")
 _NAMES = {
-    "image": ("image", "image_path", "volume"),
-    "label": ("label", "label_path", "segmentation", "mask", "seg"),
+    "image": ("image", "imagepath", "volume"),
+    "label": ("label", "labelpath", "segmentation", "mask", "seg"),
     "name": ("name", "case"),
-    "subject": ("subject", "patient", "participant_id", "subject_id"),
-    "session": ("session", "visit", "session_id"),
-    "label_value": ("label_value", "value"),
+    "subject": ("subject", "subjectid", "patient", "patientid", "participant", "participantid", "person", "personid"),
+    "session": ("session", "visit", "sessionid"),
+    "label_value": ("labelvalue", "value"),
     "series": ("series",),
 }
 
@@ -117,13 +127,16 @@ def read_manifest(path: Path) -> MatchedFiles:
     """
     rows = read_table(path)
     head = rows[0][1] if rows else {}
-    columns = {kind: next((name for name in names if name in head), "") for kind, names in _NAMES.items()}
+    plain = {re.sub(r"[\W_]", "", name): name for name in head}  # "Patient ID" is patient_id and PatientID
+    columns = {kind: next((plain[name] for name in names if name in plain), "") for kind, names in _NAMES.items()}
     for kind in ("image", "label"):
         if not columns[kind]:
             found = f"its columns are {', '.join(head)}" if head else "it holds no row"
             raise TrainingDataError(
                 f"{path.name}: the column {kind} is missing ({found}); a manifest needs image,label"
             )
+    if not columns["subject"]:
+        _log.warning("%s has no column subject: the names of the images tell whose they are", path.name)
     cases: dict[str, LabelledCase] = {}
     problems: list[tuple[Path, str]] = []
     images: dict[tuple[Path, str | None], str] = {}
@@ -321,8 +334,6 @@ def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = 
 
 _MARK = "itk-snap label description file"
 _LINE = re.compile(r'^\s*(\d+)(?:\s+[-+.\deE]+){6}\s+"(.*)"\s*$')
-_CORD = re.compile(r"(?<![a-z])(spinal[ _-]?cord|cord|sc|myelon|medulla[ _-]spinalis)(?![a-z])")
-_NOT_CORD = re.compile(r"canal|csf|fluid|lesion|grey|gray|white|vertebra|disc|level|edge|not")
 LABEL_NAME_SUFFIXES = (".txt", ".label", ".lbl")
 
 
@@ -383,12 +394,6 @@ def _description_for(
         if own or where == root:
             return own[0] if own else None
     return None
-
-
-def cord_value(names: Iterable[tuple[int, str]]) -> int | None:
-    """The only value whose name says spinal cord; None when none or several do."""
-    found = [value for value, name in names if _CORD.search(name.lower()) and not _NOT_CORD.search(name.lower())]
-    return found[0] if len(found) == 1 else None
 
 
 # The cases of a folder: which image, DICOM series or workspace belongs to which label map.

@@ -296,6 +296,7 @@ def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> Non
         (40, b"\0\0"),  # no axes
         (40, b"\x08\0"),  # eight
         (44, b"\0\0"),  # no row
+        (72, b"\xf8\xff"),  # voxels of -8 bits
     ],
 )
 def test_a_header_that_contradicts_itself_is_none(tmp_path: Path, offset: int, value: bytes) -> None:

@@ -26,6 +26,11 @@ TEXTS = {
     "ReferringPhysicianName": "Hausarztova^Olgalena",
     "OperatorsName": "Bedienerin^Ritalinde",
     "StudyID": "STUDY998877",
+    "PatientAddress": "Lindenallee 17b",
+    "PatientComments": "Schwesterkind",
+    "PerformingPhysicianName": "Radiologova^Svetlana",
+    "RequestingPhysician": "Ueberweiser^Gottfried",
+    "ImageComments": "Zimmernachbarin",
     "StudyDescription": "Pérezmüller Verlaufskontrolle",
 }
 

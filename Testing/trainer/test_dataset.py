@@ -162,6 +162,18 @@ def test_columns_of_a_manifest(tmp_path: Path) -> None:
     assert len(match_files(tmp_path).cases) == 2  # a folder's own manifest counts, not its files' names
 
 
+@pytest.mark.parametrize(
+    ("column", "is_known"), [("PatientID", True), ("patient_id", True), ("Participant ID", True), ("pseudonym", False)]
+)
+def test_whose_a_case_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, is_known: bool) -> None:
+    for n, name in enumerate("abcd"):
+        put_case(tmp_path, name, n)
+    rows = [f"{name}.nii.gz,{name}_seg.nii.gz,P{n // 2}" for n, name in enumerate("abcd")]
+    cases = match_files(_manifest(tmp_path, "\n".join([f"image,label,{column}", *rows, ""]))).cases
+    assert len({case.subject for case in cases}) == (2 if is_known else 4)
+    assert ("has no column subject" in caplog.text) != is_known
+
+
 def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
     put_case(tmp_path, "a")
     put_case(tmp_path, "b")

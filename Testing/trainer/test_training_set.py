@@ -12,12 +12,12 @@ from cord_files import CORD_MM3, cord_image, cord_label, tiny_model
 from SpinalCordSegLib import training_set
 from SpinalCordSegLib.cli import main as spinalcordseg
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
-from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
+from SpinalCordSegLib.image_io import cord_value, read_image, read_labels, write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import cord_value, read_label_names
+from SpinalCordSegTrainerLib.dataset import read_label_names
 from SpinalCordSegTrainerLib.dataset_check import check_folder
 
 
