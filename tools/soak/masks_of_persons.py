@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import mask_doors as doors
 
+from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 
@@ -162,10 +163,9 @@ def kills(neck: Path, n: int) -> int:
         if number % 2:
             program.send_signal(signal.SIGKILL)
             program.wait()
-        else:  # another works at it meanwhile
+        else:
             program.send_signal(signal.SIGSTOP)
-            threading_wait = random.uniform(0, 0.3)
-            time.sleep(threading_wait)
+            time.sleep(random.uniform(0, 0.3))
             program.send_signal(signal.SIGCONT)
         said = program.communicate(timeout=300)[0]
         ends[f"{'killed' if number % 2 else 'stopped'}: {program.returncode}"] += 1
@@ -199,7 +199,7 @@ def disk(neck: Path) -> int:
                 code, said = 1, ""
                 try:
                     code, said = act(root)
-                except OSError:  # of the act's own preparation
+                except (OSError, SpinalCordSegError):  # of the act's own preparation
                     code, said = 2, "error: not begun"
                 silent = code != 0 and "error:" not in said
                 os._exit(1 if silent or "Traceback" in said else 0)
