@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -18,6 +19,7 @@ from SpinalCordSegLib.case import (
     is_as_measured,
     save_case,
 )
+from SpinalCordSegLib.dicom import tells_identity
 from SpinalCordSegLib.errors import (
     Cancelled,
     ConfigurationError,
@@ -30,7 +32,8 @@ from SpinalCordSegLib.errors import (
     WouldReplaceError,
 )
 from SpinalCordSegLib.files import file_suffix, inside, reason, without_folders, without_names
-from SpinalCordSegLib.image_io import Image, check_code, is_volume_file, safe_case_name
+from SpinalCordSegLib.identity import Identity, differing
+from SpinalCordSegLib.image_io import Image, check_code, is_volume_file, names_with_folders, safe_case_name
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
@@ -43,11 +46,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """An input that was read: its name, what tells it from others, and the work still to be done."""
+    """An input that was read: its name, what tells it from others, and the work still to be done. ``identity``: whose
+    it is; ``words``: what no name may hold."""
 
     case_name: str
     fingerprint: str
     compute: Callable[[], Case]
+    identity: Identity | None = None
+    words: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,9 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
     summary = Summary(options.output / "summary.csv")
     claimed: set[str] = set()
     finished = finished_folders(options.output)
+    among = _Among.of(inputs)
     for number, path in enumerate(inputs, 1):
-        outcome = _run_case(path, f"input-{number}", load, options, claimed)
+        outcome = _run_case(path, f"input-{number}", load, options, claimed, among)
         claimed.add(outcome.case_name)
         if (folder := outcome.folder) is not None and outcome.case is not None:
             same = finished.setdefault(outcome.case.input.fingerprint, set())
@@ -104,6 +111,42 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
             _put(summary, outcome, path, options)
         yield outcome
     summary.finish()
+
+
+@dataclass(frozen=True)
+class _Among:
+    """The inputs of a batch. ``common``: the folder that holds all, for one input that of its folder; ``repeated``: names of several files, without
+    capitals."""
+
+    common: Path
+    repeated: frozenset[str]
+    n: int
+
+    @classmethod
+    def of(cls, inputs: Sequence[Path]) -> _Among:
+        try:
+            common = Path(os.path.commonpath([path.absolute().parent for path in inputs]))
+        except ValueError:  # none, or on several drives
+            common = Path()
+        common = common.parent if len(inputs) == 1 else common  # a file's own folder tells whose it is
+        names = Counter(safe_case_name(path).casefold() for path in inputs if is_volume_file(path))
+        return cls(common, frozenset(name for name, n in names.items() if n > 1), len(inputs))
+
+    def names(self, path: Path, name: str, words: frozenset[str] = frozenset(), who: str = "") -> list[str]:
+        """For an input, the preferred first: its own name alone only where no other input has that; the folder tells
+        files apart, and a piece of the patient's hash DICOM series. None depends on the order of the inputs."""
+        if not is_volume_file(path) or path.is_dir():
+            return [f"{name}_{who}"] if who and self.n > 1 else [name, *([f"{name}_{who}"] if who else [])]
+        longer = names_with_folders(path, name, words)
+        return longer if longer and name.casefold() in self.repeated else [name, *longer]
+
+    def source(self, path: Path, words: frozenset[str]) -> str:
+        """Where an input lies within the common folder; "…" where that tells the patient, or a DICOM header does not
+        say who that is."""
+        whole = path.absolute()
+        known = bool(words) or (is_volume_file(path) and not path.is_dir())
+        relative = whole.relative_to(self.common).as_posix() if whole.is_relative_to(self.common) else ""
+        return relative if known and relative and not tells_identity(relative, words) else "…"
 
 
 def _put(summary: Summary, outcome: Outcome, path: Path, options: BatchOptions) -> None:
@@ -116,7 +159,12 @@ def _put(summary: Summary, outcome: Outcome, path: Path, options: BatchOptions) 
 
 
 def _run_case(
-    path: Path, unnamed: str, load: Callable[[Path], LoadedCase], options: BatchOptions, claimed: set[str]
+    path: Path,
+    unnamed: str,
+    load: Callable[[Path], LoadedCase],
+    options: BatchOptions,
+    claimed: set[str],
+    among: _Among,
 ) -> Outcome:
     case_name = _free_name(options.code or unnamed, claimed)
     mark = None
@@ -124,11 +172,13 @@ def _run_case(
         # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
         is_dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
         if options.code is None and not is_dicom:
-            case_name = _free_name(safe_case_name(path), claimed)
+            case_name = _free_name(among.names(path, safe_case_name(path))[0], claimed)
         loaded = load(path)
         mark = loaded.fingerprint
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
-        case_name, finished = _place(loaded, options, claimed)
+        who = "" if loaded.identity is None else loaded.identity.patient_id[:4]
+        names = [options.code] if options.code else among.names(path, loaded.case_name, loaded.words, who)
+        case_name, finished = _place(loaded, names, options, claimed)
         folder = inside(options.output, case_name)
         # one of which files are gone is made anew, but a person's
         is_kept = finished is not None and (finished.is_by_person or not finished.lost)
@@ -136,7 +186,15 @@ def _run_case(
             return Outcome(case_name, "kept", folder, finished)
         check_replaceable(folder)  # before the long work
         result = loaded.compute()
-        case = replace(result, name=case_name, input=replace(result.input, fingerprint=loaded.fingerprint))
+        differ = [] if finished is None else differing(finished.input.identity, result.input.identity)
+        if differ and not options.force:
+            raise WouldReplaceError(
+                f"{folder} was measured with an image of another patient ({' and '.join(differ)} differ): give that"
+                " patient's image, or --force to replace it"
+            )
+        source = "" if options.code else among.source(path, loaded.words)
+        made_from = replace(result.input, fingerprint=loaded.fingerprint, source=source)
+        case = replace(result, name=case_name, input=made_from)
         case = save_case(case, folder, mask_format=options.mask_format, save_probability=options.save_probability)
         return Outcome(case_name, "done", folder, case)
     except (Cancelled, ModelFileError):
@@ -159,19 +217,26 @@ def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOp
     return Outcome(case_name, "failed", case=standing, error=error)
 
 
-def _place(loaded: LoadedCase, options: BatchOptions, claimed: set[str]) -> tuple[str, Case | None]:
-    """The folder's name for a case, and the finished result of this very input where there is one.
+def _place(
+    loaded: LoadedCase, names: Sequence[str], options: BatchOptions, claimed: set[str]
+) -> tuple[str, Case | None]:
+    """The folder's name for a case, the first of ``names`` that is free, and the finished result of this very input
+    where there is one, whatever it was called when it was made.
 
-    Raises WouldReplaceError when the name's folder holds the result of another image and that may not be replaced.
+    Raises WouldReplaceError when the folders hold results of other images and those may not be replaced.
     """
-    for name in _names(loaded.case_name):
-        finished = _finished(options.output / name)
-        if name not in claimed and finished is not None and finished.input.fingerprint == loaded.fingerprint:
-            return name, finished
-        # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
-        if not _is_taken(name, claimed) and not (options.output / name).exists():
-            break
-    name = _free_name(loaded.case_name, claimed)
+    for start in dict.fromkeys([loaded.case_name, *names]):
+        for name in _names(start):
+            finished = _finished(options.output / name)
+            if name not in claimed and finished is not None and finished.input.fingerprint == loaded.fingerprint:
+                return name, finished
+            # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
+            if not _is_taken(name, claimed) and not (options.output / name).exists():
+                break
+    for name in names:
+        if not _is_taken(name, claimed) and _finished(options.output / name) is None:
+            return name, None
+    name = _free_name(names[0], claimed)
     finished = _finished(options.output / name)
     if finished is not None and not options.force:
         raise WouldReplaceError(
@@ -301,7 +366,8 @@ class Cluster:
                 future = None if mark in finished else submit(image)
             except Exception as error:  # noqa: BLE001
                 return error
-            return LoadedCase(image.case_name, mark, lambda: _result(future or submit(image), image))
+            work = lambda: _result(future or submit(image), image)  # noqa: E731
+            return LoadedCase(image.case_name, mark, work, image.identity, image.words)
 
         def load(_path: Path) -> LoadedCase:
             while waiting and len(sent) < max(1, _AHEAD * self.threads):

@@ -105,7 +105,8 @@ class CaseInput:
     """The grid that was measured. ``fingerprint``: of the input (see pipeline.fingerprint), "" where not known;
     ``image_fingerprint``: of the image that a mask made elsewhere was measured with, "" without one. ``acquisition``:
     how the image was made, as far as a DICOM header tells; ``acquisition_date`` only where it was asked for;
-    ``identity``: whose it is, as salted hashes."""
+    ``identity``: whose it is, as salted hashes; ``source``: the file, from the folder that all inputs of the batch
+    shared, "…" where that would tell the patient."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] = field(metadata={"decimals": 5})
@@ -116,6 +117,7 @@ class CaseInput:
     acquisition: dict[str, Any] | None = None
     acquisition_date: str | None = None
     identity: Identity | None = None
+    source: str = ""
 
     @classmethod
     def of(cls, volume: Volume, image: Image | None = None, keep_date: bool = False) -> CaseInput:
@@ -374,6 +376,7 @@ class Case:
         return {name: content.get(name) for name in SUMMARY_COLUMNS} | {
             "state": "done",
             "reason": None,
+            "source": self.input.source,
             "n_flags": len(self.flags),
             "flags": " ".join(dict.fromkeys(flag.kind for flag in self.flags)),
             "model": None if self.model is None else self.model.name,
@@ -435,7 +438,7 @@ class Case:
 
 
 SUMMARY_COLUMNS = (
-    "case", "state", "reason",
+    "case", "state", "reason", "source",
     "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "n_flags", "flags",
     "device", "model", "model_version", "software_version", "seconds",
 )  # fmt: skip

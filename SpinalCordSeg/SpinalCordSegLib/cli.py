@@ -346,7 +346,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
         def compute() -> Case:
             return segment_image(image, checkpoint, options, progress=reporter.progress)
 
-        return LoadedCase(image.case_name, fingerprint(image.volume), compute)
+        return LoadedCase(image.case_name, fingerprint(image.volume), compute, image.identity, image.words)
 
     if arguments.scheduler is None:
         return _batch(inputs, load, arguments, reporter)
@@ -359,7 +359,7 @@ def _segment(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.batch import LoadedCase
     from SpinalCordSegLib.case import case_name_of_mask
-    from SpinalCordSegLib.image_io import find_inputs, read_cord, read_image
+    from SpinalCordSegLib.image_io import find_inputs, patient_words, read_cord, read_image
     from SpinalCordSegLib.pipeline import fingerprint, measure_mask
 
     inputs = find_inputs(arguments.inputs, masks=True)
@@ -384,7 +384,8 @@ def _measure(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 notes=notes,
             )
 
-        return LoadedCase(name, fingerprint(mask), compute)
+        words = patient_words(path, {}) | (frozenset() if image is None else image.words)
+        return LoadedCase(name, fingerprint(mask), compute, words=words)
 
     return _batch(inputs, load, arguments, reporter)
 
@@ -814,6 +815,7 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
 def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.case import read_mask
     from SpinalCordSegLib.files import atomic_write, write_json
+    from SpinalCordSegLib.identity import differing
     from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
     from SpinalCordSegLib.longitudinal.registration import propagate_mask, propagation_picture
 
@@ -824,8 +826,13 @@ def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if file.exists() and not arguments.force:
             raise OutputError(f"{file} is there already; choose another folder, or --force")
     reporter.progress("read")
-    image = read_image(arguments.image, arguments.series).volume
-    target = read_image(arguments.to, arguments.to_series).volume
+    images = read_image(arguments.image, arguments.series), read_image(arguments.to, arguments.to_series)
+    if differ := differing(*(one.identity for one in images)):
+        raise InputFileError(
+            f"the two images are of different patients: their headers state another {' and '.join(differ)}; give two"
+            " images of one study"
+        )
+    image, target = (one.volume for one in images)
     if arguments.mask.is_dir():
         _tell_remarks(arguments.mask, reporter)
         mask = read_mask(arguments.mask)
@@ -886,6 +893,7 @@ def _record(folder: Path, did: str, who: str, reporter: Reporter) -> None:
 def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.image_io import read_image
+    from SpinalCordSegLib.pipeline import check_belongs
     from SpinalCordSegLib.review import ACCEPTED, CORRECTED
     from SpinalCordSegLib.training_set import add_to_training_set
 
@@ -898,8 +906,11 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
             f" errors. Next: spinalcordseg correct {arguments.case} MASK, or review {arguments.case} --accept --by NAME"
         )
     reporter.progress("read")
-    image = read_image(arguments.image, arguments.series).volume
-    case = add_to_training_set(arguments.output, image, mask, arguments.subject, case=reviewed, replace=arguments.force)
+    image = read_image(arguments.image, arguments.series)
+    check_belongs(reviewed, image)
+    case = add_to_training_set(
+        arguments.output, image.volume, mask, arguments.subject, case=reviewed, replace=arguments.force
+    )
     reporter.text(
         f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
     )

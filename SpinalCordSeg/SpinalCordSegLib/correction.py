@@ -151,7 +151,8 @@ def measured_anew(
         # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
         input=replace(
             source, fingerprint=case.input.fingerprint, image_fingerprint="" if case.model else given_of,
-            acquisition_date=case.input.acquisition_date,
+            acquisition_date=case.input.acquisition_date, identity=case.input.identity or found.input.identity,
+            source=case.input.source,
         ),
         model=case.model,
         threshold=case.threshold,

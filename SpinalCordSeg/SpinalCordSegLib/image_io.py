@@ -16,7 +16,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -710,12 +710,29 @@ def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[st
         words = dicom.patient_words
     else:
         raw = _beside(path)[1]
-        stated = [value for key, value in (fields or {}).items() if key.startswith(_ITK_PATIENT_GROUP)]
-        words = identity_words([*(text for key, text in _sidecar(path).items() if key in _SIDECAR_KEYS), *stated])
+        words = patient_words(path, fields or {})
     name = _sanitise(raw)
     if not name or tells_identity(raw, words):
         return _code(path, dicom)
     return f"case-{name}" if _RESERVED.match(name) else name
+
+
+def patient_words(path: Path, fields: Mapping[str, str]) -> frozenset[str]:
+    """What tells the patient of an image file, by its text fields and the JSON file beside it."""
+    stated = [value for key, value in fields.items() if key.startswith(_ITK_PATIENT_GROUP)]
+    return identity_words([*(text for key, text in _sidecar(path).items() if key in _SIDECAR_KEYS), *stated])
+
+
+def names_with_folders(path: Path, name: str, words: frozenset[str]) -> list[str]:
+    """``name`` after one and after two of the folders that the file lies in, safe for any file system; none from a
+    folder on that tells the patient."""
+    found = []
+    for folder in path.absolute().parents[:2]:
+        if not _sanitise(folder.name) or tells_identity(folder.name, words):
+            break
+        name = _sanitise(f"{folder.name}_{name}")
+        found.append(name)
+    return found
 
 
 def check_code(code: str) -> str:
@@ -768,7 +785,8 @@ class Image:
 
     ``volume.voxels``: float32, all finite. ``case_name``: safe for a folder, without patient data.
     ``notes``: what a reader should know about the header (which of two orientations was used), mostly empty.
-    ``identity``: whose it is, where a header or the JSON file beside it states that.
+    ``identity``: whose it is, where a header or the JSON file beside it states that; ``words``: of it, what no name may
+    hold.
     """
 
     volume: Volume
@@ -777,6 +795,7 @@ class Image:
     dicom: DicomSeries | None = None
     notes: tuple[str, ...] = ()
     identity: Identity | None = None
+    words: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def read_image(path: Path, series: str | None = None) -> Image:
@@ -795,7 +814,7 @@ def read_image(path: Path, series: str | None = None) -> Image:
             raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
         found = find_series(path, series)
         name, notes = safe_case_name(path, found), series_notes(found)
-        return Image(read_series(found), path, name, found, notes, found.identity)
+        return Image(read_series(found), path, name, found, notes, found.identity, found.patient_words)
     if series is not None:
         _log.warning("%s is not DICOM: the choice of a series does not apply", path.name)
     grid = read_grid(path)
@@ -809,7 +828,8 @@ def read_image(path: Path, series: str | None = None) -> Image:
         except VoxelError as error:
             raise VoxelError(f"{path.name}: {error}") from error
     name = safe_case_name(path, fields=grid.fields)
-    return Image(grid.volume.with_voxels(voxels), path, name, None, grid.notes, _stated_identity(path, grid.fields))
+    identity, words = _stated_identity(path, grid.fields), patient_words(path, grid.fields)
+    return Image(grid.volume.with_voxels(voxels), path, name, None, grid.notes, identity, words)
 
 
 def read_identity(path: Path, series: str | None = None) -> Identity | None:

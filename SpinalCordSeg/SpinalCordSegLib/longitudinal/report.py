@@ -47,6 +47,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     check_visits,
     read_visit,
 )
+from SpinalCordSegLib.pipeline import check_belongs
 from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
@@ -83,7 +84,9 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     def image_of(visit: Visit) -> Volume:
         if visit.source.image is None:
             raise ConfigurationError(f"{visit.source.folder} has no image")
-        return read_image(visit.source.image, visit.source.series).volume
+        image = read_image(visit.source.image, visit.source.series)
+        check_belongs(visit.case, image)
+        return image.volume
 
     check_code(person.person)
     if person.age_years is not None:

@@ -408,6 +408,7 @@ def read_manifest(path: Path) -> list[PersonSource]:
     Raises InputFileError when it cannot be read, ConfigurationError for missing columns or values.
     """
     visits: dict[str, list[VisitSource]] = {}
+    whose: dict[Path, str] = {}
     ages: dict[str, float] = {}
     for number, row in read_table(path):
         if missing := [name for name in ("person", "folder") if not row.get(name)]:
@@ -421,6 +422,8 @@ def read_manifest(path: Path) -> list[PersonSource]:
             series=row.get("series") or None,
             given={name: row[name] for name in STATED if row.get(name)},
         )
+        if whose.setdefault(source.folder.resolve(), row["person"]) != row["person"]:
+            raise ConfigurationError(f"{path.name}, line {number}: this folder is a visit of another person too")
         visits.setdefault(row["person"], []).append(source)
         if row.get("age"):
             try:
