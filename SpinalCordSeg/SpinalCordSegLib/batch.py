@@ -115,8 +115,8 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
 
 @dataclass(frozen=True)
 class _Among:
-    """The inputs of a batch. ``common``: the folder that holds all, for one input that of its folder; ``repeated``: names of several files, without
-    capitals."""
+    """The inputs of a batch. ``common``: the folder that holds all, for one input that of its folder; ``repeated``:
+    names of several files, without capitals."""
 
     common: Path
     repeated: frozenset[str]
@@ -178,7 +178,8 @@ def _run_case(
         loaded = replace(loaded, case_name=options.code or loaded.case_name)
         who = "" if loaded.identity is None else loaded.identity.patient_id[:4]
         names = [options.code] if options.code else among.names(path, loaded.case_name, loaded.words, who)
-        case_name, finished = _place(loaded, names, options, claimed)
+        source = "" if options.code else among.source(path, loaded.words)
+        case_name, finished = _place(loaded, names, source, options, claimed)
         folder = inside(options.output, case_name)
         # one of which files are gone is made anew, but a person's
         is_kept = finished is not None and (finished.is_by_person or not finished.lost)
@@ -192,7 +193,6 @@ def _run_case(
                 f"{folder} was measured with an image of another patient ({' and '.join(differ)} differ): give that"
                 " patient's image, or --force to replace it"
             )
-        source = "" if options.code else among.source(path, loaded.words)
         made_from = replace(result.input, fingerprint=loaded.fingerprint, source=source)
         case = replace(result, name=case_name, input=made_from)
         case = save_case(case, folder, mask_format=options.mask_format, save_probability=options.save_probability)
@@ -218,7 +218,7 @@ def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOp
 
 
 def _place(
-    loaded: LoadedCase, names: Sequence[str], options: BatchOptions, claimed: set[str]
+    loaded: LoadedCase, names: Sequence[str], source: str, options: BatchOptions, claimed: set[str]
 ) -> tuple[str, Case | None]:
     """The folder's name for a case, the first of ``names`` that is free, and the finished result of this very input
     where there is one, whatever it was called when it was made.
@@ -234,7 +234,9 @@ def _place(
             if not _is_taken(name, claimed) and not (options.output / name).exists():
                 break
     for name in names:
-        if not _is_taken(name, claimed) and _finished(options.output / name) is None:
+        finished = _finished(options.output / name)
+        is_changed = options.force and finished is not None and finished.input.source == source  # the file itself
+        if not _is_taken(name, claimed) and (finished is None or is_changed):
             return name, None
     name = _free_name(names[0], claimed)
     finished = _finished(options.output / name)
