@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -129,13 +130,16 @@ class _Among:
         except ValueError:  # none, or on several drives
             common = Path()
         common = common.parent if len(inputs) == 1 else common  # a file's own folder tells whose it is
-        names = Counter(safe_case_name(path).casefold() for path in inputs if is_volume_file(path))
+        names: Counter[str] = Counter()
+        for path in {path.absolute() for path in inputs if is_volume_file(path)}:
+            with suppress(OSError):  # a file that cannot be opened fails when its turn comes
+                names[safe_case_name(path).casefold()] += 1
         return cls(common, frozenset(name for name, n in names.items() if n > 1), len(inputs))
 
     def names(self, path: Path, name: str, words: frozenset[str] = frozenset(), who: str = "") -> list[str]:
         """For an input, the preferred first: its own name alone only where no other input has that; the folder tells
         files apart, and a piece of the patient's hash DICOM series. None depends on the order of the inputs."""
-        if not is_volume_file(path) or path.is_dir():
+        if not is_volume_file(path) or os.path.isdir(path):
             return [f"{name}_{who}"] if who and self.n > 1 else [name, *([f"{name}_{who}"] if who else [])]
         longer = names_with_folders(path, name, words)
         return longer if longer and name.casefold() in self.repeated else [name, *longer]
@@ -144,7 +148,7 @@ class _Among:
         """Where an input lies within the common folder; "…" where that tells the patient, or a DICOM header does not
         say who that is."""
         whole = path.absolute()
-        known = bool(words) or (is_volume_file(path) and not path.is_dir())
+        known = bool(words) or (is_volume_file(path) and not os.path.isdir(path))
         relative = whole.relative_to(self.common).as_posix() if whole.is_relative_to(self.common) else ""
         return relative if known and relative and not tells_identity(relative, words) else "…"
 
@@ -275,7 +279,7 @@ def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
     text = reason(outcome.error) if outcome.error else ""
     # Only what the case is called by, with or without a number, is known to name nobody.
     stem, name = path.name[: -len(file_suffix(path)) or None], outcome.case_name
-    is_called_so = is_volume_file(path) and not path.is_dir() and stem in (name, name.rpartition("_")[0])
+    is_called_so = is_volume_file(path) and not os.path.isdir(path) and stem in (name, name.rpartition("_")[0])
     text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
     if outcome.case is not None:
         return outcome.case.summary_row() | {"reason": text}

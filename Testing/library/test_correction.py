@@ -266,7 +266,7 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     filled = read_mask(folder).ijk
     assert 55 <= filled[:, :, 10].sum() <= 70 < ai.ijk[:, :, 10].sum()
     content = Case.load(folder)
-    assert f"b,done,,{content.volume_mm3}," in (results / "summary.csv").read_text(encoding="utf-8")
+    assert f"b,done,,in/b.nii.gz,{content.volume_mm3}," in (results / "summary.csv").read_text(encoding="utf-8")
     assert content.mask_state == "corrected" and content.review.who == "C"
     assert main(["correct", str(folder), "--smooth", "8:12"]) == 0
     assert main(["correct", str(folder), "--rerun", "10:11", "--image", str(image), "--model", str(model)]) == 0

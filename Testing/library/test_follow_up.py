@@ -349,10 +349,12 @@ def follow_all(cohort, tmp_path):
     """Runs the command on rows of (person, visit, day, image); gives its exit code and the rows of cohort.csv."""
 
     def run(*rows):
-        lines = [
-            "person,folder,day,image",
-            *(f"{person},{cohort / visit},{day},{image}" for person, visit, day, image in rows),
-        ]
+        lines = ["person,folder,day,image"]
+        for person, visit, day, image in rows:
+            folder = tmp_path / "visits" / person / visit  # a visit of two persons is refused
+            if (cohort / visit).is_dir():
+                shutil.copytree(cohort / visit, folder, dirs_exist_ok=True)
+            lines.append(f"{person},{folder},{day},{image}")
         (tmp_path / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         code = main(["follow-up", str(tmp_path / "manifest.txt"), "--output", str(tmp_path / "out")])
         return code, _rows(tmp_path / "out" / "cohort.csv")

@@ -308,7 +308,7 @@ segment_forced = _segment("--force")
 
 def measure_over(root: Path) -> tuple[int, str]:
     write_volume(OTHER, root / "other" / "neck.nii.gz")
-    return run("measure", root / "other" / "neck.nii.gz", "--output", root / "out", "--force")
+    return run("measure", root / "other" / "neck.nii.gz", "--output", root / "out", "--code", "neck", "--force")
 
 
 def _correct(*options: str) -> Callable[[Path], tuple[int, str]]:
