@@ -492,10 +492,6 @@ _MADE = {
     "corrected": "AI segmentation, corrected by a person",
     "given": "Measured on a mask made elsewhere",
 }
-_IN_TABLE = (
-    "slice", "z_mm", "csa_mm2", "csa_raw_mm2", "imputed", "seen_edge", "network_area_mm2", "csa_sct_mm2",
-    "ap_ellipse_mm", "ap_chord_mm", "rl_mm", "level", "instance_number", "flags",
-)  # fmt: skip
 _DEFINITIONS = (
     "Area: cross-section at a right angle to the cord (area in the slice divided by √(1+x′²+y′²) of the centreline),"
     " inside the network’s contour, with parts of pixels; of the mask’s pixels where a person drew it. Imputed: the"
@@ -604,9 +600,9 @@ def _flag_list(flags: Sequence[Flag]) -> Section:
 
 
 def _slice_table(table: SliceTable) -> Section:
-    by_name = {column.name: column for column in columns()}
+    shown = (column for column in columns() if column.on_page)
     titles, cells = [], []
-    for column in (by_name[name] for name in _IN_TABLE):
+    for column in sorted(shown, key=lambda column: column.name == "flags"):
         values = getattr(table, column.name).tolist()
         if column.kind is float:
             form = "{:.1f}" if column.unit == "mm²" or column.name == "z_mm" else "{:.2f}"

@@ -33,7 +33,8 @@ EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2")
 
 @dataclass(frozen=True)
 class Column:
-    """``decimals``: of numbers with a fraction, in files. ``kind``: float (NaN: no answer), int (-1: none) or str."""
+    """``decimals``: of numbers with a fraction, in files. ``kind``: float (NaN: no answer), int (-1: none) or str.
+    ``on_page``: whether the report page shows it, where any slice has an answer."""
 
     name: str
     unit: str
@@ -41,6 +42,7 @@ class Column:
     title: str
     meaning: str
     kind: type = float
+    on_page: bool = True
 
     def texts(self, values: NDArray) -> list[str]:
         """As in slices.csv; "" for no answer."""
@@ -68,12 +70,12 @@ class Column:
         return np.full(n, NONE, dtype=np.int64) if self.kind is int else np.full(n, np.nan)
 
 
-def _float(title: str, unit: str, decimals: int, meaning: str) -> Any:
-    return field(metadata={"column": (unit, decimals, title, meaning, float)})
+def _float(title: str, unit: str, decimals: int, meaning: str, on_page: bool = True) -> Any:
+    return field(metadata={"column": (unit, decimals, title, meaning, float, on_page)})
 
 
-def _int(title: str, meaning: str) -> Any:
-    return field(metadata={"column": ("", 0, title, meaning, int)})
+def _int(title: str, meaning: str, on_page: bool = True) -> Any:
+    return field(metadata={"column": ("", 0, title, meaning, int, on_page)})
 
 
 def _str(title: str, meaning: str) -> Any:
@@ -86,7 +88,7 @@ class SliceTable:
     place. Without a cord all columns are empty."""
 
     slice: Ints = _int("slice", "the input's own slice number, from 0")
-    canonical_slice: Ints = _int("from inferior", "the same slice counted from inferior, from 0")
+    canonical_slice: Ints = _int("from inferior", "the same slice counted from inferior, from 0", on_page=False)
     z_mm: Floats = _float("z", "mm", 3, "position along the slice normal, superior positive, from the scanner's origin")
     csa_mm2: Floats = _float("area", "mm²", 3, "area at a right angle to the cord: area in the slice / √(1+x'²+y'²)")
     csa_raw_mm2: Floats = _float(
@@ -99,19 +101,23 @@ class SliceTable:
         "imputed", "1 where the image shows no edge and the outline follows the other slices' areas: no part of means"
     )
     seen_edge: Floats = _float("edge seen", "", 3, "share of the outline along which the image shows an edge")
-    confidence: Floats = _float("certainty", "", 3, "mean probability inside the network's outline")
+    confidence: Floats = _float("certainty", "", 3, "mean probability inside the network's outline", on_page=False)
     network_area_mm2: Floats = _float(
         "area, network", "mm²", 3, "area in the slice inside the network's own contour, before any outline was moved"
     )
     ap_ellipse_mm: Floats = _float("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
     ap_chord_mm: Floats = _float("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
     rl_mm: Floats = _float("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
-    orientation_deg: Floats = _float("turn", "°", 2, "angle of the ellipse's long axis to right-left")
-    eccentricity: Floats = _float("eccentricity", "", 4, "of the ellipse, 0 for a circle")
-    solidity: Floats = _float("solidity", "", 4, "area over the area of the convex hull")
-    angle_ap_deg: Floats = _float("tilt AP", "°", 2, "angle of the cord to the slice normal, towards anterior")
-    angle_rl_deg: Floats = _float("tilt RL", "°", 2, "angle of the cord to the slice normal, towards right")
-    length_mm: Floats = _float("length", "mm", 4, "length of the cord within the slice")
+    orientation_deg: Floats = _float("turn", "°", 2, "angle of the ellipse's long axis to right-left", on_page=False)
+    eccentricity: Floats = _float("eccentricity", "", 4, "of the ellipse, 0 for a circle", on_page=False)
+    solidity: Floats = _float("solidity", "", 4, "area over the area of the convex hull", on_page=False)
+    angle_ap_deg: Floats = _float(
+        "tilt AP", "°", 2, "angle of the cord to the slice normal, towards anterior", on_page=False
+    )
+    angle_rl_deg: Floats = _float(
+        "tilt RL", "°", 2, "angle of the cord to the slice normal, towards right", on_page=False
+    )
+    length_mm: Floats = _float("length", "mm", 4, "length of the cord within the slice", on_page=False)
     flags: Texts = _str("flags", "kinds of flag on this slice, separated by blanks")
     instance_number: Ints = _int("instance", "DICOM InstanceNumber, where the slices are a series' images")
     level: Texts = _str("level", "vertebral level of the slice's middle, where discs were marked")
