@@ -751,7 +751,7 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
     from SpinalCordSegLib.report import montage_png
 
     write_volume(case.mask, folder / f"mask.{mask_format}")
-    if case.mask_state == "AI":  # so that it can always be said what a person changed
+    if case.mask_state == "AI":  # the reference for what a person changes later
         shutil.copyfile(folder / f"mask.{mask_format}", folder / f"{AI_MASK}.{mask_format}")
     if save_probability and case.probability is not None:
         # A .seg.nrrd holds segments; a probability is an image.

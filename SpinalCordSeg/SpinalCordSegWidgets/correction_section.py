@@ -198,7 +198,7 @@ class CorrectPanel(Section):
 
     def refresh(self) -> None:
         ui, none = self.ui, not self.panel.segment_id
-        if none:  # whatever it is open on is not in hand
+        if none:  # the editor is not open on the current mask
             self.editor.close()
         elif self._entered:
             self.editor.open(self.panel.segmentation, self.panel.volume, self.panel.segment_id)

@@ -134,7 +134,7 @@ _RED = "QFrame#breakFrame {border: 2px solid #b3261e; background: #fcebea} QLabe
 
 
 class FollowUpPanel(Section):
-    """``visits``: as listed. Comparisons stay in the scene; the last one of the mask in hand is shown."""
+    """``visits``: as listed. Comparisons stay in the scene; the last one that includes the current mask is shown."""
 
     def __init__(self, ui: Any, panel: Panel) -> None:
         super().__init__(ui, panel)
@@ -240,7 +240,7 @@ class FollowUpPanel(Section):
         self.visits = visits
 
     def _table(self) -> Any:
-        """Of the last comparison that the mask in hand was part of."""
+        """Of the last comparison that includes the current mask."""
         return latest_follow_up(slicer.mrmlScene, self.panel.segmentation)
 
     def _shown(self) -> FollowUpTexts | None:

@@ -98,7 +98,7 @@ class ModuleBinding(VTKObservationMixin):
 
 
 class Panel:
-    """What the sections share: the mask in hand, one run at a time, one line to the user.
+    """What the sections share: the current mask, one run at a time, one line to the user.
 
     ``logic``: the module's. ``entered``: whether the user is in the module now. ``parameters``: the module's parameter
     node while it is bound, else None. Model and device are kept in it by hand: what there is to choose changes, and the
@@ -110,7 +110,7 @@ class Panel:
         self._ui, self.logic, self._entered = ui, logic, entered
         self._listeners: list[Callable[[], None]] = []
         self._was_running = False
-        self._before: Any = None  # the image that was in hand last, or the mask without one
+        self._before: Any = None  # the previous image, or the mask without one
         self.sections: tuple[Section, ...] = ()
         self.parameters: Any = None
         self.control = JobControl(self._on_run_changed)
@@ -283,7 +283,7 @@ class Panel:
         write_images(folder, {IMAGE: image})
 
     def show_mask(self, segmentation: Any) -> None:
-        """Make another mask the one in hand, also for when the user comes back to the module."""
+        """Make another mask the current one; it stays so when the user leaves the module and comes back."""
         self.measures.choice.set(segmentation)
         self.measures.refresh()
 
@@ -297,7 +297,7 @@ class Panel:
         self.show_message(_("{name} was removed from the scene: choose another one.").format(name=name))
 
     def forget(self) -> None:
-        """Another mask or segment is in hand: nothing goes on with it that was meant for the one before."""
+        """The current mask or segment changed: drop what was meant for the previous one."""
         whose = self.volume or self.segmentation
         for section in self.sections:
             section.forget()
@@ -306,7 +306,7 @@ class Panel:
         self._before = whose
 
     def for_this_mask(self, act: Callable[[Any], Any]) -> Callable[[Any], None]:
-        """``act``, but not where another mask was taken in hand while a dialog was open or a run went on."""
+        """``act``, unless the current mask changed while a dialog was open or a run went on."""
         meant = self.segmentation, self.segment_id
 
         def act_on_what_was_meant(found: Any) -> None:

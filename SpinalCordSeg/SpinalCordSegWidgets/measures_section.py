@@ -148,7 +148,7 @@ class MeasuresPanel:
         self.live = LiveNumbers()
         self._observed: list[tuple[Any, int]] = []
         self._followed: Any = None
-        self._image: tuple[Any, ...] = ()  # of the image in hand: what tells that it may have changed
+        self._image: tuple[Any, ...] = ()  # of the current image: tells whether it may have changed
         self._image_state = ""
         self._slices: list[int] = []  # of the table's rows
         self._picture = ResizingPicture(ui.areaPicture)
@@ -226,7 +226,7 @@ class MeasuresPanel:
         grey(ui.measureButton, reason)
 
     def follow(self, node: Any) -> None:
-        """A mask is in hand now, or none."""
+        """The current mask changed; None: there is none."""
         if node is self._followed:  # it has another name
             return
         self.close()

@@ -123,7 +123,7 @@ class ReviewPanel(Section):
         self._keep(review)
 
     def _accept_measured(self, segmentation: Any, segment_id: str) -> None:
-        """Only what the reviewer saw when pressing Accept: meanwhile another mask, or a changed one, may be in hand."""
+        """Decide only on what the reviewer saw when pressing Accept: the current mask may have changed since."""
         panel = self.panel
         if panel.segmentation is segmentation and panel.segment_id == segment_id and not panel.live.stale:
             self.decide(ACCEPTED)

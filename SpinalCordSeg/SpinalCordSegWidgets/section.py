@@ -38,10 +38,10 @@ class Section:
         """The scene is being closed: let go of every node."""
 
     def forget(self) -> None:
-        """Another mask is in hand: what was begun on the one before does not go on with it."""
+        """The current mask changed: drop what was begun on the previous one."""
 
     def forget_person(self) -> None:
-        """Another image is in hand, of another person perhaps: what was typed for the one before is not of it."""
+        """The current image changed, perhaps to another person's: drop what was typed for the previous one."""
 
     def refresh(self) -> None:
         """Show the state as it is now; called while the section is open only."""

@@ -114,7 +114,7 @@ class VersionsPanel(Section):
             saved = store.save(mask_of_segment(*self._in_hand))
         except SpinalCordSegError as error:
             text = _("The mask that was changed last was NOT saved: {reason}").format(reason=error)
-            self.panel.show_message(text)  # also where another one is in hand by now
+            self.panel.show_message(text)  # also where the current mask changed meanwhile
         else:
             when = "" if saved is None else saved.when.astimezone().strftime("%H:%M:%S")
             text = _("Saved at {time}.").format(time=when) if saved else _("Saved already.")

@@ -152,7 +152,7 @@ class WorkListPanel(Section):
         self.work: WorkList | None = None
         self._open: dict[Path, OpenCase] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
-        self._last: Any = None  # the mask that was in hand last
+        self._last: Any = None  # the previous mask
         set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
         ui.workTable.connect("cellClicked(int,int)", self._on_row)
         on_click(
@@ -257,13 +257,13 @@ class WorkListPanel(Section):
         grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
         case = self._in_hand()
         other = case is not None and self.panel.segmentation is not case.segmentation
-        grey(ui.storeButton, none or (_("The mask in hand is not that of this case: open it first.") if other else ""))
+        grey(ui.storeButton, none or (_("This is not the case of the current mask: open it first.") if other else ""))
 
     def close(self) -> None:
         self._open, self.case, self._last = {}, "", None
 
     def _on_change(self) -> None:
-        """Whoever takes a mask of the list in hand sees it, though Next had hidden it."""
+        """Choosing a mask of the list shows it, even where Next had hidden it."""
         before, self._last = self._last, self.panel.segmentation
         case = self._of(self._last)
         if case is not None and self._last is not before:
