@@ -76,7 +76,7 @@ def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results)
     assert work.case == "a" and "Case 1: a." in work.ui.workLabel.text
     foreign = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another person")
     panel.ui.maskSelector.setCurrentNode(foreign)
-    assert not work.ui.storeButton.isEnabled() and "in hand" in work.ui.storeButton.toolTip
+    assert not work.ui.storeButton.isEnabled() and "current mask" in work.ui.storeButton.toolTip
     scene.RemoveNode(a)
     scene.RemoveNode(foreign)
     assert panel.panel.segmentation is None and not visible()[1:]
