@@ -530,11 +530,12 @@ def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
     import json
     from dataclasses import asdict
 
-    from SpinalCordSegLib.model.checkpoint import find_model, find_models, user_models_folder, verified_card
+    from SpinalCordSegLib.model.checkpoint import find_model, find_models, load_checkpoint, user_models_folder
 
     if arguments.model is not None:
-        explained = asdict(verified_card(find_model(arguments.model)))
-        reporter.text(json.dumps(explained, indent=2, ensure_ascii=False, default=str))
+        model = load_checkpoint(find_model(arguments.model))
+        explained = {"path": str(model.path), **model.card(), "sha256": model.sha256}
+        reporter.text(json.dumps(explained, indent=2, ensure_ascii=False, default=asdict))
         return DONE
     found = find_models()
     if not found:
@@ -543,13 +544,13 @@ def _models(arguments: argparse.Namespace, reporter: Reporter) -> int:
     for number, path in enumerate(found):
         used = " (used by default)" if number == 0 else ""
         try:
-            card = verified_card(path)
+            model = load_checkpoint(path)
         except ModelFileError as error:
             damaged = True
             reporter.error(str(error), type(error).__name__)
             continue
-        network = f"{card.network.get('name')}, width {card.network.get('width')}"
-        reporter.text(f"{card.name} {card.version}{used}\n  {path}\n  {network}; SHA-256 {card.sha256}")
+        network = f"{model.network.name}, width {model.network.width}"
+        reporter.text(f"{model.name} {model.version}{used}\n  {path}\n  {network}; SHA-256 {model.sha256}")
     return SOME_FAILED if damaged else DONE
 
 

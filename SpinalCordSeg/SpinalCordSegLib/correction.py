@@ -35,7 +35,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
-from SpinalCordSegLib.model.checkpoint import default_model, find_models, verified_card
+from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
 from SpinalCordSegLib.morphometry import fit_centreline
 from SpinalCordSegLib.pipeline import check_belongs, measure_mask
 from SpinalCordSegLib.postprocessing import (
@@ -219,7 +219,7 @@ def model_of_case(case: Case) -> Path:
         return default_model()
     for path in find_models():
         try:
-            if verified_card(path).sha256 == model.sha256:
+            if load_checkpoint(path).sha256 == model.sha256:
                 return path
         except ModelFileError:  # no model any more: it is not the one that is looked for
             continue

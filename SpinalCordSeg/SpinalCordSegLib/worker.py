@@ -89,9 +89,9 @@ def _preload(model: Path, device: str) -> None:
         for name in ("scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw", "onnxruntime"):
             importlib.import_module(name)
         from SpinalCordSegLib.inference import gpu_is_likely
-        from SpinalCordSegLib.model.checkpoint import verified_card
+        from SpinalCordSegLib.model.checkpoint import load_checkpoint
 
-        verified_card(model)  # read from the disk once
+        load_checkpoint(model)  # read from the disk once
         if device in ("cuda", "mps") or (device == "auto" and gpu_is_likely()):
             from SpinalCordSegLib.torch_inference import choose_device
 

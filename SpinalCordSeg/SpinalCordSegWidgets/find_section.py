@@ -13,7 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
-from SpinalCordSegLib.model.checkpoint import ModelCard, find_models, load_card, user_models_folder
+from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
 from SpinalCordSegNodes.volumes import label_of, volume_from_node
 from SpinalCordSegWidgets.install import Dependencies
 from SpinalCordSegWidgets.jobs import JobControl, duration
@@ -48,7 +48,7 @@ class ModelChoice:
         return Path(text) if text else None
 
     @property
-    def card(self) -> ModelCard | None:
+    def card(self) -> Checkpoint | None:
         """None without a model, or when its file can no longer be read (see ``why_none``)."""
         if self.path is None:
             self.why_none = _("There is no model: load one from a file, or put one into the folder of your models.")
@@ -116,9 +116,9 @@ class ModelChoice:
         self._card_label.setToolTip("" if card is None else details(card))
 
 
-def summary(card: ModelCard) -> str:
+def summary(card: Checkpoint) -> str:
     """What it is, what it was trained on and under which licence, in a line or two."""
-    network = str(card.network.get("name", "")).replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
+    network = card.network.name.replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
     return " · ".join(part for part in (network, trained_on(card.provenance), card.licence) if part)
 
 
@@ -137,9 +137,9 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
     return _("trained on {parts} slices").format(parts=_(" and ").join(parts)) if parts else ""
 
 
-def details(card: ModelCard) -> str:
+def details(card: Checkpoint) -> str:
     """Everything the card says about training and scores, a line each."""
-    lines = [f"{card.name} {card.version}", str(card.path.name)]
+    lines = [f"{card.name} {card.version}", card.path.name if card.path else ""]
     for title, content in ((_("Scores"), card.scores), (_("Made from"), card.provenance)):
         lines += [f"{title}:", *(f"  {line}" for line in json.dumps(content, indent=1).splitlines()[1:-1])]
     return "\n".join(lines[:_MOST_LINES])

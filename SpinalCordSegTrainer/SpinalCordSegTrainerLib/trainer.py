@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
-from SpinalCordSegLib.model.networks import reestimate_batch_statistics
 from SpinalCordSegTrainerLib.batches import (
     BatchSampler,
     OpenedSources,
@@ -297,7 +297,7 @@ class Training:
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = map(self.batches.batch, range(first, max(self.state.update, first + 1)))
         mine = self.processes.part(self.config.batch_size)
-        reestimate_batch_statistics(network, (self._on_device(images[mine]) for images, _ in batches))
+        update_bn((self._on_device(images[mine]) for images, _ in batches), network)
         return network.eval()
 
     def _score(self, row: dict[str, Any]) -> float:

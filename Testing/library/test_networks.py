@@ -12,7 +12,6 @@ from SpinalCordSegLib.model.checkpoint import NETWORKS
 from SpinalCordSegLib.model.networks import (
     NetworkConfig,
     build_network,
-    reestimate_batch_statistics,
 )
 
 
@@ -69,33 +68,3 @@ def test_glorot_weights_zero_biases_keras_batch_normalisation(name: str) -> None
 def test_bad_configuration_is_refused(fields: dict) -> None:
     with pytest.raises(ConfigurationError):
         NetworkConfig(**fields)
-
-
-def test_reestimated_statistics_are_the_average_over_the_batches() -> None:
-    network = nn.Sequential(nn.BatchNorm2d(1, momentum=0.01), nn.Dropout(0.5))
-    network.eval()
-    batches = [torch.tensor([0.0, 2.0]).view(2, 1, 1, 1), torch.tensor([4.0, 8.0]).view(2, 1, 1, 1)]
-    assert reestimate_batch_statistics(network, batches) == 2
-    norm = network[0]
-    assert norm.running_mean.item() == pytest.approx((1 + 6) / 2)
-    assert norm.running_var.item() == pytest.approx((2 + 8) / 2)  # unbiased variances of the two batches
-    assert norm.momentum == 0.01
-    assert not norm.training and not network.training
-
-
-def test_reestimation_lets_evaluation_meet_training() -> None:
-    torch.manual_seed(0)
-    network = build_network(NetworkConfig("ra_unet", 1))
-    batch = 0.5 + 0.2 * torch.rand(4, 1, 64, 64)
-
-    def apart(wanted: torch.Tensor) -> float:
-        with torch.no_grad():
-            got = network.eval()(batch)
-        return float((got - wanted).pow(2).mean() / wanted.var())
-
-    with torch.no_grad():
-        wanted = network.train()(batch)  # moves the statistics by a hundredth only
-    assert apart(wanted) > 0.5
-    reestimate_batch_statistics(network.train(), [batch])
-    assert network.training
-    assert apart(wanted) < 0.05  # the rest: running variances are unbiased, those of a batch are not

@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from SpinalCordSegLib.inference import predict
 from SpinalCordSegLib.model.checkpoint import Checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network, reestimate_batch_statistics
+from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise
 from SpinalCordSegLib.postprocessing import find_cord
 from SpinalCordSegLib.volume import Volume
@@ -30,7 +31,7 @@ class BrightAndRandom(nn.Module):
         torch.manual_seed(3)
         self.network = build_network(NetworkConfig("deep_unet", 1))
         inputs, _ = normalise(torch.from_numpy(volume.voxels.copy()), volume.pixel_mm, NORMALISATION)
-        reestimate_batch_statistics(self.network, [inputs])
+        update_bn([inputs], self.network)
         with torch.no_grad():
             output = self.network.eval()(inputs)
         self.mean, self.deviation = output.mean(), output.std()

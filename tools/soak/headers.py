@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 from SpinalCordSegLib.dicom import quiet_pydicom
-from SpinalCordSegLib.model.checkpoint import content_hash, join_header, split_header
+from SpinalCordSegLib.model.checkpoint import signed_file
 
 _REALS = (0.0, -0.0, -1.0, 1.0, 1e-30, 1e30, 3e38, math.nan, math.inf, -math.inf, 352.5)
 _SIZES = (0, 1, 2, 3, 7, 8, -1, -32768, 32767, 1000)
@@ -143,6 +143,12 @@ def _put_raw(dataset: pydicom.Dataset, keyword: str, vr: str, raw: bytes) -> Non
     dataset._dict[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True)
 
 
+def split_header(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and tensor bytes of serialised safetensors."""
+    end = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:end]), content[end:]
+
+
 def card_value(rng: random.Random, data: bytes) -> bytes:
     """A value of a model's card changed, its digest made right again."""
     table, tensors = split_header(data)
@@ -169,6 +175,4 @@ def _joined(card: str, table: Any, tensors: bytes) -> bytes:
     if not isinstance(table, dict):
         text = json.dumps(table).encode()
         return struct.pack("<Q", len(text)) + text + tensors
-    digest = content_hash(card, table)
-    digest.update(tensors)
-    return join_header(card, digest.hexdigest(), table, tensors)
+    return signed_file(card, table, tensors)

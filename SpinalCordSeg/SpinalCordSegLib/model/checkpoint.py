@@ -90,166 +90,22 @@ def find_model(named: str | Path | None = None) -> Path:
     raise ModelFileError(f"{named}: no such weights file, and no model of this name; listed: {', '.join(names)}")
 
 
-# The model card in the header of a weights file, and the proof that the file is whole. Only the standard library.
-#
-# A safetensors file is 8 bytes (length of the header, little-endian), a JSON header (tensor table and metadata) and
-# the tensor bytes. Ours carries two metadata entries: ``card`` (JSON) and ``digest``, the SHA-256 over card, tensor
-# table and tensor bytes. Nothing in such a file can run code.
+# A weights file is a safetensors file: 8 bytes (length of the header, little-endian), a JSON header (tensor table and
+# metadata), and the tensor bytes. Ours carries two metadata entries: ``card`` (JSON) and ``digest``, the SHA-256 over
+# card, tensor table and tensor bytes. Nothing in such a file can run code.
 
 
 FORMAT = "SpinalCordSeg model"
 FORMAT_VERSION = 1
+NETWORKS = ("ra_unet", "unet", "deep_unet")
 REPEATABILITY = "repeatability"
 """The field of the scores with the measured repeatability; what it holds: longitudinal/change.py."""
 
 _MAX_HEADER = 16 << 20
 _TEXTS = ("name", "version", "licence", "software_version")
 _TABLES = ("network", "normalisation", "calibration", "training", "scores", "provenance")
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a weights file says of itself; the dictionaries are as stored, checked only for being there.
-
-    ``sha256``: of the whole file, None where it was not read (``load_card`` alone).
-    """
-
-    path: Path
-    name: str
-    version: str
-    network: dict[str, Any]
-    normalisation: dict[str, Any]
-    calibration: dict[str, Any]
-    training: dict[str, Any]
-    scores: dict[str, Any]
-    provenance: dict[str, Any]
-    licence: str
-    software_version: str
-    sha256: str | None = None
-
-
-Header = tuple[dict[str, Any], dict[str, str], int]
-"""The beginning of a safetensors file: tensor table, metadata, and where the tensor bytes begin."""
-
-
-def load_card(path: Path) -> ModelCard:
-    """Read only the header: quick, but blind to altered tensor bytes (``verified_card`` is not).
-
-    Raises ModelFileError when this is not a weights file of SpinalCordSeg or one of a newer format.
-    """
-    return _card(path, _read_header(path), None)
-
-
-def verified_card(path: Path) -> ModelCard:
-    """Read the whole file, check its digest, and give the card with the file's SHA-256.
-
-    Raises ModelFileError as ``load_card``, and when any byte that matters was changed.
-    """
-    header = _read_header(path)
-    table, metadata, data_offset = header
-    sha256, content = hashlib.sha256(), content_hash(metadata.get("card", ""), table)
-    try:
-        with path.open("rb") as file:
-            sha256.update(file.read(data_offset))
-            while chunk := file.read(1 << 20):
-                sha256.update(chunk)
-                content.update(chunk)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
-    card = _card(path, header, sha256.hexdigest())
-    if content.hexdigest() != metadata.get("digest"):
-        raise ModelFileError(f"{path}: the file is damaged or was altered (its SHA-256 digest differs): get it again")
-    return card
-
-
-def content_hash(card_json: str, table: dict[str, Any]) -> hashlib._Hash:
-    """SHA-256 begun with the card and the tensor table; the tensor bytes follow."""
-    begun = hashlib.sha256(card_json.encode())
-    begun.update(json.dumps(table, sort_keys=True).encode())
-    return begun
-
-
-def join_header(card_json: str, digest: str, table: dict[str, Any], data: bytes) -> bytes:
-    """A whole weights file. Written here, because safetensors writes metadata entries in random order."""
-    header = json.dumps({"__metadata__": {"card": card_json, "digest": digest}, **table}).encode()
-    header += b" " * (-len(header) % 8)
-    return struct.pack("<Q", len(header)) + header + data
-
-
-def split_header(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and tensor bytes of serialised safetensors."""
-    end = 8 + struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8:end]), content[end:]
-
-
-def _read_header(path: Path) -> Header:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(9)
-            # A pickle could run code when it is opened. 0x80 may also be the length's first byte.
-            if start[4:] != b"\0\0\0\0{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
-                raise ModelFileError(
-                    f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is"
-                    " refused; use a .safetensors file written by SpinalCordSeg"
-                )
-            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
-            if not 0 < length <= min(size - 8, _MAX_HEADER):
-                raise ModelFileError(
-                    f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
-                )
-            text = start[8:] + file.read(length - 1)
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{path}: there is no such weights file") from error
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        table = parse_json(text)
-        metadata = table.pop("__metadata__", {})
-        expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"{path}: the header is not that of a safetensors file: get the file again") from error
-    if size - 8 - length != expected:
-        raise ModelFileError(
-            f"{path}: truncated or overlong: {size - 8 - length} bytes of weights, expected {expected}: get the file"
-            " again"
-        )
-    return table, metadata if isinstance(metadata, dict) else {}, 8 + length
-
-
-def _card(path: Path, header: Header, sha256: str | None) -> ModelCard:
-    _, metadata, _ = header
-    text = metadata.get("card")
-    if not isinstance(text, str) or "digest" not in metadata:
-        raise ModelFileError(
-            f"{path}: a safetensors file without a SpinalCordSeg model card: use weights that SpinalCordSeg wrote"
-        )
-    try:
-        card = parse_json(text)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: the model card is not readable JSON: the file is damaged") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelFileError(f"{path}: the model card is not one of SpinalCordSeg")
-    version = card.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: format version {version} is newer than {FORMAT_VERSION}, which this program reads:"
-            " update SpinalCordSeg"
-        )
-    for kind, names in ((int, ("format_version",)), (str, _TEXTS), (dict, _TABLES)):
-        for name in names:
-            if not isinstance(card.get(name), kind):
-                raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
-    return ModelCard(path=path, sha256=sha256, **{name: card[name] for name in (*_TEXTS, *_TABLES)})
-
-
-# The model with its weights.
-
-NETWORKS = ("ra_unet", "unet", "deep_unet")
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "I64": np.dtype("<i8"),
-}  # of safetensors; what our networks hold
+_NOT_USED = "labels"  # an entry of the normalisation in older files: how label maps were resized
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}  # what our networks hold
 
 
 @dataclass(frozen=True)
@@ -286,24 +142,21 @@ class Calibration:
             )
 
 
-_NOT_USED = "labels"  # an entry of the normalisation in older files: how label maps were resized
-
-
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model: what it is, what it was trained on and measured on, and its weights.
+    """A model: what it is, what it was trained on and measured on (its card), and its weights.
 
-    ``weights``: the network's state_dict in numpy; tensors on the CPU may be given.
+    ``weights``: the network's state_dict in numpy; tensors on the CPU may be given; empty where only the card was read.
 
-    ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256`` and ``path``: of the file it came
-    from, None before it was written.
+    ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256`` (of the whole file) and ``path``: of
+    the file it came from, None before it was written; ``load_card`` knows no hash.
     """
 
     name: str
     version: str
     network: NetworkConfig
     normalisation: NormalisationConfig
-    weights: dict[str, NDArray]
+    weights: dict[str, NDArray] = field(default_factory=dict)
     calibration: Calibration = field(default_factory=Calibration)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -316,6 +169,10 @@ class Checkpoint:
     def __post_init__(self) -> None:
         arrays = {name: np.asarray(values, order="C") for name, values in self.weights.items()}
         object.__setattr__(self, "weights", arrays)
+
+    def card(self) -> dict[str, Any]:
+        """What its file says of it."""
+        return {name: getattr(self, name) for name in (*_TEXTS, *_TABLES)}
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
@@ -333,15 +190,33 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         table[name] = {"dtype": kind, "shape": list(values.shape), "data_offsets": [end, end + values.nbytes]}
         parts.append(values.tobytes())
         end += values.nbytes
-    entries = {name: getattr(checkpoint, name) for name in (*_TEXTS, *_TABLES)}
-    entries |= {"format": FORMAT, "format_version": FORMAT_VERSION}
-    card, data = json.dumps(entries, sort_keys=True, default=asdict), b"".join(parts)
-    digest = content_hash(card, table)
-    digest.update(data)
-    content = join_header(card, digest.hexdigest(), table, data)
+    entries = {**checkpoint.card(), "format": FORMAT, "format_version": FORMAT_VERSION}
+    content = signed_file(json.dumps(entries, sort_keys=True, default=asdict), table, b"".join(parts))
     with atomic_write(path) as beside:
         beside.write_bytes(content)
     return replace(checkpoint, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def signed_file(card_json: str, table: dict[str, Any], data: bytes) -> bytes:
+    """A whole weights file. Written here, because safetensors writes metadata entries in random order."""
+    metadata = {"card": card_json, "digest": _digest(card_json, table, data)}
+    header = json.dumps({"__metadata__": metadata, **table}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def _digest(card_json: str, table: dict[str, Any], data: bytes) -> str:
+    return hashlib.sha256(card_json.encode() + json.dumps(table, sort_keys=True).encode() + data).hexdigest()
+
+
+def load_card(path: Path) -> Checkpoint:
+    """The model without its weights: only the header is read. Quick, but blind to altered tensor bytes.
+
+    Raises ModelFileError when this is not a weights file of SpinalCordSeg, one of a newer format, or one whose network
+    is not known here.
+    """
+    _, metadata, _ = _read_header(path)
+    return _card(path, metadata)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -351,17 +226,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     architecture, a newer format, a missing entry, or weights that are not finite.
     """
     path = Path(path)
-    card = verified_card(path)
+    table, metadata, data_offset = _read_header(path)
+    checkpoint = _card(path, metadata)
     try:
-        network = NetworkConfig(**card.network)
-        normalisation = NormalisationConfig(**{k: v for k, v in card.normalisation.items() if k != _NOT_USED})
-        calibration = Calibration(**card.calibration)
-    except (TypeError, ConfigurationError) as error:
-        raise ModelFileError(
-            f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
-        ) from error
-    table, _, data_offset = _read_header(path)
-    data = path.read_bytes()[data_offset:]
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    data = content[data_offset:]
+    if _digest(metadata["card"], table, data) != metadata["digest"]:
+        raise ModelFileError(f"{path}: the file is damaged or was altered (its SHA-256 digest differs): get it again")
     weights: dict[str, NDArray] = {}
     try:
         for name, entry in table.items():
@@ -370,9 +243,81 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
     _check_finite(path, weights)
-    _log.info("model %s %s, SHA-256 %s", card.name, card.version, card.sha256)
-    parsed = {"network": network, "normalisation": normalisation, "calibration": calibration}
-    return Checkpoint(weights=weights, **{**vars(card), **parsed})
+    loaded = replace(checkpoint, weights=weights, sha256=hashlib.sha256(content).hexdigest())
+    _log.info("model %s %s, SHA-256 %s", loaded.name, loaded.version, loaded.sha256)
+    return loaded
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Tensor table, metadata, and where the tensor bytes begin."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+            # A pickle could run code when it is opened. 0x80 may also be the length's first byte.
+            if start[4:] != b"\0\0\0\0{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
+                raise ModelFileError(
+                    f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is"
+                    " refused; use a .safetensors file written by SpinalCordSeg"
+                )
+            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
+            if not 0 < length <= min(size - 8, _MAX_HEADER):
+                raise ModelFileError(
+                    f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
+                )
+            text = start[8:] + file.read(length - 1)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: there is no such weights file") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        table = parse_json(text)
+        metadata = table.pop("__metadata__", {})
+        expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{path}: the header is not that of a safetensors file: get the file again") from error
+    if size - 8 - length != expected:
+        raise ModelFileError(
+            f"{path}: truncated or overlong: {size - 8 - length} bytes of weights, expected {expected}: get the file"
+            " again"
+        )
+    return table, metadata if isinstance(metadata, dict) else {}, 8 + length
+
+
+def _card(path: Path, metadata: dict[str, str]) -> Checkpoint:
+    text = metadata.get("card")
+    if not isinstance(text, str) or "digest" not in metadata:
+        raise ModelFileError(
+            f"{path}: a safetensors file without a SpinalCordSeg model card: use weights that SpinalCordSeg wrote"
+        )
+    try:
+        card = parse_json(text)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the model card is not readable JSON: the file is damaged") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: the model card is not one of SpinalCordSeg")
+    version = card.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: format version {version} is newer than {FORMAT_VERSION}, which this program reads:"
+            " update SpinalCordSeg"
+        )
+    for kind, names in ((int, ("format_version",)), (str, _TEXTS), (dict, _TABLES)):
+        for name in names:
+            if not isinstance(card.get(name), kind):
+                raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
+    normalisation = {name: value for name, value in card["normalisation"].items() if name != _NOT_USED}
+    try:
+        configurations = {
+            "network": NetworkConfig(**card["network"]),
+            "normalisation": NormalisationConfig(**normalisation),
+            "calibration": Calibration(**card["calibration"]),
+        }
+    except (TypeError, ConfigurationError) as error:
+        raise ModelFileError(
+            f"{path}: its configuration is not known here ({error}): update SpinalCordSeg or use another model"
+        ) from error
+    return Checkpoint(path=path, **{name: card[name] for name in (*_TEXTS, *_TABLES)} | configurations)
 
 
 def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:

@@ -1,11 +1,12 @@
 """The networks. A new one is added here, by name in ``checkpoint.NETWORKS``, and as a graph by ``make graphs``.
 
-Every network takes (B, 1, H, W) with H and W multiples of 32, values 0..1, and gives logits of that shape.
+Every network takes (B, 1, H, W) with H and W multiples of 32, values 0..1, and gives logits of that shape; it raises
+ConfigurationError on other shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -14,11 +15,9 @@ from torch.nn import functional
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.checkpoint import NetworkConfig
+from SpinalCordSegLib.model.preprocessing import SIZE_STEP
 
 # What the three networks share: their batch normalisation, up-sampling and the check of their input.
-
-
-SIZE_STEP = 32  # five poolings
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -121,8 +120,7 @@ def _cut(x: Tensor, window: Tensor | None, by: int = 1) -> Tensor:
 class RAUNet(nn.Module):
     """The hybrid residual attention-aware U-Net.
 
-    In: (B, 1, H, W), H and W multiples of 32, values 0..1. Out: (B, 1, H, W) logits. ``width`` is the paper's
-    smallest bottleneck f; its drawings have f = 8 (2,916,337 parameters). Raises ConfigurationError on other shapes.
+    ``width`` is the paper's smallest bottleneck f; its drawings have f = 8 (2,916,337 parameters).
     """
 
     def __init__(self, width: int = 8) -> None:
@@ -184,8 +182,7 @@ def _half_channels(channels_in: int, channels_out: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Five levels of 8f, 16f, 32f, 64f, 128f channels; f = 8 gives 64 to 1024 and about 31.03 M parameters.
 
-    In: (B, 1, H, W), H and W multiples of 32. Out: (B, 1, H, W) logits. Dropout of ``dropout`` at the two deepest
-    levels. Up-sampling is nearest ×2 and a 2×2 convolution. Raises ConfigurationError on other shapes.
+    Dropout of ``dropout`` at the two deepest levels. Up-sampling is nearest ×2 and a 2×2 convolution.
     """
 
     def __init__(self, width: int = 8, dropout: float = 0.5) -> None:
@@ -237,8 +234,7 @@ class _Block(nn.Module):
 class DeepUNet(nn.Module):
     """Six Down and six Up blocks of 4f channels; f = 8 gives 32 and about 0.594 M parameters.
 
-    In: (B, 1, H, W), H and W multiples of 32. Out: (B, 1, H, W) logits. Where the sixth pooling meets an odd size
-    it rounds up, and the way back takes the size of the skip. Raises ConfigurationError on other shapes.
+    Where the sixth pooling meets an odd size it rounds up, and the way back takes the size of the skip.
     """
 
     depth = 6
@@ -276,10 +272,7 @@ _CLASSES: dict[str, Callable[[int], nn.Module]] = {"ra_unet": RAUNet, "unet": UN
 
 
 def build_network(config: NetworkConfig) -> nn.Module:
-    """A new network in training mode: glorot-uniform weights (from torch's global generator), zero biases.
-
-    It takes (B, 1, H, W) with H and W multiples of 32 and gives logits of the same shape.
-    """
+    """A new network in training mode: glorot-uniform weights (from torch's global generator), zero biases."""
     network = _CLASSES[config.name](config.width)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -287,36 +280,3 @@ def build_network(config: NetworkConfig) -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
-
-
-def reestimate_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Replace the running mean and variance of every BatchNorm by their plain average over ``batches``.
-
-    ``batches``: tensors (B, 1, H, W) on the network's device, best the training batches of this moment. With the
-    small momentum the running statistics lag far behind the weights; this makes evaluation mode meet training
-    mode. Weights, mode and momentum are left as they were. Gives the number of batches seen; 0 or a network
-    without BatchNorm changes nothing.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    if not norms:
-        return 0
-    modes = {module: module.training for module in network.modules()}
-    momenta = [norm.momentum for norm in norms]
-    n_batches = 0
-    network.eval()  # dropout stays off: only the statistics are wanted
-    try:
-        for batch in batches:
-            for norm in norms:
-                if n_batches == 0:
-                    norm.reset_running_stats()
-                norm.momentum = None  # torch's cumulative average
-                norm.train()
-            with torch.no_grad():
-                network(batch)
-            n_batches += 1
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
-    return n_batches

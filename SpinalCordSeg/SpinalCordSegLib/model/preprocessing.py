@@ -49,11 +49,6 @@ class AxisMap:
         """Where the grid's first pixel begins, in source pixels from the first source pixel's outer edge."""
         return 0.5 * (self.n_source - self.n_grid * self.step)
 
-    @property
-    def padded(self) -> bool:
-        """True when the grid reaches beyond the image."""
-        return self.first_edge < -1e-6
-
     def source_positions(self) -> NDArray[np.float64]:
         """Grid pixel centres in source pixel indices, shape (n_grid,)."""
         return self.first_edge + (np.arange(self.n_grid, dtype=np.float64) + 0.5) * self.step - 0.5
@@ -66,7 +61,8 @@ class AxisMap:
     def forward(self, antialias: bool = False) -> NDArray[np.float32]:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
         width = max(1.0, self.step) if antialias else 1.0
-        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=self.padded)
+        padded = self.first_edge < -1e-6
+        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=padded)
 
     @_cached
     def backward(self) -> NDArray[np.float32]:
@@ -76,14 +72,12 @@ class AxisMap:
     @_cached
     def reached(self) -> NDArray[np.bool_]:
         """(n_source,) bool: the centre of the source pixel lies on the grid."""
-        positions = self.grid_positions()
-        return (positions >= -0.5 - 1e-6) & (positions <= self.n_grid - 0.5 + 1e-6)
+        return _within(self.grid_positions(), self.n_grid)
 
     @_cached
     def covered(self) -> NDArray[np.bool_]:
         """(n_grid,) bool: the centre of the grid pixel lies on the image; the others are padding."""
-        positions = self.source_positions()
-        return (positions >= -0.5 - 1e-6) & (positions <= self.n_source - 0.5 + 1e-6)
+        return _within(self.source_positions(), self.n_source)
 
     def overlap(self) -> NDArray[np.float32]:
         """(n_grid, n_source): the share of each grid pixel that each source pixel covers."""
@@ -91,6 +85,10 @@ class AxisMap:
         pixels = np.arange(self.n_source)[None, :]
         shared = np.minimum(starts + self.step, pixels + 1) - np.maximum(starts, pixels)
         return np.clip(shared / self.step, 0, None).astype(np.float32)
+
+
+def _within(positions: NDArray[np.float64], n: int) -> NDArray[np.bool_]:
+    return (positions >= -0.5 - 1e-6) & (positions <= n - 0.5 + 1e-6)
 
 
 def _cubic_matrix(
@@ -206,10 +204,9 @@ def normalise(
     """Slices (n, rows, columns) of any intensity as network input (n, 1, R, C) float32 in 0..1.
 
     Intensities first, then padding with 0 (the slice's minimum) and the bicubic resize, whose overshoot is taken out
-    by a second min-max of the image part ("minmax": without padding this is the paper's resize, then min-max) or
-    clipped ("percentile"). A constant slice becomes zeros.
+    by a second min-max of the image part ("minmax") or clipped ("percentile"). A constant slice becomes zeros.
     """
-    placement = place((pixels.shape[1], pixels.shape[2]), pixel_mm, config, grid)
+    placement = place(pixels.shape[1:], pixel_mm, config, grid)
     library = _library(pixels)
     low, high = _range(pixels, config)
     scaled = _stretch(_float32(pixels), low, high)
@@ -270,7 +267,7 @@ def normalise_coverage(
     grid: tuple[int, int] | None = None,
 ) -> Array:
     """Binary label slices (n, rows, columns) as the share 0..1 of each grid pixel that is labelled, (n, 1, R, C)."""
-    placement = place((labels.shape[1], labels.shape[2]), pixel_mm, config, grid)
+    placement = place(labels.shape[1:], pixel_mm, config, grid)
     rows, columns = (_like(axis.overlap(), labels) for axis in (placement.rows, placement.columns))
     return (rows @ _float32(labels) @ columns.T).clip(0, 1)[:, None]
 
