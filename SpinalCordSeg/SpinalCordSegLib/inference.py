@@ -1,7 +1,7 @@
 """From a volume and a model to the probability of cord in every voxel of the volume's own grid.
 
 ``predict`` is the way in. On a CPU one slice is computed after the other, most of them in the region of interest around
-the cord alone, without torch; a GPU, half precision and networks in training are left to ``torch_inference``.
+the cord alone, without torch; a GPU is left to ``torch_inference``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import os
 import platform
 import sys
 import time
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,34 +28,27 @@ from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Array, Placement, 
 from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD
 from SpinalCordSegLib.volume import Volume
 
-if TYPE_CHECKING:
-    from torch import nn
-
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 _log = logging.getLogger(__name__)
-
-Run = tuple[int, int]
-"""Neighbouring slices, half-open, counted from inferior."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """``probability``: float32 0..1 on the input's own grid, exactly 0 where nothing was computed.
 
-    ``device``: the one that really finished the work. ``batch_size``: slices at a time at the end. ``notes``: what
-    the user should know (smaller batches, GPU left). ``engine``: what computed the network, with its version.
-    ``n_windowed``: slices that were computed around the cord only (``track_cord``).
+    ``device``: the one that really finished the work. ``engine``: what computed the network, with its version.
+    ``batch_size``: slices at a time at the end. ``notes``: what the user should know (smaller batches, GPU left).
+    ``n_windowed``: slices that were computed around the cord only. ``seconds``: of the whole prediction.
     """
 
     probability: Volume
     device: str
-    seconds: float
-    batch_size: int
+    engine: str
+    batch_size: int = 1
     notes: tuple[str, ...] = ()
-    engine: str = ""
     n_windowed: int = 0
+    seconds: float = 0.0
 
 
 def predict(
@@ -64,58 +56,43 @@ def predict(
     checkpoint: Checkpoint,
     *,
     device: str = "auto",
-    precision: str = "float32",
     track_cord: bool = False,
-    batch_size: int | None = None,
     slice_range: tuple[int, int] | None = None,
-    network: nn.Module | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
-    ``precision``: "bfloat16" or "float16" let the network compute in half the bits, for GPUs; the mask's edge moves,
-    areas change by some per cent. On the CPU it is then run as on a GPU, by torch and without a region of interest.
     ``track_cord``: compute a slice every 5 mm whole, and between two that show the cord and nothing else only the part
-    where it must be (the region of interest); on the CPU only. ``batch_size``: slices at a time on a GPU.
-    ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``network``: takes the
-    place of the checkpoint's own weights (a network in training); it is moved to the device, set to evaluation, and
-    run as it is by torch. ``progress(done, total)`` is called at 0 and after every batch, ``cancelled()`` before every
-    batch. When GPU memory runs out the batch is halved, then the CPU takes over; the notes say so.
-    Raises Cancelled, ConfigurationError (range, batch size, precision), DeviceError, MissingPackageError (ONNX Runtime
-    for the CPU, torch for a GPU), VoxelError (NaN or infinite).
+    where it must be (the region of interest); on the CPU only. ``slice_range``: half-open, counted from inferior
+    (canonical slices); the rest stays 0. ``progress(done, total)`` is called at 0 and after every batch,
+    ``cancelled()`` before every batch. When GPU memory runs out the batch is halved, then the CPU takes over; the notes
+    say so. Raises Cancelled, ConfigurationError (range), DeviceError, MissingPackageError (ONNX Runtime for the CPU,
+    torch for a GPU), VoxelError (NaN or infinite).
     """
     started = time.perf_counter()
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
-    if precision not in PRECISIONS:
-        raise ConfigurationError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigurationError(f"the batch size is {batch_size}, expected at least 1")
     work = Work(volume, checkpoint, slice_range, progress, cancelled)
     work.report(0)
-    by_engine = network is None and precision == "float32"
-    notes: tuple[str, ...] = ()
-    on_cpu = by_engine and (device == "cpu" or (device == "auto" and not gpu_is_likely()))
-    if not on_cpu:
+    found, notes = None, []
+    if device != "cpu" and (device != "auto" or gpu_is_likely()):
         try:
             from SpinalCordSegLib.torch_inference import choose_device, predict_with_torch
         except (ImportError, OSError) as error:
-            if not by_engine or device != "auto":
+            if device != "auto":
                 raise MissingPackageError(
                     f"PyTorch cannot be loaded ({error}): pip install torch, or use the device cpu"
                 ) from error
-            on_cpu, notes = True, (f"the GPU was left aside because PyTorch cannot be loaded ({error})",)
+            notes.append(f"the GPU was left aside because PyTorch cannot be loaded ({error})")
         else:
             chosen, notes = choose_device(device)
-            on_cpu = by_engine and chosen.type == "cpu"
-    if on_cpu:
-        found = _on_cpu(work, checkpoint, track_cord)
-    else:
-        found = predict_with_torch(work, checkpoint, network, chosen, batch_size, precision)
+            if chosen.type != "cpu":
+                found = predict_with_torch(work, checkpoint, chosen, notes)
+    found = found or _predict_on_cpu(work, checkpoint, track_cord)
     seconds = time.perf_counter() - started
     _log.info("%d slices in %.1f s on %s, %s", work.count, seconds, found.device, found.engine)
-    return replace(found, seconds=seconds, notes=(*notes, *found.notes))
+    return replace(found, seconds=seconds, notes=tuple(notes))
 
 
 def gpu_is_likely() -> bool:
@@ -136,7 +113,7 @@ class Work:
         self,
         volume: Volume,
         checkpoint: Checkpoint,
-        slice_range: Run | None,
+        slice_range: tuple[int, int] | None,
         progress: Callable[[int, int], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> None:
@@ -150,16 +127,11 @@ class Work:
                 f"the slice range {self.first}:{self.last} does not fit a volume of {n_slices} axial slices: give two"
                 f" numbers with 0 <= first < last <= {n_slices}"
             )
-        self.pixel_mm, self.slice_mm = volume.pixel_mm, volume.slice_mm
         self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
 
     @property
     def count(self) -> int:
         return self.last - self.first
-
-    def check(self) -> None:
-        if self._cancelled is not None and self._cancelled():
-            raise Cancelled(f"cancelled after {self._done} of {self.count} slices; nothing was kept")
 
     def report(self, done: int) -> None:
         """So many slices are finished."""
@@ -167,85 +139,52 @@ class Work:
         if self._progress is not None:
             self._progress(done, self.count)
 
-    def pixels(self, run: Run) -> NDArray[np.float32]:
-        """These slices, (n, rows, columns). Raises VoxelError (NaN or infinite)."""
-        values = np.array(self._volume.voxels[slice(*run)], dtype=np.float32, order="C")
+    def pixels(self, first: int, end: int) -> NDArray[np.float32]:
+        """These slices, (n, rows, columns). Raises Cancelled, VoxelError (NaN or infinite)."""
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled(f"cancelled after {self._done} of {self.count} slices; nothing was kept")
+        values = np.array(self._volume.voxels[first:end], dtype=np.float32, order="C")
         finite = np.isfinite(values).all(axis=(1, 2))
         if not finite.all():
-            bad = self._volume.to_input_slice(run[0] + int(np.argmin(finite)))
+            bad = self._volume.to_input_slice(first + int(np.argmin(finite)))
             raise VoxelError(f"slice {bad} holds NaN or infinite values: repair the image first")
         return values
 
     def inputs(self, pixels: Array) -> tuple[Array, Placement]:
         """Network input (n, 1, R, C) of slices in numpy or torch."""
-        return normalise(pixels, self.pixel_mm, self._checkpoint.normalisation)
+        return normalise(pixels, self._volume.pixel_mm, self._checkpoint.normalisation)
 
     def calibrated(self, logits: Array) -> Array:
         calibration = self._checkpoint.calibration
         return logits * calibration.scale + calibration.bias
 
 
-# On the CPU
-
-
-def _on_cpu(work: Work, checkpoint: Checkpoint, track_cord: bool) -> Prediction:
-    slices = _CpuSlices(work, cpu_engine(checkpoint))
-    done = n_windowed = 0
-    track_cord = track_cord and slices.engine.takes_windows
-    whole = whole_slices(work.first, work.last, work.slice_mm) if track_cord else range(work.first, work.last)
-    regions = {}
-    for number in whole:
-        regions[number] = slices.compute(number, keep_region=track_cord)
-        done += 1
+def _predict_on_cpu(work: Work, checkpoint: Checkpoint, track_cord: bool) -> Prediction:
+    engine = cpu_engine(checkpoint)
+    track_cord = track_cord and engine.takes_windows
+    row_mm, column_mm = work.probability.pixel_mm
+    whole = list(range(work.first, work.last))
+    if track_cord:
+        whole = whole_slices(work.first, work.last, work.probability.slice_mm)
+    between = sorted(set(range(work.first, work.last)).difference(whole))
+    regions: dict[int, Window | None] = {}
+    n_windowed = 0
+    for done, number in enumerate([*whole, *between], 1):
+        inputs, placement = work.inputs(work.pixels(number, number + 1))
+        pixel_mm2 = placement.rows.step * row_mm * placement.columns.step * column_mm
+        logits = None
+        if done > len(whole):
+            above = bisect(whole, number)
+            window = window_between(regions[whole[above - 1]], regions[whole[above]], inputs.shape[2:])
+            logits = None if window is None else _logits_of_cord(work, engine, inputs, window, pixel_mm2)
+            n_windowed += logits is not None
+        if logits is None:
+            logits = work.calibrated(engine.logits(inputs))
+        if track_cord and done <= len(whole):
+            regions[number] = only_region(logits[0, 0], pixel_mm2)
+        work.probability.voxels[number] = special.expit(restore(logits, placement))[0]
         work.report(done)
-    for below, above in pairwise(whole):
-        for number in range(below + 1, above):
-            n_windowed += slices.compute_between(number, regions[below], regions[above])
-            done += 1
-            work.report(done)
-    return Prediction(work.probability, "cpu", 0.0, 1, (), slices.engine.name, n_windowed)
-
-
-class _CpuSlices:
-    """Computes single slices and keeps their probabilities."""
-
-    def __init__(self, work: Work, engine: CpuEngine) -> None:
-        self._work, self.engine = work, engine
-
-    def compute(self, number: int, keep_region: bool = False) -> Window | None:
-        """Compute the whole slice; gives its ``only_region`` where that is wanted."""
-        inputs, placement = self._inputs(number)
-        logits = self._work.calibrated(self.engine.logits(inputs))
-        self._put(number, logits, placement)
-        return only_region(logits[0, 0], self._pixel_mm2(placement)) if keep_region else None
-
-    def compute_between(self, number: int, below: Window | None, above: Window | None) -> bool:
-        """Compute the window between two such regions; False where it leaves a doubt, and the whole slice was done."""
-        inputs, placement = self._inputs(number)
-        shape = inputs.shape[2:]
-        window = window_between(below, above, shape)
-        settled = False
-        if window is not None:
-            found = self._work.calibrated(self.engine.logits(inputs, window))
-            top, bottom, left, right = part = exact_part(window, shape)
-            inner = found[..., top - window[0] : bottom - window[0], left - window[2] : right - window[2]]
-            settled = is_settled(inner[0, 0], part, shape, self._pixel_mm2(placement))
-            logits = np.full_like(inputs, -LOGIT_LIMIT)
-            logits[..., top:bottom, left:right] = inner
-        if not settled:
-            logits = self._work.calibrated(self.engine.logits(inputs))
-        self._put(number, logits, placement)
-        return settled
-
-    def _inputs(self, number: int) -> tuple[NDArray[np.float32], Placement]:
-        self._work.check()
-        return self._work.inputs(self._work.pixels((number, number + 1)))
-
-    def _put(self, number: int, logits: NDArray[np.float32], placement: Placement) -> None:
-        self._work.probability.voxels[number] = special.expit(restore(logits, placement))[0]
-
-    def _pixel_mm2(self, placement: Placement) -> float:
-        return placement.rows.step * self._work.pixel_mm[0] * placement.columns.step * self._work.pixel_mm[1]
+    return Prediction(work.probability, "cpu", engine.name, n_windowed=n_windowed)
 
 
 # The region of interest: a slice every 5 mm is computed whole, and between two that show the cord and nothing else the
@@ -254,7 +193,6 @@ class _CpuSlices:
 # A window's logits are those of the whole slice (see ``CpuEngine.logits``), so the cord's mask cannot change; what
 # can be missed is a stray region outside the window that no slice computed whole shows. Everything here is in pixels of
 # the network's grid and on calibrated logits.
-
 
 _EVERY_MM = 5.0
 _MOST_APART = 8
@@ -275,12 +213,10 @@ def only_region(logits: NDArray[np.float32], pixel_mm2: float) -> Window | None:
     """The box of the one region of a slice (rows, columns) that may be cord; None where there is none, or more, or it
     is unlike a cord (over 300 mm², or the network was unsure of it): then the slices beside it are computed whole."""
     labels, count = ndimage.label(logits >= _DOUBTFUL, structure=np.ones((3, 3), bool))
-    if count != 1:
-        return None
     inside = logits[logits >= 0]
-    if inside.size == 0 or inside.size * pixel_mm2 > _MOST_AREA_MM2:
+    if count != 1 or inside.size == 0 or inside.size * pixel_mm2 > _MOST_AREA_MM2:
         return None
-    if float((1 / (1 + np.exp(-inside.astype(np.float64)))).mean()) < _LEAST_CONFIDENCE:
+    if float(special.expit(inside.astype(np.float64)).mean()) < _LEAST_CONFIDENCE:
         return None
     rows, columns = ndimage.find_objects(labels)[0]
     return rows.start, rows.stop, columns.start, columns.stop
@@ -303,26 +239,30 @@ def window_between(below: Window | None, above: Window | None, shape: tuple[int,
     )
 
 
-def exact_part(window: Window, shape: tuple[int, int]) -> Window:
-    """The part of a window whose logits are right: all but the halo, which is not needed along the slice's borders."""
+def inner_part(window: Window, pixels: int, shape: tuple[int, int]) -> Window:
+    """The window without its outermost ``pixels``, of which none are taken along the slice's own borders."""
     top, bottom, left, right = window
     return (
-        top + HALO * (top > 0),
-        bottom - HALO * (bottom < shape[0]),
-        left + HALO * (left > 0),
-        right - HALO * (right < shape[1]),
+        top + pixels * (top > 0),
+        bottom - pixels * (bottom < shape[0]),
+        left + pixels * (left > 0),
+        right - pixels * (right < shape[1]),
     )
 
 
-def is_settled(logits: NDArray[np.float32], part: Window, shape: tuple[int, int], pixel_mm2: float) -> bool:
-    """True when the exact part of a window shows one region like a cord, clear of the part's edges."""
-    box = only_region(logits, pixel_mm2)
-    if box is None:
-        return False
-    top, bottom, left, right = part
-    return (
-        (top == 0 or box[0] >= _FREE_EDGE)
-        and (bottom == shape[0] or box[1] <= bottom - top - _FREE_EDGE)
-        and (left == 0 or box[2] >= _FREE_EDGE)
-        and (right == shape[1] or box[3] <= right - left - _FREE_EDGE)
-    )
+def _logits_of_cord(
+    work: Work, engine: CpuEngine, inputs: NDArray[np.float32], window: Window, pixel_mm2: float
+) -> NDArray[np.float32] | None:
+    """The slice with the window's logits and no cord around; None unless one region lies clear of the window's edge."""
+    shape = inputs.shape[2:]
+    exact = inner_part(window, HALO, shape)
+    top, bottom, left, right = exact
+    found = work.calibrated(engine.logits(inputs, window))
+    logits = np.full_like(inputs, -LOGIT_LIMIT)
+    logits[..., top:bottom, left:right] = found[
+        ..., top - window[0] : bottom - window[0], left - window[2] : right - window[2]
+    ]
+    box, clear = only_region(logits[0, 0], pixel_mm2), inner_part(exact, _FREE_EDGE, shape)
+    if box is None or box[0] < clear[0] or box[1] > clear[1] or box[2] < clear[2] or box[3] > clear[3]:
+        return None
+    return logits

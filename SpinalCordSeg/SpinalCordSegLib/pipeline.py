@@ -64,7 +64,6 @@ class SegmentOptions:
     smooth_z_mm: float = SMOOTH_Z_MM
     device: str = "auto"
     track_cord: bool = True
-    batch_size: int | None = None
     slice_range: tuple[int, int] | None = None
     levels: LevelOptions = field(default_factory=LevelOptions)
     keep_date: bool = False
@@ -94,7 +93,6 @@ def segment_image(
         checkpoint,
         device=options.device,
         track_cord=options.track_cord and threshold >= LEAST_PATH_THRESHOLD,
-        batch_size=options.batch_size,
         progress=lambda done, total: report("segment", done, total),
         cancelled=cancelled,
     )

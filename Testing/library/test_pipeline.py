@@ -35,7 +35,7 @@ def perfect_network(monkeypatch):
             progress(0, 10)
             progress(10, 10)
             own = probability.with_ijk(probability.ijk.copy())  # its caller may write over it
-            return predict_module.Prediction(own, "cpu", 1.5, 4, ("a note",))
+            return predict_module.Prediction(own, "cpu", "made up", 4, ("a note",), seconds=1.5)
 
         monkeypatch.setattr(predict_module, "predict", predict)
 

@@ -34,4 +34,4 @@ def naive_predict(watch: Stopwatch, volume: Volume, checkpoint: Checkpoint, **_:
             logits = network(inputs) * calibration.scale + calibration.bias
             target[number] = torch.sigmoid(back(logits, placement))[0].numpy()
     seconds = time.perf_counter() - started
-    return Prediction(probability, "cpu", seconds, 1, (), f"torch {torch.__version__}, naive")
+    return Prediction(probability, "cpu", f"torch {torch.__version__}, naive", seconds=seconds)

@@ -66,7 +66,6 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
     watch.wrap(pipeline, "fingerprint", "read")
     watch.wrap(batch, "save_case", "report")
     watch.wrap(pipeline, "find_cord", "measure")
-    watch.wrap(pipeline, "adjust_outlines", "measure")
     watch.wrap(pipeline, "_measured", "measure")
     if way == "naive":
         inference.predict = partial(naive_predict, watch)
@@ -77,9 +76,10 @@ def _watch_stages(watch: Stopwatch, way: str) -> None:
         watch.wrap(inference, "cpu_engine", "set up")
         if way == "cuda":
             from SpinalCordSegLib import torch_inference
+            from SpinalCordSegLib.model.networks import RAUNet
 
             watch.wrap(torch_inference, "restore", "restore")
-            watch.wrap(torch_inference.DeviceNetwork, "logits", "network")
+            watch.wrap(RAUNet, "forward", "network")
     watch.wrap(inference, "predict", "predict")
 
 
