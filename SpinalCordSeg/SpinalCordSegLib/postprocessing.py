@@ -73,6 +73,17 @@ class Region:
     confidence: float
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise ConfigurationError unless 0 < ``threshold`` < 1."""
+    if not 0 < threshold < 1:
+        raise ConfigurationError(f"the threshold is {threshold}, expected a number between 0 and 1")
+
+
+def smoothing_reach(sigma_mm: float, slice_mm: float) -> int:
+    """How many slices each way take part."""
+    return int(2 * sigma_mm / slice_mm)
+
+
 def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM) -> Volume:
     """The same grid, Gaussian weights, the outermost slice repeated beyond the ends; slices of 0 there hold no image.
 
@@ -91,17 +102,6 @@ def smooth_z(probability: Volume, sigma_mm: float = SMOOTH_Z_MM) -> Volume:
     return probability.with_voxels(smoothed)
 
 
-def smoothing_reach(sigma_mm: float, slice_mm: float) -> int:
-    """How many slices each way take part."""
-    return int(2 * sigma_mm / slice_mm)
-
-
-def check_threshold(threshold: float) -> None:
-    """Raise ConfigurationError unless 0 < ``threshold`` < 1."""
-    if not 0 < threshold < 1:
-        raise ConfigurationError(f"the threshold is {threshold}, expected a number between 0 and 1")
-
-
 def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, impute: bool = True) -> CordMask:
     """The regions of at least ``threshold`` that continue each other as a cord does, on the grid of ``probability``
     (float32 0..1, exactly 0 in slices that were not computed) and ``image``. ``impute`` False moves no outline.
@@ -111,24 +111,21 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     check_threshold(threshold)
     image = place_on(image, probability, ("the image", "the probability map"))
     chances, pixel_mm, slice_mm = probability.voxels, probability.pixel_mm, probability.slice_mm
-    computed = [k for k, plane in enumerate(chances) if plane.any()]
+    computed = np.flatnonzero(chances.any(axis=(1, 2))).tolist()
     path = best_path([r for k in computed for r in find_regions(chances[k], k, threshold, pixel_mm)], slice_mm)
     kept = path if _is_cord(path, computed, slice_mm) else []
     if kept and kept[-1].k != computed[-1]:  # a cord that leaves the image does not end
         kept = cut_unsure_top(kept, slice_mm)
-    mask = np.zeros(chances.shape, bool)
-    evidence = {name: np.full(len(mask), np.nan) for name in ("network_area_mm2", "confidence", "seen_edge")}
+    mask = _drawn(kept, chances.shape)
+    area_mm2, confidence, seen = np.full((3, len(mask)), np.nan)
     for region in kept:
-        k, cord = region.k, mask[region.k]
-        cord[region.window] = ndimage.binary_fill_holes(region.inside)
-        evidence["network_area_mm2"][k] = contour_area_mm2(cord, chances[k], threshold, pixel_mm)
-        evidence["confidence"][k], evidence["seen_edge"][k] = (
-            region.confidence,
-            seen_edge(cord, image.voxels[k], pixel_mm),
-        )
-    moved = _impute(mask, chances, evidence["seen_edge"], threshold, probability) if impute else []
-    evidence["imputed"] = np.isin(np.arange(len(mask)), moved).astype(np.int64)
-    above = sum(int(np.count_nonzero(chances[k] >= threshold)) for k in computed)
+        k = region.k
+        area_mm2[k] = contour_area_mm2(mask[k], chances[k], threshold, pixel_mm)
+        confidence[k], seen[k] = region.confidence, seen_edge(mask[k], image.voxels[k], pixel_mm)
+    moved = _impute(mask, chances, seen, threshold, probability) if impute else []
+    imputed = np.isin(np.arange(len(mask)), moved).astype(np.int64)
+    evidence = {"network_area_mm2": area_mm2, "confidence": confidence, "seen_edge": seen, "imputed": imputed}
+    above = np.count_nonzero(chances >= threshold)
     removed_mm3 = (above - sum(region.pixels for region in kept)) * probability.voxel_volume_mm3
     flags = []
     if not kept:
@@ -140,19 +137,45 @@ def find_cord(probability: Volume, image: Volume, threshold: float = 0.5, *, imp
     return CordMask(probability.with_voxels(mask), tuple(flags), removed_mm3, 0.0, evidence)
 
 
+def clean(mask: Volume) -> CordMask:
+    """A mask made elsewhere (any dtype, cord where not zero) as one region of cord per slice, holes filled.
+
+    Kept is the best path through its regions, each like a cord as far as it is not far smaller than the other slices'.
+    An empty mask stays empty. Flags of kind "cleaned" state what was removed and filled.
+    """
+    given = mask.voxels != 0
+    found = [r for k, plane in enumerate(given) for r in find_regions(plane.astype(np.float32), k, 0.5, mask.pixel_mm)]
+    largest = {region.k: region.pixels for region in reversed(found)}  # the first of a slice is its largest
+    usual = float(np.median(list(largest.values()) or [1]))
+    # A drawn slice is worth more than any jump costs; a speck of under a quarter of the usual area less than any gap.
+    regions = [replace(r, likeness=max(0.6, 10 * min(1.0, 2 * r.pixels / usual) - 4.5)) for r in found]
+    path = best_path(regions, mask.slice_mm)
+    cord, flags = _drawn(path, given.shape), []
+    for k in (region.k for region in path):
+        if others := np.count_nonzero(given[k] & ~cord[k]):
+            text = f"{others * mask.voxel_volume_mm3:.1f} mm³ apart from the cord were removed"
+            flags.append(Flag(mask.to_input_slice(k), k, "cleaned", text))
+    filled = np.count_nonzero(cord) - sum(region.pixels for region in path)
+    removed_mm3, filled_mm3 = (float(n) * mask.voxel_volume_mm3 for n in (np.count_nonzero(given & ~cord), filled))
+    if removed_mm3:
+        flags.append(case_flag("cleaned", f"{removed_mm3:.1f} mm³ were no part of the cord and were removed"))
+    if filled_mm3:
+        flags.append(case_flag("cleaned", f"{filled_mm3:.1f} mm³ of holes were filled"))
+    return CordMask(mask.with_voxels(cord), tuple(flags), removed_mm3, filled_mm3)
+
+
 def find_regions(plane: NDArray, k: int, threshold: float, pixel_mm: tuple[float, float]) -> list[Region]:
     """The largest 8-connected regions of a slice (rows, columns) with a probability of at least ``threshold``."""
     labels, count = ndimage.label(plane >= threshold, _EIGHT)
     sizes, windows = np.bincount(labels.ravel(), minlength=count + 1)[1:], ndimage.find_objects(labels)
     regions = []
     for at in np.argsort(-sizes, kind="stable")[:_REGIONS_PER_SLICE].tolist():
-        inside = labels[windows[at]] == at + 1
-        centre = [np.mean(index) + w.start for index, w in zip(np.nonzero(inside), windows[at], strict=True)]
-        confidence = float(plane[windows[at]][inside].mean(dtype=np.float64))
-        likeness = confidence * float(np.interp(sizes[at] * pixel_mm[0] * pixel_mm[1], _AREA_MM2, _LIKENESS))
-        regions.append(
-            Region(k, windows[at], inside, np.array(centre) * pixel_mm, int(sizes[at]), likeness, confidence)
-        )
+        window, size = windows[at], int(sizes[at])
+        inside = labels[window] == at + 1
+        centre = [np.mean(index) + w.start for index, w in zip(np.nonzero(inside), window, strict=True)]
+        confidence = float(plane[window][inside].mean(dtype=np.float64))
+        likeness = confidence * float(np.interp(size * pixel_mm[0] * pixel_mm[1], _AREA_MM2, _LIKENESS))
+        regions.append(Region(k, window, inside, np.array(centre) * pixel_mm, size, likeness, confidence))
     return regions
 
 
@@ -203,16 +226,22 @@ def cut_unsure_top(path: list[Region], slice_mm: float) -> list[Region]:
     return path if (path[-1].k - path[last].k) * slice_mm > _FADE_MM else path[: last + 1]
 
 
+def _drawn(path: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask of these regions, holes filled."""
+    mask = np.zeros(shape, bool)
+    for region in path:
+        mask[region.k][region.window] = ndimage.binary_fill_holes(region.inside)
+    return mask
+
+
 def seen_edge(cord: NDArray[np.bool_], grey: NDArray, pixel_mm: tuple[float, float]) -> float:
     """Share 0..1 of the outline along which the image shows an edge: of 12 sectors about the centroid of a slice's
     ``cord``, those in which the means of ``grey`` just inside and just outside differ by 15 % of the cord's."""
     window = _around(cord, pixel_mm)
     cord, grey = cord[window], grey[window].astype(np.float64)
     depth, beyond = (ndimage.distance_transform_edt(part, sampling=pixel_mm) for part in (cord, ~cord))
-    row, column = np.argwhere(cord).mean(axis=0)
-    down_mm, across_mm = (
-        (np.arange(n) - at) * mm for n, at, mm in zip(cord.shape, (row, column), pixel_mm, strict=True)
-    )
+    centre = np.argwhere(cord).mean(axis=0)
+    down_mm, across_mm = ((np.arange(n) - at) * mm for n, at, mm in zip(cord.shape, centre, pixel_mm, strict=True))
     turn = np.arctan2(down_mm[:, None], across_mm) / (2 * np.pi) % 1
     sector = np.minimum((turn * _SECTORS).astype(int), _SECTORS - 1)
     inner, outer = ((away > _RING_MM[0]) & (away <= _RING_MM[1]) for away in (depth, beyond))
@@ -283,10 +312,8 @@ def region_with(regions: NDArray[np.bool_], cord: NDArray[np.bool_]) -> NDArray[
 
 
 def _around(cord: NDArray[np.bool_], pixel_mm: tuple[float, float], mm: float = _AROUND_MM) -> tuple[slice, slice]:
-    down, across = (
-        slice(max(0, int(used[0]) - int(mm / size) - 1), int(used[-1]) + int(mm / size) + 2)
-        for used, size in zip((np.flatnonzero(cord.any(axis=axis)) for axis in (1, 0)), pixel_mm, strict=True)
-    )
+    box, margin = ndimage.find_objects(cord.astype(np.uint8))[0], [int(mm / size) + 1 for size in pixel_mm]
+    down, across = (slice(max(0, w.start - more), w.stop + more) for w, more in zip(box, margin, strict=True))
     return down, across
 
 
@@ -294,30 +321,3 @@ def log_odds(chance: ArrayLike) -> NDArray[np.float64]:
     """Of probabilities 0..1, kept within ±13.8."""
     within = np.clip(np.asarray(chance, np.float64), 1e-6, 1 - 1e-6)
     return np.log(within / (1 - within))
-
-
-def clean(mask: Volume) -> CordMask:
-    """A mask made elsewhere (any dtype, cord where not zero) as one region of cord per slice, holes filled.
-
-    Kept is the best path through its regions, each like a cord as far as it is not far smaller than the other slices'.
-    An empty mask stays empty. Flags of kind "cleaned" state what was removed and filled.
-    """
-    given = mask.voxels != 0
-    found = [r for k, plane in enumerate(given) for r in find_regions(plane.astype(np.float32), k, 0.5, mask.pixel_mm)]
-    usual = float(np.median([max(r.pixels for r in found if r.k == k) for k in {r.k for r in found}] or [1]))
-    # A drawn slice is worth more than any jump costs; a speck of under a quarter of the usual area less than any gap.
-    regions = [replace(r, likeness=max(0.6, 10 * min(1.0, 2 * r.pixels / usual) - 4.5)) for r in found]
-    cord, flags, filled = np.zeros(given.shape, bool), [], 0
-    for region in best_path(regions, mask.slice_mm):
-        k = region.k
-        cord[k][region.window] = ndimage.binary_fill_holes(region.inside)
-        filled += int(np.count_nonzero(cord[k])) - region.pixels
-        if others := np.count_nonzero(given[k] & ~cord[k]):
-            text = f"{others * mask.voxel_volume_mm3:.1f} mm³ apart from the cord were removed"
-            flags.append(Flag(mask.to_input_slice(k), k, "cleaned", text))
-    removed_mm3, filled_mm3 = (float(n) * mask.voxel_volume_mm3 for n in (np.count_nonzero(given & ~cord), filled))
-    if removed_mm3:
-        flags.append(case_flag("cleaned", f"{removed_mm3:.1f} mm³ were no part of the cord and were removed"))
-    if filled_mm3:
-        flags.append(case_flag("cleaned", f"{filled_mm3:.1f} mm³ of holes were filled"))
-    return CordMask(mask.with_voxels(cord), tuple(flags), removed_mm3, filled_mm3)
