@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str] | None] = {
     "follow_up": ("app", "follow-up"), "propagate": ("app", "propagate"),
     **{name: ("trainer", name) for name in ("check", "train", "evaluate", "raters")},
     "crossvalidate": ("trainer", "train"),
-    "table1": ("trainer", "table1"), "find_lr": ("trainer", "find-lr"), "split": ("trainer", "check"),
+    "table1": ("recipes", "table1"), "find_lr": ("trainer", "find-lr"), "split": ("trainer", "check"),
     **{name: ("recipes", name) for name in ("cache", "simulate", "average", "calibrate", "validate")},
     "validate_series": ("recipes", "validate-series"), "bench_loading": None,
 }  # fmt: skip

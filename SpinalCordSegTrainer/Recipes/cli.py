@@ -6,12 +6,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from Recipes.calibration import average_models, calibrate_checkpoint
+from Recipes import table1
+from Recipes.calibration import average_models, calibrate_checkpoint, offset_boundary
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
 from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
@@ -28,13 +30,17 @@ from SpinalCordSegTrainerLib.batches import Slices
 from SpinalCordSegTrainerLib.cli import (
     add_configuration,
     add_device,
+    add_learning,
     add_only_labelled,
     add_output,
     add_reading,
     base_configuration,
-    cache_options,
     chosen_device,
+    chosen_slices,
+    configuration,
+    epochs_to,
     matched_files,
+    stop_in_order,
     write_slices,
 )
 from SpinalCordSegTrainerLib.config import with_settings
@@ -91,6 +97,17 @@ def build_parser() -> Parser:
     calibrate.add_argument("--area-percent", type=float, default=0.0, help="median area error to reach")
     add_device(calibrate)
 
+    compare = add_command(
+        commands, "table1", _table1, "train the paper's nine comparisons, and one more, on any data",
+        "All on the same slices, split and seed. Run it again to go on where it was stopped.",
+    )  # fmt: skip
+    add_learning(compare)
+    add_reading(compare)
+    compare.add_argument("--quick", action="store_true", help="scaled down: minutes on two cores instead of days")
+    compare.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
+    )
+
     validate = add_command(commands, "validate", _validate, "measure a model on public volumes and simulated people")
     _add_judged(validate)
     validate.add_argument("--only", action="append", default=[], metavar="SET", help="just this set; repeatable")
@@ -146,9 +163,14 @@ def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _cache(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    options = {**cache_options(arguments), "boundary_offset_mm": arguments.boundary_offset_mm}
-    config, matched = base_configuration(arguments), matched_files(arguments)
-    reporter.text(write_slices(matched, arguments.output, config, options, reporter))
+    config, offset_mm = base_configuration(arguments), arguments.boundary_offset_mm
+    options: dict[str, Any] = {"slices": chosen_slices(arguments), "boundary_offset_mm": offset_mm}
+    if offset_mm:
+        pixel_mm = config.normalisation.pixel_mm
+        if pixel_mm is None:
+            raise ConfigurationError("a boundary offset in mm needs normalisation.kind=fixed_pixel")
+        options["adjust"] = partial(offset_boundary, pixel_mm=pixel_mm, offset_mm=offset_mm)
+    write_slices(matched_files(arguments), arguments.output, config, reporter, **options)
 
 
 def _average(arguments: argparse.Namespace, reporter: Reporter) -> None:
@@ -171,6 +193,30 @@ def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
         f"scale {fit.calibration.scale:.3f}, bias {fit.calibration.bias:+.3f}: median area error {before:+.2f} %"
         f" -> {after:+.2f} % on {fit.n_slices} slices ({fit.n_left_out} left out)"
     )
+
+
+def _table1(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    quick, output = arguments.quick, arguments.output
+    rows = [row for row in table1.ROWS if not arguments.only or row.key.partition("-")[0] in arguments.only]
+    if not rows:
+        raise ConfigurationError(f"--only {', '.join(arguments.only)}: rows are numbered 1 to {len(table1.ROWS)}")
+    device = chosen_device(arguments)
+    base = configuration(arguments, reporter)
+    if quick:
+        base = with_settings(table1.quick(base), arguments.settings)  # what was asked for wins over --quick
+    with stop_in_order(output, arguments) as stopped:
+        results = table1.train_rows(
+            rows,
+            base,
+            output,
+            device,
+            scaled=quick,
+            report=epochs_to(reporter),
+            stopped=stopped,
+            begun=lambda row: reporter.text(f"row {row.key}"),
+        )
+    page = table1.write_experiment(results, table1.data_note(base, quick, device), output)
+    reporter.result(page, table=str(output / "table1.json"))
 
 
 def _validator(arguments: argparse.Namespace, reporter: Reporter) -> Validator:

@@ -299,25 +299,23 @@ class Prefetcher:
 # Scores on held-out slices after each epoch
 
 
-def validate(
+def slice_counts(
     network: nn.Module,
     held_out: Sequence[Slices],
     loss: LossConfig,
     batch_size: int,
     device: torch.device,
     processes: Processes = ALONE,
-) -> dict[str, Any]:
-    """Score a network in evaluation mode on whole slices; its mode is left as it was.
+) -> tuple[list[float], list[tuple[ConfusionCounts, float]]]:
+    """The loss of each batch of whole slices; and of each slice the exact counts at threshold 0.5, and the area of its
+    coverage in pixels. In evaluation mode; the network's mode is left as it was.
 
-    ``loss``: mean over batches. ``mcc``: from exact counts pooled over all slices, at threshold 0.5. ``dice``: mean
-    over slices with cord. ``area_percent``: signed error of the summed area on those slices, against the coverage.
-    ``n_slices``. None where no slice holds cord. Several processes take the batches in turn; each gets the scores of
-    all, the same as one process alone would find.
+    Several processes take the batches in turn; each gets the scores of all, the same as one process alone would find.
     """
     was_training = network.training
     network.eval()
     losses: list[float] = []
-    slices: list[tuple[float, ...]] = []  # TP, TN, FP, FN, area of the coverage in pixels
+    slices: list[tuple[float, ...]] = []  # TP, TN, FP, FN, area of the coverage
     with torch.inference_mode():
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
             if number % processes.count == processes.rank:
@@ -330,9 +328,18 @@ def validate(
                 losses.append(0.0)
                 slices += [(0, 0, 0, 0, 0.0)] * len(images)
     network.train(was_training)
-    losses = processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist()
     table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
     counted = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
+    return processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist(), counted
+
+
+def validate(losses: Sequence[float], counted: Sequence[tuple[ConfusionCounts, float]]) -> dict[str, Any]:
+    """Scores of what ``slice_counts`` gives.
+
+    ``loss``: mean over batches. ``mcc``: from counts pooled over all slices. ``dice``: mean over slices with cord.
+    ``area_percent``: signed error of the summed area on those slices, against the coverage. ``n_slices``. None where no
+    slice holds cord.
+    """
     with_cord = [(one, area) for one, area in counted if one.true_positive + one.false_negative]
     found_area = sum(one.true_positive + one.false_positive for one, _ in with_cord)
     true_area = sum(area for _, area in with_cord)

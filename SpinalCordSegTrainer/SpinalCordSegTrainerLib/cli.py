@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.dataset import MatchedFiles
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
+    from SpinalCordSegTrainerLib.slice_cache import Slices
     from SpinalCordSegTrainerLib.trainer import Progress
 
 STOP_FILE = "stop"
@@ -83,7 +84,7 @@ def build_parser() -> Parser:
         "Writes checkpoints, curves and all that is needed to resume. Several devices: torchrun --nproc-per-node N"
         " -m SpinalCordSegTrainerLib train …",
     )  # fmt: skip
-    _add_learning(train, start=True)
+    add_learning(train)
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     held = train.add_mutually_exclusive_group()
     held.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
@@ -102,7 +103,7 @@ def build_parser() -> Parser:
         "Range test; writes curve and table. Give it the options that the training will have: bounds of a network that"
         " starts --from a model are others.",
     )  # fmt: skip
-    _add_learning(find_lr, start=True)
+    add_learning(find_lr)
     find_lr.add_argument("--updates", type=int, metavar="N", help="length of the sweep (default: two epochs)")
 
     evaluate = add_command(
@@ -131,15 +132,8 @@ def build_parser() -> Parser:
         "--least-dice", type=float, default=0.85, metavar="DICE", help="list slices below it (default: %(default)s)"
     )
 
-    table1 = add_command(
-        commands, "table1", _table1, "train the paper's nine comparisons, and one more, on any data",
-        "All on the same slices, split and seed. Run it again to go on where it was stopped.",
-    )  # fmt: skip
-    _add_learning(table1)
-    table1.add_argument("--quick", action="store_true", help="scaled down: minutes on two cores instead of days")
-    table1.add_argument(
-        "--only", action="append", default=[], metavar="ROW", help="just this row, by its number; repeatable"
-    )
+    for command in (train, find_lr):
+        command.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune this model: a name or a file")
     for command in commands.choices.values():
         command.epilog = "Options of every command, as --label, are explained by spinalcordseg-train --help."
     return parser
@@ -182,8 +176,8 @@ def chosen_device(arguments: argparse.Namespace) -> torch.device:
     return choose_device(arguments.device)[0]
 
 
-def _add_learning(parser: Parser, start: bool = False) -> None:
-    """What every command that trains has. ``start``: --from, too."""
+def add_learning(parser: Parser) -> None:
+    """What every command that trains has."""
     parser.add_argument(
         "data", type=Path, nargs="?", help=f"{_DATA_HELP}, or a slice cache; left out: the configuration's sources"
     )
@@ -192,10 +186,6 @@ def _add_learning(parser: Parser, start: bool = False) -> None:
     add_only_labelled(parser)
     add_device(parser)
     parser.set_defaults(start=None, split=None, augment=False)
-    if start:
-        parser.add_argument(
-            "--from", dest="start", metavar="MODEL", help="fine-tune this model: a name or a weights file"
-        )
 
 
 # The configuration and its slices
@@ -236,7 +226,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         cache = data
         if not is_slice_cache(data):
             cache = arguments.output / "cache"
-            ensure_cache(matched_files(arguments), cache, chosen, cache_options(arguments), reporter)
+            ensure_cache(matched_files(arguments), cache, chosen, chosen_slices(arguments), reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
             chosen = replace(chosen, normalisation=made)
@@ -264,13 +254,12 @@ def matched_files(arguments: argparse.Namespace, data: Path | None = None) -> Ma
     return match_files(data or arguments.data, arguments.label, tolerant=arguments.tolerant)
 
 
-def cache_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How slices are made of cases, as cache_cases takes it and a cache keeps it."""
-    return {"slices": "with_label" if arguments.only_labelled else "all", "boundary_offset_mm": 0.0}
+def chosen_slices(arguments: argparse.Namespace) -> Slices:
+    return "with_label" if arguments.only_labelled else "all"
 
 
 def ensure_cache(
-    matched: MatchedFiles, folder: Path, config: TrainingConfig, options: dict[str, Any], reporter: Reporter
+    matched: MatchedFiles, folder: Path, config: TrainingConfig, slices: Slices, reporter: Reporter
 ) -> None:
     """Have the slices of these cases in ``folder``, inside a command's output folder: those there where they were made
     alike, else new ones, which take their place once complete.
@@ -285,10 +274,10 @@ def ensure_cache(
         cache, cases = SliceCache.open(folder), matched.cases
         source = cache.info.source
         foreign = cache.info.kind != "real" or set(source.get(FILES, ())).isdisjoint(case.name for case in cases)
-        if foreign or source["boundary_offset_mm"]:
+        if foreign or source.get("boundary_offset_mm"):
             raise ConfigurationError(f"{folder}: holds slices of other data; choose another output folder")
         different = different_normalisation(cache, config.normalisation)
-        changed = [*changes(source, cases, options), *([different] if different else [])]
+        changed = [*changes(source, cases, slices), *([different] if different else [])]
         if not changed:
             return
         more = f"; and {len(changed) - _MOST_LISTED} more" if len(changed) > _MOST_LISTED else ""
@@ -299,33 +288,21 @@ def ensure_cache(
                 " and options, or choose another output folder"
             )
         reporter.text(f"{folder} is made anew: {listed}")
-    reporter.text(write_slices(matched, folder, config, options, reporter, replacing=there))
+    write_slices(matched, folder, config, reporter, slices=slices, replacing=there)
 
 
 def write_slices(
-    matched: MatchedFiles,
-    folder: Path,
-    config: TrainingConfig,
-    options: dict[str, Any],
-    reporter: Reporter,
-    *,
-    replacing: bool = False,
-) -> str:
-    """Cache the slices of the cases, and report what is left out; returns what was written, as text."""
+    matched: MatchedFiles, folder: Path, config: TrainingConfig, reporter: Reporter, **options: Any
+) -> None:
+    """Cache the slices of the cases, and report them and what is left out. ``options``: of cache_cases."""
     from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
-    written, problems = cache_cases(
-        matched.cases,
-        folder,
-        config.normalisation,
-        **options,
-        replacing=replacing,
-        progress=partial(reporter.progress, "cases"),
-    )
+    progress = partial(reporter.progress, "cases")
+    written, problems = cache_cases(matched.cases, folder, config.normalisation, progress=progress, **options)
     for name, reason in [*((path.name, reason) for path, reason in matched.problems), *problems]:
         reporter.error(f"left out: {reason}", "TrainingDataError", name)
     used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
-    return f"{len(written)} slices of {used} of {len(matched.cases)} cases, {subjects} subjects: {folder}"
+    reporter.text(f"{len(written)} slices of {used} of {len(matched.cases)} cases, {subjects} subjects: {folder}")
 
 
 # train, find-lr
@@ -343,15 +320,16 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
         arguments = argparse.Namespace(**{**vars(arguments), **changed})
 
     def chosen() -> TrainingConfig:
-        options, cache = cache_options(arguments), output / "cache"
+        cache = output / "cache"
         if given is not None and arguments.data is None and is_slice_cache(cache):  # the run's own must be of this data
-            ensure_cache(matched_files(arguments, given), cache, base_configuration(arguments), options, reporter)
+            slices = chosen_slices(arguments)
+            ensure_cache(matched_files(arguments, given), cache, base_configuration(arguments), slices, reporter)
         base = configuration(arguments, reporter)
         old = []
         for number, folder in enumerate(arguments.old, 1):
             cache = folder if is_slice_cache(folder) else output / f"old_{number}"
             if cache != folder:
-                ensure_cache(matched_files(arguments, folder), cache, base, {**options, "slices": "all"}, reporter)
+                ensure_cache(matched_files(arguments, folder), cache, base, "all", reporter)
             old.append(str(cache))
         return replace(base, old_caches=(*base.old_caches, *old))
 
@@ -359,13 +337,13 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
         # The first process writes the caches that the others read. Ctrl-C ends that at once.
         first = chosen() if processes.first else None
         processes.wait()
-        with _stop_in_order(output, arguments) as stopped:
+        with stop_in_order(output, arguments) as stopped:
             run = Training(
                 first or chosen(),
                 output,
                 resume=resume,
                 processes=processes,
-                report=_epochs_to(reporter) if processes.first else None,
+                report=epochs_to(reporter) if processes.first else None,
                 stopped=stopped,
             )
             try:
@@ -384,7 +362,7 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 @contextmanager
-def _stop_in_order(output: Path, arguments: argparse.Namespace) -> Iterator[Callable[[], bool]]:
+def stop_in_order(output: Path, arguments: argparse.Namespace) -> Iterator[Callable[[], bool]]:
     """Whether the run is to stop: after Ctrl-C, or because somebody put a file STOP_FILE into its folder. The update at
     hand is finished and saved; a second Ctrl-C ends it at once."""
     request = output / STOP_FILE
@@ -406,7 +384,7 @@ def _stop_in_order(output: Path, arguments: argparse.Namespace) -> Iterator[Call
         request.unlink(missing_ok=True)
 
 
-def _epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
+def epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
     """Report each update's progress with the running loss, and each finished epoch."""
     running = math.nan
     names = {"train_loss": "loss", "loss": "validation", "dice": "Dice", "mcc": "MCC", "area_percent": "area %"}
@@ -461,7 +439,7 @@ def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
     device = chosen_device(arguments)
     config = configuration(arguments, reporter)
     used = set(SliceCache.open(config.sources[0].path).info.source["cases"])
-    with _stop_in_order(arguments.output, arguments) as stopped:
+    with stop_in_order(arguments.output, arguments) as stopped:
         evaluation, folds = cross_validate(
             [case for case in matched_files(arguments).cases if case.name in used],
             config,
@@ -469,7 +447,7 @@ def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
             arguments.folds,
             only_labelled=arguments.only_labelled,
             device=device,
-            report=_epochs_to(reporter),
+            report=epochs_to(reporter),
             stopped=stopped,
         )
     lines = [
@@ -610,34 +588,3 @@ def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:
         slices = f"{case.n_cord_slices} of {case.n_slices}"
         rows.append((case.name, case.subject, labels or "–", slices, *figures, verdict))
     return table_lines(rows)
-
-
-# table1
-
-
-def _table1(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib import experiments
-    from SpinalCordSegTrainerLib.config import with_settings
-
-    quick, output = arguments.quick, arguments.output
-    rows = [row for row in experiments.ROWS if not arguments.only or row.key.partition("-")[0] in arguments.only]
-    if not rows:
-        raise ConfigurationError(f"--only {', '.join(arguments.only)}: rows are numbered 1 to {len(experiments.ROWS)}")
-    device = chosen_device(arguments)
-    base = configuration(arguments, reporter)
-    if quick:
-        base = with_settings(experiments.quick(base), arguments.settings)  # what was asked for wins over --quick
-    with _stop_in_order(output, arguments) as stopped:
-        results = experiments.train_rows(
-            rows,
-            base,
-            output,
-            device,
-            scaled=quick,
-            report=_epochs_to(reporter),
-            stopped=stopped,
-            begun=lambda row: reporter.text(f"row {row.key}"),
-        )
-    page = experiments.write_experiment(results, experiments.data_note(base, quick, device), output)
-    reporter.result(page, table=str(output / "table1.json"))
-    return DONE

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegTrainerLib.config import TrainingConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase
-from SpinalCordSegTrainerLib.evaluation import FIGURES, Evaluation, model_masks, summary
+from SpinalCordSegTrainerLib.evaluation import FIGURES, Evaluation, model_masks, statistics
 from SpinalCordSegTrainerLib.split import folds
 from SpinalCordSegTrainerLib.trainer import Progress, Training
 
@@ -35,8 +32,8 @@ def cross_validate(
 
     ``config``: one source, the cache of these cases; its seed also draws the folds. ``only_labelled``: slices without
     label are not judged, as they were not trained on. A fold that ended is not trained again, one that was interrupted
-    goes on. Gives all scores together, to be written by the caller, and what ``folds.json`` holds (each fold, and
-    mean ± SD over the folds). Raises what Training and Evaluation.judge raise.
+    goes on. Gives all scores together, to be written by the caller, and as further entries of scores.json each fold and
+    the statistics over the folds. Raises what Training and Evaluation.judge raise.
     """
     pooled, rows = Evaluation(only_labelled=only_labelled), []
     for number, split in enumerate(folds((case.subject for case in cases), count, config.seed), 1):
@@ -50,11 +47,5 @@ def cross_validate(
         figures = Evaluation(scores=pooled.scores[before:]).write(folder / "evaluation", model)
         means = {**{name: figures[name]["mean"] for name in FIGURES}, "mcc": figures["mcc"]}
         rows.append({"fold": number, "patients_held_out": len(split.validation), **means})
-    over_folds = {}
-    for name in (*FIGURES, "mcc"):
-        values = [row[name] for row in rows if row[name] is not None and math.isfinite(row[name])]
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        over_folds[name] = {"n": len(values), "mean": float(np.mean(values)) if values else None, "sd": sd}
-    told = {"folds": rows, "over_folds": over_folds}
-    write_json(output / "folds.json", {**told, "pooled": summary(pooled.scores)})
-    return pooled, told
+    over_folds = {name: statistics([row[name] for row in rows if row[name] is not None]) for name in (*FIGURES, "mcc")}
+    return pooled, {"folds": rows, "over_folds": over_folds}

@@ -14,19 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import ImageDraw
 from scipy import ndimage
 
-from SpinalCordSegLib.errors import (
-    ConfigurationError,
-    DicomSeriesError,
-    GeometryError,
-    InputFileError,
-    TrainingDataError,
-    VoxelError,
-)
-from SpinalCordSegLib.files import atomic_write, file_suffix, write_json
+from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, TrainingDataError, VoxelError
+from SpinalCordSegLib.files import file_suffix, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
@@ -97,26 +88,18 @@ def score_case(
     name: str,
     found: Volume,
     truth: Volume,
-    slice_range: tuple[int, int] | None = None,
     *,
-    only_labelled: bool = False,
+    judged: Sequence[int] | None = None,
     flags: Sequence[Flag] = (),
 ) -> CaseScore:
     """Score one mask against its label on the same grid.
 
-    ``slice_range``: canonical slices, half-open. ``only_labelled``: slices whose label is empty are left out, as where
-    nobody drew. ``flags``: those raised on ``found``. Raises ConfigurationError for a range that holds no slice,
-    TrainingDataError for one that reaches beyond this case.
+    ``judged``: the canonical slices that count; None: all. ``flags``: those raised on ``found``.
     """
-    first, last = slice_range or (0, truth.shape[0])
-    if not 0 <= first < last:
-        raise ConfigurationError(f"the range {first}:{last} holds no slice: give Z0:Z1 with Z0 below Z1")
-    if last > truth.shape[0]:
-        raise TrainingDataError(f"case {name}: slices {first}:{last} are not within 0:{truth.shape[0]}")
-    judged = [n for n in range(first, last) if not only_labelled or truth.voxels[n].any()]
-    real, mask = (np.asarray(of.voxels[first:last] != 0) for of in (truth, found))
-    mask = mask & np.isin(np.arange(first, last), judged)[:, None, None]
-    slices = tuple(_score_slice(name, truth, n, mask[n - first], real[n - first], flags) for n in judged)
+    chosen = np.zeros(truth.shape[0], bool)
+    chosen[slice(None) if judged is None else list(judged)] = True
+    real, mask = ((of.voxels != 0) & chosen[:, None, None] for of in (truth, found))
+    slices = tuple(_score_slice(name, truth, n, mask[n], real[n], flags) for n in np.flatnonzero(chosen).tolist())
     total = sum((one.counts for one in slices), ConfusionCounts())
     true_mm2 = sum(one.true_mm2 for one in slices)
     errors = [one.csa_error_percent for one in slices if math.isfinite(one.csa_error_percent)]
@@ -216,11 +199,10 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
 class Evaluation:
     """Scores of cases, and pictures of their worst slices.
 
-    ``slice_range``, ``only_labelled``: which slices count, as score_case takes them. ``problems``: name of each case
+    ``only_labelled``: slices whose label is empty are left out, as where nobody drew. ``problems``: name of each case
     that could not be judged, and why. ``tiles``: the worst slices so far.
     """
 
-    slice_range: tuple[int, int] | None = None
     only_labelled: bool = False
     scores: list[CaseScore] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -234,10 +216,12 @@ class Evaluation:
         truth: Volume,
         flags: Sequence[Flag] = (),
         facts: tuple[tuple[str, str], ...] = (),
+        judged: Sequence[int] | None = None,
     ) -> CaseScore:
-        """Score one mask on the grid of its image and its label. Raises what score_case raises."""
-        score = score_case(name, found, truth, self.slice_range, only_labelled=self.only_labelled, flags=flags)
-        score = replace(score, facts=facts)
+        """Score one mask on the grid of its image and its label. ``judged``: as score_case takes it."""
+        if self.only_labelled:
+            judged = np.flatnonzero(truth.voxels.any(axis=(1, 2))).tolist()
+        score = replace(score_case(name, found, truth, judged=judged, flags=flags), facts=facts)
         self.scores.append(score)
         worst = sorted(score.slices, key=badness, reverse=True)[:_PICTURES]
         new = [_tile(one, image.voxels, found.voxels != 0, truth.voxels != 0, image.pixel_mm) for one in worst]
@@ -272,8 +256,8 @@ class Evaluation:
             raise TrainingDataError("no case can be judged; " + "; ".join(": ".join(one) for one in self.problems[:5]))
 
     def write(self, folder: Path, checkpoint: Checkpoint | None = None, **more: Any) -> dict[str, Any]:
-        """Write ``slices.csv``, ``cases.csv``, ``scores.json``, ``groups.csv`` (by site and by scanner) and pictures;
-        gives what scores.json holds.
+        """Write ``slices.csv``, ``cases.csv``, ``scores.json`` (also by site and by scanner) and pictures; gives what
+        scores.json holds.
 
         ``checkpoint`` None: the masks were made elsewhere. ``more``: further entries of scores.json. Raises
         OutputError.
@@ -294,8 +278,6 @@ class Evaluation:
         _histograms(self.scores, folder / "histogram.png")
         _draw_agreement(self.scores, folder / "bland_altman.png")
         write_sheet(self.tiles, "the worst slices, the worst first", folder / "worst.png")
-        rows = [_group_row(fact, value, one) for fact, of in groups.items() for value, one in of.items()]
-        write_table(rows, folder / "groups.csv")
         return figures
 
 
@@ -344,23 +326,12 @@ FIGURES = ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice", "hd
 
 def _grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, dict[str, Any]]:
     """Figures by the value of a fact; cases without it are left out."""
-    groups: dict[str, list[CaseScore]] = {}
-    for case in scores:
-        value = dict(case.facts).get(fact)
-        if value:
-            groups.setdefault(value, []).append(case)
-    told = {value: (len(of), summary(of)) for value, of in sorted(groups.items())}
-    return {
-        value: {"cases": count, **{name: one[name] for name in (*FIGURES, "mcc")}}
-        for value, (count, one) in told.items()
-    }
-
-
-def _group_row(fact: str, value: str, figures: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"by": fact, "value": value, "cases": figures["cases"], "mcc": figures["mcc"]}
-    for name in FIGURES:
-        row |= {f"{name}_mean": figures[name]["mean"], f"{name}_sd": figures[name]["sd"]}
-    return row
+    figures = {}
+    for value in sorted({dict(case.facts).get(fact, "") for case in scores} - {""}):
+        group = [case for case in scores if dict(case.facts).get(fact) == value]
+        one = summary(group)
+        figures[value] = {"cases": len(group), **{name: one[name] for name in (*FIGURES, "mcc")}}
+    return figures
 
 
 def _slice_row(one: SliceScore) -> dict[str, Any]:
@@ -474,7 +445,7 @@ def _draw_agreement(scores: Sequence[CaseScore], path: Path) -> None:
 
 
 _PICTURES = 16
-_TILE, _LEAST_MM, _MOST_MM, _TEXT, _PAIRS_A_ROW = 220, 40.0, 120.0, 34, 4
+_TILE, _LEAST_MM, _MOST_MM, _PAIRS_A_ROW = 220, 40.0, 120.0, 4
 # Strong where they differ, thin where they agree; blue and red stay apart for eyes that take red for green.
 _MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40, 120, 255), 0.75)
 LEGEND = "green: found and true   red: found, not true   blue: true, not found   the patient's right is on the left"
@@ -514,28 +485,18 @@ def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
     """One PNG of pairs: the slice, and the slice with agreement in colour. No tiles: nothing is written."""
     if not tiles:
         return
-    n_rows = -(-len(tiles) // _PAIRS_A_ROW)
-    width = min(len(tiles), _PAIRS_A_ROW) * (2 * _TILE + 8)
-    sheet = PillowImage.new("RGB", (max(width, 2 * (2 * _TILE + 8)), 44 + n_rows * (_TILE + _TEXT)), "white")
-    pen = ImageDraw.Draw(sheet)
-    pen.text((6, 4), title, fill="black")
-    pen.text((6, 22), LEGEND, fill="black")
-    for number, (score, pair) in enumerate(tiles):
-        left = number % _PAIRS_A_ROW * (2 * _TILE + 8)
-        top = 44 + number // _PAIRS_A_ROW * (_TILE + _TEXT)
-        sheet.paste(PillowImage.fromarray(pair), (left, top))
-        for line, text in enumerate(_caption(score)):
-            pen.text((left + 2, top + _TILE + 2 + 14 * line), text, fill="black")
-    with atomic_write(path) as beside:
-        sheet.save(beside)
+    with figure(path, len(tiles), _PAIRS_A_ROW) as axes:
+        axes[0].figure.suptitle(f"{title}\n{LEGEND}", fontsize=8)
+        for axis, (score, pair) in zip(axes, tiles, strict=True):
+            axis.imshow(pair)
+            axis.set_axis_off()
+            axis.set_title(_caption(score), fontsize=6)
 
 
-def _caption(one: SliceScore) -> tuple[str, str]:
+def _caption(one: SliceScore) -> str:
     scores = "no cord in the label"
     if math.isfinite(one.dice):
         scores = f"Dice {one.dice:.3f}, area {one.csa_error_percent:+.0f} %"
     if math.isfinite(one.outside_mm):
         scores += f", {one.outside_mm:.1f} mm outside"
-    if one.flags:
-        scores += ("  flags: " + " ".join(one.flags))[:50]
-    return f"{one.case[:44]}  slice {one.slice}", scores
+    return f"{one.case[:44]}  slice {one.slice}\n{scores}  {' '.join(one.flags)[:40]}"

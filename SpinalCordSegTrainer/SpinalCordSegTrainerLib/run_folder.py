@@ -211,12 +211,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def remove_remains(folder: Path) -> None:
-    """Delete the half-written files that a killed process left in the folder. Raises OSError."""
-    for path in folder.glob(".*.part*"):
-        path.unlink(missing_ok=True)
-
-
 # Curves of a run: a CSV and a PNG.
 
 

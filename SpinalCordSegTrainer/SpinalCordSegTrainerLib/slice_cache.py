@@ -23,8 +23,6 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch.nn import functional
 
 from SpinalCordSegLib.dicom import dicom_files
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
@@ -37,7 +35,7 @@ FORMAT = 1
 _HEADER_BYTES = 128
 _GIVE_BACK_BYTES = 256 << 20
 Dtype = Literal["uint8", "float16"]
-
+Slices = Literal["all", "with_label"]
 
 CachedSlice = tuple[NDArray, NDArray, str]
 """Image and coverage, (S, S) floats 0..1, and whose slice it is, for the split."""
@@ -242,111 +240,73 @@ def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
 
 
-# What slices were made from, kept in their cache, and what of it is otherwise now.
-#
-# Files are compared by size and time, and where only the time differs by their content: data that was copied is the
-# same. Nothing of ``FILES`` goes into a model file.
+# What slices were made from, kept in their cache, and what of it is otherwise now. Nothing of ``FILES`` goes into a
+# model file.
 
 
-FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, image and label map
+FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, digests of image and label map
 _HEADERS = (".hdr", ".mhd", ".nhdr")  # the voxels lie in a file of the same name beside them
 
 
-def case_manifest(case: LabelledCase, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What of one case the slices depend on. ``before``: an earlier one, whose digests hold for files that have kept
-    size and time."""
-    before = before or {}
+def case_manifest(case: LabelledCase) -> dict[str, Any]:
+    """What of one case the slices depend on."""
     return {
         "subject": case.subject,
         "label": chosen_label(case),
         "series": case.series,
         "tolerant": case.tolerant,
-        "image": _fingerprint(case.image, before.get("image")),
-        "label_map": _fingerprint(case.label, before.get("label_map")),
+        "image": _digest(case.image),
+        "label map": _digest(case.label),
     }
 
 
-def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], options: Mapping[str, Any]) -> list[str]:
-    """How the cache of this ``source`` differs from one that would be made of these cases and ``options`` (as
-    cache_cases takes them) now, as text; empty where it does not."""
-    found = [
-        f"{name} was {source.get(name)} and is {asked} now"
-        for name, asked in options.items()
-        if source.get(name) != asked
-    ]
+def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], slices: Slices) -> list[str]:
+    """How the cache of this ``source`` differs from one that would be made of these cases now, as text; empty where it
+    does not. ``slices``: as cache_cases takes it."""
+    found = [] if source["slices"] == slices else [f"slices was {source['slices']} and is {slices} now"]
     then, now = source[FILES], {case.name: case for case in cases}
     found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
     found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
     for name in sorted(now.keys() & then.keys()):
-        for key, value in case_manifest(now[name], then[name]).items():
+        for key, value in case_manifest(now[name]).items():
             before = then[name].get(key)
-            if key in ("image", "label_map"):
-                if (before or {}).get("sha256") != (value or {}).get("sha256"):
-                    found.append(f"{name}: its {key.replace('_', ' ')} has changed")
+            if key in ("image", "label map") and before != value:
+                found.append(f"{name}: its {key} has changed")
             elif before != value:
                 found.append(f"{name}: {key} was {before} and is {value} now")
     return found
 
 
-def _fingerprint(path: Path, before: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Size, time of the last change, and digest of all files of an image; None where one cannot be read."""
+def _digest(path: Path) -> str | None:
+    """SHA-256 of all files of an image; None where one cannot be read."""
     files = [path]
     if path.is_dir():
         files = list(dicom_files(path))
     elif file_suffix(path) in _HEADERS:
         files += sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())
+    digest = hashlib.sha256()
     try:
-        stats = [one.stat() for one in files]
-        size, time = sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
-        if before is not None and (before["bytes"], before["mtime_ns"]) == (size, time):
-            return before
-        digest = hashlib.sha256()
         for one in files:
             with one.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
     except OSError:
         return None
-    return {"bytes": size, "mtime_ns": time, "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 # Labelled cases → slices on the model's grid → a slice cache, through the model's own normalisation.
 
 
 _log = logging.getLogger(__name__)
-_FINER = 4  # parts of a pixel, along each axis, in which a contour is moved
 _CHUNK = 16  # slices normalised at a time: bounded memory for large matrices
-Slices = Literal["all", "with_label"]
 
 
-def offset_boundary(coverage: NDArray[np.float32], pixel_mm: float, offset_mm: float) -> NDArray[np.float32]:
-    """(H, W) share of each pixel that is cord, its contour (share ½) moved inwards by ``offset_mm``; 0 where nothing is
-    left. A slice without cord stays as it is."""
-    if not coverage.any():
-        return coverage
-    fine = functional.interpolate(
-        torch.from_numpy(coverage)[None, None], scale_factor=_FINER, mode="bilinear", align_corners=False
-    )
-    inside = fine[0, 0].numpy() >= 0.5
-    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-    depth -= 0.5 * np.sign(depth)  # from the edge, not from the first pixel beyond it
-    kept = np.clip(0.5 + depth - offset_mm * _FINER / pixel_mm, 0, 1).astype(np.float32)
-    return np.asarray(functional.avg_pool2d(torch.from_numpy(kept)[None, None], _FINER)[0, 0].numpy())
-
-
-def case_slices(
-    loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all", boundary_offset_mm: float = 0.0
-) -> Iterator[CachedSlice]:
+def case_slices(loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all") -> Iterator[CachedSlice]:
     """Axial slices of a case, inferior first, on the model's grid (fixed_pixel: cut or padded to ``config.size``²).
 
     ``with_label`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
-    ``boundary_offset_mm``: how far inside the label's contour the model is to draw. Raises ConfigurationError for an
-    offset on a grid whose pixels have no fixed size.
     """
-    if boundary_offset_mm and config.pixel_mm is None:
-        raise ConfigurationError(
-            "a boundary offset in mm needs a model with pixels of a fixed size (normalisation fixed_pixel)"
-        )
     images, labels, pixel_mm = loaded.image.voxels, loaded.mask.voxels, loaded.image.pixel_mm
     wanted = np.arange(len(images))
     if slices == "with_label":
@@ -359,8 +319,6 @@ def case_slices(
         image, _ = normalise(pixels, pixel_mm, config, grid)
         coverage = normalise_coverage(cord, pixel_mm, config, grid)
         for one, share in zip(image[:, 0].numpy(), coverage[:, 0].numpy(), strict=True):
-            if boundary_offset_mm and config.pixel_mm:
-                share = offset_boundary(share, config.pixel_mm, boundary_offset_mm)
             yield one, share, loaded.case.subject
 
 
@@ -370,19 +328,18 @@ def cache_cases(
     config: NormalisationConfig,
     *,
     slices: Slices = "all",
-    dtype: Dtype = "float16",
-    boundary_offset_mm: float = 0.0,
     replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    adjust: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda coverage: coverage,
+    **more: Any,
 ) -> tuple[SliceCache, list[tuple[str, str]]]:
     """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
 
     Gives the cache, and the name of each case that cannot be used and is left out, with the reason: the same image as
-    that of another patient cannot. Raises TrainingDataError when none can. ``boundary_offset_mm`` and ``replacing``: as
-    case_slices and SliceCache.write take them; the log says what was resampled. The cache keeps what it was made from:
-    these options, every case's files.
+    that of another patient cannot. Raises TrainingDataError when none can. ``slices`` and ``replacing``: as case_slices
+    and SliceCache.write take them; ``adjust`` changes the coverage of each slice, and ``more`` says how, in the
+    cache's ``source``. The log says what was resampled.
     """
-    options = {"slices": slices, "boundary_offset_mm": boundary_offset_mm}
     used: list[str] = []
     files: dict[str, Any] = {}
     seen: dict[bytes, LabelledCase] = {}
@@ -400,7 +357,8 @@ def cache_cases(
             for note in loaded.notes:
                 _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
-            yield from case_slices(loaded, config, slices, boundary_offset_mm)
+            for image, coverage, subject in case_slices(loaded, config, slices):
+                yield image, adjust(coverage), subject
             if progress is not None:
                 progress(number + 1, len(cases))
         if not used:
@@ -411,8 +369,8 @@ def cache_cases(
         stream(),
         normalisation=asdict(config),
         kind="real",
-        source={"cases": used, **options, FILES: files},
-        dtype=dtype,
+        source={"cases": used, "slices": slices, **more, FILES: files},
+        dtype="float16",
         replacing=replacing,
     )
     return written, problems

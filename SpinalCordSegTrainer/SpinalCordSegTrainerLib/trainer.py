@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
-from SpinalCordSegLib.files import write_json
+from SpinalCordSegLib.files import remove_abandoned_parts, write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegTrainerLib.batches import (
     BatchSampler,
@@ -25,6 +25,7 @@ from SpinalCordSegTrainerLib.batches import (
     Slices,
     batch_threads,
     open_sources,
+    slice_counts,
     validate,
 )
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
@@ -42,7 +43,6 @@ from SpinalCordSegTrainerLib.run_folder import (
     load_state,
     new_state,
     record_start,
-    remove_remains,
     save_state,
     saved_state,
     write_curves,
@@ -161,7 +161,7 @@ class Training:
     def _run(self) -> RunState:
         state = self.state
         if self.processes.first:
-            remove_remains(self.output)
+            remove_abandoned_parts(self.output)
             write_json(self.output / "config.json", to_dict(self.config))
             write_split(self.sources.split, self.output / SPLIT_NAME)
             record_start(self.output, state.update, self.processes)
@@ -283,7 +283,7 @@ class Training:
 
     def _scores(self, network: nn.Module, held_out: Sequence[Slices]) -> dict[str, Any]:
         size = self.config.validation.batch_size
-        return validate(network, held_out, self.config.loss, size, self.device, self.processes)
+        return validate(*slice_counts(network, held_out, self.config.loss, size, self.device, self.processes))
 
     def _old_scores(self, network: nn.Module) -> dict[str, Any]:
         """On what the starting model could do before; {} where nothing was given."""

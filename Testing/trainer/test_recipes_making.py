@@ -1,4 +1,4 @@
-"""Weights averaged and calibrated."""
+"""Weights averaged and calibrated, boundaries moved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cord_files import configured, put_case
 from torch import Tensor, nn
 
 from Recipes import calibration
-from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration
+from Recipes.calibration import average_models, calibrate_checkpoint, fit_calibration, offset_boundary
 from Recipes.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint, load_checkpoint, save_checkpoint
@@ -130,3 +131,42 @@ def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_
             calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
     assert not (tmp_path / "c.safetensors").exists()
     check_normalisation(SliceCache.open(discs.folder), NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))
+
+
+def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:
+    rows, columns = (np.mgrid[:64, :64] - 31.3) * pixel_mm
+    return np.clip(0.5 + (radius_mm - np.hypot(rows, columns)) / pixel_mm, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("offset_mm", [0.3, 0.5])
+def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, offset_mm: float) -> None:
+    disc = _disc(5.0, pixel_mm)
+    smaller = offset_boundary(disc, pixel_mm, offset_mm)
+    assert smaller.sum() * pixel_mm**2 == pytest.approx(np.pi * (5.0 - offset_mm) ** 2, rel=0.03)
+    middle = [float((grid * smaller).sum() / smaller.sum()) for grid in np.mgrid[:64, :64]]
+    assert middle == pytest.approx([31.3, 31.3], abs=0.05)
+    assert smaller.min() >= 0 and smaller.max() == 1
+
+
+def test_nothing_and_no_inset_stay_and_what_is_thinner_vanishes() -> None:
+    empty = np.zeros((32, 32), np.float32)
+    assert offset_boundary(empty, 0.7, 0.2) is empty
+    assert offset_boundary(_disc(1.0, 0.7), 0.7, 1.5).max() == 0
+    assert offset_boundary(_disc(5.0, 0.7), 0.7, 0.0).sum() == pytest.approx(_disc(5.0, 0.7).sum(), rel=0.01)
+
+
+def test_a_cache_with_its_boundary_moved_belongs_to_its_maker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, cache = tmp_path / "data", tmp_path / "run" / "cache"
+    data.mkdir()
+    put_case(data, "sub-1")
+    made = ["cache", str(data), "--output", str(cache), "--boundary-offset-mm", "1", "--set", "normalisation.size=96"]
+    assert main(made) == 2 and "fixed_pixel" in capsys.readouterr().err
+    pixels = ["normalisation.kind=fixed_pixel", "normalisation.pixel_mm=0.4"]
+    assert main([*made, *(word for one in pixels for word in ("--set", one))]) == 0
+    _, coverage = SliceCache.open(cache).read([1, 2, 3])
+    np.testing.assert_allclose(coverage.sum((1, 2)) * 0.4**2, (6 - 2) * (8 - 2), rtol=0.06)  # mm; rounded corners
+    with pytest.raises(ConfigurationError, match="slices of other data"):
+        configured(data, tmp_path / "run", "--set", "normalisation.size=96")

@@ -1,4 +1,4 @@
-"""Slice caches: written whole or not at all, read as they were, made anew for other data, the boundary moved."""
+"""Slice caches: written whole or not at all, read as they were, made anew for other data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 import SimpleITK as sitk
 from cord_files import configured, cord_image, cord_label, put_case
 
-from Recipes.cli import main
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
 from SpinalCordSegLib.files import write_json
 from SpinalCordSegLib.image_io import write_volume
@@ -22,15 +21,13 @@ from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main as train
 from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
-from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, match_files
+from SpinalCordSegTrainerLib.dataset import match_files
 from SpinalCordSegTrainerLib.slice_cache import (
     CachedSlice,
     SliceCache,
     case_manifest,
-    case_slices,
     changes,
     evenly,
-    offset_boundary,
     slices_of,
 )
 
@@ -142,7 +139,6 @@ def test_slices_of_subjects_and_an_even_choice(tmp_path: Path) -> None:
 
 
 OTHERS = "holds slices of other data; choose another output folder"
-SMALL = ["normalisation.size=32"]
 
 
 def _two_labels() -> Volume:
@@ -162,7 +158,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def _cache(data: Path, output: Path, *options: str, label: int = 1) -> SliceCache:
-    configured(data, output, "--label", str(label), "--set", *SMALL, *options)
+    configured(data, output, "--label", str(label), "--set", "normalisation.size=32", *options)
     return SliceCache.open(output / "cache")
 
 
@@ -260,12 +256,12 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     write_volume(cord_image(), data / "sub-1.nii.gz")
     sitk.WriteImage(sitk.GetImageFromArray(cord_label().ijk), str(data / "sub-1_seg.mhd"))
     (case,) = match_files(data).cases
-    source = {"files": {case.name: case_manifest(case)}}
-    assert changes(source, [case], {}) == []
+    source = {"slices": "all", "files": {case.name: case_manifest(case)}}
+    assert changes(source, [case], "all") == []
     raw = bytearray((data / "sub-1_seg.raw").read_bytes())
     raw[5] = 1
     (data / "sub-1_seg.raw").write_bytes(raw)
-    assert changes(source, [case], {}) == ["sub-1: its label map has changed"]
+    assert changes(source, [case], "all") == ["sub-1: its label map has changed"]
 
 
 def test_data_named_again_on_resume_must_be_the_runs(
@@ -289,28 +285,11 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_slices_of_other_data_are_left_alone(data: Path, tmp_path: Path) -> None:
     _cache(data, tmp_path / "r")
     before = _bytes(tmp_path / "r")
-    (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     put_case(tmp_path / "other", "sub-9", 9, _two_labels())
-    for folder, error in (("empty", TrainingDataError), ("other", ConfigurationError)):
-        with pytest.raises(error, match=OTHERS if folder == "other" else "no image with a label map"):
-            _cache(tmp_path / folder, tmp_path / "r")
-        assert _bytes(tmp_path / "r") == before
-    made = [
-        "cache",
-        str(data),
-        "--output",
-        str(tmp_path / "s" / "cache"),
-        "--label",
-        "1",
-        "--boundary-offset-mm",
-        "0.2",
-    ]
-    assert main([*made, "--set", SMALL[0], "--set", "normalisation.pixel_mm=1.0"]) == 0
-    before = _bytes(tmp_path / "s")
     with pytest.raises(ConfigurationError, match=OTHERS):
-        _cache(data, tmp_path / "s")
-    assert _bytes(tmp_path / "s") == before
+        _cache(tmp_path / "other", tmp_path / "r")
+    assert _bytes(tmp_path / "r") == before
 
 
 def test_slices_stay_until_the_new_ones_are_complete(
@@ -339,44 +318,3 @@ def test_slices_stay_until_the_new_ones_are_complete(
     assert _bytes(tmp_path / "r") == before
     assert SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["files"]["sub-1"]["label"] == 2
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]
-
-
-def _disc(radius_mm: float, pixel_mm: float) -> np.ndarray:
-    rows, columns = (np.mgrid[:64, :64] - 31.3) * pixel_mm
-    return np.clip(0.5 + (radius_mm - np.hypot(rows, columns)) / pixel_mm, 0, 1).astype(np.float32)
-
-
-@pytest.mark.parametrize("pixel_mm", [0.5, 0.7, 1.0])
-@pytest.mark.parametrize("boundary_offset_mm", [0.3, 0.5])
-def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, boundary_offset_mm: float) -> None:
-    disc = _disc(5.0, pixel_mm)
-    smaller = offset_boundary(disc, pixel_mm, boundary_offset_mm)
-    assert smaller.sum() * pixel_mm**2 == pytest.approx(np.pi * (5.0 - boundary_offset_mm) ** 2, rel=0.03)
-    middle = [float((grid * smaller).sum() / smaller.sum()) for grid in np.mgrid[:64, :64]]
-    assert middle == pytest.approx([31.3, 31.3], abs=0.05)
-    assert smaller.min() >= 0 and smaller.max() == 1
-
-
-def test_nothing_and_no_inset_stay_and_what_is_thinner_vanishes() -> None:
-    empty = np.zeros((32, 32), np.float32)
-    assert offset_boundary(empty, 0.7, 0.2) is empty
-    assert offset_boundary(_disc(1.0, 0.7), 0.7, 1.5).max() == 0
-    assert offset_boundary(_disc(5.0, 0.7), 0.7, 0.0).sum() == pytest.approx(_disc(5.0, 0.7).sum(), rel=0.01)
-
-
-def _case() -> LoadedCase:
-    mask = np.zeros((32, 32, 3), bool)
-    mask[10:20, 11:21] = True
-    affine = np.diag([0.7, 0.7, 3.0, 1.0])
-    image = Volume.from_ijk(mask.astype(np.float32) + 0.1, affine)
-    return LoadedCase(LabelledCase("a", Path("a.nii"), Path("b.nii"), "a"), image, Volume.from_ijk(mask, affine))
-
-
-def test_slices_of_a_case_are_inset_on_a_grid_of_fixed_pixels_only() -> None:
-    config = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7, size=64)
-    drawn, moved = (list(case_slices(_case(), config, boundary_offset_mm=amount)) for amount in (0.0, 0.35))
-    assert drawn[1][1].sum() == pytest.approx(100, abs=0.5)
-    assert moved[1][1].sum() == pytest.approx(81, abs=1.5)  # a square loses its rim, and a little of its corners
-    assert np.array_equal(drawn[1][0], moved[1][0])
-    with pytest.raises(ConfigurationError, match="fixed_pixel"):
-        next(case_slices(_case(), NormalisationConfig(kind="paper"), boundary_offset_mm=0.3))

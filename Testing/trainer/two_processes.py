@@ -17,7 +17,7 @@ from torch import Tensor
 
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.batches import validate
+from SpinalCordSegTrainerLib.batches import slice_counts, validate
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes, join_processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
@@ -64,7 +64,8 @@ def _exact_gradients(run: trainer.Training) -> list[Tensor]:
 def _scores(run: trainer.Training, processes: Processes) -> dict[str, float]:
     torch.manual_seed(5)
     network = trainer.new_state(run.config, torch.device("cpu")).network
-    return validate(network, run.sources.held_out, run.config.loss, 1, torch.device("cpu"), processes)
+    device = torch.device("cpu")
+    return validate(*slice_counts(network, run.sources.held_out, run.config.loss, 1, device, processes))
 
 
 def _gap(one: list[Tensor], other: list[Tensor]) -> float:

@@ -385,12 +385,13 @@ def validate_real(validator: Validator, data: Path, pictures: Path, only: Iterab
 def _masked_set(
     validator: Validator, chosen: MaskedSet, data: Path, pictures: Path
 ) -> tuple[tuple[CaseScore, ...], tuple[AreaAgreement, ...], list[SliceTable]]:
-    evaluation = Evaluation(chosen.slice_range, chosen.only_labelled)
+    evaluation = Evaluation(chosen.only_labelled)
+    within = None if chosen.slice_range is None else range(*chosen.slice_range)
     areas, tables = [], []
     for case in chosen.cases(data):
         loaded = load_case(case)
         result = validator.segment(Image(loaded.image, case.image, case.name))
-        score = evaluation.add(case.name, loaded.image, result.mask, loaded.mask, result.flags)
+        score = evaluation.add(case.name, loaded.image, result.mask, loaded.mask, result.flags, judged=within)
         tables.append(result.slices)
         judged = [one.canonical_slice for one in score.slices]
         areas.append(area_agreement(case.name, result.slices, loaded.mask, judged))

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.experiments import (
+from Recipes.table1 import (
     BASELINE,
     BEST,
     ROWS,
@@ -21,6 +18,9 @@ from SpinalCordSegTrainerLib.experiments import (
     train_rows,
     write_experiment,
 )
+from SpinalCordSegLib.errors import Cancelled
+from SpinalCordSegTrainerLib import trainer
+from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]

@@ -17,10 +17,10 @@ from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
 from SpinalCordSegLib.torch_inference import device_name
-from SpinalCordSegTrainerLib.batches import open_sources
+from SpinalCordSegTrainerLib.batches import open_sources, slice_counts
 from SpinalCordSegTrainerLib.config import CropConfig, LossConfig, RateConfig, TrainingConfig
 from SpinalCordSegTrainerLib.evaluation import statistics
-from SpinalCordSegTrainerLib.run_folder import figure, write_table
+from SpinalCordSegTrainerLib.run_folder import figure
 from SpinalCordSegTrainerLib.trainer import Progress, Training
 
 _SCORES = ("dice", "sd", "mcc", "p25", "p50", "p75")
@@ -139,26 +139,18 @@ def train_rows(
 def _slice_counts(run: Training) -> list[ConfusionCounts]:
     """Exact counts of every slice that the run held out, at probability 0.5."""
     network = checkpoint_network(load_checkpoint(run.best)).to(run.device)
-    size, counts = run.config.validation.batch_size, []
-    with torch.inference_mode():
-        for images, coverage in (batch for part in run.sources.held_out for batch in part.batches(size)):
-            found = network(images.to(run.device).contiguous(memory_format=torch.channels_last)).float().cpu() > 0
-            counts += [
-                ConfusionCounts.of(one.numpy(), share.numpy() >= 0.5)
-                for one, share in zip(found, coverage, strict=True)
-            ]
-    return counts
+    size = run.config.validation.batch_size
+    return [one for one, _ in slice_counts(network, run.sources.held_out, run.config.loss, size, run.device)[1]]
 
 
 def write_experiment(results: Sequence[dict[str, Any]], note: str, folder: Path) -> str:
-    """Write table1.md, .csv, .json and the two pictures; gives the page. ``note``: on what data, how long.
+    """Write table1.md, table1.json and the two pictures; gives the page. ``note``: on what data, how long.
 
     Raises OutputError.
     """
     rows = [{name: one[name] for name in one if name not in ("dice_of_slices", "history")} for one in results]
     page = experiment_page(rows, note)
     write_text(folder / "table1.md", page)
-    write_table([_flat(one) for one in rows], folder / "table1.csv")
     write_json(folder / "table1.json", {"note": note, "rows": rows})
     _histograms(results, folder / "histograms.png")
     _per_epoch(results, folder / "dice_per_epoch.png")
@@ -194,16 +186,6 @@ def _line(one: dict[str, Any]) -> str:
         theirs = [" ± ".join(printed), f"{paper['mcc']:.2f}", " ".join(f"{paper[name]:.2f}" for name in _QUARTILES)]
     cells = [one["row"], "FTL" if focal else "TL", weights, speed, here, theirs[0], f"{one['mcc']:.3f}", theirs[1]]
     return "| " + " | ".join([*cells, quartiles, theirs[2]]) + " |"
-
-
-def _flat(one: dict[str, Any]) -> dict[str, Any]:
-    paper = one["paper"] or {}
-    row = {"row": one["row"], "network": one["network"], "loss": one["loss"]["name"]}
-    row |= {name: one["loss"][name] for name in ("fn_weight", "fp_weight", "gamma")}
-    row |= {name: one["rate"][name] for name in ("plan", "base_lr", "max_lr")}
-    row |= {f"dice_{name}": one["dice"][name] for name in ("n", "mean", "sd", *_QUARTILES)}
-    row |= {"mcc": one["mcc"], "minutes": one["minutes"]}
-    return row | {f"paper_{name}": paper.get(name) for name in _SCORES}
 
 
 def _histograms(results: Sequence[dict[str, Any]], path: Path) -> None:
