@@ -74,69 +74,18 @@ SETTINGS = (
 
 # Applied to the reference (the record that comes first) before comparing: pattern → replacement, on "step/file/key"
 # paths, and on words within text values (flag kinds, for instance).
-RENAMED: dict[str, str] = {
-    r"\bn_doubtful_slices\b": "n_flagged_slices", r"/carried\b": "/propagated",
-    r"\bslices_steadied\b": "slices_adjusted", r"/model/repeatability\b": "/model/scores/repeatability",
-    r"/inset_mm\b": "/boundary_offset_mm", r"\balong_mm\b": "smooth_z_mm",
-    r"(/starts/\d+)/ranks\b": r"\1/processes", r"\.json/bars/": ".json/criteria/",
-}  # fmt: skip
-RENAMED_TEXT: dict[str, str] = {
-    # kinds of flag
-    r"\b(several_components|holes_filled)\b": "cleaned", r'^"(removed|component)"$': '"cleaned"',
-    r"\b(short_view|narrow_view)\b": "small_view", r"\bcoarse_left_right\b": "coarse_voxels",
-    r"\b(single_slice|tilted_grid|steep_cut)\b": "tilt", r"\b(range_empty|range_partial)\b": "range",
-    r"\barea_jump\b": "area", r"\bposition_jump\b": "position", r"\bmany_doubts\b": "many_flags",
-    r"\bdoubts_add_up\b": "low_confidence", r"\bunclear_edges\b": "unclear_edge", r"\bbelow_end\b": "cord_end",
-    r'"(slice_gap|two_dimensional|not_mr|not_t1w|contrast_agent|body_part)"': '"acquisition"',
-    r"\b(disc_missing|level_(approximate|doubtful|missing|partial))\b": "levels",
-    r"slices are doubtful: look": "slices are flagged: look", r"\b(\d+) pieces; the cord": r"\1 regions; the cord",
-}  # fmt: skip
+RENAMED: dict[str, str] = {}
+RENAMED_TEXT: dict[str, str] = {}
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {
-    **{
-        f"{name}/commands/*/std*": "tables and errors as plain text, by the console of both programs"
-        for name in ("training_data", "split", "train", "fine_tune", "find_lr", "evaluate", "crossvalidate", "raters",
-                     "table1", "simulate", "validate", "validate_series", "bench_loading", "trainer_options")
-    },
-    "*/histogram.png*": "smaller figures, as the panel shows them", "*/bland_altman.png*": "smaller figures",
-    "*/curves.png*": "smaller figures", "*/range_test.png*": "smaller figures",
-    "*/best.md*": "the card is in the weights file alone", "*/last.md*": "the card is in the weights file alone",
-    "propagate*/doubt*": "one list of warnings in place of doubts and whether there are any",
-    "propagate*/warnings*": "one list of warnings in place of doubts and whether there are any",
-    "*/report.html*": "the page is made by a template and matplotlib",
-    "*/follow_up.html*": "the page is made by a template and matplotlib",
-    "*/montage.png*": "the montage is drawn by matplotlib",
-    "*/fit.png*": "the picture of the fit is drawn by matplotlib",
-    "*/follow_up.drawings.json*": "the panel draws the course itself",
-    "*report.json/schema_version": "the report of a typed case",
-    "*report.json/model/provenance*": "the model's card stands in the report, so that a page can be made from it",
-    "*report.json/model/scores*": "the model's card stands in the report, so that a page can be made from it",
-    "*report.json/flags/*/canonical_slice": "flags are kept whole",
-    "*report.json/input/acquisition": "what has no answer stands as null",
-    "*report.json/input/acquisition_date": "what has no answer stands as null",
-    "*report.json/input/image_fingerprint": "what has no answer stands as empty text",
-    "*report.json/changes": "what has no answer stands as null",
-    "*report.json/truth_volume_mm3": "what has no answer stands as null",
-    "*report.json/volume_error_percent": "what has no answer stands as null",
-    "*report.json/review/state": "a mask made elsewhere is listed as given",
-    "*report.json/files*": "the pictures' grey values are kept for corrections without the image",
-    "*pictures.npz*": "the pictures' grey values are kept for corrections without the image",
-    "demo/*summary.csv*": "the demo writes its case alone",
-    "follow_up_by_discs/commands/*/command": "a CoV and its source are one option",
-    "*/versions/*": "every mask that a person made or accepted is kept",
-    "rerun/*": "no command of its own: `correct --rerun` gives the same voxels (step correct)",
-    "register/*": "no command of its own: follow-up and propagate register the images",
-    "*/summary.csv/n_flags": "flags of one kind on one slice, or on the case, are one",
-    "*/summary.csv/flags": "flags of one kind on one slice, or on the case, are one",
-    "*/review.csv/state": "a mask made elsewhere is listed as given",
-    "measure/commands/*/stdout": "flags of one kind on one slice, or on the case, are one",
-    "commands/*": "the help follows the commands and their options",
-    "follow_up*/volume_per_length_mm2": "mean_csa_mm2 is the same number there",
-    "follow_up*/message": "plainer words", "follow_up*/cohort.csv/reason": "plainer words",
-    "follow_up*/commands/*/command": "no option --drawings: the panel draws the course itself",
-    "review/commands/*/stdout": "a mask made elsewhere is listed as given; plainer words",
-    "review/commands/[89]/*": "`review` names the next case by itself: --next and --previous are gone",
-}  # fmt: skip
+    "*report.json/levels_asked*": "the marked discs as numbers, not as text to parse",
+    "*report.json/levels/discs*": "the marked discs by name",
+    "*report.json/probability*": "certainty stands slice by slice",
+    "*report.json/review/events*": "the history has every act",
+    "*report.json/history*": "a case that is accepted at once is not opened before",
+    "*/versions/*": "the files' names hold the time of the run",
+    "*history.csv*": "a case that is accepted at once is not opened before",
+}
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.
 DROPPED = {
@@ -1005,25 +954,6 @@ def difference(before: Any, after: Any) -> str:
     return f"{before!r} → {after!r}"
 
 
-def merged_flags(record: Any) -> Any:
-    """As an older record would be, had flags of one kind on one slice, or on the case, been one with all messages."""
-    if isinstance(record, list):
-        return [merged_flags(one) for one in record]
-    if not isinstance(record, dict):
-        return record
-    record = {key: merged_flags(one) for key, one in record.items()}
-    flags = record.get("flags")
-    if isinstance(flags, list) and all(isinstance(one, dict) and "message" in one for one in flags):
-        found: dict[tuple[Any, str], dict[str, Any]] = {}
-        for one in flags:
-            kind = renamed("", one["kind"])[1]
-            first = found.setdefault((one.get("slice"), kind), one | {"kind": kind, "message": []})
-            if one["message"] not in first["message"]:
-                first["message"].append(one["message"])
-        record["flags"] = [one | {"message": "; ".join(one["message"])} for one in found.values()]
-    return record
-
-
 def renamed(path: str, value: Any) -> tuple[str, Any]:
     for pattern, word in RENAMED.items():
         path = re.sub(pattern, word, path)
@@ -1045,7 +975,7 @@ def compare(reference: Path, other: Path, options: argparse.Namespace) -> int:
             say(f"\n{name}: recorded in one of the two only: {next(path for path in pair if path.is_file())}")
             continue
         old, new = (json.loads(path.read_text(encoding="utf-8")) for path in pair)
-        before, after = dict(flat(merged_flags(old))), dict(flat(new))
+        before, after = dict(flat(old)), dict(flat(new))
         before = dict(renamed(f"{name}/{key}", value) for key, value in before.items())
         after = {f"{name}/{key}": value for key, value in after.items()}
         lines, wanted = [], []

@@ -20,11 +20,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from itertools import compress
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.identity import Identity
 from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, safe_case_name, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
@@ -61,7 +59,7 @@ from SpinalCordSegLib.quality_control import FlaggedSlice
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Act, Review, acts_between, with_act
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.vertebral_levels import DISC_NAMES, LevelMeasures, LevelOptions, LevelReport, parse_disc
+from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
 
 SCHEMA = "SpinalCordSeg report"
@@ -74,7 +72,6 @@ BACKDROP = "pictures.npz"
 VERSIONS = "versions"
 """The folder in a case's own with every mask that a person made or accepted."""
 
-_UNCERTAIN = (0.1, 0.9)
 # Of the DICOM header, what tells how the image was made; nothing that tells of whom.
 _ACQUISITION = (
     "number", "modality", "manufacturer", "model", "field_strength_t", "sequence", "dimension",
@@ -137,95 +134,20 @@ class CaseInput:
         )
 
 
-@dataclass(frozen=True)
-class LevelsAsked:
-    """The marked discs, as parse_disc reads them, so that a correction is measured at the same levels; nothing about
-    the person."""
-
-    discs: tuple[str, ...]
-    around_mm: float | None = None
-    declared: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, asked: LevelOptions) -> LevelsAsked | None:
-        """None where no disc was marked."""
-        discs = []
-        for mark in asked.discs:
-            place = str(mark.slice) if mark.ras_mm is None else ",".join(f"{mm:.6g}" for mm in mark.ras_mm)
-            discs.append(f"{DISC_NAMES[mark.disc]}={place}")
-        return cls(tuple(discs), asked.around_mm, tuple(sorted(asked.declared))) if discs else None
-
-    def options(self) -> LevelOptions:
-        return LevelOptions(tuple(map(parse_disc, self.discs)), self.around_mm, declared=frozenset(self.declared))
-
-
-@dataclass(frozen=True)
-class FoundDisc:
-    """A marked disc. ``along_cord_mm``: along the line that the case was measured on."""
-
-    disc: str
-    along_cord_mm: float = field(metadata={"decimals": 3})
-
-
-@dataclass(frozen=True)
-class LevelTable:
-    """Areas by vertebral level. ``norm``: the comparison with healthy adults, its sentence under "text"; None where it
-    was not asked for."""
-
-    discs: tuple[FoundDisc, ...]
-    levels: tuple[LevelMeasures, ...]
-    norm: dict[str, Any] | None = None
-
-    @classmethod
-    def of(cls, found: LevelReport) -> LevelTable:
-        discs = tuple(FoundDisc(DISC_NAMES[n], mm) for n, mm in found.levels.discs_mm.items())
-        return cls(
-            discs, found.rows, None if found.norm is None else {"text": found.norm.sentence()} | asdict(found.norm)
-        )
-
-
-@dataclass(frozen=True)
-class Confidence:
-    """How sure the network was: mean probability inside the mask (0..1; NaN without cord), the volume between 0.1 and
-    0.9, and the volume that the probabilities add up to."""
-
-    mean_in_mask: float = field(metadata={"decimals": 4})
-    undecided_mm3: float = field(metadata={"decimals": 2})
-    expected_volume_mm3: float = field(metadata={"decimals": 2})
-
-    @classmethod
-    def of(cls, probability: Volume, mask: Volume) -> Confidence:
-        chances = probability.voxels
-        inside = chances[mask.voxels]
-        low, high = _UNCERTAIN
-        undecided = np.count_nonzero((chances > low) & (chances < high))
-        return cls(
-            float(inside.mean()) if inside.size else nan,
-            undecided * probability.voxel_volume_mm3,
-            float(chances.sum(dtype=np.float64)) * probability.voxel_volume_mm3,
-        )
-
-
-def _mm(decimals: int) -> Any:
-    return field(metadata={"decimals": decimals})
-
-
 def _memory_only(default: Any = None) -> Any:
     return field(default=default, repr=False, metadata={"json": False})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Case:
+class Case(CordMeasures):
     """One measured cord: what report.json holds, and what belongs to it in memory.
 
     ``mask_state``: "AI", "corrected" (the AI's, by a person) or "given" (made elsewhere). ``mask_sha256``: of the mask
-    that was measured. Means and ``n_slices`` are over ``range`` (half-open, the input's own slices; None: the whole
-    cord found), volume and length of the whole cord; areas and diameters are NaN where they have no answer, lengths
-    and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: what cleaning took away and filled. ``queue``: the
-    flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from, None where
-    there was none or it is not known. ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made
-    elsewhere. ``seconds_by_stage``: computing time. ``history``: every act on the case, oldest first.
-    ``mask_file_sha256``: of the mask's file as it was written.
+    that was measured. ``range``: of the measures, half-open, the input's own slices; None: the whole cord found.
+    ``queue``: the flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from,
+    None where there was none or it is not known. ``levels_asked``: so that a correction is measured at the same levels.
+    ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made elsewhere. ``seconds_by_stage``: computing
+    time. ``history``: every act on the case, oldest first. ``mask_file_sha256``: of the mask's file as it was written.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
     at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
@@ -237,30 +159,15 @@ class Case:
     mask_sha256: str
     created: str
     software_version: str = SOFTWARE_VERSION
-    volume_mm3: float = _mm(2)
-    length_mm: float = _mm(3)
-    volume_per_length_mm2: float = _mm(3)
-    mean_csa_mm2: float = _mm(3)
-    sd_csa_mm2: float = _mm(3)
-    mean_ap_ellipse_mm: float = _mm(3)
-    mean_rl_mm: float = _mm(3)
-    n_slices: int
-    coverage: float = _mm(4)
     range: tuple[int, int] | None = None
-    range_volume_mm3: float = _mm(2)
-    range_length_mm: float = _mm(3)
-    removed_mm3: float = _mm(2)
-    filled_mm3: float = _mm(2)
-    flags: tuple[Flag, ...] = ()
     queue: tuple[FlaggedSlice, ...] = field(default=(), metadata={"key": "review_queue"})
     review: Review = field(default_factory=Review)
     history: tuple[Act, ...] = ()
     changes: MaskChanges | None = None
-    levels_asked: LevelsAsked | None = None
-    levels: LevelTable | None = field(default=None, metadata={"decimals": 4})
+    levels_asked: LevelOptions | None = None
+    levels: LevelReport | None = field(default=None, metadata={"decimals": 4})
     threshold: float | None = None
     smooth_z_mm: float | None = None
-    confidence: Confidence | None = field(default=None, metadata={"key": "probability"})
     device: str | None = None
     engine: str | None = None
     n_windowed: int = field(default=0, metadata={"key": "slices_computed_around_the_cord_only"})
@@ -385,9 +292,9 @@ class Case:
 
     def as_json(self) -> dict[str, Any]:
         """The content of report.json."""
-        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION} | to_json(self)
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "case": self.name} | to_json(self)
         more = {"seconds": self.seconds, "volume_error_percent": self.volume_error_percent}
-        return content | to_json(more, 3) | {"review": self.review.as_json()}
+        return content | to_json(more, 3)
 
     @classmethod
     def from_json(cls, content: Any) -> Case:
@@ -453,35 +360,24 @@ _UNREADABLE_MASK = (
 _CHANGED_MEANWHILE = "was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
 
 
-_NUMBERS = (
-    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "removed_mm3", "filled_mm3",
-)  # fmt: skip
-
-
-def numbers_of(measures: CordMeasures, flags: tuple[Flag, ...]) -> dict[str, Any]:
-    """What a case takes from its measures as it is."""
-    withheld = any(flag.kind == "coarse_voxels" for flag in flags)
-    # Where no area may be reported, volume over length is the mean area in other words.
-    per_length = nan if withheld or measures.length_mm <= 0 else measures.volume_mm3 / measures.length_mm
-    return {name: getattr(measures, name) for name in _NUMBERS} | {"volume_per_length_mm2": per_length}
+def with_measures(case: Case, measures: CordMeasures) -> Case:
+    """The case with these measures in the place of its own, their flags on its slices."""
+    found = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
+    return replace(case, **found | {"slices": measures.slices.with_flags(measures.flags)})
 
 
 def new_case(
     name: str,
     mask: Volume,
     measures: CordMeasures,
-    flags: tuple[Flag, ...],
     *,
     image: Image | None = None,
-    probability: Volume | None = None,
     levels: LevelReport | None = None,
-    levels_asked: LevelOptions | None = None,
-    slice_range: tuple[int, int] | None = None,
     keep_date: bool = False,
-    queue: tuple[FlaggedSlice, ...] = (),
+    **known: Any,
 ) -> Case:
-    """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures."""
-    table = measures.slices.with_flags(flags)
+    """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures with all flags; ``known``: other fields."""
+    table = measures.slices.with_flags(measures.flags)
     series = None if image is None else image.dicom
     if series is not None and mask.slice_axis == 2:  # its images are the axial slices
         numbers = [NONE if (n := series.instance_numbers[k]) is None else n for k in table.slice.tolist()]
@@ -490,36 +386,18 @@ def new_case(
         names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
         table = replace(table, level=np.array(names, dtype=np.str_))
     return Case(
-        **numbers_of(measures, flags),
+        **{one.name: getattr(measures, one.name) for one in fields(CordMeasures)} | {"slices": table},
         name=name,
         mask_state="given",
         review=Review(GIVEN),
         mask_sha256=mask_sha256(mask),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        mean_ap_ellipse_mm=_mean_diameter(table, table.ap_ellipse_mm, measures.slice_range),
-        mean_rl_mm=_mean_diameter(table, table.rl_mm, measures.slice_range),
-        range=slice_range,
-        range_volume_mm3=measures.range_volume_mm3,
-        range_length_mm=measures.range_length_mm,
-        flags=flags,
-        queue=queue,
-        levels_asked=None if levels_asked is None else LevelsAsked.of(levels_asked),
-        levels=None if levels is None else LevelTable.of(levels),
-        confidence=None if probability is None else Confidence.of(probability, mask),
+        levels=levels,
         input=CaseInput.of(mask if image is None else image.volume, image, keep_date),
-        slices=table,
         drawn=mask,
         image=image,
-        probability=probability,
+        **known,
     )
-
-
-def _mean_diameter(table: SliceTable, diameter: np.ndarray, chosen: tuple[int, int] | None) -> float:
-    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
-    used = np.isfinite(diameter) & ~table.is_imputed
-    if chosen is not None:
-        used &= (table.canonical_slice >= chosen[0]) & (table.canonical_slice < chosen[1])
-    return float(np.average(diameter[used], weights=table.length_mm[used])) if used.any() else nan
 
 
 # A case on the disk.

@@ -494,7 +494,7 @@ def _level_options(arguments: argparse.Namespace, n_inputs: int) -> LevelOptions
         discs=marks,
         around_mm=arguments.around,
         person=Person(arguments.age, arguments.sex),
-        declared=frozenset(arguments.declare or ()),
+        declared=tuple(arguments.declare or ()),
     )
 
 

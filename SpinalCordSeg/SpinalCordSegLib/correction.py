@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
+_OF_THE_RUN = ("model", "threshold", "smooth_z_mm", "device", "engine", "n_windowed", "batch_size")
+"""What only the run of the network could know."""
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +133,7 @@ def measured_anew(
     """``case`` with ``mask`` (bool) in the place of its own: measured, and what only the network or the first run could
     know kept where it still holds. ``before``: the mask that the corrections began from, None where it is not known.
     """
-    asked = levels or (LevelOptions() if case.levels_asked is None else case.levels_asked.options())
+    asked = levels or case.levels_asked or LevelOptions()
     was_compared = case.levels is not None and case.levels.norm is not None
     cord = clean(mask if image is None else place_on(mask, image.volume, ("the mask", image.path.name)))
     changes = None if before is None else mask_changes(cord.mask, before)
@@ -154,13 +156,7 @@ def measured_anew(
             acquisition_date=case.input.acquisition_date, identity=case.input.identity or found.input.identity,
             source=case.input.source,
         ),
-        model=case.model,
-        threshold=case.threshold,
-        smooth_z_mm=case.smooth_z_mm,
-        device=case.device,
-        engine=case.engine,
-        n_windowed=case.n_windowed,
-        batch_size=case.batch_size,
+        **{name: getattr(case, name) for name in _OF_THE_RUN},
         levels_asked=found.levels_asked if levels is not None else case.levels_asked,
         slices=_with_standing_numbers(found.slices, case.slices),
     )  # fmt: skip

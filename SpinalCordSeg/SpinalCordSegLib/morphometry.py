@@ -7,7 +7,7 @@ that orientation and obliquity of the grid change no number: tilts are against t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import acos, atan, ceil, cos, degrees, floor, hypot, nan, radians, sin, sqrt
 
 import numpy as np
@@ -38,27 +38,30 @@ class RangeMeasures:
     coverage: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CordMeasures:
     """``slices``: the table of the slices, without flags, DICOM numbers and levels.
 
-    ``volume_mm3``, ``length_mm``: of the whole cord found; the mean and what follows: over ``slice_range`` (canonical,
-    half-open; None: the whole cord), see RangeMeasures. ``removed_mm3``, ``filled_mm3``: before measuring.
+    ``volume_mm3``, ``length_mm`` and their ratio: of the whole cord found; means, ``n_slices`` and ``coverage``: over
+    the range asked for, see RangeMeasures (diameters: of the slices of the mean area). Areas and diameters are NaN
+    where they have no answer, lengths and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: before measuring.
     """
 
-    slices: SliceTable
-    volume_mm3: float
-    length_mm: float
-    mean_csa_mm2: float
-    sd_csa_mm2: float
+    volume_mm3: float = field(metadata={"decimals": 2})
+    length_mm: float = field(metadata={"decimals": 3})
+    volume_per_length_mm2: float = field(metadata={"decimals": 3})
+    mean_csa_mm2: float = field(metadata={"decimals": 3})
+    sd_csa_mm2: float = field(metadata={"decimals": 3})
+    mean_ap_ellipse_mm: float = field(metadata={"decimals": 3})
+    mean_rl_mm: float = field(metadata={"decimals": 3})
     n_slices: int
-    coverage: float
-    range_length_mm: float
-    range_volume_mm3: float
-    slice_range: tuple[int, int] | None
-    removed_mm3: float
-    filled_mm3: float
-    flags: tuple[Flag, ...]
+    coverage: float = field(metadata={"decimals": 4})
+    range_volume_mm3: float = field(metadata={"decimals": 2})
+    range_length_mm: float = field(metadata={"decimals": 3})
+    removed_mm3: float = field(metadata={"decimals": 2})
+    filled_mm3: float = field(metadata={"decimals": 2})
+    flags: tuple[Flag, ...] = ()
+    slices: SliceTable = field(repr=False, metadata={"json": False})
 
 
 # The measurement itself: the centreline first, then every slice at a right angle to it.
@@ -95,17 +98,20 @@ def measure(
             text = f"no cord in the {asked} slices of the range asked for: there is no mean area"
         flags.insert(0, case_flag("range", text))
     first, end = slice_range or (0, grid.shape[0])
+    volume_mm3 = float(np.count_nonzero(grid.voxels)) * grid.voxel_volume_mm3
     return CordMeasures(
         slices=slices,
-        volume_mm3=float(np.count_nonzero(grid.voxels)) * grid.voxel_volume_mm3,
+        volume_mm3=volume_mm3,
         length_mm=whole.length_mm,
+        volume_per_length_mm2=volume_mm3 / whole.length_mm if whole.length_mm > 0 else nan,
+        mean_ap_ellipse_mm=_mean_diameter(slices, slices.ap_ellipse_mm, slice_range),
+        mean_rl_mm=_mean_diameter(slices, slices.rl_mm, slice_range),
         mean_csa_mm2=chosen.mean_csa_mm2,
         sd_csa_mm2=chosen.sd_csa_mm2,
         n_slices=chosen.n_slices,
         coverage=chosen.coverage,
         range_length_mm=chosen.length_mm,
         range_volume_mm3=float(np.count_nonzero(grid.voxels[first:end])) * grid.voxel_volume_mm3,
-        slice_range=slice_range,
         removed_mm3=cord.removed_mm3,
         filled_mm3=cord.filled_mm3,
         flags=merge_flags(flags, cord.flags),
@@ -226,12 +232,24 @@ def _mean_and_sd(areas: NDArray[np.float64], lengths: NDArray[np.float64]) -> tu
     return mean, sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
 
 
+def _mean_diameter(slices: SliceTable, diameter_mm: NDArray[np.float64], slice_range: tuple[int, int] | None) -> float:
+    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
+    used = np.isfinite(diameter_mm) & ~slices.is_imputed
+    if slice_range is not None:
+        used &= (slices.canonical_slice >= slice_range[0]) & (slices.canonical_slice < slice_range[1])
+    return float(np.average(diameter_mm[used], weights=slices.length_mm[used])) if used.any() else nan
+
+
 def without_sections(measures: CordMeasures) -> CordMeasures:
-    """The same measures with every cross-sectional area and diameter NaN: volume and length stay."""
+    """The same measures with every cross-sectional area and diameter NaN: volume and length stay, but not their ratio,
+    which is the mean area in other words."""
     names = ("csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "network_area_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm")
     nothing = np.full(len(measures.slices), nan)
     slices = replace(measures.slices, **dict.fromkeys(names, nothing))
-    return replace(measures, slices=slices, mean_csa_mm2=nan, sd_csa_mm2=nan)
+    return replace(
+        measures, slices=slices, volume_per_length_mm2=nan, mean_csa_mm2=nan, sd_csa_mm2=nan, mean_ap_ellipse_mm=nan,
+        mean_rl_mm=nan,
+    )  # fmt: skip
 
 
 # The centreline of the cord: its tilt against the slices, and a ruler along which positions are given in mm.

@@ -178,13 +178,12 @@ def _measured(
     return new_case(
         case_name,
         mask,
-        measures,
-        flags,
+        replace(measures, flags=flags),
         image=image,
         probability=probability,
         levels=levels,
-        levels_asked=options.levels,
-        slice_range=options.slice_range,
+        levels_asked=options.levels if options.levels.discs else None,
+        range=options.slice_range,
         keep_date=options.keep_date,
         queue=rank_slices(flags, features),
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import textwrap
+import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +45,7 @@ _OUTLINE = (244, 214, 49)  # the colour of the segment "Spinal cord"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI, _PIXELS_PER_INCH = 200, 100
+_FONT = "DejaVu Sans"  # comes with matplotlib
 _WINDOW_MM = 30.0
 PAGE_FIGURE_INCHES = (9.0, 3.0)
 
@@ -274,19 +277,9 @@ class CordScene:
 
 
 def sampled(plane: NDArray, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
-    """``plane`` at every pair of these positions (in its pixels), linear between pixels, 0 beyond the outermost.
-
-    Linear interpolation on a grid is a small matrix on either side, which is many times faster than point by point.
-    """
-    weights, windows = [], []
-    for at, size in zip((rows, columns), plane.shape, strict=True):
-        first = int(np.clip(np.floor(at.min()), 0, size - 1))
-        end = int(np.clip(np.floor(at.max()) + 2, first + 1, size))
-        share = np.clip(1 - np.abs(at[:, None] - np.arange(first, end)), 0, None)
-        share[(at < 0) | (at > size - 1)] = 0
-        weights.append(share.astype(np.float32))
-        windows.append(slice(first, end))
-    return np.asarray(weights[0] @ plane[tuple(windows)].astype(np.float32) @ weights[1].T, np.float32)
+    """``plane`` at every pair of these positions (in its pixels), linear between pixels, 0 beyond the outermost."""
+    at = np.meshgrid(rows, columns, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(plane.astype(np.float32), at, order=1))
 
 
 def outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -331,33 +324,27 @@ def chosen_slices(filled: Sequence[int], flagged: Sequence[int], count: int) -> 
 
 
 class Canvas:
-    """A white picture of some pixels, into which pixels, bars and texts are put; (x, y) from the upper left corner."""
+    """A white picture, into which pictures, bars and texts are put; pixels, (x, y) from the upper left corner."""
 
     def __init__(self, width: int, height: int) -> None:
-        self.pixels = np.full((height, width, 3), 255, np.uint8)
-        self.figure = new_figure(width / _PIXELS_PER_INCH, height / _PIXELS_PER_INCH)
+        from PIL import Image, ImageDraw  # comes with matplotlib
+
+        self.image = Image.new("RGB", (width, height), "white")
+        self._draw = ImageDraw.Draw(self.image)
 
     def paste(self, picture: NDArray[np.uint8], x: int, y: int) -> None:
-        self.pixels[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        from PIL import Image
+
+        self.image.paste(Image.fromarray(picture), (x, y))
 
     def bar(self, x: float, y: float, width: float, height: float, colour: str) -> None:
-        rgb = tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
-        self.pixels[max(0, round(y)) : round(y + height), max(0, round(x)) : round(x + width)] = rgb
+        self._draw.rectangle((round(x), round(y), round(x + width) - 1, round(y + height) - 1), fill=colour)
 
     def write(self, x: float, y: float, text: str, size: float, colour: str, where: str = "left") -> None:
         """``y``: of the base line; ``size``: pixels. ON_IMAGE has a dark rim, to be read on fat and on air."""
-        from matplotlib.patheffects import withStroke
-
-        height, width = self.pixels.shape[:2]
-        self.figure.text(
-            x / width, 1 - y / height, plain_text(text), fontsize=size * 72 / _PIXELS_PER_INCH, color=colour, ha=where,
-            va="baseline", parse_math=False,
-            path_effects=[withStroke(linewidth=2, foreground="#000000")] if colour == ON_IMAGE else None,
-        )  # fmt: skip
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        tall, wide = self.pixels.shape[:2]
-        return self.figure.add_axes((x / wide, 1 - (y + height) / tall, width / wide, height / tall))
+        rim = 1 if colour == ON_IMAGE else 0
+        anchor = "rs" if where == "right" else "ls"
+        self._draw.text((x, y), text, colour, _letters(size), anchor, stroke_width=rim, stroke_fill="#000000")
 
     def scale_bar(self, x: float, y: float, length_mm: int, pixels_per_mm: float, labelled: bool = True) -> None:
         self.bar(x - 1, y - 2, length_mm * pixels_per_mm + 2, 5, "#000000")
@@ -366,8 +353,17 @@ class Canvas:
             self.write(x, y - 7, f"{length_mm} mm", 14, ON_IMAGE)
 
     def png(self) -> bytes:
-        self.figure.figimage(self.pixels, 0, 0, origin="upper", zorder=-1)
-        return figure_png(self.figure, _PIXELS_PER_INCH)
+        buffer = io.BytesIO()
+        self.image.save(buffer, "png", compress_level=3)
+        return buffer.getvalue()
+
+
+@cache
+def _letters(size: float) -> Any:
+    from matplotlib.font_manager import findfont
+    from PIL import ImageFont
+
+    return ImageFont.truetype(findfont(_FONT), size)
 
 
 _WIDTH, _MARGIN, _SPACE = 1500, 24, 12
@@ -384,6 +380,8 @@ def montage_png(case: Case) -> bytes | None:
     """
     if not _can_draw():
         return None
+    from matplotlib.image import imread
+
     table, mask = case.slices, case.mask
     scene = CordScene.of(case.background, mask)
     n, step = len(scene.mask), scene.spacing_mm[0]
@@ -425,8 +423,12 @@ def montage_png(case: Case) -> bytes | None:
         left += width + 2 * _SPACE
     mean = f", dashed: mean {case.mean_csa_mm2:.1f} mm²" if isfinite(case.mean_csa_mm2) else ""
     canvas.write(left + 60, top - 12, f"area, mm², along z, mm{mean}", 17, QUIET)
-    axes = canvas.axes(left + 60, top, _WIDTH - _MARGIN - left - 75, plane_height)
+    width, height = _WIDTH - left, plane_height + 36
+    figure = new_figure(width / _PIXELS_PER_INCH, height / _PIXELS_PER_INCH)
+    axes = figure.add_axes((60 / width, 36 / height, (width - _MARGIN - 75) / width, plane_height / height))
     draw_area(axes, table, case.mean_csa_mm2, z_span_mm=(lowest, lowest + n * step), size=10.5)
+    plot = io.BytesIO(figure_png(figure, _PIXELS_PER_INCH))
+    canvas.paste(np.rint(255 * imread(plot)[:, :, :3]).astype(np.uint8), left, top)
     for at, k in enumerate(shown):
         row = table.row_of(k)
         flags, area = ("", np.nan) if row is None else (str(table.flags[row]), float(table.csa_mm2[row]))
@@ -475,10 +477,13 @@ class Section:
     whole_page: bool = False
 
     @property
-    def png(self) -> str:
-        """The picture for an <img>, base64."""
-        picture = drawn_png(self.picture) if callable(self.picture) else self.picture or b""
-        return base64.b64encode(picture).decode()
+    def png(self) -> bytes:
+        return drawn_png(self.picture) if callable(self.picture) else self.picture or b""
+
+    @property
+    def source(self) -> str:
+        """The picture for an <img>."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
     @property
     def text_columns(self) -> set[int]:
@@ -571,13 +576,13 @@ def _level_table(case: Case) -> list[Section]:
     """Mean areas by vertebral level with the comparison with healthy adults; nothing where no disc was marked."""
     if case.levels is None:
         return []
-    levels, norm = case.levels.levels, case.levels.norm
+    levels, norm = case.levels.rows, case.levels.norm
     rows = []
     for row in levels:
         how = row.remark or ("around the marked disc" if row.basis == "disc" else "between marked discs")
         area, spread, length = (_number(mm, "{:.1f}") for mm in (row.mean_csa_mm2, row.sd_csa_mm2, row.length_mm))
         rows.append((row.name, area, spread, str(row.n_slices), length, f"{100 * row.coverage:.0f} %", how))
-    discs = ", ".join(one.disc for one in case.levels.discs) or "none at the cord found"
+    discs = ", ".join(case.levels.discs_mm) or "none at the cord found"
     note = (
         f"Marked discs: {discs}. Vertebral levels along the cord’s centreline, not spinal levels. “Approximate” and"
         " “fitted” use the lengths of the PAM50 template."
@@ -733,7 +738,8 @@ def _template() -> Any:
 
 
 _A4, _EDGE = (595.0, 842.0), 42.0  # points
-_FONT = "DejaVu Sans"  # comes with matplotlib
+_WITHIN = _A4[0] - 2 * _EDGE  # from edge to edge
+_LETTER = 0.6  # width of a letter of the font, as a share of its size
 
 
 def report_pdf(case: Case, montage: bytes | None) -> bytes:
@@ -760,34 +766,36 @@ class _Paper:
         self.pages.append(self.page)
         self.y = _A4[1] - _EDGE
         self._write(_EDGE, 24, self.foot, 7.5, QUIET)
-        number = f"{self.name[:60]} · page {len(self.pages)}"
-        self._write(_A4[0] - _EDGE - text_width(number, 7.5), 24, number, 7.5, QUIET)
+        self._write(_A4[0] - _EDGE, 24, f"{self.name[:60]} · page {len(self.pages)}", 7.5, QUIET, ha="right")
 
-    def _room_for(self, height: float) -> None:
-        if self.y - height < _EDGE + 6 and self.y < _A4[1] - _EDGE:
-            self._new_page()
+    def _room_for(self, height: float) -> bool:
+        """Whether there was room; else there is a new page."""
+        if self.y - height >= _EDGE + 6 or self.y >= _A4[1] - _EDGE:
+            return True
+        self._new_page()
+        return False
 
-    def _write(self, x: float, y: float, text: str, size: float, colour: str, bold: bool = False) -> None:
-        self.page.text(
-            x / _A4[0], y / _A4[1], plain_text(text), fontsize=size, color=colour, fontfamily=_FONT,
-            fontweight="bold" if bold else "normal", parse_math=False,
-        )  # fmt: skip
+    def _write(self, x: float, y: float, text: str, size: float, colour: str, **more: Any) -> None:
+        from matplotlib.transforms import IdentityTransform  # a PDF is drawn at 72 pixels an inch
 
-    def _shade(self, x: float, y: float, width: float, height: float, fill: str, edge: str = "none") -> None:
+        more |= {"fontsize": size, "color": colour, "fontfamily": _FONT, "parse_math": False}
+        self.page.text(x, y, text, transform=IdentityTransform(), **more)
+
+    def _shade(self, y: float, height: float, fill: str) -> None:
         from matplotlib.patches import Rectangle
 
-        box = Rectangle((x / _A4[0], y / _A4[1]), width / _A4[0], height / _A4[1], facecolor=fill, edgecolor=edge,
-                        linewidth=0.5, transform=self.page.transFigure)  # fmt: skip
-        self.page.add_artist(box)
+        place = (_EDGE / _A4[0], y / _A4[1]), _WITHIN / _A4[0], height / _A4[1]
+        self.page.add_artist(Rectangle(*place, facecolor=fill, transform=self.page.transFigure))
 
     def text(self, text: str, size: float, colour: str = INK, *, bold: bool = False, fill: str = "") -> None:
         """A paragraph across the page."""
-        for line in wrapped(text, size, _A4[0] - 2 * _EDGE - (8 if fill else 0), bold):
+        for line in wrapped(text, size, _WITHIN):
             self._room_for(1.35 * size)
             self.y -= 1.35 * size
             if fill:
-                self._shade(_EDGE, self.y - 0.3 * size, _A4[0] - 2 * _EDGE, 1.37 * size, fill)
-            self._write(_EDGE + (4 if fill else 0), self.y, line, size, colour, bold)
+                self._shade(self.y - 0.3 * size, 1.37 * size, fill)
+            left = _EDGE + (4 if fill else 0)
+            self._write(left, self.y, line, size, colour, fontweight="bold" if bold else "normal")
 
     def put(self, section: Section) -> None:
         if section.whole_page:
@@ -798,9 +806,7 @@ class _Paper:
         if section.title:
             self.text(section.title, 11, "#b3261e" if section.kind == "stop" else INK, bold=True)
             self.y -= 4
-        if section.kind == "boxes":
-            self._boxes(section)
-        elif section.kind in ("flags", "stop"):
+        if section.kind in ("flags", "stop"):
             for where, text in section.items:
                 self.text(f"• {where}: {text}" if where else f"• {text}", 8.5, fill=PALE)
         elif section.kind == "clear":
@@ -808,89 +814,58 @@ class _Paper:
         elif section.kind == "review":
             blank = f"Reviewed by {'_' * 32} on {'_' * 16}    [  ] accepted    [  ] rejected"
             self.text(section.items[0] if section.items else blank, 9, bold=bool(section.items))
-        elif section.kind == "table":
-            self._table(section.columns, section.items, section.text_columns, section.marked)
-        elif section.kind == "entries":
-            self._table((), section.items, {0, 1}, (), 8.0)
-        elif section.picture is not None:
-            self._picture(section.picture)
+        elif section.kind in ("boxes", "table", "entries"):
+            self._table(section, {"boxes": 9.0, "table": 7.0, "entries": 8.0}[section.kind])
+        elif section.kind == "picture":
+            self._picture(section.png)
         if section.note:
             self.y -= 2
             self.text(section.note, *((9, INK) if section.kind == "text" else (7.5, QUIET)))
 
-    def _boxes(self, section: Section) -> None:
-        gap = 6.0
-        width = (_A4[0] - 2 * _EDGE - gap * (len(section.items) - 1)) / len(section.items)
-        remarks = [wrapped(remark, 7.0, width - 10) for _, _, remark in section.items]
-        height = 38 + 9.5 * max(map(len, remarks))
-        self._room_for(height)
-        self.y -= height
-        for number, ((name, value, _), lines) in enumerate(zip(section.items, remarks, strict=True)):
-            left = _EDGE + number * (width + gap)
-            self._shade(left, self.y, width, height, "white", FAINT)
-            top = self.y + height
-            self._write(left + 5, top - 12, name, 7.0, INK)
-            self._write(
-                left + 5, top - 28, value, 12.0 if text_width(value, 12.0, True) < width - 8 else 9.0, INK, True
-            )
-            for n, line in enumerate(lines):
-                self._write(left + 5, top - 39 - 9.5 * n, line, 7.0, QUIET)
-
-    def _table(
-        self, titles: Sequence[str], rows: Sequence[Sequence[str]], words: Container[int], marked: Container[int],
-        size: float = 7.0,
-    ) -> None:  # fmt: skip
+    def _table(self, section: Section, size: float) -> None:
         """Rows across the page; the titles again on every page. The last column takes what is left and wraps."""
+        rows = [[str(cell) for cell in row] for row in section.items]
         if not rows:
             return
-        whole = _A4[0] - 2 * _EDGE
-        heads = [[title] if titles else [] for title in titles] or [[] for _ in rows[0]]
-        asked = [max(text_width(cell, size, bold=not n) for n, cell in enumerate([*head, *cells])) + 9
-                 for head, cells in zip(heads, zip(*rows, strict=True), strict=True)]  # fmt: skip
-        shrink = min(1.0, (whole - 90) / max(sum(asked[:-1]), 1.0))
-        widths = [shrink * width for width in asked[:-1]]
-        widths.append(whole - sum(widths))
-        lefts = [_EDGE + sum(widths[:n]) for n in range(len(widths))]
+        heads = [section.columns] if section.columns else []
+        asked = [_LETTER * size * max(map(len, column)) + 9 for column in zip(*heads, *rows, strict=True)][:-1]
+        shrink = min(1.0, (_WITHIN - 90) / max(sum(asked), 1.0))
+        widths = [shrink * width for width in asked]
+        widths.append(_WITHIN - sum(widths))
 
-        def put(cells: Sequence[str], bold: bool, fill: str) -> None:
-            lines = [wrapped(cell, size, width - 5, bold) for cell, width in zip(cells, widths, strict=True)]
+        def put(cells: Sequence[str], fill: str = "", weight: str = "normal") -> None:
+            lines = [wrapped(cell, size, width - 5) for cell, width in zip(cells, widths, strict=True)]
             height = 1.3 * size * max(1, *map(len, lines)) + 3
-            if self.y - height < _EDGE + 6:
-                self._new_page()
-                if titles and not bold:
-                    put(titles, True, "")
+            if not self._room_for(height) and weight == "normal":
+                for titles in heads:
+                    put(titles, weight="bold")
             self.y -= height
             if fill:
-                self._shade(_EDGE, self.y, whole, height, fill)
-            self._shade(_EDGE, self.y, whole, 0.01, FAINT, FAINT)
-            for n, (cell, left, width) in enumerate(zip(lines, lefts, widths, strict=True)):
+                self._shade(self.y, height, fill)
+            self._shade(self.y, 0.4, FAINT)
+            left = _EDGE
+            for n, (cell, width) in enumerate(zip(lines, widths, strict=True)):
+                to_left = n in section.text_columns or n == len(widths) - 1
+                x, side = (left + 2, "left") if to_left else (left + width - 6, "right")
                 for at, line in enumerate(cell):
-                    indent = 2.0 if n in words or n == len(widths) - 1 else width - 6 - text_width(line, size, bold)
-                    self._write(left + indent, self.y + height - 1.3 * size * (at + 1) + 1, line, size, INK, bold)
+                    y = self.y + height - 1.3 * size * (at + 1) + 1
+                    self._write(x, y, line, size, INK, ha=side, fontweight=weight)
+                left += width
 
-        if titles:
-            put(titles, True, "")
+        for titles in heads:
+            put(titles, weight="bold")
         for number, row in enumerate(rows):
-            put(row, False, PALE if number in marked else "")
+            put(row, PALE if number in section.marked else "")
 
-    def _picture(self, picture: bytes | Callable[[Axes], None]) -> None:
-        width, most = _A4[0] - 2 * _EDGE, self.y - _EDGE - 40
-        if callable(picture):
-            height = width * PAGE_FIGURE_INCHES[1] / PAGE_FIGURE_INCHES[0]
-            self.y -= height
-            left, bottom, wide, high = plot_place(width / 62, height / 62)
-            picture(self.page.add_axes((
-                (_EDGE + left * width) / _A4[0], (self.y + bottom * height) / _A4[1],
-                wide * width / _A4[0], high * height / _A4[1],
-            )))  # fmt: skip
-            return
+    def _picture(self, png: bytes) -> None:
         from matplotlib.image import imread
 
-        pixels = imread(io.BytesIO(picture), format="png")
-        height = pixels.shape[0] * width / pixels.shape[1]
-        share = min(1.0, most / height)
+        pixels = imread(io.BytesIO(png), format="png")
+        height = pixels.shape[0] * _WITHIN / pixels.shape[1]
+        share = min(1.0, (self.y - _EDGE - 40) / height)
         self.y -= share * height
-        axes = self.page.add_axes((_EDGE / _A4[0], self.y / _A4[1], share * width / _A4[0], share * height / _A4[1]))
+        place = _EDGE / _A4[0], self.y / _A4[1], share * _WITHIN / _A4[0], share * height / _A4[1]
+        axes = self.page.add_axes(place)
         axes.imshow(pixels, aspect="auto", interpolation="none")
         axes.set_axis_off()
 
@@ -901,46 +876,13 @@ class _Paper:
         buffer = io.BytesIO()
         about = {"Title": f"Spinal cord: {self.name}", "Author": "SpinalCordSeg", "Subject": self.foot,
                  "CreationDate": None}  # fmt: skip
-        with rc_context({"pdf.fonttype": 42}), PdfPages(buffer, metadata=about) as file:
+        with warnings.catch_warnings(), rc_context({"pdf.fonttype": 42}), PdfPages(buffer, metadata=about) as file:
+            warnings.simplefilter("ignore")  # letters that the font does not have are drawn as boxes
             for page in self.pages:
                 page.savefig(file, format="pdf", dpi=150)
         return buffer.getvalue()
 
 
-@cache
-def _font(bold: bool) -> Any:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return get_font(findfont(FontProperties(family=_FONT, weight="bold" if bold else "normal")))
-
-
-def plain_text(text: Any) -> str:
-    """On one line; letters that the figures' font does not have become "?"."""
-    font = _font(False)
-    return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in " ".join(str(text).split()))
-
-
-@lru_cache(maxsize=20_000)
-def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Points."""
-    font = _font(bold)
-    font.set_size(100.0, 72)
-    font.set_text(plain_text(text), 0.0)
-    return float(font.get_width_height()[0]) / 64 * size / 100
-
-
-def wrapped(text: str, size: float, width: float, bold: bool = False) -> list[str]:
-    """Lines of at most ``width`` points; a word that is longer alone is broken."""
-    lines: list[str] = []
-    line, used, space = "", 0.0, text_width("a b", size, bold) - text_width("ab", size, bold)
-    for word in plain_text(text).split():
-        while text_width(word, size, bold) > width and len(word) > 1:
-            fits = max(1, int(len(word) * width / text_width(word, size, bold)) - 1)
-            lines += [line, word[:fits]] if line else [word[:fits]]
-            line, used, word = "", 0.0, word[fits:]
-        long = text_width(word, size, bold)
-        if line and used + space + long > width:
-            lines.append(line)
-            line, used = "", 0.0
-        line, used = (f"{line} {word}", used + space + long) if line else (word, long)
-    return [*lines, line] if line else lines
+def wrapped(text: str, size: float, width: float) -> list[str]:
+    """Lines of some ``width`` points; a word that is longer alone is broken."""
+    return textwrap.wrap(" ".join(text.split()), max(1, int(width / (_LETTER * size))))

@@ -5,13 +5,11 @@ A correction makes an earlier decision void: it was made on another mask. Times 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import from_json, to_json
 
 AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "given", "in review", "corrected", "accepted", "rejected"
 STATES = (AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
@@ -20,15 +18,6 @@ UNTOUCHED = (AI, GIVEN)
 DECISIONS = (ACCEPTED, REJECTED)
 ON_ANOTHER_MASK = "ATTENTION: decided on another mask than this one"
 _LONGEST_NAME = 64  # of DICOM's person names
-
-
-@dataclass(frozen=True)
-class ReviewEvent:
-    """One change of state. ``who``: the reviewer, "" where nobody gave a name. ``when``: UTC, ISO 8601."""
-
-    state: str
-    who: str
-    when: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Act:
 
     @classmethod
     def now(cls, what: str, who: str = "", before: str = "", after: str = "") -> Act:
-        return cls(what, _checked_name(who), _moment(None), before, after)
+        return cls(what, _checked_name(who), _now(), before, after)
 
 
 def with_act(history: tuple[Act, ...], act: Act) -> tuple[Act, ...]:
@@ -54,42 +43,30 @@ def with_act(history: tuple[Act, ...], act: Act) -> tuple[Act, ...]:
     return (*history[: -1 if is_same else None], act)
 
 
-def acts_between(before: Review, after: Review, who: str = "") -> Iterator[tuple[str, str]]:
+def acts_between(before: Review, after: Review, who: str = "") -> list[tuple[str, str]]:
     """(what, who) of each act that made one review of the other. ``who``: looked at slices, where it is known."""
-    if before.seen != after.seen:
-        yield "seen", who or after.who
-    former = before.state
-    for event in after.events[len(before.events) :]:
-        if event.state in DECISIONS or event.state == CORRECTED:
-            yield event.state, event.who
-        else:
-            yield "opened" if former in UNTOUCHED else "reopened", event.who
-        former = event.state
+    acts = [("seen", who or after.who)] if before.seen != after.seen else []
+    if (before.state, before.who, before.when) != (after.state, after.who, after.when):
+        began = "opened" if before.state in UNTOUCHED else "reopened"
+        acts.append((after.state if after.state in (CORRECTED, *DECISIONS) else began, after.who))
+    return acts
 
 
 @dataclass(frozen=True)
 class Review:
-    """``state``: one of STATES. ``seen``: the input's own slices somebody looked at, ascending. ``events``: every
-    change of state, oldest first. ``mask_sha256``: of the mask a decision was made on, "" before one."""
+    """``state``: one of STATES; ``who`` and ``when`` changed it last. ``seen``: the input's own slices somebody looked
+    at, ascending. ``mask_sha256``: of the mask a decision was made on, "" before one."""
 
     state: str = AI
     seen: tuple[int, ...] = ()
-    events: tuple[ReviewEvent, ...] = ()
+    who: str = ""
+    when: str = ""
     mask_sha256: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", tuple(sorted(set(self.seen))))
         if self.state not in STATES:
             raise ConfigurationError(f'"{self.state}" is not a review state: choose one of {", ".join(STATES)}')
-
-    @property
-    def who(self) -> str:
-        """Who changed the state last."""
-        return self.events[-1].who if self.events else ""
-
-    @property
-    def when(self) -> str:
-        return self.events[-1].when if self.events else ""
 
     @property
     def is_finished(self) -> bool:
@@ -101,30 +78,19 @@ class Review:
         not known."""
         return bool(self.mask_sha256 and sha256) and self.mask_sha256 != sha256
 
-    def as_json(self) -> dict[str, Any]:
-        return to_json(self) | {"who": self.who, "when": self.when}  # these two to be read; the events are what counts
 
-    @classmethod
-    def from_json(cls, content: Any) -> Review:
-        """What ``as_json`` gave; None: a case nobody has looked at. Raises ConfigurationError for anything else."""
-        try:
-            return cls() if content is None else from_json(cls, content)
-        except (ValueError, OverflowError) as error:
-            raise ConfigurationError("the review of this case cannot be read: review it again") from error
-
-
-def opened(review: Review, who: str = "", when: datetime | None = None) -> Review:
+def opened(review: Review, who: str = "") -> Review:
     """Somebody began to look: an untouched case becomes "in review"; any other state stays."""
-    return _changed(review, IN_REVIEW, who, when) if review.state in UNTOUCHED else review
+    return _changed(review, IN_REVIEW, who) if review.state in UNTOUCHED else review
 
 
 def with_seen(review: Review, slices: Iterable[int], seen: bool = True) -> Review:
     """``slices`` (the input's own) marked as looked at, or with ``seen`` False as not."""
     numbers = {int(number) for number in slices}
-    return replace(review, seen=tuple(sorted(set(review.seen) | numbers if seen else set(review.seen) - numbers)))
+    return replace(review, seen=tuple(set(review.seen) | numbers if seen else set(review.seen) - numbers))
 
 
-def decided(review: Review, state: str, who: str, when: datetime | None = None, mask_sha256: str = "") -> Review:
+def decided(review: Review, state: str, who: str, mask_sha256: str = "") -> Review:
     """Accepted or rejected, or taken back to "in review" or "ai" (what was seen stays).
 
     ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and where a
@@ -135,13 +101,13 @@ def decided(review: Review, state: str, who: str, when: datetime | None = None, 
     if (state in DECISIONS or review.state == ACCEPTED) and not who.strip():
         done = state if state in DECISIONS else "reopened after it was accepted"
         raise ConfigurationError(f"a case is {done} by somebody: give the reviewer's name (--by NAME)")
-    return replace(_changed(review, state, who, when), mask_sha256=mask_sha256 if state in DECISIONS else "")
+    return replace(_changed(review, state, who), mask_sha256=mask_sha256 if state in DECISIONS else "")
 
 
-def edited(review: Review, who: str = "", when: datetime | None = None) -> Review:
+def edited(review: Review, who: str = "") -> Review:
     """A person changed the mask: "corrected", and an earlier decision no longer holds. Without a name it is the one who
     looked at the case last."""
-    return replace(_changed(review, CORRECTED, who or review.who, when), mask_sha256="")
+    return replace(_changed(review, CORRECTED, who or review.who), mask_sha256="")
 
 
 def review_text(review: Review) -> str:
@@ -152,13 +118,12 @@ def review_text(review: Review) -> str:
     return f"{review.state}{by}" + (f" on {review.when[:10]}" if review.when else "")
 
 
-def _changed(review: Review, state: str, who: str, when: datetime | None) -> Review:
-    event = ReviewEvent(state, _checked_name(who), _moment(when))
-    return replace(review, state=state, events=(*review.events, event))
+def _changed(review: Review, state: str, who: str) -> Review:
+    return replace(review, state=state, who=_checked_name(who), when=_now())
 
 
-def _moment(when: datetime | None) -> str:
-    return (when or datetime.now(timezone.utc)).astimezone(timezone.utc).isoformat(timespec="seconds")
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _checked_name(who: str) -> str:

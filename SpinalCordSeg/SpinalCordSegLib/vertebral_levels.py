@@ -345,18 +345,18 @@ DECLARABLE = ("t1w", "corrected-3d")
 class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
     the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``was_compared``: the case was compared
-    with healthy adults before, by an age and a sex that no report holds."""
+    with healthy adults before. Nothing about the person is kept in a report."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None
-    person: Person = field(default_factory=Person)
-    declared: frozenset[str] = frozenset()
-    was_compared: bool = False
+    person: Person = field(default_factory=Person, metadata={"json": False})
+    declared: tuple[str, ...] = ()
+    was_compared: bool = field(default=False, metadata={"json": False})
 
     def __post_init__(self) -> None:
         if self.around_mm is not None and not 0 < self.around_mm <= 100:
             raise ConfigurationError(f"a length of {self.around_mm:g} mm around C2/C3 is out of range (0 to 100)")
-        if unknown := self.declared - set(DECLARABLE):
+        if unknown := set(self.declared) - set(DECLARABLE):
             raise ConfigurationError(f"cannot declare {', '.join(unknown)}: choose among {', '.join(DECLARABLE)}")
 
 
@@ -375,14 +375,15 @@ class LevelMeasures(RangeMeasures):
 
 @dataclass(frozen=True, eq=False)
 class LevelReport:
-    """``by_slice``: canonical slice → name of the level its middle lies in. ``norm``: None unless age or sex is
-    given, or was before a correction."""
+    """``discs_mm``: marked discs by name, along the line that the case was measured on. ``norm``: the comparison with
+    healthy adults, its sentence under "text"; None unless age or sex is given, or was before a correction.
+    ``by_slice``: canonical slice → name of the level its middle lies in."""
 
-    levels: Levels
-    rows: tuple[LevelMeasures, ...]
-    by_slice: dict[int, str]
-    norm: NormRange | NoNorm | None
-    flags: tuple[Flag, ...]
+    discs_mm: dict[str, float] = field(metadata={"decimals": 3})
+    rows: tuple[LevelMeasures, ...] = field(metadata={"key": "levels"})
+    norm: dict[str, Any] | None
+    by_slice: dict[int, str] = field(default_factory=dict, metadata={"json": False})
+    flags: tuple[Flag, ...] = field(default=(), metadata={"json": False})
 
 
 def measure_levels(
@@ -397,7 +398,7 @@ def measure_levels(
     line = centreline(mask)
     if not len(line.arc_mm):
         flag = case_flag("levels", "no cord was found, so no level")
-        return LevelReport(Levels((), {}, ()), (), {}, None, (flag,))
+        return LevelReport({}, (), None, flags=(flag,))
     levels = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
     rows = _rows(line, measures, levels, options.around_mm)
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
@@ -408,7 +409,9 @@ def measure_levels(
     texts += [f"only partly covered: {', '.join(partial)}"] if partial else []
     norm = _norm(rows, options, facts or {})
     flags = merge_flags(levels.flags, (case_flag("levels", text) for text in texts))
-    return LevelReport(levels, tuple(rows), by_slice, norm, flags)
+    discs_mm = {DISC_NAMES[disc]: mm for disc, mm in levels.discs_mm.items()}
+    compared = None if norm is None else {"text": norm.sentence()} | asdict(norm)
+    return LevelReport(discs_mm, tuple(rows), compared, by_slice, flags)
 
 
 def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:

@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError
+from SpinalCordSegLib.files import from_json, to_json
 from SpinalCordSegLib.review import Review, review_text
 from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.results import Result, cleaned_mask, montage_of, report_text, result_of
@@ -129,10 +130,10 @@ def read_review(segmentation: Any, segment_id: str) -> Review:
     if not stored:
         return reported
     try:
-        tagged = Review.from_json(json.loads(base64.b64decode(stored)))
+        tagged = from_json(Review, json.loads(base64.b64decode(stored)))
     except ValueError as error:
         raise ConfigurationError("the review kept in this mask cannot be read: review it again") from error
-    return max(tagged, reported, key=lambda review: len(review.events))
+    return max(reported, tagged, key=lambda review: review.when)
 
 
 def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
@@ -141,7 +142,7 @@ def write_review(segmentation: Any, segment_id: str, review: Review) -> None:
     if segment is None:
         raise ConfigurationError("the segment is no longer there: choose another one")
     # JSON holds ":" and "|", which part tags in a .seg.nrrd.
-    segment.SetTag(_REVIEW, base64.b64encode(json.dumps(review.as_json()).encode()).decode())
+    segment.SetTag(_REVIEW, base64.b64encode(json.dumps(to_json(review)).encode()).decode())
     segment.SetTag(_STATE, review_text(review).replace(":", "-").replace("|", " "))
     result = result_of(segmentation)
     if result is not None:

@@ -269,14 +269,14 @@ def show_live(result: Result, measures: CordMeasures) -> Case:
     ``measures``: without diameters and form. The report stays as it was, so that ``show_measured`` can bring back what
     was measured in full.
     """
-    from SpinalCordSegLib.case import numbers_of
+    from SpinalCordSegLib.case import with_measures
     from SpinalCordSegLib.morphometry import without_sections
 
     case = result.case
     flags = (*measures.flags, *(flag for flag in case.flags if flag.kind not in kinds_from("mask")))
     if any(flag.kind == "coarse_voxels" for flag in flags):
         measures = without_sections(measures)
-    live = replace(case, **numbers_of(measures, flags), flags=flags, slices=measures.slices.with_flags(flags))
+    live = with_measures(case, replace(measures, flags=flags))
     _fill_tables(result.summary, result.slices, live)
     return live
 

@@ -96,7 +96,7 @@ class LevelsPanel(Section):
             discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in marked_discs(self.owner).items()),
             around_mm=float(ui.aroundBox.value) or None,
             person=Person(float(age) if age else None, sex or None),
-            declared=frozenset(DECLARABLE) if ui.declareBox.checked else frozenset(),
+            declared=DECLARABLE if ui.declareBox.checked else (),
         )
 
     def refresh(self) -> None:
@@ -172,7 +172,7 @@ class LevelsPanel(Section):
         remarks = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
         show_text(ui.levelDoubts, "\n".join(f"• {text}" for text in remarks))
         norm = None if report is None else report.norm
-        show_text(ui.normLabel, "" if norm is None else norm.sentence())
+        show_text(ui.normLabel, "" if norm is None else norm["text"])
 
 
 def _cells(row: LevelMeasures) -> tuple[str, str, str, str]:

@@ -158,7 +158,7 @@ def test_marked_discs_survive_a_correction(tmp_path) -> None:
     voxels = mask.ijk.copy()
     voxels[:, :, 34] = False
     after = store_correction(folder, mask.with_ijk(voxels), "C")
-    assert [row.name for row in after.levels.levels] == [row.name for row in before.levels.levels] != []
+    assert [row.name for row in after.levels.rows] == [row.name for row in before.levels.rows] != []
     assert (after.mask_state, after.review.state) == ("given", CORRECTED)
     assert read_mask(folder, "mask_given").ijk[:, :, 34].any()
     assert main(["review", str(folder), "--reopen", "--by", "C"]) == 0

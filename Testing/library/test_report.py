@@ -30,10 +30,8 @@ from SpinalCordSegLib.report import (
     outline,
     render,
     report_pdf,
-    text_width,
-    wrapped,
 )
-from SpinalCordSegLib.review import Review, ReviewEvent
+from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
 from SpinalCordSegLib.volume import Volume
@@ -259,7 +257,7 @@ def test_range_truth_and_levels_are_shown(result):
 
 
 def test_decision_stands_on_the_page(result):
-    review = Review("accepted", (3,), (ReviewEvent("accepted", "A <b>", "2024-01-31T"),))
+    review = Review("accepted", (3,), "A <b>", "2024-01-31T")
     text = _read(result, review=review).text
     assert "accepted by A <b> on 2024-01-31" in text
     assert "☐" not in text and "☐" in _read(result).text
@@ -300,11 +298,3 @@ def test_pdf_has_a_page_for_the_pictures_and_goes_on_for_a_long_table(result):
     n = 120
     table = SliceTable.of(n, slice=range(n), z_mm=np.arange(n), csa_mm2=np.full(n, 70.0))
     assert _pages(report_pdf(replace(result, slices=table), None)) == 3
-
-
-def test_wrapped_lines_fit_and_lose_nothing():
-    text = "a short start, then " + "x" * 200 + " and more words after it"
-    lines = wrapped(text, 9.0, 150.0)
-    assert all(text_width(line, 9.0) <= 150 for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert wrapped("", 9.0, 100.0) == []

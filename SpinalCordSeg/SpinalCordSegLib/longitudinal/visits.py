@@ -315,8 +315,7 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
     """C2/C3 along the line: as given now, else as marked when the visit was measured, along that measurement's line."""
     if not source.disc:
-        discs = () if case.levels is None else case.levels.discs
-        marked_mm = next((one.along_cord_mm for one in discs if one.disc == DISC_NAMES[C2_C3]), None)
+        marked_mm = None if case.levels is None else case.levels.discs_mm.get(DISC_NAMES[C2_C3])
         return None if marked_mm is None else centreline(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
