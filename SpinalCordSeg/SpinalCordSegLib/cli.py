@@ -282,6 +282,7 @@ def _add_training_set(commands: Any) -> None:
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add("--subject", required=True, metavar="CODE", help="letters and digits; the same for a person")
     add("--output", type=Path, required=True, metavar="DIR", help="the training set")
+    add("--by", default="", metavar="NAME", help="who adds it, for the history of the case")
     add("--force", action="store_true", help="replace an earlier mask of this very image")
 
 
@@ -592,16 +593,24 @@ def _correct(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return DONE
 
 
+def _read_cord(arguments: argparse.Namespace, reporter: Reporter) -> Volume:
+    from SpinalCordSegLib.image_io import read_cord
+
+    mask, notes = read_cord(arguments.mask, arguments.label)
+    for note in notes:
+        reporter.attention(note)
+    return mask
+
+
 def _corrected_mask(image: Image | None, arguments: argparse.Namespace, reporter: Reporter) -> Volume:
     from SpinalCordSegLib.case import Case, read_mask, version_mask
     from SpinalCordSegLib.correction import fill_between, model_of_case, rerun_slices, smooth_along_cord
-    from SpinalCordSegLib.image_io import read_labels, select_label
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.pipeline import canonical_range
     from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM
 
     if arguments.mask is not None:
-        return select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
+        return _read_cord(arguments, reporter)
     if arguments.restore is not None:
         return version_mask(Case.load(arguments.case, needs_slices=False), arguments.restore)
     mask = read_mask(arguments.case)
@@ -814,11 +823,12 @@ def _follow_up_options(arguments: argparse.Namespace) -> FollowUpOptions:
 
 
 def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegLib.case import read_mask
+    from SpinalCordSegLib.case import Case, read_mask
     from SpinalCordSegLib.files import atomic_write, write_json
     from SpinalCordSegLib.identity import differing
-    from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
+    from SpinalCordSegLib.image_io import read_image, write_volume
     from SpinalCordSegLib.longitudinal.registration import propagate_mask, propagation_picture
+    from SpinalCordSegLib.pipeline import check_belongs
 
     mask_file, numbers, picture_file = (
         arguments.output / name for name in ("propagated.nii.gz", "propagated.json", "fit.png")
@@ -836,11 +846,12 @@ def _propagate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     image, target = (one.volume for one in images)
     if arguments.mask.is_dir():
         _tell_remarks(arguments.mask, reporter)
-        mask = read_mask(arguments.mask)
-        if mask is None:
-            raise InputFileError(f"{arguments.mask} holds no mask: give a mask file, or the folder of a finished case")
+        check_belongs(Case.load(arguments.mask, needs_slices=False), images[0])
+        kept = read_mask(arguments.mask)
+        assert kept is not None
+        mask = kept
     else:
-        mask = select_label(read_labels(arguments.mask), arguments.label, arguments.mask.name)
+        mask = _read_cord(arguments, reporter)
     reporter.progress("register")
     found = propagate_mask(image, mask, target)
     picture = propagation_picture(image, mask, target, found)
@@ -916,7 +927,7 @@ def _training_set(arguments: argparse.Namespace, reporter: Reporter) -> int:
         f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
     )
     if case.added:
-        _record(arguments.case, "added to a training set", "", reporter)
+        _record(arguments.case, "added to a training set", arguments.by, reporter)
     return DONE
 
 

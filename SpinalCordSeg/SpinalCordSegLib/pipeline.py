@@ -223,6 +223,11 @@ def check_belongs(case: Case, image: Image) -> None:
     if mask is None or case.folder is None or fingerprint(image.volume) == known:
         return
     kept = read_backdrop(case.folder, mask)
+    if kept is None and known:
+        raise InputFileError(
+            f"{name} is not voxel for voxel the image that {case.folder} was made from, and the case has no pictures"
+            " left to compare it with: give that very image"
+        )
     if kept is None:
         return
     there = place_on(image.volume, kept, (name, f"the mask of {case.folder.name}")).voxels[kept.voxels > 0]

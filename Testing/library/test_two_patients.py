@@ -1,0 +1,65 @@
+"""Two people, two visits or two files are never mixed in silence: what is refused, and what is said."""
+
+from pathlib import Path
+
+import mask_doors as doors
+import numpy as np
+import pytest
+
+from SpinalCordSegLib.image_io import write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+
+OTHER = make_phantom(
+    PhantomConfig(
+        shape=(48, 40, 8), spacing_mm=(0.75, 1.0, 3.0), orientation="LPI", tilt_deg=(8, -8), curve_mm=-4, seed=3
+    )
+)
+"""Somebody else on the same grid."""
+
+
+@pytest.fixture(autouse=True)
+def _no_network_and_no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, stand_in in doors.stand_ins().items():
+        monkeypatch.setattr(name, stand_in)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """ROOT/neck.nii.gz with its case ROOT/out/neck, ROOT/mine.nii.gz, and ROOT/other.nii.gz of somebody else."""
+    doors.new_case(tmp_path)
+    write_volume(doors.MINE, tmp_path / "mine.nii.gz")
+    write_volume(OTHER.image, tmp_path / "other.nii.gz")
+    return tmp_path
+
+
+def _run(root: Path, words: str) -> tuple[int, str]:
+    return doors.run(*words.format(root, case=doors.folder(root)).split())
+
+
+_WITH_IMAGE = {
+    "correct": "correct {case} {0}/mine.nii.gz --by A --image",
+    "propagate": "propagate {case} --to {0}/neck.nii.gz --output {0}/p --image",
+    "training-set": "training-set {case} --subject P1 --output {0}/set --image",
+}
+
+
+@pytest.mark.parametrize("pictures", ["pictures", "pictures gone"])
+@pytest.mark.parametrize("command", _WITH_IMAGE)
+def test_no_command_takes_another_persons_image_for_a_case(root: Path, command: str, pictures: str) -> None:
+    if command == "training-set":
+        doors.accepted(root)
+    if pictures == "pictures gone":
+        (doors.folder(root) / "pictures.npz").unlink()
+    code, said = _run(root, f"{_WITH_IMAGE[command]} {{0}}/other.nii.gz")
+    assert (code, "image" in said and "was made from" in said) == (2, True)
+    assert _run(root, f"{_WITH_IMAGE[command]} {{0}}/neck.nii.gz")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["correct {case} {0}/soft.nii.gz --by A", _WITH_IMAGE["propagate"]])
+def test_a_soft_mask_is_read_as_measure_reads_it(root: Path, command: str) -> None:
+    write_volume(doors.MINE.with_ijk(doors.MINE.ijk * np.float32(0.75)), root / "soft.nii.gz")
+    command = command.replace("propagate {case}", "propagate {0}/soft.nii.gz")
+    code, said = _run(root, command + " {0}/neck.nii.gz" * command.endswith("--image"))
+    assert (code, "shares of voxels" in said) == (0, True)
+    written = root / "p" / "propagated.nii.gz" if "propagate" in command else doors.folder(root) / "mask.nii.gz"
+    assert doors._fingerprint(written) == doors.SHA
