@@ -21,7 +21,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -566,11 +566,13 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     elif kind is float and value is None:
         return math.nan
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value):
+        if abs(value) <= sys.float_info.max:  # not NaN, and no whole number that no float holds
             return float(value)
-    elif kind in (int, str, bool) and type(value) is kind:
+    elif (origin is Literal and value in inner) or (kind in (int, str, bool) and type(value) is kind):
         return value
-    raise ValueError(f"{where} is not as it was written")
+    if origin is Literal:
+        raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, inner))}")
+    raise ValueError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(value).__name__}")
 
 
 def _dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:

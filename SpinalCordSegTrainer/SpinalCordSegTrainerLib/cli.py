@@ -555,7 +555,7 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
         progress=partial(reporter.progress, "cases"),
     )
     for case in checked:
-        reporter.event("checked", case=case.as_dict())
+        reporter.event("checked", case={"usable": case.usable, **asdict(case)})
     counts = summary(checked)
     lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
     usable = {case.name for case in checked if case.usable}

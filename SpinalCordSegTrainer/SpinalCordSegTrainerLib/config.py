@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar
 
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import parse_json
+from SpinalCordSegLib.files import from_json, parse_json
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
@@ -38,43 +36,23 @@ def from_dict(kind: type[T], data: Any, where: str = "configuration") -> T:
 
     Raises ConfigurationError naming the field for an unknown name, a wrong type or a value out of range.
     """
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{where}: expected an object, found {data!r}")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise ConfigurationError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
     try:
-        return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in data.items()})
-    except TypeError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        config = from_json(kind, data)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {str(error).removeprefix(f'{kind.__name__}.')}") from error
+    _refuse_unknown(data, to_dict(config), where)
+    return config
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return from_dict(kind, value, where)  # type: ignore[arg-type]
-    if origin in (Union, types.UnionType):
-        return None if value is None else _decode(next(arg for arg in args if arg is not type(None)), value, where)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigurationError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
-        return value
-    if origin is tuple and isinstance(value, (list, tuple)):
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
-        if len(kinds) != len(value):
-            raise ConfigurationError(f"{where}: expected {len(kinds)} values, found {len(value)}")
-        return tuple(
-            _decode(one, item, f"{where}[{n}]") for n, (one, item) in enumerate(zip(kinds, value, strict=True))
-        )
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not abs(value) <= sys.float_info.max:  # JSON may hold Infinity, NaN, and whole numbers that no float holds
-            raise ConfigurationError(f"{where}: expected a finite number, found {str(value)[:20]}")
-        return float(value)
-    if origin is tuple or not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        expected = "list" if origin is tuple else kind.__name__
-        raise ConfigurationError(f"{where}: expected {expected}, found {value!r}")
-    return value
+def _refuse_unknown(data: Any, known: Any, where: str) -> None:
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name not in known:
+                raise ConfigurationError(f"{where}: unknown setting {name!r}; known are {', '.join(known)}")
+            _refuse_unknown(value, known[name], f"{where}.{name}")
+    elif isinstance(data, list):
+        for one, item in zip(data, known, strict=True):
+            _refuse_unknown(one, item, where)
 
 
 INTENDED_USE = (
@@ -164,9 +142,8 @@ class AugmentConfig:
 class LossConfig:
     """``fn_weight`` weighs missed cord, ``fp_weight`` false cord; ``gamma`` is used by the focal loss only.
 
-    ``per``: one index per batch (the paper's code base) or per image. ``bce_weight`` adds that much binary
-    cross-entropy against the coverage 0..1 (partial volume); the overlap sees coverage ≥ 0.5 as cord unless
-    ``soft_overlap``.
+    ``bce_weight`` adds that much binary cross-entropy against the coverage 0..1 (partial volume); the overlap sees
+    coverage ≥ 0.5 as cord unless ``soft_overlap``.
     """
 
     name: Literal["focal_tversky", "tversky"] = "focal_tversky"
@@ -174,7 +151,6 @@ class LossConfig:
     fp_weight: float = 0.4
     gamma: float = 1.33
     smooth: float = 1.0
-    per: Literal["batch", "image"] = "batch"
     bce_weight: float = 0.0
     soft_overlap: bool = False
 
@@ -204,8 +180,6 @@ class TrainingConfig:
     of what that model could do before, scored before and after each epoch so that forgetting is seen.
     ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
     ``deterministic``: only kernels that give the same bits every time, on CUDA slower.
-    ``recompute``: RA-U-Net in less memory (what is kept for the gradients falls by a third) and more time; the result
-    is the same bit for bit.
     """
 
     name: str = "unnamed"
@@ -234,23 +208,16 @@ class TrainingConfig:
     old_caches: tuple[str, ...] = ()
     precision: Literal["float32", "mixed"] = "float32"
     deterministic: bool = False
-    recompute: bool = False
 
     def __post_init__(self) -> None:
-        plain = to_dict(self)
-        for kind, names in _LIMITS.items():
+        numbers = dict(_numbers(to_dict(self)))
+        for limit, names in _LIMITS.items():
             for name in names.split():
-                part, _, last = name.rpartition(".")
-                _check(kind, name, (plain[part] if part else plain)[last])
-        for policy in ("standard", "contrast"):
-            for name, value in plain[policy].items():
-                if name in ("elastic_cells", "resolution_factor"):
-                    _check("1 or more", f"{policy}.{name}", value)
-                elif name != "interpolation":
-                    is_share = name.endswith(("_probability", "_share"))
-                    _check("0 to 1" if is_share else "0 or more", f"{policy}.{name}", value)
+                if name in numbers and not _WITHIN[limit](numbers[name]):
+                    raise ConfigurationError(f"{name} is {numbers[name]}: it must be {limit}")
         for source in self.sources:
-            _check("positive", f"the weight of {source.path}", source.weight)
+            if source.weight <= 0:
+                raise ConfigurationError(f"the weight of {source.path} is {source.weight}: it must be positive")
         check_seed(self.seed)
         if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
             raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
@@ -260,11 +227,21 @@ class TrainingConfig:
             )
 
 
+def _numbers(plain: dict[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a configuration, as ("rate.max_lr", 0.001)."""
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{before}{name}.")
+        elif isinstance(value, (int, float)):
+            yield before + name, value
+
+
 _LIMITS = {
     "positive": "batch_size epochs statistics_batches updates_per_epoch max_minutes validation.batch_size"
     " validation.max_slices loss.gamma rate.half_cycle_epochs",
     "0 or more": "patience crop.jitter_px loss.fn_weight loss.fp_weight loss.smooth loss.bce_weight"
     " rate.warmup_updates",
+    "1 or more": "",
     "0 to 1": "crop.near_cord",
     "0 or more, and below 1": "ema_decay validation.fraction",
 }
@@ -275,11 +252,10 @@ _WITHIN: dict[str, Callable[[float], bool]] = {
     "0 to 1": lambda value: 0 <= value <= 1,
     "0 or more, and below 1": lambda value: 0 <= value < 1,
 }
-
-
-def _check(limit: str, name: str, value: float | None) -> None:
-    if value is not None and not _WITHIN[limit](value):
-        raise ConfigurationError(f"{name} is {value}: it must be {limit}")
+for _one in (one.name for one in dataclasses.fields(AugmentConfig)):
+    _limit = "0 to 1" if _one.endswith(("_probability", "_share")) else "0 or more"
+    _limit = "1 or more" if _one in ("elastic_cells", "resolution_factor") else _limit
+    _LIMITS[_limit] += f" standard.{_one} contrast.{_one}"
 
 
 def check_seed(seed: int) -> None:

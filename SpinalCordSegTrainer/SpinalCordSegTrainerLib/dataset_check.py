@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,10 +44,6 @@ class CheckedCase:
     def usable(self) -> bool:
         return not self.reason
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: every field, and ``usable``."""
-        return {"usable": self.usable, **asdict(self)}
-
 
 def check_folder(
     folder: Path,
@@ -59,8 +54,8 @@ def check_folder(
 ) -> list[CheckedCase]:
     """Every case of a folder, manifest or workspace, usable ones first, each group by name.
 
-    ``label``, ``tolerant``: as match_files takes them. ``progress`` gets (cases done,
-    cases). Raises TrainingDataError when the folder is missing.
+    ``label``, ``tolerant``: as match_files takes them. ``progress`` gets (cases done, cases). Raises TrainingDataError
+    when the folder is missing.
     """
     matched = match_files(folder, label, tolerant=tolerant)
     checked: list[CheckedCase] = []

@@ -16,10 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.utils.checkpoint import checkpoint
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
-from SpinalCordSegLib.model.networks import ResidualUnit
 
 
 @dataclass(frozen=True)
@@ -216,40 +214,8 @@ def device_failures(batch_size: int) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
-            f"the GPU's memory does not hold a batch of {batch_size}: set recompute to true (RA-U-Net), or lower"
-            " batch_size or crop.size"
+            f"the GPU's memory does not hold a batch of {batch_size}: set precision to mixed, or lower batch_size or"
+            " crop.size"
         ) from error
     except _DEVICE_LOST as error:
         raise DeviceError("the GPU failed: what was saved before goes on with --resume") from error
-
-
-# Training in less memory: a residual unit keeps its input alone, and its inside is computed again for the gradients.
-#
-# The gradients are the same bit for bit; every unit's forward pass is computed twice. Chen et al. 2016,
-# arXiv:1604.06174.
-
-
-class CheckpointedUnit(ResidualUnit):
-    """As ResidualUnit, same parameters and names. BatchNorm's running statistics see every training batch twice, which
-    changes nothing: they are estimated anew before they are used."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, channels in, H, W) → (n, channels out, H, W)."""
-        if not (self.training and torch.is_grad_enabled()):
-            return super().forward(x)
-        # Nothing in a unit is random, so torch's generator need not be wound back.
-        unit: Tensor = checkpoint(super().forward, x, use_reentrant=False, preserve_rng_state=False)
-        return unit
-
-
-def checkpoint_activations(network: nn.Module) -> nn.Module:
-    """Make every residual unit of the network one that keeps its input alone, in place.
-
-    Raises ConfigurationError for a network without such units: U-Net and Deep U-Net have none.
-    """
-    units = [module for module in network.modules() if isinstance(module, ResidualUnit)]
-    if not units:
-        raise ConfigurationError("recompute is for RA-U-Net: set recompute to false, or network.name to ra_unet")
-    for module in units:
-        module.__class__ = CheckpointedUnit
-    return network

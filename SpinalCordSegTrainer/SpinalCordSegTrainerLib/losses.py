@@ -15,18 +15,17 @@ from SpinalCordSegTrainerLib.config import LossConfig, RateConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 
 
-def overlap_sums(logits: Tensor, target: Tensor, per: str) -> tuple[Tensor, Tensor, Tensor]:
-    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch (scalars) or per image (n,).
+def overlap_sums(logits: Tensor, target: Tensor) -> Tensor:
+    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch: (3,).
 
     1-p is computed as sigmoid(-z): exact where p rounds to 1.
     """
     cord, rest = torch.sigmoid(logits), torch.sigmoid(-logits)
-    axes = tuple(range(logits.ndim)) if per == "batch" else tuple(range(1, logits.ndim))
-    return (cord * target).sum(axes), (rest * target).sum(axes), (cord * (1 - target)).sum(axes)
+    return torch.stack([(cord * target).sum(), (rest * target).sum(), (cord * (1 - target)).sum()])
 
 
 def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: Tensor, config: LossConfig) -> Tensor:
-    """1 - Tversky index, to the power 1/γ for the focal loss; mean over images when there are several.
+    """1 - Tversky index, to the power 1/γ for the focal loss.
 
     Written as E/(TP+E+s) with E = fn_weight·FN + fp_weight·FP and clamped before the power: the form
     1 - (TP+s)/(...) has NaN gradients on a saturated perfect batch and on an empty one. With an empty target and
@@ -36,7 +35,7 @@ def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: 
     loss = error / (true_positive + error + config.smooth)
     if config.name == "focal_tversky":
         loss = loss.clamp_min(1e-7) ** (1 / config.gamma)
-    return loss.mean()
+    return loss
 
 
 def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, processes: Processes = ALONE) -> Tensor:
@@ -49,22 +48,13 @@ def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, proc
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     coverage = coverage.to(logits.dtype)
     target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
-    sums = torch.stack(overlap_sums(logits, target, config.per))
-    if config.per == "batch":
-        positive, missed, false = processes.summed(sums).unbind()
-        loss = overlap_loss(positive, missed, false, config)
-    else:
-        positive, missed, false = sums.unbind()
-        loss = _mean(overlap_loss(positive, missed, false, config) * len(logits), len(logits), processes)
+    positive, missed, false = processes.summed(overlap_sums(logits, target)).unbind()
+    loss = overlap_loss(positive, missed, false, config)
     if config.bce_weight:
         total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
-        loss = loss + config.bce_weight * _mean(total, logits.numel(), processes)
+        entropy, count = processes.summed(torch.stack([total, total.new_tensor(float(logits.numel()))]))
+        loss = loss + config.bce_weight * (entropy / count.detach())
     return loss
-
-
-def _mean(total: Tensor, count: int, processes: Processes) -> Tensor:
-    both = processes.summed(torch.stack([total, total.new_tensor(float(count))]))
-    return both[0] / both[1].detach()
 
 
 # The learning rate as a pure function of the update.

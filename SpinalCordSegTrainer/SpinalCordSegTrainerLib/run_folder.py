@@ -28,7 +28,7 @@ from SpinalCordSegLib.model.networks import build_network
 from SpinalCordSegLib.torch_inference import device_name
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
-from SpinalCordSegTrainerLib.distributed import Processes, checkpoint_activations
+from SpinalCordSegTrainerLib.distributed import Processes
 
 if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.batches import OpenedSources
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ADAM_EPS = 1e-7  # that of the library the paper used
-# How a run is called, how long it may last and its memory may change on resume; what it computes may not.
-_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience", "recompute")
+# How a run is called and how long it may last may change on resume; what it computes may not.
+_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience")
 
 
 @dataclass
@@ -73,8 +73,6 @@ def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, T
     network = build_network(config.network)
     if weights is not None:
         network.load_state_dict(weights)
-    if config.recompute:
-        checkpoint_activations(network)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=config.rate.base_lr, eps=_ADAM_EPS)
     average = {name: one.detach().clone() for name, one in network.named_parameters()} if config.ema_decay else {}
@@ -190,7 +188,7 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
         "after_update": update,
         "software_version": SOFTWARE_VERSION,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device_name(processes.device),
         "processes": processes.count,
@@ -202,13 +200,6 @@ def record_start(folder: Path, update: int, processes: Processes) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         earlier = []
     write_json(path, {"starts": [*earlier, start]})
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 # Curves of a run: a CSV and a PNG.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import mmap
 import os
 import secrets
 import shutil
@@ -33,7 +32,6 @@ from SpinalCordSegTrainerLib.dataset_check import refuse_twin
 
 FORMAT = 1
 _HEADER_BYTES = 128
-_GIVE_BACK_BYTES = 256 << 20
 Dtype = Literal["uint8", "float16"]
 Slices = Literal["all", "with_label"]
 
@@ -66,23 +64,13 @@ class SliceCache:
     images: NDArray
     coverage: NDArray
     info: CacheInfo
-    _bytes_read: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, indices: Sequence[int] | NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Images and coverage of the given slices, (len, S, S) float32 in 0..1."""
-        images, coverage = self.images[indices], self.coverage[indices]
-        self._bytes_read += images.nbytes + coverage.nbytes
-        if self._bytes_read >= _GIVE_BACK_BYTES and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-            # The system keeps pages while it has room, so a run would come to hold the whole cache in its memory.
-            self._bytes_read = 0
-            for pixels in (self.images, self.coverage):
-                pages = getattr(pixels, "_mmap", None)
-                if pages is not None:
-                    pages.madvise(mmap.MADV_DONTNEED)
-        return _shares(images), _shares(coverage)
+        return _shares(self.images[indices]), _shares(self.coverage[indices])
 
     @classmethod
     def open(cls, folder: Path | str) -> SliceCache:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.files import parse_json, write_json
+from SpinalCordSegLib.files import from_json, parse_json, write_json
 from SpinalCordSegTrainerLib.config import check_seed
 from SpinalCordSegTrainerLib.dataset import LabelledCase
 
@@ -54,16 +54,8 @@ def read_parts(run: Path) -> list[Split]:
 def _read(path: Path) -> list[Split]:
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
-        return [
-            Split(
-                tuple(str(subject) for subject in part["training"]),
-                tuple(str(subject) for subject in part["validation"]),
-                str(part.get("cache", "")),
-                str(part.get("kind", "")),
-            )
-            for part in parse_json(file.read_text(encoding="utf-8"))
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [from_json(Split, part) for part in parse_json(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
         raise TrainingDataError(
             f"{path}: holds no readable {SPLIT_NAME}; name the folder of a training run or a split file"
         ) from error
@@ -71,11 +63,7 @@ def _read(path: Path) -> list[Split]:
 
 def write_split(parts: Sequence[Split], path: Path) -> None:
     """The splits of a run's caches, or one of patients, as JSON. Raises OutputError."""
-    content = []
-    for part in parts:
-        source = {"cache": part.cache, "kind": part.kind} if part.cache else {}
-        content.append({**source, "training": list(part.training), "validation": list(part.validation)})
-    write_json(path, content)
+    write_json(path, [asdict(part) for part in parts])
 
 
 def held_out(cases: Sequence[LabelledCase], run: Path) -> list[LabelledCase]:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from cord_files import NETWORK, tiny_model
-from torch.autograd.graph import saved_tensors_hooks
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, OutputError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import (
@@ -230,31 +229,6 @@ def test_validation_scores_by_hand(make_cache: MakeCache) -> None:
     assert scores["n_slices"] == 6
 
 
-def test_recomputing_keeps_little_and_changes_nothing(make_cache: MakeCache, tmp_path: Path) -> None:
-    cache = make_cache(n=8, size=32)
-    plain = _small(cache, network=NetworkConfig("ra_unet", 1), batch_size=2)
-    kept, weights = [], []
-    for recompute in (False, True):
-        run = Training(replace(plain, recompute=recompute), tmp_path / "none")
-        sizes: dict[int, int] = {}
-        with saved_tensors_hooks(lambda one, sizes=sizes: _noted(one, sizes), lambda one: one):
-            run.step()
-        run.close()
-        kept.append(sum(sizes.values()))
-        weights.append(list(run.state.network.parameters()))
-    assert kept[1] < 0.6 * kept[0]
-    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
-    save_state(run.state, replace(plain, recompute=True), tmp_path / "state.safetensors")
-    assert load_state(plain, tmp_path / "state.safetensors", CPU).update == 1  # memory may change on the way
-    with pytest.raises(ConfigurationError, match="RA-U-Net"):
-        Training(_small(cache, recompute=True), tmp_path / "none")
-
-
-def _noted(one: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
-    sizes[one.data_ptr()] = one.nbytes
-    return one
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return tiny_model(tmp_path / "old.safetensors")
@@ -317,7 +291,7 @@ def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.Mo
         pass
 
     monkeypatch.setattr("SpinalCordSegTrainerLib.distributed._DEVICE_LOST", Lost)
-    for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*recompute"), (Lost("gone"), "--resume")):
+    for error, words in ((torch.cuda.OutOfMemoryError("full"), "batch of 15: .*mixed"), (Lost("gone"), "--resume")):
         with pytest.raises(DeviceError, match=words), device_failures(15):
             raise error
 
