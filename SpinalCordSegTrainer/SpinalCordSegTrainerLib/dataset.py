@@ -549,7 +549,18 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
     another kind, or holds no case.
     """
     data = Path(data)
-    matched = _matched(data)
+    table = data / "manifest.csv" if data.is_dir() else data
+    if table.is_file() and table.suffix.lower() in SUFFIXES:
+        matched = read_manifest(table)
+    elif data.is_file() and data.suffix.lower() == SUFFIX:
+        matched = MatchedFiles((read_workspace(data),), ())
+    elif data.is_dir():
+        matched = match_folder(data)
+    else:
+        raise TrainingDataError(
+            f"{data}: is not a folder; give the folder that holds images and label maps, a manifest (.csv) or an"
+            " ITK-SNAP workspace (.itksnap)"
+        )
     if not matched.cases:
         reasons = "".join(f"; {path.name}: {reason}" for path, reason in matched.problems[:_MOST_LISTED])
         raise TrainingDataError(
@@ -558,20 +569,6 @@ def match_files(data: Path, label: int | None = None, *, tolerant: bool = False)
         )
     read_as = {"tolerant": tolerant} if label is None else {"tolerant": tolerant, "label_value": label}
     return replace(matched, cases=tuple(replace(case, **read_as) for case in matched.cases))
-
-
-def _matched(data: Path) -> MatchedFiles:
-    if data.is_file() and data.suffix.lower() in SUFFIXES:
-        return read_manifest(data)
-    if data.is_file() and data.suffix.lower() == SUFFIX:
-        return MatchedFiles((read_workspace(data),), ())
-    if not data.is_dir():
-        raise TrainingDataError(
-            f"{data}: is not a folder; give the folder that holds images and label maps, a manifest (.csv) or an"
-            " ITK-SNAP workspace (.itksnap)"
-        )
-    table = data / "manifest.csv"
-    return read_manifest(table) if table.is_file() else match_folder(data)
 
 
 def load_case(case: LabelledCase) -> LoadedCase:

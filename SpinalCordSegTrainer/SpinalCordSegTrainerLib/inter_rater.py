@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.files import inside, write_text
+from SpinalCordSegLib.files import inside
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase
@@ -25,14 +25,6 @@ from SpinalCordSegTrainerLib.run_folder import write_table
 
 LEAST_DICE = 0.85
 _MOST_AREA_PERCENT = 15.0  # of the mean of both areas
-_DESCRIPTION = """################################################
-# ITK-SnAP Label Description File
-################################################
-    0     0    0    0        0  0  0    "Clear Label"
-    1   244  214   49        1  1  1    "Spinal cord, both raters"
-    2   230   30   30        1  1  1    "first rater only"
-    3    40  110  230        1  1  1    "second rater only"
-"""
 
 
 def compare_labels(
@@ -46,8 +38,8 @@ def compare_labels(
     """``cases``: with the first rater's labels; ``second``: folder of the second's, of the same names.
 
     Gives the scores of the second against the first, and the number of slices to settle. Writes
-    ``consensus/NAME_seg.nii.gz`` and ``disputes/NAME_disputes.nii.gz`` of each case, ``disagreements.csv`` where there
-    are any, and label descriptions for ITK-SNAP. Raises OutputError, and what Evaluation.judge raises.
+    ``consensus/NAME_seg.nii.gz`` of each case, and ``disagreements.csv`` where there are any. Raises OutputError, and
+    what Evaluation.judge raises.
     """
     evaluation, rows = Evaluation(), []
 
@@ -55,10 +47,8 @@ def compare_labels(
         name, first = loaded.case.name, loaded.mask
         rows.extend(disagreements(score, first, other, least_dice))
         write_volume(consensus(first, other), inside(output / "consensus", f"{name}_seg.nii.gz"))
-        write_volume(disputes(first, other), inside(output / "disputes", f"{name}_disputes.nii.gz"))
 
     evaluation.judge(cases, folder_masks(second), judged=judged, progress=progress)
-    write_text(output / "disputes" / "labels.txt", _DESCRIPTION)
     write_table(rows, output / "disagreements.csv")
     return evaluation, len(rows)
 
@@ -119,11 +109,3 @@ def _signed_mm(mask: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArra
     outside = ndimage.distance_transform_edt(~mask, sampling=pixel_mm) - half
     inside = ndimage.distance_transform_edt(mask, sampling=pixel_mm) - half
     return np.where(mask, -inside, outside)
-
-
-def disputes(first: Volume, second: Volume) -> Volume:
-    """A label map to be settled in ITK-SNAP or Slicer: 1 both, 2 only the first, 3 only the second (uint8)."""
-    a, b = first.voxels != 0, second.voxels != 0
-    marked = np.zeros(first.shape, np.uint8)
-    marked[a & b], marked[a & ~b], marked[b & ~a] = 1, 2, 3
-    return first.with_voxels(marked)

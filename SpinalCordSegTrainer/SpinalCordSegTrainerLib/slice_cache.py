@@ -155,8 +155,7 @@ def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> s
 
 def check_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> None:
     """Raise ConfigurationError where the slices were normalised otherwise than a model wants it."""
-    different = different_normalisation(cache, wanted)
-    if different:
+    if different := different_normalisation(cache, wanted):
         raise ConfigurationError(f"{cache.folder}: {different}; use the same or write the cache again")
 
 

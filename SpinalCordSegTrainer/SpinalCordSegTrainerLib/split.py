@@ -33,7 +33,7 @@ def read_split(path: Path) -> Split:
     Of a run that also had simulated people only the patients count. Raises TrainingDataError when there is none, it
     holds nobody out, or a patient is on both sides.
     """
-    parts = _read(path)
+    parts = read_parts(path)
     patients = [part for part in parts if part.kind != "simulated"] or parts
     training = {subject for part in patients for subject in part.training}
     validation = {subject for part in patients for subject in part.validation}
@@ -45,13 +45,8 @@ def read_split(path: Path) -> Split:
     return Split(tuple(sorted(training)), tuple(sorted(validation)))
 
 
-def read_parts(run: Path) -> list[Split]:
-    """Cache by cache, as the run in this folder wrote it; empty where no run did. Raises TrainingDataError."""
-    parts = _read(run) if (run / SPLIT_NAME).exists() else []
-    return parts if all(part.cache for part in parts) else []
-
-
-def _read(path: Path) -> list[Split]:
+def read_parts(path: Path) -> list[Split]:
+    """All of a split file, cache by cache where a run wrote it. Raises TrainingDataError."""
     file = Path(path) / SPLIT_NAME if Path(path).is_dir() else Path(path)
     try:
         return [from_json(Split, part) for part in parse_json(file.read_text(encoding="utf-8"))]

@@ -126,7 +126,7 @@ class Training:
         if is_there and resume is False:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
         # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
-        begun = read_parts(self.output) if is_there else []
+        begun = read_parts(self.output) if is_there and (self.output / SPLIT_NAME).exists() else []
         self.sources: OpenedSources = open_sources(config, begun)
         self.batches = BatchSampler(self.sources.training, config)
         self.epoch_updates = self.batches.updates_per_epoch()

@@ -14,7 +14,7 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.evaluation import bland_altman, score_case
-from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements, disputes
+from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements
 
 
 def _mask(rows: tuple[int, int] = (20, 30), columns: tuple[int, int] = (16, 32), slices: range = range(1, 4)) -> Volume:
@@ -58,8 +58,6 @@ def test_slices_of_one_rater_stay_empty_and_are_listed_with_their_place() -> Non
     place = [listed[0][name] for name in ("r_mm", "a_mm", "s_mm")]
     np.testing.assert_allclose(place, (GRID @ [24.5, 23.5, 1, 1])[:3], atol=0.05)
     assert not consensus(first, second).ijk[:, :, [1, 4]].any()
-    marked = disputes(first, second).ijk
-    assert [np.count_nonzero(marked[:, :, k] == v) for k, v in ((1, 2), (2, 1), (2, 2), (4, 3))] == [160, 40, 120, 40]
     assert disagreements(score_case("a", first, first), first, first) == []
 
 
@@ -83,4 +81,3 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     np.testing.assert_array_equal(read_labels(output / "consensus" / "a_seg.nii.gz").ijk, cord_label().ijk)
     assert (output / "bland_altman.png").exists()
     assert (output / "worst.png").exists()
-    assert (output / "disputes" / "labels.txt").exists()
