@@ -417,6 +417,16 @@ def read_mask(folder: Path, name: str = "mask") -> Volume | None:
     return labels.with_voxels(labels.voxels != 0)
 
 
+def case_mask(folder: Path) -> Volume:
+    """The mask in a case's folder as it is now. Raises InputFileError where there is none."""
+    mask = read_mask(folder)
+    if mask is None:
+        raise InputFileError(
+            f"{folder} holds no mask: give the folder of one finished case, or segment again by --force"
+        )
+    return mask
+
+
 def case_name_of_mask(path: Path) -> str:
     """What a mask that is measured is called: after its file, or after its folder where it is a finished case's own."""
     if path.name.partition(".")[0] == "mask" and path.name in _names_of(path.parent):

@@ -281,6 +281,17 @@ def length_mm(text: str) -> float:
     return value
 
 
+def mm_range(text: str) -> tuple[float, float]:
+    """ "-18.5:15.5". Raises ArgumentTypeError."""
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not low < high:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a range: give LOW:HIGH in mm, such as --range-mm=-18.5:15.5')
+    return low, high
+
+
 def slice_range(text: str) -> tuple[int, int]:
     """ "10:20", half-open. Raises ArgumentTypeError."""
     first, colon, end = text.partition(":")

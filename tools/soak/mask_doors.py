@@ -55,8 +55,8 @@ def new_case(root: Path) -> None:
 def stand_ins() -> dict[str, Any]:
     """What is put in the place of network and pictures, by its full name, so that an act takes milliseconds."""
     return {
-        "SpinalCordSegLib.pipeline.segment_image": segment_image,
-        "SpinalCordSegLib.model.checkpoint.load_checkpoint": lambda _: None,
+        "SpinalCordSegLib.commands.segment_image": segment_image,
+        "SpinalCordSegLib.commands.load_checkpoint": lambda _: None,
         "SpinalCordSegLib.report.montage_png": lambda _: b"picture",
         "SpinalCordSegLib.case._write_page": lambda _, place: (place / "report.html").write_text("page"),
     }

@@ -1,0 +1,567 @@
+"""What each command of ``spinalcordseg`` does; ``cli`` has their arguments. Each gives its exit code, None for done."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from SpinalCordSegLib.batch import BatchOptions, Cluster, LoadedCase, finished_folders, run_batch
+from SpinalCordSegLib.case import (
+    Case,
+    case_mask,
+    case_name_of_mask,
+    is_as_measured,
+    listed_versions,
+    save_case,
+    update_review,
+    version_mask,
+)
+from SpinalCordSegLib.console import BAD_INPUT, DONE, SOME_FAILED, Reporter
+from SpinalCordSegLib.correction import (
+    fill_between,
+    model_of_case,
+    rerun_slices,
+    smooth_along_cord,
+    store_correction,
+)
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, ModelFileError, OutputError
+from SpinalCordSegLib.files import atomic_write, reason, write_json
+from SpinalCordSegLib.identity import differing
+from SpinalCordSegLib.image_io import (
+    Image,
+    find_inputs,
+    patient_words,
+    read_cord,
+    read_image,
+    write_volume,
+)
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.model.checkpoint import (
+    find_model,
+    find_models,
+    load_checkpoint,
+    user_models_folder,
+)
+from SpinalCordSegLib.phantom import make_phantom
+from SpinalCordSegLib.pipeline import (
+    SegmentOptions,
+    canonical_range,
+    check_belongs,
+    fingerprint,
+    measure_mask,
+    segment_image,
+)
+from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
+from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review, decided, opened, review_text, with_seen
+from SpinalCordSegLib.slice_table import counted
+from SpinalCordSegLib.training_set import add_to_training_set
+from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person, parse_disc, read_discs
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.work_list import (
+    HISTORY_TABLE,
+    REVIEW_TABLE,
+    WorkItem,
+    WorkList,
+    decide,
+    read_work_list,
+    write_history_table,
+    write_review_table,
+)
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
+
+
+# segment, measure, demo
+
+
+def segment(arguments: Namespace, reporter: Reporter) -> int:
+    inputs = find_inputs(arguments.inputs)
+    options = SegmentOptions(
+        threshold=arguments.threshold,
+        smooth_z_mm=arguments.smooth_z,
+        device=arguments.device,
+        track_cord=not arguments.save_probability,
+        slice_range=arguments.range,
+        levels=_level_options(arguments, len(inputs)),
+        keep_date=arguments.keep_date,
+    )
+    check_threshold(options.threshold)  # refused before the first image is read
+    checkpoint = load_checkpoint(find_model(arguments.model))
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read")
+        image = read_image(path, arguments.series)
+        canonical_range(image.volume, options.slice_range)
+
+        def compute() -> Case:
+            return segment_image(image, checkpoint, options, progress=reporter.progress)
+
+        return LoadedCase(image.case_name, fingerprint(image.volume), compute, image.identity, image.words)
+
+    if arguments.scheduler is None:
+        return _batch(inputs, load, arguments, reporter)
+    done = () if arguments.force else finished_folders(arguments.output)
+    with Cluster(arguments.scheduler) as cluster:
+        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint, options, done)
+        return _batch(inputs, remote, arguments, reporter)
+
+
+def measure(arguments: Namespace, reporter: Reporter) -> int:
+    inputs = find_inputs(arguments.inputs, masks=True)
+    if arguments.image is not None and len(inputs) > 1:
+        raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
+    options = {"slice_range": arguments.range, "levels": _level_options(arguments, len(inputs))}
+
+    def load(path: Path) -> LoadedCase:
+        reporter.progress("read")
+        mask, notes = read_cord(path, arguments.label)
+        image = None if arguments.image is None else read_image(arguments.image)
+        name = case_name_of_mask(path)
+
+        def compute() -> Case:
+            return measure_mask(mask, name, image=image, progress=reporter.progress, notes=notes, **options)
+
+        words = patient_words(path, {}) | (frozenset() if image is None else image.words)
+        return LoadedCase(name, fingerprint(mask), compute, words=words)
+
+    return _batch(inputs, load, arguments, reporter)
+
+
+def _batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments: Namespace, reporter: Reporter) -> int:
+    options = BatchOptions(
+        output=arguments.output,
+        mask_format=arguments.mask_format,
+        save_probability=getattr(arguments, "save_probability", False),
+        force=arguments.force,
+        # A kept result would lack what was marked, or would still show the image it was measured with before.
+        renew=_wants_levels(arguments) or getattr(arguments, "image", None) is not None,
+        code=arguments.code,
+    )
+    reporter.event("start", inputs=len(inputs))
+    numbers = iter(range(1, len(inputs) + 1))
+
+    def announced(path: Path) -> LoadedCase:
+        reporter.case(path, next(numbers), len(inputs))
+        return load(path)
+
+    failed = 0
+    for outcome in run_batch(inputs, announced, options):
+        if outcome.error is not None:
+            failed += 1
+            reporter.error(reason(outcome.error), type(outcome.error).__name__, outcome.case_name)
+        elif outcome.folder is not None and outcome.case is not None:
+            _report_result(outcome.case, outcome.state, outcome.folder, reporter)
+            for twin in outcome.twins:
+                reporter.attention(
+                    f"{outcome.folder} is of the same image as {twin}: keep the one that counts, and move the other"
+                    " away"
+                )
+    if failed and len(inputs) == 1:
+        return BAD_INPUT
+    if len(inputs) > 1:
+        table = arguments.output / "summary.csv"
+        reporter.text(f"{len(inputs) - failed} of {counted(len(inputs), 'case')} done → {table}")
+    return SOME_FAILED if failed else DONE
+
+
+def _report_remarks(folder: Path, reporter: Reporter) -> None:
+    """What is to be known of a case's folder before its figures are used; a folder without a case has none."""
+    try:
+        remarks = Case.load(folder, needs_slices=False).remarks
+    except InputFileError:
+        return
+    for remark in remarks:
+        reporter.attention(remark)
+
+
+def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> None:
+    flags = counted(len(case.flags), "flag") if case.flags else "no flags"
+    text = f"no cord found, {flags}"
+    if case.volume_mm3:
+        mean_area = "area not reported" if isnan(case.mean_csa_mm2) else f"mean area {case.mean_csa_mm2:.1f} mm²"
+        text = f"volume {case.volume_mm3:.0f} mm³, length {case.length_mm:.1f} mm, {mean_area}"
+        text += f", {counted(case.n_slices, 'slice')}, {flags}"
+    content = case.as_json()
+    wanted = ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices", "device", "files")
+    reporter.result(
+        f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
+        folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
+    )  # fmt: skip
+    for remark in case.remarks:
+        reporter.attention(remark)
+
+
+def _wants_levels(arguments: Namespace) -> bool:
+    return any(getattr(arguments, name) for name in ("disc", "around", "age", "sex", "declare"))
+
+
+def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
+    return tuple(
+        mark
+        for text in arguments.disc or ()
+        for mark in ((parse_disc(text),) if "=" in text and not Path(text).exists() else read_discs(Path(text)))
+    )
+
+
+def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:
+    """Raises ConfigurationError, and InputFileError and the like for a file of discs."""
+    if _wants_levels(arguments) and n_inputs > 1:
+        raise ConfigurationError(
+            f"discs, age and sex go with a single input, found {n_inputs}: run them one by one into the same folder"
+        )
+    marks = _marked_discs(arguments)
+    if not marks and _wants_levels(arguments):
+        raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --disc FILE")
+    person = Person(arguments.age, arguments.sex)
+    return LevelOptions(marks, arguments.around, person, declared=tuple(arguments.declare or ()))
+
+
+def demo(arguments: Namespace, reporter: Reporter) -> None:
+    checkpoint = load_checkpoint(find_model(arguments.model))
+    file, folder = arguments.output / "phantom.nii.gz", arguments.output / "phantom"
+    reporter.progress("make the phantom")
+    phantom = make_phantom()
+    write_volume(phantom.image, file)
+    image = Image(phantom.image, file, "phantom")
+    case = segment_image(image, checkpoint, SegmentOptions(), progress=reporter.progress)
+    source = replace(case.input, fingerprint=fingerprint(phantom.image))
+    case = save_case(replace(case, input=source, truth_volume_mm3=phantom.truth_volume_mm3), folder)
+    _report_result(case, "done", folder, reporter)
+    reporter.text(
+        f"true volume {phantom.truth_volume_mm3:.0f} mm³, found {case.volume_mm3:.0f} mm³:"
+        f" error {case.volume_error_percent:+.2f} %\nopen {folder}/report.html"
+    )
+
+
+# models
+
+
+def models(arguments: Namespace, reporter: Reporter) -> int:
+    if arguments.model is not None:
+        model = load_checkpoint(find_model(arguments.model))
+        explained = {"path": str(model.path), **model.card(), "sha256": model.sha256}
+        reporter.text(json.dumps(explained, indent=2, ensure_ascii=False, default=asdict))
+        return DONE
+    found = find_models()
+    if not found:
+        reporter.text(f"no models found; put weights files (.safetensors) into {user_models_folder()}")
+    damaged = False
+    for number, path in enumerate(found):
+        used = " (used by default)" if number == 0 else ""
+        try:
+            model = load_checkpoint(path)
+        except ModelFileError as error:
+            damaged = True
+            reporter.error(str(error), type(error).__name__)
+            continue
+        network = f"{model.network.name}, width {model.network.width}"
+        reporter.text(f"{model.name} {model.version}{used}\n  {path}\n  {network}; SHA-256 {model.sha256}")
+    return SOME_FAILED if damaged else DONE
+
+
+# correct, review
+
+_CORRECTIONS = {"rerun": "segmented again", "fill": "filled", "smooth": "smoothed", "restore": "restored"}
+
+
+def correct(arguments: Namespace, reporter: Reporter) -> None:
+    reporter.progress("read")
+    image = None if arguments.image is None else read_image(arguments.image, arguments.series)
+    before = Case.load(arguments.case, needs_slices=False)
+    mask = _corrected_mask(before, image, arguments, reporter)
+    discs = _marked_discs(arguments)
+    reporter.progress("measure")
+    saved_there = None if is_as_measured(before) else case_mask(arguments.case)
+    case = store_correction(
+        arguments.case,
+        mask,
+        arguments.by,
+        image=image,
+        levels=LevelOptions(discs=discs) if discs else None,
+        reopen=arguments.reopen,
+        did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),
+    )
+    if saved_there is not None and mask_sha256(saved_there) not in (case.mask_sha256, before.mask_sha256):
+        reporter.attention(
+            f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it"
+        )
+    _report_result(case, "corrected", arguments.case, reporter)
+    if case.changes is not None:
+        changes = case.changes
+        reporter.text(
+            f"{counted(len(changes.slices), 'slice')} changed from the mask it began as: Dice {changes.dice:.4f},"
+            f" {changes.added_mm3:.0f} mm³ added, {changes.removed_mm3:.0f} mm³ removed"
+        )
+
+
+def _read_cord(arguments: Namespace, reporter: Reporter) -> Volume:
+    mask, notes = read_cord(arguments.mask, arguments.label)
+    for note in notes:
+        reporter.attention(note)
+    return mask
+
+
+def _corrected_mask(case: Case, image: Image | None, arguments: Namespace, reporter: Reporter) -> Volume:
+    if arguments.mask is not None:
+        return _read_cord(arguments, reporter)
+    if arguments.restore is not None:
+        return version_mask(case, arguments.restore)
+    mask = case_mask(arguments.case)
+    if arguments.fill is not None:
+        last = len(mask.voxels) - 1
+        if max(arguments.fill) > last:
+            raise ConfigurationError(f"slice {max(arguments.fill)} is not in the mask: expected 0 to {last}")
+        return fill_between(mask, *sorted(map(mask.from_input_slice, arguments.fill)))
+    chosen = canonical_range(mask, arguments.smooth or arguments.rerun)
+    assert chosen is not None
+    if arguments.smooth is not None:
+        return smooth_along_cord(mask, chosen)
+    if image is None:
+        raise ConfigurationError("--rerun needs the image that was segmented: give it by --image")
+    return rerun_slices(
+        image.volume,
+        mask,
+        load_checkpoint(model_of_case(case) if arguments.model is None else find_model(arguments.model)),
+        chosen,
+        threshold=0.5 if case.threshold is None else case.threshold,
+        smooth_z_mm=SMOOTH_Z_MM if case.smooth_z_mm is None else case.smooth_z_mm,
+        progress=lambda done, total: reporter.progress("segment", done, total),
+    )
+
+
+_MOST_SLICES = 20
+
+
+def review(arguments: Namespace, reporter: Reporter) -> int:
+    work = read_work_list(arguments.folder)
+    is_one = work.items[0].folder == arguments.folder
+    if arguments.case is not None:
+        item: WorkItem | None = work.item(arguments.case)
+    else:
+        item = work.items[0] if is_one and arguments.state else work.next_open(None)
+    if arguments.state or arguments.seen:
+        if item is None:
+            raise ConfigurationError("every case is decided on: name the one that is meant by --case")
+        _decide(item, arguments)
+        work = read_work_list(arguments.folder)
+        item = work.item(item.case)
+    table = None if is_one else arguments.folder / REVIEW_TABLE
+    if table is not None:
+        write_review_table(work, table)
+        write_history_table(work, arguments.folder / HISTORY_TABLE)
+    _report_work(work, item, table, reporter)
+    if table is None and work.items[0].content is not None:
+        _report_history(work.items[0].content, reporter)
+    return SOME_FAILED if any(one.problem for one in work.items) else DONE
+
+
+def _decide(item: WorkItem, arguments: Namespace) -> None:
+    slices: list[int] = []
+    for text in arguments.seen:
+        if text == "all":
+            slices += [] if item.content is None else [flagged.slice for flagged in item.content.queue]
+        elif text.isdecimal():
+            slices.append(int(text))
+        else:
+            raise ConfigurationError(f'"{text}" is not a slice: give a number, or "all"')
+
+    def change(there: Review) -> Review:
+        there = with_seen(opened(there, arguments.by), slices)
+        if not arguments.state or item.content is None:
+            return there
+        return decided(there, arguments.state, arguments.by, mask_sha256=item.content.mask_sha256)
+
+    decide(item, change, arguments.by)
+
+
+def _report_history(case: Case, reporter: Reporter) -> None:
+    for act in case.history:
+        reporter.text(f"  {act.when} {act.what}{' by ' * bool(act.who)}{act.who}, mask {act.after[:8]}")
+    found = listed_versions(case)
+    if found:
+        reporter.text(f"\nmasks kept, the newest first; to take one back: correct {case.folder} --restore N --by NAME")
+    for line in found:
+        reporter.text(f"  {line}")
+
+
+def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, reporter: Reporter) -> None:
+    for one in work.items:
+        left = f", {one.n_unseen} of {counted(one.n_flagged, 'flagged slice')} not looked at" if one.n_unseen else ""
+        is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
+        other = ", decided on another mask than this one" if is_other else ""
+        reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other}")
+        for remark in work.remarks(one):
+            reporter.attention(remark)
+    counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)
+    reporter.text(f"{counted(len(work.items), 'case')}: {counts}" + (f" → {table}" if table else ""))
+    if item is None:
+        reporter.text("nothing is left to review")
+        return
+    flagged = () if item.content is None else item.content.unseen
+    if flagged:
+        reporter.text(f"\n{item.case}: {counted(len(flagged), 'slice')} to look at, the worst first")
+    for worst in flagged[:_MOST_SLICES]:
+        reporter.text(f"  slice {worst.slice} ({worst.score:.2f}): {worst.message}")
+    if len(flagged) > _MOST_SLICES:
+        reporter.text(f"  and {len(flagged) - _MOST_SLICES} more")
+
+
+# follow-up, propagate
+
+_PER_VISIT = ("date", "disc", "image", "scanner")
+
+
+def follow_up(arguments: Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.longitudinal.change import FollowUpOptions, Repeatability
+    from SpinalCordSegLib.longitudinal.report import compared, write_cohort, write_follow_up
+    from SpinalCordSegLib.longitudinal.visits import PersonSource, read_manifest
+
+    options = FollowUpOptions(
+        same=arguments.cov_same and Repeatability(*_cov(*arguments.cov_same), "same scanner"),
+        between=arguments.cov_between and Repeatability(*_cov(*arguments.cov_between), "between scanners"),
+        limits_mm=arguments.range_mm,
+        age_years=arguments.age,
+        keep_dates=arguments.keep_dates,
+        keep_flagged=arguments.keep_flagged,
+        same_person=arguments.same_person,
+    )
+    visits = arguments.visits
+    if len(visits) > 1 or visits[0].is_dir():
+        person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
+        _report_visits([person], reporter)
+        write_follow_up(compared(person, options, reporter), arguments.output, reporter)
+        return DONE
+    given = [name for name in _PER_VISIT if getattr(arguments, name)]
+    if given:
+        raise ConfigurationError(f"--{given[0]} goes with folders; a manifest has a column for it")
+    persons = read_manifest(visits[0])
+    _report_visits(persons, reporter)
+    failed = write_cohort(persons, options, arguments.output, reporter)
+    return SOME_FAILED if failed else DONE
+
+
+def _cov(percent: str, source: str) -> tuple[float, str]:
+    try:
+        return float(percent), source
+    except ValueError as error:
+        raise ConfigurationError(
+            f'"{percent}" is not a CoV: give it in %, and its source, such as 1.5 "our rescans"'
+        ) from error
+
+
+def _report_visits(persons: Iterable[PersonSource], reporter: Reporter) -> None:
+    for folder in dict.fromkeys(visit.folder for person in persons for visit in person.visits):
+        _report_remarks(folder, reporter)
+
+
+def _visit_sources(arguments: Namespace) -> tuple[VisitSource, ...]:
+    from SpinalCordSegLib.longitudinal.visits import VisitSource
+
+    n_visits = len(arguments.visits)
+    given = {name: getattr(arguments, name) or [None] * n_visits for name in _PER_VISIT}
+    for name, values in given.items():
+        if len(values) != n_visits:
+            raise ConfigurationError(
+                f"--{name}: found {len(values)} for {counted(n_visits, 'visit')}, expected one for each visit"
+            )
+    return tuple(
+        VisitSource(folder, date or "", disc or "", image=image, given={"scanner": scanner} if scanner else {})
+        for folder, date, disc, image, scanner in zip(arguments.visits, *given.values(), strict=True)
+    )
+
+
+def propagate(arguments: Namespace, reporter: Reporter) -> None:
+    from SpinalCordSegLib.longitudinal.registration import propagate_mask, propagation_picture
+
+    mask_file, numbers, picture_file = (
+        arguments.output / name for name in ("propagated.nii.gz", "propagated.json", "fit.png")
+    )
+    for file in (mask_file, numbers, picture_file):
+        if file.exists() and not arguments.force:
+            raise OutputError(f"{file} is there already; choose another folder, or --force")
+    reporter.progress("read")
+    images = read_image(arguments.image, arguments.series), read_image(arguments.to, arguments.to_series)
+    if differ := differing(*(one.identity for one in images)):
+        raise InputFileError(
+            f"the two images are of different patients: their headers state another {' and '.join(differ)}; give two"
+            " images of one study"
+        )
+    image, target = (one.volume for one in images)
+    if arguments.mask.is_dir():
+        _report_remarks(arguments.mask, reporter)
+        check_belongs(Case.load(arguments.mask, needs_slices=False), images[0])
+        mask = case_mask(arguments.mask)
+    else:
+        mask = _read_cord(arguments, reporter)
+    reporter.progress("register")
+    found = propagate_mask(image, mask, target)
+    picture = propagation_picture(image, mask, target, found)
+    write_volume(found.mask, mask_file)
+    write_json(numbers, found.as_dict() | {"software_version": SOFTWARE_VERSION})
+    with atomic_write(picture_file) as temporary:
+        temporary.write_bytes(picture)
+    reporter.text(
+        f"moved {found.moved_mm:.1f} mm, turned {found.turned_deg:.1f}°, {100 * found.coverage:.0f} % of the mask"
+        f" within the other image → {mask_file}"
+    )
+    for warning in found.warnings:
+        reporter.text(f"WARNING: {warning}")
+    reporter.text(f"look at the fit: {picture_file}")
+
+
+# export, training-set
+
+
+def export(arguments: Namespace, reporter: Reporter) -> None:
+    from SpinalCordSegLib.dicom import find_series
+    from SpinalCordSegLib.dicom_export import KINDS, load_export, refuse_other_than_dicom, write_export
+
+    titles = {"seg": "segmentation", "sr": "measurements", "pdf": "report"}
+    kinds = [kind for kind in KINDS if kind in (arguments.only or KINDS)]
+    refuse_other_than_dicom(arguments.dicom)
+    reporter.progress("read")
+    _report_remarks(arguments.case, reporter)
+    series = find_series(arguments.dicom, arguments.series)
+    content = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image)
+    reporter.progress("write")
+    for kind, path in write_export(content, kinds, arguments.output, arguments.force).items():
+        beside = " (the measurements refer to it)" if kind not in kinds else ""
+        reporter.text(f"{titles[kind]}{beside} → {path}")
+    _record(arguments.case, "exported", arguments.by, reporter)
+
+
+def _record(folder: Path, did: str, who: str, reporter: Reporter) -> None:
+    """Put into the case's history what was made of it; a folder that may not be written to does not undo that."""
+    try:
+        update_review(folder, lambda there: there, who=who, did=did)
+    except OutputError as error:
+        reporter.attention(f"the history of the case does not say that it was {did}: {error}")
+
+
+def training_set(arguments: Namespace, reporter: Reporter) -> None:
+    reviewed = Case.load(arguments.case, needs_slices=False)
+    _report_remarks(arguments.case, reporter)
+    mask, state = reviewed.mask, reviewed.review.state
+    if state not in (ACCEPTED, CORRECTED):
+        raise ConfigurationError(
+            f'the case is "{state}": a model learns only from what a person corrected or accepted, or it keeps its own'
+            f" errors. Next: spinalcordseg correct {arguments.case} MASK, or review {arguments.case} --accept --by NAME"
+        )
+    reporter.progress("read")
+    image = read_image(arguments.image, arguments.series)
+    check_belongs(reviewed, image)
+    case = add_to_training_set(
+        arguments.output, image.volume, mask, arguments.subject, case=reviewed, replace=arguments.force
+    )
+    reporter.text(
+        f"{'' if case.added else 'there already: '}{case.image.name} and {case.label.name} → {arguments.output}"
+    )
+    if case.added:
+        _record(arguments.case, "added to a training set", arguments.by, reporter)
