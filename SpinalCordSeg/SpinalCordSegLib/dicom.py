@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import io
 import logging
 import os
 import re
@@ -11,14 +10,14 @@ import struct
 import tempfile
 import unicodedata
 import warnings
-import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
-from math import prod
+from math import isnan, nan
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, VoxelError
+from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
 from SpinalCordSegLib.files import check_claimed_size, quiet_stderr, without_padding
 from SpinalCordSegLib.identity import Identity, known_of
 from SpinalCordSegLib.volume import Volume, lps_to_ras
@@ -41,10 +40,8 @@ from SpinalCordSegLib.volume import Volume, lps_to_ras
 _PREAMBLE_BYTES = 128
 # A data set without preamble begins with group 0002 or 0008, little endian.
 _BARE_BEGINNINGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
-_META_BYTES = 1 << 16
-_META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"  # element (0002,0000), which the standard puts first
+_META_BYTES = 1 << 10
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_DEFLATED_FREE, _MOST_DEFLATED, _PIECE = 1 << 24, 100, 1 << 20
 _DIGITS = re.compile(r"\d+")
 # Results about images, not images: they may lie in the same folder and are no series to segment.
 _NOT_ACQUIRED = ("SEG", "SR", "PR", "KO", "REG", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "PLAN")
@@ -70,36 +67,26 @@ def dicom_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def check_none_cut(files: Sequence[Path]) -> None:
-    """Refuse a series beside whose ``files`` others of their kind lie that hold nothing: a copy that broke off leaves
-    them, and at an end of the stack no gap tells. Raises InputFileError that names the first such file and tells how
-    many there are.
-    """
-    cut = [path for path in _of_their_kind(files) if _holds_nothing(path)]
-    if cut:
-        raise InputFileError(
-            f"{cut[0].name} lies beside the images of the series and holds nothing or cannot be read"
-            f" ({len(cut)} such {'file' if len(cut) == 1 else 'files'}): copy or export the series again"
-        )
-
-
-def _of_their_kind(files: Sequence[Path]) -> list[Path]:
-    """Other files beside these, with the same suffix or, without one, the same name but for its digits."""
+def _not_dicom_beside(files: Sequence[Path]) -> int:
+    """How many files beside these are no DICOM but of their kind: with the same suffix or, without one, the same name
+    but for its digits. A copy that broke off leaves them empty."""
 
     def kind(path: Path) -> tuple[Path, str]:
         plain = path.suffix.strip("0123456789.")
         return path.parent, path.suffix.casefold() if plain else _DIGITS.sub("", path.name)
 
-    kinds, beside = {kind(path) for path in files}, []
-    for folder in sorted({path.parent for path in files}):
+    kinds = {kind(path) for path in files}
+    beside: set[Path] = set()
+    for folder in {path.parent for path in files}:
         with suppress(OSError):  # not to be listed, or gone: reading the images tells
-            beside += sorted(set(folder.iterdir()) - set(files))
-    return [path for path in beside if kind(path) in kinds and path.is_file() and not path.name.startswith(".")]
+            beside |= set(folder.iterdir()) - set(files)
+    visible = (path for path in beside if kind(path) in kinds and path.is_file() and not path.name.startswith("."))
+    return sum(not is_dicom_file(path) for path in visible)
 
 
 def series_notes(series: DicomSeries) -> tuple[str, ...]:
     """Why slices may be missing at an end of the stack, where no gap tells; tells no file's name."""
-    beside = sum(not is_dicom_file(path) for path in _of_their_kind(series.files))
+    beside = _not_dicom_beside(series.files)
     numbers = {frame.number or 0 for frame in series.frames if frame.index is None}
     first, n = min(numbers, default=1), len(series.frames)
     if beside:
@@ -112,15 +99,6 @@ def series_notes(series: DicomSeries) -> tuple[str, ...]:
     return (f"{found}; slices at an end of the stack may be missing",)
 
 
-def _holds_nothing(path: Path) -> bool:
-    """Empty, zeros from the beginning, or not to be read."""
-    try:
-        with path.open("rb") as file:
-            return not file.read(_PREAMBLE_BYTES + 4).strip(b"\0")
-    except OSError:
-        return True
-
-
 def read_image_header(path: Path) -> FileDataset | None:
     """The header of an acquired image, pixels left aside; None for a DICOMDIR, a report, a segmentation and the like.
 
@@ -130,12 +108,12 @@ def read_image_header(path: Path) -> FileDataset | None:
         with quiet_pydicom():
             dataset = read_dataset(path, pixels=False)
             is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
-            kind = "SOPClassUID" in dataset or "MediaStorageSOPClassUID" in getattr(dataset, "file_meta", {})
+            is_acquired = str(dataset.get("Modality", "")) not in _NOT_ACQUIRED
+            stated = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
             # pydicom stops, without a word, at what it cannot read
-            modality = str(dataset.get("Modality", ""))
-            cut = _claims_image(dataset) and modality not in _NOT_ACQUIRED
-            if not is_image and dataset.preamble and (cut or not kind):
-                raise InvalidDicomError("the header ends before it tells of the image, or tells nothing at all")
+            is_cut = not stated or (is_acquired and UID(stated).name.endswith("Image Storage"))
+            if dataset.preamble and not is_image and is_cut:
+                raise InvalidDicomError("the header ends before it tells of the image")
     except (
         OSError,
         EOFError,
@@ -143,63 +121,22 @@ def read_image_header(path: Path) -> FileDataset | None:
         struct.error,
         ValueError,
         OverflowError,
+        MemoryError,  # a damaged element may claim 4 GB
         NotImplementedError,
     ) as error:
         raise InputFileError(
             f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
         ) from error
-    return dataset if is_image and modality not in _NOT_ACQUIRED else None
-
-
-def _claims_image(dataset: FileDataset) -> bool:
-    stated = dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID") or ""
-    return UID(stated).name.endswith("Image Storage")
-
-
-class _BoundedFile(io.BufferedReader):
-    """Never asks for more than the file has: Python takes memory for all that is asked for, and the length of a damaged
-    element may claim 4 GB."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(str(path)))  # pydicom puts the name into its texts
-        self._n_bytes = os.fstat(self.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(self._n_bytes if size is None or size < 0 else min(size, self._n_bytes))
+    return dataset if is_image and is_acquired else None
 
 
 def read_dataset(path: Path, *, pixels: bool) -> FileDataset:
     """The data set of a file that may lack the preamble. Raises what dcmread raises, and InputFileError for one that is
-    deflated to far less than an image can be."""
-    with _BoundedFile(path) as file:
-        _check_deflated(file, path)
-        file.seek(0)
-        try:
-            return dcmread(file, stop_before_pixels=not pixels, force=True)
-        except zlib.error as error:
-            raise InvalidDicomError("the deflated data set is damaged") from error
-
-
-def _check_deflated(file: io.BufferedReader, path: Path) -> None:
-    """pydicom unpacks a deflated data set whole, into memory, before anything in it is looked at: a few MB of deflate
-    can stand for gigabytes of zeros. Unpacked here piece by piece, and only counted."""
-    head = file.read(_META_BYTES)
-    at = _PREAMBLE_BYTES + 4 if head[_PREAMBLE_BYTES:].startswith(b"DICM") else 0
-    if _DEFLATED not in head or not head[at:].startswith(_META_LENGTH):
-        return
-    file.seek(at + 12 + int.from_bytes(head[at + 8 : at + 12], "little"))
-    most = max(_DEFLATED_FREE, _MOST_DEFLATED * os.fstat(file.fileno()).st_size)
-    unpacking, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    try:
-        while packed := unpacking.unconsumed_tail or file.read(_PIECE):
-            unpacked += len(unpacking.decompress(packed, _PIECE))
-            if unpacked > most:
-                raise InputFileError(
-                    f"{path.name} is deflated to less than a {_MOST_DEFLATED}th of its size, which no image is:"
-                    " export it again, uncompressed"
-                )
-    except zlib.error:
-        return  # damaged: dcmread says so
+    deflated as a whole: a few MB of it can stand for gigabytes, and pydicom unpacks all before it looks."""
+    with path.open("rb") as file:
+        if _DEFLATED in file.read(_META_BYTES):
+            raise InputFileError(f"{path.name} is deflated DICOM, which is not read here; export it uncompressed")
+    return dcmread(path, stop_before_pixels=not pixels, force=True)
 
 
 @contextmanager
@@ -246,37 +183,31 @@ class Frame:
         """For error texts: the file's base name, and the frame where there are several."""
         return self.file.name if self.index is None else f"{self.file.name} frame {self.index + 1}"
 
-    def normal(self) -> NDArray[np.float64]:
-        """Unit vector from slice to slice, LPS. Raises DicomSeriesError when the orientation is unknown."""
-        if self.directions is None:
-            raise DicomSeriesError(f"{self.name} has no ImageOrientationPatient: {_NO_PLACE}")
-        return np.cross(self.directions[:3], self.directions[3:])
+    @property
+    def along_mm(self) -> float:
+        """Position along its own slice normal; NaN without a place."""
+        if self.position is None or self.directions is None:
+            return nan
+        return float(np.dot(self.position, np.cross(self.directions[:3], self.directions[3:])))
 
-    def along(self, normal: NDArray[np.float64]) -> float:
-        """Position along ``normal``, mm. Raises DicomSeriesError when the position is unknown."""
-        if self.position is None:
-            raise DicomSeriesError(f"{self.name} has no ImagePositionPatient: {_NO_PLACE}")
-        return float(np.dot(self.position, normal))
-
-
-_MOST_FRAMES = 1 << 16  # each is kept in memory before its pixels are known to be there
-_NO_PLACE = "a screenshot or a derived image cannot be placed in the patient; choose the acquired series"
+    @property
+    def where(self) -> str:
+        """For error texts: its name and position along the normal."""
+        return f"{self.name} at {self.along_mm:.1f} mm"
 
 
 def frames_of(dataset: Dataset, file: Path) -> Iterator[Frame]:
-    """All frames of one file, in stored order."""
+    """All frames of one file, in stored order. Raises InputFileError where it cannot hold them."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    n_frames = whole_number(dataset.get("NumberOfFrames")) or 1
+    n_frames = max(1, whole_number(dataset.get("NumberOfFrames")) or 1)
+    check_claimed_size(file, (n_frames, int(dataset.Rows), int(dataset.Columns)), 1)
     if per_frame is None and n_frames == 1:
         yield _frame(file, None, whole_number(dataset.get("InstanceNumber")), dataset, [dataset])
         return
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     groups = list(per_frame or [])
-    if not 1 <= n_frames <= _MOST_FRAMES:
-        raise DicomSeriesError(f"{file.name} claims {n_frames} frames: its header is damaged; copy or export it again")
     for index in range(n_frames):
-        own = [groups[index]] if index < len(groups) else []
-        yield _frame(file, index, index + 1, dataset, [*own, *shared])
+        yield _frame(file, index, index + 1, dataset, [*groups[index : index + 1], *shared])
 
 
 def _frame(file: Path, index: int | None, number: int | None, dataset: Dataset, places: list[Dataset]) -> Frame:
@@ -386,18 +317,17 @@ def stored_pixels(file: Path) -> NDArray:
         raise VoxelError(
             f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
         )
-    try:  # decoders take memory for what the header claims before they look at the data
-        claimed = tuple(int(dataset.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns"))
-        check_claimed_size(file, claimed, max(1, int(dataset.get("BitsAllocated") or 16) // 8))
-    except GeometryError as error:
-        raise InputFileError(f"{file.name}: {error}; copy it again") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputFileError(f"{file.name}: its header does not tell the size of its pixels; copy it again") from error
     syntax = dataset.file_meta.TransferSyntaxUID
-    n_bytes = prod(claimed) * int(dataset.get("BitsAllocated") or 16) // 8
-    is_plain = syntax.is_transfer_syntax and not syntax.is_compressed
-    if is_plain and len(dataset.get("PixelData") or b"") > n_bytes + _PADDED_BYTES + n_bytes // 100:
-        raise InputFileError(f"{file.name}: there are more pixels than its header describes; copy it again")
+    try:
+        rows, columns, bits = (int(dataset.get(name) or 1) for name in ("Rows", "Columns", "BitsAllocated"))
+        n_bytes = max(1, whole_number(dataset.get("NumberOfFrames")) or 1) * rows * columns * bits // 8
+        is_plain = syntax.is_transfer_syntax and not syntax.is_compressed
+        if is_plain and len(dataset.get("PixelData") or b"") > n_bytes + _PADDED_BYTES + n_bytes // 100:
+            raise ValueError("there are more pixels than the header describes")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputFileError(
+            f"{file.name}: its pixels are not those that its header describes; copy it again"
+        ) from error
     try:
         with quiet_pydicom():
             pixels = np.asarray(dataset.pixel_array)
@@ -405,7 +335,7 @@ def stored_pixels(file: Path) -> NDArray:
         if not (syntax.is_transfer_syntax and syntax.is_compressed):
             raise InputFileError(f"{file.name}: the pixel data are missing or cut short; copy it again") from error
         pixels = _decode_with_itk(dataset, syntax, file)
-    return pixels.reshape(-1, *claimed[1:])
+    return pixels.reshape(-1, rows, columns)
 
 
 def _decode_with_itk(dataset: Dataset, syntax: UID, file: Path) -> NDArray:
@@ -454,10 +384,13 @@ _DRIFT_PER_MM = 1e-3  # ... and per mm along the normal (0.06°, the shear a Vol
 
 def sort_frames(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """By position along the slice normal; frames without a place go by number and file, so that a list can be shown."""
-    if not frames or any(frame.position is None or frame.directions is None for frame in frames):
-        return tuple(sorted(frames, key=lambda frame: (frame.number or 0, str(frame.file), frame.index or 0)))
-    normal = frames[0].normal()
-    return tuple(sorted(frames, key=lambda frame: (frame.along(normal), str(frame.file), frame.index or 0)))
+    is_placed = not any(isnan(frame.along_mm) for frame in frames)
+    return tuple(
+        sorted(
+            frames,
+            key=lambda frame: (frame.along_mm if is_placed else frame.number or 0, str(frame.file), frame.index or 0),
+        )
+    )
 
 
 def stack_matrix(frames: Sequence[Frame]) -> NDArray[np.float64]:
@@ -466,67 +399,51 @@ def stack_matrix(frames: Sequence[Frame]) -> NDArray[np.float64]:
     One frame takes its nominal thickness as slice spacing (1 mm if unknown). Raises DicomSeriesError for frames
     of differing size, pixel spacing or orientation, duplicates, missing slices, uneven steps and gantry tilt.
     """
+    for frame in frames:
+        if frame.position is None or frame.directions is None or min(frame.pixel_mm or (0,)) <= 0:
+            raise DicomSeriesError(
+                f"{frame.name} has no ImagePositionPatient, ImageOrientationPatient or PixelSpacing: a screenshot or a"
+                " derived image cannot be placed in the patient; choose the acquired series"
+            )
     _check_alike(frames)
-    directions = _directions(frames[0])
-    normal = np.cross(directions[0], directions[1])
-    along = np.array([frame.along(normal) for frame in frames])
-    step_mm = _step(frames, along)
-    _check_straight(frames, along, normal)
-    pixel_mm = frames[0].pixel_mm
-    if pixel_mm is None or min(pixel_mm) <= 0:
-        raise DicomSeriesError(f"{frames[0].name} has no usable PixelSpacing: mm cannot be known; export it again")
-    lps = np.eye(4)
-    lps[:3, 0] = directions[0] * pixel_mm[1]
-    lps[:3, 1] = directions[1] * pixel_mm[0]
-    lps[:3, 2] = normal * step_mm
-    lps[:3, 3] = frames[0].position
-    return lps_to_ras(lps)
-
-
-def _directions(frame: Frame) -> NDArray[np.float64]:
-    """Row and column direction, exactly perpendicular and of length 1, shape (2, 3)."""
-    frame.normal()  # raises where the orientation is unknown
-    row, column = np.array(frame.directions, dtype=np.float64).reshape(2, 3)
+    row, column = np.array(frames[0].directions, dtype=np.float64).reshape(2, 3)
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > 1e-2 or abs(row @ column) > _SAME_DIRECTION:
-        raise DicomSeriesError(f"{frame.name} has row and column directions that are not at right angles; export again")
+        raise DicomSeriesError(
+            f"{frames[0].name} has row and column directions that are not at right angles; export again"
+        )
     row /= lengths[0]
     column -= row * (row @ column)
-    return np.stack([row, column / np.linalg.norm(column)])
+    column /= np.linalg.norm(column)
+    normal = np.cross(row, column)
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    pixel_mm = frames[0].pixel_mm or (1.0, 1.0)
+    lps = np.eye(4)
+    lps[:3, 0] = row * pixel_mm[1]
+    lps[:3, 1] = column * pixel_mm[0]
+    lps[:3, 2] = normal * _step(frames, positions @ normal)
+    lps[:3, 3] = positions[0]
+    _check_straight(frames, positions - positions[0], normal)
+    return lps_to_ras(lps)
 
 
 def _check_alike(frames: Sequence[Frame]) -> None:
     """Every frame agrees with the majority in size, pixel spacing and orientation."""
-    for what, key in (
-        ("size", lambda frame: frame.shape),
-        ("pixel spacing", lambda frame: frame.pixel_mm and tuple(round(value, 4) for value in frame.pixel_mm)),
+    for what, of, tolerance in (
+        ("size", attrgetter("shape"), 0.0),
+        ("pixel spacing", attrgetter("pixel_mm"), 1e-4),
+        ("orientation", attrgetter("directions"), _SAME_DIRECTION),
     ):
-        usual = Counter(map(key, frames)).most_common(1)[0][0]
-        odd = next((frame for frame in frames if key(frame) != usual), None)
-        if odd is not None:
+        values = np.array([of(frame) for frame in frames], dtype=np.float64)
+        is_odd = np.abs(values - np.median(values, axis=0)).max(axis=1) > tolerance
+        if is_odd.mean() > 0.5:  # several in equal parts, as in a localizer
+            is_odd = np.abs(values - values[0]).max(axis=1) > tolerance
+        if is_odd.any():
+            odd, usual = frames[int(np.argmax(is_odd))], frames[int(np.argmin(is_odd))]
             raise DicomSeriesError(
-                f"the {what} varies: {odd.name}{_where(odd)} has {key(odd)}, most have {usual};"
-                " choose a series of one geometry or export it again"
+                f"the {what} varies: {odd.where} has {of(odd)}, {usual.where} has {of(usual)}; a localizer cannot be"
+                " measured, choose a series of parallel slices or export it again"
             )
-    normals = np.array([frame.normal() for frame in frames])
-    turned = np.array([frame.directions for frame in frames], dtype=np.float64)
-    usual_turn = np.median(turned, axis=0)
-    if (np.abs(turned - usual_turn).max(axis=1) > _SAME_DIRECTION).mean() > 0.5:
-        usual_turn = turned[0]  # several orientations in equal parts, as in a localizer
-    apart = np.abs(turned - usual_turn).max(axis=1)
-    if apart.max() > _SAME_DIRECTION:
-        odd = frames[int(np.argmax(apart > _SAME_DIRECTION))]
-        usual_normal = np.cross(usual_turn[:3], usual_turn[3:])
-        cosine = np.clip(normals[int(np.argmax(apart > _SAME_DIRECTION))] @ usual_normal, -1, 1)
-        raise DicomSeriesError(
-            f"the orientation varies: {odd.name}{_where(odd)} is turned against the others"
-            f" (slice normals {np.degrees(np.arccos(cosine)):.1f}° apart); a localizer cannot be measured, choose"
-            " a series of parallel slices"
-        )
-
-
-def _where(frame: Frame) -> str:
-    return "" if frame.position is None or frame.directions is None else f" at {frame.along(frame.normal()):.1f} mm"
 
 
 def _step(frames: Sequence[Frame], along: NDArray[np.float64]) -> float:
@@ -534,42 +451,35 @@ def _step(frames: Sequence[Frame], along: NDArray[np.float64]) -> float:
         return frames[0].thickness_mm or 1.0
     steps = np.diff(along)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
-    for (before, after), step, place in zip(pairwise(frames), steps, along, strict=False):
+    for (before, after), step in zip(pairwise(frames), steps, strict=True):
         if step < max(1e-3, 0.01 * usual):
             raise DicomSeriesError(
-                f"two slices lie at the same position: {before.name} and {after.name} at {place:.1f} mm; the series"
+                f"two slices lie at the same position: {before.name} and {after.where}; the series"
                 " holds several echoes, time points or copies: keep one slice per position"
             )
-    for (before, after), step, place in zip(pairwise(frames), steps, along, strict=False):
+    for (before, after), step in zip(pairwise(frames), steps, strict=True):
         if abs(step - usual) <= 0.05 * usual + 0.01:
             continue
         n_missing = round(step / usual) - 1
-        between = f"between {before.name} at {place:.1f} mm and {after.name} at {place + step:.1f} mm"
-        if n_missing >= 1 and abs(step / usual - n_missing - 1) < 0.2:
-            raise DicomSeriesError(
-                f"{n_missing} slice{'s are' if n_missing > 1 else ' is'} missing {between}"
-                f" (the usual step is {usual:.2f} mm); export the whole series again"
-            )
+        is_gap = n_missing >= 1 and abs(step / usual - n_missing - 1) < 0.2
         raise DicomSeriesError(
-            f"the slice spacing varies: {step:.2f} mm {between}, usually {usual:.2f} mm; only evenly spaced slices"
-            " can be measured: choose another series or export it again"
+            f"the slice spacing varies: {step:.2f} mm between {before.where} and {after.where}, usually {usual:.2f} mm"
+            f" ({f'missing slices: {n_missing}' if is_gap else 'only evenly spaced slices can be measured'}): export"
+            " the whole series again or choose another"
         )
     return float((along[-1] - along[0]) / (len(frames) - 1))
 
 
-def _check_straight(frames: Sequence[Frame], along: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
-    positions = np.array([frame.position for frame in frames], dtype=np.float64)
-    moved = positions - positions[0]
-    drift = np.linalg.norm(moved - np.outer(moved @ normal, normal), axis=1)
-    limit = _DRIFT_MM + _DRIFT_PER_MM * np.abs(along - along[0])
-    if (drift <= limit).all():
-        return
-    worst = int(np.argmax(drift - limit))
-    angle = np.degrees(np.arctan2(drift[worst], abs(along[worst] - along[0])))
-    raise DicomSeriesError(
-        f"the stack is tilted (gantry tilt): {frames[worst].name} at {along[worst]:.1f} mm lies {drift[worst]:.1f} mm"
-        f" beside the slice normal ({angle:.1f}°); resample the series to a rectangular grid first"
-    )
+def _check_straight(frames: Sequence[Frame], moved: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    along = moved @ normal
+    drift = np.linalg.norm(moved - np.outer(along, normal), axis=1)
+    beyond = drift - _DRIFT_MM - _DRIFT_PER_MM * np.abs(along)
+    worst = int(np.argmax(beyond))
+    if beyond[worst] > 0:
+        raise DicomSeriesError(
+            f"the stack is tilted (gantry tilt): {frames[worst].where} lies {drift[worst]:.1f} mm beside the slice"
+            " normal; resample the series to a rectangular grid first"
+        )
 
 
 # Whether a text tells who the patient is: the test that keeps names and numbers out of what we write.
@@ -725,11 +635,8 @@ def read_series(series: DicomSeries) -> Volume:
     """The series as one volume, float32, rescaled; k runs along the slice normal.
 
     Raises DicomSeriesError (missing, duplicate or uneven slices, varying orientation, tilt, unreadable
-    compression), InputFileError (missing or damaged pixels, files cut to nothing) or VoxelError (colour); each names
-    file and position.
+    compression), InputFileError (missing or damaged pixels) or VoxelError (colour); each names file and position.
     """
-    if len(series.files) > 1 or series.frames[0].index is None:  # one file with all frames is whole by itself
-        check_none_cut(series.files)
     try:
         matrix = stack_matrix(series.frames)
     except DicomSeriesError as error:

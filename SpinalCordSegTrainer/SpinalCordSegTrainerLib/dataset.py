@@ -21,7 +21,6 @@ from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
 from SpinalCordSegLib.image_io import (
-    UNORIENTED_SUFFIXES,
     cord_value,
     is_volume_file,
     read_image,
@@ -96,11 +95,6 @@ def label_stem(path: Path) -> str | None:
     if ending is None:
         return name if file_suffix(path) == ".seg.nrrd" else None
     return name[: -len(ending)]
-
-
-def is_label_file(path: Path) -> bool:
-    """True when the suffix is one that a label map may have."""
-    return is_volume_file(path) or (file_suffix(path) in UNORIENTED_SUFFIXES and not path.name.startswith("."))
 
 
 # A table that names the cases: one row each, paths relative to the table.
@@ -303,7 +297,7 @@ def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = 
     ``tolerant`` resamples what lies on another grid (linear, at one half) when most of the cord lies inside the image.
     Raises as read_labels, select_label and place_on do.
     """
-    mask = select_label(read_labels(path, image), label, path.name)
+    mask = select_label(read_labels(path), label, path.name)
     try:
         placed = place_on(mask, image, (path.name, "its image"))
     except GeometryError as error:
@@ -415,7 +409,7 @@ def match_folder(folder: Path) -> MatchedFiles:
         inside[:] = sorted(one for one in inside if not one.startswith("."))
         paths = [Path(where) / name for name in sorted(names) if not name.startswith(".")]
         for path in paths:
-            if is_label_file(path) and (label_stem(path) is not None or not is_volume_file(path)):
+            if is_volume_file(path) and label_stem(path) is not None:
                 labels += [] if _OTHER_LABEL.search(path.name) else [path]
             elif is_volume_file(path):
                 before = images.get(_place(path, folder))
@@ -429,7 +423,7 @@ def match_folder(folder: Path) -> MatchedFiles:
                     problems.append((path, str(error).removeprefix(f"{path.name}: ")))
             elif is_label_description(path):
                 descriptions.append(path)
-        if any(is_dicom_file(path) for path in [one for one in paths if not is_label_file(one)][:3]):
+        if any(is_dicom_file(path) for path in [one for one in paths if not is_volume_file(one)][:3]):
             dicom.append(Path(where))
     of_workspaces = {path.resolve() for case in cases for path in (case.image, case.label)}
     pairs: dict[Path, Path] = {}

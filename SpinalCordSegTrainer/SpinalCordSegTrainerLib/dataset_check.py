@@ -83,7 +83,7 @@ def _checked(loaded: LoadedCase, seen: dict[bytes, LabelledCase]) -> CheckedCase
     remarks = [*loaded.notes, *_remarks(mask, n_cord, mean_mm2)]
     if twin is not None:
         remarks.append(f"the same voxels as {twin.name}: counts twice")
-    labels = np.unique(read_labels(case.label, loaded.image).voxels)
+    labels = np.unique(read_labels(case.label).voxels)
     image = loaded.image
     spacing = "×".join(f"{mm:.3g}" for mm in image.ijk_spacing_mm)
     return CheckedCase(

@@ -19,7 +19,7 @@ from scipy import ndimage
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, TrainingDataError, VoxelError
 from SpinalCordSegLib.files import file_suffix, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
-from SpinalCordSegLib.image_io import Image
+from SpinalCordSegLib.image_io import Image, is_volume_file
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.pipeline import SegmentOptions, segment_image
@@ -28,7 +28,6 @@ from SpinalCordSegTrainerLib.dataset import (
     LABEL_ENDINGS,
     LabelledCase,
     LoadedCase,
-    is_label_file,
     load_case,
     read_cord,
     stem,
@@ -179,10 +178,10 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
     """
     endings = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
     wanted = {case.name + ending for ending in endings} | {stem(case.label)}
-    found = [path for path in sorted(folder.iterdir()) if is_label_file(path) and stem(path) in wanted]
+    found = [path for path in sorted(folder.iterdir()) if is_volume_file(path) and stem(path) in wanted]
     own = folder / case.name
     if own.is_dir():
-        found += [path for path in sorted(own.iterdir()) if is_label_file(path) and stem(path) == "mask"]
+        found += [path for path in sorted(own.iterdir()) if is_volume_file(path) and stem(path) == "mask"]
     if not found:
         raise TrainingDataError(f"no mask {case.name}{file_suffix(case.label)} among the predictions")
     if len(found) > 1:

@@ -91,7 +91,7 @@ def test_a_dicom_file_of_a_thousand_million_frames(dicom: Any, tmp_path: Path, s
     one = dicom.enhanced()
     one.NumberOfFrames = 1_000_000_000
     save_dicom(one, tmp_path / "x.dcm", ExplicitVRLittleEndian)
-    with pytest.raises(DicomSeriesError, match="claims 1000000000 frames"):
+    with pytest.raises(InputFileError, match="claims 1000000000×4×5 voxels"):
         read_image(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_number_of_thousands_of_digits_in_an_nrrd(tmp_path: Path) -> None:
     """It ended the whole program, inside ITK."""
     header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspacings: 1 {} 1\nencoding: raw\nendian: little\n"
     (tmp_path / "x.nrrd").write_bytes((header.format("9" * 5000) + "\n").encode() + bytes(8))
-    with pytest.raises(InputFileError, match="more than 100 digits"):
+    with pytest.raises(InputFileError, match="100 digits"):
         read_image(tmp_path / "x.nrrd")
     (tmp_path / "y.nrrd").write_bytes((header.format("1") + "remark:=" + "9" * 5000 + "\n\n").encode() + bytes(8))
     assert read_image(tmp_path / "y.nrrd").volume.ijk_shape == (2, 2, 2)

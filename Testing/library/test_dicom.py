@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless, generate_uid
 
-from SpinalCordSegLib.dicom import find_series, list_series, read_series
+from SpinalCordSegLib.dicom import find_series, list_series, read_series, series_notes
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, VoxelError
 from SpinalCordSegLib.volume import Volume
 
@@ -122,26 +122,18 @@ def test_a_series_is_chosen_by_number_or_description(dicom: Any, tmp_path: Path,
     assert_whole(read(tmp_path, dicom.uid))
 
 
-def test_one_file_with_all_frames_is_whole_by_itself(
-    dicom: Any, save_dicom: Callable[..., Path], tmp_path: Path
-) -> None:
-    save_dicom(dicom.enhanced(), tmp_path / "all.dcm")
-    (tmp_path / "of-another.dcm").touch()
-    assert read(tmp_path).ijk_shape[2] == 4
-
-
 @pytest.mark.parametrize("left", [b"", bytes(400)])
 @pytest.mark.parametrize("name", ["IM{}.dcm", "IM{}", "MR.1.2.{}"])
-def test_a_copy_that_broke_off_is_no_shorter_series(dicom: Any, tmp_path: Path, name: str, left: bytes) -> None:
-    for k, path in enumerate(dicom.write(tmp_path, 6).iterdir()):
+def test_a_copy_that_broke_off_is_noted(dicom: Any, tmp_path: Path, name: str, left: bytes) -> None:
+    for k, path in enumerate(dicom.write(tmp_path, 6, change=lambda k: {"InstanceNumber": k + 1}).iterdir()):
         path.rename(tmp_path / name.format(k))
     (tmp_path / "LOCKFILE").touch()  # what some archives leave is no slice
     (tmp_path / "notes.txt").touch()
-    assert read(tmp_path).ijk_shape[2] == 6
+    assert series_notes(find_series(tmp_path)) == ()
     for k in (90, 91):
         (tmp_path / name.format(k)).write_bytes(left)
-    with pytest.raises(InputFileError, match=r"90.* holds nothing or cannot be read \(2 such files\)"):
-        read(tmp_path)
+    (note,) = series_notes(find_series(tmp_path))
+    assert "cannot be read as DICOM: 2; slices at an end of the stack may be missing" in note
 
 
 def test_a_slice_of_which_nothing_can_be_read_is_told(dicom: Any, tmp_path: Path) -> None:
@@ -232,7 +224,7 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     ),
     "gantry tilt": (
         lambda k: shift(k, aside_mm=0.8 * k),
-        r"tilted \(gantry tilt\): IM\d5 at \d+\.\d mm lies 4\.0 mm beside the slice normal \(14\.9°\)",
+        r"tilted \(gantry tilt\): IM\d5 at \d+\.\d mm lies 4\.0 mm beside the slice normal",
     ),
     "one slice aside": (lambda k: shift(k, aside_mm=2.0 if k == 4 else 0), "IM84 at 104.3 mm lies 2.0 mm beside"),
     "uneven steps": (
@@ -241,23 +233,26 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     ),
     "orientation": (
         lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k == 1 else {},
-        r"the orientation varies: IM71 at .* mm .*20\.0° apart",
+        "the orientation varies: IM71 at ",
     ),
     "two orientations in equal parts": (
         lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k >= 3 else {},
-        r"the orientation varies: .*20\.0° apart",
+        "the orientation varies: ",
     ),
     "pixel spacing": (
         lambda k: {"PixelSpacing": [0.75, 0.6]} if k == 2 else {},
-        r"the pixel spacing varies: IM42 at 98\.3 mm has \(0\.75, 0\.6\), most have \(0\.75, 0\.5\)",
+        r"the pixel spacing varies: IM42 at 98\.3 mm has \(0\.75, 0\.6\), IM00 at 92\.3 mm has \(0\.75, 0\.5\)",
     ),
     "size": (
         lambda k: {"Rows": 2, "PixelData": b"\0" * 20} if k == 2 else {},
-        r"the size varies: IM42 at 98\.3 mm has \(2, 5\), most have \(4, 5\)",
+        r"the size varies: IM42 at 98\.3 mm has \(2, 5\), IM00 at 92\.3 mm has \(4, 5\)",
     ),
     "no position": (lambda k: {"ImagePositionPatient": None}, "has no ImagePositionPatient"),
-    "no orientation": (lambda k: {"ImageOrientationPatient": None}, "has no ImageOrientationPatient"),
-    "no pixel spacing": (lambda k: {"PixelSpacing": None}, "has no usable PixelSpacing"),
+    "no orientation": (lambda k: {"ImageOrientationPatient": None}, "ImageOrientationPatient"),
+    "no pixel spacing": (
+        lambda k: {"PixelSpacing": None},
+        "or PixelSpacing: a screenshot",
+    ),
     "crooked directions": (lambda k: {"ImageOrientationPatient": [1, 0, 0, 0.6, 0.8, 0]}, "not at right angles"),
 }
 
@@ -273,21 +268,16 @@ def test_a_crooked_stack_is_refused(dicom: Any, tmp_path: Path, case: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("gone", "words"),
+    ("n", "gone", "words"),
     [
-        ((2,), r"1 slice is missing between IM71 at 95\.3 mm and IM13 at 101\.3 mm \(the usual step is 3\.00 mm\)"),
-        ((2, 3), r"2 slices are missing between IM71 at 95\.3 mm and IM84 at 104\.3 mm"),
+        (7, (2,), r"6\.00 mm between IM71 at 95\.3 mm and IM13 at 101\.3 mm, usually 3\.00 mm \(missing slices: 1\)"),
+        (7, (2, 3), r"between IM71 at 95\.3 mm and IM84 at 104\.3 mm.*missing slices: 2"),
+        (4, (1,), "missing slices: 1"),
     ],
 )
-def test_missing_slices(dicom: Any, tmp_path: Path, gone: tuple[int, ...], words: str) -> None:
-    without(*gone)(dicom.write(tmp_path, n=7))
+def test_missing_slices(dicom: Any, tmp_path: Path, n: int, gone: tuple[int, ...], words: str) -> None:
+    without(*gone)(dicom.write(tmp_path, n=n))
     with pytest.raises(DicomSeriesError, match=words):
-        read(tmp_path)
-
-
-def test_one_of_three_slices_missing(dicom: Any, tmp_path: Path) -> None:
-    without(1)(dicom.write(tmp_path, n=4))
-    with pytest.raises(DicomSeriesError, match="1 slice is missing between IM00"):
         read(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_folders_without_an_image_and_missing_paths(tmp_path: Path) -> None:
 
 def test_numbers_too_large_for_float32(tmp_path: Path) -> None:
     write_volume(Volume.from_ijk(np.full((4, 5, 6), 1e300), GRID), tmp_path / "big.nrrd")
-    with pytest.raises(VoxelError, match=r"big\.nrrd: 0 voxels are NaN and 120 infinite"):
+    with pytest.raises(VoxelError, match=r"big\.nrrd holds values beyond 3e38"):
         read_image(tmp_path / "big.nrrd")
 
 

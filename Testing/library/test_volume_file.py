@@ -6,10 +6,9 @@ import errno
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -51,7 +50,7 @@ def test_a_mask_comes_back_on_its_own_grid(tmp_path: Path, matrix: np.ndarray, s
     write_volume(mask, path)
     read = read_grid(path).volume
     np.testing.assert_array_equal(read.ijk, mask.ijk)
-    assert read.ijk.dtype == np.uint8
+    assert read.ijk.dtype == np.uint8 and read_grid(path).notes == ()
     limit = 1e-6 if suffix in (".nrrd", ".seg.nrrd", ".mha") else 2e-6  # NIfTI holds float32, 1e-6 of 30 mm
     np.testing.assert_allclose(read.ijk_to_ras, matrix, atol=limit)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -91,32 +90,15 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
         write_volume(mask_on(STRAIGHT), tmp_path / "mask.png")
 
 
-# A limit on file size cuts ITK's writing short as a full disk does, silently for NIfTI.
-_WRITE_WITH_A_LIMIT = """
-import resource, sys, numpy as np
-from pathlib import Path
-from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.volume import Volume
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-noise = np.random.default_rng(0).integers(0, 255, (30, 30, 30), dtype=np.uint8)
-try:
-    write_volume(Volume.from_ijk(noise, np.eye(4)), Path(sys.argv[1]))
-except OutputError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no file size limit there")
+@pytest.mark.skipif(os.name != "posix", reason="no file size limit there")
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_a_write_cut_short_is_noticed_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    command = [sys.executable, "-c", _WRITE_WITH_A_LIMIT, str(tmp_path / f"x{suffix}")]
-    root = Path(__file__).resolve().parents[2] / "SpinalCordSeg"
-    # no coverage measured inside: its own file would be cut short, and say so
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    done = subprocess.run(command, env={**env, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"cannot write {tmp_path / f'x{suffix}'}: ")
-    assert done.stderr == ""
+def test_a_write_cut_short_is_noticed_and_leaves_nothing(
+    tmp_path: Path, file_size_limit: Callable[[int], Any], suffix: str
+) -> None:
+    """A limit on file size cuts ITK's writing short as a full disk does, silently for NIfTI."""
+    voxels = np.random.default_rng(0).integers(0, 255, (30, 30, 30), dtype=np.uint8)
+    with file_size_limit(4096), pytest.raises(OutputError, match=rf"^cannot write .*x{suffix}: "):
+        write_volume(Volume.from_ijk(voxels, np.eye(4)), tmp_path / f"x{suffix}")
     assert not list(tmp_path.iterdir())
 
 
@@ -176,21 +158,14 @@ def test_voxels_are_those_that_simpleitk_reads(tmp_path: Path, kind: str, order:
     np.testing.assert_allclose(found.ijk_to_ras, turned(True), atol=1e-5)
 
 
-@pytest.mark.parametrize(("slope", "intercept"), [(0.0, 3.0), (1.0, 3.0), (-2.0, 0.0)])
-def test_any_scaling_is_left_to_simpleitk(tmp_path: Path, slope: float, intercept: float) -> None:
-    path = tmp_path / "x.nii"
-    nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT), path)
-    content = bytearray(path.read_bytes())
-    content[112:120] = struct.pack("<2f", slope, intercept)
-    path.write_bytes(content)
+@pytest.mark.parametrize(("slope", "intercept"), [(0.0, 3.0), (1.0, 3.0), (-2.0, 0.0), (0.4456654, -7.3)])
+@pytest.mark.parametrize("kind", ["i2", "f4", "f8"])
+def test_values_are_scaled_as_simpleitk_does(tmp_path: Path, kind: str, slope: float, intercept: float) -> None:
+    path = with_bytes(nifti(tmp_path / "x.nii", noise(4, 5, 6).astype(kind)), 112, "2f", slope, intercept)
     wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).transpose(2, 1, 0)
-    np.testing.assert_array_equal(read_grid(path).volume.ijk, wanted)
-
-
-def test_nifti_2_is_named(tmp_path: Path) -> None:
-    nib.save(nib.Nifti2Image(noise(4, 5, 6), STRAIGHT), tmp_path / "x.nii.gz")
-    with pytest.raises(InputFileError, match="is NIfTI-2"):
-        read_grid(tmp_path / "x.nii.gz")
+    found = read_grid(path).volume.ijk
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_header_key_in_a_foreign_encoding_is_passed_over(tmp_path: Path) -> None:
@@ -200,17 +175,8 @@ def test_a_header_key_in_a_foreign_encoding_is_passed_over(tmp_path: Path) -> No
     assert read_grid(tmp_path / "x.nrrd").fields["Keep"] == "2"
 
 
-def test_what_the_system_refuses_to_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    write_volume(mask_on(STRAIGHT), tmp_path / "x.nii")
-    monkeypatch.setattr("SpinalCordSegLib.image_io.read_nifti_header", refuse)
-    with pytest.raises(InputFileError, match=r"^x\.nii cannot be read: Permission denied$"):
-        read_grid(tmp_path / "x.nii")
-    with pytest.raises(
-        InputFileError, match=r"cannot be read: File name too long|does not exist"
-    ):  # by Python's version
+def test_what_the_system_refuses_to_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"File name too long|does not exist"):  # by Python's version
         read_grid(tmp_path / f"{'x' * 300}.nii")
 
 
@@ -231,16 +197,12 @@ def test_half_precision_is_written_as_what_formats_know(tmp_path: Path) -> None:
     assert back.dtype == np.float32 and back.ravel().tolist() == [0.0, 0.25, 0.5, 1.0]
 
 
-@pytest.mark.parametrize(("writable", "words"), [(False, "no permission"), (True, "came out incomplete")])
-def test_a_write_that_itk_gives_up_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool, words: str
-) -> None:
+def test_a_write_that_itk_gives_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(*_: object, **__: object) -> None:
         raise RuntimeError("ITK ERROR: ImageIO")
 
     monkeypatch.setattr(sitk, "WriteImage", give_up)
-    monkeypatch.setattr(os, "access", lambda *_: writable)
-    with pytest.raises(OutputError, match=words):
+    with pytest.raises(OutputError, match="came out incomplete"):
         write_volume(mask_on(STRAIGHT), tmp_path / "mask.nii.gz")
     assert not list(tmp_path.iterdir())
 
@@ -274,8 +236,9 @@ def test_where_sform_and_qform_disagree_the_choice_is_said(tmp_path: Path, sform
     np.testing.assert_allclose(grid.volume.ijk_to_ras, expected, atol=1e-5)
 
 
-def test_a_sheared_registration_to_a_template_does_not_matter_beside_a_qform(tmp_path: Path) -> None:
-    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", 4, sheared()))
+@pytest.mark.parametrize("sform_code", [1, 4])
+def test_a_sheared_sform_does_not_matter_beside_a_qform(tmp_path: Path, sform_code: int) -> None:
+    grid = read_grid(mixed_forms(tmp_path / "x.nii.gz", sform_code, sheared()))
     np.testing.assert_allclose(grid.volume.ijk_to_ras, STRAIGHT, atol=1e-5)
 
 
@@ -289,32 +252,13 @@ def test_a_header_without_orientation_is_read_with_a_note(tmp_path: Path) -> Non
     assert grid.volume.orientation == "LPS"
 
 
-@pytest.mark.parametrize(
-    ("offset", "value"),
-    [
-        (344, b"ni1\0"),  # says that its voxels are in another file
-        (40, b"\0\0"),  # no axes
-        (40, b"\x08\0"),  # eight
-        (44, b"\0\0"),  # no row
-        (72, b"\xf8\xff"),  # voxels of -8 bits
-    ],
-)
-def test_a_header_that_contradicts_itself_is_none(tmp_path: Path, offset: int, value: bytes) -> None:
-    nib.save(nib.Nifti1Image(noise(4, 5, 6), STRAIGHT), tmp_path / "x.nii")
-    content = bytearray((tmp_path / "x.nii").read_bytes())
-    content[offset : offset + len(value)] = value
-    (tmp_path / "x.nii").write_bytes(content)
-    with pytest.raises(InputFileError, match=r"x\.nii is not a NIfTI file"):
-        read_grid(tmp_path / "x.nii")
-
-
 # Volume files that cannot be used are refused in one line that names them, with nothing else on stderr.
 
 
-def with_pixdim(path: Path, axis: int, value: float) -> Path:
-    """Spacing of one axis changed in the header of an uncompressed NIfTI."""
+def with_bytes(path: Path, offset: int, kinds: str, *values: float) -> Path:
+    """Fields of the header of an uncompressed NIfTI overwritten."""
     content = bytearray(path.read_bytes())
-    content[76 + 4 * axis : 80 + 4 * axis] = np.float32(value).tobytes()
+    struct.pack_into("<" + kinds, content, offset, *values)
     path.write_bytes(content)
     return path
 
@@ -325,7 +269,7 @@ def truncated(path: Path, share: float = 0.6) -> Path:
     return path
 
 
-def metaimage(path: Path, spacing: str = "0.5 0.75 5", directions: str = "1 0 0 0 1 0 0 0 1") -> Path:
+def metaimage(path: Path, directions: str = "1 0 0 0 1 0 0 0 1", spacing: str = "0.5 0.75 5") -> Path:
     header = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
         f"TransformMatrix = {directions}\nOffset = 0 0 0\nElementSpacing = {spacing}\nDimSize = 4 5 6\n"
@@ -338,8 +282,7 @@ def metaimage(path: Path, spacing: str = "0.5 0.75 5", directions: str = "1 0 0 
 def nrrd(path: Path, directions: str) -> Path:
     header = (
         "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 5 6\n"
-        f"space directions: {directions}\nkinds: domain domain domain\nendian: little\nencoding: raw\n"
-        "space origin: (0,0,0)\n\n"
+        f"space directions: {directions}\nendian: little\nencoding: raw\n\n"
     )
     path.write_bytes(header.encode() + noise(4, 5, 6).tobytes())
     return path
@@ -351,6 +294,11 @@ def itk(voxels: np.ndarray) -> sitk.Image:
 
 def written(path: Path, image: sitk.Image) -> Path:
     sitk.WriteImage(image, str(path))
+    return path
+
+
+def written_by_nibabel(path: Path, kind: Any) -> Path:
+    nib.save(kind(noise(4, 5, 6), STRAIGHT), path)
     return path
 
 
@@ -372,72 +320,53 @@ def not_finite(dtype: type = np.float32) -> np.ndarray:
     return voxels
 
 
+def x(change: Callable[[Path], Path], suffix: str = ".nii", voxels: np.ndarray | None = None) -> Callable[[Path], Path]:
+    """A NIfTI file, changed."""
+    return lambda folder: change(nifti(folder / f"x{suffix}", noise(4, 5, 6) if voxels is None else voxels))
+
+
 RGB = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-NOT_FINITE = r"1 voxels are NaN and 1 infinite \(one at i, j, k = \(1, 2, 3\)\)"
+NOT_FINITE = r"2 voxels are NaN or infinite \(one at i, j, k = \(1, 2, 3\)\)"
+DAMAGED, CUT = "damaged or of another kind", "cut short"
 BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
-    "text called .nii.gz": (lambda d: text(d / "x.nii.gz"), InputFileError, "is not a NIfTI file"),
-    "text called .nii": (lambda d: text(d / "x.nii"), InputFileError, "is not a NIfTI file"),
-    "text called .nrrd": (lambda d: text(d / "x.nrrd"), InputFileError, "damaged or of another kind"),
-    "text called .mha": (lambda d: text(d / "x.mha"), InputFileError, "damaged or of another kind"),
+    "text called .nii.gz": (lambda d: text(d / "x.nii.gz"), InputFileError, DAMAGED),
+    "text called .hdr": (lambda d: text(d / "x.hdr"), InputFileError, DAMAGED),
+    "text called .nrrd": (lambda d: text(d / "x.nrrd"), InputFileError, DAMAGED),
+    "text called .mha": (lambda d: text(d / "x.mha"), InputFileError, DAMAGED),
     "another kind": (lambda d: text(d / "x.txt"), InputFileError, "of a kind that is not read here"),
     "missing": (lambda d: d / "x.nii.gz", InputFileError, "does not exist"),
-    "truncated .nii.gz": (
-        lambda d: truncated(nifti(d / "x.nii.gz", noise(40, 50, 60))),
-        InputFileError,
-        "cut short: the gzip stream has no end",
-    ),
-    "truncated .nii": (lambda d: truncated(nifti(d / "x.nii", noise(4, 5, 6))), InputFileError, "is cut short: "),
-    "damaged .nii.gz": (
-        lambda d: crc_damaged(nifti(d / "x.nii.gz", noise(4, 5, 6))),
-        InputFileError,
-        "is damaged: the gzip stream",
-    ),
-    "truncated .nrrd": (
-        lambda d: truncated(nrrd(d / "x.nrrd", "(1,0,0) (0,1,0) (0,0,1)")),
-        InputFileError,
-        "cut short",
-    ),
-    "truncated .mha": (lambda d: truncated(metaimage(d / "x.mha"), 0.9), InputFileError, "cut short"),
+    "NIfTI-2": (lambda d: written_by_nibabel(d / "x.nii", nib.Nifti2Image), InputFileError, "expected NIfTI-1"),
+    "Analyze": (lambda d: written_by_nibabel(d / "x.hdr", nib.AnalyzeImage), GeometryError, "Analyze"),
+    "no axes": (x(lambda path: with_bytes(path, 40, "h", 0)), InputFileError, DAMAGED),
+    "eight axes": (x(lambda path: with_bytes(path, 40, "h", 8)), InputFileError, DAMAGED),
+    "voxels called elsewhere": (x(lambda path: with_bytes(path, 344, "4s", b"ni1")), InputFileError, "No such file"),
+    "truncated .nii.gz": (x(truncated, ".nii.gz", noise(40, 50, 60)), InputFileError, CUT),
+    "truncated .nii": (x(truncated), InputFileError, CUT),
+    "damaged .nii.gz": (x(crc_damaged, ".nii.gz", noise(40, 50, 60)), InputFileError, DAMAGED),
+    "truncated .nrrd": (lambda d: truncated(nrrd(d / "x.nrrd", "(1,0,0) (0,1,0) (0,0,1)")), InputFileError, CUT),
+    "truncated .mha": (lambda d: truncated(metaimage(d / "x.mha"), 0.9), InputFileError, CUT),
     "4D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6, 3)), GeometryError, "found 4 dimensions"),
     "2D": (lambda d: nifti(d / "x.nii.gz", noise(4, 5)), GeometryError, "found 2 dimensions"),
-    "2D .mha": (
-        lambda d: written(d / "x.mha", sitk.Image(4, 5, sitk.sitkUInt8)),
-        GeometryError,
-        "found 2 dimensions",
-    ),
-    "RGB": (lambda d: nifti(d / "x.nii.gz", RGB), VoxelError, "RGB colour"),
+    "2D .mha": (lambda d: written(d / "x.mha", sitk.Image(4, 5, sitk.sitkUInt8)), GeometryError, "found 2 dimensions"),
+    "RGB": (lambda d: nifti(d / "x.nii.gz", RGB), VoxelError, "3 values per voxel"),
     "RGB .nrrd": (
         lambda d: written(d / "x.nrrd", sitk.Image([4, 5, 6], sitk.sitkVectorUInt8, 3)),
         VoxelError,
         "3 values per voxel",
     ),
     "complex": (lambda d: nifti(d / "x.nii.gz", np.zeros((4, 5, 6), np.complex64)), VoxelError, "complex"),
-    "complex .nrrd": (
-        lambda d: written(d / "x.nrrd", sitk.Image([4, 5, 6], sitk.sitkComplexFloat32)),
-        VoxelError,
-        "complex numbers",
-    ),
     "NaN": (lambda d: nifti(d / "x.nii.gz", not_finite()), VoxelError, NOT_FINITE),
     "NaN in doubles": (lambda d: nifti(d / "x.nii", not_finite(np.float64)), VoxelError, NOT_FINITE),
     "NaN .nrrd": (lambda d: written(d / "x.nrrd", itk(not_finite())), VoxelError, NOT_FINITE),
     "sheared": (lambda d: nifti(d / "x.nii.gz", noise(4, 5, 6), sheared()), GeometryError, "sheared"),
-    "sheared sform beside a good qform": (lambda d: mixed_forms(d / "x.nii", 2, sheared()), GeometryError, "sheared"),
     "sheared .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (0.3,1,0) (0,0,1)"), GeometryError, "sheared"),
-    "sheared .mha": (
-        lambda d: metaimage(d / "x.mha", directions="1 0 0 0.3 1 0 0 0 1"),
-        GeometryError,
-        "sheared",
-    ),
+    "sheared .mha": (lambda d: metaimage(d / "x.mha", "1 0 0 0.3 1 0 0 0 1"), GeometryError, "sheared"),
     "singular .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "singular"),
-    "zero spacing": (
-        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.0),
-        GeometryError,
-        "the voxel spacing is 0×0.75×5 mm",
-    ),
+    "zero spacing": (x(lambda path: with_bytes(path, 80, "f", 0)), GeometryError, "the voxel spacing is 0×0.75×5 mm"),
     "zero spacing .mha": (lambda d: metaimage(d / "x.mha", spacing="0 1 1"), GeometryError, "spacing is zero"),
     "zero spacing .nrrd": (lambda d: nrrd(d / "x.nrrd", "(0,0,0) (0,1,0) (0,0,1)"), GeometryError, "spacing is zero"),
     "two spacings": (
-        lambda d: with_pixdim(nifti(d / "x.nii", noise(4, 5, 6)), 1, 0.6),
+        x(lambda path: with_bytes(path, 80, "f", 0.6)),
         GeometryError,
         r"two voxel sizes, 0.6×0.75×5 mm \(pixdim\) and 0.5×0.75×5 mm \(sform\)",
     ),
@@ -455,7 +384,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, capfd: pytest.Capture
     assert capfd.readouterr().err == ""  # ITK's C libraries write there by themselves
 
 
-# Header and voxels in two files (NIfTI pair, Analyze 7.5), and formats without orientation.
+# Header and voxels in two files: NIfTI pair, Analyze 7.5.
 
 
 GRID = np.array([[0, 0.6, 0, -10], [-0.5, 0, 0, 20], [0, 0, 4.0, 5], [0, 0, 0, 1]], dtype=float)
@@ -481,33 +410,66 @@ def test_a_pair_without_or_with_half_its_voxels(tmp_path: Path, voxels: np.ndarr
     with pytest.raises(InputFileError, match=r"a\.img is cut short"):
         read_image(tmp_path / "a.hdr")
     data.unlink()
-    with pytest.raises(InputFileError, match=r"no a\.img beside it"):
+    with pytest.raises(InputFileError, match=r"No such file.*\(a\.img\)"):
         read_image(tmp_path / "a.hdr")
 
 
-def test_analyze_is_refused_unless_orientation_does_not_matter(tmp_path: Path, voxels: np.ndarray) -> None:
-    nib.save(nib.AnalyzeImage(voxels, np.diag([0.5, 0.6, 4.0, 1.0])), tmp_path / "a.hdr")
-    with pytest.raises(GeometryError, match="Analyze"):
-        read_image(tmp_path / "a.hdr")
-    grid = read_grid(tmp_path / "a.hdr", unoriented=True)
-    assert not grid.oriented
-    assert grid.volume.ijk_spacing_mm == pytest.approx((0.5, 0.6, 4.0))
-    np.testing.assert_array_equal(grid.volume.ijk, voxels)
+# Of a header without the size of a voxel nothing can be measured; one without an orientation is remarked on.
 
 
-@pytest.mark.parametrize("name", ["a.gipl", "a.gipl.gz"])
-def test_gipl_is_refused_unless_orientation_does_not_matter(tmp_path: Path, voxels: np.ndarray, name: str) -> None:
-    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
-    image.SetSpacing((0.5, 0.6, 4.0))
-    sitk.WriteImage(image, str(tmp_path / name))
-    with pytest.raises(InputFileError, match="not read here"):
-        read_image(tmp_path / name)
-    grid = read_grid(tmp_path / name, unoriented=True)
-    assert not grid.oriented
-    np.testing.assert_array_equal(grid.volume.ijk, voxels)
+_VOXELS = bytes(range(24))
+_NRRD = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n{}\n"
+_META = "ObjectType = Image\nNDims = 3\nDimSize = 2 3 4\n{}ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+_LPS = "space: left-posterior-superior\nspace directions: (0.5,0,0) (0,0.5,0) (0,0,2)\n"
 
 
-def test_a_header_of_another_program(tmp_path: Path) -> None:
-    (tmp_path / "a.hdr").write_text("ENVI\nsamples = 7\n" * 40, encoding="utf-8")
-    with pytest.raises(InputFileError, match="not a NIfTI file"):
-        read_image(tmp_path / "a.hdr")
+def _file(folder: Path, suffix: str, fields: str) -> Path:
+    path = folder / f"x{suffix}"
+    path.write_bytes((_NRRD if "nrrd" in suffix else _META).format(fields).encode() + _VOXELS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields", "words"),
+    [
+        (".nrrd", "", "does not state the size of a voxel"),
+        (".nrrd", "space: right-anterior-superior\n", "does not state the size of a voxel"),
+        (".nrrd", "spacings: 0.5 0.5 nan\n", r"size of a voxel \(\"0.5 0.5 nan\"\)"),
+        (".mha", "", "expected ElementSpacing or ElementSize"),
+        (".mha", "TransformMatrix = 1 0 0 0 1 0 0 0 1\n", "does not state the size of a voxel"),
+    ],
+)
+def test_a_voxel_of_no_size_is_refused(tmp_path: Path, suffix: str, fields: str, words: str) -> None:
+    with pytest.raises(GeometryError, match=words):
+        read_grid(_file(tmp_path, suffix, fields))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields", "remarks"),
+    [
+        (".nrrd", _LPS, 0),
+        (".seg.nrrd", _LPS, 0),
+        (".nrrd", "spacings: 0.5 0.5 2\n", 1),
+        (".nrrd", "SPACINGS: .5 5e-1 2\n", 1),
+        (".mha", "ElementSpacing = 0.5 0.5 2\n", 1),
+        (".mha", "ElementSize = 0.5 0.5 2\nOrientation = 1 0 0 0 1 0 0 0 1\n", 0),
+    ],
+)
+def test_what_is_left_open_is_remarked_on(tmp_path: Path, suffix: str, fields: str, remarks: int) -> None:
+    grid = read_grid(_file(tmp_path, suffix, fields))
+    assert grid.volume.ijk_spacing_mm == (0.5, 0.5, 2.0) and len(grid.notes) == remarks
+    assert all("along the patient's axes" in note for note in grid.notes)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields"),
+    [
+        (".nrrd", "space: left-posterior-superior\nspacedirections: (0.5,0,0) (0,0.5,0) (0,0,2)\n"),
+        (".nrrd", "".join(f"note{n}:={'x' * 900}\n" for n in range(80)) + _LPS),  # longer than what is looked at
+        (".mha", "\nElementSpacing = 0.5 0.5 2\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"),
+    ],
+    ids=["alias", "long", "empty line"],
+)
+def test_headers_that_readers_take_are_no_silent_ones(tmp_path: Path, suffix: str, fields: str) -> None:
+    grid = read_grid(_file(tmp_path, suffix, fields))
+    assert grid.volume.ijk_spacing_mm == (0.5, 0.5, 2.0) and grid.notes == ()

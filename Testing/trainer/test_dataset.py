@@ -375,7 +375,7 @@ def _save(volume: Volume, path: Path) -> None:
     sitk.WriteImage(image, str(path))
 
 
-@pytest.mark.parametrize("name", ["a_seg.nii", "a_seg.nrrd", "a_seg.mhd", "a_seg.hdr", "a_seg.gipl.gz"])
+@pytest.mark.parametrize("name", ["a_seg.nii", "a_seg.nrrd", "a_seg.mhd", "a_seg.hdr"])
 def test_every_format_of_itk_snap(name: str, tmp_path: Path) -> None:
     write_volume(cord_image(), tmp_path / "a.nii.gz")
     _save(cord_label(), tmp_path / name)
@@ -410,17 +410,6 @@ def test_label_maps_on_the_images_voxels_are_taken(save: Callable[[Path], None],
     save(tmp_path)
     loaded = load_case(match_files(tmp_path).cases[0])
     np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
-
-
-def test_analyze_takes_the_images_orientation(tmp_path: Path) -> None:
-    write_volume(cord_image(), tmp_path / "a.nii.gz")
-    nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 4.0, 1.0])), tmp_path / "a_seg.hdr")
-    loaded = load_case(match_files(tmp_path).cases[0])
-    assert loaded.notes == ()
-    np.testing.assert_array_equal(loaded.mask.ijk, cord_label().ijk == 1)
-    nibabel.save(nibabel.AnalyzeImage(cord_label().ijk, np.diag([0.6, 0.5, 3.0, 1.0])), tmp_path / "a_seg.hdr")
-    with pytest.raises(TrainingDataError, match="without orientation"):
-        load_case(match_files(tmp_path, tolerant=True).cases[0])
 
 
 def _finer_label() -> Volume:
@@ -512,11 +501,6 @@ def _other_file(folder: Path, write: Callable[[Path], None]) -> None:
     write(folder / "bad.nii.gz")
 
 
-def _gipl_of_other_shape(folder: Path) -> None:
-    write_volume(cord_image(7), folder / "bad.nii.gz")
-    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 48, 60), np.uint8)), str(folder / "bad_seg.gipl"))
-
-
 def _description(folder: Path, text: str) -> None:
     _with(folder, label=_label_with(5))
     (folder / "bad_labels.txt").write_text("# ITK-SnAP Label Description File\n" + text, encoding="utf-8")
@@ -543,7 +527,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "another origin": (lambda f: _with(f, label=cord_label(grid=_moved(3, 0, -7.0))), "first voxel 3 mm away"),
     "flipped axis": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, -4.0))), "first voxel 16 mm away"),
     "the same voxels as another patient": (lambda f: put_case(f, "bad", 1), "the same voxels as a, as another patient"),
-    "format without orientation, other shape": (_gipl_of_other_shape, "format without orientation"),
     "label descriptions damaged": (lambda f: _description(f, "1 cord\n"), "line 2: expected value"),
     "cord named but not drawn": (lambda f: _description(f, '3 0 0 0 1 1 1 "Spinal cord"\n'), "does not hold label 3"),
     "workspace damaged": (lambda f: (f / "bad.itksnap").write_text("<registry>", encoding="utf-8"), "not a workspace"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from damage import BYTES, Damage, cell_changed, inside_gzip, line_changed, number_changed, value_changed
-from headers import card_value, dicom_element, gipl_field, nifti_field, nifti_grid, tensor_entry, weights_not_finite
+from headers import card_value, dicom_element, nifti_field, nifti_grid, tensor_entry, weights_not_finite
 
 # given the folder that holds the sample, the output folder and the tiny model: program ("lib", "train", "recipes") and arguments
 Command = Callable[[Path, Path, Path], tuple[str, list[str]]]
@@ -95,14 +95,12 @@ FORMATS: tuple[Format, ...] = (
     _volume("NIfTI, gzip", "nifti_gz", "neck.nii.gz", (*BYTES, *_IN_GZIP), 2),
     _volume("NIfTI, float", "nifti_float", "neck.nii", _NIFTI),
     _volume("NIfTI pair", "nifti_pair", "neck.hdr", _NIFTI),
-    Format("Analyze 7.5", "analyze", "anna_seg.*", (*BYTES[:6], *(nifti_field,) * 5), (_CHECK, _CACHE)),
     _volume("NRRD", "nrrd", "neck.nrrd", _TEXT_HEADER, 1.5),
     _volume("NRRD, raw", "nrrd_raw", "neck.nrrd", _TEXT_HEADER, 1.5),
     _volume("NRRD, detached", "nhdr", "neck.nhdr", _TEXT_HEADER),
     _volume("seg.nrrd", "seg_nrrd", "neck.seg.nrrd", _TEXT_HEADER),
     _volume("MetaImage", "mha", "neck.mha", _TEXT_HEADER, 1.5),
     _volume("MetaImage, detached", "mhd", "neck.mhd", _TEXT_HEADER),
-    Format("GIPL", "gipl", "*.gipl*", (*BYTES, *(gipl_field,) * 8), (_CHECK, _CACHE), 1.5),
     Format("DICOM series", "dicom", "series/*", (*BYTES, *(dicom_element,) * 12), (_segment("series"),), 3),
     Format("DICOM, enhanced", "enhanced", "series/*", (*BYTES, *(dicom_element,) * 12), (_segment("series"),), 1.5),
     Format("discs", "discs", "discs.nii", _NIFTI, (_measure("neck.nii.gz", "--disc", "@IN/discs.nii"),), 0.5),

@@ -56,20 +56,6 @@ def nifti_grid(rng: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def gipl_field(rng: random.Random, data: bytes) -> bytes:
-    """Sizes, type, spacings, origin or magic number of a GIPL header (big endian, 256 bytes)."""
-    changed = bytearray(data.ljust(256, b"\0"))
-    offset, code, values = rng.choice(
-        [
-            *((2 * n, "H", (0, 1, 2, 32767, 65535)) for n in range(4)), (8, "H", (0, 1, 7, 8, 15, 16, 31, 64, 65, 144, 9999)),
-            *((10 + 4 * n, "f", _REALS) for n in range(4)), *((204 + 8 * n, "d", _REALS) for n in range(4)),
-            (252, "I", (0, 0xEFFFE9B0, 0xFFFFFFFF)),
-        ]
-    )  # fmt: skip
-    struct.pack_into(">" + code, changed, offset, rng.choice(values))
-    return bytes(changed)
-
-
 _TEXTS = (
     "",
     "0",

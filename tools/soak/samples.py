@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,14 +114,13 @@ def _volumes(root: Path) -> None:
 
 def _labelled(root: Path) -> None:
     """What only the trainer reads: pairs of image and label map, and the files that describe them."""
-    for folder in ("gipl", "analyze", "label_description", "manifest", "split", "training_sidecar"):
+    for folder in ("label_description", "manifest", "split", "training_sidecar"):
         for n, name in enumerate(("anna", "bert")):
             image, label = cord(n)
             write_volume(image, root / folder / f"{name}.nii.gz")
             write_volume(label, root / folder / f"{name}_seg.nii.gz")
     for name in ("anna", "bert"):
         write_volume(cord()[1], root / "drawn" / f"{name}.nii.gz")
-    _unoriented(root)
     (root / "label_description" / "labels.txt").write_text(label_description())
     write_volume(cord()[0], root / "workspace" / "neck.nii.gz")
     write_volume(cord()[1], root / "workspace" / "drawn.nii.gz")
@@ -142,21 +139,6 @@ def _labelled(root: Path) -> None:
     }
     (root / "training_sidecar" / "anna.json").write_text(json.dumps(told))
     (root / "training_sidecar" / "participants.tsv").write_text("participant_id\tsite\nanna\tOslo\nbert\tRom\n")
-
-
-def _unoriented(root: Path) -> None:
-    label = cord()[1].ijk
-    for folder in ("gipl", "analyze"):
-        (root / folder / "anna_seg.nii.gz").unlink()
-    sizes = struct.pack(">4HH4f", *SHAPE, 1, 8, 0.7, 0.9, 3.0, 1.0)
-    rest = struct.pack(">80s20fbb2d4d2fI", b"", *[0.0] * 20, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0xEFFFE9B0)
-    head = sizes + rest
-    head = head[:-4].ljust(252, b"\0")[:252] + struct.pack(">I", 0xEFFFE9B0)
-    voxels = label.transpose(2, 1, 0).tobytes()
-    (root / "gipl" / "anna_seg.gipl").write_bytes(head + voxels)
-    (root / "gipl" / "bert_seg.nii.gz").unlink()
-    (root / "gipl" / "bert_seg.gipl.gz").write_bytes(gzip.compress(head + voxels, 1))
-    nibabel.save(nibabel.AnalyzeImage(label.astype(np.int16), GRID), root / "analyze" / "anna_seg.hdr")
 
 
 def _dicom(folder: Path) -> None:
