@@ -36,7 +36,7 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
-from SpinalCordSegLib.morphometry import fit_centreline
+from SpinalCordSegLib.morphometry import fit_spline
 from SpinalCordSegLib.pipeline import check_belongs, measure_mask
 from SpinalCordSegLib.postprocessing import (
     SMOOTH_Z_MM,
@@ -334,7 +334,7 @@ class OutlineStack:
     ) -> NDArray[np.float64]:
         """(n, 2): where the centreline through the given slices runs at the slices ``at``."""
         mm = centroids * self.pixel_mm
-        row_mm, column_mm, *_ = fit_centreline(filled, mm[:, 0], mm[:, 1], self.slice_mm, at=at)
+        row_mm, column_mm = (fit_spline(filled, mm[:, axis], self.slice_mm, at)[0] for axis in (0, 1))
         return np.stack([row_mm, column_mm], axis=1) / self.pixel_mm
 
     def distance_mm(self, k: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,30 +21,14 @@ from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 
 
-@dataclass(frozen=True)
-class RangeMeasures:
-    """A part of the cord. ``mean_csa_mm2``: weighted by the length of its slices, imputed ones left out;
-    ``sd_csa_mm2``: likewise, with n/(n-1), NaN for one slice. ``n_slices``: those that the mean rests on.
-    ``length_mm``, ``volume_mm3``: along and of the cord in it. ``coverage``: share 0..1 of the part that has an area.
-    Without cord: zeros, and NaN for mean and SD; where there is cord whose area is withheld (too coarse voxels), NaN
-    for length and volume too.
-    """
-
-    mean_csa_mm2: float
-    sd_csa_mm2: float
-    n_slices: int
-    length_mm: float
-    volume_mm3: float
-    coverage: float
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CordMeasures:
     """``slices``: the table of the slices, without flags, DICOM numbers and levels.
 
-    ``volume_mm3``, ``length_mm`` and their ratio: of the whole cord found; means, ``n_slices`` and ``coverage``: over
-    the range asked for, see RangeMeasures (diameters: of the slices of the mean area). Areas and diameters are NaN
-    where they have no answer, lengths and volumes 0 without a cord. ``removed_mm3``, ``filled_mm3``: before measuring.
+    ``volume_mm3``, ``length_mm`` and their ratio: of the whole cord found; means, ``n_slices`` (see ``mean_csa``) and
+    ``coverage`` (share 0..1 of the slices that have cord): over the range asked for. Diameters: of the slices of the
+    mean area. Areas and diameters are NaN where they have no answer, lengths and volumes 0 without a cord.
+    ``removed_mm3``, ``filled_mm3``: before measuring.
     """
 
     volume_mm3: float = field(metadata={"decimals": 2})
@@ -87,31 +71,32 @@ def measure(
     cord = mask if isinstance(mask, CordMask) else clean(mask)
     grid = cord.mask
     slices, flags = _measure_slices(cord, shape)
-    slice_mm = grid.slice_mm
-    whole = mean_over(slices, slice_mm)
-    chosen = whole if slice_range is None else mean_over(slices, slice_mm, slice_range)
-    if slice_range is not None and len(slices) and chosen.coverage < COMPLETE:
-        asked = slice_range[1] - slice_range[0]
-        with_cord = round(chosen.coverage * asked)
+    has_cord, (first, end) = ~slices.is_gap, slice_range or (0, grid.shape[0])
+    chosen = has_cord & (slices.canonical_slice >= first) & (slices.canonical_slice < end)
+    asked, with_cord = len(slices) if slice_range is None else end - first, np.count_nonzero(chosen)
+    coverage = with_cord / asked if asked else 0.0
+    if slice_range is not None and len(slices) and coverage < COMPLETE:
         text = f"cord in {with_cord} of the {asked} slices of the range asked for: the mean area is of these"
-        if not chosen.coverage:
+        if not with_cord:
             text = f"no cord in the {asked} slices of the range asked for: there is no mean area"
         flags.insert(0, case_flag("range", text))
-    first, end = slice_range or (0, grid.shape[0])
+    inside_mm = np.where(chosen, slices.length_mm, 0.0)
+    mean, sd, n_slices = mean_csa(slices, inside_mm)
     volume_mm3 = float(np.count_nonzero(grid.voxels)) * grid.voxel_volume_mm3
+    length_mm = float(slices.length_mm[has_cord].sum())
     return CordMeasures(
         slices=slices,
         volume_mm3=volume_mm3,
-        length_mm=whole.length_mm,
-        volume_per_length_mm2=volume_mm3 / whole.length_mm if whole.length_mm > 0 else nan,
-        mean_ap_ellipse_mm=_mean_diameter(slices, slices.ap_ellipse_mm, slice_range),
-        mean_rl_mm=_mean_diameter(slices, slices.rl_mm, slice_range),
-        mean_csa_mm2=chosen.mean_csa_mm2,
-        sd_csa_mm2=chosen.sd_csa_mm2,
-        n_slices=chosen.n_slices,
-        coverage=chosen.coverage,
-        range_length_mm=chosen.length_mm,
+        length_mm=length_mm,
+        volume_per_length_mm2=volume_mm3 / length_mm if length_mm > 0 else nan,
+        mean_csa_mm2=mean,
+        sd_csa_mm2=sd,
+        mean_ap_ellipse_mm=_mean_diameter(slices, slices.ap_ellipse_mm, inside_mm),
+        mean_rl_mm=_mean_diameter(slices, slices.rl_mm, inside_mm),
+        n_slices=n_slices,
+        coverage=coverage,
         range_volume_mm3=float(np.count_nonzero(grid.voxels[first:end])) * grid.voxel_volume_mm3,
+        range_length_mm=float(slices.length_mm[chosen].sum()),
         removed_mm3=cord.removed_mm3,
         filled_mm3=cord.filled_mm3,
         flags=merge_flags(flags, cord.flags),
@@ -184,60 +169,20 @@ def _heights_mm(grid: Volume) -> NDArray[np.float64]:
     return np.arange(len(grid.voxels), dtype=np.float64) * float(normal @ upwards) + float(normal @ origin)
 
 
-def mean_over(slices: SliceTable, slice_mm: float, slice_range: tuple[int, int] | None = None) -> RangeMeasures:
-    """Mean area, volume and length over canonical slices [first, end), or over all ``slices`` with None.
-
-    ``slice_mm``: thickness of a slice. A range outside the cord: zeros, NaN, coverage 0.
-    """
-    used = ~slices.is_gap
-    if slice_range is not None:
-        used &= (slices.canonical_slice >= slice_range[0]) & (slices.canonical_slice < slice_range[1])
-    n = int(np.count_nonzero(used))
-    if not n:
-        return RangeMeasures(nan, nan, 0, 0.0, 0.0, 0.0)
-    of_mean = used & ~slices.is_imputed
-    mean, sd = _mean_and_sd(slices.csa_mm2[of_mean], slices.length_mm[of_mean])
-    volume_mm3 = sum(slices.csa_raw_mm2[used].tolist()) * slice_mm
-    asked = len(slices) if slice_range is None else slice_range[1] - slice_range[0]
-    length_mm = float(slices.length_mm[used].sum())
-    return RangeMeasures(mean, sd, int(of_mean.sum()), length_mm, volume_mm3, n / asked)
-
-
-def mean_between(line: Centreline, slices: SliceTable, low_mm: float, high_mm: float) -> RangeMeasures:
-    """The same over positions [low, high] along the cord; slices at the ends count with the part inside.
-
-    ``slices``: as ``measure`` gives them for the mask of ``line``. Raises ValueError unless low < high.
-    """
-    if not low_mm < high_mm:
-        raise ValueError(f"an interval from {low_mm} to {high_mm} mm has no length")
-    csa = slices.csa_mm2
-    starts, ends = line.arc_mm - line.length_mm / 2, line.arc_mm + line.length_mm / 2
-    inside = np.clip(np.minimum(ends, high_mm) - np.maximum(starts, low_mm), 0, None)
-    used = np.isfinite(csa) & (inside > 1e-9)
-    if not used.any():
-        withheld = bool((~slices.is_gap & (inside > 1e-9)).any())
-        nothing = nan if withheld else 0.0
-        return RangeMeasures(nan, nan, 0, nothing, nothing, 0.0)
-    of_mean = used & ~slices.is_imputed
-    mean, sd = _mean_and_sd(csa[of_mean], inside[of_mean])
-    length, volume = float(inside[used].sum()), float(csa[used] @ inside[used])
-    coverage = min(1.0, length / (high_mm - low_mm))
-    return RangeMeasures(mean, sd, int(of_mean.sum()), length, volume, coverage)
-
-
-def _mean_and_sd(areas: NDArray[np.float64], lengths: NDArray[np.float64]) -> tuple[float, float]:
-    """NaN where no slice is left."""
-    n = len(areas)
+def mean_csa(slices: SliceTable, inside_mm: NDArray[np.float64]) -> tuple[float, float, int]:
+    """Mean and SD (with n/(n-1)) of the areas, mm², weighted by ``inside_mm``, how much of each slice's length counts;
+    imputed slices are left out. And how many slices they rest on; without any NaN, with one the SD is NaN."""
+    used = np.isfinite(slices.csa_mm2) & (inside_mm > 1e-9) & ~slices.is_imputed
+    areas, lengths, n = slices.csa_mm2[used], inside_mm[used], int(np.count_nonzero(used))
     mean = float(np.average(areas, weights=lengths)) if n else nan
-    return mean, sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
+    sd = sqrt(float(np.average((areas - mean) ** 2, weights=lengths)) * n / (n - 1)) if n > 1 else nan
+    return mean, sd, n
 
 
-def _mean_diameter(slices: SliceTable, diameter_mm: NDArray[np.float64], slice_range: tuple[int, int] | None) -> float:
-    """Length-weighted mean over the slices of the mean area; one of few pixels may have an area but no diameter."""
-    used = np.isfinite(diameter_mm) & ~slices.is_imputed
-    if slice_range is not None:
-        used &= (slices.canonical_slice >= slice_range[0]) & (slices.canonical_slice < slice_range[1])
-    return float(np.average(diameter_mm[used], weights=slices.length_mm[used])) if used.any() else nan
+def _mean_diameter(slices: SliceTable, diameter_mm: NDArray[np.float64], inside_mm: NDArray[np.float64]) -> float:
+    """Of the slices of the mean area; one of few pixels may have an area but no diameter."""
+    used = np.isfinite(diameter_mm) & (inside_mm > 0) & ~slices.is_imputed
+    return float(np.average(diameter_mm[used], weights=inside_mm[used])) if used.any() else nan
 
 
 def without_sections(measures: CordMeasures) -> CordMeasures:
@@ -264,8 +209,8 @@ _BUDGET_MM2 = 10.0  # residual budget per mm of slice thickness: 30/3, as the Sp
 _REACH_MM = 15.0  # of a local line: at 10 mm rough slices tilt it, at 25 mm it cuts the corners of a bent neck
 _REACH_SPARE = 1.25  # beyond the third nearest slice, where slices are thick or missing
 
-Fit = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""Position x, y (mm) and slope x', y' (mm per mm along the slice normal) at the places asked for."""
+Fit = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Position (mm) and slope (mm per mm along the slice normal) at the places asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +280,7 @@ class Centreline:
 def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centreline:
     """The centreline of a mask (cord where not zero), through the unweighted centroids of its slices.
 
-    ``fit``: of the centroids, fit_centreline by default. An empty mask gives arrays of length 0.
+    ``fit``: of the centroids, ``fit_spline`` by default. An empty mask gives arrays of length 0.
     """
     pixels = mask.voxels != 0
     _, n_rows, n_columns = pixels.shape
@@ -348,66 +293,45 @@ def centreline(mask: Volume, fit: Callable[..., Fit] | None = None) -> Centrelin
     # From the voxel that lies farthest to the left and to posterior, so that x and y grow to right and anterior.
     x = np.arange(n_columns)[::-1] @ pixels.sum(axis=1)[filled].T / counts[filled]
     y = np.arange(n_rows)[::-1] @ pixels.sum(axis=2)[filled].T / counts[filled]
-    span = np.arange(filled[0], filled[-1] + 1)
-    along_x, along_y, slope_x, slope_y = (fit or fit_centreline)(filled, x * x_mm, y * y_mm, slice_mm, at=span)
+    span, fit = np.arange(filled[0], filled[-1] + 1), fit or fit_spline
+    (along_x, slope_x), (along_y, slope_y) = (fit(filled, mm, slice_mm, span) for mm in (x * x_mm, y * y_mm))
     places = np.stack([span, n_rows - 1 - along_y / y_mm, n_columns - 1 - along_x / x_mm, np.ones(len(span))])
     length_mm = slice_mm * np.sqrt(1.0 + slope_x**2 + slope_y**2)
     ras_mm = (mask.voxel_to_ras @ places)[:3].T
     return Centreline(span, ras_mm, np.cumsum(length_mm) - length_mm / 2, length_mm, slope_x, slope_y)
 
 
-def fit_centreline(
-    slices: NDArray[np.int64], x_mm: ArrayLike, y_mm: ArrayLike, slice_mm: float, at: NDArray[np.int64]
-) -> Fit:
-    """Smooth the centroids (``x_mm``, ``y_mm``) of the non-empty ``slices`` and evaluate at the slices ``at``.
+def fit_spline(slices: NDArray[np.int64], x_mm: ArrayLike, slice_mm: float, at: NDArray[np.int64]) -> Fit:
+    """Smooth one coordinate of the centroids of the non-empty ``slices`` (at least one), at the slices ``at``.
 
-    Cubic smoothing splines (FITPACK, linear for up to 3 points) whose residual sum of squares may reach
+    A cubic smoothing spline (FITPACK, linear for up to 3 points) whose residual sum of squares may reach
     (n_points/n_slices)²·10 mm²·(slice_mm/1 mm), n_slices from the first to the last non-empty slice. One point: a
-    straight line along the slice normal. Raises ValueError without any point.
+    straight line along the slice normal.
     """
-    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at, dtype=np.float64) * slice_mm
+    z_mm, at_mm, values = slices * slice_mm, at * slice_mm, np.asarray(x_mm, dtype=np.float64)
+    if len(z_mm) == 1:
+        return np.full(at_mm.shape, values[0]), np.zeros(at_mm.shape)
     budget = (len(z_mm) / (slices[-1] - slices[0] + 1)) ** 2 * _BUDGET_MM2 * slice_mm
-    fitted = []
-    for values in (np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64)):
-        if len(z_mm) == 1:
-            fitted.append((np.full(at_mm.shape, values[0]), np.zeros(at_mm.shape)))
-        else:
-            spline = interpolate.splrep(z_mm, values, k=3 if len(z_mm) > 3 else 1, s=budget)
-            fitted.append((interpolate.splev(at_mm, spline), interpolate.splev(at_mm, spline, der=1)))
-    (x, slope_x), (y, slope_y) = fitted
-    return x, y, slope_x, slope_y
+    spline = interpolate.splrep(z_mm, values, k=3 if len(z_mm) > 3 else 1, s=budget)
+    return interpolate.splev(at_mm, spline), interpolate.splev(at_mm, spline, der=1)
 
 
-def fit_local_centreline(
-    slices: NDArray[np.int64], x_mm: ArrayLike, y_mm: ArrayLike, slice_mm: float, at: NDArray[np.int64]
-) -> Fit:
-    """As ``fit_centreline``, but every place is answered by the slices near it alone, wherever the cord ends.
+def fit_local_lines(slices: NDArray[np.int64], x_mm: ArrayLike, slice_mm: float, at: NDArray[np.int64]) -> Fit:
+    """As ``fit_spline``, but every place is answered by the slices near it alone, wherever the cord ends.
 
     Straight lines by least squares with tricube weights (Cleveland 1979, doi 10.1080/01621459.1979.10481038) over
     15 mm to either side, or as far as the three nearest slices lie. One point: a straight line along the slice normal.
-    Raises ValueError without any point.
     """
-    z_mm, at_mm = _positions_mm(slices, slice_mm), np.asarray(at, dtype=np.float64) * slice_mm
-    away = z_mm[None, :] - at_mm[:, None]  # (places, points)
-    nearest = np.sort(np.abs(away), axis=1)[:, : min(3, len(z_mm))]
+    away = slices[None, :] * slice_mm - at[:, None] * slice_mm  # (places, points)
+    nearest = np.sort(np.abs(away), axis=1)[:, : min(3, len(slices))]
     reach = np.maximum(_REACH_MM, _REACH_SPARE * nearest[:, -1])
     weights = np.clip(1 - (np.abs(away) / reach[:, None]) ** 3, 0, None) ** 3
     total = weights.sum(axis=1)
     middle = (weights * away).sum(axis=1) / total
     apart = away - middle[:, None]
-    spread = (weights * apart**2).sum(axis=1)
-    fitted = []
-    for values in (np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64)):
-        slope = np.divide((weights * apart) @ values, spread, out=np.zeros_like(spread), where=spread > 0)
-        fitted.append((weights @ values / total - slope * middle, slope))
-    (x, slope_x), (y, slope_y) = fitted
-    return x, y, slope_x, slope_y
-
-
-def _positions_mm(slices: NDArray[np.int64], slice_mm: float) -> NDArray[np.float64]:
-    if not len(slices):
-        raise ValueError("a centreline needs at least one slice with cord")
-    return np.asarray(slices, dtype=np.float64) * slice_mm
+    spread, values = (weights * apart**2).sum(axis=1), np.asarray(x_mm, dtype=np.float64)
+    slope = np.divide((weights * apart) @ values, spread, out=np.zeros_like(spread), where=spread > 0)
+    return weights @ values / total - slope * middle, slope
 
 
 # Shape of the cord in one slice, as seen at a right angle to the cord: diameters, orientation, form.

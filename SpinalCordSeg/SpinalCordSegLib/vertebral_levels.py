@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from math import isfinite, nan
@@ -24,7 +24,8 @@ import numpy as np
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.image_io import read_labels
-from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, RangeMeasures, centreline, mean_between
+from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_csa
+from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
 
 C2_C3 = 3
@@ -35,10 +36,12 @@ _C7_T1 = 8
 TEMPLATE_LENGTH_MM = {"C1": 23.0, "C2": 15.5, "C3": 18.5, "C4": 18.5, "C5": 16.5, "C6": 15.5, "C7": 17.0, "T1": 21.5}
 _NAMES = tuple(TEMPLATE_LENGTH_MM)
 DISC_NAMES = {n + 1: f"{_NAMES[n - 1]}/{_NAMES[n]}" for n in range(1, len(_NAMES))} | {9: "T1/T2"}
+_BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
 
 _FARTHEST_MM = 30.0  # a disc's front edge lies some 20-25 mm before the cord's middle
 _BEYOND_MM = 15.0  # further from the end of the cord found, going straight on is a guess
 _PLAUSIBLE_SCALE = (0.7, 1.35)  # a person's neck against the template's
+_BASES = ("discs", "fitted", "approximate")  # from the surest to the weakest
 
 
 @dataclass(frozen=True)
@@ -56,163 +59,6 @@ class DiscMark:
 
 
 @dataclass(frozen=True)
-class Level:
-    """One vertebral level as positions along the cord, mm (see Centreline), ``low_mm`` < ``high_mm``.
-
-    ``basis``: "discs" (both marked), "fitted" (between two marked discs, by the template's proportions) or
-    "approximate" (the template's length from one disc). ``remark``: why it is doubtful; "" for "discs".
-    """
-
-    name: str
-    low_mm: float
-    high_mm: float
-    basis: str
-    remark: str
-
-
-@dataclass(frozen=True)
-class Levels:
-    """``levels``: from superior to inferior, only those that can be located. ``discs_mm``: marked discs along the cord.
-    ``flags``: of kind "levels"."""
-
-    levels: tuple[Level, ...]
-    discs_mm: dict[int, float]
-    flags: tuple[Flag, ...]
-
-
-Point = tuple[float, float, float]
-"""RAS, mm."""
-
-
-def find_levels(line: Centreline, discs: Sequence[tuple[int, Point]]) -> Levels:
-    """The levels that marked ``discs`` allow on this cord. No disc or no cord: none, without a flag. A disc so far
-    beyond the end of the cord found that its place would be a guess is left out, with a flag.
-
-    Raises ConfigurationError: a disc twice, discs in the wrong order along the cord, a point too far from it.
-    """
-    if not discs or not len(line.arc_mm):
-        return Levels((), {}, ())
-    discs_mm, flags = _place(line, discs)
-    if not discs_mm:
-        return Levels((), {}, (*flags, case_flag("levels", "no level: mark a disc beside the cord found")))
-    levels = [level for pair in pairwise(sorted(discs_mm)) for level in _fit(*pair, discs_mm)]
-    levels = [*_above(discs_mm), *levels, *_below(discs_mm)]
-    return Levels(tuple(levels), discs_mm, (*flags, *_level_flags(levels, discs_mm)))
-
-
-def _place(line: Centreline, discs: Sequence[tuple[int, Point]]) -> tuple[dict[int, float], list[Flag]]:
-    """Where the discs lie along the cord, mm, without those that are too far beyond it, and what is doubtful."""
-    placed: dict[int, float] = {}
-    left_out = set()
-    flags = []
-    for disc, ras_mm in sorted(discs):
-        name = DISC_NAMES[disc]
-        if disc in placed:
-            raise ConfigurationError(f"disc {name} was given twice: give one point for each disc")
-        arc_mm, off_mm = line.nearest(ras_mm)
-        beyond_mm = max(-arc_mm, arc_mm - line.end_mm, 0.0)
-        # The farther beyond the end, the less it says that the mark lies beside the straight line that goes on there.
-        farthest_mm = _FARTHEST_MM + (beyond_mm if beyond_mm > _BEYOND_MM else 0)
-        if off_mm > farthest_mm:
-            raise ConfigurationError(
-                f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {farthest_mm:.0f} mm: give it in RAS"
-                " mm (right, anterior, superior positive) of this very image"
-            )
-        if beyond_mm > 0:
-            text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
-            if beyond_mm > _BEYOND_MM:
-                left_out.add(disc)
-                text = f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most"
-                text += f" {_BEYOND_MM:.0f} mm can be bridged: it is left out"
-            flags.append(case_flag("levels", text))
-        placed[disc] = arc_mm
-    for upper, lower in pairwise(sorted(placed)):
-        if placed[lower] >= placed[upper]:
-            raise ConfigurationError(
-                f"disc {DISC_NAMES[lower]} lies above disc {DISC_NAMES[upper]} along the cord: check the points"
-            )
-    return {disc: arc_mm for disc, arc_mm in placed.items() if disc not in left_out}, flags
-
-
-def _fit(upper: int, lower: int, discs_mm: dict[int, float]) -> list[Level]:
-    """The levels between two marked discs, in the template's proportions where discs between them are missing."""
-    names = _NAMES[upper - 1 : lower - 1]
-    scale = (discs_mm[upper] - discs_mm[lower]) / sum(TEMPLATE_LENGTH_MM[name] for name in names)
-    missing = ", ".join(f"disc {n} ({DISC_NAMES[n]})" for n in range(upper + 1, lower))
-    remark = f"{missing} missing: fitted between {DISC_NAMES[upper]} and {DISC_NAMES[lower]}" if missing else ""
-    levels, top = [], discs_mm[upper]
-    for name in names:
-        low = top - scale * TEMPLATE_LENGTH_MM[name]
-        levels.append(Level(name, low, top, "fitted" if missing else "discs", remark))
-        top = low
-    return levels
-
-
-def _above(discs_mm: dict[int, float]) -> list[Level]:
-    """C2 above the disc C2/C3; C1 above that, once the neck's length is known from two discs."""
-    levels: list[Level] = []
-    top = min(discs_mm)
-    start = discs_mm[top]
-    names = {3: ["C2"] if len(discs_mm) == 1 else ["C2", "C1"], 2: ["C1"]}.get(top, [])
-    for name in names:
-        length = TEMPLATE_LENGTH_MM[name]
-        remark = f"approximate: the template's length of {length:g} mm above disc {DISC_NAMES[top]}"
-        if name == "C1":
-            remark = f"approximate: the template's length of {length:g} mm; no disc bounds C1 above"
-        levels.insert(0, Level(name, start, start + length, "approximate", remark))
-        start += length
-    return levels
-
-
-def _below(discs_mm: dict[int, float]) -> list[Level]:
-    """C3 below the disc C2/C3 where that is the lowest one marked."""
-    if max(discs_mm) != C2_C3:
-        return []
-    start, length = discs_mm[C2_C3], TEMPLATE_LENGTH_MM["C3"]
-    remark = f"approximate: the template's length of {length:g} mm below disc {DISC_NAMES[C2_C3]}"
-    return [Level("C3", start - length, start, "approximate", remark)]
-
-
-def _level_flags(levels: Sequence[Level], discs_mm: dict[int, float]) -> list[Flag]:
-    flags = []
-    for upper, lower in pairwise(sorted(discs_mm)):
-        between = "–".join(dict.fromkeys((_NAMES[upper - 1], _NAMES[lower - 2])))
-        missing = [f"disc {n} missing ({DISC_NAMES[n]})" for n in range(upper + 1, lower)]
-        if missing:
-            text = f"{', '.join(missing)}: {between} are divided by the template's proportions"
-            flags.append(case_flag("levels", text))
-        template_mm = sum(TEMPLATE_LENGTH_MM[name] for name in _NAMES[upper - 1 : lower - 1])
-        scale = (discs_mm[upper] - discs_mm[lower]) / template_mm
-        if not _PLAUSIBLE_SCALE[0] <= scale <= _PLAUSIBLE_SCALE[1]:
-            text = f"{between} measure {scale * 100:.0f} % of the template's length: check the marked discs"
-            flags.append(case_flag("levels", text))
-    guessed = [level.name for level in levels if level.basis == "approximate"]
-    if guessed:
-        text = f"{', '.join(guessed)}: approximate, by the template's length from the nearest marked disc"
-        flags.append(case_flag("levels", text))
-    lowest = max((_NAMES.index(level.name) for level in levels), default=-1)
-    if lowest < _C7_T1 - 2:
-        first = _NAMES[lowest + 1] if levels else "any level"
-        text = f"no level from {first} down: mark a second disc near C7/T1" if levels else "no level: mark disc C2/C3"
-        flags.append(case_flag("levels", text))
-    return flags
-
-
-# Where an area lies among healthy adults: T1w at vertebral level C2, by age band and sex, and nothing else.
-#
-# The table is aggregated (PAM50-normalized-metrics; licence and citation are in the file). It was measured with the
-# Spinal Cord Toolbox; as long as this software's own offset against that is not known, a percentile is a range over an
-# offset of -5 to +5 %, called uncalibrated. It is context, not a diagnosis.
-
-
-OFFSET_PERCENT = 5.0
-AGES = (18.0, 90.0)
-SEXES = ("male", "female")
-_Z95 = 1.6448536269514722
-_SILENT_ENDS = (1.0, 99.0)  # some hundred persons a group do not tell more
-
-
-@dataclass(frozen=True)
 class Person:
     """Whom the area is compared with. ``age_years``: at the examination. ``sex``: "male" or "female"; None: unknown."""
 
@@ -224,121 +70,6 @@ class Person:
             raise ConfigurationError(f"sex {self.sex} is not in the table of norms: give male or female")
         if self.age_years is not None and not 0 <= self.age_years < 130:
             raise ConfigurationError(f"an age of {self.age_years:g} years is impossible")
-
-
-@dataclass(frozen=True)
-class NormRange:
-    """``low``, ``high``: percentiles 1..99 of the area 5 % smaller and 5 % larger; ends mean "or beyond"."""
-
-    low: float
-    high: float
-    band_years: str
-    sex: str
-    n_persons: int
-    mean_mm2: float
-    p5_mm2: float
-    p95_mm2: float
-
-    def sentence(self) -> str:
-        ends = ["under 1" if self.low <= _SILENT_ENDS[0] else f"{self.low:.0f}"]
-        ends.append("over 99" if self.high >= _SILENT_ENDS[1] else f"{self.high:.0f}")
-        return (
-            f"C2 area: percentile {ends[0]} to {ends[1]} of {self.n_persons} healthy {_PLURAL[self.sex]} of"
-            f" {self.band_years} years (uncalibrated: over an offset of ±{OFFSET_PERCENT:g} %);"
-            " context, not a diagnosis"
-        )
-
-
-_PLURAL = {"male": "men", "female": "women"}
-
-
-@dataclass(frozen=True)
-class NoNorm:
-    """Why no percentile is given, every reason at once."""
-
-    reasons: tuple[str, ...]
-
-    def sentence(self) -> str:
-        return "No comparison with healthy adults: " + "; ".join(self.reasons)
-
-
-def norms_file() -> Path:
-    """``Resources/Norms`` beside the package in a checkout and in an installed Slicer, ``Norms`` inside a wheel's."""
-    package = Path(__file__).resolve().parent
-    inside = package / "Norms" / "norms.json"
-    return inside if inside.is_file() else package.parent / "Resources" / "Norms" / "norms.json"
-
-
-@cache
-def load_norms() -> Mapping[str, Any]:
-    """The table as it ships. Raises InputFileError when it is missing or damaged."""
-    path = norms_file()
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"{path} cannot be read: install SpinalCordSeg again") from error
-
-
-def c2_percentile(
-    csa_mm2: float, coverage: float | None, person: Person, facts: Mapping[str, bool | None]
-) -> NormRange | NoNorm:
-    """The percentile range of a C2 area, or every reason why it would not be honest to give one.
-
-    ``coverage``: 0..1 of the level; None: no disc tells where it is. ``facts``: see ``measure_levels``.
-    """
-    t1w, corrected = facts.get("t1w"), facts.get("corrected_3d")
-    age, sex = person.age_years, person.sex
-    has_area = bool(coverage) and isfinite(csa_mm2)
-    reasons = [
-        (coverage is None, "no area at vertebral level C2 (mark the disc C2/C3)"),
-        (coverage is not None and not has_area, "no area at vertebral level C2"),
-        (has_area and (coverage or 0) < COMPLETE, f"only {100 * (coverage or 0):.0f} % of C2 is covered"),
-        (
-            t1w is False,
-            "the image is not T1-weighted as the table is, and areas of other contrasts differ by some 10 %",
-        ),
-        (t1w is None, "it is not known whether the image is T1-weighted as the table is"),
-        (bool(facts.get("contrast_agent")), "a contrast agent was given"),
-        (
-            corrected is not True,
-            f"3D distortion correction {'is not known' if corrected is None else 'is off'}, and without it areas move"
-            " by up to 15 %",
-        ),
-        (age is None, "the age is not given"),
-        (
-            age is not None and not AGES[0] <= age <= AGES[1],
-            f"the table goes from {AGES[0]:g} to {AGES[1]:g} years",
-        ),
-        (sex is None, "the sex is not given"),
-    ]
-    found = tuple(reason for holds, reason in reasons if holds)
-    if found or age is None or sex is None:
-        return NoNorm(found)
-    bands = load_norms()["t1w_c2"]["by_age_years"]
-    band = next((band for band in bands if float(band.split("-")[0]) <= age < float(band.split("-")[1])), None)
-    if band is None:
-        raise InputFileError(f"{norms_file()} has no band for {age:g} years: install SpinalCordSeg again")
-    row, share = bands[band][sex], OFFSET_PERCENT / 100
-    low, high = (_percentile(csa_mm2 * (1 + sign * share), row) for sign in (-1, 1))
-    return NormRange(low, high, band, sex, row["n"], row["mean"], row["p5"], row["p95"])
-
-
-def _percentile(csa_mm2: float, row: Mapping[str, float]) -> float:
-    """1..99, by a normal curve on either side of the median that passes through the 5th and 95th percentile."""
-    tail = row["p5"] if csa_mm2 < row["p50"] else row["p95"]
-    sd = abs(tail - row["p50"]) / _Z95
-    percentile = 100 * NormalDist().cdf((csa_mm2 - row["p50"]) / sd)
-    return min(max(percentile, _SILENT_ENDS[0]), _SILENT_ENDS[1])
-
-
-# Areas by vertebral level: what was asked for, and the table that answers it.
-
-
-_FORGOTTEN = (
-    "age and sex are not kept, so the corrected mask was not compared again (measure it with --disc, --age and --sex)"
-)
-_BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
-DECLARABLE = ("t1w", "corrected-3d")
 
 
 @dataclass(frozen=True)
@@ -361,13 +92,36 @@ class LevelOptions:
 
 
 @dataclass(frozen=True)
-class LevelMeasures(RangeMeasures):
-    """One row of the table: a level, C2-C3, or the interval around the disc C2/C3.
+class Level:
+    """One vertebral level as positions along the cord, mm (see Centreline), ``low_mm`` < ``high_mm``.
 
-    ``coverage``: 0..1 of the level's length that has an area. ``basis``: see Level, and "disc" around a disc; of a run
-    of levels the weakest of them. ``remark``: what is doubtful, "" for nothing.
+    ``basis``: "discs" (both marked), "fitted" (between two marked discs, by the template's proportions), "approximate"
+    (the template's length from one disc) or "disc" (around one). ``remark``: what is doubtful; "" for nothing.
     """
 
+    name: str
+    low_mm: float
+    high_mm: float
+    basis: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class LevelMeasures:
+    """A level, C2-C3, or the interval around the disc C2/C3; ``name``, ``basis``, ``remark``: see Level.
+
+    ``mean_csa_mm2``: weighted by length, imputed slices left out; ``sd_csa_mm2``: likewise, with n/(n-1), NaN for one
+    slice. ``n_slices``: those that the mean rests on. ``length_mm``, ``volume_mm3``: along and of the cord in it.
+    ``coverage``: share 0..1 of the level's length that has an area. Without cord: zeros, and NaN for mean and SD; where
+    there is cord whose area is withheld (too coarse voxels), NaN for length and volume too.
+    """
+
+    mean_csa_mm2: float
+    sd_csa_mm2: float
+    n_slices: int
+    length_mm: float
+    volume_mm3: float
+    coverage: float
     name: str
     basis: str
     remark: str
@@ -375,13 +129,17 @@ class LevelMeasures(RangeMeasures):
 
 @dataclass(frozen=True, eq=False)
 class LevelReport:
-    """``discs_mm``: marked discs by name, along the line that the case was measured on. ``norm``: the comparison with
-    healthy adults, its sentence under "text"; None unless age or sex is given, or was before a correction.
-    ``by_slice``: canonical slice → name of the level its middle lies in."""
+    """Areas by vertebral level. ``discs_mm``: marked discs by name, along the line that the case was measured on.
+    ``norm``: the comparison with healthy adults, see ``c2_percentile``; None where it was not asked for.
 
-    discs_mm: dict[str, float] = field(metadata={"decimals": 3})
-    rows: tuple[LevelMeasures, ...] = field(metadata={"key": "levels"})
-    norm: dict[str, Any] | None
+    In memory only: ``places``, the levels along the cord from superior to inferior, only those that can be located;
+    ``by_slice``: canonical slice → name of the level its middle lies in; ``flags``, of kind "levels".
+    """
+
+    discs_mm: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
+    rows: tuple[LevelMeasures, ...] = field(default=(), metadata={"key": "levels"})
+    norm: dict[str, Any] | None = None
+    places: tuple[Level, ...] = field(default=(), metadata={"json": False})
     by_slice: dict[int, str] = field(default_factory=dict, metadata={"json": False})
     flags: tuple[Flag, ...] = field(default=(), metadata={"json": False})
 
@@ -397,64 +155,262 @@ def measure_levels(
         return None
     line = centreline(mask)
     if not len(line.arc_mm):
-        flag = case_flag("levels", "no cord was found, so no level")
-        return LevelReport({}, (), None, flags=(flag,))
-    levels = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
-    rows = _rows(line, measures, levels, options.around_mm)
+        return LevelReport(flags=(case_flag("levels", "no cord was found, so no level"),))
+    found = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
+    rows = [_measured(line, measures.slices, place) for place in _with_unions(found, options.around_mm)]
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
-    by_slice = {k: level.name for k, arc in arcs for level in levels.levels if level.low_mm <= arc < level.high_mm}
+    by_slice = {k: level.name for k, arc in arcs for level in found.places if level.low_mm <= arc < level.high_mm}
     absent = [row.name for row in rows if row.coverage == 0]
     partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < COMPLETE]
     texts = [f"without an area: {', '.join(absent)}"] if absent else []
     texts += [f"only partly covered: {', '.join(partial)}"] if partial else []
-    norm = _norm(rows, options, facts or {})
-    flags = merge_flags(levels.flags, (case_flag("levels", text) for text in texts))
-    discs_mm = {DISC_NAMES[disc]: mm for disc, mm in levels.discs_mm.items()}
-    compared = None if norm is None else {"text": norm.sentence()} | asdict(norm)
-    return LevelReport(discs_mm, tuple(rows), compared, by_slice, flags)
+    flags = merge_flags(found.flags, (case_flag("levels", text) for text in texts))
+    return replace(found, rows=tuple(rows), norm=_norm(rows, options, facts or {}), by_slice=by_slice, flags=flags)
 
 
-def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Point:
-    """Of a mark in a slice: the cord's middle in it."""
+def _point(mark: DiscMark, line: Centreline, mask: Volume) -> Sequence[float]:
+    """RAS mm; of a mark in a slice: the cord's middle in it."""
     if mark.ras_mm is not None:
         return mark.ras_mm
     number, count = mark.slice or 0, mask.shape[0]
     if not 0 <= number < count:
         raise ConfigurationError(f"disc {DISC_NAMES[mark.disc]} is marked in slice {number}: expected 0 to {count - 1}")
-    r, a, s = line.at_slice(mask.to_input_slice(number)).tolist()
-    return r, a, s
+    return line.at_slice(mask.to_input_slice(number)).tolist()
 
 
-def _rows(line: Centreline, measures: CordMeasures, levels: Levels, around_mm: float | None) -> list[LevelMeasures]:
-    spans = [(level.name, level.low_mm, level.high_mm, level.basis, level.remark) for level in levels.levels]
-    members = [level for level in levels.levels if level.name in ("C2", "C3")]
-    if len(members) == 2:
-        weakest = max(members, key=lambda level: ("discs", "fitted", "approximate").index(level.basis))
-        remark = "; ".join(dict.fromkeys(m.remark for m in members if m.remark))
-        spans.append(("C2-C3", members[1].low_mm, members[0].high_mm, weakest.basis, remark))
-    if around_mm is not None and C2_C3 in levels.discs_mm:
-        disc_mm = levels.discs_mm[C2_C3]
-        spans.append((f"C2/C3 ±{around_mm:g} mm", disc_mm - around_mm, disc_mm + around_mm, "disc", ""))
-    rows = []
-    for name, low, high, basis, remark in spans:
-        found = mean_between(line, measures.slices, low, high)
-        rows.append(LevelMeasures(name=name, basis=basis, remark=remark, **asdict(found)))
-    return rows
+def find_levels(line: Centreline, discs: Sequence[tuple[int, Sequence[float]]]) -> LevelReport:
+    """Where the levels are that ``discs`` (number, RAS mm) allow on this cord. A disc so far beyond the end of the cord
+    found that its place would be a guess is left out, with a flag.
+
+    Raises ConfigurationError: a disc twice, discs in the wrong order along the cord, a point too far from it.
+    """
+    discs_mm, texts = _place(line, discs)
+    levels: list[Level] = []
+    for upper, lower in pairwise(sorted(discs_mm)):
+        names, top = _NAMES[upper - 1 : lower - 1], discs_mm[upper]
+        between = "–".join(dict.fromkeys((names[0], names[-1])))
+        scale = (top - discs_mm[lower]) / sum(TEMPLATE_LENGTH_MM[name] for name in names)
+        missing, remark = range(upper + 1, lower), ""
+        if missing:
+            discs_missing = ", ".join(f"disc {n} missing ({DISC_NAMES[n]})" for n in missing)
+            texts.append(f"{discs_missing}: {between} are divided by the template's proportions")
+            remark = ", ".join(f"disc {n} ({DISC_NAMES[n]})" for n in missing)
+            remark += f" missing: fitted between {DISC_NAMES[upper]} and {DISC_NAMES[lower]}"
+        if not _PLAUSIBLE_SCALE[0] <= scale <= _PLAUSIBLE_SCALE[1]:
+            texts.append(f"{between} measure {scale * 100:.0f} % of the template's length: check the marked discs")
+        for name in names:
+            low = top - scale * TEMPLATE_LENGTH_MM[name]
+            levels.append(Level(name, low, top, "fitted" if missing else "discs", remark))
+            top = low
+    above, below = _beyond(discs_mm)
+    levels = [*above, *levels, *below]
+    if above or below:
+        guessed = ", ".join(level.name for level in (*above, *below))
+        texts.append(f"{guessed}: approximate, by the template's length from the nearest marked disc")
+    if not discs_mm:
+        texts.append("no level: mark a disc beside the cord found")
+    elif not levels:
+        texts.append("no level: mark disc C2/C3")
+    elif (lowest := _NAMES.index(levels[-1].name)) < _C7_T1 - 2:
+        texts.append(f"no level from {_NAMES[lowest + 1]} down: mark a second disc near C7/T1")
+    flags = tuple(case_flag("levels", text) for text in texts)
+    return LevelReport({DISC_NAMES[n]: mm for n, mm in discs_mm.items()}, places=tuple(levels), flags=flags)
+
+
+def _place(line: Centreline, discs: Sequence[tuple[int, Sequence[float]]]) -> tuple[dict[int, float], list[str]]:
+    """Where the discs lie along the cord, mm, without those that are too far beyond it, and what is doubtful."""
+    placed: dict[int, float] = {}
+    left_out, texts = set(), []
+    for disc, ras_mm in sorted(discs):
+        name = DISC_NAMES[disc]
+        if disc in placed:
+            raise ConfigurationError(f"disc {name} was given twice: give one point for each disc")
+        arc_mm, off_mm = line.nearest(ras_mm)
+        beyond_mm = max(-arc_mm, arc_mm - line.end_mm, 0.0)
+        # The farther beyond the end, the less it says that the mark lies beside the straight line that goes on there.
+        farthest_mm = _FARTHEST_MM + (beyond_mm if beyond_mm > _BEYOND_MM else 0)
+        if off_mm > farthest_mm:
+            raise ConfigurationError(
+                f"disc {name} lies {off_mm:.0f} mm from the cord, expected under {farthest_mm:.0f} mm: give it in RAS"
+                " mm (right, anterior, superior positive) of this very image"
+            )
+        if beyond_mm > _BEYOND_MM:
+            left_out.add(disc)
+            text = f"disc {name} lies {beyond_mm:.0f} mm beyond the end of the cord found, at most"
+            texts.append(f"{text} {_BEYOND_MM:.0f} mm can be bridged: it is left out")
+        elif beyond_mm > 0:
+            text = f"disc {name} lies {beyond_mm:.1f} mm beyond the end of the cord found: its place is extrapolated"
+            texts.append(text)
+        placed[disc] = arc_mm
+    for upper, lower in pairwise(sorted(placed)):
+        if placed[lower] >= placed[upper]:
+            raise ConfigurationError(
+                f"disc {DISC_NAMES[lower]} lies above disc {DISC_NAMES[upper]} along the cord: check the points"
+            )
+    return {disc: arc_mm for disc, arc_mm in placed.items() if disc not in left_out}, texts
+
+
+def _beyond(discs_mm: Mapping[int, float]) -> tuple[list[Level], list[Level]]:
+    """Levels above the uppermost and below the lowest marked disc, by the template's lengths: C2 above C2/C3, C1 where
+    the neck's length is known from two discs or C1/C2 is marked, and C3 below C2/C3."""
+    above: list[Level] = []
+    upper, lower = min(discs_mm, default=0), max(discs_mm, default=0)
+    names = {C2_C3: ("C2", "C1") if len(discs_mm) > 1 else ("C2",), 2: ("C1",)}.get(upper, ())
+    for name in names:
+        low, length = above[0].high_mm if above else discs_mm[upper], TEMPLATE_LENGTH_MM[name]
+        where = "; no disc bounds C1 above" if name == "C1" else f" above disc {DISC_NAMES[upper]}"
+        remark = f"approximate: the template's length of {length:g} mm{where}"
+        above.insert(0, Level(name, low, low + length, "approximate", remark))
+    if lower != C2_C3:
+        return above, []
+    high, length = discs_mm[C2_C3], TEMPLATE_LENGTH_MM["C3"]
+    remark = f"approximate: the template's length of {length:g} mm below disc {DISC_NAMES[C2_C3]}"
+    return above, [Level("C3", high - length, high, "approximate", remark)]
+
+
+def _with_unions(found: LevelReport, around_mm: float | None) -> list[Level]:
+    """The levels, C2 and C3 as one, and what lies around the disc C2/C3."""
+    places = list(found.places)
+    upper, lower = (next((level for level in places if level.name == name), None) for name in ("C2", "C3"))
+    if upper is not None and lower is not None:
+        weakest = max((upper.basis, lower.basis), key=_BASES.index)
+        remark = "; ".join(dict.fromkeys(level.remark for level in (upper, lower) if level.remark))
+        places.append(Level("C2-C3", lower.low_mm, upper.high_mm, weakest, remark))
+    disc_mm = found.discs_mm.get(DISC_NAMES[C2_C3])
+    if around_mm is not None and disc_mm is not None:
+        places.append(Level(f"C2/C3 ±{around_mm:g} mm", disc_mm - around_mm, disc_mm + around_mm, "disc"))
+    return places
+
+
+def _measured(line: Centreline, slices: SliceTable, level: Level) -> LevelMeasures:
+    """Slices at the ends count with the part inside."""
+    csa = slices.csa_mm2
+    starts, ends = line.arc_mm - line.length_mm / 2, line.arc_mm + line.length_mm / 2
+    inside = np.clip(np.minimum(ends, level.high_mm) - np.maximum(starts, level.low_mm), 0, None)
+    used = np.isfinite(csa) & (inside > 1e-9)
+    length, volume = float(inside[used].sum()), float(csa[used] @ inside[used])
+    if not used.any() and (~slices.is_gap & (inside > 1e-9)).any():
+        length = volume = nan
+    coverage = min(1.0, length / (level.high_mm - level.low_mm)) if used.any() else 0.0
+    return LevelMeasures(*mean_csa(slices, inside), length, volume, coverage, level.name, level.basis, level.remark)
+
+
+# Where an area lies among healthy adults: T1w at vertebral level C2, by age band and sex, and nothing else.
+#
+# The table is aggregated (PAM50-normalized-metrics; licence and citation are in the file). It was measured with the
+# Spinal Cord Toolbox; as long as this software's own offset against that is not known, a percentile is a range over an
+# offset of -5 to +5 %, called uncalibrated. It is context, not a diagnosis.
+
+
+DECLARABLE = ("t1w", "corrected-3d")
+OFFSET_PERCENT = 5.0
+AGES = (18.0, 90.0)
+SEXES = {"male": "men", "female": "women"}
+_Z95 = 1.6448536269514722
+_SILENT_ENDS = (1.0, 99.0)  # some hundred persons a group do not tell more
+_FORGOTTEN = (
+    "age and sex are not kept, so the corrected mask was not compared again (measure it with --disc, --age and --sex)"
+)
+
+
+def norms_file() -> Path:
+    """``Resources/Norms`` beside the package in a checkout and in an installed Slicer, ``Norms`` inside a wheel's."""
+    package = Path(__file__).resolve().parent
+    inside = package / "Norms" / "norms.json"
+    return inside if inside.is_file() else package.parent / "Resources" / "Norms" / "norms.json"
+
+
+@cache
+def load_norms() -> Mapping[str, Any]:
+    """The table as it ships. Raises InputFileError when it is missing or damaged."""
+    path = norms_file()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"{path} cannot be read: install SpinalCordSeg again") from error
 
 
 def _norm(
     rows: Sequence[LevelMeasures], options: LevelOptions, facts: Mapping[str, bool | None]
-) -> NormRange | NoNorm | None:
+) -> dict[str, Any] | None:
     if options.person == Person():
-        return NoNorm((_FORGOTTEN,)) if options.was_compared else None
+        return _no_norm(_FORGOTTEN) if options.was_compared else None
+    # a header knows better than a declaration
+    declared = {word.replace("-", "_"): True for word in options.declared}
+    known = declared | {name: fact for name, fact in facts.items() if fact is not None}
     c2 = next((row for row in rows if row.name == "C2"), None)
-    known = {"t1w": None, "corrected_3d": None, **facts}
-    for word in options.declared:
-        fact = word.replace("-", "_")
-        known[fact] = True if known[fact] is None else known[fact]
     if c2 is None:
         return c2_percentile(nan, None, options.person, known)
     return c2_percentile(c2.mean_csa_mm2, c2.coverage, options.person, known)
+
+
+def _no_norm(*reasons: str) -> dict[str, Any]:
+    return {"text": "No comparison with healthy adults: " + "; ".join(reasons), "reasons": list(reasons)}
+
+
+def c2_percentile(
+    csa_mm2: float, coverage: float | None, person: Person, facts: Mapping[str, bool | None]
+) -> dict[str, Any]:
+    """The percentile range of a C2 area, or every reason why it would not be honest to give one; JSON-ready.
+
+    ``coverage``: 0..1 of the level; None: no disc tells where it is. ``facts``: see ``measure_levels``. Gives "text", a
+    sentence, and "reasons", or of the healthy persons of that age and sex "low" and "high", percentiles 1..99 of the
+    area 5 % smaller and 5 % larger (ends mean "or beyond"), "band_years", "sex", "n_persons", "mean_mm2", "p5_mm2",
+    "p95_mm2".
+    """
+    t1w, corrected = facts.get("t1w"), facts.get("corrected_3d")
+    age, sex = person.age_years, person.sex
+    reasons = []
+    if coverage is None:
+        reasons.append("no area at vertebral level C2 (mark the disc C2/C3)")
+    elif not coverage or not isfinite(csa_mm2):
+        reasons.append("no area at vertebral level C2")
+    elif coverage < COMPLETE:
+        reasons.append(f"only {100 * coverage:.0f} % of C2 is covered")
+    if t1w is None:
+        reasons.append("it is not known whether the image is T1-weighted as the table is")
+    elif not t1w:
+        reasons.append("the image is not T1-weighted as the table is, and areas of other contrasts differ by some 10 %")
+    if facts.get("contrast_agent"):
+        reasons.append("a contrast agent was given")
+    if not corrected:
+        state = "is not known" if corrected is None else "is off"
+        reasons.append(f"3D distortion correction {state}, and without it areas move by up to 15 %")
+    if age is None:
+        reasons.append("the age is not given")
+    elif not AGES[0] <= age <= AGES[1]:
+        reasons.append(f"the table goes from {AGES[0]:g} to {AGES[1]:g} years")
+    if sex is None:
+        reasons.append("the sex is not given")
+    if reasons or age is None or sex is None:
+        return _no_norm(*reasons)
+    bands = load_norms()["t1w_c2"]["by_age_years"]
+    band = next((band for band in bands if float(band.split("-")[0]) <= age < float(band.split("-")[1])), None)
+    if band is None:
+        raise InputFileError(f"{norms_file()} has no band for {age:g} years: install SpinalCordSeg again")
+    row, share = bands[band][sex], OFFSET_PERCENT / 100
+    low, high = (_percentile(csa_mm2 * (1 + sign * share), row) for sign in (-1, 1))
+    lowest = "under 1" if low <= _SILENT_ENDS[0] else f"{low:.0f}"
+    highest = "over 99" if high >= _SILENT_ENDS[1] else f"{high:.0f}"
+    text = (
+        f"C2 area: percentile {lowest} to {highest} of {row['n']} healthy {SEXES[sex]} of {band} years"
+        f" (uncalibrated: over an offset of ±{OFFSET_PERCENT:g} %); context, not a diagnosis"
+    )
+    return {
+        "text": text, "low": low, "high": high, "band_years": band, "sex": sex, "n_persons": row["n"],
+        "mean_mm2": row["mean"], "p5_mm2": row["p5"], "p95_mm2": row["p95"],
+    }  # fmt: skip
+
+
+def _percentile(csa_mm2: float, row: Mapping[str, float]) -> float:
+    """1..99, by a normal curve on either side of the median that passes through the 5th and 95th percentile."""
+    tail = row["p5"] if csa_mm2 < row["p50"] else row["p95"]
+    sd = abs(tail - row["p50"]) / _Z95
+    percentile = 100 * NormalDist().cdf((csa_mm2 - row["p50"]) / sd)
+    return min(max(percentile, _SILENT_ENDS[0]), _SILENT_ENDS[1])
+
+
+# Marked discs in a command, and in a label map.
 
 
 def parse_disc(text: str) -> DiscMark:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SpinalCordSegLib.morphometry import CordMeasures, mean_over, measure
+from SpinalCordSegLib.morphometry import CordMeasures, mean_csa, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
@@ -129,14 +129,11 @@ def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
     assert gapped.volume_mm3 == pytest.approx(whole.volume_mm3 * 0.95) and gapped.length_mm == pytest.approx(57)
 
 
-def test_mean_over_a_range_is_weighted_by_length() -> None:
-    base = measure(_volume(_rod(4))).slices
-    lengths = np.array([3.0, 4.0, nan, 3.0])
-    slices = replace(base, csa_mm2=np.array([80.0, 60.0, nan, 999.0]), length_mm=lengths)
-    result = mean_over(slices, 3.0, (0, 3))
-    assert result.mean_csa_mm2 == pytest.approx((80 * 3 + 60 * 4) / 7)
-    assert result.sd_csa_mm2 == pytest.approx(sqrt(2 * (3 * (80 - 480 / 7) ** 2 + 4 * (60 - 480 / 7) ** 2) / 7))
-    assert (result.n_slices, result.length_mm) == (2, 7.0) and result.coverage == pytest.approx(2 / 3)
+def test_a_mean_is_weighted_by_length_without_gaps_and_imputed_slices() -> None:
+    slices = SliceTable.of(5, csa_mm2=[80.0, 60.0, nan, 999.0, 70.0], imputed=[0, 0, 0, 0, 1])
+    mean, sd, n = mean_csa(slices, np.array([3.0, 4.0, 3.0, 0.0, 3.0]))
+    assert (mean, n) == (pytest.approx((80 * 3 + 60 * 4) / 7), 2)
+    assert sd == pytest.approx(sqrt(2 * (3 * (80 - 480 / 7) ** 2 + 4 * (60 - 480 / 7) ** 2) / 7))
 
 
 def test_a_range_beyond_the_cord_lowers_coverage_and_leaves_the_whole_volume() -> None:

@@ -18,7 +18,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     unknowns,
     visit_cord,
 )
-from SpinalCordSegLib.morphometry import centreline, fit_centreline, measure
+from SpinalCordSegLib.morphometry import centreline, measure
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.5, 4.0)
@@ -94,7 +94,7 @@ def test_a_leaning_cylinder_keeps_its_area() -> None:
 
 def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
     mask = _ragged(12)
-    spline, local = centreline(mask, fit_centreline), _cord(mask).line
+    spline, local = centreline(mask), _cord(mask).line
     for k in (0, 3, 11):
         assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
     assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)

@@ -21,7 +21,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import read_table
 from SpinalCordSegLib.identity import PATIENT_ID, Identity, differing
 from SpinalCordSegLib.image_io import read_identity
-from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_centreline
+from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
 from SpinalCordSegLib.postprocessing import smoothing_reach
 from SpinalCordSegLib.review import ACCEPTED, REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
@@ -56,7 +56,7 @@ def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
     Where the mask ends inside the volume, its last slice is cord in a part of its thickness only (in raters' masks of
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
     """
-    line = centreline(mask, fit_local_centreline)
+    line = centreline(mask, fit_local_lines)
 
     rows = np.searchsorted(measured.canonical_slice, line.canonical_slice)
     csa = np.where(measured.is_imputed, nan, measured.csa_raw_mm2)[rows] * (mask.slice_mm / line.length_mm)
