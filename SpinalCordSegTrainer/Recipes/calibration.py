@@ -1,9 +1,8 @@
 """Scale and bias of the logit such that the area at probability 0.5 is right on average.
 
 A loss that punishes missed cord more than false cord sets the boundary too far out. The bias moves it back so that
-the median signed area error over given slices of known area is zero, or what the convention of the raters asks for;
-the scale makes the probabilities fit the partial volume at the boundary. Both are stored in the checkpoint and applied
-at every prediction.
+the median signed area error over given slices of known area is zero; the scale makes the probabilities fit the partial
+volume at the boundary. Both are stored in the checkpoint and applied at every prediction.
 
 Convention: people draw the bright cord of T1w images smaller than the dark cord of T2w images. Five persons drawn in
 both (the errsm series of the public data) have T1w areas of 0.78 to 0.96, on average 0.86, of their T2w areas. The
@@ -74,23 +73,12 @@ class CalibrationFit:
     n_left_out: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Boundary:
-    """Logits and coverage of the pixels near the cord of one slice, (k,) each."""
-
-    logits: NDArray[np.float32]
-    coverage: NDArray[np.float32]
+_Boundary = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Logits and coverage of the pixels near the cord of one slice, (k,) each."""
 
 
-def fit_calibration(
-    network: nn.Module,
-    held_out: Slices,
-    device: torch.device,
-    *,
-    area_percent: float = 0.0,
-) -> CalibrationFit:
-    """Fit on slices that were not trained on. ``area_percent``: the median signed area error to reach, not 0 where
-    raters draw another line than half coverage. Raises TrainingDataError when no slice can be used."""
+def fit_calibration(network: nn.Module, held_out: Slices, device: torch.device) -> CalibrationFit:
+    """Fit on slices that were not trained on. Raises TrainingDataError when no slice can be used."""
     slices: list[_Boundary] = []
     network.eval()
     with torch.inference_mode():
@@ -99,7 +87,7 @@ def fit_calibration(
             slices += _boundaries(network(placed).float().cpu(), coverage)
     if not slices:
         raise TrainingDataError(f"{held_out.cache.folder}: the model finds the cord on none of its slices")
-    threshold = _threshold_for(slices, area_percent)
+    threshold = _threshold_for(slices)
     scale = _best_scale(slices, threshold)
     fit = CalibrationFit(
         Calibration(scale, -scale * threshold),
@@ -118,7 +106,7 @@ def _boundaries(logits: Tensor, coverage: Tensor) -> list[_Boundary]:
     overlap = 2 * (found & true).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + true.sum((1, 2, 3))).clamp_min(1)
     kept = [n for n, score in enumerate(overlap.tolist()) if score >= _LEAST_DICE]
     clamped = logits.clamp(-_LIMIT, _LIMIT)
-    return [_Boundary(clamped[n][near[n]].numpy(), coverage[n][near[n]].numpy()) for n in kept]
+    return [(clamped[n][near[n]].numpy(), coverage[n][near[n]].numpy()) for n in kept]
 
 
 def _typical_area_error(slices: list[_Boundary], threshold: float) -> float:
@@ -126,22 +114,22 @@ def _typical_area_error(slices: list[_Boundary], threshold: float) -> float:
 
     The mean would follow the few slices where the mask leaks, and set the boundary of all others too tight.
     """
-    errors = [np.count_nonzero(one.logits > threshold) / one.coverage.sum() - 1 for one in slices]
+    errors = [np.count_nonzero(logits > threshold) / coverage.sum() - 1 for logits, coverage in slices]
     return float(100 * np.median(errors))
 
 
-def _threshold_for(slices: list[_Boundary], area_percent: float) -> float:
+def _threshold_for(slices: list[_Boundary]) -> float:
     low, high = -_LIMIT, _LIMIT
     for _ in range(40):  # bisection: the area can only shrink as the threshold rises
         middle = (low + high) / 2
-        low, high = (middle, high) if _typical_area_error(slices, middle) > area_percent else (low, middle)
+        low, high = (middle, high) if _typical_area_error(slices, middle) > 0 else (low, middle)
     return (low + high) / 2
 
 
 def _best_scale(slices: list[_Boundary], threshold: float) -> float:
     """The scale of least cross-entropy between sigmoid(scale·(logit - threshold)) and the coverage."""
-    logits = np.concatenate([one.logits for one in slices]).astype(np.float64) - threshold
-    coverage = np.concatenate([one.coverage for one in slices]).astype(np.float64)
+    logits = np.concatenate([one for one, _ in slices]).astype(np.float64) - threshold
+    coverage = np.concatenate([one for _, one in slices]).astype(np.float64)
 
     def cross_entropy(log_scale: float) -> float:
         scaled = np.clip(logits * np.exp(log_scale), -LOGIT_LIMIT, LOGIT_LIMIT)
@@ -151,21 +139,18 @@ def _best_scale(slices: list[_Boundary], threshold: float) -> float:
     return float(np.exp(best.x))
 
 
-def calibrate_checkpoint(
-    checkpoint: Checkpoint, held_out: Slices, device: torch.device, path: Path, area_percent: float = 0.0
-) -> CalibrationFit:
+def calibrate_checkpoint(checkpoint: Checkpoint, held_out: Slices, device: torch.device, path: Path) -> CalibrationFit:
     """Fit and write the checkpoint with its calibration to ``path``; the figures go into its scores.
 
     Raises ConfigurationError for slices that were normalised otherwise than the model's input, and what
     fit_calibration raises.
     """
     check_normalisation(held_out.cache, checkpoint.normalisation)
-    fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device, area_percent=area_percent)
+    fit = fit_calibration(checkpoint_network(checkpoint).to(device), held_out, device)
     figures = {
         "cache": held_out.cache.folder.name,
         "slices": fit.n_slices,
         "left_out": fit.n_left_out,
-        "area_percent_wanted": area_percent,
         "area_percent_before": fit.area_percent_before,
         "area_percent_after": fit.area_percent_after,
     }

@@ -48,6 +48,7 @@ from SpinalCordSegTrainerLib.slice_cache import SliceCache, evenly
 
 SIMULATED, DISTURBED = "simulated", "disturbed"
 _QUICK_NECKS = 12
+_MOST_SLICES = 400  # to calibrate on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +64,6 @@ def build_parser() -> Parser:
     simulate.add_argument("--maps", type=Path, required=True, help="folder that holds atlas/ and shapes/ (label maps)")
     simulate.add_argument("--count", type=positive, default=6000, help="slices to draw (default: %(default)s)")
     simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same slices")
-    simulate.add_argument("--pixel-mm", type=float, default=0.7, help="pixel of the model's grid")
-    simulate.add_argument("--size", type=int, default=256, help="pixels of the square slices, a multiple of 32")
     simulate.add_argument("--phantoms", type=int, default=0, help="phantoms to add, six slices each")
     simulate.add_argument(
         "--hold-out", action="append", metavar="SHAPE", help="cord shape kept for validation; repeatable"
@@ -93,8 +92,6 @@ def build_parser() -> Parser:
     calibrate.add_argument("model", type=Path)
     calibrate.add_argument("--cache", type=Path, required=True, help="slice cache that was not trained on")
     calibrate.add_argument("--output", type=Path, metavar="FILE", help="weights file to write (default: MODEL)")
-    calibrate.add_argument("--max-slices", type=positive, default=400, help="at most so many, evenly spread")
-    calibrate.add_argument("--area-percent", type=float, default=0.0, help="median area error to reach")
     add_device(calibrate)
 
     compare = add_command(
@@ -148,8 +145,6 @@ def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
     config = SimulateConfig(
         count=arguments.count,
         seed=arguments.seed,
-        size=arguments.size,
-        pixel_mm=arguments.pixel_mm,
         hold_out=tuple(arguments.hold_out or VALIDATION_SHAPES),
         phantoms=arguments.phantoms,
     )
@@ -180,13 +175,12 @@ def _average(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 def _calibrate(arguments: argparse.Namespace, reporter: Reporter) -> None:
     opened = SliceCache.open(arguments.cache)
-    held_out = Slices(opened, evenly(np.arange(len(opened)), arguments.max_slices))
+    held_out = Slices(opened, evenly(np.arange(len(opened)), _MOST_SLICES))
     fit = calibrate_checkpoint(
         load_checkpoint(arguments.model),
         held_out,
         chosen_device(arguments),
         arguments.output or arguments.model,
-        arguments.area_percent,
     )
     before, after = fit.area_percent_before, fit.area_percent_after
     reporter.text(

@@ -68,19 +68,14 @@ def test_bids(tmp_path: Path) -> None:
         ("sub-9709Ses2_run-1_T2starw.nii.gz", "9709"),
         ("sub-05_ses-02_T1w.nii.gz", "05"),
         ("sub-03/anat/t1.nii.gz", "03"),
-        ("patient3_ses-02.nii.gz", "patient3"),
         ("P07_ses-1_T1w.nii.gz", "P07"),
         ("P07-Session2-run-1.nii.gz", "P07"),
-        ("P07_ses_3_T1w.nii.gz", "P07"),
         ("P07_ses-pre_T1w.nii.gz", "P07"),
         ("MS_session1_001.nii.gz", "MS_session1_001"),
         ("study_ses-01_P07_T1w.nii.gz", "study_ses-01_P07_T1w"),
         ("Kumar_Sesha_T1.nii.gz", "Kumar_Sesha_T1"),
-        ("Kumar_Sesha.nii.gz", "Kumar_Sesha"),
         ("P07_Sesha_T1.nii.gz", "P07_Sesha_T1"),
         ("moses_2_T1w.nii.gz", "moses_2_T1w"),
-        ("ses-1_P07.nii.gz", "ses-1_P07"),
-        ("errsm_11_T2w.nii.gz", "errsm_11_T2w"),
     ],
 )
 def test_subjects(path: str, subject: str) -> None:
@@ -94,25 +89,12 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         match_files(tmp_path)
 
 
-def test_another_grid_several_labels_and_a_broken_file_are_named(tmp_path: Path) -> None:
-    shifted = GRID.copy()
-    shifted[0, 3] += 0.25
-    _put(tmp_path / "g", "a.nii.gz", "a_seg.nii.gz", cord_label(grid=shifted))
-    with pytest.raises(TrainingDataError, match=r"a_seg\.nii\.gz lies on another grid"):
-        load_case(match_files(tmp_path / "g").cases[0])
-    two = cord_label()
-    two.ijk[0, 0, 0] = 2
-    _put(tmp_path / "l", "a.nii.gz", "a_seg.nii.gz", two)
-    case = match_files(tmp_path / "l").cases[0]
-    with pytest.raises(TrainingDataError, match="2 labels"):
-        load_case(case)
-    two_asked = replace(case, label_value=2)
-    assert load_case(two_asked).mask.ijk.sum() == 1
-    (checked,) = check_folder(tmp_path / "l", 2)
+def test_of_several_labels_one_is_chosen(tmp_path: Path) -> None:
+    _put(tmp_path, "a.nii.gz", "a_seg.nii.gz", _label_with(2))
+    (case,) = match_files(tmp_path, 2).cases
+    assert load_case(case).mask.ijk.sum() == 1
+    (checked,) = check_folder(tmp_path, 2)
     assert (checked.usable, checked.labels, checked.n_cord_slices) == (True, (1, 2), 1)
-    case.image.write_bytes(b"nothing")
-    with pytest.raises(TrainingDataError, match="case a"):
-        load_case(two_asked)
 
 
 def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) -> None:
@@ -162,15 +144,13 @@ def test_columns_of_a_manifest(tmp_path: Path) -> None:
     assert len(match_files(tmp_path).cases) == 2  # a folder's own manifest counts, not its files' names
 
 
-@pytest.mark.parametrize(
-    ("column", "is_known"), [("PatientID", True), ("patient_id", True), ("Participant ID", True), ("pseudonym", False)]
-)
+@pytest.mark.parametrize(("column", "is_known"), [("PatientID", True), ("Participant ID", True), ("code", False)])
 def test_whose_a_case_is(tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, is_known: bool) -> None:
-    for n, name in enumerate("abcd"):
+    for n, name in enumerate("ab"):
         put_case(tmp_path, name, n)
-    rows = [f"{name}.nii.gz,{name}_seg.nii.gz,P{n // 2}" for n, name in enumerate("abcd")]
+    rows = [f"{name}.nii.gz,{name}_seg.nii.gz,P1" for name in "ab"]
     cases = match_files(_manifest(tmp_path, "\n".join([f"image,label,{column}", *rows, ""]))).cases
-    assert len({case.subject for case in cases}) == (2 if is_known else 4)
+    assert len({case.subject for case in cases}) == (1 if is_known else 2)
     assert ("has no column subject" in caplog.text) != is_known
 
 
@@ -245,15 +225,12 @@ def test_a_dicom_folder_and_its_label_map(tmp_path: Path, shared_data: Path) -> 
     assert matched.unlabelled == (tmp_path / "alone",)
 
 
-@pytest.mark.parametrize("cell", ["../x", "/tmp/x", "a/b", "..", "a\\b"])
-def test_a_name_that_leads_to_another_folder_is_told(tmp_path: Path, cell: str) -> None:
+def test_a_name_that_leads_to_another_folder_is_told(tmp_path: Path) -> None:
     put_case(tmp_path, "a")
-    path = _manifest(tmp_path, f"image,label,name,subject\na.nii.gz,a_seg.nii.gz,{cell},P1\n")
-    with pytest.raises(TrainingDataError, match="cannot be the name of a case"):
-        match_files(path)
-    path = _manifest(tmp_path, f"image,label,subject\na.nii.gz,a_seg.nii.gz,{cell}/x\n")  # the name is made of it
-    with pytest.raises(TrainingDataError, match="cannot be the name of a case"):
-        match_files(path)
+    for cells in ("name,subject\na.nii.gz,a_seg.nii.gz,../x,P1", "name,subject\na.nii.gz,a_seg.nii.gz,a\\b,P1",
+                  "subject\na.nii.gz,a_seg.nii.gz,/tmp/x"):  # fmt: skip
+        with pytest.raises(TrainingDataError, match="cannot be the name of a case"):
+            match_files(_manifest(tmp_path, f"image,label,{cells}\n"))
 
 
 DOCTYPE = """<!DOCTYPE registry [
@@ -431,28 +408,10 @@ def test_tolerance_resamples_and_says_so(tmp_path: Path) -> None:
     assert f"{CORD_MM3:.0f} mm³ became {CORD_MM3:.0f} mm³" in note
 
 
-def test_fractions_are_no_labels(tmp_path: Path) -> None:
-    write_volume(Volume.from_ijk(np.full((3, 4, 5), 0.5, np.float32), GRID), tmp_path / "a.nii.gz")
-    with pytest.raises(Exception, match="not whole numbers"):
-        read_cord(tmp_path / "a.nii.gz", cord_image(), None)
-
-
-Fault = Callable[[Path], None]
-
-
 def _moved(column: int, row: int, to: float) -> np.ndarray:
     grid = GRID.copy()
     grid[row, column] = to
     return grid
-
-
-def _write_4d(path: Path) -> None:
-    volume = sitk.GetImageFromArray(np.ones((5, 48, 60), np.int16))
-    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(path))
-
-
-def _with(folder: Path, image: Volume | None = None, label: Volume | None = None) -> None:
-    put_case(folder, "bad", 7, label, image)
 
 
 def _label_with(value: int) -> Volume:
@@ -461,99 +420,81 @@ def _label_with(value: int) -> Volume:
     return label
 
 
-def _replace(folder: Path, name: str, content: bytes) -> None:
-    _with(folder)
-    (folder / name).write_bytes(content)
-
-
-def _cut(folder: Path) -> None:
-    _with(folder)
-    path = folder / "bad.nii.gz"
+def _cut_short(path: Path) -> None:
+    write_volume(cord_image(7), path)
     path.write_bytes(path.read_bytes()[:2000])
 
 
-def _only(folder: Path, name: str, volume: Volume) -> None:
-    write_volume(volume, folder / name)
+def _write_4d(path: Path) -> None:
+    volume = sitk.GetImageFromArray(np.ones((5, 48, 60), np.int16))
+    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(path))
 
 
-def _second_map(folder: Path) -> None:
-    _with(folder)
-    write_volume(cord_label(), folder / "bad_seg-manual.nii.gz")
-
-
-def _second_image(folder: Path) -> None:
-    _with(folder)
-    write_volume(cord_image(8), folder / "bad.nrrd")
-
-
-def _same_name_below(folder: Path) -> None:
-    _with(folder)
-    (folder / "below").mkdir()
-    put_case(folder / "below", "bad", 9)
-
-
-def _fractions(folder: Path) -> None:
-    _with(folder, label=Volume.from_ijk(cord_label().ijk * np.float32(0.4), GRID))
-
-
-def _other_file(folder: Path, write: Callable[[Path], None]) -> None:
-    _with(folder)
-    write(folder / "bad.nii.gz")
-
-
-def _description(folder: Path, text: str) -> None:
-    _with(folder, label=_label_with(5))
-    (folder / "bad_labels.txt").write_text("# ITK-SnAP Label Description File\n" + text, encoding="utf-8")
-
-
-FAULTS: dict[str, tuple[Fault, str]] = {
-    "image missing": (lambda f: _only(f, "bad_seg.nii.gz", cord_label()), "no image bad belongs"),
-    "label missing": (lambda f: _only(f, "bad.nii.gz", cord_image(7)), "no label map"),
-    "two label maps": (_second_map, "labels the same image"),
-    "two images": (_second_image, "another image of that name"),
-    "two cases of one name": (_same_name_below, "two cases are called bad"),
-    "truncated gzip": (_cut, "cut short"),
-    "4D": (lambda f: _other_file(f, _write_4d), "4 dimensions"),
-    "no contrast": (
-        lambda f: _with(f, image=Volume.from_ijk(np.full(SHAPE, 7, np.int16), GRID)),
-        "same value everywhere",
+IMAGE, LABEL = {"bad.nii.gz": cord_image(7)}, {"bad_seg.nii.gz": cord_label()}
+DESCRIBED = IMAGE | {"bad_seg.nii.gz": _label_with(5)}
+HEADING = "# ITK-SnAP Label Description File\n"
+# fault → further files of the folder (a volume, a text, or what writes it), and how the fault is named
+FAULTS: dict[str, tuple[dict[str, object], str]] = {
+    "image missing": (LABEL, "no image bad belongs"),
+    "label missing": (IMAGE, "no label map"),
+    "two label maps": (IMAGE | LABEL | {"bad_seg-manual.nii.gz": cord_label()}, "labels the same image"),
+    "two images": (IMAGE | LABEL | {"bad.nrrd": cord_image(8)}, "another image of that name"),
+    "two cases of one name": (
+        IMAGE | LABEL | {"below/bad.nii.gz": cord_image(9), "below/bad_seg.nii.gz": cord_label()},
+        "two cases are called bad",
     ),
-    "fractions": (_fractions, "not whole numbers"),
-    "several labels": (lambda f: _with(f, label=_label_with(2)), "2 labels"),
+    "truncated gzip": (LABEL | {"bad.nii.gz": _cut_short}, "cut short"),
+    "4D": (LABEL | {"bad.nii.gz": _write_4d}, "4 dimensions"),
+    "no contrast": (LABEL | {"bad.nii.gz": Volume.from_ijk(np.full(SHAPE, 7), GRID)}, "same value everywhere"),
+    "fractions": (
+        IMAGE | {"bad_seg.nii.gz": Volume.from_ijk(cord_label().ijk * np.float32(0.4), GRID)}, "not whole numbers",
+    ),
+    "several labels": (IMAGE | {"bad_seg.nii.gz": _label_with(2)}, "2 labels"),
     "cord and background swapped": (
-        lambda f: _with(f, label=Volume.from_ijk(1 - cord_label().ijk, GRID)),
-        "96 % of the image|97 % of the image",
+        IMAGE | {"bad_seg.nii.gz": Volume.from_ijk(1 - cord_label().ijk, GRID)}, "97 % of the image",
     ),
-    "another origin": (lambda f: _with(f, label=cord_label(grid=_moved(3, 0, -7.0))), "first voxel 3 mm away"),
-    "flipped axis": (lambda f: _with(f, label=cord_label(grid=_moved(2, 2, -4.0))), "first voxel 16 mm away"),
-    "the same voxels as another patient": (lambda f: put_case(f, "bad", 1), "the same voxels as a, as another patient"),
-    "label descriptions damaged": (lambda f: _description(f, "1 cord\n"), "line 2: expected value"),
-    "cord named but not drawn": (lambda f: _description(f, '3 0 0 0 1 1 1 "Spinal cord"\n'), "does not hold label 3"),
-    "workspace damaged": (lambda f: (f / "bad.itksnap").write_text("<registry>", encoding="utf-8"), "not a workspace"),
-}
+    "another origin": (IMAGE | {"bad_seg.nii.gz": cord_label(grid=_moved(3, 0, -7.0))}, "first voxel 3 mm away"),
+    "flipped axis": (IMAGE | {"bad_seg.nii.gz": cord_label(grid=_moved(2, 2, -4.0))}, "first voxel 16 mm away"),
+    "the same voxels as another patient": (
+        LABEL | {"bad.nii.gz": cord_image(1)}, "the same voxels as a, as another patient",
+    ),
+    "label descriptions damaged": (DESCRIBED | {"bad_labels.txt": HEADING + "1 cord\n"}, "line 2: expected value"),
+    "cord named but not drawn": (
+        DESCRIBED | {"bad_labels.txt": HEADING + '3 0 0 0 1 1 1 "Spinal cord"\n'}, "does not hold label 3",
+    ),
+    "workspace damaged": ({"bad.itksnap": "<registry>"}, "not a workspace"),
+}  # fmt: skip
+
+
+def _with_fault(folder: Path, name: str) -> str:
+    """The good case a, and the fault; gives how it is named."""
+    put_case(folder, "a", 1)
+    files, reason = FAULTS[name]
+    for file, content in files.items():
+        path = folder / file
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(content, Volume):
+            write_volume(content, path)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        else:
+            content(path)  # type: ignore[operator]
+    return reason
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named_and_the_good_case_stays(name: str, tmp_path: Path) -> None:
-    make, reason = FAULTS[name]
-    put_case(tmp_path, "a", 1)
-    make(tmp_path)
+    reason = _with_fault(tmp_path, name)
     checked = {one.name: one for one in check_folder(tmp_path)}
-    assert checked["a"].usable
-    refused = [one for one in checked.values() if not one.usable]
-    assert len(refused) == 1
-    assert refused[0].name.startswith("bad")
-    assert any(part in refused[0].reason for part in reason.split("|")), refused[0].reason
-    assert "Traceback" not in refused[0].reason
-    assert str(tmp_path) not in refused[0].reason
+    (refused,) = [one for one in checked.values() if not one.usable]
+    assert checked["a"].usable and refused.name.startswith("bad")
+    assert reason in refused.reason and str(tmp_path) not in refused.reason
     assert summary(list(checked.values()))["usable"] == len(checked) - 1
 
 
 @pytest.mark.parametrize("name", ["another origin", "the same voxels as another patient", "truncated gzip"])
 def test_training_leaves_out_what_cannot_be_used_and_needs_something(name: str, tmp_path: Path) -> None:
-    make, reason = FAULTS[name]
-    put_case(tmp_path, "a", 1)
-    make(tmp_path)
+    reason = _with_fault(tmp_path, name)
     cases, config = match_files(tmp_path).cases, NormalisationConfig(size=32)
     cache, ((case, told),) = cache_cases(cases, tmp_path / "cache", config)
     assert (cache.info.source["cases"], case, reason in told) == (["a"], "bad", True)
@@ -607,7 +548,7 @@ def test_a_manifest_with_a_cell_without_end(tmp_path: Path, capsys: pytest.Captu
     assert error.count("\n") == 1 and "cases.csv" in error
 
 
-@pytest.mark.parametrize("value", ["²", "9" * 400, "1e3", "-1", "x"])
+@pytest.mark.parametrize("value", ["²", "9" * 400, "1e3"])
 def test_values_of_a_label_that_no_map_holds(tmp_path: Path, value: str) -> None:
     put_case(tmp_path, "a")
     (tmp_path / "cases.csv").write_text(f"image,label,label_value\na.nii.gz,a_seg.nii.gz,{value}\n", encoding="utf-8")

@@ -92,11 +92,6 @@ def read_maps(folder: Path, hold_out: tuple[str, ...] = (), only: tuple[str, ...
     )
 
 
-def map_files(folder: Path) -> list[Path]:
-    """The files that read_maps reads, whatever is left out."""
-    return sorted([*(folder / "atlas").glob("PAM50_*.nii.gz"), *(folder / "shapes").glob("*seg-manual.nii.gz")])
-
-
 def _read(path: Path) -> Volume:
     if not path.is_file():
         raise InputFileError(f"{path}: label map not found; give the folder that holds atlas/ and shapes/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.case import Case
-from SpinalCordSegLib.errors import InputFileError, TrainingDataError
-from SpinalCordSegLib.files import atomic_write, file_suffix
+from SpinalCordSegLib.errors import TrainingDataError
+from SpinalCordSegLib.files import atomic_write, file_suffix, read_table
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, read_image
 from SpinalCordSegLib.model.checkpoint import Checkpoint
@@ -105,51 +104,22 @@ C2_ABOVE_MM, C7_BELOW_MM = 20.0, 85.0
 
 HEAD = "dicom_t1w_head"
 
-COHORT_LEAST_DICE = 0.96
-COHORT_SLOPE = (0.97, 1.03)
-PAIRS_MOST_MEAN_POINTS, PAIRS_MOST_SD_POINTS = 0.5, 1.0
 BAD_DICE, GOOD_DICE = 0.8, 0.9
-LEAST_BAD_FLAGGED, MOST_GOOD_FLAGGED = 0.90, 0.05
+
+LANDMARKS = Path(__file__).resolve().with_name("landmarks.csv")
 
 
-def landmarks_path() -> Path:
-    """The table beside this file."""
-    return Path(__file__).resolve().with_name("landmarks.csv")
-
-
-def read_landmarks(path: Path | None = None) -> dict[tuple[str, str], float]:
-    """(volume, landmark) → canonical slice, counted from inferior from 0, with its fraction.
-
-    Raises InputFileError when the table cannot be read or a number is none.
-    """
-    path = path or landmarks_path()
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        found = {(row["volume"], row["landmark"]): float(row["slice"]) for row in rows}
-    except OSError as error:
-        raise InputFileError(f"{path}: cannot be read ({error.strerror})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputFileError(f"{path}: expected the columns volume, landmark, slice (a number), how") from error
-    if not all(isfinite(value) for value in found.values()):
-        raise InputFileError(f"{path}: a slice is not a number")
-    return found
+def read_landmarks() -> dict[tuple[str, str], float]:
+    """(volume, landmark) → canonical slice, counted from inferior from 0, with its fraction."""
+    return {(row["volume"], row["landmark"]): float(row["slice"]) for _, row in read_table(LANDMARKS)}
 
 
 # What can be judged on volumes without a label: the same area on every scanner, and where the cord begins and ends.
 
 
-@dataclass(frozen=True)
-class AreaBelow:
-    """``mean_csa_mm2``: weighted by length along the cord, imputed slices left out; NaN where nothing was measured.
-    ``covered_mm``: cord that was measured of the length asked for."""
-
-    mean_csa_mm2: float
-    covered_mm: float
-
-
-def area_below(measures: SliceTable, slice_mm: float, point: float, length_mm: float) -> AreaBelow:
-    """Mean area over ``length_mm`` of centreline downwards from ``point``, a canonical slice with its fraction.
+def area_below(measures: SliceTable, slice_mm: float, point: float, length_mm: float) -> tuple[float, float]:
+    """Mean area over ``length_mm`` of centreline downwards from ``point``, a canonical slice with its fraction, without
+    imputed slices; and how much of that length was measured. (NaN, 0) where nothing was.
 
     A slice counts with the share of it that lies in the stretch. An empty slice counts its thickness as length
     without area, so the stretch does not reach further down for it.
@@ -167,8 +137,8 @@ def area_below(measures: SliceTable, slice_mm: float, point: float, length_mm: f
         left_mm -= long_mm
         k, share = k - 1, 1.0
     if sum(weights) <= 0:
-        return AreaBelow(nan, 0.0)
-    return AreaBelow(float(np.average(areas, weights=weights)), float(sum(weights)))
+        return nan, 0.0
+    return float(np.average(areas, weights=weights)), float(sum(weights))
 
 
 @dataclass(frozen=True)
@@ -189,14 +159,14 @@ def scanner_row(
     volume: str, measures: SliceTable, flags: Sequence[Flag], n_slices: int, slice_mm: float, point: float
 ) -> ScannerRow:
     """Judge one scanner's volume. ``point``: the C2/C3 disc, a canonical slice with its fraction."""
-    area = area_below(measures, slice_mm, point, SCANNER_LENGTH_MM)
+    mean_csa_mm2, covered_mm = area_below(measures, slice_mm, point, SCANNER_LENGTH_MM)
     low = max(0, round(point - C7_BELOW_MM / slice_mm))
     high = min(n_slices - 1, round(point + C2_ABOVE_MM / slice_mm))
     filled = set(measures.canonical_slice[~measures.is_gap].tolist())
     return ScannerRow(
         volume,
-        area.mean_csa_mm2,
-        area.covered_mm,
+        mean_csa_mm2,
+        covered_mm,
         len(set(range(low, high + 1)) - filled),
         min(filled, default=None),
         max(filled, default=None),
@@ -344,17 +314,15 @@ class RealScores:
 
 @dataclass(frozen=True, eq=False)
 class Validator:
-    """Segments with one model and reports what it does; ``report`` gets each volume's name before it is segmented."""
+    """Segments with one model; ``report`` gets each volume's name before it is segmented."""
 
     checkpoint: Checkpoint
-    device: str = "auto"
-    report: Callable[[str], None] | None = None
-    cancelled: Callable[[], bool] | None = None
+    device: str
+    report: Callable[[str], None]
 
     def segment(self, image: Image) -> Case:
-        if self.report is not None:
-            self.report(image.case_name)
-        return segment_image(image, self.checkpoint, SegmentOptions(device=self.device), cancelled=self.cancelled)
+        self.report(image.case_name)
+        return segment_image(image, self.checkpoint, SegmentOptions(device=self.device))
 
 
 def validate_real(validator: Validator, data: Path, pictures: Path, only: Iterable[str] = REAL_SETS) -> RealScores:
@@ -427,7 +395,7 @@ def _scanners(validator: Validator, data: Path, pictures: Path) -> tuple[Scanner
     for path in scanner_volumes(data):
         name = path.name[: -len(file_suffix(path))]
         if (name, C2_C3) not in landmarks:
-            raise TrainingDataError(f"{path.name}: no C2/C3 point in {landmarks_path()}; add one")
+            raise TrainingDataError(f"{path.name}: no C2/C3 point in {LANDMARKS}; add one")
         image = read_image(path)
         result = validator.segment(image)
         _write_montage(result, pictures / f"{name}.png")

@@ -11,19 +11,13 @@ from typing import Any
 import numpy as np
 
 from Recipes.validation.public_volumes import (
-    COHORT_LEAST_DICE,
-    COHORT_SLOPE,
     HARD,
     HEAD,
-    LEAST_BAD_FLAGGED,
     MASKED_SETS,
     MOST_COV_PERCENT,
-    MOST_GOOD_FLAGGED,
     MOST_ON_OFF_PERCENT,
     MOST_OUTSIDE_MM,
     MT_PAIR,
-    PAIRS_MOST_MEAN_POINTS,
-    PAIRS_MOST_SD_POINTS,
     SCANNER_LENGTH_MM,
     SCANNERS,
     AreaAgreement,
@@ -46,12 +40,10 @@ from Recipes.validation.simulated_series import (
     SEEN,
     THROUGH_MODEL,
 )
-from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json, write_text
 from SpinalCordSegLib.longitudinal.change import Repeatability
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY, Checkpoint, save_checkpoint
 from SpinalCordSegTrainerLib.evaluation import CaseScore
-from SpinalCordSegTrainerLib.run_folder import write_table
 
 # The measured repeatability in a model's card: SpinalCordSegLib.longitudinal.change.
 
@@ -68,6 +60,10 @@ def with_repeatability(checkpoint: Checkpoint, setting: str, cov_percent: float,
 # Each figure beside its acceptance criterion: met, missed, or not measured.
 
 
+COHORT_LEAST_DICE = 0.96
+COHORT_SLOPE = (0.97, 1.03)
+PAIRS_MOST_MEAN_POINTS, PAIRS_MOST_SD_POINTS = 0.5, 1.0
+LEAST_BAD_FLAGGED, MOST_GOOD_FLAGGED = 0.90, 0.05
 _SLOPES = ("area slope per neck", "area slope per slice")
 
 
@@ -258,17 +254,13 @@ NOT_KNOWN = (
 _ROLES = {one.name: one.role for one in MASKED_SETS}
 
 
-def volume_rows(scores: RealScores) -> list[dict[str, Any]]:
-    """One row per labelled volume; None where a figure does not exist."""
-    return [case_row(name, _ROLES[name], case) for name, cases in scores.masked.items() for case in cases]
-
-
-def case_row(data: str, role: str, case: CaseScore) -> dict[str, Any]:
+def case_row(data: str, case: CaseScore) -> dict[str, Any]:
+    """Of a labelled volume; None where a figure does not exist."""
     with_cord = [one for one in case.slices if one.true_mm2]
     outside = [one.outside_mm for one in case.slices if isfinite(one.outside_mm)]
     return {
         "data": data,
-        "role": role,
+        "role": _ROLES[data],
         "volume": case.case,
         "slices": len(case.slices),
         "dice": plain(case.dice),
@@ -302,7 +294,7 @@ def content(
     return {
         "model": {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256},
         "criteria": [{**asdict(one), "value": plain(one.value)} for one in criteria],
-        "volumes": volume_rows(scores),
+        "volumes": [case_row(name, case) for name, cases in scores.masked.items() for case in cases],
         "areas": [_plain_fields(asdict(one), 3) for areas in scores.areas.values() for one in areas],
         SCANNERS: _scanner_figures(scores),
         HARD: [_plain_fields(asdict(one)) for one in scores.hard],
@@ -329,10 +321,9 @@ def _plain_fields(fields: Mapping[str, Any], digits: int = 2) -> dict[str, Any]:
 
 
 def write_validation(content: Mapping[str, Any], folder: Path) -> None:
-    """Write ``validation.json``, ``validation.md`` and ``volumes.csv`` (if there are volumes). Raises OutputError."""
+    """Write ``validation.json`` and ``validation.md``. Raises OutputError."""
     write_json(folder / "validation.json", content)
     write_text(folder / "validation.md", markdown(content))
-    write_table(content["volumes"], folder / "volumes.csv")
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -367,8 +358,7 @@ def _criterion_cells(one: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
-    return lines
+    return [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
 
 
 def _row(cells: Sequence[Any]) -> str:
@@ -388,8 +378,7 @@ def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
 
     The SHA-256 that the figures name is that of the file before: the card is part of the file.
     """
-    if checkpoint.path is None:
-        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    assert checkpoint.path is not None  # it was read from a file
     kept = {name: value for name, value in content.items() if name != "model"}
     written = replace(checkpoint, scores={**checkpoint.scores, "validation": kept})
     scanners = content.get(SCANNERS)
@@ -401,8 +390,7 @@ def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
 
 def keep_series_in_card(checkpoint: Checkpoint, figures: dict[str, dict[str, Any]]) -> None:
     """The CoV on one scanner into the card of the checkpoint's own file; no weight changes. Raises OutputError."""
-    if checkpoint.path is None:
-        raise ConfigurationError("the model was not read from a file: there is no card to write to")
+    assert checkpoint.path is not None  # it was read from a file
     of = figures[THROUGH_MODEL]
     source = (
         f"{of['series']} simulated persons, {of['visits']} visits on one scanner each, other position, coverage and"

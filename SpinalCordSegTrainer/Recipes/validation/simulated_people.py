@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, nan
 from pathlib import Path
@@ -27,7 +27,7 @@ from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import Profile, common_extent
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
-Progress = Callable[[int, int], None]
+Draw = Callable[[int, Maps, SimulatedConfig], SimulatedNeck]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,62 +56,37 @@ class PairChange:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedScores:
-    """``config``: how they were drawn."""
-
-    config: SimulatedConfig
     cohort: tuple[PersonScore, ...]
     pairs: tuple[PairChange, ...]
     touching: tuple[PersonScore, ...]
 
 
-def validate_simulated(
-    validator: Validator, data: Path, pictures: Path, config: SimulatedConfig, progress: Progress | None = None
-) -> SimulatedScores:
+def validate_simulated(validator: Validator, data: Path, pictures: Path, config: SimulatedConfig) -> SimulatedScores:
     """Draw, segment and score the people of ``config`` from the label maps below ``data``.
 
     Raises what read_maps, segmenting and writing raise.
     """
     maps = read_maps(data, only=config.shapes)
-    total = config.necks + config.pairs + config.touching
-    done = 0
 
-    def step_done() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
+    def people(name: str, draw: Draw, count: int) -> tuple[PersonScore, ...]:
+        necks = (draw(number, maps, config) for number in range(count))
+        return _people(validator, necks, name, pictures / f"{name}_worst.png")
 
-    cohort = _people(validator, maps, config, config.necks, cohort_person, "cohort", pictures, step_done)
-    changes = []
-    for number in range(config.pairs):
-        changes.append(measured_change(validator, visit_pair(number, maps, config)))
-        step_done()
-    touching = _people(validator, maps, config, config.touching, touching_person, "touching", pictures, step_done)
-    return SimulatedScores(config, cohort, tuple(changes), touching)
+    cohort = people("cohort", cohort_person, config.necks)
+    changes = [measured_change(validator, visit_pair(number, maps, config)) for number in range(config.pairs)]
+    return SimulatedScores(cohort, tuple(changes), people("touching", touching_person, config.touching))
 
 
-def _people(
-    validator: Validator,
-    maps: Maps,
-    config: SimulatedConfig,
-    count: int,
-    draw: Callable[[int, Maps, SimulatedConfig], SimulatedNeck],
-    name: str,
-    pictures: Path,
-    step_done: Callable[[], None],
-) -> tuple[PersonScore, ...]:
+def _people(validator: Validator, necks: Iterable[SimulatedNeck], name: str, picture: Path) -> tuple[PersonScore, ...]:
     people: list[PersonScore] = []
     evaluation = Evaluation()
-    for number in range(count):
-        neck = draw(number, maps, config)
+    for number, neck in enumerate(necks):
         image = Image(neck.image, Path(name), f"{name}-{number:03d}")
         result = validator.segment(image)
         score = evaluation.add(image.case_name, neck.image, result.mask, neck.mask, result.flags)
         found = areas_by_slice(result.slices, len(neck.csa_mm2), "csa_raw_mm2")
         people.append(PersonScore(score, neck.csa_mm2, found))
-        step_done()
-    title = f"simulated {name}: the worst slices, the worst first"
-    write_sheet(evaluation.tiles, title, pictures / f"{name}_worst.png")
+    write_sheet(evaluation.tiles, f"simulated {name}: the worst slices, the worst first", picture)
     return tuple(people)
 
 

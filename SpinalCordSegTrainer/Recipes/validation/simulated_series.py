@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite, log, sqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from Recipes.simulation.atlas import Maps
 from Recipes.simulation.people import DISC_Z_MM, SeriesConfig, SeriesPerson, series_person
 from Recipes.validation.public_volumes import Validator
 from SpinalCordSegLib.errors import ConfigurationError
-from SpinalCordSegLib.files import parse_json, write_json
+from SpinalCordSegLib.files import from_json, parse_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import (
@@ -71,12 +70,6 @@ class SeriesAreas:
     true_shares: tuple[float, ...] = ()
     coverage_percent: float = 0.0
     problem: str = ""
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> SeriesAreas:
-        """What ``asdict`` gave, through JSON."""
-        lists: dict[str, Any] = {name: tuple(content[name]) for name in ("years", "areas_mm2", "true_shares")}
-        return cls(**{**content, **lists})
 
 
 def measure_series(validator: Validator, person: SeriesPerson, maps: Maps) -> SeriesAreas:
@@ -309,7 +302,7 @@ def measured_series(validator: Validator, maps: Maps, config: SeriesConfig, fold
     for number in range(config.network):
         path = folder / f"{key}_{config.seed}_{kind}{number:03d}_{MEASURED_AS}.json"
         if path.is_file():
-            one = SeriesAreas.from_dict(parse_json(path.read_text(encoding="utf-8")))
+            one = from_json(SeriesAreas, parse_json(path.read_text(encoding="utf-8")))
         else:
             one = measure_series(validator, series_person(number, maps, config), maps)
             write_json(path, asdict(one))
