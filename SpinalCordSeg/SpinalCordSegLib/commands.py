@@ -194,7 +194,7 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
         folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
     )  # fmt: skip
-    for remark in case.remarks:
+    for remark in (*case.remarks, *(flag.message for flag in case.flags if flag.kind == "other_image")):
         reporter.attention(remark)
 
 

@@ -46,6 +46,7 @@ from SpinalCordSegLib.postprocessing import (
     smooth_z,
     smoothing_reach,
 )
+from SpinalCordSegLib.quality_control import check_image_of
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Act, edited
 from SpinalCordSegLib.slice_table import NONE, SliceTable
 from SpinalCordSegLib.vertebral_levels import LevelOptions
@@ -109,6 +110,9 @@ def store_correction(
     before = current if first_correction else original
     measured = measured_anew(case, now, before, image=image, levels=levels)
     backdrop = read_backdrop(folder, current) if image is None else None
+    if backdrop is not None:
+        of_image = check_image_of(backdrop, place_on(measured.mask, backdrop))
+        measured = replace(measured, flags=merge_flags(of_image, measured.flags))
     review = edited(case.review, who)
     acts = [Act.now("reopened", who, case.mask_sha256, case.mask_sha256)] if case.review.state == ACCEPTED else []
     acts.append(Act.now(did, review.who, case.mask_sha256, measured.mask_sha256))

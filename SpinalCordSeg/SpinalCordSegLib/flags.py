@@ -32,6 +32,7 @@ empty | mask | 0.5 | No cord | No cord was found, or the mask is empty.
 cleaned | mask | 1.5 | Cleaned | Regions apart from the cord were removed, or holes filled, before measuring.
 gap | mask | 3.0 | Gap | A slice without cord between slices with cord.
 border_contact | mask | 2.5 | At the image border | The cord touches a side of the image: its area is too small.
+other_image | mask | 0.5 | Another image | Inside the mask the image is as uneven as beside it: drawn on another one?
 contrast | image | 0.5 | Contrast | The fluid around the cord is bright: not the T1-weighted image of the method.
 tilt | mask | 0.7 | Tilt | Slices lie far off a right angle to the cord or the scanner, or the tilt is unknown.
 range | mask | 0.5 | Range | The slices asked for have cord in part or not at all.

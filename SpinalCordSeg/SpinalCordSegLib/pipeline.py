@@ -30,6 +30,7 @@ from SpinalCordSegLib.postprocessing import (
 )
 from SpinalCordSegLib.quality_control import (
     check_image,
+    check_image_of,
     check_size,
     judge_slices,
     known_facts,
@@ -146,9 +147,10 @@ def measure_mask(
     started = time.perf_counter()
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
     result = _measured(case_name, image, cord, options)
+    of_image = [] if image is None else check_image_of(image.volume, place_on(result.mask, image.volume))
     return replace(
         result,
-        flags=merge_flags([case_flag("header", note) for note in notes], result.flags),
+        flags=merge_flags([case_flag("header", note) for note in notes], of_image, result.flags),
         seconds_by_stage={"measure": time.perf_counter() - started},
         input=replace(result.input, image_fingerprint="" if image is None else fingerprint(image.volume)),
     )
@@ -228,7 +230,12 @@ def check_belongs(case: Case, image: Image) -> None:
             f"{name} is not voxel for voxel the image that {case.folder} was made from, and the case has no pictures"
             " left to compare it with: give that very image"
         )
-    if kept is None:
+    if kept is None:  # a mask that was measured without its image
+        if check_image_of(image.volume, place_on(mask, image.volume, ("the mask", name))):
+            raise InputFileError(
+                f"the mask of {case.folder} was hardly drawn on {name}: inside it the image is as uneven as beside it;"
+                " give the image it was drawn on"
+            )
         return
     there = place_on(image.volume, kept, (name, f"the mask of {case.folder.name}")).voxels[kept.voxels > 0]
     alike = np.corrcoef(there, kept.voxels[kept.voxels > 0])[0, 1] if np.ptp(there) > 0 else 0.0

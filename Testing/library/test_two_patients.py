@@ -55,6 +55,29 @@ def test_no_command_takes_another_persons_image_for_a_case(root: Path, command: 
     assert _run(root, f"{_WITH_IMAGE[command]} {{0}}/neck.nii.gz")[0] == 0
 
 
+_UNLIKE = "was the mask drawn on this image?"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "measure {0}/%s.nii.gz --image {0}/neck.nii.gz --output {0}/out --force",
+        "correct {case} {0}/%s.nii.gz --by A",
+        "correct {case} {0}/%s.nii.gz --image {0}/neck.nii.gz --by A",
+        "propagate {0}/%s.nii.gz --image {0}/neck.nii.gz --to {0}/neck.nii.gz --output {0}/p --force",
+    ],
+)
+def test_a_mask_drawn_on_another_image_is_said(root: Path, command: str) -> None:
+    write_volume(OTHER.mask, root / "others_mask.nii.gz")
+    assert [_UNLIKE in _run(root, command % name)[1] for name in ("mine", "others_mask")] == [False, True]
+
+
+def test_a_mask_measured_alone_gets_no_other_image_later(root: Path) -> None:
+    assert _run(root, "measure {0}/mine.nii.gz --output {0}/out")[0] == 0
+    alone = "correct {0}/out/mine {0}/mine.nii.gz --by A --image {0}/%s.nii.gz"
+    assert [_run(root, alone % name)[0] for name in ("other", "neck")] == [2, 0]
+
+
 @pytest.mark.parametrize("command", ["correct {case} {0}/soft.nii.gz --by A", _WITH_IMAGE["propagate"]])
 def test_a_soft_mask_is_read_as_measure_reads_it(root: Path, command: str) -> None:
     write_volume(doors.MINE.with_ijk(doors.MINE.ijk * np.float32(0.75)), root / "soft.nii.gz")

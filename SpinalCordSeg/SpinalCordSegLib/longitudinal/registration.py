@@ -19,6 +19,7 @@ from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.postprocessing import bounding_box
+from SpinalCordSegLib.quality_control import check_image_of
 from SpinalCordSegLib.report import FLAG, INK, ON_IMAGE, Canvas, CordScene, chosen_slices
 from SpinalCordSegLib.volume import Volume, lps_to_ras, place_on
 
@@ -367,7 +368,7 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     moved_mm = float(np.linalg.norm(found.apply(middle) - middle))
     cosine = (np.trace(found.fixed_to_moving[:3, :3]) - 1) / 2
     turned_deg = degrees(acos(min(1.0, max(-1.0, float(cosine)))))
-    warnings = []
+    warnings = [flag.message for flag in check_image_of(image, mask)]
     if found.ambiguous:
         warnings.append(_AMBIGUOUS)
     if found.metric < _UNRELATED:
