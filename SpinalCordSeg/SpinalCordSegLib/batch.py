@@ -186,7 +186,7 @@ def _run_case(
         case_name, finished = _place(loaded, names, source, options, claimed)
         folder = inside(options.output, case_name)
         # one of which files are gone is made anew, but a person's
-        is_kept = finished is not None and (finished.is_by_person or not finished.lost)
+        is_kept = finished is not None and (finished.is_by_person or not (finished.lost or finished.altered))
         if finished is not None and is_kept and not options.force and not options.renew and is_as_measured(finished):
             return Outcome(case_name, "kept", folder, finished)
         check_replaceable(folder)  # before the long work

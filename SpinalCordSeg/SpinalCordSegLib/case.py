@@ -147,7 +147,8 @@ class Case(CordMeasures):
     ``queue``: the flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from,
     None where there was none or it is not known. ``levels_asked``: so that a correction is measured at the same levels.
     ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made elsewhere. ``seconds_by_stage``: computing
-    time. ``history``: every act on the case, oldest first. ``mask_file_sha256``: of the mask's file as it was written.
+    time. ``history``: every act on the case, oldest first. ``sha256``: by name, of the files that figures
+    rest on, as they were written.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
     at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
@@ -177,7 +178,7 @@ class Case(CordMeasures):
     seconds_by_stage: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
     truth_volume_mm3: float | None = field(default=None, metadata={"decimals": 2})
     files: tuple[str, ...] = ()
-    mask_file_sha256: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
 
     slices: SliceTable = _memory_only(SliceTable.of())
     drawn: Volume | None = _memory_only()
@@ -205,7 +206,7 @@ class Case(CordMeasures):
         found = None if self.folder is None else read_mask(self.folder)
         if found is None:
             raise InputFileError(f"{self.folder} holds no mask; segment again with --force")
-        if mask_sha256(found) != self.mask_sha256:
+        if not is_as_measured(self):
             raise InputFileError(f"{self.folder}: {_ANOTHER_MASK}")
         return found
 
@@ -224,10 +225,19 @@ class Case(CordMeasures):
                 f"{folder / name} was not taken in: the figures are of {self.mask_file}, not of it; to take it in:"
                 f" {_take_in(self, folder, name)}"
             )
+        for name in self.altered:
+            own = name if name.startswith("mask") else self.mask_file
+            what = "to take it in" if own == name else "to make it anew"
+            found.append(f"{folder / name} {_ALTERED}; {what}: {_take_in(self, folder, own)}")
         if self.lost:
             again = _take_in(self, folder, self.mask_file)
             found.append(f"{folder} lacks {', '.join(self.lost)}; to make them anew: {again}")
         return tuple(found)
+
+    @property
+    def altered(self) -> tuple[str, ...]:
+        """Files beside the mask that figures rest on and that somebody changed: the table, the mask it began as."""
+        return () if self.folder is None else _altered(self.folder, self.sha256)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -332,11 +342,13 @@ class Case(CordMeasures):
                 f" {folder / VERSIONS} there, or segment or measure again into another folder"
             )
         try:
+            if "slices.csv" in case.altered:
+                raise InputFileError(f"{folder / 'slices.csv'} {_ALTERED}")
             slices = SliceTable.read(folder / "slices.csv")
         except InputFileError as error:
             if needs_slices:
                 raise InputFileError(
-                    f"{folder / 'slices.csv'} is gone or damaged; to make it anew:"
+                    f"{folder / 'slices.csv'} is gone, damaged or was changed after it was written; to make it anew:"
                     f" {_take_in(case, folder, case.mask_file)}"
                 ) from error
             _log.warning("%s", error)
@@ -353,6 +365,7 @@ _ANOTHER_MASK = (
     "the mask was changed after it was measured, so the figures are of another one: take it in by spinalcordseg correct"
     " CASE_FOLDER MASK, or measure it into another folder"
 )
+_ALTERED = "was changed after it was written, so it is not what the figures rest on"
 _UNREADABLE_MASK = (
     "the mask cannot be read. What is written here appears whole, so another program saves it just now, or broke off:"
     " wait, or save it again there; the mask before it lies in versions or as mask_ai"
@@ -406,15 +419,25 @@ def new_case(
 def read_mask(folder: Path, name: str = "mask") -> Volume | None:
     """A mask of a case's folder, bool, whoever drew it: "mask", or AI_MASK or GIVEN_MASK, the one a correction began
     from; None where there is none. Raises InputFileError."""
+    labels = _read_labels(folder, name)
+    return None if labels is None else labels.with_voxels(labels.voxels != 0)
+
+
+def original_mask(case: Case, folder: Path) -> Volume | None:
+    """The mask that corrections begin from; None where it is gone or was changed since."""
+    name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
+    return None if any(one.startswith(name) for one in case.altered) else read_mask(folder, name)
+
+
+def _read_labels(folder: Path, name: str) -> Volume | None:
     files = sorted(folder.glob(f"{name}.*"))
     own = [path for path in files if path.name in _names_of(folder)] or files
     if not own:
         return None
     try:
-        labels = read_labels(own[0])
+        return read_labels(own[0])
     except SpinalCordSegError as error:
         raise InputFileError(f"{folder}: {_UNREADABLE_MASK}") from error
-    return labels.with_voxels(labels.voxels != 0)
 
 
 def case_mask(folder: Path) -> Volume:
@@ -467,6 +490,8 @@ def save_case(
         there = _fingerprints(folder)
         if replaces is None:
             case = _with_past(case, check_replaceable(folder))
+            if (_raw_report(folder) or {}).get("mask_state") == "given" and (made_elsewhere := read_mask(folder)):
+                versions(folder).save(made_elsewhere, state=GIVEN)
         else:
             _check_unchanged(folder, replaces)
         try:
@@ -530,6 +555,10 @@ def check_replaceable(folder: Path) -> Case | None:
             f"{folder} holds a mask that a person made or accepted (it is in {VERSIONS}); it is never replaced by the"
             " machine: choose another output folder, or move this one away first"
         )
+    sha256 = content.get("sha256")
+    for name in _altered(folder, sha256 if isinstance(sha256, dict) else {}):
+        if name.startswith("mask"):
+            raise WouldReplaceError(f"{folder / name} {_ALTERED}, and would be replaced: move it away first")
     try:
         return Case.load(folder, needs_slices=False)
     except InputFileError:  # damaged or not complete, and nobody's work
@@ -541,17 +570,25 @@ def is_as_measured(case: Case) -> bool:
     if case.folder is None:
         return False
     # to read the bytes takes a hundredth of the time that their voxels take
-    is_same_file = case.mask_file_sha256 == _file_sha256(case.folder / case.mask_file) != ""
+    is_same_file = case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != ""
     return is_same_file or _own_mask_sha256(case.folder) == case.mask_sha256
 
 
 def _own_mask_sha256(folder: Path) -> str | None:
-    """None where there is no mask, "" for one that cannot be read."""
+    """None where there is no mask, "" for one that cannot be read; one of several labels is nobody's but a person's."""
     try:
-        mask = read_mask(folder)
+        labels = _read_labels(folder, "mask")
     except SpinalCordSegError:
         return ""
-    return None if mask is None else mask_sha256(mask)
+    if labels is None:
+        return None
+    return "several labels " * (len(np.unique(labels.voxels)) > 2) + mask_sha256(labels)
+
+
+def _altered(folder: Path, sha256: Mapping[str, Any]) -> tuple[str, ...]:
+    """Files with other bytes than were written; the mask itself is known by its voxels."""
+    found = {name: _file_sha256(folder / name) for name in sha256 if is_plain_name(name) and name[:5] != "mask."}
+    return tuple(name for name, now in found.items() if now not in ("", sha256[name]))
 
 
 def _fingerprints(folder: Path) -> tuple[str, ...]:
@@ -653,7 +690,8 @@ def _fill(case: Case, folder: Path, mask_format: str, save_probability: bool, ha
             (folder / "montage.png").write_bytes(picture)
         _write_page(case, folder)
     names = tuple(sorted([*(path.name for path in folder.iterdir()), "report.json"]))
-    case = replace(case, files=names, mask_file_sha256=_file_sha256(folder / f"mask.{mask_format}"))
+    sha256 = {name: _file_sha256(folder / name) for name in names if name.startswith("mask") or name == "slices.csv"}
+    case = replace(case, files=names, sha256=sha256)
     write_json(folder / "report.json", case.as_json())
     return case
 
@@ -806,7 +844,7 @@ def version_mask(case: Case, number: int) -> Volume:
         return known[number].read()
     mask = None
     if number == 0:
-        mask = read_mask(case.folder, GIVEN_MASK if case.mask_state == "given" else AI_MASK)
+        mask = original_mask(case, case.folder)
     if mask is None:
         listed = ", ".join(map(str, sorted(known))) or "none"
         raise ConfigurationError(f"{case.folder} keeps no version {number} of its mask: found {listed}")

@@ -288,9 +288,10 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
         reopen=arguments.reopen,
         did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),
     )
-    if saved_there is not None and mask_sha256(saved_there) not in (case.mask_sha256, before.mask_sha256):
+    if saved_there is not None and mask_sha256(saved_there) != case.mask_sha256:
         reporter.attention(
-            f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it"
+            f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it; with several"
+            " labels it also lies there as a file mask_…"
         )
     _report_result(case, "corrected", arguments.case, reporter)
     if case.changes is not None:

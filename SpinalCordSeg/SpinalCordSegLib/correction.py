@@ -20,6 +20,7 @@ from SpinalCordSegLib.case import (
     GIVEN_MASK,
     Case,
     Summary,
+    original_mask,
     read_backdrop,
     read_mask,
     save_case,
@@ -104,7 +105,9 @@ def store_correction(
         check_belongs(case, image)
     now = mask.with_voxels(np.asarray(mask.voxels) != 0)
     original_name = GIVEN_MASK if case.mask_state == "given" else AI_MASK
-    original = read_mask(folder, original_name)
+    original = original_mask(case, folder)
+    if original is None and (changed := read_mask(folder, original_name)):  # by whoever opened the wrong file
+        versions(folder).save(changed, state=CORRECTED)
     is_as_measured = mask_sha256(current) == case.mask_sha256
     first_correction = original is None and is_as_measured  # else what it began as is not there any more
     before = current if first_correction else original

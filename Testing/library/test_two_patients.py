@@ -1,5 +1,6 @@
 """Two people, two visits or two files are never mixed in silence: what is refused, and what is said."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mask_doors as doors
@@ -53,6 +54,17 @@ def test_no_command_takes_another_persons_image_for_a_case(root: Path, command: 
     code, said = _run(root, f"{_WITH_IMAGE[command]} {{0}}/other.nii.gz")
     assert (code, "image" in said and "was made from" in said) == (2, True)
     assert _run(root, f"{_WITH_IMAGE[command]} {{0}}/neck.nii.gz")[0] == 0
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace(",7", ",8"), lambda text: text.replace(",", ";")])
+def test_figures_that_somebody_edited_are_not_the_cases(root: Path, change: Callable[[str], str]) -> None:
+    table = doors.folder(root) / "slices.csv"
+    written = table.read_text()
+    table.write_text(change(written))
+    assert doors.follow_up(root)[0] == 2
+    assert "slices.csv was changed" in _run(root, "review {0}/out")[1]
+    assert _run(root, "segment {0}/neck.nii.gz --output {0}/out")[0] == 0
+    assert table.read_text() == written
 
 
 _UNLIKE = "was the mask drawn on this image?"

@@ -130,7 +130,27 @@ def beside_with_another_label(root: Path) -> str:
     voxels = MINE.ijk.astype(np.uint8)
     voxels[:3, :3, :] = 2
     write_volume(MINE.with_ijk(voxels), folder(root) / "mask.nrrd")
-    return mask_sha256(MINE.with_ijk(voxels != 0))
+    return _fingerprint(folder(root) / "mask.nrrd")
+
+
+def in_place_second_label(root: Path) -> str:
+    """A lesion within the cord."""
+    voxels = NECK.mask.ijk.astype(np.uint8)
+    voxels[tuple(np.argwhere(voxels)[::9].T)] = 2
+    write_volume(NECK.mask.with_ijk(voxels), folder(root) / "mask.nii.gz")
+    return _fingerprint(folder(root) / "mask.nii.gz")
+
+
+def wrong_file_edited(root: Path) -> str:
+    write_volume(MINE, folder(root) / "mask_ai.nii.gz")
+    return SHA
+
+
+def given(root: Path) -> str:
+    write_volume(MINE, root / "mine.nii.gz")
+    _done("measure", root / "mine.nii.gz", "--output", root / "out", "--code", "neck", "--force")
+    (root / "mine.nii.gz").unlink()
+    return SHA
 
 
 def beside_half_saved(root: Path) -> str:
@@ -281,7 +301,7 @@ def read_only(root: Path) -> str:
 
 
 DOORS = (
-    in_place, in_place_same_time, in_place_clock_back, in_place_another_label, in_place_empty, half_saved,
+    in_place, in_place_second_label, wrong_file_edited, given, in_place_same_time, in_place_clock_back, in_place_another_label, in_place_empty, half_saved,
     *map(_beside, ("mask.nrrd", "mask.seg.nrrd", "mask.nii", "mask_edited.nii.gz", "Segmentation.seg.nrrd")),
     beside_corrected, beside_with_another_label, beside_half_saved, corrected, corrected_twice, corrected_with_specks,
     corrected_then_in_place, accepted, corrected_accepted, accepted_then_in_place, rejected, reopened, restored,
@@ -356,7 +376,8 @@ def _fingerprint(path: Path) -> str:
         labels = read_labels(path)
     except SpinalCordSegError:
         return f"unreadable {path.name}"
-    return mask_sha256(labels.with_voxels(labels.voxels != 0))
+    several = len(np.unique(labels.voxels)) > 2
+    return "several labels " * several + mask_sha256(labels)
 
 
 @dataclass(frozen=True)
@@ -399,8 +420,9 @@ def faults(root: Path, sha256: str, before: State, code: int, said: str) -> list
         found.append("silent: the figures are of another mask")
     kept = {one for path, one in now.masks.items() if path.parent.name == "versions"}
     for path, one in now.masks.items():
-        if path.parent == case and path.name not in now.files and one not in {*kept, now.own} and now.files:
-            found += [f"silent: {path.name} is not of the case"] * (path.name not in said and "error:" not in said)
+        if path.parent == case and path.name not in now.files and one.split()[-1] not in {*kept, now.own} and now.files:
+            named = path.name in said or "lies there as a file mask_" in said or "error:" in said
+            found += [f"silent: {path.name} is not of the case"] * (not named)
     if code == 0 and before.own not in (None, before.measured, now.own) and "kept as a version" not in said:
         found.append("silent: what was saved in place is a version now")
     if before.own not in (None, now.own) and code:
