@@ -490,8 +490,9 @@ def save_case(
         there = _fingerprints(folder)
         if replaces is None:
             case = _with_past(case, check_replaceable(folder))
-            if (_raw_report(folder) or {}).get("mask_state") == "given" and (made_elsewhere := read_mask(folder)):
-                versions(folder).save(made_elsewhere, state=GIVEN)
+            given = read_mask(folder) if (_raw_report(folder) or {}).get("mask_state") == "given" else None
+            if given is not None and mask_sha256(given) != case.mask_sha256:
+                versions(folder).save(given, state=GIVEN)
         else:
             _check_unchanged(folder, replaces)
         try:

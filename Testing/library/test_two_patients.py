@@ -1,5 +1,7 @@
 """Two people, two visits or two files are never mixed in silence: what is refused, and what is said."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +56,45 @@ def test_no_command_takes_another_persons_image_for_a_case(root: Path, command: 
     code, said = _run(root, f"{_WITH_IMAGE[command]} {{0}}/other.nii.gz")
     assert (code, "image" in said and "was made from" in said) == (2, True)
     assert _run(root, f"{_WITH_IMAGE[command]} {{0}}/neck.nii.gz")[0] == 0
+
+
+def _second_case(root: Path, **of_input: object) -> None:
+    """ROOT/out/second, of the other person, with this input in its report; neck is of patient 1."""
+    write_volume(OTHER.mask, root / "theirs.nii.gz")
+    _run(root, "measure {0}/theirs.nii.gz --image {0}/other.nii.gz --code second --output {0}/out")
+    for name, more in (("neck", {}), ("second", of_input)):
+        path = root / "out" / name / "report.json"
+        content = json.loads(path.read_text())
+        content["input"] |= {"identity": {"salt": "s", "patient_id": "1", "birth_date": "", "sex": ""}} | more
+        path.write_text(json.dumps(content))
+
+
+_PATIENT_2 = {"identity": {"salt": "s", "patient_id": "2", "birth_date": "", "sex": ""}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "of_second", "expected"),
+    [
+        ("P1,out/neck,2020-01-01", "P2,out/second,2021-01-01", {}, "the same patient ID"),
+        ("P1,out/neck,2020-01-01", "P2,out/copy,2021-01-01", _PATIENT_2, "the same data"),
+        ("P01,out/neck,2020-01-01", "p01,out/second,2021-01-01", _PATIENT_2, "one code"),
+        ("01,out/neck,2020-01-01", "1.0,out/second,2021-01-01", _PATIENT_2, "one code"),
+        ("P1,out/neck,2020-01-01", "P1,out/second,2021-01-01", _PATIENT_2, "different patients"),
+        (
+            "P1,out/neck,2020-01-01", "P2,out/second,2021-03-04", {**_PATIENT_2, "acquisition_date": "20210403"},
+            "30 days from that of the scan",
+        ),
+        ("P1,out/neck,2020-01-01", "P2,out/second,2021-01-01", _PATIENT_2, ""),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_mixes_people_is_refused(
+    root: Path, first: str, second: str, of_second: dict[str, object], expected: str
+) -> None:
+    _second_case(root, **of_second)
+    shutil.copytree(root / "out" / "neck", root / "out" / "copy")
+    (root / "people.csv").write_text(f"person,folder,date,disc\n{first},4\n{second},4\n")
+    code, said = _run(root, "follow-up {0}/people.csv --output {0}/followed")
+    assert (code != 0, expected in said) == (bool(expected), True), said
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace(",7", ",8"), lambda text: text.replace(",", ";")])

@@ -45,6 +45,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     Visit,
     check_one_person,
     check_visits,
+    one_patient_twice,
     read_visit,
 )
 from SpinalCordSegLib.pipeline import check_belongs
@@ -124,8 +125,14 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
     rows: list[dict[str, Any]] = []
     failed = 0
     reporter.event("start", inputs=len(persons))
+    twice = one_patient_twice(persons)
     for person in persons:
         try:
+            if other := twice.get(person.person):
+                raise ConfigurationError(
+                    f"{person.person} and {other} have the same patient ID or the same data: give all visits of a"
+                    " person one code"
+                )
             rows += write_follow_up(compared(person, options, reporter), inside(output, person.person), reporter)
         except (Cancelled, BrokenPipeError):
             raise

@@ -6,6 +6,7 @@ Voxel size, slice orientation, distortion correction, software and hand-editing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -293,23 +294,33 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
         if not isfinite(day):
             raise ConfigurationError(f'"{source.day}" is not a number of days')
         return day, None
-    text = (source.date or case.input.acquisition_date or "").strip()
+    kept = case.input.acquisition_date or ""
+    text = (source.date or kept).strip()
     if not text:
         raise ConfigurationError(
             f"{source.folder} has no date: give --date YYYY-MM-DD for each visit, or a date or day column in"
             " the manifest (a DICOM input keeps its date with segment --keep-date)"
         )
-    is_dicom = len(text) == 8 and text.isdecimal()
-    try:
-        known = date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
-    except ValueError as error:
-        raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD') from error
+    known = _date(text)
+    if kept and (apart := abs(known - _date(kept)).days):
+        raise ConfigurationError(
+            f"{source.folder}: the date given is {apart} days from that of the scan, which its report keeps: leave it"
+            " out, or give days apart in the manifest's column day"
+        )
     if not _FIRST_SCAN <= known <= date.today():
         raise ConfigurationError(
             f"{source.folder}: no scan was made in {known.year}: give the day of the scan, between {_FIRST_SCAN} and"
             " today, as --date YYYY-MM-DD or in the manifest"
         )
     return float(known.toordinal()), known
+
+
+def _date(text: str) -> date:
+    is_dicom = len(text) == 8 and text.isdecimal()
+    try:
+        return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:]}" if is_dicom else text)
+    except ValueError as error:
+        raise ConfigurationError(f'"{text}" is not a date: give YYYY-MM-DD') from error
 
 
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
@@ -381,12 +392,30 @@ def _identities(visit: Visit) -> list[Identity]:
 def same_data(visits: Sequence[Visit]) -> list[tuple[int, int]]:
     """Pairs of visits (numbers, from 1) that hold the same image or the same mask."""
 
-    def marks(visit: Visit) -> set[str]:
-        source = visit.case.input
-        return {visit.case.mask_sha256, source.fingerprint, source.image_fingerprint} - {""}
-
     pairs = combinations(enumerate(visits, 1), 2)
-    return [(n, k) for (n, one), (k, other) in pairs if marks(one) & marks(other)]
+    return [(n, k) for (n, one), (k, other) in pairs if _data_of(one.case) & _data_of(other.case)]
+
+
+def _data_of(case: Case) -> set[str]:
+    return {case.mask_sha256 if case.n_slices else "", case.input.fingerprint, case.input.image_fingerprint} - {""}
+
+
+def one_patient_twice(persons: Sequence[PersonSource]) -> dict[str, str]:
+    """Persons who share a patient ID, or the data of a visit, with another person of the manifest: who that is."""
+    found: dict[str, str] = {}
+    whose: dict[str, str] = {}
+    for person in persons:
+        for visit in person.visits:
+            try:
+                case = Case.load(visit.folder, needs_slices=False)
+            except InputFileError:  # which is reported where the visit is read
+                continue
+            who = case.input.identity
+            for mark in _data_of(case) | ({f"{who.salt} {who.patient_id}"} if who and who.patient_id else set()):
+                other = whose.setdefault(mark, person.person)
+                if other != person.person:
+                    found |= {person.person: other, other: person.person}
+    return found
 
 
 # ---- The manifest of a cohort
@@ -408,6 +437,7 @@ def read_manifest(path: Path) -> list[PersonSource]:
     """
     visits: dict[str, list[VisitSource]] = {}
     whose: dict[Path, str] = {}
+    spelt: dict[str, str] = {}
     ages: dict[str, float] = {}
     for number, row in read_table(path):
         if missing := [name for name in ("person", "folder") if not row.get(name)]:
@@ -423,6 +453,13 @@ def read_manifest(path: Path) -> list[PersonSource]:
         )
         if whose.setdefault(source.folder.resolve(), row["person"]) != row["person"]:
             raise ConfigurationError(f"{path.name}, line {number}: this folder is a visit of another person too")
+        # a spreadsheet makes 1 or 1.0 of 01, and some disks hold P1 and p1 for one folder
+        bare = re.sub(r"\.0+$", "", row["person"].casefold()).lstrip("0")
+        if (known := spelt.setdefault(bare, row["person"])) != row["person"]:
+            raise ConfigurationError(
+                f'{path.name}, line {number}: is "{row["person"]}" the person "{known}"? Give each person one code, and'
+                " two persons codes that differ in more than capitals and zeros"
+            )
         visits.setdefault(row["person"], []).append(source)
         if row.get("age"):
             try:
