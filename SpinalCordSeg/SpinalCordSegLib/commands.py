@@ -30,7 +30,7 @@ from SpinalCordSegLib.correction import (
     store_correction,
 )
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, ModelFileError, OutputError
-from SpinalCordSegLib.files import atomic_write, reason, write_json
+from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
 from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.image_io import (
     Image,
@@ -40,6 +40,7 @@ from SpinalCordSegLib.image_io import (
     read_image,
     write_volume,
 )
+from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.model.checkpoint import (
     find_model,
@@ -487,6 +488,12 @@ def propagate(arguments: Namespace, reporter: Reporter) -> None:
     for file in (mask_file, numbers, picture_file):
         if file.exists() and not arguments.force:
             raise OutputError(f"{file} is there already; choose another folder, or --force")
+    if mask_file.exists():
+        try:
+            written = str(parse_json(numbers.read_bytes())["mask_sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            written = ""
+        refuse_changed(mask_file, written)
     reporter.progress("read")
     images = read_image(arguments.image, arguments.series), read_image(arguments.to, arguments.to_series)
     if differ := differing(*(one.identity for one in images)):

@@ -49,6 +49,10 @@ class Identity:
             return None
         return cls(_hash(salt, "salt"), **{name: _hash(salt, f"{name} {text}") for name, text in known.items()})
 
+    def is_patient(self, other: Identity) -> bool:
+        """Whether both state one patient ID."""
+        return bool(self.patient_id) and (self.salt, self.patient_id) == (other.salt, other.patient_id)
+
 
 def known_of(stated: Callable[[str], str]) -> dict[str, str]:
     """What tells a patient from others, by fields of Identity, spelt alike; without placeholders. ``stated``: gives the

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
 from SpinalCordSegLib.files import output_errors, parse_json, write_json, write_text
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
@@ -160,6 +160,17 @@ class MaskVersions:
                     path.unlink()
         except OSError as error:
             _log.warning("an old version stays: %s", error.strerror)
+
+
+def refuse_changed(path: Path, written: str) -> None:
+    """Raise WouldReplaceError where the mask in ``path`` is no longer the one of this mask_sha256 that was written
+    there: somebody changed it. One that cannot be read is nobody's."""
+    try:
+        labels = read_labels(path)
+    except SpinalCordSegError:
+        return
+    if mask_sha256(labels) != written or labels.voxels.max() > 1:
+        raise WouldReplaceError(f"{path} was changed after it was written, and would be replaced: move it away first")
 
 
 def _version(path: Path) -> SavedVersion | None:

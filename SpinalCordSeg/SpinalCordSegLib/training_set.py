@@ -15,8 +15,10 @@ import numpy as np
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError, VoxelError
-from SpinalCordSegLib.files import parse_json, write_json, write_text
+from SpinalCordSegLib.files import from_json, parse_json, to_json, write_json, write_text
+from SpinalCordSegLib.identity import Identity, differing
 from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
+from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.volume import Volume, place_on
@@ -66,6 +68,7 @@ def add_to_training_set(
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: nothing can be learnt from it")
     label = mask.with_voxels((np.asarray(mask.voxels) != 0).astype(np.uint8))
+    _check_subject(folder, subject, None if case is None else case.input.identity)
     provenance = _provenance(image, label, case)
     earlier = _earlier(folder, provenance["SpinalCordSeg"]["image_sha256"])
     if earlier is not None:
@@ -75,6 +78,7 @@ def add_to_training_set(
             return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
         if not replace:
             raise OutputError(f"{earlier.label.name} is another mask of this very image: replace it with --force")
+        refuse_changed(earlier.label, _read_provenance(earlier.provenance).get("mask_sha256", ""))
     entry = earlier or _next(folder, subject)
     if not (folder / LABEL_DESCRIPTION).exists():
         write_text(folder / LABEL_DESCRIPTION, label_description())
@@ -128,9 +132,32 @@ def _provenance(image: Volume, mask: Volume, case: Case | None) -> dict[str, Any
         "review_state": case.review.state,
         "reviewed_by": case.review.who or None,
     }
+    if case.input.identity is not None:
+        own["identity"] = to_json(case.input.identity)
     acquisition = case.input.acquisition or {}
     scanner = {bids: acquisition[key] for bids, key in _SCANNER.items() if acquisition.get(key)}
     return {**scanner, "SpinalCordSeg": own}
+
+
+def _check_subject(folder: Path, subject: str, who: Identity | None) -> None:
+    """Raise ConfigurationError where the set holds another patient under this code, or this one under another, or a
+    code of other capitals, which some disks take for the same."""
+    for path in sorted(folder.glob("sub-*_ses-*.json")) if folder.is_dir() else []:
+        other = path.name.removeprefix("sub-").partition("_")[0]
+        try:
+            whose = from_json(Identity, _read_provenance(path)["identity"])
+        except (KeyError, ValueError):
+            whose = None
+        if other == subject:
+            is_mixed = bool(differing(who, whose))
+        else:
+            same_capitals = other.casefold() == subject.casefold()
+            is_mixed = same_capitals or (who is not None and whose is not None and who.is_patient(whose))
+        if is_mixed:
+            raise ConfigurationError(
+                f"{path.name} in {folder} is of {'another' if other == subject else 'the same'} patient by its header,"
+                f" or {other} and {subject} differ in capitals alone: give every person one code of their own"
+            )
 
 
 def _earlier(folder: Path, image_sha256: str) -> TrainingCase | None:

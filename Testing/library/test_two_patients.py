@@ -108,6 +108,38 @@ def test_figures_that_somebody_edited_are_not_the_cases(root: Path, change: Call
     assert table.read_text() == written
 
 
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("propagate {case} --image {0}/neck.nii.gz --to {0}/neck.nii.gz --output {0}/p", "p/propagated.nii.gz"),
+        ("training-set {case} --image {0}/neck.nii.gz --subject P1 --output {0}/p", "p/sub-P1_ses-01_seg.nii.gz"),
+    ],
+)
+def test_a_mask_that_was_written_and_edited_since_is_not_replaced(root: Path, command: str, written: str) -> None:
+    doors.accepted(root)
+    assert _run(root, command)[0] == 0
+    assert _run(root, f"{command} --force")[0] == 0
+    write_volume(doors.OTHER, root / written)
+    code, said = _run(root, f"{command} --force")
+    assert (code, "was changed after it was written" in said) == (2, True)
+    assert doors._fingerprint(root / written) == doors.mask_sha256(doors.OTHER)
+
+
+@pytest.mark.parametrize(
+    ("subject", "of_second", "code"),
+    [("P1", _PATIENT_2, 2), ("P1", {}, 0), ("P2", {}, 2), ("p1", _PATIENT_2, 2), ("P2", _PATIENT_2, 0)],
+)
+def test_a_training_set_holds_one_person_under_one_code(
+    root: Path, subject: str, of_second: dict[str, object], code: int
+) -> None:
+    _second_case(root, **of_second)
+    for name in ("neck", "second"):
+        assert _run(root, f"review {{0}}/out/{name} --accept --by A")[0] == 0
+    into = "training-set {0}/out/%s --subject %s --image {0}/%s.nii.gz --output {0}/set"
+    assert _run(root, into % ("neck", "P1", "neck"))[0] == 0
+    assert _run(root, into % ("second", subject, "other"))[0] == code
+
+
 _UNLIKE = "was the mask drawn on this image?"
 
 
