@@ -474,7 +474,7 @@ def _visit_sources(arguments: Namespace) -> tuple[VisitSource, ...]:
                 f"--{name}: found {len(values)} for {counted(n_visits, 'visit')}, expected one for each visit"
             )
     return tuple(
-        VisitSource(folder, date or "", disc or "", image=image, given={"scanner": scanner} if scanner else {})
+        VisitSource(folder, date or "", disc=disc or "", image=image, given={"scanner": scanner} if scanner else {})
         for folder, date, disc, image, scanner in zip(arguments.visits, *given.values(), strict=True)
     )
 
