@@ -47,7 +47,6 @@ class SpinalCordSegParameterNode:
     mask: slicer.vtkMRMLSegmentationNode
     modelPath: str = ""
     device: str = "auto"
-    flaggedOnly: bool = False
 
 
 class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
@@ -64,17 +63,8 @@ class SpinalCordSegWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SpinalCordSegLogic()
-        self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered), self._addSection)
+        self.panel = Panel(self.ui, self.logic, lambda: bool(self.parent.isEntered))
         self.binding = ModuleBinding(self, closing=self.panel.scene_is_closing, closed=self.panel.scene_is_closed)
-
-    def _addSection(self, name: str):
-        """Put a section's .ui into the panel; gives its widgets, its own as ``section``."""
-        section = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
-        layout = self.ui.limitsLabel.parentWidget().layout()
-        layout.insertWidget(layout.indexOf(self.ui.limitsLabel), section)
-        ui = slicer.util.childWidgetVariables(section)
-        ui.section = section
-        return ui
 
     def cleanup(self) -> None:
         if self.binding is not None:  # None: setup did not get that far
@@ -108,15 +98,13 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         grey = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
         return grey[0] if len(grey) == 1 else None
 
-    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto", worker=None):
-        """Begin a job: poll it, then give its result to ``addResult``. ``worker``: a preloaded one to do it. Raises
-        SpinalCordSegError."""
+    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto"):
+        """Begin a job: poll it, then give its result to ``addResult``. Raises SpinalCordSegError."""
         from SpinalCordSegLib.model.checkpoint import default_model
         from SpinalCordSegNodes.volumes import volume_from_node
         from SpinalCordSegWidgets.jobs import segment_job
 
-        volume = volume_from_node(volumeNode)
-        return segment_job(volume, model=model or default_model(), device=device, worker=worker)
+        return segment_job(volume_from_node(volumeNode), model=model or default_model(), device=device)
 
     def startMeasure(self, segmentation, segmentId: str, by: str = ""):
         """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
@@ -218,7 +206,7 @@ class SpinalCordSegTest(ScriptedLoadableModuleTest):
         self._waitFor(widget.panel.control, 600)
         self.assertIsNone(widget.panel.control.failure)
         self.assertEqual(widget.ui.maskSelector.currentNode().GetName(), f"{volumeNode.GetName()} spinal cord AI 2")
-        found = widget.panel.measures.result.case.volume_mm3
+        found = widget.panel.current.result.case.volume_mm3
         self.assertLess(abs(found - phantom.truth_volume_mm3), 0.15 * phantom.truth_volume_mm3)
 
     def _phantomInScene(self, **options):

@@ -4,10 +4,6 @@
 exits with what it returns. The parent writes one line, the heartbeat, to standard input and keeps it open. When it is
 closed (the parent ended, crashed or cancels), the work is interrupted as by Ctrl-C, then ended. A parent that writes
 nothing is not watched: a launcher in between may not pass standard input on.
-
-``… --wait MODULE[:FUNCTION] [MODEL DEVICE]`` loads libraries and model, then waits for a second line, the order
-{"arguments": […], "folder": …}, and runs that once in its folder. It prints {"event": "attached"} when the heartbeat
-has reached it: only then would an order reach it too.
 """
 
 from __future__ import annotations
@@ -15,10 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
-import json
-import logging
 import os
-import queue
 import shutil
 import signal
 import sys
@@ -31,33 +24,26 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from SpinalCordSegLib.console import Reporter, add_command, length_mm, new_program, run_program, slice_range
-from SpinalCordSegLib.errors import DeviceError, GeometryError, ModelFileError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.errors import DeviceError, GeometryError, VoxelError
 
 if TYPE_CHECKING:
-    import torch
-
     from SpinalCordSegLib.volume import Volume
 
 HEARTBEAT = b"stay\n"
-ATTACHED = "attached"
-WAIT = "--wait"
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
 
 _TIME_TO_TIDY_S = 5.0
 _LOCK_DROPS_S = 1.0
 _CANCELLED = 130
-_Orders = queue.SimpleQueue[bytes]
-_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command in ``argv``, or wait for an order; returns the exit code."""
+    """Run the command in ``argv``; returns the exit code."""
     gone = threading.Event()
-    orders = _Orders()
-    waits = argv[0] == WAIT
-    threading.Thread(target=_watch_parent, args=(gone, orders, waits), daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(gone,), daemon=True).start()
+    module, _colon, function = argv[0].partition(":")
     try:
-        return _wait(argv[1], argv[2:], orders) if waits else _run(argv[0], argv[1:])
+        return int(getattr(importlib.import_module(module), function or "main")(list(argv[1:])))
     except KeyboardInterrupt:
         return _CANCELLED
     finally:
@@ -65,60 +51,18 @@ def main(argv: Sequence[str]) -> int:
             _tidy()
 
 
-def _run(program: str, arguments: Sequence[str]) -> int:
-    module, _colon, function = program.partition(":")
-    return int(getattr(importlib.import_module(module), function or "main")(list(arguments)))
-
-
-def _wait(program: str, preloaded: Sequence[str], orders: _Orders) -> int:
-    if preloaded:
-        _preload(Path(preloaded[0]), preloaded[1])
-    line = orders.get()
-    if not line:  # the parent is gone
-        return _CANCELLED
-    order: dict[str, Any] = json.loads(line)
-    os.chdir(order["folder"])
-    return _run(program, order["arguments"])
-
-
-def _preload(model: Path, device: str) -> None:
-    """What fails here fails again in the run, and is reported there."""
-    try:
-        for name in ("cli", "batch", "pipeline", "report", "inference"):
-            importlib.import_module(f"SpinalCordSegLib.{name}")
-        for name in ("scipy.ndimage", "SimpleITK", "PIL.Image", "PIL.ImageDraw", "onnxruntime"):
-            importlib.import_module(name)
-        from SpinalCordSegLib.inference import gpu_is_likely
-        from SpinalCordSegLib.model.checkpoint import load_checkpoint
-
-        load_checkpoint(model)  # read from the disk once
-        if device in ("cuda", "mps") or (device == "auto" and gpu_is_likely()):
-            from SpinalCordSegLib.torch_inference import choose_device
-
-            choose_device(device)
-    except (ImportError, SpinalCordSegError) as error:
-        _log.debug("not preloaded: %s", error)
-
-
 def _scratch_base() -> Path:
     return Path(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir())
 
 
-def _watch_parent(gone: threading.Event, orders: _Orders, waits: bool) -> None:
+def _watch_parent(gone: threading.Event) -> None:
     # Read from the system, not through sys.stdin: a thread that waits in there makes Python abort when it exits.
     descriptor = sys.stdin.fileno() if sys.stdin is not None else -1
     if descriptor < 0 or read_part(descriptor, len(HEARTBEAT)) != HEARTBEAT:
         return
-    if waits:
-        sys.stdout.write(json.dumps({"event": ATTACHED}) + "\n")
-        sys.stdout.flush()
-    unfinished = b""
-    while part := read_part(descriptor):
-        *lines, unfinished = (unfinished + part).split(b"\n")
-        for line in lines:
-            orders.put(line)
+    while read_part(descriptor):
+        pass
     gone.set()
-    orders.put(b"")
     signal.raise_signal(signal.SIGINT)
     threading.Timer(_TIME_TO_TIDY_S, _end).start()
 
@@ -248,8 +192,7 @@ RERUN_MASK = "rerun.nrrd"
 def panel_main(argv: Sequence[str]) -> int:
     """Run one of: probe, rerun, register. Returns the exit code (see console.py)."""
     parser, commands = new_program("spinalcordseg-worker", "What the panels need and no user types.")
-    asked = add_command(commands, "probe", _probe, "what can compute, and how fast a model is")
-    asked.add_argument("--model", type=Path)
+    asked = add_command(commands, "probe", _probe, "what can compute")
     asked.add_argument("--training", action="store_true")
     rerun = add_command(commands, "rerun", _rerun, "segment some slices of volume.nrrd again; mask.nrrd is the mask")
     rerun.add_argument("--slices", type=slice_range, required=True)
@@ -308,14 +251,14 @@ def _register(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _probe(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    reporter.result("", **probe(arguments.model, arguments.training))
+    reporter.result("", **probe(arguments.training))
 
 
-def probe(model: Path | None = None, training: bool = False) -> dict[str, Any]:
-    """{"state": "ready" | "absent" | "broken", "detail", "devices": [{"name", "label", "seconds_per_slice"}]}.
+def probe(training: bool = False) -> dict[str, Any]:
+    """{"state": "ready" | "absent" | "broken", "detail", "devices": [{"name", "label"}]}, the best device first.
 
-    ``model``: time this model too. ``training``: of torch, else of ONNX Runtime, and of a GPU where torch can use one.
-    A package that is missing or broken is an answer: nothing is raised for it.
+    ``training``: of torch, else of ONNX Runtime, and of a GPU where torch can use one. A package that is missing or
+    broken is an answer: nothing is raised for it.
     """
     from SpinalCordSegLib.inference import gpu_is_likely
 
@@ -327,15 +270,14 @@ def probe(model: Path | None = None, training: bool = False) -> dict[str, Any]:
     except _BROKEN_INSTALL as error:
         text = str(error).splitlines()
         return {"state": "broken", "detail": text[0] if text else type(error).__name__, "devices": []}
-    devices = _gpus(model) if training or gpu_is_likely() else []
-    devices.append({"name": "cpu", "label": "CPU", "seconds_per_slice": None if training else _cpu_seconds(model)})
-    return {"state": "ready", "detail": "", "devices": devices}
+    devices = _gpus() if training or gpu_is_likely() else []
+    return {"state": "ready", "detail": "", "devices": [*devices, {"name": "cpu", "label": "CPU"}]}
 
 
 _BROKEN_INSTALL = (ImportError, OSError, RuntimeError, AttributeError)  # half an install, or a library that is gone
 
 
-def _gpus(model: Path | None) -> list[dict[str, Any]]:
+def _gpus() -> list[dict[str, str]]:
     """Labels are "NVIDIA RTX 3060, 12 GB" or "Apple GPU". Empty where torch finds none, or is broken."""
     try:
         import torch
@@ -353,51 +295,8 @@ def _gpus(model: Path | None) -> list[dict[str, Any]]:
         if name == "cuda":
             gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
             label = f"{torch.cuda.get_device_name(device)}, {gigabytes:.0f} GB"
-        found.append({"name": name, "label": label, "seconds_per_slice": _gpu_seconds(device, model)})
+        found.append({"name": name, "label": label})
     return found
-
-
-def _gpu_seconds(device: torch.device, model: Path | None) -> float | None:
-    """Of one slice, measured once warm; None without a model, with one that cannot be loaded, or where another program
-    holds the device's memory: the device itself works."""
-    import torch
-
-    from SpinalCordSegLib.model.checkpoint import checkpoint_network, load_checkpoint
-
-    if model is None:
-        return None
-    try:
-        checkpoint = load_checkpoint(model)
-        network = checkpoint_network(checkpoint).to(device)
-        image = torch.zeros(1, 1, checkpoint.normalisation.size, checkpoint.normalisation.size, device=device)
-        with torch.inference_mode():
-            float(network(image).sum())
-            started = time.perf_counter()
-            float(network(image).sum())  # taking the number waits for the device
-    except (ModelFileError, RuntimeError):  # torch raises the latter, or a kind of it, when memory runs out
-        return None
-    return round(time.perf_counter() - started, 4)
-
-
-def _cpu_seconds(model: Path | None) -> float | None:
-    """The same of the CPU."""
-    import numpy as np
-
-    from SpinalCordSegLib.model.checkpoint import load_checkpoint
-    from SpinalCordSegLib.model.cpu_engine import cpu_engine
-
-    if model is None:
-        return None
-    try:
-        checkpoint = load_checkpoint(model)
-        engine = cpu_engine(checkpoint)
-        image = np.zeros((1, 1, checkpoint.normalisation.size, checkpoint.normalisation.size), np.float32)
-        engine.logits(image)
-        started = time.perf_counter()
-        engine.logits(image)
-    except (ModelFileError, DeviceError):
-        return None
-    return round(time.perf_counter() - started, 4)
 
 
 if __name__ == "__main__":

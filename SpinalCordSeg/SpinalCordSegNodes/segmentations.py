@@ -173,19 +173,22 @@ def _new_node(scene: Any, name: str, mask: Volume, volume_node: Any, made_by: Ma
     return node
 
 
+def segment_ids(node: Any) -> list[str]:
+    """Of every segment, in order."""
+    segmentation = node.GetSegmentation()
+    return [str(segmentation.GetNthSegmentID(index)) for index in range(segmentation.GetNumberOfSegments())]
+
+
 def cord_segment_id(node: Any) -> str:
     """The id of the segment that carries our tags; "" when there is none (renaming and recolouring do not matter)."""
     segmentation = node.GetSegmentation()
-    ids = (segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments()))
-    return next((found for found in ids if read_tag(segmentation.GetSegment(found), FINGERPRINT)), "")
+    return next((one for one in segment_ids(node) if read_tag(segmentation.GetSegment(one), FINGERPRINT)), "")
 
 
 def known_cord_id(node: Any) -> str:
     """The same, else the only segment there is (a mask made elsewhere); "" where nobody can know which is the cord."""
-    segmentation = node.GetSegmentation()
-    return cord_segment_id(node) or (
-        str(segmentation.GetNthSegmentID(0)) if segmentation.GetNumberOfSegments() == 1 else ""
-    )
+    ids = segment_ids(node)
+    return cord_segment_id(node) or (ids[0] if len(ids) == 1 else "")
 
 
 def mask_of_segment(node: Any, segment_id: str) -> Volume:
@@ -217,6 +220,14 @@ def own_grid(node: Any) -> Volume:
     if grid is not None:
         return grid
     raise GeometryError("the segmentation has no reference geometry: choose a source volume for it first")
+
+
+def is_shown_in_3d(node: Any) -> bool:
+    """False for None too."""
+    if node is None or node.GetDisplayNode() is None:
+        return False
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    return bool(node.GetDisplayNode().GetVisibility3D() and node.GetSegmentation().ContainsRepresentation(surface))
 
 
 def show_in_3d(node: Any, visible: bool = True) -> bool:

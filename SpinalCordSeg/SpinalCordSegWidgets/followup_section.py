@@ -1,4 +1,5 @@
-"""Follow-up: visits compared by the command ``follow-up``; what makes them not comparable is shown first."""
+"""Follow-up: the prior and the current visit in linked views, and any number of visits compared by the command
+``follow-up``; what makes them not comparable is shown first."""
 
 from __future__ import annotations
 
@@ -8,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import qt
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
+from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import (
     FOLLOW_UP_CHART,
     FollowUpTexts,
@@ -26,17 +28,25 @@ from SpinalCordSegNodes.results import (
     result_of,
     write_result_folder,
 )
-from SpinalCordSegNodes.segmentations import cropped_mask, known_cord_id, volume_node_of
-from SpinalCordSegNodes.views import marked_discs
+from SpinalCordSegNodes.segmentations import (
+    cropped_mask,
+    known_cord_id,
+    mask_of_segment,
+    volume_behind,
+    volume_node_of,
+)
+from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
 from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import RESULTS, command_job, write_images
-from SpinalCordSegWidgets.pictures import ResizingPicture, figure
+from SpinalCordSegWidgets.jobs import RESULTS, Motion, command_job, motion_job, write_images
 from SpinalCordSegWidgets.section import (
     OTHER_PATIENT,
+    Choice,
+    Picture,
     Section,
     ask_file,
     ask_folder,
     ask_new_file,
+    fill_menu,
     grey,
     in_scene,
     on_click,
@@ -90,7 +100,7 @@ class Visit:
             raise ConfigurationError(text.format(name=self.name))
         digest = cropped_mask(self.segmentation, segment_id).digest()
         if result is None or not is_measured(result, digest) or not is_measured_on(result, image_state(self.volume)):
-            text = _("{name} was not measured as it is now: choose it in section Measures, and measure it")
+            text = _("{name} was not measured as it is now: choose it in section Segment, and measure it")
             raise InputFileError(text.format(name=self.name))
         write_result_folder(result, segment_id, folder / f"visit{number}")
         if self.volume is not None:
@@ -129,39 +139,68 @@ def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], lis
 
 
 _DAY = 1
+_PICTURE_HEIGHT = 190
 _FORMATS = {".csv": "csv", ".json": "json", ".html": "html"}
 _RED = "QFrame#breakFrame {border: 2px solid #b3261e; background: #fcebea} QLabel {color: #8c1d18}"
 
 
-class FollowUpPanel(Section):
+class FollowUpSection(Section):
     """``visits``: as listed. Comparisons stay in the scene; the last one that includes the current mask is shown."""
 
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel, panel.ui.followUpSection)
+        ui = self.ui
         self.visits: list[Visit] = []
-        self._picture = ResizingPicture(ui.coursePicture)
+        self.views = LinkedViews(slicer.mrmlScene)
+        self._pair: tuple[Any, ...] = ()  # the masks in the views
+        self.choice = Choice(ui.priorSelector, lambda _prior: self.changed(), panel.lost)
+        self._picture = Picture(ui.coursePicture, _PICTURE_HEIGHT)
         ui.breakFrame.styleSheet = _RED
-        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")], (112, 84))
-        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")], (36, 44, 62))
+        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")])
+        set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")])
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)
+        ui.compareButton.connect("clicked(bool)", self._on_compare)
         on_click(
             ui,
             addMaskButton=self.add_mask,
-            addFolderButton=lambda: ask_folder(ui.section, _("Result folder of one visit"), self.add_folder),
+            addFolderButton=lambda: ask_folder(self.button, _("Result folder of one visit"), self.add_folder),
             visitImageButton=self._on_image,
             removeVisitButton=self._on_remove,
             trackButton=self.compare,
             followUpViewsButton=self._on_views,
         )
-        menu = qt.QMenu(ui.followUpExportButton)
-        for suffix in _FORMATS:
-            menu.addAction(suffix[1:].upper()).connect("triggered()", lambda chosen=suffix: self._on_export(chosen))
-        ui.followUpExportButton.setMenu(menu)
+        fill_menu(
+            ui.followUpExportButton,
+            lambda: [(suffix[1:].upper(), lambda chosen=suffix: self._on_export(chosen)) for suffix in _FORMATS],  # type: ignore[misc]
+        )
+
+    def changed(self) -> None:
+        """Other masks, of other persons perhaps, are not what the linked views show."""
+        if self.views.running and self._pair != (self.current.node, self.prior):
+            self.views.end()
+        super().changed()
+
+    def refresh(self) -> None:
+        self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
+        discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
+        rows = [(visit.name, visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        show_rows(self.ui.visitTable, rows, editable=_DAY)
+        self._show_buttons()
+        self._show_outcome(self._shown())
+        self._show_views()
+
+    def forget_person(self) -> None:
+        self.choice.set(None)
+
+    def close(self) -> None:
+        self._keep([])
+        self.views.end()
+        self._pair = ()
 
     def add_mask(self) -> None:
         """The current mask becomes a visit; its day is the study's, where the subject hierarchy knows it."""
-        mask = self.panel.segmentation
+        mask = self.current.node
         if mask is not None and all(visit.segmentation is not mask for visit in self.visits):
             self.visits.append(Visit(study_date(slicer.mrmlScene, volume_node_of(mask)), mask))
         self.refresh()
@@ -203,7 +242,7 @@ class FollowUpPanel(Section):
 
     def why_not(self) -> str:
         """The reason why the visits cannot be compared; "" when it can be tried."""
-        if self.panel.busy or len(self.visits) < 2:
+        if self.panel.control.running or len(self.visits) < 2:
             return self.panel.why_busy() or _("Add at least two visits.")
         first, *others = [visit.volume or visit.segmentation for visit in self.visits if visit.segmentation] or [None]
         if any(is_other_patient(slicer.mrmlScene, first, other) for other in others):
@@ -222,17 +261,6 @@ class FollowUpPanel(Section):
             self.panel.show_message(_("Saved {name}.").format(name=path.name))
         return done
 
-    def refresh(self) -> None:
-        self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
-        discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
-        rows = [(visit.name, visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
-        show_rows(self.ui.visitTable, rows, editable=_DAY)
-        self._show_buttons()
-        self._show_outcome(self._shown())
-
-    def close(self) -> None:
-        self._keep([])
-
     def _keep(self, visits: list[Visit]) -> None:
         """Code and age go with the last visit of a person."""
         if self.visits and not visits:
@@ -241,7 +269,7 @@ class FollowUpPanel(Section):
 
     def _table(self) -> Any:
         """Of the last comparison that includes the current mask."""
-        return latest_follow_up(slicer.mrmlScene, self.panel.segmentation)
+        return latest_follow_up(slicer.mrmlScene, self.current.node)
 
     def _shown(self) -> FollowUpTexts | None:
         return follow_up_of(self._table())
@@ -257,8 +285,8 @@ class FollowUpPanel(Section):
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
         ui = self.ui
-        for widget in (ui.runsLabel, ui.coursePicture, ui.outcomeTable):
-            widget.setVisible(found is not None)
+        ui.runsLabel.setVisible(found is not None)
+        ui.coursePicture.setVisible(found is not None)
         for button in (ui.followUpViewsButton, ui.followUpExportButton):
             grey(button, "" if found else _("Nothing was compared yet."))
         breaks, remarks = (found.breaks, found.remarks) if found else ([], [])
@@ -274,13 +302,14 @@ class FollowUpPanel(Section):
         lines = [_("Remarks:"), *(f"• {text}" for text in remarks)]
         show_text(ui.followUpDoubts, "\n".join(lines) if remarks else "")
         if found is None:
+            show_rows(ui.outcomeTable, ())
             return
         ui.runsLabel.setText("\n".join(rate_text(run) for run in found.content["runs"]))
         from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
 
         content = found.content
-        self._picture.show(lambda width: figure(lambda axes: draw_course(axes, content, 8.0), width, 190))
-        rows, tips = outcome_rows(found.content)
+        self._picture.show(lambda axes: draw_course(axes, content, 8.0))
+        rows, tips = outcome_rows(content)
         show_rows(ui.outcomeTable, rows, tips=tips)
 
     def _on_compared(self, found: FollowUpTexts, masks: list[Any]) -> None:
@@ -295,7 +324,7 @@ class FollowUpPanel(Section):
 
     def _on_image(self) -> None:
         visit = self.visits[self.ui.visitTable.currentRow()]  # the list may be another one when it was asked for
-        ask_file(self.ui.section, _("Image of the visit"), lambda image: self.give_image(visit, image))
+        ask_file(self.button, _("Image of the visit"), lambda image: self.give_image(visit, image))
 
     def _on_remove(self) -> None:
         row = self.ui.visitTable.currentRow()
@@ -307,7 +336,103 @@ class FollowUpPanel(Section):
         show_in_views(table.GetNodeReference(FOLLOW_UP_CHART), table)
 
     def _on_export(self, suffix: str) -> None:
-        ask_new_file(self.ui.section, _("Export the follow-up"), f"follow-up{suffix}", self.export)
+        ask_new_file(self.button, _("Export the follow-up"), f"follow-up{suffix}", self.export)
+
+    # The prior and the current visit in linked views: by the disc C2/C3 where it is marked in both, else by rigid
+    # registration of the images, in a child process.
+
+    @property
+    def prior(self) -> Any:
+        return self.choice.node
+
+    def why_no_views(self) -> str:
+        """The reason why the two cannot be compared; "" when they can."""
+        reason = self.panel.why_no_mask()
+        if reason:
+            return reason
+        if self.prior is None or self.prior is self.current.node:
+            return _("Choose the mask of the prior visit.")
+        if self.current.volume is None or volume_node_of(self.prior) is None:
+            return _("Both masks need their volume in the scene.")
+        if is_other_patient(slicer.mrmlScene, volume_node_of(self.prior), self.current.volume):
+            return OTHER_PATIENT
+        if not known_cord_id(self.prior):
+            return _("The prior mask has several segments: which is the cord? Keep one.")
+        return ""
+
+    def _show_views(self) -> None:
+        ui = self.ui
+        reason = "" if self.views.running else self.why_no_views()
+        grey(ui.compareButton, reason)
+        ui.compareButton.checked = self.views.running
+        how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
+        show_text(ui.compareHow, "" if reason else _("Levels are matched {how}.").format(how=how))
+        ui.compareFit.setVisible(self.views.running)
+
+    def _by_discs(self) -> bool:
+        if self.prior is None or self.current.volume is None:
+            return False
+        owners = (self.current.volume, volume_node_of(self.prior))
+        return all(owner is not None and _C2_C3 in marked_discs(owner) for owner in owners)
+
+    def _on_compare(self, wanted: bool) -> None:
+        if not wanted:
+            self.views.end()
+            self._show_views()
+            return
+        if self._by_discs():
+            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.current.volume, volume_node_of(self.prior)))
+            self._show(Motion(motion_by_discs(here, there)))
+            return
+        current, prior = self.current.node, self.prior
+
+        def show(motion: Motion) -> None:
+            if self.prior is prior:
+                self._show(motion)
+
+        run = self.panel.for_this_mask(show)
+        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior)), run)
+        self._show_views()
+
+    def _show(self, motion: Motion) -> None:
+        """The motion is known: link the views, and go to the middle of the cord."""
+        if not self.why_no_views():
+            self.panel.attempt(lambda: self._link(motion))
+        self._show_views()
+
+    def _link(self, motion: Motion) -> None:
+        """Raises GeometryError."""
+        (now, now_mask), (before, before_mask) = self._visit(self.current.node), self._visit(self.prior)
+        ratio = grey_ratio(now, now_mask, before, before_mask)
+        here = (self.current.volume, self.current.node)
+        self._pair = (self.current.node, self.prior)
+        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, ratio)
+        self.views.jump(_middle(now_mask))
+        self.ui.compareFit.setText(_fit_text(motion.ambiguous, ratio))
+
+    def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
+        """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
+        own = segmentation is self.current.node
+        mask = mask_of_segment(segmentation, self.current.segment_id if own else known_cord_id(segmentation))
+        volume = volume_behind(segmentation, mask)
+        return (mask if volume is None else volume), mask
+
+
+def _fit_text(ambiguous: bool, ratio: float) -> str:
+    remarks = []
+    if ambiguous:
+        remarks.append(_("The vertebra above or below fits nearly as well: check the level, or mark discs."))
+    if ratio != 1.0:
+        text = _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.")
+        remarks.append(text.format(ratio=ratio))
+    return "\n".join(remarks) or _("Same window in both.")
+
+
+def _middle(mask: Volume) -> tuple[float, float, float]:
+    """RAS mm of the cord's middle slice; of the grid's without cord."""
+    filled = np.flatnonzero((np.asarray(mask.voxels) != 0).any(axis=(1, 2)))
+    middle = int(np.median(filled)) if len(filled) else mask.shape[0] // 2
+    return centre_of_slice(mask, mask.to_input_slice(middle))
 
 
 def _kept_day(folder: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,12 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer.util
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegWidgets.jobs import PANEL_PROGRAM, Job, JobControl
 
 # Replacing one of these breaks Slicer or another extension.
@@ -70,8 +67,6 @@ def kept_versions() -> list[str]:
     return kept
 
 
-_OLDEST = (2, 4)
-_NOT_ON_WINDOWS = (2, 13)  # the paths of its licence files are too long for Windows' default limit
 _FIGURES = {"matplotlib": "matplotlib>=3.8,<4", "jinja2": "Jinja2>=3.1,<4"}  # draw the figures, make the page
 _TO_SEGMENT = {"onnxruntime": "onnxruntime>=1.18,<2", **_FIGURES}
 _TO_TRAIN = {"safetensors": "safetensors>=0.4.3,<1", **_FIGURES}
@@ -79,7 +74,7 @@ _TO_TRAIN = {"safetensors": "safetensors>=0.4.3,<1", **_FIGURES}
 
 @dataclass(frozen=True)
 class Dependencies:
-    """``state``: ready; no_packages, or no_figures where a run works but its page lacks figures; absent, old, too_new
+    """``state``: ready; no_packages, or no_figures where a run works but its page lacks figures; absent, unfit
     or broken of PyTorch. ``message``, ``action``: "" when ready. ``packages``: what pip is asked for, without PyTorch.
     """
 
@@ -147,12 +142,10 @@ def check_training(
     if why_broken:
         text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
         return Dependencies("broken", text.format(detail=why_broken), _("Repair PyTorch…"))
-    if _numbers(torch) < _OLDEST:
-        text = _("PyTorch {version} is too old: {oldest} or newer is needed.")
-        return Dependencies("old", text.format(version=torch, oldest="2.4"), _("Update PyTorch…"))
-    if platform == "win32" and _numbers(torch) >= _NOT_ON_WINDOWS:
-        text = _("PyTorch {version} does not install completely on Windows: take a version before 2.13.")
-        return Dependencies("too_new", text.format(version=torch), _("Replace PyTorch…"))
+    wanted = torch_requirement(platform)
+    if _numbers(torch) < (2, 4) or ("<" in wanted and _numbers(torch) >= (2, 13)):
+        text = _("PyTorch {version} does not fit: {wanted} is needed.")
+        return Dependencies("unfit", text.format(version=torch, wanted=wanted), _("Replace PyTorch…"))
     return _check_packages(_TO_TRAIN, installed)
 
 
@@ -177,6 +170,7 @@ def _why_broken(version: str, probe: Mapping[str, Any], package: str) -> str:
 
 
 def torch_requirement(platform: str = sys.platform) -> str:
+    """From 2.13 on the paths of PyTorch's licence files are too long for Windows' default limit."""
     return ">=2.4,<2.13" if platform == "win32" else ">=2.4"
 
 
@@ -212,10 +206,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split("+")[0].split(".")[:2])
 
 
-# What the devices are and how fast: asked in a child process, remembered until the packages or the model change.
-
-
-_KEY = "SpinalCordSeg/Probe"
+# What the devices are: asked in a child process.
 
 
 class DeviceProbe:
@@ -224,47 +215,35 @@ class DeviceProbe:
 
     def __init__(self, report: Callable[[], None], training: bool = False) -> None:
         self._report, self._training = report, training
-        self._key = f"{_KEY}/training" if training else _KEY
         self._control = JobControl(lambda: None)
-        self._question = ""
         self.answer: Mapping[str, Any] | None = None
 
-    @property
-    def asking(self) -> bool:
-        return self._control.running
-
-    def ask(self, model: Path | None) -> None:
-        """Look the answer up, or start asking; a question that is being answered is not asked again."""
-        question = f"{self._training}|{_question(model)}"
-        if self.asking or (question == self._question and self.answer is not None):
+    def ask(self) -> None:
+        """Once, until ``forget``."""
+        if self._control.running or self.answer is not None:
             return
-        self._question = question
-        self.answer = _remembered(self._key, question)
-        if self.answer is not None:
-            self._report()
-            return
-        arguments = ["probe", *([] if model is None else ["--model", str(model)]), *["--training"] * self._training]
+        arguments = ["probe", *["--training"] * self._training]
         try:
             job = Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer)
         except OutputError as error:
-            self.answer = _broken(str(error))
-            self._report()
+            self._take(_broken(str(error)))
             return
         self._control.start(job, on_end=self._on_end)
 
     def forget(self) -> None:
         """After something was installed."""
         self.close()
-        self.answer, self._question = None, ""
-        qt.QSettings().remove(self._key)
+        self.answer = None
 
     def close(self) -> None:
         self._control.close()
 
     def _on_end(self, job: Job[dict[str, Any]]) -> None:
-        self.answer = job.result or _broken(job.failure.report.splitlines()[-1] if job.failure is not None else "")
-        if self.answer.get("state") == "ready":
-            qt.QSettings().setValue(self._key, json.dumps({"question": self._question, "answer": dict(self.answer)}))
+        failed = "" if job.failure is None else job.failure.report.splitlines()[-1]
+        self._take(job.result or _broken(failed))
+
+    def _take(self, answer: Mapping[str, Any]) -> None:
+        self.answer = answer
         self._report()
 
 
@@ -272,17 +251,30 @@ def _broken(detail: str) -> dict[str, Any]:
     return {"state": "broken", "detail": detail, "devices": []}
 
 
-def _question(model: Path | None) -> str:
-    """All that the answer depends on, as far as it can be seen without importing anything."""
-    stamp = f"{model}:{model.stat().st_size}" if model is not None and model.is_file() else ""
-    versions = "|".join(str(installed_version(name)) for name in ("onnxruntime", "torch"))
-    return f"{SOFTWARE_VERSION}|{versions}|{sys.executable}|{stamp}"
+class DeviceChoice:
+    """Fills a combo box by hand: what there is to choose is only known at run time."""
 
+    def __init__(self, box: Any) -> None:
+        self._box = box
+        self.show(None)
 
-def _remembered(key: str, question: str) -> Mapping[str, Any] | None:
-    text = qt.QSettings().value(key)
-    try:
-        kept = json.loads(text) if text else {}
-    except (TypeError, ValueError):
-        return None
-    return kept.get("answer") if isinstance(kept, dict) and kept.get("question") == question else None
+    def show(self, probe: Mapping[str, Any] | None) -> None:
+        """The selection stays where it can."""
+        chosen = self.name
+        devices = list((probe or {}).get("devices") or [])
+        self._box.blockSignals(True)
+        self._box.clear()
+        best = f" ({devices[0]['label']})" if devices else ""
+        self._box.addItem(_("Automatic") + best, "auto")
+        for device in devices or [{"name": "cpu", "label": "CPU"}]:
+            self._box.addItem(str(device["label"]), device["name"])
+        self.select(chosen)
+        self._box.blockSignals(False)
+
+    @property
+    def name(self) -> str:
+        """As the command line takes it."""
+        return self._box.itemData(self._box.currentIndex) or "auto"
+
+    def select(self, name: str) -> None:
+        self._box.setCurrentIndex(max(0, self._box.findData(name)))

@@ -1,14 +1,13 @@
 """Work for the panels, done by a worker process so that Slicer stays alive.
 
 ``Worker`` is the process, ``Job`` one piece of work in a temporary folder, ``JobControl`` the timer that watches one
-job, ``PreloadedWorker`` a worker that has everything loaded before it is needed. The functions at the end begin the
-jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted while it runs.
+job. The functions at the end begin the jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted
+while it runs.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import queue
@@ -24,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import qt
@@ -37,14 +36,7 @@ from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import explain
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegLib.worker import (
-    ATTACHED,
-    HEARTBEAT,
-    RERUN_MASK,
-    SCRATCH_VARIABLE,
-    WAIT,
-    ScratchFolder,
-)
+from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
 from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
@@ -58,7 +50,6 @@ LIBRARY = Path(SpinalCordSegLib.worker.__file__).resolve().parents[1]  # the fol
 _POLITE_S = 1.0  # from being asked to end until being ended
 _KEPT_LINES = 200
 _NO_WINDOW = 0x08000000  # Windows: CREATE_NO_WINDOW
-_log = logging.getLogger(__name__)
 
 
 def scratch_base() -> Path:
@@ -67,98 +58,63 @@ def scratch_base() -> Path:
 
 
 class Worker:
-    """One process. ``start``, then ``poll`` until ``running`` is False; ``cancel`` or ``end`` ends its whole tree.
-
-    ``exit_code``: None while it runs, negative for a signal. ``attached``: orders reach one that waits. ``log``: the
-    last lines of standard error and of what was not JSON.
-    """
+    """One process. ``poll`` until ``running`` is False; ``cancel`` or ``end`` ends its whole tree."""
 
     def __init__(
-        self,
-        program: str,
-        arguments: Sequence[str],
-        *,
-        folder: Path,
-        packages: Sequence[Path] = (LIBRARY,),
-        wait: bool = False,
+        self, program: str, arguments: Sequence[str], *, folder: Path, packages: Sequence[Path] = (LIBRARY,)
     ) -> None:
-        """``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. ``folder``: to run in.
-
-        ``wait``: run at ``order``; ``arguments`` are what is preloaded (see worker.py), ``folder`` is above all jobs'.
-        """
+        """Start it. ``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. ``folder``: to
+        run in. Raises OutputError when the system cannot start it."""
         python = shutil.which("PythonSlicer") or sys.executable
-        self._command = [python, "-m", "SpinalCordSegLib.worker", *([WAIT] if wait else []), program, *arguments]
-        self._folder = folder
-        self._environment = _environment(packages, folder if wait else folder.parent)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._readers: list[threading.Thread] = []
-        self._kill_at: float | None = None
-        self.attached = False
-
-    def start(self) -> None:
-        """Raises OutputError when the system cannot start it."""
+        command = [python, "-m", "SpinalCordSegLib.worker", program, *arguments]
         options: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
             group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined, unused-ignore]
             options = {"creationflags": group | _NO_WINDOW}
+        environment = _environment(packages, folder.parent)
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                self._command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self._folder, env=self._environment, **options
+            process: Any = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=environment, **options
             )
         except OSError as error:
             raise OutputError(f"Python could not be started ({error.strerror}): reinstall Slicer") from error
-        self._read(self._process.stdout, self._lines.put)
-        self._read(self._process.stderr, self._keep)
-        self._write(HEARTBEAT)
-
-    def order(self, arguments: Sequence[str], folder: Path) -> bool:
-        """Let one that waits run, in ``folder``; False when it is not there any more."""
-        line = json.dumps({"arguments": list(arguments), "folder": str(folder)})
-        return self.exit_code is None and self._write(line.encode("ascii") + b"\n")
-
-    def _write(self, line: bytes) -> bool:
-        if self._process is None or self._process.stdin is None:
-            return False
-        try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
-        except (OSError, ValueError):  # it has ended; its exit code tells more
-            return False
-        return True
-
-    def _read(self, pipe: IO[bytes] | None, keep: Callable[[bytes], None]) -> None:
-        def pump() -> None:
-            if pipe is not None:
-                with pipe:
-                    for line in pipe:
-                        keep(line)
-
-        reader = threading.Thread(target=pump, daemon=True)
-        reader.start()
-        self._readers.append(reader)
+        self._process = process
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._readers = [
+            threading.Thread(target=_pump, args=(pipe, keep), daemon=True)
+            for pipe, keep in ((process.stdout, self._lines.put), (process.stderr, self._keep))
+        ]
+        self._kill_at: float | None = None
+        for reader in self._readers:
+            reader.start()
+        with suppress(OSError):  # it has ended; its exit code tells more
+            process.stdin.write(HEARTBEAT)
+            process.stdin.flush()
 
     def _keep(self, line: bytes) -> None:
         self._log.append(line.decode("utf-8", "replace").rstrip())
 
     @property
     def log(self) -> str:
+        """The last lines of standard error, and of what was not JSON."""
         return "\n".join(self._log)
 
     @property
-    def process_id(self) -> int | None:
-        return None if self._process is None else self._process.pid
+    def process_id(self) -> int:
+        return int(self._process.pid)
 
     @property
     def exit_code(self) -> int | None:
-        return None if self._process is None else self._process.poll()
+        """None while it runs, negative for a signal."""
+        code: int | None = self._process.poll()
+        return code
 
     @property
     def running(self) -> bool:
         """True until the process has ended and everything that it reported has been polled."""
-        if self._process is not None and (self.exit_code is None or self._kill_at is not None):
+        if self.exit_code is None or self._kill_at is not None:
             return True
         return any(reader.is_alive() for reader in self._readers) or not self._lines.empty()
 
@@ -174,40 +130,32 @@ class Worker:
                 event = json.loads(line)
             except ValueError:
                 event = None
-            if not isinstance(event, dict):
-                self._keep(line)
-            elif event == {"event": ATTACHED}:
-                self.attached = True
-            else:
+            if isinstance(event, dict):
                 events.append(event)
+            else:
+                self._keep(line)
         return events
 
     def cancel(self) -> None:
         """Ask it to end, now; ``poll`` or ``end`` makes sure of it. Harmless when it has ended."""
-        if self._process is None or self.exit_code is not None or self._kill_at is not None:
+        if self.exit_code is not None or self._kill_at is not None:
             return
         self._kill_at = time.monotonic() + _POLITE_S
         with suppress(OSError):  # the other end is gone already
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+            self._process.stdin.close()
         self._end_tree(at_once=False)
 
     def end(self) -> None:
         """Cancel and wait, two seconds at most: for the moments after which nobody polls."""
         self.cancel()
-        if self._process is None:
-            return
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_POLITE_S)
-        self._end_tree(at_once=True)
-        with suppress(subprocess.TimeoutExpired):  # held by a driver or a disk of the network: the system's now
-            self._process.wait(_POLITE_S)
+        for _time in range(2):  # the second time: held by a driver or a disk of the network, the system's now
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_POLITE_S)
+            self._end_tree(at_once=True)
         self._kill_at = None
 
     def _end_tree(self, at_once: bool) -> None:
         """The process and all that it started: PythonSlicer is a launcher, ending it alone leaves Python alive."""
-        if self._process is None:
-            return
         if os.name == "nt":
             if at_once and self.exit_code is None:  # asking politely was closing its standard input
                 kill = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
@@ -217,16 +165,19 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
 
+def _pump(pipe: Any, keep: Callable[[bytes], None]) -> None:
+    with pipe:
+        for line in pipe:
+            keep(line)
+
+
 def _environment(packages: Sequence[Path], scratch_base: Path) -> dict[str, str]:
     environment = dict(os.environ)
     environment.pop("PYTHONSTARTUP", None)
     former = environment.get("PYTHONPATH")
     paths = [str(path) for path in packages] + ([former] if former else [])
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    environment["PYTHONUTF8"] = "1"
-    environment["PYTHONUNBUFFERED"] = "1"
-    environment[SCRATCH_VARIABLE] = str(scratch_base)
-    return environment
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return environment | own | {SCRATCH_VARIABLE: str(scratch_base)}
 
 
 @dataclass(frozen=True)
@@ -241,24 +192,16 @@ class Progress:
     def text(self) -> str:
         """ "Slice 34 of 170, about 12 s left"."""
         if not self.of:
-            return {
-                "start": _("Starting…"),
-                "read": _("Reading the image…"),
-                "measure": _("Measuring…"),
-            }.get(self.stage, _("Working…"))
+            stages = {"start": _("Starting…"), "read": _("Reading the image…"), "measure": _("Measuring…")}
+            return stages.get(self.stage, _("Working…"))
         return self.with_time_left(_("Slice {done} of {of}").format(done=self.done, of=self.of))
 
     def with_time_left(self, text: str) -> str:
         if self.seconds_left is None:
             return text
-        return _("{text}, {left} left").format(text=text, left=duration(self.seconds_left))
-
-
-def duration(seconds: float) -> str:
-    """ "about 12 s", "about 3 min"."""
-    if seconds < 90:
-        return _("about {seconds} s").format(seconds=max(1, round(seconds)))
-    return _("about {minutes} min").format(minutes=round(seconds / 60))
+        if self.seconds_left < 90:
+            return _("{text}, about {seconds} s left").format(text=text, seconds=max(1, round(self.seconds_left)))
+        return _("{text}, about {minutes} min left").format(text=text, minutes=round(self.seconds_left / 60))
 
 
 @dataclass(frozen=True)
@@ -289,14 +232,14 @@ class Job(Generic[Outcome]):
         arguments: Sequence[str],
         read: Callable[[Path, dict[str, Any]], Outcome],
         *,
-        prepare: Callable[[Path], None] | None = None,
+        images: Mapping[str, Volume] | None = None,
+        prepare: Callable[[Path], None] = lambda _folder: None,
         packages: Sequence[Path] = (LIBRARY,),
-        worker: Worker | None = None,
         if_out_of_memory: str = "",
     ) -> None:
-        """Begin. The command runs in a temporary folder, which ``prepare`` fills. ``arguments``: with names in the
-        folder, relative. ``read``: from the folder and the "result" event ({} without one) to the result. ``worker``:
-        one that waits, ours from now on; a new one is started where it is gone. ``if_out_of_memory``: advice.
+        """Begin. The command runs in a temporary folder, into which ``images`` and what ``prepare`` writes come.
+        ``arguments``: with names in the folder, relative. ``read``: from the folder and the "result" event ({} without
+        one) to the result. ``if_out_of_memory``: advice.
 
         Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
         """
@@ -311,22 +254,17 @@ class Job(Generic[Outcome]):
         try:
             self._scratch = ScratchFolder(base)
         except OSError as error:
-            if worker is not None:
-                worker.end()
             raise OutputError(f"no folder for the run can be made in {base}: {explain(error)}") from error
-        new = Worker(program, self._arguments, packages=packages, folder=self._scratch.path)
-        self._worker = worker or new
+        folder = self._scratch.path
         try:
-            if prepare is not None:
-                prepare(self._scratch.path)
-            if worker is None or not worker.order(self._arguments, self._scratch.path):
-                self._worker = new
-                new.start()
+            write_images(folder, images or {})
+            prepare(folder)
+            self._worker = Worker(program, self._arguments, packages=packages, folder=folder)
         except (SpinalCordSegError, OSError) as error:
-            self.close()
+            self._scratch.remove()
             if isinstance(error, SpinalCordSegError):
                 raise
-            raise OutputError(f"cannot write into {self._scratch.path}: {explain(error)}") from error
+            raise OutputError(f"cannot write into {folder}: {explain(error)}") from error
         self.running = True
 
     @property
@@ -509,61 +447,6 @@ _PROGRAM = "SpinalCordSegLib.cli"
 PANEL_PROGRAM = "SpinalCordSegLib.worker:panel_main"
 
 
-_LONGEST_WAIT_MS = 600_000
-
-
-class PreloadedWorker:
-    """A worker that has everything loaded and waits for the next Apply; at most one, and one job each.
-
-    It ends with the scene, with the module, or after ten minutes.
-    """
-
-    def __init__(self) -> None:
-        self._worker: Worker | None = None
-        self._prepared: tuple[Path, str] | None = None
-        self._timer = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_LONGEST_WAIT_MS)
-        self._timer.connect("timeout()", self.end)
-
-    def prepare(self, model: Path | None, device: str) -> None:
-        """Have one wait for a job with this model and device; never raises."""
-        if model is None or (self.waiting and self._prepared == (model, device)):
-            return
-        self.end()
-        try:
-            scratch_base().mkdir(parents=True, exist_ok=True)
-            worker = Worker(_PROGRAM, [str(model), device], folder=scratch_base(), wait=True)
-            worker.start()
-        except (OutputError, OSError) as error:  # the next job starts its own, and reports what is wrong
-            _log.debug("no worker waits: %s", error)
-            return
-        self._worker, self._prepared = worker, (model, device)
-        self._timer.start()
-
-    @property
-    def waiting(self) -> bool:
-        return self._worker is not None and self._worker.exit_code is None
-
-    def take(self, model: Path | None, device: str) -> Worker | None:
-        """The one that waits for such a job, the caller's from now on; None without one, or where an order may not
-        reach it: a launcher in between may keep standard input to itself."""
-        worker = self._worker
-        if worker is None or not self.waiting or self._prepared != (model, device):
-            return None
-        worker.poll()
-        if not worker.attached:
-            return None
-        self._worker = None
-        return worker
-
-    def end(self) -> None:
-        self._timer.stop()
-        if self._worker is not None:
-            self._worker.end()
-            self._worker = None
-
-
 # The jobs of the SpinalCordSeg panel. All raise SpinalCordSegError when they cannot begin.
 
 RESULTS = "results"  # what a command is given as --output, below the folder it runs in
@@ -573,8 +456,8 @@ _OUTPUT = ("--output", RESULTS, "--mask-format", "nrrd")
 
 def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
     """By their names, uncompressed: Slicer waits for it. Raises OutputError."""
-    from SpinalCordSegLib.image_io import write_volume  # SimpleITK: not when the panel opens
-
+    if images:
+        from SpinalCordSegLib.image_io import write_volume  # SimpleITK: not when the panel opens
     for name, volume in images.items():
         write_volume(volume, folder / name, compress=False)
 
@@ -587,12 +470,10 @@ def command_job(
     return Job(_PROGRAM, arguments, lambda folder, _event: read(folder / RESULTS), prepare=prepare)
 
 
-def segment_job(volume: Volume, *, model: Path, device: str, worker: Worker | None = None) -> Job[CaseFolder]:
-    """Find the cord in ``volume`` and measure it. ``worker``: a preloaded one to do it."""
+def segment_job(volume: Volume, *, model: Path, device: str) -> Job[CaseFolder]:
+    """Find the cord in ``volume`` and measure it."""
     arguments = ["segment", IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
-    return Job(
-        _PROGRAM, arguments, _read_case, prepare=lambda folder: write_images(folder, {IMAGE: volume}), worker=worker
-    )
+    return Job(_PROGRAM, arguments, _read_case, images={IMAGE: volume})
 
 
 def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
@@ -609,16 +490,15 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     for disc, place in marked_discs(volume_node_of(segmentation) or segmentation).items():
         options.append(f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place))
     ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
-
-    def prepare(folder: Path) -> None:
-        write_images(folder, images)
-        if ai is not None and result is not None:
-            write_result_folder(result, segment_id, folder / CASE, ai_mask=ai)
-
-    if ai is None:
-        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, prepare=prepare)
-    arguments = ["correct", CASE, _MASK, "--by", by, *options]
-    return Job(_PROGRAM, arguments, lambda folder, _event: read_case_folder(folder / CASE), prepare=prepare)
+    if ai is None or result is None:
+        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, images=images)
+    return Job(
+        _PROGRAM,
+        ["correct", CASE, _MASK, "--by", by, *options],
+        lambda folder, _event: read_case_folder(folder / CASE),
+        images=images,
+        prepare=lambda folder: write_result_folder(result, segment_id, folder / CASE, ai_mask=ai),
+    )
 
 
 def _ai_mask(segmentation: Any, segment_id: str) -> Volume | None:
@@ -635,12 +515,7 @@ def store_job(case: Path, mask: Volume, image: Path | None, by: str, *, reopen: 
     corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted."""
     arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else [])]
     arguments += ["--image", str(image)] if image is not None else []
-    return Job(
-        _PROGRAM,
-        arguments,
-        lambda _folder, _event: read_case_folder(case),
-        prepare=lambda folder: write_images(folder, {_MASK: mask}),
-    )
+    return Job(_PROGRAM, arguments, lambda _folder, _event: read_case_folder(case), images={_MASK: mask})
 
 
 def rerun_job(
@@ -648,8 +523,7 @@ def rerun_job(
 ) -> Job[Volume]:
     """The whole mask with ``slices`` (the input's own, both included) segmented again by ``model``, with the case's
     threshold and smoothing."""
-    first, last = sorted(slices)
-    arguments = ["rerun", "--slices", f"{first}:{last + 1}", "--model", str(model), "--device", device]
+    arguments = ["rerun", "--slices", f"{slices[0]}:{slices[1] + 1}", "--model", str(model), "--device", device]
     if case is not None and case.threshold is not None and case.smooth_z_mm is not None:
         arguments += ["--threshold", str(case.threshold), "--smooth-z", str(case.smooth_z_mm)]
 
@@ -658,8 +532,7 @@ def rerun_job(
 
         return read_labels(folder / RERUN_MASK)
 
-    images = {IMAGE: image, _MASK: mask}
-    return Job(PANEL_PROGRAM, arguments, read, prepare=lambda folder: write_images(folder, images))
+    return Job(PANEL_PROGRAM, arguments, read, images={IMAGE: image, _MASK: mask})
 
 
 @dataclass(frozen=True, eq=False)
@@ -672,11 +545,9 @@ class Motion:
 
 def motion_job(current: tuple[Volume, Volume], prior: tuple[Volume, Volume]) -> Job[Motion]:
     """The motion between two visits. ``current``, ``prior``: image and mask on one grid."""
-    images = dict(
-        zip(("fixed.nrrd", "fixed_mask.nrrd", "moving.nrrd", "moving_mask.nrrd"), current + prior, strict=True)
-    )
+    names = ("fixed.nrrd", "fixed_mask.nrrd", "moving.nrrd", "moving_mask.nrrd")
 
     def read(_folder: Path, found: dict[str, Any]) -> Motion:
         return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
 
-    return Job(PANEL_PROGRAM, ["register"], read, prepare=lambda folder: write_images(folder, images))
+    return Job(PANEL_PROGRAM, ["register"], read, images=dict(zip(names, current + prior, strict=True)))

@@ -1,4 +1,4 @@
-"""Vertebral levels: discs marked in the views, the areas between them, and remarks."""
+"""Levels and measures: the area of every slice, discs marked in the views, and the areas between them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegNodes.editing import changes_since_ai
-from SpinalCordSegNodes.results import measured_cord, put_levels, result_of
-from SpinalCordSegNodes.segmentations import cropped_mask
+from SpinalCordSegNodes.results import measured_cord, put_levels
+from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegNodes.views import (
     add_disc_node,
     begin_placing,
+    centre_of_slice,
     clear_disc,
     disc_node,
     disc_place,
     end_placing,
     is_placing,
+    jump_to,
     marked_discs,
 )
 from SpinalCordSegWidgets.section import (
@@ -28,12 +29,14 @@ from SpinalCordSegWidgets.section import (
     in_scene,
     on_click,
     set_up_table,
+    show_in_views,
     show_rows,
     show_text,
     single_shot,
 )
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.vertebral_levels import LevelMeasures, LevelOptions, LevelReport
     from SpinalCordSegWidgets.main_widget import Panel
 
@@ -43,18 +46,39 @@ _SETTLE_MS = 200  # a point that is dragged moves many times a second
 _EVENTS = ("PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent", "PointPositionUndefinedEvent")
 
 
-class LevelsPanel(Section):
-    """Measures as soon as the disc C2/C3 is marked, and again whenever a mark or the mask changes."""
+_MOST_SLICES = 8  # rows before the table scrolls
 
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
+
+def slice_rows(case: Case | None) -> list[tuple[int, str, str, str]]:
+    """The input's slice number, area (an imputed one in brackets), AP × RL and kinds of flag; superior first."""
+    if case is None:
+        return []
+    table, rows = case.slices, []
+    columns = (table.slice, table.csa_mm2, table.is_imputed, table.ap_ellipse_mm, table.rl_mm, table.flags)
+    for index, area, imputed, ap, rl, kinds in zip(*(column.tolist() for column in columns), strict=True):
+        diameters = "–" if math.isnan(ap) or math.isnan(rl) else f"{ap:.1f} × {rl:.1f}"
+        shown = "–" if math.isnan(area) else f"({area:.1f})" if imputed else f"{area:.1f}"
+        rows.append((index, shown, diameters, kinds.replace(" ", ", ").replace("_", " ")))
+    return rows[::-1]
+
+
+class LevelsSection(Section):
+    """Levels are measured as soon as the disc C2/C3 is marked, and again whenever a mark or the mask changes."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel, panel.ui.levelsSection)
+        ui = self.ui
         self._observed: list[tuple[Any, int]] = []
+        self._slices: list[int] = []  # of the table's rows
         self._settle = single_shot(_SETTLE_MS, self.refresh)
         for name, value in ((_("not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
-        set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")], (74, 64, 56))
+        set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")])
+        set_up_table(ui.levelTable, [_("Level"), _("Area mm²"), _("Covered"), _("How")])
+        ui.sliceTable.connect("cellClicked(int,int)", self._on_row)
         on_click(
             ui,
+            viewsButton=self._on_views,
             markUpperButton=lambda: self.mark(C2_C3),
             markLowerButton=lambda: self.mark(C7_T1),
             clearUpperButton=lambda: self.clear(C2_C3),
@@ -65,25 +89,28 @@ class LevelsPanel(Section):
         ui.sexBox.connect("currentIndexChanged(int)", self.refresh)
         ui.declareBox.connect("toggled(bool)", self.refresh)
 
-    @property
-    def owner(self) -> Any:
-        """Whose discs they are: the image's, else the mask's."""
-        return self.panel.volume or self.panel.segmentation
+    def go_to_slice(self, index: int) -> None:
+        """Move the views to one of the input's slices, and say why it is flagged."""
+        try:
+            jump_to(slicer.mrmlScene, centre_of_slice(mask_of_segment(*self.current.which), index))
+        except (SpinalCordSegError, IndexError):  # the mask lies on another grid than when it was measured
+            self.panel.show_message(_("This slice is no longer in the mask: measure the mask again."))
+        show_text(self.ui.flagLabel, self._flag_text(index))
 
     def mark(self, disc: int) -> None:
         """Let the next click in a view say where a disc is; pressed again, nothing is marked."""
-        node = disc_node(self.owner, disc)
+        node = disc_node(self.current.owner, disc)
         if node is not None and is_placing(node):
             end_placing()
         else:
-            node = add_disc_node(slicer.mrmlScene, self.owner, disc)
+            node = add_disc_node(slicer.mrmlScene, self.current.owner, disc)
             self._observe()
             begin_placing(node)
             self.panel.show_message(_("Click into the disc in a sagittal view."))
         self.refresh()
 
     def clear(self, disc: int) -> None:
-        clear_disc(self.owner, disc)
+        clear_disc(self.current.owner, disc)
         self.refresh()
 
     def options(self) -> LevelOptions:
@@ -93,7 +120,7 @@ class LevelsPanel(Section):
         ui = self.ui
         age, sex = ui.ageBox.value, ui.sexBox.itemData(ui.sexBox.currentIndex)
         return LevelOptions(
-            discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in marked_discs(self.owner).items()),
+            discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in marked_discs(self.current.owner).items()),
             around_mm=float(ui.aroundBox.value) or None,
             person=Person(float(age) if age else None, sex or None),
             declared=DECLARABLE if ui.declareBox.checked else (),
@@ -101,14 +128,20 @@ class LevelsPanel(Section):
 
     def refresh(self) -> None:
         self._observe()
-        ui = self.ui
+        ui, case = self.ui, self.current.live.case
+        rows = slice_rows(case)
+        self._slices = [row[0] for row in rows]
+        tips = [self._flag_text(index) or kinds for index, _area, _diameters, kinds in rows]  # the column is narrow
+        cells = [(str(index), *others) for index, *others in rows]
+        show_rows(ui.sliceTable, cells, flagged=[bool(row[3]) for row in rows], tips=tips, most=_MOST_SLICES)
+        grey(ui.viewsButton, "" if self.current.result is not None else _("Measure the mask first."))
         reason = self.panel.why_no_mask()
         for disc, button, label, clear in (
             (C2_C3, ui.markUpperButton, ui.upperLabel, ui.clearUpperButton),
             (C7_T1, ui.markLowerButton, ui.lowerLabel, ui.clearLowerButton),
         ):
-            place = None if reason else disc_place(self.owner, disc)
-            node = None if reason else disc_node(self.owner, disc)
+            place = None if reason else disc_place(self.current.owner, disc)
+            node = None if reason else disc_node(self.current.owner, disc)
             placing = node is not None and is_placing(node)
             grey(button, reason)
             label.setText(_("click in a view…") if placing and place is None else _place_text(place))
@@ -130,9 +163,28 @@ class LevelsPanel(Section):
             node.RemoveObserver(tag)
         self._observed = []
 
+    def forget(self) -> None:
+        show_text(self.ui.flagLabel, "")
+
+    def _flag_text(self, index: int) -> str:
+        """The messages of a slice's flags, a line each."""
+        case = self.current.live.case
+        return "" if case is None else "\n".join(flag.message for flag in case.flags if flag.slice == index)
+
+    def _on_row(self, row: int, _column: int) -> None:
+        if 0 <= row < len(self._slices):
+            self.go_to_slice(self._slices[row])
+
+    def _on_views(self) -> None:
+        result = self.current.result
+        if result is None or result.chart is None or result.slices is None:
+            self.panel.show_message(_("Plot or table was deleted: measure the mask again."))
+            return
+        show_in_views(result.chart, result.slices)
+
     def _observe(self) -> None:
         """Follow the marks of the current mask."""
-        owner = self.owner
+        owner = self.current.owner
         nodes = [] if owner is None else [disc_node(owner, disc) for disc in (C2_C3, C7_T1)]
         wanted = [node for node in nodes if in_scene(node)]
         if [node for node, _tag in self._observed[:: len(_EVENTS)]] == wanted:
@@ -145,21 +197,19 @@ class LevelsPanel(Section):
 
     def _measure(self) -> tuple[LevelReport | None, str]:
         """The levels, or why there are none ("": nothing is marked)."""
-        if not marked_discs(self.owner):
+        live, result = self.current.live, self.current.result
+        if live.mask is None or not marked_discs(self.current.owner):
             return None, ""
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
         from SpinalCordSegLib.vertebral_levels import measure_levels
 
         try:
-            mask = cropped_mask(self.panel.segmentation, self.panel.segment_id)
-            _edited, changes = changes_since_ai(self.panel.segmentation, self.panel.segment_id, mask)
-            result = result_of(self.panel.segmentation)
-            cord = measured_cord(None if result is None else result.case, mask.mask, changes)
+            cord = measured_cord(None if result is None else result.case, live.mask.mask, live.changes)
             report = measure_levels(cord.mask, measure(cord, shape=False), self.options())
         except SpinalCordSegError as error:
             return None, str(error)
         if report is not None:
-            put_levels(slicer.mrmlScene, self.panel.segmentation, report)
+            put_levels(slicer.mrmlScene, self.current.node, report)
         return report, ""
 
     def _show(self, report: LevelReport | None, problem: str) -> None:
@@ -168,7 +218,6 @@ class LevelsPanel(Section):
         cells = [_cells(row) for row in rows]
         tips = [row.remark or row.name for row in rows]
         show_rows(ui.levelTable, cells, flagged=[row.coverage < 0.98 for row in rows], tips=tips)
-        ui.levelTable.setVisible(bool(rows))
         remarks = [problem] if problem else [] if report is None else [flag.message for flag in report.flags]
         show_text(ui.levelDoubts, "\n".join(f"• {text}" for text in remarks))
         norm = None if report is None else report.norm

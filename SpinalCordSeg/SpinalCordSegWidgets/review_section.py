@@ -1,19 +1,25 @@
-"""Review: the flagged slices, worst first, and the decision on the case with the reviewer's name."""
+"""Review and correct: flagged slices, worst first; the Segment Editor and corrections of a few slices, each one step of
+its undo; the decision, with the reviewer's name; the history; the training set."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
+from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.review import (
     ACCEPTED,
     AI,
     CORRECTED,
+    GIVEN,
     IN_REVIEW,
     REJECTED,
     Review,
@@ -22,37 +28,251 @@ from SpinalCordSegLib.review import (
     opened,
     with_seen,
 )
-from SpinalCordSegNodes.editing import mask_sha256_of, read_review, write_review
-from SpinalCordSegWidgets.section import Section, grey, on_click, set_up_table, show_rows
+from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.editing import (
+    canonical_range,
+    correct_segment,
+    mask_sha256_of,
+    read_review,
+    replace_mask,
+    replace_slices,
+    write_review,
+)
+from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
+from SpinalCordSegNodes.views import shown_slice
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, command_job, rerun_job
+from SpinalCordSegWidgets.section import (
+    Section,
+    ask_folder,
+    grey,
+    in_scene,
+    on_click,
+    set_up_table,
+    show_rows,
+    show_text,
+)
+from SpinalCordSegWidgets.versions import Versions
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.quality_control import FlaggedSlice
     from SpinalCordSegWidgets.main_widget import Panel
 
 
+# Slicer's Segment Editor inside the panel: the numbers follow where the user is looking while painting.
+
+
+_TAG = "SpinalCordSegEditor"
+_STATES = 30
+
+
+class EmbeddedEditor:
+    """``place``: a widget with a layout; the editor is made when it is first opened. Undo is the editor's own."""
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
+        self._widget: Any = None
+        self._wanted = ""  # the segment that was asked for last
+        self.is_open = False
+
+    def open(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        """Edit a segment with ``volume`` as the source; other segments are protected.
+
+        May be called at every stroke: a segment that the user has chosen in the editor since stays chosen.
+        """
+        if self._widget is None:
+            self._widget = self._make()
+        widget, node = self._widget, _parameter_node()
+        if widget.mrmlSegmentEditorNode() is not node:
+            widget.setMRMLSegmentEditorNode(node)
+        # By default painting cuts the painted place out of all other segments of the segmentation.
+        node.SetOverwriteMode(node.OverwriteNone)
+        is_new = not self.is_open or segment_id != self._wanted
+        if widget.segmentationNode() is not segmentation:
+            widget.setSegmentationNode(segmentation)
+            is_new = True
+        if widget.sourceVolumeNode() is not volume:  # none either: the last one may be another person's
+            widget.setSourceVolumeNode(volume)
+        if is_new and widget.currentSegmentID() != segment_id:
+            widget.setCurrentSegmentID(segment_id)
+        self._wanted = segment_id
+        if not self.is_open:
+            widget.setupViewObservations()
+            widget.installKeyboardShortcuts()
+            self.is_open = True
+
+    def leave(self) -> None:
+        """Put the brush away: views and keys belong to others again."""
+        if self.is_open:
+            self._widget.setActiveEffect(None)
+            self._widget.uninstallKeyboardShortcuts()
+            self._widget.removeViewObservations()
+        self.is_open = False
+
+    def close(self) -> None:
+        """Let go of every node."""
+        self.leave()
+        if self._widget is not None:
+            self._widget.setSegmentationNode(None)
+            self._widget.setMRMLSegmentEditorNode(None)
+
+    def save_state(self) -> None:
+        """Let Undo come back to now."""
+        if self.is_open:
+            self._widget.saveStateForUndo()
+
+    def undo(self) -> None:
+        if self.is_open:
+            self._widget.undo()
+
+    def redo(self) -> None:
+        if self.is_open:
+            self._widget.redo()
+
+    def _make(self) -> Any:
+        widget = slicer.qMRMLSegmentEditorWidget()
+        widget.maximumNumberOfUndoStates = _STATES
+        widget.segmentationNodeSelectorVisible = False
+        widget.sourceVolumeNodeSelectorVisible = False
+        widget.setMRMLScene(slicer.mrmlScene)
+        self._place.layout().addWidget(widget)
+        return widget
+
+
+def _parameter_node() -> Any:
+    """Ours alone: the Segment Editor module's choices stay as they are."""
+    scene = slicer.mrmlScene
+    node = scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(_TAG)
+        node = scene.AddNode(node)
+    return node
+
+
 _KEY = "SpinalCordSeg/Reviewer"  # in Slicer's settings on this computer
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
+_CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 
 
-class ReviewPanel(Section):
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
+class ReviewSection(Section):
+    """The AI's own mask is never touched: it lies in a hidden segmentation beside the current one."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel, panel.ui.reviewSection)
+        ui = self.ui
+        self.editor = EmbeddedEditor(ui.editorPlace)
+        self.versions = Versions(panel, self._replace)
+        self._entered = True
         self._at: int | None = None  # the input's slice that was gone to last
         self._kept_accepted: Review | None = None  # which the user did not want to reopen
         ui.reviewerEdit.text = str(qt.QSettings().value(_KEY) or "")
         ui.reviewerEdit.connect("editingFinished()", lambda: qt.QSettings().setValue(_KEY, self.reviewer))
-        ui.reviewerEdit.connect("textChanged(QString)", self._on_change)
-        set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")], (44, 40))
+        for edit in (ui.reviewerEdit, ui.subjectEdit):
+            edit.connect("textChanged(QString)", self.changed)
+        set_up_table(ui.queueTable, [_("Slice"), _("Seen"), _("Why")])
+        set_up_table(ui.historyTable, [_("When (UTC)"), _("What"), _("Who")])
         ui.queueTable.connect("cellClicked(int,int)", self._on_row)
+        ui.historySection.connect("contentsCollapsed(bool)", self.changed)
         on_click(
             ui,
             previousSliceButton=self.previous,
             nextSliceButton=self.next,
             seenButton=self._on_seen,
+            shownSliceButton=self.take_shown_slice,
+            rerunButton=self.rerun,
+            fillButton=self.fill_between,
+            smoothButton=self.smooth,
+            undoButton=self.editor.undo,
+            redoButton=self.editor.redo,
             acceptButton=lambda: self.decide(ACCEPTED),
             rejectButton=lambda: self.decide(REJECTED),
             reopenButton=lambda: self.decide(IN_REVIEW),
+            trainingButton=self._on_training,
         )
+
+    def enter(self) -> None:
+        self._entered = True
+
+    def leave(self) -> None:
+        self._entered = False
+        self.editor.leave()
+        self.versions.flush()
+
+    def close(self) -> None:
+        self.editor.close()
+        self.versions.close()
+
+    def folded(self) -> None:
+        self.editor.leave()
+
+    def forget(self) -> None:
+        self._at = self._kept_accepted = None
+        self.choose(0, 0)
+
+    def forget_person(self) -> None:
+        self.ui.subjectEdit.text, self.ui.replaceBox.checked = "", False
+
+    def changed(self) -> None:
+        self.versions.follow()
+        super().changed()
+
+    def refresh(self) -> None:
+        review, queue = self.review, self.queue
+        left = self._unseen(queue, review)
+        self._show_editor()
+        self.ui.stateLabel.setText(_state_text(review))
+        self.ui.queueLabel.setText(_queue_text(len(queue), len(left), self.current.result is not None))
+        rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
+        show_rows(self.ui.queueTable, rows, flagged=[d.slice not in review.seen for d in queue])
+        numbers = [d.slice for d in queue]
+        if self._at in numbers:
+            self.ui.queueTable.selectRow(numbers.index(self._at))
+        self._show_buttons(review, bool(left))
+        if not self.ui.historySection.collapsed:
+            self._show_history()
+
+    def _show_editor(self) -> None:
+        none = not self.current.segment_id
+        if none:  # the editor is not open on the current mask
+            self.editor.close()
+        elif self._entered:
+            self.editor.open(self.current.node, self.current.volume, self.current.segment_id)
+        self.ui.editorPlace.setVisible(not none)
+        if self.current.live.mask is not None:
+            for box in (self.ui.firstBox, self.ui.lastBox):
+                box.maximum = self.current.live.mask.mask.shape[0] - 1
+
+    def _show_buttons(self, review: Review, left: bool) -> None:
+        ui = self.ui
+        reason = self.panel.why_no_mask()
+        show_text(ui.editorReason, reason if not self.current.segment_id else "")
+        for button in (ui.fillButton, ui.smoothButton, ui.undoButton, ui.redoButton):
+            grey(button, reason)
+        grey(ui.rerunButton, reason or self._why_no_rerun())
+        measured = reason or ("" if self.current.result is not None else _("Measure the mask first."))
+        empty = measured or ("" if self.queue else _("No slice is flagged."))
+        grey(ui.previousSliceButton, empty)
+        grey(ui.nextSliceButton, empty)
+        grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
+        ui.acceptButton.text = self.panel.named(_("Accept {name}"))
+        nameless = measured or ("" if self.reviewer else _("Type the reviewer’s name first."))
+        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
+        if left and ui.acceptButton.enabled:
+            ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
+        grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
+        grey(ui.reopenButton, measured or ("" if review.is_finished else _("Nothing was decided yet.")))
+        ui.trainingButton.text = self.panel.named(_("Add {name} to training set…"))
+        grey(ui.trainingButton, self.why_no_training(review))
+
+    def _show_history(self) -> None:
+        """What was done with the case, the latest first."""
+        result = self.current.result
+        case = self.panel.work_list.case_of(self.current.node) or (None if result is None else result.case)
+        acts = () if case is None else case.history
+        rows = [(act.when[:16].replace("T", " "), act.what, act.who) for act in reversed(acts)]
+        show_rows(self.ui.historyTable, rows or [("–", _("nothing yet"), "")])
+
+    # Review: which slices were looked at, and what was decided.
 
     @property
     def reviewer(self) -> str:
@@ -62,10 +282,10 @@ class ReviewPanel(Section):
     @property
     def review(self) -> Review:
         """Of the current mask; a new one where there is none, or it cannot be read."""
-        if self.panel.segmentation is None or not self.panel.segment_id:
+        if self.current.node is None or not self.current.segment_id:
             return Review()
         try:
-            return read_review(self.panel.segmentation, self.panel.segment_id)
+            return read_review(*self.current.which)
         except ConfigurationError as error:
             self.panel.show_message(str(error))
             return Review()
@@ -73,7 +293,7 @@ class ReviewPanel(Section):
     @property
     def queue(self) -> tuple[FlaggedSlice, ...]:
         """Flagged slices of the last full measurement, worst first."""
-        result = self.panel.result
+        result = self.current.result
         return () if result is None else result.case.queue
 
     def _unseen(self, queue: tuple[FlaggedSlice, ...], review: Review) -> tuple[FlaggedSlice, ...]:
@@ -99,46 +319,43 @@ class ReviewPanel(Section):
             self.go(numbers[at - 1])
 
     def go(self, number: int) -> None:
-        """Show one of the input's slices in the views; the case is in review from now on."""
+        """Show one of the input's slices in the views, ready to be corrected; the case is in review from now on."""
         self._at = number
-        self.panel.measures.go_to_slice(number)
+        self.choose(number, number)
+        self.panel.levels.go_to_slice(number)
         self._keep(opened(self.review, self.reviewer))
 
     def decide(self, state: str) -> None:
         """Accept, reject or reopen, with the reviewer's name; a mask that changed is measured in full before."""
-        if self.panel.live.why_stale:
-            self.panel.show_message(self.panel.live.why_stale)
-            return
-        if state == ACCEPTED and self.panel.live.stale:
-            meant = self.panel.segmentation, self.panel.segment_id
-            self.panel.measure(then=lambda: self._accept_measured(*meant))
-            return
-        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
-        try:
-            sha256 = mask_sha256_of(segmentation, segment_id)
-            review = decided(self.review, state, self.reviewer, mask_sha256=sha256)
-        except SpinalCordSegError as error:
-            self.panel.show_message(str(error))
-            return
-        self._keep(review)
+        live = self.current.live
+        if live.why_stale:
+            self.panel.show_message(live.why_stale)
+        elif state == ACCEPTED and live.stale:
+            meant = self.current.which
+            self.panel.measure(then=lambda: self._accept_measured(meant))
+        else:
+            self.panel.attempt(lambda: self._decide(state))
 
-    def _accept_measured(self, segmentation: Any, segment_id: str) -> None:
+    def _decide(self, state: str) -> None:
+        """Raises SpinalCordSegError."""
+        self._keep(decided(self.review, state, self.reviewer, mask_sha256=mask_sha256_of(*self.current.which)))
+
+    def _accept_measured(self, meant: tuple[Any, str]) -> None:
         """Decide only on what the reviewer saw when pressing Accept: the current mask may have changed since."""
-        panel = self.panel
-        if panel.segmentation is segmentation and panel.segment_id == segment_id and not panel.live.stale:
+        if self.current.which == meant and not self.current.live.stale:
             self.decide(ACCEPTED)
         else:
-            panel.show_message(
+            self.panel.show_message(
                 _("The mask was measured but not accepted: it changed, or another one was chosen. Accept it again.")
             )
 
     def note_edit(self) -> None:
         """A person changed the mask: the case is corrected, and a decision on another mask no longer holds."""
-        live, review = self.panel.live, self.review
-        if not live.stale or review.state == CORRECTED or self.panel.result is None:
+        live, review = self.current.live, self.review
+        if not live.stale or review.state == CORRECTED or self.current.result is None:
             return
         if review.is_finished:
-            if review.mask_sha256 == mask_sha256_of(self.panel.segmentation, self.panel.segment_id):
+            if review.mask_sha256 == mask_sha256_of(*self.current.which):
                 return
             if review.state == ACCEPTED and not self._may_reopen(review):
                 return
@@ -156,44 +373,11 @@ class ReviewPanel(Section):
         self._kept_accepted = review
         return False
 
-    def refresh(self) -> None:
-        ui, review, queue = self.ui, self.review, self.queue
-        ui.stateLabel.setText(_state_text(review))
-        left = self._unseen(queue, review)
-        ui.queueLabel.setText(_queue_text(len(queue), len(left), self.panel.result is not None))
-        rows = [(str(d.slice), "✓" if d.slice in review.seen else "", d.message) for d in queue]
-        show_rows(ui.queueTable, rows, flagged=[d.slice not in review.seen for d in queue])
-        ui.queueTable.setVisible(bool(queue))
-        numbers = [d.slice for d in queue]
-        if self._at in numbers:
-            ui.queueTable.selectRow(numbers.index(self._at))
-        self._show_buttons(review, bool(left))
-
-    def forget(self) -> None:
-        self._at = self._kept_accepted = None
-
-    def _show_buttons(self, review: Review, left: bool) -> None:
-        ui = self.ui
-        reason = self.panel.why_no_mask()
-        if not reason and self.panel.result is None:
-            reason = _("Measure the mask first.")
-        empty = reason or ("" if self.queue else _("No slice is flagged."))
-        grey(ui.previousSliceButton, empty)
-        grey(ui.nextSliceButton, empty)
-        grey(ui.seenButton, empty or ("" if self._at is not None else _("Go to a slice of the list first.")))
-        ui.acceptButton.text = self.panel.named(_("Accept {name}"))
-        nameless = reason or ("" if self.reviewer else _("Type the reviewer’s name first."))
-        grey(ui.acceptButton, nameless or (_("Accepted already.") if review.state == ACCEPTED else ""))
-        if left and ui.acceptButton.enabled:
-            ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
-        grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
-        grey(ui.reopenButton, reason or ("" if review.is_finished else _("Nothing was decided yet.")))
-
     def _keep(self, review: Review) -> None:
-        segmentation, segment_id = self.panel.segmentation, self.panel.segment_id
-        if self.panel.attempt(lambda: write_review(segmentation, segment_id, review)):
+        which = self.current.which
+        if self.panel.attempt(lambda: write_review(*which, review)):
             self.panel.work_list.note_review()
-        self._on_change()
+        super().changed()
 
     def _on_row(self, row: int, _column: int) -> None:
         if 0 <= row < len(self.queue):
@@ -203,10 +387,114 @@ class ReviewPanel(Section):
         if self._at is not None:
             self._keep(with_seen(self.review, [self._at], self._at not in self.review.seen))
 
+    # Correct: a range of slices.
+
+    @property
+    def slices(self) -> tuple[int, int]:
+        """The input's own slices to change, both included, the smaller first."""
+        first, last = self.ui.firstBox.value, self.ui.lastBox.value
+        return min(first, last), max(first, last)
+
+    def choose(self, first: int, last: int) -> None:
+        self.ui.firstBox.value, self.ui.lastBox.value = first, last
+
+    def take_shown_slice(self) -> None:
+        """The slice that the axial view shows becomes the range."""
+        mask = self.current.live.mask
+        number = None if mask is None else shown_slice(slicer.mrmlScene, mask.mask)
+        if number is None:
+            self.panel.show_message(_("No axial view shows a slice of this volume."))
+        else:
+            self.choose(number, number)
+
+    def fill_between(self) -> None:
+        """Draw the range anew from the two slices beside it."""
+        from SpinalCordSegLib.correction import fill_between
+
+        def filled(mask: Volume) -> Volume:
+            first, end = canonical_range(mask, *self.slices)
+            return fill_between(mask, first - 1, end)
+
+        self.change(filled)
+
+    def smooth(self) -> None:
+        """Take steps between slices out of the range."""
+        from SpinalCordSegLib.correction import smooth_along_cord
+
+        self.change(lambda mask: smooth_along_cord(mask, canonical_range(mask, *self.slices)))
+
+    def change(self, correct: Callable[[Volume], Volume]) -> bool:
+        """One undoable correction of the current mask; what stands in its way is shown."""
+        self.editor.save_state()
+        return self.panel.attempt(lambda: correct_segment(*self.current.which, correct))
+
+    def _replace(self, mask: Volume) -> bool:
+        """The same with a whole mask."""
+        self.editor.save_state()
+        return self.panel.attempt(lambda: replace_mask(*self.current.which, mask))
+
+    def rerun(self) -> None:
+        """Let the network find the range again; what is edited elsewhere meanwhile stays."""
+        which, slices, segment = self.current.which, self.slices, self.panel.segment
+
+        def begin() -> Any:
+            mask = mask_of_segment(*which)
+            image = volume_behind(which[0], mask)
+            assert image is not None and segment.models.path is not None  # the button is grey without
+            case = self.current.result.case if self.current.result else None
+            return rerun_job(image, mask, slices, model=segment.models.path, device=segment.devices.name, case=case)
+
+        self.panel.start(begin, lambda found: self._on_found(found, which, slices))
+
+    def _why_no_rerun(self) -> str:
+        if self.current.volume is None:
+            return _("The mask has no volume.")
+        if self.panel.segment.models.path is None:
+            return _("Choose a model first (section Segment).")
+        return self.panel.segment.dependencies.message
+
+    def _on_found(self, found: Volume, which: tuple[Any, str], slices: tuple[int, int]) -> None:
+        if not in_scene(which[0]):
+            self.panel.show_message(_("The mask was deleted meanwhile: the slices were not kept."))
+            return
+        if which[0] is self.current.node:  # else the editor's undo is of another mask
+            self.editor.save_state()
+        if self.panel.attempt(lambda: replace_slices(*which, found, *slices)):
+            text = _("{mask}: slices {first} to {last} were segmented again.")
+            self.panel.show_message(text.format(mask=which[0].GetName(), first=slices[0], last=slices[1]))
+
+    # Learn from corrections: a reviewed case goes into a folder that the trainer takes as it is.
+
+    def add_to_training_set(self, folder: Path) -> None:
+        """Begin to write the current case into ``folder``; what stands in the way is shown."""
+        arguments = ["training-set", CASE, "--image", IMAGE, "--subject", self._subject, "--output", str(folder)]
+        arguments += ["--force"] if self.ui.replaceBox.checked else []
+        text = _("The case is in the training set {name}.").format(name=folder.name)
+        self.panel.start(
+            lambda: command_job(arguments, self.panel.write_case, lambda _results: text), self.panel.show_message
+        )
+
+    @property
+    def _subject(self) -> str:
+        return str(self.ui.subjectEdit.text).strip()
+
+    def why_no_training(self, review: Review) -> str:
+        """The reason why nothing can be added; "" when it can be tried."""
+        reason = self.panel.why_not_measured()
+        if reason:
+            return reason
+        if review.state not in (ACCEPTED, CORRECTED):
+            return _("Only corrected or accepted masks can be trained on.")
+        return "" if _CODE.fullmatch(self._subject) else _("Type a subject code of letters and digits, never a name.")
+
+    def _on_training(self) -> None:
+        ask_folder(self.button, _("Folder of the training set"), self.panel.for_this_mask(self.add_to_training_set))
+
 
 def _state_text(review: Review) -> str:
     names = {
-        AI: _("Segmented by the AI, not reviewed yet"),
+        AI: _("Not reviewed yet"),
+        GIVEN: _("Made elsewhere, not reviewed yet"),
         IN_REVIEW: _("In review"),
         CORRECTED: _("Corrected by hand"),
         ACCEPTED: _("Accepted"),

@@ -1,4 +1,4 @@
-"""A section of the panel, and what sections share: wiring, reasons in tool tips, tables, dialogs for files."""
+"""What the sections of the panels share: their base class, selectors, tables, pictures, dialogs for files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from SpinalCordSegLib.errors import MissingPackageError
+
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.jobs import JobControl
     from SpinalCordSegWidgets.main_widget import Panel
 
 
 class Section:
-    """``ui``: the section's widgets, ``ui.section`` the collapsible one. ``refresh`` is called at every change."""
+    """What lies below one heading (``button``) of the panel. ``current``: the current mask."""
 
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        self.ui, self.panel = ui, panel
-        panel.listen(self._on_change)
-        ui.section.connect("contentsCollapsed(bool)", self._on_collapsed)
-
-    @property
-    def is_open(self) -> bool:
-        return not self.ui.section.collapsed
+    def __init__(self, panel: Panel, button: Any) -> None:
+        self.panel, self.ui, self.current, self.button = panel, panel.ui, panel.current, button
+        button.connect("contentsCollapsed(bool)", self._on_collapsed)
 
     def enter(self) -> None:
         """The user comes to the module."""
@@ -43,16 +40,22 @@ class Section:
     def forget_person(self) -> None:
         """The current image changed, perhaps to another person's: drop what was typed for the previous one."""
 
+    def changed(self) -> None:
+        """The current mask is another one, was changed or measured, or a run begins or ends."""
+        if not self.button.collapsed:
+            self.refresh()
+
     def refresh(self) -> None:
         """Show the state as it is now; called while the section is open only."""
 
-    def _on_change(self) -> None:
-        if self.is_open:
+    def _on_collapsed(self, collapsed: bool) -> None:
+        if collapsed:
+            self.folded()
+        else:
             self.refresh()
 
-    def _on_collapsed(self, collapsed: bool) -> None:
-        if not collapsed:
-            self.refresh()
+    def folded(self) -> None:
+        """The user closes the section."""
 
 
 OTHER_PATIENT = _(
@@ -147,6 +150,22 @@ def on_click(ui: Any, **actions: Callable[[], Any]) -> None:
         getattr(ui, name).connect("clicked()", action)
 
 
+def fill_menu(button: Any, actions: Callable[[], Sequence[tuple[str, Callable[[], Any] | None]]]) -> None:
+    """A button's menu, made anew each time it opens. ``actions``: title and what it does, None for a greyed one."""
+    menu = qt.QMenu(button)
+
+    def fill() -> None:
+        menu.clear()
+        for title, act in actions():
+            action = menu.addAction(title)
+            action.enabled = act is not None
+            if act is not None:
+                action.connect("triggered()", act)
+
+    menu.connect("aboutToShow()", fill)
+    button.setMenu(menu)
+
+
 def single_shot(milliseconds: int, action: Callable[[], None], owner: Any = None) -> Any:
     """A timer; every ``start`` begins the waiting anew. ``owner``: the widget that it goes with."""
     timer = qt.QTimer(owner)
@@ -202,19 +221,20 @@ def show_in_views(chart: Any, table: Any) -> None:
     logic.PropagateTableSelection()
 
 
+# Tables.
+
+
 _FLAG_RGB = {1: (193, 80, 0), 2: (178, 34, 34)}
-_HEADING_PX, _ROW_PX, _MOST_ROWS = 28, 20, 6
+_MOST_ROWS = 6
 
 
-def set_up_table(table: Any, titles: Sequence[str], widths: Sequence[int]) -> None:
-    """Column headings; ``widths`` in pixels of all but the last, which takes the rest."""
+def set_up_table(table: Any, titles: Sequence[str]) -> None:
+    """Column headings; every column as wide as its content, the last takes the rest."""
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(list(titles))
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+    table.verticalHeader().setDefaultSectionSize(_row_height(table))
     table.horizontalHeader().setStretchLastSection(True)
-    for column, width in enumerate(widths):
-        table.setColumnWidth(column, width)
 
 
 def show_rows(
@@ -227,8 +247,7 @@ def show_rows(
     most: int = _MOST_ROWS,
 ) -> None:
     """``flagged``: rows in another colour, 1 (True) for a remark, 2 for a refusal. ``tips``: of whole rows, else each
-    cell's is its text. ``editable``: the one column that can be typed into. ``most``: rows before the table scrolls; 0
-    leaves its height as it is."""
+    cell's is its text. ``editable``: the one column that can be typed into. ``most``: rows before the table scrolls."""
     table.blockSignals(True)
     table.setRowCount(len(rows))
     for number, cells in enumerate(rows):
@@ -241,8 +260,76 @@ def show_rows(
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
             table.setItem(number, column, item)
     table.blockSignals(False)
-    if most:
-        table.setFixedHeight(_HEADING_PX + _ROW_PX * min(max(len(rows), 1), most))
+    table.resizeColumnsToContents()
+    table.setFixedHeight(_row_height(table) * (1 + min(max(len(rows), 1), most)) + 8)  # one for the headings
+    table.setVisible(bool(rows))
+
+
+def _row_height(table: Any) -> int:
+    return int(table.fontMetrics().height()) + 6
+
+
+# Pictures that matplotlib draws.
+
+
+_DPI = 100
+
+
+class Picture(qt.QObject):
+    """Follows the width of its label, ``height`` pixels high (None: as drawn).
+
+    Drawing takes a tenth of a second: it is done once per change, and only while the label can be seen. Keep this
+    object: it listens.
+    """
+
+    def __init__(self, label: Any, height: int = 0) -> None:
+        qt.QObject.__init__(self)
+        self._label, self._height = label, height
+        self._draw: Callable[[int], Any] | None = None
+        self._width = 0  # of what is drawn; 0: to be drawn anew
+        self._soon = single_shot(0, self._paint, label)
+        label.installEventFilter(self)
+
+    def show(self, draw: Callable[[Any], None]) -> None:
+        """``draw``: draws on matplotlib's axes."""
+        self._show(lambda width: _figure(draw, width, self._height))
+
+    def show_file(self, path: Path) -> None:
+        pixmap = qt.QPixmap(str(path))
+        self._show(lambda width: pixmap.scaledToWidth(max(80, width), qt.Qt.SmoothTransformation))
+
+    def _show(self, draw: Callable[[int], Any]) -> None:
+        self._draw, self._width = draw, 0
+        self._soon.start()
+
+    def eventFilter(self, _label: Any, event: Any) -> bool:
+        if event.type() in (qt.QEvent.Resize, qt.QEvent.Show):
+            self._soon.start()
+        return False
+
+    def _paint(self) -> None:
+        if self._draw is None or not self._label.visible or self._label.width == self._width:
+            return
+        self._width = self._label.width
+        drawn = self._draw(self._width)
+        self._label.wordWrap = isinstance(drawn, str)
+        if isinstance(drawn, str):
+            self._label.setText(drawn)
+        else:
+            self._label.setPixmap(drawn)
+
+
+def _figure(draw: Callable[[Any], None], width: int, height: int) -> Any:
+    """A pixmap; a sentence where matplotlib is missing."""
+    from SpinalCordSegLib.report import drawn_png  # scipy: not when the panel opens
+
+    try:
+        png = drawn_png(draw, (max(200, width) / _DPI, height / _DPI), _DPI)
+    except MissingPackageError:
+        return _("The figure needs the package matplotlib: install it at the top of this panel.")
+    pixmap = qt.QPixmap()
+    pixmap.loadFromData(png)
+    return pixmap
 
 
 # Dialogs for files: ``then`` gets what was chosen; it is not called when the user cancels.

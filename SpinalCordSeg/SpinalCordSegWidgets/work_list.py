@@ -1,4 +1,5 @@
-"""The work list: a folder of results, case after case, each stored back into its own folder."""
+"""The work list: a bar at the top of the panel that takes case after case out of a folder of results, and stores each
+back into its own folder."""
 
 from __future__ import annotations
 
@@ -17,9 +18,19 @@ from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
-from SpinalCordSegWidgets.section import Section, ask_folder, grey, in_scene, on_click, set_up_table, show_rows
+from SpinalCordSegWidgets.section import (
+    Section,
+    ask_folder,
+    grey,
+    in_scene,
+    on_click,
+    set_up_table,
+    show_rows,
+    show_text,
+)
 
 if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.work_list import WorkItem, WorkList
     from SpinalCordSegWidgets.main_widget import Panel
 
@@ -131,34 +142,25 @@ def _with_item_now(work: WorkList, folder: Path) -> WorkList:
     return replace(work, items=tuple(items))
 
 
-def list_text(work: WorkList | None, case: str) -> str:
-    """Where one is in the list, and what is left."""
-    if work is None:
-        return _("Opens one case after the other. States, corrections and decisions are saved in their folders.")
-    names = [item.case for item in work.items]
-    text = _("{left} of {all} cases open.").format(left=sum(item.is_open for item in work.items), all=len(names))
-    if case in names:
-        text = _("Case {n}: {case}.").format(n=names.index(case) + 1, case=case) + " " + text
-    return text + " " + _("Table: {name}").format(name="review.csv")
-
-
-class WorkListPanel(Section):
+class WorkListBar(Section):
     """Nothing is kept beside the cases: each folder holds its own state, so the list can be taken up anywhere."""
 
-    def __init__(self, ui: Any, panel: Panel) -> None:
-        super().__init__(ui, panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel, panel.ui.workListSection)
         self.folder: Path | None = None
         self.images: ImageFolder | None = None
         self.work: WorkList | None = None
         self._open: dict[Path, OpenCase] = {}  # by the cases' own folders; of earlier lists too
         self.case = ""
         self._last: Any = None  # the previous mask
-        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")], (120, 74))
+        ui = self.ui
+        self.button.setVisible(False)
+        set_up_table(ui.workTable, [_("Case"), _("State"), _("To look at")])
         ui.workTable.connect("cellClicked(int,int)", self._on_row)
         on_click(
             ui,
-            workFolderButton=lambda: ask_folder(ui.section, _("Folder of results"), self.choose),
-            imageFolderButton=lambda: ask_folder(ui.section, _("Folder of images"), self._take_images),
+            workFolderButton=lambda: ask_folder(self.button, _("Folder of results"), self.choose),
+            imageFolderButton=lambda: ask_folder(self.button, _("Folder of images"), self._take_images),
             previousCaseButton=self.previous,
             nextCaseButton=self.next,
             storeButton=lambda: self.store(),
@@ -180,6 +182,8 @@ class WorkListPanel(Section):
         if folder != self.folder or all(item.case != self.case for item in self.work.items):
             self.case = ""
         self.folder, self.images = folder, ImageFolder(images) if images else self.images
+        self.button.setVisible(True)
+        self.button.collapsed = False
         self.refresh()
         return True
 
@@ -199,15 +203,15 @@ class WorkListPanel(Section):
         self.panel.show_message("")
         self.store(lambda: self._go(choose))
 
-    def store(self, then: Any = None) -> None:
+    def store(self, then: Callable[[], None] = lambda: None) -> None:
         """Put what has changed in the current case into its folder, then go on. A changed mask is measured anew.
 
         Where somebody else has changed the folder too, nothing is written: the case stays in the scene as it is.
         """
-        case = self._in_hand()
-        go_on = then or (lambda: None)
+        item = self.item
+        case = None if item is None else self._open.get(item.folder)
         if case is None or not case.in_scene:
-            go_on()
+            then()
             return
         try:
             (digest, review), in_conflict = case.now(), case.is_in_conflict
@@ -215,62 +219,61 @@ class WorkListPanel(Section):
             self.panel.show_message(f"{case.name}: {error}")
             return
         if in_conflict:
-            go_on()
+            then()
             self.panel.show_message(case.conflict_text())
-            return
-        if digest == case.stored[0]:
-            if review == case.stored[1] or self.panel.attempt(lambda: case.write(review)):
-                self._stored(case, digest, review)
-                go_on()
-            return
-        self.panel.show_mask(case.segmentation)
-        self.panel.measure(then=lambda: self.store(go_on))
+        elif digest != case.stored[0]:
+            self.current.set(case.segmentation)
+            self.panel.measure(then=lambda: self.store(then))
+        elif review == case.stored[1] or self.panel.attempt(lambda: case.write(review)):
+            self._stored(case, digest, review)
+            then()
 
-    def _in_hand(self) -> OpenCase | None:
-        items = () if self.work is None else self.work.items
-        return next((self._open.get(item.folder) for item in items if item.case == self.case), None)
+    @property
+    def item(self) -> WorkItem | None:
+        """The current case as its folder was read last; None without one."""
+        return next((item for item in self.work.items if item.case == self.case), None) if self.work else None
 
     def refresh(self) -> None:
         ui, work = self.ui, self.work
         items = () if work is None else work.items
-        names = {
-            AI: _("AI"), GIVEN: _("given"), IN_REVIEW: _("in review"), CORRECTED: _("corrected"),
-            ACCEPTED: _("accepted"), REJECTED: _("rejected"),
-        }  # fmt: skip
         rows, tips = [], []
         for item in items:
             ahead = self._open[item.folder].ahead(item) if item.folder in self._open else ""
-            state = _("unreadable") if item.problem else names[ahead] + " *" if ahead else names[item.review.state]
+            state = _("unreadable") if item.problem else _state(ahead) + " *" if ahead else _state(item.review.state)
             left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
             rows.append((item.case, state, left))
             tips.append(item.problem or (_("* Not in its folder yet.") if ahead else ""))
         show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
-        ui.workTable.setVisible(bool(items))
         cases = [item.case for item in items]
         if self.case in cases:
             ui.workTable.selectRow(cases.index(self.case))
-        ui.workLabel.setText(list_text(work, self.case))
+        chosen = self.item
+        text = _("{left} of {all} cases open.").format(left=sum(item.is_open for item in items), all=len(items))
+        if chosen is not None:
+            text = _("Case {n}: {case}.").format(n=cases.index(self.case) + 1, case=self.case) + " " + text
+        ui.workLabel.setText(text)
+        show_text(ui.remarkLabel, "\n".join(work.remarks(chosen)) if work is not None and chosen is not None else "")
         busy = self.panel.why_busy()
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.workFolderButton, busy)
         grey(ui.nextCaseButton, none)
         grey(ui.previousCaseButton, none or ("" if self.case else _("Open a case first.")))
-        case = self._in_hand()
-        other = case is not None and self.panel.segmentation is not case.segmentation
+        case = None if chosen is None else self._open.get(chosen.folder)
+        other = case is not None and self.current.node is not case.segmentation
         grey(ui.storeButton, none or (_("This is not the case of the current mask: open it first.") if other else ""))
 
     def close(self) -> None:
         self._open, self.case, self._last = {}, "", None
 
-    def _on_change(self) -> None:
+    def changed(self) -> None:
         """Choosing a mask of the list shows it, even where Next had hidden it."""
-        before, self._last = self._last, self.panel.segmentation
+        before, self._last = self._last, self.current.node
         case = self._of(self._last)
         if case is not None and self._last is not before:
             case.set_visible(True)
             here = [item.case for item in (self.work.items if self.work else ()) if item.folder == case.folder]
             self.case = here[0] if here else self.case
-        super()._on_change()
+        super().changed()
 
     def measure_job(self, segmentation: Any, segment_id: str) -> Job[CaseFolder] | None:
         """A corrected case of the list is measured in its own folder; None for any other mask.
@@ -296,12 +299,18 @@ class WorkListPanel(Section):
             self.panel.show_message(_("{case} is stored.").format(case=case.name))
             self._stored(case, digest, review)  # a message of that comes after this one
 
+    def case_of(self, segmentation: Any) -> Case | None:
+        """The case of a mask of the shown list, as its folder was read last; None for any other mask."""
+        case = self._of(segmentation)
+        items = self.work.items if case is not None and self.work is not None else ()
+        return next((item.content for item in items if case is not None and item.folder == case.folder), None)
+
     def _of(self, segmentation: Any) -> OpenCase | None:
         return next((case for case in self._open.values() if case.segmentation is segmentation), None)
 
     def note_review(self) -> None:
         """State or seen slices of the current case were changed: into its folder at once."""
-        case = self._of(self.panel.segmentation)
+        case = self._of(self.current.node)
         if case is not None:
             self.panel.attempt(lambda: self._write_review(case))
 
@@ -327,12 +336,12 @@ class WorkListPanel(Section):
         if not self.panel.attempt(lambda: self._read(item)):
             return
         known, self.case = self._open[item.folder], item.case
-        self.panel.show_mask(known.segmentation)
+        self.current.set(known.segmentation)
         for case in self._open.values():  # the others are mostly of other persons
             case.set_visible(case is known)
-        show_alone(self.panel.volume)
+        show_alone(self.current.volume)
         # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
-        self.panel.show_volume(self.panel.volume if known.image is not None else None)
+        self.panel.segment.set_volume(self.current.volume if known.image is not None else None)
         if known.is_in_conflict:
             self.panel.show_message(known.conflict_text())
         elif known.problem:
@@ -370,5 +379,12 @@ class WorkListPanel(Section):
         self.images = ImageFolder(folder)
 
     def _on_row(self, row: int, _column: int) -> None:
-        if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.busy:
+        if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.control.running:
             self.open(self.work.items[row].case)
+
+
+def _state(state: str) -> str:
+    return {
+        AI: _("AI"), GIVEN: _("given"), IN_REVIEW: _("in review"), CORRECTED: _("corrected"),
+        ACCEPTED: _("accepted"), REJECTED: _("rejected"),
+    }[state]  # fmt: skip

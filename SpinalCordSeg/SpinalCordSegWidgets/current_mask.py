@@ -1,0 +1,231 @@
+"""The current mask: the segment that the user chose, and its numbers as they are now, whoever paints in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import GeometryError
+from SpinalCordSegNodes.editing import changes_since_ai
+from SpinalCordSegNodes.results import (
+    Result,
+    is_measured,
+    is_measured_on,
+    measured_cord,
+    result_of,
+    show_live,
+    show_measured,
+    take_own_result,
+)
+from SpinalCordSegNodes.segmentations import (
+    CroppedMask,
+    cropped_mask,
+    known_cord_id,
+    mark_corrected,
+    segment_ids,
+    volume_node_of,
+)
+from SpinalCordSegNodes.volumes import grid_of_node, image_state
+from SpinalCordSegWidgets.section import Choice, single_shot
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
+    from SpinalCordSegLib.metrics import MaskChanges
+
+_SETTLE_MS = 250
+
+
+@dataclass(frozen=True, eq=False)
+class LiveNumbers:
+    """The current mask as it is now: measured anew after the last stroke, which takes 30 ms.
+
+    ``stale``: not the mask, or not the image, that was measured in full; ``why_stale``: where it is the image.
+    ``edited``: not the mask that the AI drew. ``changes``: against the AI's own, None where there is none. ``message``:
+    for the user. ``case``: with the numbers as they are now, None of what was never measured.
+    """
+
+    mask: CroppedMask | None = None
+    digest: str = ""
+    stale: bool = False
+    why_stale: str = ""
+    edited: bool = False
+    changes: MaskChanges | None = None
+    message: str = ""
+    case: Case | None = None
+
+
+def live_numbers(segmentation: Any, segment_id: str, result: Result | None, other_image: bool = False) -> LiveNumbers:
+    """Look at a mask; the result's tables follow it. ``other_image``: the image is not the one that was measured."""
+    if segmentation is None or not segment_id:
+        return LiveNumbers()
+    try:
+        mask = cropped_mask(segmentation, segment_id)
+    except GeometryError as error:
+        return LiveNumbers(message=str(error), case=None if result is None else result.case)
+    digest = mask.digest()
+    if result is None:  # what was never measured has no numbers to follow
+        return LiveNumbers(mask, digest)
+    text = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
+    why_stale = text if other_image else ""
+    stale = other_image or not is_measured(result, digest)
+    edited, changes = changes_since_ai(segmentation, segment_id, mask)
+    if edited:
+        mark_corrected(segmentation, segment_id)
+    if stale:
+        from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
+
+        case = show_live(result, measure(measured_cord(result.case, mask.mask, changes), shape=False))
+    else:
+        case = show_measured(result)
+    up_to_date = _("Volume and areas are up to date; measure again for the full report.")
+    message = why_stale or (up_to_date if stale else "")
+    if edited and changes is not None:
+        message = f"{_change_text(changes)} {message}".strip()
+    return LiveNumbers(mask, digest, stale, why_stale, edited, changes, message, case)
+
+
+def _change_text(changes: MaskChanges) -> str:
+    text = _(
+        "Corrected by hand in slices {slices}: {added:.0f} mm³ added, {removed:.0f} mm³ removed, Dice against the AI"
+        " {dice:.4f}."
+    )
+    return text.format(
+        slices=_in_short([one.slice for one in changes.slices]), added=changes.added_mm3, removed=changes.removed_mm3,
+        dice=changes.dice,
+    )  # fmt: skip
+
+
+def _in_short(numbers: list[int]) -> str:
+    """ "4-6, 9"."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join("-".join(map(str, one)) for one in ranges)
+
+
+class CurrentMask:
+    """What the mask selector and the box of its segments show.
+
+    ``other`` is called when another mask or segment was chosen, ``changed`` whenever it is looked at anew.
+    """
+
+    def __init__(
+        self, ui: Any, other: Callable[[], None], changed: Callable[[], None], lost: Callable[[str], None], store: Any
+    ) -> None:
+        """``lost``, ``store``: see Choice."""
+        self._box, self._caption = ui.segmentBox, ui.segmentCaption
+        self._other, self._changed = other, changed
+        self.live = LiveNumbers()
+        self._observed: list[tuple[Any, int]] = []
+        self._followed: Any = None
+        self._image: tuple[Any, ...] = ()  # of the current image: tells whether it may have changed
+        self._image_state = ""
+        self.settle = single_shot(_SETTLE_MS, self.refresh)  # a brush stroke changes the mask many times
+        self.choice = Choice(ui.maskSelector, self._follow, lost, store)
+        self._box.connect("currentIndexChanged(int)", self._on_segment)
+
+    @property
+    def node(self) -> Any:
+        """Its segmentation; None without one."""
+        return self.choice.node
+
+    @property
+    def segment_id(self) -> str:
+        return str(self._box.itemData(self._box.currentIndex) or "") if self._box.count else ""
+
+    @property
+    def which(self) -> tuple[Any, str]:
+        return self.node, self.segment_id
+
+    @property
+    def volume(self) -> Any:
+        """The image behind it; None where there is none."""
+        return None if self.node is None else volume_node_of(self.node)
+
+    @property
+    def owner(self) -> Any:
+        """Whose discs and name they are: the image's, else the mask's."""
+        return self.volume or self.node
+
+    @property
+    def result(self) -> Result | None:
+        return result_of(self.node)
+
+    def set(self, segmentation: Any) -> None:
+        """Make another mask the current one; it stays so when the user leaves the module and comes back."""
+        self.choice.set(segmentation)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the mask as it is now."""
+        self._fill_segments()
+        result = self.result
+        other_image = result is not None and not is_measured_on(result, self._state_of_image())
+        self.live = live_numbers(*self.which, result, other_image)
+        self._changed()
+
+    def close(self) -> None:
+        """Stop following nodes."""
+        self.settle.stop()
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed, self._followed = [], None
+
+    def _follow(self, node: Any) -> None:
+        if node is self._followed:  # it has another name
+            return
+        self.close()
+        self._followed = node
+        if node is not None:
+            take_own_result(node)
+            # a stroke; and undo, which puts the segment of before in its place
+            events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentModified)
+            self._observed = [(node, node.AddObserver(event, lambda *_: self.settle.start())) for event in events]
+            volume = volume_node_of(node)
+            if volume is not None:  # another name, or other voxels
+                self._observed += [(volume, volume.AddObserver("ModifiedEvent", self._on_image))]
+        self._fill_segments()
+        self._other()
+        self.refresh()
+
+    def _on_segment(self) -> None:
+        self._other()
+        self.refresh()
+
+    def _on_image(self, volume: Any, _event: str) -> None:
+        if self._image != _look_at(volume):
+            self.settle.start()
+
+    def _state_of_image(self) -> str:
+        """Hashed again only where something may have changed: it takes a tenth of a second."""
+        if self._image != (now := _look_at(self.volume)):
+            self._image, self._image_state = now, image_state(self.volume)
+        return self._image_state
+
+    def _fill_segments(self) -> None:
+        box, chosen, node = self._box, self.segment_id, self.node
+        ids = [] if node is None else segment_ids(node)
+        box.blockSignals(True)
+        box.clear()
+        for segment_id in ids:
+            box.addItem(node.GetSegmentation().GetSegment(segment_id).GetName(), segment_id)
+        wanted = chosen if chosen in ids else (known_cord_id(node) if node is not None else "")
+        box.setCurrentIndex(box.findData(wanted))  # none where nobody can know which is the cord
+        box.blockSignals(False)
+        box.setVisible(len(ids) > 1)
+        self._caption.setVisible(len(ids) > 1)
+
+
+def _look_at(volume: Any) -> tuple[Any, ...]:
+    """What tells that an image may be another one, or has another name, without looking at its voxels."""
+    if volume is None or volume.GetImageData() is None:
+        return ()
+    image = volume.GetImageData()
+    return volume.GetID(), volume.GetName(), id(image), image.GetMTime(), grid_of_node(volume).tobytes()

@@ -1,0 +1,356 @@
+"""The section Segment: volume, model, device, the button that is Apply or Cancel, and the result in numbers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
+from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
+from SpinalCordSegNodes.case_data import CaseFolder
+from SpinalCordSegNodes.results import Result
+from SpinalCordSegNodes.segmentations import is_shown_in_3d, show_in_3d
+from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
+from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, repair
+from SpinalCordSegWidgets.section import (
+    Choice,
+    Picture,
+    Section,
+    ask_file,
+    copy_report,
+    fill_menu,
+    grey,
+    in_scene,
+    on_click,
+    short,
+    show_run,
+    show_text,
+)
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.case import Case
+    from SpinalCordSegWidgets.main_widget import Panel
+
+_MOST_LINES = 40  # of a tooltip
+_PICTURE_HEIGHT = 150
+_log = logging.getLogger(__name__)
+
+
+class ModelChoice:
+    """The models that come along, the user's own, and any file; each with its card, which is read without torch.
+
+    ``changed`` is called after the user chose another model."""
+
+    def __init__(self, box: Any, button: Any, card_label: Any, changed: Callable[[], None]) -> None:
+        self._box, self._card_label, self._changed = box, card_label, changed
+        self._files: list[Path] = []
+        self.why_none = ""
+        fill_menu(
+            button,
+            lambda: (
+                (_("Load from file…"), self._ask_for_file),
+                (_("Open the folder of your models"), self.open_own_folder),
+                (_("Refresh the list"), self.refresh),
+            ),
+        )
+        button.setPopupMode(qt.QToolButton.InstantPopup)
+        box.connect("currentIndexChanged(int)", self._on_chosen)
+        self.refresh()
+
+    @property
+    def path(self) -> Path | None:
+        text = self._box.itemData(self._box.currentIndex) if self._box.count else None
+        return Path(text) if text else None
+
+    @property
+    def card(self) -> Checkpoint | None:
+        """None without a model, or when its file can no longer be read (see ``why_none``)."""
+        if self.path is None:
+            self.why_none = _("There is no model: load one from a file, or put one into the folder of your models.")
+            return None
+        try:
+            return load_card(self.path)
+        except ModelFileError as error:
+            self.why_none = str(error)
+            return None
+
+    def refresh(self) -> None:
+        """List again what is there; the selection stays where it can."""
+        chosen = self.path
+        known = [path for path in self._files if path.is_file()]
+        self._box.blockSignals(True)
+        self._box.clear()
+        for path in dict.fromkeys([*find_models(), *known]):
+            self._add(path)
+        self._box.blockSignals(False)
+        self.select(str(chosen) if chosen else "")
+        self._show_card()
+
+    def select(self, path: str) -> None:
+        """Choose a file, listed or not; "" chooses the first."""
+        index = self._box.findData(path) if path else 0
+        if index < 0 and Path(path).is_file():
+            self._files.append(Path(path))
+            self._add(Path(path))
+            index = self._box.findData(path)
+        self._box.setCurrentIndex(max(0, index))
+
+    def load_file(self, path: Path) -> None:
+        """Choose a file; one that is no model of ours is refused in the card."""
+        try:
+            load_card(path)
+        except ModelFileError as error:
+            self._card_label.setText(str(error).replace(str(path.parent), "").lstrip("/\\"))
+            return
+        self.select(str(path))
+
+    def open_own_folder(self) -> None:
+        folder = user_models_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _ask_for_file(self) -> None:
+        pattern, folder = _("Models (*.safetensors)"), str(user_models_folder())
+        ask_file(self._box, _("Load a model"), self.load_file, pattern, folder)
+
+    def _add(self, path: Path) -> None:
+        try:
+            card = load_card(path)
+        except ModelFileError as error:
+            _log.warning("%s", error)
+            return
+        self._box.addItem(f"{card.name} {card.version}", str(path))
+
+    def _on_chosen(self, _index: int) -> None:
+        self._show_card()
+        self._changed()
+
+    def _show_card(self) -> None:
+        card = self.card
+        self._card_label.setText(self.why_none if card is None else _summary(card))
+        self._card_label.setToolTip("" if card is None else _details(card))
+
+
+def _summary(card: Checkpoint) -> str:
+    """What it is, what it was trained on and under which licence, in a line or two."""
+    network = card.network.name.replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
+    return " · ".join(part for part in (network, trained_on(card.provenance), card.licence) if part)
+
+
+def trained_on(provenance: Mapping[str, Any]) -> str:
+    """ "trained on 1,200 real and 30,000 simulated slices"; "" where the card does not say."""
+    slices: dict[str, int] = {}
+    sources = provenance.get("sources")
+    for source in sources if isinstance(sources, list) else ():
+        if isinstance(source, dict) and isinstance(source.get("slices"), int):
+            kind = str(source.get("kind"))
+            slices[kind] = slices.get(kind, 0) + source["slices"]
+    counts = {"real": _("{n} real"), "simulated": _("{n} simulated")}
+    parts = [text.format(n=f"{slices[kind]:,}") for kind, text in counts.items() if kind in slices]
+    return _("trained on {parts} slices").format(parts=_(" and ").join(parts)) if parts else ""
+
+
+def _details(card: Checkpoint) -> str:
+    """Everything the card says about training and scores, a line each."""
+    lines = [f"{card.name} {card.version}", card.path.name if card.path else ""]
+    for title, content in ((_("Scores"), card.scores), (_("Made from"), card.provenance)):
+        lines += [f"{title}:", *(f"  {line}" for line in json.dumps(content, indent=1).splitlines()[1:-1])]
+    return "\n".join(lines[:_MOST_LINES])
+
+
+class SegmentSection(Section):
+    """Model and device are kept in the module's parameter node by hand: what there is to choose changes, and the
+    wrapper's choices are fixed."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel, panel.ui.segmentSection)
+        ui = self.ui
+        self.dependencies = Dependencies("ready")
+        self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
+        self.devices = DeviceChoice(ui.deviceBox)
+        self.probe = DeviceProbe(self._on_probe)
+        self.choice = Choice(ui.volumeSelector, lambda _node: panel.show_message(""), panel.lost, self._store_volume)
+        self._picture = Picture(ui.areaPicture, _PICTURE_HEIGHT)
+        ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
+        ui.show3DButton.connect("clicked(bool)", self._on_show_3d)
+        on_click(
+            ui,
+            applyButton=self._on_apply,
+            noticeButton=self._on_repair,
+            copyReportButton=lambda: copy_report(panel.control),
+            measureButton=lambda: panel.measure(),
+        )
+
+    @property
+    def volume(self) -> Any:
+        """What Apply works on."""
+        return self.choice.node
+
+    def set_volume(self, volume: Any) -> None:
+        """None: nothing, until a volume is chosen. The message stays: it may be new."""
+        message = self.panel.message
+        self.choice.set(volume)
+        self.panel.show_message(message)
+
+    def bind(self, parameters: Any) -> None:
+        """Show what a parameter node says, and choose a volume where it has none yet."""
+        self.models.select(parameters.modelPath)
+        self.devices.select(parameters.device)
+        # one among several, or beside a case of a work list, may be another person's
+        if parameters.inputVolume is None and not self.panel.work_list.case and not self.choice.is_lost:
+            parameters.inputVolume = self.panel.logic.onlyVolume()
+
+    def enter(self) -> None:
+        """Models and packages may have changed meanwhile."""
+        self.models.refresh()
+        self.check_dependencies()
+
+    def close(self) -> None:
+        self.choice.is_lost = False
+
+    def check_dependencies(self) -> None:
+        """What is installed is known at once; whether it works, and on which devices, a child process reports later."""
+        self.dependencies = check_dependencies(self.probe.answer)
+        if self.dependencies.can_segment and self.panel.entered():
+            self.probe.ask()
+        self.show_state()
+
+    def why_not(self) -> str:
+        """The reason why Apply cannot be pressed; "" when it can."""
+        if not self.dependencies.can_segment:
+            return self.dependencies.message
+        if self.models.card is None:
+            return self.models.why_none
+        if self.volume is None:
+            return _("Choose a volume first.")
+        try:
+            volume_from_node(self.volume)
+        except SpinalCordSegError as error:
+            return str(error)
+        return ""
+
+    def changed(self) -> None:
+        self.refresh()
+
+    def refresh(self) -> None:
+        ui, live, result = self.ui, self.current.live, self.current.result
+        show_text(ui.editLabel, live.message)
+        ui.measureButton.text = self.panel.named(_("Measure the mask of {name}"))
+        ui.measureButton.setVisible(result is None or live.stale)
+        grey(ui.measureButton, self.panel.why_no_measuring())
+        ui.resultArea.setVisible(result is not None)
+        ui.show3DButton.checked = is_shown_in_3d(self.current.node)
+        if live.case is not None:
+            self._show_numbers(live.case)
+        self.show_state()
+
+    def show_state(self) -> None:
+        """Apply or Cancel, and how far a run is."""
+        ui, control = self.ui, self.panel.control
+        running = control.running
+        reason = "" if running else self.why_not()
+        named = "" if self.volume is None else short(label_of(slicer.mrmlScene, self.volume))
+        apply = _("Apply to {name}").format(name=named) if named else _("Apply")
+        ui.applyButton.text = _("Cancel") if running else apply
+        ui.applyButton.enabled = not control.cancelling and not reason
+        ui.applyButton.toolTip = reason or (_("End the run.") if running else _("Find the cord and measure it."))
+        for widget in (ui.volumeSelector, ui.modelBox, ui.modelButton, ui.deviceBox):
+            widget.enabled = not running
+        show_run(ui, control, self._status(reason))
+        self.dependencies.show(ui)
+
+    def _status(self, reason: str) -> str:
+        control = self.panel.control
+        if control.running:
+            return _("Cancelling…") if control.cancelling else control.progress.text()
+        if self.panel.message:
+            return self.panel.message
+        if control.failure is not None:
+            return control.failure.message
+        return reason if self.dependencies.can_segment else ""  # else it is in the notice
+
+    def _show_numbers(self, case: Case) -> None:
+        ui = self.ui
+        ui.volumeValue.setText(_number(case.volume_mm3, "mm³", 0))
+        ui.lengthValue.setText(_number(case.length_mm, "mm", 1))
+        ui.areaValue.setText(_number(case.mean_csa_mm2, "mm²", 1))
+        flagged = {flag.slice for flag in case.flags if flag.slice is not None}
+        ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=case.n_slices))
+        show_text(ui.caseFlagLabel, "\n".join(flag.message for flag in case.flags if flag.slice is None))
+        from SpinalCordSegLib.report import draw_area  # scipy: not when the panel opens
+
+        self._picture.show(lambda axes: draw_area(axes, case.slices, case.mean_csa_mm2, size=7.0))
+
+    def _on_apply(self) -> None:
+        if self.panel.control.running:
+            self.panel.control.cancel()
+            return
+        if self.why_not():
+            return
+        volume, model, device = self.volume, self.models.path, self.devices.name
+        before, state = self.current.node, image_state(volume)
+
+        self.panel.start(
+            lambda: self.panel.logic.startSegment(volume, model, device),
+            lambda found: self._on_segmented(found, volume, state, before),
+        )
+
+    def _on_segmented(self, found: CaseFolder, volume: Any, state: str, before: Any) -> None:
+        """``state``, ``before``: of the image, and the mask, at Apply. Another mask, chosen meanwhile, stays."""
+        if not in_scene(volume):
+            self.panel.show_message(_("The volume was deleted meanwhile: the result was not kept."))
+            return
+        name = label_of(slicer.mrmlScene, volume)
+        if state != image_state(volume):
+            text = _("The image of {name} was changed meanwhile: the result was not kept. Apply again.")
+            self.panel.show_message(text.format(name=name))
+            return
+        made: list[Result] = []
+        if not self.panel.attempt(lambda: made.append(self.panel.logic.addResult(found.case, volume, found.page))):
+            return
+        if self.current.node is before:
+            self.current.set(made[0].segmentation)
+        device = str(found.case.device).replace("cpu", _("the CPU"))
+        text = _("{name}: done in {seconds:.0f} s on {device}.")
+        self.panel.show_message(text.format(name=name, seconds=found.case.seconds, device=device))
+
+    def _store_volume(self, volume: Any) -> None:
+        self.panel.logic.getParameterNode().inputVolume = volume
+
+    def _on_show_3d(self, visible: bool) -> None:
+        if self.current.node is not None and not show_in_3d(self.current.node, visible):
+            self.ui.show3DButton.checked = False
+            self.panel.show_message(_("There is nothing to show: the mask is empty."))
+
+    def _on_model(self) -> None:
+        if self.panel.parameters is not None:
+            self.panel.parameters.modelPath = str(self.models.path or "")
+        self.show_state()
+
+    def _on_device(self, _index: int) -> None:
+        if self.panel.parameters is not None:
+            self.panel.parameters.device = self.devices.name
+
+    def _on_probe(self) -> None:
+        self.devices.show(self.probe.answer)
+        if self.panel.parameters is not None:  # a graphics card chosen earlier was not in the list until now
+            self.devices.select(self.panel.parameters.device)
+        self.check_dependencies()
+
+    def _on_repair(self) -> None:
+        message = repair(self.dependencies)
+        self.probe.forget()
+        self.check_dependencies()
+        self.panel.show_message(message)
+
+
+def _number(value: float, unit: str, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"<b>{value:.{decimals}f}</b> {unit}"
