@@ -1,6 +1,5 @@
 """The training module of 3D Slicer: it drives the trainer's command line. Everything else is in the packages here."""
 
-from pathlib import Path
 from typing import Annotated
 
 import slicer
@@ -100,10 +99,10 @@ class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
             test()
 
     def test_settings_become_a_command(self) -> None:
-        from SpinalCordSegTrainerWidgets.main_widget import TrainerSettings
-
-        command = TrainerSettings(Path("data"), Path("run"), label=3, epochs=4).arguments("train")
-        self.assertEqual(command[:2], ["train", "data"])
+        widget = slicer.modules.spinalcordsegtrainer.widgetRepresentation().self()
+        widget.ui.labelBox.value, widget.ui.epochsBox.value = 3, 4
+        command = widget.panel.form.arguments("train")
+        self.assertEqual(command[0], "train")
         self.assertIn("epochs=4", command)
         self.assertEqual(command[command.index("--label") + 1], "3")
 
@@ -114,7 +113,7 @@ class SpinalCordSegTrainerTest(ScriptedLoadableModuleTest):
         self.assertFalse(widget.ui.checkButton.enabled)
         self.assertFalse(widget.ui.trainButton.enabled)
         self.assertTrue(widget.ui.trainButton.toolTip)
-        if widget.panel.packages.ready:
+        if widget.panel.packages.can_run:
             widget.ui.dataEdit.text = slicer.app.temporaryPath
             self.assertTrue(widget.ui.checkButton.enabled)
             self.assertFalse(widget.ui.trainButton.enabled)  # the cases were not checked

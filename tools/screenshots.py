@@ -65,14 +65,14 @@ def segmenting(target: Path) -> None:
 
     volume = add_simulated_neck()[0]
     with (
-        _without_packages("SpinalCordSegWidgets", "check_dependencies"),
+        _without_packages("SpinalCordSegWidgets.segment_section", "check_dependencies"),
         _opened("SpinalCordSeg") as widget,
     ):
         picture(widget, _STATES / "segment-no-engine.png")
     with _opened("SpinalCordSeg") as widget:
         panel, ui = widget.panel, widget.ui
         ui.volumeSelector.setCurrentNode(volume)
-        wait_until(lambda: panel.probe.answer is not None, _WAIT_S)
+        wait_until(lambda: panel.segment.probe.answer is not None, _WAIT_S)
         picture(widget, _STATES / "segment-ready.png")
         click(ui.applyButton)
         wait_until(lambda: "left" in ui.statusLabel.text or not panel.control.running, _WAIT_S)
@@ -82,6 +82,11 @@ def segmenting(target: Path) -> None:
             raise SystemExit(panel.control.failure.report)
         picture(widget, _STATES / "segment-done.png")
         picture(widget, target)
+        ui.reviewerEdit.text = "Dr A. Meyer"
+        for section in panel.sections[2:]:
+            for other in panel.sections:
+                other.button.collapsed = other is not section
+            picture(widget, _STATES / f"segment-{section.button.name}.png")
 
 
 def training(folder: Path, target: Path) -> None:
@@ -89,7 +94,7 @@ def training(folder: Path, target: Path) -> None:
     from training_data import QUICK, write_cases
 
     with (
-        _without_packages("SpinalCordSegTrainerWidgets", "check_training"),
+        _without_packages("SpinalCordSegTrainerWidgets.main_widget", "check_training"),
         _opened("SpinalCordSegTrainer") as widget,
     ):
         picture(widget, _STATES / "train-no-torch.png")
@@ -119,11 +124,11 @@ def _lines(path: Path) -> int:
 
 
 @contextmanager
-def _without_packages(package: str, check: str) -> Iterator[None]:
+def _without_packages(module: str, check: str) -> Iterator[None]:
     """As a fresh Slicer is: nothing but what it ships is found."""
     import importlib
 
-    place = importlib.import_module(f"{package}.main_widget")
+    place = importlib.import_module(module)
     plain = getattr(place, check)
     setattr(place, check, lambda *probe: plain(probe[0] if probe else None, lambda _package: None))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -58,7 +57,7 @@ def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -
     from SpinalCordSegLib.case import AI_MASK, read_mask
 
     found = read_case_folder(folder)
-    image, problem = _image_of(found.case, name, images)
+    image, problem = _image_of(found.case, images)
     mask = found.case.mask
     # without an image something to scroll through: the mask's own voxels
     volume = mask.with_ijk(np.asarray(mask.ijk).astype(np.uint8)) if image is None else image.volume
@@ -68,22 +67,19 @@ def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -
     return OpenedCase(found.case, result, None if image is None else image.path, problem)
 
 
-def _image_of(case: Case, name: str, images: ImageFolder | None) -> tuple[FoundImage | None, str]:
+def _image_of(case: Case, images: ImageFolder | None) -> tuple[FoundImage | None, str]:
     """The image, or why there is none, or why it may be another person's."""
     if images is None:
         return None, "no folder of images was chosen: only the mask is shown"
     try:
-        # of a mask made elsewhere the first is of its image, the other its own
-        image = images.find(name, case.input.image_fingerprint or case.input.fingerprint)
+        image = images.find(case)
         if image is None:
             return None, "the folder of images holds none of this case's name: only the mask is shown"
         place_on(case.mask, image.volume)
     except SpinalCordSegError as error:
         return None, f"{error}: only the mask is shown"
-    return (
-        image,
-        "" if image.is_known else "the image was found by its name alone: look whether the mask lies on the cord",
-    )
+    by_name = "the image was found by its name alone: look whether the mask lies on the cord"
+    return image, "" if image.is_known else by_name
 
 
 class FoundImage(NamedTuple):
@@ -95,88 +91,62 @@ class FoundImage(NamedTuple):
     is_known: bool = True
 
 
-class _Candidate(NamedTuple):
-    name: str
-    path: Path
-    read: Callable[[], Volume]
-
-
 class ImageFolder:
-    """The images of a work list, found by name and by the input's fingerprint.
-
-    Files come first, then DICOM series in the folder and below. A series lies in one folder. Headers are read once: in
-    an archive with a folder for each series one header a folder is enough to know where to look.
-    """
+    """The images of a work list. A DICOM series lies in one folder. Headers are read once, and no image is read twice
+    to be passed over twice."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._dicom: dict[Path, list[Path]] | None = None  # folder → its own DICOM files
-        self._series: dict[tuple[Path, int | None], list[DicomSeries]] = {}
-        self._fingerprints: dict[Path, str] = {}  # no image is read twice to be passed over twice
+        self._series: list[tuple[str, DicomSeries]] | None = None
+        self._fingerprints: dict[Path, str] = {}
 
-    def find(self, case: str, fingerprint: str = "") -> FoundImage | None:
-        """The input of a case: the one with the ``fingerprint``, else the only one of its name; None without.
+    def find(self, case: Case) -> FoundImage | None:
+        """The input of a case: the one with its fingerprint, first where the batch had found it; else the only one of
+        its name; None without.
 
         Raises SpinalCordSegError where the only one of its name cannot be read.
         """
-        from SpinalCordSegLib.pipeline import fingerprint as fingerprint_of
+        from SpinalCordSegLib.pipeline import fingerprint
 
-        named: list[_Candidate] = []
-        for one in _likeliest_first(case, self._candidates(case)):
-            if one.name == case:
-                named.append(one)
-            if fingerprint and self._fingerprints.get(one.path, fingerprint) == fingerprint:
-                try:
-                    volume = one.read()
-                except SpinalCordSegError:
-                    continue
-                self._fingerprints[one.path] = fingerprint_of(volume)
-                if self._fingerprints[one.path] == fingerprint:
-                    return FoundImage(one.path, volume)
-        return FoundImage(named[0].path, named[0].read(), False) if len(named) == 1 else None
+        # of a mask made elsewhere the first is of its image, the other its own
+        wanted = case.input.image_fingerprint or case.input.fingerprint
+        named: dict[Path, Callable[[], Volume]] = {}
+        for name, path, read in self._candidates(case):
+            if name == case.name:
+                named[path] = read
+            if self._fingerprints.get(path, wanted) != wanted:
+                continue
+            try:
+                volume = read()
+            except SpinalCordSegError:
+                continue
+            self._fingerprints[path] = fingerprint(volume)
+            if self._fingerprints[path] == wanted:
+                return FoundImage(path, volume)
+        if len(named) != 1:
+            return None
+        ((path, read),) = named.items()
+        return FoundImage(path, read(), is_known=False)
 
-    def _candidates(self, case: str) -> Iterator[_Candidate]:
-        """All that a batch may have called ``case``: it calls the second of a name NAME_2."""
+    def _candidates(self, case: Case) -> Iterator[tuple[str, Path, Callable[[], Volume]]]:
+        """Name, path and reader of all whose name is part of the case's: files, then DICOM series."""
         from SpinalCordSegLib.dicom import dicom_files, read_series
         from SpinalCordSegLib.image_io import find_inputs, safe_case_name
 
-        def fits(name: str) -> bool:
-            return case == name or re.fullmatch(rf"{re.escape(name)}_\d+", case) is not None
-
-        def fitting(folder: Path, most: int | None = None) -> list[tuple[str, DicomSeries]]:
-            """The series in a folder, by its first files only where ``most`` is given."""
-            if (folder, most) not in self._series:
-                self._series[folder, most] = _list((self._dicom or {})[folder][:most])
-            named = [(safe_case_name(series.files[0], series), series) for series in self._series[folder, most]]
-            return [one for one in named if fits(one[0])]
-
-        files = {path: safe_case_name(path) for path in find_inputs([self._folder]) if path.is_file()}
-        for path in sorted(files, key=lambda path: files[path] != case):
-            if fits(files[path]):
-                yield _Candidate(files[path], path, partial(_read_file, path))
-        if self._dicom is None:
-            self._dicom = {}
+        first = self._folder / (case.input.source or "…")
+        files = [path for path in find_inputs([self._folder]) if path.is_file()]
+        for path in ([first] if first.exists() and first not in files else []) + sorted(files, key=first.__ne__):
+            if (name := safe_case_name(path)) in case.name or path == first:
+                yield name, path, partial(_read_file, path)
+        if self._series is None:
+            folders: dict[Path, list[Path]] = {}
             for path in dicom_files(self._folder):
-                self._dicom.setdefault(path.parent, []).append(path)
-        for folder in sorted(self._dicom, key=lambda folder: not fitting(folder, 1)):
-            for name, series in fitting(folder):
-                yield _Candidate(name, series.files[0], partial(read_series, series))
-
-
-def _likeliest_first(case: str, candidates: Iterator[_Candidate]) -> Iterator[_Candidate]:
-    """NAME_3 is mostly the third image called NAME: that one before the others; what is called NAME_3 before it."""
-    number = re.search(r"_(\d+)$", case)
-    before: list[_Candidate] = []
-    for candidate in candidates:
-        if number is None or candidate.name == case:
-            yield candidate
-            continue
-        before.append(candidate)
-        if len(before) == int(number[1]):
-            yield before.pop()
-            break
-    yield from before
-    yield from candidates
+                folders.setdefault(path.parent, []).append(path)
+            found = [series for files in folders.values() for series in _list(files)]
+            self._series = [(safe_case_name(series.files[0], series), series) for series in found]
+        for name, series in self._series:
+            if name in case.name:
+                yield name, series.files[0], partial(read_series, series)
 
 
 def _read_file(path: Path) -> Volume:

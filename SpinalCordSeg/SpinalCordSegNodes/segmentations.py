@@ -222,21 +222,6 @@ def own_grid(node: Any) -> Volume:
     raise GeometryError("the segmentation has no reference geometry: choose a source volume for it first")
 
 
-def is_shown_in_3d(node: Any) -> bool:
-    """False for None too."""
-    if node is None or node.GetDisplayNode() is None:
-        return False
-    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-    return bool(node.GetDisplayNode().GetVisibility3D() and node.GetSegmentation().ContainsRepresentation(surface))
-
-
-def show_in_3d(node: Any, visible: bool = True) -> bool:
-    """Make the closed surface and show it; False when there is nothing to show (an empty mask)."""
-    made = bool(node.CreateClosedSurfaceRepresentation()) if visible else True
-    node.GetDisplayNode().SetVisibility3D(visible and made)
-    return made
-
-
 def volume_node_of(node: Any) -> Any:
     """The volume node a segmentation was made on; None when there is none (any longer)."""
     return node.GetNodeReference(VOLUME) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())

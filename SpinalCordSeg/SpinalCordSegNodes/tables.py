@@ -63,12 +63,6 @@ def marks(areas: NDArray[np.float64], flagged: NDArray[np.bool_]) -> list[float]
     return np.where(flagged, height, np.nan).tolist()
 
 
-def read_column(table: Any, column: str) -> list[Any]:
-    """A column's values; empty when there is no such column."""
-    array = table.GetTable().GetColumnByName(column)
-    return [] if array is None else [array.GetValue(row) for row in range(array.GetNumberOfValues())]
-
-
 def fill_table(table: Any, columns: Mapping[str, Sequence[Any]]) -> None:
     """Put these columns in place of what the table holds; observers are notified once."""
     was = table.StartModify()

@@ -17,12 +17,10 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.files import atomic_write, write_text
-from SpinalCordSegNodes.results import Result
+from SpinalCordSegLib.files import write_text
 from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegNodes.volumes import dicom_database, instance_uids, source_files
-from SpinalCordSegWidgets.install import install
-from SpinalCordSegWidgets.jobs import CASE, IMAGE, command_job
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job
 from SpinalCordSegWidgets.section import Section, ask_folder, ask_new_file, fill_menu, grey, on_click
 
 if TYPE_CHECKING:
@@ -34,11 +32,8 @@ FORMATS = {
     ".json": _("All measures (JSON)"),
     ".html": _("Report page (HTML)"),
     ".nii.gz": _("Mask (NIfTI)"),
-    ".seg.nrrd": _("Mask (Slicer segmentation)"),
 }
-_REPORTS = (".json", ".html")  # written when the mask was measured; these do not follow the brush
 _SERIES = "series"
-_PACKAGES = ("highdicom>=0.27,<1", "matplotlib>=3.8,<4")
 
 
 class ExportSection(Section):
@@ -57,7 +52,6 @@ class ExportSection(Section):
             copyTextButton=self._on_copy,
             dicomSeriesButton=lambda: self._ask(_("Folder of the DICOM series"), self.choose_series),
             dicomButton=lambda: self._ask(_("Folder for the DICOM files"), self.write_dicom),
-            dicomInstallButton=self._on_install,
         )
 
     def forget(self) -> None:
@@ -76,7 +70,6 @@ class ExportSection(Section):
         grey(ui.segBox, missing["seg"])
         grey(ui.srBox, missing["seg"])
         grey(ui.pdfBox, missing["pdf"])
-        ui.dicomInstallButton.setVisible(any(missing.values()) and "pydicom" not in missing["seg"])
         given = result is not None and result.case.model is None
         grey(ui.drawnByHandBox, "" if given else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
@@ -95,47 +88,45 @@ class ExportSection(Section):
             self.panel.show_message(self.panel.named(_("The report text of {name} is on the clipboard.")))
 
     def _formats(self) -> list[tuple[str, Callable[[], Any] | None]]:
-        there = _available(self.current.result) if self.current.result is not None else ()
-        writable = [one for one in there if not (self.current.live.stale and one in _REPORTS)]
         return [
-            (title, (lambda name=f"cord{suffix}": self._ask_where(name)) if suffix in writable else None)  # type: ignore[misc]
+            (title, None if self.why_no_file(suffix) else lambda name=f"cord{suffix}": self._ask_where(name))  # type: ignore[misc]
             for suffix, title in FORMATS.items()
         ]
 
     def _ask_where(self, name: str) -> None:
         ask_new_file(self.button, _("Export"), name, self.panel.for_this_mask(self.export))
 
+    def why_no_file(self, suffix: str) -> str:
+        """The reason why the result cannot be saved as that; "" when it can."""
+        result = self.current.result
+        if result is None:
+            return _("Measure the mask first.")
+        if suffix not in FORMATS:
+            return _("choose one of {formats}").format(formats=" ".join(FORMATS))
+        if self.current.live.stale and suffix in (".json", ".html"):  # these do not follow the brush
+            return _("The mask was changed since the report was written: press Measure, then export.")
+        page_is_gone = suffix == ".html" and result.page is None
+        return _("The report page was deleted: measure the mask again.") if page_is_gone else ""
+
     def export(self, path: Path) -> None:
-        """Write the result to a file; the status line shows what came of it."""
-        result, live = self.current.result, self.current.live
-        if result is None or live.case is None:
-            return
-        if live.stale and path.name.lower().endswith(_REPORTS):
-            self.panel.show_message(_("The mask was changed since the report was written: press Measure, then export."))
-            return
-        case = live.case
-        if self.panel.attempt(lambda: self._write(path, result, case)):
+        """Write the result to a file, whose suffix decides what; the status line shows what came of it."""
+        suffix = next((known for known in FORMATS if path.name.lower().endswith(known)), path.suffix)
+        reason = self.why_no_file(suffix)
+        if reason:
+            self.panel.show_message(f"{path.name}: {reason}")
+        elif self.panel.attempt(lambda: self._write(path, suffix)):
             self.panel.show_message(_("Saved {name}.").format(name=path.name))
 
-    def _write(self, path: Path, result: Result, case: Case) -> None:
-        """The suffix decides what is written. Raises OutputError, GeometryError; the scene is not changed."""
-        suffix = next((known for known in FORMATS if path.name.lower().endswith(known)), "")
-        if suffix not in _available(result):
-            text = _("{name}: choose one of {formats}")
-            raise OutputError(text.format(name=path.name, formats=" ".join(_available(result))))
+    def _write(self, path: Path, suffix: str) -> None:
+        """Raises OutputError, GeometryError; the scene is not changed."""
+        result, case = self.current.result, self.current.live.case
+        assert result is not None and case is not None  # see why_no_file
         if suffix == ".csv":
             write_text(path, case.slices.csv())
         elif suffix == ".nii.gz":
             from SpinalCordSegLib.image_io import write_volume  # SimpleITK: only now
 
             write_volume(mask_of_segment(*self.current.which), path)
-        elif suffix == ".seg.nrrd":
-            # by a storage node of our own: the one of the scene, and where the user saved, stay as they are
-            storage = slicer.vtkMRMLSegmentationStorageNode()
-            with atomic_write(path) as temporary:
-                storage.SetFileName(str(temporary))
-                if not storage.WriteData(result.segmentation):
-                    raise OutputError(_("{name} could not be written: choose another folder").format(name=path.name))
         else:
             write_text(path, (result.report if suffix == ".json" else result.page).GetText())
 
@@ -176,7 +167,7 @@ class ExportSection(Section):
         arguments = ["export", CASE, "--dicom", str(series or _SERIES), "--image", IMAGE, "--output", str(folder)]
         arguments += ["--force"] * bool(there) + [f"--only={kind}" for kind in self.kinds]
         arguments += ["--drawn-by-hand"] * (self.ui.drawnByHandBox.checked and self.ui.drawnByHandBox.enabled)
-        self.panel.start(lambda: command_job(arguments, prepare, lambda _results: written), self._on_written)
+        self.panel.start(lambda: Job(PROGRAM, arguments, lambda *_: written, prepare=prepare), self._on_written)
 
     def _on_written(self, written: list[Path]) -> None:
         text = _("Written: {names}.").format(names=", ".join(path.name for path in written))
@@ -205,17 +196,6 @@ class ExportSection(Section):
         if volume in self._folders:
             return _("Source: a folder you chose.")
         return _("Source: not known. Choose the folder of the DICOM series that the volume was made from.")
-
-    def _on_install(self) -> None:
-        self.panel.show_message(
-            install(_PACKAGES, _("Download and install highdicom and matplotlib (12 MB)? They write DICOM."))
-        )
-        self.refresh()
-
-
-def _available(result: Result) -> tuple[str, ...]:
-    """The suffixes that this result can be saved with: what was deleted from the scene cannot."""
-    return tuple(suffix for suffix in FORMATS if suffix != ".html" or result.page is not None)
 
 
 def _missing() -> dict[str, str]:

@@ -37,7 +37,7 @@ from SpinalCordSegNodes.segmentations import (
 )
 from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
 from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import RESULTS, Motion, command_job, motion_job, write_images
+from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, Motion, motion_job, write_images
 from SpinalCordSegWidgets.section import (
     OTHER_PATIENT,
     Choice,
@@ -225,7 +225,8 @@ class FollowUpSection(Section):
         arguments = self.arguments()
         masks = [visit.segmentation for visit in visits if visit.segmentation is not None]
         self.panel.start(
-            lambda: command_job(arguments, prepare, read_follow_up), lambda found: self._on_compared(found, masks)
+            lambda: Job(PROGRAM, arguments, lambda at, _event: read_follow_up(at / RESULTS), prepare=prepare),
+            lambda found: self._on_compared(found, masks),
         )
 
     def arguments(self) -> list[str]:

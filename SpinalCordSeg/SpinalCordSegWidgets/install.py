@@ -31,14 +31,15 @@ _KEEP = ("numpy", "scipy", "pydicom", "SimpleITK", "vtk", "Pillow", "requests", 
 INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportError)
 
 
-def install(requirements: Sequence[str], question: str) -> str:
-    """Install packages after the user agreed; gives a message. Ranges as "rich>=13". ``question``: size and purpose."""
+def install(requirements: Sequence[str]) -> str:
+    """Install packages after the user agreed; gives a message. Ranges as "rich>=13"."""
     from packaging.requirements import Requirement
     from slicer.packaging import pip_ensure
 
-    if not slicer.util.confirmOkCancelDisplay(question):
-        return _("Nothing was installed.")
     names = ", ".join(requirements)
+    question = _("Download and install {names} (up to 50 MB)? They find the cord, draw figures, make page and DICOM.")
+    if not slicer.util.confirmOkCancelDisplay(question.format(names=names)):
+        return _("Nothing was installed.")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept_versions()) + "\n", encoding="utf-8")
@@ -67,33 +68,31 @@ def kept_versions() -> list[str]:
     return kept
 
 
-_FIGURES = {"matplotlib": "matplotlib>=3.8,<4", "jinja2": "Jinja2>=3.1,<4"}  # draw the figures, make the page
-_TO_SEGMENT = {"onnxruntime": "onnxruntime>=1.18,<2", **_FIGURES}
-_TO_TRAIN = {"safetensors": "safetensors>=0.4.3,<1", **_FIGURES}
+# All but PyTorch: installed by one click. Only the first is needed to find the cord.
+_PACKAGES = {
+    "onnxruntime": "onnxruntime>=1.18,<2",
+    "safetensors": "safetensors>=0.4.3,<1",
+    "matplotlib": "matplotlib>=3.8,<4",
+    "jinja2": "Jinja2>=3.1,<4",
+    "highdicom": "highdicom>=0.27,<1",
+}
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """``state``: ready; no_packages, or no_figures where a run works but its page lacks figures; absent, unfit
-    or broken of PyTorch. ``message``, ``action``: "" when ready. ``packages``: what pip is asked for, without PyTorch.
-    """
+    """``message``, ``action``: what is wrong and what repairs it, "" when all is there. ``can_run``: what is missing
+    is not needed to find the cord, or to train. ``packages``: what pip is asked for, () for PyTorch. ``replaces``:
+    there is a PyTorch already."""
 
-    state: str
     message: str = ""
     action: str = ""
+    can_run: bool = True
     packages: tuple[str, ...] = ()
-
-    @property
-    def ready(self) -> bool:
-        return self.state == "ready"
-
-    @property
-    def can_segment(self) -> bool:
-        return self.state in ("ready", "no_figures")
+    replaces: bool = False
 
     def show(self, ui: Any) -> None:
         """In the frame at the top of a panel; hidden when all is there."""
-        ui.noticeFrame.setVisible(not self.ready)
+        ui.noticeFrame.setVisible(bool(self.message))
         ui.noticeLabel.setText(self.message)
         ui.noticeButton.text = self.action
         ui.noticeButton.setVisible(bool(self.action))
@@ -115,17 +114,14 @@ def check_dependencies(
     """For finding the cord. ``probe``: the answer of SpinalCordSegLib.worker where one is known."""
     engine = installed("onnxruntime")
     if engine is None:
-        text = _(
-            "ONNX Runtime is needed to find the cord, and is not installed. It is a download of 30 MB. Measuring a mask"
-            " works without it."
-        )
-        return Dependencies("no_packages", text, _("Install ONNX Runtime…"), tuple(_TO_SEGMENT.values()))
+        text = _("ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.")
+        return _missing_packages(installed, text)
     why_broken = _why_broken(engine, probe or {}, "onnxruntime")
     if why_broken:
         text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        packages = (_TO_SEGMENT["onnxruntime"],)
-        return Dependencies("no_packages", text.format(detail=why_broken), _("Repair ONNX Runtime…"), packages)
-    return _check_packages(_TO_SEGMENT, installed)
+        packages = (_PACKAGES["onnxruntime"],)
+        return Dependencies(text.format(detail=why_broken), _("Repair ONNX Runtime…"), False, packages)
+    return _missing_packages(installed)
 
 
 def check_training(
@@ -134,29 +130,29 @@ def check_training(
     platform: str = sys.platform,
 ) -> Dependencies:
     """For training."""
-    torch = installed("torch")
+    torch, wanted = installed("torch"), torch_requirement(platform)
     if torch is None:
         text = _("PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.")
-        return Dependencies("absent", text, _("Install PyTorch…"))
+        return Dependencies(text, _("Install PyTorch…"), False)
     why_broken = _why_broken(torch, probe or {}, "torch")
     if why_broken:
         text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        return Dependencies("broken", text.format(detail=why_broken), _("Repair PyTorch…"))
-    wanted = torch_requirement(platform)
+        return Dependencies(text.format(detail=why_broken), _("Repair PyTorch…"), False, replaces=True)
     if _numbers(torch) < (2, 4) or ("<" in wanted and _numbers(torch) >= (2, 13)):
-        text = _("PyTorch {version} does not fit: {wanted} is needed.")
-        return Dependencies("unfit", text.format(version=torch, wanted=wanted), _("Replace PyTorch…"))
-    return _check_packages(_TO_TRAIN, installed)
+        text = _("PyTorch {version} does not fit: {wanted} is needed.").format(version=torch, wanted=wanted)
+        return Dependencies(text, _("Replace PyTorch…"), False, replaces=True)
+    text = _("Safetensors is needed to train, and is not installed.")
+    return _missing_packages(installed, text if installed("safetensors") is None else "")
 
 
-def _check_packages(wanted: Mapping[str, str], installed: Callable[[str], str | None]) -> Dependencies:
-    missing = [name for name in wanted if installed(name) is None]
+def _missing_packages(installed: Callable[[str], str | None], message: str = "") -> Dependencies:
+    """What is not there. ``message``: why nothing runs without it; "" where something does."""
+    missing = [name for name in _PACKAGES if installed(name) is None]
     if not missing:
-        return Dependencies("ready")
-    text = _("Packages for models, figures and report are not installed: {names}. They are a download of 12 MB.")
-    state = "no_figures" if missing[0] in _FIGURES else "no_packages"
-    packages = tuple(wanted[name] for name in missing)
-    return Dependencies(state, text.format(names=", ".join(missing)), _("Install packages…"), packages)
+        return Dependencies()
+    text = _("Packages for models, figures, report and DICOM are not installed: {names}.")
+    packages = tuple(_PACKAGES[name] for name in missing)
+    return Dependencies(message or text.format(names=", ".join(missing)), _("Install packages…"), not message, packages)
 
 
 def _why_broken(version: str, probe: Mapping[str, Any], package: str) -> str:
@@ -177,8 +173,7 @@ def torch_requirement(platform: str = sys.platform) -> str:
 def repair(dependencies: Dependencies) -> str:
     """Do what the message proposes; gives a message."""
     if dependencies.packages:
-        question = _("Download and install {names} (up to 45 MB)? They read models, draw figures and make the page.")
-        return install(dependencies.packages, question.format(names=", ".join(dependencies.packages)))
+        return install(dependencies.packages)
     try:
         logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
     except ModuleNotFoundError:
@@ -186,7 +181,7 @@ def repair(dependencies: Dependencies) -> str:
             "Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer"
             " and come back here."
         )
-    absent = dependencies.state == "absent"
+    absent = not dependencies.replaces
     question = _("PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?")
     if not absent and not slicer.util.confirmOkCancelDisplay(question):  # the extension removes it without asking
         return _("Nothing was changed.")

@@ -443,7 +443,7 @@ class JobControl:
         self._changed()
 
 
-_PROGRAM = "SpinalCordSegLib.cli"
+PROGRAM = "SpinalCordSegLib.cli"
 PANEL_PROGRAM = "SpinalCordSegLib.worker:panel_main"
 
 
@@ -462,18 +462,10 @@ def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
         write_volume(volume, folder / name, compress=False)
 
 
-def command_job(
-    arguments: Sequence[str], prepare: Callable[[Path], None], read: Callable[[Path], Outcome]
-) -> Job[Outcome]:
-    """Any command. ``prepare`` fills the folder that it runs in, ``read`` makes of its folder "results" what is
-    wanted; both folders are gone when the job is closed."""
-    return Job(_PROGRAM, arguments, lambda folder, _event: read(folder / RESULTS), prepare=prepare)
-
-
 def segment_job(volume: Volume, *, model: Path, device: str) -> Job[CaseFolder]:
     """Find the cord in ``volume`` and measure it."""
     arguments = ["segment", IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
-    return Job(_PROGRAM, arguments, _read_case, images={IMAGE: volume})
+    return Job(PROGRAM, arguments, _read_case, images={IMAGE: volume})
 
 
 def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
@@ -491,9 +483,9 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
         options.append(f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place))
     ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
     if ai is None or result is None:
-        return Job(_PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, images=images)
+        return Job(PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, images=images)
     return Job(
-        _PROGRAM,
+        PROGRAM,
         ["correct", CASE, _MASK, "--by", by, *options],
         lambda folder, _event: read_case_folder(folder / CASE),
         images=images,
@@ -515,7 +507,7 @@ def store_job(case: Path, mask: Volume, image: Path | None, by: str, *, reopen: 
     corrected; ``image``: for the pictures; ``reopen``: also where the case was accepted."""
     arguments = ["correct", str(case), _MASK, "--by", by, *(["--reopen"] if reopen else [])]
     arguments += ["--image", str(image)] if image is not None else []
-    return Job(_PROGRAM, arguments, lambda _folder, _event: read_case_folder(case), images={_MASK: mask})
+    return Job(PROGRAM, arguments, lambda _folder, _event: read_case_folder(case), images={_MASK: mask})
 
 
 def rerun_job(

@@ -40,7 +40,7 @@ from SpinalCordSegNodes.editing import (
 )
 from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
-from SpinalCordSegWidgets.jobs import CASE, IMAGE, command_job, rerun_job
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job, rerun_job
 from SpinalCordSegWidgets.section import (
     Section,
     ask_folder,
@@ -261,7 +261,7 @@ class ReviewSection(Section):
             ui.acceptButton.toolTip = _("Accept, though not every flagged slice was seen.")
         grey(ui.rejectButton, nameless or (_("Rejected already.") if review.state == REJECTED else ""))
         grey(ui.reopenButton, measured or ("" if review.is_finished else _("Nothing was decided yet.")))
-        ui.trainingButton.text = self.panel.named(_("Add {name} to training set…"))
+        ui.trainingButton.text = self.panel.named(_("Add {name}…"))
         grey(ui.trainingButton, self.why_no_training(review))
 
     def _show_history(self) -> None:
@@ -471,7 +471,7 @@ class ReviewSection(Section):
         arguments += ["--force"] if self.ui.replaceBox.checked else []
         text = _("The case is in the training set {name}.").format(name=folder.name)
         self.panel.start(
-            lambda: command_job(arguments, self.panel.write_case, lambda _results: text), self.panel.show_message
+            lambda: Job(PROGRAM, arguments, lambda *_: text, prepare=self.panel.write_case), self.panel.show_message
         )
 
     @property

@@ -135,7 +135,7 @@ class Choice:
             self._selector.setCurrentNode(None)
 
 
-_MOST_LETTERS = 30
+_MOST_LETTERS = 22
 
 
 def short(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result
-from SpinalCordSegNodes.segmentations import is_shown_in_3d, show_in_3d
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
 from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, repair
 from SpinalCordSegWidgets.section import (
@@ -142,20 +141,13 @@ class ModelChoice:
 def _summary(card: Checkpoint) -> str:
     """What it is, what it was trained on and under which licence, in a line or two."""
     network = card.network.name.replace("ra_unet", "RA-U-Net").replace("unet", "U-Net")
-    return " · ".join(part for part in (network, trained_on(card.provenance), card.licence) if part)
-
-
-def trained_on(provenance: Mapping[str, Any]) -> str:
-    """ "trained on 1,200 real and 30,000 simulated slices"; "" where the card does not say."""
-    slices: dict[str, int] = {}
-    sources = provenance.get("sources")
-    for source in sources if isinstance(sources, list) else ():
-        if isinstance(source, dict) and isinstance(source.get("slices"), int):
-            kind = str(source.get("kind"))
-            slices[kind] = slices.get(kind, 0) + source["slices"]
-    counts = {"real": _("{n} real"), "simulated": _("{n} simulated")}
-    parts = [text.format(n=f"{slices[kind]:,}") for kind, text in counts.items() if kind in slices]
-    return _("trained on {parts} slices").format(parts=_(" and ").join(parts)) if parts else ""
+    sources = card.provenance.get("sources")
+    known = [one for one in sources if isinstance(one, dict)] if isinstance(sources, list) else []
+    slices = sum(one["slices"] for one in known if isinstance(one.get("slices"), int))
+    text = _("trained on {n} slices ({kinds})")
+    kinds = ", ".join(sorted({str(one.get("kind")) for one in known}))
+    trained = text.format(n=f"{slices:,}", kinds=kinds) if slices else ""
+    return " · ".join(part for part in (network, trained, card.licence) if part)
 
 
 def _details(card: Checkpoint) -> str:
@@ -173,14 +165,13 @@ class SegmentSection(Section):
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel, panel.ui.segmentSection)
         ui = self.ui
-        self.dependencies = Dependencies("ready")
+        self.dependencies = Dependencies()
         self.models = ModelChoice(ui.modelBox, ui.modelButton, ui.modelCard, self._on_model)
         self.devices = DeviceChoice(ui.deviceBox)
         self.probe = DeviceProbe(self._on_probe)
         self.choice = Choice(ui.volumeSelector, lambda _node: panel.show_message(""), panel.lost, self._store_volume)
         self._picture = Picture(ui.areaPicture, _PICTURE_HEIGHT)
         ui.deviceBox.connect("currentIndexChanged(int)", self._on_device)
-        ui.show3DButton.connect("clicked(bool)", self._on_show_3d)
         on_click(
             ui,
             applyButton=self._on_apply,
@@ -219,13 +210,13 @@ class SegmentSection(Section):
     def check_dependencies(self) -> None:
         """What is installed is known at once; whether it works, and on which devices, a child process reports later."""
         self.dependencies = check_dependencies(self.probe.answer)
-        if self.dependencies.can_segment and self.panel.entered():
+        if self.dependencies.can_run and self.panel.entered():
             self.probe.ask()
         self.show_state()
 
     def why_not(self) -> str:
         """The reason why Apply cannot be pressed; "" when it can."""
-        if not self.dependencies.can_segment:
+        if not self.dependencies.can_run:
             return self.dependencies.message
         if self.models.card is None:
             return self.models.why_none
@@ -244,10 +235,10 @@ class SegmentSection(Section):
         ui, live, result = self.ui, self.current.live, self.current.result
         show_text(ui.editLabel, live.message)
         ui.measureButton.text = self.panel.named(_("Measure the mask of {name}"))
-        ui.measureButton.setVisible(result is None or live.stale)
+        ui.measureButton.setVisible(self.current.node is not None and (result is None or live.stale))
         grey(ui.measureButton, self.panel.why_no_measuring())
         ui.resultArea.setVisible(result is not None)
-        ui.show3DButton.checked = is_shown_in_3d(self.current.node)
+        ui.show3DButton.setSegmentationNode(self.current.node)
         if live.case is not None:
             self._show_numbers(live.case)
         self.show_state()
@@ -275,7 +266,7 @@ class SegmentSection(Section):
             return self.panel.message
         if control.failure is not None:
             return control.failure.message
-        return reason if self.dependencies.can_segment else ""  # else it is in the notice
+        return reason if self.dependencies.can_run else ""  # else it is in the notice
 
     def _show_numbers(self, case: Case) -> None:
         ui = self.ui
@@ -283,7 +274,7 @@ class SegmentSection(Section):
         ui.lengthValue.setText(_number(case.length_mm, "mm", 1))
         ui.areaValue.setText(_number(case.mean_csa_mm2, "mm²", 1))
         flagged = {flag.slice for flag in case.flags if flag.slice is not None}
-        ui.flagsValue.setText(_("{n} of {all} slices").format(n=len(flagged), all=case.n_slices))
+        ui.flagsValue.setText(_("{n} of {all}").format(n=len(flagged), all=case.n_slices))
         show_text(ui.caseFlagLabel, "\n".join(flag.message for flag in case.flags if flag.slice is None))
         from SpinalCordSegLib.report import draw_area  # scipy: not when the panel opens
 
@@ -324,11 +315,6 @@ class SegmentSection(Section):
 
     def _store_volume(self, volume: Any) -> None:
         self.panel.logic.getParameterNode().inputVolume = volume
-
-    def _on_show_3d(self, visible: bool) -> None:
-        if self.current.node is not None and not show_in_3d(self.current.node, visible):
-            self.ui.show3DButton.checked = False
-            self.panel.show_message(_("There is nothing to show: the mask is empty."))
 
     def _on_model(self) -> None:
         if self.panel.parameters is not None:

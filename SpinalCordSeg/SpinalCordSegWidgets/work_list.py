@@ -72,16 +72,6 @@ class OpenCase:
         segment_id = cord_segment_id(self.segmentation)
         return cropped_mask(self.segmentation, segment_id).digest(), read_review(self.segmentation, segment_id)
 
-    def ahead(self, item: WorkItem) -> str:
-        """The state in the scene where the folder (``item``, as read last) has another one yet; else ""."""
-        if not self.in_scene:
-            return ""
-        try:
-            state = read_review(self.segmentation, cord_segment_id(self.segmentation)).state
-        except SpinalCordSegError:  # shown in the section Review
-            return ""
-        return "" if state == item.review.state else state
-
     def set_visible(self, visible: bool) -> None:
         if self.in_scene and self.segmentation.GetDisplayNode() is not None:
             self.segmentation.GetDisplayNode().SetVisibility(visible)
@@ -238,11 +228,10 @@ class WorkListBar(Section):
         items = () if work is None else work.items
         rows, tips = [], []
         for item in items:
-            ahead = self._open[item.folder].ahead(item) if item.folder in self._open else ""
-            state = _("unreadable") if item.problem else _state(ahead) + " *" if ahead else _state(item.review.state)
+            state = _("unreadable") if item.problem else _state(item.review.state)
             left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
             rows.append((item.case, state, left))
-            tips.append(item.problem or (_("* Not in its folder yet.") if ahead else ""))
+            tips.append(item.problem)
         show_rows(ui.workTable, rows, flagged=[item.is_open for item in items], tips=tips)
         cases = [item.case for item in items]
         if self.case in cases:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,20 @@ from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegLib.model.checkpoint import find_models, load_card, user_models_folder
+from SpinalCordSegLib.model.checkpoint import load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
-from SpinalCordSegWidgets.find_section import DeviceChoice
-from SpinalCordSegWidgets.install import DeviceProbe, check_training, repair
+from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe, check_training, repair
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
-from SpinalCordSegWidgets.pictures import ResizingPicture
-from SpinalCordSegWidgets.section import ask_folder, copy_report, on_click, set_up_table, show_rows, show_run, show_text
+from SpinalCordSegWidgets.section import (
+    Picture,
+    ask_folder,
+    copy_report,
+    on_click,
+    set_up_table,
+    show_rows,
+    show_run,
+    show_text,
+)
 
 # The table of checked cases: what each holds, or why it cannot be used. A case is what the command check reports.
 
@@ -60,70 +66,10 @@ def summary_text(result: Mapping[str, Any]) -> str:
     )
 
 
-# What the panel lets the user choose, and the command line that it makes. The defaults are the trainer's own.
+# The settings and the command line that they make. Their defaults are those of the parameter node.
 
 
 NETWORKS = {"ra_unet": "RA-U-Net", "unet": "U-Net", "deep_unet": "Deep U-Net"}
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """``data``: folder of images and label maps. ``run``: folder for everything that is written. ``label``: value of
-    the cord, 0 takes the only one there is. ``tolerant``: label maps on another grid are resampled. ``more``: further
-    settings, "NAME=VALUE" separated by blanks. ``sweep_updates``: length of the range test, 0 is two epochs."""
-
-    data: Path
-    run: Path
-    label: int = 0
-    tolerant: bool = False
-    name: str = "my model"
-    network: str = "ra_unet"
-    epochs: int = 30
-    batch_size: int = 15
-    base_lr: float = 1e-5
-    max_lr: float = 1e-3
-    augment: bool = False
-    device: str = "auto"
-    more: str = ""
-    sweep_updates: int = 0
-
-    @property
-    def cases_chosen(self) -> tuple[Path, int, bool]:
-        """All that the verdict on the cases depends on."""
-        return self.data, self.label, self.tolerant
-
-    def arguments(self, command: str) -> list[str]:
-        """Of ``spinalcordseg-train``. evaluate scores the best weights on the patients that the run held out."""
-        cases = ["--label", str(self.label)] if self.label else []
-        cases += ["--tolerant"] if self.tolerant else []
-        if command == "check":
-            return ["check", str(self.data), *cases]
-        output = self.run / "evaluation" if command == "evaluate" else self.run
-        words = [command, str(self.data), "--output", str(output), "--device", self.device, *cases]
-        if command == "evaluate":
-            return [*words, "--model", str(self.run / _BEST), "--held-out", str(self.run)]
-        if command == "find-lr":
-            return words + (["--updates", str(self.sweep_updates)] if self.sweep_updates else []) + self._settings()
-        return words + self._settings() + (["--augment"] if self.augment else [])
-
-    def resume(self) -> list[str]:
-        """Go on with the run in the folder, as it was set up; only its length may change."""
-        run = ["--output", str(self.run), "--device", self.device]
-        return ["train", "--resume", *run, "--set", f"epochs={self.epochs}"]
-
-    def _settings(self) -> list[str]:
-        chosen = {
-            "name": json.dumps(self.name, ensure_ascii=False),
-            "network.name": self.network,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "rate.base_lr": self.base_lr,
-            "rate.max_lr": self.max_lr,
-        }
-        pairs = [f"{name}={value}" for name, value in chosen.items()] + self.more.split()
-        return [word for pair in pairs for word in ("--set", pair)]
-
-
 # Line edits and their parameters, kept by hand: Slicer's own connection writes every letter back into the edit, and so
 # puts the cursor to its end while somebody types in the middle.
 _EDITS = {
@@ -169,25 +115,22 @@ class SettingsForm:
             self._ui.networkBox.setCurrentIndex(max(0, self._ui.networkBox.findData(parameters.network)))
         self._parameters = parameters
 
-    def settings(self) -> TrainerSettings:
-        """What the fields hold; rates that are no numbers leave the paper's."""
-        ui = self._ui
-        return TrainerSettings(
-            data=Path(ui.dataEdit.text.strip()),
-            run=Path(ui.runEdit.text.strip()),
-            label=ui.labelBox.value,
-            tolerant=ui.tolerantBox.checked,
-            name=ui.nameEdit.text.strip() or TrainerSettings.name,
-            network=ui.networkBox.itemData(ui.networkBox.currentIndex),
-            epochs=ui.epochsBox.value,
-            batch_size=ui.batchBox.value,
-            base_lr=_rate(ui.baseEdit.text) or TrainerSettings.base_lr,
-            max_lr=_rate(ui.maxEdit.text) or TrainerSettings.max_lr,
-            augment=ui.augmentBox.checked,
-            device=self._devices.name,
-            more=ui.moreEdit.text,
-            sweep_updates=ui.sweepBox.value,
-        )
+    @property
+    def data(self) -> Path:
+        """Folder of images and label maps."""
+        return Path(self._ui.dataEdit.text.strip())
+
+    @property
+    def run(self) -> Path:
+        """Folder for everything that is written."""
+        return Path(self._ui.runEdit.text.strip())
+
+    @property
+    def cases(self) -> list[str]:
+        """All that the verdict on the cases depends on, as the command line takes it."""
+        label = self._ui.labelBox.value  # 0: the only one there is
+        chosen = [str(self.data), *(["--label", str(label)] if label else [])]
+        return chosen + ["--tolerant"] * self._ui.tolerantBox.checked
 
     @property
     def rates_wrong(self) -> str:
@@ -196,6 +139,33 @@ class SettingsForm:
         if base is None or top is None:
             return _("A learning rate is a number above 0, for example 1e-5.")
         return "" if base <= top else _("The lower learning rate must not be above the upper one.")
+
+    def arguments(self, command: str) -> list[str]:
+        """Of ``spinalcordseg-train``. resume goes on with the run in the folder as it was set up: only its length may
+        change. evaluate scores the best weights on the patients that the run held out."""
+        ui, run, device = self._ui, str(self.run), ["--device", self._devices.name]
+        if command == "check":
+            return ["check", *self.cases]
+        if command == "resume":
+            return ["train", "--resume", "--output", run, *device, "--set", f"epochs={ui.epochsBox.value}"]
+        if command == "evaluate":
+            judged = ["--model", str(self.run / _BEST), "--held-out", run]
+            return ["evaluate", *self.cases, "--output", str(self.run / "evaluation"), *device, *judged]
+        words = [command, *self.cases, "--output", run, *device]
+        if command == "find-lr":
+            words += ["--updates", str(ui.sweepBox.value)] if ui.sweepBox.value else []
+        else:
+            words += ["--augment"] * ui.augmentBox.checked
+        name = ui.nameEdit.text.strip()
+        chosen = {
+            "network.name": ui.networkBox.itemData(ui.networkBox.currentIndex),
+            "epochs": ui.epochsBox.value,
+            "batch_size": ui.batchBox.value,
+            "rate.base_lr": _rate(ui.baseEdit.text),
+            "rate.max_lr": _rate(ui.maxEdit.text),
+        } | ({"name": json.dumps(name, ensure_ascii=False)} if name else {})
+        pairs = [f"{key}={value}" for key, value in chosen.items()] + ui.moreEdit.text.split()
+        return words + [word for pair in pairs for word in ("--set", pair)]
 
     def set_enabled(self, enabled: bool) -> None:
         for name in (*_EDITS, *_SPINS, *_CHECKS, *_OTHERS):
@@ -283,7 +253,7 @@ _COMMANDS = {
     "train": ("trainButton", _("Train"), _("Train until all epochs are done, or validation gets no better.")),
     "evaluate": ("evaluateButton", _("Evaluate"), _("Score the best model on the patients that were held out.")),
 }
-_SMOOTH = qt.Qt.SmoothTransformation
+_MOST_CASES = 8  # rows before the table scrolls
 _STAGES = {
     "cases": _("Cases: {done} of {of}"),
     "range test": _("Range test: {done} of {of} updates"),
@@ -318,21 +288,20 @@ class TrainerPanel:
         self.packages = check_training()
         self.usable_cases: int | None = None  # None: not checked since the choice of cases changed
         self._found: list[dict[str, Any]] = []
-        self._checked_as: tuple[Path, int, bool] | None = None
-        # What the run at hand was started with: it works on files, and a scene that is closed or loaded meanwhile puts
-        # other settings into the form.
-        self._started = self.form.settings()
+        self._checked_as: list[str] = []
+        # Where the run at hand writes, and its cases: a scene that is closed or loaded meanwhile fills the form anew.
+        self._run, self._cases = Path(), self.form.cases
         self._message, self._stopping = "", False
         self._loss: float | None = None  # of the last update
         labels = {"range_test.png": ui.ratePicture, "curves.png": ui.lossPicture}
-        self._pictures = {name: (label, ResizingPicture(label)) for name, label in labels.items()}
-        set_up_table(ui.caseTable, [_("Case"), _("Slices"), _("mm²"), _("Verdict")], (96, 48, 40))
+        self._pictures = {name: (label, Picture(label)) for name, label in labels.items()}
+        set_up_table(ui.caseTable, [_("Case"), _("Slices"), _("mm²"), _("Verdict")])
         ui.caseTable.connect("cellClicked(int,int)", self._on_case)
         buttons = {button: command for command, (button, _text, _tip) in _COMMANDS.items()}
         on_click(ui, **{button: lambda chosen=command: self._press(chosen) for button, command in buttons.items()})
         on_click(
             ui,
-            resumeButton=lambda: self._start(self.form.settings().resume()),
+            resumeButton=lambda: self._start("resume"),
             useButton=self._on_use,
             openButton=self._on_open,
             noticeButton=self._on_repair,
@@ -356,20 +325,20 @@ class TrainerPanel:
 
     def check_packages(self) -> None:
         self.packages = check_training(self.probe.answer)
-        if self.packages.ready and self._entered():
-            self.probe.ask(next(iter(find_models()), None))
+        if self.packages.can_run and self._entered():
+            self.probe.ask()
         self.refresh()
 
     def why_not(self, command: str) -> str:
         """The reason why a command cannot be given now; "" when it can."""
-        settings, running = self.form.settings(), self.control.command
+        form, running = self.form, self.control.command
         if running:
             return "" if running == command else _("Wait until the run has ended, or stop it.")
-        if not self.packages.ready:
+        if not self.packages.can_run:
             return self.packages.message
-        if not settings.data.is_absolute():
+        if not form.data.is_absolute():
             return _("Choose the folder of images and label maps first.")
-        if command == "evaluate" and not has_model(settings.run):
+        if command == "evaluate" and not has_model(form.run):
             return _("There is no trained model in the run folder yet.")
         if command not in ("find-lr", "train"):
             return ""
@@ -377,20 +346,20 @@ class TrainerPanel:
             return _("Check the cases first.")
         if self.usable_cases < 2:
             return _("At least two patients are needed: one to train on, one to validate.")
-        if not settings.run.is_absolute():
+        if not form.run.is_absolute():
             return _("Choose a folder for the run first.")
-        if self.form.rates_wrong:
-            return self.form.rates_wrong
-        if command == "train" and can_resume(settings.run):
+        if form.rates_wrong:
+            return form.rates_wrong
+        if command == "train" and can_resume(form.run):
             return _("This folder holds a run already: resume it, or choose another folder.")
         return ""
 
     def refresh(self) -> None:
         """Show the state as it is now."""
-        ui, job, run = self._ui, self.control.job, self.form.settings().run
+        ui, job, run = self._ui, self.control.job, self.form.run
         for command in _COMMANDS:
             self._show_button(command)
-        ui.resumeButton.enabled = job is None and self.packages.ready and can_resume(run)
+        ui.resumeButton.enabled = job is None and self.packages.can_run and can_resume(run)
         ui.useButton.enabled = self.control.command != "train" and has_model(run)
         ui.openButton.enabled = run.is_absolute() and run.is_dir()
         self.form.set_enabled(job is None)
@@ -429,8 +398,8 @@ class TrainerPanel:
     def _show_cases(self, cases: Sequence[Mapping[str, Any]]) -> None:
         table, detail = self._ui.caseTable, self._ui.caseDetail
         flagged = [2 if case["reason"] else 1 if case["remarks"] else 0 for case in cases]
-        show_rows(table, [cells(case) for case in cases], flagged=flagged, tips=[details(one) for one in cases], most=0)
-        table.setVisible(bool(cases))
+        tips = [details(one) for one in cases]
+        show_rows(table, [cells(case) for case in cases], flagged=flagged, tips=tips, most=_MOST_CASES)
         show_text(detail, next((details(case) for case in cases if case["reason"]), ""))
 
     def _show_pictures(self, run: Path) -> None:
@@ -439,8 +408,7 @@ class TrainerPanel:
             there = run.is_absolute() and (run / name).is_file()
             label.setVisible(there)
             if there:
-                pixmap = qt.QPixmap(str(run / name))
-                picture.show(lambda width, drawn=pixmap: drawn.scaledToWidth(max(80, width), _SMOOTH))
+                picture.show_file(run / name)
 
     def _on_case(self, row: int, _column: int) -> None:
         if 0 <= row < len(self._found):
@@ -450,30 +418,31 @@ class TrainerPanel:
         if self.control.command == command:
             self._stop(command)
         elif not self.why_not(command):
-            self._start(self.form.settings().arguments(command))
+            self._start(command)
 
     def _stop(self, command: str) -> None:
         """Training saves first; pressed again, or for other work, it ends at once."""
         if command == "train" and not self._stopping:
             self._stopping = True
             try:
-                (self._started.run / STOP_FILE).touch()
+                (self._run / STOP_FILE).touch()
             except OSError:  # the folder is gone; then there is nothing to save into
                 self.control.cancel()
             self.refresh()
         else:
             self.control.cancel()
 
-    def _start(self, arguments: list[str]) -> None:
+    def _start(self, command: str) -> None:
         self._message, self._stopping, self._loss, self.control.failure = "", False, None, None
-        self._started = settings = self.form.settings()
-        if arguments[0] == "train":
-            (settings.run / STOP_FILE).unlink(missing_ok=True)
-            self._show_pictures(settings.run)
-        elif arguments[0] == "check":
-            self._checked_as, self._found = settings.cases_chosen, []
+        self._run, self._cases = self.form.run, self.form.cases
+        if command == "check":
+            self._checked_as, self._found = self._cases, []
+        elif command in ("train", "resume"):
+            (self._run / STOP_FILE).unlink(missing_ok=True)
+            self._show_pictures(self._run)
         try:
-            self.control.start(trainer_job(arguments), on_event=self._on_event, on_end=self._on_end)
+            job = trainer_job(self.form.arguments(command))
+            self.control.start(job, on_event=self._on_event, on_end=self._on_end)
         except (SpinalCordSegError, OSError) as error:
             self._message = str(error)
             self.refresh()
@@ -482,18 +451,18 @@ class TrainerPanel:
         if event.get("event") == "checked":
             self._found.append(event["case"])
         elif event.get("event") == "epoch":
-            self._show_pictures(self._started.run)
+            self._show_pictures(self._run)
         self._loss = event.get("loss", self._loss)
 
     def _on_end(self, job: TrainerJob) -> None:
-        settings, result = self._started, job.result
+        run, result = self._run, job.result
         if result is None:
             self._message = job.failure.message if job.failure is not None else _("Cancelled.")
             if job.stopped:
                 self._message = _("Stopped and saved; Resume continues from here.")
-            self._show_pictures(settings.run)
+            self._show_pictures(run)
         elif job.command == "check":
-            if self._checked_as == settings.cases_chosen:  # else another scene's cases are chosen now
+            if self._checked_as == self._cases:  # else another scene's cases are chosen now
                 self.usable_cases = int(result["subjects"])
                 self._show_cases(self._found)
                 self._ui.casesLabel.setText(summary_text(result))
@@ -501,10 +470,10 @@ class TrainerPanel:
             if not result.get("found", True):
                 self._message = str(result.get("note", ""))
             self._ui.baseEdit.text, self._ui.maxEdit.text = f"{result['base_lr']:.0e}", f"{result['max_lr']:.0e}"
-            self._show_pictures(settings.run)
+            self._show_pictures(run)
         elif job.command == "train":
             self._message = _("Training ended: {reason}.").format(reason=result.get("reason", ""))
-            self._publish(settings.run)
+            self._publish(run)
         else:
             self._ui.scoresLabel.setText(scores_text(result["scores"]))
 
@@ -518,25 +487,24 @@ class TrainerPanel:
         self._message = f"{self._message} {text}".strip()
 
     def _on_settings(self) -> None:
-        settings = self.form.settings()
-        if self._checked_as != settings.cases_chosen:
-            self.usable_cases, self._checked_as = None, settings.cases_chosen
+        if self._checked_as != self.form.cases:
+            self.usable_cases, self._checked_as = None, self.form.cases
             self._show_cases([])
             self._ui.casesLabel.setText("")
         if not self.control.running:
-            self._show_pictures(settings.run)
+            self._show_pictures(self.form.run)
         self.refresh()
 
     def _on_use(self) -> None:
         self._message = ""
-        self._publish(self.form.settings().run)
+        self._publish(self.form.run)
         self.refresh()
 
     def _on_open(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.form.settings().run)))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.form.run)))
 
     def _on_probe(self) -> None:
-        self.devices.show(self.probe.answer, 0)
+        self.devices.show(self.probe.answer)
         self.packages = check_training(self.probe.answer)
         self.refresh()
 

@@ -103,7 +103,7 @@ def _no_probe(request, monkeypatch):
     if not _MISSING and "real_probe" not in request.fixturenames:
         from SpinalCordSegWidgets.install import DeviceProbe
 
-        monkeypatch.setattr(DeviceProbe, "ask", lambda _self, _model: None)
+        monkeypatch.setattr(DeviceProbe, "ask", lambda _self: None)
 
 
 @pytest.fixture
@@ -131,12 +131,3 @@ def trainer(scene, qt_application, slot_errors):
     """The training module's widget."""
     with _opened("SpinalCordSegTrainer") as widget:
         yield widget
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Where the pictures go: $SPINALCORDSEG_PICTURES, to look at them, else a temporary folder."""
-    named = os.environ.get("SPINALCORDSEG_PICTURES")
-    path = Path(named) if named else tmp_path / "pictures"
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -117,12 +117,12 @@ def set_voxels(node: Any, segment_id: str, voxels: np.ndarray, volume_node: Any)
 
 def paint(panel: Any, change: Callable[[np.ndarray], Any], node: Any = None) -> np.ndarray:
     """As a brush does, in the cord of the current mask: the panel hears of it. Gives the voxels as they are now."""
-    node = panel.panel.segmentation if node is None else node
+    node = panel.panel.current.node if node is None else node
     voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
     change(voxels)
-    panel.panel.correct.editor.save_state()
-    set_voxels(node, cord_segment_id(node), voxels, panel.panel.volume)
-    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    panel.panel.review.editor.save_state()
+    set_voxels(node, cord_segment_id(node), voxels, panel.panel.current.volume)
+    wait_until(lambda: not panel.panel.current.settle.isActive())
     return voxels
 
 
@@ -135,3 +135,9 @@ def is_edited(node: Any) -> bool:
     """Whether the cord of a segmentation is another one than was written."""
     segment_id = cord_segment_id(node)
     return changes_since_ai(node, segment_id, cropped_mask(node, segment_id))[0]
+
+
+def read_column(table: Any, column: str) -> list[Any]:
+    """A column's values; empty when there is no such column."""
+    array = table.GetTable().GetColumnByName(column)
+    return [] if array is None else [array.GetValue(row) for row in range(array.GetNumberOfValues())]

@@ -26,7 +26,7 @@ def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0)
         volumes.append(Volume.from_ijk(one.ijk, matrix))
     node = node_from_volume(scene, volumes[0], name)
     segmentation = panel.logic.addResult(measure_mask(volumes[1], "neck"), node).segmentation
-    panel.panel.show_mask(segmentation)
+    panel.panel.current.set(segmentation)
     return segmentation
 
 

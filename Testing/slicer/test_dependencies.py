@@ -16,53 +16,51 @@ def dependencies(qt_application):
     return install
 
 
-@pytest.mark.parametrize("torch", [None, "2.6.0"])
-@pytest.mark.parametrize(
-    ("engine", "probe", "state", "words"),
-    [
-        (None, {}, "no_packages", "not installed"),
-        ("", {}, "no_packages", "record is damaged"),
-        ("1.22", {"state": "broken", "detail": "onnxruntime.so: cannot open"}, "no_packages", "onnxruntime.so"),
-        ("1.22", {"state": "absent", "detail": "flatbuffers"}, "no_packages", "flatbuffers is missing"),
-        ("1.22", {"state": "absent", "detail": "onnxruntime"}, "ready", ""),  # asked before it was installed
-        ("1.22", {}, "ready", ""),
-    ],
-)
-def test_segmenting_needs_onnx_runtime_and_no_torch(dependencies, torch, engine, probe, state, words):
-    versions = {"onnxruntime": engine, "torch": torch, "matplotlib": "3.9", "jinja2": "3.1"}
-    found = dependencies.check_dependencies(probe, versions.get)
-    assert found.state == state and words in found.message
-    assert found.ready == (not found.message) == (not found.action) == (not found.packages)
-    assert found.ready or found.packages[0].startswith("onnxruntime")
+_REST = {"safetensors": "0.5", "matplotlib": "3.9", "jinja2": "3.1", "highdicom": "0.27"}
 
 
 @pytest.mark.parametrize(
-    ("torch", "safetensors", "platform", "probe", "state", "named"),
+    ("engine", "probe", "words"),
     [
-        (None, "0.5", "linux", {}, "absent", "not installed"),
-        ("", "0.5", "linux", {}, "broken", "record is damaged"),
-        ("2.3.1+cu118", "0.5", "linux", {}, "old", "2.3.1+cu118"),
-        ("2.13.0", "0.5", "win32", {}, "too_new", "Windows"),
-        ("2.13.0", "0.5", "linux", {}, "ready", ""),
-        ("2.12.9", "0.5", "win32", {}, "ready", ""),
-        ("2.4.0+cpu", "0.5", "darwin", {}, "ready", ""),
-        ("2.6.0", None, "linux", {}, "no_packages", "safetensors"),
-        ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "typing_extensions"}, "broken", "typing_extensions"),
-        ("2.6.0", "0.5", "linux", {"state": "broken", "detail": "libcudnn.so.9"}, "broken", "libcudnn.so.9"),
+        (None, {}, "not installed"),
+        ("", {}, "record is damaged"),
+        ("1.22", {"state": "broken", "detail": "onnxruntime.so: cannot open"}, "onnxruntime.so"),
+        ("1.22", {"state": "absent", "detail": "flatbuffers"}, "flatbuffers is missing"),
+        ("1.22", {"state": "absent", "detail": "onnxruntime"}, ""),  # asked before it was installed
+        ("1.22", {}, ""),
     ],
 )
-def test_training_needs_a_fit_torch(dependencies, torch, safetensors, platform, probe, state, named):
-    versions = {"torch": torch, "safetensors": safetensors, "matplotlib": "3.9", "jinja2": "3.1"}
+def test_segmenting_needs_onnx_runtime_and_no_torch(dependencies, engine, probe, words):
+    found = dependencies.check_dependencies(probe, (_REST | {"onnxruntime": engine}).get)
+    assert words in found.message
+    assert found.can_run == (not found.message) == (not found.action) == (not found.packages)
+    assert found.can_run or found.packages[0].startswith("onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("torch", "safetensors", "platform", "probe", "named"),
+    [
+        (None, "0.5", "linux", {}, "not installed"),
+        ("", "0.5", "linux", {}, "record is damaged"),
+        ("2.3.1+cu118", "0.5", "linux", {}, "2.3.1+cu118"),
+        ("2.13.0", "0.5", "win32", {}, "<2.13"),
+        ("2.13.0", "0.5", "linux", {}, ""),
+        ("2.12.9", "0.5", "win32", {}, ""),
+        ("2.4.0+cpu", "0.5", "darwin", {}, ""),
+        ("2.6.0", None, "linux", {}, "Safetensors"),
+        ("2.6.0", "0.5", "linux", {"state": "absent", "detail": "typing_extensions"}, "typing_extensions"),
+        ("2.6.0", "0.5", "linux", {"state": "broken", "detail": "libcudnn.so.9"}, "libcudnn.so.9"),
+    ],
+)
+def test_training_needs_a_fit_torch(dependencies, torch, safetensors, platform, probe, named):
+    versions = _REST | {"torch": torch, "safetensors": safetensors, "onnxruntime": "1.22"}
     found = dependencies.check_training(probe, versions.get, platform)
-    assert found.state == state and named in found.message
-    assert found.ready == (not found.message) == (not found.action)
+    assert named in found.message and found.can_run == (not named) == (not found.action)
 
 
 def test_a_run_needs_no_packages_for_figures(dependencies):
-    versions = {"onnxruntime": "1.22"}
-    found = dependencies.check_dependencies(None, versions.get)
-    assert found.state == "no_figures" and found.can_segment and not found.ready
-    assert "matplotlib" in found.message and found.action
+    found = dependencies.check_dependencies(None, {"onnxruntime": "1.22"}.get)
+    assert found.can_run and "matplotlib" in found.message and found.action
 
 
 def test_installed_versions_are_read_without_importing(dependencies):
@@ -105,29 +103,23 @@ def extension(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize(
-    ("state", "calls"), [("absent", ["ask and install"]), ("old", ["ask", "uninstall", "install"])]
-)
-def test_repair_asks_once_and_goes_through_the_pytorch_extension(dependencies, extension, state, calls):
-    assert "PyTorch is" in dependencies.repair(dependencies.Dependencies(state))
+@pytest.mark.parametrize(("replaces", "calls"), [(False, ["ask and install"]), (True, ["ask", "uninstall", "install"])])
+def test_repair_asks_once_and_goes_through_the_pytorch_extension(dependencies, extension, replaces, calls):
+    assert "PyTorch is" in dependencies.repair(dependencies.Dependencies(replaces=replaces))
     assert extension.done == calls
 
 
-@pytest.mark.parametrize("state", ["broken", "old", "too_new"])
-def test_who_does_not_agree_keeps_the_pytorch_that_is_there(dependencies, extension, state):
+def test_who_does_not_agree_keeps_the_pytorch_that_is_there(dependencies, extension):
     extension.agreed = False
-    assert dependencies.repair(dependencies.Dependencies(state)) == "Nothing was changed." and extension.done == ["ask"]
+    found = dependencies.repair(dependencies.Dependencies(replaces=True))
+    assert found == "Nothing was changed." and extension.done == ["ask"]
 
 
 @pytest.mark.parametrize("step", ["uninstall", "install"])
 def test_a_pytorch_that_cannot_be_installed_is_told(dependencies, extension, step):
     extension.failing = step
-    assert "was not installed" in dependencies.repair(dependencies.Dependencies("old")) and extension.done[-1] == step
-
-
-def test_windows_is_asked_for_a_version_that_installs(dependencies):
-    assert dependencies.torch_requirement("win32") == ">=2.4,<2.13"
-    assert dependencies.torch_requirement("linux") == ">=2.4"
+    assert "was not installed" in dependencies.repair(dependencies.Dependencies(replaces=True))
+    assert extension.done[-1] == step
 
 
 @pytest.fixture
@@ -146,7 +138,7 @@ def packaging(monkeypatch):
 
     made.pip_ensure = pip_ensure
     monkeypatch.setitem(sys.modules, "slicer.packaging", made)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "45 MB" in question)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda question: "50 MB" in question)
     return made
 
 
@@ -158,7 +150,10 @@ def lacking(dependencies):
 def test_onnx_runtime_comes_through_slicers_installer(dependencies, lacking, packaging):
     assert "Installed" in dependencies.repair(lacking)
     names, constraints, requester = packaging.asked[0]
-    assert (names, requester) == (["onnxruntime", "matplotlib", "Jinja2"], "SpinalCordSeg")
+    assert (names, requester) == (
+        ["onnxruntime", "safetensors", "matplotlib", "Jinja2", "highdicom"],
+        "SpinalCordSeg",
+    )
     assert "numpy==" in constraints and "torch==" in constraints and "+" not in constraints
 
 
@@ -168,7 +163,5 @@ def test_a_package_that_pip_cannot_install(dependencies, lacking, packaging):
 
 
 def test_nothing_is_installed_unasked(dependencies, lacking, packaging, monkeypatch):
-    import slicer.util
-
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _question: False)
+    monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda _question: False)
     assert "Nothing" in dependencies.repair(lacking) and packaging.asked == []

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 
 import pytest
+from cord_cases import read_column
 from phantom_visits import DISC_RAS, mark, neck, visit
-from slicer_standins.desktop import click, finish, picture, wait_until
+from slicer_standins.desktop import click, finish, wait_until
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegNodes.results import follow_up_of, latest_follow_up
-from SpinalCordSegNodes.tables import read_column
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
+def test_follow_up_says_first_what_forbids_it(panel, scene, tmp_path):
     first = visit(panel, scene, "visit A")
     second = visit(panel, scene, "visit B", csa_mm2=71.0, moved_mm=6.0)
     section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
-    ui.section.collapsed = False
+    ui.followUpSection.collapsed = False
     for node, shift in ((first, 0.0), (second, 6.0)):
-        panel.panel.show_mask(node)
-        mark(scene, panel.panel.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+        panel.panel.current.set(node)
+        mark(scene, panel.panel.current.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
         click(ui.addMaskButton)
     assert not ui.trackButton.isEnabled() and "day" in ui.trackButton.toolTip
     for row, day in enumerate(("2022-01-10", "2024-01-10")):
@@ -36,7 +36,6 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     assert f"{rate:+.1f} % per year" in ui.runsLabel.text and " % / ±" in ui.outcomeTable.item(1, 3).text()
     assert not ui.breakFrame.isVisible() and "scanner" in ui.followUpDoubts.text
     wait_until(lambda: not ui.coursePicture.pixmap.isNull())
-    picture(panel, pictures / "section-follow-up.png")
     for suffix in (".csv", ".json", ".html"):
         assert section.export(tmp_path / f"person{suffix}") and (tmp_path / f"person{suffix}").stat().st_size > 300
 
@@ -48,7 +47,6 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, pictures, tmp_path):
     table.GetNodeReference("SpinalCordSeg.FollowUp.json").SetText(json.dumps(content))
     section.refresh()
     assert ui.breakFrame.isVisible() and "NOT COMPARABLE" in ui.breakLabel.text and "1 → 2" in ui.breakLabel.text
-    picture(panel, pictures / "section-follow-up-broken.png")
     areas = [visit["mean_csa_mm2"] for visit in content["visits"]]
     assert read_column(table, "mean_csa_mm2") == pytest.approx(areas) and read_column(table, "state") == [
         "done",
@@ -62,7 +60,7 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
         (tmp_path / name / "report.json").write_text(json.dumps({"input": {"acquisition_date": day}}))
         panel.panel.follow_up.add_folder(tmp_path / name)
     section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
-    ui.section.collapsed = False
+    ui.followUpSection.collapsed = False
     rows = [[ui.visitTable.item(row, column).text() for column in range(3)] for row in range(2)]
     assert rows == [["kept", "2022-01-10", "as reported"], ["unknown", "", "as reported"]]
     ui.visitTable.selectRow(1)
@@ -79,7 +77,7 @@ def test_a_result_folder_is_a_visit_with_the_day_it_keeps(panel, tmp_path):
 
 def test_a_result_folder_and_a_mask_without_a_disc_are_compared_by_their_images(panel, scene, tmp_path):
     section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
-    ui.section.collapsed = False
+    ui.followUpSection.collapsed = False
     image, mask = neck(csa_mm2=71.0)
     write_volume(image, tmp_path / "image.nii.gz")
     write_volume(mask, tmp_path / "visit.nii.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from dicom_neck import write_series
 from threshold_model import SPACING_MM, neck_image
 
 import SpinalCordSegLib.dicom as dicom
+from SpinalCordSegLib.errors import SpinalCordSegError
+from SpinalCordSegLib.image_io import read_image, write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegNodes.case_data import ImageFolder
 
@@ -26,41 +30,28 @@ def archive(tmp_path) -> Path:
     return tmp_path / "archive"
 
 
-@pytest.fixture
-def series_read(monkeypatch) -> list[str]:
-    """The folder of each series whose pixels were read."""
-    read, folders = dicom.read_series, []
-
-    def counted(series):
-        folders.append(series.files[0].parent.name)
-        return read(series)
-
-    monkeypatch.setattr(dicom, "read_series", counted)
-    return folders
+def _case(name: str, fingerprint: str = "", source: str = "") -> SimpleNamespace:
+    found = SimpleNamespace(fingerprint=fingerprint, image_fingerprint="", source=source)
+    return SimpleNamespace(name=name, input=found)
 
 
-def _fingerprints(archive: Path) -> list[str]:
-    return [fingerprint(dicom.read_series(dicom.list_series(folder)[0])) for folder in sorted(archive.iterdir())]
+def test_a_series_is_found_by_its_fingerprint_and_no_image_is_read_twice(archive, monkeypatch):
+    known = [fingerprint(dicom.read_series(dicom.list_series(folder)[0])) for folder in sorted(archive.iterdir())]
+    read, folders, images = dicom.read_series, [], ImageFolder(archive)
+    monkeypatch.setattr(dicom, "read_series", lambda series: folders.append(series.uid) or read(series))
+    for number in range(_N, 0, -1):
+        found = images.find(_case(f"{_NAME}_ab12", known[number - 1]))
+        assert found.path.parent.name == f"P{number}" and found.is_known
+    assert len(folders) <= 2 * _N
+    folders.clear()
+    assert images.find(_case(f"{_NAME}_ab12", "of an image that is not there")) is None and not folders
+    assert images.find(_case("another", known[0])) is None
 
 
-def test_no_image_is_read_again_to_be_passed_over_again(archive, series_read):
-    known, images = _fingerprints(archive), ImageFolder(archive)
-    series_read.clear()
-    for number in range(_N, 0, -1):  # the batch's own order was another
-        found = images.find(_NAME if number == _N else f"{_NAME}_{_N + 1 - number}", known[number - 1])
-        assert found.path.parent.name == f"P{number}"
-    assert len(series_read) <= 2 * _N
-    series_read.clear()
-    assert images.find(f"{_NAME}_2", "of an image that is not there") is None and not series_read
-
-
-def test_the_nth_image_of_a_name_is_read_first(archive, series_read):
-    known = _fingerprints(archive)
-    series_read.clear()
-    assert ImageFolder(archive).find(f"{_NAME}_3", known[2]).path.parent.name == "P3"
-    assert series_read == ["P3"]
-    assert ImageFolder(archive).find(f"{_NAME}_3", known[3]).path.parent.name == "P4"
-    assert ImageFolder(archive).find(f"{_NAME}_99", known[1]).path.parent.name == "P2"
+def test_an_image_is_looked_for_first_where_the_batch_had_found_it(archive, monkeypatch):
+    monkeypatch.setattr("SpinalCordSegNodes.case_data._list", None)  # no other header is read
+    third = fingerprint(read_image(archive / "P3").volume)
+    assert ImageFolder(archive).find(_case("any", third, "P3")).path == archive / "P3"
 
 
 def test_a_damaged_file_hides_no_other_series(archive):
@@ -70,5 +61,21 @@ def test_a_damaged_file_hides_no_other_series(archive):
     deflated = b"\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"
     length = b"\x02\0\0\0UL\x04\0" + len(deflated).to_bytes(4, "little")
     damaged.write_bytes(b"\0" * 128 + b"DICM" + length + deflated + b"\xff" * 40)
-    volumes = [read().ijk for _name, _path, read in ImageFolder(archive)._candidates(_NAME)]
+    volumes = [read().ijk for _name, _path, read in ImageFolder(archive)._candidates(_case(_NAME))]
     assert sorted(int(voxels.min()) for voxels in volumes) == [40, 41, 42, 43]
+
+
+def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
+    first = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
+    for number, folder in enumerate(("p1", "p2")):
+        write_volume(first.with_ijk(first.ijk + number), tmp_path / folder / "T1.nii.gz")
+    images = ImageFolder(tmp_path)
+    known = fingerprint(read_image(tmp_path / "p2" / "T1.nii.gz").volume)
+    for case in ("T1", "p2_T1"):
+        assert images.find(_case(case, known)).path == tmp_path / "p2" / "T1.nii.gz"
+        assert images.find(_case(case, "of an image that is not there")) is None
+    (tmp_path / "p2" / "T1.nii.gz").unlink()
+    assert images.find(_case("T1")).path == tmp_path / "p1" / "T1.nii.gz"  # a measured mask knows no image
+    (tmp_path / "p1" / "T1.nii.gz").write_bytes(b"cut off")
+    with pytest.raises(SpinalCordSegError):
+        images.find(_case("T1"))

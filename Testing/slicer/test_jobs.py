@@ -15,15 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import slicer
-from threshold_model import write_threshold_model
 
-from SpinalCordSegLib import worker as worker_module
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.worker import ScratchFolder, remove_abandoned
 from SpinalCordSegWidgets import jobs
-from SpinalCordSegWidgets.jobs import Job, PreloadedWorker, Worker
+from SpinalCordSegWidgets.jobs import Job, Worker
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
 
@@ -39,9 +35,7 @@ def folder(tmp_path) -> Path:
 
 
 def _start(folder: Path, *orders: str) -> Worker:
-    worker = Worker("obedient_cli", orders, packages=_PACKAGES, folder=folder)
-    worker.start()
-    return worker
+    return Worker("obedient_cli", orders, packages=_PACKAGES, folder=folder)
 
 
 def _finish(work) -> list[dict]:
@@ -122,11 +116,10 @@ def test_a_crash_is_an_exit_code_not_a_hang(folder):
 
 def test_python_that_is_not_there(folder, monkeypatch):
     monkeypatch.setattr(jobs.shutil, "which", lambda _name: str(folder / "none"))
-    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=folder)
+    monkeypatch.setattr(jobs, "scratch_base", lambda: folder)
     with pytest.raises(OutputError, match="could not be started"):
-        worker.start()
-    assert not worker.running and worker.poll() == []
-    worker.end()
+        Job("obedient_cli", [], lambda _folder, event: event, packages=_PACKAGES)
+    assert not list(folder.iterdir())
 
 
 def test_the_worker_does_not_outlive_its_parent_and_removes_what_it_left(tmp_path):
@@ -142,7 +135,6 @@ from SpinalCordSegWidgets.jobs import Worker
 scratch = ScratchFolder(Path({str(tmp_path)!r}))
 worker = Worker("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=600"],
                 packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
-worker.start()
 while not worker.poll():
     time.sleep(0.01)
 print(json.dumps([worker.process_id, str(scratch.path)]), flush=True)
@@ -254,90 +246,3 @@ def test_a_report_holds_neither_days_nor_persons(folder, monkeypatch):
     assert "--date=VALUE --date=VALUE --date= --disc=VALUE --person VALUE --age VALUE --by VALUE" in report
     assert "--output results" in report and "VALUE: visit 1 (VALUE) was at VALUE years" in report
     assert "no slice 3.0 of VALUE" in report and "exit code: 3" in report
-
-
-# A preloaded worker: it does one job as a new one would, and is gone in every case in which it should be.
-
-
-@pytest.fixture
-def preloaded(qt_application, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "scratch_base", lambda: tmp_path / "temp")
-    one = PreloadedWorker()
-    yield one
-    one.end()
-
-
-@pytest.fixture
-def model(tmp_path) -> Path:
-    return write_threshold_model(tmp_path / "threshold.safetensors")
-
-
-def _segment(model: Path, worker: Worker) -> Job:
-    """A finished job, of three slices; to be closed."""
-    image = make_phantom(PhantomConfig(shape=(64, 64, 3))).image
-    job = jobs.segment_job(image, model=model, device="cpu", worker=worker)
-    _finish(job)
-    assert job.failure is None and job.result is not None
-    return job
-
-
-def test_a_preloaded_worker_runs_in_the_place_of_a_new_one_and_once(preloaded, tmp_path, model):
-    preloaded.prepare(model, "cpu")
-    assert preloaded.take(model, "cuda") is None  # another device: not this one
-    while (worker := preloaded.take(model, "cpu")) is None and preloaded.waiting:
-        time.sleep(0.02)
-    assert worker is not None and not preloaded.waiting and preloaded.take(model, "cpu") is None
-    job = _segment(model, worker)
-    assert job._worker is worker and worker.exit_code == 0
-    job.close()
-    assert list((tmp_path / "temp").iterdir()) == []
-
-
-@pytest.mark.parametrize("what", ["close the scene", "leave the module", "quit"])
-def test_it_goes_with_the_scene_the_module_and_slicer(preloaded, panel, model, what):
-    own = panel.panel.preloaded
-    own.prepare(model, "cpu")
-    assert own.waiting
-    if what == "close the scene":
-        slicer.mrmlScene.Clear(0)
-    elif what == "leave the module":
-        panel.exit()
-    else:
-        panel.panel.end_children()  # connected to Slicer's aboutToQuit()
-    assert not own.waiting
-
-
-def test_one_that_no_order_would_reach_is_not_taken(preloaded, model, monkeypatch, capsys):
-    """A launcher that keeps standard input to itself: the order would vanish, and Apply wait for minutes."""
-    with open(os.devnull) as nothing:
-        monkeypatch.setattr(sys, "stdin", nothing)
-        worker_module._watch_parent(None, None, True)
-    assert capsys.readouterr().out == ""
-    preloaded._worker = SimpleNamespace(exit_code=None, attached=False, poll=list, end=lambda: None)
-    preloaded._prepared = model, "cpu"
-    assert preloaded.take(model, "cpu") is None and preloaded.waiting
-
-
-def test_an_order_is_carried_out_in_its_folder(tmp_path):
-    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=tmp_path, wait=True)
-    worker.start()
-    (tmp_path / "José ü").mkdir()
-    assert worker.order(["environment=SPINALCORDSEG_SCRATCH", "exit=3"], tmp_path / "José ü")
-    (said,) = _finish(worker)
-    assert worker.exit_code == 3 and said["value"] == str(tmp_path) and Path(said["cwd"]) == tmp_path / "José ü"
-    assert not worker.order([], tmp_path)
-
-
-def test_it_gives_up_after_a_while(preloaded, model):
-    preloaded.prepare(model, "cpu")
-    preloaded._timer.timeout.emit()
-    assert not preloaded.waiting
-
-
-def test_a_job_whose_worker_is_gone_starts_another(preloaded, tmp_path, model):
-    worker = Worker("obedient_cli", [], packages=_PACKAGES, folder=tmp_path, wait=True)
-    worker.start()
-    worker.end()
-    job = _segment(model, worker)
-    assert job._worker is not worker
-    job.close()

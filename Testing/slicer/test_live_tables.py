@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import slicer.util
-from cord_cases import cord_mask, finished_case, grey_volume, paint
+from cord_cases import cord_mask, finished_case, grey_volume, paint, read_column
 from slicer_standins.desktop import wait_until
 
 from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.segmentations import cord_segment_id
-from SpinalCordSegNodes.tables import CSA, read_column
+from SpinalCordSegNodes.tables import CSA
 from SpinalCordSegNodes.volumes import node_from_volume
 
 _SLICE = 5  # of the input, row 4 of the table: half of the cord is erased here
@@ -27,8 +27,8 @@ def masks(panel, scene):
 
 
 def _take(panel, node) -> None:
-    panel.panel.show_mask(node)
-    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    panel.panel.current.set(node)
+    wait_until(lambda: not panel.panel.current.settle.isActive())
 
 
 def _erase(panel, node) -> None:
@@ -51,7 +51,7 @@ def measured(masks):
 
 
 def _is_erased(panel, node) -> bool:
-    return panel.panel.measures.live.stale and _numbers(node)[_SLICE - 1] < 0.6 * 23
+    return panel.panel.current.live.stale and _numbers(node)[_SLICE - 1] < 0.6 * 23
 
 
 def test_an_edit_undone_after_another_mask_was_in_hand_has_the_measured_areas(panel, masks, measured):
@@ -61,7 +61,7 @@ def test_an_edit_undone_after_another_mask_was_in_hand_has_the_measured_areas(pa
     _take(panel, masks[0])
     assert _is_erased(panel, masks[0])
     _undo(panel, masks[0])
-    assert not panel.panel.measures.live.stale and _numbers(masks[0]) == measured
+    assert not panel.panel.current.live.stale and _numbers(masks[0]) == measured
 
 
 def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks, measured):
@@ -70,7 +70,7 @@ def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks,
     clone.CreateDefaultDisplayNodes()
     _take(panel, clone)
     ours, theirs = result_of(clone), result_of(masks[0])
-    assert _numbers(clone) == measured and not panel.panel.measures.live.stale
+    assert _numbers(clone) == measured and not panel.panel.current.live.stale
     assert ours.page.GetText() == theirs.page.GetText() and ours.page.GetHideFromEditors()
     for role in ("summary", "slices", "chart", "report", "page"):
         assert getattr(ours, role) is not getattr(theirs, role)
@@ -81,7 +81,7 @@ def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks,
     _erase(panel, clone)
     assert _is_erased(panel, clone)
     _take(panel, masks[0])
-    assert not panel.panel.measures.live.stale and _numbers(masks[0]) == measured
+    assert not panel.panel.current.live.stale and _numbers(masks[0]) == measured
     assert result_of(masks[0]).slices is theirs.slices  # whose they were stays as it is
 
 
@@ -89,8 +89,8 @@ def test_tables_of_before_a_new_measurement_hold_what_was_measured_then(panel, m
     former = result_of(masks[0])
     _erase(panel, masks[0])
     panel.logic.addMeasures(finished_case(cord_mask()), masks[0])
-    panel.panel.measures.refresh()
-    assert not panel.panel.measures.live.stale
+    panel.panel.current.refresh()
+    assert not panel.panel.current.live.stale
     assert [*read_column(former.slices, CSA), read_column(former.summary, "value")[0]] == measured
 
 
@@ -104,4 +104,4 @@ def test_a_scene_saved_while_the_mask_is_edited_has_the_measured_areas_too(panel
     _take(panel, loaded)
     assert _is_erased(panel, loaded)
     _undo(panel, loaded)
-    assert not panel.panel.measures.live.stale and _numbers(loaded) == measured
+    assert not panel.panel.current.live.stale and _numbers(loaded) == measured

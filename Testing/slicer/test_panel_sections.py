@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from cord_cases import read_column
 from dicom_neck import Database, importer, write_series
 from phantom_visits import DISC_RAS, mark, neck, visit
 from pydicom import dcmread
-from slicer_standins.desktop import click, finish, picture, wait_until
+from slicer_standins.desktop import click, finish, wait_until
 
 from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import LEVELS
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import disc_node, is_placing
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_levels_follow_the_marked_discs(panel, scene, pictures):
+def test_levels_follow_the_marked_discs(panel, scene):
     segmentation = visit(panel, scene, "t1")
     section, ui = panel.panel.levels, panel.panel.levels.ui
-    ui.section.collapsed = False
+    ui.levelsSection.collapsed = False
     assert not ui.levelTable.isVisible() and ui.upperLabel.text == "not marked"
-    volume = panel.panel.volume
+    volume = panel.panel.current.volume
     click(ui.markUpperButton)
     assert is_placing(disc_node(volume, 3)) and "click" in ui.upperLabel.text
     disc_node(volume, 3).AddControlPointWorld(*DISC_RAS)  # what a click in a view does
@@ -44,7 +44,6 @@ def test_levels_follow_the_marked_discs(panel, scene, pictures):
     ui.sexBox.setCurrentIndex(1)
     wait_until(lambda: ui.normLabel.isVisible())
     assert ui.normLabel.text  # refused with the reason, as nobody vouched for the image
-    picture(panel, pictures / "section-levels.png")
     click(ui.clearUpperButton)
     assert not ui.levelTable.isVisible()
     mark(scene, volume, 3, (90.0, 90.0, 0.0))
@@ -59,11 +58,11 @@ def test_two_visits_in_linked_views(panel, scene):
     layout.SetViewArrangement(layout.SlicerLayoutNone)
     shift = 6.0
     prior = visit(panel, scene, "prior")
-    prior_volume = panel.panel.volume
+    prior_volume = panel.panel.current.volume
     current = visit(panel, scene, "current", csa_mm2=72.0, moved_mm=shift)
-    current_volume = panel.panel.volume
-    section, ui = panel.panel.compare, panel.panel.compare.ui
-    ui.section.collapsed = False
+    current_volume = panel.panel.current.volume
+    section, ui = panel.panel.follow_up, panel.panel.follow_up.ui
+    ui.followUpSection.collapsed = False
     assert not ui.compareButton.isEnabled()
     ui.priorSelector.setCurrentNode(prior)
     assert "registration" in ui.compareHow.text
@@ -100,45 +99,39 @@ def test_two_visits_in_linked_views(panel, scene):
 
 @pytest.fixture
 def compared(panel, scene):
-    """Section Compare open, a visit in hand; gives the section and a prior mask of two segments, made elsewhere."""
+    """Section Follow-up open, a visit in hand, a prior chosen, the disc marked in both; gives section and prior."""
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
-    image, mask = neck()
-    volume = node_from_volume(scene, image, "prior")
-    prior = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn elsewhere")
-    prior.CreateDefaultDisplayNodes()
-    prior.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    for name in ("cord", "lesion"):
-        prior.GetSegmentation().AddEmptySegment(name, name)
-    array = np.ascontiguousarray(mask.ijk.astype(np.uint8).transpose())
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, prior, "cord", volume)
-    visit(panel, scene, "current", moved_mm=6.0)
-    for owner, up_mm in ((volume, 0.0), (panel.panel.volume, 6.0)):
-        mark(scene, owner, 3, (*DISC_RAS[:2], DISC_RAS[2] + up_mm))
-    panel.panel.compare.ui.section.collapsed = False
-    panel.panel.compare.ui.priorSelector.setCurrentNode(prior)
-    return panel.panel.compare, prior
+    masks = []
+    for name, up_mm in (("prior", 0.0), ("current", 6.0)):
+        masks.append(visit(panel, scene, name, moved_mm=up_mm))
+        mark(scene, panel.panel.current.volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + up_mm))
+    panel.ui.followUpSection.collapsed = False
+    panel.ui.priorSelector.setCurrentNode(masks[0])
+    return panel.panel.follow_up, masks[0]
 
 
-def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(compared):
+def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(scene, compared):
     section, prior = compared
+    drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn elsewhere")
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(prior.GetNodeReference("SpinalCordSeg.Volume"))
+    for name in ("cord", "lesion"):
+        drawn.GetSegmentation().AddEmptySegment(name, name)
+    section.choice.set(drawn)
     assert not section.ui.compareButton.isEnabled() and "which is the cord" in section.ui.compareButton.toolTip
-    prior.GetSegmentation().RemoveSegment("lesion")
+    drawn.GetSegmentation().RemoveSegment("lesion")
     section.refresh()
-    click(section.ui.compareButton)
-    assert section.views.running
+    assert section.ui.compareButton.isEnabled()
 
 
 @pytest.mark.parametrize("other", ["the prior", "a third one"])
 def test_a_comparison_ends_when_another_mask_is_taken_in_hand(panel, scene, compared, other):
     section, prior = compared
-    prior.GetSegmentation().RemoveSegment("lesion")
-    section.refresh()
     click(section.ui.compareButton)
     assert section.views.running
-    section.ui.section.collapsed = True
+    section.button.collapsed = True
     if other == "the prior":
-        panel.panel.show_mask(prior)
+        panel.panel.current.set(prior)
     else:
         visit(panel, scene, "another person")
     assert not section.views.running
@@ -148,17 +141,16 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     from SpinalCordSegWidgets.jobs import Motion
 
     section, prior = compared
-    prior.GetSegmentation().RemoveSegment("lesion")
     monkeypatch.setattr(section, "_by_discs", lambda: False)
     waiting: list = []
     monkeypatch.setattr(panel.panel, "start", lambda _make, on_result: waiting.append(on_result))
     section.refresh()
     click(section.ui.compareButton)
-    current = panel.panel.segmentation
+    current = panel.panel.current.node
     visit(panel, scene, "another person")
     waiting[0](Motion(np.eye(4)))
     assert not section.views.running and "do it again" in panel.ui.statusLabel.text
-    panel.panel.show_mask(current)
+    panel.panel.current.set(current)
     waiting[0](Motion(np.eye(4)))
     assert not section.views.running, "the prior was that of the mask before"
     section.ui.priorSelector.setCurrentNode(prior)
@@ -166,7 +158,7 @@ def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared,
     assert section.views.running
 
 
-def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch, pictures):
+def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch):
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     image, mask = neck()
     files = write_series(image.reoriented("RAS"), tmp_path / "series")
@@ -174,23 +166,22 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     volume = node_from_volume(scene, Volume.from_ijk(np.ascontiguousarray(loaded.ijk), loaded.ijk_to_ras), "t1")
     own = np.ascontiguousarray(mask.reoriented("RAS").ijk)
     segmentation = add_segmentation(scene, Volume.from_ijk(own, loaded.ijk_to_ras), volume)
-    panel.panel.show_mask(segmentation)
-    ui = panel.panel.dicom.ui
-    ui.section.collapsed = False
+    panel.panel.current.set(segmentation)
+    ui = panel.panel.export.ui
+    ui.exportSection.collapsed = False
     assert not ui.dicomButton.isEnabled() and "measure it first" in ui.dicomButton.toolTip
     taken: list[str] = []
     monkeypatch.setattr(slicer, "dicomDatabase", Database(files), raising=False)
     monkeypatch.setitem(sys.modules, "DICOMLib", types.ModuleType("DICOMLib"))
     monkeypatch.setitem(sys.modules, "DICOMLib.DICOMUtils", importer(taken))
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(files))
-    panel.panel.dicom.refresh()
+    panel.panel.export.refresh()
     assert "20 images" in ui.dicomSourceLabel.text
     panel.panel.measure()
     finish(panel.panel)
     ui.drawnByHandBox.checked = ui.intoDatabaseBox.checked = True
     assert ui.dicomButton.isEnabled(), ui.dicomButton.toolTip
-    picture(panel, pictures / "section-dicom.png")
-    panel.panel.dicom.write(tmp_path / "out")
+    panel.panel.export.write_dicom(tmp_path / "out")
     finish(panel.panel)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == taken and [name.split(".")[1] for name in names] == ["pdf", "seg", "sr"]
@@ -199,9 +190,13 @@ def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch
     assert seg.StudyInstanceUID == source.StudyInstanceUID and str(seg.PatientName) == str(source.PatientName)
     assert seg.pixel_array.sum() == mask_of_segment(segmentation, cord_segment_id(segmentation)).ijk.sum()
     assert "Added to Slicer" in panel.ui.statusLabel.text
-    monkeypatch.setattr("SpinalCordSegWidgets.dicom_section._may_replace", lambda _names: False)
-    panel.panel.dicom._keep({names[0]: b"another"}, tmp_path / "out")
-    assert "exists already" in panel.ui.statusLabel.text and len(taken) == 3
+    (tmp_path / "out" / names[0]).write_bytes(b"another")
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda _question: False)
+    panel.panel.export.write_dicom(tmp_path / "out")
+    assert "exists already" in panel.ui.statusLabel.text and not panel.panel.control.running
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda _question: True)
+    panel.panel.export.write_dicom(tmp_path / "out")
+    finish(panel.panel)
     assert (tmp_path / "out" / names[0]).read_bytes() != b"another"
 
 
@@ -210,9 +205,8 @@ def test_dicom_out_is_grey_where_packages_are_missing(panel, scene, monkeypatch)
     monkeypatch.setattr("SpinalCordSegLib.dicom_export.pdf_export_available", lambda: "needs matplotlib")
     image, mask = neck()
     volume = node_from_volume(scene, image, "t1")
-    panel.panel.show_mask(add_segmentation(scene, mask, volume))
-    ui = panel.panel.dicom.ui
-    ui.section.collapsed = False
+    panel.panel.current.set(add_segmentation(scene, mask, volume))
+    ui = panel.panel.export.ui
+    ui.exportSection.collapsed = False
     assert not ui.segBox.isEnabled() and ui.segBox.toolTip == "DICOM export needs pydicom 3"
     assert not ui.dicomButton.isEnabled() and "pydicom" in ui.dicomButton.toolTip
-    assert not ui.dicomInstallButton.isVisible()  # Slicer's pydicom is never replaced

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume, is_edited
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume, is_edited, read_column
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegNodes.results import add_measures, add_result, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag
-from SpinalCordSegNodes.tables import read_column
 from SpinalCordSegNodes.views import centre_of_slice, jump_to
 from SpinalCordSegNodes.volumes import node_from_volume
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint
+from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, erase, finished_case, grey_volume, paint, read_column
 from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
@@ -15,7 +15,7 @@ from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegNodes.editing import read_review
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, cropped_mask, mask_of_segment
-from SpinalCordSegNodes.tables import CSA, SLICE, read_column
+from SpinalCordSegNodes.tables import CSA, SLICE
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -25,9 +25,9 @@ def done(panel, scene, monkeypatch):
     """The panel with one finished case, sections Review and Correct open, a reviewer at work."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
-    panel.panel.show_mask(result.segmentation)
-    for section in (panel.panel.review, panel.panel.correct):
-        section.ui.section.collapsed = False
+    panel.panel.current.set(result.segmentation)
+    for section in (panel.panel.review, panel.panel.levels):
+        section.button.collapsed = False
     panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
     return panel
 
@@ -102,7 +102,7 @@ def measuring(done, monkeypatch):
 
 def _measured(panel, node) -> None:
     panel.logic.addMeasures(finished_case(cord_mask()), node)
-    panel.panel.measures.refresh()
+    panel.panel.current.refresh()
 
 
 def test_a_changed_mask_is_accepted_once_it_was_measured(done, measuring):
@@ -118,8 +118,8 @@ def test_a_mask_that_is_no_longer_the_one_meant_is_not_accepted(done, measuring,
         _measured(done, node)
         paint(done, erase(6))
     else:
-        other = done.logic.addResult(finished_case(cord_mask()), done.panel.volume).segmentation
-        done.panel.show_mask(other)
+        other = done.logic.addResult(finished_case(cord_mask()), done.panel.current.volume).segmentation
+        done.panel.current.set(other)
         _measured(done, node)
         assert read_review(other, cord_segment_id(other)).state == "ai"
     measuring()
@@ -129,11 +129,11 @@ def test_a_mask_that_is_no_longer_the_one_meant_is_not_accepted(done, measuring,
 
 
 def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
-    before, ai, table = _ai_sha256(done), done.panel.correct.ui, done.ui.sliceTable
+    before, table = _ai_sha256(done), done.ui.sliceTable
     assert table.item(0, 2).text() == "4.5 × 6.5"
     paint(done, lambda voxels: voxels[6:16, 6:13, 5].fill(True))
     assert {table.item(row, 2).text() for row in range(table.rowCount)} == {"–"}  # not measured while painting
-    assert "no neck above C2" in done.ui.flagLabel.text  # a flag of the run, not of the mask
+    assert "no neck above C2" in done.ui.caseFlagLabel.text  # a flag of the run, not of the mask
     now = mask_of_segment(*_segment(done))
     expected = measure(now, shape=False)
     slices = result_of(_segment(done)[0]).slices
@@ -141,12 +141,11 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
     for number, csa_mm2 in zip(expected.slices.slice.tolist(), expected.slices.csa_mm2.tolist(), strict=True):
         assert areas[number] == pytest.approx(csa_mm2, nan_ok=True)
     assert f"<b>{expected.volume_mm3:.0f}</b>" in done.ui.volumeValue.text
-    assert ai.changesTable.rowCount == 1 and ai.changesTable.item(0, 0).text() == "5"
-    assert "Edited slices: 1," in ai.changesLabel.text and "Dice against the AI: 0.9" in ai.changesLabel.text
+    assert "in slices 5:" in done.ui.editLabel.text and "Dice against the AI 0.9" in done.ui.editLabel.text
     assert _ai_sha256(done) == before == mask_sha256(cord_mask())
     assert done.ui.measureButton.isVisible() and "up to date" in done.ui.editLabel.text
     for name, is_written in (("cord.json", False), ("cord.html", False), ("cord.csv", True)):
-        done.panel.measures.export(tmp_path / name)  # a report of another mask is not exported
+        done.panel.export.export(tmp_path / name)  # a report of another mask is not exported
         assert ("changed since the report" in done.ui.statusLabel.text) != is_written
         assert (tmp_path / name).exists() == is_written
 
@@ -156,8 +155,8 @@ def test_undo_takes_the_numbers_back(done):
     before = {name: read_column(slices, name) for name in (SLICE, CSA, "flags")}
     paint(done, erase(2))
     assert read_column(slices, CSA)[1] != before[CSA][1]
-    click(done.panel.correct.ui.undoButton)
-    wait_until(lambda: not done.panel.measures._settle.isActive())
+    click(done.panel.review.ui.undoButton)
+    wait_until(lambda: not done.panel.current.settle.isActive())
     assert mask_sha256(mask_of_segment(*_segment(done))) == mask_sha256(cord_mask())
     assert read_column(slices, SLICE) == before[SLICE] and read_column(slices, "flags") == before["flags"]
     assert read_column(slices, CSA) == pytest.approx(before[CSA], nan_ok=True)
@@ -165,7 +164,7 @@ def test_undo_takes_the_numbers_back(done):
 
 
 def test_fill_between_and_smooth_are_one_undo_step_each(done):
-    ui, correct = done.panel.correct.ui, done.panel.correct
+    ui, correct = done.panel.review.ui, done.panel.review
     original = mask_of_segment(*_segment(done)).ijk
     correct.choose(GAP_SLICE, GAP_SLICE)
     click(ui.fillButton)
@@ -189,23 +188,23 @@ def test_fill_between_and_smooth_are_one_undo_step_each(done):
 def test_the_shown_slice_becomes_the_range(done, scene):
     view = scene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
     view.SetOrientation("Axial")
-    done.panel.measures.go_to_slice(6)
-    click(done.panel.correct.ui.shownSliceButton)
-    assert done.panel.correct.slices == (6, 6)
+    done.panel.levels.go_to_slice(6)
+    click(done.panel.review.ui.shownSliceButton)
+    assert done.panel.review.slices == (6, 6)
 
 
 def test_the_editor_gives_views_and_keys_back(done, scene):
-    editor = done.panel.correct.editor
+    editor = done.panel.review.editor
     assert editor._widget.observing and editor._widget.shortcuts
     node = editor._widget.mrmlSegmentEditorNode()
     assert node.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-    assert editor._widget.sourceVolumeNode() is done.panel.volume
+    assert editor._widget.sourceVolumeNode() is done.panel.current.volume
     assert editor._widget.currentSegmentID() == _segment(done)[1]
     scripted.leave(done)
     assert not editor._widget.observing and not editor._widget.shortcuts
     scripted.enter(done)
     assert editor._widget.observing
-    done.panel.correct.ui.section.collapsed = True
+    done.panel.review.button.collapsed = True
     assert not editor._widget.observing
     scene.Clear(0)
     assert editor._widget.segmentationNode() is None and not editor.is_open
@@ -213,16 +212,16 @@ def test_the_editor_gives_views_and_keys_back(done, scene):
 
 def test_the_editor_stays_on_the_segment_that_was_chosen_in_it(done):
     node, cord = _segment(done)
-    editor = done.panel.correct.editor._widget
+    editor = done.panel.review.editor._widget
     other = node.GetSegmentation().AddEmptySegment("lesion", "lesion")
     editor.setCurrentSegmentID(other)
     paint(done, lambda voxels: voxels[8:10, 8:10, 5].fill(False))
     assert editor.currentSegmentID() == other
     box = done.ui.segmentBox
     box.setCurrentIndex(box.findData(other))
-    done.panel.measures.refresh()
+    done.panel.current.refresh()
     box.setCurrentIndex(box.findData(cord))
-    done.panel.measures.refresh()
+    done.panel.current.refresh()
     assert editor.currentSegmentID() == cord  # chosen in the panel
     editor.setCurrentSegmentID(other)
     scripted.leave(done)
@@ -250,7 +249,7 @@ def test_an_empty_segment_beside_the_cord_is_an_empty_mask(done):
     node = _segment(done)[0]
     empty = node.GetSegmentation().AddEmptySegment("lesion", "lesion")  # stored in the cord's own image
     assert not cropped_mask(node, empty).mask.ijk.any()
-    done.panel.measures.refresh()
+    done.panel.current.refresh()
     done.ui.segmentBox.setCurrentIndex(done.ui.segmentBox.findData(empty))
-    done.panel.measures.refresh()
+    done.panel.current.refresh()
     assert "<b>0</b> mm³" in done.ui.volumeValue.text

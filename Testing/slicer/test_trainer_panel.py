@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6 import QtTest
 from slicer_standins import scripted
-from slicer_standins.desktop import click, finish, picture, wait_until
+from slicer_standins.desktop import click, finish, wait_until
 from training_data import QUICK, write_cases
 
 
@@ -41,10 +41,9 @@ def _fill(ui, folder: Path, epochs: int = 2) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_session(trainer, folder, pictures):
+def test_session(trainer, folder):
     ui, panel = trainer.ui, trainer.panel
     write_cases(folder / "data")
-    picture(trainer, pictures / "trainer-start.png")
     assert not ui.trainButton.enabled and "folder" in ui.trainButton.toolTip
     _fill(ui, folder)
     assert not ui.trainButton.enabled and "Check the cases" in ui.trainButton.toolTip
@@ -55,9 +54,9 @@ def test_session(trainer, folder, pictures):
     assert ui.casesLabel.text.startswith("4 of 5 cases can be used: 4 patients, 24 slices"), panel.control.failure
     refused = [row for row in range(5) if "another grid" in ui.caseTable.item(row, 3).text()]
     assert [ui.caseTable.item(row, 0).text() for row in refused] == ["sub-9_T1w"]
-    click(ui.caseTable.viewport(), (10, 20 * refused[0] + 10))
+    place = ui.caseTable.visualItemRect(ui.caseTable.item(refused[0], 0)).center()
+    click(ui.caseTable.viewport(), (place.x(), place.y()))
     assert "Cannot be used" in ui.caseDetail.text
-    picture(trainer, pictures / "trainer-checked.png")
 
     click(ui.findButton)
     finish(panel)
@@ -66,7 +65,6 @@ def test_session(trainer, folder, pictures):
     click(ui.trainButton)
     assert ui.trainButton.text == "Stop"
     wait_until(lambda: "loss" in ui.statusLabel.text, 300)
-    picture(trainer, pictures / "trainer-running.png")
     finish(panel)
     assert _epochs(folder) == 2 and ui.lossPicture.isVisible() and "Training ended" in ui.statusLabel.text
     assert (folder / "models" / "Clinic-A.safetensors").is_file()
@@ -74,7 +72,6 @@ def test_session(trainer, folder, pictures):
     click(ui.evaluateButton)
     finish(panel)
     assert ui.scoresLabel.text.startswith("1 held-out case:")
-    picture(trainer, pictures / "trainer-done.png")
     assert [path.name for path in (folder / "temp").glob("spinalcordseg-*")] == []
 
     from SpinalCordSegLib.model.checkpoint import find_models
@@ -142,23 +139,19 @@ def test_a_failure_is_one_message_and_a_report_without_folders(trainer, folder, 
     assert "Schmidt" not in report and "Anna" not in report and "Pérez" not in report
 
 
-def test_settings_keep_the_trainers_defaults_and_are_known_to_it(qt_application, tmp_path):
-    import SpinalCordSegTrainer
+def test_settings_keep_the_trainers_defaults_and_are_known_to_it(trainer, tmp_path):
     from SpinalCordSegTrainerLib.config import TrainingConfig, with_settings
-    from SpinalCordSegTrainerWidgets.main_widget import NETWORKS, TrainerSettings
+    from SpinalCordSegTrainerWidgets.main_widget import NETWORKS
 
-    settings = TrainerSettings(tmp_path / "data", tmp_path / "run")
-    words = settings.arguments("train")
+    form, ui = trainer.panel.form, trainer.ui
+    words = form.arguments("train")
     pairs = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
-    made, default = with_settings(TrainingConfig(), pairs), TrainingConfig(name="my model")
-    assert made == default
+    assert with_settings(TrainingConfig(), pairs) == TrainingConfig(name="my model")
     for network in NETWORKS:
-        assert with_settings(default, [f"network.name={network}"]).network.name == network
+        assert with_settings(TrainingConfig(), [f"network.name={network}"]).network.name == network
     assert "--tolerant" not in words
-    tolerant = TrainerSettings(tmp_path / "data", tmp_path / "run", tolerant=True)
-    assert all("--tolerant" in tolerant.arguments(name) for name in ("check", "find-lr", "train", "evaluate"))
-    fields = vars(SpinalCordSegTrainer.SpinalCordSegTrainerParameterNode)
-    assert fields is not None and float("1e-05") == default.rate.base_lr
+    ui.tolerantBox.checked = True
+    assert all("--tolerant" in form.arguments(name) for name in ("check", "find-lr", "train", "evaluate"))
 
 
 def test_the_modules_own_test_runs_here_as_in_slicer(trainer):

@@ -50,7 +50,7 @@ def two(panel, scene):
     """Anna's mask in hand, Bert's beside it, each measured; a reviewer; every section is open."""
     anna, bert = _measured(panel, "anna"), _measured(panel, "bert")
     for section in panel.panel.sections:
-        section.ui.section.collapsed = False
+        section.button.collapsed = False
     panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
     panel.ui.volumeSelector.setCurrentNode(anna.volume)
     _take(panel, anna)
@@ -61,7 +61,7 @@ def two(panel, scene):
 @pytest.mark.parametrize("what", ["volume", "mask", "prior"])
 def test_a_removed_node_leaves_nothing_in_hand(two, what, where):
     sections = two.sections
-    choices = {"volume": sections.volume_choice, "mask": sections.measures.choice, "prior": sections.compare.choice}
+    choices = {"volume": sections.segment.choice, "mask": sections.current.choice, "prior": sections.follow_up.choice}
     choice = choices[what]
     node = two.anna.volume if what == "volume" else two.anna.mask
     choice.set(node)
@@ -74,15 +74,15 @@ def test_a_removed_node_leaves_nothing_in_hand(two, what, where):
     scripted.enter(two.panel)
     assert choice.node is None
     assert not {"volume": two.panel.ui.applyButton, "mask": two.sections.review.ui.acceptButton,
-                "prior": two.sections.compare.ui.compareButton}[what].isEnabled()  # fmt: skip
+                "prior": two.sections.follow_up.ui.compareButton}[what].isEnabled()  # fmt: skip
 
 
 def test_buttons_name_the_image_they_act_on(two):
     sections, ui = two.sections, two.panel.ui
 
     def texts() -> list[str]:
-        ui_of = [sections.review.ui.acceptButton, sections.follow_up.ui.addMaskButton, sections.dicom.ui.dicomButton,
-                 sections.training_set.ui.trainingButton, ui.exportButton, ui.measureButton]  # fmt: skip
+        ui_of = [sections.review.ui.acceptButton, sections.follow_up.ui.addMaskButton, sections.export.ui.dicomButton,
+                 sections.review.ui.trainingButton, ui.exportButton, ui.measureButton]  # fmt: skip
         return [button.text for button in ui_of]
 
     assert all("anna" in text for text in [*texts(), ui.applyButton.text])
@@ -109,7 +109,7 @@ def test_a_mask_of_the_same_name_is_taken_in_hand_when_it_is_chosen(two):
     two.bert.mask.SetName(two.anna.mask.GetName())
     selector = two.panel.ui.maskSelector
     selector.choose(selector._ids.index(two.bert.mask.GetID()))
-    assert two.sections.segmentation is two.bert.mask and two.sections.live.digest
+    assert two.sections.current.node is two.bert.mask and two.sections.current.live.digest
     assert two.sections.review.ui.acceptButton.text == "Accept bert"
     two.panel.logic.getParameterNode().mask = two.anna.mask  # a script's choice: the selector says nothing
     two.sections.changed()
@@ -120,7 +120,7 @@ def test_no_image_among_several_is_chosen_by_itself(two):
     two.panel.ui.volumeSelector.setCurrentNode(None)
     scripted.leave(two.panel)
     scripted.enter(two.panel)
-    assert two.sections.applying.volume is None
+    assert two.sections.segment.volume is None
 
 
 @pytest.mark.parametrize("what", ["imported", "loaded"])
@@ -130,20 +130,20 @@ def test_another_scene_takes_the_hand_only_where_it_is_opened(two, tmp_path, wha
     _take(two.panel, two.anna)
     if what == "loaded":
         two.scene.Clear(0)
-        assert two.sections.segmentation is None
+        assert two.sections.current.node is None
     slicer.util.loadScene(str(tmp_path / "bert.mrb"), {"clear": False})
     if what == "imported":
-        assert two.sections.segmentation is two.anna.mask and two.sections.applying.volume is two.anna.volume
-        assert two.sections.correct.editor._widget.segmentationNode() is two.anna.mask
+        assert two.sections.current.node is two.anna.mask and two.sections.segment.volume is two.anna.volume
+        assert two.sections.review.editor._widget.segmentationNode() is two.anna.mask
     else:
-        assert two.sections.segmentation.GetName() == "bert spinal cord AI"
+        assert two.sections.current.node.GetName() == "bert spinal cord AI"
 
 
 def test_a_run_that_ends_leaves_in_hand_what_was_chosen_meanwhile(two):
     _take(two.panel, two.bert)
     found, state = CaseFolder(finished_case(cord_mask())), image_state(two.anna.volume)
-    two.sections._on_segmented(found, two.anna.volume, state, two.anna.mask)
-    assert two.sections.segmentation is two.bert.mask and "anna: done" in two.panel.ui.statusLabel.text
+    two.sections.segment._on_segmented(found, two.anna.volume, state, two.anna.mask)
+    assert two.sections.current.node is two.bert.mask and "anna: done" in two.panel.ui.statusLabel.text
 
 
 def _replace_image(one) -> None:
@@ -154,8 +154,8 @@ def _replace_image(one) -> None:
 def test_a_run_on_an_image_that_was_replaced_meanwhile_is_not_kept(two):
     state = image_state(two.anna.volume)
     _replace_image(two.anna)
-    two.sections._on_segmented(CaseFolder(finished_case(cord_mask())), two.anna.volume, state, two.anna.mask)
-    assert two.sections.segmentation is two.anna.mask and "Apply again" in two.panel.ui.statusLabel.text
+    two.sections.segment._on_segmented(CaseFolder(finished_case(cord_mask())), two.anna.volume, state, two.anna.mask)
+    assert two.sections.current.node is two.anna.mask and "Apply again" in two.panel.ui.statusLabel.text
 
 
 def test_a_mask_whose_image_was_replaced_is_not_accepted(two):
@@ -163,7 +163,10 @@ def test_a_mask_whose_image_was_replaced_is_not_accepted(two):
     wait_until(lambda: not two.sections.review.ui.acceptButton.isEnabled())
     two.sections.review.decide("accepted")
     assert _state(two.anna) == "ai" and "measure it again" in two.panel.ui.statusLabel.text
-    assert two.sections.why_not_measured() == two.sections.live.why_stale and two.panel.ui.measureButton.isVisible()
+    assert (
+        two.sections.why_not_measured() == two.sections.current.live.why_stale
+        and two.panel.ui.measureButton.isVisible()
+    )
 
 
 def test_the_slice_that_was_looked_at_is_not_seen_in_the_next_patient(two):
@@ -175,16 +178,16 @@ def test_the_slice_that_was_looked_at_is_not_seen_in_the_next_patient(two):
 
 
 def test_what_was_typed_for_a_person_does_not_go_on_with_the_next(two, tmp_path):
-    levels, training, dicom = two.sections.levels.ui, two.sections.training_set.ui, two.sections.dicom.ui
+    levels, training, dicom = two.sections.levels.ui, two.sections.review.ui, two.sections.export.ui
     levels.ageBox.value, levels.declareBox.checked, dicom.drawnByHandBox.checked = 45, True, True
     levels.sexBox.setCurrentIndex(1)
     training.subjectEdit.text, training.replaceBox.checked = "A7", True
-    two.sections.correct.choose(3, 5)
-    two.sections.compare.choice.set(two.bert.mask)
+    two.sections.review.choose(3, 5)
+    two.sections.follow_up.choice.set(two.bert.mask)
     _take(two.panel, two.bert)
     assert (levels.ageBox.value, levels.declareBox.checked, levels.sexBox.currentIndex) == (0, False, 0)
     assert (training.subjectEdit.text, training.replaceBox.checked, dicom.drawnByHandBox.checked) == ("", False, False)
-    assert two.sections.correct.slices == (0, 0) and two.sections.compare.prior is None
+    assert two.sections.review.slices == (0, 0) and two.sections.follow_up.prior is None
 
 
 def test_a_click_for_a_disc_of_one_patient_marks_nothing_in_the_next(two):
@@ -197,12 +200,12 @@ def test_a_click_for_a_disc_of_one_patient_marks_nothing_in_the_next(two):
 
 
 def test_the_series_of_one_patient_is_not_that_of_the_same_id_in_the_next_scene(two, tmp_path):
-    two.sections.dicom.choose_series(tmp_path)
+    two.sections.export.choose_series(tmp_path)
     former = two.anna.volume.GetID()
     two.scene.Clear(0)
     bert = _measured(two.panel, "bert")
     _take(two.panel, bert)
-    assert bert.volume.GetID() == former and "Choose the folder" in two.sections.dicom.why_not()
+    assert bert.volume.GetID() == former and "Choose the folder" in two.sections.export.why_no_dicom()
 
 
 @pytest.mark.parametrize("tags", [False, True], ids=["by the subject hierarchy", "by DICOM tags"])
@@ -214,14 +217,14 @@ def test_two_patients_are_neither_followed_up_nor_compared(two, monkeypatch, tag
         monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
     else:
         _patients(two.scene, A=[two.anna.volume, two.anna.mask], B=[two.bert.volume, two.bert.mask])
-    follow_up, compare = two.sections.follow_up, two.sections.compare
+    follow_up = two.sections.follow_up
     follow_up.add_mask()
     _take(two.panel, two.bert)
     follow_up.add_mask()
     for visit in follow_up.visits:
         visit.day = "2024-01-10"
-    compare.choice.set(two.anna.mask)
-    assert "different patients" in follow_up.why_not() and "different patients" in compare.why_not()
+    follow_up.choice.set(two.anna.mask)
+    assert "different patients" in follow_up.why_not() and "different patients" in follow_up.why_no_views()
 
 
 def test_a_mask_of_another_patient_than_its_image_is_not_accepted(two):
@@ -254,36 +257,36 @@ def test_a_follow_up_of_one_patient_is_not_shown_beside_the_next(two):
 
 
 def test_the_brush_is_put_away_where_the_next_mask_has_no_segment(two):
-    editor = two.sections.correct.editor
+    editor = two.sections.review.editor
     assert editor.is_open
     empty = two.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
     two.panel.ui.maskSelector.setCurrentNode(empty)
     assert not editor.is_open and editor._widget.segmentationNode() is None
     empty.GetSegmentation().AddEmptySegment("cord", "cord")
-    two.sections.measures.refresh()
+    two.sections.current.refresh()
     assert editor.is_open and editor._widget.sourceVolumeNode() is None, "that was the other patient's image"
 
 
 def test_another_segment_is_another_mask(two):
     two.sections.review.go(FLAGGED_SLICE)
-    before = two.sections.live.digest
+    before = two.sections.current.live.digest
     lesion = two.anna.mask.GetSegmentation().AddEmptySegment("lesion", "lesion")
-    two.sections.measures.refresh()
+    two.sections.current.refresh()
     box = two.panel.ui.segmentBox
     box.setCurrentIndex(box.findData(lesion))
-    assert two.sections.live.digest != before and not two.sections.review.ui.seenButton.isEnabled()
+    assert two.sections.current.live.digest != before and not two.sections.review.ui.seenButton.isEnabled()
     two.anna.mask.GetSegmentation().RemoveSegment(cord_segment_id(two.anna.mask))
     two.anna.mask.GetSegmentation().AddEmptySegment("other", "other")
     two.anna.mask.GetSegmentation().RemoveSegment(lesion)
     two.anna.mask.GetSegmentation().AddEmptySegment("third", "third")
-    two.sections.measures.refresh()
-    assert two.sections.segment_id == "", "a segment that was removed leaves none, not a neighbour"
+    two.sections.current.refresh()
+    assert two.sections.current.segment_id == "", "a segment that was removed leaves none, not a neighbour"
 
 
 def test_slices_that_come_late_leave_the_undo_of_the_mask_in_hand(two, monkeypatch):
     saved = []
-    monkeypatch.setattr(two.sections.correct.editor, "save_state", lambda: saved.append(1))
+    monkeypatch.setattr(two.sections.review.editor, "save_state", lambda: saved.append(1))
     _take(two.panel, two.bert)
     found = cord_mask().with_ijk(np.zeros_like(cord_mask().ijk))
-    two.sections.correct._on_found(found, two.anna.mask, cord_segment_id(two.anna.mask), (5, 5))
+    two.sections.review._on_found(found, (two.anna.mask, cord_segment_id(two.anna.mask)), (5, 5))
     assert not saved and "anna" in two.panel.ui.statusLabel.text

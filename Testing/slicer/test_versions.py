@@ -24,8 +24,8 @@ def _open(panel, scene):
     known = replace(CaseInput.of(cord_mask()), fingerprint=_FINGERPRINT)
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     result = panel.logic.addResult(finished_case(cord_mask(), input=known), volume)
-    panel.panel.show_mask(result.segmentation)
-    panel.panel.correct.ui.section.collapsed = False
+    panel.panel.current.set(result.segmentation)
+    panel.panel.review.button.collapsed = False
     return result.segmentation
 
 
@@ -34,7 +34,7 @@ def _stroke(panel, node, number: int) -> np.ndarray:
     voxels = mask_of_segment(node, cord_segment_id(node)).ijk.copy()
     voxels[:, :, number] = False
     replace_mask(node, cord_segment_id(node), cord_mask().with_ijk(voxels))
-    wait_until(lambda: not panel.panel.measures._settle.isActive())
+    wait_until(lambda: not panel.panel.current.settle.isActive())
     return voxels
 
 
@@ -47,9 +47,9 @@ def no_settings(qt_application):
 
 
 def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_path, no_settings):
-    from SpinalCordSegWidgets.versions_section import WAIT_MS
+    from SpinalCordSegWidgets.versions import WAIT_MS
 
-    node, versions = _open(panel, scene), panel.panel.versions
+    node, versions = _open(panel, scene), panel.panel.review.versions
     _stroke(panel, node, 2)
     assert not versions._timer.isActive()  # nobody chose a folder: nothing is written
     versions.choose(tmp_path / "kept")
@@ -62,12 +62,12 @@ def test_the_first_stroke_is_on_the_disk_within_half_a_minute(panel, scene, tmp_
     timer.timeout.emit()  # 20 s later
     (kept,) = MaskVersions(tmp_path / "kept" / f"{_CODE}.corrections").versions()
     assert np.array_equal(kept.read().ijk, now)
-    assert "Saved at" in panel.panel.correct.ui.autosaveLabel.text and not versions._timer.isActive()
+    assert "Saved at" in panel.panel.review.ui.versionsLabel.text and not versions._timer.isActive()
     assert "t1" not in str(kept.path.relative_to(tmp_path))
 
 
 def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_settings):
-    node, versions, ui = _open(panel, scene), panel.panel.versions, panel.panel.correct.ui
+    node, versions, ui = _open(panel, scene), panel.panel.review.versions, panel.panel.review.ui
     versions.choose(tmp_path)
     work = _stroke(panel, node, 2)
     versions.flush()
@@ -83,16 +83,19 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     _open(panel, scene)
     click(ui.dismissButton)
     scene.Clear(0)
-    _open(panel, scene)
+    node = _open(panel, scene)
     assert not ui.recoveryFrame.isVisible()
     assert len(list((tmp_path / f"{_CODE}.corrections").glob("v*.nii.gz"))) == 1
-    ui.recoverButton.menu().aboutToShow.emit()
-    assert len(ui.recoverButton.menu().actions()) == 1
+    menu = ui.versionsButton.menu()
+    menu.aboutToShow.emit()
+    assert [action.text[:8] for action in menu.actions()] == ["Keep ver", "Keep no ", "Restore "]
+    menu.actions()[2].trigger()
+    assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
 
 
 def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings):
     node = _open(panel, scene)
-    panel.panel.versions.choose(tmp_path)
+    panel.panel.review.versions.choose(tmp_path)
     work = _stroke(panel, node, 5)
     scene.Clear(0)
     (kept,) = MaskVersions(tmp_path / f"{_CODE}.corrections").versions()
@@ -102,7 +105,7 @@ def test_closing_the_scene_saves_what_waits(panel, scene, tmp_path, no_settings)
 def test_a_folder_that_cannot_be_written_is_told(panel, scene, tmp_path, no_settings):
     node = _open(panel, scene)
     (tmp_path / "file").write_text("in the way")
-    panel.panel.versions.choose(tmp_path / "file")
+    panel.panel.review.versions.choose(tmp_path / "file")
     _stroke(panel, node, 5)
-    panel.panel.versions.flush()
-    assert "NOT saved" in panel.panel.correct.ui.autosaveLabel.text
+    panel.panel.review.versions.flush()
+    assert "NOT saved" in panel.panel.review.ui.versionsLabel.text

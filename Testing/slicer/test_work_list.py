@@ -13,11 +13,8 @@ from work_list_cases import erase_slice, measured, stored, visible
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.pipeline import fingerprint
-from SpinalCordSegNodes.case_data import ImageFolder
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -41,11 +38,11 @@ def test_the_views_show_the_case_in_hand_and_no_other(panel, scene, results):
 
     work.next()
     assert (work.case, behind(), visible()) == ("a", "a", ["a spinal cord AI"])
-    view.SetForegroundVolumeID(panel.panel.volume.GetID())
-    assert panel.panel.applying.volume is panel.panel.volume
+    view.SetForegroundVolumeID(panel.panel.current.volume.GetID())
+    assert panel.panel.segment.volume is panel.panel.current.volume
     work.next()
     assert (work.case, behind(), visible()) == ("b", "b", ["b spinal cord AI"])
-    assert panel.panel.applying.volume is panel.panel.volume, "Apply takes this case's image"
+    assert panel.panel.segment.volume is panel.panel.current.volume, "Apply takes this case's image"
     assert view.GetForegroundVolumeID() is None
     work.previous()
     assert (work.case, behind(), visible()) == ("a", "a", ["a spinal cord AI"])
@@ -62,15 +59,15 @@ def test_two_patients_of_one_name_stay_apart(panel, results):
     assert [item.case for item in work.work.items] == ["a [a]", "a [b]"]
     assert [Case.load(results / name).review.state for name in ("a", "b")] == ["in review", "given"]
     work.next()
-    assert work._open[results / "b"].segmentation is panel.panel.segmentation and work.case == "a [b]"
+    assert work._open[results / "b"].segmentation is panel.panel.current.node and work.case == "a [b]"
 
 
 def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results):
     work = panel.panel.work_list
-    work.ui.section.collapsed = False
+    work.button.collapsed = False
     work.choose(results, results.parent / "images")
     work.next()
-    a = panel.panel.segmentation
+    a = panel.panel.current.node
     work.next()
     panel.ui.maskSelector.setCurrentNode(a)
     assert work.case == "a" and "Case 1: a." in work.ui.workLabel.text
@@ -79,7 +76,7 @@ def test_the_case_of_the_list_is_that_of_the_mask_in_hand(panel, scene, results)
     assert not work.ui.storeButton.isEnabled() and "current mask" in work.ui.storeButton.toolTip
     scene.RemoveNode(a)
     scene.RemoveNode(foreign)
-    assert panel.panel.segmentation is None and not visible()[1:]
+    assert panel.panel.current.node is None and not visible()[1:]
 
 
 def test_an_image_found_by_its_name_alone_is_said_to_be_so(panel, results):
@@ -120,33 +117,33 @@ def test_apply_has_the_image_of_the_case_that_was_opened_while_the_user_was_else
     scripted.leave(panel)
     work.next()  # as after a run that goes on meanwhile
     scripted.enter(panel)
-    assert work.case == "b" and panel.panel.volume.GetName() == "b"
-    assert panel.panel.applying.volume is panel.panel.volume
+    assert work.case == "b" and panel.panel.current.volume.GetName() == "b"
+    assert panel.panel.segment.volume is panel.panel.current.volume
 
 
 def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel, scene, results):
     node_from_volume(scene, neck_image(np.diag([*SPACING_MM, 1.0])), "another person")
     work = panel.panel.work_list
     work.choose(results)  # no folder of images
-    panel.panel.show_volume(panel.logic.onlyVolume())
+    panel.panel.segment.set_volume(panel.logic.onlyVolume())
     work.next()
-    assert panel.panel.volume.GetName() == "a (mask only)" and panel.panel.applying.volume is None
+    assert panel.panel.current.volume.GetName() == "a (mask only)" and panel.panel.segment.volume is None
     scripted.leave(panel)
     scripted.enter(panel)
-    assert panel.panel.applying.volume is None and panel.panel.applying.why_not()
+    assert panel.panel.segment.volume is None and panel.panel.segment.why_not()
 
 
 def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_next_case(panel, scene, results):
     from SpinalCordSegWidgets.jobs import Motion
 
     scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    work, compare = panel.panel.work_list, panel.panel.compare
+    work, compare = panel.panel.work_list, panel.panel.follow_up
     work.choose(results, results.parent / "images")
     work.next()
     work.next()
-    prior = panel.panel.segmentation
+    prior = panel.panel.current.node
     work.previous()
-    compare.ui.section.collapsed = False
+    compare.button.collapsed = False
     compare.ui.priorSelector.setCurrentNode(prior)
     for end in (lambda: click(compare.ui.compareButton), work.next):
         assert visible() == ["a spinal cord AI"]
@@ -170,20 +167,3 @@ def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
     assert work.choose(tmp_path / "results", tmp_path / "images")
     work.next()
     assert work._open[tmp_path / "results" / "T1"].image == Path(image), panel.ui.statusLabel.text
-
-
-def test_one_of_several_images_of_a_name_is_taken_by_its_fingerprint_only(tmp_path):
-    phantom = make_phantom(PhantomConfig(shape=(16, 16, 4), cord_csa_mm2=20.0)).image
-    other = phantom.with_ijk(phantom.ijk + 1)
-    for folder, image in (("p1", phantom), ("p2", other)):
-        write_volume(image, tmp_path / folder / "T1.nii.gz")
-    images = ImageFolder(tmp_path)
-    known = fingerprint(read_image(tmp_path / "p2" / "T1.nii.gz").volume)
-    for case in ("T1", "T1_2"):
-        assert images.find(case, known).path == tmp_path / "p2" / "T1.nii.gz"
-        assert images.find(case, "of an image that is not there") is None
-    (tmp_path / "p2" / "T1.nii.gz").unlink()
-    assert images.find("T1").path == tmp_path / "p1" / "T1.nii.gz"  # a measured mask knows no image
-    (tmp_path / "p1" / "T1.nii.gz").write_bytes(b"cut off")
-    with pytest.raises(SpinalCordSegError):
-        images.find("T1")

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from apply_speed import apply_speed
 from network_speed import network_speed
 from scaling import scaling
 from table import write_table
@@ -162,8 +161,7 @@ def _startup(arguments: argparse.Namespace) -> dict[str, float]:
             started = time.perf_counter()
             _said(command)
             seconds[name].append(time.perf_counter() - started)
-    found = {name: statistics.median(values) for name, values in seconds.items()}
-    return found | {f"Apply, 16 slices: {name}": value for name, value in apply_speed(arguments.output).items()}
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def _peers(arguments: argparse.Namespace) -> dict[str, Any] | None:

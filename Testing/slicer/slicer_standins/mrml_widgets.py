@@ -161,3 +161,24 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def nodeCount(self) -> int:
         return len(self._ids) - bool(self._settings["noneEnabled"])
+
+
+@stand_in(slicer)
+class qMRMLSegmentationShow3DButton(qt.QToolButton):
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setCheckable(True)
+        self._node: Any = None
+        self.toggled.connect(self._show)
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node = node
+        self.setEnabled(node is not None)
+
+    def _show(self, visible: bool) -> None:
+        if visible:
+            self._node.CreateClosedSurfaceRepresentation()
+        self._node.GetDisplayNode().SetVisibility3D(visible)

@@ -27,6 +27,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         layout = qt.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         box = qt.QLabel("Segment Editor (stand-in): paint, erase, …")
+        box.setWordWrap(True)
         box.setStyleSheet("border: 1px dashed #999; padding: 12px; color: #666")
         layout.addWidget(box)
 
