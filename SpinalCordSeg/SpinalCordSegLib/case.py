@@ -56,7 +56,18 @@ from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.quality_control import FlaggedSlice
-from SpinalCordSegLib.review import ACCEPTED, CORRECTED, DECISIONS, GIVEN, Act, Review, acts_between, with_act
+from SpinalCordSegLib.review import (
+    ACCEPTED,
+    CORRECTED,
+    DECISIONS,
+    GIVEN,
+    IN_REVIEW,
+    Act,
+    Review,
+    acts_between,
+    with_act,
+    with_seen,
+)
 from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
@@ -370,7 +381,7 @@ _UNREADABLE_MASK = (
     "the mask cannot be read. What is written here appears whole, so another program saves it just now, or broke off:"
     " wait, or save it again there; the mask before it lies in versions or as mask_ai"
 )
-_CHANGED_MEANWHILE = "was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
+CHANGED_MEANWHILE = "was changed by somebody else meanwhile, and nothing was replaced: look at it and do it again"
 
 
 def with_measures(case: Case, measures: CordMeasures) -> Case:
@@ -494,7 +505,9 @@ def save_case(
             if given is not None and mask_sha256(given) != case.mask_sha256:
                 versions(folder).save(given, state=GIVEN)
         else:
-            _check_unchanged(folder, replaces)
+            now = _check_unchanged(folder, replaces)
+            new_acts = case.history[len(replaces.history) :]
+            case = replace(case, review=with_seen(case.review, now.review.seen), history=(*now.history, *new_acts))
         try:
             temporary.mkdir(parents=True)
             for name, source in (copies or {}).items():
@@ -502,7 +515,7 @@ def save_case(
             case = _fill(case, temporary, mask_format, save_probability, has_pictures)
             _refuse_strangers(folder, case.files)
             if not is_ours() or _fingerprints(folder) != there:  # the pictures took a while
-                raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
+                raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
             _put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -629,12 +642,17 @@ def _is_untaken(path: Path, case: Case, folder: Path) -> bool:
     return known.isdisjoint(digests) and not any(map(versions(folder).holds, digests))
 
 
-def _check_unchanged(folder: Path, replaces: Case) -> None:
-    """Raise WouldReplaceError unless ``folder`` holds what was read as ``replaces``, its mask (``drawn``) included."""
+def _check_unchanged(folder: Path, replaces: Case) -> Case:
+    """What is in ``folder`` now. Raise WouldReplaceError unless it is what was read as ``replaces``, its mask included
+    (``drawn``); that somebody looked at slices meanwhile changes nothing."""
     mask = read_mask(folder)
     same_mask = replaces.drawn is None or (mask is not None and mask_sha256(mask) == mask_sha256(replaces.drawn))
-    if _report_sha256(folder) != replaces.report_sha256 or not same_mask:
-        raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
+    now = Case.load(folder, needs_slices=False)
+    looked_at = replace(now, review=replaces.review, history=replaces.history)
+    is_decided = now.review.state not in (replaces.review.state, IN_REVIEW)
+    if not same_mask or is_decided or looked_at.as_json() != replaces.as_json():
+        raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
+    return now
 
 
 def _refuse_strangers(folder: Path, names: Iterable[str]) -> None:
@@ -823,7 +841,7 @@ def update_review(
             history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
         case = replace(case, review=review, history=history)
         if not is_ours() or _report_sha256(folder) != case.report_sha256:
-            raise WouldReplaceError(f"{folder} {_CHANGED_MEANWHILE}")
+            raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
         with output_errors(folder / "report.html"):
             _write_page(case, folder)

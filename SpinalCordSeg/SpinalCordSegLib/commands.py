@@ -287,6 +287,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
         image=image,
         levels=LevelOptions(discs=discs) if discs else None,
         reopen=arguments.reopen,
+        began=before,
         did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),
     )
     if saved_there is not None and mask_sha256(saved_there) != case.mask_sha256:

@@ -17,6 +17,7 @@ from scipy import ndimage
 from SpinalCordSegLib.case import (
     AI_MASK,
     BACKDROP,
+    CHANGED_MEANWHILE,
     GIVEN_MASK,
     Case,
     Summary,
@@ -71,15 +72,17 @@ def store_correction(
     levels: LevelOptions | None = None,
     reopen: bool = False,
     did: str = CORRECTED,
+    began: Case | None = None,
 ) -> Case:
     """Take a corrected mask into a finished case: measured anew, all files replaced at once; gives the case.
 
     ``mask``: cord where not zero, on the grid of the case's mask. ``who``: the person who corrected. ``image``: for the
     pictures; what the case's header said stands unless this one has a header of its own. ``levels``: None takes
     the discs that were marked. ``reopen``: also where the case was accepted; that needs ``who``. ``did``: what the
-    history calls it. The mask before any correction stays as mask_ai.* (or mask_given.* where a person or other
-    software had made it), never changed; every mask that a person made is a version of the case. The state becomes
-    "corrected", and an earlier decision no longer holds. Raises InputFileError (no finished case), GeometryError
+    history calls it. ``began``: the case that ``mask`` was made from, where it was read before. The mask before any
+    correction stays as mask_ai.* (or mask_given.* where a person or other software had made it), never changed; every
+    mask that a person made is a version of the case. The state becomes "corrected", and an earlier decision no longer
+    holds. Raises InputFileError (no finished case), GeometryError
     (another grid), WouldReplaceError (it is accepted; somebody else changed it meanwhile), ConfigurationError (no
     name), OutputError.
     """
@@ -87,6 +90,8 @@ def store_correction(
     current = read_mask(folder)
     if current is None:
         raise InputFileError(f"{folder} holds no mask; segment again with --force")
+    if began is not None and began.mask_sha256 != case.mask_sha256:
+        raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
     if case.review.state == ACCEPTED and not reopen:
         raise WouldReplaceError(
             f"{folder} was accepted by {case.review.who}: reopen it first (review {folder} --reopen --by NAME), then"

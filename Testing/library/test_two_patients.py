@@ -9,6 +9,8 @@ import mask_doors as doors
 import numpy as np
 import pytest
 
+from SpinalCordSegLib import correction
+from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
@@ -171,3 +173,32 @@ def test_a_soft_mask_is_read_as_measure_reads_it(root: Path, command: str) -> No
     assert (code, "shares of voxels" in said) == (0, True)
     written = root / "p" / "propagated.nii.gz" if "propagate" in command else doors.folder(root) / "mask.nii.gz"
     assert doors._fingerprint(written) == doors.SHA
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code"),
+    [
+        ("review {case} --seen 3 --by B", 0),
+        ("correct {case} {0}/b.nii.gz --by B", 2),
+        ("review {case} --reject --by B", 2),
+    ],
+)
+def test_who_looks_at_slices_ends_no_running_correction(
+    root: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str, code: int
+) -> None:
+    write_volume(doors.OTHER, root / "b.nii.gz")
+    measured_anew = correction.measured_anew
+
+    def slow(*given: object, **more: object) -> Case:
+        monkeypatch.undo()
+        for name, stand_in in doors.stand_ins().items():
+            monkeypatch.setattr(name, stand_in)
+        assert _run(root, meanwhile)[0] == 0
+        return measured_anew(*given, **more)
+
+    monkeypatch.setattr(correction, "measured_anew", slow)
+    assert _run(root, "correct {case} {0}/mine.nii.gz --by A")[0] == code
+    case = Case.load(doors.folder(root))
+    assert (case.mask_sha256 == doors.SHA) is (code == 0)
+    if code == 0:
+        assert case.review.seen == (3,) and [act.who for act in case.history] == ["tiny 3", "B", "B", "A"]
