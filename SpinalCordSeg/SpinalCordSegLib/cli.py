@@ -255,6 +255,10 @@ def _add_export(commands: Any) -> None:
     )  # fmt: skip
     add("--by", default="", metavar="NAME", help="who exports it, for the history of the case")
     add("--drawn-by-hand", action="store_true", help="a person drew the mask that was measured")
+    add(
+        "--vouch", default="", metavar="REASON",
+        help="the series is a copy of the case's own images under another patient ID; kept in the history, with --by",
+    )  # fmt: skip
     add("--image", type=Path, metavar="FILE", help="the image the case was made from, if converted from that series")
     add("--force", action="store_true", help="replace files that are there")
 

@@ -386,7 +386,7 @@ def _decide(item: WorkItem, arguments: Namespace) -> None:
 
 def _report_history(case: Case, reporter: Reporter) -> None:
     for act in case.history:
-        reporter.text(f"  {act.when} {act.what}{' by ' * bool(act.who)}{act.who}, mask {act.after[:8]}")
+        reporter.text(f"  {act}")
     found = listed_versions(case)
     if found:
         reporter.text(f"\nmasks kept, the newest first; to take one back: correct {case.folder} --restore N --by NAME")
@@ -538,12 +538,17 @@ def export(arguments: Namespace, reporter: Reporter) -> None:
     reporter.progress("read")
     _report_remarks(arguments.case, reporter)
     series = find_series(arguments.dicom, arguments.series)
-    content = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image)
+    why = " ".join(arguments.vouch.split())
+    if why and not arguments.by.strip():
+        raise ConfigurationError("--vouch is somebody's word: give the name (--by NAME)")
+    content = load_export(arguments.case, series, arguments.drawn_by_hand, arguments.image, bool(why))
+    differ = differing(content.content.input.identity, series.identity)
     reporter.progress("write")
     for kind, path in write_export(content, kinds, arguments.output, arguments.force).items():
         beside = " (the measurements refer to it)" if kind not in kinds else ""
         reporter.text(f"{titles[kind]}{beside} → {path}")
-    _record(arguments.case, "exported", arguments.by, reporter)
+    under = f" under another {' and '.join(differ)} ({why})" if differ else ""
+    _record(arguments.case, f"exported{under}", arguments.by, reporter)
 
 
 def _record(folder: Path, did: str, who: str, reporter: Reporter) -> None:

@@ -192,14 +192,17 @@ def _share_geometry(header: Dataset, volume: Volume) -> None:
 _ROUNDING = 1e-5  # of a value, and of the range of all: a NIfTI's slope and values are float32
 
 
-def check_origin(content: Case, source: SourceSeries, image: Volume | None = None) -> None:
+def check_origin(content: Case, source: SourceSeries, image: Volume | None = None, is_vouched: bool = False) -> None:
     """Raise DicomSeriesError unless the case was made from these very images, or, for a mask made elsewhere, was
-    measured with them as its image. ``image``: what the series was converted to, and the case made from."""
+    measured with them as its image. ``image``: what the series was converted to, and the case made from.
+    ``is_vouched``: these images in another patient's name are a copy under another ID."""
     made_from = content.input
-    if differ := differing(made_from.identity, source.series.identity):
+    differ = differing(made_from.identity, source.series.identity)
+    if differ and not is_vouched:
         raise DicomSeriesError(
             f"series {source.series.title()} is not of the case's patient: its header states another"
-            f" {' and '.join(differ)}; give the series that the case was made from, or segment this one"
+            f" {' and '.join(differ)}; give the series that the case was made from, or segment this one; for a copy of"
+            " it under another ID: --vouch REASON --by NAME"
         )
     # "fingerprint" is of what was read first: of a mask made elsewhere its own, which says nothing of any image.
     of_image = made_from.image_fingerprint if content.mask_state == "given" else made_from.fingerprint
@@ -421,7 +424,8 @@ def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorith
         who = f" by {review.who}" if review.who else ""
         doubt = f" {ON_ANOTHER_MASK}." if review.is_of_another(content.mask_sha256) else ""
         reviewed = f"Accepted{who} in review; a name that was typed, no signature.{doubt}"
-    remarks = [*_DEFINITIONS, reviewed, *(flag.message for flag in content.flags if flag.slice is None)]
+    history = "History: " + "; ".join(map(str, content.history))
+    remarks = [*_DEFINITIONS, reviewed, history, *(flag.message for flag in content.flags if flag.slice is None)]
     counts = [
         f"The mean area is of {content.counted_text}, coverage {100 * content.coverage:.0f} %.",
         f"Slices with a quality flag, in the whole cord: {len(flagged)}.",
@@ -580,12 +584,16 @@ def refuse_other_than_dicom(path: Path) -> None:
 
 
 def load_export(
-    folder: Path, series: DicomSeries, drawn_by_hand: bool = False, image: Path | None = None
+    folder: Path,
+    series: DicomSeries,
+    drawn_by_hand: bool = False,
+    image: Path | None = None,
+    is_vouched: bool = False,
 ) -> CordExport:
     """Read a finished case and its source series, and check that they belong together.
 
     ``image``: the file that the case was made from, where the series was converted first (as Slicer does when it loads
-    one): its voxels must be those of the series.
+    one): its voxels must be those of the series. ``is_vouched``: see check_origin.
 
     Raises InputFileError (no finished result), DicomSeriesError (another series, no DICOM input, unfit headers),
     GeometryError (other frames), VoxelError (empty or changed mask), ConfigurationError (rejected, or nobody says
@@ -596,7 +604,7 @@ def load_export(
     if content.review.state == REJECTED:
         raise ConfigurationError("the case was rejected in review: correct it and accept it before it is exported")
     source = read_source(series)
-    check_origin(content, source, None if image is None else read_image(image).volume)
+    check_origin(content, source, None if image is None else read_image(image).volume, is_vouched)
     mask = content.mask
     if not mask.voxels.any():
         raise VoxelError("the mask is empty: no cord was found, so there is nothing to export")

@@ -32,6 +32,9 @@ class Act:
     before: str = ""
     after: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.when} {self.what}{' by ' * bool(self.who)}{self.who}, mask {self.after[:8]}"
+
     @classmethod
     def now(cls, what: str, who: str = "", before: str = "", after: str = "") -> Act:
         return cls(what, _checked_name(who), _now(), before, after)

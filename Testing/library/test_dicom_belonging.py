@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from SpinalCordSegLib.case import Case, read_mask, update_review
@@ -167,3 +168,25 @@ def test_a_case_made_from_a_converted_series_is_proved_by_its_voxels(neck, tmp_p
         load_export(other, find_series(series), image=tmp_path / "changed.nrrd")
     with pytest.raises(DicomSeriesError, match="not made from this image"):
         load_export(other, find_series(series), image=tmp_path / "volume.nrrd")
+
+
+def test_a_copy_under_another_id_is_exported_on_somebody_s_word_alone(neck, series, tmp_path, capsys):
+    pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: the DICOM export was not tested (extra: dicom)")
+    case = neck.finish(series, tmp_path / "case")
+    copy = neck.write(tmp_path / "copy", lambda k: {"PatientID": "STUDY7", "PatientName": "Study^Seven"})
+    other = _other_patient(neck, tmp_path / "other")
+    vouch = ["--vouch", "anonymised for the trial", "--by", "A. Meyer"]
+
+    def export(images: Path, *more: str) -> int:
+        return main(
+            ["export", str(case), "--dicom", str(images), "--output", str(tmp_path / "out"), "--only", "sr", *more]
+        )
+
+    assert [export(copy), export(copy, *vouch[:2]), export(other, *vouch), export(copy, *vouch)] == [2, 2, 2, 0]
+    assert "--vouch REASON" in capsys.readouterr().err
+    act = Case.load(case).history[-1]
+    assert (act.what, act.who) == ("exported under another patient ID (anonymised for the trial)", "A. Meyer")
+    assert export(series, "--force") == 0
+    report = pydicom.dcmread(tmp_path / "out" / "neck.sr.dcm")
+    comments = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
+    assert "History: " in comments and "(anonymised for the trial) by A. Meyer, mask" in comments
