@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from SpinalCordSegLib import report
 from SpinalCordSegLib.case import ModelSummary, save_case
 from SpinalCordSegLib.dicom import save_bare
 from SpinalCordSegLib.image_io import read_image
@@ -180,6 +186,42 @@ class SyntheticNeck:
             result = replace(result, threshold=0.5, smooth_z_mm=1.6, review=Review())
         save_case(result, folder, mask_format=mask_format)
         return folder
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Asked for by tests that need real pictures."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time in which a case is saved."""
+    if "pictures" not in request.fixturenames:
+        pixel = io.BytesIO()
+        Picture.new("RGB", (1, 1)).save(pixel, "png")
+        monkeypatch.setattr(report, "montage_png", lambda _: pixel.getvalue())
+        monkeypatch.setattr(report, "drawn_png", lambda *_: pixel.getvalue())
+
+
+@pytest.fixture
+def work_until_killed() -> Callable[[Callable[[], object], float], None]:
+    """Does something again and again in another process, which kill -9 ends after some seconds."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs kill -9 and processes that begin at once")
+
+    def run(work: Callable[[], object], seconds: float) -> None:
+        program = os.fork()
+        if program == 0:
+            try:
+                while True:
+                    work()
+            finally:
+                os._exit(1)
+        time.sleep(seconds)
+        os.kill(program, signal.SIGKILL)
+        assert os.WTERMSIG(os.waitpid(program, 0)[1]) == signal.SIGKILL, "ended by itself before"
+
+    return run
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -19,15 +16,12 @@ import pytest
 from SpinalCordSegLib import case as case_module
 from SpinalCordSegLib import files
 from SpinalCordSegLib.case import (
-    SUMMARY_COLUMNS,
     Case,
     ModelSummary,
-    failed_row,
     is_as_measured,
     read_mask,
     save_case,
     update_review,
-    versions,
 )
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import (
@@ -37,11 +31,11 @@ from SpinalCordSegLib.errors import (
     OutputError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.image_io import Image, read_labels, write_volume
+from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
-from SpinalCordSegLib.review import ACCEPTED, GIVEN, REJECTED, Review, decided, opened, with_seen
+from SpinalCordSegLib.review import ACCEPTED, GIVEN, Review, decided, with_seen
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
 from SpinalCordSegLib.volume import Volume
 
@@ -151,14 +145,6 @@ def test_instance_numbers_go_with_axial_dicom_only_and_no_text_of_a_header(resul
     assert other.slices.texts()["instance_number"] == [""] * 6
 
 
-def test_summary_rows(result: Case) -> None:
-    row = result.summary_row()
-    assert tuple(row) == SUMMARY_COLUMNS
-    assert (row["case"], row["state"], row["n_slices"], "gap" in row["flags"]) == ("neck", "done", 5, True)
-    failed = failed_row("other", "it is not an image")
-    assert (failed["state"], failed["reason"], failed["volume_mm3"]) == ("failed", "it is not an image", None)
-
-
 def test_a_slice_without_a_shape_does_not_cost_the_case_its_diameters() -> None:
     """A leaning rod that ends in a single pixel: shrunk by its tilt, that is less than half of any pixel."""
     x, y, z = np.indices((60, 60, 20))
@@ -242,7 +228,7 @@ def test_a_full_disk_or_a_cancel_leaves_nothing_half_written(result, tmp_path, m
     assert before == ({path: path.read_bytes() for path in folder.iterdir()} if earlier else {})
 
 
-def test_without_matplotlib_the_picture_is_left_out(result: Case, tmp_path: Path, monkeypatch) -> None:
+def test_without_matplotlib_the_picture_is_left_out(result: Case, tmp_path: Path, monkeypatch, pictures) -> None:
     def refuse(*_: object) -> None:
         raise MissingPackageError("no matplotlib")
 
@@ -267,31 +253,13 @@ def test_a_replacement_refused_midway_puts_the_earlier_result_back(ai: Case, fol
     assert (folder / "report.json").read_bytes() == before
 
 
-_SAVING = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from SpinalCordSegLib.case import Case, save_case
-case = Case.load(Path(sys.argv[1]))
-case = replace(case, drawn=case.mask)
-while True:
-    save_case(case, Path(sys.argv[1]))
-    print("saved", flush=True)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_kill_minus_nine_at_any_moment_leaves_a_whole_case(folder: Path) -> None:
+def test_kill_minus_nine_at_any_moment_leaves_a_whole_case(folder: Path, work_until_killed) -> None:
     (folder / "my notes.txt").write_text("keep")
-    random = np.random.default_rng(3)
-    for _ in range(3):
-        program = subprocess.Popen([sys.executable, "-c", _SAVING, str(folder)], stdout=subprocess.PIPE, text=True)
-        assert program.stdout.readline() == "saved\n"
-        threading.Event().wait(float(random.uniform(0, 0.4)))
-        program.send_signal(signal.SIGKILL)
-        program.communicate()
-        case = Case.load(folder)
-        save_case(replace(case, drawn=case.mask), folder)  # the dead program's lock holds up nobody
+    case = Case.load(folder)
+    case = replace(case, drawn=case.mask)
+    for wait_s in np.random.default_rng(3).uniform(0.05, 0.15, 10):
+        work_until_killed(lambda: save_case(case, folder), float(wait_s))
+        save_case(case, folder)  # the dead program's lock holds up nobody
         assert is_as_measured(Case.load(folder)) and (folder / "my notes.txt").read_text() == "keep"
 
 
@@ -380,36 +348,6 @@ def test_what_others_write_into_a_review_meanwhile_stays(folder: Path) -> None:
 # What a person did is never replaced by the machine.
 
 
-def test_a_mask_saved_over_ours_is_a_persons(folder: Path, ai: Case, capsys) -> None:
-    """Case 1: edited in ITK-SNAP, saved in place."""
-    mine = _edited(ai.mask)
-    write_volume(mine, folder / "mask.nii.gz")
-    with pytest.raises(WouldReplaceError, match=r"changed after it was measured.*spinalcordseg correct"):
-        save_case(ai, folder)
-    with pytest.raises(InputFileError, match="changed after it was measured"):
-        _ = Case.load(folder).mask
-    assert main(["review", str(folder), "--accept", "--by", "A"]) == 2
-    assert "changed after it was measured" in capsys.readouterr().err
-    assert main(["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A. Meyer"]) == 0
-    case = Case.load(folder)
-    assert np.array_equal(case.mask.ijk, mine.ijk) and case.mask_state == "corrected"
-    assert [change.slice for change in case.changes.slices] == [4], "what the network had drawn is kept from the start"
-
-
-def test_segmenting_again_keeps_a_mask_saved_over_ours(tmp_path: Path, capsys) -> None:
-    """Case 1 from the command line, with and without --force: the figures are said to be of another mask."""
-    mask = make_phantom(CONFIG).mask
-    write_volume(mask, tmp_path / "m.nii.gz")
-    command = ["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out")]
-    assert main(command) == 0
-    mine = _edited(mask)
-    write_volume(mine, tmp_path / "out" / "m" / "mask.nii.gz")
-    for force in ([], ["--force"]):
-        assert main([*command, *force]) == 2
-        assert "the figures are of another one" in capsys.readouterr().err
-        assert np.array_equal(read_labels(tmp_path / "out" / "m" / "mask.nii.gz").ijk != 0, mine.ijk)
-
-
 @pytest.mark.parametrize("name", ["mask.nrrd", "mask.seg.nrrd", "probability.nrrd"])
 def test_a_persons_mask_beside_ours_is_kept(folder: Path, ai: Case, name: str) -> None:
     """Case 2."""
@@ -422,42 +360,6 @@ def test_a_persons_mask_beside_ours_is_kept(folder: Path, ai: Case, name: str) -
         with pytest.raises(WouldReplaceError, match="not of this case"):
             save_case(ai, folder, mask_format=name.removeprefix("mask."))
         assert (folder / name).read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda review: opened(review, "A"), None),
-        (lambda review: decided(review, REJECTED, "A"), "rejected"),
-        (lambda review: decided(review, ACCEPTED, "A"), "accepted"),
-        (lambda review: replace(review, state="corrected"), "corrected"),
-    ],
-)
-def test_a_case_that_was_decided_on_is_not_replaced(folder: Path, ai: Case, change, told) -> None:
-    update_review(folder, change)
-    before = (folder / "mask.nii.gz").read_bytes()
-    if told is None:
-        save_case(ai, folder)
-        assert Case.load(folder).review.state == "in review", "of this very mask"
-        return
-    with pytest.raises(WouldReplaceError, match=f"a person has {told}"):
-        save_case(ai, folder)
-    assert (folder / "mask.nii.gz").read_bytes() == before
-
-
-def test_an_accepted_mask_is_kept_whoever_replaces_it(folder: Path, ai: Case) -> None:
-    """Case 3: accepted, reopened, and then segmented anew: refused, whatever the report says of it."""
-    accepted = mask_sha256(ai.mask)
-    update_review(
-        folder, lambda review: decided(review, ACCEPTED, "A. Meyer", mask_sha256=accepted), decides_on=accepted
-    )
-    update_review(folder, lambda review: decided(review, "in review", "A. Meyer"))
-    other = replace(ai, drawn=_edited(ai.mask), mask_sha256=mask_sha256(_edited(ai.mask)))
-    with pytest.raises(WouldReplaceError, match="a person made or accepted"):
-        save_case(other, folder)
-    (kept,) = versions(folder).versions()
-    assert kept.holds(accepted) and kept.maker() == ("A. Meyer", ACCEPTED)
-    assert np.array_equal(kept.read().ijk, ai.mask.ijk)
 
 
 def test_a_decision_on_another_mask_is_refused(folder: Path) -> None:
@@ -486,10 +388,3 @@ def test_finished_cases_that_are_measured_are_named_after_their_folders(tmp_path
         save_case(result, tmp_path / "in" / name)
     assert main(["measure", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
     assert _names(tmp_path / "out") == {"p1", "p2", "summary.csv"}
-
-
-def test_a_mask_made_elsewhere_is_listed_as_given(tmp_path: Path, result: Case, capsys) -> None:
-    """Case 18."""
-    save_case(result, tmp_path / "neck")
-    assert main(["review", str(tmp_path)]) == 0
-    assert "1 given" in capsys.readouterr().out

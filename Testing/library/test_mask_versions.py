@@ -1,10 +1,6 @@
 """Versions of a mask: whole or not there, none written over, found after a kill -9."""
 
 import os
-import signal
-import subprocess
-import sys
-import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -97,34 +93,17 @@ def test_what_cannot_be_written_is_refused(store: MaskVersions, tmp_path: Path) 
         MaskVersions(tmp_path, keep=0)
 
 
-_SAVING = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_mask_versions import _mask
-from SpinalCordSegLib.mask_versions import MaskVersions
-number = int(sys.argv[3])
-while True:
-    number += 1
-    MaskVersions(Path(sys.argv[1])).save(_mask(number))
-    print(number, flush=True)
-"""
+def test_kill_minus_nine_loses_nothing_that_was_saved(tmp_path: Path, work_until_killed) -> None:
+    store = MaskVersions(tmp_path / "versions")
+    (tmp_path / "saved").write_text("0")
 
+    def work() -> None:
+        number = len(store.versions()) + 1
+        store.save(_mask(number))
+        (tmp_path / "saved").write_text(str(number))
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_kill_minus_nine_loses_nothing_that_was_saved(tmp_path: Path) -> None:
-    random, last = np.random.default_rng(7), 0
-    for _ in range(3):
-        program = subprocess.Popen(
-            [sys.executable, "-c", _SAVING, str(tmp_path), str(Path(__file__).parent), str(last)],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        printed = [int(program.stdout.readline()) for _ in range(4)]
-        threading.Event().wait(float(random.uniform(0, 0.02)))
-        program.send_signal(signal.SIGKILL)
-        printed += [int(line) for line in program.communicate()[0].split()]
-        store = MaskVersions(tmp_path)
+    for wait_s in np.random.default_rng(7).uniform(0.05, 0.1, 5):
+        work_until_killed(work, float(wait_s))
         saved = [int(version.read().ijk.sum()) for version in store.versions()]  # each is whole
-        last = printed[-1]
-        assert set(saved) >= set(range(1, last + 1)) and set(saved) <= set(range(1, last + 2))
-        last = saved[0]
+        assert saved == list(range(len(saved), 0, -1))
+        assert len(saved) >= int((tmp_path / "saved").read_text() or 0)

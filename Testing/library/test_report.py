@@ -24,10 +24,8 @@ from SpinalCordSegLib.report import (
     GAP,
     CordScene,
     chosen_slices,
-    cord_path,
     draw_area,
     montage_png,
-    outline,
     render,
     report_pdf,
 )
@@ -35,6 +33,8 @@ from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
 from SpinalCordSegLib.volume import Volume
+
+pytestmark = pytest.mark.usefixtures("pictures")
 
 TILTED = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.9, 4.0), tilt_deg=(8.0, -5.0))
 
@@ -53,13 +53,6 @@ def result():
 
 
 # ---- The scene
-
-
-def test_path_follows_the_cord_and_bridges_gaps():
-    cord = np.zeros((4, 9, 9), bool)
-    cord[0, 3, 2] = cord[2, 3:6, 6] = True
-    np.testing.assert_allclose(cord_path(cord), [[3, 2], [3.5, 4], [4, 6], [4, 6]])
-    np.testing.assert_allclose(cord_path(np.zeros((2, 5, 9), bool)), [[2, 4], [2, 4]])
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PSR"])
@@ -85,15 +78,6 @@ def test_planes_follow_a_tilted_cord(phantom):
     assert top < bottom  # leans to the patient's right on the way up: to the left of the picture
     top, bottom = (np.flatnonzero(sagittal.mask[row]).mean() for row in (2, -3))
     assert top > bottom  # leans backwards: to the right of the picture
-
-
-def test_outline_lies_outside():
-    mask = np.zeros((9, 9), bool)
-    mask[3:6, 3:6] = True
-    rim = outline(mask, 1)
-    assert not (rim & mask).any()
-    assert rim.sum() == 25 - 9
-    assert not outline(np.zeros((4, 4), bool), 2).any()
 
 
 def test_chosen_slices_hold_the_ends_and_the_flagged():
@@ -292,9 +276,8 @@ def _pages(document: bytes) -> int:
 
 def test_pdf_has_a_page_for_the_pictures_and_goes_on_for_a_long_table(result):
     picture = BytesIO()
-    PictureFile.new("RGB", (1500, 1900), "#336699").save(picture, format="PNG")
+    PictureFile.new("RGB", (150, 190), "#336699").save(picture, format="PNG")
     flags = (*result.flags, Flag(4, 4, "x", "日本 <b>& $x^2$ " + "w" * 400))
-    assert _pages(report_pdf(replace(result, flags=flags), picture.getvalue())) == 3
-    n = 120
+    n = 60
     table = SliceTable.of(n, slice=range(n), z_mm=np.arange(n), csa_mm2=np.full(n, 70.0))
-    assert _pages(report_pdf(replace(result, slices=table), None)) == 3
+    assert _pages(report_pdf(replace(result, flags=flags, slices=table), picture.getvalue())) == 4

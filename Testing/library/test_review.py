@@ -61,12 +61,6 @@ def test_what_is_no_review_is_refused(call, words: str) -> None:
         call()
 
 
-def test_a_nameless_edit_is_the_last_reviewers() -> None:
-    """Case 36: a second correction without --by."""
-    assert edited(edited(Review(), "A. Meyer"), "").who == "A. Meyer"
-    assert edited(Review(), "").who == ""
-
-
 def test_the_worst_flagged_slices_come_first() -> None:
     flags = [
         case_flag("tilt", "the case"), Flag(4, 4, "tilt", "a"), Flag(9, 9, "border_contact", "b"),

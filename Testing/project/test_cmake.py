@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -46,17 +45,6 @@ def test_command_line_runs_from_an_install(installed: Path) -> None:
     run = _run_installed(installed, "-m", "SpinalCordSegLib.cli", "models")
     assert run.returncode == 0, run.stderr
     assert "starter" in run.stdout, "the model that ships is found beside the library"
-
-
-def test_trainer_runs_from_an_install(installed: Path) -> None:
-    """As its panel starts it: through the child runner, both packages side by side."""
-    run = _run_installed(
-        installed, "-m", "SpinalCordSegLib.worker", "SpinalCordSegTrainerLib.cli", "check", "none", "--progress", "json"
-    )
-    assert run.returncode == 2, run.stderr
-    assert [json.loads(line)["event"] for line in run.stdout.splitlines()] == ["error", "end"]
-    for module in MODULES:
-        assert (installed / f"{module}.py").is_file() and (installed / "Resources" / "UI" / f"{module}.ui").is_file()
 
 
 def test_every_library_module_imports_from_an_install(installed: Path) -> None:

@@ -41,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_volume(other.image, tmp_path / "training" / "sub-P08.nii.gz")
     write_volume(other.mask, tmp_path / "training" / "sub-P08_seg.nii.gz")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("SpinalCordSegLib.commands.make_phantom", lambda: phantom)  # smaller than the demo's own
     return tmp_path
 
 
@@ -54,7 +55,11 @@ def test_commands_run_in_the_order_in_which_they_stand(folder: Path, capsys: pyt
         if program not in _PROGRAMS:
             continue
         if words[0] == "train":  # as it stands, but for one step instead of hours
-            words += [part for one in ("epochs=1", "updates_per_epoch=1", "batch_size=2") for part in ("--set", one)]
+            words += [
+                part
+                for one in ("epochs=1", "updates_per_epoch=1", "batch_size=2", "statistics_batches=1")
+                for part in ("--set", one)
+            ]
         code = _PROGRAMS[program](words)
         assert (command, code) == (command, 0), capsys.readouterr().err
         done += 1

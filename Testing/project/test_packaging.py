@@ -57,12 +57,3 @@ def test_version_is_the_same_everywhere(checkout: Path) -> None:
     changelog = (checkout / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.+)$", citation, flags=re.MULTILINE) == [SOFTWARE_VERSION]
     assert re.findall(r"^## (\S+)", changelog, flags=re.MULTILINE)[0] == SOFTWARE_VERSION
-
-
-def test_segment_colour_is_the_same_in_itk_snap(checkout: Path) -> None:
-    lines = (checkout / "Resources" / "ITK-SNAP_labels.txt").read_text(encoding="utf-8").splitlines()
-    labels = [line.split(maxsplit=7) for line in lines if not line.startswith("#")]
-    assert [(label[0], label[1:4], label[7]) for label in labels] == [
-        ("0", ["0", "0", "0"], '"Clear Label"'),
-        ("1", ["244", "214", "49"], '"Spinal cord"'),
-    ]

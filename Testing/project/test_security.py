@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from source_tree import Import, Source, imports_of, read_sources
+from source_tree import Import, Source, imports_of
 
 _FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
 # As imported by name or called by attribute.
@@ -114,16 +114,6 @@ def _dangerous(source: Source) -> list[str]:
 
 def test_nothing_runs_text_or_a_shell_or_unpickles(program: list[Source]) -> None:
     assert [wrong for source in program for wrong in _dangerous(source)] == []
-
-
-@pytest.mark.parametrize("line", [
-    "eval('1')", "import torch as t\nt.load('a')", "from torch import load\nload('a')", "import os\nos.system('ls')",
-    "import subprocess\nsubprocess.run('ls', shell=True)", "import numpy as np\nnp.load('a')",
-    "import torch\ntorch.hub.load('a')", "from shutil import unpack_archive as u\nu('a')",
-])  # fmt: skip
-def test_the_search_finds_it(line: str, tmp_path) -> None:
-    (tmp_path / "bad.py").write_text(line, encoding="utf-8")
-    assert _dangerous(read_sources(tmp_path, [(tmp_path / "bad.py").relative_to(tmp_path)])[0])
 
 
 @pytest.mark.parametrize("modules", [_PICKLING, _ARCHIVES, _NETWORK, _XML], ids=["pickle", "archive", "network", "xml"])

@@ -111,11 +111,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert _loaded_by("--help") & heavy == set()
 
 
-def test_measuring_needs_no_torch(mask_file: Path, tmp_path: Path) -> None:
-    loaded = _loaded_by("measure", str(mask_file), "--output", str(tmp_path / "out"))
-    assert "torch" not in loaded
-
-
 def test_models_measure_and_segment_run_with_what_slicer_has(mask_file: Path, tiny_model: Path, tmp_path: Path) -> None:
     refused = ",".join(sorted(_not_in_slicer()))
     commands = {

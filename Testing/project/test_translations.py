@@ -7,8 +7,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import pytest
-
 from source_tree import Source
 
 _SHOWING = {
@@ -72,21 +70,3 @@ def test_every_text_of_the_panels_is_translated(sources: list[Source]) -> None:
 def test_no_text_of_a_ui_file_is_kept_from_translators(checkout: Path, tracked: list[Path]) -> None:
     for path in [checkout / path for path in tracked if path.suffix == ".ui"]:
         assert [s.text for s in ElementTree.parse(path).iter("string") if s.get("notr") == "true"] == []
-
-
-@pytest.mark.parametrize(
-    ("code", "count"),
-    [
-        ("label.setText('Cord volume')", 1),
-        ("label.text = 'Cord volume' if x else _('none')", 1),
-        ("label.setText(f'{n} Slices')", 1),
-        ("label.setText('{n} Slices'.format(n=3))", 1),
-        ("_(f'{n} slices')", 1),
-        ("_(words)", 1),
-        ("label.setText(_('{n} slices').format(n=3))", 0),
-        ("label.setText(f'{area:.1f}')", 0),
-        ("label.setText(summary(card))", 0),
-    ],
-)
-def test_faults_are_found_and_right_code_left_alone(code: str, count: int) -> None:
-    assert len(faults(ast.parse(code))) == count
