@@ -66,7 +66,7 @@ from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
-from SpinalCordSegLib.longitudinal.change import Profile
+from SpinalCordSegLib.longitudinal.visits import Profile
 from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import Calibration, load_checkpoint
 from SpinalCordSegLib.morphometry import measure

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.registration import Alignment
-from SpinalCordSegLib.longitudinal.visits import CONDITIONS, Difference, Visit, changes, same_data, unknowns
+from SpinalCordSegLib.longitudinal.visits import CONDITIONS, Difference, Profile, Visit, changes, same_data, unknowns
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY
 
 DAYS_PER_YEAR = 365.25
@@ -206,36 +206,6 @@ SHORT_MM = 20.0  # under it single slices decide
 
 
 @dataclass(frozen=True, eq=False)
-class Profile:
-    """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
-
-    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
-    for flagged slices that nobody has accepted; False: no such slice. ``ap_over_rl``: (n,) ratio of the diameters.
-    """
-
-    position_mm: NDArray[np.float64]
-    length_mm: NDArray[np.float64]
-    csa_mm2: NDArray[np.float64]
-    flagged: NDArray[np.bool_] | bool = False
-    ap_over_rl: NDArray[np.float64] | float = nan
-
-    def inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(positions, n): whether each position lies in each slice."""
-        starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
-        return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
-
-    def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """That of the slice each position lies in, beyond them the nearest one's.
-
-        A slice's area is its mean over its own thickness. Taken linear between the middles of slices, the half slice at
-        an end would change with whether a neighbour was scanned (by 0.2 % of a mean area in the median, 1 % at most).
-        """
-        known = np.isfinite(self.csa_mm2)
-        starts = (self.position_mm - self.length_mm / 2)[known]
-        return self.csa_mm2[known][np.searchsorted(starts[1:], at_mm, side="right")]
-
-
-@dataclass(frozen=True, eq=False)
 class CommonExtent:
     """``low_mm`` … ``high_mm``: ends of what all visits cover; ``length_mm``: what of it is compared.
 
@@ -256,11 +226,6 @@ class CommonExtent:
         """Start and end of every unbroken interval that is compared."""
         pieces = np.split(self.at_mm, np.flatnonzero(np.diff(self.at_mm) > 1.5 * _STEP_MM) + 1)
         return [(float(piece[0]) - _STEP_MM / 2, float(piece[-1]) + _STEP_MM / 2) for piece in pieces]
-
-    @property
-    def volume_mm3(self) -> NDArray[np.float64]:
-        """Of the common extent in each visit: area × length."""
-        return self.mean_csa_mm2 * self.length_mm
 
 
 def common_extent(profiles: Sequence[Profile], limits_mm: tuple[float, float] | None = None) -> CommonExtent:
@@ -319,7 +284,7 @@ class FollowUpOptions:
 
     def judging(self, visits: Sequence[Visit], breaks: bool) -> Repeatability:
         """The repeatability that a comparison of these visits is judged by; ``breaks``: across a breaking change."""
-        scanners = {visit.conditions.scanner.casefold() for visit in visits}
+        scanners = {visit.conditions["scanner"].casefold() for visit in visits}
         same_scanner = not breaks and len(scanners) == 1 and "" not in scanners
         given = self.same if same_scanner else self.between
         return given or repeatability_of([visit.case for visit in visits], same_scanner)
@@ -384,16 +349,10 @@ def follow_up(
     Raises ConfigurationError when they have nothing in common.
     """
     options = options or FollowUpOptions()
-    profiles = [
-        Profile(
-            visit.line.arc_mm - origin,
-            visit.line.length_mm,
-            visit.cord.csa_mm2,
-            False if options.keep_flagged or visit.is_accepted else visit.is_flagged,
-            visit.cord.ap_over_rl,
-        )
-        for visit, origin in zip(visits, alignment.origins_mm, strict=True)
-    ]
+    profiles = []
+    for visit, origin_mm in zip(visits, alignment.origins_mm, strict=True):
+        flagged = False if options.keep_flagged or visit.is_accepted else visit.profile.flagged
+        profiles.append(replace(visit.profile, position_mm=visit.line.arc_mm - origin_mm, flagged=flagged))
     shared = common_extent(profiles, options.limits_mm)
     years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]
     changed = changes([visit.conditions for visit in visits])
@@ -408,7 +367,7 @@ def follow_up(
             no_rate = "a single visit"
         elif any(first < n and k <= end for n, k in twins):
             rate, no_rate = None, "the same data twice"
-        unknown = any(not visit.conditions.scanner for visit in visits[first:end])
+        unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
         said = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
         runs.append(Run(first + 1, end, rate, judged_by, no_rate, said))
     outcomes = []
@@ -422,12 +381,12 @@ def follow_up(
             number=n + 1,
             years=years[n],
             mean_csa_mm2=float(shared.mean_csa_mm2[n]),
-            volume_mm3=float(shared.volume_mm3[n]),
+            volume_mm3=float(shared.mean_csa_mm2[n]) * shared.length_mm,
             change=found,
             no_change=why,
             differences=(*changed[n], *unknowns(visit.conditions)),
-            n_flagged=int(np.count_nonzero(visit.is_flagged & compared)),
-            n_left_out=int(np.count_nonzero(visit.is_flagged & ~compared & between)),
+            n_flagged=int(np.count_nonzero(visit.profile.flagged & compared)),
+            n_left_out=int(np.count_nonzero(visit.profile.flagged & ~compared & between)),
         )
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
@@ -538,8 +497,9 @@ def _remarks(
             f"visit {', '.join(unclear)}: the image shows no edge of the cord in most slices; the areas vary more than"
             " the CoV"
         )
-    drawn = [f"{n} in visit {one.number}" for one in outcomes if (n := np.count_nonzero(one.visit.cord.is_drawn))]
-    if drawn and not all(one.visit.cord.is_drawn[one.visit.cord.is_measured].all() for one in outcomes):
+    cords = [(one.number, one.visit.profile) for one in outcomes]
+    drawn = [f"{n} in visit {number}" for number, cord in cords if (n := np.count_nonzero(cord.is_drawn))]
+    if drawn and any((np.isfinite(cord.csa_mm2) & ~cord.is_drawn).any() for _, cord in cords):
         remarks.append(f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}")
     if shared.length_mm < SHORT_MM:
         remarks.append(f"all visits cover only {shared.length_mm:.1f} mm: single slices decide")

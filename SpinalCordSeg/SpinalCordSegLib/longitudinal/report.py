@@ -361,7 +361,7 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
     for number, (profile, outcome) in enumerate(zip(result.profiles, result.visits, strict=True)):
-        colour, flagged = COLOURS[number % len(COLOURS)], outcome.visit.is_flagged
+        colour, flagged = COLOURS[number % len(COLOURS)], outcome.visit.profile.flagged
         axes.plot(profile.position_mm, profile.csa_mm2, color=colour, linewidth=1.5, label=f"visit {number + 1}")
         axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=colour, markersize=4)
     zero = result.alignment.zero if result.alignment.from_disc else "the shared place"  # the middle is a long sentence
@@ -419,7 +419,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     profile_note = f"Grey: compared, in all visits. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     conditions = [
-        (str(outcome.number), *(_condition(getattr(outcome.visit.conditions, name)) for name in _SHOWN))
+        (str(outcome.number), *(_condition(outcome.visit.conditions[name]) for name in _SHOWN))
         for outcome in result.visits
     ]
     titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))

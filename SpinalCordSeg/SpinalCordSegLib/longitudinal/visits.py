@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import combinations
 from math import isfinite, nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,38 +37,55 @@ _FEWEST = 4  # slices that must be left when those at the ends are left out
 
 
 @dataclass(frozen=True, eq=False)
-class VisitCord:
-    """``line``: of local lines, not the spline of the case's own report. ``csa_mm2``: (n,), one per slice of it, at a
-    right angle to it; NaN where there is none, where it is imputed, or where the slice is left out. ``is_drawn``:
-    slices that a person drew, their area that of the mask's pixels. ``ap_over_rl``: ratio of the diameters."""
+class Profile:
+    """Areas along the cord. ``position_mm``: (n,) ascending, from a point that all visits share, superior positive.
 
-    line: Centreline
+    ``length_mm``: (n,) of cord in each slice; ``csa_mm2``: (n,), NaN where a slice has none. ``flagged``: (n,), True
+    for slices that are not to be compared; False: no such slice. ``ap_over_rl``: (n,) ratio of the diameters.
+    ``is_drawn``: (n,), slices that a person drew, their area that of the mask's pixels.
+    """
+
+    position_mm: NDArray[np.float64]
+    length_mm: NDArray[np.float64]
     csa_mm2: NDArray[np.float64]
-    is_drawn: NDArray[np.bool_]
-    ap_over_rl: NDArray[np.float64]
+    flagged: NDArray[np.bool_] | bool = False
+    ap_over_rl: NDArray[np.float64] | float = nan
+    is_drawn: NDArray[np.bool_] | bool = False
 
-    @property
-    def is_measured(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.csa_mm2)
+    def inside(self, at_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(positions, n): whether each position lies in each slice."""
+        starts, ends = self.position_mm - self.length_mm / 2, self.position_mm + self.length_mm / 2
+        return np.asarray((at_mm[:, None] >= starts - 1e-9) & (at_mm[:, None] <= ends + 1e-9))
+
+    def area_at(self, at_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """That of the slice each position lies in, beyond them the nearest one's.
+
+        A slice's area is its mean over its own thickness. Taken linear between the middles of slices, the half slice at
+        an end would change with whether a neighbour was scanned (by 0.2 % of a mean area in the median, 1 % at most).
+        """
+        known = np.isfinite(self.csa_mm2)
+        starts = (self.position_mm - self.length_mm / 2)[known]
+        return self.csa_mm2[known][np.searchsorted(starts[1:], at_mm, side="right")]
 
 
-def visit_cord(mask: Volume, measured: SliceTable) -> VisitCord:
-    """The cord of a cleaned ``mask``, its areas in the slice taken from ``measured``.
+def cord_profile(mask: Volume, measured: SliceTable) -> tuple[Centreline, Profile]:
+    """The local lines through a cleaned ``mask``, not the spline of the case's own report, and the profile along them
+    from their lower end: areas in the slice as ``measured``, without imputed ones, at a right angle to the line.
 
     Where the mask ends inside the volume, its last slice is cord in a part of its thickness only (in raters' masks of
     5 mm slices its area was 0.45 and 0.72 of its neighbours'), and is left out; at the volume's own ends none is.
     """
     line = centreline(mask, fit_local_lines)
-
-    rows = np.searchsorted(measured.canonical_slice, line.canonical_slice)
-    csa = np.where(measured.is_imputed, nan, measured.csa_raw_mm2)[rows] * (mask.slice_mm / line.length_mm)
+    table = measured.rows(np.isin(measured.canonical_slice, line.canonical_slice))
+    csa = np.where(table.is_imputed, nan, table.csa_raw_mm2) * (mask.slice_mm / line.length_mm)
     if np.count_nonzero(np.isfinite(csa)) >= _FEWEST + 2:
         if line.canonical_slice[0] > 0:
             csa[0] = nan
         if line.canonical_slice[-1] < mask.shape[0] - 1:
             csa[-1] = nan
-    ratio = (measured.ap_ellipse_mm / measured.rl_mm)[rows]
-    return VisitCord(line, csa, np.isfinite(csa) & np.isnan(measured.network_area_mm2[rows]), ratio)
+    is_drawn = np.isfinite(csa) & np.isnan(table.network_area_mm2)
+    ratio = table.ap_ellipse_mm / table.rl_mm
+    return line, Profile(line.arc_mm, line.length_mm, csa, table.flags != "", ratio, is_drawn)
 
 
 # ---- How a visit was made, and what differs between two visits that changes areas by itself
@@ -90,7 +108,7 @@ CONDITIONS = {
     "smooth_z_mm": ("smoothing along z", False, "it moves the outline of thin slices"),
     "voxel_mm": ("voxel size", False, ""),
 }  # fmt: skip
-"""By field of Conditions: its name, whether a change of it breaks the series, and what a change does."""
+"""By key: its name, whether a change of it breaks the series, and what a change does."""
 STATED = ("scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction")
 """What a DICOM header states, or the user where there is none; without it a visit cannot be judged comparable."""
 
@@ -102,34 +120,17 @@ _DISTORTION = ("DIS3D", "DIS2D", "ND")
 _AGENT = {"True": "with", "False": "without"}
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """How a visit was made and measured; no identifiers. "" or empty: not known.
+Conditions = dict[str, Any]
+"""How a visit was made and measured, by the keys of CONDITIONS and "timing"; no identifiers; "" or empty: not known.
 
-    ``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle.
-    ``distortion_correction``: "DIS3D", "DIS2D", "ND" or "". ``made_by``: "AI", "given", "corrected". ``model``: name,
-    version and the beginning of the file's SHA-256. ``smooth_z_mm``: "0.8 mm", the SD of the smoothing along z, or
-    "none", which thick slices have with any setting.
-    """
-
-    scanner: str = ""
-    field_strength: str = ""
-    sequence: str = ""
-    timing: Mapping[str, float] = field(default_factory=dict)
-    contrast_agent: str = ""
-    model: str = ""
-    voxel_mm: tuple[float, ...] = ()
-    orientation: str = ""
-    distortion_correction: str = ""
-    made_by: str = ""
-    software: str = ""
-    threshold: str = ""
-    smooth_z_mm: str = ""
+``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle. ``made_by``: "AI",
+"given", "corrected". ``model``: name, version and the beginning of the file's SHA-256. ``smooth_z_mm``: "0.8 mm", the
+SD of the smoothing along z, or "none", which thick slices have with any setting."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """``kind``: a field of Conditions, or "unknown". ``breaks``: no %/year across it."""
+    """``kind``: a key of CONDITIONS, or "unknown". ``breaks``: no %/year across it."""
 
     kind: str
     message: str
@@ -147,18 +148,19 @@ def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditi
         "contrast_agent": _AGENT.get(str(acquisition.get("contrast_agent")), ""),
         "distortion_correction": next((word for word in _DISTORTION if word in image_type), ""),
     }
+    made_with = () if model is None else (model.name, model.version, (model.sha256 or "")[:12])
     stated |= {name: value.strip() for name, value in (given or {}).items() if value.strip()}
-    return Conditions(
+    return {
         **stated,
-        timing={name: float(acquisition[key]) for name, key in _TIMES if acquisition.get(key) is not None},
-        model="" if model is None else " ".join(filter(None, (model.name, model.version, (model.sha256 or "")[:12]))),
-        voxel_mm=case.input.spacing_mm,
-        orientation=case.input.orientation,
-        made_by=case.mask_state,
-        software=case.software_version,
-        threshold="" if case.threshold is None else f"{case.threshold:g}",
-        smooth_z_mm="" if model is None else _smoothing(case),
-    )
+        "timing": {name: float(acquisition[key]) for name, key in _TIMES if acquisition.get(key) is not None},
+        "model": " ".join(filter(None, made_with)),
+        "voxel_mm": case.input.spacing_mm,
+        "orientation": case.input.orientation,
+        "made_by": case.mask_state,
+        "software": case.software_version,
+        "threshold": "" if case.threshold is None else f"{case.threshold:g}",
+        "smooth_z_mm": "" if model is None else _smoothing(case),
+    }
 
 
 def _smoothing(case: Case) -> str:
@@ -173,16 +175,18 @@ def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]
     """What changed from one visit to the next, breaking changes first. Known on one side only is no change."""
     found = []
     for kind, (name, breaks, why) in CONDITIONS.items():
-        old, new = getattr(before, kind), getattr(after, kind)
+        old, new = before.get(kind), after.get(kind)
+        if not old or not new:
+            continue
         if kind == "voxel_mm":
-            if len(old) == len(new) and not np.allclose(sorted(new), sorted(old), rtol=_VOXEL_TOLERANCE, atol=0):
+            if not np.allclose(sorted(new), sorted(old), rtol=_VOXEL_TOLERANCE, atol=0):
                 was, now = ("×".join(f"{mm:.3g}" for mm in voxel) for voxel in (old, new))
                 found.append(Difference(kind, f"{name} changed from {was} to {now} mm", breaks))
-        elif old and new and old.casefold() != new.casefold():
+        elif old.casefold() != new.casefold():
             text = f"{name} changed from {old} to {new}"
             found.append(Difference(kind, f"{text}: {why}" if why else text, breaks))
-    for name, old in before.timing.items():
-        new = after.timing.get(name, old)
+    for name, old in before.get("timing", {}).items():
+        new = after.get("timing", {}).get(name, old)
         if abs(new - old) > _TIME_TOLERANCE * abs(old):
             found.append(Difference("sequence", f"sequence changed: {name} from {old:g} to {new:g}", True))
     return tuple(sorted(found, key=lambda one: not one.breaks))
@@ -190,7 +194,7 @@ def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]
 
 def unknowns(conditions: Conditions) -> tuple[Difference, ...]:
     """What of a visit is not known and would have to be, to judge it comparable."""
-    names = [CONDITIONS[name][0] for name in STATED if not getattr(conditions, name)]
+    names = [CONDITIONS[name][0] for name in STATED if not conditions.get(name)]
     if not names:
         return ()
     return (Difference("unknown", f"not known: {', '.join(names)}; a change would not be noticed", False),)
@@ -200,10 +204,10 @@ def changes(conditions: Sequence[Conditions]) -> list[tuple[Difference, ...]]:
     """For each visit, what changed from all that is known before it, so that a visit without a header hides no change;
     () for the first."""
     found: list[tuple[Difference, ...]] = []
-    known = Conditions()
+    known: Conditions = {}
     for one in conditions:
         found.append(differences(known, one))
-        known = replace(one, **{f.name: getattr(one, f.name) or getattr(known, f.name) for f in fields(one)})
+        known |= {name: value for name, value in one.items() if value}
     return found
 
 
@@ -226,25 +230,19 @@ class VisitSource:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """``cord``: its areas along its centreline; ``is_flagged``: (n,), whether each slice of it carries a flag.
-
-    ``disc_mm``: the disc C2/C3 along the centreline, None where nobody marked it. ``date``: None where only a day is
-    known; ``day``: days from a zero that all visits of the person share.
-    """
+    """``line``, ``profile``: see ``cord_profile``; a slice is flagged when it carries any flag. ``disc_mm``: the disc
+    C2/C3 along the line, None where nobody marked it. ``date``: None where only a day is known; ``day``: days from a
+    zero that all visits of the person share."""
 
     source: VisitSource
     case: Case
     mask: Volume
-    cord: VisitCord
-    is_flagged: NDArray[np.bool_]
+    line: Centreline
+    profile: Profile
     disc_mm: float | None
     conditions: Conditions
     date: date | None
     day: float
-
-    @property
-    def line(self) -> Centreline:
-        return self.cord.line
 
     @property
     def is_accepted(self) -> bool:
@@ -265,16 +263,16 @@ def read_visit(source: VisitSource) -> Visit:
         )
     day, known = _day(source, case)
     mask = case.mask
-    cord = visit_cord(mask, case.slices)
-    if not np.isfinite(cord.csa_mm2).any():
+    line, profile = cord_profile(mask, case.slices)
+    if not np.isfinite(profile.csa_mm2).any():
         raise InputFileError(f"{source.folder} holds no cross-sectional area: no cord was found, or none was reported")
     return Visit(
         source=source,
         case=case,
         mask=mask,
-        cord=cord,
-        is_flagged=np.isin(cord.line.canonical_slice, case.slices.canonical_slice[case.slices.flags != ""]),
-        disc_mm=_disc(source, case, cord.line, mask),
+        line=line,
+        profile=profile,
+        disc_mm=_disc(source, case, line, mask),
         conditions=conditions_of(case, source.given),
         date=known,
         day=day,

@@ -24,7 +24,8 @@ from Recipes.validation.public_volumes import BAD_DICE, GOOD_DICE, Validator, ar
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
-from SpinalCordSegLib.longitudinal.change import Profile, common_extent
+from SpinalCordSegLib.longitudinal.change import common_extent
+from SpinalCordSegLib.longitudinal.visits import Profile
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
 Draw = Callable[[int, Maps, SimulatedConfig], SimulatedNeck]

@@ -23,13 +23,12 @@ from SpinalCordSegLib.longitudinal.change import (
     BELOW,
     LOSS,
     Z95,
-    Profile,
     Rate,
     Repeatability,
     common_extent,
     yearly_rate,
 )
-from SpinalCordSegLib.longitudinal.visits import visit_cord
+from SpinalCordSegLib.longitudinal.visits import Profile, cord_profile
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
@@ -105,14 +104,13 @@ def profile_of(
 
     ``z_mm``: height of every slice of ``mask``, inferior first.
     """
-    cord = visit_cord(mask, measured)
-    line = cord.line
+    line, cord = cord_profile(mask, measured)
     heights = z_mm[line.canonical_slice]
     step = float(line.length_mm.mean() / (z_mm[1] - z_mm[0]))  # cord per mm of height, beyond the ends
     disc = float(np.interp(DISC_Z_MM, heights, line.arc_mm))
     disc += step * (min(0.0, DISC_Z_MM - heights[0]) + max(0.0, DISC_Z_MM - heights[-1]))
     doubtful = np.array([bool(kinds_of_slice(flags, int(k))) for k in line.canonical_slice], dtype=bool)
-    return Profile(line.arc_mm - disc - disc_off_mm, line.length_mm, cord.csa_mm2, doubtful)
+    return replace(cord, position_mm=line.arc_mm - disc - disc_off_mm, flagged=doubtful)
 
 
 def coverage_change(
