@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,6 @@ class Flag:
     canonical_slice: int | None
     kind: str
     message: str
-
-    def as_dict(self) -> dict[str, int | str | None]:
-        """The fields as JSON-ready values, in the order of declaration."""
-        return asdict(self)
 
 
 def case_flag(kind: str, message: str) -> Flag:

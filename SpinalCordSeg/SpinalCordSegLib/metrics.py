@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,12 +40,7 @@ class ConfusionCounts:
         return cls(both, found.size - n_found - n_real + both, n_found - both, n_real - both)
 
     def __add__(self, other: ConfusionCounts) -> ConfusionCounts:
-        return ConfusionCounts(
-            self.true_positive + other.true_positive,
-            self.true_negative + other.true_negative,
-            self.false_positive + other.false_positive,
-            self.false_negative + other.false_negative,
-        )
+        return ConfusionCounts(*map(add, astuple(self), astuple(other)))
 
     def mcc(self) -> float:
         """Matthews correlation, -1..1: (TP·TN - FP·FN)/√((TP+FP)(TP+FN)(TN+FP)(TN+FN)); 0 where a factor is 0.
@@ -62,26 +58,18 @@ class ConfusionCounts:
 
     def sensitivity(self) -> float:
         """TP/(TP+FN), the share of the true cord that was found, 0..1; NaN where there is no true cord."""
-        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+        cord = self.true_positive + self.false_negative
+        return self.true_positive / cord if cord else math.nan
 
     def precision(self) -> float:
         """TP/(TP+FP), the share of what was found that is cord, 0..1; NaN where nothing was found."""
-        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+        found = self.true_positive + self.false_positive
+        return self.true_positive / found if found else math.nan
 
 
 def dice(a: ArrayLike, b: ArrayLike, both_empty: float = 1.0) -> float:
     """Dice overlap 0..1, symmetric. One mask empty: 0. Both empty: ``both_empty`` (NaN leaves them out of a mean)."""
     return ConfusionCounts.of(a, b).dice(both_empty)
-
-
-def sensitivity(prediction: ArrayLike, truth: ArrayLike) -> float:
-    """Share of the true cord that was found, 0..1; NaN where the truth is empty."""
-    return ConfusionCounts.of(prediction, truth).sensitivity()
-
-
-def precision(prediction: ArrayLike, truth: ArrayLike) -> float:
-    """Share of the prediction that is cord, 0..1; NaN where the prediction is empty."""
-    return ConfusionCounts.of(prediction, truth).precision()
 
 
 def csa_error_percent(measured_mm2: ArrayLike, truth_mm2: ArrayLike) -> NDArray[np.float64]:
@@ -121,10 +109,6 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.boo
     if first.shape != second.shape:
         raise ValueError(f"masks of shape {first.shape} and {second.shape} cannot be compared")
     return first, second
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
 
 
 # What a person changed in a mask: which slices, by how much, and the fingerprint that tells two masks apart.
@@ -177,22 +161,13 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
     ai = place_on(ai, now, ("the AI's mask", "the mask"))
     new, old = now.voxels != 0, ai.voxels != 0
     pixel_mm2 = now.pixel_mm[0] * now.pixel_mm[1]
-
-    def area_mm2(pixels: NDArray[np.bool_]) -> float:
-        return float(np.count_nonzero(pixels)) * pixel_mm2
-
-    found = [
-        SliceChange(
-            slice=now.to_input_slice(k),
-            canonical_slice=k,
-            ai_mm2=area_mm2(old[k]),
-            now_mm2=area_mm2(new[k]),
-            added_mm2=area_mm2(new[k] & ~old[k]),
-            removed_mm2=area_mm2(old[k] & ~new[k]),
-            dice=dice(new[k], old[k]),
-        )
-        for k in np.flatnonzero((new != old).any(axis=(1, 2))).tolist()
-    ]
+    found = []
+    for k in np.flatnonzero((new != old).any(axis=(1, 2))).tolist():
+        areas = [
+            float(np.count_nonzero(pixels)) * pixel_mm2
+            for pixels in (old[k], new[k], new[k] & ~old[k], old[k] & ~new[k])
+        ]
+        found.append(SliceChange(now.to_input_slice(k), k, *areas, dice(new[k], old[k])))
     voxel_mm3 = now.voxel_volume_mm3
     return MaskChanges(
         slices=tuple(found),

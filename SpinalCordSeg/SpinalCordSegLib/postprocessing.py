@@ -237,7 +237,7 @@ def _drawn(path: Sequence[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def seen_edge(cord: NDArray[np.bool_], grey: NDArray, pixel_mm: tuple[float, float]) -> float:
     """Share 0..1 of the outline along which the image shows an edge: of 12 sectors about the centroid of a slice's
     ``cord``, those in which the means of ``grey`` just inside and just outside differ by 15 % of the cord's."""
-    window = _around(cord, pixel_mm)
+    window = around(cord, pixel_mm)
     cord, grey = cord[window], grey[window].astype(np.float64)
     depth, beyond = (ndimage.distance_transform_edt(part, sampling=pixel_mm) for part in (cord, ~cord))
     centre = np.argwhere(cord).mean(axis=0)
@@ -257,7 +257,7 @@ def seen_edge(cord: NDArray[np.bool_], grey: NDArray, pixel_mm: tuple[float, flo
 def contour_area_mm2(cord: NDArray[np.bool_], plane: NDArray, threshold: float, pixel_mm: tuple[float, float]) -> float:
     """Area inside the contour of ``threshold`` of a slice's probability around its ``cord``, with parts of pixels: the
     log-odds between pixels are those of a cubic spline."""
-    window = _around(cord, pixel_mm, 2.0)
+    window = around(cord, pixel_mm, 2.0)
     odds = log_odds(plane[window]) - log_odds(threshold)
     fine = ndimage.zoom(odds, _FINE, order=3, mode="nearest", grid_mode=True) >= 0
     area = np.count_nonzero(region_with(fine, np.kron(cord[window], np.ones((_FINE, _FINE))) > 0))
@@ -294,7 +294,7 @@ def _impute(
 
 def _of_area(cord: NDArray, plane: NDArray, count: int, threshold: float, pixel_mm: tuple[float, float]) -> NDArray:
     """The region inside the contour that holds ``count`` pixels around the cord; empty where none of it is cord."""
-    window = _around(cord, pixel_mm)
+    window = around(cord, pixel_mm)
     odds = log_odds(plane[window]) - log_odds(threshold)
     labels, _ = ndimage.label(odds >= _OUTER, _EIGHT)
     near = np.sort(odds[np.isin(labels, labels[cord[window]])])[::-1]
@@ -311,7 +311,8 @@ def region_with(regions: NDArray[np.bool_], cord: NDArray[np.bool_]) -> NDArray[
     return np.asarray(ndimage.binary_fill_holes((labels == shared.argmax()) & shared.any()))
 
 
-def _around(cord: NDArray[np.bool_], pixel_mm: tuple[float, float], mm: float = _AROUND_MM) -> tuple[slice, slice]:
+def around(cord: NDArray[np.bool_], pixel_mm: tuple[float, float], mm: float = _AROUND_MM) -> tuple[slice, slice]:
+    """The window of a slice that holds its ``cord`` and ``mm`` more to each side."""
     box, margin = ndimage.find_objects(cord.astype(np.uint8))[0], [int(mm / size) + 1 for size in pixel_mm]
     down, across = (slice(max(0, w.start - more), w.stop + more) for w, more in zip(box, margin, strict=True))
     return down, across

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import ceil, exp, hypot, isfinite, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from scipy import ndimage
 from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
-from SpinalCordSegLib.postprocessing import LEAST_SEEN
+from SpinalCordSegLib.postprocessing import LEAST_SEEN, around
 from SpinalCordSegLib.volume import Volume
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
@@ -24,41 +25,19 @@ _NEIGHBOURHOOD_MM = 15.0  # each way: under one vertebral level, in which a heal
 _NEIGHBOURS = 6  # at least, however thick the slices are
 
 
-@dataclass(frozen=True, eq=False)
-class SliceFeatures:
-    """One value a slice, in the order of the measured slices; NaN in gaps and where it cannot be known.
+Features = dict[str, NDArray[Any]]
+"""By name one value a slice, in the order of the measured slices; NaN in gaps and where it cannot be known.
 
-    ``area_mm2``: at a right angle to the cord, the network's own where it drew the slice, else the mask's.
-    ``area_ratio``, ``rl_ratio``, ``ap_ratio``: area and diameters over the median of the neighbours within 15 mm (at
-    least six), the slice itself left out. ``offset_mm``: distance of the centroid from the straight line through those
-    of the neighbours. ``ap_over_rl``, ``solidity``. ``neighbours_each_way``: the fewer of those below and above.
-    ``confidence``, ``seen_edge``: of the slice table, NaN in a mask made elsewhere. ``moved_ratio``: the area of an
-    imputed slice over the network's, 1 where nothing was moved.
-    """
-
-    canonical_slice: NDArray[np.int64]
-    area_mm2: NDArray[np.float64]
-    area_ratio: NDArray[np.float64]
-    rl_ratio: NDArray[np.float64]
-    ap_ratio: NDArray[np.float64]
-    offset_mm: NDArray[np.float64]
-    ap_over_rl: NDArray[np.float64]
-    solidity: NDArray[np.float64]
-    neighbours_each_way: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    seen_edge: NDArray[np.float64]
-    moved_ratio: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.canonical_slice)
-
-    def row(self, index: int) -> dict[str, float]:
-        """The values of one slice by name."""
-        return {field.name: float(getattr(self, field.name)[index]) for field in fields(self)}
+``area_mm2``: at a right angle to the cord, the network's own where it drew the slice, else the mask's. ``area_ratio``,
+``rl_ratio``, ``ap_ratio``: area and diameters over the median of the neighbours within 15 mm (at least six), the slice
+itself left out. ``offset_mm``: distance of the centroid from the straight line through those of the neighbours.
+``neighbours_each_way``: the fewer of those below and above. ``moved_ratio``: the area of an imputed slice over the
+network's, 1 where nothing was moved. ``ap_over_rl``; and of the slice table ``canonical_slice``, ``solidity``,
+``confidence`` and ``seen_edge`` (NaN in a mask made elsewhere)."""
 
 
-def slice_features(mask: Volume, measures: CordMeasures) -> SliceFeatures:
-    """The table for a cleaned ``mask`` (bool) and its ``measures``. No cord: a table of no rows."""
+def slice_features(mask: Volume, measures: CordMeasures) -> Features:
+    """Of a cleaned ``mask`` (bool) and its ``measures``. No cord: arrays of length 0."""
     table = measures.slices
     k = table.canonical_slice
     z_mm: NDArray[np.float64] = np.asarray(k * mask.slice_mm, dtype=np.float64)
@@ -70,22 +49,21 @@ def slice_features(mask: Volume, measures: CordMeasures) -> SliceFeatures:
         centroids[at] = rows.mean() * row_mm, columns.mean() * column_mm
     network_mm2 = table.network_area_mm2
     area = np.where(np.isnan(network_mm2), pixels_mm2, network_mm2) * (mask.slice_mm / table.length_mm)
-    rl, ap, solidity = table.rl_mm, table.ap_ellipse_mm, table.solidity
     near = [_neighbours(z_mm, area, at) for at in range(len(table))]
-    return SliceFeatures(
-        canonical_slice=k,
-        area_mm2=area,
-        area_ratio=_ratio(area, near),
-        rl_ratio=_ratio(rl, near),
-        ap_ratio=_ratio(ap, near),
-        offset_mm=_offsets(z_mm, centroids, near),
-        ap_over_rl=ap / rl,
-        solidity=solidity,
-        neighbours_each_way=np.array([min((n < at).sum(), (n > at).sum()) for at, n in enumerate(near)], np.int64),
-        confidence=table.confidence,
-        seen_edge=table.seen_edge,
-        moved_ratio=np.where(table.is_imputed, pixels_mm2 / network_mm2, 1.0),
-    )
+    return {
+        "canonical_slice": k,
+        "area_mm2": area,
+        "area_ratio": _ratio(area, near),
+        "rl_ratio": _ratio(table.rl_mm, near),
+        "ap_ratio": _ratio(table.ap_ellipse_mm, near),
+        "offset_mm": _offsets(z_mm, centroids, near),
+        "ap_over_rl": table.ap_ellipse_mm / table.rl_mm,
+        "solidity": table.solidity,
+        "neighbours_each_way": np.array([min((n < at).sum(), (n > at).sum()) for at, n in enumerate(near)], np.int64),
+        "confidence": table.confidence,
+        "seen_edge": table.seen_edge,
+        "moved_ratio": np.where(table.is_imputed, pixels_mm2 / network_mm2, 1.0),
+    }
 
 
 def _neighbours(z_mm: NDArray[np.float64], area: NDArray[np.float64], at: int) -> NDArray[np.int64]:
@@ -158,7 +136,7 @@ _LONGEST_CORD_MM = 520.0  # 450 in a tall man, and the medulla
 _MAX_FLAGGED_SHARE = 0.3  # more flagged slices than that: the neighbours are no reference either
 
 
-def judge_slices(mask: Volume, probability: Volume | None, features: SliceFeatures) -> list[Flag]:
+def judge_slices(mask: Volume, probability: Volume | None, features: Features) -> list[Flag]:
     """Flags of the slices to look at, and of the case where they are many, besides those of the measures.
 
     ``mask``: cleaned, bool. ``probability``: 0..1 on its grid, or None for a mask made elsewhere. ``features``: of
@@ -167,15 +145,20 @@ def judge_slices(mask: Volume, probability: Volume | None, features: SliceFeatur
     position; cord_end (a slice without cord below the lowest that has some, though the network looked there),
     many_flags. No cord: none.
     """
-    found = [Flag(mask.to_input_slice(k), k, kind, text) for k, kind, text in judge_features(features, mask)]
+    found = []
+    checks = _checks(features, mask)
+    for at, k in enumerate(features["canonical_slice"].tolist()):
+        row = row_of(features, at)
+        texts = [(kind, message) for kind, flagged, message in checks if flagged[at]]
+        found += [Flag(mask.to_input_slice(k), k, kind, message.format(**row)) for kind, message in texts]
     case = []
-    judged = features.seen_edge[np.isfinite(features.seen_edge)]
+    judged = features["seen_edge"][np.isfinite(features["seen_edge"])]
     unseen = np.count_nonzero(judged < LEAST_SEEN)
     if unseen > _MAX_UNSEEN_SHARE * len(judged):
         text = f"in {unseen} of {len(judged)} slices the image shows no edge along the outline: cord and surroundings"
         case.append(case_flag("unclear_edge", f"{text} have one grey, and the area is little more than a guess"))
     flagged = len({flag.canonical_slice for flag in found})
-    measured = int(np.isfinite(features.area_mm2).sum())
+    measured = int(np.isfinite(features["area_mm2"]).sum())
     if measured and flagged > max(1, _MAX_FLAGGED_SHARE * measured):
         text = f"{flagged} of {measured} slices are flagged: look at the whole mask"
         case.insert(0, case_flag("many_flags", text))
@@ -183,15 +166,58 @@ def judge_slices(mask: Volume, probability: Volume | None, features: SliceFeatur
     return list(merge_flags(case, found, below))
 
 
-def check_size(features: SliceFeatures, length_mm: float, grid: Volume) -> list[Flag]:
-    """implausible_size, where area or length of the cord are what no neck has."""
-    return [case_flag("implausible_size", text) for text in _implausible_sizes(features, length_mm, grid)]
+def row_of(features: Features, at: int) -> dict[str, float]:
+    """The values of one slice by name."""
+    return {name: float(values[at]) for name, values in features.items()}
 
 
-def _implausible_sizes(f: SliceFeatures, length_mm: float, grid: Volume) -> Iterator[str]:
-    """What no neck has, and a header with a wrong voxel size gives."""
-    area, low = f.area_mm2, f.canonical_slice[-1:]
-    below_top_mm = (low - f.canonical_slice) * grid.slice_mm
+def _checks(f: Features, grid: Volume) -> list[tuple[str, NDArray[np.bool_], str]]:
+    """Kind, the slices that have it, and a message with names of features."""
+    at_end, drawn = f["neighbours_each_way"] < _EACH_WAY, np.isnan(f["confidence"])
+    # At the ends all neighbours lie on one side.
+    allowance = np.where(at_end, _END_ALLOWANCE, 1.0)
+    reach_mm = (_MAX_OFFSET_MM + _OFFSET_PER_MM * grid.slice_mm) * np.where(at_end, _END_OFFSET_ALLOWANCE, 1.0)
+    wide = _MAX_DIAMETER_RATIO * allowance
+    solidity = _MIN_SOLIDITY - _SOLIDITY_PER_MM * max(grid.pixel_mm)
+    area, ratio, rl, ap = f["area_mm2"], f["area_ratio"], f["rl_ratio"], f["ap_ratio"]
+    unlike = (f["solidity"] < solidity) | (f["ap_over_rl"] < _MIN_AP_OVER_RL) | (f["ap_over_rl"] > _MAX_AP_OVER_RL)
+    moved = np.abs(np.log(f["moved_ratio"])) > np.log(_MAX_MOVED_RATIO)
+    return [
+        (
+            "area",
+            (ratio > _MAX_AREA_RATIO * allowance) | (ratio < _MIN_AREA_RATIO / allowance),
+            "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median",
+        ),
+        (
+            "implausible_area",
+            (area < _MIN_AREA_MM2) | (area > _MAX_AREA_MM2),
+            "area {area_mm2:.1f} mm² is outside what a cord can have",
+        ),
+        (
+            "low_confidence",
+            f["confidence"] < _MIN_CONFIDENCE,
+            "the network was unsure: mean probability {confidence:.2f} inside the outline",
+        ),
+        (
+            "unclear_edge",
+            (f["seen_edge"] < _MIN_SEEN_EDGE) | moved,
+            "the image shows an edge along {seen_edge:.0%} of the outline; imputed area over the network's"
+            " {moved_ratio:.2f}",
+        ),
+        (
+            "shape",
+            drawn & ((np.fmax(rl, ap) > wide) | (np.fmin(rl, ap) < 1 / wide)),
+            "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians",
+        ),
+        ("position", drawn & (f["offset_mm"] > reach_mm), "centre {offset_mm:.1f} mm off the line of its neighbours"),
+        ("shape", drawn & unlike, "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}"),
+    ]
+
+
+def check_size(features: Features, length_mm: float, grid: Volume) -> list[Flag]:
+    """implausible_size, where area or length of the cord are what no neck has, and a wrong voxel size gives."""
+    area, k, texts = features["area_mm2"], features["canonical_slice"], []
+    below_top_mm = (k[-1:] - k) * grid.slice_mm
     of_neck, of_thorax = (
         float(np.mean(area[part])) if (part := np.isfinite(area) & further).any() else np.nan
         for further in (below_top_mm < _NECK_MM, below_top_mm > _LONGEST_NECK_MM)
@@ -199,9 +225,10 @@ def _implausible_sizes(f: SliceFeatures, length_mm: float, grid: Volume) -> Iter
     right = f"is the voxel size {' × '.join(f'{mm:.3g}' for mm in grid.ijk_spacing_mm)} mm right?"
     if not _CORD_MEAN_MM2[0] <= of_neck <= _CORD_MEAN_MM2[1] and isfinite(of_neck):
         limits = "{:.0f} to {:.0f}".format(*_CORD_MEAN_MM2)
-        yield f"the mean area, {of_neck:.0f} mm², is outside what healthy adults have ({limits}): {right}"
+        texts.append(f"the mean area, {of_neck:.0f} mm², is outside what healthy adults have ({limits}): {right}")
     if length_mm > _LONGEST_CORD_MM or of_thorax > _MAX_THORACIC_SHARE * of_neck:
-        yield f"{length_mm:.0f} mm of cord that does not become thinner as a thoracic cord does: {right}"
+        texts.append(f"{length_mm:.0f} mm of cord that does not become thinner as a thoracic cord does: {right}")
+    return [case_flag("implausible_size", text) for text in texts]
 
 
 def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
@@ -218,56 +245,6 @@ def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
         Flag(mask.to_input_slice(k), k, "cord_end", text.format((lowest - k) * mask.slice_mm))
         for k in range(max(0, lowest - ceil(BELOW_END_MM / mask.slice_mm)), lowest)
         if probability.voxels[k].max() > 0
-    ]
-
-
-def judge_features(f: SliceFeatures, grid: Volume) -> list[tuple[int, str, str]]:
-    """(canonical slice, kind, message) of every flag; a function of the table. Of ``grid`` only the spacing counts."""
-    at_end, drawn = np.asarray(f.neighbours_each_way < _EACH_WAY), np.isnan(f.confidence)
-    # At the ends all neighbours lie on one side.
-    allowance = np.where(at_end, _END_ALLOWANCE, 1.0)
-    reach_mm = (_MAX_OFFSET_MM + _OFFSET_PER_MM * grid.slice_mm) * np.where(at_end, _END_OFFSET_ALLOWANCE, 1.0)
-    wide = _MAX_DIAMETER_RATIO * allowance
-    solidity = _MIN_SOLIDITY - _SOLIDITY_PER_MM * max(grid.pixel_mm)
-    checks: list[tuple[str, NDArray[np.bool_], str]] = [
-        (
-            "area",
-            (f.area_ratio > _MAX_AREA_RATIO * allowance) | (f.area_ratio < _MIN_AREA_RATIO / allowance),
-            "area {area_mm2:.1f} mm² is {area_ratio:.2f} of its neighbours' median",
-        ),
-        (
-            "implausible_area",
-            (f.area_mm2 < _MIN_AREA_MM2) | (f.area_mm2 > _MAX_AREA_MM2),
-            "area {area_mm2:.1f} mm² is outside what a cord can have",
-        ),
-        (
-            "low_confidence",
-            f.confidence < _MIN_CONFIDENCE,
-            "the network was unsure: mean probability {confidence:.2f} inside the outline",
-        ),
-        (
-            "unclear_edge",
-            (f.seen_edge < _MIN_SEEN_EDGE) | (np.abs(np.log(f.moved_ratio)) > np.log(_MAX_MOVED_RATIO)),
-            "the image shows an edge along {seen_edge:.0%} of the outline; imputed area over the network's"
-            " {moved_ratio:.2f}",
-        ),
-        (
-            "shape",
-            drawn & ((np.fmax(f.rl_ratio, f.ap_ratio) > wide) | (np.fmin(f.rl_ratio, f.ap_ratio) < 1 / wide)),
-            "diameters RL {rl_ratio:.2f} and AP {ap_ratio:.2f} of the neighbours' medians",
-        ),
-        ("position", drawn & (f.offset_mm > reach_mm), "centre {offset_mm:.1f} mm off the line of its neighbours"),
-        (
-            "shape",
-            drawn & ((f.solidity < solidity) | (f.ap_over_rl < _MIN_AP_OVER_RL) | (f.ap_over_rl > _MAX_AP_OVER_RL)),
-            "outline unlike a cord: AP/RL {ap_over_rl:.2f}, solidity {solidity:.2f}",
-        ),
-    ]
-    return [
-        (int(f.canonical_slice[at]), kind, message.format(**f.row(at)))
-        for at in range(len(f))
-        for kind, slices, message in checks
-        if slices[at]
     ]
 
 
@@ -372,12 +349,9 @@ def _about_cord(volume: Volume, cord: Volume) -> Iterator[tuple[NDArray[np.float
     """Of slices with cord: how deep each pixel about it lies inside, how far outside (mm), and its grey."""
     with_cord = np.flatnonzero(cord.voxels.any(axis=(1, 2)))
     for k in with_cord[:: ceil(len(with_cord) / _LOOKED_AT) or 1]:
-        rows, columns = np.nonzero(cord.voxels[k])
-        margin = [ceil(_RING_MM[1] / size) + 1 for size in cord.pixel_mm]
-        window = tuple(
-            slice(max(0, c.min() - m), c.max() + m + 1) for c, m in zip((rows, columns), margin, strict=True)
-        )
-        inside, grey = cord.voxels[k][window] != 0, volume.voxels[k][window]
+        cord_here = cord.voxels[k] != 0
+        window = around(cord_here, cord.pixel_mm)
+        inside, grey = cord_here[window], volume.voxels[k][window]
         outward, inward = (ndimage.distance_transform_edt(one, sampling=cord.pixel_mm) for one in (~inside, inside))
         yield inward, outward, grey
 
@@ -479,7 +453,7 @@ class FlaggedSlice:
     message: str
 
 
-def rank_slices(flags: Iterable[Flag], features: SliceFeatures | None = None) -> tuple[FlaggedSlice, ...]:
+def rank_slices(flags: Iterable[Flag], features: Features | None = None) -> tuple[FlaggedSlice, ...]:
     """The flagged slices, the worst first; equal ones from inferior to superior. No flagged slice: ().
 
     ``features`` of the same mask say how far beyond the limits each lies; without them only the kinds of flag count.
@@ -488,13 +462,13 @@ def rank_slices(flags: Iterable[Flag], features: SliceFeatures | None = None) ->
     for flag in flags:
         if flag.slice is not None:
             by_slice.setdefault(flag.slice, []).append(flag)
-    rows = {} if features is None else {int(k): at for at, k in enumerate(features.canonical_slice)}
+    rows = {} if features is None else {int(k): at for at, k in enumerate(features["canonical_slice"])}
     found = []
     for number, own in by_slice.items():
         canonical = -1 if own[0].canonical_slice is None else own[0].canonical_slice
         excess = {flag.kind: KINDS[flag.kind].severity if flag.kind in KINDS else 0.5 for flag in own}
         if features is not None and canonical in rows:
-            excess |= _measured(features.row(rows[canonical]))
+            excess |= _measured(row_of(features, rows[canonical]))
         if "tilt" in excess and "area" in excess:
             excess["area"] *= _BENT  # the tilt that its area hangs on may be bent by a neighbour
         kinds, messages = tuple(dict.fromkeys(f.kind for f in own)), dict.fromkeys(f.message for f in own)

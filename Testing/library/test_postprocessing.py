@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -55,60 +57,40 @@ def find_cord(probability: Volume, threshold: float = 0.5) -> CordMask:
     return postprocessing.find_cord(probability, probability.with_voxels(np.ones(probability.shape)), threshold)
 
 
-def check(stack: Stack, cord: np.ndarray, removed: np.ndarray | None = None) -> None:
+def check(stack: Stack, cord: np.ndarray, removed: np.ndarray) -> None:
     found = find_cord(stack.volume)
-    assert np.array_equal(found.mask.ijk, cord)
-    n_removed = 0 if removed is None else int((removed & ~cord).sum())
+    assert np.array_equal(found.mask.ijk, cord) and found.mask.ijk.dtype == bool
+    n_removed = int((removed & ~cord).sum())
     assert found.removed_mm3 == pytest.approx(n_removed * 0.8 * 0.6 * 2.5)
     assert [flag.kind for flag in found.flags] == ([] if cord.any() else ["empty"])
 
 
-def test_a_muscle_is_larger_yet_not_chosen() -> None:
+NOTHING = np.zeros(STACK, bool)
+SCENES = {  # what there is of the cord, and what is beside it
+    "a muscle is larger": lambda s: (s.tube(range(3, 22)), s.tube(range(24), x=22, y=-20, rx=14, ry=7)),
+    "vessels as long and round lie too far out": lambda s: (
+        s.tube(range(24), y=-5), s.tube(range(24), x=28, y=12, rx=4) | s.tube(range(24), x=-28, y=12, rx=4),
+    ),
+    "specks in the cord's own slices": lambda s: (
+        s.tube(range(24)), s.ellipse(5, 14, 3, 1, 1) | s.ellipse(9, -12, 10, 2, 2) | s.ellipse(9, 0, 14, 2, 2),
+    ),
+    "10 mm missing are bridged": lambda s: (s.tube(range(9), tilt=0.3) | s.tube(range(13, 24), tilt=0.3), NOTHING),
+    "17.5 mm missing are not": lambda s: (s.tube(range(10, 24)), s.tube(range(3))),
+    "aside beyond a gap": lambda s: (s.tube(range(8, 24), tilt=0.4), s.tube(range(5), y=4, x=9)),
+    "grown together with a neighbour in one slice": lambda s: (s.tube(range(24)) | s.ellipse(11, 8, 0, 5, 4), NOTHING),
+    "a poor slice amid the cord": lambda s: (
+        s.tube(range(15)) | s.tube(range(16, 24)) | s.ellipse(15, 0, 0, 1.8, 1.2), NOTHING,
+    ),
+    "nothing like a cord": lambda s: (NOTHING, s.tube(range(24), rx=30, ry=30)),
+    "a blob of one slice in a long volume": lambda s: (NOTHING, s.ellipse(12, 0, 0)),
+    "nothing above the threshold": lambda s: (NOTHING, NOTHING),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
+def test_the_cord_is_found_among_what_distracts(scene: Callable[[Stack], tuple[np.ndarray, np.ndarray]]) -> None:
     stack = Stack()
-    cord = stack.tube(range(3, 22))
-    muscle = stack.tube(range(24), x=22, y=-20, rx=14, ry=7)
-    assert muscle.sum() > 3 * cord.sum()
-    check(stack, cord, muscle)
-
-
-def test_vessels_as_long_and_round_as_the_cord_lie_too_far_out() -> None:
-    stack = Stack()
-    cord = stack.tube(range(24), y=-5, rx=6, ry=4)
-    vessels = stack.tube(range(24), x=28, y=12, rx=4, ry=4) | stack.tube(range(24), x=-28, y=12, rx=4, ry=4)
-    check(stack, cord, vessels)
-
-
-def test_specks_in_the_cords_own_slices_go() -> None:
-    stack = Stack()
-    cord = stack.tube(range(24))
-    specks = stack.ellipse(5, 14, 3, 1, 1) | stack.ellipse(9, -12, 10, 2, 2) | stack.ellipse(9, 0, 14, 2, 2)
-    check(stack, cord, specks)
-
-
-def test_pieces_across_missing_slices_are_one_cord() -> None:
-    stack = Stack()
-    cord = stack.tube(range(9), tilt=0.3) | stack.tube(range(13, 24), tilt=0.3)  # 10 mm missing
-    check(stack, cord)
-
-
-def test_pieces_far_apart_are_not() -> None:
-    stack = Stack()
-    cord, other = stack.tube(range(10, 24)), stack.tube(range(3))  # 17.5 mm missing
-    check(stack, cord, other)
-
-
-def test_a_piece_beyond_a_gap_must_lie_near_the_cord() -> None:
-    stack = Stack()
-    cord, stray = stack.tube(range(8, 24), tilt=0.4), stack.tube(range(5), y=4, x=9)
-    check(stack, cord, stray)
-
-
-def test_a_slice_grown_together_with_a_neighbour_stays_in() -> None:
-    stack = Stack()
-    cord = stack.tube(range(24))
-    bridge = stack.ellipse(11, 8, 0, 5, 4)
-    found = find_cord(stack.volume)
-    assert np.array_equal(found.mask.ijk, cord | bridge)
+    check(stack, *scene(stack))
 
 
 def test_a_brainstem_above_is_left_off_where_it_is_too_wide() -> None:
@@ -120,31 +102,6 @@ def test_a_brainstem_above_is_left_off_where_it_is_too_wide() -> None:
     areas = mask.sum(axis=(0, 1)) * 0.8 * 0.6
     assert (areas[:14] > 70).all()
     assert areas.max() < 300 and not areas[20:].any()
-
-
-def test_one_component_in_every_slice() -> None:
-    stack = Stack()
-    stack.tube(range(24), x=-3.5, rx=3, ry=4)
-    stack.tube(range(24), x=3.5, rx=2.8, ry=4)
-    assert find_cord(stack.volume).mask.ijk.any(axis=1).sum() <= 24 * 9
-
-
-def test_nothing_above_the_threshold_is_an_answer() -> None:
-    found = find_cord(Stack().volume)
-    assert not found.mask.ijk.any() and found.mask.ijk.dtype == bool
-    assert found.removed_mm3 == 0 and [flag.kind for flag in found.flags] == ["empty"]
-
-
-def test_nothing_like_a_cord_is_an_answer_too() -> None:
-    stack = Stack()
-    whole = stack.tube(range(24), rx=30, ry=30)
-    check(stack, np.zeros_like(whole), whole)
-
-
-def test_a_blob_of_one_slice_in_a_long_volume_is_no_cord() -> None:
-    stack = Stack()
-    blob = stack.ellipse(12, 0, 0)
-    check(stack, np.zeros_like(blob), blob)
 
 
 def test_one_slice_volume_and_few_computed_slices() -> None:
@@ -182,12 +139,6 @@ def test_scraps_beyond_a_collapse_are_no_cord(upside_down: bool) -> None:
     for k in (18, 19):
         scraps |= stack.ellipse(at(k), 0, 0, rx=3.6, ry=2.6)
     check(stack, cord, scraps)
-
-
-def test_a_cord_that_goes_on_beyond_a_poor_slice_is_kept() -> None:
-    stack = Stack()
-    cord = stack.tube(range(15)) | stack.tube(range(16, 24))
-    check(stack, cord | stack.ellipse(15, 0, 0, rx=1.8, ry=1.2))
 
 
 @pytest.mark.parametrize(
@@ -256,18 +207,6 @@ def test_thick_slices_and_none_asked_are_left_as_they_are(slice_mm: float, sigma
     assert smoothing_reach(sigma_mm, slice_mm) == 0
 
 
-@pytest.mark.parametrize("order", [(2, 0, 1), (1, 2, 0)])
-def test_any_storage_order(order: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(1)
-    straight = Volume.from_ijk(rng.random((5, 6, 9), dtype=np.float32), np.diag([0.7, 0.9, 1.2, 1.0]))
-    matrix = straight.ijk_to_ras.copy()
-    matrix[:, :3] = matrix[:, list(order)]
-    stored = Volume.from_ijk(np.ascontiguousarray(straight.ijk.transpose(order)), matrix)
-    found = smooth_z(stored)
-    assert np.array_equal(found.ijk_to_ras, stored.ijk_to_ras)
-    assert found.voxels == pytest.approx(smooth_z(straight).voxels, abs=1e-6)
-
-
 @pytest.mark.parametrize("sigma_mm", [-1.0, float("nan"), float("inf")])
 def test_impossible_lengths(sigma_mm: float) -> None:
     with pytest.raises(ConfigurationError, match="0 \\(off\\) or a length"):
@@ -291,8 +230,8 @@ def stack_of(planes: list[np.ndarray], slice_mm: float = DISC_MM[2]) -> Volume:
     return like.with_voxels(np.stack(planes).astype(np.float32))
 
 
-@pytest.mark.parametrize("radius_mm", [3.0, 4.5, 6.0])
-@pytest.mark.parametrize("pixel_mm", [(0.4, 0.4), (0.5, 0.6), (1.0, 1.0)])
+@pytest.mark.parametrize("radius_mm", [3.0, 6.0])
+@pytest.mark.parametrize("pixel_mm", [(0.5, 0.6), (1.0, 1.0)])
 def test_the_area_inside_a_contour_knows_parts_of_pixels(radius_mm: float, pixel_mm: tuple[float, float]) -> None:
     plane = disc(radius_mm, pixel_mm, sd_mm=0.5)
     found = contour_area_mm2(plane >= 0.5, plane, 0.5, pixel_mm)
@@ -308,8 +247,7 @@ def test_a_contour_counts_its_own_region_alone_holes_filled() -> None:
     assert contour_area_mm2(cord, plane, 0.5, DISC_MM[:2]) == pytest.approx(alone, rel=1e-3)
 
 
-@pytest.mark.parametrize("pixel_mm", [(0.4, 0.4), (0.5, 0.9), (1.0, 1.0)])
-@pytest.mark.parametrize("scale", [1.0, -3.0, 1e4])
+@pytest.mark.parametrize(("pixel_mm", "scale"), [((0.4, 0.4), 1.0), ((0.5, 0.9), -3.0), ((1.0, 1.0), 1e4)])
 def test_an_edge_is_seen_where_the_grey_changes_by_a_sixth(pixel_mm: tuple[float, float], scale: float) -> None:
     cord = disc(5.0, pixel_mm)
     mask = cord >= 0.5
@@ -363,14 +301,13 @@ def test_an_imputed_outline_stays_near_the_network_s() -> None:
     assert least - 0.4 <= areas(found)[4] <= most
 
 
-@pytest.mark.parametrize("orientation", ["RAS", "LPI", "ASR", "SPL"])
+@pytest.mark.parametrize("orientation", ["LPI", "SPL"])
 def test_any_storage_order_gives_the_same(orientation: str) -> None:
     radii = [4.5] * 4 + [6.0, 6.2] + [4.5] * 4
     planes = [disc(radius, sd_mm=1.0 if k in (4, 5) else 0.2) for k, radius in enumerate(radii)]
-    probability, image = (
-        stack_of(planes),
-        stack_of([1 + plane if k not in (4, 5) else 0 * plane + 1 for k, plane in enumerate(planes)]),
-    )
+    probability = stack_of(planes)
+    image = stack_of([1 + plane * (k not in (4, 5)) for k, plane in enumerate(planes)])
+    assert np.array_equal(smooth_z(probability.reoriented(orientation), 3).voxels, smooth_z(probability, 3).voxels)
     stored = postprocessing.find_cord(probability.reoriented(orientation), image.reoriented(orientation))
     assert stored.mask.orientation == orientation
     straight = postprocessing.find_cord(probability, image)
@@ -407,11 +344,7 @@ def test_a_clean_mask_stays_as_it_is_and_zero_one_labels_do() -> None:
     assert np.array_equal(result.mask.ijk, rod())
     assert result.removed_mm3 == result.filled_mm3 == 0
     assert result.flags == ()
-
-
-def test_an_empty_mask_stays_empty() -> None:
-    result = clean(volume(np.zeros((6, 7, 8), bool)))
-    assert not result.mask.ijk.any() and result.removed_mm3 == 0
+    assert not clean(volume(np.zeros((6, 7, 8), bool))).mask.ijk.any()
 
 
 def test_a_stray_piece_in_a_slice_is_removed_and_counted() -> None:
@@ -462,12 +395,3 @@ def test_one_missed_slice_is_bridged_however_thick_it_is() -> None:
     voxels[:, :, 3] = False
     thick = Volume.from_ijk(voxels, np.diag([0.5, 0.8, 25.0, 1.0]))
     assert np.array_equal(clean(thick).mask.ijk, voxels)
-
-
-def test_pieces_are_joined_one_after_the_other_from_the_main_one_outwards() -> None:
-    voxels = rod(40)
-    voxels[:, :, [5, 6, 12, 30, 31, 32]] = False
-    voxels[45:55, 20:30, 34] = True
-    expected = voxels.copy()
-    expected[45:55, :, 34] = False
-    assert np.array_equal(clean(volume(voxels)).mask.ijk, expected)

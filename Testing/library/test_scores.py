@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, dice, hd95_mm, precision, sensitivity
+from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, dice, hd95_mm
 
 
 def _block(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
@@ -15,10 +15,10 @@ def _block(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
 def test_overlap_scores_of_two_blocks_counted_by_hand() -> None:
     found = _block((10, 10), (0, 4), (0, 4))  # 16 pixels
     truth = _block((10, 10), (2, 4), (0, 6))  # 12 pixels, 8 of them shared
-    assert ConfusionCounts.of(found, truth) == ConfusionCounts(8, 80, 8, 4)
+    counts = ConfusionCounts.of(found, truth)
+    assert counts == ConfusionCounts(8, 80, 8, 4)
     assert dice(found, truth) == pytest.approx(16 / 28) == dice(truth, found)
-    assert sensitivity(found, truth) == pytest.approx(8 / 12)
-    assert precision(found, truth) == pytest.approx(8 / 16)
+    assert (counts.sensitivity(), counts.precision()) == pytest.approx((8 / 12, 8 / 16))
 
 
 def test_empty_masks_have_stated_answers() -> None:
@@ -26,8 +26,9 @@ def test_empty_masks_have_stated_answers() -> None:
     assert dice(empty, empty) == 1.0
     assert math.isnan(dice(empty, empty, both_empty=math.nan))
     assert dice(empty, full) == 0.0
-    assert math.isnan(sensitivity(full, empty)) and math.isnan(precision(empty, full))
-    assert sensitivity(empty, full) == 0.0 and precision(full, empty) == 0.0
+    missed, invented = ConfusionCounts.of(empty, full), ConfusionCounts.of(full, empty)
+    assert math.isnan(invented.sensitivity()) and math.isnan(missed.precision())
+    assert missed.sensitivity() == 0.0 == invented.precision()
     assert math.isnan(hd95_mm(empty, empty, (1, 1, 1)))
     assert hd95_mm(empty, full, (1, 1, 1)) == math.inf == hd95_mm(full, empty, (1, 1, 1))
     assert ConfusionCounts.of(empty, empty).mcc() == 0.0
