@@ -163,11 +163,12 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
     pixel_mm2 = now.pixel_mm[0] * now.pixel_mm[1]
     found = []
     for k in np.flatnonzero((new != old).any(axis=(1, 2))).tolist():
-        areas = [
+        ai_mm2, now_mm2, added_mm2, removed_mm2 = (
             float(np.count_nonzero(pixels)) * pixel_mm2
             for pixels in (old[k], new[k], new[k] & ~old[k], old[k] & ~new[k])
-        ]
-        found.append(SliceChange(now.to_input_slice(k), k, *areas, dice(new[k], old[k])))
+        )
+        overlap = dice(new[k], old[k])
+        found.append(SliceChange(now.to_input_slice(k), k, ai_mm2, now_mm2, added_mm2, removed_mm2, overlap))
     voxel_mm3 = now.voxel_volume_mm3
     return MaskChanges(
         slices=tuple(found),

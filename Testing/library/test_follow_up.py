@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +14,8 @@ from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal import registration
 from SpinalCordSegLib.longitudinal import report as follow_up_report
-from SpinalCordSegLib.longitudinal import visits as visits_module
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, WITHHELD
 from SpinalCordSegLib.longitudinal.registration import Registration
-from SpinalCordSegLib.longitudinal.visits import PersonSource, VisitSource
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review, decided
 from SpinalCordSegLib.volume import Volume
@@ -124,14 +121,6 @@ def test_nobody_can_overlook_a_change_of_scanner(results, tmp_path, capsys):
     ]  # fmt: skip
 
 
-def test_each_visit_on_a_scanner_of_its_own_has_no_rate(results, tmp_path):
-    scanners = [word for name in "ABCD" for word in ("--scanner", name)]
-    assert _follow_up(results, tmp_path, *scanners) == 0
-    assert [run["rate"] for run in _read(tmp_path)["runs"]] == [None] * 4
-    assert "%/year</b>" not in _page(tmp_path)
-    assert all(row["rate_percent_per_year"] == "" for row in _rows(tmp_path / "follow_up.csv"))
-
-
 def test_a_change_of_agent_is_not_compared_at_all(results, tmp_path):
     lines = ["person,folder,day,contrast_agent"]
     lines += [f"P-01,{results / f'visit{n}'},{365 * n},{'with' if n == 1 else 'without'}" for n in range(2)]
@@ -141,21 +130,14 @@ def test_a_change_of_agent_is_not_compared_at_all(results, tmp_path):
     assert (second["change"], "contrast agent changed" in second["no_change"]) == (None, True)
 
 
-def test_an_unknown_scanner_takes_the_wider_limit(results, tmp_path):
-    assert _follow_up(results, tmp_path, n=2) == 0
-    content = _read(tmp_path)
-    assert content["runs"][0]["cov_setting"] == "between scanners"
-    assert "not known: scanner" in content["visits"][0]["differences"][0]["message"]
-
-
 def test_dates_are_left_out_unless_asked_for(results, tmp_path):
-    assert _follow_up(results, tmp_path / "without") == 0
+    assert _follow_up(results, tmp_path / "without", n=2) == 0
     text = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "without").iterdir())
     assert not any(date in text for date in DATES)
     assert str(results) not in text
-    assert [visit["day"] for visit in _read(tmp_path / "without")["visits"]] == [0, 365, 730, 1095]
-    assert _follow_up(results, tmp_path / "with", "--keep-dates") == 0
-    assert all(date in _page(tmp_path / "with") for date in DATES)
+    assert [visit["day"] for visit in _read(tmp_path / "without")["visits"]] == [0, 365]
+    assert _follow_up(results, tmp_path / "with", "--keep-dates", n=2) == 0
+    assert all(date in _page(tmp_path / "with") for date in DATES[:2])
 
 
 def test_visits_are_put_in_order(results, tmp_path):
@@ -202,6 +184,9 @@ def test_the_same_data_twice_is_said_and_has_no_rate(results, tmp_path, capsys):
 
 def test_an_unknown_scanner_stands_beside_the_rate(results, tmp_path, capsys):
     assert _follow_up(results, tmp_path, n=2) == 0
+    content = _read(tmp_path)
+    assert content["runs"][0]["cov_setting"] == "between scanners", "the wider limit"
+    assert "not known: scanner" in content["visits"][0]["differences"][0]["message"]
     assert "%/year, scanner unknown; 95 % CI" in capsys.readouterr().out
     assert "scanner unknown; 95 % CI" in _page(tmp_path)
     assert _rows(tmp_path / "follow_up.csv")[0]["beside"] == "scanner unknown"
@@ -406,14 +391,14 @@ def test_whoever_stops_the_program_stops_all_of_it(follow_all, monkeypatch, tmp_
     assert not (tmp_path / "out" / "cohort.csv").exists()
 
 
-@pytest.mark.parametrize("day", ["nan", "inf", "-inf", "1e999", "soon"])
+@pytest.mark.parametrize("day", ["1e999", "soon"])
 def test_what_is_no_day_is_a_failed_row(follow_all, day):
     code, rows = follow_all(("P-01", "v1", day, ""), ("P-01", "v10", 400, ""), *_two("P-02"))
     assert code == 1 and rows[0]["reason"] == f'"{day}" is not a number of days'
     assert _states(rows)[1:] == [("P-02", "done"), ("P-02", "done")]
 
 
-@pytest.mark.parametrize("name", [f"{PATIENT}.nii.gz", f"{PATIENT}.dcm", PATIENT])
+@pytest.mark.parametrize("name", [f"{PATIENT}.nii.gz", PATIENT])
 def test_no_row_holds_the_name_of_an_image(follow_all, tmp_path, name):
     image = tmp_path / f"{PATIENT}_1941" / name
     image.parent.mkdir()
@@ -430,19 +415,6 @@ def test_no_row_holds_the_name_of_an_image(follow_all, tmp_path, name):
 def test_no_row_holds_the_names_of_the_visits(follow_all, cohort):
     code, rows = follow_all(("P-01", "v1", 0, ""), ("P-01", "v11", 400, ""))
     assert code == 1 and rows[0]["reason"].startswith("a visit holds no finished result")
-
-
-def test_a_folder_called_by_a_number_leaves_the_sentence_whole(follow_all, cohort, monkeypatch):
-    for name in ("1", "2"):
-        shutil.copytree(cohort / "bare", cohort / name)
-    monkeypatch.chdir(cohort)
-    monkeypatch.setattr(visits_module, "read_manifest", lambda _: [PersonSource("P-01", _numbered())])
-    _, rows = follow_all(("P-01", "1", 0, ""))
-    assert "visit 1, 2 has no disc C2/C3" in rows[0]["reason"]
-
-
-def _numbered():
-    return tuple(VisitSource(Path(name), day=name) for name in ("1", "2"))
 
 
 # ---- Where positions count from
@@ -491,21 +463,15 @@ def test_one_marked_disc_is_where_every_visit_counts_from(moved_necks) -> None:
     assert code == 0
     truth = _read(by_discs)
     assert truth["shared"]["from"] == "the disc C2/C3" and truth["aligned_by"] == "distance from the disc C2/C3"
-    for n in range(N):
-        code, folder = moved_necks({n}, asked)
-        content = _read(folder)
-        assert code == 0 and content["aligned_by"] == "rigid registration of the images"
-        assert content["shared"] == pytest.approx(truth["shared"], abs=0.02)
-        areas = [[visit["mean_csa_mm2"] for visit in one["visits"]] for one in (content, truth)]
-        assert areas[0] == pytest.approx(areas[1], rel=1e-3)
-        assert any(f"the disc C2/C3 is that of visit {n + 1}" in remark for remark in content["remarks"])
-        assert "−18.5 to +9.5 mm from the disc C2/C3" in _page(folder)
-        assert {row["shared_from"] for row in _rows(folder / "follow_up.csv")} == {"the disc C2/C3"}
-
-
-def test_of_several_discs_the_first_counts(moved_necks) -> None:
-    code, folder = moved_necks({1, 2}, "--range-mm=-18.5:9.5")
-    assert code == 0 and any("is that of visit 2;" in remark for remark in _read(folder)["remarks"])
+    code, folder = moved_necks({1, 2}, asked)
+    content = _read(folder)
+    assert code == 0 and content["aligned_by"] == "rigid registration of the images"
+    assert content["shared"] == pytest.approx(truth["shared"], abs=0.02)
+    areas = [[visit["mean_csa_mm2"] for visit in one["visits"]] for one in (content, truth)]
+    assert areas[0] == pytest.approx(areas[1], rel=1e-3)
+    assert any("the disc C2/C3 is that of visit 2" in remark for remark in content["remarks"])
+    assert "−18.5 to +9.5 mm from the disc C2/C3" in _page(folder)
+    assert {row["shared_from"] for row in _rows(folder / "follow_up.csv")} == {"the disc C2/C3"}
 
 
 def test_a_range_from_a_disc_that_nobody_marked_is_refused(moved_necks, monkeypatch, capsys) -> None:
