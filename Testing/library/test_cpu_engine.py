@@ -15,7 +15,7 @@ from torch import nn
 from SpinalCordSegLib.errors import DeviceError, MissingPackageError, ModelFileError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.inference import Work, gpu_is_likely, inner_part
-from SpinalCordSegLib.model.checkpoint import NETWORKS, Checkpoint, checkpoint_network, default_model, load_checkpoint
+from SpinalCordSegLib.model.checkpoint import Checkpoint, checkpoint_network, default_model, load_checkpoint
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window, cpu_threads
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
@@ -52,7 +52,7 @@ def image(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).random(shape, np.float32)
 
 
-@pytest.mark.parametrize(("name", "width"), [*((name, 1) for name in NETWORKS), ("ra_unet", 3)])
+@pytest.mark.parametrize(("name", "width"), [("unet", 1), ("deep_unet", 1), ("ra_unet", 3)])
 def test_a_graph_has_the_logits_of_torch_at_any_width_and_size(name: str, width: int) -> None:
     """A network that was changed needs its graph anew: make graphs."""
     checkpoint = lived_in(name, width)
@@ -63,7 +63,7 @@ def test_a_graph_has_the_logits_of_torch_at_any_width_and_size(name: str, width:
         assert np.abs(engine.logits(image(*shape)) - wanted).max() < 1e-5 * max(1.0, np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("window", [(32, 96, 24, 92), (0, 64, 64, 128), (0, 128, 0, 128)])
+@pytest.mark.parametrize("window", [(32, 96, 24, 92), (0, 64, 64, 128)])
 def test_a_window_has_the_logits_of_the_whole_but_for_its_halo(window: Window) -> None:
     checkpoint = lived_in("ra_unet")
     found = CpuEngine(checkpoint).logits(image(1, 1, 128, 128), window)

@@ -145,15 +145,6 @@ def test_visits_are_put_in_order(results, tmp_path):
     assert [visit["case"] for visit in _read(tmp_path)["visits"]] == ["visit3", "visit2", "visit1", "visit0"]
 
 
-def test_no_rate_below_half_a_year(results, tmp_path, capsys):
-    assert _follow_up(results, tmp_path, n=2, dates=("2024-01-01", "2024-06-30")) == 0
-    (run,) = _read(tmp_path)["runs"]
-    assert run["rate"] is None and "182 days" in run["no_rate"] and "182 days" in _page(tmp_path)
-    assert "none, all within half a year" in capsys.readouterr().out
-    assert _follow_up(results, tmp_path, n=2, dates=("2024-01-01", "2024-07-01")) == 0
-    assert _read(tmp_path)["runs"][0]["rate"]["percent_per_year"] < 0
-
-
 def test_a_loss_no_disease_makes_has_no_verdict(results, tmp_path, capsys):
     folders = [str(results / f"visit{n}") for n in (0, 3)]
     command = ["follow-up", *folders, "--date", "2023-01-01", "--date", "2024-01-01", "--output", str(tmp_path)]
@@ -197,8 +188,6 @@ def test_an_unknown_scanner_stands_beside_the_rate(results, tmp_path, capsys):
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):
     assert _follow_up(results, tmp_path, "--cov-between", "0.8", " ") == 2
     assert "needs its source" in capsys.readouterr().err
-    assert _follow_up(results, tmp_path, "--cov-between", "much", "our repeats") == 2
-    assert "not a CoV" in capsys.readouterr().err
     assert _follow_up(results, tmp_path, "--cov-between", "0.8", "our repeats") == 0
     assert _read(tmp_path)["runs"][0]["cov_source"] == "our repeats"
 
@@ -267,51 +256,6 @@ def test_without_disc_or_image_nothing_is_aligned(cohort, tmp_path, capsys):
     assert main([*command, "--output", str(tmp_path)]) == 2
     assert "mark the disc in every visit" in capsys.readouterr().err
     assert main([*command, "--output", str(tmp_path), "--disc", "10", "--disc", "10"]) == 0
-
-
-# ---- What areas are taken from
-
-
-def test_a_visit_s_own_areas_are_compared_and_imputed_slices_left_out(results, tmp_path):
-    assert _follow_up(results, tmp_path / "masks", n=2) == 0
-    masks = _read(tmp_path / "masks")
-    assert not [one for one in masks["remarks"] if "pixels" in one]
-    for n, share in enumerate((1.0, 0.9)):
-        shutil.copytree(results / f"visit{n}", tmp_path / f"visit{n}")
-        _as_if_segmented(tmp_path / f"visit{n}", share)
-    assert _follow_up(tmp_path, tmp_path / "both", n=2) == 0
-    both = _read(tmp_path / "both")
-    areas = [[visit["mean_csa_mm2"] for visit in content["visits"]] for content in (masks, both)]
-    assert areas[1] == pytest.approx([areas[0][0], 0.9 * areas[0][1]], rel=1e-4)
-    assert not [one for one in both["remarks"] if "drew" in one or "imputed" in one]
-    _as_if_segmented(tmp_path / "visit1", 0.9, kinds=("unclear_edge",), drawn=(4, 5), imputed=(7, 8))
-    assert _follow_up(tmp_path, tmp_path / "mixed", n=2) == 0
-    remarks = " ".join(_read(tmp_path / "mixed")["remarks"])
-    assert "visit 2: the image shows no edge of the cord in most slices" in remarks
-    assert "a person drew" in remarks and "2 in visit 2" in remarks
-    assert "are left out: some visit has a gap or imputed slices" in remarks
-
-
-def _as_if_segmented(folder, share, kinds=(), drawn=(), imputed=()):
-    """Areas inside a contour that are ``share`` of the mask's, none in slices that are ``drawn``."""
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    report["flags"] = [
-        {"slice": None, "canonical_slice": None, "kind": kind, "message": "of the case"} for kind in kinds
-    ]
-    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    path = folder / "slices.csv"
-    rows = _rows(path)
-    for row in rows:
-        k, pixels = int(row["canonical_slice"]), row["csa_raw_mm2"]
-        if row["network_area_mm2"]:
-            pixels = str(float(row["network_area_mm2"]) / share)
-        contour = f"{share * float(pixels):.6f}" if pixels and k not in drawn else ""
-        row["network_area_mm2"], row["csa_raw_mm2"] = contour, contour or pixels
-        row["imputed"] = str(int(k in imputed))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
 
 
 # ---- A cohort: one person who fails costs nobody else their row, and no row tells a name

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
+from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import CordMeasures, mean_csa, measure
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.postprocessing import clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
-from SpinalCordSegLib.volume import Volume, lps_to_ras
+from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.8, 3.0)
 
@@ -39,11 +39,7 @@ def _kinds(measures: CordMeasures) -> list[tuple[int | None, str]]:
 
 
 def test_published_slice_of_the_spinal_cord_toolbox(shared_data: Path) -> None:
-    image = sitk.ReadImage(str(shared_data / "morphometry" / "t2_seg-manual.nii.gz"))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    mask = Volume.from_ijk(sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0, lps_to_ras(matrix))
+    mask = read_labels(shared_data / "morphometry" / "t2_seg-manual.nii.gz")
     slices = measure(mask).slices
     found = _row(slices, slices.row_of(10))
     assert found.csa_raw_mm2 == 79
@@ -115,13 +111,8 @@ def test_one_empty_slice_is_nan_with_a_flag_and_the_rest_unchanged() -> None:
     whole, gapped = measure(_volume(_rod())), measure(_volume(voxels))
     assert _kinds(gapped) == [(8, "gap")]
     gap = _row(gapped.slices, 8)
-    assert (
-        gapped.slices.is_gap[8]
-        and isnan(gap.csa_mm2)
-        and isnan(gap.rl_mm)
-        and isnan(gap.angle_ap_deg)
-        and gap.z_mm == 24.0
-    )
+    assert gapped.slices.is_gap[8] and gap.z_mm == 24.0
+    assert np.isnan([gap.csa_mm2, gap.rl_mm, gap.angle_ap_deg]).all()
     others = np.arange(20) != 8
     for name in ("csa_mm2", "rl_mm"):
         assert getattr(gapped.slices, name)[others] == pytest.approx(getattr(whole.slices, name)[others])
@@ -220,15 +211,14 @@ def _stored(canonical: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], f
     return Volume.from_ijk(np.flip(stored, [a for a, flip in enumerate(flips) if flip]), placed)
 
 
-@pytest.mark.parametrize("oblique_deg", [0.0, 20.0])
-def test_all_48_orientations_give_the_same_numbers(oblique_deg: float) -> None:
-    c, s = np.cos(np.radians(oblique_deg)), np.sin(np.radians(oblique_deg))
+def test_all_48_orientations_give_the_same_numbers() -> None:
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
     matrix = np.eye(4)
     matrix[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * SPACING
     matrix[:3, 3] = (11.0, -35.0, 60.0)
     voxels = _leaning_cord()
     reference = measure(Volume.from_ijk(voxels, matrix))
-    assert ((None, "tilt") in _kinds(reference)) == (oblique_deg > 0)
+    assert (None, "tilt") in _kinds(reference)
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
         stored = _stored(voxels, matrix, order, flips)
         measures = measure(stored)
@@ -239,16 +229,7 @@ def test_all_48_orientations_give_the_same_numbers(oblique_deg: float) -> None:
 
 
 def _assert_same(a: CordMeasures, b: CordMeasures) -> None:
-    for name in (
-        "z_mm",
-        "csa_mm2",
-        "csa_sct_mm2",
-        "ap_chord_mm",
-        "rl_mm",
-        "orientation_deg",
-        "angle_rl_deg",
-        "solidity",
-    ):
+    for name in ("z_mm", "csa_mm2", "csa_sct_mm2", "ap_chord_mm", "rl_mm", "orientation_deg", "angle_rl_deg"):
         first, second = (getattr(m.slices, name) for m in (a, b))
         assert first == pytest.approx(second, rel=1e-6, abs=1e-6, nan_ok=True), name
     assert _kinds(a) == _kinds(b)

@@ -11,13 +11,11 @@ from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, VoxelError
 from SpinalCordSegLib.image_io import read_image, read_labels, to_itk, write_volume
 from SpinalCordSegLib.longitudinal.registration import (
-    align,
     propagate_mask,
     register_rigid,
     resample_image,
     resample_mask,
 )
-from SpinalCordSegLib.longitudinal.visits import VisitSource, read_visit
 from SpinalCordSegLib.metrics import dice
 from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -73,24 +71,6 @@ def test_the_same_place_is_found_again(two_scans):
         truth = np.array(back.TransformPoint((point * FLIP).tolist())) * FLIP
         assert np.linalg.norm(found.apply(point) - truth) < 1.5
     assert not found.ambiguous
-
-
-def test_visits_are_aligned_by_their_images(two_scans, tmp_path):
-    (fixed, fixed_cord), (moving, moving_cord), motion = two_scans
-    sources = []
-    for n, (image, cord) in enumerate(((fixed, fixed_cord), (moving, moving_cord))):
-        write_volume(image, tmp_path / f"image{n}.nii.gz")
-        write_volume(cord.with_ijk(cord.ijk > 0), tmp_path / f"mask{n}.nii.gz")
-        assert main(["measure", str(tmp_path / f"mask{n}.nii.gz"), "--output", str(tmp_path)]) == 0
-        sources.append(VisitSource(tmp_path / f"mask{n}", day=str(400 * n), image=tmp_path / f"image{n}.nii.gz"))
-    visits = [read_visit(source) for source in sources]
-    found = align(visits, lambda visit: read_image(visit.source.image).volume)
-    point = visits[0].line.point_at(found.origins_mm[0])
-    truth = np.array(motion.GetInverse().TransformPoint((point * FLIP).tolist())) * FLIP
-    assert visits[1].line.nearest(truth.tolist())[0] == pytest.approx(found.origins_mm[1], abs=1.5)
-    assert found.residuals_mm[1] < 2
-    with pytest.raises(GeometryError, match="another grid"):
-        align(visits, lambda visit: fixed)
 
 
 # ---- A mask propagated to another image

@@ -302,15 +302,16 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
     grow = max(0.0, (_LEAST_SHARE * sum(areas) / len(areas) - (high - low)) / 2)
     axes.set(xlim=(-0.06 * span, 1.06 * span), ylim=(low - grow, high + grow))
     for number, run in enumerate(content["runs"]):
-        own, rate, cov = visits[run["first"] - 1 : run["last"]], run["rate"], run["cov_percent"]
+        own, found, cov = visits[run["first"] - 1 : run["last"]], run["rate"], run["cov_percent"]
         years = np.array([visit["years"] for visit in own])
-        start = rate["fitted_first_mm2"] if rate else own[0]["mean_csa_mm2"]
+        start = found["fitted_first_mm2"] if found else own[0]["mean_csa_mm2"]
         at = np.linspace(years[0] - 0.03 * span, years[-1] + 0.03 * span, 24)
-        band = np.array([healthy_band(start, max(t - years[0], 0.0), rates, cov) for t in at])
-        axes.fill_between(at, band[:, 0], band[:, 1], color=HEALTHY, linewidth=0)
-        if rate:
+        lowest, highest = (start * (1 + rate / 100 * np.maximum(at - years[0], 0)) for rate in rates)
+        noise = Z95 * cov / 100
+        axes.fill_between(at, lowest * (1 - noise), highest * (1 + noise), color=HEALTHY, linewidth=0)
+        if found:
             ends = years[[0, -1]]
-            axes.plot(ends, start + rate["slope_mm2_per_year"] * (ends - ends[0]), color=CURVE, linewidth=1.8)
+            axes.plot(ends, start + found["slope_mm2_per_year"] * (ends - ends[0]), color=CURVE, linewidth=1.8)
         for visit in own:
             area, colour = visit["mean_csa_mm2"], FLAG if visit["n_flagged_slices"] else CURVE
             axes.errorbar(
@@ -337,19 +338,6 @@ def draw_course(axes: Axes, content: Mapping[str, Any], size: float = 9.0) -> No
     axes.set_xlabel("years since the first visit", fontsize=size, color=INK)
     axes.set_ylabel("mean area, mm²", fontsize=size, color=INK)
     style_axes(axes, size)
-
-
-def healthy_band(
-    start_mm2: float, since_years: float, rates_percent: tuple[float, float], cov_percent: float
-) -> tuple[float, float]:
-    """Lowest and highest area, mm², at which a healthy cord of ``start_mm2`` is measured later, in 95 % of cases.
-
-    ``rates_percent``: fastest and slowest healthy change a year; ``cov_percent``: of measuring.
-    """
-    noise = Z95 * cov_percent / 100
-    fast, slow = rates_percent
-    low = start_mm2 * (1 + fast / 100 * since_years) * (1 - noise)
-    return low, start_mm2 * (1 + slow / 100 * since_years) * (1 + noise)
 
 
 def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
