@@ -265,10 +265,11 @@ PATIENT = "Quintanilla_Rosa"
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Two visits of a neck, with the disc and without, in folders whose names begin alike."""
+    """Two visits of two necks, with the disc and without, in folders whose names begin alike."""
     folder = tmp_path_factory.mktemp("visits")
-    _measure(_mask(_CSA), folder / "v1", "--disc", "C2/C3=10")
-    shutil.copytree(folder / "v1", folder / "v10")
+    for name, csa_mm2 in (("v1", _CSA), ("w1", 0.9 * _CSA)):
+        _measure(_mask(csa_mm2), folder / name, "--disc", "C2/C3=10")
+        shutil.copytree(folder / name, folder / f"{name}0")
     _measure(_mask(_CSA), folder / "bare")
     return folder
 
@@ -292,7 +293,8 @@ def follow_all(cohort, tmp_path):
 
 
 def _two(person):
-    return (person, "v1", 0, ""), (person, "v10", 400, "")
+    name = {"P-01": "v1", "P-02": "w1"}[person]
+    return (person, name, 0, ""), (person, f"{name}0", 400, "")
 
 
 def _states(rows):
