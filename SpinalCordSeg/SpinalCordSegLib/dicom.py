@@ -94,6 +94,9 @@ def series_notes(series: DicomSeries) -> tuple[str, ...]:
     # consecutive, and fewer missing than there: a second echo's numbers go on behind the first's
     elif 1 < first <= n == len(numbers) == max(numbers) - first + 1:
         found = f"the numbers of the images begin at {first}, not at 1"
+    # a stated multiple counts the images of several series or echoes
+    elif series.n_stated is not None and n < series.n_stated and series.n_stated % n:
+        found = f"the header states {series.n_stated} images, and {n} are there"
     else:
         return ()
     return (f"{found}; slices at an end of the stack may be missing",)
@@ -546,8 +549,9 @@ _IDENTITY_KEYWORDS = (
 class DicomSeries:
     """What one series' headers say. Texts are "" and numbers None where the header is silent.
 
-    ``frames``: one per slice, sorted by position along the slice normal; ``sequence``: scanning sequence and
-    variant, "GR\\\\SP"; ``dimension``: "2D" or "3D". Identifiers are kept out of ``repr``.
+    ``n_stated``: how many images there are by the header. ``frames``: one per slice, sorted by position along the
+    slice normal; ``sequence``: scanning sequence and variant, "GR\\\\SP"; ``dimension``: "2D" or "3D". Identifiers are
+    kept out of ``repr``.
     """
 
     description: str
@@ -566,6 +570,7 @@ class DicomSeries:
     body_part: str
     image_type: tuple[str, ...]
     contrast_agent: bool
+    n_stated: int | None
     uid: str = field(repr=False)
     identity: Identity | None
     acquisition_date: str = field(repr=False)
@@ -709,6 +714,7 @@ def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSe
         image_type=tuple(_text(header, "ImageType").split("\\")),
         contrast_agent=agent not in ("", "no", "n", "none", "nein", "without", "ohne", "nativ")
         or bool(header.get("ContrastBolusAgentSequence")),
+        n_stated=whole_number(header.get("ImagesInAcquisition") or header.get("NumberOfSeriesRelatedInstances")),
         uid=uid,
         identity=Identity.of(known_of(partial(_text, header))),
         acquisition_date=_text(header, "AcquisitionDate") or _text(header, "StudyDate"),

@@ -200,6 +200,15 @@ def test_a_damaged_slice_at_an_end(
         assert [words in note and "IM" not in note for note in image.notes] == [True]
 
 
+@pytest.mark.parametrize(("stated", "words"), [(6, "states 6 images, and 5 are there"), (5, ""), (10, "")])
+@pytest.mark.parametrize("keyword", ["ImagesInAcquisition", "NumberOfSeriesRelatedInstances"])
+def test_a_stated_number_of_images_tells_that_the_last_is_missing(
+    dicom: Any, tmp_path: Path, keyword: str, stated: int, words: str
+) -> None:
+    dicom.write(tmp_path, 5, change=lambda k: {keyword: stated, "InstanceNumber": k + 1})
+    assert [words in note for note in read_image(tmp_path).notes] == [True] * bool(words)
+
+
 def test_a_second_echo_misses_no_slice(dicom: Any, tmp_path: Path) -> None:
     dicom.write(tmp_path, 4, change=lambda k: {"InstanceNumber": 5 + k})
     assert read_image(tmp_path).notes == ()
