@@ -438,8 +438,9 @@ def follow_up(arguments: Namespace, reporter: Reporter) -> int:
     visits = arguments.visits
     if len(visits) > 1 or visits[0].is_dir():
         person = PersonSource(arguments.person, _visit_sources(arguments), arguments.age)
+        found = compared(person, options, reporter)
         _report_visits([person], reporter)
-        write_follow_up(compared(person, options, reporter), arguments.output, reporter)
+        write_follow_up(found, arguments.output, reporter)
         return DONE
     given = [name for name in _PER_VISIT if getattr(arguments, name)]
     if given:
