@@ -25,6 +25,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from itertools import compress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -585,7 +586,17 @@ def is_as_measured(case: Case) -> bool:
         return False
     # to read the bytes takes a hundredth of the time that their voxels take
     is_same_file = case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != ""
-    return is_same_file or _own_mask_sha256(case.folder) == case.mask_sha256
+    return is_same_file or (_own_mask_sha256(case.folder) == case.mask_sha256 and _lies_as_measured(case, case.folder))
+
+
+def _lies_as_measured(case: Case, folder: Path) -> bool:
+    """Whether the mask's header still puts it on the grid of the input, as voxels alone do not tell."""
+    grid = Volume.from_ijk(np.zeros(case.input.shape, bool), np.array(case.input.ijk_to_ras))
+    try:
+        mask = read_mask(folder)
+        return mask is not None and place_on(mask, grid) is not None
+    except SpinalCordSegError:
+        return False
 
 
 def _own_mask_sha256(folder: Path) -> str | None:
@@ -613,14 +624,18 @@ def _fingerprints(folder: Path) -> tuple[str, ...]:
 def _take_in(case: Case, folder: Path, name: str) -> str:
     """The command that measures a mask in the folder and makes every file anew."""
     reopen = " --reopen" if case.review.state == ACCEPTED else ""
-    return f"spinalcordseg correct {folder} {folder / name} --by NAME{reopen}"
+    return f"spinalcordseg correct {quote(str(folder))} {quote(str(folder / name))} --by NAME{reopen}"
 
 
 def _masks_beside(case: Case, folder: Path) -> list[str]:
-    """Label maps in the folder that are not of the case and were not taken in, and what cannot be read."""
+    """Label maps in the folder, or in one within it, that are not of the case and were not taken in, and what cannot be
+    read."""
     with output_errors(folder):
-        there = sorted(path for path in folder.iterdir() if is_volume_file(path) and path.is_file())
-    return [path.name for path in there if path.name not in case.files and _is_untaken(path, case, folder)]
+        within = [path for path in folder.glob("[!.]*/*") if path.parent.name != VERSIONS]
+        within = [path for path in within if not (path.parent / "report.json").exists()]  # another case
+        there = sorted(path for path in (*folder.iterdir(), *within) if is_volume_file(path) and path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in there}
+    return [name for name, path in names.items() if name not in case.files and _is_untaken(path, case, folder)]
 
 
 def _is_untaken(path: Path, case: Case, folder: Path) -> bool:
@@ -925,7 +940,11 @@ class Summary:
         with output_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self._path):
-            write_text(self._path, csv_text(SUMMARY_COLUMNS, (self._read() | self._unwritten).values()))
+            rows = self._read()
+            for name, row in self._unwritten.items():
+                rows[name] = rows.get(name, {}) | row
+            columns = dict.fromkeys([*SUMMARY_COLUMNS, *(name for row in rows.values() for name in row if name)])
+            write_text(self._path, csv_text(columns, rows.values()))  # a person's own columns stay
         self._unwritten = {}
 
     def _read(self) -> dict[str, dict[str, Any]]:

@@ -5,14 +5,15 @@ Nothing is remembered beside the cases: each folder holds its own state, so a li
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from SpinalCordSegLib.case import Case, restore_interrupted, update_review
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.review import STATES, Review
 from SpinalCordSegLib.slice_table import csv_text, rounded
@@ -180,7 +181,7 @@ def decide(item: WorkItem, change: Callable[[Review], Review], who: str = "") ->
 def write_review_table(work_list: WorkList, path: Path) -> None:
     """One row a case as CSV. Raises OutputError."""
     rows = (item.row() | {"remarks": "; ".join(work_list.remarks(item))} for item in work_list.items)
-    write_text(path, csv_text(REVIEW_COLUMNS, rows))
+    _write_table(path, REVIEW_COLUMNS, rows)
 
 
 def write_history_table(work_list: WorkList, path: Path) -> None:
@@ -190,4 +191,14 @@ def write_history_table(work_list: WorkList, path: Path) -> None:
         for item in work_list.items
         for act in (() if item.content is None else item.content.history)
     )
-    write_text(path, csv_text(HISTORY_COLUMNS, rows))
+    _write_table(path, HISTORY_COLUMNS, rows)
+
+
+def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> None:
+    """In the place of an earlier one; a table of somebody else's stays. Raises OutputError."""
+    with output_errors(path):
+        there = path.read_bytes()[:4096] if path.exists() else b""
+    names = [name.strip('"') for name in re.split("[,;\t]", there.decode("utf-8-sig", "replace").partition("\n")[0])]
+    if there and names[:2] != [*columns[:2]]:
+        raise OutputError(f"{path} is not a table of SpinalCordSeg and would be replaced: move it away")
+    write_text(path, csv_text(columns, rows))

@@ -13,6 +13,7 @@ from SpinalCordSegLib import correction
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.volume import Volume
 
 OTHER = make_phantom(
     PhantomConfig(
@@ -202,3 +203,21 @@ def test_who_looks_at_slices_ends_no_running_correction(
     assert (case.mask_sha256 == doors.SHA) is (code == 0)
     if code == 0:
         assert case.review.seen == (3,) and [act.who for act in case.history] == ["tiny 3", "B", "B", "A"]
+
+
+def test_a_mask_whose_header_was_changed_is_another(root: Path) -> None:
+    mask, path = doors.NECK.mask, doors.folder(root) / "mask.nii.gz"
+    write_volume(Volume(mask.voxels.astype(np.uint8), mask.voxel_to_ras @ np.diag([1, 1.1, 1, 1])), path)
+    assert "changed after" in _run(root, "review {0}/out")[1] and doors.follow_up(root)[0] == 2
+
+
+def test_a_persons_columns_and_tables_stay(root: Path) -> None:
+    summary, review = root / "out" / "summary.csv", root / "out" / "review.csv"
+    first, row = summary.read_text().splitlines()
+    summary.write_text(f"{first},notes\n{row},look again\n")
+    doors.corrected(root)
+    assert summary.read_text().splitlines()[0].endswith(",notes") and ",look again" in summary.read_text()
+    review.write_text("case;mine\nneck;good\n")
+    assert _run(root, "review {0}/out")[0] == 2 and "good" in review.read_text()
+    review.unlink()
+    assert [_run(root, "review {0}/out")[0] for _ in range(2)] == [0, 0]

@@ -114,6 +114,7 @@ def in_place_empty(root: Path) -> str:
 
 def _beside(name: str) -> Callable[[Path], str]:
     def door(root: Path) -> str:
+        (folder(root) / name).parent.mkdir(exist_ok=True)
         write_volume(MINE, folder(root) / name)
         return SHA
 
@@ -302,7 +303,7 @@ def read_only(root: Path) -> str:
 
 DOORS = (
     in_place, in_place_second_label, wrong_file_edited, given, in_place_same_time, in_place_clock_back, in_place_another_label, in_place_empty, half_saved,
-    *map(_beside, ("mask.nrrd", "mask.seg.nrrd", "mask.nii", "mask_edited.nii.gz", "Segmentation.seg.nrrd")),
+    *map(_beside, ("edited/mask.nii.gz", "mask (copy of A).nii.gz", "mask.nrrd", "mask.seg.nrrd", "mask.nii", "mask_edited.nii.gz", "Segmentation.seg.nrrd")),
     beside_corrected, beside_with_another_label, beside_half_saved, corrected, corrected_twice, corrected_with_specks,
     corrected_then_in_place, accepted, corrected_accepted, accepted_then_in_place, rejected, reopened, restored,
     renamed, copied, linked, linked_mask, hard_linked_mask, state_edited, report_damaged, fingerprint_gone, files_gone,
@@ -420,7 +421,12 @@ def faults(root: Path, sha256: str, before: State, code: int, said: str) -> list
         found.append("silent: the figures are of another mask")
     kept = {one for path, one in now.masks.items() if path.parent.name == "versions"}
     for path, one in now.masks.items():
-        if path.parent == case and path.name not in now.files and one.split()[-1] not in {*kept, now.own} and now.files:
+        if (
+            path.parent in (case, case / "edited")
+            and path.name not in (now.files if path.parent == case else ())
+            and one.split()[-1] not in {*kept, now.own}
+            and now.files
+        ):
             named = path.name in said or "lies there as a file mask_" in said or "error:" in said
             found += [f"silent: {path.name} is not of the case"] * (not named)
     if code == 0 and before.own not in (None, before.measured, now.own) and "kept as a version" not in said:
