@@ -63,7 +63,7 @@ def test_no_rate_from_one_visit_or_one_week():
 @pytest.mark.parametrize(("second", "verdict"), [(77, BELOW), (83, BELOW), (76, LOSS), (84, GAIN)])
 def test_change_against_the_mdc(second, verdict):
     found = change(80, second, COV)
-    assert found.by.mdc95_percent == pytest.approx(4.155)
+    assert found.mdc95_percent == pytest.approx(4.155)
     assert found.verdict == verdict
 
 

@@ -19,7 +19,16 @@ from scipy.stats import chi2
 from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.longitudinal.registration import Alignment
-from SpinalCordSegLib.longitudinal.visits import CONDITIONS, Difference, Profile, Visit, changes, same_data, unknowns
+from SpinalCordSegLib.longitudinal.visits import (
+    CONDITIONS,
+    Conditions,
+    Difference,
+    Profile,
+    Visit,
+    changes,
+    same_data,
+    unknowns,
+)
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY
 
 DAYS_PER_YEAR = 365.25
@@ -40,8 +49,8 @@ class Repeatability:
     which tool. ``setting``: "same scanner" or "between scanners"."""
 
     cov_percent: float
-    source: str = field(metadata={"key": "cov_source"})
-    setting: str = field(metadata={"key": "cov_setting"})
+    source: str
+    setting: str
 
     def __post_init__(self) -> None:
         if not 0 < self.cov_percent < 50:
@@ -69,11 +78,15 @@ BETWEEN_SCANNERS = Repeatability(
 
 @dataclass(frozen=True)
 class Change:
-    """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN, by ``by``."""
+    """Second against first measurement. ``percent``: of the first. ``verdict``: BELOW, LOSS or GAIN, by the minimum
+    detectable change of the CoV."""
 
-    percent: float
+    percent: float = field(metadata={"decimals": 3})
+    mdc95_percent: float = field(metadata={"decimals": 3})
     verdict: str
-    by: Repeatability
+    cov_percent: float
+    cov_source: str
+    cov_setting: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,8 @@ def change(first_mm2: float, second_mm2: float, repeatability: Repeatability) ->
     if not (first_mm2 > 0 and second_mm2 > 0):
         raise ValueError("a change needs two positive areas")
     percent = 100 * (second_mm2 - first_mm2) / first_mm2
-    return Change(percent, _verdict(percent, repeatability.mdc95_percent), repeatability)
+    by, mdc95_percent = repeatability, repeatability.mdc95_percent
+    return Change(percent, mdc95_percent, _verdict(percent, mdc95_percent), by.cov_percent, by.source, by.setting)
 
 
 def yearly_rate(years: Sequence[float], areas_mm2: Sequence[float], repeatability: Repeatability) -> Rate | None:
@@ -292,20 +306,28 @@ class FollowUpOptions:
 
 @dataclass(frozen=True, eq=False)
 class VisitOutcome:
-    """One visit in the comparison. ``years``: since the first. Area and volume are those of the common extent.
+    """One visit in the comparison; ``visit``: its number, from 1. Area and volume are those of the common extent.
     ``change``: against the first visit, None with ``no_change`` saying why. ``differences``: against the visit before,
-    and what is not known. ``n_flagged``: flagged slices among the compared ones; ``n_left_out``: those left out."""
+    and what is not known. ``date``: None unless it may be written. ``n_flagged_slices``: flagged ones among the
+    compared; ``n_left_out_slices``: those left out."""
 
-    visit: Visit
-    number: int
-    years: float
-    mean_csa_mm2: float
-    volume_mm3: float
+    source: Visit = field(metadata={"json": False})
+    visit: int
+    case: str
+    date: str | None
+    day: float = field(metadata={"decimals": 2})
+    years: float = field(metadata={"decimals": 4})
+    mean_csa_mm2: float = field(metadata={"decimals": 3})
+    volume_mm3: float = field(metadata={"decimals": 2})
+    length_mm: float = field(metadata={"decimals": 2})
+    whole_volume_mm3: float = field(metadata={"decimals": 2})
+    whole_length_mm: float = field(metadata={"decimals": 2})
     change: Change | None
     no_change: str
     differences: tuple[Difference, ...]
-    n_flagged: int
-    n_left_out: int
+    conditions: Conditions
+    n_flagged_slices: int
+    n_left_out_slices: int
 
 
 @dataclass(frozen=True)
@@ -315,10 +337,12 @@ class Run:
 
     first: int
     last: int
-    rate: Rate | None
-    repeatability: Repeatability
-    no_rate: str = ""
-    beside: tuple[str, ...] = ()
+    rate: Rate | None = field(metadata={"decimals": 3})
+    no_rate: str
+    beside: tuple[str, ...]
+    cov_percent: float
+    cov_source: str
+    cov_setting: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,24 +393,33 @@ def follow_up(
             rate, no_rate = None, "the same data twice"
         unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
         said = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
-        runs.append(Run(first + 1, end, rate, judged_by, no_rate, said))
+        cov = judged_by.cov_percent, judged_by.source, judged_by.setting
+        runs.append(Run(first + 1, end, rate, no_rate, said, *cov))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
         between = (profile.position_mm + half > shared.low_mm) & (profile.position_mm - half < shared.high_mm)
         kinds = {one.kind for found in changed[: n + 1] for one in found if one.breaks}
         found, why = _change(n, visits, shared, kinds, options, twins)
+        flagged, mean_mm2 = visit.profile.flagged, float(shared.mean_csa_mm2[n])
         outcome = VisitOutcome(
-            visit=visit,
-            number=n + 1,
+            source=visit,
+            visit=n + 1,
+            case=visit.case.name,
+            date=visit.date.isoformat() if options.keep_dates and visit.date is not None else None,
+            day=visit.day - visits[0].day,
             years=years[n],
-            mean_csa_mm2=float(shared.mean_csa_mm2[n]),
-            volume_mm3=float(shared.mean_csa_mm2[n]) * shared.length_mm,
+            mean_csa_mm2=mean_mm2,
+            volume_mm3=mean_mm2 * shared.length_mm,
+            length_mm=shared.length_mm,
+            whole_volume_mm3=visit.case.volume_mm3,
+            whole_length_mm=visit.case.length_mm,
             change=found,
             no_change=why,
             differences=(*changed[n], *unknowns(visit.conditions)),
-            n_flagged=int(np.count_nonzero(visit.profile.flagged & compared)),
-            n_left_out=int(np.count_nonzero(visit.profile.flagged & ~compared & between)),
+            conditions=visit.conditions,
+            n_flagged_slices=int(np.count_nonzero(flagged & compared)),
+            n_left_out_slices=int(np.count_nonzero(flagged & ~compared & between)),
         )
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
@@ -411,9 +444,9 @@ def _doubts(runs: Sequence[Run], outcomes: Sequence[VisitOutcome]) -> list[str]:
         if one.change is None or one.change.verdict == BELOW:
             continue
         if one.change.verdict == GAIN:
-            doubts.append(f"visit {one.number}: the area grew by {one.change.percent:.1f} %, and a cord does not grow")
+            doubts.append(f"visit {one.visit}: the area grew by {one.change.percent:.1f} %, and a cord does not grow")
         elif one.change.percent < -_FASTEST * one.years and not doubts:
-            doubts.append(f"visit {one.number}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
+            doubts.append(f"visit {one.visit}: {_too_fast(one.change.percent / max(one.years, 1 / DAYS_PER_YEAR))}")
     return doubts
 
 
@@ -488,16 +521,16 @@ def _remarks(
 ) -> list[str]:
     remarks = []
     unclear = [
-        str(one.number)
+        str(one.visit)
         for one in outcomes
-        if any(flag.kind == "unclear_edge" and flag.canonical_slice is None for flag in one.visit.case.flags)
+        if any(flag.kind == "unclear_edge" and flag.canonical_slice is None for flag in one.source.case.flags)
     ]
     if unclear:
         remarks.append(
             f"visit {', '.join(unclear)}: the image shows no edge of the cord in most slices; the areas vary more than"
             " the CoV"
         )
-    cords = [(one.number, one.visit.profile) for one in outcomes]
+    cords = [(one.visit, one.source.profile) for one in outcomes]
     drawn = [f"{n} in visit {number}" for number, cord in cords if (n := np.count_nonzero(cord.is_drawn))]
     if drawn and any((np.isfinite(cord.csa_mm2) & ~cord.is_drawn).any() for _, cord in cords):
         remarks.append(f"slices that a person drew have the areas of their pixels: {', '.join(drawn)}")
@@ -518,15 +551,15 @@ def _remarks(
         if run.rate is not None and run.rate.scatters:
             remarks.append(
                 f"visits {run.first} to {run.last} scatter by {run.rate.scatter_cov_percent:.1f} % about their line,"
-                f" more than a CoV of {run.repeatability.cov_percent:g} % explains: the true CI is wider"
+                f" more than a CoV of {run.cov_percent:g} % explains: the true CI is wider"
             )
     if shared.flagged_mm > 0:
-        left_out = [f"{one.n_left_out} in visit {one.number}" for one in outcomes if one.n_left_out]
+        left_out = [f"{one.n_left_out_slices} in visit {one.visit}" for one in outcomes if one.n_left_out_slices]
         remarks.append(
             f"{shared.flagged_mm:.1f} mm with flagged slices that nobody has accepted are left out in all visits"
             f" ({', '.join(left_out)}): accept their visits in review to compare them"
         )
-    flagged = [f"{one.n_flagged} in visit {one.number}" for one in outcomes if one.n_flagged]
+    flagged = [f"{one.n_flagged_slices} in visit {one.visit}" for one in outcomes if one.n_flagged_slices]
     if flagged:
         remarks.append(f"flagged slices are among the compared ones: {', '.join(flagged)}")
     return remarks

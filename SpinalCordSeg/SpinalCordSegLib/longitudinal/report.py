@@ -28,13 +28,11 @@ from SpinalCordSegLib.files import (
 )
 from SpinalCordSegLib.image_io import check_code, read_image
 from SpinalCordSegLib.longitudinal.change import (
-    DAYS_PER_YEAR,
     HEALTHY_SOURCE,
     Z95,
     FollowUp,
     FollowUpOptions,
     Run,
-    VisitOutcome,
     follow_up,
     healthy_rates,
 )
@@ -172,18 +170,8 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
             "length_mm": rounded(shared.length_mm, 2),
             "left_out_mm": rounded(shared.flagged_mm, 2),
         },
-        "visits": [_visit(visit, result) for visit in result.visits],
-        "runs": [
-            {
-                "first": run.first,
-                "last": run.last,
-                "rate": to_json(run.rate, 3),
-                "no_rate": run.no_rate,
-                "beside": list(run.beside),
-                **to_json(run.repeatability),
-            }
-            for run in result.runs
-        ],
+        "visits": to_json(result.visits),
+        "runs": to_json(result.runs),
         "doubts": list(result.doubts),
         "remarks": list(result.remarks),
         "healthy": {
@@ -193,37 +181,6 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
             "source": HEALTHY_SOURCE,
         },
     }
-
-
-def _visit(outcome: VisitOutcome, result: FollowUp) -> dict[str, Any]:
-    visit, change = outcome.visit, outcome.change
-    content: dict[str, Any] = {
-        "visit": outcome.number,
-        "case": visit.case.name,
-        "day": rounded(outcome.years * DAYS_PER_YEAR, 2),
-        "years": rounded(outcome.years, 4),
-        "mean_csa_mm2": rounded(outcome.mean_csa_mm2, 3),
-        "volume_mm3": rounded(outcome.volume_mm3, 2),
-        "length_mm": rounded(result.shared.length_mm, 2),
-        "whole_volume_mm3": rounded(visit.case.volume_mm3, 2),
-        "whole_length_mm": rounded(visit.case.length_mm, 2),
-        "change": None,
-        "no_change": outcome.no_change,
-        "differences": to_json(outcome.differences),
-        "conditions": to_json(visit.conditions),
-        "n_flagged_slices": outcome.n_flagged,
-        "n_left_out_slices": outcome.n_left_out,
-    }
-    if result.options.keep_dates and visit.date is not None:
-        content["date"] = visit.date.isoformat()
-    if change is not None:
-        content["change"] = {
-            "percent": rounded(change.percent, 3),
-            "mdc95_percent": rounded(change.by.mdc95_percent, 3),
-            "verdict": change.verdict,
-            **to_json(change.by),
-        }
-    return content
 
 
 def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -349,7 +306,7 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     for start, end in result.shared.intervals_mm:
         axes.axvspan(start, end, color=SHARED, linewidth=0)
     for number, (profile, outcome) in enumerate(zip(result.profiles, result.visits, strict=True)):
-        colour, flagged = COLOURS[number % len(COLOURS)], outcome.visit.profile.flagged
+        colour, flagged = COLOURS[number % len(COLOURS)], outcome.source.profile.flagged
         axes.plot(profile.position_mm, profile.csa_mm2, color=colour, linewidth=1.5, label=f"visit {number + 1}")
         axes.plot(profile.position_mm[flagged], profile.csa_mm2[flagged], "o", color=colour, markersize=4)
     zero = result.alignment.zero if result.alignment.from_disc else "the shared place"  # the middle is a long sentence
@@ -391,7 +348,7 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     shared, age = result.shared, result.options.age_years
     breaks = [
-        (f"Between visits {visit.number - 1} and {visit.number}", one.message)
+        (f"Between visits {visit.visit - 1} and {visit.visit}", one.message)
         for visit in result.visits
         for one in visit.differences
         if one.breaks
@@ -407,8 +364,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     profile_note = f"Grey: compared, in all visits. Zero: {result.alignment.zero}. Dots: flagged slices."
     after_break = {run.first - 1 for run in result.runs[1:]}
     conditions = [
-        (str(outcome.number), *(_condition(outcome.visit.conditions[name]) for name in _SHOWN))
-        for outcome in result.visits
+        (str(outcome.visit), *(_condition(outcome.conditions[name]) for name in _SHOWN)) for outcome in result.visits
     ]
     titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))
     found = [
@@ -438,7 +394,7 @@ def _remarks(result: FollowUp) -> Section:
     for visit in result.visits:
         for one in visit.differences:
             if not one.breaks:
-                numbers.setdefault(one.message, []).append(str(visit.number))
+                numbers.setdefault(one.message, []).append(str(visit.visit))
     n_visits = len(result.visits)
     items = [
         ("All visits" if len(own) == n_visits else f"Visit {', '.join(own)}", message)
@@ -451,19 +407,19 @@ def _remarks(result: FollowUp) -> Section:
 
 
 def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
-    dated = result.options.keep_dates and any(one.visit.date is not None for one in result.visits)
+    dated = any(one.date is not None for one in result.visits)
     titles = ["visit", *(["date"] if dated else []), "years", "area, mm²", "volume, mm³", "length, mm"]
     titles += ["change, %", "MDC95, %", "compared with the first visit"]
     rows = []
     for one in result.visits:
-        cells = [str(one.number), *([str(one.visit.date or "–")] if dated else [])]
+        cells = [str(one.visit), *([one.date or "–"] if dated else [])]
         cells += [f"{one.years:.2f}", f"{one.mean_csa_mm2:.1f}", f"{one.volume_mm3:.0f}"]
         cells.append(f"{result.shared.length_mm:.1f}")
         if one.change is None:
             cells += ["–", "–", one.no_change]
         else:
-            cells += [_signed(one.change.percent), f"{one.change.by.mdc95_percent:.1f}"]
-            cells.append(f"{one.change.verdict} ({one.change.by.setting})")
+            cells += [_signed(one.change.percent), f"{one.change.mdc95_percent:.1f}"]
+            cells.append(f"{one.change.verdict} ({one.change.cov_setting})")
         rows.append(cells)
     note = (
         "Area, volume and length are those of the common extent, which is the same in all visits. The volume of the"
@@ -479,11 +435,11 @@ def _condition(value: Any) -> str:
 
 
 def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    repeatability = dict.fromkeys(run.repeatability for run in result.runs)
+    covs = dict.fromkeys((run.cov_setting, run.cov_percent, run.cov_source) for run in result.runs)
     return [
         ("Aligned by", result.alignment.method),
         ("Areas", _AREAS),
-        *((f"CoV, {one.setting}", f"{one.cov_percent:g} % ({one.source})") for one in repeatability),
+        *((f"CoV, {setting}", f"{percent:g} % ({source})") for setting, percent, source in covs),
         ("Minimum detectable change", "two visits: MDC95 = 2.77·CoV; a rate: 1.96·CoV/√Σ(t−t̄)²"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),
         ("Healthy", str(content["healthy"]["source"])),
