@@ -80,6 +80,7 @@ RENAMED_TEXT: dict[str, str] = {}
 WANTED: dict[str, str] = {
     "*report.json/levels_asked*": "the marked discs as numbers, not as text to parse",
     "*report.json/levels/discs*": "the marked discs by name",
+    "follow_up*.json/visits/*/date": "null where it may not be written",
     "*report.json/probability*": "certainty stands slice by slice",
     "*report.json/review/events*": "the history has every act",
     "*report.json/history*": "a case that is accepted at once is not opened before",
