@@ -16,11 +16,8 @@ from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.inference import (
     Prediction,
     Work,
-    inner_part,
     only_region,
     predict,
-    whole_slices,
-    window_between,
 )
 from SpinalCordSegLib.model.checkpoint import Calibration, Checkpoint
 from SpinalCordSegLib.model.cpu_engine import Window
@@ -175,13 +172,6 @@ def logits(*regions: tuple[int, int, int, int, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("slice_mm", "expected"), [(1.0, [3, 8, 13, 18]), (0.5, [3, 11, 18]), (5.0, [3, 5, 7, 9, 11, 13, 15, 17, 18])]
-)
-def test_a_slice_every_5_mm_and_both_ends_are_computed_whole(slice_mm: float, expected: list[int]) -> None:
-    assert whole_slices(3, 19, slice_mm) == expected
-
-
-@pytest.mark.parametrize(
     ("slice_logits", "box"),
     [
         (logits((50, 58, 60, 72, 5)), (50, 58, 60, 72)),
@@ -196,20 +186,6 @@ def test_a_slice_every_5_mm_and_both_ends_are_computed_whole(slice_mm: float, ex
 )
 def test_a_slice_is_clear_when_it_shows_one_cord_and_nothing_else(slice_logits: np.ndarray, box: Window | None) -> None:
     assert only_region(slice_logits, 1.0) == box
-
-
-def test_the_window_holds_both_regions_with_room_and_halo_in_multiples_of_4() -> None:
-    # Rows 50-26=24 to 60+26=86 → 88, columns 60-26=34 → 32 to 76+26=102 → 104.
-    assert window_between((50, 58, 60, 72), (52, 60, 64, 76), (256, 256)) == (24, 88, 32, 104)
-    assert inner_part((24, 88, 32, 104), 16, (256, 256)) == (40, 72, 48, 88)
-    window = window_between((4, 12, 60, 72), (4, 12, 60, 72), (256, 256))  # along the image's border
-    assert window == (0, 40, 32, 100) and inner_part(window, 16, (256, 256)) == (0, 24, 48, 84)
-
-
-def test_no_window_beside_an_unclear_slice_or_where_nothing_is_saved() -> None:
-    box = (50, 58, 60, 72)
-    assert window_between(box, None, (256, 256)) is None and window_between(None, box, (256, 256)) is None
-    assert window_between(box, box, (64, 64)) is None
 
 
 def neck(n_slices: int = 21, stray: int | None = None, moved: int = 0) -> Volume:

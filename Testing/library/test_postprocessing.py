@@ -93,17 +93,6 @@ def test_the_cord_is_found_among_what_distracts(scene: Callable[[Stack], tuple[n
     check(stack, *scene(stack))
 
 
-def test_a_brainstem_above_is_left_off_where_it_is_too_wide() -> None:
-    stack = Stack()
-    cord = stack.tube(range(14))
-    for k in range(14, 24):
-        cord |= stack.ellipse(k, 0, 0, 6 + 1.5 * (k - 13), 4 + 1.2 * (k - 13))
-    mask = find_cord(stack.volume).mask.ijk
-    areas = mask.sum(axis=(0, 1)) * 0.8 * 0.6
-    assert (areas[:14] > 70).all()
-    assert areas.max() < 300 and not areas[20:].any()
-
-
 def test_one_slice_volume_and_few_computed_slices() -> None:
     stack = Stack((110, 130, 1))
     cord = stack.ellipse(0, 2, 3)
@@ -286,12 +275,8 @@ def test_hidden_slices_take_the_area_of_those_around_them_and_are_marked() -> No
     assert network[[4, 5]] == pytest.approx(np.pi * np.array([6.0, 6.2]) ** 2, rel=0.01)
     assert network[:4] == pytest.approx(usual, rel=0.01)
     assert not found_in(radii, (4, 5), impute=False).evidence["imputed"].any()
-
-
-@pytest.mark.parametrize("seen", [0, 2])
-def test_without_slices_that_are_seen_nothing_moves(seen: int) -> None:
-    found = found_in([4.5, 6.0, 4.5, 6.0, 4.5], tuple(range(seen, 5)))
-    assert not found.evidence["imputed"].any()
+    few_seen = found_in([4.5, 6.0, 4.5, 6.0, 4.5], (2, 3, 4))
+    assert not few_seen.evidence["imputed"].any()
 
 
 def test_an_imputed_outline_stays_near_the_network_s() -> None:
