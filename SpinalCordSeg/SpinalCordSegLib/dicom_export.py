@@ -45,9 +45,7 @@ from SpinalCordSegLib.review import ACCEPTED, ON_ANOTHER_MASK, REJECTED
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume, place_on
 
-# The DICOM series that exported objects refer to: its headers, proved fit to be referred to.
-#
-# Error texts name files and attributes, never their values: those are the patient's.
+# The DICOM series that exported objects refer to. Error texts name files and attributes, never the patient's values.
 
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -61,14 +59,7 @@ _DESCRIPTIONS = (
     "PatientAge", "PatientSize", "PatientWeight", "PatientSexNeutered", "EthnicGroup", "Occupation", "StudyDescription",
     "AdditionalPatientHistory",
 )  # fmt: skip
-_ONE_OF_EACH = {
-    "PatientID": "patients",
-    "PatientName": "patients",
-    "PatientBirthDate": "patients",
-    "StudyInstanceUID": "studies",
-    "FrameOfReferenceUID": "positions of the patient (frames of reference)",
-    "SOPClassUID": "kinds of image",
-}
+_ONE_OF_ALL = ("StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "PatientName")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,67 +95,62 @@ def read_source(series: DicomSeries) -> SourceSeries:
     multi-frame files, and as ``read_series`` does; InputFileError for a file that cannot be read.
     """
     volume = read_series(series)
-    files = series.files
-    if series.frames[0].index is not None and len(files) > 1:
+    if series.frames[0].index is not None and len(series.files) > 1:
         raise DicomSeriesError(
-            f"series {series.title()} is kept in {len(files)} multi-frame files; a DICOM segmentation refers to single"
-            " frames or to one multi-frame file: export the series again, or convert it to single frames"
+            f"series {series.title()} is kept in {len(series.files)} multi-frame files; a DICOM segmentation refers to"
+            " single frames or to one multi-frame file: export the series again, or convert it to single frames"
         )
     headers = []
-    for file in files:
+    for file in series.files:
         try:
             with quiet_pydicom():
                 headers.append(read_dataset(file, pixels=False))
         except (OSError, EOFError, InvalidDicomError) as error:
             raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
-    _check_identifiers(headers, [file.name for file in files], series.title())
+        _check_identifiers(headers[-1], headers[0], file.name)
+    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
+        raise DicomSeriesError(f"series {series.title()} has two files with one SOPInstanceUID: {_AGAIN}")
     _complete(headers, volume)
     return SourceSeries(series, volume, tuple(headers))
 
 
-def _check_identifiers(headers: Sequence[Dataset], names: Sequence[str], title: str) -> None:
-    again = "export the series again from the scanner or the archive"
-    for header, name in zip(headers, names, strict=True):
-        for keyword in _UIDS:
-            value = str(header.get(keyword) or "")
-            if not value or not UID(value).is_valid:
-                state = "is not a valid identifier" if value else "is missing"
-                raise DicomSeriesError(
-                    f"{name}: {keyword} {state}; without it no DICOM object can refer to the image: {again}"
-                )
-        for keyword, what in _ONE_OF_EACH.items():
-            if str(header.get(keyword) or "") != str(headers[0].get(keyword) or ""):
-                raise DicomSeriesError(
-                    f"series {title} mixes images of different {what}: {keyword} of {name} is another than that of"
-                    f" {names[0]}; {again}"
-                )
-    if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
-        raise DicomSeriesError(f"series {title} has two files with one SOPInstanceUID: {again}")
+_AGAIN = "export the series again from the scanner or the archive"
+
+
+def _check_identifiers(header: Dataset, first: Dataset, name: str) -> None:
+    for keyword in _UIDS:
+        if not UID(str(header.get(keyword) or "")).is_valid:
+            raise DicomSeriesError(
+                f"{name}: {keyword} is missing or not a valid identifier; without it no DICOM object can refer to the"
+                f" image: {_AGAIN}"
+            )
+    for keyword in _ONE_OF_ALL:
+        if str(header.get(keyword) or "") != str(first.get(keyword) or ""):
+            raise DicomSeriesError(
+                f"the series mixes studies, patients or kinds of image: {keyword} of {name} is another than that of its"
+                f" first file; {_AGAIN}"
+            )
 
 
 def _complete(headers: Sequence[Dataset], volume: Volume) -> None:
     """Add, in memory only, what is copied into every object but may be absent, and make frames' geometry shared."""
-    if not headers[0].get("PerFrameFunctionalGroupsSequence"):
-        # Slices that lie alike, as reading the series has proved, say so by the first one's digits: highdicom compares
-        # them exactly, and scanners write them with rounding.
-        for header in headers[1:]:
-            header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
     for header in headers:
         with quiet_pydicom():
             header.decode()  # texts in the file's own character set become Unicode, which every object is written in
         header.SpecificCharacterSet = "ISO_IR 192"
-        for keyword in _DESCRIPTIONS:
+        for keyword in filter(header.__contains__, _DESCRIPTIONS):
             try:
-                if keyword in header:
-                    validate_value(header[keyword].VR, header[keyword].value, config.RAISE)
+                validate_value(header[keyword].VR, header[keyword].value, config.RAISE)
             except ValueError:
                 del header[keyword]
         for keyword in _MAY_BE_EMPTY:
-            if keyword not in header:
-                setattr(header, keyword, "")
+            header.setdefault(keyword, "")
         if header.get("PerFrameFunctionalGroupsSequence"):
             _share_geometry(header, volume)
-        elif header.get("SliceThickness") is None:
+            continue
+        # slices lie alike, as reading has proved; highdicom compares the digits, which scanners round
+        header.ImageOrientationPatient = deepcopy(headers[0].ImageOrientationPatient)
+        if header.get("SliceThickness") is None:
             header.SliceThickness = volume.ijk_spacing_mm[2]
 
 
@@ -222,22 +208,15 @@ def check_origin(content: Case, source: SourceSeries, image: Volume | None = Non
                 " segment it"
             )
         return
-    acquisition = made_from.acquisition
-    if not acquisition:
+    if not made_from.acquisition:
         raise DicomSeriesError(
             "the case was not made from DICOM, so nothing ties it to this series: segment the series itself"
             " (spinalcordseg segment SERIES_FOLDER), or measure the mask with it (measure MASK --image SERIES_FOLDER);"
             " without a series, the mask as .seg.nrrd and report.html say the same"
         )
-    differs = []
-    for key, value in acquisition.items():
-        stated = getattr(source.series, key, None)
-        if (list(stated) if isinstance(stated, tuple) else stated) != value:
-            differs.append(key)
     raise DicomSeriesError(
-        f"series {source.series.title()} is not the one that the case was made from"
-        f" ({'its ' + ', '.join(differs) + ' differ' if differs else 'its pixels differ'}): give that one, by --series"
-        " where the folder holds several"
+        f"series {source.series.title()} is not the one that the case was made from (its pixels differ): give that one,"
+        " by --series where the folder holds several"
     )
 
 
@@ -255,8 +234,8 @@ _LONGEST_NAME = 64  # of DICOM's LO
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Who drew the mask. ``kind``: DICOM's SegmentAlgorithmType; ``name``, ``version`` and ``parameters`` say which
-    software and model did, and are empty for MANUAL."""
+    """Who drew the mask. ``kind``: DICOM's SegmentAlgorithmType; the others say which software and model did, and are
+    empty for MANUAL."""
 
     kind: str
     name: str = ""
@@ -265,13 +244,13 @@ class Algorithm:
 
 
 def algorithm_of(content: Case, drawn_by_hand: bool = False) -> Algorithm:
-    """From report.json, whose ``mask_state`` decides: the model alone, or the model and a person after it.
+    """The model alone, or the model and a person after it, as the case says; of a mask made elsewhere a person, where
+    ``drawn_by_hand`` says so.
 
-    ``drawn_by_hand`` says it for a mask that was made elsewhere. Raises ConfigurationError when nothing says it, and
-    when ``drawn_by_hand`` contradicts the report.
+    Raises ConfigurationError when nothing says it, and when ``drawn_by_hand`` contradicts the case.
     """
-    kind, model = _OF_STATE.get(content.mask_state), content.model
-    if kind is None or not model:
+    model = content.model
+    if content.mask_state not in _OF_STATE or not model:
         if not drawn_by_hand:
             raise ConfigurationError(
                 "the mask was made elsewhere and the report does not say how: if a person drew it, add --drawn-by-hand;"
@@ -280,14 +259,12 @@ def algorithm_of(content: Case, drawn_by_hand: bool = False) -> Algorithm:
         return Algorithm(MANUAL)
     if drawn_by_hand:
         raise ConfigurationError("the report says that a model made the mask: leave --drawn-by-hand out")
-    parameters = {
-        "model": f"{model.name} {model.version}",
-        "SHA-256 of the model": str(model.sha256),
-    }
+    title = f"{model.name} {model.version}"
+    parameters = {"model": title, "SHA-256 of the model": str(model.sha256)}
     if content.threshold is not None:
         parameters["threshold"] = f"{content.threshold:g}"
-    name = f"{SOFTWARE} {model.name} {model.version}"[:_LONGEST_NAME].strip()
-    return Algorithm(kind, name, content.software_version, parameters)
+    name = f"{SOFTWARE} {title}"[:_LONGEST_NAME].strip()
+    return Algorithm(_OF_STATE[content.mask_state], name, content.software_version, parameters)
 
 
 def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, tracking_uid: str, number: int) -> Dataset:
@@ -345,10 +322,8 @@ def new_series(number: int) -> dict[str, Any]:
     }
 
 
-# The measures of a case as a DICOM structured report (TID 1500), written by highdicom.
-#
-# Codes: volume by summed voxels, path length, area of the defined region with mean and SD, major and minor axis.
-# A number without an answer is left out; what a reader must know beside the numbers stands as a comment.
+# The measures of a case as a DICOM structured report (TID 1500), written by highdicom. A number without an answer is
+# left out; what a reader must know beside the numbers stands as a comment.
 
 
 CERVICAL_SPINE = Code("122494005", "SCT", "Cervical spine")

@@ -36,6 +36,15 @@ _DOUBLE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".gipl.gz", ".img.gz")
 
 
 @contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """What the system refuses inside becomes an OutputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+
+
+@contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffix); what was written there replaces ``path`` at the end.
 
@@ -44,16 +53,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(6)}.part{file_suffix(path)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
-    finally:
-        _remove(temporary)
+    with output_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            _remove(temporary)
 
 
 def user_folder() -> Path:
@@ -108,10 +116,8 @@ def _last_written_s(path: Path) -> float:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):  # the folder itself is gone or unreachable; then nothing was left in it by us
         path.unlink(missing_ok=True)
-    except OSError:  # the folder itself is gone or unreachable; then nothing was left in it by us
-        return
 
 
 def file_suffix(path: Path) -> str:
@@ -150,14 +156,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON (UTF-8, indented), atomically. NaN and infinity are refused by ValueError: map them to null first.
-
-    Raises OutputError.
-    """
+    """Write JSON (UTF-8, indented), atomically. Raises OutputError, and ValueError for NaN and infinity."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-# JSON from files that anybody may have written.
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -309,15 +309,6 @@ _LOCK_AGE_S = 900.0  # older than this it belongs to a program that was killed o
 _RUNNING_AGE_S = 86400.0  # a program on this computer may be stopped for hours; after a day its number is another's
 _UNSIGNED_AGE_S = 10.0  # older than this and empty, its program was killed before it could sign it
 _TELL_AFTER_S = 2.0  # of waiting
-
-
-@contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """What the system refuses inside becomes an OutputError that names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
 tell_waiting: list[Callable[[str], None]] = []

@@ -7,7 +7,6 @@ import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 from pydicom import dcmread
@@ -30,7 +29,6 @@ from SpinalCordSegLib.errors import (
     MissingPackageError,
     OutputError,
 )
-from SpinalCordSegLib.image_io import read_labels, write_volume
 
 _PATIENT = ("Pérez", "José", "00123456", "19660101", "ACC77")
 
@@ -55,9 +53,8 @@ def _say(case: Path, **changed) -> Path:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"FrameOfReferenceUID": None}, "FrameOfReferenceUID is missing"),
-        ({"StudyInstanceUID": None}, "StudyInstanceUID is missing"),
-        ({"FrameOfReferenceUID": "not.an.uid"}, "FrameOfReferenceUID is not a valid identifier"),
+        ({"FrameOfReferenceUID": None}, "FrameOfReferenceUID is missing or not a valid"),
+        ({"StudyInstanceUID": "not.an.uid"}, "StudyInstanceUID is missing or not a valid"),
         ({"SOPInstanceUID": "1.2.3"}, "two files with one SOPInstanceUID"),
     ],
 )
@@ -71,8 +68,8 @@ def test_headers_that_nothing_can_refer_to(neck, tmp_path, changed, words):
     ("changed", "words"),
     [
         ({"PatientID": "0099"}, "several patients"),
-        ({"StudyInstanceUID": "1.2.3.4"}, "different studies"),
-        ({"FrameOfReferenceUID": "1.2.3.4"}, "frames of reference"),
+        ({"StudyInstanceUID": "1.2.3.4"}, "StudyInstanceUID of IM55 is another"),
+        ({"FrameOfReferenceUID": "1.2.3.4"}, "FrameOfReferenceUID of IM55 is another"),
     ],
 )
 def test_a_series_of_two_patients_or_studies(neck, tmp_path, changed, words):
@@ -93,12 +90,6 @@ def test_several_multi_frame_files(neck, save_dicom, tmp_path):
         read_source(find_series(tmp_path / "series"))
 
 
-def test_another_series_of_the_same_grid(neck, case, tmp_path):
-    other = neck.write(tmp_path / "other", lambda k: {"PixelData": bytes(2 * neck.rows * neck.columns)})
-    with pytest.raises(DicomSeriesError, match="not the one that the case was made from"):
-        load_export(case, find_series(other))
-
-
 def test_a_case_that_was_not_made_from_dicom(neck, series_folder, case):
     source = json.loads((case / "report.json").read_text(encoding="utf-8"))["input"]
     _say(case, input={name: value for name, value in source.items() if name not in ("acquisition", "fingerprint")})
@@ -111,7 +102,7 @@ def test_a_mask_that_was_measured_with_another_series(neck, series_folder, tmp_p
     other = neck.write(
         tmp_path / "other", lambda k: {"SeriesNumber": 9, "PixelData": bytes(2 * neck.rows * neck.columns)}
     )
-    with pytest.raises(DicomSeriesError, match="its number differ"):
+    with pytest.raises(DicomSeriesError, match="not the one that the case was made from"):
         load_export(case, find_series(other), drawn_by_hand=True)
 
 
@@ -126,14 +117,6 @@ def test_a_mask_that_was_measured_with_another_series(neck, series_folder, tmp_p
 def test_who_made_the_mask_must_be_known_and_content(series_folder, case, changed, hand, words):
     with pytest.raises(ConfigurationError, match=words):
         load_export(_say(case, **changed), find_series(series_folder), hand)
-
-
-def test_a_mask_changed_after_measuring(series_folder, case):
-    mask = read_labels(case / "mask.nii.gz")
-    for voxels in (np.ones_like(mask.ijk), 0 * mask.ijk):
-        write_volume(mask.with_ijk(voxels.astype(np.uint8)), case / "mask.nii.gz")
-        with pytest.raises(InputFileError, match="changed after it was measured"):
-            load_export(case, find_series(series_folder))
 
 
 def test_no_finished_result(series_folder, tmp_path):
