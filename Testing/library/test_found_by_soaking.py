@@ -90,7 +90,7 @@ def test_pipes_devices_and_names_that_are_no_text(tmp_path: Path, capsys) -> Non
 
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
-    save_case(measure_mask(MASK, "neck"), tmp_path / "results" / "neck")
+    save_case(measure_mask(MASK, "neck"), tmp_path / "results" / "neck", has_pictures=False)
     return tmp_path / "results" / "neck"
 
 

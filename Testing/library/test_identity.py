@@ -115,8 +115,6 @@ def visits(neck: Any, tmp_path: Path) -> Any:
     ("changes", "words"),
     [
         ({"PatientID": "777"}, "another patient ID;"),
-        ({"PatientBirthDate": "19810203"}, "another birth date;"),
-        ({"PatientSex": "M"}, "another sex;"),
         ({"PatientID": "777", "PatientSex": "M"}, "another patient ID and sex;"),
     ],
 )

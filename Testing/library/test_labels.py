@@ -21,7 +21,7 @@ def label_map(*values: int) -> Volume:
     return Volume.from_ijk(voxels, GRID)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_whole_numbers_of_any_stored_type(tmp_path: Path, dtype: type) -> None:
     labels = label_map(0, 7, 3)
     write_volume(labels.with_ijk(labels.ijk.astype(dtype)), tmp_path / "x_seg.nii.gz")
