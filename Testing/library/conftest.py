@@ -123,6 +123,7 @@ class SyntheticNeck:
 
     n, rows, columns = 8, 40, 48
     model = ModelSummary("tiny", "3", "ab" * 32, "CC0-1.0")
+    has_pictures = True  # of finished cases
 
     def __init__(self) -> None:
         self.series = SyntheticSeries()
@@ -169,7 +170,6 @@ class SyntheticNeck:
         state: str = "AI",
         mask_axes: Callable[[Volume], Volume] = lambda mask: mask,
         mask_format: str = "nii.gz",
-        has_pictures: bool = False,
         **options: Any,
     ) -> Path:
         """A finished case on the series, as segment writes it; its mask is the ellipse. ``mask_axes``: how the axes of
@@ -185,7 +185,7 @@ class SyntheticNeck:
         result = replace(result, mask_state=state, model=model, input=source, device="cpu")
         if state != "given":
             result = replace(result, threshold=0.5, smooth_z_mm=1.6, review=Review())
-        save_case(result, folder, mask_format=mask_format, has_pictures=has_pictures)
+        save_case(result, folder, mask_format=mask_format, has_pictures=self.has_pictures)
         return folder
 
 

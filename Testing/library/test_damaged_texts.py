@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from SpinalCordSegLib.case import Summary, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, ModelFileError, OutputError
-from SpinalCordSegLib.image_io import find_inputs, read_image, safe_case_name, write_volume
+from SpinalCordSegLib.image_io import read_image, safe_case_name, write_volume
 from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
@@ -76,15 +76,6 @@ def test_a_model_whose_header_is_nested_without_end(tmp_path: Path) -> None:
         path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
         with pytest.raises(ModelFileError, match=r"damaged|not that of a safetensors file"):
             load_card(path)
-
-
-def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("SpinalCordSegLib.image_io._inputs_of", refuse)
-    with pytest.raises(InputFileError, match="who may read it"):
-        find_inputs([tmp_path])
 
 
 def test_a_dicom_file_of_a_thousand_million_frames(dicom: Any, tmp_path: Path, save_dicom: Any) -> None:

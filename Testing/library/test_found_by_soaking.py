@@ -56,7 +56,6 @@ def _nifti(path: Path, **fields: tuple[int, str, float]) -> Path:
 
 
 _BAD = {
-    "NRRD of 10^12 voxels": (lambda at: _text(at / "x.nrrd", _NRRD.format("uchar", "10000 10000 10000")), "claims"),
     "NRRD of 8 GB": (lambda at: _text(at / "x.nrrd", _NRRD.format("short", "2000 2000 1000")), "cut short"),
     "MetaImage of 10^12 voxels": (lambda at: _text(at / "x.mha", _META.format(3, "10000 10000 10000")), "claims"),
     "MetaImage of 32767 axes": (lambda at: _text(at / "x.mha", _META.format(32767, "4 4 4")), "NDims"),
@@ -181,12 +180,6 @@ def test_a_gzip_whose_header_claims_more_than_any_volume_has_is_not_unpacked(tmp
     struct.pack_into("<4h", data, 40, 3, 32767, 32767, 32767)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(data) + bytes(1 << 22), 1))
     _refused(capsys, tmp_path / "bomb.nii.gz", "claims 32767×32767×32767 voxels", tmp_path / "out")
-
-
-def test_voxels_larger_than_any_slab(tmp_path: Path, capsys) -> None:
-    header = _NRRD.format("uchar", "4 4 4").replace("(0,1,0)", "(0,65536,0)").encode()
-    (tmp_path / "x.nrrd").write_bytes(header + b"\1" * 64)
-    _refused(capsys, tmp_path / "x.nrrd", "more than any MR volume has", tmp_path / "out")
 
 
 def test_deflated_dicom_is_refused_before_it_is_unpacked(tmp_path: Path, dicom) -> None:

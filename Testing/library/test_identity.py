@@ -54,11 +54,6 @@ def test_short_parts_count_only_joined() -> None:
     assert not tells_identity("line-02", words - {"lina", "nali"})
 
 
-def test_nothing_known_is_nothing_found() -> None:
-    assert identity_words([]) == frozenset()
-    assert not tells_identity("anything", frozenset())
-
-
 def test_names_in_other_scripts() -> None:
     words = identity_words(["Yamada^Tarou=山田^太郎"])
     assert all(tells_identity(text, words) for text in ("山田太郎_T1", "山田", "t1 tarou"))

@@ -102,15 +102,3 @@ def test_48_orientations_one_mask(grid: str, monkeypatch: pytest.MonkeyPatch) ->
     areas_mm2 = masks[0].sum(axis=(0, 1)) * np.prod(volume.ijk_spacing_mm[:2])
     assert (areas_mm2 > 40).all() and (areas_mm2 < 200).all()
     assert not np.array_equal(masks[0], masks[0][::-1]) and not np.array_equal(masks[0], masks[0][:, ::-1])
-
-
-def test_mirrored_content_is_not_the_same_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network tells left from right; so the test above would see a flip that is not undone."""
-    volume = neck(*GRIDS["isotropic"], 0.0)
-    engine = BrightAndRandom(volume)
-    monkeypatch.setattr(inference, "cpu_engine", lambda checkpoint: engine)
-    checkpoint = Checkpoint("random", "0", NetworkConfig("deep_unet", 1), NORMALISATION, {})
-    here = predict(volume, checkpoint, device="cpu").probability.ijk
-    mirrored = volume.with_ijk(np.ascontiguousarray(volume.ijk[::-1]))
-    there = predict(mirrored, checkpoint, device="cpu").probability.ijk[::-1]
-    assert np.abs(here - there).max() > 0.05

@@ -53,18 +53,6 @@ def test_short_names_are_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert replace_names("Leeds and Lee, 1 of 1", ["Lee", "1"], "a visit") == "Leeds and a visit, 1 of 1"
 
 
-def test_a_share_that_went_away_is_one_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_dir = Path.is_dir
-
-    def gone(path: Path) -> bool:
-        if path.name == "t1.nii.gz":
-            raise OSError(5, "Input/output error")
-        return is_dir(path)
-
-    monkeypatch.setattr(Path, "is_dir", gone)
-    assert "the system refused: Input/output error" in _reasons([Path("t1.nii.gz")], "never reached", tmp_path / "out")
-
-
 def test_the_folder_one_is_in(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(export / "1")
     told = _reasons([Path(".")], "{path} is a folder. It holds Meier_Anna_0001.dcm (1.0 mm)", tmp_path / "out")

@@ -10,7 +10,6 @@ import pytest
 from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.volume import (
     Volume,
-    lps_to_ras,
 )
 
 STORAGE_ORDERS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
@@ -132,19 +131,6 @@ def test_slice_index_in_the_inputs_own_order() -> None:
 )
 def test_orientation_names_where_the_axes_point(order: tuple, orientation: str) -> None:
     assert stored(volume_of(rotation(20, 10, -20), ANISOTROPIC), *order).orientation == orientation
-
-
-def test_spacing_and_voxel_volume() -> None:
-    volume = volume_of(rotation(20, 20, 20), ANISOTROPIC)
-    assert volume.spacing_mm == pytest.approx((5.0, 0.75, 0.5))
-    assert volume.ijk_spacing_mm == pytest.approx((0.5, 0.75, 5.0))
-    assert volume.voxel_volume_mm3 == pytest.approx(1.875)
-
-
-def test_lps_and_ras_are_each_others_inverse() -> None:
-    matrix = volume_of(rotation(20, 5, 0), ANISOTROPIC).ijk_to_ras
-    np.testing.assert_array_equal(lps_to_ras(lps_to_ras(matrix)), matrix)
-    np.testing.assert_array_equal(lps_to_ras(np.eye(4)), np.diag([-1, -1, 1, 1]))
 
 
 def changed(row: int, column: int, value: float) -> np.ndarray:
