@@ -28,15 +28,15 @@ class CaseFolder(NamedTuple):
 
 
 def read_case_folder(folder: Path) -> CaseFolder:
-    """Read what a command wrote for one case. Raises InputFileError when it is not complete."""
+    """Read what a command wrote for one case. Raises InputFileError when it is not complete; a page may be missing."""
     from SpinalCordSegLib.case import Case  # slow libraries: only when a result is there
 
-    case = Case.load(folder)
+    case, page = Case.load(folder), folder / "report.html"
     try:
-        page = (folder / "report.html").read_text(encoding="utf-8") if "report.html" in case.files else ""
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
     except (OSError, ValueError) as error:
         raise InputFileError(f"the page of the result cannot be read ({error}): run it again") from error
-    return CaseFolder(replace(case, drawn=case.mask), page)
+    return CaseFolder(replace(case, drawn=case.mask), text)
 
 
 class OpenedCase(NamedTuple):

@@ -3,6 +3,7 @@ back into its own folder."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -241,7 +242,8 @@ class WorkListBar(Section):
         if chosen is not None:
             text = _("Case {n}: {case}.").format(n=cases.index(self.case) + 1, case=self.case) + " " + text
         ui.workLabel.setText(text)
-        show_text(ui.remarkLabel, "\n".join(work.remarks(chosen)) if work is not None and chosen is not None else "")
+        remarks = () if work is None or chosen is None else work.remarks(chosen)
+        show_text(ui.remarkLabel, "\n".join(remarks).replace(f"{self.folder}{os.sep}", ""))  # a path widens the panel
         busy = self.panel.why_busy()
         none = busy or ("" if items else _("Choose a folder of results first."))
         grey(ui.workFolderButton, busy)

@@ -35,26 +35,24 @@ from SpinalCordSegWidgets.section import (
 def cells(case: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Name, slices with cord, mean area, verdict."""
     area = case["mean_csa_mm2"]
-    verdict = "; ".join(case["remarks"]) or _("ok")
-    if case["reason"]:
-        verdict = _("refused: {reason}").format(reason=case["reason"])
     slices = "–" if not case["n_slices"] else f"{case['n_cord_slices']}/{case['n_slices']}"
-    return str(case["name"]), slices, "–" if area is None else f"{area:.0f}", verdict
+    return str(case["name"]), slices, "–" if area is None else f"{area:.0f}", _verdict(case)
+
+
+def _verdict(case: Mapping[str, Any]) -> str:
+    if case["reason"]:  # the panel has no options
+        reason = str(case["reason"]).replace("--tolerant", _("“Resample label maps”"))
+        return _("Cannot be used: {reason}").format(reason=reason)
+    return "; ".join(case["remarks"]) or _("ok")
 
 
 def details(case: Mapping[str, Any]) -> str:
-    """Everything about a case, a line each."""
-    lines = [_("{case}, patient {subject}").format(case=case["name"], subject=case["subject"] or "–")]
-    if case["reason"]:
-        reason = str(case["reason"]).replace("--tolerant", _("“Resample label maps”"))  # the panel has no options
-        lines.append(_("Cannot be used: {reason}").format(reason=reason))
-    lines += case["remarks"]
+    """What is known of a case, a line each."""
+    lines = [_("{case}, patient {subject}").format(case=case["name"], subject=case["subject"] or "–"), _verdict(case)]
     if case["grid"]:
         lines.append(_("Image: {grid}").format(grid=case["grid"]))
     if case["labels"]:
         lines.append(_("Labels found: {labels}").format(labels=", ".join(map(str, case["labels"]))))
-    if case["volume_mm3"] is not None:
-        lines.append(_("Volume {mm3:.0f} mm³").format(mm3=case["volume_mm3"]))
     return "\n".join(lines)
 
 
@@ -82,7 +80,6 @@ _EDITS = {
 }
 _SPINS = ("labelBox", "epochsBox", "batchBox", "sweepBox")
 _CHECKS = ("augmentBox", "tolerantBox")
-_OTHERS = ("networkBox", "deviceBox", "dataButton", "runButton")
 
 
 class SettingsForm:
@@ -167,10 +164,6 @@ class SettingsForm:
         pairs = [f"{key}={value}" for key, value in chosen.items()] + ui.moreEdit.text.split()
         return words + [word for pair in pairs for word in ("--set", pair)]
 
-    def set_enabled(self, enabled: bool) -> None:
-        for name in (*_EDITS, *_SPINS, *_CHECKS, *_OTHERS):
-            getattr(self._ui, name).enabled = enabled
-
     def _choose(self, edit: Any, title: str) -> None:
         ask_folder(edit, title, lambda folder: setattr(edit, "text", str(folder)), edit.text)
 
@@ -195,15 +188,7 @@ def _rate(text: str) -> float | None:
 # What lies in a run's folder.
 
 
-_BEST = "best.safetensors"
-
-
-def can_resume(run: Path) -> bool:
-    return (run / "state.safetensors").is_file()
-
-
-def has_model(run: Path) -> bool:
-    return (run / _BEST).is_file()
+_BEST, _STATE = "best.safetensors", "state.safetensors"
 
 
 def publish_model(run: Path) -> Path:
@@ -338,7 +323,7 @@ class TrainerPanel:
             return self.packages.message
         if not form.data.is_absolute():
             return _("Choose the folder of images and label maps first.")
-        if command == "evaluate" and not has_model(form.run):
+        if command == "evaluate" and not (form.run / _BEST).is_file():
             return _("There is no trained model in the run folder yet.")
         if command not in ("find-lr", "train"):
             return ""
@@ -350,7 +335,7 @@ class TrainerPanel:
             return _("Choose a folder for the run first.")
         if form.rates_wrong:
             return form.rates_wrong
-        if command == "train" and can_resume(form.run):
+        if command == "train" and (form.run / _STATE).is_file():
             return _("This folder holds a run already: resume it, or choose another folder.")
         return ""
 
@@ -359,10 +344,9 @@ class TrainerPanel:
         ui, job, run = self._ui, self.control.job, self.form.run
         for command in _COMMANDS:
             self._show_button(command)
-        ui.resumeButton.enabled = job is None and self.packages.can_run and can_resume(run)
-        ui.useButton.enabled = self.control.command != "train" and has_model(run)
+        ui.resumeButton.enabled = job is None and self.packages.can_run and (run / _STATE).is_file()
+        ui.useButton.enabled = self.control.command != "train" and (run / _BEST).is_file()
         ui.openButton.enabled = run.is_absolute() and run.is_dir()
-        self.form.set_enabled(job is None)
         show_run(ui, self.control, self._message if job is None else self._status(job))
         for label in (ui.casesLabel, ui.scoresLabel):
             show_text(label, label.text)
@@ -505,8 +489,7 @@ class TrainerPanel:
 
     def _on_probe(self) -> None:
         self.devices.show(self.probe.answer)
-        self.packages = check_training(self.probe.answer)
-        self.refresh()
+        self.check_packages()
 
     def _on_repair(self) -> None:
         self._message = repair(self.packages)

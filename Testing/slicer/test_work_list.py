@@ -167,3 +167,18 @@ def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):
     assert work.choose(tmp_path / "results", tmp_path / "images")
     work.next()
     assert work._open[tmp_path / "results" / "T1"].image == Path(image), panel.ui.statusLabel.text
+
+
+def test_what_is_known_of_a_case_folder_and_its_history_are_shown(panel, results):
+    (results / "a" / "report.html").unlink()
+    work, ui = panel.panel.work_list, panel.ui
+    ui.reviewSection.collapsed = ui.historySection.collapsed = False
+    work.choose(results, results.parent / "images")
+    work.next()
+    assert "lacks report.html" in ui.remarkLabel.text and ui.remarkLabel.isVisible()
+    panel.panel.review.ui.reviewerEdit.text = "Dr A. Meyer"
+    click(ui.acceptButton)
+    acts = [[ui.historyTable.item(row, column).text() for column in (1, 2)] for row in range(ui.historyTable.rowCount)]
+    assert acts[0] == ["accepted", "Dr A. Meyer"] and acts[-1][0] == "measured"
+    work.next()
+    assert ui.remarkLabel.text.startswith("b is of the same image as a:")
