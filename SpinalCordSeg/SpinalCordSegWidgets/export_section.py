@@ -74,7 +74,7 @@ class ExportSection(Section):
         grey(ui.drawnByHandBox, "" if given else _("The report says that a model made the mask."))
         no_database = "" if dicom_database() is not None else _("Slicer’s DICOM database is not open (module DICOM).")
         grey(ui.intoDatabaseBox, no_database)
-        ui.dicomButton.text = self.panel.named(_("Write DICOM of {name}…"))
+        ui.dicomButton.text = self.panel.named(_("DICOM of {name}…"))
         ui.dicomSourceLabel.setText(self._source_text(volume))
         ui.dicomSeriesButton.setVisible(volume is not None and not source_files(volume))
         grey(ui.dicomButton, self.why_no_dicom())

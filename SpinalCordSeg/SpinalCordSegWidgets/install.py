@@ -211,12 +211,15 @@ class DeviceProbe:
     def __init__(self, report: Callable[[], None], training: bool = False) -> None:
         self._report, self._training = report, training
         self._control = JobControl(lambda: None)
+        self._versions: list[str | None] = []
         self.answer: Mapping[str, Any] | None = None
 
     def ask(self) -> None:
-        """Once, until ``forget``."""
-        if self._control.running or self.answer is not None:
+        """Once for what is installed now."""
+        versions = [installed_version(name) for name in ("onnxruntime", "torch")]
+        if self._control.running or (self.answer is not None and versions == self._versions):
             return
+        self._versions = versions
         arguments = ["probe", *["--training"] * self._training]
         try:
             job = Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer)

@@ -225,7 +225,7 @@ def show_in_views(chart: Any, table: Any) -> None:
 
 
 _FLAG_RGB = {1: (193, 80, 0), 2: (178, 34, 34)}
-_MOST_ROWS = 6
+_FEWEST_ROWS, _MOST_ROWS = 3, 6  # that are shown at once, where there are more
 
 
 def set_up_table(table: Any, titles: Sequence[str]) -> None:
@@ -261,7 +261,9 @@ def show_rows(
             table.setItem(number, column, item)
     table.blockSignals(False)
     table.resizeColumnsToContents()
-    table.setFixedHeight(_row_height(table) * (1 + min(max(len(rows), 1), most)) + 8)  # one for the headings
+    heights = [_row_height(table) * (1 + min(max(len(rows), 1), n)) + 8 for n in (_FEWEST_ROWS, most)]  # and headings
+    table.setMinimumHeight(heights[0])
+    table.setMaximumHeight(heights[1])
     table.setVisible(bool(rows))
 
 

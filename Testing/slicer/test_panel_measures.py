@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import slicer
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
@@ -19,7 +18,6 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
 from cmake_lists import install
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import result_of
 from SpinalCordSegNodes.views import centre_of_slice
@@ -185,15 +183,6 @@ def test_an_engine_that_does_not_start_is_found_by_asking_it(real_probe, panel, 
     wait_until(lambda: panel.ui.noticeFrame.isVisible(), 60)
     assert "libonnx.so" in panel.ui.noticeLabel.text and panel.ui.noticeButton.text == "Repair ONNX Runtime…"
     assert not panel.ui.applyButton.isEnabled() and "libonnx.so" in panel.ui.applyButton.toolTip
-
-
-def test_a_slice_that_is_no_longer_there_is_told(done, scene):
-    other = Volume.from_ijk(np.ones((6, 6, 3), np.int16), cord_mask().ijk_to_ras)
-    segmentation = done.ui.maskSelector.currentNode()
-    small = node_from_volume(scene, other, "small")
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(small)
-    done.panel.levels.go_to_slice(9)
-    assert "no longer in the mask" in done.ui.statusLabel.text
 
 
 def test_panels_of_an_install_load_nothing_slow_when_they_open(slicer_application, tmp_path):

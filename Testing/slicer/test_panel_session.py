@@ -18,7 +18,6 @@ from threshold_model import SPACING_MM, neck_image
 
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -161,18 +160,6 @@ def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folde
     assert not session.ui.copyReportButton.isVisible()
     session.panel.control.cancel()
     wait_until(lambda: not session.panel.control.running, 5)
-
-
-def test_a_bad_volume_is_refused_with_its_reason(session, scene):
-    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    matrix = np.eye(4)
-    matrix[0, 1] = 0.4
-    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    volume = node_from_volume(scene, _neck(), "sheared")
-    volume.SetAndObserveTransformNodeID(transform.GetID())
-    session.ui.volumeSelector.setCurrentNode(volume)
-    assert not session.ui.applyButton.enabled
-    assert "sheared" in session.ui.statusLabel.text and "harden" in session.ui.applyButton.toolTip
 
 
 def test_the_modules_own_test_runs_here_as_in_slicer(panel, folder):

@@ -110,17 +110,6 @@ def test_a_correction_reaches_its_folder_though_another_folder_is_chosen_meanwhi
     assert np.array_equal(stored(results / "a"), drawn) and stored(other / "a").any()
 
 
-def test_apply_has_the_image_of_the_case_that_was_opened_while_the_user_was_elsewhere(panel, results):
-    work = panel.panel.work_list
-    work.choose(results, results.parent / "images")
-    work.next()
-    scripted.leave(panel)
-    work.next()  # as after a run that goes on meanwhile
-    scripted.enter(panel)
-    assert work.case == "b" and panel.panel.current.volume.GetName() == "b"
-    assert panel.panel.segment.volume is panel.panel.current.volume
-
-
 def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel, scene, results):
     node_from_volume(scene, neck_image(np.diag([*SPACING_MM, 1.0])), "another person")
     work = panel.panel.work_list

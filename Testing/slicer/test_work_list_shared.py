@@ -12,7 +12,6 @@ from work_list_cases import erase_slice, measured, stored, visible
 
 from SpinalCordSegLib.case import Case, update_review
 from SpinalCordSegLib.correction import store_correction
-from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.review import ACCEPTED, decided
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
@@ -105,25 +104,6 @@ def test_a_review_is_not_written_over_a_newer_decision(panel, work):
     panel.panel.review.go(4)
     assert Case.load(work.folder / "a").review.state == ACCEPTED
     assert "folder of a " in panel.ui.statusLabel.text
-
-
-def test_a_table_that_cannot_be_written_is_told_though_the_next_case_is_shown(panel, work, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise OutputError("review.csv is open in another program")
-
-    status = panel.ui.statusLabel
-    with monkeypatch.context() as patched:
-        patched.setattr("SpinalCordSegLib.work_list.write_review_table", refuse)
-        work.previous()
-        assert work.case == "a" and status.text == "review.csv is open in another program"
-    work.next()
-    assert work.case == "b" and not status.text, "that was told of the case before"
-    erase_slice(panel, 4)
-    work.previous()
-    finish(panel.panel)
-    assert work.case == "a" and status.text == "b is stored."
-    panel.ui.volumeSelector.setCurrentNode(None)  # the user's hand
-    assert "b is stored." not in status.text
 
 
 def test_a_case_whose_segment_was_removed_is_told_and_stays_until_it_can_be_stored(panel, work):
