@@ -135,13 +135,10 @@ def take_own_result(segmentation: Any) -> None:
     scene = segmentation.GetScene()
     if shared is None or scene is None or _first_bound_to(scene, shared.report) is segmentation:
         return
-    name = segmentation.GetName()
-    summary = _copy(scene, shared.summary, f"{name} summary")
-    slices = _copy(scene, shared.slices, f"{name} slices")
-    chart = None if slices is None else add_area_chart(scene, slices, f"{name} area")
-    report = _copy(scene, shared.report, f"{name} report data")
-    page = _copy(scene, shared.page, f"{name} report page")
-    _bind(scene, Result(segmentation, summary, slices, chart, report, page))
+    segmentation.SetNodeReferenceID(_REPORT, None)
+    own = add_measures(scene, shared.case, segmentation, "" if shared.page is None else shared.page.GetText())
+    for key in (_MEASURED, _IMAGE):
+        own.report.SetAttribute(key, shared.report.GetAttribute(key))
 
 
 def _first_bound_to(scene: Any, report: Any) -> Any:
@@ -149,18 +146,6 @@ def _first_bound_to(scene: Any, report: Any) -> Any:
     count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
     masks = (scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode") for number in range(count))
     return next((mask for mask in masks if mask.GetNodeReference(_REPORT) is report), None)
-
-
-def _copy(scene: Any, node: Any, name: str) -> Any:
-    """Content and attributes, without what it refers to; None of None."""
-    if node is None:
-        return None
-    if node.IsA("vtkMRMLTextNode"):
-        copy = add_text(scene, name, "")
-    else:
-        copy = scene.AddNewNodeByClass(node.GetClassName(), name)
-    copy.CopyContent(node)
-    return copy
 
 
 def _bind(scene: Any, result: Result) -> None:

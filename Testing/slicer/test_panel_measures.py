@@ -82,7 +82,7 @@ def test_export_offers_what_is_there_and_says_what_came_of_it(done, scene, tmp_p
     offered = {action.text: action.isEnabled() for action in menu.actions()}
     assert offered["Report page (HTML)"] is False and sum(offered.values()) == 3
     done.panel.export.export(tmp_path / "cord.html")
-    assert "choose one of" in done.ui.statusLabel.text and not list(tmp_path.iterdir())
+    assert "page was deleted" in done.ui.statusLabel.text and not list(tmp_path.iterdir())
     done.panel.export.export(tmp_path / "none" / "cord.csv")
     assert "Saved cord.csv" in done.ui.statusLabel.text
     (tmp_path / "file").write_text("in the way")
