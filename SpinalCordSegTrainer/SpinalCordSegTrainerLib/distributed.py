@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.nn.functional import all_reduce
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 
@@ -35,7 +35,8 @@ class Processes:
 
     def summed(self, value: Tensor) -> Tensor:
         """Sum over all processes, to be differentiated through: the gradients of all processes add up."""
-        return value if self.count == 1 else all_reduce(value)
+        total: Tensor = value if self.count == 1 else _Summed.apply(value)  # type: ignore[no-untyped-call]
+        return total
 
     def add_up(self, value: Tensor) -> Tensor:
         """Sum over all processes of a tensor on any device, without gradient; exact for integers."""
@@ -75,6 +76,20 @@ class Processes:
         """Until all processes are here."""
         if self.count > 1:
             self.any(False)
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:  # every process's loss depends on every value
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
 
 ALONE = Processes()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
+import random
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,25 +80,24 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(path).weights
 
 
-@pytest.mark.slow
-def test_learns_eight_slices(make_cache: MakeCache, tmp_path: Path) -> None:
-    """f = 4 on 8 slices of 64²: Dice ≥ 0.95 in evaluation mode, with the paper's loss."""
-    cache = make_cache(n=8, size=64, per_subject=1)
+def test_learns_four_slices(make_cache: MakeCache, tmp_path: Path) -> None:
+    """RA-U-Net, the paper's loss, 24 updates: most of the cord is found in evaluation mode."""
+    cache = make_cache(n=4, size=32)
     config = TrainingConfig(
-        network=NetworkConfig("ra_unet", 4),
+        network=NetworkConfig("ra_unet", 2),
         sources=(SourceConfig(str(cache.folder)),),
         validation=ValidationConfig(fraction=0.0),
-        rate=RateConfig(plan="cosine", base_lr=1e-4, max_lr=6e-3, warmup_updates=10),
+        rate=RateConfig(plan="cosine", base_lr=1e-4, max_lr=0.012, warmup_updates=5),
         batch_size=4,
-        updates_per_epoch=60,
+        updates_per_epoch=24,
         epochs=1,
         statistics_batches=2,
     )
     run = Training(config, tmp_path / "run")
     run.run()
     network = checkpoint_network(load_checkpoint(run.best))
-    scores = validate(*slice_counts(network, [Slices(cache, np.arange(8))], LossConfig(), 8, CPU))
-    assert scores["dice"] >= 0.95 and scores["mcc"] >= 0.95
+    scores = validate(*slice_counts(network, [Slices(cache, np.arange(4))], LossConfig(), 8, CPU))
+    assert scores["dice"] >= 0.75 and scores["mcc"] >= 0.75
 
 
 def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -106,13 +106,9 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     run = Training(_small(cache, name="small"), tmp_path / "run", report=seen.append)
     result = run.run()
     assert result.finished == "all epochs done"
-    names = {"config.json", "split.json", "run.json", "epochs.csv", "curves.png"}
-    assert {path.name for path in run.best.parent.iterdir()} == names | {
-        "state.safetensors",
-        "state_previous.safetensors",
-        "best.safetensors",
-        "last.safetensors",
-    }
+    names = ("config.json", "split.json", "run.json", "epochs.csv", "curves.png")
+    weights = (f"{name}.safetensors" for name in ("state", "state_previous", "best", "last"))
+    assert {path.name for path in run.best.parent.iterdir()} == {*names, *weights}
     checkpoint = load_checkpoint(run.last)
     assert checkpoint.name == "small"
     assert checkpoint.training["updates"] == 6
@@ -147,19 +143,6 @@ def test_resumes_bit_for_bit(make_cache: MakeCache, tmp_path: Path, network: str
     times = {"minutes"}
     plain = [[{k: v for k, v in row.items() if k not in times} for row in run.state.history] for run in (whole, parts)]
     assert plain[0] == plain[1]
-
-
-def test_a_run_killed_between_files_repeats_its_epoch(make_cache: MakeCache, tmp_path: Path) -> None:
-    config = _small(make_cache(n=8, size=64))
-    run = Training(config, tmp_path / "run")
-    run._epoch()
-    saved = (tmp_path / "run" / "state.safetensors").read_bytes()
-    run._epoch()
-    after = _weights(tmp_path / "run" / "last.safetensors")
-    (tmp_path / "run" / "state.safetensors").write_bytes(saved)  # the checkpoint is of epoch 2, the state of epoch 1
-    Training(config, tmp_path / "run", resume=True).run()
-    again = _weights(tmp_path / "run" / "last.safetensors")
-    assert all(np.array_equal(after[key], again[key]) for key in after)
 
 
 def test_a_finished_run_goes_on_only_when_given_more(make_cache: MakeCache, tmp_path: Path) -> None:
@@ -279,11 +262,14 @@ def test_mixed_precision_keeps_loss_and_weights_in_32_bits(make_cache: MakeCache
 
 
 def test_mixed_precision_only_where_the_cpu_has_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: True)
-    assert chosen_dtype("mixed", CPU) == torch.bfloat16 and chosen_dtype("float32", CPU) is None
-    monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda: False)
-    with pytest.raises(ConfigurationError, match="CUDA"):
-        chosen_dtype("mixed", CPU)
+    for able in (True, False):
+        monkeypatch.setattr("SpinalCordSegTrainerLib.distributed.cpu_has_bfloat16", lambda able=able: able)
+        assert chosen_dtype("float32", CPU) is None
+        if able:
+            assert chosen_dtype("mixed", CPU) == torch.bfloat16
+        else:
+            with pytest.raises(ConfigurationError, match="CUDA"):
+                chosen_dtype("mixed", CPU)
 
 
 def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,17 +282,58 @@ def test_a_card_that_is_too_small_or_lost_says_what_to_do(monkeypatch: pytest.Mo
             raise error
 
 
-KILLS = os.environ.get("SPINALCORDSEG_KILLS", "3")  # make soak: 20
+KILLS = int(os.environ.get("SPINALCORDSEG_KILLS", "2"))  # make soak: 20
+
+
+def _start(config: TrainingConfig, output: Path, stays: bool = False) -> tuple[int, int]:
+    """A run, in a process of its own, that goes on where the folder's state is: its process id, and a pipe that gets a
+    byte for every update. ``stays``: once it has ended it waits to be killed, so that a kill always finds it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return child, reading
+    code = 1
+    try:
+        resume = saved_state(output / "state.safetensors") is not None
+        Training(config, output, resume=resume, report=lambda _: os.write(writing, b".")).run()
+        code = 0
+        if stays:
+            os.write(writing, b"." * 100)  # none is missed
+            signal.pause()
+    finally:
+        os._exit(code)
+
+
+def _ended_well(child: int, pipe: int) -> bool:
+    while os.read(pipe, 1024):
+        pass
+    os.close(pipe)
+    return os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the runs are forked")
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("killed_runs.py")
-    done = subprocess.run([sys.executable, str(script), str(tmp_path), KILLS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    told = json.loads(done.stdout)
-    print(told)
-    assert told["killed"] == told["resumed"] == told["bit_equal"] == int(KILLS)
+def test_killed_at_random_moments(make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed anywhere within an update, its saving included, and resumed: the weights of a run that nobody disturbed.
+    U-Net draws dropout from torch's own generator."""
+    monkeypatch.setattr(trainer, "_SAVE_SECONDS", 0)
+    config = _small(make_cache(n=8, size=64), network=NetworkConfig("unet", 1), batch_size=2, statistics_batches=1)
+    updates, draw, started = config.epochs * 3, random.Random(0), time.monotonic()
+    assert _ended_well(*_start(config, tmp_path / "whole"))
+    an_update_s = (time.monotonic() - started) / updates
+    whole = _weights(tmp_path / "whole" / "last.safetensors")
+    for number in range(KILLS):
+        output = tmp_path / f"run{number}"
+        child, pipe = _start(config, output, stays=True)
+        for _ in range(draw.randrange(updates)):
+            os.read(pipe, 1)
+        time.sleep(draw.uniform(0, an_update_s))
+        os.kill(child, signal.SIGKILL)
+        os.close(pipe)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        assert _ended_well(*_start(config, output))
+        found = _weights(output / "last.safetensors")
+        assert all(np.array_equal(whole[name], found[name]) for name in whole)
 
 
 CONFIG = TrainingConfig(network=NETWORK)
@@ -357,5 +384,4 @@ def test_every_start_is_recorded(tmp_path: Path) -> None:
         record_start(tmp_path, update, ALONE)
     starts = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["starts"]
     assert [one["after_update"] for one in starts] == [0, 7]
-    assert starts[0]["packages"]["torch"] == torch.__version__ or starts[0]["packages"]["torch"] in torch.__version__
-    assert starts[0]["device"] == "cpu"
+    assert starts[0]["packages"]["torch"] in torch.__version__ and starts[0]["device"] == "cpu"
