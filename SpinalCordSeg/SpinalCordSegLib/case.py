@@ -237,6 +237,9 @@ class Case(CordMeasures):
                 f"{folder / name} was not taken in: the figures are of {self.mask_file}, not of it; to take it in:"
                 f" {_take_in(self, folder, name)}"
             )
+        for path in sorted(folder.glob("report*.json")):
+            if path.name != "report.json":  # as a program that syncs folders leaves where two people worked at once
+                found.append(f"{path} is a second report of this case: what was done in it is not in report.json")
         for name in self.altered:
             own = name if name.startswith("mask") else self.mask_file
             what = "to take it in" if own == name else "to make it anew"
@@ -873,14 +876,17 @@ def version_mask(case: Case, number: int) -> Volume:
 
     Raises ConfigurationError where there is no such one, InputFileError for a damaged one."""
     assert case.folder is not None
-    known = {version.number: version for version in versions(case.folder).versions()}
-    if number in known:
-        return known[number].read()
+    known = versions(case.folder).versions()
+    if found := [version for version in known if version.number == number]:
+        if len(found) > 1:  # two people worked at once in copies of the folder
+            files = " or ".join(quote(str(version.path)) for version in found)
+            raise ConfigurationError(f"several versions have the number {number}: take one by correct CASE {files}")
+        return found[0].read()
     mask = None
     if number == 0:
         mask = original_mask(case, case.folder)
     if mask is None:
-        listed = ", ".join(map(str, sorted(known))) or "none"
+        listed = ", ".join(map(str, sorted(version.number for version in known))) or "none"
         raise ConfigurationError(f"{case.folder} keeps no version {number} of its mask: found {listed}")
     return mask
 

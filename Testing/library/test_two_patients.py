@@ -221,3 +221,17 @@ def test_a_persons_columns_and_tables_stay(root: Path) -> None:
     assert _run(root, "review {0}/out")[0] == 2 and "good" in review.read_text()
     review.unlink()
     assert [_run(root, "review {0}/out")[0] for _ in range(2)] == [0, 0]
+
+
+def test_what_two_people_did_in_copies_of_a_folder_is_said(root: Path) -> None:
+    case, copy = doors.folder(root), shutil.copytree(doors.folder(root), root / "copy")
+    write_volume(doors.OTHER, root / "b.nii.gz")
+    assert (
+        _run(root, "correct {0}/copy {0}/b.nii.gz --by B")[0] == _run(root, "correct {case} {0}/mine.nii.gz --by A")[0]
+    )
+    shutil.copy(copy / "report.json", case / "report (conflicted copy).json")
+    for path in (copy / "versions").iterdir():
+        shutil.copy(path, case / "versions")
+    assert "second report of this case" in _run(root, "review {0}/out")[1]
+    code, said = _run(root, "correct {case} --restore 1 --by C")
+    assert (code, "several versions have the number 1" in said) == (2, True)
