@@ -878,7 +878,7 @@ def version_mask(case: Case, number: int) -> Volume:
     assert case.folder is not None
     known = versions(case.folder).versions()
     if found := [version for version in known if version.number == number]:
-        if len(found) > 1:  # two people worked at once in copies of the folder
+        if len({version.fingerprint for version in found}) > 1:  # two people worked at once in copies of the folder
             files = " or ".join(quote(str(version.path)) for version in found)
             raise ConfigurationError(f"several versions have the number {number}: take one by correct CASE {files}")
         return found[0].read()

@@ -22,7 +22,8 @@ from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
 
-_NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})\.nii\.gz")
+# a program that syncs folders adds its words behind the fingerprint
+_NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})(?:[ (_-].*)?\.nii\.gz")
 _TIME = "%Y%m%dT%H%M%SZ"
 _DISMISSED = "dismissed.txt"
 _UNFINISHED = re.compile(r"\.[0-9a-f]{12}(\.part)?\.nii\.gz")

@@ -235,3 +235,8 @@ def test_what_two_people_did_in_copies_of_a_folder_is_said(root: Path) -> None:
     assert "second report of this case" in _run(root, "review {0}/out")[1]
     code, said = _run(root, "correct {case} --restore 1 --by C")
     assert (code, "several versions have the number 1" in said) == (2, True)
+    for path in (case / "versions").glob(f"v000001_*_{doors.mask_sha256(doors.OTHER)[:16]}.*"):
+        path.unlink()
+    (mine,) = (case / "versions").glob("v000001_*.nii.gz")
+    mine.rename(mine.with_name(mine.name.replace(".nii", " (1).nii")))
+    assert _run(root, "correct {case} --restore 1 --by C")[0] == 0
