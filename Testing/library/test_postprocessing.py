@@ -286,22 +286,6 @@ def test_an_imputed_outline_stays_near_the_network_s() -> None:
     assert least - 0.4 <= areas(found)[4] <= most
 
 
-@pytest.mark.parametrize("orientation", ["LPI", "SPL"])
-def test_any_storage_order_gives_the_same(orientation: str) -> None:
-    radii = [4.5] * 4 + [6.0, 6.2] + [4.5] * 4
-    planes = [disc(radius, sd_mm=1.0 if k in (4, 5) else 0.2) for k, radius in enumerate(radii)]
-    probability = stack_of(planes)
-    image = stack_of([1 + plane * (k not in (4, 5)) for k, plane in enumerate(planes)])
-    assert np.array_equal(smooth_z(probability.reoriented(orientation), 3).voxels, smooth_z(probability, 3).voxels)
-    stored = postprocessing.find_cord(probability.reoriented(orientation), image.reoriented(orientation))
-    assert stored.mask.orientation == orientation
-    straight = postprocessing.find_cord(probability, image)
-    assert np.array_equal(stored.mask.voxels, straight.mask.voxels)
-    assert all(
-        np.array_equal(stored.evidence[name], values, equal_nan=True) for name, values in straight.evidence.items()
-    )
-
-
 def test_other_grids_are_refused() -> None:
     probability = stack_of([disc(4.5)] * 4)
     with pytest.raises(GeometryError):

@@ -264,17 +264,6 @@ def test_grids(shape: tuple[int, int, int], spacing_mm: tuple[float, float, floa
     assert kinds(grid(shape, spacing_mm)) == expected
 
 
-def test_left_right_is_the_patients_not_the_arrays() -> None:
-    sagittal = np.zeros((4, 4))
-    sagittal[1, 0] = sagittal[2, 1] = 1.0  # i backwards to front, j up
-    sagittal[0, 2], sagittal[3, 3] = 2.2, 1.0  # k left to right
-    volume = Volume.from_ijk(np.zeros((100, 100, 30), np.float32), sagittal)
-    (flag,) = check_image(volume)
-    assert flag.kind == "coarse_voxels"
-    assert flag.slice is None
-    assert "2.20 mm wide" in flag.message
-
-
 def head(below_vertex_mm: int) -> Volume:
     """A bright box of 98×180 mm in air, 20 mm of air above it, ``below_vertex_mm`` of it in view."""
     voxels = np.zeros((100, 100, (below_vertex_mm + 20) // 2), np.float32)
