@@ -114,8 +114,15 @@ def test_without_torch_no_gpu_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 _SEGMENT = """
-import json, sys
-sys.modules["torch"] = sys.modules["safetensors"] = sys.modules["onnx"] = None  # importing them fails
+import sys
+from importlib.machinery import PathFinder
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *more):
+        return None if name in ("torch", "safetensors", "onnx") else super().find_spec(name, *more)
+
+sys.meta_path = [Finder if one is PathFinder else one for one in sys.meta_path]
 from SpinalCordSegLib.cli import main
 sys.exit(main(sys.argv[1:]))
 """
