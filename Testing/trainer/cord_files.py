@@ -47,6 +47,8 @@ _SETTINGS = (
 )
 SHORT = [*(word for one in _SETTINGS.split() for word in ("--set", one)), "--device", "cpu"]
 """Options of the shortest training: one update of the smallest network."""
+TUNED = [*(word for one in _SETTINGS.split()[3:] for word in ("--set", one)), "--device", "cpu"]
+"""The same for a training that starts from a model, whose network and normalisation it takes."""
 
 
 def tiny_model(path: Path, size: int = 256) -> Path:

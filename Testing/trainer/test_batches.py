@@ -53,13 +53,6 @@ def test_the_batch_depends_on_the_update_alone(make_cache: Callable[..., SliceCa
     assert one[0].shape == (5, 1, 32, 32)
 
 
-def test_crops_near_the_cord_hold_it(make_cache: Callable[..., SliceCache]) -> None:
-    config = replace(CONFIG, crop=CropConfig(size=64, near_cord=1.0, jitter_px=8))
-    batches = BatchSampler([_source(make_cache(n=10, size=128))], config)
-    for update in range(4):
-        assert (batches.batch(update)[1].sum((1, 2, 3)) > 50).all()
-
-
 def test_refusals(make_cache: Callable[..., SliceCache]) -> None:
     small, large = make_cache(n=4, size=32), make_cache(n=4, size=64, name="b")
     with pytest.raises(TrainingDataError, match="no training slices"):

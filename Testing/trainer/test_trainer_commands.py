@@ -3,60 +3,58 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cord_files import SHORT, configured, put_case, tiny_model
+from cord_files import SHORT, TUNED, configured, cord_label, put_case, tiny_model
 
 from patient_search import leaks, secrets_of, write_series
 from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib import lr_finder
+from SpinalCordSegTrainerLib import evaluation, lr_finder, trainer
 from SpinalCordSegTrainerLib.cli import STOP_FILE, main
 from SpinalCordSegTrainerLib.run_folder import RunState
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import Split, write_split
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread; no pictures."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(trainer, "write_curves", lambda *_: None)
+    for picture in ("_histograms", "_draw_agreement", "write_sheet"):
+        monkeypatch.setattr(evaluation, picture, lambda *_: None)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three people, 4 slices of 40 × 50 pixels of 1 × 0.8 mm; the label map holds cord as 2 and something as 5."""
-    torch.set_num_threads(1)
+    """Three people; the label map holds cord as 2 and something as 5."""
     folder = tmp_path / "data"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("sub-1", "sub-2", "sub-3"):
-        voxels = rng.integers(0, 100, (40, 50, 4)).astype(np.int16)
-        label = np.zeros((40, 50, 4), np.uint8)
-        label[15:23, 20:32, :] = 2
-        label[0, 0, 0] = 5
-        voxels[label == 2] += 300
-        grid = np.diag([1.0, 0.8, 5.0, 1.0])
-        write_volume(Volume.from_ijk(voxels, grid), folder / f"{name}_T1w.nii.gz")
-        write_volume(Volume.from_ijk(label, grid), folder / f"{name}_T1w_seg.nii.gz")
+    for number in range(1, 4):
+        label = cord_label(2)
+        label.ijk[0, 0, 0] = 5
+        put_case(folder, f"sub-{number}_T1w", number, label)
     return folder
 
 
 def test_fine_tune_from_a_model_tells_what_was_forgotten(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from SpinalCordSegTrainerLib import trainer
-
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    model, run = _model(tmp_path), tmp_path / "run"
-    short = ["--set", "batch_size=2", "--set", "updates_per_epoch=1", "--set", "epochs=1", "--set", "crop.size=64",
-             "--set", "statistics_batches=1", "--device", "cpu", "--label", "2"]  # fmt: skip
-    arguments = ["train", str(data), "--output", str(run), "--from", str(model), "--old", str(data), *short]
-    assert main(arguments) == 0
+    run = tmp_path / "run"
+    model = str(tiny_model(tmp_path / "m.safetensors", 64))
+    words = ["train", str(data), "--output", str(run), "--from", model, "--old", str(data), "--label", "2", *TUNED]
+    assert main(words) == 0
     assert "old cases: Dice" in capsys.readouterr().out
     assert main(["train", "--output", str(run), "--resume", "--device", "cpu"]) == 0
-    assert main([*arguments, "--resume"]) == 0  # the same line again: its old cases are those of the run
+    assert main([*words, "--resume"]) == 0  # the same line again: its old cases are those of the run
 
 
 def test_the_range_test_starts_where_the_training_will(
@@ -87,12 +85,7 @@ def test_a_model_may_be_taught_one_patient(data: Path, tmp_path: Path) -> None:
     assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
 
 
-def test_an_old_request_to_stop_is_none(
-    make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from SpinalCordSegTrainerLib import trainer
-
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
+def test_an_old_request_to_stop_is_none(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
     config, run = tmp_path / "c.json", tmp_path / "run"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
     run.mkdir()
@@ -157,10 +150,6 @@ def _model(folder: Path) -> Path:
 def test_ctrl_c_saves_and_exits_130(
     make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
-
-    from SpinalCordSegTrainerLib import trainer
-
     config = tmp_path / "c.json"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
     step = trainer.Training.step
@@ -169,7 +158,6 @@ def test_ctrl_c_saves_and_exits_130(
         signal.raise_signal(signal.SIGINT)
         return step(run)
 
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     monkeypatch.setattr(trainer.Training, "step", interrupted)
     arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *SHORT]
     assert main(arguments) == 130
@@ -194,7 +182,6 @@ def test_from_check_to_evaluation(
 ) -> None:
     data, secrets = three_patients
     out = tmp_path / "out"
-    torch.set_num_threads(1)
     said = ""
     folder, run = str(data), str(out / "run")
     for command in (
@@ -209,14 +196,8 @@ def test_from_check_to_evaluation(
         assert (command[0], code) == (command[0], 0), told.err
         said += told.out + told.err
     assert leaks(out, secrets, said) == []
-    names = {path.name for path in out.rglob("*")}
-    assert {
-        "last.safetensors",
-        "run.json",
-        "split.json",
-        "scores.json",
-        "range_test.json",
-    } <= names  # they were there to be searched
+    written = ("last.safetensors", "run.json", "split.json", "scores.json", "range_test.json")
+    assert {*written} <= {path.name for path in out.rglob("*")}  # they were there to be searched
 
 
 def test_a_model_is_handed_on_without_the_names_of_those_held_out(tmp_path: Path) -> None:
