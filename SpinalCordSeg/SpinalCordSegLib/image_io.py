@@ -79,8 +79,8 @@ def read_grid(path: Path) -> GridFile:
     zero spacing, none or two of them) or VoxelError (colour, NaN, infinite); every text begins with the file's name.
     """
     path = Path(path)
-    _check_file(path)
     try:
+        _check_file(path)
         notes = _check_text_header(path)
         with _named_as_packed(path) as named:
             reader, fields = _read_header(named)
@@ -102,11 +102,8 @@ def read_grid(path: Path) -> GridFile:
 
 def _check_file(path: Path) -> None:
     _check_spelling(path, InputFileError)
-    try:
-        if not path.exists():
-            raise InputFileError(f"{path} does not exist; check the path")
-    except OSError as error:
-        raise InputFileError(f"{path} cannot be read: {error.strerror}; check who may read it") from error
+    if not path.exists():
+        raise InputFileError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise InputFileError(f"{path} is a folder; expected one file: {_KINDS}")
     if file_suffix(path) not in READ_SUFFIXES:
@@ -550,12 +547,9 @@ def read_cord(path: Path, label: int | None = None) -> tuple[Volume, tuple[str, 
     return select_label(labels, chosen, path.name), notes
 
 
-# A name for a case's folder that is safe for any file system and does not tell who the patient is.
-#
-# What can be known: a DICOM header states name, identifiers and birth date; so may the JSON file that dcm2niix leaves
-# beside a NIfTI, and the "0010|..." fields that ITK copies into NRRD and MetaImage files. Against these the name is
-# checked. A NIfTI header has no such field (``descrip``, ``aux_file`` and ``db_name`` hold the converter's remarks),
-# so without any of these a file's base name is taken for the user's own choice and kept.
+# A name for a case's folder, safe for any file system, that does not tell who the patient is. It is checked against
+# what a DICOM header states, the JSON file that dcm2niix leaves beside a NIfTI, and the "0010|..." fields that ITK
+# copies into NRRD and MetaImage files; without any of these a file's base name is the user's own choice, and kept.
 
 
 _LONGEST = 64
@@ -724,9 +718,9 @@ def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
 
     A folder of image files gives each of them by name; a folder with DICOM in or below it is one input; without
     either, image files further below are taken, but none in hidden folders, and of results of ours the masks alone,
-    where masks are wanted. Of an image and its
-    label map in one folder (NAME and NAME_seg) the one that is wanted is taken; given by name either is. Anything else,
-    missing paths too, stays as it is, so that reading it raises the reason.
+    where masks are wanted. Of an image and its label map in one folder (NAME and NAME_seg) the one that is wanted is
+    taken; given by name either is. Anything else, missing paths too, stays as it is, so that reading it raises the
+    reason.
     """
     found: list[Path] = []
     for path in map(Path, paths):

@@ -209,7 +209,6 @@ class Phantom:
     coverage: Volume
     truth_volume_mm3: float
     truth_csa_mm2: NDArray[np.float64]
-    config: PhantomConfig
 
 
 @dataclass(frozen=True)
@@ -290,7 +289,6 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
         coverage=placed(coverage),
         truth_volume_mm3=cord.volume_mm3(z_mm[first] - thick / 2, z_mm[end - 1] + thick / 2),
         truth_csa_mm2=csa,
-        config=config,
     )
 
 

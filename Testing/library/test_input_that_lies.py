@@ -90,8 +90,8 @@ def behind(neck: Phantom, path: Path) -> Path:
 REFUSED: dict[str, tuple[Callable[[Phantom, Path], Path], type[Exception], str]] = {
     "voxels begin at 0": (lambda n, p: stored(n, p, (108, "f", 0)), VoxelError, "begin at byte 0; expected 352"),
     "voxels begin at 176": (lambda n, p: stored(n, p, (108, "f", 176)), VoxelError, "begin at byte 176"),
-    "mm called micrometres": (lambda n, p: stored(n, p, (123, "B", 3)), GeometryError, "less than any MR volume"),
-    "mm called metres": (lambda n, p: stored(n, p, (123, "B", 1)), GeometryError, "more than any MR volume"),
+    "mm called micrometres": (lambda n, p: stored(n, p, (123, "B", 3)), GeometryError, "which no MR volume has"),
+    "mm called metres": (lambda n, p: stored(n, p, (123, "B", 1)), GeometryError, "which no MR volume has"),
     "more voxels than announced": (behind, InputFileError, "its header is damaged"),
     "fewer rows announced": (
         lambda n, p: stored(n, p, (44, "h", 7)),

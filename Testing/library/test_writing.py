@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, and a refused write says why."""
+"""A file appears whole or not at all, where it was asked for and nowhere else, and a refused write says why."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from SpinalCordSegLib.case import Case, restore_interrupted, save_case
+from SpinalCordSegLib.cli import main
+from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.files import atomic_write, file_suffix, write_json, write_text
+from SpinalCordSegLib.files import atomic_write, file_suffix, inside, is_plain_name, write_json, write_text
+from SpinalCordSegLib.image_io import safe_case_name, write_volume
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegLib.pipeline import measure_mask
+
+MASK = make_phantom(PhantomConfig(shape=(40, 32, 3), spacing_mm=(0.7, 0.9, 4.0))).mask
+AWAY = ("../x", "..", ".", "", "/etc/x", "a/b", "a\\b", "..\\x", "C:x", "C:\\x", "\\\\host\\share", "a\0b")
 
 
 def test_text_and_json_arrive_with_their_folders(tmp_path: Path) -> None:
@@ -102,3 +112,104 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 )
 def test_suffix_tells_the_format(name: str, suffix: str) -> None:
     assert file_suffix(Path(name)) == suffix
+
+
+# Names out of tables, reports, headers and folders lead nowhere else than into the folder that was chosen.
+
+
+@pytest.mark.parametrize("name", AWAY)
+def test_names_that_lead_away(name: str, tmp_path: Path) -> None:
+    assert not is_plain_name(name)
+    with pytest.raises(OutputError, match="not a name for a file"):
+        inside(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["neck", "..neck", "neck 1.nii.gz", "頸髄", "-x"])
+def test_names_of_files(name: str, tmp_path: Path) -> None:
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    return folder
+
+
+def _is_untouched(elsewhere: Path) -> bool:
+    return {path.name: path.read_text() for path in elsewhere.iterdir()} == {"mine.txt": "mine"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_case_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, emptied: bool, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "neck.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "neck").symlink_to(elsewhere)
+    if emptied:
+        (elsewhere / "mine.txt").unlink()
+    assert main(["measure", str(tmp_path / "neck.nii.gz"), "--output", str(tmp_path / "out"), "--force"]) == 2
+    assert "a link leads elsewhere" in capsys.readouterr().err
+    assert not any(elsewhere.iterdir()) if emptied else _is_untouched(elsewhere)
+    with pytest.raises(OutputError, match="a link"):
+        inside(tmp_path / "out", "neck")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_an_output_folder_that_is_a_link_to_itself(tmp_path: Path, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "neck.nii.gz")
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    assert main(["measure", str(tmp_path / "neck.nii.gz"), "--output", str(tmp_path / "ring")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cannot write" in error and "unexpected" not in error
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_a_case_named_by_its_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    save_case(measure_mask(MASK, "neck"), tmp_path / "real" / "neck", has_pictures=False)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "neck")
+    save_case(measure_mask(MASK, "again"), tmp_path / "link", has_pictures=False)
+    assert (tmp_path / "link").is_symlink() and Case.load(tmp_path / "real" / "neck").name == "again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_remains_of_a_replacement_that_lead_away_stay_where_they_are(tmp_path: Path, elsewhere: Path) -> None:
+    """A name that means the folder above, and a link: as an archive from somebody else may hold them."""
+    results = tmp_path / "results"
+    (results / "....0123456789ab.old").mkdir(parents=True)  # would be put back as ".."
+    (results / "....0123456789ab.old" / "planted.txt").write_text("x")
+    if os.name == "posix":
+        (results / ".neck.0123456789ab.old").symlink_to(elsewhere)
+        (results / "neck").mkdir()
+    restore_interrupted(results)
+    assert not (tmp_path / "planted.txt").exists()
+    assert _is_untouched(elsewhere)
+
+
+@pytest.mark.parametrize("person", ["../elsewhere", "/tmp/x"])
+def test_a_person_of_a_manifest_names_a_folder_only(tmp_path: Path, elsewhere: Path, person: str, capsys: Any) -> None:
+    write_volume(MASK, tmp_path / "v.nii.gz")
+    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
+    (tmp_path / "visits.csv").write_text(f"person,folder,date\n{person},r/v,2021-01-31\n")
+    assert main(["follow-up", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t" / "u")]) == 1
+    assert "cannot be a code" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "t" / "u").iterdir()] == ["cohort.csv"]
+    assert len(list((tmp_path / "t").iterdir())) == 1 and _is_untouched(elsewhere)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
+def test_a_follow_up_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, capsys: Any) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "P1").symlink_to(elsewhere)
+    write_volume(MASK, tmp_path / "v.nii.gz")
+    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
+    (tmp_path / "visits.csv").write_text("person,folder,date\nP1,r/v,2021-01-31\nP1,r/v,2022-01-31\n")
+    assert main(["follow-up", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t")]) == 1
+    assert "a link leads elsewhere" in capsys.readouterr().err and _is_untouched(elsewhere)
+
+
+@pytest.mark.parametrize("description", ["../../outside", "..", "C:\\x\\y"])
+def test_the_description_of_a_dicom_series(dicom: Any, tmp_path: Path, description: str) -> None:
+    folder = dicom.write(tmp_path, change=lambda k: {"SeriesDescription": description})
+    assert is_plain_name(safe_case_name(folder, find_series(folder)))
