@@ -100,6 +100,11 @@ def test_a_manifest_that_mixes_people_is_refused(
     assert (code != 0, expected in said) == (bool(expected), True), said
 
 
+def test_a_follow_up_takes_no_other_persons_place(root: Path) -> None:
+    command = "follow-up {case} --date 2020-01-01 --disc 4 --output {0}/followed --person "
+    assert [_run(root, command + person)[0] for person in ("P1", "P2", "P1")] == [0, 2, 0]
+
+
 @pytest.mark.parametrize("change", [lambda text: text.replace(",7", ",8"), lambda text: text.replace(",", ";")])
 def test_figures_that_somebody_edited_are_not_the_cases(root: Path, change: Callable[[str], str]) -> None:
     table = doors.folder(root) / "slices.csv"

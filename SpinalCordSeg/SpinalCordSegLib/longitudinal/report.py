@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.files import (
     inside,
+    parse_json,
     reason,
     replace_names,
     to_json,
@@ -98,7 +99,14 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
 
 
 def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
-    """Write follow_up.csv, .html and .json; gives the rows. Raises OutputError, MissingPackageError."""
+    """Write follow_up.csv, .html and .json; gives the rows. Raises OutputError (another person's are there),
+    MissingPackageError."""
+    try:
+        there = parse_json((folder / "follow_up.json").read_bytes())["person"]
+    except (OSError, ValueError, KeyError, TypeError):
+        there = result.person
+    if there != result.person:
+        raise OutputError(f"{folder} holds the follow-up of {there}, not of {result.person}: choose another folder")
     content = follow_up_report(result)
     rows = follow_up_rows(content)
     write_text(folder / "follow_up.csv", csv_text(COLUMNS, rows))
