@@ -62,7 +62,7 @@ from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review, decided, opened
 from SpinalCordSegLib.slice_table import counted
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person, parse_disc, read_discs
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc, read_discs
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.work_list import (
     HISTORY_TABLE,
@@ -220,8 +220,7 @@ def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:
     marks = _marked_discs(arguments)
     if not marks and _wants_levels(arguments):
         raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --disc FILE")
-    person = Person(arguments.age, arguments.sex)
-    return LevelOptions(marks, arguments.around, person, declared=tuple(arguments.declare or ()))
+    return LevelOptions(marks, arguments.around, tuple(arguments.declare or ()), arguments.age, arguments.sex)
 
 
 def demo(arguments: Namespace, reporter: Reporter) -> None:

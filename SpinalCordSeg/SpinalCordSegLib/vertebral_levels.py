@@ -59,29 +59,17 @@ class DiscMark:
 
 
 @dataclass(frozen=True)
-class Person:
-    """Whom the area is compared with. ``age_years``: at the examination. ``sex``: "male" or "female"; None: unknown."""
-
-    age_years: float | None = None
-    sex: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.sex is not None and self.sex not in SEXES:
-            raise ConfigurationError(f"sex {self.sex} is not in the table of norms: give male or female")
-        if self.age_years is not None and not 0 <= self.age_years < 130:
-            raise ConfigurationError(f"an age of {self.age_years:g} years is impossible")
-
-
-@dataclass(frozen=True)
 class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
-    the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``was_compared``: the case was compared
-    with healthy adults before. Nothing about the person is kept in a report."""
+    the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``age_years`` at the examination, ``sex``
+    ("male", "female"): of the person, to compare with healthy adults; not kept in a report. ``was_compared``: the case
+    was compared before."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None
-    person: Person = field(default_factory=Person, metadata={"json": False})
     declared: tuple[str, ...] = ()
+    age_years: float | None = field(default=None, metadata={"json": False})
+    sex: str | None = field(default=None, metadata={"json": False})
     was_compared: bool = field(default=False, metadata={"json": False})
 
     def __post_init__(self) -> None:
@@ -89,6 +77,10 @@ class LevelOptions:
             raise ConfigurationError(f"a length of {self.around_mm:g} mm around C2/C3 is out of range (0 to 100)")
         if unknown := set(self.declared) - set(DECLARABLE):
             raise ConfigurationError(f"cannot declare {', '.join(unknown)}: choose among {', '.join(DECLARABLE)}")
+        if self.sex is not None and self.sex not in SEXES:
+            raise ConfigurationError(f"sex {self.sex} is not in the table of norms: give male or female")
+        if self.age_years is not None and not 0 <= self.age_years < 130:
+            raise ConfigurationError(f"an age of {self.age_years:g} years is impossible")
 
 
 @dataclass(frozen=True)
@@ -333,15 +325,14 @@ def load_norms() -> Mapping[str, Any]:
 def _norm(
     rows: Sequence[LevelMeasures], options: LevelOptions, facts: Mapping[str, bool | None]
 ) -> dict[str, Any] | None:
-    if options.person == Person():
+    if options.age_years is None and options.sex is None:
         return _no_norm(_FORGOTTEN) if options.was_compared else None
     # a header knows better than a declaration
     declared = {word.replace("-", "_"): True for word in options.declared}
     known = declared | {name: fact for name, fact in facts.items() if fact is not None}
     c2 = next((row for row in rows if row.name == "C2"), None)
-    if c2 is None:
-        return c2_percentile(nan, None, options.person, known)
-    return c2_percentile(c2.mean_csa_mm2, c2.coverage, options.person, known)
+    csa_mm2, coverage = (nan, None) if c2 is None else (c2.mean_csa_mm2, c2.coverage)
+    return c2_percentile(csa_mm2, coverage, options.age_years, options.sex, known)
 
 
 def _no_norm(*reasons: str) -> dict[str, Any]:
@@ -349,7 +340,7 @@ def _no_norm(*reasons: str) -> dict[str, Any]:
 
 
 def c2_percentile(
-    csa_mm2: float, coverage: float | None, person: Person, facts: Mapping[str, bool | None]
+    csa_mm2: float, coverage: float | None, age: float | None, sex: str | None, facts: Mapping[str, bool | None]
 ) -> dict[str, Any]:
     """The percentile range of a C2 area, or every reason why it would not be honest to give one; JSON-ready.
 
@@ -359,7 +350,6 @@ def c2_percentile(
     "p95_mm2".
     """
     t1w, corrected = facts.get("t1w"), facts.get("corrected_3d")
-    age, sex = person.age_years, person.sex
     reasons = []
     if coverage is None:
         reasons.append("no area at vertebral level C2 (mark the disc C2/C3)")

@@ -115,14 +115,15 @@ class LevelsSection(Section):
 
     def options(self) -> LevelOptions:
         """What is marked and given. Raises ConfigurationError for an impossible age."""
-        from SpinalCordSegLib.vertebral_levels import DECLARABLE, DiscMark, LevelOptions, Person
+        from SpinalCordSegLib.vertebral_levels import DECLARABLE, DiscMark, LevelOptions
 
         ui = self.ui
         age, sex = ui.ageBox.value, ui.sexBox.itemData(ui.sexBox.currentIndex)
         return LevelOptions(
             discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in marked_discs(self.current.owner).items()),
             around_mm=float(ui.aroundBox.value) or None,
-            person=Person(float(age) if age else None, sex or None),
+            age_years=float(age) if age else None,
+            sex=sex or None,
             declared=DECLARABLE if ui.declareBox.checked else (),
         )
 

@@ -31,7 +31,7 @@ from SpinalCordSegLib.report import (
 )
 from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.slice_table import SliceTable
-from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, Person
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 
 pytestmark = pytest.mark.usefixtures("pictures")
@@ -232,7 +232,7 @@ def test_no_text_becomes_markup(result):
 
 
 def test_range_truth_and_levels_are_shown(result):
-    marked = LevelOptions((DiscMark(3, slice=2),), person=Person(40, "female"))
+    marked = LevelOptions((DiscMark(3, slice=2),), age_years=40, sex="female")
     leveled = measure_mask(result.mask, "neck", levels=marked)
     text = _read(leveled, range=(1, 4), truth_volume_mm3=1000.0, flags=()).text
     for words in ("slices 1 to 3 of the image", "against the true 1000 mm³", "No flag was raised",
