@@ -27,7 +27,7 @@ from SpinalCordSegLib.console import (
     new_program,
     run_program,
 )
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError
+from SpinalCordSegLib.errors import Cancelled, ConfigurationError, TrainingDataError
 
 # Everything heavy is imported by the command that needs it.
 if TYPE_CHECKING:
@@ -431,31 +431,43 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _train_folds(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.cross_validation import cross_validate
+    """K-fold cross-validation: every patient judged once, by the one model that never saw them.
+
+    A fold that ended is not trained again, one that was interrupted goes on. The seed also draws the folds.
+    """
+    from SpinalCordSegLib.model.checkpoint import load_checkpoint
+    from SpinalCordSegTrainerLib.evaluation import FIGURES, Evaluation, model_masks, statistics
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
+    from SpinalCordSegTrainerLib.split import folds
+    from SpinalCordSegTrainerLib.trainer import Training
 
     if arguments.data is None:
         raise ConfigurationError("--folds needs the folder of cases that the models are judged on: give DATA")
-    device = chosen_device(arguments)
+    device, output = chosen_device(arguments), arguments.output
     config = configuration(arguments, reporter)
     used = set(SliceCache.open(config.sources[0].path).info.source["cases"])
-    with stop_in_order(arguments.output, arguments) as stopped:
-        evaluation, folds = cross_validate(
-            [case for case in matched_files(arguments).cases if case.name in used],
-            config,
-            arguments.output,
-            arguments.folds,
-            only_labelled=arguments.only_labelled,
-            device=device,
-            report=epochs_to(reporter),
-            stopped=stopped,
-        )
+    cases = [case for case in matched_files(arguments).cases if case.name in used]
+    # Slices without label are not judged where they were not trained on.
+    pooled, rows = Evaluation(only_labelled=arguments.only_labelled), []
+    with stop_in_order(output, arguments) as stopped:
+        for number, split in enumerate(folds((case.subject for case in cases), arguments.folds, config.seed), 1):
+            folder = output / f"fold{number}"
+            chosen = replace(config, validation=replace(config.validation, subjects=split.validation))
+            run = Training(chosen, folder, resume=None, device=device, report=epochs_to(reporter), stopped=stopped)
+            run.run()
+            model, before = load_checkpoint(run.best), len(pooled.scores)
+            held = [case for case in cases if case.subject in set(split.validation)]
+            pooled.judge(held, model_masks(model, device.type, stopped))
+            figures = Evaluation(scores=pooled.scores[before:]).write(folder / "evaluation", model)
+            means = {**{name: figures[name]["mean"] for name in FIGURES}, "mcc": figures["mcc"]}
+            rows.append({"fold": number, "patients_held_out": len(split.validation), **means})
+    over = {name: statistics([row[name] for row in rows if row[name] is not None]) for name in (*FIGURES, "mcc")}
     lines = [
         f"{name} over {one['n']} folds: {one['mean']:.3f} ± {one['sd']:.3f}"
-        for name, one in folds["over_folds"].items()
-        if one["mean"] is not None and one["sd"] is not None
+        for name, one in over.items()
+        if one["sd"] is not None
     ]
-    return _end_evaluation(evaluation, arguments.output, reporter, lines=lines, **folds)
+    return _end_evaluation(pooled, output, reporter, lines=lines, folds=rows, over_folds=over)
 
 
 # evaluate, raters
@@ -482,9 +494,8 @@ def _end_evaluation(
 def _score_lines(scores: Sequence[CaseScore], figures: dict[str, Any]) -> Iterator[str]:
     rows = [("case", "Dice", "HD95 mm", "CSA error %", "volume error %", "slices missed")]
     for case in scores:
-        missed = sum(one.found_mm2 == 0 for one in case.slices if one.true_mm2)
         errors = (f"{case.csa_error_percent:+.1f}", f"{case.volume_error_percent:+.1f}")
-        rows.append((case.case, f"{case.dice:.3f}", f"{case.hd95_mm:.2f}", *errors, str(missed)))
+        rows.append((case.case, f"{case.dice:.3f}", f"{case.hd95_mm:.2f}", *errors, str(case.missed)))
     yield from table_lines(rows)
     for name in ("dice_per_slice", "dice_per_case", "csa_error_percent_per_slice"):
         one = figures[name]
@@ -506,7 +517,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, model_masks
-    from SpinalCordSegTrainerLib.split import held_out
+    from SpinalCordSegTrainerLib.split import read_split
 
     chosen_device(arguments)  # refused before anything is read
     checkpoint, more = None, {}
@@ -516,7 +527,12 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
     else:
         masks, more = folder_masks(arguments.predictions), {"predictions": arguments.predictions.name}
     matched = matched_files(arguments)
-    cases = matched.cases if arguments.held_out is None else held_out(matched.cases, arguments.held_out)
+    cases = matched.cases
+    if arguments.held_out is not None:
+        held_out = read_split(arguments.held_out).validation
+        cases = tuple(case for case in cases if case.subject in held_out)
+        if not cases:
+            raise TrainingDataError(f"{arguments.held_out}: held out none of these cases; evaluate on its own data")
     evaluation = Evaluation(only_labelled=arguments.only_labelled)
     evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
     evaluation.judge(cases, masks, progress=partial(reporter.progress, "cases"))

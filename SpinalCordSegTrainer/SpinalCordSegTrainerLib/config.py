@@ -60,7 +60,6 @@ INTENDED_USE = (
     " trained on. Not for diagnosis or treatment."
 )
 Policy = Literal["none", "standard", "contrast"]
-_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,7 @@ def read_config(path: Path) -> TrainingConfig:
     return from_dict(TrainingConfig, data, str(path))
 
 
-def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
+def with_settings(config: T, settings: Sequence[str]) -> T:
     """The configuration (a dataclass) with "NAME=VALUE" put in, NAME as "rate.max_lr", VALUE as JSON (or plain text).
 
     Raises ConfigurationError for an unknown name or a wrong value.

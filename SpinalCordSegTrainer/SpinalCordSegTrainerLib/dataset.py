@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from xml.etree import ElementTree
@@ -269,19 +269,18 @@ def _entries(path: Path) -> dict[str, str]:
     if b"\0" in content or _FOREIGN.search(content):  # no zero byte: the pattern would not see UTF-16
         raise TrainingDataError(f"{path.name}: declares entities or foreign files, which no workspace needs; refused")
     try:
-        waiting = [("", ElementTree.fromstring(content))]
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an encoding that does not exist
+        return dict(_entries_of(ElementTree.fromstring(content)))
+    except (ElementTree.ParseError, LookupError, ValueError, RecursionError) as error:  # LookupError: no such encoding
         raise TrainingDataError(f"{path.name} is not a workspace of ITK-SNAP ({error}); save it again") from error
-    entries: dict[str, str] = {}
-    while waiting:
-        place, folder = waiting.pop()
-        for one in folder:
-            key = place + one.get("key", "")
-            if one.tag == "folder":
-                waiting.append((f"{key}/", one))
-            elif one.tag == "entry":
-                entries[key] = one.get("value", "")
-    return entries
+
+
+def _entries_of(folder: ElementTree.Element, place: str = "") -> Iterator[tuple[str, str]]:
+    for one in folder:
+        key = place + one.get("key", "")
+        if one.tag == "folder":
+            yield from _entries_of(one, f"{key}/")
+        elif one.tag == "entry":
+            yield key, one.get("value", "")
 
 
 # A label map brought onto its image's grid: as place_on does, or, where that was allowed, resampled.

@@ -141,13 +141,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         return (scaled + self.bias[None, :, None, None]).to(features.dtype)
 
 
-def sync_statistics(network: nn.Module, processes: Processes) -> nn.Module:
+def sync_statistics(network: nn.Module, processes: Processes) -> None:
     """Make every BatchNorm of the network one over all processes, in place; alone it is left as it is."""
     for module in network.modules() if processes.count > 1 else ():
         if isinstance(module, nn.BatchNorm2d):
             module.__class__ = SyncedBatchNorm
             module.processes = processes  # type: ignore[assignment]
-    return network
 
 
 # How a step is computed: 32 bits, or bfloat16 where the device has it; and kernels that give the same bits every time.

@@ -82,6 +82,11 @@ class CaseScore:
     flags: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def missed(self) -> int:
+        """Slices with cord in which none was found."""
+        return sum(one.found_mm2 == 0 for one in self.slices if one.true_mm2)
+
 
 def score_case(
     name: str,
@@ -296,7 +301,7 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
         "mcc": counts.mcc(),
         **{name: value if math.isfinite(value) else None for name, value in rates.items()},
         "slices_with_cord": len(with_cord),
-        "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "slices_missed": sum(case.missed for case in scores),
         "slices_without_cord": len(without),
         "slices_with_false_cord": sum(one.found_mm2 > 0 for one in without),
         "empty_rule": EMPTY_RULE,
@@ -350,7 +355,6 @@ def _slice_row(one: SliceScore) -> dict[str, Any]:
 
 
 def _case_row(case: CaseScore) -> dict[str, Any]:
-    with_cord = [one for one in case.slices if one.true_mm2]
     return {
         "case": case.case,
         "dice": _cell(case.dice),
@@ -360,8 +364,8 @@ def _case_row(case: CaseScore) -> dict[str, Any]:
         "sensitivity": _cell(case.counts.sensitivity()),
         "precision": _cell(case.counts.precision()),
         "mcc": _cell(case.counts.mcc()),
-        "slices_with_cord": len(with_cord),
-        "slices_missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "slices_with_cord": sum(one.true_mm2 > 0 for one in case.slices),
+        "slices_missed": case.missed,
         "slices_flagged": sum(bool(one.flags) for one in case.slices),
         "flags": " ".join(case.flags),
         **asdict(case.counts),

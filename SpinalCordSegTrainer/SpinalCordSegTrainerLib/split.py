@@ -61,18 +61,6 @@ def write_split(parts: Sequence[Split], path: Path) -> None:
     write_json(path, [asdict(part) for part in parts])
 
 
-def held_out(cases: Sequence[LabelledCase], run: Path) -> list[LabelledCase]:
-    """The cases whose patient the run in this folder, or this split file, held out, in their order.
-
-    Raises TrainingDataError when there is no split, or none of the cases was held out.
-    """
-    subjects = set(read_split(run).validation)
-    chosen = [case for case in cases if case.subject in subjects]
-    if not chosen:
-        raise TrainingDataError(f"{run}: held out none of these {len(cases)} cases; evaluate on the data it was given")
-    return chosen
-
-
 def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> Split:
     """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
     unique, wanted = sorted(set(subjects)), set(validation)

@@ -146,7 +146,7 @@ def _masked_criteria(chosen: MaskedSet, cases: Sequence[CaseScore], areas: Seque
         *criteria,
         at_most(chosen.name, "most components in a slice", max(one.components for one in slices), 1),
         at_most(chosen.name, "farthest pixel outside the true mask, mm", outside, MOST_OUTSIDE_MM),
-        at_most(chosen.name, "cord slices missed", sum(one.true_mm2 > 0 and one.found_mm2 == 0 for one in slices), 0),
+        at_most(chosen.name, "cord slices missed", sum(case.missed for case in cases), 0),
     ]
 
 
@@ -271,7 +271,7 @@ def case_row(data: str, case: CaseScore) -> dict[str, Any]:
         "csa_error_sd_percent": plain(float(np.std([one.csa_error_percent for one in with_cord])), 2),
         "outside_mm": plain(max(outside, default=nan), 2),
         "most_components": max((one.components for one in case.slices), default=0),
-        "missed": sum(one.found_mm2 == 0 for one in with_cord),
+        "missed": case.missed,
         "false_cord": sum(one.found_mm2 > 0 for one in case.slices if not one.true_mm2),
         "flagged": sum(bool(one.flags) for one in case.slices),
         "flags": " ".join(sorted({kind for one in case.slices for kind in one.flags} | set(case.flags))),
