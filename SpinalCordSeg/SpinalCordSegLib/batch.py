@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -97,159 +97,167 @@ def run_batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], option
     where nothing can be written to the folder at all, and after the last case where summary.csv alone could not be.
     With a single input that fails nothing is written.
     """
-    summary = Summary(options.output / "summary.csv")
-    claimed: set[str] = set()
+    batch = _Batch(inputs, options)
     finished = finished_folders(options.output)
-    among = _Among.of(inputs)
     for number, path in enumerate(inputs, 1):
-        outcome = _run_case(path, f"input-{number}", load, options, claimed, among)
-        claimed.add(outcome.case_name)
+        outcome = batch.run(path, f"input-{number}", load)
+        batch.claimed.add(outcome.case_name)
         if (folder := outcome.folder) is not None and outcome.case is not None:
             same = finished.setdefault(outcome.case.input.fingerprint, set())
             outcome = replace(outcome, twins=tuple(sorted(same - {folder})))
             same.add(folder)
         if outcome.error is None or len(inputs) > 1:
-            _put(summary, outcome, path, options)
+            batch.put(outcome, path)
         yield outcome
-    summary.finish()
+    batch.summary.finish()
 
 
-@dataclass(frozen=True)
-class _Among:
-    """The inputs of a batch. ``common``: the folder that holds all, for one input that of its folder; ``repeated``:
-    names of several files, without capitals."""
+class _Batch:
+    """The state of a batch. ``claimed``: names that it has given. ``common``: the folder that holds all inputs, for
+    one input that of its folder; ``repeated``: names of several files, without capitals."""
 
-    common: Path
-    repeated: frozenset[str]
-    n: int
-
-    @classmethod
-    def of(cls, inputs: Sequence[Path]) -> _Among:
+    def __init__(self, inputs: Sequence[Path], options: BatchOptions) -> None:
+        self.options, self.n = options, len(inputs)
+        self.summary = Summary(options.output / "summary.csv")
+        self.claimed: set[str] = set()
         try:
             common = Path(os.path.commonpath([path.absolute().parent for path in inputs]))
         except ValueError:  # none, or on several drives
             common = Path()
-        common = common.parent if len(inputs) == 1 else common  # a file's own folder tells whose it is
+        self.common = common.parent if len(inputs) == 1 else common  # a file's own folder tells whose it is
         names: Counter[str] = Counter()
         for path in {path.absolute() for path in inputs if is_volume_file(path)}:
             with suppress(OSError):  # a file that cannot be opened fails when its turn comes
                 names[safe_case_name(path).casefold()] += 1
-        return cls(common, frozenset(name for name, n in names.items() if n > 1), len(inputs))
+        self.repeated = {name for name, n in names.items() if n > 1}
 
-    def names(self, path: Path, name: str, words: frozenset[str] = frozenset(), who: str = "") -> list[str]:
+    def run(self, path: Path, unnamed: str, load: Callable[[Path], LoadedCase]) -> Outcome:
+        options = self.options
+        case_name = self._free_name(options.code or unnamed)
+        mark = None
+        try:
+            # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
+            is_dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
+            if options.code is None and not is_dicom:
+                case_name = self._free_name(self._names(path, safe_case_name(path))[0])
+            loaded = load(path)
+            mark = loaded.fingerprint
+            loaded = replace(loaded, case_name=options.code or loaded.case_name)
+            who = "" if loaded.identity is None else loaded.identity.patient_id[:4]
+            names = [options.code] if options.code else self._names(path, loaded.case_name, loaded.words, who)
+            source = "" if options.code else self._source(path, loaded.words)
+            case_name, finished = self._place(loaded, names, source)
+            folder = inside(options.output, case_name)
+            may_stand = not (options.force or options.renew)
+            # one of which files are gone is made anew, but a person's
+            is_whole = finished is not None and (finished.is_by_person or not (finished.lost or finished.altered))
+            if finished is not None and may_stand and is_whole and is_as_measured(finished):
+                return Outcome(case_name, "kept", folder, finished)
+            check_replaceable(folder)  # before the long work
+            result = loaded.compute()
+            differ = [] if finished is None else differing(finished.input.identity, result.input.identity)
+            if differ and not options.force:
+                raise WouldReplaceError(
+                    f"{folder} was measured with an image of another patient ({' and '.join(differ)} differ): give that"
+                    " patient's image, or --force to replace it"
+                )
+            made_from = replace(result.input, fingerprint=loaded.fingerprint, source=source)
+            case = replace(result, name=case_name, input=made_from)
+            case = save_case(case, folder, mask_format=options.mask_format, save_probability=options.save_probability)
+            return Outcome(case_name, "done", folder, case)
+        except (Cancelled, ModelFileError):
+            raise
+        except MemoryError:
+            failure: Exception = MemoryError("memory ran out: close other programs, or cut the image")
+        except Exception as error:  # noqa: BLE001
+            _log.debug("detail", exc_info=error)
+            failure = error
+        # It must not take the row of a result that stands: not of its own earlier one, nor of another image.
+        standing = _finished(options.output / case_name)
+        if standing is not None and mark is not None and standing.input.fingerprint != mark:
+            case_name, standing = next(name for name in _numbered(case_name) if self._is_free(name)), None
+        return Outcome(case_name, "failed", case=standing, error=failure)
+
+    def put(self, outcome: Outcome, path: Path) -> None:
+        """Write its row; later, where the table is open elsewhere."""
+        try:
+            self.summary.put(self._row(outcome, path))
+        except OutputError as error:
+            if isinstance(outcome.error, OutputError) and not isinstance(outcome.error, WouldReplaceError):
+                raise
+            _log.warning("%s; the cases go on, and their rows are written later", error)
+
+    def _row(self, outcome: Outcome, path: Path) -> dict[str, Any]:
+        if outcome.error is None and outcome.case is not None:
+            return outcome.case.summary_row()
+        text = reason(outcome.error) if outcome.error else ""
+        # Only what the case is called by, with or without a number, is known to name nobody.
+        stem, name = path.name[: -len(file_suffix(path)) or None], outcome.case_name
+        is_called_so = _is_volume(path) and stem in (name, name.rpartition("_")[0])
+        shows_file = is_called_so and self.options.code is None
+        text = without_folders(text, path) if shows_file else without_names(text, path)
+        if outcome.case is not None:
+            return outcome.case.summary_row() | {"reason": text}
+        return failed_row(outcome.case_name, text)
+
+    def _names(self, path: Path, name: str, words: frozenset[str] = frozenset(), who: str = "") -> list[str]:
         """For an input, the preferred first: its own name alone only where no other input has that; the folder tells
         files apart, and a piece of the patient's hash DICOM series. None depends on the order of the inputs."""
-        if not is_volume_file(path) or os.path.isdir(path):
+        if not _is_volume(path):
             return [f"{name}_{who}"] if who and self.n > 1 else [name, *([f"{name}_{who}"] if who else [])]
         longer = names_with_folders(path, name, words)
         return longer if longer and name.casefold() in self.repeated else [name, *longer]
 
-    def source(self, path: Path, words: frozenset[str]) -> str:
+    def _source(self, path: Path, words: frozenset[str]) -> str:
         """Where an input lies within the common folder; "…" where that tells the patient, or a DICOM header does not
         say who that is."""
         whole = path.absolute()
-        known = bool(words) or (is_volume_file(path) and not os.path.isdir(path))
         relative = whole.relative_to(self.common).as_posix() if whole.is_relative_to(self.common) else ""
-        return relative if known and relative and not tells_identity(relative, words) else "…"
+        is_known = bool(words) or _is_volume(path)
+        return relative if is_known and relative and not tells_identity(relative, words) else "…"
 
+    def _place(self, loaded: LoadedCase, names: Sequence[str], source: str) -> tuple[str, Case | None]:
+        """The folder's name for a case, the first of ``names`` that is free, and the finished result of this very input
+        where there is one, whatever it was called when it was made.
 
-def _put(summary: Summary, outcome: Outcome, path: Path, options: BatchOptions) -> None:
-    try:
-        summary.put(_row(outcome, path, options.code is not None))
-    except OutputError as error:
-        if isinstance(outcome.error, OutputError) and not isinstance(outcome.error, WouldReplaceError):
-            raise
-        _log.warning("%s; the cases go on, and their rows are written later", error)
-
-
-def _run_case(
-    path: Path,
-    unnamed: str,
-    load: Callable[[Path], LoadedCase],
-    options: BatchOptions,
-    claimed: set[str],
-    among: _Among,
-) -> Outcome:
-    case_name = _free_name(options.code or unnamed, claimed)
-    mark = None
-    try:
-        # The name of a folder or of a DICOM file may be the patient's, and only a readable series could tell.
-        is_dicom = path.is_dir() or (path.is_file() and not is_volume_file(path))
-        if options.code is None and not is_dicom:
-            case_name = _free_name(among.names(path, safe_case_name(path))[0], claimed)
-        loaded = load(path)
-        mark = loaded.fingerprint
-        loaded = replace(loaded, case_name=options.code or loaded.case_name)
-        who = "" if loaded.identity is None else loaded.identity.patient_id[:4]
-        names = [options.code] if options.code else among.names(path, loaded.case_name, loaded.words, who)
-        source = "" if options.code else among.source(path, loaded.words)
-        case_name, finished = _place(loaded, names, source, options, claimed)
-        folder = inside(options.output, case_name)
-        # one of which files are gone is made anew, but a person's
-        is_kept = finished is not None and (finished.is_by_person or not (finished.lost or finished.altered))
-        if finished is not None and is_kept and not options.force and not options.renew and is_as_measured(finished):
-            return Outcome(case_name, "kept", folder, finished)
-        check_replaceable(folder)  # before the long work
-        result = loaded.compute()
-        differ = [] if finished is None else differing(finished.input.identity, result.input.identity)
-        if differ and not options.force:
+        Raises WouldReplaceError when the folders hold results of other images and those may not be replaced.
+        """
+        output, force = self.options.output, self.options.force
+        for start in dict.fromkeys([loaded.case_name, *names]):
+            for name in _numbered(start):
+                finished = _finished(output / name)
+                is_own = finished is not None and finished.input.fingerprint == loaded.fingerprint
+                if name not in self.claimed and is_own:
+                    return name, finished
+                # A name that was given to a case which failed, or with other capitals, has no folder and is not free.
+                if self._is_free(name):
+                    break
+        for name in names:
+            finished = _finished(output / name)
+            is_changed = force and finished is not None and finished.input.source == source  # the file itself
+            if not self._is_taken(name) and (finished is None or is_changed):
+                return name, None
+        name = self._free_name(names[0])
+        if not force and _finished(output / name) is not None:
             raise WouldReplaceError(
-                f"{folder} was measured with an image of another patient ({' and '.join(differ)} differ): give that"
-                " patient's image, or --force to replace it"
+                f"{output / name} holds the result of another image; choose another output folder, or --force to"
+                " replace it"
             )
-        made_from = replace(result.input, fingerprint=loaded.fingerprint, source=source)
-        case = replace(result, name=case_name, input=made_from)
-        case = save_case(case, folder, mask_format=options.mask_format, save_probability=options.save_probability)
-        return Outcome(case_name, "done", folder, case)
-    except (Cancelled, ModelFileError):
-        raise
-    except MemoryError:
-        failure: Exception = MemoryError("memory ran out: close other programs, or cut the image")
-    except Exception as error:  # noqa: BLE001
-        _log.debug("detail", exc_info=error)
-        failure = error
-    return _failed(case_name, failure, mark, options, claimed)
+        return name, None
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether this batch has given it; capitals do not tell names apart."""
+        return name.casefold() in {other.casefold() for other in self.claimed}
+
+    def _is_free(self, name: str) -> bool:
+        return not self._is_taken(name) and not (self.options.output / name).exists()
+
+    def _free_name(self, name: str) -> str:
+        return next(one for one in _numbered(name) if not self._is_taken(one))
 
 
-def _failed(case_name: str, error: Exception, mark: str | None, options: BatchOptions, claimed: set[str]) -> Outcome:
-    """A failed case must not take the row of a result that stands: not of its own earlier one, nor of another image."""
-    standing = _finished(options.output / case_name)
-    if standing is not None and mark is not None and standing.input.fingerprint != mark:
-        names = _names(case_name)
-        case_name = next(n for n in names if not _is_taken(n, claimed) and not (options.output / n).exists())
-        standing = None
-    return Outcome(case_name, "failed", case=standing, error=error)
-
-
-def _place(
-    loaded: LoadedCase, names: Sequence[str], source: str, options: BatchOptions, claimed: set[str]
-) -> tuple[str, Case | None]:
-    """The folder's name for a case, the first of ``names`` that is free, and the finished result of this very input
-    where there is one, whatever it was called when it was made.
-
-    Raises WouldReplaceError when the folders hold results of other images and those may not be replaced.
-    """
-    for start in dict.fromkeys([loaded.case_name, *names]):
-        for name in _names(start):
-            finished = _finished(options.output / name)
-            if name not in claimed and finished is not None and finished.input.fingerprint == loaded.fingerprint:
-                return name, finished
-            # A name that this batch gave to a case which failed, or with other capitals, has no folder and is not free.
-            if not _is_taken(name, claimed) and not (options.output / name).exists():
-                break
-    for name in names:
-        finished = _finished(options.output / name)
-        is_changed = options.force and finished is not None and finished.input.source == source  # the file itself
-        if not _is_taken(name, claimed) and (finished is None or is_changed):
-            return name, None
-    name = _free_name(names[0], claimed)
-    finished = _finished(options.output / name)
-    if finished is not None and not options.force:
-        raise WouldReplaceError(
-            f"{options.output / name} holds the result of another image; choose another output folder, or --force"
-            " to replace it"
-        )
-    return name, None
+def _is_volume(path: Path) -> bool:
+    return is_volume_file(path) and not os.path.isdir(path)
 
 
 def _finished(folder: Path) -> Case | None:
@@ -259,31 +267,9 @@ def _finished(folder: Path) -> Case | None:
         return None
 
 
-def _names(case_name: str) -> Iterator[str]:
-    yield case_name
-    yield from (f"{case_name}_{number}" for number in count(2))
-
-
-def _is_taken(name: str, claimed: Iterable[str]) -> bool:
-    """Whether this batch has given it; capitals do not tell names apart."""
-    return name.casefold() in {other.casefold() for other in claimed}
-
-
-def _free_name(case_name: str, claimed: Iterable[str]) -> str:
-    return next(name for name in _names(case_name) if not _is_taken(name, claimed))
-
-
-def _row(outcome: Outcome, path: Path, coded: bool) -> dict[str, Any]:
-    if outcome.error is None and outcome.case is not None:
-        return outcome.case.summary_row()
-    text = reason(outcome.error) if outcome.error else ""
-    # Only what the case is called by, with or without a number, is known to name nobody.
-    stem, name = path.name[: -len(file_suffix(path)) or None], outcome.case_name
-    is_called_so = is_volume_file(path) and not os.path.isdir(path) and stem in (name, name.rpartition("_")[0])
-    text = without_folders(text, path) if is_called_so and not coded else without_names(text, path)
-    if outcome.case is not None:
-        return outcome.case.summary_row() | {"reason": text}
-    return failed_row(outcome.case_name, text)
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in count(2))
 
 
 # A batch computed on several machines through dask.distributed; images are read and results written here.

@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timezone
 from functools import cached_property
 from itertools import compress
 from pathlib import Path
@@ -69,7 +68,7 @@ from SpinalCordSegLib.review import (
     with_act,
     with_seen,
 )
-from SpinalCordSegLib.slice_table import NONE, SliceTable, csv_text
+from SpinalCordSegLib.slice_table import SliceTable, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
@@ -392,40 +391,6 @@ def with_measures(case: Case, measures: CordMeasures) -> Case:
     """The case with these measures in the place of its own, their flags on its slices."""
     found = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
     return replace(case, **found | {"slices": measures.slices.with_flags(measures.flags)})
-
-
-def new_case(
-    name: str,
-    mask: Volume,
-    measures: CordMeasures,
-    *,
-    image: Image | None = None,
-    levels: LevelReport | None = None,
-    keep_date: bool = False,
-    **known: Any,
-) -> Case:
-    """A case of a cleaned ``mask`` (bool) made elsewhere, and its measures with all flags; ``known``: other fields."""
-    table = measures.slices.with_flags(measures.flags)
-    series = None if image is None else image.dicom
-    if series is not None and mask.slice_axis == 2:  # its images are the axial slices
-        numbers = [NONE if (n := series.instance_numbers[k]) is None else n for k in table.slice.tolist()]
-        table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
-    if levels is not None:
-        names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
-        table = replace(table, level=np.array(names, dtype=np.str_))
-    return Case(
-        **{one.name: getattr(measures, one.name) for one in fields(CordMeasures)} | {"slices": table},
-        name=name,
-        mask_state="given",
-        review=Review(GIVEN),
-        mask_sha256=mask_sha256(mask),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        levels=levels,
-        input=CaseInput.of(mask if image is None else image.volume, image, keep_date),
-        drawn=mask,
-        image=image,
-        **known,
-    )
 
 
 # A case on the disk.

@@ -69,7 +69,6 @@ from SpinalCordSegLib.work_list import (
     REVIEW_TABLE,
     WorkItem,
     WorkList,
-    decide,
     read_work_list,
     write_history_table,
     write_review_table,
@@ -380,7 +379,9 @@ def _decide(item: WorkItem, arguments: Namespace) -> None:
             return there
         return decided(there, arguments.state, arguments.by, mask_sha256=item.content.mask_sha256)
 
-    decide(item, change, arguments.by)
+    if item.content is None:
+        raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
+    update_review(item.folder, change, decides_on=item.content.mask_sha256, who=arguments.by)
 
 
 def _report_history(case: Case, reporter: Reporter) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from SpinalCordSegLib.errors import Cancelled, SpinalCordSegError
-from SpinalCordSegLib.files import explain, tell_waiting
+from SpinalCordSegLib.files import explain, tell_waiting, to_json
 
 DONE, SOME_FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
@@ -44,19 +43,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def _for_every_command(program: str) -> Parser:
-    parser = Parser(prog=program, add_help=False, allow_abbrev=False)
-    parser.add_argument("--progress", choices=("json",), help="report as JSON lines on stdout")
-    parser.add_argument("--verbose", action="store_true", help="more detail on stderr, tracebacks included")
-    return parser
-
-
 def new_program(
     name: str, description: str, epilog: str = "", shared: Callable[[Parser], None] | None = None
 ) -> tuple[Parser, Any]:
     """The parser of a program, and what ``add_command`` adds its commands to. What every command has (--progress,
     --verbose, and what ``shared`` adds) may stand before the command or anywhere after it."""
-    everywhere = _for_every_command(name)
+    everywhere = Parser(prog=name, add_help=False, allow_abbrev=False)
+    everywhere.add_argument("--progress", choices=("json",), help="report as JSON lines on stdout")
+    everywhere.add_argument("--verbose", action="store_true", help="more detail on stderr, tracebacks included")
     if shared is not None:
         shared(everywhere)
     parser = Parser(prog=name, description=description, epilog=epilog, parents=[everywhere])
@@ -139,7 +133,7 @@ class Reporter:
     def event(self, name: str, **fields: Any) -> None:
         """For a program alone."""
         if self._json:
-            print(json.dumps({"event": name, **_finite(fields)}, allow_nan=False), flush=True)
+            print(json.dumps({"event": name} | to_json(fields)), flush=True)
 
     def end(self, exit_code: int) -> None:
         """The last thing reported."""
@@ -156,14 +150,6 @@ class Reporter:
             # Blanks over the rest of the former line, not an escape sequence: every terminal knows blanks.
             print(f"\r{line:<{self._drawn}}" + ("" if line else "\r"), end="", file=sys.stderr, flush=True)
             self._drawn = len(line)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _duration(seconds: float) -> str:

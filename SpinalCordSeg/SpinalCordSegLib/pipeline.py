@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case import Case, ModelSummary, new_case, read_backdrop, read_mask
+from SpinalCordSegLib.case import Case, CaseInput, ModelSummary, read_backdrop, read_mask
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.flags import case_flag, merge_flags
+from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.identity import differing
-from SpinalCordSegLib.morphometry import measure, without_sections
+from SpinalCordSegLib.metrics import mask_sha256
+from SpinalCordSegLib.morphometry import CordMeasures, measure, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
@@ -37,7 +39,8 @@ from SpinalCordSegLib.quality_control import (
     rank_slices,
     slice_features,
 )
-from SpinalCordSegLib.review import AI, Review
+from SpinalCordSegLib.review import AI, GIVEN, Review
+from SpinalCordSegLib.slice_table import NONE
 from SpinalCordSegLib.vertebral_levels import LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 
@@ -101,16 +104,20 @@ def segment_image(
     started = time.perf_counter()
     probability = smooth_z(prediction.probability, options.smooth_z_mm)
     cord = find_cord(probability, image.volume, threshold, impute=options.smooth_z_mm > 0)
-    result = _measured(image.case_name, image, cord, options, probability)
-    remarks = [case_flag("header", note) for note in image.notes]
-    remarks += [case_flag("device", note) for note in prediction.notes]
     c = checkpoint
-    return replace(
-        result,
-        flags=merge_flags(remarks, result.flags),
+    return _measured(
+        image.case_name,
+        image,
+        cord,
+        options,
+        [
+            *(case_flag("header", note) for note in image.notes),
+            *(case_flag("device", note) for note in prediction.notes),
+        ],
+        {"segment": prediction.seconds, "measure": time.perf_counter() - started},
+        probability=probability,
         mask_state="AI",
         review=Review(AI),
-        seconds_by_stage={"segment": prediction.seconds, "measure": time.perf_counter() - started},
         model=ModelSummary(c.name, c.version, c.sha256, c.licence, c.provenance, c.scores),
         threshold=options.threshold,
         smooth_z_mm=options.smooth_z_mm,
@@ -144,16 +151,13 @@ def measure_mask(
         if placed.layout != mask.layout or placed.shape != mask.shape:
             mask = placed
     cord = clean(mask) if isinstance(mask, Volume) else mask
-    started = time.perf_counter()
+    remarks = [case_flag("header", note) for note in notes]
+    if image is not None:
+        remarks += check_image_of(image.volume, place_on(cord.mask, image.volume))
     options = SegmentOptions(slice_range=slice_range, levels=levels or LevelOptions())
-    result = _measured(case_name, image, cord, options)
-    of_image = [] if image is None else check_image_of(image.volume, place_on(result.mask, image.volume))
-    return replace(
-        result,
-        flags=merge_flags([case_flag("header", note) for note in notes], of_image, result.flags),
-        seconds_by_stage={"measure": time.perf_counter() - started},
-        input=replace(result.input, image_fingerprint="" if image is None else fingerprint(image.volume)),
-    )
+    result = _measured(case_name, image, cord, options, remarks, {}, mask_state="given", review=Review(GIVEN))
+    mark = "" if image is None else fingerprint(image.volume)
+    return replace(result, input=replace(result.input, image_fingerprint=mark))
 
 
 def _measured(
@@ -161,8 +165,13 @@ def _measured(
     image: Image | None,
     cord: CordMask,
     options: SegmentOptions,
+    remarks: Iterable[Flag],
+    seconds: dict[str, float],
     probability: Volume | None = None,
+    **known: Any,
 ) -> Case:
+    """The case of a cleaned mask: its measures, levels and flags, the ``remarks`` among them, and what is ``known``."""
+    started = time.perf_counter()
     mask = cord.mask
     measures = measure(cord, slice_range=canonical_range(mask, options.slice_range))
     dicom = None if image is None else image.dicom
@@ -176,18 +185,30 @@ def _measured(
     of_size = check_size(features, measures.length_mm, mask)
     facts = known_facts(dicom) | ({"t1w": False} if any(flag.kind == "contrast" for flag in of_image) else {})
     levels = measure_levels(mask, measures, options.levels, facts=facts)
-    flags = merge_flags(of_image, of_size, measures.flags, () if levels is None else levels.flags, of_slices)
-    return new_case(
-        case_name,
-        mask,
-        replace(measures, flags=flags),
-        image=image,
-        probability=probability,
+    of_levels = () if levels is None else levels.flags
+    flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
+    table = measures.slices.with_flags(flags)
+    if dicom is not None and mask.slice_axis == 2:  # its images are the axial slices
+        numbers = [NONE if (n := dicom.instance_numbers[k]) is None else n for k in table.slice.tolist()]
+        table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
+    if levels is not None:
+        names = [levels.by_slice.get(k, "") for k in table.canonical_slice.tolist()]
+        table = replace(table, level=np.array(names, dtype=np.str_))
+    measured = {one.name: getattr(measures, one.name) for one in fields(CordMeasures)}
+    return Case(
+        **measured | {"flags": flags, "slices": table} | known,
+        name=case_name,
+        mask_sha256=mask_sha256(mask),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        range=options.slice_range,
+        queue=rank_slices(flags, features),
         levels=levels,
         levels_asked=options.levels if options.levels.discs else None,
-        range=options.slice_range,
-        keep_date=options.keep_date,
-        queue=rank_slices(flags, features),
+        input=CaseInput.of(mask if image is None else image.volume, image, options.keep_date),
+        seconds_by_stage=seconds | {"measure": seconds.get("measure", 0.0) + time.perf_counter() - started},
+        drawn=mask,
+        image=image,
+        probability=probability,
     )
 
 

@@ -24,6 +24,11 @@ from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.volume import Volume, place_on
 
 LABEL_DESCRIPTION = "ITK-SNAP_labels.txt"
+# Index, red, green, blue, alpha, visible, mesh visible, name: as ITK-SNAP writes and reads it.
+_LABELS = f"""# ITK-SnAP Label Description File
+0 0 0 0 0 0 0 "Clear Label"
+1 {" ".join(map(str, SEGMENT_COLOUR_RGB))} 1 1 1 "{SEGMENT_NAME}"
+"""
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
 _SCANNER = {  # BIDS name → key of a report's acquisition
     "Manufacturer": "manufacturer",
@@ -74,44 +79,22 @@ def add_to_training_set(
     if earlier is not None:
         if _label_sha256(earlier.label) == provenance["SpinalCordSeg"]["mask_sha256"]:
             if _read_provenance(earlier.provenance).get("mask_sha256") != provenance["SpinalCordSeg"]["mask_sha256"]:
-                write_json(earlier.provenance, provenance)  # it is of a mask whose writing failed
+                write_json(earlier.provenance, provenance)  # its writing failed
             return TrainingCase(earlier.image, earlier.label, earlier.provenance, added=False)
         if not replace:
             raise OutputError(f"{earlier.label.name} is another mask of this very image: replace it with --force")
         refuse_changed(earlier.label, _read_provenance(earlier.provenance).get("mask_sha256", ""))
     entry = earlier or _next(folder, subject)
     if not (folder / LABEL_DESCRIPTION).exists():
-        write_text(folder / LABEL_DESCRIPTION, label_description())
-    # The label map last: only with it the trainer takes the image for a case. Where it is to be replaced and cannot be
-    # written, the next try finds the old one, whatever the provenance says by then, and does it again.
-    write_json(entry.provenance, provenance)
-    if earlier is None:
+        write_text(folder / LABEL_DESCRIPTION, _LABELS)
+    if earlier is None:  # the label map last: only with it the trainer takes the image for a case
+        write_json(entry.provenance, provenance)
         write_volume(image.with_voxels(_plain(image.voxels)), entry.image)
-    write_volume(label, entry.label)
+        write_volume(label, entry.label)
+    else:  # the provenance last: a mask that is not the one it names was changed by somebody
+        write_volume(label, entry.label)
+        write_json(entry.provenance, provenance)
     return entry
-
-
-def label_description() -> str:
-    """The label description file as ITK-SNAP writes it: 1 is the spinal cord."""
-    bar = "#" * 48
-    red, green, blue = SEGMENT_COLOUR_RGB
-    return f"""{bar}
-# ITK-SnAP Label Description File
-# File format:
-# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
-# Fields:
-#    IDX:   Zero-based index
-#    -R-:   Red color component (0..255)
-#    -G-:   Green color component (0..255)
-#    -B-:   Blue color component (0..255)
-#    -A-:   Label transparency (0.00 .. 1.00)
-#    VIS:   Label visibility (0 or 1)
-#    IDX:   Label mesh visibility (0 or 1)
-#  LABEL:   Label description
-{bar}
-    0     0    0    0        0  0  0    "Clear Label"
-    1 {red:5d} {green:4d} {blue:4d}        1  1  1    "{SEGMENT_NAME}"
-"""
 
 
 def _provenance(image: Volume, mask: Volume, case: Case | None) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from SpinalCordSegLib.case import Case, restore_interrupted, update_review
+from SpinalCordSegLib.case import Case, restore_interrupted
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, OutputError
 from SpinalCordSegLib.files import output_errors, write_text
 from SpinalCordSegLib.review import STATES, Review
@@ -125,11 +125,6 @@ class WorkList:
         ]
         return (*item.content.remarks, *twins)
 
-    def next(self, case: str) -> WorkItem | None:
-        """The one after ``case``; None at the end."""
-        at = self.items.index(self.item(case)) + 1
-        return self.items[at] if at < len(self.items) else None
-
     def previous(self, case: str) -> WorkItem | None:
         """The one before ``case``; None at the beginning."""
         at = self.items.index(self.item(case))
@@ -168,14 +163,6 @@ def _item(folder: Path) -> WorkItem:
     except InputFileError as error:
         return WorkItem(folder.name, folder, problem=str(error))
     return WorkItem(case.name, folder, case)
-
-
-def decide(item: WorkItem, change: Callable[[Review], Review], who: str = "") -> Case:
-    """``change`` the review of a case as it is now in its folder, for the mask that is there. Raises ConfigurationError
-    (``change``; the mask was changed after it was measured), InputFileError, OutputError."""
-    if item.content is None:
-        raise ConfigurationError(f"{item.case} cannot be reviewed: {item.problem}")
-    return update_review(item.folder, change, decides_on=item.content.mask_sha256, who=who)
 
 
 def write_review_table(work_list: WorkList, path: Path) -> None:

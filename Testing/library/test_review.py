@@ -110,7 +110,7 @@ def test_a_work_list_is_taken_up_where_it_was_left(cases) -> None:
     assert [item.folder.name for item in work.items] == ["a", "b", "broken", "c"]
     assert [item.case for item in work.items] == ["neck", "b", "broken", "c"]
     assert work.counts["unreadable"] == 1 and work.counts[AI] == 3
-    assert (work.next("neck").case, work.previous("c").case, work.next("c")) == ("b", "broken", None)
+    assert (work.previous("c").case, work.previous("neck")) == ("broken", None)
     update_review(work.next_open().folder, lambda one: decided(one, ACCEPTED, "A"))
     assert read_work_list(cases).next_open().case == "b"
     for name in "bc":
@@ -127,7 +127,7 @@ def test_a_name_that_several_folders_carry_is_ambiguous(cases, capsys) -> None:
     shutil.copytree(cases / "b", cases / "b_old")
     work = read_work_list(cases)
     assert [item.case for item in work.items if item.folder.name.startswith("b")] == ["b [b]", "b [b_old]", "broken"]
-    assert work.next("b [b]").folder.name == "b_old" and work.item("b_old").folder.name == "b_old"
+    assert work.item("b_old").folder.name == "b_old"
     assert main(["review", str(cases), "--case", "b", "--accept", "--by", "A"]) == 2
     error = capsys.readouterr().err
     assert "in several folders" in error and str(cases / "b_old") in error
