@@ -94,7 +94,8 @@ def test_from_a_corrected_case_to_a_model_in_one_command_each(
     monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     torch.set_num_threads(1)
     model = tiny_model(tmp_path / "model.safetensors", 64)
-    write_volume(cord_image(), tmp_path / "neck.nii.gz")
+    grey = np.where(cord_label().ijk > 0, 900, cord_image().ijk)  # even within the cord, or the mask is not of it
+    write_volume(cord_image().with_ijk(grey), tmp_path / "neck.nii.gz")
     write_volume(cord_label(), tmp_path / "drawn.nii.gz")
     spinalcordseg(["measure", str(tmp_path / "drawn.nii.gz"), "--output", str(tmp_path / "out")])
     add = ["training-set", str(tmp_path / "out" / "drawn"), "--image", str(tmp_path / "neck.nii.gz"), "--subject", "P1"]
