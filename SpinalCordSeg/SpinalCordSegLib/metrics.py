@@ -1,7 +1,7 @@
 """How well one mask agrees with another: overlap, surface distance, area error, exact counts.
 
 Masks are arrays of equal shape, 2D or 3D, true (non-zero) where there is cord. Used by measuring and by
-evaluation alike. What an empty mask gives is said at each function: it is never an exception.
+evaluation alike. What an empty mask gives stands at each function; it is never an exception.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def predict_with_torch(work: Work, checkpoint: Checkpoint, device: torch.device,
 def compute_slices(work: Work, network: nn.Module, device: torch.device, first: int, end: int) -> bool:
     """Compute these slices; False when memory ran out. Raises DeviceError when the device failed otherwise."""
     pixels = torch.from_numpy(work.pixels(first, end))
-    # cuDNN rounds convolutions to TF32 unless told not to: the mask would depend on the card.
+    # cuDNN rounds convolutions to TF32 by default: the mask would depend on the card.
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     try:
         with torch.inference_mode(), exact:

@@ -392,9 +392,9 @@ def follow_up(
         elif any(first < n and k <= end for n, k in twins):
             rate, no_rate = None, "the same data twice"
         unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
-        said = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
+        shown = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
         cov = judged_by.cov_percent, judged_by.source, judged_by.setting
-        runs.append(Run(first + 1, end, rate, no_rate, said, *cov))
+        runs.append(Run(first + 1, end, rate, no_rate, shown, *cov))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
