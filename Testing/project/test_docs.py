@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import runpy
 import shlex
 import subprocess
 from pathlib import Path
@@ -70,6 +71,13 @@ def test_commands_run_in_the_order_in_which_they_stand(folder: Path, capsys: pyt
         "out/demo/phantom/report.html", "results/mask", "training/sub-P07_ses-01_seg.nii.gz",
         "runs/tuned/last.safetensors", "results/dicom/neck.seg.dcm", "results/dicom/neck.sr.dcm",
     } <= written  # fmt: skip
+
+
+def test_examples_in_python_run(folder: Path) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```", (_CHECKOUT / "docs/usage.md").read_text("utf-8"), re.M | re.S)
+    Path("example.py").write_text("".join(examples), encoding="utf-8")
+    runpy.run_path("example.py")
+    assert (folder / "python/neck/report.json").is_file()
 
 
 @pytest.mark.parametrize("command", sorted({c for page in _PAGES for c in _commands(page) if c.startswith("make")}))
