@@ -299,9 +299,6 @@ def test_layers_names_and_a_moved_folder(moved: Path) -> None:
     assert "label 2 taken as the cord by its name" in loaded.notes[0]
     assert [one.name for one in match_files(path).cases] == ["patient4_ses-02"]
     assert [one.name for one in match_files(moved).cases] == ["patient4_ses-02"]  # not its files a second time
-
-
-def test_windows_paths(moved: Path) -> None:
     layers = _layer(0, "C:\\data\\img\\a.nii.gz", "MainRole") + _layer(1, "C:\\data\\a_seg.nii.gz", "SegmentationRole")
     case = read_workspace(_write(moved / "ws" / "w.itksnap", layers, "C:\\data\\ws"))
     assert case.label.resolve() == moved / "a_seg.nii.gz"

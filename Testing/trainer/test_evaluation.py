@@ -77,7 +77,8 @@ def test_slices_that_nobody_drew_can_be_left_out() -> None:
     assert (case.counts.false_positive, case.counts.false_negative) == (4, 20)
 
 
-def test_nothing_drawn_leaves_figures_without_tables_of_slices(tmp_path: Path) -> None:
+def test_nothing_drawn_leaves_figures_without_tables_of_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_histograms", lambda *_: None)
     found, truth = _masks()
     judged = Evaluation(only_labelled=True)
     judged.add("a", truth, found, truth.with_ijk(np.zeros_like(truth.ijk)))

@@ -179,18 +179,6 @@ def test_updates_that_are_not_finite_change_nothing_and_end_with_advice(make_cac
     assert all(torch.equal(before[name], one) for name, one in run.state.network.named_parameters())
 
 
-def test_sources_must_fit_the_model(make_cache: MakeCache) -> None:
-    cache = make_cache(n=8, size=64)
-    config = _small(cache)
-    details = json.loads((cache.folder / "cache.json").read_text(encoding="utf-8"))
-    details["normalisation"] = {"kind": "fixed_pixel", "pixel_mm": 0.7}
-    (cache.folder / "cache.json").write_text(json.dumps(details), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="fixed_pixel"):
-        open_sources(config)
-    with pytest.raises(ConfigurationError, match="no sources"):
-        open_sources(TrainingConfig())
-
-
 def test_validation_scores_by_hand(make_cache: MakeCache) -> None:
     """A network that marks every pixel above 0.55 grey: counts, Dice and area can be worked out."""
     cache = make_cache(n=6, size=64)
@@ -240,6 +228,8 @@ def test_starts_from_the_weights_and_tells_what_was_forgotten(
 
 
 def test_a_model_that_does_not_fit_is_refused(make_cache: MakeCache, model: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no sources"):
+        open_sources(TrainingConfig())
     cache = make_cache(n=4, size=64)
     other = _small(cache, from_model=str(model), network=NetworkConfig("deep_unet", 2),
                     normalisation=NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7))  # fmt: skip
