@@ -74,18 +74,11 @@ class SourceSeries:
     volume: Volume
     headers: tuple[Dataset, ...] = field(repr=False)
 
-    @property
-    def is_multiframe(self) -> bool:
-        return self.series.frames[0].index is not None
-
     def frame_array(self, mask: Volume) -> NDArray[np.bool_]:
         """A mask on the series' grid as (frames, rows, columns), in the order of ``headers``, or of a file's frames."""
         stack = np.ascontiguousarray(mask.ijk.transpose(2, 1, 0)).astype(bool)
-        if not self.is_multiframe:
-            return stack
-        stored = np.empty_like(stack)
-        stored[[frame.index or 0 for frame in self.series.frames]] = stack
-        return stored
+        stored = [k if frame.index is None else frame.index for k, frame in enumerate(self.series.frames)]
+        return stack[np.argsort(stored)]
 
 
 def read_source(series: DicomSeries) -> SourceSeries:

@@ -196,15 +196,10 @@ def _check_finite(voxels: NDArray) -> None:
 
 
 _HEADER_BYTES = 1 << 20
-_TEXT_FIELDS = {  # end of the header; fields of the voxel size, and of the orientation, without spaces
-    ".nrrd": (rb"\r?\n\r?\n", ("spacedirections", "spacings"), ("space",)),
-    ".mha": (
-        rb"(?m)^\s*ElementDataFile",
-        ("ElementSpacing", "ElementSize"),
-        ("TransformMatrix", "Orientation", "Rotation"),
-    ),
-}
-_LIKE = {".seg.nrrd": ".nrrd", ".nhdr": ".nrrd", ".mhd": ".mha"}
+# End of the header; fields of the voxel size, and of the orientation, in small letters and without spaces.
+_NRRD = (rb"\r?\n\r?\n", ("spacedirections", "spacings"), ("space",))
+_META = (rb"\n\s*ElementDataFile", ("elementspacing", "elementsize"), ("transformmatrix", "orientation", "rotation"))
+_TEXT_HEADERS = {".nrrd": _NRRD, ".seg.nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _META, ".mhd": _META}
 
 
 def _check_text_header(path: Path) -> tuple[str, ...]:
@@ -213,10 +208,9 @@ def _check_text_header(path: Path) -> tuple[str, ...]:
     Raises GeometryError where the size of a voxel is not stated: every measure would be wrong; InputFileError for
     what would end the program inside ITK.
     """
-    suffix = file_suffix(path)
-    if _LIKE.get(suffix, suffix) not in _TEXT_FIELDS:
+    if file_suffix(path) not in _TEXT_HEADERS:
         return ()
-    end, of_size, of_place = _TEXT_FIELDS[_LIKE.get(suffix, suffix)]
+    end, of_size, of_place = _TEXT_HEADERS[file_suffix(path)]
     with path.open("rb") as file:
         text = re.split(end, file.read(_HEADER_BYTES), maxsplit=1)[0].decode("latin-1")
     stated: dict[str, str] = {}
@@ -228,15 +222,14 @@ def _check_text_header(path: Path) -> tuple[str, ...]:
         raise InputFileError(f"{path.name} states a number that no image has (NDims, or 100 digits): it is damaged")
     if not stated.keys() & {"sizes", "dimsize"}:
         return ()  # no such header: ITK says so
-    size = next((stated[name.lower()] for name in of_size if name.lower() in stated), "")
+    size = next((stated[name] for name in of_size if name in stated), "")
     if not re.search(r"\d", size) or re.search("nan|inf", size, re.IGNORECASE):
         raise GeometryError(
             f'the header does not state the size of a voxel ("{size[:60]}"); expected {" or ".join(of_size)}:'
             " export it again with its spacing"
         )
-    if any(name.lower() in stated for name in of_place):
-        return ()
-    return ("the header does not state how the grid lies in the patient: taken as along the patient's axes",)
+    is_placed = not stated.keys().isdisjoint(of_place)
+    return () if is_placed else ("the header does not state how the grid lies: taken as along the patient's axes",)
 
 
 # NIfTI-1. ITK gives the grid, as Slicer has it. The voxels are read here, because ITK fills a file that is cut short
@@ -733,11 +726,9 @@ def find_inputs(paths: Sequence[Path], *, masks: bool = False) -> list[Path]:
 
 def _inputs_of(folder: Path, masks: bool) -> list[Path]:
     files = _volume_files(folder)
-    if files:
-        return _one_of_each(files, masks)
-    if _holds_dicom(folder):
-        return [folder]
-    return _one_of_each(_volume_files_below(folder, masks), masks) or [folder]
+    if not files and not _holds_dicom(folder):
+        files = _volume_files_below(folder, masks)
+    return _one_of_each(files, masks) or [folder]
 
 
 def _volume_files_below(folder: Path, masks: bool) -> list[Path]:

@@ -191,14 +191,15 @@ def test_a_contrast_agent_is_seen(dicom: Any, tmp_path: Path) -> None:
     assert [find_series(tmp_path / name).contrast_agent for name in "abc"] == [True, False, False]
 
 
-def test_a_real_head(shared_data: Path) -> None:
-    series = find_series(shared_data / "dicom_t1w_head")
+def test_a_real_head(shared_data: Path, tmp_path: Path) -> None:
+    for file in sorted((shared_data / "dicom_t1w_head").iterdir())[:40]:
+        (tmp_path / file.name).symlink_to(file)
+    series = find_series(tmp_path)
     volume = read_series(series)
-    assert (series.description, series.number, len(series.frames)) == ("anat-T1w", 401, 384)
-    assert volume.ijk_shape == (274, 384, 384)
+    assert (series.description, series.number, len(series.frames)) == ("anat-T1w", 401, 40)
+    assert volume.ijk_shape == (274, 384, 40)
     assert volume.orientation == "LPS"
     assert volume.ijk_spacing_mm == pytest.approx((0.69999, 0.66667, 0.66667), abs=1e-4)
-    assert (volume.ijk.min(), volume.ijk.max()) == (0, 278)
 
 
 # Whatever makes a stack crooked or incomplete is named with file and place.

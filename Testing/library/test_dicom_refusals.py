@@ -40,6 +40,11 @@ from SpinalCordSegLib.volume import Volume
 _PATIENT = ("Pérez", "José", "00123456", "19660101", "ACC77")
 
 
+@pytest.fixture(autouse=True)
+def quick_pdf(monkeypatch):
+    monkeypatch.setattr(dicom_export, "report_pdf", lambda *_: b"%PDF-1.4")
+
+
 @pytest.fixture
 def neck(neck):
     neck.has_pictures = False

@@ -420,7 +420,7 @@ def _file(folder: Path, suffix: str, fields: str) -> Path:
         (".nrrd", "", "does not state the size of a voxel"),
         (".nrrd", "space: right-anterior-superior\n", "does not state the size of a voxel"),
         (".nrrd", "spacings: 0.5 0.5 nan\n", r"size of a voxel \(\"0.5 0.5 nan\"\)"),
-        (".mha", "", "expected ElementSpacing or ElementSize"),
+        (".mha", "", "expected elementspacing or elementsize"),
         (".mha", "TransformMatrix = 1 0 0 0 1 0 0 0 1\n", "does not state the size of a voxel"),
     ],
 )
