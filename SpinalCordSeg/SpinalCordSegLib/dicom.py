@@ -107,29 +107,15 @@ def read_image_header(path: Path) -> FileDataset | None:
 
     Raises InputFileError when a file that begins as DICOM cannot be read to the end of its header.
     """
-    try:
-        with quiet_pydicom():
-            dataset = read_dataset(path, pixels=False)
-            is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
-            is_acquired = str(dataset.get("Modality", "")) not in _NOT_ACQUIRED
-            stated = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
-            # pydicom stops, without a word, at what it cannot read
-            is_cut = not stated or (is_acquired and UID(stated).name.endswith("Image Storage"))
-            if dataset.preamble and not is_image and is_cut:
-                raise InvalidDicomError("the header ends before it tells of the image")
-    except (
-        OSError,
-        EOFError,
-        InvalidDicomError,
-        struct.error,
-        ValueError,
-        OverflowError,
-        MemoryError,  # a damaged element may claim 4 GB
-        NotImplementedError,
-    ) as error:
-        raise InputFileError(
-            f"{path.name} begins as DICOM but its header is damaged; copy or export it again"
-        ) from error
+    with damaged_as(f"{path.name} begins as DICOM but its header is damaged; copy or export it again"):
+        dataset = read_dataset(path, pixels=False)
+        is_image = "Rows" in dataset and "Columns" in dataset and "SeriesInstanceUID" in dataset
+        is_acquired = str(dataset.get("Modality", "")) not in _NOT_ACQUIRED
+        stated = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID")
+        # pydicom stops, without a word, at what it cannot read
+        is_cut = not stated or (is_acquired and UID(stated).name.endswith("Image Storage"))
+        if dataset.preamble and not is_image and is_cut:
+            raise InvalidDicomError("the header ends before it tells of the image")
     return dataset if is_image and is_acquired else None
 
 
@@ -156,6 +142,23 @@ def quiet_pydicom() -> Iterator[None]:
         raise ValueError("an element has a length that its kind cannot have") from error
     finally:
         logger.disabled = former
+
+
+# What pydicom raises of a file that is damaged; a damaged element may claim 4 GB.
+_DAMAGED = (
+    OSError, EOFError, InvalidDicomError, struct.error, ValueError, TypeError, AttributeError, KeyError, OverflowError,
+    MemoryError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+
+
+@contextmanager
+def damaged_as(text: str) -> Iterator[None]:
+    """What pydicom raises of a damaged file becomes an InputFileError with ``text``."""
+    try:
+        with quiet_pydicom():
+            yield
+    except _DAMAGED as error:
+        raise InputFileError(text) from error
 
 
 # One record per DICOM frame: where it lies and how its numbers are scaled, from classic and enhanced files alike.
@@ -268,6 +271,7 @@ def _numbers(value: Any, length: int | None = None) -> Any:
 # The stored numbers of DICOM files as real values, whatever their compression.
 
 
+_SIZES = {"SamplesPerPixel": 1, "NumberOfFrames": 1, "Rows": 1, "Columns": 1, "BitsAllocated": 16}
 _PADDED_BYTES = 4096  # what may lie behind the pixels
 _PIXEL_KEYWORDS = (
     "SamplesPerPixel",
@@ -307,38 +311,32 @@ def stack_pixels(frames: Sequence[Frame]) -> NDArray[np.float32]:
 
 def stored_pixels(file: Path) -> NDArray:
     """The stored values of all frames of one file, shape (frames, rows, columns)."""
-    try:
-        with quiet_pydicom():
-            dataset = read_dataset(file, pixels=True)
-            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without a header: as pydicom found it
-                implicit = dataset.is_implicit_VR
-                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    except (OSError, EOFError, ValueError, InvalidDicomError) as error:
-        raise InputFileError(f"{file.name} cannot be read as DICOM; copy or export it again") from error
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric != "MONOCHROME2":
+    with damaged_as(f"{file.name} cannot be read as DICOM; copy or export it again"):
+        dataset = read_dataset(file, pixels=True)
+        if "TransferSyntaxUID" not in dataset.file_meta:  # a file without a header: as pydicom found it
+            implicit = dataset.is_implicit_VR
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+        samples, n_frames, rows, columns, bits = (int(dataset.get(name) or least) for name, least in _SIZES.items())
+        syntax = dataset.file_meta.TransferSyntaxUID
+        found = len(dataset.get("PixelData") or b"")
+    if samples != 1 or photometric != "MONOCHROME2":
         raise VoxelError(
             f"{file.name}: the pixels are {photometric}; expected grey values (MONOCHROME2): choose the acquired series"
         )
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        rows, columns, bits = (int(dataset.get(name) or 1) for name in ("Rows", "Columns", "BitsAllocated"))
-        n_bytes = max(1, whole_number(dataset.get("NumberOfFrames")) or 1) * rows * columns * bits // 8
-        is_plain = syntax.is_transfer_syntax and not syntax.is_compressed
-        if is_plain and len(dataset.get("PixelData") or b"") > n_bytes + _PADDED_BYTES + n_bytes // 100:
-            raise ValueError("there are more pixels than the header describes")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputFileError(
-            f"{file.name}: its pixels are not those that its header describes; copy it again"
-        ) from error
+    is_compressed = syntax.is_transfer_syntax and syntax.is_compressed
+    n_bytes = max(1, n_frames) * rows * columns * bits // 8
+    if not is_compressed and found > n_bytes + _PADDED_BYTES + n_bytes // 100:
+        raise InputFileError(f"{file.name}: there are more pixels than its header describes; copy it again")
     try:
         with quiet_pydicom():
             pixels = np.asarray(dataset.pixel_array)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError, OSError) as error:
-        if not (syntax.is_transfer_syntax and syntax.is_compressed):
+    except _DAMAGED as error:
+        if not is_compressed:
             raise InputFileError(f"{file.name}: the pixel data are missing or cut short; copy it again") from error
         pixels = _decode_with_itk(dataset, syntax, file)
-    return pixels.reshape(-1, rows, columns)
+    with damaged_as(f"{file.name}: its pixels are not those that its header describes; copy it again"):
+        return pixels.reshape(-1, rows, columns)
 
 
 def _decode_with_itk(dataset: Dataset, syntax: UID, file: Path) -> NDArray:
@@ -678,12 +676,9 @@ def _describe(uid: str, members: Sequence[tuple[Path, FileDataset]]) -> DicomSer
         raise DicomSeriesError(
             f"{path.parent.name} holds one series whose files name several patients: export each patient's again"
         )
-    try:
-        with quiet_pydicom():
-            frames = sort_frames([frame for file, one in members for frame in frames_of(one, file)])
-            return _series(uid, header, frames)
-    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError) as error:
-        raise InputFileError(f"{path.name}: a header value cannot be understood; export the series again") from error
+    with damaged_as(f"{path.name}: a header value cannot be understood; export the series again"):
+        frames = sort_frames([frame for file, one in members for frame in frames_of(one, file)])
+        return _series(uid, header, frames)
 
 
 def _series(uid: str, header: FileDataset, frames: tuple[Frame, ...]) -> DicomSeries:

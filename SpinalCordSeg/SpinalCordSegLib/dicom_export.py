@@ -20,14 +20,13 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat, validate_value
 
 from SpinalCordSegLib.case import Case
-from SpinalCordSegLib.dicom import DicomSeries, quiet_pydicom, read_dataset, read_series, save_bare
+from SpinalCordSegLib.dicom import DicomSeries, damaged_as, quiet_pydicom, read_dataset, read_series, save_bare
 from SpinalCordSegLib.errors import (
     ConfigurationError,
     DicomSeriesError,
@@ -95,11 +94,8 @@ def read_source(series: DicomSeries) -> SourceSeries:
         )
     headers = []
     for file in series.files:
-        try:
-            with quiet_pydicom():
-                headers.append(read_dataset(file, pixels=False))
-        except (OSError, EOFError, InvalidDicomError) as error:
-            raise InputFileError(f"{file} cannot be read as DICOM; copy or export it again") from error
+        with damaged_as(f"{file} cannot be read as DICOM; copy or export it again"):
+            headers.append(read_dataset(file, pixels=False))
         _check_identifiers(headers[-1], headers[0], file.name)
     if len({str(header.SOPInstanceUID) for header in headers}) < len(headers):
         raise DicomSeriesError(f"series {series.title()} has two files with one SOPInstanceUID: {_AGAIN}")
