@@ -98,41 +98,23 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         grey = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
         return grey[0] if len(grey) == 1 else None
 
-    def startSegment(self, volumeNode, model: Path | None = None, device: str = "auto"):
-        """Begin a job: poll it, then give its result to ``addResult``. Raises SpinalCordSegError."""
+    def process(self, volumeNode, model: Path | None = None, device: str = "auto"):
+        """Segment and measure, and wait for it. Raises SpinalCordSegError; RuntimeError where the run failed."""
         from SpinalCordSegLib.model.checkpoint import default_model
+        from SpinalCordSegNodes.results import add_result
         from SpinalCordSegNodes.volumes import volume_from_node
         from SpinalCordSegWidgets.jobs import segment_job
 
-        return segment_job(volume_from_node(volumeNode), model=model or default_model(), device=device)
-
-    def startMeasure(self, segmentation, segmentId: str, by: str = ""):
-        """The same for a mask that is there; ``by``: who corrected it. Raises SpinalCordSegError."""
-        from SpinalCordSegWidgets.jobs import measure_job
-
-        return measure_job(segmentation, segmentId, by)
-
-    def addResult(self, case, volumeNode, page: str = ""):
-        """A new segmentation with tables, plot and report (``page``: HTML); what is in the scene stays as it is."""
-        from SpinalCordSegNodes.results import add_result
-
-        return add_result(slicer.mrmlScene, case, volumeNode, page)
-
-    def addMeasures(self, case, segmentation, page: str = "", digest: str = ""):
-        """``digest``: of the mask that was measured; "": of the mask as it is now."""
-        from SpinalCordSegNodes.results import add_measures
-
-        return add_measures(slicer.mrmlScene, case, segmentation, page, digest=digest)
-
-    def process(self, volumeNode, model: Path | None = None, device: str = "auto"):
-        """Segment and measure, and wait for it. Raises SpinalCordSegError; RuntimeError where the run failed."""
-        found = self._finish(self.startSegment(volumeNode, model, device))
-        return self.addResult(found.case, volumeNode, found.page)
+        found = self._finish(segment_job(volume_from_node(volumeNode), model or default_model(), device))
+        return add_result(slicer.mrmlScene, found.case, volumeNode, found.page)
 
     def measure(self, segmentation, segmentId: str):
         """Measure a mask, and wait for it. Raises as ``process``."""
-        found = self._finish(self.startMeasure(segmentation, segmentId))
-        return self.addMeasures(found.case, segmentation, found.page)
+        from SpinalCordSegNodes.results import add_measures
+        from SpinalCordSegWidgets.jobs import measure_job
+
+        found = self._finish(measure_job(segmentation, segmentId))
+        return add_measures(slicer.mrmlScene, found.case, segmentation, found.page)
 
     def _finish(self, run):
         import time

@@ -462,7 +462,7 @@ def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
         write_volume(volume, folder / name, compress=False)
 
 
-def segment_job(volume: Volume, *, model: Path, device: str) -> Job[CaseFolder]:
+def segment_job(volume: Volume, model: Path, device: str) -> Job[CaseFolder]:
     """Find the cord in ``volume`` and measure it."""
     arguments = ["segment", IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
     return Job(PROGRAM, arguments, _read_case, images={IMAGE: volume})

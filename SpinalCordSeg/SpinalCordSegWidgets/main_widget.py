@@ -14,13 +14,13 @@ from slicer.util import VTKObservationMixin
 
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import write_result_folder
+from SpinalCordSegNodes.results import add_measures, write_result_folder
 from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, volume_from_node
 from SpinalCordSegWidgets.current_mask import CurrentMask
 from SpinalCordSegWidgets.export_section import ExportSection
 from SpinalCordSegWidgets.followup_section import FollowUpSection
-from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, write_images
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, Job, JobControl, measure_job, write_images
 from SpinalCordSegWidgets.levels_section import LevelsSection
 from SpinalCordSegWidgets.review_section import ReviewSection
 from SpinalCordSegWidgets.section import OTHER_PATIENT, Section, in_scene, short
@@ -259,7 +259,7 @@ class Panel:
         self.start(
             lambda: (
                 self.work_list.measure_job(segmentation, segment_id)
-                or self.logic.startMeasure(segmentation, segment_id, self.review.reviewer)
+                or measure_job(segmentation, segment_id, self.review.reviewer)
             ),
             lambda found: self._on_measured(found, segmentation, digest, then),
         )
@@ -268,7 +268,7 @@ class Panel:
         if not in_scene(segmentation):
             self.show_message(_("The mask was deleted meanwhile: its measures were not kept."))
             return
-        self.logic.addMeasures(found.case, segmentation, found.page, digest)
+        add_measures(slicer.mrmlScene, found.case, segmentation, found.page, digest=digest)
         measured = volume_node_of(segmentation) or segmentation
         self.show_message(_("{name}: measured.").format(name=label_of(slicer.mrmlScene, measured)))
         self.work_list.note_measured(segmentation, digest)

@@ -16,9 +16,10 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
 from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import Result
+from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
 from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, repair
+from SpinalCordSegWidgets.jobs import segment_job
 from SpinalCordSegWidgets.section import (
     Choice,
     Picture,
@@ -284,13 +285,12 @@ class SegmentSection(Section):
         if self.panel.control.running:
             self.panel.control.cancel()
             return
-        if self.why_not():
-            return
         volume, model, device = self.volume, self.models.path, self.devices.name
+        if self.why_not() or model is None:
+            return
         before, state = self.current.node, image_state(volume)
-
         self.panel.start(
-            lambda: self.panel.logic.startSegment(volume, model, device),
+            lambda: segment_job(volume_from_node(volume), model, device),
             lambda found: self._on_segmented(found, volume, state, before),
         )
 
@@ -305,7 +305,7 @@ class SegmentSection(Section):
             self.panel.show_message(text.format(name=name))
             return
         made: list[Result] = []
-        if not self.panel.attempt(lambda: made.append(self.panel.logic.addResult(found.case, volume, found.page))):
+        if not self.panel.attempt(lambda: made.append(add_result(slicer.mrmlScene, found.case, volume, found.page))):
             return
         if self.current.node is before:
             self.current.set(made[0].segmentation)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import slicer
+
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.volume import Volume
+from SpinalCordSegNodes.results import add_result
 from SpinalCordSegNodes.views import add_disc_node
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -25,7 +28,7 @@ def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0)
         matrix[2, 3] += moved_mm
         volumes.append(Volume.from_ijk(one.ijk, matrix))
     node = node_from_volume(scene, volumes[0], name)
-    segmentation = panel.logic.addResult(measure_mask(volumes[1], "neck"), node).segmentation
+    segmentation = add_result(slicer.mrmlScene, measure_mask(volumes[1], "neck"), node).segmentation
     panel.panel.current.set(segmentation)
     return segmentation
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import slicer
 import slicer.util
 from cord_cases import cord_mask, finished_case, grey_volume, paint, read_column
 from slicer_standins.desktop import wait_until
 
 from SpinalCordSegNodes.editing import read_review
-from SpinalCordSegNodes.results import result_of
+from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import cord_segment_id
 from SpinalCordSegNodes.tables import CSA
 from SpinalCordSegNodes.volumes import node_from_volume
@@ -21,7 +22,7 @@ def masks(panel, scene):
     """Two finished masks of one image, the first in hand."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     case = finished_case(cord_mask())
-    found = [panel.logic.addResult(case, volume, "<html></html>").segmentation for _ in range(2)]
+    found = [add_result(slicer.mrmlScene, case, volume, "<html></html>").segmentation for _ in range(2)]
     _take(panel, found[0])
     return found
 
@@ -88,7 +89,7 @@ def test_a_clone_is_edited_reviewed_and_measured_for_itself(panel, scene, masks,
 def test_tables_of_before_a_new_measurement_hold_what_was_measured_then(panel, masks, measured):
     former = result_of(masks[0])
     _erase(panel, masks[0])
-    panel.logic.addMeasures(finished_case(cord_mask()), masks[0])
+    add_measures(slicer.mrmlScene, finished_case(cord_mask()), masks[0])
     panel.panel.current.refresh()
     assert not panel.panel.current.live.stale
     assert [*read_column(former.slices, CSA), read_column(former.summary, "value")[0]] == measured

@@ -19,7 +19,7 @@ from slicer_standins.desktop import click, wait_until
 
 from cmake_lists import install
 from SpinalCordSegNodes.case_data import CaseFolder
-from SpinalCordSegNodes.results import result_of
+from SpinalCordSegNodes.results import add_result, result_of
 from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import image_state, node_from_volume
 
@@ -30,7 +30,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 def done(panel, scene):
     """The panel with one finished case shown."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume, "<html></html>")
     panel.ui.maskSelector.setCurrentNode(result.segmentation)
     for section in panel.panel.sections:
         section.button.collapsed = False

@@ -13,7 +13,7 @@ from slicer_standins.desktop import click, wait_until
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegNodes.editing import read_review
-from SpinalCordSegNodes.results import result_of
+from SpinalCordSegNodes.results import add_measures, add_result, result_of
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.tables import CSA, SLICE
 from SpinalCordSegNodes.views import centre_of_slice
@@ -24,7 +24,7 @@ from SpinalCordSegNodes.volumes import node_from_volume
 def done(panel, scene, monkeypatch):
     """The panel with one finished case, sections Review and Correct open, a reviewer at work."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask()), volume, "<html></html>")
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask()), volume, "<html></html>")
     panel.panel.current.set(result.segmentation)
     for section in (panel.panel.review, panel.panel.levels):
         section.button.collapsed = False
@@ -101,7 +101,7 @@ def measuring(done, monkeypatch):
 
 
 def _measured(panel, node) -> None:
-    panel.logic.addMeasures(finished_case(cord_mask()), node)
+    add_measures(slicer.mrmlScene, finished_case(cord_mask()), node)
     panel.panel.current.refresh()
 
 
@@ -118,7 +118,7 @@ def test_a_mask_that_is_no_longer_the_one_meant_is_not_accepted(done, measuring,
         _measured(done, node)
         paint(done, erase(6))
     else:
-        other = done.logic.addResult(finished_case(cord_mask()), done.panel.current.volume).segmentation
+        other = add_result(slicer.mrmlScene, finished_case(cord_mask()), done.panel.current.volume).segmentation
         done.panel.current.set(other)
         _measured(done, node)
         assert read_review(other, cord_segment_id(other)).state == "ai"

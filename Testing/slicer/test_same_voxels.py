@@ -39,7 +39,7 @@ def headless(model):
 def _by_panel(volume: Volume, model: Path) -> Case:
     from SpinalCordSegWidgets.jobs import segment_job
 
-    job = segment_job(volume, model=model, device="cpu")
+    job = segment_job(volume, model, "cpu")
     while job.running:
         job.poll()
         time.sleep(0.02)

@@ -17,7 +17,7 @@ from slicer_standins.desktop import click, wait_until
 
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.editing import read_review
-from SpinalCordSegNodes.results import add_follow_up
+from SpinalCordSegNodes.results import add_follow_up, add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id
 from SpinalCordSegNodes.views import disc_node, marked_discs
 from SpinalCordSegNodes.volumes import image_state, item_of, node_from_volume
@@ -25,7 +25,9 @@ from SpinalCordSegNodes.volumes import image_state, item_of, node_from_volume
 
 def _measured(panel, name: str) -> SimpleNamespace:
     volume = node_from_volume(slicer.mrmlScene, grey_volume(cord_mask()), name)
-    return SimpleNamespace(volume=volume, mask=panel.logic.addResult(finished_case(cord_mask()), volume).segmentation)
+    return SimpleNamespace(
+        volume=volume, mask=add_result(slicer.mrmlScene, finished_case(cord_mask()), volume).segmentation
+    )
 
 
 def _take(panel, one) -> None:

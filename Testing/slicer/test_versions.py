@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import slicer
 from cord_cases import cord_mask, finished_case, grey_volume
 from slicer_standins.desktop import click, wait_until
 
 from SpinalCordSegLib.case import CaseInput
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegNodes.editing import replace_mask
+from SpinalCordSegNodes.results import add_result
 from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
@@ -23,7 +25,7 @@ def _open(panel, scene):
     """One finished case opened, section Correct open."""
     known = replace(CaseInput.of(cord_mask()), fingerprint=_FINGERPRINT)
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
-    result = panel.logic.addResult(finished_case(cord_mask(), input=known), volume)
+    result = add_result(slicer.mrmlScene, finished_case(cord_mask(), input=known), volume)
     panel.panel.current.set(result.segmentation)
     panel.panel.review.button.collapsed = False
     return result.segmentation
