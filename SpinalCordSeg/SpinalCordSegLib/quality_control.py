@@ -339,10 +339,8 @@ def check_image_of(volume: Volume, cord: Volume) -> list[Flag]:
     uneven, of_beside = np.median(found, axis=0) if found else (0.0, 0.0)
     if uneven <= _UNEVEN or of_beside <= _UNEVEN_OF_BESIDE:
         return []
-    text = (
-        f"inside the mask the image varies by {uneven:.0%}, {of_beside:.2f} of what it does beside it, as it does not"
-    )
-    return [case_flag("other_image", f"{text} in a cord: was the mask drawn on this image?")]
+    text = f"grey values inside the mask vary by {uneven:.0%}, {of_beside:.0%} of what they do beside it, as in no cord"
+    return [case_flag("other_image", f"{text}: was the mask drawn on this image?")]
 
 
 def _about_cord(volume: Volume, cord: Volume) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray]]:
