@@ -658,7 +658,8 @@ def _choose(found: Sequence[DicomSeries], wanted: str | None, where: str) -> Dic
         [one for one in found if one.uid == wanted],
         [one for one in found if str(one.number) == text],
         [one for one in found if one.description.casefold() == text],
-        [one for one in found if text and text in one.description.casefold()],
+        # a number is no part of a description: series 2 is not the one called T2
+        [one for one in found if text and not text.isdecimal() and text in one.description.casefold()],
     ):
         if len(match) == 1:
             return match[0]

@@ -85,7 +85,7 @@ _PATIENT_2 = {"identity": {"salt": "s", "patient_id": "2", "birth_date": "", "se
         ("P1,out/neck,2020-01-01", "P1,out/second,2021-01-01", _PATIENT_2, "different patients"),
         (
             "P1,out/neck,2020-01-01", "P2,out/second,2021-03-04", {**_PATIENT_2, "acquisition_date": "20210403"},
-            "30 days from that of the scan",
+            "is not that of the scan",
         ),
         ("P1,out/neck,2020-01-01", "P2,out/second,2021-01-01", _PATIENT_2, ""),
     ],

@@ -300,10 +300,10 @@ def _day(source: VisitSource, case: Case) -> tuple[float, date | None]:
             " the manifest (a DICOM input keeps its date with segment --keep-date)"
         )
     known = _date(text)
-    if kept and (apart := abs(known - _date(kept)).days):
+    if kept and known != _date(kept):
         raise ConfigurationError(
-            f"{source.folder}: the date given is {apart} days from that of the scan, which its report keeps: leave it"
-            " out, or give days apart in the manifest's column day"
+            f"{source.folder}: the date given is not that of the scan, which its report keeps: leave it out, or give"
+            " days apart in the manifest's column day"
         )
     if not _FIRST_SCAN <= known <= date.today():
         raise ConfigurationError(
