@@ -78,6 +78,17 @@ RENAMED: dict[str, str] = {}
 RENAMED_TEXT: dict[str, str] = {}
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {
+    "*/worst.png*": "drawn by matplotlib",
+    "*/table1.csv*": "table1.json holds the same",
+    "*/groups.csv*": "scores.json holds the same",
+    "*/folds.json*": "scores.json holds the same",
+    "crossvalidate/*over_folds*": "the same statistics as everywhere",
+    "raters/*disputes*": "two label maps show it",
+    "*/cache.json/source*": "files are known by their SHA-256 alone",
+    "*split.json*": "each part has every entry",
+    "*/source/boundary_offset_mm": "an option of the recipes alone",
+    "*/loss/per": "one index per batch",
+    "*/recompute": "gone: mixed precision saves more memory",
     "*report.json/levels_asked*": "the marked discs as numbers, not as text to parse",
     "*report.json/levels/discs*": "the marked discs by name",
     "follow_up*.json/visits/*/date": "null where it may not be written",

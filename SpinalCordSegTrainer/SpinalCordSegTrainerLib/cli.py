@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     import torch
 
     from SpinalCordSegLib.model.checkpoint import Checkpoint
+    from SpinalCordSegLib.volume import Volume
     from SpinalCordSegTrainerLib.config import TrainingConfig
-    from SpinalCordSegTrainerLib.dataset import MatchedFiles
+    from SpinalCordSegTrainerLib.dataset import LoadedCase, MatchedFiles
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
     from SpinalCordSegTrainerLib.slice_cache import Slices
@@ -540,19 +541,26 @@ def _evaluate(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.inter_rater import compare_labels
+    from SpinalCordSegLib.files import inside
+    from SpinalCordSegLib.image_io import write_volume
+    from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks
+    from SpinalCordSegTrainerLib.inter_rater import consensus, disagreements
+    from SpinalCordSegTrainerLib.run_folder import write_table
 
-    matched = matched_files(arguments)
-    evaluation, count = compare_labels(
-        matched.cases,
-        arguments.second,
-        arguments.output,
-        least_dice=arguments.least_dice,
-        progress=partial(reporter.progress, "cases"),
-    )
+    output, matched, rows = arguments.output, matched_files(arguments), []
+
+    def judged(loaded: LoadedCase, second: Volume, score: CaseScore) -> None:
+        rows.extend(disagreements(score, loaded.mask, second, arguments.least_dice))
+        path = inside(output / "consensus", f"{loaded.case.name}_seg.nii.gz")
+        write_volume(consensus(loaded.mask, second), path)
+
+    evaluation = Evaluation()
+    masks, progress = folder_masks(arguments.second), partial(reporter.progress, "cases")
+    evaluation.judge(matched.cases, masks, judged=judged, progress=progress)
+    write_table(rows, output / "disagreements.csv")
     evaluation.problems += [(path.name, reason) for path, reason in matched.problems]
-    lines = [f"{count} slices to settle, listed in disagreements.csv; labels in consensus/"]
-    return _end_evaluation(evaluation, arguments.output, reporter, lines=lines, disagreements=count)
+    lines = [f"{len(rows)} slices to settle, listed in disagreements.csv; labels in consensus/"]
+    return _end_evaluation(evaluation, output, reporter, lines=lines, disagreements=len(rows))
 
 
 # check

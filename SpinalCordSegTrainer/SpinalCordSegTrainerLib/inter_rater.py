@@ -8,49 +8,17 @@ no middle: they stay empty and are listed, for the two to settle together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.files import inside
-from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase
-from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, folder_masks
-from SpinalCordSegTrainerLib.run_folder import write_table
+from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore
 
 LEAST_DICE = 0.85
 _MOST_AREA_PERCENT = 15.0  # of the mean of both areas
-
-
-def compare_labels(
-    cases: Sequence[LabelledCase],
-    second: Path,
-    output: Path,
-    *,
-    least_dice: float = LEAST_DICE,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Evaluation, int]:
-    """``cases``: with the first rater's labels; ``second``: folder of the second's, of the same names.
-
-    Gives the scores of the second against the first, and the number of slices to settle. Writes
-    ``consensus/NAME_seg.nii.gz`` of each case, and ``disagreements.csv`` where there are any. Raises OutputError, and
-    what Evaluation.judge raises.
-    """
-    evaluation, rows = Evaluation(), []
-
-    def judged(loaded: LoadedCase, other: Volume, score: CaseScore) -> None:
-        name, first = loaded.case.name, loaded.mask
-        rows.extend(disagreements(score, first, other, least_dice))
-        write_volume(consensus(first, other), inside(output / "consensus", f"{name}_seg.nii.gz"))
-
-    evaluation.judge(cases, folder_masks(second), judged=judged, progress=progress)
-    write_table(rows, output / "disagreements.csv")
-    return evaluation, len(rows)
 
 
 def disagreements(

@@ -120,7 +120,7 @@ class Training:
         self.best, self.last = self.output / "best.safetensors", self.output / "last.safetensors"
         if config.batch_size < self.processes.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each process")
-        self._report, self._stopped = report, stopped
+        self._report, self._stopped = report or (lambda _: None), stopped or (lambda: False)
         saved = self.output / "state.safetensors"
         is_there = saved_state(saved) is not None
         if is_there and resume is False:
@@ -183,14 +183,16 @@ class Training:
         while state.update < end and not self._out_of_time():
             started = time.monotonic()
             loss, rate = self.step()
-            state.seconds, stop = self._agreed(state.seconds + time.monotonic() - started)
+            # All processes must do the same: the first one's clock counts, and any may stop.
+            state.seconds = self.processes.from_first([state.seconds + time.monotonic() - started])[0]
+            stop = self.processes.any(self._stopped())
             in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
             if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
                 raise ConfigurationError(
                     f"the loss was not finite for {in_a_row} updates in a row (update {state.update}): lower the"
                     " learning rate, or look for slices that are not finite"
                 )
-            self._show(Progress(epoch, self.config.epochs, state.update, self.total_updates, loss, rate, state.seconds))
+            self._show(epoch, loss, rate)
             if time.monotonic() - self._saved >= _SAVE_SECONDS:
                 self._save()
             if stop:
@@ -237,18 +239,10 @@ class Training:
     def _on_device(self, images: Tensor) -> Tensor:
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
-    def _agreed(self, seconds: float) -> tuple[float, bool]:
-        """The first process's clock, and whether any process is to stop: all must do the same."""
-        stop = self._stopped is not None and self._stopped()
-        if self.processes.count == 1:
-            return seconds, stop
-        return self.processes.from_first([seconds])[0], self.processes.any(stop)
-
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if not self.processes.first:
-            return
-        save_state(self.state, self.config, self.output / "state.safetensors")
+        if self.processes.first:
+            save_state(self.state, self.config, self.output / "state.safetensors")
 
     def _out_of_time(self) -> bool:
         return self.config.max_minutes is not None and self.state.seconds >= 60 * self.config.max_minutes
@@ -277,9 +271,8 @@ class Training:
         if self.processes.first:
             write_curves(state.history, self.output)
         self._save()
-        progress = (epoch, config.epochs, state.update, self.total_updates, mean_loss or math.nan, rate, state.seconds)
         self.processes.wait()
-        self._show(Progress(*progress, row))
+        self._show(epoch, mean_loss or math.nan, rate, row)
 
     def _scores(self, network: nn.Module, held_out: Sequence[Slices]) -> dict[str, Any]:
         size = self.config.validation.batch_size
@@ -319,6 +312,6 @@ class Training:
             return f"no better {config.best_by} for {config.patience} epochs"
         return ""
 
-    def _show(self, progress: Progress) -> None:
-        if self._report is not None:
-            self._report(progress)
+    def _show(self, epoch: int, loss: float, rate: float, row: dict[str, Any] | None = None) -> None:
+        state, epochs = self.state, self.config.epochs
+        self._report(Progress(epoch, epochs, state.update, self.total_updates, loss, rate, state.seconds, row))
