@@ -29,9 +29,7 @@ from SpinalCordSegNodes.segmentations import (
     volume_node_of,
 )
 from SpinalCordSegNodes.tables import (
-    LINE_RGB,
     add_area_chart,
-    add_chart,
     columns_of_csv,
     fill_table,
     slice_columns,
@@ -304,7 +302,6 @@ def put_levels(scene: Any, segmentation: Any, report: LevelReport) -> Any:
 
 
 _FOLLOW_UP = PREFIX + "FollowUp"
-FOLLOW_UP_CHART = PREFIX + "FollowUp.Chart"
 _VISIT, _OF_MASKS, _OF_FOLDERS = PREFIX + "FollowUp.Visit", "masks", "1"
 _FILES = {"json": "follow_up.json", "csv": "follow_up.csv", "html": "follow_up.html"}
 
@@ -354,26 +351,14 @@ def read_follow_up(folder: Path) -> FollowUpTexts:
 def add_follow_up(scene: Any, found: FollowUpTexts, masks: Sequence[Any] = ()) -> Any:
     """A new table of visits with everything bound to it; earlier follow-ups stay. Gives the table node. ``masks``: the
     visits that are in the scene."""
-    content = found.content
-    name = scene.GenerateUniqueName(f"Follow-up {content['person']}")
+    name = scene.GenerateUniqueName(f"Follow-up {found.content['person']}")
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
     table.SetAttribute(_FOLLOW_UP, _OF_MASKS if masks else _OF_FOLDERS)
     for mask in masks:
         table.AddNodeReferenceID(_VISIT, mask.GetID())
     fill_table(table, columns_of_csv(found.texts["csv"]))
-    comparable = len(content["runs"]) == 1
-    chart = add_chart(
-        scene,
-        table,
-        f"{name} curve",
-        x=("years", "Years since the first visit"),
-        series=(("area", "mean_csa_mm2", LINE_RGB, True, True),),
-        title="Mean area of the common extent" if comparable else "Not comparable throughout",
-    )
-    bound = {FOLLOW_UP_CHART: chart}
-    bound |= {f"{_FOLLOW_UP}.{key}": add_text(scene, f"{name} {key}", text) for key, text in found.texts.items()}
-    for role, node in bound.items():
-        table.SetNodeReferenceID(role, node.GetID())
+    for key, text in found.texts.items():
+        table.SetNodeReferenceID(f"{_FOLLOW_UP}.{key}", add_text(scene, f"{name} {key}", text).GetID())
     return table
 
 

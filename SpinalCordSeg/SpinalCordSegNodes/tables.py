@@ -102,46 +102,27 @@ def columns_of_csv(text: str) -> dict[str, list[Any]]:
     return columns
 
 
-LINE_RGB, MARK_RGB = (0.0, 0.45, 0.70), (0.84, 0.37, 0.0)  # differ for colour-blind readers too
+_SERIES = (("area", CSA, (0.0, 0.45, 0.70)), ("flagged", FLAGGED, (0.84, 0.37, 0.0)))  # differ for colour-blind readers
 
 
-def add_chart(
-    scene: Any,
-    table: Any,
-    name: str,
-    *,
-    x: tuple[str, str],
-    series: Sequence[tuple[str, str, tuple[float, float, float], bool, bool]],
-    title: str,
-) -> Any:
-    """``x``: column and title. ``series``: name, column, colour, whether as a line (broken at gaps), as marks."""
+def add_area_chart(scene: Any, table: Any, name: str) -> Any:
+    """The area along the cord, a line that is broken at gaps, with the flagged slices marked."""
     chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
-    for label, column, colour, as_line, as_marks in series:
-        one = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name}: {label}")
-        one.SetAndObserveTableNodeID(table.GetID())
-        one.SetPlotType(one.PlotTypeScatter)  # in Slicer a line against an x column is a scatter plot with a line
-        one.SetXColumnName(x[0])
-        one.SetYColumnName(column)
-        one.SetColor(*colour)
-        one.SetLineStyle(one.LineStyleSolid if as_line else one.LineStyleNone)
-        one.SetLineWidth(2)
-        one.SetMarkerStyle(one.MarkerStyleCircle if as_marks else one.MarkerStyleNone)
-        one.SetMarkerSize(9)
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
-    chart.SetTitle(title)
-    chart.SetXAxisTitle(x[1])
+    for label, column, colour in _SERIES:
+        is_line = column == CSA
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name}: {label}")
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetPlotType(series.PlotTypeScatter)  # a line against an x column is a scatter plot with a line
+        series.SetXColumnName(POSITION)
+        series.SetYColumnName(column)
+        series.SetColor(*colour)
+        series.SetLineStyle(series.LineStyleSolid if is_line else series.LineStyleNone)
+        series.SetLineWidth(2)
+        series.SetMarkerStyle(series.MarkerStyleNone if is_line else series.MarkerStyleCircle)
+        series.SetMarkerSize(9)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle("Cross-sectional area along the cord")
+    chart.SetXAxisTitle("Position, inferior to superior (mm)")
     chart.SetYAxisTitle("Area (mm²)")
     chart.SetLegendVisibility(True)
     return chart
-
-
-def add_area_chart(scene: Any, slice_table: Any, name: str) -> Any:
-    """The area along the cord, a line, with the flagged slices marked."""
-    return add_chart(
-        scene,
-        slice_table,
-        name,
-        x=(POSITION, "Position, inferior to superior (mm)"),
-        series=(("area", CSA, LINE_RGB, True, False), ("flagged", FLAGGED, MARK_RGB, False, True)),
-        title="Cross-sectional area along the cord",
-    )

@@ -17,7 +17,6 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import (
-    FOLLOW_UP_CHART,
     FollowUpTexts,
     add_follow_up,
     follow_up_of,
@@ -51,7 +50,6 @@ from SpinalCordSegWidgets.section import (
     in_scene,
     on_click,
     set_up_table,
-    show_in_views,
     show_rows,
     show_text,
 )
@@ -168,7 +166,6 @@ class FollowUpSection(Section):
             visitImageButton=self._on_image,
             removeVisitButton=self._on_remove,
             trackButton=self.compare,
-            followUpViewsButton=self._on_views,
         )
         fill_menu(
             ui.followUpExportButton,
@@ -268,12 +265,9 @@ class FollowUpSection(Section):
             self.ui.personEdit.text, self.ui.followUpAgeBox.value = "", 0
         self.visits = visits
 
-    def _table(self) -> Any:
-        """Of the last comparison that includes the current mask."""
-        return latest_follow_up(slicer.mrmlScene, self.current.node)
-
     def _shown(self) -> FollowUpTexts | None:
-        return follow_up_of(self._table())
+        """The last comparison that includes the current mask."""
+        return follow_up_of(latest_follow_up(slicer.mrmlScene, self.current.node))
 
     def _show_buttons(self) -> None:
         ui, row = self.ui, self.ui.visitTable.currentRow()
@@ -288,8 +282,7 @@ class FollowUpSection(Section):
         ui = self.ui
         ui.runsLabel.setVisible(found is not None)
         ui.coursePicture.setVisible(found is not None)
-        for button in (ui.followUpViewsButton, ui.followUpExportButton):
-            grey(button, "" if found else _("Nothing was compared yet."))
+        grey(ui.followUpExportButton, "" if found else _("Nothing was compared yet."))
         breaks, remarks = (found.breaks, found.remarks) if found else ([], [])
         doubts = found.content.get("doubts", []) if found else []
         ui.breakFrame.setVisible(bool(breaks or doubts))
@@ -331,10 +324,6 @@ class FollowUpSection(Section):
         row = self.ui.visitTable.currentRow()
         self._keep(self.visits[:row] + self.visits[row + 1 :])
         self.refresh()
-
-    def _on_views(self) -> None:
-        table = self._table()
-        show_in_views(table.GetNodeReference(FOLLOW_UP_CHART), table)
 
     def _on_export(self, suffix: str) -> None:
         ask_new_file(self.button, _("Export the follow-up"), f"follow-up{suffix}", self.export)

@@ -29,7 +29,6 @@ from SpinalCordSegWidgets.section import (
     in_scene,
     on_click,
     set_up_table,
-    show_in_views,
     show_rows,
     show_text,
     single_shot,
@@ -181,7 +180,10 @@ class LevelsSection(Section):
         if result is None or result.chart is None or result.slices is None:
             self.panel.show_message(_("Plot or table was deleted: measure the mask again."))
             return
-        show_in_views(result.chart, result.slices)
+        slicer.modules.plots.logic().ShowChartInLayout(result.chart)
+        logic = slicer.app.applicationLogic()
+        logic.GetSelectionNode().SetActiveTableID(result.slices.GetID())
+        logic.PropagateTableSelection()
 
     def _observe(self) -> None:
         """Follow the marks of the current mask."""

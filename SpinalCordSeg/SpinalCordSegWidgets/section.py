@@ -213,14 +213,6 @@ def in_scene(node: Any) -> bool:
     return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
-def show_in_views(chart: Any, table: Any) -> None:
-    """A plot and a table of the scene, in Slicer's own views."""
-    slicer.modules.plots.logic().ShowChartInLayout(chart)
-    logic = slicer.app.applicationLogic()
-    logic.GetSelectionNode().SetActiveTableID(table.GetID())
-    logic.PropagateTableSelection()
-
-
 # Tables.
 
 
