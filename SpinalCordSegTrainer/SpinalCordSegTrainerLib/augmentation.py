@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from SpinalCordSegTrainerLib.config import AugmentConfig
 
-# Low resolution and movement, made where a scanner makes them: in k-space.
-#
+# Low resolution and movement, made where a scanner makes them, in k-space.
 # A matrix that was acquired smaller leaves the outer lines empty, which blurs and rings; a patient who moves shifts the
 # lines acquired afterwards; what pulsates or breathes gives every n-th line another weight, which makes faint copies.
 
@@ -78,9 +77,8 @@ def _moved(draws: Tensor, moved: Tensor, side: int, config: AugmentConfig) -> Te
     return torch.where(moved[:, None, None], filters, torch.ones_like(filters))
 
 
-# Smooth random fields: normal noise on a few points, bicubic in between, as products of small matrices.
-#
-# That is what ``interpolate(mode="bicubic", align_corners=False)`` gives, at a tenth of its time.
+# Smooth random fields: normal noise on a few points, bicubic in between, as products of small matrices: what
+# ``interpolate(mode="bicubic", align_corners=False)`` gives, at a tenth of its time.
 
 
 def smooth_noise(n: int, cells: int, size: int, generator: torch.Generator) -> Tensor:
@@ -111,7 +109,7 @@ def _paired_weights(cells: int, size: int) -> Tensor:
     return torch.kron(_weights(cells, size).T.contiguous(), torch.eye(2))
 
 
-# Random changes of what a slice looks like, on whole batches: contrast, bias, motion, noise, blur, field of view.
+# Contrast, bias, motion, noise, blur, field of view.
 #
 # A remapping turns the grey values of one contrast into those of any other: piecewise linear curves, rising or
 # rising and falling, sometimes inverted, so that a dark cord in bright fluid may become a grey cord in dark fluid.

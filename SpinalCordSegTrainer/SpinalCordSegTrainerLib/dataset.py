@@ -332,14 +332,13 @@ LABEL_NAME_SUFFIXES = (".txt", ".label", ".lbl")
 
 def is_label_description(path: Path) -> bool:
     """True for a text file that ITK-SNAP's heading opens."""
-    if path.suffix.lower() not in LABEL_NAME_SUFFIXES or path.name.startswith("."):
+    if path.suffix.lower() not in LABEL_NAME_SUFFIXES:
         return False
     try:
         with path.open("rb") as file:
-            head = file.read(400).decode("utf-8", "replace").lower()
+            return _MARK in file.read(400).decode("utf-8", "replace").lower()
     except OSError:
         return False
-    return _MARK in head
 
 
 def read_label_names(path: Path) -> tuple[tuple[int, str], ...]:

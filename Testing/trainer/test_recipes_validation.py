@@ -296,7 +296,7 @@ def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
     label_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle = _KnowsTheTruth()
-    for name in ("cohort_person", "touching_person", "visit_pair"):
+    for name in ("cohort_person", "visit_pair"):
         draw = getattr(simulated_people, name)
 
         def remembered(number: int, maps: Maps, config: SimulatedConfig, draw=draw):  # type: ignore[no-untyped-def]
@@ -305,16 +305,14 @@ def test_a_perfect_segmentation_meets_the_bars_on_overlap_and_area(
             return drawn
 
         monkeypatch.setattr(simulated_people, name, remembered)
-    config = SimulatedConfig(necks=1, pairs=1, touching=1, slices=4, pair_slices=4, shapes=("anna",))
+    config = SimulatedConfig(necks=1, pairs=1, touching=0, slices=4, pair_slices=4, shapes=("anna",))
     scores = simulated_people.validate_simulated(oracle, label_folder, tmp_path, config)  # type: ignore[arg-type]
     figures = simulated_figures(scores)
     assert figures["cohort"]["Dice, mean over necks"] == 1.0
     assert abs(figures["cohort"]["signed area error per slice, %, mean"]) < 3
     assert abs(figures["visit pairs"]["mean error, points"]) < 0.5  # 1.5 were pixels counted
-    assert figures["touching structures"]["slices with Dice under 0.8"] == 0
     met = {(bar.data, bar.figure): bar.met for bar in simulated_criteria(figures)}
     assert met["cohort", "Dice, mean over necks"]
-    assert not met["touching structures", "slices with Dice under 0.8 that carry a flag"]  # none to judge by
     assert PillowImage.open(tmp_path / "cohort_worst.png").size[0] > 400
 
 
