@@ -90,13 +90,6 @@ def test_an_incomplete_result_is_made_again(tmp_path):
     assert (tmp_path / "a" / "slices.csv").is_file()
 
 
-def test_equal_names_get_suffixes_and_find_their_own_results_again(tmp_path):
-    paths = _paths("x/neck", "y/neck", "z/Neck")
-    assert [outcome.case_name for outcome in _run(paths, Loader(), tmp_path)] == ["neck", "neck_2", "Neck_3"]
-    again = _run(paths[::-1], Loader(), tmp_path)
-    assert [(outcome.case_name, outcome.state) for outcome in again][1:] == [("neck_2", "kept"), ("neck", "kept")]
-
-
 def _named(paths: list[Path], folder: Path) -> list[str]:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -281,19 +281,16 @@ def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, mo
     assert (content.threshold, content.smooth_z_mm, content.mask_state) == (0.4, 0, "corrected")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["correct", "{out}", "--fill", "1:5"], "holds no"),
-        (["correct", "{out}/b", "--fill", "5:5"], "FIRST < END"),
-        (["correct", "{out}/b", "--rerun", "5:6"], "needs the image"),
-        (["correct", "{out}/b", "--smooth", "5:60"], "does not fit 24 slices"),
-    ],
-)
-def test_what_cannot_be_corrected_is_said_in_a_line(results, capsys, arguments: list[str], words: str) -> None:
-    assert main([word.format(out=results) for word in arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1
+def test_what_cannot_be_corrected_is_said_in_a_line(results, capsys) -> None:
+    for arguments, words in (
+        (["{out}", "--fill", "1:5"], "holds no"),
+        (["{out}/b", "--fill", "5:5"], "FIRST < END"),
+        (["{out}/b", "--rerun", "5:6"], "needs the image"),
+        (["{out}/b", "--smooth", "5:60"], "does not fit 24 slices"),
+    ):
+        assert main(["correct", *(word.format(out=results) for word in arguments)]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
 
 
 # Slices drawn anew.
@@ -333,25 +330,10 @@ def test_a_gap_is_filled_as_the_cord_goes_on(name: str, order: tuple[int, ...], 
         assert filled[:, :, k].sum() == pytest.approx(truth[:, :, k].sum(), rel=0.03)
 
 
-def test_an_ellipse_that_turns_into_a_disc_passes_through_what_lies_between() -> None:
-    x, y = np.ogrid[: SHAPE[0], : SHAPE[1]]
-    voxels = np.zeros(SHAPE, bool)
-    voxels[:, :, 2] = ((x - 30) * 0.5 / 8) ** 2 + ((y - 25) * 0.6 / 4) ** 2 <= 1
-    voxels[:, :, 6] = ((x - 30) * 0.5) ** 2 + ((y - 25) * 0.6) ** 2 <= 36
-    filled = fill_between(_volume(voxels), 2, 6).ijk
-    widths = [np.ptp(np.flatnonzero(filled[:, 25, k])) * 0.5 for k in range(2, 7)]
-    heights = [np.ptp(np.flatnonzero(filled[30, :, k])) * 0.6 for k in range(2, 7)]
-    assert widths == sorted(widths, reverse=True) and heights == sorted(heights)
-    assert widths[2] == pytest.approx(14, abs=0.6) and heights[2] == pytest.approx(10, abs=0.7)
-
-
-@pytest.mark.parametrize("ends", [(4, 5), (9, 4), (-1, 4), (4, 15)])
-def test_nothing_to_fill_is_said(ends: tuple[int, int]) -> None:
-    with pytest.raises(ConfigurationError, match="nothing to fill"):
-        fill_between(_volume(_cone()), *ends)
-
-
-def test_an_end_without_cord_is_said() -> None:
+def test_what_cannot_be_filled_is_said() -> None:
+    for ends in ((4, 5), (9, 4), (-1, 4), (4, 15)):
+        with pytest.raises(ConfigurationError, match="nothing to fill"):
+            fill_between(_volume(_cone()), *ends)
     voxels = _cone()
     voxels[:, :, 4] = False
     with pytest.raises(ConfigurationError, match=r"slice 4 .* has no cord"):

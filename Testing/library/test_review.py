@@ -174,17 +174,14 @@ def test_a_folder_is_worked_through(results, capsys) -> None:
     assert Case.load(results / "b").review.state == "in review"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_what_cannot_be_reviewed_is_said_in_a_line(results, capsys) -> None:
+    for arguments, words in (
         (["{out}", "--case", "x"], 'no case "x"'),
         (["{out}", "--accept"], "give the reviewer's name"),
         (["{out}", "--seen", "ten"], "is not a slice"),
         (["{out}/a/mask.nii.gz"], "is not a folder"),
         (["{out}/notes"], "holds no finished case"),
-    ],
-)
-def test_what_cannot_be_reviewed_is_said_in_a_line(results, capsys, arguments: list[str], words: str) -> None:
-    assert main(["review", *(word.format(out=results) for word in arguments)]) == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1
+    ):
+        assert main(["review", *(word.format(out=results) for word in arguments)]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
