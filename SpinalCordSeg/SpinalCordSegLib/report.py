@@ -46,7 +46,6 @@ _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not f
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI, _PIXELS_PER_INCH = 200, 100
 _FONT = "DejaVu Sans"  # comes with matplotlib
-_WINDOW_MM = 30.0
 PAGE_FIGURE_INCHES = (9.0, 3.0)
 
 
@@ -207,37 +206,29 @@ class CordScene:
 
     ``image`` None: the mask alone is shown. ``spacing_mm``: slice, row, column. ``centre``: (n, 2) row and column of
     the cord's centre; slices without cord take the nearest slice's or a line between, the middle of the volume where
-    there is no cord at all. ``window``: grey values shown black and white.
+    there is no cord at all. ``contrast``: between the image's dark and bright parts.
     """
 
     image: NDArray | None
     mask: NDArray[np.bool_]
     spacing_mm: tuple[float, float, float]
     centre: NDArray[np.float64]
-    window: tuple[float, float]
+    contrast: float = 1.0
 
     @classmethod
     def of(cls, image: Volume | None, mask: Volume) -> CordScene:
-        """The window: 1st and 99th percentile within 30 mm of the cord's centre in up to 40 slices."""
-        cord, spacing_mm = mask.voxels.astype(bool), mask.spacing_mm
-        centre = cord_path(cord)
+        cord = mask.voxels.astype(bool)
         if image is None:
-            return cls(None, cord, spacing_mm, centre, (0.0, 1.0))
-        samples = []
-        for k in np.unique(np.linspace(0, len(cord) - 1, min(len(cord), 40)).round().astype(int)):
-            reach = _WINDOW_MM / np.array(mask.pixel_mm)
-            (top, left), (bottom, right) = (centre[k] - reach).astype(int).clip(0), (centre[k] + reach).astype(int) + 1
-            part = np.asarray(image.voxels[k, top:bottom, left:right], np.float32).ravel()
-            samples.append(part[:: max(1, part.size // 5000)])
-        low, high = (float(value) for value in np.percentile(np.concatenate(samples), (1.0, 99.0)))
-        return cls(image.voxels, cord, spacing_mm, centre, (low, high if high > low else low + 1.0))
+            return cls(None, cord, mask.spacing_mm, cord_path(cord))
+        dark, bright = np.percentile(image.voxels[:: 1 + len(cord) // 40, ::4, ::4], (1.0, 99.0))
+        return cls(image.voxels, cord, mask.spacing_mm, cord_path(cord), float(bright - dark) or 1.0)
 
     def axial(self, k: int, side_mm: float, pixels_per_mm: float) -> View:
         """Slice k, a square of ``side_mm`` about the cord's centre; the patient's right is on the left."""
         offsets = (np.arange(round(side_mm * pixels_per_mm)) + 0.5) / pixels_per_mm - side_mm / 2
         row, col = self.centre[k]
         return self._sampled(
-            lambda pixels: pixels[k], row + offsets / self.spacing_mm[1], col + offsets / self.spacing_mm[2], True
+            lambda pixels: pixels[k], row + offsets / self.spacing_mm[1], col + offsets / self.spacing_mm[2]
         )
 
     def along(self, axis: int, side_mm: float, pixels_per_mm: float) -> View:
@@ -258,21 +249,15 @@ class CordScene:
         )
 
     def _sampled(
-        self,
-        cut: Callable[[NDArray], NDArray],
-        rows: NDArray[np.float64],
-        columns: NDArray[np.float64],
-        own_window: bool = False,
+        self, cut: Callable[[NDArray], NDArray], rows: NDArray[np.float64], columns: NDArray[np.float64]
     ) -> View:
-        """``own_window``: coils fall off along the neck; never so narrow that noise fills it."""
+        """Each view has its own window, as coils fall off along the neck; never so narrow that noise fills it."""
         mask = sampled(cut(self.mask), rows, columns) >= 0.5
         if self.image is None:
             return View((mask * np.float32(0.35)).astype(np.float32), mask)
         values = sampled(cut(self.image), rows, columns)
-        low, high = self.window
-        if own_window:
-            low, best = (float(value) for value in np.percentile(values, (1.0, 99.5)))
-            high = max(best, low + 0.15 * (self.window[1] - self.window[0]))
+        low, high = (float(value) for value in np.percentile(values, (1.0, 99.5)))
+        high = max(high, low + 0.15 * self.contrast)
         return View(np.clip((values - low) / (high - low), 0, 1).astype(np.float32), mask)
 
 
