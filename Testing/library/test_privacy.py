@@ -14,6 +14,7 @@ from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
+pytestmark = pytest.mark.usefixtures("pictures")  # they are searched too
 CONFIG = PhantomConfig(shape=(60, 48, 8), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")
 
 
