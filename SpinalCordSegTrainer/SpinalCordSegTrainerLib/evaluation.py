@@ -338,32 +338,22 @@ def _grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, dict[str, Any]
     return figures
 
 
+_DIGITS = {"true_mm2": 3, "found_mm2": 3, "hd95_mm": 3}
+_DIGITS |= dict.fromkeys(("csa_error_percent", "volume_error_percent", "outside_mm"), 2)
+
+
 def _slice_row(one: SliceScore) -> dict[str, Any]:
-    return {
-        "case": one.case,
-        "slice": one.slice,
-        "canonical_slice": one.canonical_slice,
-        "true_mm2": round(one.true_mm2, 3),
-        "found_mm2": round(one.found_mm2, 3),
-        "dice": _cell(one.dice),
-        "csa_error_percent": _cell(one.csa_error_percent, 2),
-        "components": one.components,
-        "outside_mm": _cell(one.outside_mm, 2),
-        "flags": " ".join(one.flags),
-        **asdict(one.counts),
-    }
+    values = {name: value for name, value in vars(one).items() if name not in ("flags", "counts")}
+    row = {name: _cell(value, name) if isinstance(value, float) else value for name, value in values.items()}
+    return {**row, "flags": " ".join(one.flags), **asdict(one.counts)}
 
 
 def _case_row(case: CaseScore) -> dict[str, Any]:
+    scores = ("dice", "hd95_mm", "csa_error_percent", "volume_error_percent")
     return {
         "case": case.case,
-        "dice": _cell(case.dice),
-        "hd95_mm": _cell(case.hd95_mm, 3),
-        "csa_error_percent": _cell(case.csa_error_percent, 2),
-        "volume_error_percent": _cell(case.volume_error_percent, 2),
-        "sensitivity": _cell(case.counts.sensitivity()),
-        "precision": _cell(case.counts.precision()),
-        "mcc": _cell(case.counts.mcc()),
+        **{name: _cell(getattr(case, name), name) for name in scores},
+        **{name: _cell(getattr(case.counts, name)()) for name in ("sensitivity", "precision", "mcc")},
         "slices_with_cord": sum(one.true_mm2 > 0 for one in case.slices),
         "slices_missed": case.missed,
         "slices_flagged": sum(bool(one.flags) for one in case.slices),
@@ -372,10 +362,10 @@ def _case_row(case: CaseScore) -> dict[str, Any]:
     }
 
 
-def _cell(value: float, digits: int = 4) -> float | str | None:
+def _cell(value: float, column: str = "") -> float | str | None:
     if math.isnan(value):
         return None
-    return round(value, digits) if math.isfinite(value) else "inf"
+    return round(value, _DIGITS.get(column, 4)) if math.isfinite(value) else "inf"
 
 
 def _histograms(scores: Sequence[CaseScore], path: Path) -> None:
