@@ -222,16 +222,13 @@ def csv_text(names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _disarmed(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula; negative numbers stay as they are."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and not _is_number(value):
-        return "'" + value
-    return value
-
-
-def _is_number(text: str) -> bool:
+    if not isinstance(value, str) or value[:1] not in ("=", "+", "-", "@"):
+        return value
     try:
-        return isfinite(float(text))
+        is_number = isfinite(float(value))
     except ValueError:
-        return False
+        is_number = False
+    return value if is_number else "'" + value
 
 
 def counted(n: int, noun: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from SpinalCordSegLib import case as case_module
 
-_ALSO = {"segment --force", "correct", "review", "follow_up"}
+_ALSO = {"segment --force", "correct"}
 """Done behind every door; the rest behind some (tools/soak/masks_of_persons.py does all)."""
 
 
