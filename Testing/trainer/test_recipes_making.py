@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,15 +101,10 @@ def test_area_becomes_right(discs: SliceCache) -> None:
     assert 0.2 < fit.calibration.scale < 0.35
 
 
-def test_kept_in_the_weights_file(
-    discs: SliceCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cache: Callable[..., SliceCache]
-) -> None:
+def test_kept_in_the_weights_file(discs: SliceCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "checkpoint_network", lambda _: _TooWide())
-    network = NetworkConfig("deep_unet", 1)
-    model = Checkpoint("m", "1", network, NormalisationConfig(), dict(build_network(network).state_dict()))
-    save_checkpoint(model, tmp_path / "m.safetensors")
-    held_out = Slices(discs, np.arange(10))
-    fit = calibrate_checkpoint(load_checkpoint(tmp_path / "m.safetensors"), held_out, CPU, tmp_path / "c.safetensors")
+    model = replace(_model(tmp_path / "m.safetensors", 0), normalisation=NormalisationConfig())
+    fit = calibrate_checkpoint(model, Slices(discs, np.arange(10)), CPU, tmp_path / "c.safetensors")
     written = load_checkpoint(tmp_path / "c.safetensors")
     assert written.calibration == fit.calibration
     assert written.scores["calibration"]["slices"] == 9
@@ -120,15 +115,11 @@ def test_slices_normalised_for_another_model_are_refused(discs: SliceCache, tmp_
     details = json.loads((discs.folder / "cache.json").read_text(encoding="utf-8"))
     details["normalisation"] = {"kind": "fixed_pixel", "pixel_mm": 0.5, "size": 64, "min_size": 64}
     (discs.folder / "cache.json").write_text(json.dumps(details), encoding="utf-8")
-    network = NetworkConfig("deep_unet", 1)
-    for rule, words in (
-        (NormalisationConfig(), "kind 'fixed_pixel', 'paper' is wanted"),
-        (NormalisationConfig(kind="fixed_pixel", pixel_mm=0.7), "pixel_mm 0.5, 0.7 is wanted"),
-    ):
-        model = Checkpoint("m", "1", network, rule, dict(build_network(network).state_dict()))
-        held_out = Slices(SliceCache.open(discs.folder), np.arange(10))
-        with pytest.raises(ConfigurationError, match=words):
-            calibrate_checkpoint(model, held_out, CPU, tmp_path / "c.safetensors")
+    model = _model(tmp_path / "m.safetensors", 0)
+    with pytest.raises(ConfigurationError, match=r"pixel_mm 0\.5, 0\.7 is wanted"):
+        calibrate_checkpoint(
+            model, Slices(SliceCache.open(discs.folder), np.arange(10)), CPU, tmp_path / "c.safetensors"
+        )
     assert not (tmp_path / "c.safetensors").exists()
     check_normalisation(SliceCache.open(discs.folder), NormalisationConfig(kind="fixed_pixel", pixel_mm=0.5, size=96))
 
