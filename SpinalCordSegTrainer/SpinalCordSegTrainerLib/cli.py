@@ -567,23 +567,17 @@ def _raters(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.dataset import match_files
-    from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
+    from SpinalCordSegTrainerLib.dataset_check import check_cases, summary
     from SpinalCordSegTrainerLib.split import folds, split_by_rule, write_split
 
-    data = arguments.data
-    checked = check_folder(
-        data,
-        arguments.label,
-        tolerant=arguments.tolerant,
-        progress=partial(reporter.progress, "cases"),
-    )
+    matched = matched_files(arguments)
+    checked = check_cases(matched, partial(reporter.progress, "cases"))
     for case in checked:
         reporter.event("checked", case={"usable": case.usable, **asdict(case)})
     counts = summary(checked)
     lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
     usable = {case.name for case in checked if case.usable}
-    cases = [case for case in match_files(data).cases if case.name in usable]
+    cases = [case for case in matched.cases if case.name in usable]
     subjects, splits = [case.subject for case in cases], {}
     if arguments.output is None and len(set(subjects)) < 2:
         pass  # nobody can be held out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError, TrainingDataError
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, load_case, match_files
+from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, MatchedFiles, load_case
 
 _ENOUGH_TO_JUDGE = 5  # cases, for a median area to mean something
 _FAR_MADS = 5.0
@@ -45,19 +44,11 @@ class CheckedCase:
         return not self.reason
 
 
-def check_folder(
-    folder: Path,
-    label: int | None = None,
-    *,
-    tolerant: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[CheckedCase]:
-    """Every case of a folder, manifest or workspace, usable ones first, each group by name.
+def check_cases(matched: MatchedFiles, progress: Callable[[int, int], None] | None = None) -> list[CheckedCase]:
+    """Every case that was found, usable ones first, each group by name; files that belong to none are not usable.
 
-    ``label``, ``tolerant``: as match_files takes them. ``progress`` gets (cases done, cases). Raises TrainingDataError
-    when the folder is missing.
+    ``progress`` gets (cases done, cases).
     """
-    matched = match_files(folder, label, tolerant=tolerant)
     checked: list[CheckedCase] = []
     seen: dict[bytes, LabelledCase] = {}
     for number, case in enumerate(matched.cases):

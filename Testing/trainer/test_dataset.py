@@ -27,7 +27,7 @@ from SpinalCordSegTrainerLib.dataset import (
     read_workspace,
     subject_of,
 )
-from SpinalCordSegTrainerLib.dataset_check import check_folder, summary
+from SpinalCordSegTrainerLib.dataset_check import check_cases, summary
 from SpinalCordSegTrainerLib.slice_cache import SliceCache, cache_cases
 from SpinalCordSegTrainerLib.split import read_split
 
@@ -93,7 +93,7 @@ def test_of_several_labels_one_is_chosen(tmp_path: Path) -> None:
     _put(tmp_path, "a.nii.gz", "a_seg.nii.gz", _label_with(2))
     (case,) = match_files(tmp_path, 2).cases
     assert load_case(case).mask.ijk.sum() == 1
-    (checked,) = check_folder(tmp_path, 2)
+    (checked,) = check_cases(match_files(tmp_path, 2))
     assert (checked.usable, checked.labels, checked.n_cord_slices) == (True, (1, 2), 1)
 
 
@@ -482,7 +482,7 @@ def _with_fault(folder: Path, name: str) -> str:
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named_and_the_good_case_stays(name: str, tmp_path: Path) -> None:
     reason = _with_fault(tmp_path, name)
-    checked = {one.name: one for one in check_folder(tmp_path)}
+    checked = {one.name: one for one in check_cases(match_files(tmp_path))}
     (refused,) = [one for one in checked.values() if not one.usable]
     assert checked["a"].usable and refused.name.startswith("bad")
     assert reason in refused.reason and str(tmp_path) not in refused.reason
@@ -510,7 +510,7 @@ def test_odd_cases_stay_usable_with_a_remark(tmp_path: Path) -> None:
     put_case(tmp_path, "gap", 3, gap)
     centimetres = np.diag([0.1, 0.1, 0.1, 1.0]) @ GRID
     put_case(tmp_path, "small", 4, cord_label(grid=centimetres), cord_image(4, centimetres))
-    remarks = {one.name: " ".join(one.remarks) for one in check_folder(tmp_path) if one.usable}
+    remarks = {one.name: " ".join(one.remarks) for one in check_cases(match_files(tmp_path)) if one.usable}
     assert "same voxels as sub-1_ses-1" in remarks["sub-1_ses-2"]
     assert "is empty" in remarks["empty"]
     assert "1 slices without label" in remarks["gap"]

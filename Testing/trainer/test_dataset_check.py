@@ -11,7 +11,8 @@ import pytest
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset_check import check_folder
+from SpinalCordSegTrainerLib.dataset import match_files
+from SpinalCordSegTrainerLib.dataset_check import check_cases
 
 GRID = np.diag([0.5, 0.8, 3.0, 1.0])
 
@@ -27,7 +28,7 @@ def _put(folder: Path, name: str, *, seed: int = 0, half: int = 5, grid: np.ndar
 
 def test_what_a_good_case_holds(tmp_path: Path) -> None:
     _put(tmp_path, "sub-1_T1w")
-    (case,) = check_folder(tmp_path)
+    (case,) = check_cases(match_files(tmp_path))
     assert case.usable and case.remarks == () and case.subject == "1" and case.labels == (1,)
     assert (case.n_slices, case.n_cord_slices) == (6, 4)
     assert case.volume_mm3 == pytest.approx(100 * 4 * 0.5 * 0.8 * 3)
@@ -39,7 +40,7 @@ def test_twins_and_outliers_are_told(tmp_path: Path) -> None:
         _put(tmp_path, f"sub-{number}", seed=number)
     _put(tmp_path, "sub-8", seed=8, half=15)
     _put(tmp_path, "sub-9", seed=3)
-    found = {case.name: case for case in check_folder(tmp_path)}
+    found = {case.name: case for case in check_cases(match_files(tmp_path))}
     assert [name for name, case in found.items() if case.remarks] == ["sub-8"]
     assert "median 40 mm²" in " ".join(found["sub-8"].remarks)
     # One person under two codes would stand on both sides of a split, so the second one is refused.

@@ -18,8 +18,8 @@ from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import read_label_names
-from SpinalCordSegTrainerLib.dataset_check import check_folder
+from SpinalCordSegTrainerLib.dataset import match_files, read_label_names
+from SpinalCordSegTrainerLib.dataset_check import check_cases
 
 
 def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
         *(f"{name}{end}" for name in ("sub-P07_ses-01", "sub-P07_ses-02", "sub-P08_ses-01")
           for end in (".nii.gz", "_seg.nii.gz", ".json")),
     }  # fmt: skip
-    checked = check_folder(tmp_path)
+    checked = check_cases(match_files(tmp_path))
     assert [(one.name, one.subject, one.reason) for one in checked] == [
         ("sub-P07_ses-01", "P07", ""), ("sub-P07_ses-02", "P07", ""), ("sub-P08_ses-01", "P08", ""),
     ]  # fmt: skip
