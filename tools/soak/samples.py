@@ -20,7 +20,6 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-from SpinalCordSegLib.training_set import label_description
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import CropConfig, RateConfig, SourceConfig, TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
@@ -112,6 +111,12 @@ def _volumes(root: Path) -> None:
     write_volume(image, root / "sidecar" / "other.nii.gz")
 
 
+_DESCRIPTION = """# ITK-SnAP Label Description File
+0 0 0 0 0 0 0 "Clear Label"
+1 244 214 49 1 1 1 "Spinal cord"
+"""
+
+
 def _labelled(root: Path) -> None:
     """What only the trainer reads: pairs of image and label map, and the files that describe them."""
     for folder in ("label_description", "manifest", "split", "training_sidecar"):
@@ -121,7 +126,7 @@ def _labelled(root: Path) -> None:
             write_volume(label, root / folder / f"{name}_seg.nii.gz")
     for name in ("anna", "bert"):
         write_volume(cord()[1], root / "drawn" / f"{name}.nii.gz")
-    (root / "label_description" / "labels.txt").write_text(label_description())
+    (root / "label_description" / "labels.txt").write_text(_DESCRIPTION)
     write_volume(cord()[0], root / "workspace" / "neck.nii.gz")
     write_volume(cord()[1], root / "workspace" / "drawn.nii.gz")
     (root / "workspace" / "neck.itksnap").write_text(_WORKSPACE)
