@@ -226,14 +226,15 @@ def quiet_stderr() -> Iterator[None]:
 _MOST_BYTES = 1 << 34  # of a volume; the largest MR volumes have a hundredth of it
 _FREE_BYTES = 1 << 30  # so many may well be packed to a 1000th, as a mask is
 _MOST_TIMES = 100
-_DETACHED = (".hdr", ".nhdr", ".mhd")  # a header whose voxels lie in another file
+_DETACHED = (".hdr", ".nhdr", ".mhd")  # a header whose voxels lie in another file of its folder
 
 
 def check_claimed_size(path: Path, shape: tuple[int, ...], bytes_a_voxel: int) -> None:
     """Raise InputFileError for more voxels than the file can hold, before memory is taken for them."""
-    claimed, size = math.prod(shape) * bytes_a_voxel, path.stat().st_size
-    most = _MOST_BYTES if file_suffix(path) in _DETACHED else min(_MOST_BYTES, max(_FREE_BYTES, _MOST_TIMES * size))
-    if claimed > most:
+    beside = path.parent.iterdir() if file_suffix(path) in _DETACHED else (path,)
+    size = sum(one.stat().st_size for one in beside if one.is_file())
+    claimed = math.prod(shape) * bytes_a_voxel
+    if claimed > min(_MOST_BYTES, max(_FREE_BYTES, _MOST_TIMES * size)):
         raise InputFileError(
             f"{path.name} is refused: its header claims {'×'.join(map(str, shape))} voxels, {claimed} bytes, and the"
             f" file has {size}: it is cut short or damaged; export it again, uncompressed"

@@ -82,10 +82,11 @@ def read_grid(path: Path) -> GridFile:
     try:
         _check_file(path)
         notes = _check_text_header(path)
+        header = _nifti_header(path) if file_suffix(path) in _NIFTI_SUFFIXES else None
         with _named_as_packed(path) as named:
             reader, fields = _read_header(named)
-        if file_suffix(path) in _NIFTI_SUFFIXES:
-            volume, notes = _read_nifti(path, reader)
+        if header is not None:
+            volume, notes = _read_nifti(path, header, reader)
         else:
             with _itk_errors(path):
                 voxels = sitk.GetArrayFromImage(reader.Execute())
@@ -253,7 +254,8 @@ _HEADER = np.dtype(
 )
 _STORED = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _MM = {1: 1000.0, 3: 0.001}  # of the units that a header may state: metres and micrometres
-_MOST_BEGIN = 1 << 24
+_MAGIC = (b"n+1", b"ni1")  # one file, and a pair
+_MOST_BEGIN, _LARGEST = 1 << 24, 1e7  # of a number of the grid, in whatever unit
 _BEHIND_BYTES = 4096  # what may lie behind the voxels, as disks and tapes padded it
 
 
@@ -284,16 +286,28 @@ def _named_as_packed(path: Path) -> Iterator[Path]:
         yield Path(shutil.copyfile(path, Path(folder) / "image.nii.gz"))
 
 
-def _read_nifti(path: Path, reader: sitk.ImageFileReader) -> tuple[Volume, tuple[str, ...]]:
+def _nifti_header(path: Path) -> Any:
+    """The fields above. Raises InputFileError without a header, GeometryError for a grid on which ITK never ends."""
+    head = _unpacked(path, _HEADER.itemsize)
+    order: Literal["<", ">"] = "<" if head.startswith(b"\x5c\x01") else ">"
+    if len(head) < _HEADER.itemsize:
+        raise InputFileError(f"{path.name} is cut short within its header; copy or export it again")
+    header = np.frombuffer(head, _HEADER.newbyteorder(order))[0]
+    stated = [header["pixdim"][1:4]]
+    stated += [header["sform"]] if header["sform_code"] > 0 else []
+    stated += [header["quaternion"], header["offset"]] if header["qform_code"] > 0 else []
+    if header["magic"] in _MAGIC and not all((np.abs(one) < _LARGEST).all() for one in stated):
+        raise GeometryError("the header states a grid that is not finite, or larger than any: the header is damaged")
+    return header
+
+
+def _read_nifti(path: Path, header: Any, reader: sitk.ImageFileReader) -> tuple[Volume, tuple[str, ...]]:
     """The volume on the grid that ITK read, and remarks.
 
     Raises InputFileError unless exactly the voxels that the header announces are there, GeometryError or VoxelError
     (without the file's name) for what ITK passes over.
     """
-    head = _unpacked(path, _HEADER.itemsize)
-    order: Literal["<", ">"] = "<" if head.startswith(b"\x5c\x01") else ">"
-    header = np.frombuffer(head, _HEADER.newbyteorder(order))[0]
-    if header["magic"] not in (b"n+1", b"ni1"):
+    if header["magic"] not in _MAGIC:
         raise GeometryError("it is Analyze 7.5, which does not hold how the grid lies in the patient: convert it again")
     data, least = path, _HEADER.itemsize
     if header["magic"] == b"ni1":
@@ -306,7 +320,7 @@ def _read_nifti(path: Path, reader: sitk.ImageFileReader) -> tuple[Volume, tuple
         )
     if int(header["datatype"]) not in _STORED:
         raise VoxelError(f"its voxels are of NIfTI type {header['datatype']}, which is not read here: convert it")
-    kind = np.dtype(order + _STORED[int(header["datatype"])])
+    kind = np.dtype(_STORED[int(header["datatype"])]).newbyteorder(header["pixdim"].dtype.byteorder)
     begin, n_bytes = int(header["begin"]), math.prod(_shape(reader)) * kind.itemsize
     most = begin + n_bytes + n_bytes // 100 + _BEHIND_BYTES
     content = _unpacked(data, most + 1)

@@ -348,6 +348,11 @@ BAD: dict[str, tuple[Callable[[Path], Path], type[Exception], str]] = {
     "sheared .mha": (lambda d: metaimage(d / "x.mha", "1 0 0 0.3 1 0 0 0 1"), GeometryError, "sheared"),
     "singular .nrrd": (lambda d: nrrd(d / "x.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "singular"),
     "zero spacing": (x(lambda path: with_bytes(path, 80, "f", 0)), GeometryError, "the voxel spacing is 0×0.75×5 mm"),
+    "a grid on which ITK never ends": (
+        x(lambda path: with_bytes(with_bytes(path, 80, "3f", 0, np.inf, np.nan), 320, "2f", -np.inf, np.nan)),
+        GeometryError,
+        "not finite",
+    ),
     "zero spacing .mha": (lambda d: metaimage(d / "x.mha", spacing="0 1 1"), GeometryError, "spacing is zero"),
     "zero spacing .nrrd": (lambda d: nrrd(d / "x.nrrd", "(0,0,0) (0,1,0) (0,0,1)"), GeometryError, "spacing is zero"),
     "two spacings": (

@@ -1,4 +1,4 @@
-"""Wrong values in the fields of binary headers, each put where the format keeps it: NIfTI, GIPL, DICOM, weights files."""
+"""Wrong values in the fields of binary headers, each put where the format keeps it: NIfTI, DICOM, weights files."""
 
 from __future__ import annotations
 
