@@ -87,7 +87,6 @@ WANTED: dict[str, str] = {
     "*/cache.json/source*": "files are known by their SHA-256 alone",
     "*split.json*": "each part has every entry",
     "*/source/boundary_offset_mm": "an option of the recipes alone",
-    "*/loss/per": "one index per batch",
     "*/recompute": "gone: mixed precision saves more memory",
     "*report.json/mask_file_sha256": "every file that figures rest on has its fingerprint",
     "*report.json/sha256/*": "every file that figures rest on has its fingerprint",

@@ -141,8 +141,9 @@ class AugmentConfig:
 class LossConfig:
     """``fn_weight`` weighs missed cord, ``fp_weight`` false cord; ``gamma`` is used by the focal loss only.
 
-    ``bce_weight`` adds that much binary cross-entropy against the coverage 0..1 (partial volume); the overlap sees
-    coverage ≥ 0.5 as cord unless ``soft_overlap``.
+    ``per``: one index per batch (the paper's code base) or per image. ``bce_weight`` adds that much binary
+    cross-entropy against the coverage 0..1 (partial volume); the overlap sees coverage ≥ 0.5 as cord unless
+    ``soft_overlap``.
     """
 
     name: Literal["focal_tversky", "tversky"] = "focal_tversky"
@@ -150,6 +151,7 @@ class LossConfig:
     fp_weight: float = 0.4
     gamma: float = 1.33
     smooth: float = 1.0
+    per: Literal["batch", "image"] = "batch"
     bce_weight: float = 0.0
     soft_overlap: bool = False
 

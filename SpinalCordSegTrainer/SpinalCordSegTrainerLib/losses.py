@@ -15,13 +15,14 @@ from SpinalCordSegTrainerLib.config import LossConfig, RateConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 
 
-def overlap_sums(logits: Tensor, target: Tensor) -> Tensor:
-    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch: (3,).
+def overlap_sums(logits: Tensor, target: Tensor, per: str = "batch") -> Tensor:
+    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch, (3,), or per image, (3, n).
 
     1-p is computed as sigmoid(-z): exact where p rounds to 1.
     """
     cord, rest = torch.sigmoid(logits), torch.sigmoid(-logits)
-    return torch.stack([(cord * target).sum(), (rest * target).sum(), (cord * (1 - target)).sum()])
+    axes = tuple(range(per == "image", logits.ndim))
+    return torch.stack([(cord * target).sum(axes), (rest * target).sum(axes), (cord * (1 - target)).sum(axes)])
 
 
 def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: Tensor, config: LossConfig) -> Tensor:
@@ -48,13 +49,20 @@ def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, proc
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     coverage = coverage.to(logits.dtype)
     target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
-    positive, missed, false = processes.summed(overlap_sums(logits, target)).unbind()
+    sums = overlap_sums(logits, target, config.per)
+    positive, missed, false = (processes.summed(sums) if config.per == "batch" else sums).unbind()
     loss = overlap_loss(positive, missed, false, config)
+    if config.per == "image":
+        loss = _mean(loss.sum(), len(logits), processes)
     if config.bce_weight:
         total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
-        entropy, count = processes.summed(torch.stack([total, total.new_tensor(float(logits.numel()))]))
-        loss = loss + config.bce_weight * (entropy / count.detach())
+        loss = loss + config.bce_weight * _mean(total, logits.numel(), processes)
     return loss
+
+
+def _mean(total: Tensor, count: int, processes: Processes) -> Tensor:
+    both = processes.summed(torch.stack([total, total.new_tensor(float(count))]))
+    return both[0] / both[1].detach()
 
 
 # The learning rate as a pure function of the update.

@@ -54,6 +54,14 @@ def test_half_precision_sums_do_not_overflow() -> None:
     assert torch.isfinite(segmentation_loss(logits, torch.ones_like(logits), LossConfig()))
 
 
+def test_per_image_is_the_mean_over_images() -> None:
+    torch.manual_seed(1)
+    logits, target = torch.randn(3, 1, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    apart = [float(segmentation_loss(logits[n : n + 1], target[n : n + 1], LossConfig())) for n in range(3)]
+    together = float(segmentation_loss(logits, target, LossConfig(per="image")))
+    assert together == pytest.approx(sum(apart) / 3, rel=1e-5)
+
+
 def test_cross_entropy_draws_a_half_filled_pixel_to_one_half() -> None:
     coverage = torch.full((1, 1, 4, 4), 0.5)
     logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
