@@ -48,7 +48,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 
 .PHONY: demo
 demo: $(VENV)/.installed ## Segment and measure a simulated neck; results in out/demo
-	@$(PY) -m SpinalCordSegLib.cli demo --output out/demo
+	@$(PY) -m SpinalCordSegLib demo --output out/demo
 	@echo "Results are in out/demo/phantom: report.html is the page to open, montage.png the overview"
 
 .PHONY: validate

@@ -44,7 +44,7 @@ HOME = Path(__file__).resolve().parents[1]
 # How the programs are run, below the root that is tested.
 SOURCES = ("SpinalCordSeg", "SpinalCordSegTrainer")
 MODEL = "SpinalCordSeg/Resources/Models/starter.safetensors"
-PROGRAMS = {"app": "SpinalCordSegLib.cli", "trainer": "SpinalCordSegTrainerLib", "recipes": "Recipes"}
+PROGRAMS = {"app": "SpinalCordSegLib", "trainer": "SpinalCordSegTrainerLib", "recipes": "Recipes"}
 # our name → program, its name there; None where the command is no more: it is left out, and told as a difference
 COMMANDS: dict[str, tuple[str, str] | None] = {
     **{name: ("app", name) for name in ("segment", "measure", "demo", "models", "review", "correct")},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -310,6 +311,7 @@ def write_slices(
 
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    base_configuration(arguments)  # a wrong setting is refused before torch is loaded, which takes long
     if arguments.folds is not None:
         return _train_folds(arguments, reporter)
     from SpinalCordSegTrainerLib.distributed import join_processes
@@ -414,8 +416,8 @@ def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from SpinalCordSegTrainerLib.run_folder import new_state
     from SpinalCordSegTrainerLib.trainer import starting_weights
 
-    device = chosen_device(arguments)
     config = configuration(arguments, reporter)
+    device = chosen_device(arguments)
     sampler = BatchSampler(open_sources(config).training, config)
     bounds, sweep = range_test(
         new_state(config, device, starting_weights(config)),
@@ -606,3 +608,7 @@ def _checked_lines(checked: Sequence[CheckedCase]) -> Iterator[str]:
         slices = f"{case.n_cord_slices} of {case.n_slices}"
         rows.append((case.name, case.subject, labels or "–", slices, *figures, verdict))
     return table_lines(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

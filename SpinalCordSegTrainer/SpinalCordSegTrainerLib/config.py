@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import from_json, parse_json
-from SpinalCordSegLib.model.networks import NetworkConfig
+from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 # Frozen dataclasses as plain JSON values and back, every wrong value named with its place.
@@ -289,7 +289,8 @@ def with_settings(config: T, settings: Sequence[str]) -> T:
         for parent in parents:
             place = place.get(parent, {}) if isinstance(place, dict) else {}
         if not equals or not isinstance(place, dict) or last not in place:
-            raise ConfigurationError(f"--set {setting}: expected NAME=VALUE with a known NAME, as rate.max_lr=0.001")
+            known = ", ".join(place if parents and isinstance(place, dict) and place else plain)
+            raise ConfigurationError(f"--set {setting}: expected NAME=VALUE, as rate.max_lr=0.001; known are {known}")
         try:
             place[last] = parse_json(text)
         except ValueError:

@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 def _child(*arguments, **options):
     environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "SpinalCordSegLib.cli", *map(str, arguments)],
+        [sys.executable, "-m", "SpinalCordSegLib", *map(str, arguments)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The three networks: published sizes, shapes, initial values, and batch statistics that follow the weights."""
+"""The networks: published sizes, shapes, initial values, and batch statistics that follow the weights."""
 
 from __future__ import annotations
 

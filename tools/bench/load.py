@@ -40,7 +40,7 @@ def _batch(folder: Path, count: int) -> dict[str, Any]:
         if not path.is_file():
             write_volume(make_phantom(config).image, path)
     results = folder / f"results-{count}"
-    command = [sys.executable, "-m", "SpinalCordSegLib.cli", "segment", str(images), "--output", str(results)]
+    command = [sys.executable, "-m", "SpinalCordSegLib", "segment", str(images), "--output", str(results)]
     started = time.perf_counter()
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen([*command, "--force", "--device", "cpu"], stdout=log, stderr=log)

@@ -143,7 +143,7 @@ def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _startup(arguments: argparse.Namespace) -> dict[str, float]:
     """Median of five starts, seconds."""
-    program = [sys.executable, "-m", "SpinalCordSegLib.cli"]
+    program = [sys.executable, "-m", "SpinalCordSegLib"]
     ways = {
         "python alone": [sys.executable, "-c", ""],
         "spinalcordseg --help": [*program, "--help"],

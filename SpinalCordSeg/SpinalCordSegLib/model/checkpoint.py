@@ -110,7 +110,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, and how wide: 8 is the published size of all three, channels grow in proportion.
+    """Which network, and how wide: 8 is the published size, channels grow in proportion.
 
     Raises ConfigurationError for an unknown name or a width that is not a positive whole number.
     """

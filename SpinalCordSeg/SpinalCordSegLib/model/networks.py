@@ -17,7 +17,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import SIZE_STEP
 
-# What the three networks share: their batch normalisation, up-sampling and the check of their input.
+# What the networks share: batch normalisation, up-sampling and the check of their input.
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -145,7 +145,7 @@ class RAUNet(nn.Module):
 
     def forward(self, x: Tensor, window: Tensor | None = None) -> Tensor:
         """With a ``window`` (top, bottom, left, right in multiples of 4, int64) its logits alone: those of the whole
-        image but for the outermost ``checkpoint.HALO`` pixels (image borders excepted), for about half of the work."""
+        image but for the outermost ``cpu_engine.HALO`` pixels (image borders excepted), for about half of the work."""
         check_input(x)
         stem = self.stem(x)
         skips = []
