@@ -293,7 +293,8 @@ def _add_output(parser: Parser) -> None:
 def _add_levels(parser: Parser) -> None:
     group = parser.add_argument_group(
         "vertebral levels",
-        "The disc C2/C3 alone gives C2 and C3, approximately; a second one near C7/T1 gives the levels between.",
+        "The disc C2/C3 alone, yours or found in the image, gives C2 and C3, approximately; a second one near C7/T1"
+        " gives the levels between.",
     )
     add = group.add_argument
     add(
@@ -301,6 +302,7 @@ def _add_levels(parser: Parser) -> None:
         help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input; or a label map of discs, where 3 is"
         " C2/C3 … 8 is C7/T1 (repeatable; one input only)",
     )  # fmt: skip
+    add("--no-find", action="store_true", help="do not look for the disc C2/C3 in the image where none is given")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
     add("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
     add("--sex", choices=("male", "female"), help="for the same comparison")

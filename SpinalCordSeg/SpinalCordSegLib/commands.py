@@ -219,7 +219,8 @@ def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:
     marks = _marked_discs(arguments)
     if not marks and _wants_levels(arguments):
         raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --disc FILE")
-    return LevelOptions(marks, arguments.around, tuple(arguments.declare or ()), arguments.age, arguments.sex)
+    declared, find = tuple(arguments.declare or ()), not arguments.no_find
+    return LevelOptions(marks, arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
 
 
 def demo(arguments: Namespace, reporter: Reporter) -> None:

@@ -6,6 +6,7 @@ Nothing is read or written here.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -16,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.case import Case, CaseInput, ModelSummary, read_backdrop, read_mask
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.disc_finder import find_discs
+from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.metrics import mask_sha256
-from SpinalCordSegLib.morphometry import CordMeasures, measure, without_sections
+from SpinalCordSegLib.morphometry import CordMeasures, centreline, measure, without_sections
 from SpinalCordSegLib.postprocessing import (
     LEAST_PATH_THRESHOLD,
     SMOOTH_Z_MM,
@@ -41,13 +43,15 @@ from SpinalCordSegLib.quality_control import (
 )
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
-from SpinalCordSegLib.vertebral_levels import LevelOptions, measure_levels
+from SpinalCordSegLib.vertebral_levels import C2_C3, DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("segment", "measure", ...), what is done and how much there is (slices; 0 of 0: unknown)."""
@@ -184,7 +188,8 @@ def _measured(
     of_slices = judge_slices(mask, probability, features)
     of_size = check_size(features, measures.length_mm, mask)
     facts = known_facts(dicom) | ({"t1w": False} if any(flag.kind == "contrast" for flag in of_image) else {})
-    levels = measure_levels(mask, measures, options.levels, facts=facts)
+    asked = _with_disc_found(options.levels, image, mask)
+    levels = measure_levels(mask, measures, asked, facts=facts)
     of_levels = () if levels is None else levels.flags
     flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
     table = measures.slices.with_flags(flags)
@@ -203,13 +208,30 @@ def _measured(
         range=options.slice_range,
         queue=rank_slices(flags, features),
         levels=levels,
-        levels_asked=options.levels if options.levels.discs else None,
+        levels_asked=asked if asked.discs else None,
         input=CaseInput.of(mask if image is None else image.volume, image, options.keep_date),
         seconds_by_stage=seconds | {"measure": seconds.get("measure", 0.0) + time.perf_counter() - started},
         drawn=mask,
         image=image,
         probability=probability,
     )
+
+
+def _with_disc_found(asked: LevelOptions, image: Image | None, mask: Volume) -> LevelOptions:
+    """The same with the disc C2/C3 as found in the image, where nobody marked one."""
+    if asked.discs or not asked.find or image is None:
+        return asked
+    line = centreline(mask)
+    try:
+        found = find_discs(image.volume, line)
+    except MissingPackageError as error:  # a mask is measured without ONNX Runtime too
+        _log.info("%s", error)
+        return asked
+    if found.c2_c3_mm is None:
+        _log.info("%s: mark it", found.reason)
+        return asked
+    r, a, s = line.point_at(found.c2_c3_mm).tolist()
+    return replace(asked, discs=(DiscMark(C2_C3, ras_mm=(r, a, s)),), automatic=True)
 
 
 def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -58,16 +58,21 @@ class DiscMark:
             raise ConfigurationError(f"disc {self.disc} is not known: give one of {', '.join(DISC_NAMES.values())}")
 
 
+_AUTOMATIC = "the disc C2/C3 was found by the program and not confirmed: look at it, or mark it yourself"
+
+
 @dataclass(frozen=True)
 class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
     the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``age_years`` at the examination, ``sex``
     ("male", "female"): of the person, to compare with healthy adults; not kept in a report. ``was_compared``: the case
-    was compared before."""
+    was compared before. ``find``: look for C2/C3 in the image where no disc is given; ``automatic``: so it was."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None
     declared: tuple[str, ...] = ()
+    automatic: bool = False
+    find: bool = field(default=False, metadata={"json": False})
     age_years: float | None = field(default=None, metadata={"json": False})
     sex: str | None = field(default=None, metadata={"json": False})
     was_compared: bool = field(default=False, metadata={"json": False})
@@ -156,6 +161,7 @@ def measure_levels(
     partial = [f"{row.name} ({100 * row.coverage:.0f} %)" for row in rows if 0 < row.coverage < COMPLETE]
     texts = [f"without an area: {', '.join(absent)}"] if absent else []
     texts += [f"only partly covered: {', '.join(partial)}"] if partial else []
+    texts += [_AUTOMATIC] if options.automatic else []
     flags = merge_flags(found.flags, (case_flag("levels", text) for text in texts))
     return replace(found, rows=tuple(rows), norm=_norm(rows, options, facts or {}), by_slice=by_slice, flags=flags)
 

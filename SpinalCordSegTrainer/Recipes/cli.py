@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from Recipes import table1
+from Recipes import levels, table1
 from Recipes.calibration import average_models, calibrate_checkpoint, offset_boundary
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
@@ -120,6 +120,13 @@ def build_parser() -> Parser:
     series.add_argument(
         "--same-scanner", action="store_true", help="contrast and noise stay the same from visit to visit"
     )
+
+    finder = add_command(commands, "levels", _levels, "train the finder of discs, and judge it")
+    finder.add_argument("step", choices=("train", "judge"))
+    finder.add_argument("--data", type=Path, default=os.environ.get("SPINALCORDSEG_DATA"), help="folder of public data")
+    finder.add_argument("--finder", type=Path, help="finder to judge (default: the one in the output folder)")
+    finder.add_argument("--count", type=positive, default=500, help="simulated necks to judge on")
+    add_output(finder)
 
     return parser
 
@@ -266,3 +273,16 @@ def _validate_series(arguments: argparse.Namespace, reporter: Reporter) -> None:
     if arguments.write_card:
         report.keep_series_in_card(checkpoint, figures)
     reporter.text(text)
+
+
+def _levels(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    if arguments.data is None:
+        raise ConfigurationError("the folder of public data is not known: give --data")
+    data, output = Path(arguments.data), arguments.output
+    if arguments.step == "train":
+        path = levels.train_finder(data, output, lambda stage, done, of: reporter.progress(stage, done, of))
+        reporter.text(str(path))
+        return
+    table = levels.judge_finder(data, output, arguments.finder or output / levels.FINDER, arguments.count)
+    write_text(output / "levels.md", table)
+    reporter.text(table)

@@ -22,7 +22,7 @@ _MAY_IMPORT = {
     "SpinalCordSegWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk", "SampleData", "packaging", "SpinalCordSegLib", "SpinalCordSegNodes",
     },
-    "Recipes": _IN_SLICER | _PICTURES | {"safetensors", "SpinalCordSegLib", "SpinalCordSegTrainerLib"},
+    "Recipes": _IN_SLICER | _PICTURES | {"onnx", "safetensors", "SpinalCordSegLib", "SpinalCordSegTrainerLib"},
     "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES | {"safetensors", "SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
         "numpy", "slicer", "vtk", "qt", "ctk",

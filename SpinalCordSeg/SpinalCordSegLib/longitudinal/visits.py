@@ -324,7 +324,8 @@ def _date(text: str) -> date:
 def _disc(source: VisitSource, case: Case, line: Centreline, mask: Volume) -> float | None:
     """C2/C3 along the line: as given now, else as marked when the visit was measured, along that measurement's line."""
     if not source.disc:
-        marked_mm = None if case.levels is None else case.levels.discs_mm.get(DISC_NAMES[C2_C3])
+        was_found = case.levels_asked is not None and case.levels_asked.automatic  # 3 mm off at worst: not for a change
+        marked_mm = None if case.levels is None or was_found else case.levels.discs_mm.get(DISC_NAMES[C2_C3])
         return None if marked_mm is None else centreline(mask).position_on(line, marked_mm)
     mark = parse_disc(f"{C2_C3}={source.disc}")
     if mark.ras_mm is not None:
