@@ -329,9 +329,9 @@ def train_network(
     updates: int,
     *,
     start: RibbonNetwork | None = None,
-    max_lr: float = 2e-3,
-    batch: int = 16,
-    real_share: float = 0.4,
+    max_lr: float = 3e-3,
+    batch: int = 12,
+    real_share: float = 0.5,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> RibbonNetwork:
@@ -638,7 +638,7 @@ def same_level(data: Path, masks: Path, volume: MarkedVolume, finder: DiscFinder
 
 _POOL, _POOL_SEED, _JUDGED_SEED = 3400, 11, 991
 _REAL_SAMPLES = 150  # a person
-_UPDATES, _REAL_UPDATES = 600, 200
+_UPDATES, _REAL_UPDATES = 600, 120
 FINDER = "disc_finder.onnx"
 Report = Callable[[str, int, int], None]
 
