@@ -332,12 +332,9 @@ class FollowUpTexts:
     @property
     def remarks(self) -> list[str]:
         """What is to be weighed, with the visits it is true of."""
-        found: dict[str, list[str]] = {}
-        for visit in self.content["visits"]:
-            for one in visit["differences"]:
-                if not one["breaks"]:
-                    found.setdefault(one["message"], []).append(str(visit["visit"]))
-        return [f"{', '.join(visits)}: {message}" for message, visits in found.items()] + list(self.content["remarks"])
+        from SpinalCordSegLib.longitudinal.report import visit_remarks
+
+        return [": ".join(filter(None, one)) for one in visit_remarks(self.content)]
 
 
 def read_follow_up(folder: Path) -> FollowUpTexts:

@@ -37,7 +37,7 @@ def install(requirements: Sequence[str]) -> str:
     from slicer.packaging import pip_ensure
 
     names = ", ".join(requirements)
-    question = _("Download and install {names} (up to 50 MB)? They find the cord, draw figures, make page and DICOM.")
+    question = _("Download and install {names} (about 50 MB)? They find the cord, draw figures, make page and DICOM.")
     if not slicer.util.confirmOkCancelDisplay(question.format(names=names)):
         return _("Nothing was installed.")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""Versions of the current mask while it is corrected: saved automatically, offered after a crash, restored."""
+"""Autosaves of the current mask while it is corrected: offered after a crash, restored.
+
+They are not the versions of a case folder, which hold what a person accepted or stored.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 # From the first stroke that is not saved until it is begun to be saved: with the saving itself well under 30 s.
 WAIT_MS = 20_000
-_KEPT = 20  # versions of a case; the oldest go
+_KEPT = 20  # autosaves of a case; the oldest go
 _KEY = "SpinalCordSeg/VersionsFolder"
 
 
@@ -42,7 +45,7 @@ class Versions:
 
     @property
     def folder(self) -> Path | None:
-        """Where versions are kept; None while none are."""
+        """Where autosaves are kept; None while none are."""
         stored = str(qt.QSettings().value(_KEY) or "")
         return Path(stored) if stored else None
 
@@ -56,7 +59,7 @@ class Versions:
         return MaskVersions(self.folder / f"{self._code}.corrections", keep=_KEPT)
 
     def choose(self, folder: Path | None) -> None:
-        """Keep versions in ``folder`` from now on; None: keep none."""
+        """Keep autosaves in ``folder`` from now on; None: keep none."""
         qt.QSettings().setValue(_KEY, "" if folder is None else str(folder))
         self._timer.stop()
         self._which = (None, "")
@@ -104,7 +107,7 @@ class Versions:
             self.restore(self._offered)
 
     def dismiss(self) -> None:
-        """Do not offer that version again."""
+        """Do not offer that autosave again."""
         store, version = self.store, self._offered
         if store is not None and version is not None:
             self._panel.attempt(lambda: store.dismiss(version))
@@ -113,7 +116,7 @@ class Versions:
     def restore(self, version: SavedVersion) -> None:
         read: list[Volume] = []
         if self._panel.attempt(lambda: read.append(version.read())) and self._restore(read[0]):
-            self._panel.show_message(_("The version of {time} was restored.").format(time=version_text(version)))
+            self._panel.show_message(_("The autosave of {time} was restored.").format(time=version_text(version)))
             self._show_offer(None)
 
     def close(self) -> None:
@@ -122,7 +125,7 @@ class Versions:
         self._show_offer(None)
 
     def _offer(self) -> None:
-        """Look whether a version is work that is nowhere else."""
+        """Look whether an autosave is work that is nowhere else."""
         offered, store = None, self.store
         if store is not None:
             from SpinalCordSegLib.metrics import mask_sha256
@@ -137,15 +140,15 @@ class Versions:
         self._offered = version
         self._ui.recoveryFrame.setVisible(version is not None)
         if version is not None:
-            text = _("A version of this mask was saved on {time}. The current mask does not contain it.")
+            text = _("This mask was autosaved on {time}. The current mask does not contain it.")
             self._ui.recoveryLabel.setText(text.format(time=version_text(version)))
 
     def _actions(self) -> list[tuple[str, Callable[[], Any] | None]]:
-        """Of the menu: where versions are kept, and those of the current case to restore."""
-        actions: list[tuple[str, Callable[[], Any] | None]] = [(_("Keep versions in a folder…"), self._ask_folder)]
+        """Of the menu: where autosaves are kept, and those of the current case to restore."""
+        actions: list[tuple[str, Callable[[], Any] | None]] = [(_("Autosave in a folder…"), self._ask_folder)]
         if self.folder is None:
             return actions
-        actions.append((_("Keep no more versions"), lambda: self.choose(None)))
+        actions.append((_("Autosave no more"), lambda: self.choose(None)))
         versions: list[SavedVersion] = []
         store = self.store
         if store is not None:
@@ -156,10 +159,10 @@ class Versions:
             (title.format(time=version_text(one)), lambda chosen=one: restore(chosen))  # type: ignore[misc]
             for one in versions
         ]
-        return actions if versions else [*actions, (_("No version yet"), None)]
+        return actions if versions else [*actions, (_("No autosave yet"), None)]
 
     def _ask_folder(self) -> None:
-        ask_folder(self._ui.versionsButton, _("Folder for versions"), self.choose)
+        ask_folder(self._ui.versionsButton, _("Folder for autosaves"), self.choose)
 
 
 def version_text(version: SavedVersion) -> str:

@@ -90,7 +90,7 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     assert len(list((tmp_path / f"{_CODE}.corrections").glob("v*.nii.gz"))) == 1
     menu = ui.versionsButton.menu()
     menu.aboutToShow.emit()
-    assert [action.text[:8] for action in menu.actions()] == ["Keep ver", "Keep no ", "Restore "]
+    assert [action.text[:8] for action in menu.actions()] == ["Autosave", "Autosave", "Restore "]
     menu.actions()[2].trigger()
     assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
 

@@ -354,7 +354,7 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 
 
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
-    shared, age = result.shared, result.options.age_years
+    shared, age, remarks = result.shared, result.options.age_years, visit_remarks(content)
     breaks = [
         (f"Between visits {visit.visit - 1} and {visit.visit}", one.message)
         for visit in result.visits
@@ -377,7 +377,9 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     titles = ("visit", *(CONDITIONS[name][0] for name in _SHOWN))
     found = [
         Section("boxes", items=boxes),
-        _remarks(result),
+        Section("flags", "Remarks", remarks)
+        if remarks
+        else Section("clear", items=["Scanner, sequence, model and coverage are the same in all visits."]),
         Section("picture", "Mean area of the common extent", note=course_note,
                 picture=lambda axes: draw_course(axes, content)),
         _visit_table(result, after_break),
@@ -396,22 +398,22 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     return found
 
 
-def _remarks(result: FollowUp) -> Section:
-    """What limits a comparison, but does not forbid it."""
+def visit_remarks(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What limits a comparison, but does not forbid it: ("Visit 1, 3", message), "" where no visit is named.
+
+    ``content``: of follow_up.json.
+    """
     numbers: dict[str, list[str]] = {}
-    for visit in result.visits:
-        for one in visit.differences:
-            if not one.breaks:
-                numbers.setdefault(one.message, []).append(str(visit.visit))
-    n_visits = len(result.visits)
+    for visit in content["visits"]:
+        for one in visit["differences"]:
+            if not one["breaks"]:
+                numbers.setdefault(one["message"], []).append(str(visit["visit"]))
+    n_visits = len(content["visits"])
     items = [
         ("All visits" if len(own) == n_visits else f"Visit {', '.join(own)}", message)
         for message, own in numbers.items()
     ]
-    items += [("", remark) for remark in result.remarks]
-    if not items:
-        return Section("clear", items=["Scanner, sequence, model and coverage are the same in all visits."])
-    return Section("flags", "Remarks", items)
+    return items + [("", remark) for remark in content["remarks"]]
 
 
 def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
