@@ -1,4 +1,4 @@
-"""Nothing is lost: versions kept while correcting, offered after a crash."""
+"""Nothing is lost: autosaves kept while correcting, offered after a crash."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_after_a_crash_the_newest_version_is_offered(panel, scene, tmp_path, no_
     versions.flush()
     scene.Clear(0)  # the program is gone, and with it the scene
     node = _open(panel, scene)
-    assert ui.recoveryFrame.isVisible() and "was saved on" in ui.recoveryLabel.text
+    assert ui.recoveryFrame.isVisible() and "autosaved on" in ui.recoveryLabel.text
     click(ui.takeBackButton)
     assert np.array_equal(mask_of_segment(node, cord_segment_id(node)).ijk, work)
     assert not ui.recoveryFrame.isVisible()
