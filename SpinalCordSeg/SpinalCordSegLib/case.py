@@ -68,7 +68,7 @@ from SpinalCordSegLib.review import (
     with_act,
     with_seen,
 )
-from SpinalCordSegLib.slice_table import SliceTable, csv_text
+from SpinalCordSegLib.slice_table import SliceTable, counted, csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import LevelOptions, LevelReport
 from SpinalCordSegLib.volume import Volume, bounding_box, place_on
@@ -214,9 +214,8 @@ class Case(CordMeasures):
         Raises InputFileError where the folder has none, or another one by now."""
         if self.drawn is not None:
             return self.drawn
-        found = None if self.folder is None else read_mask(self.folder)
-        if found is None:
-            raise InputFileError(f"{self.folder} holds no mask; segment again with --force")
+        assert self.folder is not None
+        found = case_mask(self.folder)
         if not is_as_measured(self):
             raise InputFileError(f"{self.folder}: {_ANOTHER_MASK}")
         return found
@@ -230,7 +229,7 @@ class Case(CordMeasures):
             return ()
         found = []
         if not is_as_measured(self):
-            found.append(f"{folder}: {_UNREADABLE_MASK if _own_mask_sha256(folder) == '' else _ANOTHER_MASK}")
+            found.append(f"{folder}: {_UNREADABLE_MASK if own_mask_sha256(folder) == '' else _ANOTHER_MASK}")
         for name in _masks_beside(self, folder):
             found.append(
                 f"{folder / name} was not taken in: the figures are of {self.mask_file}, not of it; to take it in:"
@@ -240,12 +239,12 @@ class Case(CordMeasures):
             if path.name != "report.json":  # as a program that syncs folders leaves where two people worked at once
                 found.append(f"{path} is a second report of this case: what was done in it is not in report.json")
         for name in self.altered:
-            own = name if name.startswith("mask") else self.mask_file
-            what = "to take it in" if own == name else "to make it anew"
-            found.append(f"{folder / name} {_ALTERED}; {what}: {_take_in(self, folder, own)}")
+            remedy = (
+                f"to take it in: {_take_in(self, folder, name)}" if name[:4] == "mask" else _anew(self, folder, name)
+            )
+            found.append(f"{folder / name} {_ALTERED}; {remedy}")
         if self.lost:
-            again = _take_in(self, folder, self.mask_file)
-            found.append(f"{folder} lacks {', '.join(self.lost)}; to make them anew: {again}")
+            found.append(f"{folder} lacks {', '.join(self.lost)}; {_anew(self, folder, *self.lost)}")
         return tuple(found)
 
     @property
@@ -266,7 +265,7 @@ class Case(CordMeasures):
     @property
     def unseen(self) -> tuple[FlaggedSlice, ...]:
         """The flagged slices that nobody has looked at yet, the most doubtful first."""
-        return tuple(one for one in self.queue if one.slice not in self.review.seen)
+        return self.review.unseen(self.queue)
 
     @property
     def seconds(self) -> float:
@@ -281,7 +280,7 @@ class Case(CordMeasures):
     @property
     def counted_text(self) -> str:
         """What the means rest on, as "12 slices, 3 imputed ones left out"."""
-        return f"{self.n_slices} slices" + (f", {self.n_imputed} imputed ones left out" if self.n_imputed else "")
+        return counted(self.n_slices, "slice") + (f", {self.n_imputed} imputed ones left out" if self.n_imputed else "")
 
     @property
     def volume_error_percent(self) -> float | None:
@@ -292,9 +291,7 @@ class Case(CordMeasures):
     @property
     def is_by_person(self) -> bool:
         """A person corrected it or decided on it: the machine never replaces it."""
-        return (
-            self.mask_state == "corrected" or self.changes is not None or self.review.state in (CORRECTED, *DECISIONS)
-        )
+        return bool(_persons_act(self.mask_state, self.changes, self.review.state))
 
     @property
     def mask_file(self) -> str:
@@ -351,9 +348,10 @@ class Case(CordMeasures):
         except InputFileError as error:
             raise InputFileError(f"{folder / 'report.json'}: {error}") from error
         if not case.mask_file or not all(map(is_plain_name, case.files)) or case.mask_file in case.lost:
+            newest = f"copy the newest of {folder / VERSIONS} there under that name, or "
             raise InputFileError(
-                f"{folder} is not complete ({case.mask_file or 'the name of the mask'} is gone): copy the newest of"
-                f" {folder / VERSIONS} there, or segment or measure again into another folder"
+                f"{folder} is not complete ({case.mask_file or 'the name of the mask'} is gone):"
+                f" {newest if case.mask_file.endswith('.nii.gz') else ''}segment or measure again into another folder"
             )
         try:
             if "slices.csv" in case.altered:
@@ -362,8 +360,8 @@ class Case(CordMeasures):
         except InputFileError as error:
             if needs_slices:
                 raise InputFileError(
-                    f"{folder / 'slices.csv'} is gone, damaged or was changed after it was written; to make it anew:"
-                    f" {_take_in(case, folder, case.mask_file)}"
+                    f"{folder / 'slices.csv'} is gone, damaged or was changed after it was written;"
+                    f" {_anew(case, folder, 'slices.csv')}"
                 ) from error
             _log.warning("%s", error)
             slices = SliceTable.of()
@@ -424,9 +422,7 @@ def case_mask(folder: Path) -> Volume:
     """The mask in a case's folder as it is now. Raises InputFileError where there is none."""
     mask = read_mask(folder)
     if mask is None:
-        raise InputFileError(
-            f"{folder} holds no mask: give the folder of one finished case, or segment again by --force"
-        )
+        raise InputFileError(f"{folder} holds no mask: give the folder of one finished case")
     return mask
 
 
@@ -520,15 +516,12 @@ def check_replaceable(folder: Path) -> Case | None:
         )
     review = content.get("review")
     state = review.get("state") if isinstance(review, dict) else None
-    # "changes" is written by a correction alone, and stays when its review is opened again.
-    is_corrected = content.get("mask_state") == "corrected" or bool(content.get("changes"))
-    if is_corrected or state in (CORRECTED, *DECISIONS):
-        done = state if state in (CORRECTED, *DECISIONS) else CORRECTED
+    if done := _persons_act(content.get("mask_state"), content.get("changes"), state):
         raise WouldReplaceError(
             f"{folder} holds a case that a person has {done}; it is never replaced by the machine: choose"
             " another output folder, or move this one away first"
         )
-    own = _own_mask_sha256(folder)
+    own = own_mask_sha256(folder)
     if own == "":
         raise WouldReplaceError(f"{folder}: {_UNREADABLE_MASK}")
     if own not in (None, content.get("mask_sha256")):
@@ -548,13 +541,21 @@ def check_replaceable(folder: Path) -> Case | None:
         return None
 
 
+def _persons_act(mask_state: Any, changes: Any, review_state: Any) -> str:
+    """What a person did with a case, as its report has it; "" where nobody corrected it or decided on it."""
+    if review_state in (CORRECTED, *DECISIONS):
+        return str(review_state)
+    # "changes" is written by a correction alone, and stays when its review is opened again.
+    return CORRECTED if mask_state == "corrected" or changes else ""
+
+
 def is_as_measured(case: Case) -> bool:
     """Whether the folder still has the mask that was measured; a mask that cannot be read is another one."""
     if case.folder is None:
         return False
     # to read the bytes takes a hundredth of the time that their voxels take
     is_same_file = case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != ""
-    return is_same_file or (_own_mask_sha256(case.folder) == case.mask_sha256 and _lies_as_measured(case, case.folder))
+    return is_same_file or (own_mask_sha256(case.folder) == case.mask_sha256 and _lies_as_measured(case, case.folder))
 
 
 def _lies_as_measured(case: Case, folder: Path) -> bool:
@@ -567,7 +568,7 @@ def _lies_as_measured(case: Case, folder: Path) -> bool:
         return False
 
 
-def _own_mask_sha256(folder: Path) -> str | None:
+def own_mask_sha256(folder: Path) -> str | None:
     """None where there is no mask, "" for one that cannot be read; one of several labels is nobody's but a person's."""
     try:
         labels = _read_labels(folder, "mask")
@@ -590,9 +591,18 @@ def _fingerprints(folder: Path) -> tuple[str, ...]:
 
 
 def _take_in(case: Case, folder: Path, name: str) -> str:
-    """The command that measures a mask in the folder and makes every file anew."""
+    """The command that measures a mask in the folder."""
     reopen = " --reopen" if case.review.state == ACCEPTED else ""
     return f"spinalcordseg correct {quote(str(folder))} {quote(str(folder / name))} --by NAME{reopen}"
+
+
+def _anew(case: Case, folder: Path, *names: str) -> str:
+    """How files that are gone or were changed are made anew. The network's areas are in slices.csv alone."""
+    if case.is_by_person:
+        pixels = "; its areas will be those of the mask's pixels" if "slices.csv" in names else ""
+        return f"to make the case anew from its mask: {_take_in(case, folder, case.mask_file)}{pixels}"
+    again = "measure MASK" if case.model is None else "segment IMAGE"
+    return f"to make the case anew: spinalcordseg {again} --output {quote(str(folder.parent))} --force"
 
 
 def _masks_beside(case: Case, folder: Path) -> list[str]:
@@ -792,7 +802,7 @@ def _keep_foreign(replaced: Path, folder: Path) -> None:
 
 
 def _is_saved_late(replaced: Path, folder: Path) -> bool:
-    digest = _own_mask_sha256(replaced)
+    digest = own_mask_sha256(replaced)
     known = (None, (_raw_report(replaced) or {}).get("mask_sha256"))
     return digest not in known and not any(versions(one).holds(digest or "") for one in (replaced, folder))
 
@@ -803,8 +813,8 @@ def _is_saved_late(replaced: Path, folder: Path) -> bool:
 def update_review(
     folder: Path, change: Callable[[Review], Review], *, decides_on: str | None = None, who: str = "", did: str = ""
 ) -> Case:
-    """Put ``change`` of the review that is there now into report.json and report.html, with what was done and by whom;
-    gives the case.
+    """Put ``change`` of the review that is there now into report.json, with what was done and by whom, and into
+    report.html where slices.csv can be read; gives the case.
 
     ``decides_on``: mask_sha256 of the mask that somebody looked at and accepts or rejects; an accepted one is kept as
     a version. ``who``: looks at slices. ``did``: a further act of theirs, such as "exported". Raises InputFileError,
@@ -826,8 +836,9 @@ def update_review(
         if not is_ours() or _report_sha256(folder) != case.report_sha256:
             raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
-        with output_errors(folder / "report.html"):
-            _write_page(case, folder)
+        if len(case.slices) or not case.volume_mm3:  # without the table the page would lose it too
+            with output_errors(folder / "report.html"):
+                _write_page(case, folder)
     return replace(case, report_sha256=_report_sha256(folder))
 
 
@@ -867,7 +878,11 @@ def listed_versions(case: Case) -> list[str]:
         about = " ".join(filter(None, (when, maker[1], maker[0] and f"by {maker[0]}")))
         try:
             changes = mask_changes(case.mask, version_mask(case, number))
-            differs = f"{len(changes.slices)} slices differ, Dice {changes.dice:.4f}" if changes.slices else "the same"
+            differs = (
+                f"{counted(len(changes.slices), 'slice')} changed, Dice {changes.dice:.4f}"
+                if changes.slices
+                else "the same"
+            )
             lines.append(f"{number}: {about}: {differs}")
         except ConfigurationError:  # it has never been corrected
             continue

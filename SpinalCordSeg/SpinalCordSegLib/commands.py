@@ -17,12 +17,14 @@ from SpinalCordSegLib.case import (
     case_name_of_mask,
     is_as_measured,
     listed_versions,
+    own_mask_sha256,
     save_case,
     update_review,
     version_mask,
 )
 from SpinalCordSegLib.console import BAD_INPUT, DONE, SOME_FAILED, Reporter
 from SpinalCordSegLib.correction import (
+    check_belongs,
     fill_between,
     model_of_case,
     rerun_slices,
@@ -41,7 +43,6 @@ from SpinalCordSegLib.image_io import (
     write_volume,
 )
 from SpinalCordSegLib.mask_versions import refuse_changed
-from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.model.checkpoint import (
     find_model,
     find_models,
@@ -52,7 +53,6 @@ from SpinalCordSegLib.phantom import make_phantom
 from SpinalCordSegLib.pipeline import (
     SegmentOptions,
     canonical_range,
-    check_belongs,
     fingerprint,
     measure_mask,
     segment_image,
@@ -278,7 +278,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
     mask = _corrected_mask(before, image, arguments, reporter)
     discs = _marked_discs(arguments)
     reporter.progress("measure")
-    saved_there = None if is_as_measured(before) else case_mask(arguments.case)
+    saved_there = None if is_as_measured(before) else own_mask_sha256(arguments.case)
     case = store_correction(
         arguments.case,
         mask,
@@ -289,11 +289,13 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
         began=before,
         did=next((act for name, act in _CORRECTIONS.items() if getattr(arguments, name) is not None), CORRECTED),
     )
-    if saved_there is not None and mask_sha256(saved_there) != case.mask_sha256:
+    if saved_there not in (None, case.mask_sha256):
         reporter.attention(
             f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it; with several"
             " labels it also lies there as a file mask_…"
         )
+    if before.volume_mm3 and not len(before.slices):
+        reporter.attention("slices.csv could not be used: every area is now that of the mask's pixels")
     _report_result(case, "corrected", arguments.case, reporter)
     if case.changes is not None:
         changes = case.changes

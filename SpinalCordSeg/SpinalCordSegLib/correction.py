@@ -21,6 +21,7 @@ from SpinalCordSegLib.case import (
     GIVEN_MASK,
     Case,
     Summary,
+    case_mask,
     original_mask,
     read_backdrop,
     read_mask,
@@ -36,10 +37,11 @@ from SpinalCordSegLib.errors import (
     WouldReplaceError,
 )
 from SpinalCordSegLib.flags import kinds_from, merge_flags
+from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.metrics import mask_changes, mask_sha256
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
 from SpinalCordSegLib.morphometry import fit_spline
-from SpinalCordSegLib.pipeline import check_belongs, measure_mask
+from SpinalCordSegLib.pipeline import fingerprint, measure_mask
 from SpinalCordSegLib.postprocessing import (
     SMOOTH_Z_MM,
     clean,
@@ -87,9 +89,7 @@ def store_correction(
     name), OutputError.
     """
     case = Case.load(folder, needs_slices=False)
-    current = read_mask(folder)
-    if current is None:
-        raise InputFileError(f"{folder} holds no mask; segment again with --force")
+    current = case_mask(folder)
     if began is not None and began.mask_sha256 != case.mask_sha256:
         raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
     if case.review.state == ACCEPTED and not reopen:
@@ -137,6 +137,44 @@ def store_correction(
     stored = save_case(measured, folder, mask_format=case.mask_file.partition(".")[2], replaces=case, copies=copies)
     _refresh_summary(folder.parent / "summary.csv", stored)
     return stored
+
+
+_SAME_GREY = 0.9  # correlation; of an image brightened or denoised since 0.95 and more, of two people's necks below 0.7
+
+
+def check_belongs(case: Case, image: Image) -> None:
+    """Raise InputFileError where ``image`` is not what ``case`` was made from: of another patient by its header, or
+    other grey values about the cord than those that the case keeps for its pictures."""
+    made_from, name = case.input, image.path.name
+    if differ := differing(made_from.identity, image.identity):
+        raise InputFileError(
+            f"{name} is not of the patient of {case.folder}: its header states another {' and '.join(differ)}; give"
+            " the image that the case was made from"
+        )
+    known = made_from.image_fingerprint if case.mask_state == "given" else made_from.fingerprint
+    if case.folder is None or fingerprint(image.volume) == known:
+        return
+    mask = case_mask(case.folder)
+    kept = read_backdrop(case.folder, mask)
+    if kept is None and known:
+        raise InputFileError(
+            f"{name} is not voxel for voxel the image that {case.folder} was made from, and the case has no pictures"
+            " left to compare it with: give that very image"
+        )
+    if kept is None:  # a mask that was measured without its image
+        if check_image_of(image.volume, place_on(mask, image.volume, ("the mask", name))):
+            raise InputFileError(
+                f"the mask of {case.folder} was hardly drawn on {name}: inside it the image is as uneven as beside it;"
+                " give the image it was drawn on"
+            )
+        return
+    there = place_on(image.volume, kept, (name, f"the mask of {case.folder.name}")).voxels[kept.voxels > 0]
+    alike = np.corrcoef(there, kept.voxels[kept.voxels > 0])[0, 1] if np.ptp(there) > 0 else 0.0
+    if alike < _SAME_GREY:
+        raise InputFileError(
+            f"{name} is not the image that {case.folder} was made from: about the cord its grey values are others"
+            f" (correlation {alike:.2f}, expected {_SAME_GREY:g} or more); give that image"
+        )
 
 
 def measured_anew(

@@ -117,7 +117,7 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.boo
 @dataclass(frozen=True)
 class SliceChange:
     """One slice that differs. Areas in the slice itself (not corrected for tilt), mm². ``dice``: 0..1, 0 where only
-    one of the two has cord here."""
+    one of the two has cord here. ``ai_mm2``: of the mask it began as."""
 
     slice: int
     canonical_slice: int
@@ -131,7 +131,8 @@ class SliceChange:
 @dataclass(frozen=True)
 class MaskChanges:
     """A mask against the one it began as. ``slices``: those that differ, from inferior; () where nothing does.
-    ``dice``: of the whole masks, 0..1, 1 where both are empty. ``sha256``, ``ai_sha256``: see mask_sha256."""
+    ``dice``: of the whole masks, 0..1, 1 where both are empty. ``sha256``, ``ai_sha256``: mask_sha256 of
+    the mask and of the one it began as, the AI's or one made elsewhere."""
 
     slices: tuple[SliceChange, ...]
     dice: float
@@ -156,10 +157,10 @@ def mask_sha256(mask: Volume) -> str:
     return digest.hexdigest()
 
 
-def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
-    """Compare a mask with the AI's own. Raises GeometryError for different grids."""
-    ai = place_on(ai, now, ("the AI's mask", "the mask"))
-    new, old = now.voxels != 0, ai.voxels != 0
+def mask_changes(now: Volume, began: Volume) -> MaskChanges:
+    """Compare a mask with the one it began as. Raises GeometryError for different grids."""
+    began = place_on(began, now, ("the mask it began as", "the mask"))
+    new, old = now.voxels != 0, began.voxels != 0
     pixel_mm2 = now.pixel_mm[0] * now.pixel_mm[1]
     found = []
     for k in np.flatnonzero((new != old).any(axis=(1, 2))).tolist():
@@ -176,5 +177,5 @@ def mask_changes(now: Volume, ai: Volume) -> MaskChanges:
         added_mm3=float(np.count_nonzero(new & ~old)) * voxel_mm3,
         removed_mm3=float(np.count_nonzero(old & ~new)) * voxel_mm3,
         sha256=mask_sha256(now),
-        ai_sha256=mask_sha256(ai),
+        ai_sha256=mask_sha256(began),
     )

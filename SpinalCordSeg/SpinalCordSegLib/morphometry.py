@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean
-from SpinalCordSegLib.slice_table import SliceTable
+from SpinalCordSegLib.slice_table import SliceTable, columns
 from SpinalCordSegLib.volume import Volume
 
 
@@ -188,7 +188,7 @@ def _mean_diameter(slices: SliceTable, diameter_mm: NDArray[np.float64], inside_
 def without_sections(measures: CordMeasures) -> CordMeasures:
     """The same measures with every cross-sectional area and diameter NaN: volume and length stay, but not their ratio,
     which is the mean area in other words."""
-    names = ("csa_mm2", "csa_raw_mm2", "csa_sct_mm2", "network_area_mm2", "ap_ellipse_mm", "ap_chord_mm", "rl_mm")
+    names = [column.name for column in columns() if column.is_section]
     nothing = np.full(len(measures.slices), nan)
     slices = replace(measures.slices, **dict.fromkeys(names, nothing))
     return replace(

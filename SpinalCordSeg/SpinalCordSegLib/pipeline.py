@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SpinalCordSegLib.case import Case, CaseInput, ModelSummary, read_backdrop, read_mask
+from SpinalCordSegLib.case import Case, CaseInput, ModelSummary
 from SpinalCordSegLib.disc_finder import find_discs
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, MissingPackageError
+from SpinalCordSegLib.errors import ConfigurationError, MissingPackageError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.identity import differing
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures, centreline, measure, without_sections
 from SpinalCordSegLib.postprocessing import (
@@ -249,44 +248,6 @@ def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tupl
         )
     ends = volume.from_input_slice(first), volume.from_input_slice(end - 1)
     return min(ends), max(ends) + 1
-
-
-_SAME_GREY = 0.9  # correlation; of an image brightened or denoised since 0.95 and more, of two people's necks below 0.7
-
-
-def check_belongs(case: Case, image: Image) -> None:
-    """Raise InputFileError where ``image`` is not what ``case`` was made from: of another patient by its header, or
-    other grey values about the cord than those that the case keeps for its pictures."""
-    made_from, name = case.input, image.path.name
-    if differ := differing(made_from.identity, image.identity):
-        raise InputFileError(
-            f"{name} is not of the patient of {case.folder}: its header states another {' and '.join(differ)}; give"
-            " the image that the case was made from"
-        )
-    known = made_from.image_fingerprint if case.mask_state == "given" else made_from.fingerprint
-    mask = None if case.folder is None else read_mask(case.folder)
-    if mask is None or case.folder is None or fingerprint(image.volume) == known:
-        return
-    kept = read_backdrop(case.folder, mask)
-    if kept is None and known:
-        raise InputFileError(
-            f"{name} is not voxel for voxel the image that {case.folder} was made from, and the case has no pictures"
-            " left to compare it with: give that very image"
-        )
-    if kept is None:  # a mask that was measured without its image
-        if check_image_of(image.volume, place_on(mask, image.volume, ("the mask", name))):
-            raise InputFileError(
-                f"the mask of {case.folder} was hardly drawn on {name}: inside it the image is as uneven as beside it;"
-                " give the image it was drawn on"
-            )
-        return
-    there = place_on(image.volume, kept, (name, f"the mask of {case.folder.name}")).voxels[kept.voxels > 0]
-    alike = np.corrcoef(there, kept.voxels[kept.voxels > 0])[0, 1] if np.ptp(there) > 0 else 0.0
-    if alike < _SAME_GREY:
-        raise InputFileError(
-            f"{name} is not the image that {case.folder} was made from: about the cord its grey values are others"
-            f" (correlation {alike:.2f}, expected {_SAME_GREY:g} or more); give that image"
-        )
 
 
 def fingerprint(volume: Volume) -> str:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB
 from SpinalCordSegLib.review import DECISIONS, ON_ANOTHER_MASK, review_text
-from SpinalCordSegLib.slice_table import NONE, SliceTable, columns
+from SpinalCordSegLib.slice_table import NONE, SliceTable, columns, counted
 from SpinalCordSegLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _log = logging.getLogger(__name__)
 
 INK, QUIET, FAINT, GAP, PALE, ON_IMAGE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec", "#ffffff"
 CURVE, RAW, FLAG, HEALTHY = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2"
-_OUTLINE = (244, 214, 49)  # the colour of the segment "Spinal cord"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI, _PIXELS_PER_INCH = 200, 100
@@ -169,11 +169,8 @@ def draw_area(
     axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=limits)
     axes.set_xlabel("inferior ← z, mm → superior", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
-    if isfinite(mean_mm2):
-        axes.annotate(
-            f"mean {mean_mm2:.1f}", (1, mean_mm2), (-2, 2), xycoords=("axes fraction", "data"),
-            textcoords="offset points", fontsize=size - 1, color=CURVE, ha="right",
-        )  # fmt: skip
+    if isfinite(mean_mm2):  # above the plot: beside its line the curve may run
+        axes.set_title(f"dashed: mean {mean_mm2:.1f}", fontsize=size - 1, color=CURVE, loc="right")
     for first, last in _runs(flagged)[:_MOST_LABELS]:
         low_number, high_number = sorted(table.slice[[first, last]].tolist())
         axes.annotate(
@@ -196,7 +193,7 @@ class View:
     def rgb(self, line: int) -> NDArray[np.uint8]:
         """(rows, columns, 3), with the outline just outside the mask, ``line`` pixels wide."""
         pixels = np.repeat(np.rint(self.grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-        pixels[outline(self.mask, line)] = _OUTLINE
+        pixels[outline(self.mask, line)] = SEGMENT_COLOUR_RGB
         return pixels
 
 
@@ -387,7 +384,9 @@ def montage_png(case: Case) -> bytes | None:
     found = "no cord found"
     if len(table):
         area_text = f"mean area {_number(case.mean_csa_mm2, '{:.1f} mm²')} · volume {case.volume_mm3:.0f} mm³"
-        found = f"{area_text} · length {case.length_mm:.1f} mm · {case.counted_text} · {len(case.flags)} flags"
+        found = (
+            f"{area_text} · length {case.length_mm:.1f} mm · {case.counted_text} · {counted(len(case.flags), 'flag')}"
+        )
     model = f"{case.model.name} {case.model.version}" if case.model else "mask made elsewhere"
     made = f"{model} · SpinalCordSeg {case.software_version} · research use, not for diagnosis"
     canvas.write(_MARGIN, _MARGIN + 58, found, 18, QUIET)
@@ -482,15 +481,6 @@ _MADE = {
     "corrected": "AI segmentation, corrected by a person",
     "given": "Measured on a mask made elsewhere",
 }
-_DEFINITIONS = (
-    "Area: cross-section at a right angle to the cord (area in the slice divided by √(1+x′²+y′²) of the centreline),"
-    " inside the network’s contour, with parts of pixels; of the mask’s pixels where a person drew it. Imputed: the"
-    " image shows an edge along less than three quarters of the outline, and the area follows the other slices’; no"
-    " part of means and SD. Area in slice: without the correction for tilt. Area, SCT: the mask’s, multiplied by the"
-    " cosines of both angles, as the Spinal Cord Toolbox does. AP and RL: diameters of the ellipse with the same second"
-    " moments. AP chord: mean extent over the central 3 mm. Volume: voxels of the mask. Length: along the"
-    " centreline."
-)
 
 
 def sections(case: Case, montage: bytes | None) -> list[Section]:
@@ -547,8 +537,8 @@ def _headline(case: Case) -> list[tuple[str, str, str]]:
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
     boxes = [
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
-        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "of the whole cord found"),
-        ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "of the whole cord found"),
+        ("Volume", _number(case.volume_mm3, "{:.0f} mm³"), "of all voxels of the mask"),
+        ("Length along the cord", _number(case.length_mm, "{:.1f} mm"), "of the centreline of the whole cord found"),
         ("Diameters, AP × RL", f"{diameters} mm", "mean of the same slices as the area"),
     ]
     if case.truth_volume_mm3 is not None:
@@ -588,12 +578,12 @@ def _flag_list(flags: Sequence[Flag]) -> Section:
     for flag in flags:
         lines.setdefault(flag.slice, []).append(f"{flag.message} ({_kinds(flag.kind)})")
     items = [("", text) for text in lines.pop(None)] + [(f"Slice {k}", "; ".join(texts)) for k, texts in lines.items()]
-    return Section("flags", f"To be checked: {len(flags)} flag{'s' if len(flags) > 1 else ''}", items)
+    return Section("flags", f"To be checked: {counted(len(flags), 'flag')}", items)
 
 
 def _slice_table(table: SliceTable) -> Section:
     shown = (column for column in columns() if column.on_page)
-    titles, cells = [], []
+    titles, cells, meanings = [], [], []
     for column in sorted(shown, key=lambda column: column.name == "flags"):
         values = getattr(table, column.name).tolist()
         if column.kind is float:
@@ -606,9 +596,10 @@ def _slice_table(table: SliceTable) -> Section:
         if column.name == "flags" or any(text not in ("", "–") for text in texts):
             titles.append(f"{column.title}, {column.unit}" if column.unit else column.title)
             cells.append(texts)
+            meanings.append(f"{column.title[0].upper()}{column.title[1:]}: {column.meaning}.")
     marked = set(np.flatnonzero(table.flags != "").tolist())
     rows = list(zip(*cells, strict=True))
-    return Section("table", "Slice by slice, from inferior to superior", rows, _DEFINITIONS, titles, marked)
+    return Section("table", "Slice by slice, from inferior to superior", rows, " ".join(meanings), titles, marked)
 
 
 def _image_entries(case: Case) -> list[tuple[str, str]]:
@@ -657,9 +648,10 @@ def review_sentence(case: Case) -> str:
         return ""
     words = [review_text(review)]
     if n:
-        words.append(f"{n - len(case.unseen)} of {n} flagged slices looked at")
+        words.append(f"{n - len(case.unseen)} of {counted(n, 'flagged slice')} looked at")
     if case.changes is not None:
-        words.append(f"{len(case.changes.slices)} slices edited, Dice {case.changes.dice:.3f} against the AI’s mask")
+        edited = counted(len(case.changes.slices), "slice")
+        words.append(f"{edited} edited, Dice {case.changes.dice:.3f} against the mask it began as")
     if review.is_of_another(case.mask_sha256):
         words.append(ON_ANOTHER_MASK)
     sentence = "; ".join(words)

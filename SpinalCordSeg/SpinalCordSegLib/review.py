@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from SpinalCordSegLib.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.quality_control import FlaggedSlice
 
 AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "given", "in review", "corrected", "accepted", "rejected"
 STATES = (AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
@@ -70,6 +74,10 @@ class Review:
         object.__setattr__(self, "seen", tuple(sorted(set(self.seen))))
         if self.state not in STATES:
             raise ConfigurationError(f'"{self.state}" is not a review state: choose one of {", ".join(STATES)}')
+
+    def unseen(self, queue: tuple[FlaggedSlice, ...]) -> tuple[FlaggedSlice, ...]:
+        """Those of a queue that nobody has looked at yet."""
+        return tuple(one for one in queue if one.slice not in self.seen)
 
     @property
     def is_finished(self) -> bool:

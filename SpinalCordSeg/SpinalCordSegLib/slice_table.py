@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2")
 @dataclass(frozen=True)
 class Column:
     """``decimals``: of numbers with a fraction, in files. ``kind``: float (NaN: no answer), int (-1: none) or str.
-    ``on_page``: whether the report page shows it, where any slice has an answer."""
+    ``on_page``: whether the report page shows it, where any slice has an answer. ``is_section``: an area or diameter
+    of the cross-section, left out where voxels are too coarse for one."""
 
     name: str
     unit: str
@@ -43,6 +44,7 @@ class Column:
     meaning: str
     kind: type = float
     on_page: bool = True
+    is_section: bool = False
 
     def texts(self, values: NDArray) -> list[str]:
         """As in slices.csv; "" for no answer."""
@@ -70,8 +72,11 @@ class Column:
         return np.full(n, NONE, dtype=np.int64) if self.kind is int else np.full(n, np.nan)
 
 
-def _float(title: str, unit: str, decimals: int, meaning: str, on_page: bool = True) -> Any:
-    return field(metadata={"column": (unit, decimals, title, meaning, float, on_page)})
+def _float(title: str, unit: str, decimals: int, meaning: str, on_page: bool = True, is_section: bool = False) -> Any:
+    return field(metadata={"column": (unit, decimals, title, meaning, float, on_page, is_section)})
+
+
+_section = partial(_float, is_section=True)
 
 
 def _int(title: str, meaning: str, on_page: bool = True) -> Any:
@@ -90,24 +95,28 @@ class SliceTable:
     slice: Ints = _int("slice", "the input's own slice number, from 0")
     canonical_slice: Ints = _int("from inferior", "the same slice counted from inferior, from 0", on_page=False)
     z_mm: Floats = _float("z", "mm", 3, "position along the slice normal, superior positive, from the scanner's origin")
-    csa_mm2: Floats = _float("area", "mm²", 3, "area at a right angle to the cord: area in the slice / √(1+x'²+y'²)")
-    csa_raw_mm2: Floats = _float(
+    csa_mm2: Floats = _section("area", "mm²", 3, "area at a right angle to the cord: area in the slice / √(1+x'²+y'²)")
+    csa_raw_mm2: Floats = _section(
         "area in slice", "mm²", 3,
         "area in the slice itself: inside the network's contour, with parts of pixels; of the mask's pixels where a"
         " person drew it, or where it is imputed",
     )  # fmt: skip
-    csa_sct_mm2: Floats = _float("area, SCT", "mm²", 3, "area as the Spinal Cord Toolbox gives it, for comparison")
+    csa_sct_mm2: Floats = _section(
+        "area, SCT", "mm²", 3, "the mask's area times the cosines of both angles, as the Spinal Cord Toolbox has it"
+    )
     imputed: Ints = _int(
-        "imputed", "1 where the image shows no edge and the outline follows the other slices' areas: no part of means"
+        "imputed",
+        "1 where the image shows an edge along less than three quarters of the outline, and the area follows the other"
+        " slices': no part of means",
     )
     seen_edge: Floats = _float("edge seen", "", 3, "share of the outline along which the image shows an edge")
     confidence: Floats = _float("certainty", "", 3, "mean probability inside the network's outline", on_page=False)
-    network_area_mm2: Floats = _float(
+    network_area_mm2: Floats = _section(
         "area, network", "mm²", 3, "area in the slice inside the network's own contour, before any outline was moved"
     )
-    ap_ellipse_mm: Floats = _float("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
-    ap_chord_mm: Floats = _float("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
-    rl_mm: Floats = _float("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
+    ap_ellipse_mm: Floats = _section("AP", "mm", 3, "AP diameter of the ellipse with the same second moments")
+    ap_chord_mm: Floats = _section("AP chord", "mm", 3, "mean AP extent over the central 3 mm")
+    rl_mm: Floats = _section("RL", "mm", 3, "RL diameter of the ellipse with the same second moments")
     orientation_deg: Floats = _float("turn", "°", 2, "angle of the ellipse's long axis to right-left", on_page=False)
     eccentricity: Floats = _float("eccentricity", "", 4, "of the ellipse, 0 for a circle", on_page=False)
     solidity: Floats = _float("solidity", "", 4, "area over the area of the convex hull", on_page=False)
@@ -184,23 +193,29 @@ class SliceTable:
         """Raises InputFileError for a file that is not there, or not as it was written."""
         try:
             return cls.parse(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, UnicodeDecodeError, InputFileError) as error:
             raise InputFileError(
                 f"{path} cannot be read: expected the table that segment or measure wrote; measure again"
             ) from error
 
     @classmethod
     def parse(cls, text: str) -> SliceTable:
-        """Of what ``csv`` gave. Raises ValueError for anything else."""
+        """Of what ``csv`` gave; a column that an earlier release did not have has no answer. Raises InputFileError."""
         try:
             rows = list(csv.reader(io.StringIO(text, newline="")))
             names, cells = rows[0], [*zip(*rows[1:], strict=True)] if rows[1:] else [()] * len(rows[0])
             by_name = dict(zip(names, cells, strict=True))
-            found = cls(**{column.name: column.values(by_name[column.name]) for column in columns()})
-        except (KeyError, IndexError, OverflowError, csv.Error) as error:
-            raise ValueError(f"no table of slices: {error}") from error
+            n = len(by_name["canonical_slice"])
+            found = cls(
+                **{
+                    one.name: one.values(by_name[one.name]) if one.name in by_name else one.blank(n)
+                    for one in columns()
+                }
+            )
+        except (KeyError, IndexError, ValueError, OverflowError, csv.Error) as error:
+            raise InputFileError(f"no table of slices: {error}") from error
         if len(found) and not np.array_equal(found.canonical_slice, np.arange(len(found)) + found.canonical_slice[0]):
-            raise ValueError("slices are missing")
+            raise InputFileError("no table of slices: some are missing")
         return found
 
 

@@ -23,8 +23,8 @@ _SUMMARY = (
     ("mean_csa_mm2", "Mean cross-sectional area", "mm2"),
     ("sd_csa_mm2", "SD of the cross-sectional area", "mm2"),
     ("volume_per_length_mm2", "Volume per length", "mm2"),
-    ("n_slices", "Slices with cord", ""),
-    ("coverage", "Share of slices measured", ""),
+    ("n_slices", "Slices of the mean", ""),
+    ("coverage", "Share of slices with cord", ""),
     ("removed_mm3", "Removed before measuring", "mm3"),
     ("filled_mm3", "Filled before measuring", "mm3"),
 )

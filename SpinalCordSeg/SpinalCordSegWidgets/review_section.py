@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 
 _TAG = "SpinalCordSegEditor"
-_STATES = 30
+_UNDO_STEPS = 30
 
 
 class EmbeddedEditor:
@@ -130,7 +130,7 @@ class EmbeddedEditor:
 
     def _make(self) -> Any:
         widget = slicer.qMRMLSegmentEditorWidget()
-        widget.maximumNumberOfUndoStates = _STATES
+        widget.maximumNumberOfUndoStates = _UNDO_STEPS
         widget.segmentationNodeSelectorVisible = False
         widget.sourceVolumeNodeSelectorVisible = False
         widget.setMRMLScene(slicer.mrmlScene)
@@ -218,7 +218,7 @@ class ReviewSection(Section):
 
     def refresh(self) -> None:
         review, queue = self.review, self.queue
-        left = self._unseen(queue, review)
+        left = review.unseen(queue)
         self._show_editor()
         self.ui.stateLabel.setText(_state_text(review))
         self.ui.queueLabel.setText(_queue_text(len(queue), len(left), self.current.result is not None))
@@ -296,14 +296,11 @@ class ReviewSection(Section):
         result = self.current.result
         return () if result is None else result.case.queue
 
-    def _unseen(self, queue: tuple[FlaggedSlice, ...], review: Review) -> tuple[FlaggedSlice, ...]:
-        return tuple(one for one in queue if one.slice not in review.seen)
-
     def next(self) -> None:
         """The slice that is shown counts as seen; on to the worst one that nobody has looked at."""
         if self._at is not None:
             self._keep(with_seen(self.review, [self._at]))
-        left = self._unseen(self.queue, self.review)
+        left = self.review.unseen(self.queue)
         if left:
             self.go(left[0].slice)
         else:

@@ -36,6 +36,7 @@ from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.review import ACCEPTED, GIVEN, Review, decided, with_seen
+from SpinalCordSegLib.slice_table import columns
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
 
@@ -161,7 +162,11 @@ def test_coarse_voxels_give_a_volume_and_no_area_in_any_words() -> None:
     """2 mm from left to right: volume over length would be the area that may not be reported."""
     phantom = make_phantom(PhantomConfig(shape=(24, 48, 20), spacing_mm=(2.0, 0.8, 3.0)))
     marked = LevelOptions((DiscMark(3, slice=10),), around_mm=10, age_years=40, sex="female")
-    content = measure_mask(phantom.mask, "coarse", levels=marked).as_json()
+    measured = measure_mask(phantom.mask, "coarse", levels=marked)
+    content = measured.as_json()
+    in_mm = [one.name for one in columns() if one.unit in ("mm", "mm²")]
+    answered = {name for name in in_mm if np.isfinite(getattr(measured.slices, name)).any()}
+    assert answered == {"z_mm", "length_mm"}, "a new area or diameter is a section too"
     assert content["volume_mm3"] > 0
     assert [content[name] for name in ("mean_csa_mm2", "volume_per_length_mm2", "mean_rl_mm")] == [None] * 3
     rows = content["levels"]["levels"]

@@ -260,6 +260,35 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     assert "never replaced by the machine" in capsys.readouterr().err
 
 
+def test_a_table_that_was_changed_is_made_anew_as_it_was(results, model, tmp_path, capsys) -> None:
+    """The network's areas are in slices.csv alone: a person's case has those of the mask's pixels then."""
+    folder, image = results / "b", tmp_path / "in" / "b.nii.gz"
+    table, page = folder / "slices.csv", folder / "report.html"
+    written, mean_mm2 = table.read_text(), Case.load(folder).mean_csa_mm2
+
+    def advice() -> str:
+        table.write_text(table.read_text() + "\n")
+        with pytest.raises(InputFileError) as error:
+            Case.load(folder)
+        return str(error.value).partition("anew")[2]
+
+    assert f"segment IMAGE --output {results} --force" in advice()
+    assert main(["segment", str(image), "--model", str(model), "--output", str(results), "--force"]) == 0
+    assert (table.read_text(), Case.load(folder).mean_csa_mm2) == (written, mean_mm2)
+    assert "correct" not in advice()
+    shown = page.read_text()
+    assert main(["review", str(folder), "--accept", "--by", "A"]) == 0
+    assert page.read_text() == shown, "the page keeps its table"
+    assert "segment IMAGE" not in (said := advice()) and "--reopen" in said and "mask's pixels" in said
+    capsys.readouterr()
+    words = ["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A", "--reopen"]
+    assert main(words) == 0 and "mask's pixels" in "".join(capsys.readouterr())
+    measured = Case.load(folder)
+    assert (measured.mask_state, len(measured.changes.slices)) == ("corrected", 0)
+    pixels = read_mask(folder).ijk.sum(axis=(0, 1)) * 0.8 * 0.9
+    assert measured.slices.csa_raw_mm2 == pytest.approx(pixels[measured.slices.slice], abs=0.001)
+
+
 def test_a_second_look_uses_what_the_case_was_segmented_with(model, tmp_path, monkeypatch, capsys) -> None:
     """Threshold, averaging and model of the case's report, and the corrected report states them still."""
     image = neck_image(np.diag([-0.8, 0.9, 1.0, 1.0]))

@@ -41,6 +41,15 @@ def test_a_persons_mask_is_neither_lost_nor_passed_over(number: int, neck: Path,
         assert doors.faults(root, sha256, before, code, said) == [], (act.__name__, said)
 
 
+@pytest.mark.parametrize("words", ["--fill 2:5", "--restore 0 --reopen"])
+def test_a_second_label_saved_in_place_is_kept_and_named(neck: Path, tmp_path: Path, words: str) -> None:
+    root = shutil.copytree(neck, tmp_path / "root")
+    sha256 = doors.in_place_second_label(root)
+    code, said = doors.run("correct", doors.folder(root), *words.split(), "--by", "B")
+    assert code == 0 and "kept as a version" in said
+    assert sha256 in [one for path, one in doors.State.of(root).masks.items() if path.name.startswith("mask_")]
+
+
 @pytest.mark.parametrize("door", [doors.renamed, doors.copied])
 @pytest.mark.parametrize("words", ["segment {0}/neck.nii.gz --output {0}/out --force", "review {0}/out"])
 def test_a_second_case_of_one_image_is_said(neck: Path, tmp_path: Path, door, words: str) -> None:
@@ -57,7 +66,7 @@ def test_versions_are_listed_compared_and_taken_back_by_name(neck: Path, tmp_pat
     doors.corrected_twice(root)
     case = doors.folder(root)
     said = doors.run("review", case)[1]
-    assert "2: " in said and "corrected by A: the same" in said and "0: the mask it began as: 1 slices differ" in said
+    assert "2: " in said and "corrected by A: the same" in said and "0: the mask it began as: 1 slice changed" in said
     assert doors.run("correct", case, "--restore", "9")[0] == 2
     assert doors.run("correct", case, "--restore", "0", "--by", "B")[0] == 0
     assert doors.run("review", case, "--accept", "--by", "B")[0] == 0

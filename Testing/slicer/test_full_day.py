@@ -72,7 +72,7 @@ def _correct_and_accept(panel, name: str) -> str:
     click(review.ui.fillButton)
     wait_until(lambda: not panel.panel.current.settle.isActive())
     assert sections.current.live.changes.slices[0].slice == HOLE and review.review.state == "corrected"
-    while review._unseen(review.queue, review.review):
+    while review.review.unseen(review.queue):
         click(review.ui.nextSliceButton)
     click(review.ui.acceptButton)  # measures in full first
     finish(panel.panel)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from SpinalCordSegLib.correction import check_belongs
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.files import (
     inside,
@@ -47,7 +48,6 @@ from SpinalCordSegLib.longitudinal.visits import (
     one_patient_twice,
     read_visit,
 )
-from SpinalCordSegLib.pipeline import check_belongs
 from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
 from SpinalCordSegLib.slice_table import csv_text, rounded
 from SpinalCordSegLib.version import SOFTWARE_VERSION
