@@ -374,8 +374,8 @@ SUMMARY_COLUMNS = (
     "device", "model", "model_version", "software_version", "seconds",
 )  # fmt: skip
 _ANOTHER_MASK = (
-    "the mask was changed after it was measured, so the figures are of another one: take it in by spinalcordseg correct"
-    " CASE_FOLDER MASK, or measure it into another folder"
+    "the mask was changed after it was measured, so the figures do not belong to it: take it in by spinalcordseg"
+    " correct CASE_FOLDER MASK, or measure it into another folder"
 )
 _ALTERED = "was changed after it was written, so it is not what the figures rest on"
 _UNREADABLE_MASK = (

@@ -292,7 +292,7 @@ def correct(arguments: Namespace, reporter: Reporter) -> None:
     if saved_there not in (None, case.mask_sha256):
         reporter.attention(
             f"the mask that somebody had saved in {arguments.case} is kept as a version: review lists it; with several"
-            " labels it also lies there as a file mask_…"
+            " labels its file is kept too, as mask_…"
         )
     if before.volume_mm3 and not len(before.slices):
         reporter.attention("slices.csv could not be used: every area is now that of the mask's pixels")
