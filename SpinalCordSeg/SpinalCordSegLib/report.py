@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 INK, QUIET, FAINT, GAP, PALE, ON_IMAGE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec", "#ffffff"
 CURVE, RAW, FLAG, HEALTHY = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
+_LEVEL_TICK = 36  # pixels
 _MOST_LABELS = 12  # of flagged slices in the area plot
 _PAGE_DPI, _PIXELS_PER_INCH = 200, 100
 _FONT = "DejaVu Sans"  # comes with matplotlib
@@ -402,6 +403,7 @@ def montage_png(case: Case) -> bytes | None:
             canvas.write(left + width - 6, top + 22, far, 18, ON_IMAGE, "right")
         if height > 40 and width > 22 * scale:
             canvas.scale_bar(left + 8, top + height - 10, 20, scale, labelled=height > 60)
+        _mark_levels(canvas, table, left, top, height / n, n)
         for k in flagged:
             canvas.bar(left + width + 1, top + (1 - (k + 0.5) / n) * height - 1, 6, 3, FLAG)
         left += width + 2 * _SPACE
@@ -430,6 +432,16 @@ def montage_png(case: Case) -> bytes | None:
         words = _kinds(flags)
         canvas.write(x, y + tile + 40, words if len(words) <= 30 else words[:28] + "…", 15, FLAG)
     return canvas.png()
+
+
+def _mark_levels(canvas: Canvas, table: SliceTable, x: float, top: float, slice_pixels: float, n: int) -> None:
+    """Name and ends of every vertebral level beside a plane's vertebrae, so that a glance confirms the discs."""
+    for name in dict.fromkeys(table.level[table.level != ""]):
+        k = table.canonical_slice[table.level == name]
+        upper, lower = (top + (n - edge) * slice_pixels for edge in (int(k.max()) + 1, int(k.min())))
+        for y in (upper, lower):
+            canvas.bar(x, y - 1, _LEVEL_TICK, 2, ON_IMAGE)
+        canvas.write(x + 6, (upper + lower) / 2 + 6, str(name), 17, ON_IMAGE)
 
 
 def _kinds(flags: str) -> str:
