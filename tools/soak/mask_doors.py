@@ -427,7 +427,7 @@ def faults(root: Path, sha256: str, before: State, code: int, said: str) -> list
             and one.split()[-1] not in {*kept, now.own}
             and now.files
         ):
-            named = path.name in said or "lies there as a file mask_" in said or "error:" in said
+            named = path.name in said or "is kept too, as mask_" in said or "error:" in said
             found += [f"silent: {path.name} is not of the case"] * (not named)
     if code == 0 and before.own not in (None, before.measured, now.own) and "kept as a version" not in said:
         found.append("silent: what was saved in place is a version now")
