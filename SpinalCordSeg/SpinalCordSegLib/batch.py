@@ -20,7 +20,6 @@ from SpinalCordSegLib.case import (
     is_as_measured,
     save_case,
 )
-from SpinalCordSegLib.dicom import tells_identity
 from SpinalCordSegLib.errors import (
     Cancelled,
     ConfigurationError,
@@ -32,9 +31,16 @@ from SpinalCordSegLib.errors import (
     SpinalCordSegError,
     WouldReplaceError,
 )
-from SpinalCordSegLib.files import file_suffix, inside, reason, without_folders, without_names
-from SpinalCordSegLib.identity import Identity, differing
-from SpinalCordSegLib.image_io import Image, check_code, is_volume_file, names_with_folders, safe_case_name
+from SpinalCordSegLib.files import file_stem, inside, reason, without_folders, without_names
+from SpinalCordSegLib.identity import (
+    Identity,
+    check_code,
+    differing,
+    names_with_folders,
+    safe_case_name,
+    tells_identity,
+)
+from SpinalCordSegLib.image_io import Image, is_volume_file
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 
@@ -192,7 +198,7 @@ class _Batch:
             return outcome.case.summary_row()
         text = reason(outcome.error) if outcome.error else ""
         # Only what the case is called by, with or without a number, is known to name nobody.
-        stem, name = path.name[: -len(file_suffix(path)) or None], outcome.case_name
+        stem, name = file_stem(path), outcome.case_name
         is_called_so = _is_volume(path) and stem in (name, name.rpartition("_")[0])
         shows_file = is_called_so and self.options.code is None
         text = without_folders(text, path) if shows_file else without_names(text, path)

@@ -50,8 +50,8 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.identity import Identity
-from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, safe_case_name, write_volume
+from SpinalCordSegLib.identity import Identity, safe_case_name
+from SpinalCordSegLib.image_io import Image, is_volume_file, read_labels, write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.metrics import MaskChanges, mask_changes, mask_sha256
 from SpinalCordSegLib.morphometry import CordMeasures

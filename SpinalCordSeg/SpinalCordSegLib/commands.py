@@ -33,15 +33,8 @@ from SpinalCordSegLib.correction import (
 )
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, ModelFileError, OutputError
 from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
-from SpinalCordSegLib.identity import differing
-from SpinalCordSegLib.image_io import (
-    Image,
-    find_inputs,
-    patient_words,
-    read_cord,
-    read_image,
-    write_volume,
-)
+from SpinalCordSegLib.identity import differing, patient_words
+from SpinalCordSegLib.image_io import Image, find_inputs, read_cord, read_image, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.model.checkpoint import (
     find_model,

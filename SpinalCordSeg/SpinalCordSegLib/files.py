@@ -126,6 +126,11 @@ def file_suffix(path: Path) -> str:
     return next((double for double in _DOUBLE_SUFFIXES if name.endswith(double)), path.suffix.lower())
 
 
+def file_stem(path: Path) -> str:
+    """Its name without ``file_suffix``."""
+    return path.name[: len(path.name) - len(file_suffix(path))]
+
+
 def explain(error: OSError) -> str:
     """What the system refused, and what to do about it."""
     windows_error = getattr(error, "winerror", None)  # there, a file that is open elsewhere is refused as if forbidden

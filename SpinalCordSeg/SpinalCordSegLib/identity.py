@@ -1,4 +1,4 @@
-"""Who an image is of, without telling it: salted hashes of what its header states of the patient.
+"""Who an image is of, without telling it: salted hashes of what its header states, and names that do not tell it.
 
 Hashes of one salt can be compared, and say nothing else: the salt is 32 random bytes in a folder of the user's own, and
 is never written beside a case.
@@ -11,13 +11,18 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.files import atomic_write, locked, user_folder
+from SpinalCordSegLib.errors import ConfigurationError, OutputError
+from SpinalCordSegLib.files import atomic_write, file_stem, locked, parse_json, user_folder
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.dicom import DicomSeries
 
 _KEYWORDS = {"patient_id": "PatientID", "birth_date": "PatientBirthDate", "sex": "PatientSex"}
 PATIENT_ID = "patient ID"
@@ -97,3 +102,147 @@ def _salt(path: Path) -> bytes | None:
         return salt
     _log.warning("%s is damaged, so cases do not know their patient: remove it", path)
     return None
+
+
+# Whether a text tells who the patient is: the test that keeps names and numbers out of what we write.
+
+
+_SHORTEST_PART = 3  # "Li" or "02" alone would match half of all file names
+_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ı": "i"}
+)
+
+
+def identity_words(texts: Iterable[str]) -> frozenset[str]:
+    """The parts of names and identifiers that must not show, in every spelling that is looked for.
+
+    Each text is split at "^", "=", "\\\\", spaces and punctuation; parts under 3 characters count only joined with the
+    others ("Li^Na" gives "lina"). Identifiers count without leading zeros too. Nothing known gives an empty set.
+    """
+    words: set[str] = set()
+    for name in (name for text in texts for name in text.split("=")):
+        parts = re.findall(r"[^\W_]+", name)
+        for spelling in _spellings(parts):
+            joined = ["".join(spelling), "".join(reversed(spelling))]
+            words.update(word for word in [*spelling, *joined] if _long_enough(word))
+            words.update(bare for word in spelling if _long_enough(bare := word.lstrip("0")))
+    return frozenset(words)
+
+
+def _long_enough(word: str) -> bool:
+    """Two letters of a script like Chinese are a name; two Latin ones are in every word."""
+    return len(word) >= (_SHORTEST_PART if word.isascii() else _SHORTEST_PART - 1)
+
+
+def tells_identity(text: str, words: Iterable[str]) -> bool:
+    """True when ``text`` holds one of ``words``, whatever its case, accents and separators."""
+    forms = {"".join(spelling) for spelling in _spellings(re.findall(r"[^\W_]+", text))}
+    return any(word in form for word in words for form in forms)
+
+
+def _spellings(parts: list[str]) -> list[list[str]]:
+    """Without accents, once by dropping them (Müller → muller), once as they are transcribed (mueller)."""
+    folded = [unicodedata.normalize("NFC", part).casefold() for part in parts]
+    return [[_bare(part) for part in folded], [_bare(part.translate(_LETTERS)) for part in folded]]
+
+
+def _bare(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+# A name for a case's folder, safe for any file system, that does not tell who the patient is. It is checked against
+# what a DICOM header states, the JSON file that dcm2niix leaves beside a NIfTI, and the "0010|..." fields that ITK
+# copies into NRRD and MetaImage files; without any of these a file's base name is the user's own choice, and kept.
+
+
+_LONGEST = 64
+_MAX_SIDECAR_BYTES = 1 << 20
+_SIDECAR_KEYS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs")
+_ITK_PATIENT_GROUP = "0010|"
+_ITK_FIELDS = {"PatientID": "0010|0020", "PatientBirthDate": "0010|0030", "PatientSex": "0010|0040"}
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[str, str] | None = None) -> str:
+    """The base name of a file, or description and number of a DICOM series, made safe.
+
+    Letters and digits of any script, "-", "_", "." and "+", at most 64 characters, never beginning with "-" or ".".
+    A generated code, the same every time for the same data, takes its place when nothing is left, or when it holds
+    a part of the patient's name or identifiers. ``fields``: text fields of a NRRD or MetaImage header.
+    """
+    path = Path(path)
+    if dicom is not None:
+        raw = "-".join(filter(None, (dicom.description or "series", "" if dicom.number is None else str(dicom.number))))
+        words = dicom.patient_words
+    else:
+        raw = file_stem(path)
+        words = patient_words(path, fields or {})
+    name = _sanitise(raw)
+    if not name or tells_identity(raw, words):
+        return _code(path, dicom)
+    return f"case-{name}" if _RESERVED.match(name) else name
+
+
+def patient_words(path: Path, fields: Mapping[str, str]) -> frozenset[str]:
+    """What tells the patient of an image file, by its text fields and the JSON file beside it."""
+    stated = [value for key, value in fields.items() if key.startswith(_ITK_PATIENT_GROUP)]
+    return identity_words([*(text for key, text in _sidecar(path).items() if key in _SIDECAR_KEYS), *stated])
+
+
+def names_with_folders(path: Path, name: str, words: frozenset[str]) -> list[str]:
+    """``name`` after one and after two of the folders that the file lies in, safe for any file system; none from a
+    folder on that tells the patient."""
+    found = []
+    for folder in path.absolute().parents[:2]:
+        if not _sanitise(folder.name) or tells_identity(folder.name, words):
+            break
+        name = _sanitise(f"{folder.name}_{name}")
+        found.append(name)
+    return found
+
+
+def check_code(code: str) -> str:
+    """A subject code given by the user, as it is. Raises ConfigurationError where no folder can be called so."""
+    if not code or code != _sanitise(code) or _RESERVED.match(code):
+        raise ConfigurationError(
+            f'"{code}" cannot be a code: letters, digits, "-", "_", "." and "+", at most {_LONGEST}, not beginning'
+            ' with "-" or "."'
+        )
+    return code
+
+
+def _sanitise(raw: str) -> str:
+    composed = unicodedata.normalize("NFC", raw)
+    kept = "".join(letter if letter.isalnum() or letter in "-_.+" else "-" for letter in composed)
+    return re.sub(r"-{2,}", "-", kept)[:_LONGEST].strip("-. ")
+
+
+def _code(path: Path, dicom: DicomSeries | None) -> str:
+    """From the series UID or the file's content, never from the name: a hashed name can be guessed back."""
+    digest = hashlib.sha256()
+    if dicom is not None:
+        digest.update(dicom.uid.encode())
+    elif path.is_file():
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return f"case-{digest.hexdigest()[:8]}"
+
+
+def _sidecar(path: Path) -> dict[str, str]:
+    """What the JSON file beside a NIfTI states."""
+    sidecar = path.with_name(f"{file_stem(path)}.json")
+    try:
+        if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
+            return {}
+        content = parse_json(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none there, or not JSON: then it states no name
+        return {}
+    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:
+    """Of an image file that is not DICOM, by its text fields and the JSON file beside it."""
+    stated = {name: fields.get(key, "") for name, key in _ITK_FIELDS.items()} | _sidecar(path)
+    return Identity.of(known_of(lambda keyword: stated.get(keyword, "")))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import gzip
-import hashlib
 import logging
 import math
 import os
 import re
 import shutil
 import tempfile
-import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,14 +26,11 @@ from SpinalCordSegLib.dicom import (
     DicomSeries,
     dicom_files,
     find_series,
-    identity_words,
     is_dicom_file,
     read_series,
     series_notes,
-    tells_identity,
 )
 from SpinalCordSegLib.errors import (
-    ConfigurationError,
     GeometryError,
     InputFileError,
     OutputError,
@@ -45,12 +40,12 @@ from SpinalCordSegLib.errors import (
 from SpinalCordSegLib.files import (
     atomic_write,
     check_claimed_size,
+    file_stem,
     file_suffix,
-    parse_json,
     quiet_stderr,
     without_padding,
 )
-from SpinalCordSegLib.identity import Identity, known_of
+from SpinalCordSegLib.identity import Identity, patient_words, safe_case_name, stated_identity
 from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, lps_to_ras
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
@@ -555,95 +550,7 @@ def read_cord(path: Path, label: int | None = None) -> tuple[Volume, tuple[str, 
     return select_label(labels, chosen, path.name), notes
 
 
-# A name for a case's folder, safe for any file system, that does not tell who the patient is. It is checked against
-# what a DICOM header states, the JSON file that dcm2niix leaves beside a NIfTI, and the "0010|..." fields that ITK
-# copies into NRRD and MetaImage files; without any of these a file's base name is the user's own choice, and kept.
-
-
-_LONGEST = 64
-_MAX_SIDECAR_BYTES = 1 << 20
-_SIDECAR_KEYS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs")
-_ITK_PATIENT_GROUP = "0010|"
-_ITK_FIELDS = {"PatientID": "0010|0020", "PatientBirthDate": "0010|0030", "PatientSex": "0010|0040"}
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-
-
-def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[str, str] | None = None) -> str:
-    """The base name of a file, or description and number of a DICOM series, made safe.
-
-    Letters and digits of any script, "-", "_", "." and "+", at most 64 characters, never beginning with "-" or ".".
-    A generated code, the same every time for the same data, takes its place when nothing is left, or when it holds
-    a part of the patient's name or identifiers. ``fields``: text fields of a NRRD or MetaImage header.
-    """
-    path = Path(path)
-    if dicom is not None:
-        raw = "-".join(filter(None, (dicom.description or "series", "" if dicom.number is None else str(dicom.number))))
-        words = dicom.patient_words
-    else:
-        raw = _beside(path)[1]
-        words = patient_words(path, fields or {})
-    name = _sanitise(raw)
-    if not name or tells_identity(raw, words):
-        return _code(path, dicom)
-    return f"case-{name}" if _RESERVED.match(name) else name
-
-
-def patient_words(path: Path, fields: Mapping[str, str]) -> frozenset[str]:
-    """What tells the patient of an image file, by its text fields and the JSON file beside it."""
-    stated = [value for key, value in fields.items() if key.startswith(_ITK_PATIENT_GROUP)]
-    return identity_words([*(text for key, text in _sidecar(path).items() if key in _SIDECAR_KEYS), *stated])
-
-
-def names_with_folders(path: Path, name: str, words: frozenset[str]) -> list[str]:
-    """``name`` after one and after two of the folders that the file lies in, safe for any file system; none from a
-    folder on that tells the patient."""
-    found = []
-    for folder in path.absolute().parents[:2]:
-        if not _sanitise(folder.name) or tells_identity(folder.name, words):
-            break
-        name = _sanitise(f"{folder.name}_{name}")
-        found.append(name)
-    return found
-
-
-def check_code(code: str) -> str:
-    """A subject code given by the user, as it is. Raises ConfigurationError where no folder can be called so."""
-    if not code or code != _sanitise(code) or _RESERVED.match(code):
-        raise ConfigurationError(
-            f'"{code}" cannot be a code: letters, digits, "-", "_", "." and "+", at most {_LONGEST}, not beginning'
-            ' with "-" or "."'
-        )
-    return code
-
-
-def _sanitise(raw: str) -> str:
-    composed = unicodedata.normalize("NFC", raw)
-    kept = "".join(letter if letter.isalnum() or letter in "-_.+" else "-" for letter in composed)
-    return re.sub(r"-{2,}", "-", kept)[:_LONGEST].strip("-. ")
-
-
-def _code(path: Path, dicom: DicomSeries | None) -> str:
-    """From the series UID or the file's content, never from the name: a hashed name can be guessed back."""
-    digest = hashlib.sha256()
-    if dicom is not None:
-        digest.update(dicom.uid.encode())
-    elif path.is_file():
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return f"case-{digest.hexdigest()[:8]}"
-
-
-def _sidecar(path: Path) -> dict[str, str]:
-    """What the JSON file beside a NIfTI states."""
-    sidecar = path.with_name(f"{_beside(path)[1]}.json")
-    try:
-        if sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
-            return {}
-        content = parse_json(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none there, or not JSON: then it states no name
-        return {}
-    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+# An image with what its header states.
 
 
 _OF_A_RESULT = {"report.json", "slices.csv"}  # what the folder of every finished case holds
@@ -696,7 +603,7 @@ def read_image(path: Path, series: str | None = None) -> Image:
     if not np.isfinite(voxels).all():
         raise VoxelError(f"{path.name} holds values beyond 3e38: the file is damaged, or convert its unit")
     name = safe_case_name(path, fields=grid.fields)
-    identity, words = _stated_identity(path, grid.fields), patient_words(path, grid.fields)
+    identity, words = stated_identity(path, grid.fields), patient_words(path, grid.fields)
     return Image(grid.volume.with_voxels(without_padding(voxels)), path, name, None, grid.notes, identity, words)
 
 
@@ -705,12 +612,7 @@ def read_identity(path: Path, series: str | None = None) -> Identity | None:
     if path.is_dir() or not is_volume_file(path):
         return find_series(path, series).identity
     with _named_as_packed(path) as named:
-        return _stated_identity(path, _read_header(named)[1])
-
-
-def _stated_identity(path: Path, fields: Mapping[str, str]) -> Identity | None:
-    stated = {name: fields.get(key, "") for name, key in _ITK_FIELDS.items()} | _sidecar(path)
-    return Identity.of(known_of(lambda keyword: stated.get(keyword, "")))
+        return stated_identity(path, _read_header(named)[1])
 
 
 def _holds_dicom(folder: Path) -> bool:
@@ -773,4 +675,4 @@ def _image_of(path: Path) -> tuple[Path, str]:
 
 def _beside(path: Path) -> tuple[Path, str]:
     """Folder, and name without suffix."""
-    return path.parent, path.name[: len(path.name) - len(file_suffix(path))]
+    return path.parent, file_stem(path)

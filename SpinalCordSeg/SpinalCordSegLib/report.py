@@ -168,10 +168,9 @@ def draw_area(
         axes.set(ylim=z_span_mm, xlim=limits)
         return
     axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=limits)
-    axes.set_xlabel("inferior ← z, mm → superior", fontsize=size, color=INK)
+    mean = f"   ·   dashed: mean {mean_mm2:.1f} mm²" if isfinite(mean_mm2) else ""
+    axes.set_xlabel(f"inferior ← z, mm → superior{mean}", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
-    if isfinite(mean_mm2):  # above the plot: beside its line the curve may run
-        axes.set_title(f"dashed: mean {mean_mm2:.1f}", fontsize=size - 1, color=CURVE, loc="right")
     for first, last in _runs(flagged)[:_MOST_LABELS]:
         low_number, high_number = sorted(table.slice[[first, last]].tolist())
         axes.annotate(

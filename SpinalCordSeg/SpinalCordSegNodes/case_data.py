@@ -131,7 +131,8 @@ class ImageFolder:
     def _candidates(self, case: Case) -> Iterator[tuple[str, Path, Callable[[], Volume]]]:
         """Name, path and reader of all whose name is part of the case's: files, then DICOM series."""
         from SpinalCordSegLib.dicom import dicom_files, read_series
-        from SpinalCordSegLib.image_io import find_inputs, safe_case_name
+        from SpinalCordSegLib.identity import safe_case_name
+        from SpinalCordSegLib.image_io import find_inputs
 
         first = self._folder / (case.input.source or "…")
         files = [path for path in find_inputs([self._folder]) if path.is_file()]

@@ -24,7 +24,8 @@ from SpinalCordSegLib.case import Summary, restore_interrupted, save_case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import DicomSeriesError, InputFileError, ModelFileError, OutputError
 from SpinalCordSegLib.files import remove_abandoned_parts
-from SpinalCordSegLib.image_io import read_grid, read_image, safe_case_name, write_volume
+from SpinalCordSegLib.identity import safe_case_name
+from SpinalCordSegLib.image_io import read_grid, read_image, write_volume
 from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask

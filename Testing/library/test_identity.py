@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.dicom import find_series, identity_words, tells_identity
+from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.errors import DicomSeriesError
 from SpinalCordSegLib.files import user_folder
-from SpinalCordSegLib.identity import Identity, differing, known_of
-from SpinalCordSegLib.image_io import read_identity, read_image, safe_case_name, write_volume
+from SpinalCordSegLib.identity import Identity, differing, identity_words, known_of, safe_case_name, tells_identity
+from SpinalCordSegLib.image_io import read_identity, read_image, write_volume
 from SpinalCordSegLib.volume import Volume
 
 WORDS = identity_words(["Pérez García^José", "00123456", "Müller"])

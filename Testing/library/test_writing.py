@@ -15,7 +15,8 @@ from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.files import atomic_write, file_suffix, inside, is_plain_name, write_json, write_text
-from SpinalCordSegLib.image_io import safe_case_name, write_volume
+from SpinalCordSegLib.identity import safe_case_name
+from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
 

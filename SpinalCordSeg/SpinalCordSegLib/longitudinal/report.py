@@ -28,7 +28,8 @@ from SpinalCordSegLib.files import (
     write_json,
     write_text,
 )
-from SpinalCordSegLib.image_io import check_code, read_image
+from SpinalCordSegLib.identity import check_code
+from SpinalCordSegLib.image_io import read_image
 from SpinalCordSegLib.longitudinal.change import (
     HEALTHY_SOURCE,
     Z95,
