@@ -66,7 +66,9 @@ def test_commands_run_in_the_order_in_which_they_stand(
         if program not in _PROGRAMS:
             continue
         if words[0] == "train":  # as it stands, but for one small step instead of hours
-            settings = "epochs=1 updates_per_epoch=1 batch_size=1 statistics_batches=1 validation.max_slices=1"
+            settings = (
+                "epochs=1 updates_per_epoch=1 batch_size=1 statistics_batches=1 validation.max_slices=1 crop.size=64"
+            )
             words += [part for one in settings.split() for part in ("--set", one)]
         code = _PROGRAMS[program](words)
         assert (command, code) == (command, 0), capsys.readouterr().err
