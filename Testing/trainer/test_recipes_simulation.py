@@ -246,6 +246,15 @@ def test_a_seed_gives_the_same_slices(maps: Maps) -> None:
     assert not np.array_equal(once[0][0], other[0])
 
 
+def test_views_of_one_place_differ_in_sharpness_alone(maps: Maps) -> None:
+    config = replace(SMALL, count=6, views=3, no_cord=0.0, phantoms=0)
+    slices = list(training_slices(maps, config))
+    assert len(slices) == 6
+    for image, coverage, subject in slices[1:3]:
+        assert np.array_equal(coverage, slices[0][1]) and subject == slices[0][2]
+        assert not np.array_equal(image, slices[0][0])
+
+
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.9, 5.0), (1.0, 0.6, 2.5)])
 def test_a_volume_knows_its_areas(maps: Maps, spacing_mm: tuple[float, float, float]) -> None:
     scan = VolumeScan(spacing_mm=spacing_mm, z_range_mm=(-60.0, -54.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -114,8 +114,9 @@ class Scan:
     ``window``: fine pixels (first row, end row, first column, end column) that make up the field of view;
     ``acquired_mm``: true resolution; ``stored_mm``: wanted pixel, at most the resolution; ``apodise``: 0 (box, rings)
     to 1 (Hann); ``noise``: SD against the image's 95th percentile; ``ghost``: modulation of the lines along the rows'
-    direction (phase_axis 0) or the columns' (1); ``wrap``: fold what lies outside the window into it along
-    phase_axis; ``ceiling``: quantile above which values saturate, 1 for none; ``hot_pixels``: their number.
+    direction (phase_axis 0) or the columns' (1); ``blur_mm``: SD of a Gaussian blur before sampling; ``wrap``: fold
+    what lies outside the window into it along phase_axis; ``ceiling``: quantile above which values saturate, 1 for
+    none; ``hot_pixels``: their number.
     """
 
     window: tuple[int, int, int, int]
@@ -129,6 +130,7 @@ class Scan:
     ceiling: float
     hot_pixels: int
     zero_border: float
+    blur_mm: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +187,10 @@ def acquire(
     matrix = tuple(_even(n * pixel_mm / mm, n) for n, mm in zip(fine.shape, scan.acquired_mm, strict=True))
     lines = _centre(spectrum, matrix)
     lines = lines * _filter(matrix[0], scan.apodise)[:, None] * _filter(matrix[1], scan.apodise)
+    for axis, sd_mm in enumerate(scan.blur_mm):
+        lines = lines * _gaussian(matrix[axis], sd_mm / (fine.shape[axis] * pixel_mm)).reshape(
+            (-1, 1) if axis == 0 else (1, -1)
+        )
     lines = lines * _ghosts(matrix, scan, rng)
     lines = lines + _noise(matrix, level, rng)
     stored = tuple(
@@ -229,6 +235,12 @@ def _filter(n: int, apodise: float) -> NDArray[np.float32]:
     window = 1 - apodise + apodise * np.cos(np.pi / 2 * frequency) ** 2
     window[0] *= 0.5  # the unpaired frequency at the edge, or the image would not be real
     return window.astype(np.float32)
+
+
+def _gaussian(n: int, sd: float) -> NDArray[np.float32]:
+    """Transfer function of a Gaussian blur; ``sd`` as a share of the field of view."""
+    frequency = np.arange(n) - n // 2
+    return np.exp(-2 * np.square(np.pi * sd * frequency)).astype(np.float32)
 
 
 def _ghosts(matrix: tuple[int, ...], scan: Scan, rng: np.random.Generator) -> NDArray:
@@ -332,6 +344,22 @@ def draw_resolution(rng: np.random.Generator) -> tuple[tuple[float, float], tupl
         return (side * rng.uniform(1.0, 1.3), side), (stored, stored), rng.uniform(2.5, 5.0)
     side = rng.uniform(0.8, 1.2)  # isotropic, often sagittal
     return (side, side * rng.uniform(1.0, 1.15)), (side, side), side
+
+
+def any_sharpness(rng: np.random.Generator, scan: Scan) -> Scan:
+    """The scan at another resolution (0.43-1.5 mm, up to 1.5 times coarser along one axis) and often blurred (SD up to
+    1.2 mm): how sharp a picture is must not change the area."""
+    side, ratio = rng.uniform(0.43, 1.5), rng.uniform(1, 1.5)
+    stored = side * rng.choice([1.0, 1.0, 0.75, 0.5])
+    blur_mm = np.array([1, rng.uniform(0.5, 1)]) * (rng.uniform(0, 1.2) if rng.random() < 0.6 else 0)
+    first = slice(None, None, rng.choice([-1, 1]))
+    return replace(
+        scan,
+        acquired_mm=tuple(np.array([side * ratio, side])[first]),
+        stored_mm=(stored, stored),
+        apodise=float(rng.choice([0.0, rng.uniform(0, 1)])),
+        blur_mm=tuple(blur_mm[:: rng.choice([-1, 1])]),
+    )
 
 
 def draw_window(rng: np.random.Generator, size: int, centre: tuple[float, float]) -> tuple[int, int, int, int]:
