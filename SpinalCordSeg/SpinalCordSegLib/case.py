@@ -298,10 +298,24 @@ class Case(CordMeasures):
         """The name of the mask's file in the folder; "" before it is written."""
         return next((name for name in self.files if name.startswith("mask.")), "")
 
+    @property
+    def discs_from(self) -> str:
+        """ "marked", "found, not confirmed" (by the program), or "found, accepted" with the case; "" without levels."""
+        if self.levels is None:
+            return ""
+        if self.levels_asked is None or not self.levels_asked.automatic:
+            return "marked"
+        return "found, accepted" if self.review.state == ACCEPTED else "found, not confirmed"
+
     def summary_row(self) -> dict[str, Any]:
         """By SUMMARY_COLUMNS."""
         content = self.as_json()
+        levels = () if self.levels is None else content["levels"]["levels"]
+        c2_c3: dict[str, Any] = next((row for row in levels if row["name"] == "C2-C3"), {})
         return {name: content.get(name) for name in SUMMARY_COLUMNS} | {
+            "c2_c3_mean_csa_mm2": c2_c3.get("mean_csa_mm2"),
+            "c2_c3_coverage": c2_c3.get("coverage"),
+            "disc": self.discs_from.partition(",")[0] or None,
             "state": "done",
             "reason": None,
             "source": self.input.source,
@@ -370,7 +384,8 @@ class Case(CordMeasures):
 
 SUMMARY_COLUMNS = (
     "case", "state", "reason", "source",
-    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage", "n_flags", "flags",
+    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage",
+    "c2_c3_mean_csa_mm2", "c2_c3_coverage", "disc", "n_flags", "flags",
     "device", "model", "model_version", "software_version", "seconds",
 )  # fmt: skip
 _ANOTHER_MASK = (

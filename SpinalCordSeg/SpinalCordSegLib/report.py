@@ -569,11 +569,9 @@ def _level_table(case: Case) -> list[Section]:
         area, spread, length = (_number(mm, "{:.1f}") for mm in (row.mean_csa_mm2, row.sd_csa_mm2, row.length_mm))
         rows.append((row.name, area, spread, str(row.n_slices), length, f"{100 * row.coverage:.0f} %", how))
     discs = ", ".join(case.levels.discs_mm) or "none at the cord found"
-    automatic = case.levels_asked is not None and case.levels_asked.automatic
-    who = "Discs found by the program and not confirmed" if automatic else "Marked discs"
     note = (
-        f"{who}: {discs}. Vertebral levels along the cord’s centreline, not spinal levels. “Approximate” and"
-        " “fitted” use the lengths of the PAM50 template."
+        f"Discs ({case.discs_from}): {discs}. Vertebral levels along the cord’s centreline, not spinal levels."
+        " “Approximate” and “fitted” use the lengths of the PAM50 template."
     )
     titles = ("level", "mean area, mm²", "SD, mm²", "slices", "length, mm", "coverage", "how it was found")
     partial = {n for n, row in enumerate(levels) if row.coverage < 0.98}

@@ -141,6 +141,7 @@ def test_marked_discs_survive_a_correction(tmp_path) -> None:
     main(["measure", str(tmp_path / "m.nii.gz"), "--output", str(tmp_path / "out"), "--disc", "C2/C3=30"])
     folder = tmp_path / "out" / "m"
     before = Case.load(folder)
+    assert before.summary_row()["disc"] == "marked"
     voxels = mask.ijk.copy()
     voxels[:, :, 34] = False
     after = store_correction(folder, mask.with_ijk(voxels), "C")

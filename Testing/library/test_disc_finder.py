@@ -149,4 +149,7 @@ class TestShippedFinder:
         assert case.levels_asked is not None
         assert case.levels_asked.automatic
         assert any(flag.kind == "levels" and "not confirmed" in str(flag) for flag in case.flags)
+        row = case.summary_row()
+        assert row["c2_c3_mean_csa_mm2"] == pytest.approx(case.levels.rows[-1].mean_csa_mm2, abs=1e-3)
+        assert (row["c2_c3_coverage"], row["disc"]) == (1.0, "found")
         assert measure_mask(mask, "neck", image=image).levels is None
