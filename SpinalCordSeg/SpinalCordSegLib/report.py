@@ -13,7 +13,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -480,7 +480,7 @@ class Section:
         """The picture for an <img>."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
-    @property
+    @cached_property
     def text_columns(self) -> set[int]:
         """Columns that hold words, not numbers."""
         cells = enumerate(zip(*self.items, strict=True))
