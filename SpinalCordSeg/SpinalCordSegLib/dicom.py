@@ -317,7 +317,7 @@ def stored_pixels(file: Path) -> NDArray:
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
         samples, n_frames, rows, columns, bits = (int(dataset.get(name) or least) for name, least in _SIZES.items())
-        syntax = dataset.file_meta.TransferSyntaxUID
+        syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
         found = len(dataset.get("PixelData") or b"")
     if samples != 1 or photometric != "MONOCHROME2":
         raise VoxelError(
@@ -556,8 +556,9 @@ def list_series(folder: Path) -> list[DicomSeries]:
         header = read_image_header(path)
         if header is None:
             continue
-        group = groups[_uid(header)]
-        same = [one for one, other in group if _uid(other, "SOPInstanceUID") == _uid(header, "SOPInstanceUID")]
+        with damaged_as(f"{path.name}: its UIDs cannot be understood; export the series again"):
+            group = groups[_uid(header)]
+            same = [one for one, other in group if _uid(other, "SOPInstanceUID") == _uid(header, "SOPInstanceUID")]
         if not any(filecmp.cmp(one, path, shallow=False) for one in same):  # a file that lies there twice counts once
             group.append((path, header))
     series = [_describe(uid, members) for uid, members in groups.items()]
