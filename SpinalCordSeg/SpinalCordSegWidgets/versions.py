@@ -1,7 +1,5 @@
-"""Autosaves of the current mask while it is corrected: offered after a crash, restored.
-
-They are not the versions of a case folder, which hold what a person accepted or stored.
-"""
+"""Earlier masks of the current case, to be restored: autosaves while it is corrected, offered after a crash, and the
+versions that its case folder keeps of what a person accepted or stored."""
 
 from __future__ import annotations
 
@@ -116,7 +114,7 @@ class Versions:
     def restore(self, version: SavedVersion) -> None:
         read: list[Volume] = []
         if self._panel.attempt(lambda: read.append(version.read())) and self._restore(read[0]):
-            self._panel.show_message(_("The autosave of {time} was restored.").format(time=version_text(version)))
+            self._panel.show_message(_("The mask of {time} was restored.").format(time=version_text(version)))
             self._show_offer(None)
 
     def close(self) -> None:
@@ -144,22 +142,33 @@ class Versions:
             self._ui.recoveryLabel.setText(text.format(time=version_text(version)))
 
     def _actions(self) -> list[tuple[str, Callable[[], Any] | None]]:
-        """Of the menu: where autosaves are kept, and those of the current case to restore."""
+        """Of the menu: where autosaves are kept, and what can be restored of the current case."""
         actions: list[tuple[str, Callable[[], Any] | None]] = [(_("Autosave in a folder…"), self._ask_folder)]
-        if self.folder is None:
-            return actions
-        actions.append((_("Autosave no more"), lambda: self.choose(None)))
-        versions: list[SavedVersion] = []
-        store = self.store
+        if self.folder is not None:
+            actions.append((_("Autosave no more"), lambda: self.choose(None)))
+            kept = self._restoring(self.store, _("Restore {time}"))
+            actions += kept or [(_("No autosave yet"), None)]
+        return actions + self._restoring(self._of_case(), _("Version {number}, {time}, {who}"))
+
+    def _of_case(self) -> MaskVersions | None:
+        """What the current case's own folder keeps; None for a mask that the work list did not open."""
+        from SpinalCordSegLib.case import versions
+
+        case = self._panel.work_list.case_of(self._current.node)
+        return None if case is None or case.folder is None else versions(case.folder)
+
+    def _restoring(self, store: MaskVersions | None, title: str) -> list[tuple[str, Callable[[], Any] | None]]:
+        found: list[SavedVersion] = []
         if store is not None:
-            self._panel.attempt(lambda: versions.extend(store.versions()))
+            self._panel.attempt(lambda: found.extend(store.versions()))
         restore = self._panel.for_this_mask(self.restore)
-        title = _("Restore {time}")
-        actions += [
-            (title.format(time=version_text(one)), lambda chosen=one: restore(chosen))  # type: ignore[misc]
-            for one in versions
+        return [
+            (
+                title.format(number=one.number, time=version_text(one), who=" ".join(filter(None, one.maker()))),
+                lambda chosen=one: restore(chosen),  # type: ignore[misc]
+            )
+            for one in found
         ]
-        return actions if versions else [*actions, (_("No autosave yet"), None)]
 
     def _ask_folder(self) -> None:
         ask_folder(self._ui.versionsButton, _("Folder for autosaves"), self.choose)

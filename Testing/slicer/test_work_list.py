@@ -15,6 +15,7 @@ from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import read_image, write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -171,3 +172,24 @@ def test_what_is_known_of_a_case_folder_and_its_history_are_shown(panel, results
     assert acts[0] == ["accepted", "Dr A. Meyer"] and acts[-1][0] == "measured"
     work.next()
     assert ui.remarkLabel.text.startswith("b is of the same image as a:")
+
+
+def test_a_version_of_the_case_folder_is_restored_in_the_panel(panel, results):
+    first = stored(results / "a")
+    corrected = read_image(next((results / "a").glob("mask.*"))).volume
+    voxels = corrected.ijk.copy()
+    voxels[:, :, 4] = 0
+    write_volume(corrected.with_ijk(voxels), results.parent / "corrected.nii.gz")
+    for mask in (results.parent / "corrected.nii.gz", results / "a" / "mask_given.nii.gz"):
+        assert main(["correct", str(results / "a"), str(mask), "--by", "A. Meyer"]) == 0
+    work, review = panel.panel.work_list, panel.panel.review
+    assert work.choose(results, results.parent / "images")
+    work.next()
+    menu = review.ui.versionsButton.menu()
+    menu.aboutToShow.emit()
+    (oldest,) = [one for one in menu.actions() if one.text.startswith("Version 1,")]
+    assert "A. Meyer" in oldest.text
+    oldest.trigger()
+    node = panel.panel.current.node
+    restored = mask_of_segment(node, panel.panel.current.segment_id).ijk
+    assert np.array_equal(restored, voxels != 0) and not np.array_equal(restored, first)
