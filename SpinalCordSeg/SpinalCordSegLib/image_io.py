@@ -397,7 +397,7 @@ def write_volume(volume: Volume, path: Path, algorithm: str = "SpinalCordSeg", *
         for key, value in _segment_metadata(volume, algorithm).items():
             image.SetMetaData(key, value)
     with atomic_write(path) as temporary:
-        temporary.touch()  # no permission is told by the system, not by ITK
+        temporary.touch()  # ITK does not report that a folder is read-only; this does
         try:
             with quiet_stderr():
                 sitk.WriteImage(image, str(temporary), useCompression=compress)

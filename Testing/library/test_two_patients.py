@@ -1,4 +1,4 @@
-"""Two people, two visits or two files are never mixed in silence: what is refused, and what is said."""
+"""Two people, two visits or two files are never mixed without a message: what is refused, and what is reported."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Tables that follow a mask while it is edited: whoever is in hand, no mask is ever shown with another one's areas."""
+"""Tables that follow a mask while it is edited: no mask is ever shown with another one's areas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SLICE = 5  # of the input, row 4 of the table: half of the cord is erased here
 
 @pytest.fixture
 def masks(panel, scene):
-    """Two finished masks of one image, the first in hand."""
+    """Two finished masks of one image, the first is current."""
     volume = node_from_volume(scene, grey_volume(cord_mask()), "t1")
     case = finished_case(cord_mask())
     found = [add_result(slicer.mrmlScene, case, volume, "<html></html>").segmentation for _ in range(2)]

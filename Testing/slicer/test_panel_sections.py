@@ -99,7 +99,7 @@ def test_two_visits_in_linked_views(panel, scene):
 
 @pytest.fixture
 def compared(panel, scene):
-    """Section Follow-up open, a visit in hand, a prior chosen, the disc marked in both; gives section and prior."""
+    """Section Follow-up open, a current visit, a prior, the disc marked in both; returns section and prior."""
     layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutNone)
     masks = []

@@ -111,7 +111,7 @@ def test_a_changed_mask_is_accepted_once_it_was_measured(done, measuring):
     assert done.panel.review.review.state == "accepted"
 
 
-@pytest.mark.parametrize("meanwhile", ["another mask in hand", "changed again"])
+@pytest.mark.parametrize("meanwhile", ["another mask", "changed again"])
 def test_a_mask_that_is_no_longer_the_one_meant_is_not_accepted(done, measuring, meanwhile):
     node = _segment(done)[0]
     if meanwhile == "changed again":

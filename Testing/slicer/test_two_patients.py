@@ -1,4 +1,4 @@
-"""Two patients in one scene: what is in hand follows the user's choice alone, nothing goes on from one to the other.
+"""Two patients in one scene: the current case follows the user's choice alone, and nothing carries over.
 
 Each test is one way to mix patients. The selectors behave as in the worst Slicer (see mrml_widgets).
 """
@@ -49,7 +49,7 @@ def _patients(scene, **owned) -> None:
 
 @pytest.fixture
 def two(panel, scene):
-    """Anna's mask in hand, Bert's beside it, each measured; a reviewer; every section is open."""
+    """Anna's mask is current, Bert's is beside it, each measured; a reviewer; every section is open."""
     anna, bert = _measured(panel, "anna"), _measured(panel, "bert")
     for section in panel.panel.sections:
         section.button.collapsed = False

@@ -141,7 +141,7 @@ def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_n
         assert compare.views.running and visible() == ["a spinal cord AI", "b spinal cord AI"]
         end()
         assert not compare.views.running and not compare.ui.compareButton.checked
-    assert (work.case, visible()) == ("b", ["b spinal cord AI"]), "the prior was taken in hand"
+    assert (work.case, visible()) == ("b", ["b spinal cord AI"]), "the prior became the current mask"
 
 
 def test_a_given_mask_finds_the_image_it_was_drawn_on(panel, tmp_path):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def work(panel, tmp_path):
-    """The work list of two measured cases; a was opened, b is in hand."""
+    """The work list of two measured cases; a was opened, b is current."""
     results = measured(tmp_path / "results", tmp_path / "images", "a", "b")
     work = panel.panel.work_list
     assert work.choose(results, tmp_path / "images")

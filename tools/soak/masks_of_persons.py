@@ -111,7 +111,7 @@ def _pairs(root: Path) -> list[tuple[list[object], list[object]]]:
 
 
 def races(neck: Path, n: int) -> int:
-    """Two programs at one case at once: one wins, the other is told or comes after it."""
+    """Two programs at one case at once: one wins, the other is refused or waits for it."""
     found, ends = 0, Counter[str]()
     for number in range(n):
         root = _copy(neck)

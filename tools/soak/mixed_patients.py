@@ -159,7 +159,7 @@ def _mixed_series(room: Room) -> tuple[int, str]:
 
 
 def ways(room: Room) -> list[tuple[str, Callable[[], tuple[int, str]], str]]:
-    """What is done, how, and the words that must be said where it is not refused ("" : it must be refused)."""
+    """A way to mix patients, its commands, and the message that must appear where it is not refused ("": it must be)."""
     known, plain, root = room.root / "known", room.root / "plain", room.root
     later = (date.today() + timedelta(days=1)).isoformat()
     row = '{person},{folder},{date},"2,-20,20"'
