@@ -299,8 +299,9 @@ def _add_levels(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--disc", action="append", metavar="DISC",
-        help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input; or a label map of discs, where 3 is"
-        " C2/C3 … 8 is C7/T1 (repeatable; one input only)",
+        help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input; or a file: Slicer's markups, or a"
+        " label map of discs, levels or vertebrae by SCT, TotalSegmentator or TotalSpineSeg; points inside the cord:"
+        " discs=FILE or vertebrae=FILE (repeatable; one input only)",
     )  # fmt: skip
     add("--no-find", action="store_true", help="do not look for the disc C2/C3 in the image where none is given")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")

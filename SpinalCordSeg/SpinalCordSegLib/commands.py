@@ -31,6 +31,7 @@ from SpinalCordSegLib.correction import (
     smooth_along_cord,
     store_correction,
 )
+from SpinalCordSegLib.disc_files import DISCS, VERTEBRAE, read_discs
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, ModelFileError, OutputError
 from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
 from SpinalCordSegLib.identity import differing, patient_words
@@ -55,7 +56,7 @@ from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review, decided, opened
 from SpinalCordSegLib.slice_table import counted
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
-from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc, read_discs
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.work_list import (
     HISTORY_TABLE,
@@ -196,11 +197,16 @@ def _wants_levels(arguments: Namespace) -> bool:
 
 
 def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
-    return tuple(
-        mark
-        for text in arguments.disc or ()
-        for mark in ((parse_disc(text),) if "=" in text and not Path(text).exists() else read_discs(Path(text)))
-    )
+    marks: list[DiscMark] = []
+    for text in arguments.disc or ():
+        points, _, file = text.partition("=")
+        if Path(text).exists() or not file:
+            marks += read_discs(Path(text))
+        elif points in (DISCS, VERTEBRAE):
+            marks += read_discs(Path(file), points)
+        else:
+            marks.append(parse_disc(text))
+    return tuple(marks)
 
 
 def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:

@@ -23,7 +23,6 @@ import numpy as np
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
-from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_csa
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
@@ -39,6 +38,7 @@ DISC_NAMES = {n + 1: f"{_NAMES[n - 1]}/{_NAMES[n]}" for n in range(1, len(_NAMES
 _BY_NAME = {name.casefold(): number for number, name in DISC_NAMES.items()}
 
 _FARTHEST_MM = 30.0  # a disc's front edge lies some 20-25 mm before the cord's middle
+_INSIDE_CORD_MM = 4.0  # from its middle
 _BEYOND_MM = 15.0  # further from the end of the cord found, going straight on is a guess
 _PLAUSIBLE_SCALE = (0.7, 1.35)  # a person's neck against the template's
 _BASES = ("discs", "fitted", "approximate")  # from the surest to the weakest
@@ -47,11 +47,13 @@ _BASES = ("discs", "fitted", "approximate")  # from the surest to the weakest
 @dataclass(frozen=True)
 class DiscMark:
     """A disc as a person marked it: a point in RAS mm, or a slice of the input (then its middle is the cord's).
-    ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2)."""
+    ``disc``: number of the vertebra below it (2 is C1/C2 … 9 is T1/T2). ``from_points``: from a label map of points
+    that may as well be the middles of vertebrae."""
 
     disc: int
     ras_mm: tuple[float, float, float] | None = None
     slice: int | None = None
+    from_points: bool = field(default=False, metadata={"json": False})
 
     def __post_init__(self) -> None:
         if self.disc not in DISC_NAMES:
@@ -153,6 +155,11 @@ def measure_levels(
     line = centreline(mask)
     if not len(line.arc_mm):
         return LevelReport(flags=(case_flag("levels", "no cord was found, so no level"),))
+    if any(mark.from_points and line.nearest(mark.ras_mm or ())[1] < _INSIDE_CORD_MM for mark in options.discs):
+        raise ConfigurationError(
+            "points of the label map lie inside the cord: they may be discs or the middles of vertebrae; give"
+            " --disc discs=FILE or --disc vertebrae=FILE"
+        )
     found = find_levels(line, [(mark.disc, _point(mark, line, mask)) for mark in options.discs])
     rows = [_measured(line, measures.slices, place) for place in _with_unions(found, options.around_mm)]
     arcs = zip(line.canonical_slice.tolist(), line.arc_mm.tolist(), strict=True)
@@ -437,20 +444,3 @@ def disc_number(name: str) -> int:
     if number not in DISC_NAMES:
         raise ConfigurationError(f'"{name}" is not a disc known here: give one of {", ".join(DISC_NAMES.values())}')
     return number
-
-
-def read_discs(path: Path) -> tuple[DiscMark, ...]:
-    """Discs of a label map: label n is the disc above vertebra n (3 is C2/C3), at the middle of its voxels.
-
-    Labels outside 2..9 are passed over. Raises as read_labels does, and ConfigurationError when none is left.
-    """
-    labels = read_labels(path)
-    marks = []
-    for number in DISC_NAMES:
-        found = np.argwhere(labels.voxels == number)
-        if len(found):
-            r, a, s = (labels.voxel_to_ras @ [*found.mean(axis=0), 1.0])[:3].tolist()
-            marks.append(DiscMark(number, ras_mm=(r, a, s)))
-    if not marks:
-        raise ConfigurationError(f"{path.name} holds no disc: labels 2 (C1/C2) to 9 (T1/T2) are expected")
-    return tuple(marks)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from SpinalCordSegLib.disc_files import DISCS, read_discs
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.image_io import read_labels
 from SpinalCordSegLib.morphometry import Centreline, centreline, measure
@@ -21,7 +22,6 @@ from SpinalCordSegLib.vertebral_levels import (
     measure_levels,
     norms_file,
     parse_disc,
-    read_discs,
 )
 from SpinalCordSegLib.volume import Volume
 
@@ -95,7 +95,7 @@ def test_a_missing_disc_never_merges_levels(shared_data):
     """Public mask and discs: only 3 and 5 are marked; slice 10 lies 1 mm above disc 5, so it is C4."""
     folder = shared_data / "morphometry"
     cleaned = clean(read_labels(folder / "t2_seg-manual.nii.gz"))
-    marks = read_discs(folder / "t2_discs.nii.gz")
+    marks = read_discs(folder / "t2_discs.nii.gz", DISCS)
     assert [mark.disc for mark in marks] == [3, 5]
     found = measure_levels(cleaned.mask, measure(cleaned, shape=False), LevelOptions(marks, around_mm=10))
     assert (found.by_slice[10], found.by_slice[30], found.by_slice[44]) == ("C4", "C3", "C3")
