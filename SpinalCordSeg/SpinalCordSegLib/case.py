@@ -499,7 +499,7 @@ def save_case(
             _put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return replace(case, folder=folder, report_sha256=_report_sha256(folder))
+    return replace(case, folder=folder, report_sha256=_file_sha256(folder / "report.json"))
 
 
 def _with_past(case: Case, earlier: Case | None) -> Case:
@@ -565,20 +565,15 @@ def _persons_act(mask_state: Any, changes: Any, review_state: Any) -> str:
 
 
 def is_as_measured(case: Case) -> bool:
-    """Whether the folder still has the mask that was measured; a mask that cannot be read is another one."""
+    """Whether the folder still has the mask that was measured, where it lay; one that cannot be read is another."""
     if case.folder is None:
         return False
     # to read the bytes takes a hundredth of the time that their voxels take
-    is_same_file = case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != ""
-    return is_same_file or (own_mask_sha256(case.folder) == case.mask_sha256 and _lies_as_measured(case, case.folder))
-
-
-def _lies_as_measured(case: Case, folder: Path) -> bool:
-    """Whether the mask's header still puts it on the grid of the input, as voxels alone do not tell."""
+    if case.sha256.get(case.mask_file, "") == _file_sha256(case.folder / case.mask_file) != "":
+        return True
     grid = Volume.from_ijk(np.zeros(case.input.shape, bool), np.array(case.input.ijk_to_ras))
-    try:
-        mask = read_mask(folder)
-        return mask is not None and place_on(mask, grid) is not None
+    try:  # as voxels alone do not tell where they lie
+        return own_mask_sha256(case.folder) == case.mask_sha256 and place_on(case_mask(case.folder), grid) is not None
     except SpinalCordSegError:
         return False
 
@@ -602,7 +597,9 @@ def _altered(folder: Path, sha256: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _fingerprints(folder: Path) -> tuple[str, ...]:
     """Of the report and of every file that may be its mask, by their bytes."""
-    return _report_sha256(folder), *(_file_sha256(path) for path in sorted(folder.glob("mask*")) if path.is_file())
+    return _file_sha256(folder / "report.json"), *(
+        _file_sha256(path) for path in sorted(folder.glob("mask*")) if path.is_file()
+    )
 
 
 def _take_in(case: Case, folder: Path, name: str) -> str:
@@ -686,10 +683,6 @@ def _names_of(folder: Path) -> set[str]:
     """The files that the case in ``folder`` is made of, by its report."""
     names = (_raw_report(folder) or {}).get("files")
     return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
-
-
-def _report_sha256(folder: Path) -> str:
-    return _file_sha256(folder / "report.json")
 
 
 def _file_sha256(path: Path) -> str:
@@ -848,13 +841,13 @@ def update_review(
         for what, by in (*acts_between(case.review, review, who), *([(did, who)] if did else [])):
             history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
         case = replace(case, review=review, history=history)
-        if not is_ours() or _report_sha256(folder) != case.report_sha256:
+        if not is_ours() or _file_sha256(folder / "report.json") != case.report_sha256:
             raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
         write_json(folder / "report.json", case.as_json())
         if len(case.slices) or not case.volume_mm3:  # without the table the page would lose it too
             with output_errors(folder / "report.html"):
                 _write_page(case, folder)
-    return replace(case, report_sha256=_report_sha256(folder))
+    return replace(case, report_sha256=_file_sha256(folder / "report.json"))
 
 
 def versions(folder: Path) -> MaskVersions:

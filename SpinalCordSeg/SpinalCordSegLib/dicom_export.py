@@ -256,15 +256,23 @@ def algorithm_of(content: Case, drawn_by_hand: bool = False) -> Algorithm:
     return Algorithm(_OF_STATE[content.mask_state], name, content.software_version, parameters)
 
 
-def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, tracking_uid: str, number: int) -> Dataset:
-    """One segment, "Spinal cord", on the frames of ``source``. ``mask``: bool on the series' grid.
+@dataclass(frozen=True, eq=False)
+class CordExport:
+    """What is exported. ``mask``: bool, not empty, on the grid of ``source.volume``; ``picture``: the montage as
+    PNG, None where there is none."""
 
-    Frames without cord are left out. ``tracking_uid`` ties the segment to its measurements; ``number``:
-    SeriesNumber. UIDs are new.
-    """
+    mask: Volume
+    content: Case
+    picture: bytes | None
+    source: SourceSeries
+    algorithm: Algorithm
+
+
+def segmentation(export: CordExport) -> Dataset:
+    """One segment, "Spinal cord", on the frames of the source; frames without cord are left out. UIDs are new."""
     import highdicom as hd
 
-    identification = None
+    algorithm, identification = export.algorithm, None
     if algorithm.kind != MANUAL:
         identification = hd.AlgorithmIdentificationSequence(
             name=algorithm.name,
@@ -279,16 +287,16 @@ def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, track
         segmented_property_type=CORD,
         algorithm_type=algorithm.kind,
         algorithm_identification=identification,
-        tracking_uid=tracking_uid,
+        tracking_uid=generate_uid(prefix=None),  # ties the segment to its measurements
         tracking_id=SEGMENT_NAME,
         display_color=hd.color.CIELabColor.from_rgb(*SEGMENT_COLOUR_RGB),
     )
     return hd.seg.Segmentation(
-        source_images=list(source.headers),
-        pixel_array=source.frame_array(mask),
+        source_images=list(export.source.headers),
+        pixel_array=export.source.frame_array(export.mask),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[description],
-        **new_series(number),
+        **_new_series(export, 1),
         device_serial_number=SOFTWARE_VERSION,  # software has no other
         content_description="Spinal cord, research use",
         content_label="SPINAL_CORD",
@@ -296,19 +304,24 @@ def segmentation(mask: Volume, source: SourceSeries, algorithm: Algorithm, track
     )
 
 
-def new_series(number: int) -> dict[str, Any]:
+def _new_series(export: CordExport, offset: int) -> dict[str, Any]:
     """For highdicom's classes: the only instance of a new series, made by this software."""
     import highdicom as hd
 
     return {
         "series_instance_uid": hd.UID(),
-        "series_number": number,
+        "series_number": _series_number(export.source, offset),
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
         "manufacturer": SOFTWARE,
         "manufacturer_model_name": SOFTWARE,
         "software_versions": SOFTWARE_VERSION,
     }
+
+
+def _series_number(source: SourceSeries, offset: int) -> int:
+    """Beside the source's: its number and two digits, which scanners leave free."""
+    return 100 * min(max(source.series.number or 0, 0), 20_000_000) + offset
 
 
 # The measures of a case as a DICOM structured report (TID 1500), written by highdicom. A number without an answer is
@@ -344,10 +357,8 @@ _SECTIONS = (
 )
 
 
-def measurement_report(
-    content: Case, source: SourceSeries, segmentation: Dataset, algorithm: Algorithm, number: int
-) -> Dataset:
-    """A Comprehensive SR about ``segmentation``. ``number``: SeriesNumber.
+def measurement_report(export: CordExport, segmentation: Dataset) -> Dataset:
+    """A Comprehensive SR about ``segmentation``.
 
     With a range of slices there are two groups: the whole cord, and the range with the mean areas. Complete, and
     always unverified: VERIFIED would say that an observer, named with organisation, attests to the content and answers
@@ -364,13 +375,13 @@ def measurement_report(
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer),
         procedure_reported=_MR_IMAGING,
-        imaging_measurements=_groups(content, source, segmentation, algorithm),
+        imaging_measurements=_groups(export, segmentation),
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
     return hd.sr.ComprehensiveSR(
-        evidence=[*source.headers, segmentation],
+        evidence=[*export.source.headers, segmentation],
         content=report[0],
-        **new_series(number),
+        **_new_series(export, 2),
         is_complete=True,
         is_final=True,
         is_verified=False,
@@ -378,10 +389,11 @@ def measurement_report(
     )
 
 
-def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorithm: Algorithm) -> list[Any]:
+def _groups(export: CordExport, segmentation: Dataset) -> list[Any]:
     """The whole segment (TID 1411) and, where one was asked for, the range of slices in it (TID 1501)."""
     import highdicom as hd
 
+    content = export.content
     review, flagged = content.review, {flag.slice for flag in content.flags if flag.slice is not None}
     reviewed = "Not reviewed by a person to the end."
     if review.state == ACCEPTED:
@@ -401,29 +413,27 @@ def _groups(content: Case, source: SourceSeries, segmentation: Dataset, algorith
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=1,
-            source_series=hd.sr.SourceSeriesForSegmentation(source.headers[0].SeriesInstanceUID),
+            source_series=hd.sr.SourceSeriesForSegmentation(export.source.headers[0].SeriesInstanceUID),
         ),
     }
     volumetric = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
     if content.range is None:
-        return [_group(volumetric, whole, (*_WHOLE_CORD, *_SECTIONS), [*remarks, *counts], content, algorithm)]
+        return [_group(volumetric, whole, (*_WHOLE_CORD, *_SECTIONS), [*remarks, *counts], export)]
     first, end = content.range
     words = f"slices {first} to {end - 1}"
     part = {"tracking_identifier": hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{SEGMENT_NAME}, {words}")}
     counted = f"Range: {words} of the image, counted from 0 along its axis nearest to the body axis."
     of_slices = hd.sr.MeasurementsAndQualitativeEvaluations
     return [
-        _group(volumetric, whole, _WHOLE_CORD, remarks, content, algorithm),
-        _group(of_slices, part, (*_RANGE, *_SECTIONS), [counted, *counts], content, algorithm),
+        _group(volumetric, whole, _WHOLE_CORD, remarks, export),
+        _group(of_slices, part, (*_RANGE, *_SECTIONS), [counted, *counts], export),
     ]
 
 
-def _group(
-    kind: Any, about: dict[str, Any], wanted: tuple[Any, ...], remarks: list[str], content: Case, algorithm: Algorithm
-) -> Any:
+def _group(kind: Any, about: dict[str, Any], wanted: tuple[Any, ...], remarks: list[str], export: CordExport) -> Any:
     import highdicom as hd
 
-    made, numbers = None, content.as_json()
+    made, algorithm, numbers = None, export.algorithm, export.content.as_json()
     if algorithm.kind != MANUAL:
         parameters = [f"{name}: {value}" for name, value in algorithm.parameters.items()]
         made = hd.sr.AlgorithmIdentification(algorithm.name, algorithm.version, parameters)
@@ -457,11 +467,8 @@ _OF_THE_STUDY = (
 )  # fmt: skip
 
 
-def encapsulated_pdf(document: bytes, source: SourceSeries, number: int) -> Dataset:
-    """``document`` (a PDF without the patient's name in it) as a data set without file header.
-
-    ``number``: SeriesNumber. UIDs are new.
-    """
+def encapsulated_pdf(document: bytes, source: SourceSeries) -> Dataset:
+    """``document`` (a PDF without the patient's name in it) as a data set without file header. UIDs are new."""
     one = Dataset()
     one.SpecificCharacterSet = "ISO_IR 192"
     one.SOPClassUID, one.SOPInstanceUID = _ENCAPSULATED_PDF, generate_uid(prefix=None)
@@ -469,7 +476,7 @@ def encapsulated_pdf(document: bytes, source: SourceSeries, number: int) -> Data
     for keyword in _OF_THE_STUDY:
         if keyword in header:
             setattr(one, keyword, header.get(keyword))
-    one.Modality, one.SeriesInstanceUID, one.SeriesNumber = "DOC", generate_uid(prefix=None), number
+    one.Modality, one.SeriesInstanceUID, one.SeriesNumber = "DOC", generate_uid(prefix=None), _series_number(source, 3)
     one.SeriesDescription, one.InstanceNumber = f"Spinal cord report ({SOFTWARE})", 1
     one.Manufacturer = one.ManufacturerModelName = SOFTWARE
     one.SoftwareVersions, one.ConversionType = SOFTWARE_VERSION, "WSD"
@@ -526,18 +533,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-@dataclass(frozen=True, eq=False)
-class CordExport:
-    """What is exported. ``mask``: bool, not empty, on the grid of ``source.volume``; ``picture``: the montage as
-    PNG, None where there is none."""
-
-    mask: Volume
-    content: Case
-    picture: bytes | None
-    source: SourceSeries
-    algorithm: Algorithm
-
-
 def refuse_other_than_dicom(path: Path) -> None:
     """Raise InputFileError for an image file: DICOM objects need a DICOM series to belong to."""
     if path.is_file() and is_volume_file(path):
@@ -590,24 +585,14 @@ def build(export: CordExport, kinds: Sequence[str]) -> dict[str, Dataset]:
     objects: dict[str, Dataset] = {}
     with _readable_errors(export.source):
         if SEG in wanted:
-            objects[SEG] = segmentation(
-                export.mask, export.source, export.algorithm, generate_uid(prefix=None), _series_number(export, 1)
-            )
+            objects[SEG] = segmentation(export)
         if SR in wanted:
-            objects[SR] = measurement_report(
-                export.content, export.source, objects[SEG], export.algorithm, _series_number(export, 2)
-            )
+            objects[SR] = measurement_report(export, objects[SEG])
         for one in objects.values():
             one.SpecificCharacterSet = "ISO_IR 192"  # highdicom 0.27 would write names in Latin-1, or fail to
         if PDF in wanted:
-            document = report_pdf(export.content, export.picture)
-            objects[PDF] = encapsulated_pdf(document, export.source, _series_number(export, 3))
+            objects[PDF] = encapsulated_pdf(report_pdf(export.content, export.picture), export.source)
     return objects
-
-
-def _series_number(export: CordExport, offset: int) -> int:
-    """Beside the source's: its number and two digits, which scanners leave free."""
-    return 100 * min(max(export.source.series.number or 0, 0), 20_000_000) + offset
 
 
 @contextmanager

@@ -46,7 +46,7 @@ from SpinalCordSegLib.files import (
     without_padding,
 )
 from SpinalCordSegLib.identity import Identity, patient_words, safe_case_name, stated_identity
-from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, lps_to_ras
+from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, in_mm, lps_to_ras
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
@@ -343,7 +343,7 @@ def _check_orientation(header: Any, volume: Volume) -> tuple[str, ...]:
     """
     spacing = np.array(volume.ijk_spacing_mm)
     if not (np.isfinite(header["pixdim"][1:4]) & (header["pixdim"][1:4] != 0)).all():
-        raise GeometryError(f"the voxel spacing is {_mm(header['pixdim'][1:4])}: the header is damaged")
+        raise GeometryError(f"the voxel spacing is {in_mm(header['pixdim'][1:4])}: the header is damaged")
     to_mm, forms = _MM.get(int(header["units"]) & 7, 1.0), {}
     if header["sform_code"] > 0:
         forms["sform"] = header["sform"].astype(np.float64) * to_mm
@@ -363,17 +363,13 @@ def _check_orientation(header: Any, volume: Volume) -> tuple[str, ...]:
     stated = np.linalg.norm(forms[used][:, :3], axis=0)
     if not np.abs(spacing - stated).max() <= 1e-3 * stated.min() + 1e-5:
         raise GeometryError(
-            f"the header states two voxel sizes, {_mm(spacing)} (pixdim) and {_mm(stated)} ({used});"
+            f"the header states two voxel sizes, {in_mm(spacing)} (pixdim) and {in_mm(stated)} ({used});"
             " correct it, or convert the image again from its source"
         )
     apart_mm = max(off_mm.values())
     if apart_mm <= 0.5 * spacing.min():
         return ()
     return (f"sform and qform of the header disagree by {apart_mm:.4g} mm: {used} is used, as Slicer does",)
-
-
-def _mm(values: NDArray) -> str:
-    return "×".join(f"{value:g}" for value in values) + " mm"
 
 
 # Writing.

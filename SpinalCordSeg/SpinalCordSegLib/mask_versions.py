@@ -8,16 +8,13 @@ beside it as JSON where it is known.
 from __future__ import annotations
 
 import logging
-import os
 import re
-import secrets
-import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
-from SpinalCordSegLib.files import output_errors, parse_json, write_json, write_text
+from SpinalCordSegLib.files import output_errors, parse_json, remove_abandoned_parts, write_json, write_text
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
@@ -26,8 +23,6 @@ from SpinalCordSegLib.volume import Volume
 _NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})(?:[ (_-].*)?\.nii\.gz")
 _TIME = "%Y%m%dT%H%M%SZ"
 _DISMISSED = "dismissed.txt"
-_UNFINISHED = re.compile(r"\.[0-9a-f]{12}(\.part)?\.nii\.gz")
-_ABANDONED_S = 3600.0  # a save takes seconds; what is older belongs to a program that was killed
 
 _log = logging.getLogger(__name__)
 
@@ -84,25 +79,21 @@ class MaskVersions:
     ) -> SavedVersion | None:
         """Write ``mask`` (cord where not zero) as a new version; None when the newest holds it already, in this state.
 
-        The version is on the disk when this returns, and not there at all until it is whole. Raises OutputError.
+        It is not there at all until it is whole. Raises OutputError.
         """
         sha256 = mask_sha256(mask)
         known = self.versions()
         if known and known[0].holds(sha256) and state in ("", known[0].maker()[1]):
             return None
         moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc).replace(microsecond=0)
-        with output_errors(self.place):
-            self.place.mkdir(parents=True, exist_ok=True)
-            unfinished = self.place / f".{secrets.token_hex(6)}.nii.gz"
-            try:
-                write_volume(mask.with_voxels(mask.voxels != 0), unfinished)
-                saved = self._put(unfinished, (known[0].number if known else 0) + 1, moment, sha256)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            if state:
-                about = {"who": who, "when": moment.isoformat(), "state": state, "mask_sha256": sha256}
-                write_json(saved.about, about)
-            self._tidy(saved)
+        number = known[0].number + 1 if known else 1  # two programs at once may give it twice, never one name
+        path = self.place / f"v{number:06d}_{moment.strftime(_TIME)}_{sha256[:16]}.nii.gz"
+        write_volume(mask.with_voxels(mask.voxels != 0), path)
+        saved = SavedVersion(path, number, moment, sha256[:16])
+        if state:
+            about = {"who": who, "when": moment.isoformat(), "state": state, "mask_sha256": sha256}
+            write_json(saved.about, about)
+        self._tidy()
         return saved
 
     def versions(self) -> tuple[SavedVersion, ...]:
@@ -135,30 +126,13 @@ class MaskVersions:
         except (OSError, UnicodeDecodeError):
             return set()
 
-    def _put(self, unfinished: Path, number: int, moment: datetime, sha256: str) -> SavedVersion:
-        """Give the file its name; the next free number where another program was faster."""
-        with unfinished.open("rb+") as written:
-            os.fsync(written.fileno())
-        while True:
-            path = self.place / f"v{number:06d}_{moment.strftime(_TIME)}_{sha256[:16]}.nii.gz"
-            if not any(self.place.glob(f"v{number:06d}_*.nii.gz")) and _named(unfinished, path):
-                _flush(self.place)
-                return SavedVersion(path, number, moment, sha256[:16])
-            number += 1
-
-    def _tidy(self, saved: SavedVersion) -> None:
+    def _tidy(self) -> None:
         """The oldest beyond ``keep`` go, and what a killed program left half-written. What cannot go stays."""
-        surplus: list[SavedVersion] = []
-        if self.keep is not None:
-            surplus = [version for version in self.versions()[self.keep :] if version.number < saved.number]
-        old = time.time() - _ABANDONED_S
+        remove_abandoned_parts(self.place)
         try:
-            for version in surplus:
+            for version in self.versions()[self.keep :] if self.keep is not None else ():
                 version.path.unlink()
                 version.about.unlink(missing_ok=True)
-            for path in self.place.iterdir():
-                if _UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < old:
-                    path.unlink()
         except OSError as error:
             _log.warning("an old version stays: %s", error.strerror)
 
@@ -183,27 +157,3 @@ def _version(path: Path) -> SavedVersion | None:
     except ValueError:
         return None
     return SavedVersion(path, int(match[1]), moment, match[3])
-
-
-def _named(unfinished: Path, path: Path) -> bool:
-    """Give a whole file its name unless that is taken; False then."""
-    try:
-        os.link(unfinished, path)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
-            return False
-        os.rename(unfinished, path)
-    return True
-
-
-def _flush(folder: Path) -> None:
-    """The folder's entry too is on the disk; where a system cannot do that, it does it in its own time."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -151,7 +151,7 @@ def measure_mask(
     if image is not None and isinstance(mask, Volume):
         placed = place_on(mask, image.volume, ("the mask", image.path.name))
         # on the image's own grid the mask's header counts, to its last digit
-        if placed.layout != mask.layout or placed.shape != mask.shape:
+        if (placed.orientation, placed.shape) != (mask.orientation, mask.shape):
             mask = placed
     cord = clean(mask) if isinstance(mask, Volume) else mask
     remarks = [case_flag("header", note) for note in notes]

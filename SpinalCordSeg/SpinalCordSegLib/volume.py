@@ -7,7 +7,7 @@ inferior, row 0 most anterior, column 0 at the patient's right, as a radiologist
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import GeometryError
 
-_AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+_ENDS = ("SI", "PA", "LR")  # of slices, rows and columns: where they run to, and where from
 _MAX_SHEAR = 1e-3  # cosine between two grid axes; file headers in float32 stay under 1e-5
 _LARGEST_SPACING_MM = 200.0  # the thickest slabs have half of it
 _SMALLEST_SPACING_MM = 0.01  # a fifth of what microscopy of a specimen has
@@ -29,35 +29,28 @@ _TURNED_DEG = 0.02
 _TIE_BREAKER = np.array([[1.0, -3e-5, 7e-5], [3e-5, 1.0, -1e-4], [-7e-5, 1e-4, 1.0]])
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which axis of an input's own array runs along R, A and S, and whether it runs the other way.
+def _layout(ijk_to_ras: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Which of an input's axes i, j, k are slices, rows and columns, and which of these three (0, 1, 2) run against
+    theirs: a permutation with flips, nothing is resampled.
 
-    ``ras``: for each of R, A, S a pair (array axis, flip). A pure permutation with flips: nothing is resampled.
+    The one whose summed |cosine| with S, A and R is largest; ties go by anatomy (see above).
     """
+    columns = ijk_to_ras[:3, :3]
+    cosines = _TIE_BREAKER @ (columns / np.linalg.norm(columns, axis=0))  # rows R, A, S; columns i, j, k
+    r, a, s = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[role, n]) for role, n in enumerate(axes)))
+    against = cosines[2, s] < 0, cosines[1, a] >= 0, cosines[0, r] >= 0
+    return (s, a, r), tuple(at for at in range(3) if against[at])
 
-    ras: tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]
 
-    @classmethod
-    def of(cls, ijk_to_ras: NDArray[np.float64]) -> Layout:
-        """The assignment whose summed |cosine| with R, A, S is largest; ties go by anatomy (see above)."""
-        columns = ijk_to_ras[:3, :3]
-        cosines = _TIE_BREAKER @ (columns / np.linalg.norm(columns, axis=0))  # rows R, A, S; columns i, j, k
-        order = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[role, a]) for role, a in enumerate(axes)))
-        r, a, s = ((axis, bool(cosines[role, axis] < 0)) for role, axis in enumerate(order))
-        return cls((r, a, s))
-
-    @property
-    def axes(self) -> tuple[int, int, int]:
-        """Of the input's array, those of slice, row and column."""
-        (r, _), (a, _), (s, _) = self.ras
-        return s, a, r
-
-    @property
-    def flipped(self) -> tuple[int, ...]:
-        """Which of slice, row and column (0, 1, 2) run against the input's own axis. Rows run to P, columns to L."""
-        (_, r), (_, a), (_, s) = self.ras
-        return tuple(at for at, against in enumerate((s, not a, not r)) if against)
+def _reordered(
+    matrix: NDArray[np.float64], axes: Sequence[int], against: Iterable[int], shape: Sequence[int]
+) -> NDArray[np.float64]:
+    """The 4×4 matrix of an array of this shape whose axes are these of another's, some of them reversed."""
+    found = matrix[:, [*axes, 3]]
+    for at in against:
+        found[:, 3] += found[:, at] * (shape[at] - 1)
+        found[:, at] *= -1
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,32 +58,35 @@ class Volume:
     """A 3D array and where it lies in the patient.
 
     ``voxels``: (slices, rows, columns) as said above, any real dtype. ``ijk_to_ras``: 4×4 float64, from the input's own
-    voxel index [i, j, k] to RAS mm (voxel centres); its axis order and flips are those that files get back.
+    voxel index [i, j, k] to RAS mm (voxel centres); its axis order and flips are those that files get back. ``axes``:
+    which of i, j, k are slices, rows and columns; ``flipped``: which of these three (0, 1, 2) run against theirs.
     Raises GeometryError when the array is not 3D, is empty, or the matrix is singular, sheared or not finite.
     """
 
     voxels: NDArray
     ijk_to_ras: NDArray[np.float64]
-    layout: Layout = field(init=False, repr=False)
+    axes: tuple[int, int, int] = field(init=False, repr=False)
+    flipped: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.ijk_to_ras, dtype=np.float64)
         object.__setattr__(self, "ijk_to_ras", matrix)
         check_grid(self.voxels.shape, matrix)
-        object.__setattr__(self, "layout", Layout.of(matrix))
+        for name, value in zip(("axes", "flipped"), _layout(matrix), strict=True):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def from_ijk(cls, array: NDArray, ijk_to_ras: NDArray[np.float64]) -> Volume:
         """The volume of an array in the input's own order [i, j, k] (a view: no copy, no resampling)."""
         matrix = np.asarray(ijk_to_ras, dtype=np.float64)
         check_grid(array.shape, matrix)
-        layout = Layout.of(matrix)
-        return cls(np.flip(array.transpose(layout.axes), layout.flipped), matrix)
+        axes, flipped = _layout(matrix)
+        return cls(np.flip(array.transpose(axes), flipped), matrix)
 
     @property
     def ijk(self) -> NDArray:
         """The voxels in the input's own order [i, j, k], a view."""
-        return np.flip(self.voxels, self.layout.flipped).transpose(np.argsort(self.layout.axes))
+        return np.flip(self.voxels, self.flipped).transpose(np.argsort(self.axes))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,14 +96,14 @@ class Volume:
 
     @property
     def ijk_shape(self) -> tuple[int, int, int]:
-        i, j, k = (self.voxels.shape[self.layout.axes.index(axis)] for axis in range(3))
+        i, j, k = (self.voxels.shape[self.axes.index(axis)] for axis in range(3))
         return i, j, k
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxel centres from slice to slice, row to row, column to column, mm."""
         own = self.ijk_spacing_mm
-        n, row, column = (own[axis] for axis in self.layout.axes)
+        n, row, column = (own[axis] for axis in self.axes)
         return n, row, column
 
     @property
@@ -128,14 +124,7 @@ class Volume:
     @property
     def voxel_to_ras(self) -> NDArray[np.float64]:
         """4×4, from (slice, row, column) to RAS mm."""
-        matrix = np.eye(4)
-        matrix[:, 3] = self.ijk_to_ras[:, 3]
-        for at, axis in enumerate(self.layout.axes):
-            column = self.ijk_to_ras[:, axis]
-            matrix[:, at] = -column if at in self.layout.flipped else column
-            if at in self.layout.flipped:
-                matrix[:, 3] += column * (self.shape[at] - 1)
-        return matrix
+        return _reordered(self.ijk_to_ras, self.axes, self.flipped, self.shape)
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -144,17 +133,16 @@ class Volume:
     @property
     def orientation(self) -> str:
         """Nearest patient direction of the input's own axes i, j, k, for instance "RAS" or "PSR"."""
-        code = {axis: _AXIS_CODES[role][0 if flip else 1] for role, (axis, flip) in enumerate(self.layout.ras)}
-        return "".join(code[axis] for axis in range(3))
+        return "".join(_ENDS[at][at in self.flipped] for at in map(self.axes.index, range(3)))
 
     @property
     def slice_axis(self) -> int:
         """Along which of i, j, k the slices follow each other."""
-        return self.layout.axes[0]
+        return self.axes[0]
 
     def to_input_slice(self, k: int) -> int:
         """0-based index along the input's own slice axis of a slice counted from inferior."""
-        return self.shape[0] - 1 - k if 0 in self.layout.flipped else k
+        return self.shape[0] - 1 - k if 0 in self.flipped else k
 
     def from_input_slice(self, number: int) -> int:
         """The inverse of to_input_slice."""
@@ -177,19 +165,12 @@ class Volume:
 
         Raises GeometryError for what is not one of the 48 codes.
         """
-        roles = [
-            (role, pair.index(one) == 0) for one in orientation for role, pair in enumerate(_AXIS_CODES) if one in pair
-        ]
-        if len(orientation) != 3 or sorted(role for role, _ in roles) != [0, 1, 2]:
+        order = [at for one in orientation for at, ends in enumerate(_ENDS) if one in ends]
+        if len(orientation) != 3 or sorted(order) != [0, 1, 2]:
             raise GeometryError(f'"{orientation}" is not one of the 48 orientations such as "RAS"')
-        matrix = self.ijk_to_ras.copy()
-        for axis, (role, flip) in enumerate(roles):
-            own, flipped = self.layout.ras[role]
-            column = self.ijk_to_ras[:, own]
-            matrix[:, axis] = column if flip == flipped else -column
-            if flip != flipped:
-                matrix[:, 3] += column * (self.ijk_shape[own] - 1)
-        return Volume(self.voxels, matrix)
+        against = [axis for axis, at in enumerate(order) if orientation[axis] == _ENDS[at][1]]
+        shape = [self.shape[at] for at in order]
+        return Volume(self.voxels, _reordered(self.voxel_to_ras, order, against, shape))
 
 
 def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
@@ -204,7 +185,7 @@ def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
     spacing = np.linalg.norm(columns, axis=0)
     if not _SMALLEST_SPACING_MM <= spacing.min() <= spacing.max() <= _LARGEST_SPACING_MM:
         raise GeometryError(
-            f"the voxel spacing is {_mm(spacing)}, which no MR volume has: the header or its unit is wrong"
+            f"the voxel spacing is {in_mm(spacing)}, which no MR volume has: the header or its unit is wrong"
         )
     directions = columns / spacing
     cosines = np.abs(directions.T @ directions - np.eye(3)).max()
@@ -215,8 +196,9 @@ def check_grid(shape: tuple[int, ...], ijk_to_ras: NDArray[np.float64]) -> None:
         )
 
 
-def _mm(values: NDArray) -> str:
-    return "×".join(f"{value:g}" for value in values) + " mm"
+def in_mm(values: NDArray) -> str:
+    """ "0.5×0.5×3 mm" """
+    return _times(f"{value:g}" for value in values) + " mm"
 
 
 def place_on(mask: Volume, image: Volume, names: tuple[str, str] = ("the mask", "its image")) -> Volume:

@@ -303,7 +303,7 @@ def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = 
         if not tolerant:
             raise GeometryError(f"{error}; --tolerant resamples it") from error
     else:
-        if mask.layout == image.layout and mask.shape == image.shape:
+        if (mask.orientation, mask.shape) == (image.orientation, image.shape):
             return placed, ""
         stored = f"stored as {mask.orientation} with shape {'×'.join(map(str, mask.ijk_shape))}"
         return placed, f"{path.name}: {stored}, put on its image's grid without resampling"
