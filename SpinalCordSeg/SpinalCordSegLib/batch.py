@@ -305,7 +305,7 @@ class Cluster:
         """Raises MissingPackageError without the package, ConfigurationError when no scheduler answers, it has no
         workers, or a worker has another version of SpinalCordSeg or none."""
         try:
-            from distributed import Client
+            from distributed import Client  # noqa: TID251  (the scheduler that --scheduler names)
         except ImportError as error:
             raise MissingPackageError("--scheduler needs the package distributed: pip install distributed") from error
         try:
@@ -380,7 +380,7 @@ class Cluster:
 
 def _result(future: Any, image: Image) -> Case:
     """Wait for a worker. Raises what it raised, DeviceError when it was lost."""
-    from distributed import CancelledError, KilledWorker
+    from distributed import CancelledError, KilledWorker  # noqa: TID251  (the scheduler that --scheduler names)
 
     try:
         result: Case = future.result()

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import shutil
-import zipfile
+import zipfile  # noqa: TID251  (for the error that numpy raises)
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -750,7 +750,7 @@ def read_backdrop(folder: Path, mask: Volume) -> Volume | None:
     """The grey values kept for the pictures, on the grid of the case's ``mask``, 0 elsewhere; None where there are none
     that can be read."""
     try:
-        with np.load(folder / BACKDROP, allow_pickle=False) as kept:
+        with np.load(folder / BACKDROP, allow_pickle=False) as kept:  # noqa: TID251  (allow_pickle=False)
             grey, corner = kept["grey"], kept["corner"].tolist()
         voxels = np.zeros(mask.ijk_shape, np.uint8)
         voxels[tuple(slice(low, low + n) for low, n in zip(corner, grey.shape, strict=True))] = grey

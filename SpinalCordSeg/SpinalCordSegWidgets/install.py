@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import subprocess
+import subprocess  # noqa: TID251  (for the error of a failed pip)
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ INSTALL_ERRORS = (subprocess.CalledProcessError, RuntimeError, OSError, ImportEr
 def install(requirements: Sequence[str]) -> str:
     """Install packages after the user agreed; gives a message. Ranges as "rich>=13"."""
     from packaging.requirements import Requirement
-    from slicer.packaging import pip_ensure
+    from slicer.packaging import pip_ensure  # noqa: TID251  (on a click)
 
     names = ", ".join(requirements)
     question = _("Download and install {names} (about 50 MB)? They find the cord, draw figures, make page and DICOM.")

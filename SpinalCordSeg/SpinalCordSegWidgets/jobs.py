@@ -14,7 +14,7 @@ import queue
 import re
 import shutil
 import signal
-import subprocess
+import subprocess  # noqa: TID251  (the panel's own command line)
 import sys
 import threading
 import time

@@ -20,7 +20,7 @@ NECK_SHA256 = "b9c5f1d04a80ddea35443afc3c87a5ff4f8c6b1c02f85584e55b81be5c4656fd"
 def register() -> None:
     """Put both into the Sample Data module; where Slicer was built without it, nothing."""
     try:
-        from SampleData import SampleDataLogic
+        from SampleData import SampleDataLogic  # noqa: TID251  (Slicer downloads it on a click)
     except ModuleNotFoundError:
         return
     category = _("Spinal Cord Segmentation")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
+from torch import distributed as dist  # noqa: TID251  (between the processes of torchrun)
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 

@@ -79,8 +79,8 @@ class SliceCache:
         try:
             raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
             info = from_json(CacheInfo, raw)
-            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-            coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
+            coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
         except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
             raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
         if raw.get("format") != FORMAT:

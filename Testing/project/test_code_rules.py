@@ -1,16 +1,11 @@
-"""Rules that hold in every Python file, and what no file of the repository may say."""
+"""What no file of the repository may say, and how big it may be."""
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
-
-from source_tree import Source
-
-_MAY_PRINT = {"cli.py", "console.py", "worker.py", "__main__.py"}  # and exit
 
 # Parts of the workplace of whoever writes here; put together so that this file does not hold them itself.
 _WORKPLACE = [
@@ -18,22 +13,6 @@ _WORKPLACE = [
     re.compile(r"\.lib" + r"rary/"),
     re.compile("pypi" + r"\.org|python" + r"hosted|deb\.debian" + r"\.org|registry\.npm" + "js"),
 ]
-
-
-def _program(sources: list[Source]) -> list[Source]:
-    return [source for source in sources if source.path.parts[0] not in ("Testing", "tools")]
-
-
-def test_libraries_do_not_print_or_exit(sources: list[Source]) -> None:
-    leaving = ("print", "input", "exit", "quit", "sys.exit", "os._exit")
-    wrong = [
-        f"{source.path}:{call.lineno} {ast.unparse(call.func)}"
-        for source in _program(sources)
-        if source.path.name not in _MAY_PRINT
-        for call in ast.walk(source.tree)
-        if isinstance(call, ast.Call) and ast.unparse(call.func) in leaving
-    ]
-    assert wrong == []
 
 
 @pytest.mark.parametrize("pattern", _WORKPLACE, ids=["folders", "tools", "registries"])
