@@ -99,6 +99,8 @@ WANTED: dict[str, str] = {
     "*report.json/review/events*": "the history has every act",
     "*report.json/history*": "a case that is accepted at once is not opened before",
     "*/versions/*": "the files' names hold the time of the run",
+    "*report.json/batch_size": "gone",
+    "*report.json/slices_computed_around_the_cord_only": "gone",
     "*history.csv*": "a case that is accepted at once is not opened before",
 }
 

@@ -182,8 +182,6 @@ class Case(CordMeasures):
     smooth_z_mm: float | None = None
     device: str | None = None
     engine: str | None = None
-    n_windowed: int = field(default=0, metadata={"key": "slices_computed_around_the_cord_only"})
-    batch_size: int | None = None
     model: ModelSummary | None = None
     input: CaseInput
     seconds_by_stage: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})

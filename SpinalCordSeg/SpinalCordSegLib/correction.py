@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
-_OF_THE_RUN = ("model", "threshold", "smooth_z_mm", "device", "engine", "n_windowed", "batch_size")
+_OF_THE_RUN = ("model", "threshold", "smooth_z_mm", "device", "engine")
 """What only the run of the network could know."""
 _log = logging.getLogger(__name__)
 

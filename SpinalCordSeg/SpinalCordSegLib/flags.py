@@ -25,8 +25,6 @@ _TABLE = """
 header | input | 0.5 | File header | The file's header is incomplete or contradicts itself.
 device | input | 0.5 | Device | The GPU or engine of choice was left, or memory ran short.
 acquisition | header | 0.5 | Acquisition | The header names what the method was not made for.
-no_neck | image | 0.5 | No neck | The image ends so near the top of the head that the neck is hardly in view.
-small_view | grid | 0.5 | Small field of view | Little is in view along the cord or around it.
 coarse_voxels | grid | 0.5 | Coarse voxels | Voxels are too wide from left to right: areas and diameters are withheld.
 empty | mask | 0.5 | No cord | No cord was found, or the mask is empty.
 cleaned | mask | 1.5 | Cleaned | Regions apart from the cord were removed, or holes filled, before measuring.

@@ -14,21 +14,19 @@ import sys
 import time
 from bisect import bisect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, MissingPackageError, VoxelError
+from SpinalCordSegLib.errors import Cancelled, MissingPackageError, VoxelError
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window, cpu_engine
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Array, Placement, normalise, restore
 from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD
 from SpinalCordSegLib.volume import Volume
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _log = logging.getLogger(__name__)
 
@@ -38,16 +36,13 @@ class Prediction:
     """``probability``: float32 0..1 on the input's own grid, exactly 0 where nothing was computed.
 
     ``device``: the one that really finished the work. ``engine``: what computed the network, with its version.
-    ``batch_size``: slices at a time at the end. ``notes``: what the user should know (smaller batches, GPU left).
-    ``n_windowed``: slices that were computed around the cord only. ``seconds``: of the whole prediction.
+    ``notes``: what the user should know (GPU left). ``seconds``: of the whole prediction.
     """
 
     probability: Volume
     device: str
     engine: str
-    batch_size: int = 1
     notes: tuple[str, ...] = ()
-    n_windowed: int = 0
     seconds: float = 0.0
 
 
@@ -63,17 +58,15 @@ def predict(
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
-    ``track_cord``: compute a slice every 5 mm whole, and between two that show the cord and nothing else only the part
-    where it must be (the region of interest); on the CPU only. ``slice_range``: half-open, counted from inferior
-    (canonical slices); the rest stays 0. ``progress(done, total)`` is called at 0 and after every batch,
-    ``cancelled()`` before every batch. When GPU memory runs out the batch is halved, then the CPU takes over; the notes
-    say so. Raises Cancelled, ConfigurationError (range), DeviceError, MissingPackageError (ONNX Runtime for the CPU,
-    torch for a GPU), VoxelError (NaN or infinite).
+    ``device``: "auto", "cpu", "cuda", "mps". ``track_cord``: compute a slice every 5 mm whole, and between two that
+    show the cord and nothing else only the part where it must be (the region of interest); on the CPU only.
+    ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``progress(done, total)`` is
+    called at 0 and after every batch, ``cancelled()`` before every batch. When GPU memory runs out, the CPU takes over,
+    with a note. Raises Cancelled, DeviceError, MissingPackageError (ONNX Runtime for the CPU, torch for a GPU),
+    VoxelError (NaN or infinite).
     """
     started = time.perf_counter()
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
-    work = Work(volume, checkpoint, slice_range, progress, cancelled)
+    work = Work(volume, checkpoint, slice_range or (0, volume.shape[0]), progress, cancelled)
     work.report(0)
     found, notes = None, []
     if device != "cpu" and (device != "auto" or gpu_is_likely()):
@@ -88,8 +81,8 @@ def predict(
         else:
             chosen, notes = choose_device(device)
             if chosen.type != "cpu":
-                found = predict_with_torch(work, checkpoint, chosen, notes)
-    found = found or _predict_on_cpu(work, checkpoint, track_cord)
+                found = predict_with_torch(work, chosen, notes)
+    found = found or _predict_on_cpu(work, track_cord)
     seconds = time.perf_counter() - started
     _log.info("%d slices in %.1f s on %s, %s", work.count, seconds, found.device, found.engine)
     return replace(found, seconds=seconds, notes=tuple(notes))
@@ -106,85 +99,77 @@ def gpu_is_likely() -> bool:
     return any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd"))  # NVIDIA, WSL, AMD
 
 
+@dataclass
 class Work:
-    """The slices of a volume, ``first`` to ``last``, and where their probabilities go."""
+    """The slices of a volume within ``slice_range``, and where their ``probability`` goes."""
 
-    def __init__(
-        self,
-        volume: Volume,
-        checkpoint: Checkpoint,
-        slice_range: tuple[int, int] | None,
-        progress: Callable[[int, int], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> None:
-        self._volume, self._checkpoint = volume, checkpoint
-        self._progress, self._cancelled = progress, cancelled
-        self._done = 0
-        n_slices = volume.shape[0]
-        self.first, self.last = slice_range or (0, n_slices)
-        if not 0 <= self.first < self.last <= n_slices:
-            raise ConfigurationError(
-                f"the slice range {self.first}:{self.last} does not fit a volume of {n_slices} axial slices: give two"
-                f" numbers with 0 <= first < last <= {n_slices}"
-            )
-        self.probability = volume.with_voxels(np.zeros(volume.shape, np.float32))
+    volume: Volume
+    checkpoint: Checkpoint
+    slice_range: tuple[int, int]
+    progress: Callable[[int, int], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    probability: Volume = field(init=False)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.probability = self.volume.with_voxels(np.zeros(self.volume.shape, np.float32))
 
     @property
     def count(self) -> int:
-        return self.last - self.first
+        return self.slice_range[1] - self.slice_range[0]
 
     def report(self, done: int) -> None:
         """So many slices are finished."""
-        self._done = done
-        if self._progress is not None:
-            self._progress(done, self.count)
+        self.done = done
+        if self.progress is not None:
+            self.progress(done, self.count)
 
     def pixels(self, first: int, end: int) -> NDArray[np.float32]:
         """These slices, (n, rows, columns). Raises Cancelled, VoxelError (NaN or infinite)."""
-        if self._cancelled is not None and self._cancelled():
-            raise Cancelled(f"cancelled after {self._done} of {self.count} slices; nothing was kept")
-        values = np.array(self._volume.voxels[first:end], dtype=np.float32, order="C")
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled(f"cancelled after {self.done} of {self.count} slices; nothing was kept")
+        values = np.array(self.volume.voxels[first:end], dtype=np.float32, order="C")
         finite = np.isfinite(values).all(axis=(1, 2))
         if not finite.all():
-            bad = self._volume.to_input_slice(first + int(np.argmin(finite)))
+            bad = self.volume.to_input_slice(first + int(np.argmin(finite)))
             raise VoxelError(f"slice {bad} holds NaN or infinite values: repair the image first")
         return values
 
     def inputs(self, pixels: Array) -> tuple[Array, Placement]:
         """Network input (n, 1, R, C) of slices in numpy or torch."""
-        return normalise(pixels, self._volume.pixel_mm, self._checkpoint.normalisation)
+        return normalise(pixels, self.volume.pixel_mm, self.checkpoint.normalisation)
 
     def calibrated(self, logits: Array) -> Array:
-        calibration = self._checkpoint.calibration
+        calibration = self.checkpoint.calibration
         return logits * calibration.scale + calibration.bias
 
 
-def _predict_on_cpu(work: Work, checkpoint: Checkpoint, track_cord: bool) -> Prediction:
-    engine = cpu_engine(checkpoint)
-    track_cord = track_cord and engine.takes_windows
+def _predict_on_cpu(work: Work, track_cord: bool) -> Prediction:
+    engine = cpu_engine(work.checkpoint)
     row_mm, column_mm = work.probability.pixel_mm
-    whole = list(range(work.first, work.last))
-    if track_cord:
-        whole = whole_slices(work.first, work.last, work.probability.slice_mm)
-    between = sorted(set(range(work.first, work.last)).difference(whole))
+    step = 1
+    if track_cord and engine.takes_windows:
+        step = int(np.clip(round(_EVERY_MM / work.probability.slice_mm), 2, _MOST_APART))
+    first, end = work.slice_range
+    whole = sorted({*range(first, end, step), end - 1})
+    between = sorted(set(range(first, end)).difference(whole))
     regions: dict[int, Window | None] = {}
-    n_windowed = 0
     for done, number in enumerate([*whole, *between], 1):
         inputs, placement = work.inputs(work.pixels(number, number + 1))
         pixel_mm2 = placement.rows.step * row_mm * placement.columns.step * column_mm
-        logits = None
+        logits = window = None
         if done > len(whole):
             above = bisect(whole, number)
             window = window_between(regions[whole[above - 1]], regions[whole[above]], inputs.shape[2:])
-            logits = None if window is None else _logits_of_cord(work, engine, inputs, window, pixel_mm2)
-            n_windowed += logits is not None
+        if window is not None:
+            logits = _logits_of_cord(work, engine, inputs, window, pixel_mm2)
         if logits is None:
             logits = work.calibrated(engine.logits(inputs))
-        if track_cord and done <= len(whole):
+        if step > 1 and done <= len(whole):
             regions[number] = only_region(logits[0, 0], pixel_mm2)
         work.probability.voxels[number] = special.expit(restore(logits, placement))[0]
         work.report(done)
-    return Prediction(work.probability, "cpu", engine.name, n_windowed=n_windowed)
+    return Prediction(work.probability, "cpu", engine.name)
 
 
 # The region of interest: a slice every 5 mm is computed whole, and between two that show the cord and nothing else the
@@ -198,15 +183,9 @@ _EVERY_MM = 5.0
 _MOST_APART = 8
 _DOUBTFUL = float(np.log(LEAST_PATH_THRESHOLD / (1 - LEAST_PATH_THRESHOLD)))
 _ROOM = 10  # pixels around the regions of both neighbours: some 7 mm, a lean of over 45° between them
-_FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window
+_FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window's exact part
 _MOST_AREA_MM2 = 300.0
 _LEAST_CONFIDENCE = 0.8
-
-
-def whole_slices(first: int, last: int, slice_mm: float) -> list[int]:
-    """The slices of first..last - 1 to compute whole: one every 5 mm, never two running, and both ends."""
-    step = int(np.clip(round(_EVERY_MM / slice_mm), 2, _MOST_APART))
-    return sorted({*range(first, last, step), last - 1})
 
 
 def only_region(logits: NDArray[np.float32], pixel_mm2: float) -> Window | None:
@@ -227,42 +206,23 @@ def window_between(below: Window | None, above: Window | None, shape: tuple[int,
     if below is None or above is None:
         return None
     reach = _ROOM + HALO
-    top, left = (min(below[at], above[at]) - reach for at in (0, 2))
-    bottom, right = (max(below[at], above[at]) + reach for at in (1, 3))
+    top, left = (max(0, (min(below[at], above[at]) - reach) // 4 * 4) for at in (0, 2))
+    bottom, right = (
+        min(n, -(-(max(below[at], above[at]) + reach) // 4) * 4) for n, at in zip(shape, (1, 3), strict=True)
+    )
     if bottom - top > 0.75 * shape[0] and right - left > 0.75 * shape[1]:
         return None  # nothing is saved
-    return (
-        max(0, top // 4 * 4),
-        min(shape[0], -(-bottom // 4) * 4),
-        max(0, left // 4 * 4),
-        min(shape[1], -(-right // 4) * 4),
-    )
-
-
-def inner_part(window: Window, pixels: int, shape: tuple[int, int]) -> Window:
-    """The window without its outermost ``pixels``, of which none are taken along the slice's own borders."""
-    top, bottom, left, right = window
-    return (
-        top + pixels * (top > 0),
-        bottom - pixels * (bottom < shape[0]),
-        left + pixels * (left > 0),
-        right - pixels * (right < shape[1]),
-    )
+    return top, bottom, left, right
 
 
 def _logits_of_cord(
     work: Work, engine: CpuEngine, inputs: NDArray[np.float32], window: Window, pixel_mm2: float
 ) -> NDArray[np.float32] | None:
     """The slice with the window's logits and no cord around; None unless one region lies clear of the window's edge."""
-    shape = inputs.shape[2:]
-    exact = inner_part(window, HALO, shape)
-    top, bottom, left, right = exact
-    found = work.calibrated(engine.logits(inputs, window))
+    top, bottom, left, right = window
     logits = np.full_like(inputs, -LOGIT_LIMIT)
-    logits[..., top:bottom, left:right] = found[
-        ..., top - window[0] : bottom - window[0], left - window[2] : right - window[2]
-    ]
-    box, clear = only_region(logits[0, 0], pixel_mm2), inner_part(exact, _FREE_EDGE, shape)
-    if box is None or box[0] < clear[0] or box[1] > clear[1] or box[2] < clear[2] or box[3] > clear[3]:
+    logits[..., top:bottom, left:right] = work.calibrated(engine.logits(inputs, window))
+    box, edge = only_region(logits[0, 0], pixel_mm2), HALO + _FREE_EDGE
+    if box is None or box[0] < top + edge or box[1] > bottom - edge or box[2] < left + edge or box[3] > right - edge:
         return None
     return logits

@@ -126,8 +126,6 @@ def segment_image(
         smooth_z_mm=options.smooth_z_mm,
         device=prediction.device,
         engine=prediction.engine,
-        n_windowed=prediction.n_windowed,
-        batch_size=prediction.batch_size,
     )
 
 

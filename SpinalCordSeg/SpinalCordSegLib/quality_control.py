@@ -252,8 +252,6 @@ def _below_the_end(mask: Volume, probability: Volume) -> list[Flag]:
 
 
 _MAX_LEFT_RIGHT_MM = 1.5
-_SHORTEST_VIEW_MM = 20.0  # along the cord; less than two vertebrae
-_NARROWEST_VIEW_MM = 25.0  # in plane; the canal itself is some 20-25 mm wide
 
 # Rules of thumb for "T1-weighted" from clinical ranges: spin echo TR ≤ 1000 and TE ≤ 40 ms (inversion-prepared ones
 # have a longer TR and TI 300-1500 ms), gradient echo TE ≤ 12 ms.
@@ -274,32 +272,17 @@ _OTHER_BODY_PARTS = re.compile(
     r"LSPINE|LUMBAR|SACR|ABDOM|PELVI|KNEE|HIP|SHOULDER|ANKLE|FOOT|HAND|WRIST|BREAST|HEART|LIVER"
 )
 
-# A head is larger than a neck in an axial slice, and the cord begins some 13-15 cm below the vertex.
-_HEAD_AREA_MM2 = 15_000.0
-_VERTEX_TO_CORD_MM = 145.0
-
 
 def check_image(volume: Volume, dicom: DicomSeries | None = None, cord: Volume | None = None) -> list[Flag]:
     """Flags of the whole image, none of single slices; [] for what the method was made for.
 
-    Kinds: coarse_voxels (no area may be reported), small_view, no_neck, with a DICOM header acquisition, with the
-    mask of the ``cord`` in it contrast.
+    Kinds: coarse_voxels (no area may be reported), with a DICOM header acquisition, with the mask of the ``cord`` in it
+    contrast.
     """
-    n, rows, columns = volume.shape
-    row_mm, left_right_mm = volume.pixel_mm
-    height_mm, depth_mm, width_mm = n * volume.slice_mm, rows * row_mm, columns * left_right_mm
-    found = []
+    found, left_right_mm = [], volume.pixel_mm[1]
     if left_right_mm > _MAX_LEFT_RIGHT_MM:
         text = f"voxels are {left_right_mm:.2f} mm wide from left to right, above {_MAX_LEFT_RIGHT_MM} mm:"
         found.append(("coarse_voxels", f"{text} areas and diameters of the cord would be wrong and are not reported"))
-    if height_mm < _SHORTEST_VIEW_MM:
-        found.append(("small_view", f"only {height_mm:.1f} mm along the cord are in view"))
-    if min(depth_mm, width_mm) < _NARROWEST_VIEW_MM:
-        text = f"only {width_mm:.0f}×{depth_mm:.0f} mm are in view around the cord (left-right × front-back)"
-        found.append(("small_view", text))
-    if (below_mm := _below_vertex_mm(volume)) is not None and below_mm < _VERTEX_TO_CORD_MM:
-        text = f"the image ends {below_mm:.0f} mm below the top of the head: the neck is hardly or not in view"
-        found.append(("no_neck", text))
     if cord is not None and (ratio := fluid_over_cord(volume, cord)) > _BRIGHT_FLUID:
         text = f"what surrounds the cord is {ratio:.1f} times as bright as the cord, as in no T1-weighted image:"
         found.append(("contrast", f"{text} areas and norms of T1-weighted images cannot be compared"))
@@ -368,21 +351,6 @@ def known_facts(dicom: DicomSeries | None) -> dict[str, bool | None]:
         "corrected_3d": corrected,
         "contrast_agent": not _is_other_modality(dicom) and _has_contrast_agent(dicom),
     }
-
-
-def _below_vertex_mm(volume: Volume) -> float | None:
-    """How much is in view below the top of the head; None where that is not seen, as in a crop or a neck slab.
-
-    From the area above a fifth of the bright tissue's level, per slice; coarse steps in plane are enough.
-    """
-    step = [max(1, round(4.0 / spacing)) for spacing in volume.pixel_mm]
-    coarse = np.asarray(volume.voxels[:, :: step[0], :: step[1]], dtype=np.float32)
-    low, high = np.percentile(coarse, [1, 98])
-    tissue = coarse > low + 0.2 * (high - low)
-    area_mm2 = tissue.sum(axis=(1, 2)) * (volume.pixel_mm[0] * step[0] * volume.pixel_mm[1] * step[1])
-    if area_mm2.max(initial=0.0) < _HEAD_AREA_MM2 or area_mm2[-1] > 0.05 * area_mm2.max():
-        return None
-    return float(int(np.flatnonzero(area_mm2 > 0.1 * area_mm2.max())[-1]) + 1) * volume.slice_mm
 
 
 def _unlike_the_method(volume: Volume, dicom: DicomSeries) -> Iterator[str]:

@@ -29,7 +29,6 @@ from SpinalCordSegLib.model.checkpoint import (
     find_models,
     load_card,
     load_checkpoint,
-    package_models_folder,
     save_checkpoint,
     signed_file,
     user_models_folder,
@@ -84,12 +83,6 @@ def test_round_trip(checkpoint: Checkpoint, path: Path) -> None:
     assert len(loaded.sha256 or "") == 64
 
 
-def test_the_loaded_network_computes_the_same(checkpoint: Checkpoint, path: Path) -> None:
-    image = torch.rand(1, 1, 64, 64)
-    with torch.inference_mode():
-        assert torch.equal(checkpoint_network(checkpoint)(image), checkpoint_network(load_checkpoint(path))(image))
-
-
 def test_another_reader_finds_the_same_weights(checkpoint: Checkpoint, path: Path) -> None:
     theirs = load_file(path)
     assert theirs.keys() == checkpoint.weights.keys()
@@ -113,7 +106,7 @@ def test_a_malicious_pickle_is_refused_and_never_opened(tmp_path: Path) -> None:
         path = tmp_path / f"evil{protocol}.safetensors"
         path.write_bytes(pickle.dumps(Evil(), protocol=protocol))
         for reader in (load_card, load_checkpoint):
-            with pytest.raises(ModelFileError, match="pickle" if protocol else "not a safetensors|truncated"):
+            with pytest.raises(ModelFileError, match="pickle" if protocol else "not a weights file"):
                 reader(path)
     zipped = tmp_path / "zip.safetensors"
     with zipfile.ZipFile(zipped, "w") as archive:
@@ -168,9 +161,9 @@ def test_cards_that_do_not_fit(checkpoint: Checkpoint, path: Path, change: dict,
 def test_weights_that_do_not_fit(checkpoint: Checkpoint, path: Path) -> None:
     first, *others = checkpoint.weights
     for weights, reason in [
-        ({name: checkpoint.weights[name] for name in others}, "1 tensors differ"),
+        ({name: checkpoint.weights[name] for name in others}, "Missing key"),
         ({**checkpoint.weights, "extra": np.zeros(1, np.float32)}, "extra"),
-        ({**checkpoint.weights, first: np.zeros((2, 2), np.float32)}, "found"),
+        ({**checkpoint.weights, first: np.zeros((2, 2), np.float32)}, "size mismatch"),
         ({**checkpoint.weights, first: checkpoint.weights[first] * np.float32(np.nan)}, "NaN"),
     ]:
         rewrite(path, checkpoint, {}, weights)
@@ -183,7 +176,7 @@ def test_weights_that_do_not_fit(checkpoint: Checkpoint, path: Path) -> None:
 def test_safetensors_of_others(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(save({"a": np.zeros(3)}, metadata={"format": "pt"}))
-    with pytest.raises(ModelFileError, match="without a SpinalCordSeg model card"):
+    with pytest.raises(ModelFileError, match="not a weights file"):
         load_checkpoint(path)
 
 
@@ -224,26 +217,6 @@ def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.package_models_folder", lambda: tmp_path / "nothing")
     with pytest.raises(ModelFileError, match=MODELS_VARIABLE):
         default_model()
-
-
-@pytest.mark.parametrize(
-    ("package", "models"),
-    [
-        ("SpinalCordSeg/SpinalCordSegLib", "SpinalCordSeg/Resources/Models"),  # a checkout
-        (
-            "lib/Slicer/qt-scripted-modules/SpinalCordSegLib",
-            "lib/Slicer/qt-scripted-modules/Resources/Models",
-        ),
-        ("site-packages/SpinalCordSegLib", "site-packages/SpinalCordSegLib/Models"),  # a wheel
-    ],
-)
-def test_models_folder_of_every_layout(
-    tmp_path: Path, package: str, models: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / package).mkdir(parents=True)
-    (tmp_path / models).mkdir(parents=True)
-    monkeypatch.setattr("SpinalCordSegLib.model.checkpoint.__file__", str(tmp_path / package / "network" / "models.py"))
-    assert package_models_folder() == (tmp_path / models).resolve()
 
 
 def test_a_model_is_named_by_its_listed_name_or_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,14 +94,13 @@ def test_what_the_network_doubted_stands_where_nobody_edited(case) -> None:
     folder, _ = case
     flagged = [(2, "low_confidence"), (3, "low_confidence"), (3, "unclear_edge"), (4, "unclear_edge"), (0, "cord_end")]
     flags = tuple(Flag(k, k, kind, "of the network") for k, kind in flagged)
-    flags += (case_flag("device", "memory ran out"), case_flag("no_neck", "the image ends below the top of the head"))
-    before = _change(folder, flags=flags, n_windowed=5)
+    flags += (case_flag("device", "memory ran out"), case_flag("contrast", "the fluid is bright"))
+    before = _change(folder, flags=flags)
     after = store_correction(folder, _edited(before.mask))
     found = {(flag.slice, flag.kind) for flag in after.flags}
     assert {(2, "low_confidence"), (4, "unclear_edge"), (0, "cord_end"), (None, "device")} <= found
     assert not {(3, "low_confidence"), (3, "unclear_edge")} & found
-    assert (None, "no_neck") in found, "only the image can say"
-    assert after.n_windowed == 5, "as the run said, which measuring cannot know"
+    assert (None, "contrast") in found, "only the image can say"
     assert after.slices.flags[after.slices.row_of(2)].split().count("low_confidence") == 1
 
 
@@ -206,12 +205,12 @@ def test_a_correction_that_sees_the_header_judges_it_again(doubtful) -> None:
     folder, series, _ = doubtful
     before = Case.load(folder)
     old = tuple(replace(flag, message="of an earlier version") for flag in before.flags)
-    old += (case_flag("acquisition", "of an earlier version"), case_flag("no_neck", "of an earlier version"))
+    old += (case_flag("acquisition", "of an earlier version"), case_flag("contrast", "of an earlier version"))
     _change(folder, flags=old, input=replace(before.input, acquisition=None))
     after = store_correction(folder, _edited(before.mask), image=read_image(series))
     assert _of_header(after) == _of_header(before) and after.input.acquisition
     assert after.input.acquisition_date == "20240131"
-    assert "no_neck" not in {flag.kind for flag in after.flags}
+    assert "contrast" not in {flag.kind for flag in after.flags}
 
 
 # From the command line.

@@ -35,7 +35,7 @@ def perfect_network(monkeypatch):
             progress(0, 10)
             progress(10, 10)
             own = probability.with_ijk(probability.ijk.copy())  # its caller may write over it
-            return predict_module.Prediction(own, "cpu", "made up", 4, ("a note",), seconds=1.5)
+            return predict_module.Prediction(own, "cpu", "made up", ("a note",), seconds=1.5)
 
         monkeypatch.setattr(predict_module, "predict", predict)
 
@@ -53,7 +53,7 @@ def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
     assert result.volume_mm3 == pytest.approx(phantom.truth_volume_mm3, rel=0.02)
     assert result.slices.csa_mm2.tolist() == pytest.approx(phantom.truth_csa_mm2, rel=0.04)
     assert result.mask_state == "AI"
-    assert (result.device, result.batch_size, result.model.name) == ("cpu", 4, "made up")
+    assert (result.device, result.model.name) == ("cpu", "made up")
     assert told == [("segment", 0, 10), ("segment", 10, 10), ("measure", 0, 0)]
     assert result.seconds_by_stage["segment"] == 1.5
     assert "device" in {flag.kind for flag in result.flags}

@@ -256,26 +256,10 @@ def test_what_the_method_was_made_for(t1w: DicomSeries) -> None:
         ((42, 76, 77), (1.0, 1.0, 1.0), []),  # a crop around the cord
         ((100, 100, 20), (1.5, 1.0, 3.0), []),
         ((100, 100, 20), (1.6, 1.0, 3.0), ["coarse_voxels"]),
-        ((100, 100, 1), (1.0, 1.0, 3.0), ["small_view"]),
-        ((20, 100, 20), (1.0, 1.0, 3.0), ["small_view"]),
     ],
 )
 def test_grids(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], expected: list[str]) -> None:
     assert kinds(grid(shape, spacing_mm)) == expected
-
-
-def head(below_vertex_mm: int) -> Volume:
-    """A bright box of 98×180 mm in air, 20 mm of air above it, ``below_vertex_mm`` of it in view."""
-    voxels = np.zeros((100, 100, (below_vertex_mm + 20) // 2), np.float32)
-    voxels[15:85, 5:95, : below_vertex_mm // 2] = 1.0
-    return Volume.from_ijk(voxels, np.diag([1.4, 2.0, 2.0, 1.0]))
-
-
-def test_a_head_scan_that_ends_above_the_neck() -> None:
-    (flag,) = check_image(head(120))
-    assert flag.kind == "no_neck"
-    assert "ends 120 mm below the top of the head" in flag.message
-    assert kinds(head(180)) == []
 
 
 @pytest.mark.parametrize(

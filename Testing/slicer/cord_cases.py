@@ -61,7 +61,7 @@ def finished_case(mask: Volume, **known: Any) -> Case:
     k = np.arange(1, 11)
     gap = k == GAP_SLICE
     flags = (
-        case_flag("small_view", "no neck above C2"),
+        case_flag("acquisition", "a gap between slices"),
         Flag(FLAGGED_SLICE, FLAGGED_SLICE, "area", "area 20 % above its neighbours"),
         Flag(GAP_SLICE, GAP_SLICE, "gap", "no cord in this slice"),
     )

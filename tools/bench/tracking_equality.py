@@ -35,7 +35,7 @@ def tracking_equality(data: Path, simulated: int, kept: Path) -> dict[str, Any]:
             row = {"volume": name, "model": checkpoint.sha256} | _compared(read(), checkpoint)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            told = f"Dice {row['dice']:.5f}, {row['windowed']} windows, flags {row['flags_differ'] or 'equal'}"
+            told = f"Dice {row['dice']:.5f}, flags {row['flags_differ'] or 'equal'}"
             print(f"   {name}: {told}", flush=True)
         rows.append(row)
     full, tracked = (sum(row[name] for row in rows) for name in ("cpu_seconds_full", "cpu_seconds_tracked"))
@@ -44,7 +44,6 @@ def tracking_equality(data: Path, simulated: int, kept: Path) -> dict[str, Any]:
         "volumes": len(rows),
         "simulated among them": simulated,
         "slices": sum(row["slices"] for row in rows),
-        "slices computed around the cord only": sum(row["windowed"] for row in rows),
         "least Dice with the full run": min(row["dice"] for row in rows),
         f"volumes under {LEAST_DICE}": sum(row["dice"] < LEAST_DICE for row in rows),
         "volumes whose flags differ": sum(bool(row["flags_differ"]) for row in rows),
@@ -93,7 +92,6 @@ def _compared(image: Image, checkpoint: Checkpoint) -> dict[str, Any]:
     differ = sorted({kind for kind, *_ in _flags(full.flags) ^ _flags(tracked.flags)})
     return {
         "slices": int(full.mask.voxels.shape[0]),
-        "windowed": tracked.n_windowed,
         "dice": dice,
         "flags_differ": differ,
         "cpu_seconds_full": times[1] - times[0],

@@ -44,18 +44,13 @@ def package_models_folder() -> Path:
 def user_models_folder() -> Path:
     """The user's own models: $SPINALCORDSEG_MODELS, else the platform's data folder. It may not exist."""
     chosen = os.environ.get(MODELS_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    return user_folder() / "Models"
+    return Path(chosen).expanduser() if chosen else user_folder() / "Models"
 
 
 def find_models() -> list[Path]:
     """All weights files, the package's first, then the user's, each by name. May be empty."""
-    found: list[Path] = []
-    for folder in (package_models_folder(), user_models_folder()):
-        if folder.is_dir():
-            found += sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    return found
+    folders = package_models_folder(), user_models_folder()
+    return [path for folder in folders for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
 
 
 def default_model() -> Path:
@@ -210,13 +205,12 @@ def _digest(card_json: str, table: dict[str, Any], data: bytes) -> str:
 
 
 def load_card(path: Path) -> Checkpoint:
-    """The model without its weights: only the header is read. Quick, but blind to altered tensor bytes.
+    """The model without its weights: only the header is read. Quick, but blind to altered or missing tensor bytes.
 
     Raises ModelFileError when this is not a weights file of SpinalCordSeg, one of a newer format, or one whose network
     is not known here.
     """
-    _, metadata, _ = _read_header(path)
-    return _card(path, metadata)
+    return _card(path, _read_header(path)[1])
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -228,13 +222,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = Path(path)
     table, metadata, data_offset = _read_header(path)
     checkpoint = _card(path, metadata)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    content = path.read_bytes()
     data = content[data_offset:]
     if _digest(metadata["card"], table, data) != metadata["digest"]:
-        raise ModelFileError(f"{path}: the file is damaged or was altered (its SHA-256 digest differs): get it again")
+        raise ModelFileError(
+            f"{path}: the file is truncated, damaged or was altered (its SHA-256 digest differs): get it again"
+        )
     weights: dict[str, NDArray] = {}
     try:
         for name, entry in table.items():
@@ -249,9 +242,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Tensor table, metadata, and where the tensor bytes begin."""
+    """Tensor table, metadata with card and digest, and where the tensor bytes begin."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(9)
             # A pickle could run code when it is opened. 0x80 may also be the length's first byte.
@@ -260,12 +252,8 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
                     f"{path}: this is a pickle (a torch.save file), which can run programs when it is opened: it is"
                     " refused; use a .safetensors file written by SpinalCordSeg"
                 )
-            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
-            if not 0 < length <= min(size - 8, _MAX_HEADER):
-                raise ModelFileError(
-                    f"{path}: not a safetensors file, or it is truncated ({size} bytes): get the file again"
-                )
-            text = start[8:] + file.read(length - 1)
+            length = int.from_bytes(start[:8], "little")
+            text = start[8:] + file.read(min(max(length, 1), _MAX_HEADER) - 1)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: there is no such weights file") from error
     except OSError as error:
@@ -273,39 +261,30 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
     try:
         table = parse_json(text)
         metadata = table.pop("__metadata__", {})
-        expected = max((int(entry["data_offsets"][1]) for entry in table.values()), default=0)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"{path}: the header is not that of a safetensors file: get the file again") from error
-    if size - 8 - length != expected:
+        texts = {name: str(metadata[name]) for name in ("card", "digest")}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
-            f"{path}: truncated or overlong: {size - 8 - length} bytes of weights, expected {expected}: get the file"
-            " again"
-        )
-    return table, metadata if isinstance(metadata, dict) else {}, 8 + length
+            f"{path}: not a weights file that SpinalCordSeg wrote, or it is truncated or damaged: get the file again"
+        ) from error
+    return table, texts, 8 + length
 
 
 def _card(path: Path, metadata: dict[str, str]) -> Checkpoint:
-    text = metadata.get("card")
-    if not isinstance(text, str) or "digest" not in metadata:
-        raise ModelFileError(
-            f"{path}: a safetensors file without a SpinalCordSeg model card: use weights that SpinalCordSeg wrote"
-        )
     try:
-        card = parse_json(text)
+        card = parse_json(metadata["card"])
     except ValueError as error:
         raise ModelFileError(f"{path}: the model card is not readable JSON: the file is damaged") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelFileError(f"{path}: the model card is not one of SpinalCordSeg")
-    version = card.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: format version {version} is newer than {FORMAT_VERSION}, which this program reads:"
-            " update SpinalCordSeg"
-        )
     for kind, names in ((int, ("format_version",)), (str, _TEXTS), (dict, _TABLES)):
         for name in names:
             if not isinstance(card.get(name), kind):
                 raise ModelFileError(f"{path}: the model card has no valid entry {name!r}: use a complete weights file")
+    if card["format_version"] > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: format version {card['format_version']} is newer than {FORMAT_VERSION}, which this program reads:"
+            " update SpinalCordSeg"
+        )
     normalisation = {name: value for name, value in card["normalisation"].items() if name != _NOT_USED}
     try:
         configurations = {
@@ -332,17 +311,14 @@ def checkpoint_network(checkpoint: Checkpoint) -> nn.Module:
     config = checkpoint.network
     with torch.device("meta"):  # no numbers are drawn that the weights would replace
         network = build_network(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: values.shape for name, values in checkpoint.weights.items()}
-    if found != expected:
-        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ModelFileError(
-            f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}: {len(different)}"
-            f" tensors differ, the first is {different[0]} (found {found.get(different[0])}, expected"
-            f" {expected.get(different[0])}): use weights trained with this network"
-        )
     weights = {name: torch.from_numpy(values.copy()) for name, values in checkpoint.weights.items()}
-    network.load_state_dict(weights, assign=True)
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{checkpoint.path}: the weights are not those of {config.name} of width {config.width}: use weights"
+            f" trained with this network ({' '.join(str(error).split())[:300]})"
+        ) from error
     return network.eval()
 
 
