@@ -8,10 +8,8 @@ to its own centreline, an ellipse; a slice cuts it stretched by 1/cos(tilt) alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, cos, pi, radians, sin, tan
-from typing import NamedTuple
+from math import cos, pi, radians, sin, tan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,147 +18,66 @@ from scipy.integrate import quad
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.volume import Volume
 
-# The tissues other than the cord: a neck of ellipses with T1w gradient-echo signals.
-#
-# Positions are mm from the cord's centre in the slice (x right, y anterior), sizes are semi-axes in mm, taken
-# from the usual proportions of an adult neck at C4. Painted in order, later over earlier, with edges one
-# pixel wide. Signals are relative to fat.
+# The tissues other than the cord: ellipses with T1w gradient-echo signals relative to fat, in the usual proportions of
+# an adult neck at C4. Each: signal, middle (x right, y anterior) from the cord's centre and semi-axes, mm. Painted in
+# order, later over earlier.
 
-
-_AIR, _FAT, _MUSCLE, _BONE, _MARROW, _DISC, _CSF, _CORD, _GREY = 0.01, 1.0, 0.42, 0.10, 0.66, 0.34, 0.16, 0.60, 0.55
-_ARTERY, _VEIN, _LIGAMENT, _GLAND, _FILLING = 0.85, 0.30, 0.16, 0.52, 0.62
+_AIR, _CORD, _SIGNAL_OF_FAT = 0.01, 0.60, 800.0
 _VERTEBRA_MM, _DISC_MM = 17.0, 5.0  # a vertebra with its disc, and the disc alone
-_SIGNAL_OF_FAT = 800.0
-
-
-class _Ellipse(NamedTuple):
-    signal: float
-    x: float
-    y: float
-    semi_x: float
-    semi_y: float
-    turn_deg: float = 0.0
-    paired: bool = False  # also at -x, mirrored
-
-
-_MUSCLES = (  # each in a thin sheath of fat
-    _Ellipse(_MUSCLE, 0, 36, 17, 8),  # pharynx
-    _Ellipse(_MUSCLE, 21, -46, 24, 5, 24, True),  # trapezius
-    _Ellipse(_MUSCLE, 14, -37, 13, 8, 16, True),  # splenius
-    _Ellipse(_MUSCLE, 11, -24, 9.5, 12, 10, True),  # multifidus and semispinalis
-    _Ellipse(_MUSCLE, 30, -20, 11, 17, -18, True),  # levator, longissimus
-    _Ellipse(_MUSCLE, 28, 2, 9, 10, -20, True),  # scalenes
-    _Ellipse(_MUSCLE, 44, 12, 7, 22, 22, True),  # sternocleidomastoid
-    _Ellipse(_MUSCLE, 7, 28, 7, 4, -20, True),  # longus colli
+_Ellipse = tuple[float, float, float, float, float]
+_SOFT: tuple[_Ellipse, ...] = (
+    (1.0, 0, 0, 62, 60),  # fat below the skin
+    (0.62, 0, -3, 54, 49),
+    (0.42, 18, -30, 20, 16),  # muscles
+    (0.42, -18, -30, 20, 16),
+    (0.42, 38, 4, 12, 20),
+    (0.42, -38, 4, 12, 20),
+    (0.42, 0, 36, 17, 8),
+    (_AIR, 0, 44, 8.5, 9),  # airway
+    (0.85, 23, 29, 3.2, 3.2),  # carotids, bright by inflow
+    (0.85, -23, 29, 3.2, 3.2),
 )
-_THROAT = (
-    _Ellipse(_GLAND, 19, 43, 8, 11, -15, True),  # thyroid, submandibular gland
-    _Ellipse(_LIGAMENT, 0, 44, 10.5, 11),
-    _Ellipse(_AIR, 0, 44, 8.5, 9),  # airway
-    _Ellipse(_ARTERY, 23, 29, 3.2, 3.2, 0, True),  # carotid, bright by inflow
-    _Ellipse(_VEIN, 31, 26, 5, 4, 20, True),  # jugular
-)
-_BONE_PARTS = (
-    _Ellipse(_BONE, 16, 3.5, 8, 7.5, 0, True),  # lateral masses
-    _Ellipse(_MARROW, 16, 3.5, 6.6, 6, 0, True),
-    _Ellipse(_BONE, 0, -9, 15, 6.5),  # laminae
-    _Ellipse(_MARROW, 9, -10.5, 6, 2, -28, True),
-    _Ellipse(_BONE, 0, -22, 4.2, 10),  # spinous process
-    _Ellipse(_MARROW, 0, -22, 2.6, 8.2),
-    _Ellipse(_ARTERY, 16, 13, 2, 2, 0, True),  # vertebral arteries
-)
-_BODY = (_Ellipse(_BONE, 0, 17, 14, 9.5), _Ellipse(_MARROW, 0, 17, 12.6, 8.2))
-_DISC_PARTS = (_Ellipse(_LIGAMENT, 0, 17, 14, 9.5), _Ellipse(_DISC, 0, 17, 12, 7.6))
-_CANAL = (
-    _Ellipse(_FAT * 0.9, 0, -7.2, 5, 3),  # epidural fat behind the sac
-    _Ellipse(_LIGAMENT, 0, 0.5, 12.2, 8.6),
-    _Ellipse(_CSF, 0, 0.5, 11.3, 7.7),
+_VERTEBRA: tuple[_Ellipse, ...] = ((0.10, 0, 17, 14, 9.5), (0.66, 0, 17, 12.6, 8.2))
+_DISC: tuple[_Ellipse, ...] = ((0.16, 0, 17, 14, 9.5), (0.34, 0, 17, 12, 7.6))
+_CANAL: tuple[_Ellipse, ...] = (
+    (0.10, 16, 3.5, 8, 7.5),  # lateral masses, bone and marrow
+    (0.66, 16, 3.5, 6.6, 6),
+    (0.10, -16, 3.5, 8, 7.5),
+    (0.66, -16, 3.5, 6.6, 6),
+    (0.10, 0, -9, 15, 6.5),  # laminae
+    (0.66, 8.5, -10.5, 6, 3),
+    (0.66, -8.5, -10.5, 6, 3),
+    (0.10, 0, -22, 4.2, 10),  # spinous process
+    (0.66, 0, -22, 2.6, 8.2),
+    (0.90, 0, -7.2, 5, 3),  # epidural fat
+    (0.16, 0, 0.5, 12.2, 8.6),  # dura
+    (0.16, 0, 0.5, 11.3, 7.7),  # cerebrospinal fluid
 )
 
 
-def paint_neck(
-    x_mm: NDArray[np.float64],
-    y_mm: NDArray[np.float64],
-    layers: list[tuple[float, tuple[float, float]]],
-    cord: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """Signal (n_x, n_y) of one slice, relative to fat.
-
-    ``layers``: heights z in mm within the slice's thickness, each with the cord's centre there; averaged.
-    ``cord``: (n_x, n_y) share of each pixel that is cord, 0..1.
-    """
-    slices = [_paint_layer(x_mm, y_mm, z, centre) for z, centre in layers]
-    centre_x, centre_y = layers[len(layers) // 2][1]
-    cord_signal = np.full(cord.shape, _CORD)
-    for side in (-1, 1):  # grey matter: barely darker, as on T1w
-        _paint(cord_signal, x_mm - centre_x, y_mm - centre_y, _Ellipse(_GREY, 2.2 * side, 0, 0.8, 2.4, -20 * side))
-    return np.mean(slices, axis=0) * (1.0 - cord) + cord_signal * cord
+def _neck(x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], z_mm: float) -> NDArray[np.float64]:
+    """Signal (n_x, n_y) without the cord, relative to fat; mm from the cord's centre, edges one pixel wide."""
+    signal = np.full((x_mm.size, y_mm.size), _AIR)
+    pixel_mm = max(float(axis[1] - axis[0]) for axis in (x_mm, y_mm))
+    for value, x, y, semi_x, semi_y in _SOFT + (_DISC if z_mm % _VERTEBRA_MM < _DISC_MM else _VERTEBRA) + _CANAL:
+        u, v = (x_mm[:, None] - x) / semi_x, (y_mm[None, :] - y) / semi_y
+        radius = np.sqrt(u**2 + v**2) + 1e-9
+        gradient = np.sqrt((u / semi_x) ** 2 + (v / semi_y) ** 2) / radius + 1e-9
+        signal += np.clip((1.0 - radius) / gradient / pixel_mm + 0.5, 0.0, 1.0) * (value - signal)
+    return signal
 
 
-def _paint_layer(
-    x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], z_mm: float, centre: tuple[float, float]
-) -> NDArray[np.float64]:
-    signal = np.full((x_mm.size, y_mm.size), _FAT)
-    u_mm, v_mm = x_mm - centre[0], y_mm - centre[1]
-    _paint(signal, u_mm, v_mm, _Ellipse(_FILLING, 0, -3, 54, 49))
-    for muscle in _MUSCLES:
-        sheath = muscle._replace(signal=_FAT, semi_x=muscle.semi_x + 0.9, semi_y=muscle.semi_y + 0.9)
-        _paint(signal, u_mm, v_mm, sheath)
-        _paint(signal, u_mm, v_mm, muscle)
-    body = _DISC_PARTS if z_mm % _VERTEBRA_MM < _DISC_MM else _BODY
-    for part in _THROAT + body + _BONE_PARTS + _CANAL:
-        _paint(signal, u_mm, v_mm, part)
-    inside = np.zeros_like(signal)
-    _paint(inside, u_mm, v_mm, _Ellipse(1.0, 0, 0, 62, 60))  # the skin's outline
-    return _AIR + (signal - _AIR) * inside
-
-
-def _paint(signal: NDArray[np.float64], u_mm: NDArray[np.float64], v_mm: NDArray[np.float64], part: _Ellipse) -> None:
-    """Mix one ellipse, or a pair, into ``signal`` in place; its edge is one pixel wide (distance to first order)."""
-    if part.paired:
-        alone = part._replace(paired=False)
-        _paint(signal, u_mm, v_mm, alone)
-        _paint(signal, u_mm, v_mm, alone._replace(x=-part.x, turn_deg=-part.turn_deg))
-        return
-    pixel = max(float(axis[1] - axis[0]) if axis.size > 1 else 1.0 for axis in (u_mm, v_mm))
-    reach = max(part.semi_x, part.semi_y) + pixel
-    u0, u1 = np.searchsorted(u_mm, [part.x - reach, part.x + reach])
-    v0, v1 = np.searchsorted(v_mm, [part.y - reach, part.y + reach])
-    if u0 == u1 or v0 == v1:
-        return
-    angle = np.radians(part.turn_deg)
-    u, v = u_mm[u0:u1, None] - part.x, v_mm[None, v0:v1] - part.y
-    across = (np.cos(angle) * u + np.sin(angle) * v) / part.semi_x
-    along = (np.cos(angle) * v - np.sin(angle) * u) / part.semi_y
-    radius = np.sqrt(across**2 + along**2) + 1e-9
-    gradient = np.sqrt((across / part.semi_x) ** 2 + (along / part.semi_y) ** 2) / radius + 1e-9
-    share = np.clip((1.0 - radius) / gradient / pixel + 0.5, 0.0, 1.0)
-    window = signal[u0:u1, v0:v1]
-    window += share * (part.signal - window)
-
-
-def receive(
-    signal: NDArray[np.float32],
-    axes_mm: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-    *,
-    bias: float,
-    noise: float,
-    random: np.random.Generator,
-) -> NDArray[np.float32]:
-    """What the coil sees of ``signal`` (x, y, z): tissue texture, smooth bias field, fall-off, Rician noise."""
-    x, y, z = (axis / 60.0 for axis in axes_mm)
-    tilt, bend = random.uniform(-0.5, 0.5, 2)
-    field = 1.0 - bias * 0.5 * (0.6 * y[None, :, None] + tilt * x[:, None, None] + 0.3 * bend * z[None, None, :])
-    field = field - bias * 0.25 * (x[:, None, None] ** 2 + 0.5 * y[None, :, None] ** 2)
-    texture = 1.0 + 0.5 * noise * random.standard_normal(signal.shape)
-    ideal = _SIGNAL_OF_FAT * signal * np.maximum(field, 0.05) * texture
-    real = ideal + _SIGNAL_OF_FAT * noise * random.standard_normal(signal.shape)
-    imaginary = _SIGNAL_OF_FAT * noise * random.standard_normal(signal.shape)
-    return np.hypot(real, imaginary).astype(np.float32)
+def _received(signal: NDArray[np.float32], y_mm: NDArray[np.float64], config: PhantomConfig) -> NDArray[np.float32]:
+    """What the coil sees of ``signal`` (x, y, z): less to anterior, tissue texture, Rician noise."""
+    random, noise = np.random.default_rng(config.seed), config.noise
+    field = 1.0 - 0.005 * config.bias * y_mm[None, :, None]
+    ideal = signal * np.maximum(field, 0.05) * (1.0 + 0.5 * noise * random.standard_normal(signal.shape))
+    real, imaginary = (noise * random.standard_normal(signal.shape) for _ in range(2))
+    return (_SIGNAL_OF_FAT * np.hypot(ideal + real, imaginary)).astype(np.float32)
 
 
 _BOW_LENGTH_MM = 120.0  # half period of the cervical bow (lordosis)
-_ENLARGEMENT_MM = 30.0  # spread of the cervical enlargement along the cord
+_ENLARGEMENT_MM = -20.0, 30.0  # middle of the cervical enlargement, and its spread along the cord
 _IN_PLANE_SAMPLES = 8  # per pixel side, for partial volume at the cord's edge
 _THROUGH_SAMPLES = 7
 
@@ -173,9 +90,8 @@ class PhantomConfig:
     48 codes such as "RAS" or "PSR"). ``oblique_deg``: rotation of the whole grid about R, A, S, each under
     45°. ``tilt_deg``: the cord's lean against the slice normal as (atan dx/dz, atan dy/dz), under 60°.
     ``cord_csa_mm2``: area at a right angle to the cord away from the enlargement, which adds the share
-    ``enlargement`` around ``enlargement_z_mm``. ``cord_aspect``: RL over AP diameter. ``curve_mm``: how far
-    the cord bows forward. ``cord_slices``: canonical slices [first, end) that hold cord (None: all).
-    ``noise``: standard deviation over the signal of fat. ``bias``: share of the signal lost across the field.
+    ``enlargement``. ``cord_aspect``: RL over AP diameter. ``curve_mm``: how far the cord bows forward. ``noise``:
+    standard deviation over the signal of fat. ``bias``: share of the signal lost across the field.
     """
 
     shape: tuple[int, int, int] = (192, 192, 32)
@@ -183,13 +99,11 @@ class PhantomConfig:
     orientation: str = "RAS"
     oblique_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     centre_ras_mm: tuple[float, float, float] = (2.0, -30.0, 15.0)
-    cord_csa_mm2: float = 75.0
-    cord_aspect: float = 1.5
+    cord_csa_mm2: float = 80.0
+    cord_aspect: float = 1.3
     enlargement: float = 0.12
-    enlargement_z_mm: float = -20.0
     tilt_deg: tuple[float, float] = (0.0, 0.0)
     curve_mm: float = 3.0
-    cord_slices: tuple[int, int] | None = None
     noise: float = 0.02
     bias: float = 0.3
     seed: int = 0
@@ -200,8 +114,8 @@ class Phantom:
     """``image``: float32, about 0..1000. ``mask``: bool, at least half of the voxel is cord; same grid.
 
     ``coverage``: float32 0..1, the share of each voxel that is cord. ``truth_volume_mm3``: the cord between
-    the outer faces of its first and last slice. ``truth_csa_mm2``: (n slices,) from inferior to superior,
-    at a right angle to the cord, mean over the slice's thickness, 0 in slices without cord.
+    the outer faces of the first and last slice. ``truth_csa_mm2``: (n slices,) from inferior to superior, at a right
+    angle to the cord, mean over the slice's thickness.
     """
 
     image: Volume
@@ -231,8 +145,12 @@ class _Cord:
         return float(np.sqrt(1.0 + np.square(self.slope(z)).sum()))
 
     def csa_mm2(self, z: float) -> float:
-        apart = (z - self.config.enlargement_z_mm) / _ENLARGEMENT_MM
+        apart = (z - _ENLARGEMENT_MM[0]) / _ENLARGEMENT_MM[1]
         return self.config.cord_csa_mm2 * (1.0 + self.config.enlargement * float(np.exp(-apart * apart)))
+
+    def volume_mm3(self, low_mm: float, high_mm: float) -> float:
+        """∫ CSA · √(1+x'²+y'²) dz, by quadrature to 1e-9 relative."""
+        return float(quad(lambda z: self.csa_mm2(z) * self.stretch(z), low_mm, high_mm, epsrel=1e-9)[0])
 
     def section(self, z: float) -> NDArray[np.float64]:
         """2×2 matrix that takes the unit disc to the cord's section with the slice plane, mm."""
@@ -245,14 +163,6 @@ class _Cord:
         lean = np.eye(2) + (self.stretch(z) - 1.0) * np.outer(slope, slope) / steep
         return lean @ axes
 
-    def volume_mm3(self, low_mm: float, high_mm: float) -> float:
-        """∫ CSA · √(1+x'²+y'²) dz, by quadrature to 1e-9 relative."""
-        return float(quad(lambda z: self.csa_mm2(z) * self.stretch(z), low_mm, high_mm, epsrel=1e-9)[0])
-
-    def mean_csa_mm2(self, low_mm: float, high_mm: float) -> float:
-        length_mm = quad(self.stretch, low_mm, high_mm, epsrel=1e-9)[0]
-        return self.volume_mm3(low_mm, high_mm) / float(length_mm)
-
 
 def make_phantom(config: PhantomConfig | None = None) -> Phantom:
     """Build the phantom; the same configuration gives the same voxels.
@@ -260,56 +170,46 @@ def make_phantom(config: PhantomConfig | None = None) -> Phantom:
     Raises ConfigurationError when the cord does not fit into the field of view.
     """
     config = config or PhantomConfig()
-    cord = _Cord(config)
+    cord, half_mm = _Cord(config), config.spacing_mm[2] / 2
     x_mm, y_mm, z_mm = (
         np.asarray((np.arange(n) - (n - 1) / 2) * step, np.float64)
         for n, step in zip(config.shape, config.spacing_mm, strict=True)
     )
-    first, end = config.cord_slices or (0, config.shape[2])
-    coverage = np.zeros(config.shape, np.float32)
-    signal = np.zeros(config.shape, np.float32)
-    thick = config.spacing_mm[2]
-    csa = np.zeros(config.shape[2])
-    random = np.random.default_rng(config.seed)
-    for k, z in enumerate(z_mm):
-        if first <= k < end:
-            coverage[:, :, k] = _coverage(cord, x_mm, y_mm, list(_through(z, thick, _THROUGH_SAMPLES)))
-            csa[k] = cord.mean_csa_mm2(z - thick / 2, z + thick / 2)
-        layers = [(at, cord.centre_mm(at)) for at in _through(z, thick, min(3, ceil(thick / 2)))]
-        signal[:, :, k] = paint_neck(x_mm, y_mm, layers, coverage[:, :, k])
-    image = receive(signal, (x_mm, y_mm, z_mm), bias=config.bias, noise=config.noise, random=random)
+    coverage, signal = np.zeros((2, *config.shape), np.float32)
+    for k, z in enumerate(z_mm.tolist()):
+        coverage[:, :, k] = _coverage(cord, x_mm, y_mm, z)
+        centre_x, centre_y = cord.centre_mm(z)
+        signal[:, :, k] = _neck(x_mm - centre_x, y_mm - centre_y, z)
+    signal += coverage * (_CORD - signal)
     grid = _grid(config)
 
     def placed(array: NDArray) -> Volume:
         return Volume.from_ijk(array, grid).reoriented(config.orientation)
 
+    faces = [(z - half_mm, z + half_mm) for z in z_mm.tolist()]
+    volumes = [cord.volume_mm3(*ends) for ends in faces]
+    lengths = [quad(cord.stretch, *ends, epsrel=1e-9)[0] for ends in faces]
     return Phantom(
-        image=placed(image),
+        image=placed(_received(signal, y_mm, config)),
         mask=placed(coverage >= 0.5),
         coverage=placed(coverage),
-        truth_volume_mm3=cord.volume_mm3(z_mm[first] - thick / 2, z_mm[end - 1] + thick / 2),
-        truth_csa_mm2=csa,
+        truth_volume_mm3=sum(volumes),
+        truth_csa_mm2=np.array(volumes) / lengths,
     )
 
 
-def _through(z: float, thick: float, count: int) -> Iterator[float]:
-    return (z + thick * ((s + 0.5) / count - 0.5) for s in range(count))
-
-
-def _coverage(
-    cord: _Cord, x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], samples: list[float]
-) -> NDArray[np.float64]:
-    """Share of each pixel (x, y) of one slice that is cord, averaged over the heights in ``samples``."""
-    step_x, step_y = cord.config.spacing_mm[:2]
+def _coverage(cord: _Cord, x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], z_mm: float) -> NDArray[np.float64]:
+    """Share of each pixel (x, y) of one slice that is cord, over its thickness."""
+    step_x, step_y, thick_mm = cord.config.spacing_mm
     within = (np.arange(_IN_PLANE_SAMPLES) + 0.5) / _IN_PLANE_SAMPLES - 0.5
     share = np.zeros((x_mm.size, y_mm.size))
-    for z in samples:
+    for z in z_mm + thick_mm * ((np.arange(_THROUGH_SAMPLES) + 0.5) / _THROUGH_SAMPLES - 0.5):
         section, (centre_x, centre_y) = cord.section(z), cord.centre_mm(z)
         reach_x, reach_y = np.linalg.norm(section, axis=1)  # half extent of the ellipse along x and y
-        xs = np.flatnonzero(np.abs(x_mm - centre_x) <= reach_x + step_x)
-        ys = np.flatnonzero(np.abs(y_mm - centre_y) <= reach_y + step_y)
         if not _inside(x_mm, centre_x, reach_x, step_x) or not _inside(y_mm, centre_y, reach_y, step_y):
             raise ConfigurationError("phantom: the cord leaves the field of view; enlarge the shape or lessen the tilt")
+        xs = np.flatnonzero(np.abs(x_mm - centre_x) <= reach_x + step_x)
+        ys = np.flatnonzero(np.abs(y_mm - centre_y) <= reach_y + step_y)
         fine_x = (x_mm[xs, None] + within * step_x).ravel() - centre_x
         fine_y = (y_mm[ys, None] + within * step_y).ravel() - centre_y
         inverse = np.linalg.inv(section)
@@ -317,7 +217,7 @@ def _coverage(
         along = inverse[1, 0] * fine_x[:, None] + inverse[1, 1] * fine_y
         inside = (across * across + along * along <= 1.0).reshape(xs.size, within.size, ys.size, within.size)
         share[np.ix_(xs, ys)] += inside.mean(axis=(1, 3))
-    coverage: NDArray[np.float64] = share / len(samples)
+    coverage: NDArray[np.float64] = share / _THROUGH_SAMPLES
     return coverage
 
 

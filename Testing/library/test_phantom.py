@@ -10,7 +10,7 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 SMALL = PhantomConfig(shape=(48, 40, 6), spacing_mm=(0.8, 0.6, 4.0))
-FINE = PhantomConfig(shape=(120, 120, 5), spacing_mm=(0.25, 0.25, 2.0), curve_mm=0, enlargement=0)
+FINE = PhantomConfig(shape=(120, 120, 5), spacing_mm=(0.25, 0.25, 2.0), cord_csa_mm2=75, curve_mm=0, enlargement=0)
 
 
 def test_cylinder_has_the_area_worked_by_hand():
@@ -35,11 +35,6 @@ def test_curved_cord_volume_is_what_the_voxels_cover():
     assert covered == pytest.approx(phantom.truth_volume_mm3, rel=2e-3)
 
 
-def test_enlargement_widens_the_lower_slices():
-    csa = make_phantom(PhantomConfig(shape=(48, 40, 12), spacing_mm=(0.8, 0.6, 5.0), enlargement=0.2)).truth_csa_mm2
-    assert csa[1] > 1.1 * csa[-1] > 82
-
-
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PSR", "SAL", "IRP"])
 def test_every_orientation_holds_the_same_neck(orientation):
     reference = make_phantom(SMALL)
@@ -51,12 +46,6 @@ def test_every_orientation_holds_the_same_neck(orientation):
     assert other.image.reoriented("RAS").ijk_spacing_mm == pytest.approx(SMALL.spacing_mm)
     middle = other.image.ijk_to_ras @ [*((np.array(other.image.ijk_shape) - 1) / 2), 1.0]
     np.testing.assert_allclose(middle[:3], SMALL.centre_ras_mm)
-
-
-def test_cord_can_be_in_some_slices_only():
-    phantom = make_phantom(replace(SMALL, cord_slices=(1, 4)))
-    assert phantom.mask.ijk.any(axis=(0, 1)).tolist() == [False, True, True, True, False, False]
-    assert (phantom.truth_csa_mm2 > 0).tolist() == [False, True, True, True, False, False]
 
 
 def test_a_cord_that_leaves_the_field_of_view_is_refused():
