@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil, floor, isfinite
@@ -308,29 +308,24 @@ def slice_counts(
     processes: Processes = ALONE,
 ) -> tuple[list[float], list[tuple[ConfusionCounts, float]]]:
     """The loss of each batch of whole slices; and of each slice the exact counts at threshold 0.5, and the area of its
-    coverage in pixels. In evaluation mode; the network's mode is left as it was.
-
-    Several processes take the batches in turn; each gets the scores of all, the same as one process alone would find.
+    coverage in pixels. In evaluation mode; the network's mode is left as it was. Several processes take the batches in
+    turn, and each gets the scores of all.
     """
     was_training = network.training
     network.eval()
-    losses: list[float] = []
-    slices: list[tuple[float, ...]] = []  # TP, TN, FP, FN, area of the coverage
+    found = {}
     with torch.inference_mode():
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
             if number % processes.count == processes.rank:
                 logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-                losses.append(float(segmentation_loss(logits, coverage, loss)))
-                for found, share in zip(logits > 0, coverage, strict=True):
-                    counts = ConfusionCounts.of(found.numpy(), share.numpy() >= 0.5)
-                    slices.append((*astuple(counts), float(share.sum())))
-            else:
-                losses.append(0.0)
-                slices += [(0, 0, 0, 0, 0.0)] * len(images)
+                counted = [
+                    (ConfusionCounts.of(one.numpy(), share.numpy() >= 0.5), float(share.sum()))
+                    for one, share in zip(logits > 0, coverage, strict=True)
+                ]
+                found[number] = float(segmentation_loss(logits, coverage, loss)), counted
     network.train(was_training)
-    table = processes.add_up(torch.tensor(slices, dtype=torch.float64).reshape(-1, 5)).tolist()
-    counted = [(ConfusionCounts(*(int(value) for value in row[:4])), row[4]) for row in table]
-    return processes.add_up(torch.tensor(losses, dtype=torch.float64)).tolist(), counted
+    batches = [one for _, one in sorted(processes.gathered(found).items())]
+    return [loss for loss, _ in batches], [one for _, counted in batches for one in counted]
 
 
 def validate(losses: Sequence[float], counted: Sequence[tuple[ConfusionCounts, float]]) -> dict[str, Any]:

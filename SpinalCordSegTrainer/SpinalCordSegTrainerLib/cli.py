@@ -154,6 +154,7 @@ def add_configuration(parser: Parser) -> None:
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
         help="override one setting, as rate.max_lr=0.001; repeatable",
     )  # fmt: skip
+    parser.set_defaults(resume=False)
 
 
 def add_reading(parser: Parser) -> None:
@@ -187,25 +188,25 @@ def add_learning(parser: Parser) -> None:
     add_configuration(parser)
     add_only_labelled(parser)
     add_device(parser)
-    parser.set_defaults(start=None, split=None, augment=False)
+    parser.set_defaults(start=None, split=None, augment=False, old=[])
 
 
 # The configuration and its slices
 
 
 def base_configuration(arguments: argparse.Namespace) -> TrainingConfig:
-    """The configuration file, or the defaults, with the settings put in."""
+    """The configuration file (of a run that goes on its own), or the defaults, with the settings put in."""
     from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
 
-    config = TrainingConfig() if arguments.config is None else read_config(arguments.config)
-    return with_settings(config, arguments.settings)
+    path = arguments.config or (arguments.output / "config.json" if arguments.resume else None)
+    return with_settings(TrainingConfig() if path is None else read_config(path), arguments.settings)
 
 
 def configuration(arguments: argparse.Namespace, reporter: Reporter) -> TrainingConfig:
     """The configuration with its sources. A data folder is cached in the output folder, a slice cache taken as it is.
 
-    With --from, network and normalisation are the model's where none were asked for, and a single patient is enough:
-    then nobody is held out.
+    With --resume it is the run's own; data that is named again must be the run's. With --from, network and
+    normalisation are the model's where none were asked for, and a single patient is enough: then nobody is held out.
     """
     from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint
     from SpinalCordSegLib.model.preprocessing import NormalisationConfig
@@ -213,7 +214,11 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     from SpinalCordSegTrainerLib.slice_cache import SliceCache
     from SpinalCordSegTrainerLib.split import read_split
 
-    chosen, data = base_configuration(arguments), arguments.data
+    chosen, data, own_cache = base_configuration(arguments), arguments.data, arguments.output / "cache"
+    if arguments.resume and arguments.config is None:
+        if data is not None and is_slice_cache(own_cache):
+            ensure_cache(matched_files(arguments), own_cache, chosen, chosen_slices(arguments), reporter)
+        return chosen
     asked = {one.partition(".")[0].partition("=")[0] for one in arguments.settings}
     if arguments.split is not None:
         held_out = read_split(arguments.split).validation
@@ -227,7 +232,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     if data is not None:
         cache = data
         if not is_slice_cache(data):
-            cache = arguments.output / "cache"
+            cache = own_cache
             ensure_cache(matched_files(arguments), cache, chosen, chosen_slices(arguments), reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
@@ -242,7 +247,13 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         subjects = {one for source in chosen.sources for one in SliceCache.open(source.path).info.subjects}
         if len(subjects) == 1:
             chosen = replace(chosen, validation=replace(chosen.validation, fraction=0.0))
-    return chosen
+    old = []
+    for number, folder in enumerate(arguments.old, 1):
+        cache = folder if is_slice_cache(folder) else arguments.output / f"old_{number}"
+        if cache != folder:
+            ensure_cache(matched_files(arguments, folder), cache, chosen, "all", reporter)
+        old.append(str(cache))
+    return replace(chosen, old_caches=(*chosen.old_caches, *old))
 
 
 def is_slice_cache(folder: Path) -> bool:
@@ -303,48 +314,35 @@ def write_slices(
     written, problems = cache_cases(matched.cases, folder, config.normalisation, progress=progress, **options)
     for name, reason in [*((path.name, reason) for path, reason in matched.problems), *problems]:
         reporter.error(f"left out: {reason}", "TrainingDataError", name)
-    used, subjects = len(written.info.source["cases"]), len(set(written.info.subjects))
-    reporter.text(f"{len(written)} slices of {used} of {len(matched.cases)} cases, {subjects} subjects: {folder}")
+    used, patients = len(written.info.source["cases"]), patients_text(len(set(written.info.subjects)))
+    reporter.text(f"{len(written)} slices of {used} of {len(matched.cases)} cases, {patients}: {folder}")
+
+
+def patients_text(count: int) -> str:
+    return "1 patient" if count == 1 else f"{count} patients"
 
 
 # train, find-lr
 
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    arguments.resume &= arguments.folds is None  # a fold that was begun goes on anyway
     base_configuration(arguments)  # a wrong setting is refused before torch is loaded, which takes long
     if arguments.folds is not None:
         return _train_folds(arguments, reporter)
     from SpinalCordSegTrainerLib.distributed import join_processes
     from SpinalCordSegTrainerLib.trainer import Training
 
-    given, output, resume = arguments.data, arguments.output, arguments.resume
-    if resume and arguments.config is None:
-        changed = {"config": output / "config.json", "data": None, "start": None, "old": []}
-        arguments = argparse.Namespace(**{**vars(arguments), **changed})
-
-    def chosen() -> TrainingConfig:
-        cache = output / "cache"
-        if given is not None and arguments.data is None and is_slice_cache(cache):  # the run's own must be of this data
-            slices = chosen_slices(arguments)
-            ensure_cache(matched_files(arguments, given), cache, base_configuration(arguments), slices, reporter)
-        base = configuration(arguments, reporter)
-        old = []
-        for number, folder in enumerate(arguments.old, 1):
-            cache = folder if is_slice_cache(folder) else output / f"old_{number}"
-            if cache != folder:
-                ensure_cache(matched_files(arguments, folder), cache, base, "all", reporter)
-            old.append(str(cache))
-        return replace(base, old_caches=(*base.old_caches, *old))
-
+    output = arguments.output
     with join_processes(chosen_device(arguments)) as processes:
         # The first process writes the caches that the others read. Ctrl-C ends that at once.
-        first = chosen() if processes.first else None
-        processes.wait()
+        first = configuration(arguments, reporter) if processes.first else None
+        processes.any(False)  # until they are there
         with stop_in_order(output, arguments) as stopped:
             run = Training(
-                first or chosen(),
+                first or configuration(arguments, reporter),
                 output,
-                resume=resume,
+                resume=arguments.resume,
                 processes=processes,
                 report=epochs_to(reporter) if processes.first else None,
                 stopped=stopped,
@@ -577,7 +575,8 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     for case in checked:
         reporter.event("checked", case={"usable": case.usable, **asdict(case)})
     counts = summary(checked)
-    lines = [*_checked_lines(checked), "{usable} of {cases} cases can be used: {subjects} patients".format(**counts)]
+    usable_text = f"{counts['usable']} of {counts['cases']} cases can be used: {patients_text(counts['subjects'])}"
+    lines = [*_checked_lines(checked), usable_text]
     usable = {case.name for case in checked if case.usable}
     cases = [case for case in matched.cases if case.name in usable]
     subjects, splits = [case.subject for case in cases], {}
@@ -589,7 +588,7 @@ def _check(arguments: argparse.Namespace, reporter: Reporter) -> int:
     else:
         splits = {"split": split_by_rule(cases, arguments.hold_out, arguments.seed)}
     for name, split in splits.items():
-        lines.append(f"{name}: {len(split.training)} patients to train on, {len(split.validation)} held out")
+        lines.append(f"{name}: {patients_text(len(split.training))} to train on, {len(split.validation)} held out")
         if arguments.output is not None:
             folder = arguments.output if name == "split" else arguments.output / name
             write_split([split], folder / "split.json")

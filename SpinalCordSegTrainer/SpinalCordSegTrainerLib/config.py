@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +19,6 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import from_json, parse_json
 from SpinalCordSegLib.model.checkpoint import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-
-# Frozen dataclasses as plain JSON values and back, every wrong value named with its place.
-
 
 T = TypeVar("T")
 
@@ -48,11 +46,30 @@ def _refuse_unknown(data: Any, known: Any, where: str) -> None:
     if isinstance(data, dict):
         for name, value in data.items():
             if name not in known:
-                raise ConfigurationError(f"{where}: unknown setting {name!r}; known are {', '.join(known)}")
+                meant = get_close_matches(name, known, 1)
+                hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
+                raise ConfigurationError(f"{where}: unknown setting {name!r}; {hint}")
             _refuse_unknown(value, known[name], f"{where}.{name}")
     elif isinstance(data, list):
         for one, item in zip(data, known, strict=True):
             _refuse_unknown(one, item, where)
+
+
+_RULES: dict[str, Callable[[float], bool]] = {
+    "positive": lambda value: value > 0,
+    "0 or more": lambda value: value >= 0,
+    "1 or more": lambda value: value >= 1,
+    "0 to 1": lambda value: 0 <= value <= 1,
+    "0 or more, and below 1": lambda value: 0 <= value < 1,
+}
+
+
+def _check(config: Any, rule: str, *names: str) -> None:
+    """Raises ConfigurationError for a number of ``config`` that breaks the rule; None is no number."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not _RULES[rule](value):
+            raise ConfigurationError(f"{name} is {value}: it must be {rule}")
 
 
 INTENDED_USE = (
@@ -70,6 +87,9 @@ class SourceConfig:
     weight: float = 1.0
     policy: Policy = "none"
 
+    def __post_init__(self) -> None:
+        _check(self, "positive", "weight")
+
 
 @dataclass(frozen=True)
 class ValidationConfig:
@@ -86,6 +106,10 @@ class ValidationConfig:
     max_slices: int | None = None
     batch_size: int = 8
 
+    def __post_init__(self) -> None:
+        _check(self, "0 or more, and below 1", "fraction")
+        _check(self, "positive", "max_slices", "batch_size")
+
 
 @dataclass(frozen=True)
 class CropConfig:
@@ -98,6 +122,12 @@ class CropConfig:
     size: int | None = None
     near_cord: float = 0.8
     jitter_px: int = 40
+
+    def __post_init__(self) -> None:
+        _check(self, "0 to 1", "near_cord")
+        _check(self, "0 or more", "jitter_px")
+        if self.size is not None and (self.size < 32 or self.size % 32):
+            raise ConfigurationError(f"crop.size is {self.size}: it must be a multiple of 32")
 
 
 @dataclass(frozen=True)
@@ -136,24 +166,32 @@ class AugmentConfig:
     blur_px: float = 1.0
     field_of_view_probability: float = 0.1
 
+    def __post_init__(self) -> None:
+        for name in vars(self):
+            if name in ("elastic_cells", "resolution_factor"):
+                _check(self, "1 or more", name)
+            elif name != "interpolation":
+                _check(self, "0 to 1" if name.endswith(("_probability", "_share")) else "0 or more", name)
+
 
 @dataclass(frozen=True)
 class LossConfig:
     """``fn_weight`` weighs missed cord, ``fp_weight`` false cord; ``gamma`` is used by the focal loss only.
 
-    ``per``: one index per batch (the paper's code base) or per image. ``bce_weight`` adds that much binary
-    cross-entropy against the coverage 0..1 (partial volume); the overlap sees coverage ≥ 0.5 as cord unless
-    ``soft_overlap``.
+    ``bce_weight`` adds that much binary cross-entropy against the coverage 0..1 (partial volume); the overlap sees
+    coverage ≥ 0.5 as cord unless ``soft_overlap``.
     """
 
     name: Literal["focal_tversky", "tversky"] = "focal_tversky"
     fn_weight: float = 0.6
     fp_weight: float = 0.4
     gamma: float = 1.33
-    smooth: float = 1.0
-    per: Literal["batch", "image"] = "batch"
     bce_weight: float = 0.0
     soft_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self, "0 or more", "fn_weight", "fp_weight", "bce_weight")
+        _check(self, "positive", "gamma")
 
 
 @dataclass(frozen=True)
@@ -167,13 +205,18 @@ class RateConfig:
     half_cycle_epochs: float = 8.0
     warmup_updates: int = 0
 
+    def __post_init__(self) -> None:
+        _check(self, "0 or more", "warmup_updates")
+        _check(self, "positive", "half_cycle_epochs")
+        if not 0 < self.base_lr <= self.max_lr:
+            raise ConfigurationError(f"rates {self.base_lr} and {self.max_lr}: 0 < base_lr ≤ max_lr is needed")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """One training run.
 
-    ``updates_per_epoch``: None means as many batches as the slices of all sources fill. ``max_minutes``: the run
-    ends at the first update past it (the cosine plan then follows the clock). ``patience``: epochs without a
+    ``updates_per_epoch``: None means as many batches as the slices of all sources fill. ``patience``: epochs without a
     better ``best_by`` before stopping, never before one full rate cycle; None never stops early.
     ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
@@ -199,7 +242,6 @@ class TrainingConfig:
     batch_size: int = 15
     epochs: int = 30
     updates_per_epoch: int | None = None
-    max_minutes: float | None = None
     patience: int | None = 10
     best_by: Literal["loss", "dice", "mcc"] = "loss"
     ema_decay: float = 0.0
@@ -211,52 +253,10 @@ class TrainingConfig:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        numbers = dict(_numbers(to_dict(self)))
-        for limit, names in _LIMITS.items():
-            for name in names.split():
-                if name in numbers and not _WITHIN[limit](numbers[name]):
-                    raise ConfigurationError(f"{name} is {numbers[name]}: it must be {limit}")
-        for source in self.sources:
-            if source.weight <= 0:
-                raise ConfigurationError(f"the weight of {source.path} is {source.weight}: it must be positive")
+        _check(self, "positive", "batch_size", "epochs", "statistics_batches", "updates_per_epoch")
+        _check(self, "0 or more", "patience")
+        _check(self, "0 or more, and below 1", "ema_decay")
         check_seed(self.seed)
-        if self.crop.size is not None and (self.crop.size < 32 or self.crop.size % 32):
-            raise ConfigurationError(f"crop.size is {self.crop.size}: it must be a multiple of 32")
-        if not 0 < self.rate.base_lr <= self.rate.max_lr:
-            raise ConfigurationError(
-                f"rates {self.rate.base_lr} and {self.rate.max_lr}: 0 < base_lr ≤ max_lr is needed"
-            )
-
-
-def _numbers(plain: dict[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a configuration, as ("rate.max_lr", 0.001)."""
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{before}{name}.")
-        elif isinstance(value, (int, float)):
-            yield before + name, value
-
-
-_LIMITS = {
-    "positive": "batch_size epochs statistics_batches updates_per_epoch max_minutes validation.batch_size"
-    " validation.max_slices loss.gamma rate.half_cycle_epochs",
-    "0 or more": "patience crop.jitter_px loss.fn_weight loss.fp_weight loss.smooth loss.bce_weight"
-    " rate.warmup_updates",
-    "1 or more": "",
-    "0 to 1": "crop.near_cord",
-    "0 or more, and below 1": "ema_decay validation.fraction",
-}
-_WITHIN: dict[str, Callable[[float], bool]] = {
-    "positive": lambda value: value > 0,
-    "0 or more": lambda value: value >= 0,
-    "1 or more": lambda value: value >= 1,
-    "0 to 1": lambda value: 0 <= value <= 1,
-    "0 or more, and below 1": lambda value: 0 <= value < 1,
-}
-for _one in (one.name for one in dataclasses.fields(AugmentConfig)):
-    _limit = "0 to 1" if _one.endswith(("_probability", "_share")) else "0 or more"
-    _limit = "1 or more" if _one in ("elastic_cells", "resolution_factor") else _limit
-    _LIMITS[_limit] += f" standard.{_one} contrast.{_one}"
 
 
 def check_seed(seed: int) -> None:
@@ -287,12 +287,11 @@ def with_settings(config: T, settings: Sequence[str]) -> T:
         *parents, last = name.strip().split(".")
         place = plain
         for parent in parents:
-            place = place.get(parent, {}) if isinstance(place, dict) else {}
-        if not equals or not isinstance(place, dict) or last not in place:
-            known = ", ".join(place if parents and isinstance(place, dict) and place else plain)
-            raise ConfigurationError(f"--set {setting}: expected NAME=VALUE, as rate.max_lr=0.001; known are {known}")
+            place = place.setdefault(parent, {}) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict):
+            raise ConfigurationError(f"--set {setting}: expected NAME=VALUE, as rate.max_lr=0.001")
         try:
             place[last] = parse_json(text)
         except ValueError:
             place[last] = text
-    return from_dict(type(config), plain)
+    return from_dict(type(config), plain, "--set")

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree  # noqa: TID251  (expat refuses every entity)
 
 import numpy as np
@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from SpinalCordSegLib.dicom import is_dicom_file
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, TrainingDataError
-from SpinalCordSegLib.files import file_suffix, is_plain_name, parse_json, read_table
+from SpinalCordSegLib.files import file_stem, file_suffix, is_plain_name, parse_json, read_table
 from SpinalCordSegLib.image_io import (
     cord_value,
     is_volume_file,
@@ -79,18 +79,13 @@ def subject_of(path: Path) -> str:
     "MS_session1_001" stays whole.
     """
     found = _SUBJECT.search(path.name) or _SUBJECT.search(str(path))
-    name = found.group(1) if found else _SESSION_ON.sub(r"\1", stem(path))
+    name = found.group(1) if found else _SESSION_ON.sub(r"\1", file_stem(path))
     return _SESSION_END.sub("", name)
-
-
-def stem(path: Path) -> str:
-    """The name without its suffix, ".nii.gz" counted as one."""
-    return path.name[: len(path.name) - len(file_suffix(path))]
 
 
 def label_stem(path: Path) -> str | None:
     """The name of the image that this file labels; None for an image."""
-    name = stem(path)
+    name = file_stem(path)
     ending = next((one for one in sorted(LABEL_ENDINGS, key=len, reverse=True) if name.endswith(one)), None)
     if ending is None:
         return name if file_suffix(path) == ".seg.nrrd" else None
@@ -161,7 +156,7 @@ def _manifest_case(path: Path, row: dict[str, str], columns: dict[str, str]) -> 
         raise TrainingDataError("image and label are the same file")
     if cell["label_value"] and not _is_value(cell["label_value"]):
         raise TrainingDataError(f"label_value {cell['label_value']} is not a whole number")
-    name = cell["name"] or "_".join(part for part in (cell["subject"], cell["session"], stem(image)) if part)
+    name = cell["name"] or "_".join(part for part in (cell["subject"], cell["session"], file_stem(image)) if part)
     if not is_plain_name(name):  # results are called so
         raise TrainingDataError(f'"{name}" cannot be the name of a case: leave out / and \\')
     relative, known = Path(cell["image"]), set(columns.values())
@@ -234,28 +229,23 @@ def read_workspace(path: Path) -> LabelledCase:
 
 def _nickname(layer: dict[str, str]) -> str:
     file = PureWindowsPath(layer.get("AbsolutePath", "")).name
-    return layer.get("LayerMetaData/CustomNickName", "") + " " + stem(Path(file))
+    return layer.get("LayerMetaData/CustomNickName", "") + " " + file_stem(Path(file))
 
 
 def _layer_file(stored: str, saved_at: str, path: Path) -> Path:
     """Where a layer lies: as far from the workspace as it was when saved, else where it was then."""
     if not stored:
         raise TrainingDataError(f"{path.name}: a layer has no file; save the workspace in ITK-SNAP again")
-    kind = PureWindowsPath if "\\" in stored or ":" in stored[:3] else PurePosixPath
-    candidates = []
-    if saved_at:
-        layer, before = kind(stored), kind(saved_at)
-        for ups, parent in enumerate((before, *before.parents)):
-            if layer.is_relative_to(parent):
-                candidates.append(path.parent.joinpath(*[".."] * ups, *layer.relative_to(parent).parts))
-                break
-    native = Path(*PureWindowsPath(stored).parts) if "\\" in stored else Path(stored)
-    candidates.append(path.parent / native)  # an absolute path stays as it is
+    layer, before = PureWindowsPath(stored), PureWindowsPath(saved_at)  # which splits at both / and \
+    candidates = [path.parent / stored.replace("\\", "/")]  # an absolute path stays as it is
+    for ups, parent in enumerate((before, *before.parents) if saved_at else ()):
+        if layer.is_relative_to(parent):
+            candidates.insert(0, path.parent.joinpath(*[".."] * ups, *layer.relative_to(parent).parts))
+            break
     for one in candidates:
         if one.exists():
             return one
-    name = PureWindowsPath(stored).name
-    raise TrainingDataError(f"{path.name}: its layer {name} is not there; move it together with its workspace")
+    raise TrainingDataError(f"{path.name}: its layer {layer.name} is not there; move it together with its workspace")
 
 
 def _entries(path: Path) -> dict[str, str]:
@@ -437,7 +427,7 @@ def match_folder(folder: Path) -> MatchedFiles:
             pairs[image] = label
     for image, label in pairs.items():
         relative = image.relative_to(folder) if image != folder else Path(image.name)
-        name = image.name if image.is_dir() else stem(image)
+        name = image.name if image.is_dir() else file_stem(image)
         cases.append(LabelledCase(name, subject_of(relative), image, label))
     named: dict[str, LabelledCase] = {}
     for case in sorted(cases, key=lambda one: (one.name, str(one.image))):
@@ -456,7 +446,7 @@ def _place(path: Path, folder: Path) -> tuple[str, str]:
     if "derivatives" in parts:
         at = parts.index("derivatives")
         del parts[at : at + 2]
-    return "/".join(parts), stem(path)
+    return "/".join(parts), file_stem(path)
 
 
 def _image_of(label: Path, folder: Path, images: dict[tuple[str, str], Path], dicom: Sequence[Path]) -> Path | None:
@@ -499,7 +489,7 @@ def _with_facts(
 def _sidecar(image: Path) -> dict[str, str]:
     """The scanner, from the BIDS JSON beside an image; nothing where there is none."""
     try:
-        told = parse_json((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
+        told = parse_json((image.parent / f"{file_stem(image)}.json").read_text(encoding="utf-8"))
         fields = [told.get(key) for key in ("Manufacturer", "ManufacturersModelName", "MagneticFieldStrength")]
         facts = {"scanner": scanner_words(*fields), "site": told.get("InstitutionName")}
     except (OSError, ValueError, AttributeError):

@@ -1,14 +1,14 @@
 """Training on several devices or machines at once, started by ``torchrun``: one process (rank) per device.
 
 All processes see the same batch and compute a part of it. What the loss and BatchNorm sum over a batch is summed over
-all processes by a differentiable all-reduce, and gradients are averaged at the end: the result is that of one big
-batch. torch's own SyncBatchNorm refuses the CPU and its DDP averages losses that are no means over slices.
+all processes by a differentiable all-reduce, and torch's DDP averages the gradients: the result is that of one big
+batch. torch's own SyncBatchNorm refuses the CPU.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist  # noqa: TID251  (between the processes of torchrun)
+from torch.nn.parallel import DistributedDataParallel
 
 from SpinalCordSegLib.errors import ConfigurationError, DeviceError
 
@@ -38,44 +39,35 @@ class Processes:
         total: Tensor = value if self.count == 1 else _Summed.apply(value)  # type: ignore[no-untyped-call]
         return total
 
-    def add_up(self, value: Tensor) -> Tensor:
-        """Sum over all processes of a tensor on any device, without gradient; exact for integers."""
-        if self.count == 1:
-            return value
-        total = value.detach().to(self.device, copy=True)
-        dist.all_reduce(total)
-        return total.to(value.device)
-
-    def from_first(self, values: Sequence[float]) -> list[float]:
-        """The first process's values, in every process: clocks differ."""
-        if self.count == 1:
-            return list(values)
-        sent = torch.tensor(values if self.first else [0.0] * len(values), dtype=torch.float64)
-        return [float(value) for value in self.add_up(sent)]
+    def gathered(self, found: dict[int, Any]) -> dict[int, Any]:
+        """What each process found, in every process."""
+        parts: list[dict[int, Any]] = [found] * self.count
+        if self.count > 1:
+            dist.all_gather_object(parts, found)
+        return {number: one for part in parts for number, one in part.items()}
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds on any rank."""
-        return bool(self.add_up(torch.tensor(int(flag))))
+        """Whether it holds in any process; each waits for the others."""
+        if self.count == 1:
+            return flag
+        holds = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(holds, dist.ReduceOp.MAX)
+        return bool(holds)
 
     def part(self, count: int) -> slice:
-        """This rank's share of ``count`` things, as equal as can be."""
+        """This process's share of ``count`` things, as equal as can be."""
         return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 
-    def average_gradients(self, network: nn.Module) -> None:
-        """After backward: every rank gets the mean of all processes' gradients, in one message."""
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network to train with: gradients are averaged over all processes, BatchNorm's statistics are those of
+        the whole batch. Parameters are shared with ``network``; alone it is the network itself."""
         if self.count == 1:
-            return
-        gradients = [one.grad for one in network.parameters() if one.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.count
-        for gradient, values in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
-            gradient.copy_(values.view(gradient.shape))
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
-            self.any(False)
+            return network
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = SyncedBatchNorm
+                module.processes = self  # type: ignore[assignment]
+        return DistributedDataParallel(network)
 
 
 class _Summed(torch.autograd.Function):
@@ -87,9 +79,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(_: Any, *gradients: Tensor) -> Tensor:  # every process's loss depends on every value
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
+        return _Summed.forward(None, gradients[0].contiguous())
 
 
 ALONE = Processes()
@@ -141,14 +131,6 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         return (scaled + self.bias[None, :, None, None]).to(features.dtype)
 
 
-def sync_statistics(network: nn.Module, processes: Processes) -> None:
-    """Make every BatchNorm of the network one over all processes, in place; alone it is left as it is."""
-    for module in network.modules() if processes.count > 1 else ():
-        if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = SyncedBatchNorm
-            module.processes = processes  # type: ignore[assignment]
-
-
 # How a step is computed: 32 bits, or bfloat16 where the device has it; and kernels that give the same bits every time.
 
 
@@ -188,22 +170,11 @@ def cpu_has_bfloat16() -> bool:
     return any(probe is not None and bool(probe()) for probe in probes)
 
 
-@contextmanager
-def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """Only kernels that give the same bits every time, TF32 off; what was set before comes back."""
-    if not wanted:
-        yield
-        return
+def use_deterministic_kernels() -> None:
+    """From now on only kernels that give the same bits every time; TF32 off."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
     torch.use_deterministic_algorithms(True)
-    cudnn.benchmark = cudnn.allow_tf32 = matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before[1:]
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, TrainingDataError, VoxelError
-from SpinalCordSegLib.files import file_suffix, write_json
+from SpinalCordSegLib.files import file_stem, file_suffix, to_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image, is_volume_file
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
@@ -30,7 +30,6 @@ from SpinalCordSegTrainerLib.dataset import (
     LoadedCase,
     load_case,
     read_cord,
-    stem,
 )
 from SpinalCordSegTrainerLib.run_folder import figure, write_table
 
@@ -182,11 +181,11 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
     Raises TrainingDataError when there is none, or several.
     """
     endings = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
-    wanted = {case.name + ending for ending in endings} | {stem(case.label)}
-    found = [path for path in sorted(folder.iterdir()) if is_volume_file(path) and stem(path) in wanted]
+    wanted = {case.name + ending for ending in endings} | {file_stem(case.label)}
+    found = [path for path in sorted(folder.iterdir()) if is_volume_file(path) and file_stem(path) in wanted]
     own = folder / case.name
     if own.is_dir():
-        found += [path for path in sorted(own.iterdir()) if is_volume_file(path) and stem(path) == "mask"]
+        found += [path for path in sorted(own.iterdir()) if is_volume_file(path) and file_stem(path) == "mask"]
     if not found:
         raise TrainingDataError(f"no mask {case.name}{file_suffix(case.label)} among the predictions")
     if len(found) > 1:
@@ -268,30 +267,23 @@ class Evaluation:
         """
         model = checkpoint and {"name": checkpoint.name, "version": checkpoint.version, "sha256": checkpoint.sha256}
         groups = {fact: found for fact in GROUPED_BY if (found := _grouped(self.scores, fact))}
-        figures = {
-            "model": model,
-            "cases": len(self.scores),
-            **summary(self.scores),
-            "area_agreement": area_agreement(self.scores),
-            "groups": groups,
-            **more,
-        }
+        agreement = area_agreement(self.scores)
+        content = {"cases": len(self.scores), **summary(self.scores), "area_agreement": agreement, "groups": groups}
+        figures: dict[str, Any] = to_json({"model": model, **content, **more})
         write_table([_slice_row(one) for case in self.scores for one in case.slices], folder / "slices.csv")
         write_table([_case_row(case) for case in self.scores], folder / "cases.csv")
         write_json(folder / "scores.json", figures)
-        _histograms(self.scores, folder / "histogram.png")
         _draw_agreement(self.scores, folder / "bland_altman.png")
         write_sheet(self.tiles, "the worst slices, the worst first", folder / "worst.png")
         return figures
 
 
 def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
-    """All figures as plain JSON values; None where there is nothing to average."""
+    """All figures; None or NaN where there is nothing to average."""
     slices = [one for case in scores for one in case.slices]
     with_cord = [one for one in slices if one.true_mm2]
     without = [one for one in slices if not one.true_mm2]
     counts = sum((case.counts for case in scores), ConfusionCounts())
-    rates = {"sensitivity": counts.sensitivity(), "precision": counts.precision()}
     return {
         "dice_per_slice": statistics([one.dice for one in with_cord]),
         "dice_per_case": statistics([case.dice for case in scores]),
@@ -299,7 +291,8 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
         "volume_error_percent_per_case": statistics([case.volume_error_percent for case in scores]),
         "hd95_mm_per_case": statistics([case.hd95_mm for case in scores]),
         "mcc": counts.mcc(),
-        **{name: value if math.isfinite(value) else None for name, value in rates.items()},
+        "sensitivity": counts.sensitivity(),
+        "precision": counts.precision(),
         "slices_with_cord": len(with_cord),
         "slices_missed": sum(case.missed for case in scores),
         "slices_without_cord": len(without),
@@ -311,17 +304,14 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
 def statistics(values: Sequence[float]) -> dict[str, Any]:
     """n, mean, SD (n - 1), P25, P50, P75 of the finite values, and how many were not finite."""
     finite = np.array([value for value in values if math.isfinite(value)])
-    if len(finite) == 0:
-        return {"n": 0, "mean": None, "sd": None, "p25": None, "p50": None, "p75": None, "not_finite": len(values)}
-    p25, p50, p75 = (float(value) for value in np.percentile(finite, (25, 50, 75)))
+    n = len(finite)
+    quartiles = np.percentile(finite, (25, 50, 75)).tolist() if n else (None, None, None)
     return {
-        "n": len(finite),
-        "mean": float(finite.mean()),
-        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else None,
-        "p25": p25,
-        "p50": p50,
-        "p75": p75,
-        "not_finite": len(values) - len(finite),
+        "n": n,
+        "mean": float(finite.mean()) if n else None,
+        "sd": float(finite.std(ddof=1)) if n > 1 else None,
+        **dict(zip(("p25", "p50", "p75"), quartiles, strict=True)),
+        "not_finite": len(values) - n,
     }
 
 
@@ -338,21 +328,16 @@ def _grouped(scores: Sequence[CaseScore], fact: str) -> dict[str, dict[str, Any]
     return figures
 
 
-_DIGITS = {"true_mm2": 3, "found_mm2": 3, "hd95_mm": 3}
-_DIGITS |= dict.fromkeys(("csa_error_percent", "volume_error_percent", "outside_mm"), 2)
-
-
 def _slice_row(one: SliceScore) -> dict[str, Any]:
-    values = {name: value for name, value in vars(one).items() if name not in ("flags", "counts")}
-    row = {name: _cell(value, name) if isinstance(value, float) else value for name, value in values.items()}
-    return {**row, "flags": " ".join(one.flags), **asdict(one.counts)}
+    values = {name: _cell(value) for name, value in vars(one).items() if name not in ("flags", "counts")}
+    return {**values, "flags": " ".join(one.flags), **asdict(one.counts)}
 
 
 def _case_row(case: CaseScore) -> dict[str, Any]:
     scores = ("dice", "hd95_mm", "csa_error_percent", "volume_error_percent")
     return {
         "case": case.case,
-        **{name: _cell(getattr(case, name), name) for name in scores},
+        **{name: _cell(getattr(case, name)) for name in scores},
         **{name: _cell(getattr(case.counts, name)()) for name in ("sensitivity", "precision", "mcc")},
         "slices_with_cord": sum(one.true_mm2 > 0 for one in case.slices),
         "slices_missed": case.missed,
@@ -362,35 +347,16 @@ def _case_row(case: CaseScore) -> dict[str, Any]:
     }
 
 
-def _cell(value: float, column: str = "") -> float | str | None:
-    if math.isnan(value):
-        return None
-    return round(value, _DIGITS.get(column, 4)) if math.isfinite(value) else "inf"
-
-
-def _histograms(scores: Sequence[CaseScore], path: Path) -> None:
-    per_slice = [one.dice for case in scores for one in case.slices if not math.isnan(one.dice)]
-    per_case = [case.dice for case in scores if not math.isnan(case.dice)]
-    errors = [one.csa_error_percent for case in scores for one in case.slices if not math.isnan(one.csa_error_percent)]
-    with figure(path, 3) as axes:
-        edges = [number / 40 for number in range(41)]
-        for axis, values, name in ((axes[0], per_slice, "slices"), (axes[1], per_case, "cases")):
-            axis.hist(values, bins=edges)
-            axis.set_xlabel(f"Dice of {len(values)} {name}")
-            axis.set_ylabel(name)
-        axes[2].hist([min(max(value, -50), 50) for value in errors], bins=50, range=(-50, 50))
-        axes[2].set_xlabel("signed area error of slices, % (beyond ±50 in the last bins)")
-        axes[2].set_ylabel("slices")
-
-
-# Agreement of two measurements of the same slices: bias and limits of agreement.
-#
-# Bland and Altman 1986, Lancet 327:307-310: bias = mean difference, limits = bias ± 1.96 SD of the differences.
+def _cell(value: Any) -> Any:
+    """Numbers with 4 decimals; NaN is an empty cell."""
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else round(value, 4) if math.isfinite(value) else "inf"
 
 
 def bland_altman(first_mm2: Sequence[float], second_mm2: Sequence[float]) -> dict[str, Any]:
-    """Bias and 95 % limits of agreement, second minus first, in mm². Fewer than two pairs: SD and limits are None;
-    no pair: the bias, too."""
+    """Bias and 95 % limits of agreement (bias ± 1.96 SD of the differences), second minus first, in mm². Fewer than
+    two pairs: SD and limits are None; no pair: the bias, too. Bland and Altman 1986, Lancet 327:307-310."""
     differences = np.asarray(second_mm2, float) - np.asarray(first_mm2, float)
     n = len(differences)
     bias, sd = float(differences.mean()) if n else None, float(differences.std(ddof=1)) if n > 1 else None
@@ -437,15 +403,15 @@ def _draw_agreement(scores: Sequence[CaseScore], path: Path) -> None:
 # Pictures of the worst slices: the slice, and beside it where it agrees with the label.
 
 
-_PICTURES = 16
-_TILE, _LEAST_MM, _MOST_MM, _PAIRS_A_ROW = 220, 40.0, 120.0, 4
+_PICTURES, _PAIRS_A_ROW = 16, 4
+_LEAST_MM, _MOST_MM = 40.0, 120.0
 # Strong where they differ, thin where they agree; blue and red stay apart for eyes that take red for green.
-_MATCH, _TOO_MUCH, _MISSED = ((40, 200, 60), 0.35), ((235, 30, 30), 0.75), ((40, 120, 255), 0.75)
+_MATCH, _TOO_MUCH, _MISSED = ((0.16, 0.78, 0.24), 0.35), ((0.92, 0.12, 0.12), 0.75), ((0.16, 0.47, 1.0), 0.75)
 LEGEND = "green: found and true   red: found, not true   blue: true, not found   the patient's right is on the left"
 
 
-Tile = tuple[SliceScore, NDArray[np.uint8]]
-"""A slice and its picture (S, 2·S, 3), as a radiologist looks at it: plain, and with agreement in colour."""
+Tile = tuple[SliceScore, NDArray[np.float32], tuple[float, float]]
+"""A slice; its picture (rows, 2·columns, 3) in 0..1, plain and with agreement in colour; height and width in mm."""
 
 
 def badness(score: SliceScore) -> float:
@@ -454,24 +420,23 @@ def badness(score: SliceScore) -> float:
 
 
 def _tile(one: SliceScore, pictures: NDArray, masks: NDArray, labels: NDArray, pixel_mm: tuple[float, float]) -> Tile:
-    k = one.canonical_slice
-    either = masks[k] | labels[k]
-    rows, columns = np.nonzero(labels[k] if labels[k].any() else either)
-    middle = (rows.mean(), columns.mean()) if rows.size else ((n - 1) / 2 for n in either.shape)
+    mask, label = masks[one.canonical_slice], labels[one.canonical_slice]
     outside_mm = one.outside_mm if math.isfinite(one.outside_mm) else 0
-    side = float(np.clip(_LEAST_MM + 2 * outside_mm, _LEAST_MM, _MOST_MM))
-    steps = (np.arange(_TILE) + 0.5) / _TILE * side - side / 2
-    down, across = (centre + steps / mm for centre, mm in zip(middle, pixel_mm, strict=True))
-    at = np.array(np.meshgrid(down, across, indexing="ij"))
-    grey = ndimage.map_coordinates(pictures[k].astype(np.float32), at, order=1)
-    low, high = np.percentile(grey, (1, 99))
-    shown = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
-    mask, label = (ndimage.map_coordinates(of[k].astype(np.float32), at, order=0) > 0.5 for of in (masks, labels))
-    plain = np.rint(shown.astype(np.float32) * 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
-    coloured = plain.astype(np.float32)
+    side_mm = float(np.clip(_LEAST_MM + 2 * outside_mm, _LEAST_MM, _MOST_MM))
+    cut = []
+    for at, n, mm in zip(np.nonzero(label if label.any() else mask), mask.shape, pixel_mm, strict=True):
+        middle = at.mean() if at.size else (n - 1) / 2
+        cut.append(slice(max(0, round(middle - side_mm / 2 / mm)), round(middle + side_mm / 2 / mm) + 1))
+    picture = pictures[one.canonical_slice][tuple(cut)].astype(np.float32)
+    mask, label = mask[tuple(cut)], label[tuple(cut)]
+    low, high = np.percentile(picture, (1, 99))
+    shown = np.clip((picture - low) / max(float(high - low), 1e-6), 0, 1)
+    plain = shown[:, :, None].repeat(3, axis=2)
+    coloured = plain.copy()
     for where, (colour, opacity) in ((mask & label, _MATCH), (mask & ~label, _TOO_MUCH), (label & ~mask, _MISSED)):
         coloured[where] = (1 - opacity) * coloured[where] + opacity * np.array(colour, np.float32)
-    return one, np.concatenate([plain, coloured.astype(np.uint8)], axis=1)
+    pair = np.concatenate([plain, coloured], axis=1)
+    return one, pair, (pair.shape[0] * pixel_mm[0], pair.shape[1] * pixel_mm[1])
 
 
 def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
@@ -480,8 +445,8 @@ def write_sheet(tiles: Sequence[Tile], title: str, path: Path) -> None:
         return
     with figure(path, len(tiles), _PAIRS_A_ROW) as axes:
         axes[0].figure.suptitle(f"{title}\n{LEGEND}", fontsize=8)
-        for axis, (score, pair) in zip(axes, tiles, strict=True):
-            axis.imshow(pair)
+        for axis, (score, pair, (height_mm, width_mm)) in zip(axes, tiles, strict=True):
+            axis.imshow(pair, extent=(0, width_mm, height_mm, 0))
             axis.set_axis_off()
             axis.set_title(_caption(score), fontsize=6)
 

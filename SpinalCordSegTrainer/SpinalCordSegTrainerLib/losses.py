@@ -14,26 +14,25 @@ from torch.nn import functional
 from SpinalCordSegTrainerLib.config import LossConfig, RateConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes
 
+_SMOOTH = 1.0  # pixels; with an empty batch the index is still defined
 
-def overlap_sums(logits: Tensor, target: Tensor, per: str = "batch") -> Tensor:
-    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) in float32, over the batch, (3,), or per image, (3, n).
 
-    1-p is computed as sigmoid(-z): exact where p rounds to 1.
-    """
+def overlap_sums(logits: Tensor, target: Tensor) -> Tensor:
+    """TP = Σpg, FN = Σ(1-p)g, FP = Σp(1-g) over the batch, (3,); 1-p as sigmoid(-z): exact where p rounds to 1."""
     cord, rest = torch.sigmoid(logits), torch.sigmoid(-logits)
-    axes = tuple(range(per == "image", logits.ndim))
-    return torch.stack([(cord * target).sum(axes), (rest * target).sum(axes), (cord * (1 - target)).sum(axes)])
+    return torch.stack([(cord * target).sum(), (rest * target).sum(), (cord * (1 - target)).sum()])
 
 
-def overlap_loss(true_positive: Tensor, false_negative: Tensor, false_positive: Tensor, config: LossConfig) -> Tensor:
-    """1 - Tversky index, to the power 1/γ for the focal loss.
+def overlap_loss(sums: Tensor, config: LossConfig) -> Tensor:
+    """1 - Tversky index of these overlap_sums, to the power 1/γ for the focal loss.
 
     Written as E/(TP+E+s) with E = fn_weight·FN + fp_weight·FP and clamped before the power: the form
     1 - (TP+s)/(...) has NaN gradients on a saturated perfect batch and on an empty one. With an empty target and
     an empty prediction the loss is (almost) 0.
     """
+    true_positive, false_negative, false_positive = sums.unbind()
     error = config.fn_weight * false_negative + config.fp_weight * false_positive
-    loss = error / (true_positive + error + config.smooth)
+    loss = error / (true_positive + error + _SMOOTH)
     if config.name == "focal_tversky":
         loss = loss.clamp_min(1e-7) ** (1 / config.gamma)
     return loss
@@ -49,20 +48,12 @@ def segmentation_loss(logits: Tensor, coverage: Tensor, config: LossConfig, proc
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     coverage = coverage.to(logits.dtype)
     target = coverage if config.soft_overlap else (coverage >= 0.5).to(logits.dtype)
-    sums = overlap_sums(logits, target, config.per)
-    positive, missed, false = (processes.summed(sums) if config.per == "batch" else sums).unbind()
-    loss = overlap_loss(positive, missed, false, config)
-    if config.per == "image":
-        loss = _mean(loss.sum(), len(logits), processes)
+    loss = overlap_loss(processes.summed(overlap_sums(logits, target)), config)
     if config.bce_weight:
         total = functional.binary_cross_entropy_with_logits(logits, coverage, reduction="sum")
-        loss = loss + config.bce_weight * _mean(total, logits.numel(), processes)
+        both = processes.summed(torch.stack([total, total.new_tensor(float(logits.numel()))]))
+        loss = loss + config.bce_weight * (both[0] / both[1].detach())
     return loss
-
-
-def _mean(total: Tensor, count: int, processes: Processes) -> Tensor:
-    both = processes.summed(torch.stack([total, total.new_tensor(float(count))]))
-    return both[0] / both[1].detach()
 
 
 # The learning rate as a pure function of the update.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,11 +31,10 @@ from SpinalCordSegTrainerLib.distributed import Processes
 if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.batches import OpenedSources
 
-_log = logging.getLogger(__name__)
-
+STATE = "state.safetensors"
 _ADAM_EPS = 1e-7  # that of the library the paper used
 # How a run is called and how long it may last may change on resume; what it computes may not.
-_FREE = ("name", "version", "licence", "intended_use", "epochs", "max_minutes", "patience")
+_FREE = ("name", "version", "licence", "intended_use", "epochs", "patience")
 
 
 @dataclass
@@ -80,7 +77,7 @@ def new_state(config: TrainingConfig, device: torch.device, weights: dict[str, T
 
 
 def save_state(state: RunState, config: TrainingConfig, path: Path) -> None:
-    """Write the file whole or not at all; the one before it is kept beside it. Raises OutputError."""
+    """Write the file whole or not at all. Raises OutputError."""
     tensors = {f"network.{name}": one for name, one in state.network.state_dict().items()}
     for number, slots in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": one for name, one in slots.items()}
@@ -94,38 +91,20 @@ def save_state(state: RunState, config: TrainingConfig, path: Path) -> None:
     content = save(plain, metadata)  # not save_file: what the system refuses must come as an OSError
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-        if path.exists():
-            os.replace(path, previous(path))
-
-
-def previous(path: Path) -> Path:
-    """Where the state before the one in ``path`` lies."""
-    return path.with_name(f"{path.stem}_previous{path.suffix}")
-
-
-def saved_state(path: Path) -> Path | None:
-    """The newest state there is, or None: a run killed between two file names has only the one before."""
-    return next((one for one in (path, previous(path)) if one.exists()), None)
 
 
 def training_begun(folder: Path) -> bool:
     """Whether a run in this folder, or in one of its folders (folds, rows of a comparison), has saved a state."""
-    return any(saved_state(one / "state.safetensors") for one in (folder, *folder.iterdir()) if one.is_dir())
+    return any((one / STATE).exists() for one in (folder, *folder.iterdir()))
 
 
 def load_state(config: TrainingConfig, path: Path, device: torch.device) -> RunState:
-    """The saved run, with torch's own random state put back; the one before where the newest is damaged.
+    """The saved run, with torch's own random state put back.
 
     Raises TrainingDataError for a file that is missing or damaged, ConfigurationError when the run was made with
     other settings.
     """
-    try:
-        tensors, metadata = _read(path)
-    except TrainingDataError as error:
-        if not previous(path).exists():
-            raise
-        _log.warning("%s; the one before it is used", error)
-        tensors, metadata = _read(previous(path))
+    tensors, metadata = _read(path)
     numbers, used = metadata["state"], metadata["config"]
     now, then = to_dict(config), to_dict(from_dict(TrainingConfig, used, str(path)))
     changed = [name for name in now if name not in _FREE and now[name] != then[name]]
@@ -173,9 +152,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: one for name, one in tensors.items() if name.startswith(prefix)}
 
 
-# What was run: versions and machine at every start of a run, kept in the run's folder.
-#
-# Nothing personal: no user, no name of the machine, no folder.
+# Versions and machine at every start of a run. Nothing personal: no user, no name of the machine, no folder.
 
 
 _PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "safetensors")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,13 +25,20 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.dicom import dicom_files
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, TrainingDataError
-from SpinalCordSegLib.files import explain, file_suffix, from_json, parse_json, remove_abandoned_parts, to_json
+from SpinalCordSegLib.files import (
+    explain,
+    file_stem,
+    file_suffix,
+    from_json,
+    parse_json,
+    remove_abandoned_parts,
+    to_json,
+)
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
-from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case, stem
+from SpinalCordSegTrainerLib.dataset import LabelledCase, LoadedCase, chosen_label, load_case
 from SpinalCordSegTrainerLib.dataset_check import refuse_twin
 
-FORMAT = 1
-_HEADER_BYTES = 128
+_HEADER_BYTES = 128  # of an NPY file of three axes
 Dtype = Literal["uint8", "float16"]
 Slices = Literal["all", "with_label"]
 
@@ -77,14 +84,11 @@ class SliceCache:
         """Raises TrainingDataError when the folder is missing, incomplete, or its parts do not fit together."""
         folder = Path(folder)
         try:
-            raw = parse_json((folder / "cache.json").read_text(encoding="utf-8"))
-            info = from_json(CacheInfo, raw)
+            info = from_json(CacheInfo, parse_json((folder / "cache.json").read_text(encoding="utf-8")))
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
             coverage = np.load(folder / "coverage.npy", mmap_mode="r", allow_pickle=False)  # noqa: TID251  (allow_pickle=False)
         except (OSError, ValueError, EOFError, TokenError) as error:  # numpy reads the header as Python's tokens
             raise TrainingDataError(f"{folder}: is not a readable slice cache ({error}); write it again") from error
-        if raw.get("format") != FORMAT:
-            raise TrainingDataError(f"{folder}: cache format {raw.get('format')}, {FORMAT} is known; write it again")
         shape = (len(info.subjects), info.size, info.size)
         if images.shape != shape or coverage.shape != shape or len(info.centres) != shape[0]:
             raise TrainingDataError(
@@ -119,7 +123,7 @@ class SliceCache:
             part.mkdir(parents=True)
             size, subjects, centres = _stream(part, slices, dtype, folder)
             info = CacheInfo(size, normalisation, kind, source, tuple(subjects), tuple(centres))
-            (part / "cache.json").write_text(json.dumps({"format": FORMAT, **to_json(info)}), encoding="utf-8")
+            (part / "cache.json").write_text(json.dumps(to_json(info)), encoding="utf-8")
             _put_in_place(part, folder, replacing)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
@@ -188,9 +192,11 @@ def _stream(
             centres.append(_centre(share))
         if not subjects:
             raise TrainingDataError(f"{folder}: no slice to write")
-        _npy_header(images, dtype, (len(subjects), size, size))
-        _npy_header(coverage, "uint8", (len(subjects), size, size))
-        for file in (images, coverage):
+        for file, kind in ((images, dtype), (coverage, "uint8")):  # the count is known only now
+            file.seek(0)
+            descr = np.lib.format.dtype_to_descr(np.dtype(kind))
+            header = {"descr": descr, "fortran_order": False, "shape": (len(subjects), size, size)}
+            np.lib.format.write_array_header_1_0(file, header)
             file.flush()
             os.fsync(file.fileno())
     return size, subjects, centres
@@ -203,15 +209,6 @@ def _centre(share: NDArray[np.uint8]) -> tuple[float, float] | None:
     rows, columns = np.arange(share.shape[0])[:, None], np.arange(share.shape[1])
     total = weight.sum()
     return round(float((weight * rows).sum() / total), 2), round(float((weight * columns).sum() / total), 2)
-
-
-def _npy_header(file: BinaryIO, dtype: Dtype, shape: tuple[int, ...]) -> None:
-    # Version 1.0 of the NPY format, padded to a fixed length, because the count is known only at the end.
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
-    room = _HEADER_BYTES - 10
-    file.seek(0)
-    file.write(b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1).encode("latin1") + b"\n")
 
 
 def slices_of(cache: SliceCache, subjects: Iterable[str]) -> NDArray[np.int64]:
@@ -227,8 +224,7 @@ def evenly(indices: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
 
 
-# What slices were made from, kept in their cache, and what of it is otherwise now. Nothing of ``FILES`` goes into a
-# model file.
+# What slices were made from, and what of it is otherwise now. Nothing of ``FILES`` goes into a model file.
 
 
 FILES = "files"  # in a cache's ``source``: case → whose it is, the cord's value, digests of image and label map
@@ -239,9 +235,9 @@ def case_manifest(case: LabelledCase) -> dict[str, Any]:
     """What of one case the slices depend on."""
     return {
         "subject": case.subject,
-        "label": chosen_label(case),
+        "label value": chosen_label(case),
         "series": case.series,
-        "tolerant": case.tolerant,
+        "reading (--tolerant)": case.tolerant,
         "image": _digest(case.image),
         "label map": _digest(case.label),
     }
@@ -255,12 +251,8 @@ def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], slices: Sl
     found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
     found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
     for name in sorted(now.keys() & then.keys()):
-        for key, value in case_manifest(now[name]).items():
-            before = then[name].get(key)
-            if key in ("image", "label map") and before != value:
-                found.append(f"{name}: its {key} has changed")
-            elif before != value:
-                found.append(f"{name}: {key} was {before} and is {value} now")
+        other = [key for key, value in case_manifest(now[name]).items() if then[name].get(key) != value]
+        found += [f"{name}: another {', '.join(other)}"] if other else []
     return found
 
 
@@ -270,7 +262,7 @@ def _digest(path: Path) -> str | None:
     if path.is_dir():
         files = list(dicom_files(path))
     elif file_suffix(path) in _HEADERS:
-        files += sorted(one for one in path.parent.glob(f"{stem(path)}.*") if one != path and one.is_file())
+        files += sorted(one for one in path.parent.glob(f"{file_stem(path)}.*") if one != path and one.is_file())
     digest = hashlib.sha256()
     try:
         for one in files:
@@ -282,7 +274,7 @@ def _digest(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-# Labelled cases → slices on the model's grid → a slice cache, through the model's own normalisation.
+# Labelled cases → slices on the model's grid, by its own normalisation → a slice cache.
 
 
 _log = logging.getLogger(__name__)

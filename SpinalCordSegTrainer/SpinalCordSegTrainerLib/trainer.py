@@ -32,19 +32,18 @@ from SpinalCordSegTrainerLib.config import TrainingConfig, to_dict
 from SpinalCordSegTrainerLib.distributed import (
     Processes,
     chosen_dtype,
-    deterministic_kernels,
     device_failures,
     logits_of,
-    sync_statistics,
+    use_deterministic_kernels,
 )
 from SpinalCordSegTrainerLib.losses import learning_rate, segmentation_loss
 from SpinalCordSegTrainerLib.run_folder import (
+    STATE,
     RunState,
     load_state,
     new_state,
     record_start,
     save_state,
-    saved_state,
     write_curves,
     write_model,
 )
@@ -99,7 +98,7 @@ _MIN_AVERAGE_UPDATES = 10  # the moving average forgets the random start quickly
 
 class Training:
     """One run in one folder that documents it: config.json, split.json, run.json (versions), epochs.csv,
-    curves.png, best and last.safetensors, each with its card, and the two newest states to resume from."""
+    curves.png, best and last.safetensors, each with its card, and the state to resume from."""
 
     def __init__(
         self,
@@ -121,8 +120,8 @@ class Training:
         if config.batch_size < self.processes.count:
             raise ConfigurationError(f"batch_size {config.batch_size} is less than one slice for each process")
         self._report, self._stopped = report or (lambda _: None), stopped or (lambda: False)
-        saved = self.output / "state.safetensors"
-        is_there = saved_state(saved) is not None
+        saved = self.output / STATE
+        is_there = saved.exists()
         if is_there and resume is False:
             raise OutputError(f"{self.output}: already holds a run; resume it (--resume) or choose another folder")
         # What a later version would draw, or another set of caches hold, does not change who a run has never seen.
@@ -137,7 +136,9 @@ class Training:
             self.state = load_state(config, saved, self.device)
         else:
             self.state = new_state(config, self.device, starting_weights(config))
-        sync_statistics(self.state.network, self.processes)
+        self._parallel = self.processes.parallel(self.state.network)
+        if config.deterministic:
+            use_deterministic_kernels()
         if self.processes.rank:  # dropout must differ between processes
             torch.manual_seed(hash((config.seed, self.processes.rank, self.state.update)))
         self._prefetcher = Prefetcher(self.batches.batch, batch_threads(self.device))
@@ -149,7 +150,7 @@ class Training:
         the GPU fails or is too small.
         """
         try:
-            with device_failures(self.config.batch_size), deterministic_kernels(self.config.deterministic):
+            with device_failures(self.config.batch_size):
                 return self._run()
         finally:
             self.close()
@@ -180,12 +181,11 @@ class Training:
         epoch = len(state.history) + 1
         end = epoch * self.epoch_updates
         in_a_row = 0
-        while state.update < end and not self._out_of_time():
+        while state.update < end:
             started = time.monotonic()
             loss, rate = self.step()
-            # All processes must do the same: the first one's clock counts, and any may stop.
-            state.seconds = self.processes.from_first([state.seconds + time.monotonic() - started])[0]
-            stop = self.processes.any(self._stopped())
+            state.seconds += time.monotonic() - started
+            stop = self.processes.any(self._stopped())  # all must do the same
             in_a_row = 0 if math.isfinite(loss) else in_a_row + 1
             if in_a_row >= _MAX_SKIPPED_IN_A_ROW:
                 raise ConfigurationError(
@@ -204,20 +204,16 @@ class Training:
         """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
         gives NaN."""
         state, config = self.state, self.config
-        done = state.update / self.total_updates
-        if config.max_minutes is not None:
-            done = max(done, state.seconds / (60 * config.max_minutes))
-        rate = learning_rate(config.rate, state.update, self.epoch_updates, done)
+        rate = learning_rate(config.rate, state.update, self.epoch_updates, state.update / self.total_updates)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         images, coverage = self._prefetcher.batch(state.update)
         mine = self.processes.part(len(images))
         state.network.train()
-        logits = logits_of(state.network, self._on_device(images[mine]), self._dtype)
+        logits = logits_of(self._parallel, self._on_device(images[mine]), self._dtype)
         loss = segmentation_loss(logits, coverage[mine].to(self.device), config.loss, self.processes)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        self.processes.average_gradients(state.network)
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
         state.update += 1
         value = float(loss.detach())
@@ -242,10 +238,7 @@ class Training:
     def _save(self) -> None:
         self._saved = time.monotonic()
         if self.processes.first:
-            save_state(self.state, self.config, self.output / "state.safetensors")
-
-    def _out_of_time(self) -> bool:
-        return self.config.max_minutes is not None and self.state.seconds >= 60 * self.config.max_minutes
+            save_state(self.state, self.config, self.output / STATE)
 
     def _end_epoch(self, epoch: int) -> None:
         started = time.monotonic()
@@ -267,11 +260,11 @@ class Training:
                 write_model(path, network, config, self.sources, state.history, state.old_before)
         state.loss_sum, state.loss_count = 0.0, 0
         state.finished = self._reason_to_end()
-        state.seconds = self.processes.from_first([state.seconds + time.monotonic() - started])[0]
+        state.seconds += time.monotonic() - started
         if self.processes.first:
             write_curves(state.history, self.output)
         self._save()
-        self.processes.wait()
+        self.processes.any(False)  # until the files are there
         self._show(epoch, mean_loss or math.nan, rate, row)
 
     def _scores(self, network: nn.Module, held_out: Sequence[Slices]) -> dict[str, Any]:
@@ -305,8 +298,6 @@ class Training:
         epoch = len(state.history)
         if epoch >= config.epochs:
             return "all epochs done"
-        if self._out_of_time():
-            return "time is up"
         cycle = 2 * config.rate.half_cycle_epochs if config.rate.plan == "clr" else 0
         if config.patience is not None and epoch >= cycle and epoch - state.best_epoch >= config.patience:
             return f"no better {config.best_by} for {config.patience} epochs"

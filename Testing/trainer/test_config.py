@@ -23,7 +23,7 @@ def test_round_trip_through_json() -> None:
     config = TrainingConfig(
         sources=(SourceConfig("a", 2.0, "contrast"), SourceConfig("b")),
         crop=CropConfig(size=128),
-        max_minutes=90,
+        epochs=90,
         patience=None,
     )
     assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(config)))) == config
@@ -32,26 +32,21 @@ def test_round_trip_through_json() -> None:
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        ({"epoch": 3}, "epoch"),
+        ({"epoch": 3}, "did you mean epochs"),
         ({"loss": {"gama": 2}}, "gama"),
         ({"rate": {"plan": "linear"}}, "rate.plan: 'linear' is not one of"),
         ({"batch_size": "15"}, "batch_size: expected int, found str"),
-        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 0}, "batch_size is 0: it must be positive"),
         ({"sources": [{"weight": 1}]}, "sources"),
         ({"crop": {"size": 100}}, "crop.size"),
         ({"rate": {"base_lr": 1, "max_lr": 0.1}}, "base_lr"),
         ({"network": {"name": "vgg"}}, "vgg"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"seed": 1 << 63}, "seed"),
-        ({"max_minutes": 0}, "max_minutes is 0.0: it must be positive"),
         ({"patience": -1}, "patience is -1: it must be 0 or more"),
-        ({"rate": {"half_cycle_epochs": 0}}, "rate.half_cycle_epochs is 0.0: it must be positive"),
-        ({"loss": {"bce_weight": -1}}, "loss.bce_weight"),
-        ({"validation": {"fraction": 1}}, "validation.fraction"),
-        ({"crop": {"near_cord": 1.5}}, "crop.near_cord is 1.5: it must be 0 to 1"),
-        ({"standard": {"elastic_cells": 0}}, "standard.elastic_cells is 0: it must be 1 or more"),
-        ({"contrast": {"flip_probability": 2}}, "contrast.flip_probability is 2.0: it must be 0 to 1"),
-        ({"standard": {"scale": -2}}, "standard.scale is -2.0: it must be 0 or more"),
+        ({"crop": {"near_cord": 1.5}}, "near_cord is 1.5: it must be 0 to 1"),
+        ({"standard": {"elastic_cells": 0}}, "elastic_cells is 0: it must be 1 or more"),
+        ({"contrast": {"flip_probability": 2}}, "flip_probability is 2.0: it must be 0 to 1"),
     ],
 )
 def test_a_wrong_setting_is_named(data: dict, word: str) -> None:

@@ -24,10 +24,10 @@ from SpinalCordSegTrainerLib.trainer import Training
 def _first_update(run: Training) -> tuple[list[Tensor], list[Tensor], float]:
     """Gradients, running statistics and loss of the first batch in 64 bits, where rounding hides nothing."""
     network, (images, coverage) = run.state.network.double().train(), run.batches.batch(0)
+    parallel = run.processes.parallel(network)
     mine = run.processes.part(len(images))
-    loss = segmentation_loss(network(images[mine].double()), coverage[mine].double(), run.config.loss, run.processes)
+    loss = segmentation_loss(parallel(images[mine].double()), coverage[mine].double(), run.config.loss, run.processes)
     loss.backward()
-    run.processes.average_gradients(network)
     gradients = [one.grad for one in network.parameters() if one.grad is not None]
     statistics = [one for name, one in network.named_buffers() if "running" in name]
     return gradients, statistics, float(loss.detach())

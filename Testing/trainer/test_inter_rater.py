@@ -63,7 +63,7 @@ def test_slices_of_one_rater_stay_empty_and_are_listed_with_their_place() -> Non
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for picture in ("_histograms", "_draw_agreement", "write_sheet"):
+    for picture in ("_draw_agreement", "write_sheet"):
         monkeypatch.setattr(evaluation, picture, lambda *_: None)
     first, second, output = tmp_path / "first", tmp_path / "second", tmp_path / "out"
     for folder in (first, second):

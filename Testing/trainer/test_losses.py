@@ -54,14 +54,6 @@ def test_half_precision_sums_do_not_overflow() -> None:
     assert torch.isfinite(segmentation_loss(logits, torch.ones_like(logits), LossConfig()))
 
 
-def test_per_image_is_the_mean_over_images() -> None:
-    torch.manual_seed(1)
-    logits, target = torch.randn(3, 1, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
-    apart = [float(segmentation_loss(logits[n : n + 1], target[n : n + 1], LossConfig())) for n in range(3)]
-    together = float(segmentation_loss(logits, target, LossConfig(per="image")))
-    assert together == pytest.approx(sum(apart) / 3, rel=1e-5)
-
-
 def test_cross_entropy_draws_a_half_filled_pixel_to_one_half() -> None:
     coverage = torch.full((1, 1, 4, 4), 0.5)
     logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
@@ -71,13 +63,9 @@ def test_cross_entropy_draws_a_half_filled_pixel_to_one_half() -> None:
     assert float(logits.grad.abs().max()) < 1e-6
 
 
-def test_triangle_equals_torch() -> None:
-    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1.0)
-    cyclic = torch.optim.lr_scheduler.CyclicLR(optimiser, 1e-5, 1e-3, step_size_up=7, cycle_momentum=False)
-    for update in range(40):
-        assert triangular_rate(update, 1e-5, 1e-3, 7) == pytest.approx(cyclic.get_last_lr()[0], rel=1e-9)
-        optimiser.step()
-        cyclic.step()
+def test_the_triangle_by_hand() -> None:
+    for update, rate in ((0, 1e-5), (7, 1e-3), (14, 1e-5), (21, 1e-3), (3, 1e-5 + 3 / 7 * 9.9e-4)):
+        assert triangular_rate(update, 1e-5, 1e-3, 7) == pytest.approx(rate, rel=1e-9)
 
 
 def test_cosine_with_warm_up() -> None:

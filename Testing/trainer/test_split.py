@@ -101,7 +101,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(read_split(tmp_path / "f" / "fold2").validation) == 1
     assert main(["check", str(data), "--output", str(tmp_path / "s"), "--hold-out", "site=B"]) == 0
     assert read_split(tmp_path / "s") == Split(("0",), ("1", "2"))
-    assert "1 patients to train on, 2 held out" in capsys.readouterr().out
+    assert "1 patient to train on, 2 held out" in capsys.readouterr().out
     assert main(["check", str(data), "--output", str(tmp_path / "r")]) == 0
     assert len(read_split(tmp_path / "r").validation) == 1
     assert main(["check", str(data), "--output", str(tmp_path / "x"), "--folds", "9"]) == 2

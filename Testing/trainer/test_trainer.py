@@ -36,14 +36,7 @@ from SpinalCordSegTrainerLib.config import (
     ValidationConfig,
 )
 from SpinalCordSegTrainerLib.distributed import ALONE, chosen_dtype, device_failures, logits_of
-from SpinalCordSegTrainerLib.run_folder import (
-    load_state,
-    new_state,
-    previous,
-    record_start,
-    save_state,
-    saved_state,
-)
+from SpinalCordSegTrainerLib.run_folder import STATE, load_state, new_state, record_start, save_state
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import Progress, Training, starting_weights
 
@@ -107,7 +100,7 @@ def test_a_run_leaves_a_model_and_its_story(make_cache: MakeCache, tmp_path: Pat
     result = run.run()
     assert result.finished == "all epochs done"
     names = ("config.json", "split.json", "run.json", "epochs.csv", "curves.png")
-    weights = (f"{name}.safetensors" for name in ("state", "state_previous", "best", "last"))
+    weights = (f"{name}.safetensors" for name in ("state", "best", "last"))
     assert {path.name for path in run.best.parent.iterdir()} == {*names, *weights}
     checkpoint = load_checkpoint(run.last)
     assert checkpoint.name == "small"
@@ -280,7 +273,7 @@ def _start(config: TrainingConfig, output: Path, stays: bool = False) -> tuple[i
         return child, reading
     code = 1
     try:
-        resume = saved_state(output / "state.safetensors") is not None
+        resume = (output / STATE).exists()
         Training(config, output, resume=resume, report=lambda _: os.write(writing, b".")).run()
         code = 0
         if stays:
@@ -324,44 +317,27 @@ def test_killed_at_random_moments(make_cache: MakeCache, tmp_path: Path, monkeyp
 CONFIG = TrainingConfig(network=NETWORK)
 
 
-def _saved_twice(path: Path) -> None:
-    state = new_state(CONFIG, CPU)
-    for state.update in (5, 6):
-        save_state(state, CONFIG, path)
-
-
-def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    assert saved_state(path) is None
-    _saved_twice(path)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
-    assert load_state(CONFIG, path, CPU).update == 6
-    path.write_bytes(path.read_bytes()[:1000])  # the newest is damaged
-    assert load_state(CONFIG, path, CPU).update == 5
-    path.unlink()  # or was never moved into place
-    assert saved_state(path) == previous(path)
-    assert load_state(CONFIG, path, CPU).update == 5
-    previous(path).unlink()
+def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, state = tmp_path / STATE, new_state(CONFIG, CPU)
     with pytest.raises(TrainingDataError, match="no saved run"):
         load_state(CONFIG, path, CPU)
-
-
-def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "state.safetensors"
-    _saved_twice(path)
+    state.update = 6
+    save_state(state, CONFIG, path)
 
     def full(self: Path, content: bytes) -> int:
         with open(self, "wb") as file:
             file.write(content[:500])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    state = new_state(CONFIG, CPU)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OutputError, match="disk is full"):
             save_state(state, CONFIG, path)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["state.safetensors", "state_previous.safetensors"]
+    assert list(tmp_path.iterdir()) == [path]
     assert load_state(CONFIG, path, CPU).update == 6
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingDataError, match="not a saved run"):
+        load_state(CONFIG, path, CPU)
 
 
 def test_every_start_is_recorded(tmp_path: Path) -> None:

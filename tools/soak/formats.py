@@ -129,7 +129,7 @@ FORMATS: tuple[Format, ...] = (
     )),
     Format("training configuration", "config", "config.json", _JSON, (
         _train("train", "--config", "@IN/config.json", "--output", "@OUT", "--set", "epochs=1",
-               "--set", "updates_per_epoch=1", "--set", "max_minutes=0.2"),
+               "--set", "updates_per_epoch=1"),
     ), 1.5),
     Format("saved training run", "state", "run/*", BYTES, (
         _train("train", "--resume", "--output", "@IN/run"),

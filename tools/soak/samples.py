@@ -206,7 +206,7 @@ def _trainer(root: Path) -> None:
     )
     config = TrainingConfig(
         network=NetworkConfig("ra_unet", 1), sources=(SourceConfig(str(cache.folder)),), crop=CropConfig(size=32, jitter_px=6),
-        rate=RateConfig(plan="cosine"), batch_size=2, updates_per_epoch=1, epochs=1, statistics_batches=1, max_minutes=0.2,
+        rate=RateConfig(plan="cosine"), batch_size=2, updates_per_epoch=1, epochs=1, statistics_batches=1,
     )  # fmt: skip
     (root / "config").mkdir()
     (root / "config" / "config.json").write_text(json.dumps(to_dict(config)))

@@ -22,7 +22,7 @@ from SpinalCordSegLib.mask_versions import MaskVersions
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.config import read_config
-from SpinalCordSegTrainerLib.run_folder import load_state, saved_state
+from SpinalCordSegTrainerLib.run_folder import STATE, load_state
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 _CASES = 4
@@ -192,7 +192,7 @@ def _put_cases(folder: Path, samples: Path) -> None:
 def _train(folder: Path, samples: Path) -> Callable[[], int]:
     """Goes on where there is something to go on with, as its own message tells."""
     run = folder / "run"
-    if saved_state(run / "state.safetensors") is not None:
+    if (run / STATE).exists():
         return call_of("train", ["train", "--resume", "--output", str(run)])
     settings = [word for one in _SETTINGS for word in ("--set", one)]
     return call_of("train", ["train", str(folder / "data"), "--output", str(run), *settings])
@@ -205,7 +205,7 @@ def _after_train(folder: Path) -> list[str]:
     for path in run.glob("*.safetensors") if run.exists() else ():
         if "state" not in path.name:
             load_checkpoint(path)
-    state = saved_state(run / "state.safetensors")
+    state = run / STATE
     if state is not None:
         load_state(read_config(run / "config.json"), state, torch.device("cpu"))
     return []
@@ -213,7 +213,7 @@ def _after_train(folder: Path) -> list[str]:
 
 def _trained(folder: Path) -> dict[str, str]:
     """Weights, curves, cache and split; the card's digest, the record of starts and the state hold times."""
-    return outcome(folder, ("run.json", "state.safetensors", "state_previous.safetensors"))
+    return outcome(folder, ("run.json", STATE))
 
 
 def _finished_cache(folder: Path) -> list[Path]:
