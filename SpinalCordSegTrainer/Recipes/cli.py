@@ -36,7 +36,6 @@ from SpinalCordSegTrainerLib.cli import (
     add_reading,
     base_configuration,
     chosen_device,
-    chosen_slices,
     configuration,
     epochs_to,
     matched_files,
@@ -166,7 +165,7 @@ def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
 
 def _cache(arguments: argparse.Namespace, reporter: Reporter) -> None:
     config, offset_mm = base_configuration(arguments), arguments.boundary_offset_mm
-    options: dict[str, Any] = {"slices": chosen_slices(arguments), "boundary_offset_mm": offset_mm}
+    options: dict[str, Any] = {"only_labelled": arguments.only_labelled, "boundary_offset_mm": offset_mm}
     if offset_mm:
         pixel_mm = config.normalisation.pixel_mm
         if pixel_mm is None:

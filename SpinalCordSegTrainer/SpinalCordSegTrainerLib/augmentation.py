@@ -189,21 +189,14 @@ def _visible_curves(
     curves = random_curves(rng, len(inside), config)
     sign = np.where(rng.random(len(inside)) < config.bright_cord_share, 1, -1)
     pending = np.flatnonzero(np.isfinite(inside) & np.isfinite(around))
+    x = np.linspace(0, 1, _LEVELS)
     for _ in range(_TRIALS):
-        contrast = sign[pending] * (_read(curves, pending, inside) - _read(curves, pending, around))
-        pending = pending[contrast < config.least_contrast]
         if not len(pending):
             break
+        seen = np.array([np.interp((inside[row], around[row]), x, curves[row]) for row in pending])
+        pending = pending[sign[pending] * (seen[:, 0] - seen[:, 1]) < config.least_contrast]
         curves[pending] = random_curves(rng, len(pending), config)
     return curves
-
-
-def _read(curves: NDArray[np.float32], rows: NDArray[np.int64], levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each of these curves at its own level in 0..1, linear between entries: (len(rows),)."""
-    position = levels[rows] * (_LEVELS - 1)
-    lower = np.clip(position.astype(np.int64), 0, _LEVELS - 2)
-    start, end = curves[rows, lower], curves[rows, lower + 1]
-    return start + (end - start) * (position - lower)
 
 
 def random_curves(rng: np.random.Generator, n: int, config: AugmentConfig) -> NDArray[np.float32]:
@@ -216,21 +209,12 @@ def random_curves(rng: np.random.Generator, n: int, config: AugmentConfig) -> ND
     values = np.where(spare, 2.0, rng.random((n, _MOST_KNOTS)))
     values = np.where(rng.random((n, 1)) < config.monotone_share, np.sort(values, axis=1), values)
     values = np.where(rng.random((n, 1)) < config.inverted_share, 1 - values, values)
-    curves = _piecewise_linear(x, knots, values)
+    curves = np.array([np.interp(x, *pair) for pair in zip(knots, values, strict=True)]).reshape(n, _LEVELS)
     dark = rng.random((n, 1)) * 0.1
     air = (x < _AIR) & (rng.random((n, 1)) < 0.8)
     curves = np.where(air, dark + (curves - dark) * (x / _AIR), curves)
     low, high = curves.min(axis=1, keepdims=True), curves.max(axis=1, keepdims=True)
     return ((curves - low) / np.maximum(high - low, 0.05)).clip(0, 1).astype(np.float32)
-
-
-def _piecewise_linear(x: NDArray, knots: NDArray, values: NDArray) -> NDArray[np.float64]:
-    """(n, len(x)): ``np.interp`` for n sets of ascending knots and their values, both (n, k), at the same x."""
-    left = np.clip((knots[:, :, None] <= x).sum(axis=1) - 1, 0, None)
-    left = np.minimum(left, (knots <= 1).sum(axis=1)[:, None] - 2)  # the end belongs to the last piece
-    x0, x1 = np.take_along_axis(knots, left, 1), np.take_along_axis(knots, left + 1, 1)
-    y0, y1 = np.take_along_axis(values, left, 1), np.take_along_axis(values, left + 1, 1)
-    return y0 + (y1 - y0) * (x - x0) / np.maximum(x1 - x0, 1e-12)
 
 
 def apply_curves(images: Tensor, curves: Tensor) -> Tensor:

@@ -299,6 +299,11 @@ class Prefetcher:
 # Scores on held-out slices after each epoch
 
 
+def on_device(images: Tensor, device: torch.device) -> Tensor:
+    """Images as a network reads them fastest."""
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
 def slice_counts(
     network: nn.Module,
     held_out: Sequence[Slices],
@@ -317,7 +322,7 @@ def slice_counts(
     with torch.inference_mode():
         for number, (images, coverage) in enumerate(batch for part in held_out for batch in part.batches(batch_size)):
             if number % processes.count == processes.rank:
-                logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+                logits = network(on_device(images, device)).float().cpu()
                 counted = [
                     (ConfusionCounts.of(one.numpy(), share.numpy() >= 0.5), float(share.sum()))
                     for one, share in zip(logits > 0, coverage, strict=True)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from SpinalCordSegTrainerLib.dataset import LoadedCase, MatchedFiles
     from SpinalCordSegTrainerLib.dataset_check import CheckedCase
     from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation
-    from SpinalCordSegTrainerLib.slice_cache import Slices
     from SpinalCordSegTrainerLib.trainer import Progress
 
 STOP_FILE = "stop"
@@ -217,7 +216,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     chosen, data, own_cache = base_configuration(arguments), arguments.data, arguments.output / "cache"
     if arguments.resume and arguments.config is None:
         if data is not None and is_slice_cache(own_cache):
-            ensure_cache(matched_files(arguments), own_cache, chosen, chosen_slices(arguments), reporter)
+            ensure_cache(matched_files(arguments), own_cache, chosen, arguments.only_labelled, reporter)
         return chosen
     asked = {one.partition(".")[0].partition("=")[0] for one in arguments.settings}
     if arguments.split is not None:
@@ -233,7 +232,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
         cache = data
         if not is_slice_cache(data):
             cache = own_cache
-            ensure_cache(matched_files(arguments), cache, chosen, chosen_slices(arguments), reporter)
+            ensure_cache(matched_files(arguments), cache, chosen, arguments.only_labelled, reporter)
         elif arguments.config is None and "normalisation" not in asked:
             made = from_dict(NormalisationConfig, SliceCache.open(data).info.normalisation)
             chosen = replace(chosen, normalisation=made)
@@ -251,7 +250,7 @@ def configuration(arguments: argparse.Namespace, reporter: Reporter) -> Training
     for number, folder in enumerate(arguments.old, 1):
         cache = folder if is_slice_cache(folder) else arguments.output / f"old_{number}"
         if cache != folder:
-            ensure_cache(matched_files(arguments, folder), cache, chosen, "all", reporter)
+            ensure_cache(matched_files(arguments, folder), cache, chosen, False, reporter)
         old.append(str(cache))
     return replace(chosen, old_caches=(*chosen.old_caches, *old))
 
@@ -267,12 +266,8 @@ def matched_files(arguments: argparse.Namespace, data: Path | None = None) -> Ma
     return match_files(data or arguments.data, arguments.label, tolerant=arguments.tolerant)
 
 
-def chosen_slices(arguments: argparse.Namespace) -> Slices:
-    return "with_label" if arguments.only_labelled else "all"
-
-
 def ensure_cache(
-    matched: MatchedFiles, folder: Path, config: TrainingConfig, slices: Slices, reporter: Reporter
+    matched: MatchedFiles, folder: Path, config: TrainingConfig, only_labelled: bool, reporter: Reporter
 ) -> None:
     """Have the slices of these cases in ``folder``, inside a command's output folder: those there where they were made
     alike, else new ones, which take their place once complete.
@@ -290,7 +285,7 @@ def ensure_cache(
         if foreign or source.get("boundary_offset_mm"):
             raise ConfigurationError(f"{folder}: holds slices of other data; choose another output folder")
         different = different_normalisation(cache, config.normalisation)
-        changed = [*changes(source, cases, slices), *([different] if different else [])]
+        changed = [*changes(source, cases, only_labelled), *([different] if different else [])]
         if not changed:
             return
         more = f"; and {len(changed) - _MOST_LISTED} more" if len(changed) > _MOST_LISTED else ""
@@ -301,7 +296,7 @@ def ensure_cache(
                 " and options, or choose another output folder"
             )
         reporter.text(f"{folder} is made anew: {listed}")
-    write_slices(matched, folder, config, reporter, slices=slices, replacing=there)
+    write_slices(matched, folder, config, reporter, only_labelled=only_labelled, replacing=there)
 
 
 def write_slices(
@@ -409,22 +404,11 @@ def epochs_to(reporter: Reporter) -> Callable[[Progress], None]:
 
 
 def _find_lr(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
     from SpinalCordSegTrainerLib.lr_finder import range_test, write_range_test
-    from SpinalCordSegTrainerLib.run_folder import new_state
-    from SpinalCordSegTrainerLib.trainer import starting_weights
 
-    config = configuration(arguments, reporter)
-    device = chosen_device(arguments)
-    sampler = BatchSampler(open_sources(config).training, config)
-    bounds, sweep = range_test(
-        new_state(config, device, starting_weights(config)),
-        sampler,
-        config,
-        device,
-        updates=arguments.updates,
-        progress=partial(reporter.progress, "range test"),
-    )
+    config, device = configuration(arguments, reporter), chosen_device(arguments)
+    progress = partial(reporter.progress, "range test")
+    bounds, sweep = range_test(config, device, updates=arguments.updates, progress=progress)
     write_range_test(bounds, sweep, arguments.output)
     note = f" ({bounds.note})" if bounds.note else ""
     reporter.result(f"base_lr {bounds.base_lr:.0e}, max_lr {bounds.max_lr:.0e}{note}", **asdict(bounds))

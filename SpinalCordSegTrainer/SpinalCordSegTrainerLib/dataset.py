@@ -510,17 +510,13 @@ _MOST_COVERED = 0.5  # of the image; a cord is a few per cent even of a tight cr
 
 @dataclass(frozen=True, eq=False)
 class LoadedCase:
-    """``image``: float32 voxels. ``mask``: bool voxels on the same grid; it may be empty.
-
-    ``notes``: how the label map came there, mostly nothing. ``facts``: the case's, and the scanner where the image's
-    own header says it.
-    """
+    """``case``: as it was matched, with the scanner where the image's own header says it. ``image``: float32 voxels.
+    ``mask``: bool voxels on the same grid; it may be empty. ``notes``: how the label map came there, mostly nothing."""
 
     case: LabelledCase
     image: Volume
     mask: Volume
     notes: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
 
 
 def match_files(data: Path, label: int | None = None, *, tolerant: bool = False) -> MatchedFiles:
@@ -576,11 +572,10 @@ def load_case(case: LabelledCase) -> LoadedCase:
     notes = [note] if note else []
     if case.label_value is None and chosen is not None:
         notes.append(f"label {chosen} taken as the cord by its name, {dict(case.label_names)[chosen]}")
-    facts = case.facts
-    if read.dicom is not None and "scanner" not in dict(facts):
+    if read.dicom is not None and "scanner" not in dict(case.facts):
         scanner = scanner_words(read.dicom.manufacturer, read.dicom.model, read.dicom.field_strength_t)
-        facts = (*facts, ("scanner", scanner)) if scanner else facts
-    return LoadedCase(case, image, mask, tuple(notes), facts)
+        case = replace(case, facts=(*case.facts, ("scanner", scanner))) if scanner else case
+    return LoadedCase(case, image, mask, tuple(notes))
 
 
 def chosen_label(case: LabelledCase) -> int | None:

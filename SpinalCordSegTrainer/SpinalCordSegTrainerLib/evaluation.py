@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import DicomSeriesError, GeometryError, InputFileError, TrainingDataError, VoxelError
-from SpinalCordSegLib.files import file_stem, file_suffix, to_json, write_json
+from SpinalCordSegLib.files import file_stem, to_json, write_json
 from SpinalCordSegLib.flags import Flag, kinds_of_slice
 from SpinalCordSegLib.image_io import Image, is_volume_file
 from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent, hd95_mm
@@ -180,18 +180,18 @@ def find_prediction(case: LabelledCase, folder: Path) -> Path:
 
     Raises TrainingDataError when there is none, or several.
     """
-    endings = ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")
-    wanted = {case.name + ending for ending in endings} | {file_stem(case.label)}
-    found = [path for path in sorted(folder.iterdir()) if is_volume_file(path) and file_stem(path) in wanted]
-    own = folder / case.name
-    if own.is_dir():
-        found += [path for path in sorted(own.iterdir()) if is_volume_file(path) and file_stem(path) == "mask"]
-    if not found:
-        raise TrainingDataError(f"no mask {case.name}{file_suffix(case.label)} among the predictions")
-    if len(found) > 1:
-        raise TrainingDataError(
-            f"{len(found)} masks could be meant ({', '.join(path.name for path in found)}); keep one"
-        )
+    names = {case.name + ending for ending in ("", *LABEL_ENDINGS, "_pred", "_mask", "_prediction")}
+    places = {folder: names | {file_stem(case.label)}, folder / case.name: {"mask"}}
+    found = [
+        path
+        for place, wanted in places.items()
+        if place.is_dir()
+        for path in sorted(place.iterdir())
+        if is_volume_file(path) and file_stem(path) in wanted
+    ]
+    if len(found) != 1:
+        there = f"{len(found)} ({', '.join(path.name for path in found)})" if found else "none"
+        raise TrainingDataError(f"expected one mask {case.name} among the predictions, found {there}")
     return found[0]
 
 
@@ -248,7 +248,7 @@ class Evaluation:
             try:
                 loaded = load_case(case)
                 found, flags = masks(loaded)
-                score = self.add(case.name, loaded.image, found, loaded.mask, flags, loaded.facts)
+                score = self.add(case.name, loaded.image, found, loaded.mask, flags, loaded.case.facts)
                 if judged is not None:
                     judged(loaded, found, score)
             except _BAD_CASE as error:

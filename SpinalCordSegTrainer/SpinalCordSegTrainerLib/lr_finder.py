@@ -5,7 +5,6 @@ The rule fits a loss that is bounded by 1 and starts near it: "stop at four time
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.files import write_json
-from SpinalCordSegTrainerLib.batches import BatchSampler
+from SpinalCordSegTrainerLib.batches import BatchSampler, open_sources
 from SpinalCordSegTrainerLib.config import TrainingConfig
-from SpinalCordSegTrainerLib.losses import segmentation_loss
-from SpinalCordSegTrainerLib.run_folder import RunState, figure, write_table
+from SpinalCordSegTrainerLib.distributed import Processes
+from SpinalCordSegTrainerLib.run_folder import figure, new_state, write_table
+from SpinalCordSegTrainerLib.trainer import learn, starting_weights
 
 PAPER_UPDATES = 2090  # two epochs of 15,668 slices in batches of 15: what β = 0.98 was chosen for
 FALLBACK = (1e-5, 1e-3)
@@ -95,49 +95,32 @@ def _past_its_best(losses: Sequence[float], smoothed: NDArray[np.float64], plann
 
 
 def range_test(
-    state: RunState,
-    batches: BatchSampler,
     config: TrainingConfig,
     device: torch.device,
     *,
     updates: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Bounds, list[dict[str, float]]]:
-    """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``), and judge the curve: its rows have the rate,
-    the raw and the smoothed loss; the sweep may have stopped early.
-
-    Works on copies: network, BN statistics, optimiser and torch's random state are afterwards what they were.
-    """
+    """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``) of the training that this configuration has, and
+    judge the curve: its rows have the rate, the raw and the smoothed loss; the sweep may have stopped early."""
+    batches = BatchSampler(open_sources(config).training, config)
+    state, alone = new_state(config, device, starting_weights(config)), Processes(device=device)
     planned = updates or 2 * batches.updates_per_epoch()
     rates = sweep_rates(planned)
-    network = copy.deepcopy(state.network).train()
-    optimiser = type(state.optimiser)(network.parameters(), **state.optimiser.defaults)
-    optimiser.load_state_dict(copy.deepcopy(state.optimiser.state_dict()))
     losses: list[float] = []
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        for update, rate in enumerate(rates):
-            images, coverage = batches.batch(update)
-            for group in optimiser.param_groups:
-                group["lr"] = float(rate)
-            logits = network(images.to(device).contiguous(memory_format=torch.channels_last))
-            loss = segmentation_loss(logits, coverage.to(device), config.loss)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                break
-            losses.append(value)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            if progress is not None:
-                progress(update + 1, planned)
-            if _past_its_best(losses, smooth(losses, planned), planned):
-                break
+    for update, rate in enumerate(rates.tolist()):
+        loss = learn(state.network, state.optimiser, rate, batches.batch(update), config, alone)
+        if math.isnan(loss):
+            break
+        losses.append(loss)
+        if progress is not None:
+            progress(update + 1, planned)
+        if _past_its_best(losses, smooth(losses, planned), planned):
+            break
     smoothed = smooth(losses, planned)
-    done = rates[: len(losses)]
-    columns = zip(done, losses, smoothed, strict=True)
-    rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in columns]
-    return find_bounds(done, smoothed, planned), rows
+    columns = (rates.tolist(), losses, smoothed.tolist())
+    rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in zip(*columns, strict=False)]
+    return find_bounds(rates[: len(losses)], smoothed, planned), rows
 
 
 def write_range_test(bounds: Bounds, rows: Sequence[dict[str, float]], folder: Path) -> None:

@@ -40,7 +40,6 @@ from SpinalCordSegTrainerLib.dataset_check import refuse_twin
 
 _HEADER_BYTES = 128  # of an NPY file of three axes
 Dtype = Literal["uint8", "float16"]
-Slices = Literal["all", "with_label"]
 
 CachedSlice = tuple[NDArray, NDArray, str]
 """Image and coverage, (S, S) floats 0..1, and whose slice it is, for the split."""
@@ -109,7 +108,7 @@ class SliceCache:
         replacing: bool = False,
     ) -> SliceCache:
         """Stream slices to disk; the folder appears only once complete. Nothing that is there is replaced, but with
-        ``replacing`` the cache there, which stays as it was until then.
+        ``replacing`` the cache there.
 
         Raises TrainingDataError for no slice at all or slices of different sizes, OutputError when the folder holds
         files already, another program was faster, or the system refuses.
@@ -124,26 +123,16 @@ class SliceCache:
             size, subjects, centres = _stream(part, slices, dtype, folder)
             info = CacheInfo(size, normalisation, kind, source, tuple(subjects), tuple(centres))
             (part / "cache.json").write_text(json.dumps(to_json(info)), encoding="utf-8")
-            _put_in_place(part, folder, replacing)
+            if replacing:
+                shutil.rmtree(folder)
+            elif folder.exists():
+                folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
+            os.replace(part, folder)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {explain(error)}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return cls.open(folder)
-
-
-def _put_in_place(part: Path, folder: Path, replacing: bool) -> None:
-    before = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
-    if replacing:
-        os.replace(folder, before)
-    elif folder.exists():
-        folder.rmdir()  # it is empty, else it is refused; Windows does not replace it
-    try:
-        os.replace(part, folder)
-    finally:
-        if replacing and not folder.exists():
-            os.replace(before, folder)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def different_normalisation(cache: SliceCache, wanted: NormalisationConfig) -> str:
@@ -243,10 +232,10 @@ def case_manifest(case: LabelledCase) -> dict[str, Any]:
     }
 
 
-def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], slices: Slices) -> list[str]:
+def changes(source: Mapping[str, Any], cases: Sequence[LabelledCase], only_labelled: bool) -> list[str]:
     """How the cache of this ``source`` differs from one that would be made of these cases now, as text; empty where it
-    does not. ``slices``: as cache_cases takes it."""
-    found = [] if source["slices"] == slices else [f"slices was {source['slices']} and is {slices} now"]
+    does not. ``only_labelled``: as cache_cases takes it."""
+    found = [] if source.get("only_labelled") == only_labelled else ["--only-labelled given or not"]
     then, now = source[FILES], {case.name: case for case in cases}
     found += [f"{name} is new" for name in sorted(now.keys() - then.keys())]
     found += [f"{name} is gone" for name in sorted(then.keys() - now.keys())]
@@ -281,14 +270,14 @@ _log = logging.getLogger(__name__)
 _CHUNK = 16  # slices normalised at a time: bounded memory for large matrices
 
 
-def case_slices(loaded: LoadedCase, config: NormalisationConfig, slices: Slices = "all") -> Iterator[CachedSlice]:
+def case_slices(loaded: LoadedCase, config: NormalisationConfig, only_labelled: bool) -> Iterator[CachedSlice]:
     """Axial slices of a case, inferior first, on the model's grid (fixed_pixel: cut or padded to ``config.size``²).
 
-    ``with_label`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
+    ``only_labelled`` leaves out slices whose label is empty: right where such slices show cord that nobody drew.
     """
     images, labels, pixel_mm = loaded.image.voxels, loaded.mask.voxels, loaded.image.pixel_mm
     wanted = np.arange(len(images))
-    if slices == "with_label":
+    if only_labelled:
         wanted = np.flatnonzero(labels.any(axis=(1, 2)))
     grid = (config.size, config.size) if config.kind == "fixed_pixel" else None
     for start in range(0, len(wanted), _CHUNK):
@@ -306,18 +295,17 @@ def cache_cases(
     folder: Path,
     config: NormalisationConfig,
     *,
-    slices: Slices = "all",
+    only_labelled: bool = False,
     replacing: bool = False,
     progress: Callable[[int, int], None] | None = None,
     adjust: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda coverage: coverage,
     **more: Any,
 ) -> tuple[SliceCache, list[tuple[str, str]]]:
-    """Read all cases once and write their slices. ``progress`` gets (cases done, cases).
+    """Read all cases once and write their slices; the log says what was resampled.
 
     Gives the cache, and the name of each case that cannot be used and is left out, with the reason: the same image as
-    that of another patient cannot. Raises TrainingDataError when none can. ``slices`` and ``replacing``: as case_slices
-    and SliceCache.write take them; ``adjust`` changes the coverage of each slice, and ``more`` says how, in the
-    cache's ``source``. The log says what was resampled.
+    that of another patient cannot. Raises TrainingDataError when none can. ``progress`` gets (cases done, cases);
+    ``adjust`` changes the coverage of each slice, and ``more`` says how, in the cache's ``source``.
     """
     used: list[str] = []
     files: dict[str, Any] = {}
@@ -336,7 +324,7 @@ def cache_cases(
             for note in loaded.notes:
                 _log.warning("case %s: %s", case.name, note)
             used.append(case.name)
-            for image, coverage, subject in case_slices(loaded, config, slices):
+            for image, coverage, subject in case_slices(loaded, config, only_labelled):
                 yield image, adjust(coverage), subject
             if progress is not None:
                 progress(number + 1, len(cases))
@@ -348,7 +336,7 @@ def cache_cases(
         stream(),
         normalisation=asdict(config),
         kind="real",
-        source={"cases": used, "slices": slices, **more, FILES: files},
+        source={"cases": used, "only_labelled": only_labelled, **more, FILES: files},
         dtype="float16",
         replacing=replacing,
     )

@@ -39,7 +39,7 @@ def read_split(path: Path) -> Split:
     validation = {subject for part in patients for subject in part.validation}
     both = sorted(training & validation)
     if both:
-        raise TrainingDataError(f"{path}: {len(both)} patients are on both sides ({', '.join(both[:5])}); mend it")
+        raise TrainingDataError(f"{path}: patients on both sides ({', '.join(both[:5])}); mend it")
     if not validation:
         raise TrainingDataError(f"{path}: holds nobody out; give a split with validation patients")
     return Split(tuple(sorted(training)), tuple(sorted(validation)))
@@ -77,7 +77,7 @@ def split_subjects(subjects: Iterable[str], fraction: float, seed: int) -> Split
         return Split(tuple(unique), ())
     if len(unique) < 2:
         raise TrainingDataError(
-            f"{len(unique)} subject found: a split by subject needs two; add cases or give validation caches"
+            "a split by patient needs two, of whom one is held out; add cases or give validation caches"
         )
     count = min(max(1, round(fraction * len(unique))), len(unique) - 1)
     order = np.random.default_rng([seed, 20]).permutation(len(unique))

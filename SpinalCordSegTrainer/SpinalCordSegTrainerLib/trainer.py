@@ -19,11 +19,13 @@ from SpinalCordSegLib.errors import Cancelled, ConfigurationError, OutputError
 from SpinalCordSegLib.files import remove_abandoned_parts, write_json
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegTrainerLib.batches import (
+    Batch,
     BatchSampler,
     OpenedSources,
     Prefetcher,
     Slices,
     batch_threads,
+    on_device,
     open_sources,
     slice_counts,
     validate,
@@ -90,6 +92,31 @@ def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
     return {name: torch.from_numpy(values.copy()) for name, values in model.weights.items()}
 
 
+def learn(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    batch: Batch,
+    config: TrainingConfig,
+    processes: Processes,
+) -> float:
+    """One update on a batch, of which each process computes its part: the loss of the whole. Where loss or gradient is
+    not finite nothing is changed: NaN."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    mine, device = processes.part(len(batch[0])), processes.device
+    network.train()
+    logits = logits_of(network, on_device(batch[0][mine], device), chosen_dtype(config.precision, device))
+    loss = segmentation_loss(logits, batch[1][mine].to(device), config.loss, processes)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf)
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        return math.nan
+    optimiser.step()
+    return float(loss.detach())
+
+
 _log = logging.getLogger(__name__)
 _MAX_SKIPPED_IN_A_ROW = 20
 _SAVE_SECONDS = 600  # of a long epoch no more than this is lost
@@ -131,7 +158,7 @@ class Training:
         self.epoch_updates = self.batches.updates_per_epoch()
         self.total_updates = self.epoch_updates * config.epochs
         self._saved = time.monotonic()
-        self._dtype = chosen_dtype(config.precision, self.device)
+        chosen_dtype(config.precision, self.device)  # refused before anything is written
         if is_there or resume:
             self.state = load_state(config, saved, self.device)
         else:
@@ -201,29 +228,18 @@ class Training:
         self._end_epoch(epoch)
 
     def step(self) -> tuple[float, float]:
-        """One update: its loss and rate. One whose loss or gradient is not finite changes nothing, is counted, and
-        gives NaN."""
+        """One update: its loss and rate; NaN for one that was skipped."""
         state, config = self.state, self.config
         rate = learning_rate(config.rate, state.update, self.epoch_updates, state.update / self.total_updates)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        images, coverage = self._prefetcher.batch(state.update)
-        mine = self.processes.part(len(images))
-        state.network.train()
-        logits = logits_of(self._parallel, self._on_device(images[mine]), self._dtype)
-        loss = segmentation_loss(logits, coverage[mine].to(self.device), config.loss, self.processes)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(state.network.parameters(), math.inf)
+        batch = self._prefetcher.batch(state.update)
+        value = learn(self._parallel, state.optimiser, rate, batch, config, self.processes)
         state.update += 1
-        value = float(loss.detach())
-        if not math.isfinite(value) or not math.isfinite(float(norm)):
+        if math.isnan(value):
             state.skipped += 1
-            return math.nan, rate
-        state.optimiser.step()
-        self._average()
-        state.loss_sum += value
-        state.loss_count += 1
+        else:
+            self._average()
+            state.loss_sum += value
+            state.loss_count += 1
         return value, rate
 
     def _average(self) -> None:
@@ -231,9 +247,6 @@ class Training:
         decay = min(self.config.ema_decay, (1 + state.update) / (_MIN_AVERAGE_UPDATES + state.update))
         for name, parameter in state.network.named_parameters() if state.average else ():
             state.average[name].lerp_(parameter.detach(), 1 - decay)
-
-    def _on_device(self, images: Tensor) -> Tensor:
-        return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def _save(self) -> None:
         self._saved = time.monotonic()
@@ -283,7 +296,7 @@ class Training:
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = map(self.batches.batch, range(first, max(self.state.update, first + 1)))
         mine = self.processes.part(self.config.batch_size)
-        update_bn((self._on_device(images[mine]) for images, _ in batches), network)
+        update_bn((on_device(images[mine], self.device) for images, _ in batches), network)
         return network.eval()
 
     def _score(self, row: dict[str, Any]) -> float:

@@ -8,11 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from Recipes.simulation.atlas import Maps, read_maps
+from SpinalCordSegTrainerLib import evaluation, trainer
 from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
 
 MakeCache = Callable[..., SliceCache]
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Pictures are drawn, which takes half a second each."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    torch.set_num_threads(1)
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(trainer, "write_curves", lambda *_: None)
+        for name in ("_draw_agreement", "write_sheet"):
+            monkeypatch.setattr(evaluation, name, lambda *_: None)
 
 
 def drawn_slice(rng: np.random.Generator, size: int, subject: str) -> CachedSlice:

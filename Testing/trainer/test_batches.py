@@ -16,7 +16,6 @@ import torch
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import load_card
 from SpinalCordSegLib.model.networks import NetworkConfig
-from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import BatchSampler, OpenedSources, Slices, open_sources
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
@@ -131,11 +130,7 @@ def test_a_patient_held_out_in_another_cache_is_refused(cache_of: MakeCache) -> 
         open_sources(config)
 
 
-def test_a_run_goes_on_with_the_split_it_began_with(
-    cache_of: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    torch.set_num_threads(1)
+def test_a_run_goes_on_with_the_split_it_began_with(cache_of: MakeCache, tmp_path: Path) -> None:
     config = _config(cache_of("one", ["P0", "P1", "P2"]), cache_of("other", ["P2", "P3"]))
     Training(config, tmp_path / "run").run()
     path = tmp_path / "run" / "split.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,11 @@ import pytest
 import SimpleITK as sitk
 from cord_files import CORD_MM3, GRID, SHAPE, cord_image, cord_label, put_case
 
-from SpinalCordSegLib.errors import ConfigurationError, GeometryError, InputFileError, TrainingDataError
-from SpinalCordSegLib.files import read_table
+from SpinalCordSegLib.errors import GeometryError, TrainingDataError
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.config import TrainingConfig, read_config, with_settings
 from SpinalCordSegTrainerLib.dataset import (
     load_case,
     match_files,
@@ -28,12 +27,10 @@ from SpinalCordSegTrainerLib.dataset import (
     subject_of,
 )
 from SpinalCordSegTrainerLib.dataset_check import check_cases, summary
-from SpinalCordSegTrainerLib.slice_cache import SliceCache, cache_cases
-from SpinalCordSegTrainerLib.split import read_split
+from SpinalCordSegTrainerLib.slice_cache import cache_cases
 
 
 def _put(folder: Path, image: str, label: str, volume: Volume | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     write_volume(cord_image(), folder / image)
     write_volume(volume or cord_label(), folder / label)
 
@@ -51,12 +48,8 @@ def test_pairs_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_bids(tmp_path: Path) -> None:
-    anat = Path("sub-07") / "ses-01" / "anat"
-    (tmp_path / "derivatives" / "labels" / anat).mkdir(parents=True)
-    _put(tmp_path / anat, "sub-07_ses-01_T1w.nii.gz", "../x.nii.gz")
-    (tmp_path / anat / "../x.nii.gz").rename(
-        tmp_path / "derivatives" / "labels" / anat / "sub-07_ses-01_T1w_seg-manual.nii.gz"
-    )
+    anat = "sub-07/ses-01/anat/sub-07_ses-01_T1w"
+    _put(tmp_path, f"{anat}.nii.gz", f"derivatives/labels/{anat}_seg-manual.nii.gz")
     (case,) = match_files(tmp_path).cases
     assert (case.name, case.subject) == ("sub-07_ses-01_T1w", "07")
 
@@ -87,6 +80,9 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         match_files(tmp_path / "none")
     with pytest.raises(TrainingDataError, match="no image with a label map"):
         match_files(tmp_path)
+    for text, words in (("image,mark\na,b\n", "column label is missing"), ("image,label\n", "holds no row")):
+        with pytest.raises(TrainingDataError, match=words):
+            match_files(_manifest(tmp_path, text))
 
 
 def test_of_several_labels_one_is_chosen(tmp_path: Path) -> None:
@@ -101,7 +97,7 @@ def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) ->
     _put(tmp_path, "a.nii.gz", "a_seg.nii.gz")
     config = NormalisationConfig(kind="fixed_pixel", pixel_mm=0.4, size=96)
     cases = match_files(tmp_path).cases
-    cache, _ = cache_cases(cases, tmp_path / "c", config, slices="with_label")
+    cache, _ = cache_cases(cases, tmp_path / "c", config, only_labelled=True)
     assert len(cache) == 3
     _, coverage = cache.read(np.arange(3))
     np.testing.assert_allclose(coverage.sum((1, 2)) * 0.4**2, 48.0, rtol=0.01)  # 6 × 8 mm
@@ -128,7 +124,6 @@ def _manifest(folder: Path, text: str, name: str = "cases.csv") -> Path:
 
 
 def test_columns_of_a_manifest(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
     put_case(tmp_path / "x", "a", 0, cord_label(3))
     put_case(tmp_path / "x", "b", 1)
     path = _manifest(
@@ -161,7 +156,7 @@ def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
         tmp_path,
         "image,label,name,label_value\na.nii.gz,a_seg.nii.gz,a,\na.nii.gz,b_seg.nii.gz,again,\n"
         "c.nii.gz,a_seg.nii.gz,c,\nb.nii.gz,,b,\nb.nii.gz,b.nii.gz,b,\nb.nii.gz,b_seg.nii.gz,a,\n"
-        "b.nii.gz,b_seg.nii.gz,b,cord\n",
+        "b.nii.gz,b_seg.nii.gz,b,²\n",
     )
     matched = match_files(path)
     assert [case.name for case in matched.cases] == ["a"]
@@ -169,18 +164,10 @@ def test_rows_that_cannot_be_a_case_are_told(tmp_path: Path) -> None:
     for reason, words in zip(
         reasons,
         ["line 3: row a names the same image", "line 4: c.nii.gz does not exist", "line 5: the label is missing",
-         "line 6: image and label are the same", "line 7: another row is called a", "line 8: label_value cord"],
+         "line 6: image and label are the same", "line 7: another row is called a", "line 8: label_value ²"],
         strict=True,
     ):  # fmt: skip
         assert words in reason
-
-
-@pytest.mark.parametrize(
-    ("text", "words"), [("image,mark\na,b\n", "column label is missing"), ("image,label\n", "holds no row")]
-)
-def test_unusable_manifests(text: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match=words):
-        match_files(_manifest(tmp_path, text))
 
 
 def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
@@ -279,12 +266,12 @@ def _pair(main: str = "", label: str = "") -> str:
 @pytest.fixture
 def moved(tmp_path: Path) -> Path:
     """Saved in /was/here/ws, then moved: the image beside the workspace's folder in img, the label in between."""
-    (tmp_path / "img").mkdir()
     (tmp_path / "ws").mkdir()
     label = cord_label(2)
     label.ijk[15:20, 16:32, 1:4] = 1
     put_case(tmp_path, "a", 0, label)
-    (tmp_path / "a.nii.gz").rename(tmp_path / "img" / "a.nii.gz")
+    (tmp_path / "a.nii.gz").unlink()
+    write_volume(cord_image(), tmp_path / "img" / "a.nii.gz")
     return tmp_path
 
 
@@ -316,7 +303,6 @@ def test_of_several_segmentations_the_one_called_cord(moved: Path) -> None:
 
 ENTITY = DOCTYPE.format(extra='<!ENTITY leak SYSTEM "file:///etc/hostname">')
 BOMB = DOCTYPE.format(extra='<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">')
-PARAMETER = DOCTYPE.format(extra='<!ENTITY % p SYSTEM "file:///etc/hostname"> %p;')
 
 
 @pytest.mark.parametrize(
@@ -328,7 +314,6 @@ PARAMETER = DOCTYPE.format(extra='<!ENTITY % p SYSTEM "file:///etc/hostname"> %p
         (_pair().replace("a_seg", "b_seg"), "", "layer b_seg.nii.gz is not there"),
         (_pair(), ENTITY, "declares entities"),
         (_pair(), BOMB, "declares entities"),
-        (_pair(), PARAMETER, "declares entities"),
         (_pair(), '<!DOCTYPE registry SYSTEM "http://example.org/registry.dtd">', "declares entities or foreign files"),
         ("<folder", "", "not a workspace"),
     ],
@@ -469,7 +454,6 @@ def _with_fault(folder: Path, name: str) -> str:
     files, reason = FAULTS[name]
     for file, content in files.items():
         path = folder / file
-        path.parent.mkdir(exist_ok=True)
         if isinstance(content, Volume):
             write_volume(content, path)
         elif isinstance(content, str):
@@ -489,9 +473,8 @@ def test_a_fault_is_named_and_the_good_case_stays(name: str, tmp_path: Path) -> 
     assert summary(list(checked.values()))["usable"] == len(checked) - 1
 
 
-@pytest.mark.parametrize("name", ["another origin", "the same voxels as another patient", "truncated gzip"])
-def test_training_leaves_out_what_cannot_be_used_and_needs_something(name: str, tmp_path: Path) -> None:
-    reason = _with_fault(tmp_path, name)
+def test_training_leaves_out_what_cannot_be_used_and_needs_something(tmp_path: Path) -> None:
+    reason = _with_fault(tmp_path, "the same voxels as another patient")
     cases, config = match_files(tmp_path).cases, NormalisationConfig(size=32)
     cache, ((case, told),) = cache_cases(cases, tmp_path / "cache", config)
     assert (cache.info.source["cases"], case, reason in told) == (["a"], "bad", True)
@@ -517,37 +500,30 @@ def test_odd_cases_stay_usable_with_a_remark(tmp_path: Path) -> None:
     assert "no cord's" in remarks["small"]
 
 
-DEEP = "[" * 100_000
-LONG = "a" * 200_000  # more than a cell of Python's csv may have
+def test_what_a_good_case_holds_and_outliers(tmp_path: Path) -> None:
+    for number in range(5):
+        put_case(tmp_path, f"sub-{number}", number)
+    large = cord_label()
+    large.ijk[20:50, 16:32, 1:4] = 1
+    put_case(tmp_path, "sub-8", 8, large)
+    found = {case.name: case for case in check_cases(match_files(tmp_path))}
+    case = found["sub-1"]
+    assert case.usable and case.remarks == () and case.subject == "1" and case.labels == (1,)
+    assert (case.n_slices, case.n_cord_slices) == (5, 3)
+    assert (case.volume_mm3, case.mean_csa_mm2) == (pytest.approx(CORD_MM3), pytest.approx(48.0, rel=0.01))
+    assert [name for name, case in found.items() if case.remarks] == ["sub-8"]
+    assert "median 48 mm²" in " ".join(found["sub-8"].remarks)
 
 
-def test_json_nested_without_end(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_text(DEEP)
-    with pytest.raises(ConfigurationError):
-        read_config(path)
-    with pytest.raises((ConfigurationError, TrainingDataError)):
-        read_split(path)
-    with pytest.raises(ConfigurationError):
-        with_settings(TrainingConfig(), [f"network.width={DEEP}"])
-    path.rename(tmp_path / "cache.json")
-    with pytest.raises(TrainingDataError, match="write it again"):
-        SliceCache.open(tmp_path)
-
-
-def test_a_manifest_with_a_cell_without_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "cases.csv"
-    path.write_text(f"image,label\na.nii.gz,{LONG}\n")
-    with pytest.raises(InputFileError, match=r"cases\.csv, line"):
-        read_table(path)
-    assert main(["check", str(path)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "cases.csv" in error
-
-
-@pytest.mark.parametrize("value", ["²", "9" * 400, "1e3"])
-def test_values_of_a_label_that_no_map_holds(tmp_path: Path, value: str) -> None:
-    put_case(tmp_path, "a")
-    (tmp_path / "cases.csv").write_text(f"image,label,label_value\na.nii.gz,a_seg.nii.gz,{value}\n", encoding="utf-8")
-    with pytest.raises(TrainingDataError, match="is not a whole number"):
-        match_files(tmp_path / "cases.csv")
+def test_check_reports_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_case(tmp_path, "good")
+    assert main(["check", str(tmp_path), "--progress", "json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["progress", "checked", "result", "end"]
+    assert (events[0]["stage"], events[0]["done"], events[0]["of"]) == ("cases", 1, 1)
+    assert events[1]["case"]["usable"] and events[2]["usable"] == 1
+    (tmp_path / "good_seg.nii.gz").write_bytes(b"x")
+    assert main(["check", str(tmp_path)]) == 1
+    assert "0 of 1 cases can be used" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "none"), "--progress", "json"]) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["kind"] == "TrainingDataError"

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from SpinalCordSegLib.model.networks import NetworkConfig
-from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.batches import Batch, Prefetcher
 from SpinalCordSegTrainerLib.config import LossConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes, SyncedBatchNorm, join_processes
@@ -44,8 +43,6 @@ def test_two_processes_equal_one_big_batch(
     make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """gloo on the CPU; one process gets 2 slices of a batch, the other 3."""
-    torch.set_num_threads(1)
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     config = TrainingConfig(
         network=NetworkConfig("deep_unet", 1),
         sources=(SourceConfig(str(make_cache(n=8, size=64, per_subject=1).folder), policy="standard"),),

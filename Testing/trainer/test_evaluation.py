@@ -15,7 +15,7 @@ from SpinalCordSegLib.errors import TrainingDataError
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib import evaluation, trainer
+from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.evaluation import Evaluation, folder_masks, score_case, summary, write_sheet
 
@@ -123,9 +123,8 @@ def test_worst_slices_come_first_and_show_three_colours(tmp_path: Path) -> None:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    folder.mkdir()
-    for number, name in enumerate(("sub-1", "sub-2", "sub-3", "sub-4")):
-        put_case(folder, name, number)
+    for number in range(1, 5):
+        put_case(folder, f"sub-{number}", number)
     table = "participant_id\tsite\nsub-1\tOslo\nsub-2\tOslo\nsub-3\tBergen\n"
     (folder / "participants.tsv").write_text(table, encoding="utf-8")
     return folder
@@ -138,15 +137,15 @@ def _half() -> Volume:
     return label
 
 
+@pytest.mark.usefixtures("pictures")
 def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     masks, output = tmp_path / "masks", tmp_path / "out"
-    (masks / "sub-2").mkdir(parents=True)
     write_volume(cord_label(), masks / "sub-1_pred.nrrd")
     write_volume(_half(), masks / "sub-2" / "mask.nii.gz")
     write_volume(cord_label(), masks / "sub-3.mha")
     arguments = ["evaluate", str(data), "--predictions", str(masks), "--output", str(output)]
     assert main(arguments) == 1
-    assert "sub-4: not judged: no mask sub-4" in capsys.readouterr().err
+    assert "sub-4: not judged: expected one mask sub-4" in capsys.readouterr().err
     told = json.loads((output / "scores.json").read_text(encoding="utf-8"))
     assert told["model"] is None
     assert told["predictions"] == "masks"
@@ -161,12 +160,8 @@ def test_masks_of_another_program(data: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_two_folds_and_one_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, output = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
     for number in range(2):
         put_case(data, f"sub-{number}", number)
-    for picture in ("_draw_agreement", "write_sheet"):
-        monkeypatch.setattr(evaluation, picture, lambda *_: None)
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
     options = ["--output", str(output), "--folds", "2", "--only-labelled", *SHORT, "--set", "normalisation.size=32"]
     arguments = ["train", str(data), *options]
     assert main(arguments) == 0

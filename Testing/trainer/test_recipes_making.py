@@ -151,7 +151,6 @@ def test_a_cache_with_its_boundary_moved_belongs_to_its_maker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, cache = tmp_path / "data", tmp_path / "run" / "cache"
-    data.mkdir()
     put_case(data, "sub-1")
     made = ["cache", str(data), "--output", str(cache), "--boundary-offset-mm", "1", "--set", "normalisation.size=96"]
     assert main(made) == 2 and "fixed_pixel" in capsys.readouterr().err

@@ -122,7 +122,6 @@ def _label() -> Volume:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "t1w_masked"
-    folder.mkdir(parents=True)
     label = _label()
     voxels = np.random.default_rng(0).integers(0, 99, label.ijk_shape).astype(np.int16) + 200 * label.ijk
     write_volume(Volume.from_ijk(voxels.astype(np.int16), GRID), folder / "a_T1w.nii.gz")

@@ -27,8 +27,6 @@ from SpinalCordSegTrainerLib.slice_cache import (
     SliceCache,
     case_manifest,
     changes,
-    evenly,
-    slices_of,
 )
 
 
@@ -122,16 +120,6 @@ def test_a_cache_that_another_program_finished_first_stays(tmp_path: Path) -> No
     assert len(SliceCache.open(tmp_path / "c")) == 5 and list(tmp_path.iterdir()) == [tmp_path / "c"]
 
 
-def test_slices_of_subjects_and_an_even_choice(tmp_path: Path) -> None:
-    cache = _write(tmp_path / "c", n=7)
-    assert slices_of(cache, ["s0", "s2"]).tolist() == [0, 2, 3, 5, 6]
-    assert evenly(np.arange(11), 3).tolist() == [0, 5, 10]
-    assert evenly(np.arange(3), None).tolist() == [0, 1, 2]
-
-
-OTHERS = "holds slices of other data; choose another output folder"
-
-
 def _two_labels() -> Volume:
     """The cord in slices 1 to 3 as 1, and something larger in slice 0 as 2."""
     label = cord_label()
@@ -142,7 +130,6 @@ def _two_labels() -> Volume:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    folder.mkdir()
     for number in range(2):
         put_case(folder, f"sub-{number}", number, _two_labels())
     return folder
@@ -163,9 +150,11 @@ def test_other_options_make_other_slices(data: Path, tmp_path: Path, capsys: pyt
     capsys.readouterr()
     cache = _cache(data, tmp_path / "r", "--only-labelled")
     told = capsys.readouterr().out
-    assert "slices was all and is with_label now; sub-0: another label value" in told
+    assert "--only-labelled given or not; sub-0: another label value" in told
     assert len(cache) == 6
     made = (cache.folder / "cache.json").stat()
+    for path in data.iterdir():
+        os.utime(path, (0, 0))  # as when data is copied
     assert len(_cache(data, tmp_path / "r", "--only-labelled")) == 6
     assert (cache.folder / "cache.json").stat() == made  # the same again
     assert len(_cache(data, tmp_path / "r", "--tolerant")) == 10
@@ -225,25 +214,17 @@ def test_other_data_is_read_anew_and_never_under_a_run(
     assert all(one in told and one in str(refused.value) for one in words)
 
 
-def test_data_that_was_only_copied_is_the_same(data: Path, tmp_path: Path) -> None:
-    made = (_cache(data, tmp_path / "r").folder / "cache.json").stat()
-    for path in data.iterdir():
-        os.utime(path, (0, 0))
-    assert (_cache(data, tmp_path / "r").folder / "cache.json").stat() == made
-
-
 def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    data.mkdir()
     write_volume(cord_image(), data / "sub-1.nii.gz")
     sitk.WriteImage(sitk.GetImageFromArray(cord_label().ijk), str(data / "sub-1_seg.mhd"))
     (case,) = match_files(data).cases
-    source = {"slices": "all", "files": {case.name: case_manifest(case)}}
-    assert changes(source, [case], "all") == []
+    source = {"only_labelled": False, "files": {case.name: case_manifest(case)}}
+    assert changes(source, [case], False) == []
     raw = bytearray((data / "sub-1_seg.raw").read_bytes())
     raw[5] = 1
     (data / "sub-1_seg.raw").write_bytes(raw)
-    assert changes(source, [case], "all") == ["sub-1: another label map"]
+    assert changes(source, [case], False) == ["sub-1: another label map"]
 
 
 def test_data_named_again_on_resume_must_be_the_runs(
@@ -264,41 +245,14 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_slices_of_other_data_are_left_alone(data: Path, tmp_path: Path) -> None:
+def test_slices_stay_where_other_data_is_given_or_none_can_be_used(data: Path, tmp_path: Path) -> None:
     _cache(data, tmp_path / "r")
     before = _bytes(tmp_path / "r")
-    (tmp_path / "other").mkdir()
     put_case(tmp_path / "other", "sub-9", 9, _two_labels())
-    with pytest.raises(ConfigurationError, match=OTHERS):
+    with pytest.raises(ConfigurationError, match="holds slices of other data"):
         _cache(tmp_path / "other", tmp_path / "r")
-    assert _bytes(tmp_path / "r") == before
-
-
-def test_slices_stay_until_the_new_ones_are_complete(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _cache(data, tmp_path / "r")
-    before = _bytes(tmp_path / "r")
-    good = {path: path.read_bytes() for path in data.glob("*_seg.nii.gz")}
-    for path in good:
+    for path in data.glob("*_seg.nii.gz"):
         path.write_bytes(b"broken")
     with pytest.raises(TrainingDataError, match="sub-1"):
         _cache(data, tmp_path / "r")
     assert _bytes(tmp_path / "r") == before
-    for path, content in good.items():
-        path.write_bytes(content)
-    replace_ = os.replace
-
-    def interrupted(source: Path, target: Path) -> None:
-        if Path(target).name == "cache" and (Path(source) / "cache.json").read_bytes() != before["cache/cache.json"]:
-            raise KeyboardInterrupt
-        replace_(source, target)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("os.replace", interrupted)
-        _cache(data, tmp_path / "r", label=2)
-    assert _bytes(tmp_path / "r") == before
-    assert (
-        SliceCache.open(_cache(data, tmp_path / "r", label=2).folder).info.source["files"]["sub-1"]["label value"] == 2
-    )
-    assert [path.name for path in (tmp_path / "r").iterdir()] == ["cache"]

@@ -19,16 +19,13 @@ from Recipes.table1 import (
     write_experiment,
 )
 from SpinalCordSegLib.errors import Cancelled
-from SpinalCordSegTrainerLib import trainer
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 
 MakeCache = Callable[..., SliceCache]
 
 
-def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
+def test_two_rows_stopped_and_resumed(make_cache: MakeCache, tmp_path: Path) -> None:
     base = TrainingConfig(
         sources=(SourceConfig(str(make_cache(n=6, size=64).folder)),),
         crop=CropConfig(size=64),

@@ -17,27 +17,16 @@ from SpinalCordSegLib.errors import Cancelled
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegTrainerLib import evaluation, lr_finder, trainer
+from SpinalCordSegTrainerLib import lr_finder, trainer
 from SpinalCordSegTrainerLib.cli import STOP_FILE, main
-from SpinalCordSegTrainerLib.run_folder import RunState
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.split import Split, write_split
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread; no pictures."""
-    torch.set_num_threads(1)
-    monkeypatch.setattr(trainer, "write_curves", lambda *_: None)
-    for picture in ("_draw_agreement", "write_sheet"):
-        monkeypatch.setattr(evaluation, picture, lambda *_: None)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Three people; the label map holds cord as 2 and something as 5."""
     folder = tmp_path / "data"
-    folder.mkdir()
     for number in range(1, 4):
         label = cord_label(2)
         label.ijk[0, 0, 0] = 5
@@ -60,17 +49,28 @@ def test_fine_tune_from_a_model_tells_what_was_forgotten(
 def test_the_range_test_starts_where_the_training_will(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[RunState] = []
+    started: list[torch.nn.Module] = []
 
-    def range_test(state: RunState, *_: object, **__: object) -> None:
-        started.append(state)
+    def learn(network: torch.nn.Module, *_: object) -> float:
+        started.append(network)
         raise Cancelled("seen")
 
-    monkeypatch.setattr(lr_finder, "range_test", range_test)
+    monkeypatch.setattr(lr_finder, "learn", learn)
     model = _model(tmp_path)
-    found = ["find-lr", str(data), "--output", str(tmp_path / "lr"), "--label", "2", "--from", str(model), *TUNED]
-    assert main(found) == 130
-    weights = started.pop().network.state_dict()
+    found = [
+        "find-lr",
+        str(data),
+        "--output",
+        str(tmp_path / "lr"),
+        "--label",
+        "2",
+        "--updates",
+        "30",
+        "--from",
+        str(model),
+    ]
+    assert main([*found, *TUNED]) == 130
+    weights = started.pop().state_dict()
     assert all(np.array_equal(one, weights[name]) for name, one in load_checkpoint(model).weights.items())
 
 
@@ -83,12 +83,18 @@ def test_a_model_may_be_taught_one_patient(data: Path, tmp_path: Path) -> None:
     assert configured(data, tmp_path / "new", *options).validation.fraction == 0.2  # from scratch: refused later
 
 
-def test_an_old_request_to_stop_is_none(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
-    config, run = tmp_path / "c.json", tmp_path / "run"
+def _configuration(make_cache: Callable[..., SliceCache], tmp_path: Path) -> list[str]:
+    """``train`` as short as it can be, from a configuration file, into the folder run."""
+    config = tmp_path / "c.json"
     config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
+    return ["train", "--config", str(config), "--output", str(tmp_path / "run"), *SHORT]
+
+
+def test_an_old_request_to_stop_is_none(make_cache: Callable[..., SliceCache], tmp_path: Path) -> None:
+    run = tmp_path / "run"
     run.mkdir()
     (run / STOP_FILE).touch()
-    assert main(["train", "--config", str(config), "--output", str(run), *SHORT]) == 0
+    assert main(_configuration(make_cache, tmp_path)) == 0
     (run / STOP_FILE).touch()  # a program's own: it clears old ones before it starts the command
     again = ["train", "--resume", "--output", str(run), "--set", "epochs=3", "--device", "cpu", "--progress", "json"]
     assert main(again) == 130
@@ -144,8 +150,6 @@ def _model(folder: Path) -> Path:
 def test_ctrl_c_saves_and_exits_130(
     make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tmp_path / "c.json"
-    config.write_text(json.dumps({"sources": [{"path": str(make_cache(n=8, size=64).folder)}]}), encoding="utf-8")
     step = trainer.Training.step
 
     def interrupted(run: trainer.Training) -> tuple[float, float]:
@@ -153,8 +157,7 @@ def test_ctrl_c_saves_and_exits_130(
         return step(run)
 
     monkeypatch.setattr(trainer.Training, "step", interrupted)
-    arguments = ["train", "--config", str(config), "--output", str(tmp_path / "run"), *SHORT]
-    assert main(arguments) == 130
+    assert main(_configuration(make_cache, tmp_path)) == 130
     assert (tmp_path / "run" / "state.safetensors").exists()
     monkeypatch.setattr(trainer.Training, "step", step)
     assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--device", "cpu"]) == 0
@@ -196,7 +199,6 @@ def test_from_check_to_evaluation(
 
 def test_a_model_is_handed_on_without_the_names_of_those_held_out(tmp_path: Path) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
-    data.mkdir()
     names = [f"{name}_{number}" for number, name in enumerate(("DoeJohn", "RoeJane", "PoeMary"))]
     for number, name in enumerate(names):
         put_case(data, name, number)

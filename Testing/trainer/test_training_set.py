@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from cord_files import CORD_MM3, cord_image, cord_label, tiny_model
 
 from SpinalCordSegLib import training_set
@@ -87,12 +86,8 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
 
 
 def test_from_a_corrected_case_to_a_model_in_one_command_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from SpinalCordSegTrainerLib import trainer
-
-    monkeypatch.setattr(trainer, "write_curves", lambda history, folder: None)
-    torch.set_num_threads(1)
     model = tiny_model(tmp_path / "model.safetensors", 64)
     grey = np.where(cord_label().ijk > 0, 900, cord_image().ijk)  # even within the cord, or the mask is not of it
     write_volume(cord_image().with_ijk(grey), tmp_path / "neck.nii.gz")
