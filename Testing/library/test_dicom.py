@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,20 +105,10 @@ def two_series(dicom: Any, folder: Path, other: dict[str, Any]) -> Path:
     return folder
 
 
-def test_several_series_are_listed_and_one_is_asked_for(dicom: Any, tmp_path: Path) -> None:
+def test_a_series_is_chosen_by_number_or_description(dicom: Any, tmp_path: Path) -> None:
     two_series(dicom, tmp_path, {"SeriesNumber": 2, "SeriesDescription": "Localizer"})
-    with pytest.raises(DicomSeriesError) as caught:
-        find_series(tmp_path)
-    assert 'choose one with --series NUMBER: 2 "Localizer" (3 slices); 7 "T1w neck" (4 slices)' in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert len(list_series(tmp_path)) == 2
-
-
-@pytest.mark.parametrize("wanted", ["7", "T1w neck", "t1W NECK", "neck", " 7 "])
-def test_a_series_is_chosen_by_number_or_description(dicom: Any, tmp_path: Path, wanted: str) -> None:
-    two_series(dicom, tmp_path, {"SeriesNumber": 2, "SeriesDescription": "Localizer"})
-    assert_whole(read(tmp_path, wanted))
-    assert_whole(read(tmp_path, dicom.uid))
+    for wanted in ("t1W NECK", "neck", " 7 ", dicom.uid):
+        assert_whole(read(tmp_path, wanted))
 
 
 @pytest.mark.parametrize("left", [b"", bytes(400)])
@@ -136,14 +125,6 @@ def test_a_copy_that_broke_off_is_noted(dicom: Any, tmp_path: Path, name: str, l
     assert "cannot be read as DICOM: 2; slices at an end of the stack may be missing" in note
 
 
-def test_a_slice_of_which_nothing_can_be_read_is_told(dicom: Any, tmp_path: Path) -> None:
-    """At an end of the stack no gap would tell of it."""
-    dicom.write(tmp_path)
-    (tmp_path / "IM99").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
-    with pytest.raises(InputFileError, match="IM99 begins as DICOM but its header is damaged"):
-        read(tmp_path)
-
-
 def test_a_choice_that_is_not_there_or_not_clear(dicom: Any, tmp_path: Path) -> None:
     two_series(dicom, tmp_path, {})
     with pytest.raises(DicomSeriesError, match=r"2 series of .* match, give the UID"):
@@ -153,12 +134,13 @@ def test_a_choice_that_is_not_there_or_not_clear(dicom: Any, tmp_path: Path) -> 
             find_series(tmp_path, wanted)
 
 
-def test_no_patient_data_in_lists_and_reprs(dicom: Any, tmp_path: Path) -> None:
+def test_several_series_are_listed_without_patient_data(dicom: Any, tmp_path: Path) -> None:
     two_series(dicom, tmp_path, {"SeriesDescription": "neck of PEREZ", "SeriesNumber": 2})
     with pytest.raises(DicomSeriesError) as caught:
         find_series(tmp_path)
+    listed = 'choose one with --series NUMBER: 2 description withheld (3 slices); 7 "T1w neck" (4 slices)'
+    assert listed in str(caught.value) and len(list_series(tmp_path)) == 2
     texts = [str(caught.value), *map(repr, list_series(tmp_path)[1:]), *(one.title() for one in list_series(tmp_path))]
-    assert "2 description withheld (3 slices)" in texts[0]
     assert not any(word in text.casefold() for text in texts for word in ("perez", "pérez", "josé", "123456"))
 
 
@@ -206,14 +188,6 @@ def test_a_real_head(shared_data: Path, tmp_path: Path) -> None:
 # Whatever makes a stack crooked or incomplete is named with file and place.
 
 
-def without(*gone: int) -> Callable[[Path], None]:
-    def remove(folder: Path) -> None:
-        for k in gone:
-            os.remove(folder / f"IM{(k * 7) % 10}{k}")
-
-    return remove
-
-
 def shift(k: int, along_mm: float = 0.0, aside_mm: float = 0.0) -> dict[str, Any]:
     position = np.array([-10.0, 5.0, 100.0]) + (3 * k + along_mm) * np.array([0, -S, C]) + [aside_mm, 0, 0]
     return {"ImagePositionPatient": position.round(6).tolist()}
@@ -228,7 +202,6 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
         lambda k: shift(k, aside_mm=0.8 * k),
         r"tilted \(gantry tilt\): IM\d5 at \d+\.\d mm lies 4\.0 mm beside the slice normal",
     ),
-    "one slice aside": (lambda k: shift(k, aside_mm=2.0 if k == 4 else 0), "IM84 at 104.3 mm lies 2.0 mm beside"),
     "uneven steps": (
         lambda k: shift(k, along_mm=1.0 if k == 3 else 0),
         r"slice spacing varies: 4\.00 mm between IM42 at 98\.3 mm and IM13 at 102\.3 mm, usually 3\.00 mm",
@@ -236,10 +209,6 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
     "orientation": (
         lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k == 1 else {},
         "the orientation varies: IM71 at ",
-    ),
-    "two orientations in equal parts": (
-        lambda k: {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} if k >= 3 else {},
-        "the orientation varies: ",
     ),
     "pixel spacing": (
         lambda k: {"PixelSpacing": [0.75, 0.6]} if k == 2 else {},
@@ -250,11 +219,6 @@ CROOKED: dict[str, tuple[Callable[[int], dict[str, Any]], str]] = {
         r"the size varies: IM42 at 98\.3 mm has \(2, 5\), IM00 at 92\.3 mm has \(4, 5\)",
     ),
     "no position": (lambda k: {"ImagePositionPatient": None}, "has no ImagePositionPatient"),
-    "no orientation": (lambda k: {"ImageOrientationPatient": None}, "ImageOrientationPatient"),
-    "no pixel spacing": (
-        lambda k: {"PixelSpacing": None},
-        "or PixelSpacing: a screenshot",
-    ),
     "crooked directions": (lambda k: {"ImageOrientationPatient": [1, 0, 0, 0.6, 0.8, 0]}, "not at right angles"),
 }
 
@@ -274,11 +238,12 @@ def test_a_crooked_stack_is_refused(dicom: Any, tmp_path: Path, case: str) -> No
     [
         (7, (2,), r"6\.00 mm between IM71 at 95\.3 mm and IM13 at 101\.3 mm, usually 3\.00 mm \(missing slices: 1\)"),
         (7, (2, 3), r"between IM71 at 95\.3 mm and IM84 at 104\.3 mm.*missing slices: 2"),
-        (4, (1,), "missing slices: 1"),
     ],
 )
 def test_missing_slices(dicom: Any, tmp_path: Path, n: int, gone: tuple[int, ...], words: str) -> None:
-    without(*gone)(dicom.write(tmp_path, n=n))
+    dicom.write(tmp_path, n=n)
+    for k in gone:
+        (tmp_path / f"IM{(k * 7) % 10}{k}").unlink()
     with pytest.raises(DicomSeriesError, match=words):
         read(tmp_path)
 
@@ -298,14 +263,6 @@ def test_colour_is_refused(dicom: Any, tmp_path: Path) -> None:
     colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PixelData": b"\0" * 120}
     dicom.write(tmp_path, change=lambda k: colour)
     with pytest.raises(VoxelError, match="the pixels are RGB"):
-        read(tmp_path)
-
-
-def test_pixels_cut_short(dicom: Any, tmp_path: Path) -> None:
-    dicom.write(tmp_path)
-    path = tmp_path / "IM42"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputFileError, match="IM42: the pixel data are missing or cut short"):
         read(tmp_path)
 
 

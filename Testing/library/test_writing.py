@@ -12,10 +12,8 @@ import pytest
 
 from SpinalCordSegLib.case import Case, restore_interrupted, save_case
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.dicom import find_series
 from SpinalCordSegLib.errors import OutputError
-from SpinalCordSegLib.files import atomic_write, file_suffix, inside, is_plain_name, write_json, write_text
-from SpinalCordSegLib.identity import safe_case_name
+from SpinalCordSegLib.files import atomic_write, inside, is_plain_name, write_json, write_text
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
@@ -30,6 +28,8 @@ def test_text_and_json_arrive_with_their_folders(tmp_path: Path) -> None:
     write_json(folder / "b.json", {"csa_mm2": 78.5, "flags": []})
     assert (folder / "a.txt").read_bytes() == "Größe\n".encode()
     assert json.loads((folder / "b.json").read_text(encoding="utf-8")) == {"csa_mm2": 78.5, "flags": []}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(folder / "c.json", {"csa_mm2": float("nan")})
     assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "b.json"]
 
 
@@ -43,30 +43,13 @@ def test_an_error_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_json_never_holds_nan(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"csa_mm2": float("nan")})
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (errno.ENOSPC, "the disk is full"),
-        (errno.EACCES, "no permission"),
-    ],
-)
-def test_what_the_system_refuses_is_said(
-    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_system_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OutputError, match=words) as caught:
+    with pytest.raises(OutputError, match=r"a\.txt: the disk is full"):
         write_text(tmp_path / "a.txt", "text")
-    assert str(tmp_path / "a.txt") in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -87,32 +70,14 @@ def test_a_table_that_is_open_elsewhere_is_to_be_closed_there(
     assert "\n" not in str(caught.value) and (tmp_path / "a.csv").read_text() == "before"
 
 
-def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
+    (tmp_path / "a.txt").mkdir()
     with pytest.raises(OutputError, match="a file is where a folder is needed"):
         write_text(tmp_path / "out" / "a.txt", "text")
-
-
-def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").mkdir()
     with pytest.raises(OutputError, match=r"a folder of that name is in the way|no permission"):
         write_text(tmp_path / "a.txt", "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "suffix"),
-    [
-        ("a.nii.gz", ".nii.gz"),
-        ("A.NII.GZ", ".nii.gz"),
-        ("sub-01.v2.nii", ".nii"),
-        ("mask.seg.nrrd", ".seg.nrrd"),
-        ("x.nrrd", ".nrrd"),
-        ("IM0001", ""),
-    ],
-)
-def test_suffix_tells_the_format(name: str, suffix: str) -> None:
-    assert file_suffix(Path(name)) == suffix
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out"]
 
 
 # Names out of tables, reports, headers and folders lead nowhere else than into the folder that was chosen.
@@ -188,29 +153,24 @@ def test_remains_of_a_replacement_that_lead_away_stay_where_they_are(tmp_path: P
     assert _is_untouched(elsewhere)
 
 
-@pytest.mark.parametrize("person", ["../elsewhere", "/tmp/x"])
-def test_a_person_of_a_manifest_names_a_folder_only(tmp_path: Path, elsewhere: Path, person: str, capsys: Any) -> None:
-    write_volume(MASK, tmp_path / "v.nii.gz")
-    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
-    (tmp_path / "visits.csv").write_text(f"person,folder,date\n{person},r/v,2021-01-31\n")
-    assert main(["follow-up", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t" / "u")]) == 1
+def _follow_up(root: Path, person: str) -> int:
+    """Of two visits, both of one mask, into ROOT/t."""
+    write_volume(MASK, root / "v.nii.gz")
+    assert main(["measure", str(root / "v.nii.gz"), "--output", str(root / "r"), "--disc", "C2/C3=1"]) == 0
+    rows = [f"{person},r/v,{year}-01-31\n" for year in (2021, 2022)]
+    (root / "visits.csv").write_text("person,folder,date\n" + "".join(rows))
+    return main(["follow-up", str(root / "visits.csv"), "--output", str(root / "t")])
+
+
+def test_a_person_of_a_manifest_names_a_folder_only(tmp_path: Path, elsewhere: Path, capsys: Any) -> None:
+    assert _follow_up(tmp_path, "../elsewhere") == 1
     assert "cannot be a code" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "t" / "u").iterdir()] == ["cohort.csv"]
-    assert len(list((tmp_path / "t").iterdir())) == 1 and _is_untouched(elsewhere)
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["cohort.csv"] and _is_untouched(elsewhere)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links that anybody may make")
 def test_a_follow_up_is_not_written_through_a_link(tmp_path: Path, elsewhere: Path, capsys: Any) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "P1").symlink_to(elsewhere)
-    write_volume(MASK, tmp_path / "v.nii.gz")
-    assert main(["measure", str(tmp_path / "v.nii.gz"), "--output", str(tmp_path / "r"), "--disc", "C2/C3=1"]) == 0
-    (tmp_path / "visits.csv").write_text("person,folder,date\nP1,r/v,2021-01-31\nP1,r/v,2022-01-31\n")
-    assert main(["follow-up", str(tmp_path / "visits.csv"), "--output", str(tmp_path / "t")]) == 1
+    assert _follow_up(tmp_path, "P1") == 1
     assert "a link leads elsewhere" in capsys.readouterr().err and _is_untouched(elsewhere)
-
-
-@pytest.mark.parametrize("description", ["../../outside", "..", "C:\\x\\y"])
-def test_the_description_of_a_dicom_series(dicom: Any, tmp_path: Path, description: str) -> None:
-    folder = dicom.write(tmp_path, change=lambda k: {"SeriesDescription": description})
-    assert is_plain_name(safe_case_name(folder, find_series(folder)))
