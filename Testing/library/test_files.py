@@ -61,21 +61,15 @@ def test_numbers_too_large_for_float32(tmp_path: Path) -> None:
 
 
 def test_label_maps_beside_their_images_are_no_inputs_of_a_folder(tmp_path: Path) -> None:
-    for name in [
-        "a.nii.gz",
-        "a_seg.nii.gz",
-        "b.nrrd",
-        "b_seg-manual.nii.gz",
-        "b.seg.nrrd",
-        "lone_seg.nii",
-        "c.seg.nrrd",
-    ]:
+    masks = ["a_seg.nii.gz", "b.seg.nrrd", "b_seg-manual.nii.gz", "c.seg.nrrd", "lone_seg.nii"]
+    image = tmp_path / "a.nii.gz"
+    for name in (image.name, "b.nrrd", *masks):
         (tmp_path / name).touch()
     assert [path.name for path in find_inputs([tmp_path])] == ["a.nii.gz", "b.nrrd", "c.seg.nrrd", "lone_seg.nii"]
-    assert find_inputs([tmp_path / "a.nii.gz", tmp_path])[:2] == [tmp_path / "a.nii.gz", tmp_path / "b.nrrd"], "once"
+    assert find_inputs([image, tmp_path])[:2] == [image, tmp_path / "b.nrrd"], "each once"
     assert find_inputs([tmp_path / "a_seg.nii.gz"]) == [tmp_path / "a_seg.nii.gz"]
     assert [path.name for path in find_inputs([tmp_path], masks=True)] == masks
-    assert find_inputs([tmp_path / "a.nii.gz"], masks=True) == [tmp_path / "a.nii.gz"]
+    assert find_inputs([image], masks=True) == [image]
 
 
 def test_inputs_further_below_and_without_any(tmp_path: Path) -> None:

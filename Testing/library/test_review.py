@@ -47,18 +47,15 @@ def test_an_edit_makes_a_decision_void() -> None:
     assert decided(review, IN_REVIEW, "").state == IN_REVIEW
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
+def test_what_is_no_review_is_refused() -> None:
+    for call, words in (
         (lambda: decided(Review(), REJECTED, "  "), "give the reviewer's name"),
         (lambda: decided(Review(), "perfect", "A"), 'set to "perfect"'),
         (lambda: decided(Review(), ACCEPTED, "A" * 65), "at most 64"),
         (lambda: Review("done"), "not a review state"),
-    ],
-)
-def test_what_is_no_review_is_refused(call, words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
-        call()
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            call()
 
 
 def test_the_worst_flagged_slices_come_first() -> None:
@@ -73,21 +70,18 @@ def test_the_worst_flagged_slices_come_first() -> None:
 
 def test_a_decision_lands_in_the_report_and_on_the_page(neck, tmp_path) -> None:
     folder = neck.finish(neck.write(tmp_path / "series"), tmp_path / "neck")
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "not reviewed by a person" in page
     sha256 = Case.load(folder).mask_sha256
+
+    def page() -> str:
+        return (folder / "report.html").read_text(encoding="utf-8")
+
+    assert "not reviewed by a person" in page()
     update_review(folder, lambda one: decided(one, ACCEPTED, "A. <Meyer>", mask_sha256=sha256), decides_on=sha256)
     assert Case.load(folder).review.who == "A. <Meyer>"
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "accepted by A. &lt;Meyer&gt; on 20" in page and "ATTENTION" not in page
-    assert "data:image/png;base64," in page, "the picture stays"
+    assert "accepted by A. &lt;Meyer&gt; on 20" in page() and "ATTENTION" not in page()
+    assert "data:image/png;base64," in page(), "the picture stays"
     update_review(folder, lambda one: decided(one, REJECTED, "B", mask_sha256="of another"))
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert (
-        "ejected by B" in page
-        and "Meyer" not in page.partition("History")[0]
-        and "ATTENTION: decided on another mask" in page
-    )
+    assert "ejected by B" in page() and "ATTENTION: decided on another mask" in page()
 
 
 @pytest.fixture
