@@ -124,15 +124,6 @@ def test_what_network_and_image_said_stands_where_nobody_edited(case) -> None:
         assert after.csa_raw_mm2[after.is_imputed] == pytest.approx(pixels[after.is_imputed]) and case.n_imputed == 1
 
 
-def test_a_damaged_table_holds_up_no_correction(case) -> None:
-    folder, _ = case
-    mine = _edited(read_mask(folder))
-    (folder / "slices.csv").write_bytes(b"\xff\xfe\x00")
-    store_correction(folder, mine)
-    assert np.array_equal(read_mask(folder).ijk, mine.ijk)
-    assert np.isnan(Case.load(folder).slices.network_area_mm2).all()
-
-
 def test_marked_discs_survive_a_correction(tmp_path) -> None:
     x, y, z = np.ogrid[:30, :30, :60]
     mask = Volume.from_ijk(np.hypot(x - 15, y - 15) + 0 * z <= 6, np.diag([0.8, 0.8, 1.0, 1.0]))
@@ -160,13 +151,6 @@ def test_a_correction_says_that_it_is_not_compared_with_healthy_adults(tmp_path)
             norm = store_correction(folder, mask, levels=levels).levels.norm
             assert said in norm["text"] and "47" not in norm["text"] if said else norm is None
         shutil.rmtree(folder)
-
-
-def test_a_correction_on_another_grid_or_without_a_case_is_refused(case, tmp_path) -> None:
-    with pytest.raises(GeometryError, match="another grid"):
-        store_correction(case[0], Volume.from_ijk(np.ones((3, 3, 3)), np.eye(4)))
-    with pytest.raises(InputFileError, match="no finished result"):
-        store_correction(tmp_path, Volume.from_ijk(np.ones((3, 3, 3)), np.eye(4)))
 
 
 # What a header said stands in a corrected case, wherever the correction does not see that header.
@@ -260,11 +244,10 @@ def test_a_slice_is_corrected_in_every_way(results, model, tmp_path, capsys) -> 
     assert "never replaced by the machine" in capsys.readouterr().err
 
 
-def test_a_table_that_was_changed_is_made_anew_as_it_was(results, model, tmp_path, capsys) -> None:
+def test_a_table_that_was_changed_is_made_anew(results, tmp_path, capsys) -> None:
     """The network's areas are in slices.csv alone: a person's case has those of the mask's pixels then."""
-    folder, image = results / "b", tmp_path / "in" / "b.nii.gz"
+    folder = results / "b"
     table, page = folder / "slices.csv", folder / "report.html"
-    written, mean_mm2 = table.read_text(), Case.load(folder).mean_csa_mm2
 
     def advice() -> str:
         table.write_text(table.read_text() + "\n")
@@ -272,19 +255,18 @@ def test_a_table_that_was_changed_is_made_anew_as_it_was(results, model, tmp_pat
             Case.load(folder)
         return str(error.value).partition("anew")[2]
 
-    assert f"segment IMAGE --output {results} --force" in advice()
-    assert main(["segment", str(image), "--model", str(model), "--output", str(results), "--force"]) == 0
-    assert (table.read_text(), Case.load(folder).mean_csa_mm2) == (written, mean_mm2)
-    assert "correct" not in advice()
     shown = page.read_text()
+    assert f"segment IMAGE --output {results} --force" in advice() and "correct" not in advice()
     assert main(["review", str(folder), "--accept", "--by", "A"]) == 0
     assert page.read_text() == shown, "the page keeps its table"
     assert "segment IMAGE" not in (said := advice()) and "--reopen" in said and "mask's pixels" in said
     capsys.readouterr()
+    table.write_bytes(b"\xff\xfe\x00")
     words = ["correct", str(folder), str(folder / "mask.nii.gz"), "--by", "A", "--reopen"]
     assert main(words) == 0 and "mask's pixels" in "".join(capsys.readouterr())
     measured = Case.load(folder)
     assert (measured.mask_state, len(measured.changes.slices)) == ("corrected", 0)
+    assert np.isnan(measured.slices.network_area_mm2).all()
     pixels = read_mask(folder).ijk.sum(axis=(0, 1)) * 0.8 * 0.9
     assert measured.slices.csa_raw_mm2 == pytest.approx(pixels[measured.slices.slice], abs=0.001)
 
@@ -360,15 +342,15 @@ def test_a_gap_is_filled_as_the_cord_goes_on(name: str, order: tuple[int, ...], 
 
 
 def test_what_cannot_be_filled_is_said() -> None:
-    for ends in ((4, 5), (9, 4), (-1, 4), (4, 15)):
-        with pytest.raises(ConfigurationError, match="nothing to fill"):
-            fill_between(_volume(_cone()), *ends)
-    voxels = _cone()
-    voxels[:, :, 4] = False
-    with pytest.raises(ConfigurationError, match=r"slice 4 .* has no cord"):
-        fill_between(_volume(voxels), 4, 9)
-    with pytest.raises(ConfigurationError, match="has no cord"):
-        fill_between(_volume(np.zeros(SHAPE, bool)), 4, 9)
+    gap = _cone()
+    gap[:, :, 4] = False
+    nothing, no_cord = "nothing to fill", "has no cord"
+    for voxels, ends, words in (
+        (_cone(), (4, 5), nothing), (_cone(), (9, 4), nothing), (_cone(), (-1, 4), nothing),
+        (_cone(), (4, 15), nothing), (gap, (4, 9), no_cord), (0 * gap, (4, 9), no_cord),
+    ):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=words):
+            fill_between(_volume(voxels), *ends)
 
 
 @pytest.mark.parametrize(("name", "order", "signs"), ORDERS)
