@@ -67,6 +67,14 @@ def numbers_of(group) -> dict:
     return found
 
 
+def stack_of(seg, series_folder: Path) -> np.ndarray:
+    """The segment on the slices of its series, from inferior."""
+    sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
+    by_position = sorted(sources, key=lambda uid: sources[uid].ImagePositionPatient[2])
+    read = seg.get_pixels_by_source_instance(by_position, assert_missing_frames_are_empty=True)
+    return read[..., 0].astype(bool)
+
+
 def test_everything_is_valid_dicom_and_reads_back(neck, series_folder, case, tmp_path):
     neck.has_pictures = True
     neck.finish(series_folder, case)
@@ -75,11 +83,14 @@ def test_everything_is_valid_dicom_and_reads_back(neck, series_folder, case, tmp
     content = json.loads((case / "report.json").read_text(encoding="utf-8"))
 
     seg = hd.seg.segread(files["seg"])
-    sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
-    by_position = sorted(sources, key=lambda uid: sources[uid].ImagePositionPatient[2])
-    read = seg.get_pixels_by_source_instance(by_position, assert_missing_frames_are_empty=True)
-    assert np.array_equal(read[..., 0].astype(bool), neck.stack)
+    assert np.array_equal(stack_of(seg, series_folder), neck.stack)
     assert (seg.NumberOfFrames, seg.SegmentationType) == (6, "BINARY")  # slices without cord are left out
+    (segment,) = seg.SegmentSequence
+    code, category = segment.SegmentedPropertyTypeCodeSequence[0], segment.SegmentedPropertyCategoryCodeSequence[0]
+    assert (code.CodeValue, code.CodingSchemeDesignator, category.CodeValue) == ("2748008", "SCT", "123037004")
+    assert (segment.SegmentLabel, segment.SegmentAlgorithmType) == ("Spinal cord", "AUTOMATIC")
+    assert segment.SegmentAlgorithmName == "SpinalCordSeg tiny 3"
+    assert "ab" * 32 in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
 
     report = hd.sr.srread(files["sr"])
     (group,) = report.content.get_volumetric_roi_measurement_groups()
@@ -103,16 +114,6 @@ def test_everything_is_valid_dicom_and_reads_back(neck, series_folder, case, tmp
         one = dcmread(path)
         assert (one.PatientID, str(one.PatientName), one.StudyInstanceUID) == ("00123456", "Pérez^José", neck.study)
         assert errors_of(path) == [], path.name
-
-
-def test_segment_says_what_it_is_and_who_made_it(series_folder, case):
-    seg = build(load_export(case, find_series(series_folder)), ["seg"])["seg"]
-    (segment,) = seg.SegmentSequence
-    code, category = segment.SegmentedPropertyTypeCodeSequence[0], segment.SegmentedPropertyCategoryCodeSequence[0]
-    assert (code.CodeValue, code.CodingSchemeDesignator, category.CodeValue) == ("2748008", "SCT", "123037004")
-    assert (segment.SegmentLabel, segment.SegmentAlgorithmType) == ("Spinal cord", "AUTOMATIC")
-    assert segment.SegmentAlgorithmName == "SpinalCordSeg tiny 3"
-    assert "ab" * 32 in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
 
 
 def test_a_mask_made_elsewhere_is_manual_only_when_somebody_says_so(neck, series_folder, tmp_path):
@@ -197,15 +198,9 @@ def test_a_multi_frame_file_works_in_its_stored_order(neck, save_dicom, tmp_path
 
 def test_uids_are_new_each_time(series_folder, case):
     export = load_export(case, find_series(series_folder))
-    first, second = build(export, KINDS), build(export, KINDS)
-    uids = [
-        one.get(key)
-        for each in (first, second)
-        for one in each.values()
-        for key in ("SOPInstanceUID", "SeriesInstanceUID")
-    ]
-    assert len(set(uids)) == 12
-    assert [one.SeriesNumber for one in first.values()] == [701, 702, 703]
+    objects = [one for _ in range(2) for one in build(export, KINDS).values()]
+    assert len({one.get(key) for one in objects for key in ("SOPInstanceUID", "SeriesInstanceUID")}) == 12
+    assert [one.SeriesNumber for one in objects] == [701, 702, 703] * 2
 
 
 def test_the_head_of_the_public_data(shared_data, tmp_path):
@@ -245,10 +240,7 @@ def test_a_reviewed_case_is_valid_dicom_and_says_truthfully_who_made_it(neck, se
         assert errors_of(path) == [], path.name
     seg = hd.seg.segread(files["seg"])
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
-    sources = {str(one.SOPInstanceUID): one for one in map(dcmread, series_folder.iterdir())}
-    by_position = sorted(sources, key=lambda uid: sources[uid].ImagePositionPatient[2])
-    read = seg.get_pixels_by_source_instance(by_position, assert_missing_frames_are_empty=True)
-    assert np.array_equal(read[..., 0].astype(bool), drawn)
+    assert np.array_equal(stack_of(seg, series_folder), drawn)
     content = json.loads((case / "report.json").read_text(encoding="utf-8"))
     (group,) = hd.sr.srread(files["sr"]).content.get_volumetric_roi_measurement_groups()
     assert numbers_of(group)["118565006", None] == (content["volume_mm3"], "mm3")
