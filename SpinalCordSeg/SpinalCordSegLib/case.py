@@ -731,7 +731,7 @@ def _write_backdrop(path: Path, image: Volume, mask: Volume) -> None:
     box = bounding_box(mask.ijk)
     if box is None:
         return
-    along = mask.slice_axis
+    along = mask.axes[0]
     window = tuple(
         slice(None)
         if axis == along

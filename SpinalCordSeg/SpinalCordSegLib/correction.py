@@ -328,7 +328,7 @@ def rerun_slices(
 def _part(volume: Volume, first: int, end: int) -> Volume:
     """The slices from ``first`` to before ``end``, where they lie."""
     matrix = volume.ijk_to_ras.copy()
-    matrix[:, 3] += matrix[:, volume.slice_axis] * min(volume.to_input_slice(first), volume.to_input_slice(end - 1))
+    matrix[:, 3] += matrix[:, volume.axes[0]] * min(volume.to_input_slice(first), volume.to_input_slice(end - 1))
     return Volume(volume.voxels[first:end], matrix)
 
 

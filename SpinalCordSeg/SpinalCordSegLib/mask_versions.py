@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError, SpinalCordSegError, WouldReplaceError
-from SpinalCordSegLib.files import output_errors, parse_json, remove_abandoned_parts, write_json, write_text
+from SpinalCordSegLib.files import output_errors, parse_json, remove_abandoned_parts, write_json
 from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.volume import Volume
@@ -22,7 +22,7 @@ from SpinalCordSegLib.volume import Volume
 # a program that syncs folders adds its words behind the fingerprint
 _NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})(?:[ (_-].*)?\.nii\.gz")
 _TIME = "%Y%m%dT%H%M%SZ"
-_DISMISSED = "dismissed.txt"
+_DISMISSED = "dismissed"
 
 _log = logging.getLogger(__name__)
 
@@ -111,20 +111,13 @@ class MaskVersions:
         """The newest version, where it is work that is nowhere else: not the mask at hand (``current_sha256``: its
         mask_sha256, "" without one), and nobody dismissed it."""
         known = self.versions()
-        if not known or known[0].holds(current_sha256) or known[0].path.name in self._dismissed():
+        if not known or known[0].holds(current_sha256) or known[0].maker()[1] == _DISMISSED:
             return None
         return known[0]
 
     def dismiss(self, version: SavedVersion) -> None:
         """Do not offer it again; the file stays until newer ones push it out. Raises OutputError."""
-        names = sorted({*self._dismissed(), version.path.name} & {path.path.name for path in self.versions()})
-        write_text(self.place / _DISMISSED, "".join(f"{name}\n" for name in names))
-
-    def _dismissed(self) -> set[str]:
-        try:
-            return set((self.place / _DISMISSED).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError):
-            return set()
+        write_json(version.about, {"who": "", "state": _DISMISSED})
 
     def _tidy(self) -> None:
         """The oldest beyond ``keep`` go, and what a killed program left half-written. What cannot go stays."""

@@ -190,7 +190,7 @@ def _measured(
     of_levels = () if levels is None else levels.flags
     flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
     table = measures.slices.with_flags(flags)
-    if dicom is not None and mask.slice_axis == 2:  # its images are the axial slices
+    if dicom is not None and mask.axes[0] == 2:  # its images are the axial slices
         numbers = [NONE if (n := dicom.instance_numbers[k]) is None else n for k in table.slice.tolist()]
         table = replace(table, instance_number=np.array(numbers, dtype=np.int64))
     if levels is not None:

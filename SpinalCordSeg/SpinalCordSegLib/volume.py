@@ -135,11 +135,6 @@ class Volume:
         """Nearest patient direction of the input's own axes i, j, k, for instance "RAS" or "PSR"."""
         return "".join(_ENDS[at][at in self.flipped] for at in map(self.axes.index, range(3)))
 
-    @property
-    def slice_axis(self) -> int:
-        """Along which of i, j, k the slices follow each other."""
-        return self.axes[0]
-
     def to_input_slice(self, k: int) -> int:
         """0-based index along the input's own slice axis of a slice counted from inferior."""
         return self.shape[0] - 1 - k if 0 in self.flipped else k

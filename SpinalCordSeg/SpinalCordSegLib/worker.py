@@ -198,8 +198,8 @@ def panel_main(argv: Sequence[str]) -> int:
     rerun.add_argument("--slices", type=slice_range, required=True)
     rerun.add_argument("--model", type=Path, required=True)
     rerun.add_argument("--device", default="auto")
-    rerun.add_argument("--threshold", type=float)
-    rerun.add_argument("--smooth-z", type=length_mm)
+    rerun.add_argument("--threshold", type=float, default=0.5)
+    rerun.add_argument("--smooth-z", type=length_mm, default=0.8)
     add_command(commands, "register", _register, "find the rigid motion from fixed.nrrd to moving.nrrd, by *_mask.nrrd")
     return run_program(parser, argv)
 
@@ -208,7 +208,7 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
     from SpinalCordSegLib.correction import rerun_slices
     from SpinalCordSegLib.image_io import read_image, read_labels, select_label, write_volume
     from SpinalCordSegLib.model.checkpoint import load_checkpoint
-    from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range
+    from SpinalCordSegLib.pipeline import canonical_range
 
     image = read_image(Path("volume.nrrd")).volume
     chosen = canonical_range(image, arguments.slices)
@@ -218,8 +218,8 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
         select_label(read_labels(Path("mask.nrrd")), None, "mask.nrrd"),
         load_checkpoint(arguments.model),
         chosen,
-        threshold=SegmentOptions.threshold if arguments.threshold is None else arguments.threshold,
-        smooth_z_mm=SegmentOptions.smooth_z_mm if arguments.smooth_z is None else arguments.smooth_z,
+        threshold=arguments.threshold,
+        smooth_z_mm=arguments.smooth_z,
         device=arguments.device,
         progress=lambda done, total: reporter.progress("segment", done, total),
     )

@@ -280,7 +280,7 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
     """
     grid = own_grid(node)
     part, at = _stored_part(node, segment_id, grid)
-    slice_axis = grid.slice_axis
+    slice_axis = grid.axes[0]
     low, high = _window(part, at, grid.ijk_shape, slice_axis, around, margin)
     voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
     _paste(part, at, voxels, low)
