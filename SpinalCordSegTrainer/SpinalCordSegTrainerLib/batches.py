@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
-from SpinalCordSegLib.metrics import ConfusionCounts
+from SpinalCordSegLib.files import to_json
+from SpinalCordSegLib.metrics import ConfusionCounts, csa_error_percent
 from SpinalCordSegTrainerLib.augmentation import augment
 from SpinalCordSegTrainerLib.config import AugmentConfig, LossConfig, SourceConfig, TrainingConfig
 from SpinalCordSegTrainerLib.distributed import ALONE, Processes
@@ -347,7 +348,8 @@ def validate(losses: Sequence[float], counted: Sequence[tuple[ConfusionCounts, f
         "loss": float(np.mean(losses)) if losses else None,
         "mcc": sum((one for one, _ in counted), ConfusionCounts()).mcc(),
         "dice": float(np.mean([one.dice() for one, _ in with_cord])) if with_cord else None,
-        "area_percent": 100 * (found_area - true_area) / true_area if true_area else None,
+        "area_percent": float(csa_error_percent(found_area, true_area)),
+        "n_slices": len(counted),
     }
-    finite = {name: one if one is not None and isfinite(one) else None for name, one in scores.items()}
-    return {**finite, "n_slices": len(counted)}
+    finite: dict[str, Any] = to_json(scores)
+    return finite

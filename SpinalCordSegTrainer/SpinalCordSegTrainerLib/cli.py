@@ -178,6 +178,14 @@ def chosen_device(arguments: argparse.Namespace) -> torch.device:
     return choose_device(arguments.device)[0]
 
 
+class _ListSettings(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from SpinalCordSegTrainerLib.config import settings_text
+
+        print(settings_text())
+        parser.exit()
+
+
 def add_learning(parser: Parser) -> None:
     """What every command that trains has."""
     parser.add_argument(
@@ -185,6 +193,11 @@ def add_learning(parser: Parser) -> None:
     )
     add_output(parser)
     add_configuration(parser)
+    parser.add_argument("--list-settings", action=_ListSettings, nargs=0, help="show all settings and what they mean")
+    for option, name in (("--epochs", "epochs"), ("--batch-size", "batch_size"), ("--lr", "rate.max_lr")):
+        parser.add_argument(
+            option, dest="settings", action="append", type=f"{name}={{}}".format, metavar="N", help=f"as --set {name}=N"
+        )
     add_only_labelled(parser)
     add_device(parser)
     parser.set_defaults(start=None, split=None, augment=False, old=[])

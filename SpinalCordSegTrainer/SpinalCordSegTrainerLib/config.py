@@ -8,6 +8,7 @@ a triangular cyclical rate between 1e-5 and 1e-3, early stopping with patience 1
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -274,6 +275,17 @@ def read_config(path: Path) -> TrainingConfig:
     except ValueError as error:
         raise ConfigurationError(f"{path}: is not JSON ({error})") from error
     return from_dict(TrainingConfig, data, str(path))
+
+
+def settings_text() -> str:
+    """Every setting with its default, by groups, and what it means."""
+    config, parts = TrainingConfig(), []
+    groups = {f"{name}.": one for name, one in vars(config).items() if dataclasses.is_dataclass(one)}
+    for prefix, group in {"": config, **groups}.items():
+        plain = {name: one for name, one in to_dict(group).items() if not isinstance(one, dict)}
+        lines = [f"  {prefix}{name}={json.dumps(value)}" for name, value in plain.items()]
+        parts.append("\n".join([(inspect.getdoc(group) or "").replace("``", ""), *lines]))
+    return "\n\n".join(parts)
 
 
 def with_settings(config: T, settings: Sequence[str]) -> T:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -23,6 +21,7 @@ from SpinalCordSegLib.errors import ConfigurationError, TrainingDataError
 from SpinalCordSegLib.files import atomic_write, parse_json, write_json, write_text
 from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
 from SpinalCordSegLib.model.networks import build_network
+from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.torch_inference import device_name
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegTrainerLib.config import TrainingConfig, from_dict, to_dict
@@ -230,13 +229,8 @@ def figure(path: Path, count: int, columns: int = 1) -> Iterator[list[Any]]:
 
 def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Rows as CSV, columns in the order of the first row; None is an empty cell. No rows: no file."""
-    if not rows:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    if rows:
+        write_text(path, csv_text(rows[0], rows))
 
 
 # The weights file that a run leaves, with its card: what it is, what it was trained on, what it is worth.
@@ -252,8 +246,7 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
     if kinds == {"simulated"}:
         found.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
     if "real" in kinds and sources.patients < _FEW_SUBJECTS:
-        who = f"{sources.patients} subjects only"
-        found.append(f"Trained on real slices of {who}: other scanners and patients may differ.")
+        found.append(f"Trained on few people ({sources.patients}): other scanners and patients may differ.")
     if not row["n_slices"]:
         found.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from SpinalCordSegLib.console import parse_arguments
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegTrainerLib.cli import base_configuration, build_parser, main
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     SourceConfig,
@@ -67,3 +69,12 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
     broken.write_text("{", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="not JSON"):
         read_config(broken)
+
+
+def test_short_options_and_the_list_of_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "data", "--output", "run", "--set", "seed=3", "--epochs", "4", "--lr", "0.01"]
+    config = base_configuration(parse_arguments(build_parser(), words))
+    assert (config.seed, config.epochs, config.rate.max_lr, config.batch_size) == (3, 4, 0.01, 15)
+    assert main(["train", "--list-settings"]) == 0
+    listed = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert with_settings(TrainingConfig(), listed) == TrainingConfig()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegTrainerLib.batches import Batch, Prefetcher
 from SpinalCordSegTrainerLib.config import LossConfig, SourceConfig, TrainingConfig, ValidationConfig
-from SpinalCordSegTrainerLib.distributed import ALONE, Processes, SyncedBatchNorm, join_processes
+from SpinalCordSegTrainerLib.distributed import join_processes
 from SpinalCordSegTrainerLib.losses import segmentation_loss
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import Training
@@ -77,31 +77,6 @@ def test_two_processes_equal_one_big_batch(
     for name in ("train_loss", "loss", "mcc", "dice", "area_percent", "n_slices"):
         assert row[name] == pytest.approx(other[name], rel=0.02, abs=1e-3), name
     assert (tmp_path / "run" / "last.safetensors").exists()
-
-
-@pytest.mark.parametrize("momentum", [0.01, None])
-def test_our_batch_norm_is_torchs_own_where_one_rank_sees_all(momentum: float | None) -> None:
-    torch.manual_seed(0)
-    norm = nn.BatchNorm2d(3, eps=1e-3, momentum=momentum)
-    nn.init.uniform_(norm.weight)
-    ours = SyncedBatchNorm(3, eps=1e-3, momentum=momentum)
-    ours.load_state_dict(norm.state_dict())
-    ours.processes = ALONE
-    features = torch.randn(4, 3, 5, 6) * 7 + 2
-    inputs = [features.clone().requires_grad_() for _ in range(2)]
-    for module, given in ((norm, inputs[0]), (ours, inputs[1])):
-        for _ in range(2):
-            module(given).square().sum().backward()
-    assert torch.allclose(inputs[0].grad, inputs[1].grad, atol=1e-3)
-    for name, one in norm.state_dict().items():
-        assert torch.allclose(one, ours.state_dict()[name], rtol=1e-5), name
-    assert torch.allclose(norm.eval()(features), ours.eval()(features), atol=1e-5)
-
-
-def test_a_batch_is_shared_out_whole() -> None:
-    for count in (1, 2, 3, 4):
-        parts = [Processes(rank, count).part(7) for rank in range(count)]
-        assert [n for part in parts for n in range(7)[part]] == list(range(7))
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])

@@ -140,13 +140,6 @@ def test_a_disc_shrinks_by_the_inset_and_stays_in_place(pixel_mm: float, offset_
     assert smaller.min() >= 0 and smaller.max() == 1
 
 
-def test_nothing_and_no_inset_stay_and_what_is_thinner_vanishes() -> None:
-    empty = np.zeros((32, 32), np.float32)
-    assert offset_boundary(empty, 0.7, 0.2) is empty
-    assert offset_boundary(_disc(1.0, 0.7), 0.7, 1.5).max() == 0
-    assert offset_boundary(_disc(5.0, 0.7), 0.7, 0.0).sum() == pytest.approx(_disc(5.0, 0.7).sum(), rel=0.01)
-
-
 def test_a_cache_with_its_boundary_moved_belongs_to_its_maker(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from Recipes.cli import main
-from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Canvas, Pose, Tissue, draw_slice, draw_tissues
+from Recipes.simulation.anatomy import N_TISSUES, RIM_MM, Pose, Tissue, draw_slice, draw_tissues
 from Recipes.simulation.atlas import N_ANGLES, Maps, area_mm2, read_maps
-from Recipes.simulation.necks import CSA_RANGE_MM2, Field, atrophied, draw_neck
+from Recipes.simulation.necks import CSA_RANGE_MM2, atrophied, draw_neck
 from Recipes.simulation.people import VolumeScan, simulate_neck
 from Recipes.simulation.scanner import (
     Scan,
@@ -50,18 +50,6 @@ def test_above_the_foramen_magnum_nothing_is_cord(maps: Maps) -> None:
     for z_mm in (5.0, 40.0, 100.0):
         assert draw_slice(neck, maps, z_mm, 256, 0.7, Pose()).coverage().max() == neck.csa_mm2(z_mm) == 0
     assert (draw_slice(neck, maps, 100.0, 256, 0.7, Pose()).canvas.labels == Tissue.BRAIN_WHITE).any()
-
-
-def test_an_ellipse_has_its_area_and_place() -> None:
-    axis = np.zeros((8, 8, 8), np.float32)
-    still = (Field(axis, 50.0), Field(axis, 50.0))
-    canvas = Canvas.blank(200, 0.5, Pose(10.0, -5.0, 0.4), still, 0.0, 1.0)
-    canvas.ellipse(Tissue.GLAND, 12.0, 8.0, 9.0, 4.0, 0.7)
-    drawn = canvas.labels == Tissue.GLAND
-    assert drawn.sum() * 0.25 == pytest.approx(np.pi * 36, rel=0.02)
-    assert (canvas.x[drawn].mean(), canvas.y[drawn].mean()) == pytest.approx((12.0, 8.0), abs=0.1)
-    canvas.ellipse(Tissue.AIR, 12.0, 8.0, 20.0, only_on=(Tissue.FAT,))
-    assert (canvas.labels == Tissue.GLAND).sum() == drawn.sum()
 
 
 def test_the_rim_lies_on_the_cord_and_is_not_counted(maps: Maps) -> None:

@@ -45,13 +45,12 @@ from Recipes.validation.public_volumes import (
 from Recipes.validation.report import (
     keep_series_in_card,
     real_criteria,
-    robustness_criteria,
     series_criteria,
     series_markdown,
     simulated_criteria,
 )
-from Recipes.validation.robustness import RobustnessRow, blurred, mirrored, noisy, resampled, turned
-from Recipes.validation.simulated_people import area_fit, flag_shares, pair_change, simulated_figures
+from Recipes.validation.robustness import blurred, mirrored, noisy, resampled, turned
+from Recipes.validation.simulated_people import area_fit, pair_change, simulated_figures
 from Recipes.validation.simulated_series import (
     SeriesAreas,
     error_model,
@@ -66,14 +65,13 @@ from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import Flag
 from SpinalCordSegLib.image_io import Image, write_volume
 from SpinalCordSegLib.longitudinal.visits import Profile
-from SpinalCordSegLib.metrics import ConfusionCounts
 from SpinalCordSegLib.model.checkpoint import Calibration, load_checkpoint
 from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.postprocessing import CordMask, clean
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegTrainerLib.evaluation import SliceScore, score_case
+from SpinalCordSegTrainerLib.evaluation import score_case
 
 
 def _measures(areas: dict[int, float], length_mm: float = 5.0) -> SliceTable:
@@ -226,13 +224,6 @@ def test_disturbed_volumes_keep_place_and_truth() -> None:
     assert np.std(other.voxels[mask.voxels]) == pytest.approx(0.3, rel=0.1)
 
 
-def test_robustness_bars() -> None:
-    rows = [RobustnessRow("blur 1 mm", 1.0, "a", change, math.nan, 0.0, False) for change in (-5.0, 1.0)]
-    bars = {one.figure: one for one in robustness_criteria(rows)}
-    assert bars["RMS change of the mean area, %"].value == pytest.approx(math.sqrt(13))
-    assert not bars["worst change, %"].met
-
-
 def test_area_fit_by_hand() -> None:
     true = np.array([40.0, 60.0, 80.0, 50.0, 0.0])
     found = np.array([42.0, 62.0, 82.0, math.nan, 9.0])  # the last two do not count
@@ -253,18 +244,6 @@ def test_a_pair_is_compared_where_neither_visit_is_flagged() -> None:
     nothing = Profile(z, length, np.full(40, math.nan))
     for other in (nothing, Profile(z + 99, length, area)):
         assert math.isnan(pair_change([Profile(z, length, area), other]).error_points)
-
-
-def _slice(dice: float, flags: tuple[str, ...] = ()) -> SliceScore:
-    return SliceScore("a", 0, 0, 50.0, 50.0, dice, 0.0, ConfusionCounts(), flags=flags)
-
-
-def test_flag_shares_by_hand() -> None:
-    slices = [_slice(0.0, ("gap",)), _slice(0.79), _slice(0.85), _slice(0.9), _slice(0.95, ("shape",)), _slice(0.99)]
-    shares = flag_shares([*slices, _slice(math.nan)])
-    assert (shares.n_bad, shares.bad_flagged, shares.n_good) == (2, 0.5, 3)
-    assert shares.good_flagged == pytest.approx(1 / 3)
-    assert math.isnan(flag_shares([]).bad_flagged)
 
 
 def _cord(mask: Volume, coverage: Volume | None) -> CordMask:
