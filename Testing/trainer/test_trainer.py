@@ -1,4 +1,4 @@
-"""A run learns, resumes bit for bit, survives kills and full disks, and starts from a model."""
+"""A run learns, resumes bit for bit, survives kills and full disks, starts from a model, and is shared by processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from cord_files import NETWORK, tiny_model
+from torch import Tensor
 
 from SpinalCordSegLib.errors import Cancelled, ConfigurationError, DeviceError, OutputError, TrainingDataError
 from SpinalCordSegLib.model.checkpoint import (
@@ -26,7 +28,7 @@ from SpinalCordSegLib.model.checkpoint import (
 from SpinalCordSegLib.model.networks import NetworkConfig
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegTrainerLib import trainer
-from SpinalCordSegTrainerLib.batches import Slices, open_sources, slice_counts, validate
+from SpinalCordSegTrainerLib.batches import Batch, Prefetcher, Slices, open_sources, slice_counts, validate
 from SpinalCordSegTrainerLib.config import (
     CropConfig,
     LossConfig,
@@ -35,7 +37,8 @@ from SpinalCordSegTrainerLib.config import (
     TrainingConfig,
     ValidationConfig,
 )
-from SpinalCordSegTrainerLib.distributed import chosen_dtype, device_failures, logits_of
+from SpinalCordSegTrainerLib.distributed import chosen_dtype, device_failures, join_processes, logits_of
+from SpinalCordSegTrainerLib.losses import segmentation_loss
 from SpinalCordSegTrainerLib.run_folder import STATE, load_state, new_state, save_state
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
 from SpinalCordSegTrainerLib.trainer import Progress, Training, starting_weights
@@ -325,3 +328,72 @@ def test_a_full_disk_leaves_what_was_saved(tmp_path: Path, monkeypatch: pytest.M
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(TrainingDataError, match="not a saved run"):
         load_state(CONFIG, path, CPU)
+
+
+def _first_update(run: Training) -> tuple[list[Tensor], list[Tensor], float]:
+    """Gradients, running statistics and loss of the first batch in 64 bits, where rounding hides nothing."""
+    network, (images, coverage) = run.state.network.double().train(), run.batches.batch(0)
+    parallel = run.processes.parallel(network)
+    mine = run.processes.part(len(images))
+    loss = segmentation_loss(parallel(images[mine].double()), coverage[mine].double(), run.config.loss, run.processes)
+    loss.backward()
+    gradients = [one.grad for one in network.parameters() if one.grad is not None]
+    statistics = [one for name, one in network.named_buffers() if "running" in name]
+    return gradients, statistics, float(loss.detach())
+
+
+def _gap(one: list[Tensor], other: list[Tensor]) -> float:
+    """Largest difference, as a share of the largest value."""
+    most = max(float(a.abs().max()) for a in one)
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True)) / most
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the other process is forked")
+def test_two_processes_equal_one_big_batch(
+    make_cache: Callable[..., SliceCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gloo on the CPU; one process gets 2 slices of a batch, the other 3."""
+    config = TrainingConfig(
+        network=NetworkConfig("deep_unet", 1),
+        sources=(SourceConfig(str(make_cache(n=8, size=64, per_subject=1).folder), policy="standard"),),
+        loss=LossConfig(bce_weight=0.3),
+        validation=ValidationConfig(fraction=0.4, batch_size=1),
+        batch_size=5,
+        updates_per_epoch=1,
+        epochs=1,
+        statistics_batches=1,
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", str(port)), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    child = os.fork()
+    monkeypatch.setenv("RANK", "0" if child else "1")
+    code = 1
+    try:
+        with join_processes(torch.device("cpu")) as processes:
+            together = _first_update(Training(config, tmp_path / "unused", processes=processes))
+            result = Training(config, tmp_path / "run", processes=processes).run()
+        code = 0
+    finally:
+        if not child:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    alone = _first_update(Training(config, tmp_path / "unused"))
+    assert _gap(alone[0], together[0]) < 1e-9 and _gap(alone[1], together[1]) < 1e-9
+    assert together[2] == pytest.approx(alone[2], rel=1e-12)
+    (row,), (other,) = result.history, Training(config, tmp_path / "alone").run().history
+    for name in ("train_loss", "loss", "mcc", "dice", "area_percent", "n_slices"):
+        assert row[name] == pytest.approx(other[name], rel=0.02, abs=1e-3), name
+    assert (tmp_path / "run" / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_batches_made_ahead_are_the_same(threads: int) -> None:
+    def make(update: int) -> Batch:
+        return torch.full((1,), float(update)), torch.zeros(1)
+
+    ahead = Prefetcher(make, threads)
+    assert [float(ahead.batch(update)[0]) for update in (4, 5, 6, 9)] == [4, 5, 6, 9]
+    ahead.close()
