@@ -158,8 +158,9 @@ class Case(CordMeasures):
     ``queue``: the flagged slices, the most doubtful first. ``changes``: against the mask that a correction began from,
     None where there was none or it is not known. ``levels_asked``: so that a correction is measured at the same levels.
     ``threshold``, ``smooth_z_mm``: of the network's mask, None for one made elsewhere. ``seconds_by_stage``: computing
-    time. ``history``: every act on the case, oldest first. ``sha256``: by name, of the files that figures
-    rest on, as they were written.
+    time. ``contrast``: of the image by its grey values, "T1w-like", "T2w-like" or "other"; "" without an image.
+    ``history``: every act on the case, oldest first. ``sha256``: by name, of the files that figures rest on, as they
+    were written.
 
     In memory only: ``slices``, the table of slices.csv; ``image`` and ``probability`` (0..1), None where they are not
     at hand; ``backdrop``: grey values about the cord, for the pictures of a case whose image is not at hand; ``drawn``,
@@ -172,6 +173,7 @@ class Case(CordMeasures):
     created: str
     software_version: str = SOFTWARE_VERSION
     range: tuple[int, int] | None = None
+    contrast: str = ""
     queue: tuple[FlaggedSlice, ...] = field(default=(), metadata={"key": "review_queue"})
     review: Review = field(default_factory=Review)
     history: tuple[Act, ...] = ()
@@ -382,8 +384,8 @@ class Case(CordMeasures):
 
 SUMMARY_COLUMNS = (
     "case", "state", "reason", "source",
-    "volume_mm3", "length_mm", "mean_csa_mm2", "sd_csa_mm2", "n_slices", "coverage",
-    "c2_c3_mean_csa_mm2", "c2_c3_coverage", "disc", "n_flags", "flags",
+    "volume_mm3", "length_mm", "mean_csa_mm2", "mean_csa_95_mm2", "sd_csa_mm2", "n_slices", "coverage",
+    "c2_c3_mean_csa_mm2", "c2_c3_coverage", "disc", "contrast", "n_flags", "flags",
     "device", "model", "model_version", "software_version", "seconds",
 )  # fmt: skip
 _ANOTHER_MASK = (

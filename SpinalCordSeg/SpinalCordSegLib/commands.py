@@ -245,7 +245,7 @@ def demo(arguments: Namespace, reporter: Reporter) -> None:
 def models(arguments: Namespace, reporter: Reporter) -> int:
     if arguments.model is not None:
         model = load_checkpoint(find_model(arguments.model))
-        explained = {"path": str(model.path), **model.card(), "sha256": model.sha256}
+        explained = {"path": str(model.path), **model.card(), "sha256": model.sha256, "file_sha256": model.file_sha256}
         reporter.text(json.dumps(explained, indent=2, ensure_ascii=False, default=asdict))
         return DONE
     found = find_models()

@@ -265,7 +265,8 @@ def model_of_case(case: Case) -> Path:
         return default_model()
     for path in find_models():
         try:
-            if load_checkpoint(path).sha256 == model.sha256:
+            found = load_checkpoint(path)
+            if model.sha256 in (found.sha256, found.file_sha256):  # cases of earlier releases have the file's
                 return path
         except ModelFileError:  # no model any more: it is not the one that is looked for
             continue

@@ -18,6 +18,7 @@ from scipy.spatial import ConvexHull
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.postprocessing import CordMask, clean
 from SpinalCordSegLib.slice_table import SliceTable, columns
+from SpinalCordSegLib.uncertainty import mean_band_mm2
 from SpinalCordSegLib.volume import Volume
 
 
@@ -28,7 +29,8 @@ class CordMeasures:
     ``volume_mm3``, ``length_mm`` and their ratio: of the whole cord found; means, ``n_slices`` (see ``mean_csa``) and
     ``coverage`` (share 0..1 of the slices that have cord): over the range asked for. Diameters: of the slices of the
     mean area. Areas and diameters are NaN where they have no answer, lengths and volumes 0 without a cord.
-    ``removed_mm3``, ``filled_mm3``: before measuring.
+    ``mean_csa_95_mm2``: half of the mean area's 95 % band, NaN unless a network drew it. ``removed_mm3``,
+    ``filled_mm3``: before measuring.
     """
 
     volume_mm3: float = field(metadata={"decimals": 2})
@@ -44,6 +46,7 @@ class CordMeasures:
     range_length_mm: float = field(metadata={"decimals": 3})
     removed_mm3: float = field(metadata={"decimals": 2})
     filled_mm3: float = field(metadata={"decimals": 2})
+    mean_csa_95_mm2: float = field(default=nan, metadata={"decimals": 3})
     flags: tuple[Flag, ...] = ()
     slices: SliceTable = field(repr=False, metadata={"json": False})
 
@@ -91,6 +94,7 @@ def measure(
         volume_per_length_mm2=volume_mm3 / length_mm if length_mm > 0 else nan,
         mean_csa_mm2=mean,
         sd_csa_mm2=sd,
+        mean_csa_95_mm2=mean_band_mm2(slices.csa_95_mm2, np.where(slices.is_imputed, 0, inside_mm)),
         mean_ap_ellipse_mm=_mean_diameter(slices, slices.ap_ellipse_mm, inside_mm),
         mean_rl_mm=_mean_diameter(slices, slices.rl_mm, inside_mm),
         n_slices=n_slices,
@@ -193,7 +197,7 @@ def without_sections(measures: CordMeasures) -> CordMeasures:
     slices = replace(measures.slices, **dict.fromkeys(names, nothing))
     return replace(
         measures, slices=slices, volume_per_length_mm2=nan, mean_csa_mm2=nan, sd_csa_mm2=nan, mean_ap_ellipse_mm=nan,
-        mean_rl_mm=nan,
+        mean_rl_mm=nan, mean_csa_95_mm2=nan,
     )  # fmt: skip
 
 

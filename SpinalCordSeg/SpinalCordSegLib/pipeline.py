@@ -35,6 +35,7 @@ from SpinalCordSegLib.quality_control import (
     check_image,
     check_image_of,
     check_size,
+    contrast_of,
     judge_slices,
     known_facts,
     rank_slices,
@@ -42,6 +43,7 @@ from SpinalCordSegLib.quality_control import (
 )
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
+from SpinalCordSegLib.uncertainty import with_bands
 from SpinalCordSegLib.vertebral_levels import C2_C3, DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 
@@ -107,6 +109,7 @@ def segment_image(
     started = time.perf_counter()
     probability = smooth_z(prediction.probability, options.smooth_z_mm)
     cord = find_cord(probability, image.volume, threshold, impute=options.smooth_z_mm > 0)
+    cord = with_bands(cord, probability, place_on(image.volume, probability), threshold)
     c = checkpoint
     return _measured(
         image.case_name,
@@ -184,7 +187,8 @@ def _measured(
     features = slice_features(mask, measures)
     of_slices = judge_slices(mask, probability, features)
     of_size = check_size(features, measures.length_mm, mask)
-    facts = known_facts(dicom) | ({"t1w": False} if any(flag.kind == "contrast" for flag in of_image) else {})
+    contrast = "" if image is None else contrast_of(image.volume, place_on(mask, image.volume))
+    facts = known_facts(dicom) | ({"t1w": False} if contrast not in ("", "T1w-like") else {})
     asked = _with_disc_found(options.levels, image, mask)
     levels = measure_levels(mask, measures, asked, facts=facts)
     of_levels = () if levels is None else levels.flags
@@ -203,6 +207,7 @@ def _measured(
         mask_sha256=mask_sha256(mask),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         range=options.slice_range,
+        contrast=contrast,
         queue=rank_slices(flags, features),
         levels=levels,
         levels_asked=asked if asked.discs else None,

@@ -262,6 +262,9 @@ _T1_INVERSION_MS = (300.0, 1500.0)
 
 _RING_MM = (1.0, 3.0)  # from the cord's edge outwards: fluid, beyond partial volume
 _BRIGHT_FLUID = 1.0
+_DARK_FLUID = 0.85  # over the cord: 0.26-0.75 on 8 T1w volumes, from 0.92 on others
+_TISSUE_MM, _FLUID_OVER_TISSUE = (10.0, 40.0), 5.0  # 7-11 on 6 T2w necks, 1.4-3.9 on 9 T2*w and one with MT
+_LOOKED_AT_WIDELY = 12  # slices
 _UNEVEN, _UNEVEN_OF_BESIDE = 0.15, 0.55
 _LOOKED_AT = 40  # slices
 
@@ -304,6 +307,21 @@ def fluid_over_cord(volume: Volume, cord: Volume) -> float:
     return float(np.median(ratios)) if ratios else np.nan
 
 
+def contrast_of(volume: Volume, cord: Volume) -> str:
+    """Of an image, from grey values alone: "T1w-like" (fluid darker than cord), "T2w-like" (brighter than cord, and far
+    brighter than muscle and fat 10 to 40 mm away) or "other"; "" where they do not tell."""
+    fluid = fluid_over_cord(volume, cord)
+    if not isfinite(fluid) or fluid < _DARK_FLUID:
+        return "T1w-like" if isfinite(fluid) else ""
+    ratios = []
+    for _, outward, grey in _about_cord(volume, cord, _TISSUE_MM[1], _LOOKED_AT_WIDELY):
+        ring, tissue = ((outward >= low) & (outward <= high) for low, high in (_RING_MM, _TISSUE_MM))
+        if ring.any() and tissue.any() and (level := float(np.median(grey[tissue]))) > 0:
+            ratios.append(float(np.median(grey[ring])) / level)
+    is_t2w = fluid > _BRIGHT_FLUID and ratios and np.median(ratios) > _FLUID_OVER_TISSUE
+    return "T2w-like" if is_t2w else "other"
+
+
 def check_image_of(volume: Volume, cord: Volume) -> list[Flag]:
     """other_image, where a mask made by a person or elsewhere was hardly drawn on ``volume``: the grey inside varies
     by more than 15 % (SD) and more than half as much as beside it, medians over slices.
@@ -326,12 +344,15 @@ def check_image_of(volume: Volume, cord: Volume) -> list[Flag]:
     return [case_flag("other_image", f"{text}: was the mask drawn on this image?")]
 
 
-def _about_cord(volume: Volume, cord: Volume) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray]]:
-    """Of slices with cord: how deep each pixel about it lies inside, how far outside (mm), and its grey."""
+def _about_cord(
+    volume: Volume, cord: Volume, mm: float = 6.0, most: int = _LOOKED_AT
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray]]:
+    """Of slices with cord, at most so many: how deep each pixel within ``mm`` of it lies inside, how far outside (mm),
+    and its grey."""
     with_cord = np.flatnonzero(cord.voxels.any(axis=(1, 2)))
-    for k in with_cord[:: ceil(len(with_cord) / _LOOKED_AT) or 1]:
+    for k in with_cord[:: ceil(len(with_cord) / most) or 1]:
         cord_here = cord.voxels[k] != 0
-        window = around(cord_here, cord.pixel_mm)
+        window = around(cord_here, cord.pixel_mm, mm)
         inside, grey = cord_here[window], volume.voxels[k][window]
         outward, inward = (ndimage.distance_transform_edt(one, sampling=cord.pixel_mm) for one in (~inside, inside))
         yield inward, outward, grey

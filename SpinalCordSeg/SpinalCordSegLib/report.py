@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 # ---- Figures: drawn by matplotlib on any axes, the same for page, PDF and panel
 
 INK, QUIET, FAINT, GAP, PALE, ON_IMAGE = "#1d2733", "#5b6875", "#d5dbe1", "#e4e8ec", "#fdf5ec", "#ffffff"
-CURVE, RAW, FLAG, HEALTHY = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2"
+CURVE, RAW, FLAG, HEALTHY, BAND = "#1f5f99", "#9fb6cc", "#d9730d", "#d3e8d2", "#dbe7f2"
 _LEAST_SPAN_MM2 = 20.0  # of the area axis: noise of a very even cord must not fill the plot
 _LEVEL_TICK = 36  # pixels
 _MOST_LABELS = 12  # of flagged slices in the area plot
@@ -113,8 +113,8 @@ def draw_area(
     z_span_mm: tuple[float, float] | None = None,
     size: float = 9.0,
 ) -> None:
-    """The cross-sectional area along z: gaps shaded, imputed slices hollow, flagged ones marked with their number,
-    levels named.
+    """The cross-sectional area along z with its 95 % band: gaps shaded, imputed slices hollow, flagged ones marked with
+    their number, levels named.
 
     ``mean_mm2``: NaN for none. ``norm``: a case's comparison with healthy adults; its 5th to 95th percentile is shaded
     over C2. ``z_span_mm``: z runs upwards between these ends instead of to the right, so that the plot can stand beside
@@ -149,6 +149,8 @@ def draw_area(
             place = axes.get_yaxis_transform() if upright else axes.get_xaxis_transform()
             axes.text(*at, name, transform=place, fontsize=size, color=QUIET, ha="right" if upright else "center",
                       va="center" if upright else "bottom")  # fmt: skip
+    band = np.nan_to_num(table.csa_95_mm2)
+    fill(z_mm, area - band, area + band, where=np.isfinite(area), color=BAND, linewidth=0)
     axes.plot(*put(z_mm, raw), color=RAW, linewidth=1.2)
     axes.plot(*put(z_mm, area), color=CURVE, linewidth=1.8, marker="o", markersize=2.2)
     if isfinite(mean_mm2):
@@ -159,7 +161,7 @@ def draw_area(
         *put(z_mm[imputed], area[imputed]), color=CURVE, linestyle="none", marker="o", markersize=4.5,
         markerfacecolor="#ffffff", markeredgewidth=0.9,
     )  # fmt: skip
-    shown = [*area, *raw, *((norm or {}).get(name, np.nan) for name in ("p5_mm2", "p95_mm2"))]
+    shown = [*area - band, *area + band, *raw, *((norm or {}).get(name, np.nan) for name in ("p5_mm2", "p95_mm2"))]
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = max(0.12 * (high - low), (_LEAST_SPAN_MM2 - (high - low)) / 2)
     limits = max(0.0, low - margin), high + margin
@@ -498,6 +500,8 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
     """What the report of a case shows, the most important first. ``montage``: PNG, None where there is none."""
     norm = None if case.levels is None else case.levels.norm
     note = "Dark line: area at a right angle to the cord. Light: area in the slice. Dashed: mean."
+    if np.isfinite(case.slices.csa_95_mm2).any():
+        note += " Pale blue: 95 % band."
     if (case.slices.flags != "").any():
         note += " Orange: flagged slices."
     if case.slices.is_imputed.any():
@@ -544,7 +548,8 @@ def sections(case: Case, montage: bytes | None) -> list[Section]:
 def _headline(case: Case) -> list[tuple[str, str, str]]:
     where = "in the chosen range" if case.range else "over the whole cord found"
     spread = f"SD {case.sd_csa_mm2:.1f} mm², " if isfinite(case.sd_csa_mm2) else ""
-    counted = f"{spread}mean of {case.counted_text}, coverage {100 * case.coverage:.0f} %, {where}"
+    band = f"95 % band ± {case.mean_csa_95_mm2:.1f} mm², " if isfinite(case.mean_csa_95_mm2) else ""
+    counted = f"{band}{spread}mean of {case.counted_text}, coverage {100 * case.coverage:.0f} %, {where}"
     diameters = " × ".join(_number(mm, "{:.1f}") for mm in (case.mean_ap_ellipse_mm, case.mean_rl_mm))
     boxes = [
         ("Mean cross-sectional area", _number(case.mean_csa_mm2, "{:.1f} mm²"), counted),
@@ -617,10 +622,18 @@ def _image_entries(case: Case) -> list[tuple[str, str]]:
     entries = [
         ("Image", f"{size} voxels of {spacing} mm, axes {source.orientation}"),
         ("Scanner", _scanner(source.acquisition or {})),
+        ("Contrast", _contrast(case)),
         ("Range measured", f"slices {chosen[0]} to {chosen[1] - 1} of the image (chosen)" if chosen else ""),
         ("Removed, filled", f"{case.removed_mm3:.1f} mm³ and {case.filled_mm3:.1f} mm³ before measuring"),
     ]
     return [(name, value) for name, value in entries if value]
+
+
+def _contrast(case: Case) -> str:
+    """As recognised, with the line that the model draws there."""
+    lines = {} if case.model is None else case.model.provenance.get("lines", {})
+    line = lines.get(case.contrast, "which line the model draws on such images is not known")
+    return f"{case.contrast}, by grey values; {line}" if case.contrast and case.model else case.contrast
 
 
 def _scanner(acquisition: Mapping[str, Any]) -> str:

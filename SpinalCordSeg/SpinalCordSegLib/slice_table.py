@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Texts = NDArray[np.str_]
 NONE = -1  # of whole numbers: no answer
-EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2")
+EVIDENCE = ("imputed", "seen_edge", "confidence", "network_area_mm2", "csa_95_mm2")
 """Columns that only a run of the network can give, beside the image it saw."""
 
 
@@ -100,6 +100,11 @@ class SliceTable:
         "area in slice", "mm²", 3,
         "area in the slice itself: inside the network's contour, with parts of pixels; of the mask's pixels where a"
         " person drew it, or where it is imputed",
+    )  # fmt: skip
+    csa_95_mm2: Floats = _section(
+        "area, 95 %", "mm²", 3,
+        "half of the 95 % band of the area in the slice, from edge contrast, noise and the network; none where it is"
+        " imputed or a person drew it",
     )  # fmt: skip
     csa_sct_mm2: Floats = _section(
         "area, SCT", "mm²", 3, "the mask's area times the cosines of both angles, as the Spinal Cord Toolbox has it"

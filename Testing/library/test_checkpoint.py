@@ -89,12 +89,14 @@ def test_another_reader_finds_the_same_weights(checkpoint: Checkpoint, path: Pat
     assert all(np.array_equal(theirs[name], checkpoint.weights[name]) for name in theirs)
 
 
-def test_sha256_is_that_of_the_file(checkpoint: Checkpoint, path: Path) -> None:
-    wanted = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert load_checkpoint(path).sha256 == wanted
-    assert save_checkpoint(checkpoint, path).sha256 == wanted  # writing is reproducible
+def test_hashes_of_the_file_and_of_the_model(checkpoint: Checkpoint, path: Path) -> None:
+    wanted, loaded = hashlib.sha256(path.read_bytes()).hexdigest(), load_checkpoint(path)
+    assert loaded.file_sha256 == save_checkpoint(checkpoint, path).file_sha256 == wanted  # writing is reproducible
     assert load_card(path).sha256 is None
     assert load_card(path).card() == checkpoint.card()
+    renamed = save_checkpoint(replace(checkpoint, name="other", scores={"dice": 1}), path)
+    assert renamed.sha256 == loaded.sha256 and renamed.file_sha256 != wanted
+    assert save_checkpoint(replace(checkpoint, calibration=Calibration(2.0)), path).sha256 != loaded.sha256
 
 
 def test_a_malicious_pickle_is_refused_and_never_opened(tmp_path: Path) -> None:

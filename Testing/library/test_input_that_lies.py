@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
+from scipy import ndimage
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.errors import GeometryError, InputFileError, SpinalCordSegError, VoxelError
@@ -22,6 +23,7 @@ from SpinalCordSegLib.files import check_claimed_size, without_padding
 from SpinalCordSegLib.image_io import Image, read_cord, read_grid, read_image, to_itk, write_volume
 from SpinalCordSegLib.phantom import Phantom, PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.quality_control import contrast_of
 from SpinalCordSegLib.volume import Volume
 
 
@@ -246,6 +248,12 @@ def test_bright_fluid_is_no_t1w(neck: Phantom) -> None:
     assert "contrast" not in kinds(neck, (1, 1, 1), neck.image)
     bright = neck.image.with_voxels(1000 - neck.image.voxels)
     assert "contrast" in kinds(neck, (1, 1, 1), bright)
+    assert [contrast_of(one, neck.mask) for one in (neck.image, bright)] == ["T1w-like", "other"]
+    cord = neck.mask.voxels > 0
+    fluid = ndimage.binary_dilation(cord, np.ones((1, 9, 9)))
+    t2w = neck.image.with_voxels(np.select([cord, fluid], [300.0, 900.0], 100.0))
+    assert contrast_of(t2w, neck.mask) == "T2w-like"
+    assert contrast_of(t2w, neck.mask.with_voxels(cord & False)) == ""
 
 
 # Masks.

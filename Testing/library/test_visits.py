@@ -93,8 +93,8 @@ def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
 MODEL = ModelSummary("starter", "1", "f" * 64, "")
 ONE = {
     "scanner": "Siemens Prisma", "field_strength": "3 T", "sequence": "GR\\SP 3D", "timing": {"TR": 8.2, "TE": 2.7},
-    "contrast_agent": "without", "model": "starter 1 abc", "voxel_mm": (0.7, 0.7, 3.0), "orientation": "LPS",
-    "distortion_correction": "DIS3D", "made_by": "AI", "software": "0.1.0", "threshold": "0.5",
+    "contrast": "T1w-like", "contrast_agent": "without", "model": "starter 1 abc", "voxel_mm": (0.7, 0.7, 3.0),
+    "orientation": "LPS", "distortion_correction": "DIS3D", "made_by": "AI", "software": "0.1.0", "threshold": "0.5",
     "smooth_z_mm": "1.6 mm",
 }  # fmt: skip
 
@@ -107,6 +107,7 @@ ONE = {
         ({"sequence": "SE 2D"}, "sequence", True),
         ({"timing": {"TR": 8.2, "TE": 4.0}}, "sequence", True),
         ({"contrast_agent": "with"}, "contrast_agent", True),
+        ({"contrast": "T2w-like"}, "contrast", True),
         ({"model": "starter 2 def"}, "model", True),
         ({"voxel_mm": (0.7, 0.7, 2.5)}, "voxel_mm", False),
         ({"orientation": "PSR"}, "orientation", False),
@@ -147,7 +148,7 @@ def _case(smooth_z_mm=1.6, slice_mm=1.0, model=MODEL, acquisition=None):
     """The slices are the second axis: stored from the patient's back."""
     source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
     return SimpleNamespace(
-        input=source, model=model, smooth_z_mm=smooth_z_mm, mask_state="AI", threshold=0.5,
+        input=source, model=model, smooth_z_mm=smooth_z_mm, mask_state="AI", threshold=0.5, contrast="",
         software_version="0.1.0",
     )  # fmt: skip
 

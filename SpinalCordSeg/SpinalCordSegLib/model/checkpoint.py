@@ -143,8 +143,9 @@ class Checkpoint:
 
     ``weights``: the network's state_dict in numpy; tensors on the CPU may be given; empty where only the card was read.
 
-    ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256`` (of the whole file) and ``path``: of
-    the file it came from, None before it was written; ``load_card`` knows no hash.
+    ``training``, ``scores``, ``provenance``: anything JSON can hold. ``sha256``: which model it is (see
+    ``weights_sha256``), whatever its card says; ``file_sha256`` and ``path``: of the file it came from. None before it
+    was written; ``load_card`` knows no hash.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Checkpoint:
     licence: str = ""
     software_version: str = ""
     sha256: str | None = None
+    file_sha256: str | None = None
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -171,7 +173,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
-    """Write the file whole or not at all; gives the checkpoint with its ``sha256`` and ``path``.
+    """Write the file whole or not at all; gives the checkpoint with its hashes and ``path``.
 
     Raises ModelFileError when the weights are not those of the network or not finite, OutputError when the file
     cannot be written.
@@ -189,7 +191,21 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     content = signed_file(json.dumps(entries, sort_keys=True, default=asdict), table, b"".join(parts))
     with atomic_write(path) as beside:
         beside.write_bytes(content)
-    return replace(checkpoint, sha256=hashlib.sha256(content).hexdigest(), path=path)
+    return _with_hashes(replace(checkpoint, path=path), content)
+
+
+def _with_hashes(checkpoint: Checkpoint, content: bytes) -> Checkpoint:
+    return replace(checkpoint, sha256=weights_sha256(checkpoint), file_sha256=hashlib.sha256(content).hexdigest())
+
+
+def weights_sha256(checkpoint: Checkpoint) -> str:
+    """Over all that a model's answers follow from: network, normalisation, calibration and weights. A card that is
+    written anew leaves it as it is."""
+    rules = [asdict(one) for one in (checkpoint.network, checkpoint.normalisation, checkpoint.calibration)]
+    digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
+    for name, values in sorted(checkpoint.weights.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def signed_file(card_json: str, table: dict[str, Any], data: bytes) -> bytes:
@@ -236,7 +252,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: not a valid safetensors file ({error}): get it again") from error
     _check_finite(path, weights)
-    loaded = replace(checkpoint, weights=weights, sha256=hashlib.sha256(content).hexdigest())
+    loaded = _with_hashes(replace(checkpoint, weights=weights), content)
     _log.info("model %s %s, SHA-256 %s", loaded.name, loaded.version, loaded.sha256)
     return loaded
 
