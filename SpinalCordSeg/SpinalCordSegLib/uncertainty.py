@@ -15,7 +15,7 @@ from scipy import ndimage
 from SpinalCordSegLib.postprocessing import CordMask, around, log_odds
 from SpinalCordSegLib.volume import Volume
 
-_OF_RAMP, _OF_NOISE = 0.74, 0.51
+_OF_RAMP, _OF_NOISE = 0.94, 0.30
 _COMMON = 0.5  # share of a slice's variance that all slices of an image have in common
 _RING_MM = (0.8, 2.6)  # inside and outside of the outline
 _RAMP_MM = 2.0  # beyond the outline nothing belongs to its ramp
@@ -25,9 +25,9 @@ _MOST_NOISE = 3.0  # over the contrast
 def with_bands(found: CordMask, probability: Volume, image: Volume, threshold: float) -> CordMask:
     """The same, the bands of all slices that are not imputed among its evidence. One grid for all three."""
     bands = np.full(len(found.mask.voxels), np.nan)
-    for k in np.flatnonzero(found.mask.voxels.any(axis=(1, 2)) & (found.evidence["imputed"] == 0)):
-        planes = (one.voxels[k] for one in (found.mask, probability, image))
-        bands[k] = area_band_mm2(*planes, threshold, image.pixel_mm)
+    cord, chances, grey = found.mask.voxels, probability.voxels, image.voxels
+    for k in np.flatnonzero(cord.any(axis=(1, 2)) & (found.evidence["imputed"] == 0)):
+        bands[k] = area_band_mm2(cord[k], chances[k], grey[k], threshold, image.pixel_mm)
     return replace(found, evidence={**found.evidence, "csa_95_mm2": bands})
 
 
