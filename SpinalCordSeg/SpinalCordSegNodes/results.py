@@ -320,14 +320,10 @@ class FollowUpTexts:
 
     @property
     def breaks(self) -> list[str]:
-        """What forbids a yearly rate, one sentence each with its visits, each once."""
-        found = [
-            f"{visit['visit'] - 1} → {visit['visit']}: {one['message']}"
-            for visit in self.content["visits"]
-            for one in visit["differences"]
-            if one["breaks"]
-        ]
-        return list(dict.fromkeys(found))
+        """What forbids a yearly rate, with the visits it lies between."""
+        from SpinalCordSegLib.longitudinal.report import visit_breaks
+
+        return [": ".join(one) for one in visit_breaks(self.content)]
 
     @property
     def remarks(self) -> list[str]:

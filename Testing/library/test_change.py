@@ -18,7 +18,6 @@ from SpinalCordSegLib.longitudinal.change import (
     Repeatability,
     change,
     common_extent,
-    healthy_rates,
     repeatability_of,
     yearly_rate,
 )
@@ -34,14 +33,6 @@ def test_two_visits_two_years_apart():
     assert (rate.low, rate.high) == (pytest.approx(-2.5 - rate.limit), pytest.approx(-2.5 + rate.limit))
     assert rate.verdict == LOSS
     assert isnan(rate.scatter_cov_percent)
-
-
-def test_four_yearly_visits():
-    rate = yearly_rate([0, 1, 2, 3], [80, 79.5, 79, 78.5], COV)
-    assert rate.limit == pytest.approx(1.31, abs=0.01)
-    assert rate.percent_per_year == pytest.approx(-0.625)
-    assert rate.verdict == BELOW
-    assert not rate.scatters
 
 
 def test_rate_is_of_the_fitted_first_area_not_of_the_measured_one():
@@ -76,13 +67,6 @@ def test_impossible_areas_and_settings():
         Repeatability(1.5, " ", "same scanner")
     with pytest.raises(ConfigurationError, match="out of range"):
         Repeatability(0, "x", "same scanner")
-
-
-def test_healthy_rates():
-    assert [healthy_rates(age) for age in (30, 55, 70, 85)] == [(r, r) for r in (0.0, -0.25, -0.36, -0.54)]
-    assert healthy_rates(None) == (-0.54, 0.0)
-    with pytest.raises(ConfigurationError):
-        healthy_rates(12)
 
 
 # Simulated persons. A visit has its own coverage, slice thickness and position of slices; its error is that of a mask:
@@ -132,19 +116,6 @@ def test_series_have_the_true_rate_in_their_interval(measured):
     assert 0.92 <= np.mean(inside) <= 0.98
     errors = [one.percent_per_year - rate for one, rate in zip(found, rates, strict=True)]
     assert abs(np.mean(errors)) < 0.15  # no bias in any direction
-
-
-def test_an_even_cord_is_rarely_called(measured):
-    rng = np.random.default_rng(3)
-    verdicts = [yearly_rate(*_series(rng, 0.0, 2 + n % 4), measured).verdict for n in range(300)]
-    assert verdicts.count(LOSS) / 300 <= 0.05
-    assert 1 - verdicts.count(BELOW) / 300 <= 0.09  # both directions: 5 % by definition, and the chance of 300 series
-
-
-def test_a_fast_loss_over_four_yearly_visits_is_called(measured):
-    rng = np.random.default_rng(4)
-    verdicts = [yearly_rate(*_series(rng, -5.0, 4), measured).verdict for _ in range(100)]
-    assert verdicts.count(LOSS) >= 95
 
 
 def test_coverage_and_slices_alone_change_nothing():

@@ -6,8 +6,6 @@ import hashlib
 import json
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +24,10 @@ from SpinalCordSegLib.model.checkpoint import (
     checkpoint_network,
     default_model,
     find_model,
-    find_models,
     load_card,
     load_checkpoint,
     save_checkpoint,
     signed_file,
-    user_models_folder,
 )
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
@@ -197,21 +193,6 @@ def test_failed_writing_leaves_nothing(checkpoint: Checkpoint, tmp_path: Path) -
     with pytest.raises(OutputError):
         save_checkpoint(checkpoint, tmp_path / "folder.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.safetensors", "taken"]
-
-
-def test_cards_are_read_without_torch(path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from SpinalCordSegLib.model.checkpoint import load_card, find_models\n"
-        f"card = load_card(Path({str(path)!r})); find_models(); print(card.name, 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["tiny", "False"]
-
-
-def test_models_are_found_in_the_users_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MODELS_VARIABLE, str(path.parent))
-    assert user_models_folder() == path.parent
-    assert find_models()[-1] == path
 
 
 def test_no_model_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from SpinalCordSegLib.errors import DeviceError, MissingPackageError, ModelFileError
 from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
-from SpinalCordSegLib.inference import Work, gpu_is_likely
+from SpinalCordSegLib.inference import Work
 from SpinalCordSegLib.model.checkpoint import (
     NETWORKS,
     Checkpoint,
@@ -22,7 +22,7 @@ from SpinalCordSegLib.model.checkpoint import (
     default_model,
     load_checkpoint,
 )
-from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window, cpu_threads
+from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window
 from SpinalCordSegLib.model.networks import NetworkConfig, build_network
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
@@ -104,18 +104,6 @@ def test_memory_that_runs_out_is_a_device_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     with pytest.raises(DeviceError, match=r"Failed to allocate memory.*close other programs"):
         CpuEngine(lived_in("ra_unet")).logits(image(1, 1, 32, 32))
-
-
-def test_the_number_of_threads_is_asked_for_or_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert cpu_threads() == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert cpu_threads() >= 1
-
-
-def test_without_torch_no_gpu_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not gpu_is_likely()
 
 
 _SEGMENT = """

@@ -186,12 +186,6 @@ def test_the_contour_s_area_is_taken_but_where_a_slice_is_imputed() -> None:
     assert only_imputed.volume_mm3 > 0
 
 
-def test_leaving_out_the_shape_changes_no_area() -> None:
-    full, quick = measure(_volume(_rod())), measure(clean(_volume(_rod())), shape=False)
-    assert np.array_equal(quick.slices.csa_mm2, full.slices.csa_mm2)
-    assert isnan(quick.slices.rl_mm[0]) and quick.volume_mm3 == full.volume_mm3
-
-
 def _leaning_cord() -> np.ndarray:
     """An ellipse that leans and turns, with a gap and a stray piece: [R, A, S] on 30×28×12 voxels."""
     x, y, z = np.meshgrid(np.arange(30) * 0.5 - 7, np.arange(28) * 0.8 - 11, np.arange(12) * 3.0 - 16, indexing="ij")

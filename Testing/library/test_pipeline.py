@@ -59,15 +59,6 @@ def test_a_phantom_is_measured_close_to_its_truth(phantom, perfect_network):
     assert "device" in {flag.kind for flag in result.flags}
 
 
-def test_a_stray_piece_is_removed_and_counted(phantom, perfect_network):
-    probability = phantom.coverage.ijk.copy()
-    probability[2:5, 2:4, 5] = 1.0
-    perfect_network(phantom.coverage.with_ijk(probability))
-    result = segment_image(_image(phantom.image), CHECKPOINT, SegmentOptions(smooth_z_mm=0.0))
-    assert result.removed_mm3 == pytest.approx(6 * 0.6 * 0.8 * 3.0)
-    np.testing.assert_array_equal(result.mask.ijk, phantom.mask.ijk)
-
-
 def test_thin_slices_are_smoothed_along_z_unless_told_not_to(phantom, perfect_network):
     probability = phantom.coverage.ijk.copy()
     probability[:, :, 5] *= 0.45  # one slice in which the network is unsure

@@ -71,7 +71,7 @@ def test_constant_slice_becomes_zeros_and_range_is_0_to_1(intensity: str) -> Non
     assert grid[1].min() >= 0 and grid[1].max() <= 1
 
 
-@pytest.mark.parametrize("config", [PAPER, FIXED, NormalisationConfig(antialias=True)], ids=["paper", "fixed", "soft"])
+@pytest.mark.parametrize("config", [PAPER, FIXED], ids=["paper", "fixed"])
 def test_numpy_and_torch_give_the_same_within_rounding(config: NormalisationConfig) -> None:
     """What numpy is given comes back as numpy, for the CPU; a tensor as a tensor, for GPU and trainer."""
     pixels = np.random.default_rng(3).uniform(-50, 900, (2, 90, 130)).astype(np.float32)
@@ -133,16 +133,6 @@ def test_a_disc_comes_back_in_place_and_size(config: NormalisationConfig, pixel_
     assert np.abs(shifts).max() < 0.02
     assert np.abs(soft_errors).max() < 0.5
     assert abs(np.mean(hard_errors)) < 0.5
-
-
-def test_antialiasing_averages_noise_and_is_that_of_torch() -> None:
-    pixels = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, 640, 640))).float()
-    ours, _ = normalise(pixels, (0.3, 0.3), NormalisationConfig(antialias=True))
-    theirs = functional.interpolate(pixels[:, None], size=256, mode="bicubic", antialias=True)
-    plain, _ = normalise(pixels, (0.3, 0.3), PAPER)
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99  # torch's kernel constant is -0.5 there
-    assert theirs.std() < 0.6 * functional.interpolate(pixels[:, None], size=256, mode="bicubic").std()
-    assert ours.std() != pytest.approx(plain.std())
 
 
 def test_beyond_the_grid_the_probability_is_exactly_zero() -> None:

@@ -75,8 +75,3 @@ def test_nothing_and_next_to_nothing() -> None:
         np.ones((1, 1), bool), (9, 9), (1.0, 1.0), (0.5, 0.5)
     )  # shrunk to every second pixel, 8 and 10
     assert lost == {"csa_sct_mm2": 0}
-
-
-def test_a_mask_that_is_no_cord_takes_no_minutes() -> None:
-    huge = measure_shape(np.ones((700, 600), bool), (0, 0), (1.0, 0.8), (0.99, 1.0))
-    assert huge["rl_mm"] > huge["ap_ellipse_mm"] > 100

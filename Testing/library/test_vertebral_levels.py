@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -18,9 +16,7 @@ from SpinalCordSegLib.vertebral_levels import (
     LevelOptions,
     c2_percentile,
     find_levels,
-    load_norms,
     measure_levels,
-    norms_file,
     parse_disc,
 )
 from SpinalCordSegLib.volume import Volume
@@ -173,14 +169,6 @@ FACTS = {"t1w": True, "corrected_3d": True, "contrast_agent": False}
 MAN = (35, "male")
 
 
-def test_the_table_ships_with_licence_and_citation():
-    table = load_norms()
-    assert table["licence"] == "MIT"
-    assert "10.1162/imag_a_00075" in table["citation"]
-    assert "participant" not in json.dumps(table["t1w_c2"])
-    assert norms_file().is_file()
-
-
 def test_a_median_man_is_a_range_around_the_median():
     found = c2_percentile(71.1, 1.0, *MAN, FACTS)
     assert (found["band_years"], found["n_persons"]) == ("30-40", 63)
@@ -199,16 +187,13 @@ def test_the_band_of_old_men_is_wide_and_ends_are_not_overstated():
     ("changed", "person", "words"),
     [
         ({"csa_mm2": float("nan"), "coverage": None}, MAN, "mark the disc"),
-        ({"csa_mm2": float("nan")}, MAN, "no area"),
         ({"coverage": 0.9}, MAN, "90 % of C2"),
         ({"t1w": False}, MAN, "not T1-weighted"),
         ({"t1w": None}, MAN, "not known"),
-        ({"corrected_3d": None}, MAN, "is not known"),
         ({"corrected_3d": False}, MAN, "is off"),
         ({"contrast_agent": True}, MAN, "contrast agent"),
         ({}, (None, "male"), "age"),
         ({}, (17, "male"), "18 to 90"),
-        ({}, (91, "male"), "18 to 90"),
         ({}, (40, None), "sex"),
     ],
 )

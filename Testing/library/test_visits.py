@@ -17,7 +17,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     read_manifest,
     unknowns,
 )
-from SpinalCordSegLib.morphometry import centreline, fit_local_lines, measure
+from SpinalCordSegLib.morphometry import measure
 from SpinalCordSegLib.volume import Volume
 
 SPACING = (0.5, 0.5, 4.0)
@@ -80,14 +80,6 @@ def test_drawn_slices_have_the_area_of_their_pixels_and_imputed_ones_none() -> N
     assert found.csa_mm2 / _cord(mask).csa_mm2 == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_place_on_one_ruler_is_found_on_the_other() -> None:
-    mask = _ragged(12)
-    spline, local = centreline(mask), centreline(mask, fit_local_lines)
-    for k in (0, 3, 11):
-        assert spline.position_on(local, float(spline.arc_mm[k])) == pytest.approx(local.arc_mm[k])
-    assert spline.position_on(local, float(spline.arc_mm[0]) - 6) == pytest.approx(local.arc_mm[0] - 6)
-
-
 # ---- Conditions
 
 MODEL = ModelSummary("starter", "1", "f" * 64, "")
@@ -123,11 +115,6 @@ def test_every_change_is_seen(other, kind, breaks):
     assert [(one.kind, one.breaks) for one in found] == [(kind, breaks)]
 
 
-def test_equal_visits_and_rounding_are_no_change():
-    assert differences(ONE, ONE) == ()
-    assert differences(ONE, ONE | {"timing": {"TR": 8.21, "TE": 2.72}, "voxel_mm": (0.7, 3.01, 0.7)}) == ()
-
-
 def test_a_visit_without_header_hides_no_change():
     silent = {"voxel_mm": (0.7, 0.7, 3.0), "scanner": ""}
     assert differences(ONE, silent) == ()
@@ -151,23 +138,6 @@ def _case(smooth_z_mm=1.6, slice_mm=1.0, model=MODEL, acquisition=None):
         input=source, model=model, smooth_z_mm=smooth_z_mm, mask_state="AI", threshold=0.5, contrast="",
         software_version="0.1.0",
     )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "slice_mm", "words"),
-    [
-        (1.6, 0.0, 1.0, "from 1.6 mm to none"),
-        (1.6, 0.0, 4.0, None),  # slices that thick are smoothed with neither setting
-        (1.6, 5.0, 4.0, "from none to 5 mm"),
-    ],
-)
-def test_another_smoothing_along_z_is_reported(before, after, slice_mm, words):
-    cases = [_case(smooth_z_mm, slice_mm) for smooth_z_mm in (before, after)]
-    found = differences(*map(conditions_of, cases))
-    assert [(one.kind, one.breaks) for one in found] == ([("smooth_z_mm", False)] if words else [])
-    assert words is None or f"changed {words}:" in found[0].message
-    given = conditions_of(_case(None, slice_mm, model=None))
-    assert given["smooth_z_mm"] == "" and differences(conditions_of(cases[0]), given) == ()
 
 
 def test_conditions_come_from_a_case_and_the_user_knows_better():

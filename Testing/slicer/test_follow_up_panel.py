@@ -46,7 +46,9 @@ def test_follow_up_says_first_what_forbids_it(panel, scene, tmp_path):
     table = latest_follow_up(scene)
     table.GetNodeReference("SpinalCordSeg.FollowUp.json").SetText(json.dumps(content))
     section.refresh()
-    assert ui.breakFrame.isVisible() and "NOT COMPARABLE" in ui.breakLabel.text and "1 → 2" in ui.breakLabel.text
+    assert (
+        ui.breakFrame.isVisible() and "NOT COMPARABLE" in ui.breakLabel.text and "visits 1 and 2" in ui.breakLabel.text
+    )
     areas = [visit["mean_csa_mm2"] for visit in content["visits"]]
     assert read_column(table, "mean_csa_mm2") == pytest.approx(areas) and read_column(table, "state") == [
         "done",

@@ -320,8 +320,6 @@ class VisitOutcome:
     mean_csa_mm2: float = field(metadata={"decimals": 3})
     volume_mm3: float = field(metadata={"decimals": 2})
     length_mm: float = field(metadata={"decimals": 2})
-    whole_volume_mm3: float = field(metadata={"decimals": 2})
-    whole_length_mm: float = field(metadata={"decimals": 2})
     change: Change | None
     no_change: str
     differences: tuple[Difference, ...]
@@ -412,8 +410,6 @@ def follow_up(
             mean_csa_mm2=mean_mm2,
             volume_mm3=mean_mm2 * shared.length_mm,
             length_mm=shared.length_mm,
-            whole_volume_mm3=visit.case.volume_mm3,
-            whole_length_mm=visit.case.length_mm,
             change=found,
             no_change=why,
             differences=(*changed[n], *unknowns(visit.conditions)),

@@ -113,9 +113,8 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     write_text(folder / "follow_up.csv", csv_text(COLUMNS, rows))
     write_text(folder / "follow_up.html", follow_up_page(result, content))
     write_json(folder / "follow_up.json", content)
-    breaks = [one.message for visit in result.visits for one in visit.differences if one.breaks]
-    for text in dict.fromkeys(breaks):
-        reporter.text(f"{result.person}: NOT COMPARABLE: {text}")
+    for between, text in visit_breaks(content):
+        reporter.text(f"{result.person}: NOT COMPARABLE: {text} {between}")
     for text in result.doubts:
         reporter.text(f"{result.person}: IN DOUBT: {text}")
     for run in result.runs:
@@ -355,13 +354,8 @@ def follow_up_page(result: FollowUp, content: Mapping[str, Any]) -> str:
 
 
 def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
-    shared, age, remarks = result.shared, result.options.age_years, visit_remarks(content)
-    breaks = [
-        (f"Between visits {visit.visit - 1} and {visit.visit}", one.message)
-        for visit in result.visits
-        for one in visit.differences
-        if one.breaks
-    ]
+    shared, age = result.shared, result.options.age_years
+    breaks, remarks = visit_breaks(content), visit_remarks(content)
     boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
     extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
@@ -397,6 +391,16 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
             0, Section("stop", "One person, at the same level?", [("In doubt", one) for one in result.doubts], note)
         )
     return found
+
+
+def visit_breaks(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What forbids a yearly rate: ("between visits 1 and 2", message). ``content``: of follow_up.json."""
+    return [
+        (f"between visits {visit['visit'] - 1} and {visit['visit']}", one["message"])
+        for visit in content["visits"]
+        for one in visit["differences"]
+        if one["breaks"]
+    ]
 
 
 def visit_remarks(content: Mapping[str, Any]) -> list[tuple[str, str]]:

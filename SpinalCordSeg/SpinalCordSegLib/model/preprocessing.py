@@ -58,16 +58,15 @@ class AxisMap:
         return (np.arange(self.n_source, dtype=np.float64) + 0.5 - self.first_edge) / self.step - 0.5
 
     @_cached
-    def forward(self, antialias: bool = False) -> NDArray[np.float32]:
+    def forward(self) -> NDArray[np.float32]:
         """(n_grid, n_source) bicubic weights; beyond the image zeros where padded, else its edge pixel."""
-        width = max(1.0, self.step) if antialias else 1.0
         padded = self.first_edge < -1e-6
-        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, width, beyond_is_zero=padded)
+        return _cubic_matrix(self.source_positions(), self.n_source, _FORWARD_KERNEL, beyond_is_zero=padded)
 
     @_cached
     def backward(self) -> NDArray[np.float32]:
         """(n_source, n_grid) bicubic weights; beyond the grid its edge pixel."""
-        return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, 1.0, beyond_is_zero=False)
+        return _cubic_matrix(self.grid_positions(), self.n_grid, _BACKWARD_KERNEL, beyond_is_zero=False)
 
     @_cached
     def reached(self) -> NDArray[np.bool_]:
@@ -92,13 +91,12 @@ def _within(positions: NDArray[np.float64], n: int) -> NDArray[np.bool_]:
 
 
 def _cubic_matrix(
-    positions: NDArray[np.float64], n_source: int, constant: float, width: float, *, beyond_is_zero: bool
+    positions: NDArray[np.float64], n_source: int, constant: float, *, beyond_is_zero: bool
 ) -> NDArray[np.float32]:
-    """(len(positions), n_source) float32 weights of the cubic convolution at ``positions``, ``width`` times as wide."""
+    """(len(positions), n_source) float32 weights of the cubic convolution at ``positions``."""
     base = np.floor(positions)
-    reach = ceil(2 * width)
-    taps = np.arange(1 - reach, reach + 1)
-    weights = _cubic(np.abs(positions[:, None] - base[:, None] - taps) / width, constant)
+    taps = np.arange(-1, 3)
+    weights = _cubic(np.abs(positions[:, None] - base[:, None] - taps), constant)
     weights /= weights.sum(axis=1, keepdims=True)
     index = (base[:, None] + taps).astype(np.intp)
     if beyond_is_zero:
@@ -128,9 +126,7 @@ class NormalisationConfig:
     ``kind``: "paper" (field of view padded to a square in mm, resized to ``size``²) or "fixed_pixel" (``pixel_mm``
     per pixel, padded to multiples of 32 and at least ``min_size``, cropped about the centre beyond ``max_size``).
     ``intensity``: "minmax" of each slice (the paper) or "percentile" (``low_percentile`` to 0, ``high_percentile``
-    to 1, the rest clipped). ``antialias``: widen the bicubic kernel where pixels grow, so that noise averages out (not
-    the paper's way).
-    Raises ConfigurationError for anything else.
+    to 1, the rest clipped). Raises ConfigurationError for anything else.
     """
 
     kind: str = "paper"
@@ -141,7 +137,6 @@ class NormalisationConfig:
     high_percentile: float = 99.5
     min_size: int = 96
     max_size: int = 384
-    antialias: bool = False
 
     def __post_init__(self) -> None:
         kinds = (self.kind, ("paper", "fixed_pixel")), (self.intensity, ("minmax", "percentile"))
@@ -210,7 +205,7 @@ def normalise(
     library = _library(pixels)
     low, high = _range(pixels, config)
     scaled = _stretch(_float32(pixels), low, high)
-    rows, columns = (_like(axis.forward(config.antialias), scaled) for axis in (placement.rows, placement.columns))
+    rows, columns = (_like(axis.forward(), scaled) for axis in (placement.rows, placement.columns))
     resized = rows @ scaled @ columns.T
     if config.intensity == "minmax":
         covered = _like(placement.rows.covered()[:, None] & placement.columns.covered()[None, :], resized)
@@ -243,12 +238,8 @@ def _range(pixels: Array, config: NormalisationConfig) -> tuple[Array, Array]:
     sample = _float32(pixels[:, ::stride, ::stride]).reshape(len(pixels), -1)
     last = sample.shape[1] - 1
     low, high = (round(percentile / 100 * last) for percentile in (config.low_percentile, config.high_percentile))
-    if isinstance(sample, np.ndarray):
-        in_order = np.partition(sample, (low, high), axis=1)
-    elif sample.device.type == "mps":  # has kthvalue from torch 2.9 on
-        in_order = sample.sort(dim=1).values
-    else:
-        return sample.kthvalue(1 + low, dim=1).values, sample.kthvalue(1 + high, dim=1).values
+    is_array = isinstance(sample, np.ndarray)
+    in_order = np.partition(sample, (low, high), axis=1) if is_array else sample.sort(dim=1).values
     return in_order[:, low], in_order[:, high]
 
 
