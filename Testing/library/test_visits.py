@@ -131,11 +131,11 @@ def test_what_is_not_known_is_said():
     assert "scanner, distortion correction" in found.message
 
 
-def _case(smooth_z_mm=1.6, slice_mm=1.0, model=MODEL, acquisition=None):
+def _case(acquisition=None):
     """The slices are the second axis: stored from the patient's back."""
-    source = CaseInput((9, 9, 9), (0.7, slice_mm, 0.7), "PSR", (), acquisition=acquisition)
+    source = CaseInput((9, 9, 9), (0.7, 1.0, 0.7), "PSR", (), acquisition=acquisition)
     return SimpleNamespace(
-        input=source, model=model, smooth_z_mm=smooth_z_mm, mask_state="AI", threshold=0.5, contrast="",
+        input=source, model=MODEL, smooth_z_mm=0.8, mask_state="AI", threshold=0.5, contrast="",
         software_version="0.1.0",
     )  # fmt: skip
 

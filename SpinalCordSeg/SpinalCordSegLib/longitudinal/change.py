@@ -30,6 +30,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     unknowns,
 )
 from SpinalCordSegLib.model.checkpoint import REPEATABILITY
+from SpinalCordSegLib.review import ACCEPTED
 
 DAYS_PER_YEAR = 365.25
 MDC_FACTOR = 2.77  # 1.96·√2
@@ -373,7 +374,7 @@ def follow_up(
     options = options or FollowUpOptions()
     profiles = []
     for visit, origin_mm in zip(visits, alignment.origins_mm, strict=True):
-        flagged = False if options.keep_flagged or visit.is_accepted else visit.profile.flagged
+        flagged = False if options.keep_flagged or visit.case.review.state == ACCEPTED else visit.profile.flagged
         profiles.append(replace(visit.profile, position_mm=visit.line.arc_mm - origin_mm, flagged=flagged))
     shared = common_extent(profiles, options.limits_mm)
     years = [(visit.day - visits[0].day) / DAYS_PER_YEAR for visit in visits]

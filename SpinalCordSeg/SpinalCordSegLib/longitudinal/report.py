@@ -118,7 +118,8 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     for text in result.doubts:
         reporter.text(f"{result.person}: IN DOUBT: {text}")
     for run in result.runs:
-        reporter.text(f"{result.person}: {_run_sentence(run)}")
+        which, value, remark = _rate_texts(run)
+        reporter.text(f"{result.person}: yearly rate, {which}: {value}, {remark}")
     reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
     return rows
 
@@ -237,11 +238,6 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
-
-
-def _run_sentence(run: Run) -> str:
-    which, value, remark = _rate_texts(run)
-    return f"yearly rate, {which}: {value}, {remark}"
 
 
 # ---- Figures: drawn by matplotlib on any axes

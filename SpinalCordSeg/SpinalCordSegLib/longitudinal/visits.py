@@ -24,8 +24,7 @@ from SpinalCordSegLib.files import read_table
 from SpinalCordSegLib.identity import PATIENT_ID, Identity, differing
 from SpinalCordSegLib.image_io import read_identity
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
-from SpinalCordSegLib.postprocessing import smoothing_reach
-from SpinalCordSegLib.review import ACCEPTED, REJECTED
+from SpinalCordSegLib.review import REJECTED
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, parse_disc
 from SpinalCordSegLib.volume import Volume
@@ -125,8 +124,8 @@ Conditions = dict[str, Any]
 """How a visit was made and measured, by the keys of CONDITIONS and "timing"; no identifiers; "" or empty: not known.
 
 ``scanner``: manufacturer and model, or a code the user gave. ``timing``: TR, TE, TI, flip angle. ``made_by``: "AI",
-"given", "corrected". ``model``: name, version and the beginning of the file's SHA-256. ``smooth_z_mm``: "0.8 mm", the
-SD of the smoothing along z, or "none", which thick slices have with any setting."""
+"given", "corrected". ``model``: name, version and the beginning of the file's SHA-256. ``smooth_z_mm``: the SD of the
+smoothing along z, "0.8 mm"."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,8 @@ def conditions_of(case: Case, given: Mapping[str, str] | None = None) -> Conditi
         "made_by": case.mask_state,
         "software": case.software_version,
         "threshold": "" if case.threshold is None else f"{case.threshold:g}",
-        "smooth_z_mm": "" if model is None else _smoothing(case),
+        "smooth_z_mm": "" if model is None else f"{case.smooth_z_mm or 0.0:g} mm",
     }
-
-
-def _smoothing(case: Case) -> str:
-    """How the network's outline was smoothed."""
-    sigma_mm = case.smooth_z_mm or 0.0
-    axes = zip(case.input.spacing_mm, case.input.orientation, strict=True)
-    slice_mm = next(mm for mm, axis in axes if axis in "SI")
-    return f"{sigma_mm:g} mm" if smoothing_reach(sigma_mm, slice_mm) > 0 else "none"
 
 
 def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]:
@@ -245,11 +236,6 @@ class Visit:
     conditions: Conditions
     date: date | None
     day: float
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether a person has accepted the mask in review."""
-        return self.case.review.state == ACCEPTED
 
 
 def read_visit(source: VisitSource) -> Visit:
