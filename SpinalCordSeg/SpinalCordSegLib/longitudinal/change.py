@@ -231,10 +231,10 @@ class CommonExtent:
     low_mm: float
     high_mm: float
     length_mm: float
-    mean_csa_mm2: NDArray[np.float64]
-    at_mm: NDArray[np.float64]
-    gap_mm: float = 0.0
-    flagged_mm: float = 0.0
+    mean_csa_mm2: NDArray[np.float64] = field(metadata={"json": False})
+    at_mm: NDArray[np.float64] = field(metadata={"json": False})
+    gap_mm: float = field(default=0.0, metadata={"json": False})
+    flagged_mm: float = field(default=0.0, metadata={"key": "left_out_mm"})
 
     @property
     def intervals_mm(self) -> list[tuple[float, float]]:

@@ -4,7 +4,7 @@ image of the same study."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import acos, ceil, degrees, isfinite
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, VoxelError
+from SpinalCordSegLib.files import to_json
 from SpinalCordSegLib.image_io import to_itk
 from SpinalCordSegLib.longitudinal.visits import Visit
 from SpinalCordSegLib.metrics import mask_sha256
@@ -51,36 +52,31 @@ class Registration:
         return (self.fixed_to_moving @ np.append(point_ras_mm, 1.0))[:3]
 
 
-def register_same_study(fixed: Volume, fixed_cord: Volume, moving: Volume) -> Registration:
-    """How the person moved between two images of one study, of any two contrasts, in the scanner's coordinates.
+def register_rigid(
+    fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cord: Volume | None = None
+) -> Registration:
+    """The rigid motion that takes places in ``fixed`` to the same places in ``moving``.
 
-    As ``register_rigid``, but the cord in ``moving`` is not known: the search starts where it was in ``fixed``.
+    Mattes mutual information within 30 mm of the cord, from several starts along the cord (vertebrae repeat); the best
+    wins. The cords' masks give region and starts, never the fit itself. ``moving_cord`` None: another image of the same
+    study, of any contrast; the search starts where the cord was in ``fixed``. The same input gives the same answer.
     Raises GeometryError when the images do not overlap.
     """
     still, region, fixed_cord = _prepared(fixed, fixed_cord)
-    other, here = _coarse(moving), _centre_lps(fixed_cord)
-    starts = [_shifted(here, np.array([0.0, 0.0, step])) for step in _SAME_STUDY_STARTS_MM]
-    motion, metric, ambiguous = _best(still, region, other, starts, here, stay=True)
+    here, is_one_study = _centre_lps(fixed_cord), moving_cord is None
+    if moving_cord is None:
+        other = _coarse(moving)
+        shifts = [np.array([0.0, 0.0, step]) for step in _SAME_STUDY_STARTS_MM]
+    else:  # the two scans as they lie in the scanner, and cord on cord, at several heights
+        other = _coarse(_cut(moving, _window(moving_cord, 2.5 * _REGION_MM)))
+        apart = _centre_lps(moving_cord) - here
+        shifts = [np.zeros(3), *(apart + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
+    starts = [_shifted(here, shift) for shift in shifts]
+    motion, metric, ambiguous = _best(still, region, other, starts, here, stay=is_one_study)
     if not isfinite(metric):
         raise GeometryError(
             "the two images do not overlap around the cord: give two images of one study, or one that shows the neck"
         )
-    return Registration(_ras(motion), metric, ambiguous)
-
-
-def register_rigid(fixed: Volume, fixed_cord: Volume, moving: Volume, moving_cord: Volume) -> Registration:
-    """The rigid motion that takes places in ``fixed`` to the same places in ``moving``.
-
-    Mattes mutual information within 30 mm of the cord, from several starts along the cord (vertebrae repeat); the best
-    wins. The cords' masks give region and starts, never the fit itself. The same input gives the same answer.
-    """
-    still, region, fixed_cord = _prepared(fixed, fixed_cord)
-    other = _coarse(_cut(moving, _window(moving_cord, 2.5 * _REGION_MM)))
-    here, there = _centre_lps(fixed_cord), _centre_lps(moving_cord)
-    # The two scans as they lie in the scanner, and cord on cord, at several heights.
-    shifts = [np.zeros(3), *(there - here + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
-    starts = [_shifted(here, shift) for shift in shifts]
-    motion, metric, ambiguous = _best(still, region, other, starts, here)
     return Registration(_ras(motion), metric, ambiguous)
 
 
@@ -299,24 +295,20 @@ class PropagatedMask:
     ``coverage``: 0..1, the share of the mask's volume that lies within the target. ``warnings``: sentences, () where
     the fit raises none; the picture has to be looked at all the same."""
 
-    mask: Volume
-    registration: Registration
-    moved_mm: float
-    turned_deg: float
-    coverage: float
+    mask: Volume = field(metadata={"json": False})
+    registration: Registration = field(metadata={"json": False})
+    moved_mm: float = field(metadata={"decimals": 2})
+    turned_deg: float = field(metadata={"decimals": 2})
+    coverage: float = field(metadata={"decimals": 4})
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {
-            "source_to_target_ras": [[round(float(v), 6) for v in row] for row in self.registration.fixed_to_moving],
+        return to_json(self) | {
+            "source_to_target_ras": to_json(self.registration.fixed_to_moving.tolist(), 6),
             "mutual_information": round(self.registration.metric, 5),
-            "moved_mm": round(self.moved_mm, 2),
-            "turned_deg": round(self.turned_deg, 2),
-            "coverage": round(self.coverage, 4),
             "volume_mm3": round(float(np.count_nonzero(self.mask.ijk)) * self.mask.voxel_volume_mm3, 2),
             "mask_sha256": mask_sha256(self.mask),
-            "warnings": list(self.warnings),
         }
 
 
@@ -329,7 +321,7 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     mask = place_on(mask, image)
     if not np.any(mask.voxels):
         raise VoxelError("the mask is empty: there is nothing to propagate")
-    found = register_same_study(image, mask, target)
+    found = register_rigid(image, mask, target)
     propagated = resample_mask(mask, found.fixed_to_moving, target)
     volume_ratio = propagated.voxel_volume_mm3 * np.count_nonzero(propagated.voxels)
     volume_ratio /= mask.voxel_volume_mm3 * np.count_nonzero(mask.voxels)

@@ -50,7 +50,7 @@ from SpinalCordSegLib.longitudinal.visits import (
     read_visit,
 )
 from SpinalCordSegLib.report import CURVE, FLAG, HEALTHY, INK, Section, html_page, style_axes
-from SpinalCordSegLib.slice_table import csv_text, rounded
+from SpinalCordSegLib.slice_table import csv_text
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
 
@@ -162,7 +162,6 @@ def write_cohort(persons: Sequence[PersonSource], options: FollowUpOptions, outp
 
 def follow_up_report(result: FollowUp) -> dict[str, Any]:
     """The content of follow_up.json, ready for JSON without NaN."""
-    shared = result.shared
     fast, slow = healthy_rates(result.options.age_years)
     return {
         "schema": SCHEMA,
@@ -172,13 +171,7 @@ def follow_up_report(result: FollowUp) -> dict[str, Any]:
         "software_version": SOFTWARE_VERSION,
         "aligned_by": result.alignment.method,
         "residuals_mm": to_json(result.alignment.residuals_mm, 2),
-        "shared": {
-            "from": result.alignment.zero,
-            "low_mm": rounded(shared.low_mm, 2),
-            "high_mm": rounded(shared.high_mm, 2),
-            "length_mm": rounded(shared.length_mm, 2),
-            "left_out_mm": rounded(shared.flagged_mm, 2),
-        },
+        "shared": {"from": result.alignment.zero} | to_json(result.shared, 2),
         "visits": to_json(result.visits),
         "runs": to_json(result.runs),
         "doubts": list(result.doubts),
