@@ -108,7 +108,6 @@ WANTED: dict[str, str] = {
     "*report.json/history*": "a case that is accepted at once is not opened before",
     "*/versions/*": "the files' names hold the time of the run",
     "*report.json/batch_size": "gone",
-    "*propagated.json/sharpness": "gone",
     "*follow_up.json/visits/*/whole_*": "gone: report.json holds it",
     "*report.json/slices_computed_around_the_cord_only": "gone",
     "*history.csv*": "a case that is accepted at once is not opened before",

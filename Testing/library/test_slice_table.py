@@ -29,7 +29,7 @@ def test_slices_run_from_inferior_to_superior_with_gaps(table: SliceTable) -> No
     heights = [float(row["z_mm"]) for row in rows]
     assert heights == sorted(heights)
     assert (rows[3]["csa_mm2"], rows[3]["rl_mm"], rows[3]["flags"].split()) == ("", "", ["gap"])
-    assert float(rows[0]["csa_mm2"]) == pytest.approx(75, rel=0.15)
+    assert float(rows[0]["csa_mm2"]) == pytest.approx(80, rel=0.15)
     assert list(rows[0]) == [column.name for column in columns()]
     assert table.is_gap.tolist() == [False, False, False, True, False, False]
     assert (table.row_of(3), table.row_of(6), table.row_of(-1), SliceTable.of().row_of(0)) == (3, None, None, None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from math import acos, ceil, degrees, isfinite
+from math import acos, ceil, degrees, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -42,11 +42,13 @@ _FINE: _Effort = (0.5, 0.0, 60, 0.5)
 @dataclass(frozen=True, eq=False)
 class Registration:
     """``fixed_to_moving``: 4×4, RAS mm. ``metric``: mutual information of the best fit, larger is better.
-    ``ambiguous``: a fit more than 8 mm away is nearly as good."""
+    ``ambiguous``: a fit more than 8 mm away is nearly as good. ``sharpness``: the share by which the metric falls when
+    the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not computed."""
 
     fixed_to_moving: NDArray[np.float64]
     metric: float
     ambiguous: bool
+    sharpness: float = nan
 
     def apply(self, point_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         return (self.fixed_to_moving @ np.append(point_ras_mm, 1.0))[:3]
@@ -77,7 +79,15 @@ def register_rigid(
         raise GeometryError(
             "the two images do not overlap around the cord: give two images of one study, or one that shows the neck"
         )
-    return Registration(_ras(motion), metric, ambiguous)
+    if not is_one_study:
+        return Registration(_ras(motion), metric, ambiguous)
+    beside = []
+    for shift in 4.0 * np.vstack([np.eye(3), -np.eye(3)]):
+        moved = sitk.Euler3DTransform(motion)
+        moved.SetTranslation((np.array(motion.GetTranslation()) + shift).tolist())
+        beside.append(_metric(still, region, other, moved))
+    sharpness = (metric - max(beside)) / metric if metric > 0 else 0.0
+    return Registration(_ras(motion), metric, ambiguous, sharpness)
 
 
 def _prepared(fixed: Volume, cord: Volume) -> tuple[sitk.Image, sitk.Image, Volume]:
@@ -127,11 +137,34 @@ def _best(
     return motion, metric, bool(rivals)
 
 
+def _metric(fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, motion: sitk.Euler3DTransform) -> float:
+    """Mutual information at a motion, sampled as in the fine fit."""
+    method = _method(region, _FINE)
+    method.SetInitialTransform(motion, inPlace=True)
+    try:
+        return -float(method.MetricEvaluate(fixed, moving))
+    except RuntimeError:  # ITK: no sample of the region falls into the other image
+        return float("-inf")
+
+
 def _fit(
     fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform, effort: _Effort
 ) -> tuple[sitk.Euler3DTransform, float]:
     motion = sitk.Euler3DTransform(start)
-    share, smoothing_mm, iterations, step_mm = effort
+    method = _method(region, effort)
+    _, _, iterations, step_mm = effort
+    method.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.02, iterations, relaxationFactor=0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(motion, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+        return motion, -float(method.GetMetricValue())
+    except RuntimeError:  # ITK: no sample of the region falls into the other image; such a start is no fit
+        return motion, float("-inf")
+
+
+def _method(region: sitk.Image, effort: _Effort) -> sitk.ImageRegistrationMethod:
+    share, smoothing_mm, _, _ = effort
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(region)
@@ -141,14 +174,7 @@ def _fit(
     method.SetShrinkFactorsPerLevel([1])
     method.SetSmoothingSigmasPerLevel([smoothing_mm])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
-    method.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.02, iterations, relaxationFactor=0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(motion, inPlace=True)
-    try:
-        method.Execute(fixed, moving)
-        return motion, -float(method.GetMetricValue())
-    except RuntimeError:  # ITK: no sample of the region falls into the other image; such a start is no fit
-        return motion, float("-inf")
+    return method
 
 
 def _shifted(centre_lps: NDArray[np.float64], shift: NDArray[np.float64]) -> sitk.Euler3DTransform:
@@ -285,6 +311,7 @@ def _shift(first: Visit, other: Visit, found: Registration) -> tuple[float, floa
 _AMBIGUOUS = "the images also fit almost as well one vertebra higher or lower"
 _FINEST = 4  # samples of a target voxel per axis
 _FAR_MM, _TURNED_DEG = 8.0, 8.0  # within a study people swallow and settle; more is another position, or a wrong fit
+_LEAST_SHARP = 0.02  # see Registration.sharpness; below it the fit is hardly better than one 4 mm off
 _UNRELATED = 0.1  # two contrasts of a neck: over 1 nat; noise: under 0.02
 _MOSTLY = 0.9
 
@@ -307,6 +334,7 @@ class PropagatedMask:
         return to_json(self) | {
             "source_to_target_ras": to_json(self.registration.fixed_to_moving.tolist(), 6),
             "mutual_information": round(self.registration.metric, 5),
+            "sharpness": round(self.registration.sharpness, 4),
             "volume_mm3": round(float(np.count_nonzero(self.mask.ijk)) * self.mask.voxel_volume_mm3, 2),
             "mask_sha256": mask_sha256(self.mask),
         }
@@ -339,6 +367,9 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
         warnings.append(_AMBIGUOUS)
     if found.metric < _UNRELATED:
         warnings.append(f"the images have little in common (mutual information {found.metric:.3f})")
+    if found.sharpness < _LEAST_SHARP:
+        share = 100 * max(found.sharpness, 0)
+        warnings.append(f"the position is uncertain: moved by 4 mm the images fit only {share:.1f} % worse")
     if moved_mm > _FAR_MM or turned_deg > _TURNED_DEG:
         warnings.append(f"the cord was moved by {moved_mm:.1f} mm and {turned_deg:.1f}°, a lot within one study")
     if coverage < _MOSTLY:

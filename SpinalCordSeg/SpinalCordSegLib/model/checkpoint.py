@@ -241,9 +241,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = path.read_bytes()
     data = content[data_offset:]
     if _digest(metadata["card"], table, data) != metadata["digest"]:
-        raise ModelFileError(
-            f"{path}: the file is truncated, damaged or was altered (its SHA-256 digest differs): get it again"
-        )
+        raise ModelFileError(f"{path}: truncated, damaged or altered (its SHA-256 digest differs): get the file again")
     weights: dict[str, NDArray] = {}
     try:
         for name, entry in table.items():
