@@ -246,7 +246,8 @@ def limits(config: TrainingConfig, sources: OpenedSources, row: dict[str, Any]) 
     if kinds == {"simulated"}:
         found.append("Trained on simulated slices only: check it on scans of your own before you rely on it.")
     if "real" in kinds and sources.patients < _FEW_SUBJECTS:
-        found.append(f"Trained on few people ({sources.patients}): other scanners and patients may differ.")
+        few = f"real slices of few people ({sources.patients})"
+        found.append(f"Trained on {few}: other scanners and patients may differ.")
     if not row["n_slices"]:
         found.append("Nothing was held out: no score here says how it does on new cases.")
     elif not config.validation.caches:

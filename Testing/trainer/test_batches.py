@@ -148,7 +148,7 @@ def test_a_run_goes_on_with_the_split_it_began_with(cache_of: MakeCache, tmp_pat
     assert [one["validation"] for one in json.loads(path.read_text(encoding="utf-8"))] == [["P0"], ["P3"]]
     card = load_card(tmp_path / "run" / "last.safetensors")
     assert [(one["slices"], one["subjects"]) for one in card.provenance["sources"]] == [(2, 2), (1, 1)]
-    assert "Trained on few people (2)" in str(card.provenance["limits"])
+    assert "Trained on real slices of few people (2)" in str(card.provenance["limits"])
     before[1] = {"cache": "other", "training": ["P3"], "validation": ["P2"]}
     path.write_text(json.dumps(before), encoding="utf-8")
     with pytest.raises(TrainingDataError, match="other: 1 of the subjects held out there are also trained on"):
