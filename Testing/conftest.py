@@ -36,6 +36,22 @@ def shared_data() -> Path:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights file of an untrained RA-U-Net of width 1 on slices of 64²: it finds anything, but by the real way."""
+    import torch
+
+    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
+    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
+    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
+
+    torch.manual_seed(4)  # one that happens to find something
+    network, normalisation = NetworkConfig("ra_unet", width=1), NormalisationConfig(kind="paper", size=64)
+    weights, path = build_network(network).state_dict(), tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_checkpoint(Checkpoint("tiny", "0", network, normalisation, weights, provenance={"data": ["none"]}), path)
+    return path
+
+
 @pytest.fixture
 def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
     """No file of this process grows beyond so many bytes meanwhile, as on a full disk. Only where POSIX is."""

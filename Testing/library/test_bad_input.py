@@ -9,20 +9,8 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.cli import main
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 SHAPE = (40, 32, 4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    network = NetworkConfig("ra_unet", width=1)
-    weights = build_network(network).state_dict()
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(Checkpoint("tiny", "0", network, NormalisationConfig(kind="paper", size=64), weights), path)
-    return path
 
 
 def _nifti(path: Path, voxels: np.ndarray, pixel_mm: tuple[float, float] = (0.7, 0.9)) -> Path:
@@ -46,9 +34,9 @@ def test_full_disk_leaves_no_partial_file(tmp_path, capsys, file_size_limit):
         _refused(capsys, ["measure", mask, "--output", tmp_path / "out"], "cannot write", tmp_path / "out")
 
 
-def test_altered_weights_are_refused(model, tmp_path, capsys):
+def test_altered_weights_are_refused(tiny_model, tmp_path, capsys):
     image = _nifti(tmp_path / "neck.nii.gz", np.zeros(SHAPE, np.float32))
-    content = bytearray(model.read_bytes())
+    content = bytearray(tiny_model.read_bytes())
     content[-100] ^= 1
     (tmp_path / "bad.safetensors").write_bytes(content)
     arguments = ["segment", image, "--model", tmp_path / "bad.safetensors", "--output", tmp_path / "out"]
@@ -69,9 +57,9 @@ def _report(folder: Path) -> dict:
     ],
     ids=["of one value", "one slice", "black", "very small pixels"],
 )  # fmt: skip
-def test_odd_images_get_an_answer(voxels, pixel_mm, model, tmp_path):
+def test_odd_images_get_an_answer(voxels, pixel_mm, tiny_model, tmp_path):
     image = _nifti(tmp_path / "odd.nii", voxels.astype(np.float32), pixel_mm)
-    arguments = ["segment", image, "--model", model, "--device", "cpu", "--output", tmp_path / "out"]
+    arguments = ["segment", image, "--model", tiny_model, "--device", "cpu", "--output", tmp_path / "out"]
     assert main([str(argument) for argument in arguments]) == 0
     content = _report(tmp_path / "out" / "odd")
     assert content["volume_mm3"] >= 0 and content["input"]["shape"] == list(voxels.shape)

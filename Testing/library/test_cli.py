@@ -10,14 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.console import Reporter, _signals_interrupt
 from SpinalCordSegLib.image_io import write_volume
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 CONFIG = PhantomConfig(shape=(60, 48, 6), spacing_mm=(0.6, 0.8, 3.0), orientation="LPS")
@@ -25,20 +21,13 @@ _FILES = ["mask.nii.gz", "montage.png", "pictures.npz", "report.html", "report.j
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, tiny_model):
     """An image, its mask, and an untrained model."""
     path = tmp_path_factory.mktemp("inputs")
     phantom = make_phantom(CONFIG)
     write_volume(phantom.image, path / "neck.nii.gz")
     write_volume(phantom.mask, path / "cord.nrrd")
-    network = NetworkConfig("ra_unet", width=1)
-    torch.manual_seed(4)  # one that happens to find something
-    weights = build_network(network).state_dict()
-    normalisation = NormalisationConfig(kind="paper", size=64)
-    save_checkpoint(
-        Checkpoint("tiny", "0", network, normalisation, weights, provenance={"trained_on": ["nothing"]}),
-        path / "tiny.safetensors",
-    )
+    shutil.copy(tiny_model, path)
     return path
 
 
@@ -113,13 +102,13 @@ def test_models_lists_and_explains(folder, tmp_path, capsys, monkeypatch):
     for named in (str(folder / "tiny.safetensors"), "tiny"):
         assert main(["models", named]) == 0
         explained = json.loads(capsys.readouterr().out)
-        assert explained["provenance"] == {"trained_on": ["nothing"]} and explained["normalisation"]["kind"] == "paper"
+        assert explained["provenance"] == {"data": ["none"]} and explained["normalisation"]["kind"] == "paper"
     shutil.copy(folder / "tiny.safetensors", tmp_path / "b.safetensors")
     (tmp_path / "a.safetensors").write_bytes((folder / "tiny.safetensors").read_bytes()[:-7])
     monkeypatch.setenv("SPINALCORDSEG_MODELS", str(tmp_path))
     assert main(["models"]) == 1, "a damaged one hides no other"
     told = capsys.readouterr()
-    assert "tiny 0" in told.out and "a.safetensors: truncated" in told.err
+    assert "tiny 0" in told.out and "a.safetensors: the file is truncated" in told.err
 
 
 @pytest.mark.parametrize(

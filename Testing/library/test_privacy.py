@@ -9,9 +9,6 @@ from patient_search import DATES, NAME, leaks, secrets_of, write_series
 from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.mask_versions import MaskVersions
-from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 
 pytestmark = pytest.mark.usefixtures("pictures")  # they are searched too
@@ -23,20 +20,11 @@ def phantom():
     return make_phantom(CONFIG)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    network = NetworkConfig("ra_unet", width=1)
-    weights = build_network(network).state_dict()
-    save_checkpoint(Checkpoint("tiny", "0", network, NormalisationConfig(kind="paper", size=64), weights), path)
-    return path
-
-
-def test_a_dicom_series_leaves_no_identifier_in_any_output(phantom, model, tmp_path, capsys):
+def test_a_dicom_series_leaves_no_identifier_in_any_output(phantom, tiny_model, tmp_path, capsys):
     source = tmp_path / "Pérezmüller_Josefine"
     secrets = secrets_of(write_series(source, phantom))
     out = tmp_path / "results"
-    command = ["segment", str(source), "--output", str(out), "--model", str(model), "--device", "cpu"]
+    command = ["segment", str(source), "--output", str(out), "--model", str(tiny_model), "--device", "cpu"]
     for mask_format in ("nii.gz", "seg.nrrd"):
         assert main([*command, "--save-probability", "--mask-format", mask_format, "--force", "--verbose"]) == 0
         said = capsys.readouterr()
@@ -46,11 +34,11 @@ def test_a_dicom_series_leaves_no_identifier_in_any_output(phantom, model, tmp_p
     assert report["input"]["acquisition"]["manufacturer"] == "Maker"  # the header was read, and searched for
 
 
-def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom, model, tmp_path, capsys):
+def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom, tiny_model, tmp_path, capsys):
     source = tmp_path / "Pérezmüller_Josefine"
     secrets = secrets_of(write_series(source, phantom))
     out, image = tmp_path / "results", str(source)
-    command = ["segment", image, "--output", str(out), "--model", str(model), "--device", "cpu", "--code", "S-01"]
+    command = ["segment", image, "--output", str(out), "--model", str(tiny_model), "--device", "cpu", "--code", "S-01"]
     assert main(command) == 0
     write_volume(phantom.mask, tmp_path / "drawn.nii.gz")
     case = str(out / "S-01")
@@ -65,7 +53,7 @@ def test_review_correction_carrying_and_training_sets_tell_nobody_either(phantom
     assert leaks(out, secrets, said.out + said.err) == []
 
 
-def test_export_says_nothing_of_what_it_writes(phantom, model, tmp_path, capsys):
+def test_export_says_nothing_of_what_it_writes(phantom, tiny_model, tmp_path, capsys):
     """Its files go to the archive and belong to the patient, with all that the series says; its words do not."""
     pytest.importorskip("highdicom", reason="HIGHDICOM MISSING: DICOM export was not tested (extra: dicom)")
     source = tmp_path / "Pérezmüller_Josefine"
@@ -84,22 +72,22 @@ def test_export_says_nothing_of_what_it_writes(phantom, model, tmp_path, capsys)
     assert leaks(out, secrets, (said.out + said.err).replace(str(source), "")) == []
 
 
-def test_a_failing_series_says_no_name_either(phantom, model, tmp_path, capsys):
+def test_a_failing_series_says_no_name_either(phantom, tiny_model, tmp_path, capsys):
     source = tmp_path / "Pérezmüller_Josefine"
     secrets = secrets_of(write_series(source, phantom))
     (source / "IM4").unlink()
     write_volume(phantom.mask, tmp_path / "cord.nrrd")
     out = tmp_path / "results"
-    inputs = ["segment", str(source), str(tmp_path / "missing.nii"), "--output", str(out), "--model", str(model)]
+    inputs = ["segment", str(source), str(tmp_path / "missing.nii"), "--output", str(out), "--model", str(tiny_model)]
     assert main(inputs) == 1
     capsys.readouterr()  # on the screen a folder that the user typed may be named
     assert leaks(out, secrets) == []
 
 
-def test_a_date_is_kept_only_when_asked_for(phantom, model, tmp_path):
+def test_a_date_is_kept_only_when_asked_for(phantom, tiny_model, tmp_path):
     uids = write_series(tmp_path / "series", phantom)
     out = tmp_path / "results"
-    command = ["segment", str(tmp_path / "series"), "--output", str(out), "--model", str(model), "--device", "cpu"]
+    command = ["segment", str(tmp_path / "series"), "--output", str(out), "--model", str(tiny_model), "--device", "cpu"]
     assert main([*command, "--keep-date", "--code", "S-01"]) == 0
     report = json.loads((out / "S-01" / "report.json").read_text(encoding="utf-8"))
     assert report["input"]["acquisition_date"] == DATES["AcquisitionDate"]

@@ -92,20 +92,6 @@ def mask_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained RA-U-Net of width 1 on slices of 64²: it finds anything, but by the real way."""
-    from SpinalCordSegLib.model.checkpoint import Checkpoint, save_checkpoint
-    from SpinalCordSegLib.model.networks import NetworkConfig, build_network
-    from SpinalCordSegLib.model.preprocessing import NormalisationConfig
-
-    network = NetworkConfig("ra_unet", width=1)
-    weights = build_network(network).state_dict()
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_checkpoint(Checkpoint("tiny", "0", network, NormalisationConfig(kind="paper", size=64), weights), path)
-    return path
-
-
 def test_help_loads_nothing_heavy() -> None:
     heavy = {"torch", "scipy", "SimpleITK", "pydicom", "PIL", "matplotlib"}
     assert _loaded_by("--help") & heavy == set()
