@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from SpinalCordSegLib.errors import GeometryError
-from SpinalCordSegLib.volume import (
-    Volume,
-)
+from SpinalCordSegLib.volume import Volume
 
 STORAGE_ORDERS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
 SHAPE = (4, 5, 6)
@@ -79,7 +77,6 @@ def test_all_48_storage_orders_give_the_same_axial_slices(
         np.testing.assert_array_equal(volume.voxels, volumes[0].voxels)
         assert volume.spacing_mm == pytest.approx(volumes[0].spacing_mm)
         np.testing.assert_allclose(volume.voxel_to_ras, volumes[0].voxel_to_ras, atol=1e-9)
-        assert np.allclose(volume.voxel_to_ras, volumes[0].voxel_to_ras, atol=1e-6)
 
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
@@ -144,11 +141,9 @@ def changed(row: int, column: int, value: float) -> np.ndarray:
     [
         ((4, 5, 6), changed(0, 1, 0.3), "sheared"),
         ((4, 5, 6), changed(1, 1, 0.0), "which no MR volume has"),
-        ((4, 5, 6), np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "sheared"),
         ((4, 5, 6), changed(0, 0, np.nan), "not a finite 4×4 matrix"),
         ((4, 5, 6), np.eye(3), "not a finite 4×4 matrix"),
         ((4, 5, 6, 2), np.eye(4), "4 dimensions"),
-        ((4, 5), np.eye(4), "2 dimensions"),
         ((4, 0, 6), np.eye(4), "empty"),
     ],
 )
