@@ -22,7 +22,6 @@ from SpinalCordSegLib.volume import Volume
 # a program that syncs folders adds its words behind the fingerprint
 _NAME = re.compile(r"v(\d{6,})_(\d{8}T\d{6}Z)_([0-9a-f]{16})(?:[ (_-].*)?\.nii\.gz")
 _TIME = "%Y%m%dT%H%M%SZ"
-_DISMISSED = "dismissed"
 
 _log = logging.getLogger(__name__)
 
@@ -109,15 +108,9 @@ class MaskVersions:
 
     def recovery(self, current_sha256: str = "") -> SavedVersion | None:
         """The newest version, where it is work that is nowhere else: not the mask at hand (``current_sha256``: its
-        mask_sha256, "" without one), and nobody dismissed it."""
+        mask_sha256, "" without one)."""
         known = self.versions()
-        if not known or known[0].holds(current_sha256) or known[0].maker()[1] == _DISMISSED:
-            return None
-        return known[0]
-
-    def dismiss(self, version: SavedVersion) -> None:
-        """Do not offer it again; the file stays until newer ones push it out. Raises OutputError."""
-        write_json(version.about, {"who": "", "state": _DISMISSED})
+        return None if not known or known[0].holds(current_sha256) else known[0]
 
     def _tidy(self) -> None:
         """The oldest beyond ``keep`` go, and what a killed program left half-written. What cannot go stays."""

@@ -21,13 +21,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from SpinalCordSegLib.console import Reporter, add_command, length_mm, new_program, run_program, slice_range
-from SpinalCordSegLib.errors import DeviceError, GeometryError, VoxelError
-
-if TYPE_CHECKING:
-    from SpinalCordSegLib.volume import Volume
+from SpinalCordSegLib.errors import DeviceError
 
 HEARTBEAT = b"stay\n"
 SCRATCH_VARIABLE = "SPINALCORDSEG_SCRATCH"
@@ -190,7 +187,7 @@ RERUN_MASK = "rerun.nrrd"
 
 
 def panel_main(argv: Sequence[str]) -> int:
-    """Run one of: probe, rerun, register. Returns the exit code (see console.py)."""
+    """Run one of: probe, rerun. Returns the exit code (see console.py)."""
     parser, commands = new_program("spinalcordseg-worker", "What the panels need and no user types.")
     asked = add_command(commands, "probe", _probe, "what can compute")
     asked.add_argument("--training", action="store_true")
@@ -200,7 +197,6 @@ def panel_main(argv: Sequence[str]) -> int:
     rerun.add_argument("--device", default="auto")
     rerun.add_argument("--threshold", type=float, default=0.5)
     rerun.add_argument("--smooth-z", type=length_mm, default=0.8)
-    add_command(commands, "register", _register, "find the rigid motion from fixed.nrrd to moving.nrrd, by *_mask.nrrd")
     return run_program(parser, argv)
 
 
@@ -225,29 +221,6 @@ def _rerun(arguments: argparse.Namespace, reporter: Reporter) -> None:
     )
     write_volume(found, Path(RERUN_MASK))
     reporter.result("", mask=RERUN_MASK)
-
-
-def _register(arguments: argparse.Namespace, reporter: Reporter) -> None:
-    import numpy as np
-
-    from SpinalCordSegLib.image_io import read_image, read_labels, select_label
-    from SpinalCordSegLib.longitudinal.registration import register_rigid
-    from SpinalCordSegLib.volume import place_on
-
-    def visit(name: str) -> tuple[Volume, Volume]:
-        image = read_image(Path(f"{name}.nrrd")).volume
-        cord = select_label(read_labels(Path(f"{name}_mask.nrrd")), None, name)
-        cord = place_on(cord, image, (f"the {name} mask", "its image"))
-        if not np.any(cord.voxels):
-            raise VoxelError(f"the {name} mask holds no cord: the registration looks around the cord")
-        return image, cord
-
-    reporter.progress("register")
-    found = register_rigid(*visit("fixed"), *visit("moving"))
-    if not np.isfinite(found.metric):
-        raise GeometryError("the two images do not overlap: choose two images of the same neck")
-    matrix = np.round(found.fixed_to_moving, 9).tolist()
-    reporter.result("", fixed_to_moving=matrix, mutual_information=found.metric, ambiguous=bool(found.ambiguous))
 
 
 def _probe(arguments: argparse.Namespace, reporter: Reporter) -> None:

@@ -17,6 +17,7 @@ import slicer
 import slicer.util
 
 from SpinalCordSegLib.errors import InputFileError
+from SpinalCordSegLib.files import from_json
 from SpinalCordSegLib.flags import kinds_from
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import (
@@ -324,6 +325,14 @@ class FollowUpTexts:
         from SpinalCordSegLib.longitudinal.report import visit_breaks
 
         return [": ".join(one) for one in visit_breaks(self.content)]
+
+    @property
+    def rates(self) -> list[str]:
+        """The yearly rate of each run of comparable visits, or why there is none."""
+        from SpinalCordSegLib.longitudinal.change import Run
+        from SpinalCordSegLib.longitudinal.report import run_sentence
+
+        return [run_sentence(from_json(Run, run)) for run in self.content["runs"]]
 
     @property
     def remarks(self) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.volumes import place_with
 
+Point = tuple[float, float, float]  # RAS mm
 
-def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float]:
+
+def centre_of_slice(mask: Volume, slice_index: int) -> Point:
     """RAS mm of the cord's centre in one of the input's axial slices; without cord there, of the mask's or the grid's.
 
     Raises IndexError when there is no such slice.
@@ -33,7 +34,7 @@ def centre_of_slice(mask: Volume, slice_index: int) -> tuple[float, float, float
     return float(r), float(a), float(s)
 
 
-def jump_to(scene: Any, ras: tuple[float, float, float]) -> None:
+def jump_to(scene: Any, ras: Point) -> None:
     """Centre all slice views on a point, and put the crosshair there."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
@@ -58,47 +59,22 @@ def shown_slice(scene: Any, mask: Volume) -> int | None:
     return mask.to_input_slice(k) if 0 <= k < mask.shape[0] else None
 
 
-# Two visits side by side: views that follow each other through the motion between the visits, with one window.
+# Two visits side by side: views that follow each other, at the same level.
 #
 # Slicer's own link between slice views compares positions in one space; two visits of a person are not in one space.
 # Moving one of the volumes would move what is measured on it, so here the views are moved instead: the prior view shows
-# at every moment the place that the current one shows, taken through the motion. No volume is touched.
+# at every moment the place that the current one shows, moved by the way between the two. No volume is touched.
 
 
 LAYOUT = 5107  # of ours alone
 ORIENTATIONS = ("Axial", "Sagittal")
-_PRIOR, _CURRENT = "SpinalCordPrior", "SpinalCordCurrent"
-_GROUPS = {_PRIOR: 51, _CURRENT: 52}  # so that Slicer's own link leaves them to us
-_COLOURS = {_PRIOR: "#8a6d3b", _CURRENT: "#1f5f99"}
-_LIKE = 1.25  # grey values of the cord within this factor: the very same window
-
-
-def motion_by_discs(current: Any, prior: Any) -> NDArray[np.float64]:
-    """4×4 RAS mm from places of the current image to those of the prior one, by one point marked in both."""
-    motion = np.eye(4)
-    motion[:3, 3] = np.subtract(prior, current)
-    return motion
-
-
-def grey_ratio(current: Volume, current_mask: Volume, prior: Volume, prior_mask: Volume) -> float:
-    """Median grey value of the prior cord over that of the current one; 1 where they are alike or not known.
-
-    Volume and mask of a visit on one grid. T1w has no unit: another scanner or coil scales it by any factor.
-    """
-    inside = [
-        np.asarray(volume.ijk)[np.asarray(mask.ijk) != 0]
-        for volume, mask in ((current, current_mask), (prior, prior_mask))
-    ]
-    if not all(len(values) for values in inside):
-        return 1.0
-    now, before = (float(np.median(values)) for values in inside)
-    if now <= 0 or before <= 0 or 1 / _LIKE <= before / now <= _LIKE:
-        return 1.0
-    return before / now
+PRIOR, CURRENT = "SpinalCordPrior", "SpinalCordCurrent"
+_GROUPS = {PRIOR: 51, CURRENT: 52}  # so that Slicer's own link leaves them to us
+_COLOURS = {PRIOR: "#8a6d3b", CURRENT: "#1f5f99"}
 
 
 class LinkedViews:
-    """``begin`` to show, ``end`` to give the former layout back. ``motion``: 4×4 RAS mm, current → prior."""
+    """``begin`` to show, ``end`` to give the former layout back."""
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
@@ -111,36 +87,29 @@ class LinkedViews:
     def running(self) -> bool:
         return self._former is not None
 
-    def begin(
-        self, current: tuple[Any, Any], prior: tuple[Any, Any], motion: NDArray[np.float64], ratio: float
-    ) -> None:
-        """``current`` and ``prior``: volume and segmentation node. ``ratio``: of their grey values, see grey_ratio."""
+    def begin(self, current: tuple[Any, Any], prior: tuple[Any, Any], here: Point, there: Point) -> None:
+        """``current`` and ``prior``: volume and segmentation node; ``here`` and ``there``: one place of the body in
+        both, RAS mm."""
         self.end()
         layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         self._former = layout.GetViewArrangement()
         if not layout.IsLayoutDescription(LAYOUT):
             layout.AddLayoutDescription(LAYOUT, _description())
         layout.SetViewArrangement(LAYOUT)
-        for name, (volume, segmentation) in ((_CURRENT, current), (_PRIOR, prior)):
-            ids = [self.view(name, orientation).GetID() for orientation in ORIENTATIONS]
+        for name, (volume, segmentation) in ((CURRENT, current), (PRIOR, prior)):
             for orientation in ORIENTATIONS:
-                self._composite(name, orientation).SetBackgroundVolumeID(volume.GetID())
-            self._show_only_in(segmentation.GetDisplayNode(), ids)
+                composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(self.view(name, orientation))
+                composite.SetLinkedControl(False)  # ours
+                composite.SetBackgroundVolumeID(volume.GetID())
+            self._show_only_in(segmentation.GetDisplayNode(), name)
+        way = np.subtract(there, here)
         for orientation in ORIENTATIONS:
-            here, there = self.view(_CURRENT, orientation), self.view(_PRIOR, orientation)
-            here.SetOrientation(orientation)
-            self._follow(here, partial(_show_same, here, there, motion))
-            self._follow(there, partial(_show_same, there, here, np.asarray(np.linalg.inv(motion), dtype=np.float64)))
-            _show_same(here, there, motion)
-        now, before = current[0].GetDisplayNode(), prior[0].GetDisplayNode()
-        self._follow(now, lambda: _same_window(now, before, ratio))
-        self._follow(before, lambda: _same_window(before, now, 1 / ratio))
-        _same_window(now, before, ratio)
-
-    def jump(self, ras: tuple[float, float, float]) -> None:
-        """Go to a place of the current image, in all four views."""
-        for orientation in ORIENTATIONS:
-            self.view(_CURRENT, orientation).JumpSliceByCentering(*ras)
+            now, before = self.view(CURRENT, orientation), self.view(PRIOR, orientation)
+            now.SetOrientation(orientation)
+            now.JumpSliceByCentering(*here)
+            self._follow(now, before, way)
+            self._follow(before, now, -way)
+            _show_same(now, before, way)
 
     def end(self) -> None:
         """Stop following, and give the former layout back."""
@@ -149,9 +118,7 @@ class LinkedViews:
         self._observed = []
         for display, ids, visible in self._shown:
             display.SetVisibility(visible)
-            display.RemoveAllViewNodeIDs()
-            for node_id in ids:
-                display.AddViewNodeID(node_id)
+            display.SetViewNodeIDs(ids)
         self._shown = []
         layout = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if self._former is not None and layout is not None and layout.GetViewArrangement() == LAYOUT:
@@ -159,51 +126,30 @@ class LinkedViews:
         self._former = None
 
     def view(self, name: str, orientation: str) -> Any:
-        """The slice node; the layout makes it, and where nothing does (no window) it is made here."""
-        tag = f"{name}{orientation}"
-        node = self._scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
-        if node is None:
-            node = self._scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's defaults: its orientations
-            node.UnRegister(None)
-            node.SetSingletonTag(tag)
-            node.SetName(tag)
-            node.SetLayoutName(tag)
-            node = self._scene.AddNode(node)
-        return node
+        """A slice node that the layout has made."""
+        return self._scene.GetSingletonNode(f"{name}{orientation}", "vtkMRMLSliceNode")
 
-    def _composite(self, name: str, orientation: str) -> Any:
-        node = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(self.view(name, orientation))
-        if node is None:
-            node = self._scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-            node.SetLayoutName(f"{name}{orientation}")
-        node.SetLinkedControl(False)  # ours
-        return node
-
-    def _show_only_in(self, display: Any, ids: list[str]) -> None:
-        former = tuple(display.GetNthViewNodeID(index) for index in range(display.GetNumberOfViewNodeIDs()))
-        self._shown.append((display, former, bool(display.GetVisibility())))
+    def _show_only_in(self, display: Any, name: str) -> None:
+        self._shown.append((display, display.GetViewNodeIDs(), bool(display.GetVisibility())))
         display.SetVisibility(True)
-        display.RemoveAllViewNodeIDs()
-        for node_id in ids:
-            display.AddViewNodeID(node_id)
+        display.SetViewNodeIDs([self.view(name, orientation).GetID() for orientation in ORIENTATIONS])
 
-    def _follow(self, node: Any, act: Callable[[], None]) -> None:
+    def _follow(self, here: Any, there: Any, way: NDArray[np.float64]) -> None:
         def on_modified(*_: Any) -> None:
-            if self._busy:
-                return
-            self._busy = True
-            try:
-                act()
-            finally:
+            if not self._busy:
+                self._busy = True
+                _show_same(here, there, way)
                 self._busy = False
 
-        self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, on_modified)))
+        self._observed.append((here, here.AddObserver(vtk.vtkCommand.ModifiedEvent, on_modified)))
 
 
-def _show_same(here: Any, there: Any, motion: NDArray[np.float64]) -> None:
+def _show_same(here: Any, there: Any, way: NDArray[np.float64]) -> None:
     """Let ``there`` show the place and the size that ``here`` shows; sizes go by the narrower side."""
     was = there.StartModify()
-    there.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(motion @ _matrix(here.GetSliceToRAS())))
+    matrix = slicer.util.arrayFromVTKMatrix(here.GetSliceToRAS())
+    matrix[:3, 3] += way
+    there.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(matrix))
     wide, high, deep = here.GetFieldOfView()
     columns, rows, _depth = there.GetDimensions()
     mm = max(wide / max(here.GetDimensions()[0], 1), high / max(here.GetDimensions()[1], 1))
@@ -212,26 +158,17 @@ def _show_same(here: Any, there: Any, motion: NDArray[np.float64]) -> None:
     there.EndModify(was)
 
 
-def _same_window(here: Any, there: Any, ratio: float) -> None:
-    there.SetAutoWindowLevel(False)
-    there.SetWindowLevel(here.GetWindow() * ratio, here.GetLevel() * ratio)
-
-
-def _matrix(matrix: Any) -> NDArray[np.float64]:
-    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix))
-
-
 def _description() -> str:
     """Prior above, current below; axial left, sagittal right."""
     rows = "".join(
         '<item><layout type="horizontal">' + "".join(_view(name, one) for one in ORIENTATIONS) + "</layout></item>"
-        for name in (_PRIOR, _CURRENT)
+        for name in (PRIOR, CURRENT)
     )
     return f'<layout type="vertical" split="true">{rows}</layout>'
 
 
 def _view(name: str, orientation: str) -> str:
-    label = ("prior " if name == _PRIOR else "current ") + orientation[0]
+    label = ("prior " if name == PRIOR else "current ") + orientation[0]
     properties = {
         "orientation": orientation, "viewlabel": label, "viewcolor": _COLOURS[name], "viewgroup": str(_GROUPS[name]),
     }  # fmt: skip
@@ -265,7 +202,7 @@ def add_disc_node(scene: Any, owner: Any, disc: int) -> Any:
     return node
 
 
-def disc_place(owner: Any, disc: int) -> tuple[float, float, float] | None:
+def disc_place(owner: Any, disc: int) -> Point | None:
     """Where a disc was marked, world RAS mm; None where it was not."""
     node = None if owner is None else disc_node(owner, disc)
     if node is None or not node.GetNumberOfDefinedControlPoints():
@@ -275,7 +212,7 @@ def disc_place(owner: Any, disc: int) -> tuple[float, float, float] | None:
     return point[0], point[1], point[2]
 
 
-def marked_discs(owner: Any) -> Mapping[int, tuple[float, float, float]]:
+def marked_discs(owner: Any) -> Mapping[int, Point]:
     """Every marked disc of an image or mask node, by its number."""
     places = {disc: disc_place(owner, disc) for disc in DISCS}
     return {disc: place for disc, place in places.items() if place is not None}

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.files import write_text
-from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.results import (
     FollowUpTexts,
     add_follow_up,
@@ -27,22 +25,15 @@ from SpinalCordSegNodes.results import (
     result_of,
     write_result_folder,
 )
-from SpinalCordSegNodes.segmentations import (
-    cropped_mask,
-    known_cord_id,
-    mask_of_segment,
-    volume_behind,
-    volume_node_of,
-)
-from SpinalCordSegNodes.views import LinkedViews, centre_of_slice, grey_ratio, marked_discs, motion_by_discs
+from SpinalCordSegNodes.segmentations import cropped_mask, known_cord_id, volume_node_of
+from SpinalCordSegNodes.views import LinkedViews, Point, marked_discs
 from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
-from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, Motion, motion_job, write_images
+from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, write_images
 from SpinalCordSegWidgets.section import (
     OTHER_PATIENT,
     Choice,
     Picture,
     Section,
-    ask_file,
     ask_folder,
     ask_new_file,
     fill_menu,
@@ -62,15 +53,11 @@ _C2_C3 = 3
 
 @dataclass
 class Visit:
-    """A mask of the scene (``segmentation``) or a result folder. ``day``: YYYY-MM-DD, "" while nobody gave it.
-
-    ``image``: a file to lay the visit over the others by, where no disc is marked; a mask of the scene has its own.
-    """
+    """A mask of the scene (``segmentation``) or a result folder. ``day``: YYYY-MM-DD, "" while nobody gave it."""
 
     day: str = ""
     segmentation: Any = None
     folder: Path | None = None
-    image: Path | None = None
 
     @property
     def volume(self) -> Any:
@@ -103,23 +90,6 @@ class Visit:
         write_result_folder(result, segment_id, folder / f"visit{number}")
         if self.volume is not None:
             write_images(folder, {f"image{number}.nrrd": volume_from_node(self.volume)})
-
-
-def rate_text(run: Mapping[str, Any]) -> str:
-    """The yearly rate of a run of visits, or why there is none. ``run``: of follow_up.json."""
-    first, last, rate = run["first"], run["last"], run["rate"]
-    which = _("Visit {first}") if first == last else _("Visits {first} to {last}")
-    which = which.format(first=first, last=last)
-    if rate is None:
-        return _("{which}: no yearly rate ({why})").format(which=which, why=run.get("no_rate", ""))
-    text = _(
-        "{which}: {rate:+.1f} % per year (95 % CI {low:+.1f} to {high:+.1f}), {verdict} (±{limit:.1f} % per year;"
-        " CoV {cov:g} %, {source})"
-    )
-    return "; ".join([text, *run.get("beside", ())]).format(
-        which=which, rate=rate["percent_per_year"], low=rate["low"], high=rate["high"], verdict=rate["verdict"],
-        limit=rate["limit"], cov=run["cov_percent"], source=run["cov_source"],
-    )  # fmt: skip
 
 
 def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -163,7 +133,6 @@ class FollowUpSection(Section):
             ui,
             addMaskButton=self.add_mask,
             addFolderButton=lambda: ask_folder(self.button, _("Result folder of one visit"), self.add_folder),
-            visitImageButton=self._on_image,
             removeVisitButton=self._on_remove,
             trackButton=self.compare,
         )
@@ -207,10 +176,6 @@ class FollowUpSection(Section):
         self.visits.append(Visit(_kept_day(folder), folder=folder))
         self.refresh()
 
-    def give_image(self, visit: Visit, image: Path) -> None:
-        visit.image = image
-        self.refresh()
-
     def compare(self) -> None:
         visits = tuple(self.visits)
 
@@ -232,8 +197,8 @@ class FollowUpSection(Section):
         arguments = ["follow-up", *(str(visit.folder or f"visit{n}") for n, visit in visits)]
         arguments += [f"--date={visit.day}" for visit in self.visits]
         arguments += [f"--disc={visit.disc}" for visit in self.visits]
-        images = [str(visit.image or (visit.volume and f"image{n}.nrrd") or "") for n, visit in visits]
-        arguments += [f"--image={image}" for image in images] if all(images) else []
+        if all(visit.volume for visit in self.visits):
+            arguments += [f"--image=image{n}.nrrd" for n, _visit in visits]
         arguments += ["--person", ui.personEdit.text.strip() or "person", "--output", RESULTS]
         arguments += ["--age", str(ui.followUpAgeBox.value)] if ui.followUpAgeBox.value else []
         return arguments + (["--keep-dates"] if ui.keepDatesBox.checked else [])
@@ -275,7 +240,6 @@ class FollowUpSection(Section):
         ui.addMaskButton.text = self.panel.named(_("Add {name}"))
         grey(ui.addMaskButton, self.panel.why_no_mask())
         grey(ui.removeVisitButton, chosen)
-        grey(ui.visitImageButton, chosen)
         grey(ui.trackButton, self.why_not())
 
     def _show_outcome(self, found: FollowUpTexts | None) -> None:
@@ -298,7 +262,7 @@ class FollowUpSection(Section):
         if found is None:
             show_rows(ui.outcomeTable, ())
             return
-        ui.runsLabel.setText("\n".join(rate_text(run) for run in found.content["runs"]))
+        ui.runsLabel.setText("\n".join(found.rates))
         from SpinalCordSegLib.longitudinal.report import draw_course  # its modules are slow to load
 
         content = found.content
@@ -316,10 +280,6 @@ class FollowUpSection(Section):
             self.visits[row].day = self.ui.visitTable.item(row, column).text().strip()
             self._show_buttons()
 
-    def _on_image(self) -> None:
-        visit = self.visits[self.ui.visitTable.currentRow()]  # the list may be another one when it was asked for
-        ask_file(self.button, _("Image of the visit"), lambda image: self.give_image(visit, image))
-
     def _on_remove(self) -> None:
         row = self.ui.visitTable.currentRow()
         self._keep(self.visits[:row] + self.visits[row + 1 :])
@@ -328,8 +288,7 @@ class FollowUpSection(Section):
     def _on_export(self, suffix: str) -> None:
         ask_new_file(self.button, _("Export the follow-up"), f"follow-up{suffix}", self.export)
 
-    # The prior and the current visit in linked views: by the disc C2/C3 where it is marked in both, else by rigid
-    # registration of the images, in a child process.
+    # The prior and the current visit in linked views, at the level of the disc C2/C3.
 
     @property
     def prior(self) -> Any:
@@ -346,83 +305,38 @@ class FollowUpSection(Section):
             return _("Both masks need their volume in the scene.")
         if is_other_patient(slicer.mrmlScene, volume_node_of(self.prior), self.current.volume):
             return OTHER_PATIENT
-        if not known_cord_id(self.prior):
-            return _("The prior mask has several segments: which is the cord? Keep one.")
-        return ""
+        without = [mask for mask in (self.current.node, self.prior) if _disc(mask) is None]
+        names = ", ".join(label_of(slicer.mrmlScene, volume_node_of(mask)) for mask in without)
+        return _("Mark the disc C2/C3 of {names} (Levels and measures).").format(names=names) if without else ""
 
     def _show_views(self) -> None:
         ui = self.ui
         reason = "" if self.views.running else self.why_no_views()
         grey(ui.compareButton, reason)
         ui.compareButton.checked = self.views.running
-        how = _("by the disc C2/C3") if self._by_discs() else _("by registration of the images; discs are not marked")
-        show_text(ui.compareHow, "" if reason else _("Levels are matched {how}.").format(how=how))
-        ui.compareFit.setVisible(self.views.running)
-
-    def _by_discs(self) -> bool:
-        if self.prior is None or self.current.volume is None:
-            return False
-        owners = (self.current.volume, volume_node_of(self.prior))
-        return all(owner is not None and _C2_C3 in marked_discs(owner) for owner in owners)
+        found = _("The disc C2/C3 was found by the program: look whether it is the same in both.")
+        both = () if reason else (self.current.volume, volume_node_of(self.prior))
+        show_text(ui.compareHow, found if any(_C2_C3 not in marked_discs(volume) for volume in both) else "")
 
     def _on_compare(self, wanted: bool) -> None:
-        if not wanted:
+        if wanted and not self.why_no_views():
+            here, there = _disc(self.current.node), _disc(self.prior)
+            assert here is not None and there is not None  # see why_no_views
+            self._pair = (self.current.node, self.prior)
+            visits = [(volume_node_of(mask), mask) for mask in self._pair]
+            self.views.begin(visits[0], visits[1], here, there)
+        else:
             self.views.end()
-            self._show_views()
-            return
-        if self._by_discs():
-            here, there = (marked_discs(owner)[_C2_C3] for owner in (self.current.volume, volume_node_of(self.prior)))
-            self._show(Motion(motion_by_discs(here, there)))
-            return
-        current, prior = self.current.node, self.prior
-
-        def show(motion: Motion) -> None:
-            if self.prior is prior:
-                self._show(motion)
-
-        run = self.panel.for_this_mask(show)
-        self.panel.start(lambda: motion_job(self._visit(current), self._visit(prior)), run)
         self._show_views()
 
-    def _show(self, motion: Motion) -> None:
-        """The motion is known: link the views, and go to the middle of the cord."""
-        if not self.why_no_views():
-            self.panel.attempt(lambda: self._link(motion))
-        self._show_views()
 
-    def _link(self, motion: Motion) -> None:
-        """Raises GeometryError."""
-        (now, now_mask), (before, before_mask) = self._visit(self.current.node), self._visit(self.prior)
-        ratio = grey_ratio(now, now_mask, before, before_mask)
-        here = (self.current.volume, self.current.node)
-        self._pair = (self.current.node, self.prior)
-        self.views.begin(here, (volume_node_of(self.prior), self.prior), motion.current_to_prior, ratio)
-        self.views.jump(_middle(now_mask))
-        self.ui.compareFit.setText(_fit_text(motion.ambiguous, ratio))
-
-    def _visit(self, segmentation: Any) -> tuple[Volume, Volume]:
-        """Image and mask on one grid. Raises GeometryError when the image is gone or lies elsewhere."""
-        own = segmentation is self.current.node
-        mask = mask_of_segment(segmentation, self.current.segment_id if own else known_cord_id(segmentation))
-        volume = volume_behind(segmentation, mask)
-        return (mask if volume is None else volume), mask
-
-
-def _fit_text(ambiguous: bool, ratio: float) -> str:
-    remarks = []
-    if ambiguous:
-        remarks.append(_("The vertebra above or below fits nearly as well: check the level, or mark discs."))
-    if ratio != 1.0:
-        text = _("The prior image is {ratio:.2g} times as bright in the cord: its window is scaled by that.")
-        remarks.append(text.format(ratio=ratio))
-    return "\n".join(remarks) or _("Same window in both.")
-
-
-def _middle(mask: Volume) -> tuple[float, float, float]:
-    """RAS mm of the cord's middle slice; of the grid's without cord."""
-    filled = np.flatnonzero((np.asarray(mask.voxels) != 0).any(axis=(1, 2)))
-    middle = int(np.median(filled)) if len(filled) else mask.shape[0] // 2
-    return centre_of_slice(mask, mask.to_input_slice(middle))
+def _disc(segmentation: Any) -> Point | None:
+    """The disc C2/C3 of a visit, as it was marked in the scene, else as its report has it; None where neither does."""
+    marked = marked_discs(volume_node_of(segmentation) or segmentation).get(_C2_C3)
+    result = result_of(segmentation)
+    asked = None if result is None else result.case.levels_asked
+    known = [] if asked is None else [mark.ras_mm for mark in asked.discs if mark.disc == _C2_C3]
+    return marked or next(iter(known), None)
 
 
 def _kept_day(folder: Path) -> str:

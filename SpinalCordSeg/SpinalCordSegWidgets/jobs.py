@@ -1,7 +1,7 @@
-"""Work for the panels, done by a worker process so that Slicer stays alive.
+"""Work for the panels, done by a child process so that Slicer stays alive.
 
-``Worker`` is the process, ``Job`` one piece of work in a temporary folder, ``JobControl`` the timer that watches one
-job. The functions at the end begin the jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted
+``Job`` is one command in a process and a temporary folder of its own, ``JobControl`` the timer that watches one job.
+The functions at the end begin the jobs of the SpinalCordSeg panel. No job touches the scene: nodes may be deleted
 while it runs.
 """
 
@@ -10,25 +10,20 @@ from __future__ import annotations
 import json
 import os
 import platform
-import queue
 import re
 import shutil
 import signal
 import subprocess  # noqa: TID251  (the panel's own command line)
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
 import qt
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 import SpinalCordSegLib.worker
@@ -49,135 +44,18 @@ LIBRARY = Path(SpinalCordSegLib.worker.__file__).resolve().parents[1]  # the fol
 
 _POLITE_S = 1.0  # from being asked to end until being ended
 _KEPT_LINES = 200
+_EVENTS, _LOG = "events.jsonl", "log.txt"  # standard output and standard error
 _NO_WINDOW = 0x08000000  # Windows: CREATE_NO_WINDOW
+_STOPPED = 130
+_OUT_OF_MEMORY = (-9, 137)
+_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
+# Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc")
 
 
 def scratch_base() -> Path:
     """Where temporary folders are made."""
     return Path(slicer.app.temporaryPath)
-
-
-class Worker:
-    """One process. ``poll`` until ``running`` is False; ``cancel`` or ``end`` ends its whole tree."""
-
-    def __init__(
-        self, program: str, arguments: Sequence[str], *, folder: Path, packages: Sequence[Path] = (LIBRARY,)
-    ) -> None:
-        """Start it. ``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. ``folder``: to
-        run in. Raises OutputError when the system cannot start it."""
-        python = shutil.which("PythonSlicer") or sys.executable
-        command = [python, "-m", "SpinalCordSegLib.worker", program, *arguments]
-        options: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined, unused-ignore]
-            options = {"creationflags": group | _NO_WINDOW}
-        environment = _environment(packages, folder.parent)
-        pipe = subprocess.PIPE
-        try:
-            process: Any = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=environment, **options
-            )
-        except OSError as error:
-            raise OutputError(f"Python could not be started ({error.strerror}): reinstall Slicer") from error
-        self._process = process
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._log: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._readers = [
-            threading.Thread(target=_pump, args=(pipe, keep), daemon=True)
-            for pipe, keep in ((process.stdout, self._lines.put), (process.stderr, self._keep))
-        ]
-        self._kill_at: float | None = None
-        for reader in self._readers:
-            reader.start()
-        with suppress(OSError):  # it has ended; its exit code tells more
-            process.stdin.write(HEARTBEAT)
-            process.stdin.flush()
-
-    def _keep(self, line: bytes) -> None:
-        self._log.append(line.decode("utf-8", "replace").rstrip())
-
-    @property
-    def log(self) -> str:
-        """The last lines of standard error, and of what was not JSON."""
-        return "\n".join(self._log)
-
-    @property
-    def process_id(self) -> int:
-        return int(self._process.pid)
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs, negative for a signal."""
-        code: int | None = self._process.poll()
-        return code
-
-    @property
-    def running(self) -> bool:
-        """True until the process has ended and everything that it reported has been polled."""
-        if self.exit_code is None or self._kill_at is not None:
-            return True
-        return any(reader.is_alive() for reader in self._readers) or not self._lines.empty()
-
-    def poll(self) -> list[dict[str, Any]]:
-        """The events since the last call; never waits. Ends a cancelled process whose time is up."""
-        if self._kill_at is not None and (time.monotonic() >= self._kill_at or self.exit_code is not None):
-            self._kill_at = None
-            self._end_tree(at_once=True)  # once it has ended itself: what it started and left behind
-        events = []
-        while not self._lines.empty():
-            line = self._lines.get()
-            try:
-                event = json.loads(line)
-            except ValueError:
-                event = None
-            if isinstance(event, dict):
-                events.append(event)
-            else:
-                self._keep(line)
-        return events
-
-    def cancel(self) -> None:
-        """Ask it to end, now; ``poll`` or ``end`` makes sure of it. Harmless when it has ended."""
-        if self.exit_code is not None or self._kill_at is not None:
-            return
-        self._kill_at = time.monotonic() + _POLITE_S
-        with suppress(OSError):  # the other end is gone already
-            self._process.stdin.close()
-        self._end_tree(at_once=False)
-
-    def end(self) -> None:
-        """Cancel and wait, two seconds at most: for the moments after which nobody polls."""
-        self.cancel()
-        for _time in range(2):  # the second time: held by a driver or a disk of the network, the system's now
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_POLITE_S)
-            self._end_tree(at_once=True)
-        self._kill_at = None
-
-    def _end_tree(self, at_once: bool) -> None:
-        """The process and all that it started: PythonSlicer is a launcher, ending it alone leaves Python alive."""
-        if os.name == "nt":
-            if at_once and self.exit_code is None:  # asking politely was closing its standard input
-                kill = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
-                subprocess.run(kill, check=False, capture_output=True, creationflags=_NO_WINDOW)
-            return
-        with suppress(ProcessLookupError):  # all of them have ended
-            os.killpg(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
-
-
-def _pump(pipe: Any, keep: Callable[[bytes], None]) -> None:
-    with pipe:
-        for line in pipe:
-            keep(line)
-
-
-def _environment(packages: Sequence[Path], scratch_base: Path) -> dict[str, str]:
-    environment = dict(os.environ)
-    environment.pop("PYTHONSTARTUP", None)
-    former = environment.get("PYTHONPATH")
-    paths = [str(path) for path in packages] + ([former] if former else [])
-    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-    return environment | own | {SCRATCH_VARIABLE: str(scratch_base)}
 
 
 @dataclass(frozen=True)
@@ -212,12 +90,6 @@ class Failure:
     report: str
 
 
-_STOPPED = 130
-_OUT_OF_MEMORY = (-9, 137)
-_IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
-# Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
-_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc")
-
 Outcome = TypeVar("Outcome")
 
 
@@ -237,9 +109,10 @@ class Job(Generic[Outcome]):
         packages: Sequence[Path] = (LIBRARY,),
         if_out_of_memory: str = "",
     ) -> None:
-        """Begin. The command runs in a temporary folder, into which ``images`` and what ``prepare`` writes come.
-        ``arguments``: with names in the folder, relative. ``read``: from the folder and the "result" event ({} without
-        one) to the result. ``if_out_of_memory``: advice.
+        """Begin. ``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. It runs in a
+        temporary folder, into which ``images`` and what ``prepare`` writes come. ``arguments``: with names in the
+        folder, relative. ``read``: from the folder and the "result" event ({} without one) to the result.
+        ``if_out_of_memory``: advice.
 
         Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
         """
@@ -249,50 +122,116 @@ class Job(Generic[Outcome]):
         self.result: Outcome | None = None
         self.failure: Failure | None = None
         self._messages: list[str] = []
-        self._result_event: dict[str, Any] | None = None
+        self._result_event: dict[str, Any] = {}
+        self._kill_at: float | None = None
+        self._unread = b""
         base = scratch_base()
         try:
             self._scratch = ScratchFolder(base)
         except OSError as error:
             raise OutputError(f"no folder for the run can be made in {base}: {explain(error)}") from error
-        folder = self._scratch.path
+        self.folder = self._scratch.path
         try:
-            write_images(folder, images or {})
-            prepare(folder)
-            self._worker = Worker(program, self._arguments, packages=packages, folder=folder)
+            write_images(self.folder, images or {})
+            prepare(self.folder)
+            self._start(program)
         except (SpinalCordSegError, OSError) as error:
             self._scratch.remove()
             if isinstance(error, SpinalCordSegError):
                 raise
-            raise OutputError(f"cannot write into {folder}: {explain(error)}") from error
+            raise OutputError(f"cannot write into {self.folder}: {explain(error)}") from error
         self.running = True
+
+    def _start(self, program: str) -> None:
+        """Output goes into files, so that nobody has to wait at a pipe. Raises OSError, OutputError."""
+        python = shutil.which("PythonSlicer") or sys.executable
+        command = [python, "-m", "SpinalCordSegLib.worker", program, *self._arguments]
+        options: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined, unused-ignore]
+            options = {"creationflags": group | _NO_WINDOW}
+        options |= {"cwd": self.folder, "env": _environment(self._packages, self.folder.parent)}
+        with (self.folder / _EVENTS).open("wb") as events, (self.folder / _LOG).open("wb") as log:
+            try:
+                process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=events, stderr=log, **options)
+            except OSError as error:
+                raise OutputError(f"Python could not be started ({error.strerror}): reinstall Slicer") from error
+        self._process = process
+        self._events = (self.folder / _EVENTS).open("rb")
+        with suppress(OSError):  # it has ended; its exit code tells more
+            process.stdin.write(HEARTBEAT)
+            process.stdin.flush()
 
     @property
     def command(self) -> str:
         """ "segment", "train", …"""
         return self._arguments[0]
 
+    @property
+    def process_id(self) -> int:
+        return int(self._process.pid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs, negative for a signal."""
+        code: int | None = self._process.poll()
+        return code
+
     def poll(self) -> list[dict[str, Any]]:
-        """The events since the last call; never waits."""
+        """The events since the last call; never waits. Ends a cancelled process whose time is up."""
         if not self.running:
             return []
-        events = self._worker.poll()
+        if self._kill_at is not None and (time.monotonic() >= self._kill_at or self.exit_code is not None):
+            self._kill_at = None
+            self._end_tree(at_once=True)  # once it has ended itself: what it started and left behind
+        has_ended = self.exit_code is not None and self._kill_at is None  # asked before its last events are read
+        events = self._new_events()
         for event in events:
             self._take(event)
-        if not self._worker.running:
+        if has_ended:
             self.running = False
             self._finish()
         return events
 
+    def _new_events(self) -> list[dict[str, Any]]:
+        """Whole lines of JSON; others are of libraries that print."""
+        *lines, self._unread = (self._unread + self._events.read()).split(b"\n")
+        events = []
+        for line in lines:
+            with suppress(ValueError):
+                events.append(json.loads(line))
+        return [event for event in events if isinstance(event, dict)]
+
     def cancel(self) -> None:
-        """End it, and all that it started, within two seconds of polling."""
+        """Ask it to end, now; ``poll`` or ``close`` makes sure of it. Harmless when it has ended."""
         self.cancelled = True
-        self._worker.cancel()
+        if self.exit_code is None and self._kill_at is None:
+            self._kill_at = time.monotonic() + _POLITE_S
+            with suppress(OSError):  # the other end is gone already
+                self._process.stdin.close()
+            self._end_tree(at_once=False)
 
     def close(self) -> None:
-        self._worker.end()
+        """End it, and all that it started, in two seconds at most, and remove its folder."""
+        if self.exit_code is None:
+            self.cancel()
+        for _time in range(2):  # the second time: held by a driver or a disk of the network, the system's now
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_POLITE_S)
+            self._end_tree(at_once=True)
         self.running = False
+        self._events.close()
         self._scratch.remove()
+
+    def _end_tree(self, at_once: bool) -> None:
+        """The process and all that it started: PythonSlicer is a launcher, ending it alone leaves Python alive."""
+        if os.name == "nt":
+            if at_once and self.exit_code is None:  # asking politely was closing its standard input
+                kill = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
+                subprocess.run(kill, check=False, capture_output=True, creationflags=_NO_WINDOW)
+            return
+        with suppress(ProcessLookupError):  # all of them have ended
+            os.killpg(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
     def _take(self, event: dict[str, Any]) -> None:
         kind = event.get("event")
@@ -306,12 +245,12 @@ class Job(Generic[Outcome]):
             self._messages.append(str(event.get("message")))
 
     def _finish(self) -> None:
-        code = self._worker.exit_code
+        code = self.exit_code
         if self.cancelled:
             return
-        if code == 0 or (code == 1 and self._result_event is not None):  # 1: done, and some case was refused
+        if code == 0 or (code == 1 and self._result_event):  # 1: done, and some case was refused
             try:
-                self.result = self._read(self._scratch.path, self._result_event or {})
+                self.result = self._read(self.folder, self._result_event)
             except SpinalCordSegError as error:
                 self.failure = Failure(str(error), self._report(code))
         elif code == _STOPPED:
@@ -321,7 +260,7 @@ class Job(Generic[Outcome]):
 
     def _why(self, code: int | None) -> str:
         if self._messages:
-            return self._without_folders(self._messages[-1])
+            return self._without(self._messages[-1], self._folders())
         if code in _OUT_OF_MEMORY:
             text = _("The run was ended by the system, probably because memory ran out: {advice}.")
             return text.format(advice=self._advice)
@@ -331,38 +270,50 @@ class Job(Generic[Outcome]):
     def _report(self, code: int | None) -> str:
         """What is needed to understand a failure, without names of files or folders, which are named after people, and
         without anything that was typed about a person."""
-        own = [Path(argument) for argument in self._arguments if Path(argument).is_absolute()]
+        log = (self.folder / _LOG).read_text(encoding="utf-8", errors="replace")
         lines = [
             f"SpinalCordSeg {SOFTWARE_VERSION}, {platform.platform()}, Python {platform.python_version()}",
             f"command: {' '.join(self._arguments)}",
             f"exit code: {code}; last: {self.progress}",
             *self._messages,
-            self._worker.log,
+            *log.splitlines()[-_KEPT_LINES:],
         ]
-        text = self._without_folders("\n".join(lines), {str(path): "FOLDER" for path in own})
-        hidden = [(path.name, "FOLDER") for path in own]  # messages name a folder by its last part
-        hidden += [(value, "VALUE") for value in _personal(self._arguments)]
-        for value, placeholder in hidden:
-            text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", placeholder, text)
+        text = self._without("\n".join(lines), self._folders() | _private(self._arguments))
         return _IMAGE_NAME.sub(r"IMAGE.\1", text)
 
-    def _without_folders(self, text: str, more: Mapping[str, str] | None = None) -> str:
-        names = {str(self._scratch.path): "SCRATCH", **{str(path): "SpinalCordSeg" for path in self._packages}}
-        names |= {**(more or {}), str(Path.home()): "~"}
-        for path in sorted(names, key=len, reverse=True):  # what lies in a folder before the folder itself
-            text = text.replace(path, names[path])
+    def _folders(self) -> dict[str, str]:
+        own = {str(self.folder): "SCRATCH", str(Path.home()): "~"}
+        return own | {str(path): "SpinalCordSeg" for path in self._packages}
+
+    @staticmethod
+    def _without(text: str, hidden: Mapping[str, str]) -> str:
+        """``hidden``: what must not be read, and what stands in its place."""
+        for value in sorted(hidden, key=len, reverse=True):  # what lies in a folder before the folder itself
+            text = re.sub(rf"(?<!\w)(?<!--){re.escape(value)}(?!\w)", lambda _: hidden[value], text)  # noqa: B023
         return text
 
 
-def _personal(arguments: Sequence[str]) -> list[str]:
-    """The values of such options, given as "--x=value" or "--x value", the longest first; never ""."""
-    values = []
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
+def _private(arguments: Sequence[str]) -> dict[str, str]:
+    """Folders and files by their whole and their last name, and the values of personal options, given as "--x=value" or
+    "--x value"."""
+    found: dict[str, str] = {}
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, _equals, value = argument.partition("=")
+        if before in _PERSONAL:
+            name, value = before, argument
         if name in _PERSONAL:
-            value = value if equals else after
-            values += [value, value.partition("=")[2]]  # a disc: "C2/C3=1.0,2.0,3.0"
-    return sorted(filter(None, values), key=len, reverse=True)
+            found |= {value: "VALUE", value.partition("=")[2]: "VALUE"}  # a disc: "C2/C3=1.0,2.0,3.0"
+        elif Path(argument).is_absolute():
+            found |= {argument: "FOLDER", Path(argument).name: "FOLDER"}
+    return {value: text for value, text in found.items() if value}
+
+
+def _environment(packages: Sequence[Path], base: Path) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.pop("PYTHONSTARTUP", None)
+    paths = [*map(str, packages), *filter(None, [environment.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return environment | own | {SCRATCH_VARIABLE: str(base)}
 
 
 _POLL_MS = 100
@@ -525,21 +476,3 @@ def rerun_job(
         return read_labels(folder / RERUN_MASK)
 
     return Job(PANEL_PROGRAM, arguments, read, images={IMAGE: image, _MASK: mask})
-
-
-@dataclass(frozen=True, eq=False)
-class Motion:
-    """``current_to_prior``: 4×4, RAS mm. ``ambiguous``: a vertebra further up or down fits nearly as well."""
-
-    current_to_prior: NDArray[np.float64]
-    ambiguous: bool = False
-
-
-def motion_job(current: tuple[Volume, Volume], prior: tuple[Volume, Volume]) -> Job[Motion]:
-    """The motion between two visits. ``current``, ``prior``: image and mask on one grid."""
-    names = ("fixed.nrrd", "fixed_mask.nrrd", "moving.nrrd", "moving_mask.nrrd")
-
-    def read(_folder: Path, found: dict[str, Any]) -> Motion:
-        return Motion(np.array(found["fixed_to_moving"], dtype=np.float64), bool(found["ambiguous"]))
-
-    return Job(PANEL_PROGRAM, ["register"], read, images=dict(zip(names, current + prior, strict=True)))

@@ -200,7 +200,8 @@ class ReviewSection(Section):
 
     def close(self) -> None:
         self.editor.close()
-        self.versions.close()
+        self.versions.flush()
+        self.versions.forget()
 
     def folded(self) -> None:
         self.editor.leave()

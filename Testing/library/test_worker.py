@@ -13,8 +13,6 @@ from threshold_model import SPACING_MM, neck_image, write_threshold_model
 
 from SpinalCordSegLib import worker
 from SpinalCordSegLib.image_io import read_labels, write_volume
-from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
-from SpinalCordSegLib.volume import Volume
 
 
 @pytest.fixture(params=["as here", "as on Windows"])
@@ -81,20 +79,3 @@ def test_rerun_changes_its_slices_only(tmp_path, capsys, monkeypatch):
     untouched = [k for k in range(mask.shape[0]) if k not in (5, 6)]
     assert np.array_equal(found[untouched], mask[untouched])
     assert (found[5:7] & cord[5:7]).sum() > 0.7 * cord[5:7].sum()
-
-
-def test_register_finds_by_how_much_the_second_image_lies_elsewhere(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    phantom = make_phantom(PhantomConfig(shape=(60, 60, 24), spacing_mm=(1.5, 1.5, 3.0)))
-    shift = np.array([4.0, -3.0, 6.0])
-    there = phantom.image.ijk_to_ras.copy()
-    there[:3, 3] += shift
-    write_volume(phantom.image, tmp_path / "fixed.nrrd")
-    write_volume(phantom.mask, tmp_path / "fixed_mask.nrrd")
-    write_volume(Volume.from_ijk(phantom.image.ijk, there), tmp_path / "moving.nrrd")
-    write_volume(Volume.from_ijk(phantom.mask.ijk, there), tmp_path / "moving_mask.nrrd")
-    assert worker.panel_main(["register", "--progress", "json"]) == 0
-    motion = np.array(_result(capsys)["fixed_to_moving"])
-    assert motion[:3, 3] == pytest.approx(shift, abs=0.5) and motion[:3, :3] == pytest.approx(np.eye(3), abs=0.02)
-    write_volume(phantom.mask.with_ijk(0 * phantom.mask.ijk), tmp_path / "fixed_mask.nrrd")
-    assert worker.panel_main(["register"]) == 2

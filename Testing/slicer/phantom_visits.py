@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import slicer
 
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.pipeline import measure_mask
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.results import add_result
-from SpinalCordSegNodes.views import add_disc_node
+from SpinalCordSegNodes.results import add_result, report_text, result_of
+from SpinalCordSegNodes.views import CURRENT, ORIENTATIONS, PRIOR, add_disc_node
 from SpinalCordSegNodes.volumes import node_from_volume
 
 DISC_RAS = (2.0, -20.0, 12.0)
@@ -35,3 +38,25 @@ def visit(panel, scene, name: str, csa_mm2: float = 75.0, moved_mm: float = 0.0)
 
 def mark(scene, volume, disc: int, ras) -> None:
     add_disc_node(scene, volume, disc).AddControlPointWorld(ras[0], ras[1], ras[2])
+
+
+def find_disc(segmentation, ras) -> None:
+    """As the program had found the disc C2/C3 in the visit's image."""
+    result = result_of(segmentation)
+    found = LevelOptions(discs=(DiscMark(3, ras_mm=ras),), automatic=True)
+    result.report.SetText(report_text(replace(result.case, levels_asked=found)))
+
+
+def linked_layout(scene):
+    """The layout node, and the views that Slicer's layout manager would make."""
+    for name in (CURRENT, PRIOR):
+        for orientation in ORIENTATIONS:
+            node = scene.CreateNodeByClass("vtkMRMLSliceNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(name + orientation)
+            node.SetLayoutName(name + orientation)
+            scene.AddNode(node)
+            scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode").SetLayoutName(name + orientation)
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutNone)
+    return layout

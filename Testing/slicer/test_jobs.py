@@ -1,4 +1,4 @@
-"""Workers and jobs: what a worker reports arrives whole, cancelling ends the whole tree, nothing is left behind.
+"""Jobs: what the child process reports arrives whole, cancelling ends the whole tree, nothing is left behind.
 
 The tests wait for what has to happen, however long that takes on a busy machine; pytest ends a test that hangs.
 """
@@ -19,7 +19,7 @@ import pytest
 from SpinalCordSegLib.errors import OutputError
 from SpinalCordSegLib.worker import ScratchFolder, remove_abandoned
 from SpinalCordSegWidgets import jobs
-from SpinalCordSegWidgets.jobs import Job, Worker
+from SpinalCordSegWidgets.jobs import Job
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are asked for as on Linux and macOS here")
 
@@ -28,32 +28,34 @@ _PACKAGES = (_TESTS.parents[1] / "SpinalCordSeg", _TESTS)
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
+    """Here jobs get their folders."""
     path = tmp_path / "José Pérez" / "ü 1"
     path.mkdir(parents=True)
+    monkeypatch.setattr(jobs, "scratch_base", lambda: path)
     return path
 
 
-def _start(folder: Path, *orders: str) -> Worker:
-    return Worker("obedient_cli", orders, packages=_PACKAGES, folder=folder)
+def _start(*orders: str) -> Job:
+    return Job("obedient_cli", orders, lambda _folder, event: event, packages=_PACKAGES)
 
 
-def _finish(work) -> list[dict]:
-    """The events of a worker or a job until its end."""
+def _finish(job: Job) -> list[dict]:
+    """The events until its end."""
     events: list[dict] = []
-    while work.running:
-        events += work.poll()
+    while job.running:
+        events += job.poll()
         time.sleep(0.01)
-    return events + work.poll()
+    return events
 
 
-def _wait_for(worker: Worker, event: str) -> dict:
-    while worker.running:
-        for found in worker.poll():
+def _wait_for(job: Job, event: str) -> dict:
+    while job.running:
+        for found in job.poll():
             if found.get("event") == event:
                 return found
         time.sleep(0.01)
-    raise AssertionError(f"no event {event}; log: {worker.log}")
+    raise AssertionError(f"no event {event}: {job.failure}")
 
 
 def _wait_until_gone(pid: int) -> None:
@@ -72,53 +74,57 @@ def _wait_until_gone(pid: int) -> None:
 
 def test_json_lines_arrive_whole_and_in_order(folder):
     orders = [f'say={{"event": "progress", "done": {k}, "of": 300}}' for k in range(300)]
-    worker = _start(folder, *orders, "complain=a µ warning", "say=not json", "exit=1")
-    events = _finish(worker)
-    assert [event["done"] for event in events] == list(range(300))
-    assert worker.exit_code == 1
-    assert set(worker.log.splitlines()) == {"a µ warning", "not json"}
+    job = _start(*orders, "complain=a µ warning", "say=not json", "exit=1")
+    assert [event["done"] for event in _finish(job)] == list(range(300))
+    assert "exit code: 1" in job.failure.report and "a µ warning" in job.failure.report
+    job.close()
+    assert not list(folder.iterdir())
 
 
-def test_environment_of_the_worker(folder):
-    worker = _start(folder, "environment=PYTHONPATH", "environment=PYTHONUTF8", "environment=SPINALCORDSEG_SCRATCH")
-    path, utf8, scratch = _finish(worker)
+def test_environment_of_the_child(folder):
+    job = _start("environment=PYTHONPATH", "environment=PYTHONUTF8", "environment=SPINALCORDSEG_SCRATCH")
+    path, utf8, scratch = _finish(job)
     assert path["value"].split(os.pathsep)[:2] == [str(package) for package in _PACKAGES]
-    assert (utf8["value"], scratch["value"]) == ("1", str(folder.parent))
-    assert Path(path["cwd"]) == folder
+    assert (utf8["value"], scratch["value"]) == ("1", str(folder))
+    assert Path(path["cwd"]) == job.folder
+    job.close()
 
 
-@pytest.mark.parametrize("way", ["cancel", "end"])
+@pytest.mark.parametrize("way", ["cancel", "close"])
 @pytest.mark.parametrize(
     "orders", [["grandchild"], ["be-deaf", "grandchild"], ["deaf-grandchild"]], ids=["polite", "deaf", "deaf below"]
 )
-def test_cancel_and_end_end_the_whole_tree(folder, orders, way):
-    worker = _start(folder, *orders, "sleep=600")
-    grandchild = _wait_for(worker, "pid")["pid"]
+def test_cancel_and_close_end_the_whole_tree(folder, orders, way):
+    job = _start(*orders, "sleep=600")
+    grandchild = _wait_for(job, "pid")["pid"]
     if way == "cancel":
-        worker.cancel()
-        _finish(worker)
+        job.cancel()
+        _finish(job)
+        assert job.failure is None
     else:
-        worker.end()
-    assert worker.exit_code is not None
+        job.close()
+    assert job.exit_code is not None
     _wait_until_gone(grandchild)
-    worker.end()
-    worker.cancel()  # both harmless now
+    job.close()
+    job.cancel()  # both harmless now
+    assert not list(folder.iterdir())
 
 
-def test_a_crash_is_an_exit_code_not_a_hang(folder):
-    worker = _start(folder, 'say={"event": "start"}', "crash")
-    assert [event["event"] for event in _finish(worker)] == ["start"]
-    assert worker.exit_code not in (0, None)
-    raised = _start(folder, "raise=something")
+def test_a_crash_is_a_failure_not_a_hang(folder):
+    job = _start('say={"event": "start"}', "crash")
+    assert [event["event"] for event in _finish(job)] == ["start"]
+    assert job.exit_code not in (0, None) and "ended unexpectedly" in job.failure.message
+    job.close()
+    raised = _start("raise=something")
     _finish(raised)
-    assert raised.exit_code == 1 and "something" in raised.log
+    assert raised.exit_code == 1 and "something" in raised.failure.report
+    raised.close()
 
 
 def test_python_that_is_not_there(folder, monkeypatch):
     monkeypatch.setattr(jobs.shutil, "which", lambda _name: str(folder / "none"))
-    monkeypatch.setattr(jobs, "scratch_base", lambda: folder)
     with pytest.raises(OutputError, match="could not be started"):
-        Job("obedient_cli", [], lambda _folder, event: event, packages=_PACKAGES)
+        _start()
     assert not list(folder.iterdir())
 
 
@@ -130,14 +136,13 @@ sys.path[:0] = {[str(path) for path in _PACKAGES]!r}
 from pathlib import Path
 from slicer_standins import scripted
 scripted.publish()
-from SpinalCordSegLib.worker import ScratchFolder
-from SpinalCordSegWidgets.jobs import Worker
-scratch = ScratchFolder(Path({str(tmp_path)!r}))
-worker = Worker("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=600"],
-                packages={[str(path) for path in _PACKAGES]!r}, folder=scratch.path)
-while not worker.poll():
+from SpinalCordSegWidgets import jobs
+jobs.scratch_base = lambda: Path({str(tmp_path)!r})
+job = jobs.Job("obedient_cli", ["write=input.nrrd", 'say={{"event": "ready"}}', "sleep=600"], None,
+               packages={[str(path) for path in _PACKAGES]!r})
+while not job.poll():
     time.sleep(0.01)
-print(json.dumps([worker.process_id, str(scratch.path)]), flush=True)
+print(json.dumps([job.process_id, str(job.folder)]), flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -194,13 +199,13 @@ def test_an_image_that_could_not_be_removed_goes_the_next_time(tmp_path, monkeyp
     assert remove_abandoned(tmp_path) == 1 and not scratch.path.exists()
 
 
-def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypatch, tmp_path):
+def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypatch, folder):
     """What is asked of Windows, with its parts of subprocess put in place: the real thing needs a Windows machine."""
     started: list[tuple[list[str], dict]] = []
     killed: list[list[str]] = []
 
     class Popen:
-        pid, stdin, stdout, stderr = 77, io.BytesIO(), io.BytesIO(), io.BytesIO()
+        pid, stdin = 77, io.BytesIO()
 
         def __init__(self, command, **options):
             started.append((command, options))
@@ -221,23 +226,22 @@ def test_windows_gets_its_own_group_no_window_and_taskkill_for_the_tree(monkeypa
     )
     monkeypatch.setattr(jobs, "subprocess", windows)
     monkeypatch.setattr(jobs, "os", SimpleNamespace(name="nt", environ=os.environ, pathsep=";"))
-    worker = _start(tmp_path, "sleep=9")
+    job = _start("sleep=9")
     command, options = started[0]
-    assert command[1:] == ["-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=9"] and "shell" not in options
+    assert command[1:5] == ["-m", "SpinalCordSegLib.worker", "obedient_cli", "sleep=9"] and "shell" not in options
     assert options["creationflags"] == 0x200 | 0x08000000 and "start_new_session" not in options
     assert options["env"]["PYTHONPATH"].startswith(f"{_PACKAGES[0]};{_PACKAGES[1]}")
-    worker.end()
+    job.close()
     assert killed == [["taskkill", "/T", "/F", "/PID", "77"]] and Popen.stdin.closed
 
 
-def test_a_report_holds_neither_days_nor_persons(folder, monkeypatch):
-    monkeypatch.setattr(jobs, "scratch_base", lambda: folder)
+def test_a_report_holds_neither_days_nor_persons(folder):
     person, day = "Perez-1957", "2019-03-04"
     said = json.dumps({"event": "error", "message": f"{person}: visit 1 ({day}) was at 47 years, by Dr A. Meyer"})
     given = ["--date=2024-01-31", f"--date={day}", "--date=", "--disc=C2/C3=1.0,-2.5,3.0", "--person", person]
     given += ["--age", "47", "--by", "Dr A. Meyer", "--subject=A7", "--output", "results", "--person"]
     orders = [f"say={said}", f"complain=no slice 3.0 of A7 at {day}", "complain=1.0,-2.5,3.0", "exit=3"]
-    job = Job("obedient_cli", [*given, *orders], lambda _folder, event: event, packages=_PACKAGES)
+    job = _start(*given, *orders)
     _finish(job)
     report = job.failure.report
     job.close()

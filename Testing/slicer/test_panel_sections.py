@@ -11,7 +11,7 @@ import slicer
 import slicer.util
 from cord_cases import read_column
 from dicom_neck import Database, importer, write_series
-from phantom_visits import DISC_RAS, mark, neck, visit
+from phantom_visits import DISC_RAS, find_disc, linked_layout, mark, neck, visit
 from pydicom import dcmread
 from slicer_standins.desktop import click, finish, wait_until
 
@@ -52,10 +52,7 @@ def test_levels_follow_the_marked_discs(panel, scene):
 
 
 def test_two_visits_in_linked_views(panel, scene):
-    from SpinalCordSegWidgets.jobs import Motion
-
-    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    layout.SetViewArrangement(layout.SlicerLayoutNone)
+    layout = linked_layout(scene)
     shift = 6.0
     prior = visit(panel, scene, "prior")
     prior_volume = panel.panel.current.volume
@@ -65,26 +62,19 @@ def test_two_visits_in_linked_views(panel, scene):
     ui.followUpSection.collapsed = False
     assert not ui.compareButton.isEnabled()
     ui.priorSelector.setCurrentNode(prior)
-    assert "registration" in ui.compareHow.text
-    section._show(Motion(np.eye(4), ambiguous=True))  # what the child process gives where no disc is marked
-    assert "check the level" in ui.compareFit.text and section.views.running
-    click(ui.compareButton)
-    assert not section.views.running
-    mark(scene, prior_volume, 3, DISC_RAS)
+    assert "Mark the disc C2/C3 of current, prior" in ui.compareButton.toolTip
     mark(scene, current_volume, 3, (*DISC_RAS[:2], DISC_RAS[2] + shift))
+    find_disc(prior, DISC_RAS)
     section.refresh()
-    assert "disc" in ui.compareHow.text
+    assert "found by the program" in ui.compareHow.text
     click(ui.compareButton)
     views = section.views
     here, there = views.view("SpinalCordCurrent", "Axial"), views.view("SpinalCordPrior", "Axial")
+    assert here.GetSliceToRAS().GetElement(2, 3) == pytest.approx(DISC_RAS[2] + shift)
     here.JumpSliceByCentering(1.0, 2.0, 9.0)
     assert there.GetSliceToRAS().GetElement(2, 3) == pytest.approx(9.0 - shift)
     there.JumpSliceByCentering(0.0, 0.0, -3.0)
     assert here.GetSliceToRAS().GetElement(2, 3) == pytest.approx(-3.0 + shift)
-    now, before = current_volume.GetDisplayNode(), prior_volume.GetDisplayNode()
-    now.SetAutoWindowLevel(False)
-    now.SetWindowLevel(321.0, 123.0)
-    assert (before.GetWindow(), before.GetLevel()) == (321.0, 123.0)
     assert layout.GetViewArrangement() == 5107
     composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(there)
     assert composite.GetBackgroundVolumeID() == prior_volume.GetID()
@@ -100,8 +90,7 @@ def test_two_visits_in_linked_views(panel, scene):
 @pytest.fixture
 def compared(panel, scene):
     """Section Follow-up open, a current visit, a prior, the disc marked in both; returns section and prior."""
-    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
-    layout.SetViewArrangement(layout.SlicerLayoutNone)
+    linked_layout(scene)
     masks = []
     for name, up_mm in (("prior", 0.0), ("current", 6.0)):
         masks.append(visit(panel, scene, name, moved_mm=up_mm))
@@ -111,15 +100,12 @@ def compared(panel, scene):
     return panel.panel.follow_up, masks[0]
 
 
-def test_a_prior_mask_made_elsewhere_is_compared_where_its_cord_is_known(scene, compared):
+def test_a_prior_mask_made_elsewhere_is_compared_where_its_image_is_known(scene, compared):
     section, prior = compared
     drawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn elsewhere")
-    drawn.SetReferenceImageGeometryParameterFromVolumeNode(prior.GetNodeReference("SpinalCordSeg.Volume"))
-    for name in ("cord", "lesion"):
-        drawn.GetSegmentation().AddEmptySegment(name, name)
     section.choice.set(drawn)
-    assert not section.ui.compareButton.isEnabled() and "which is the cord" in section.ui.compareButton.toolTip
-    drawn.GetSegmentation().RemoveSegment("lesion")
+    assert not section.ui.compareButton.isEnabled()
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(prior.GetNodeReference("SpinalCordSeg.Volume"))
     section.refresh()
     assert section.ui.compareButton.isEnabled()
 
@@ -135,27 +121,6 @@ def test_a_comparison_ends_when_another_mask_is_taken_in_hand(panel, scene, comp
     else:
         visit(panel, scene, "another person")
     assert not section.views.running
-
-
-def test_a_motion_is_not_taken_for_another_pair_of_masks(panel, scene, compared, monkeypatch):
-    from SpinalCordSegWidgets.jobs import Motion
-
-    section, prior = compared
-    monkeypatch.setattr(section, "_by_discs", lambda: False)
-    waiting: list = []
-    monkeypatch.setattr(panel.panel, "start", lambda _make, on_result: waiting.append(on_result))
-    section.refresh()
-    click(section.ui.compareButton)
-    current = panel.panel.current.node
-    visit(panel, scene, "another person")
-    waiting[0](Motion(np.eye(4)))
-    assert not section.views.running and "do it again" in panel.ui.statusLabel.text
-    panel.panel.current.set(current)
-    waiting[0](Motion(np.eye(4)))
-    assert not section.views.running, "the prior was that of the mask before"
-    section.ui.priorSelector.setCurrentNode(prior)
-    waiting[0](Motion(np.eye(4)))
-    assert section.views.running
 
 
 def test_dicom_out_in_the_study_it_came_from(panel, scene, tmp_path, monkeypatch):

@@ -46,9 +46,9 @@ def _load(folder: Path):
 
 
 def _scratch(folder: Path) -> list[str]:
-    """What runs left on the disk. The device probe may be asking at any time: its folder holds a lock, no image."""
+    """What runs left on the disk. The device probe may be asking at any time: its folder holds no image."""
     left = (folder / "temp").glob("spinalcordseg-*/**/*")
-    return [path.name for path in left if path.is_file() and path.name != "owner.lock"]
+    return [path.name for path in left if path.is_file() and path.name not in ("owner.lock", "events.jsonl", "log.txt")]
 
 
 def test_session(real_probe, session, scene, folder):
@@ -97,7 +97,7 @@ def test_session(real_probe, session, scene, folder):
 def test_cancel_ends_it_and_leaves_nothing(session, scene, folder):
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
-    child, own = session.panel.control.job._worker, session.panel.control.job._scratch.path
+    child, own = session.panel.control.job, session.panel.control.job.folder
     nodes = scene.GetNumberOfNodes()
     wait_until(lambda: "Slice" in session.ui.statusLabel.text or not session.panel.control.running, 300)
     click(session.ui.applyButton)
@@ -113,7 +113,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
     volume = _load(folder)
     session.ui.volumeSelector.setCurrentNode(volume)
     click(session.ui.applyButton)
-    child, own = session.panel.control.job._worker, session.panel.control.job._scratch.path
+    child, own = session.panel.control.job, session.panel.control.job.folder
     if what == "close the scene":
         scene.Clear(0)
         assert child.exit_code is not None and not own.exists() and _scratch(folder) == []
@@ -137,7 +137,7 @@ def test_the_world_may_change_while_it_runs(session, scene, folder, what, slicer
 def test_a_crash_is_one_message_and_a_report_without_names(session, scene, folder):
     session.ui.volumeSelector.setCurrentNode(_load(folder))
     click(session.ui.applyButton)
-    os.killpg(session.panel.control.job._worker.process_id, signal.SIGKILL)
+    os.killpg(session.panel.control.job.process_id, signal.SIGKILL)
     wait_until(lambda: not session.panel.control.running, 20)
     assert "memory" in session.ui.statusLabel.text and session.ui.copyReportButton.isVisible()
     click(session.ui.copyReportButton)

@@ -109,7 +109,7 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     write_cases(folder / "data", 1)
     _fill(ui, folder)
     click(ui.checkButton)
-    child = panel.control.job._worker
+    child = panel.control.job
     click(ui.checkButton)
     wait_until(lambda: not panel.control.running, 5)
     assert child.exit_code is not None and ui.statusLabel.text == "Cancelled."
@@ -118,7 +118,7 @@ def test_cancel_and_closing_slicer_end_the_child(trainer, folder, slicer_applica
     click(ui.tolerantBox, (8, 8))
     assert panel.usable_cases is None  # the verdict was on other cases
     click(ui.checkButton)
-    child = panel.control.job._worker
+    child = panel.control.job
     slicer_application[0].quit()
     assert child.exit_code is not None
 

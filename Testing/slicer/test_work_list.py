@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantom_visits import linked_layout, mark
 from slicer_standins import scripted
 from slicer_standins.desktop import click, finish
 from threshold_model import SPACING_MM, neck_image
@@ -124,20 +125,19 @@ def test_apply_takes_neither_a_case_s_own_mask_nor_another_person_s_image(panel,
 
 
 def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_next_case(panel, scene, results):
-    from SpinalCordSegWidgets.jobs import Motion
-
-    scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    linked_layout(scene)
     work, compare = panel.panel.work_list, panel.panel.follow_up
     work.choose(results, results.parent / "images")
-    work.next()
-    work.next()
+    for _case in "ab":
+        work.next()
+        mark(scene, panel.panel.current.volume, 3, (0.0, 0.0, 0.0))
     prior = panel.panel.current.node
     work.previous()
     compare.button.collapsed = False
     compare.ui.priorSelector.setCurrentNode(prior)
     for end in (lambda: click(compare.ui.compareButton), work.next):
         assert visible() == ["a spinal cord AI"]
-        compare._show(Motion(np.eye(4)))
+        click(compare.ui.compareButton)
         assert compare.views.running and visible() == ["a spinal cord AI", "b spinal cord AI"]
         end()
         assert not compare.views.running and not compare.ui.compareButton.checked

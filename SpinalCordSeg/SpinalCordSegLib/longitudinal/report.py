@@ -118,8 +118,7 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
     for text in result.doubts:
         reporter.text(f"{result.person}: IN DOUBT: {text}")
     for run in result.runs:
-        which, value, remark = _rate_texts(run)
-        reporter.text(f"{result.person}: yearly rate, {which}: {value}, {remark}")
+        reporter.text(f"{result.person}: {run_sentence(run)}")
     reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
     return rows
 
@@ -231,6 +230,12 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
 
 def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
+
+
+def run_sentence(run: Run) -> str:
+    """The yearly rate of these visits, or why there is none."""
+    which, value, remark = _rate_texts(run)
+    return f"yearly rate, {which}: {value}, {remark}"
 
 
 # ---- Figures: drawn by matplotlib on any axes
