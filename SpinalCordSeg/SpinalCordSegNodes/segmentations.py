@@ -8,8 +8,9 @@ Editor by default cuts a painted segment out of all others of the same segmentat
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,6 @@ import slicer
 import slicer.util
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError
 from SpinalCordSegLib.volume import Volume, place_on
@@ -203,10 +203,19 @@ def mask_of_segment(node: Any, segment_id: str) -> Volume:
 
 def local_mask(node: Any, segment_id: str, grid: Volume | None = None) -> Volume:
     """The same without parent transforms, on ``grid`` where one is given; what lies outside of it is left out."""
-    grid = grid or own_grid(node)
-    voxels = np.zeros(grid.ijk_shape, dtype=bool)
-    _paste(*_stored_part(node, segment_id, grid), voxels, (0, 0, 0))
-    return grid.with_ijk(voxels)
+    return mask_from_image(_labelmap(node, segment_id), grid or own_grid(node))
+
+
+def _labelmap(node: Any, segment_id: str) -> Any:
+    """The segment alone, as the segmentation stores it. Raises GeometryError."""
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise GeometryError("the segment is no longer there: choose another one")
+    image = slicer.vtkOrientedImageData()
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if segment.GetRepresentation(name) is not None or node.CreateBinaryLabelmapRepresentation():  # or: as a surface
+        node.GetBinaryLabelmapRepresentation(segment_id, image)
+    return image
 
 
 def own_grid(node: Any) -> Volume:
@@ -242,7 +251,6 @@ def volume_behind(node: Any, mask: Volume) -> Volume | None:
 
 
 _MARGIN = 3  # voxels: so that a mask touches the edge of the cut only where it touches the edge of the image
-_LATTICE = 1e-3  # voxels: how far off the grid a labelmap may lie and still count as on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,81 +284,32 @@ def cropped_mask(node: Any, segment_id: str, around: CroppedMask | None = None, 
 
     ``margin``: voxels around the cord in the two axes that are cut.
 
-    Raises GeometryError as ``segmentations.mask_of_segment`` does.
+    Raises GeometryError as ``mask_of_segment`` does.
     """
-    grid = own_grid(node)
-    part, at = _stored_part(node, segment_id, grid)
-    slice_axis = grid.axes[0]
-    low, high = _window(part, at, grid.ijk_shape, slice_axis, around, margin)
-    voxels = np.zeros([b - a for a, b in zip(low, high, strict=True)], dtype=bool)
-    _paste(part, at, voxels, low)
+    grid, image = own_grid(node), _labelmap(node, segment_id)
+    low, high = _extent_on(grid, image)
+    low, high = low - margin, high + margin
+    if around is not None and around.grid_shape == grid.ijk_shape:
+        low = np.minimum(low, around.low)
+        high = np.maximum(high, np.add(around.low, around.mask.ijk_shape))
+    along = grid.axes[0]
+    low[along], high[along] = 0, grid.ijk_shape[along]
+    low, high = np.maximum(low, 0), np.minimum(high, grid.ijk_shape)
     matrix = grid.ijk_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
-    cut = Volume.from_ijk(voxels, world_transform(node) @ matrix)
-    return CroppedMask(cut, (low[0], low[1], low[2]), grid.ijk_shape)
+    cut = mask_from_image(image, Volume.from_ijk(np.broadcast_to(False, high - low), matrix))
+    i, j, k = (int(one) for one in low)
+    return CroppedMask(Volume.from_ijk(cut.ijk, world_transform(node) @ matrix), (i, j, k), grid.ijk_shape)
 
 
-def _stored_part(node: Any, segment_id: str, grid: Volume) -> tuple[NDArray[np.bool_], tuple[int, int, int]]:
-    """The voxels that the segmentation stores, and where they begin on the grid; resampled where that lies between."""
-    segment = node.GetSegmentation().GetSegment(segment_id)
-    if segment is None:
-        raise GeometryError("the segment is no longer there: choose another one")
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    image = segment.GetRepresentation(name)
-    if image is not None:
-        if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
-            return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
-        at = _place_on(grid, image)
-        if at is not None:
-            scalars = vtk_to_numpy(image.GetPointData().GetScalars())
-            return scalars.reshape(image.GetDimensions(), order="F") == segment.GetLabelValue(), at
-    own = slicer.vtkOrientedImageData()
-    if image is not None or node.CreateBinaryLabelmapRepresentation():  # None: drawn as a surface
-        node.GetBinaryLabelmapRepresentation(segment_id, own)
-    return np.asarray(mask_from_image(own, grid).ijk), (0, 0, 0)
-
-
-def _paste(part: NDArray[np.bool_], at: Sequence[int], voxels: NDArray[np.bool_], low: Sequence[int]) -> None:
-    """Put ``part``, which begins at voxel ``at``, into ``voxels``, which begin at ``low``; what overlaps of it."""
-    sides = zip(low, voxels.shape, at, part.shape, strict=True)
-    overlap = [(max(a, b), min(a + m, b + n)) for a, m, b, n in sides]
-    if all(first < end for first, end in overlap):
-        inside = tuple(slice(first - a, end - a) for (first, end), a in zip(overlap, low, strict=True))
-        source = tuple(slice(first - b, end - b) for (first, end), b in zip(overlap, at, strict=True))
-        voxels[inside] = part[source]
-
-
-def _place_on(grid: Volume, image: Any) -> tuple[int, int, int] | None:
-    """The grid's voxel that the image begins at; None where the two lattices differ."""
+def _extent_on(grid: Volume, image: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The grid's voxels from the image's first to behind its last one that is set; the first voxel without any."""
+    extent = [0, -1, 0, -1, 0, -1]
+    if not slicer.vtkOrientedImageDataResample.CalculateEffectiveExtent(image, extent):
+        return np.zeros(3, np.int64), np.ones(3, np.int64)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     between = np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix)
-    if not np.allclose(between[:3, :3], np.eye(3), atol=_LATTICE / max(grid.ijk_shape)):
-        return None
-    extent = image.GetExtent()
-    exact = between[:3, 3] + extent[0:6:2]
-    if not np.allclose(exact, np.rint(exact), atol=_LATTICE):
-        return None
-    i, j, k = (int(value) for value in np.rint(exact))
-    return i, j, k
-
-
-def _window(
-    part: NDArray[np.bool_],
-    at: tuple[int, int, int],
-    shape: tuple[int, int, int],
-    slice_axis: int,
-    around: CroppedMask | None,
-    margin: int,
-) -> tuple[list[int], list[int]]:
-    low, high = [], []
-    for axis in range(3):
-        used = np.flatnonzero(part.any(axis=tuple(other for other in range(3) if other != axis)))
-        first, end = (int(used[0]) + at[axis], int(used[-1]) + 1 + at[axis]) if used.size else (0, 1)
-        first, end = first - margin, end + margin
-        if around is not None and around.grid_shape == shape:
-            first = min(first, around.low[axis])
-            end = max(end, around.low[axis] + around.mask.ijk_shape[axis])
-        low.append(0 if axis == slice_axis else max(0, first))
-        high.append(shape[axis] if axis == slice_axis else min(shape[axis], end))
-    return low, high
+    corners = np.array(list(itertools.product(*zip(extent[::2], extent[1::2], strict=True))))
+    places = np.rint(corners @ between[:3, :3].T + between[:3, 3]).astype(np.int64)
+    return places.min(axis=0), places.max(axis=0) + 1

@@ -139,19 +139,14 @@ def mask_from_image(image: Any, grid: Volume) -> Volume:
 
     On the same lattice the voxels come back exactly; what lies outside ``grid`` is left out.
     """
-    voxels = np.zeros(grid.ijk_shape, dtype=bool)
-    if image is None or image.GetNumberOfPoints() == 0:
-        return grid.with_ijk(voxels)
+    if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        return grid.with_ijk(np.zeros(grid.ijk_shape, dtype=bool))
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, _empty_image(grid), resampled, False, True
+        image, _empty_image(grid), resampled, False, False
     )
-    low, shape = _extent(resampled)
-    part = vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(shape, order="F") != 0
-    target = tuple(slice(max(a, 0), min(a + n, m)) for a, n, m in zip(low, shape, grid.ijk_shape, strict=True))
-    source = tuple(slice(t.start - a, t.stop - a) for t, a in zip(target, low, strict=True))
-    voxels[target] = part[source]
-    return grid.with_ijk(voxels)
+    voxels = vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(grid.ijk_shape, order="F")
+    return grid.with_ijk(voxels != 0)
 
 
 def _empty_image(volume: Volume) -> Any:
