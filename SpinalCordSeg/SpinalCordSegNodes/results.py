@@ -17,7 +17,7 @@ import slicer
 import slicer.util
 
 from SpinalCordSegLib.errors import InputFileError
-from SpinalCordSegLib.files import from_json
+from SpinalCordSegLib.files import from_json, write_text
 from SpinalCordSegLib.flags import kinds_from
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegNodes.segmentations import (
@@ -103,9 +103,6 @@ def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, d
     ``digest``: of the mask that was measured (CroppedMask.digest); "": of the cord's segment as it is now.
     """
     scene.SaveStateForUndo()
-    former = result_of(segmentation)
-    if former is not None:
-        show_measured(former)
     name = segmentation.GetName()
     summary = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} summary")
     for key, value in provenance_of(case).items():
@@ -114,7 +111,8 @@ def add_measures(scene: Any, case: Case, segmentation: Any, page: str = "", *, d
     report = add_text(scene, f"{name} report data", report_text(case))
     report.SetAttribute(_MEASURED_SLICES, case.slices.csv())
     page_node = add_text(scene, f"{name} report page", page) if page else None
-    _fill_tables(summary, slices, case)
+    fill_table(summary, summary_columns(case))
+    fill_table(slices, slice_columns(case))
     result = Result(segmentation, summary, slices, add_area_chart(scene, slices, f"{name} area"), report, page_node)
     _bind(scene, result)
     segment_id = cord_segment_id(segmentation)
@@ -186,7 +184,13 @@ _PICTURE = re.compile(r'alt="Pictures" src="data:image/png;base64,([A-Za-z0-9+/=
 
 
 def write_result_folder(
-    result: Result, segment_id: str, folder: Path, *, ai_mask: Volume | None = None, image: Volume | None = None
+    result: Result,
+    segment_id: str,
+    folder: Path,
+    *,
+    ai_mask: Volume | None = None,
+    image: Volume | None = None,
+    mask_format: str = "nrrd",
 ) -> None:
     """Write a measured mask of the scene as the case folder that the command line would have written.
 
@@ -204,7 +208,7 @@ def write_result_folder(
         case = replace(case, drawn=ai_mask, mask_sha256=mask_sha256(ai_mask))
     if image is not None:
         case = replace(case, image=Image(image, folder, case.name))
-    save_case(case, folder, mask_format="nrrd", has_pictures=image is not None)
+    save_case(case, folder, mask_format=mask_format, has_pictures=image is not None)
 
 
 def montage_of(page: str) -> bytes | None:
@@ -227,7 +231,7 @@ def report_text(case: Case) -> str:
     return json.dumps(case.as_json(), indent=2, ensure_ascii=False)
 
 
-# A result's tables while its mask is edited: areas, length and volume are kept up to date, and come back with undo.
+# The numbers of a mask while it is edited; nodes keep what was measured in full.
 
 
 _MEASURED_SLICES = PREFIX + "MeasuredSlices"  # slices.csv of the full measurement
@@ -247,36 +251,15 @@ def measured_cord(case: Case | None, mask: Volume, changes: MaskChanges | None) 
     return replace(cord, evidence=case.slices.evidence(mask.shape[0], changed))
 
 
-def show_live(result: Result, measures: CordMeasures) -> Case:
-    """Write the measures of the mask as it is now into the result's tables; gives the case with them.
-
-    ``measures``: without diameters and form. The report stays as it was, so that ``show_measured`` can bring back what
-    was measured in full.
-    """
+def live_case(case: Case, measures: CordMeasures) -> Case:
+    """``case`` with the measures of its mask as it is now. ``measures``: without diameters and form."""
     from SpinalCordSegLib.case import with_measures
     from SpinalCordSegLib.morphometry import without_sections
 
-    case = result.case
     flags = (*measures.flags, *(flag for flag in case.flags if flag.kind not in kinds_from("mask")))
     if any(flag.kind == "coarse_voxels" for flag in flags):
         measures = without_sections(measures)
-    live = with_measures(case, replace(measures, flags=flags))
-    _fill_tables(result.summary, result.slices, live)
-    return live
-
-
-def show_measured(result: Result) -> Case:
-    """Write what was measured in full into the result's tables; gives the case."""
-    case = result.case
-    _fill_tables(result.summary, result.slices, case)
-    return case
-
-
-def _fill_tables(summary: Any, slices: Any, case: Case) -> None:
-    if summary is not None:
-        fill_table(summary, summary_columns(case))
-    if slices is not None:
-        fill_table(slices, slice_columns(case))
+    return with_measures(case, replace(measures, flags=flags))
 
 
 # Areas by vertebral level as a table node, bound to the mask it was measured on.
@@ -340,6 +323,11 @@ class FollowUpTexts:
         from SpinalCordSegLib.longitudinal.report import visit_remarks
 
         return [": ".join(filter(None, one)) for one in visit_remarks(self.content)]
+
+    def write(self, folder: Path) -> None:
+        """The files as they were. Raises OutputError."""
+        for key, text in self.texts.items():
+            write_text(folder / _FILES[key], text)
 
 
 def read_follow_up(folder: Path) -> FollowUpTexts:

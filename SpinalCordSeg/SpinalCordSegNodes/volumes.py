@@ -104,8 +104,9 @@ def grid_from_text(text: str) -> Volume | None:
     image = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
         return None
-    low, shape = _extent(image)
-    if min(shape) < 1:
+    extent = np.array(image.GetExtent())  # first and last index along i, j, k
+    low, shape = extent[::2], extent[1::2] - extent[::2] + 1
+    if shape.min() < 1:
         return None
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -154,12 +155,6 @@ def _empty_image(volume: Volume) -> Any:
     image.SetExtent(0, volume.ijk_shape[0] - 1, 0, volume.ijk_shape[1] - 1, 0, volume.ijk_shape[2] - 1)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
     return image
-
-
-def _extent(image: Any) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """First index and number of voxels along i, j, k."""
-    i0, i1, j0, j1, k0, k1 = image.GetExtent()
-    return (i0, j0, k0), (i1 - i0 + 1, j1 - j0 + 1, k1 - k0 + 1)
 
 
 # The subject hierarchy: whose study a node belongs to.

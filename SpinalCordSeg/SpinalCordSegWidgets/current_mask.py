@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import GeometryError
@@ -15,10 +16,9 @@ from SpinalCordSegNodes.results import (
     Result,
     is_measured,
     is_measured_on,
+    live_case,
     measured_cord,
     result_of,
-    show_live,
-    show_measured,
     take_own_result,
 )
 from SpinalCordSegNodes.segmentations import (
@@ -29,7 +29,7 @@ from SpinalCordSegNodes.segmentations import (
     segment_ids,
     volume_node_of,
 )
-from SpinalCordSegNodes.volumes import grid_of_node, image_state
+from SpinalCordSegNodes.volumes import image_state
 from SpinalCordSegWidgets.section import Choice, single_shot
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class LiveNumbers:
 
 
 def live_numbers(segmentation: Any, segment_id: str, result: Result | None, other_image: bool = False) -> LiveNumbers:
-    """Look at a mask; the result's tables follow it. ``other_image``: the image is not the one that was measured."""
+    """Look at a mask. ``other_image``: the image is not the one that was measured."""
     if segmentation is None or not segment_id:
         return LiveNumbers()
     try:
@@ -72,15 +72,14 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
     text = _("The image was changed since the mask was measured on it: look at the mask, and measure it again.")
     why_stale = text if other_image else ""
     stale = other_image or not is_measured(result, digest)
+    case = result.case
     edited, changes = changes_since_ai(segmentation, segment_id, mask)
     if edited:
         mark_corrected(segmentation, segment_id)
     if stale:
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
 
-        case = show_live(result, measure(measured_cord(result.case, mask.mask, changes), shape=False))
-    else:
-        case = show_measured(result)
+        case = live_case(case, measure(measured_cord(case, mask.mask, changes), shape=False))
     up_to_date = _("Volume and areas are up to date; measure again for the full report.")
     message = why_stale or (up_to_date if stale else "")
     if edited and changes is not None:
@@ -90,24 +89,10 @@ def live_numbers(segmentation: Any, segment_id: str, result: Result | None, othe
 
 def _change_text(changes: MaskChanges) -> str:
     text = _(
-        "Corrected by hand in slices {slices}: {added:.0f} mm³ added, {removed:.0f} mm³ removed, Dice against the AI"
+        "Slices corrected by hand: {n}; {added:.0f} mm³ added, {removed:.0f} mm³ removed, Dice against the AI"
         " {dice:.4f}."
     )
-    return text.format(
-        slices=_in_short([one.slice for one in changes.slices]), added=changes.added_mm3, removed=changes.removed_mm3,
-        dice=changes.dice,
-    )  # fmt: skip
-
-
-def _in_short(numbers: list[int]) -> str:
-    """ "4-6, 9"."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number == ranges[-1][-1] + 1:
-            ranges[-1] = [ranges[-1][0], number]
-        else:
-            ranges.append([number])
-    return ", ".join("-".join(map(str, one)) for one in ranges)
+    return text.format(n=len(changes.slices), added=changes.added_mm3, removed=changes.removed_mm3, dice=changes.dice)
 
 
 class CurrentMask:
@@ -125,8 +110,7 @@ class CurrentMask:
         self.live = LiveNumbers()
         self._observed: list[tuple[Any, int]] = []
         self._followed: Any = None
-        self._image: tuple[Any, ...] = ()  # of the current image: tells whether it may have changed
-        self._image_state = ""
+        self._image: tuple[Any, str] = (None, "")  # the image and its state, hashed: it takes a tenth of a second
         self.settle = single_shot(_SETTLE_MS, self.refresh)  # a brush stroke changes the mask many times
         self.choice = Choice(ui.maskSelector, self._follow, lost, store)
         self._box.connect("currentIndexChanged(int)", self._on_segment)
@@ -176,7 +160,7 @@ class CurrentMask:
         self.settle.stop()
         for node, tag in self._observed:
             node.RemoveObserver(tag)
-        self._observed, self._followed = [], None
+        self._observed, self._followed, self._image = [], None, (None, "")
 
     def _follow(self, node: Any) -> None:
         if node is self._followed:  # it has another name
@@ -190,7 +174,8 @@ class CurrentMask:
             self._observed = [(node, node.AddObserver(event, lambda *_: self.settle.start())) for event in events]
             volume = volume_node_of(node)
             if volume is not None:  # another name, or other voxels
-                self._observed += [(volume, volume.AddObserver("ModifiedEvent", self._on_image))]
+                events = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
+                self._observed += [(volume, volume.AddObserver(event, self._on_image)) for event in events]
         self._fill_segments()
         self._other()
         self.refresh()
@@ -199,15 +184,14 @@ class CurrentMask:
         self._other()
         self.refresh()
 
-    def _on_image(self, volume: Any, _event: str) -> None:
-        if self._image != _look_at(volume):
-            self.settle.start()
+    def _on_image(self, _volume: Any, _event: str) -> None:
+        self._image = (None, "")
+        self.settle.start()
 
     def _state_of_image(self) -> str:
-        """Hashed again only where something may have changed: it takes a tenth of a second."""
-        if self._image != (now := _look_at(self.volume)):
-            self._image, self._image_state = now, image_state(self.volume)
-        return self._image_state
+        if self._image[0] is not self.volume:
+            self._image = (self.volume, image_state(self.volume))
+        return self._image[1]
 
     def _fill_segments(self) -> None:
         box, chosen, node = self._box, self.segment_id, self.node
@@ -221,11 +205,3 @@ class CurrentMask:
         box.blockSignals(False)
         box.setVisible(len(ids) > 1)
         self._caption.setVisible(len(ids) > 1)
-
-
-def _look_at(volume: Any) -> tuple[Any, ...]:
-    """What tells that an image may be another one, or has another name, without looking at its voxels."""
-    if volume is None or volume.GetImageData() is None:
-        return ()
-    image = volume.GetImageData()
-    return volume.GetID(), volume.GetName(), id(image), image.GetMTime(), grid_of_node(volume).tobytes()

@@ -1,4 +1,4 @@
-"""Follow-up: the prior and the current visit in linked views, and any number of visits compared by the command
+"""Follow-up: a prior and the current visit in linked views, and any number of visits compared by the command
 ``follow-up``; what makes them not comparable is shown first."""
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
-from SpinalCordSegLib.files import write_text
 from SpinalCordSegNodes.results import (
     FollowUpTexts,
     add_follow_up,
@@ -31,16 +30,15 @@ from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, 
 from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, write_images
 from SpinalCordSegWidgets.section import (
     OTHER_PATIENT,
-    Choice,
     Picture,
     Section,
     ask_folder,
-    ask_new_file,
-    fill_menu,
+    free_path,
     grey,
     in_scene,
     on_click,
     set_up_table,
+    short,
     show_rows,
     show_text,
 )
@@ -108,7 +106,6 @@ def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], lis
 
 _DAY = 1
 _PICTURE_HEIGHT = 190
-_FORMATS = {".csv": "csv", ".json": "json", ".html": "html"}
 _RED = "QFrame#breakFrame {border: 2px solid #b3261e; background: #fcebea} QLabel {color: #8c1d18}"
 
 
@@ -121,13 +118,12 @@ class FollowUpSection(Section):
         self.visits: list[Visit] = []
         self.views = LinkedViews(slicer.mrmlScene)
         self._pair: tuple[Any, ...] = ()  # the masks in the views
-        self.choice = Choice(ui.priorSelector, lambda _prior: self.changed(), panel.lost)
         self._picture = Picture(ui.coursePicture, _PICTURE_HEIGHT)
         ui.breakFrame.styleSheet = _RED
         set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")])
         set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")])
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
-        ui.visitTable.connect("itemSelectionChanged()", self._show_buttons)
+        ui.visitTable.connect("itemSelectionChanged()", self._on_row)
         ui.compareButton.connect("clicked(bool)", self._on_compare)
         on_click(
             ui,
@@ -135,29 +131,23 @@ class FollowUpSection(Section):
             addFolderButton=lambda: ask_folder(self.button, _("Result folder of one visit"), self.add_folder),
             removeVisitButton=self._on_remove,
             trackButton=self.compare,
-        )
-        fill_menu(
-            ui.followUpExportButton,
-            lambda: [(suffix[1:].upper(), lambda chosen=suffix: self._on_export(chosen)) for suffix in _FORMATS],  # type: ignore[misc]
+            followUpExportButton=lambda: ask_folder(self.button, _("Where to put the follow-up"), self.export),
         )
 
     def changed(self) -> None:
         """Other masks, of other persons perhaps, are not what the linked views show."""
-        if self.views.running and self._pair != (self.current.node, self.prior):
+        if self.views.running and (self.current.node is not self._pair[0] or not all(map(in_scene, self._pair))):
             self.views.end()
         super().changed()
 
     def refresh(self) -> None:
         self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
         discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
-        rows = [(visit.name, visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
-        show_rows(self.ui.visitTable, rows, editable=_DAY)
+        rows = [(short(visit.name), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        show_rows(self.ui.visitTable, rows, tips=[visit.name for visit in self.visits], editable=_DAY)
         self._show_buttons()
         self._show_outcome(self._shown())
         self._show_views()
-
-    def forget_person(self) -> None:
-        self.choice.set(None)
 
     def close(self) -> None:
         self._keep([])
@@ -213,16 +203,11 @@ class FollowUpSection(Section):
         without = [visit.name for visit in self.visits if not visit.day]
         return _("Give the day of: {names}.").format(names=", ".join(without)) if without else ""
 
-    def export(self, path: Path) -> bool:
-        """Write the shown comparison; its suffix says what. What went wrong is shown."""
-        found = self._shown()
-        key = _FORMATS.get(path.suffix.lower())
-        if found is None or key is None:
-            return False
-        done = self.panel.attempt(lambda: write_text(path, found.texts[key]))
-        if done:
-            self.panel.show_message(_("Saved {name}.").format(name=path.name))
-        return done
+    def export(self, folder: Path) -> None:
+        """Write the files of the shown comparison into a new folder in ``folder``."""
+        found, target = self._shown(), free_path(folder / "follow-up")
+        if found is not None and self.panel.attempt(lambda: found.write(target)):
+            self.panel.show_message(_("Saved: {name}.").format(name=target.name))
 
     def _keep(self, visits: list[Visit]) -> None:
         """Code and age go with the last visit of a person."""
@@ -285,14 +270,13 @@ class FollowUpSection(Section):
         self._keep(self.visits[:row] + self.visits[row + 1 :])
         self.refresh()
 
-    def _on_export(self, suffix: str) -> None:
-        ask_new_file(self.button, _("Export the follow-up"), f"follow-up{suffix}", self.export)
-
-    # The prior and the current visit in linked views, at the level of the disc C2/C3.
+    # A prior visit of the list and the current mask in linked views, at the level of the disc C2/C3.
 
     @property
     def prior(self) -> Any:
-        return self.choice.node
+        """The mask of the chosen visit; None without one."""
+        row = self.ui.visitTable.currentRow()
+        return self.visits[row].segmentation if 0 <= row < len(self.visits) else None
 
     def why_no_views(self) -> str:
         """The reason why the two cannot be compared; "" when they can."""
@@ -300,7 +284,7 @@ class FollowUpSection(Section):
         if reason:
             return reason
         if self.prior is None or self.prior is self.current.node:
-            return _("Choose the mask of the prior visit.")
+            return _("Add the mask of the prior visit, and choose it in the list.")
         if self.current.volume is None or volume_node_of(self.prior) is None:
             return _("Both masks need their volume in the scene.")
         if is_other_patient(slicer.mrmlScene, volume_node_of(self.prior), self.current.volume):
@@ -317,6 +301,10 @@ class FollowUpSection(Section):
         found = _("The disc C2/C3 was found by the program: look whether it is the same in both.")
         both = () if reason else (self.current.volume, volume_node_of(self.prior))
         show_text(ui.compareHow, found if any(_C2_C3 not in marked_discs(volume) for volume in both) else "")
+
+    def _on_row(self) -> None:
+        self._show_buttons()
+        self._show_views()
 
     def _on_compare(self, wanted: bool) -> None:
         if wanted and not self.why_no_views():

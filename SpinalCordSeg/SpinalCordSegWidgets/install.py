@@ -112,11 +112,10 @@ def check_dependencies(
     probe: Mapping[str, Any] | None = None, installed: Callable[[str], str | None] = installed_version
 ) -> Dependencies:
     """For finding the cord. ``probe``: the answer of SpinalCordSegLib.worker where one is known."""
-    engine = installed("onnxruntime")
-    if engine is None:
+    if installed("onnxruntime") is None:
         text = _("ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.")
         return _missing_packages(installed, text)
-    why_broken = _why_broken(engine, probe or {}, "onnxruntime")
+    why_broken = _why_broken(probe or {}, "onnxruntime")
     if why_broken:
         text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
         packages = (_PACKAGES["onnxruntime"],)
@@ -130,15 +129,17 @@ def check_training(
     platform: str = sys.platform,
 ) -> Dependencies:
     """For training."""
+    from packaging.specifiers import SpecifierSet
+
     torch, wanted = installed("torch"), torch_requirement(platform)
     if torch is None:
         text = _("PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.")
         return Dependencies(text, _("Install PyTorch…"), False)
-    why_broken = _why_broken(torch, probe or {}, "torch")
+    why_broken = _why_broken(probe or {}, "torch")
     if why_broken:
         text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
         return Dependencies(text.format(detail=why_broken), _("Repair PyTorch…"), False, replaces=True)
-    if _numbers(torch) < (2, 4) or ("<" in wanted and _numbers(torch) >= (2, 13)):
+    if not SpecifierSet(wanted).contains(torch or "0", prereleases=True):
         text = _("PyTorch {version} does not fit: {wanted} is needed.").format(version=torch, wanted=wanted)
         return Dependencies(text, _("Replace PyTorch…"), False, replaces=True)
     text = _("Safetensors is needed to train, and is not installed.")
@@ -155,14 +156,12 @@ def _missing_packages(installed: Callable[[str], str | None], message: str = "")
     return Dependencies(message or text.format(names=", ".join(missing)), _("Install packages…"), not message, packages)
 
 
-def _why_broken(version: str, probe: Mapping[str, Any], package: str) -> str:
-    """What hinders a package that is there; "" when nothing is known to. ``version``: "" for a damaged record."""
+def _why_broken(probe: Mapping[str, Any], package: str) -> str:
+    """What hinders a package that is there; "" when nothing is known to."""
     detail = str(probe.get("detail") or "")
     if probe.get("state") == "absent" and detail != package:  # it is there, something that it needs is not
         return _("{package} is missing").format(package=detail)
-    if not version or probe.get("state") == "broken":
-        return detail or _("its record is damaged")
-    return ""
+    return detail if probe.get("state") == "broken" else ""
 
 
 def torch_requirement(platform: str = sys.platform) -> str:
@@ -196,11 +195,6 @@ def repair(dependencies: Dependencies) -> str:
     return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    """ "2.13.0+cpu" → (2, 13)."""
-    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in text.split("+")[0].split(".")[:2])
-
-
 # What the devices are: asked in a child process.
 
 
@@ -222,11 +216,9 @@ class DeviceProbe:
         self._versions = versions
         arguments = ["probe", *["--training"] * self._training]
         try:
-            job = Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer)
+            self._control.start(Job(PANEL_PROGRAM, arguments, lambda _folder, answer: answer), on_end=self._on_end)
         except OutputError as error:
-            self._take(_broken(str(error)))
-            return
-        self._control.start(job, on_end=self._on_end)
+            self._take({"state": "broken", "detail": str(error)})
 
     def forget(self) -> None:
         """After something was installed."""
@@ -238,15 +230,11 @@ class DeviceProbe:
 
     def _on_end(self, job: Job[dict[str, Any]]) -> None:
         failed = "" if job.failure is None else job.failure.report.splitlines()[-1]
-        self._take(job.result or _broken(failed))
+        self._take(job.result or {"state": "broken", "detail": failed})
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         self.answer = answer
         self._report()
-
-
-def _broken(detail: str) -> dict[str, Any]:
-    return {"state": "broken", "detail": detail, "devices": []}
 
 
 class DeviceChoice:

@@ -144,7 +144,8 @@ class LevelsSection(Section):
             node = None if reason else disc_node(self.current.owner, disc)
             placing = node is not None and is_placing(node)
             grey(button, reason)
-            label.setText(_("click in a view…") if placing and place is None else _place_text(place))
+            marked = _("marked") if place is not None else _("not marked")
+            label.setText(_("click in a view…") if placing and place is None else marked)
             clear.setVisible(place is not None)
         report, problem = (None, "") if reason else self._measure()
         self._show(report, problem)
@@ -231,7 +232,3 @@ def _cells(row: LevelMeasures) -> tuple[str, str, str, str]:
     area = "–" if math.isnan(row.mean_csa_mm2) else f"{row.mean_csa_mm2:.1f}"
     how = {"discs": _("two discs"), "fitted": _("fitted"), "approximate": _("approximate"), "disc": _("disc")}
     return row.name, area, f"{100 * row.coverage:.0f} %", how.get(row.basis, row.basis)
-
-
-def _place_text(place: tuple[float, float, float] | None) -> str:
-    return _("not marked") if place is None else "R {:.0f}, A {:.0f}, S {:.0f}".format(*place)

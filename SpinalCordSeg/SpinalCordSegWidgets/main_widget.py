@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -116,12 +115,6 @@ class Panel:
         self.follow_up = FollowUpSection(self)
         self.export = ExportSection(self)
         self.sections = (self.segment, self.work_list, self.review, self.levels, self.follow_up, self.export)
-        named = (
-            ui.applyButton, ui.measureButton, ui.acceptButton, ui.trainingButton, ui.addMaskButton, ui.exportButton,
-            ui.dicomButton,
-        )  # fmt: skip
-        for button in named:
-            button.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # their names may be long
         self.segment.check_dependencies()
         self.current.refresh()
 
@@ -158,7 +151,7 @@ class Panel:
         self.control.close()
         self.segment.probe.close()
         self.current.close()
-        for choice in (self.segment.choice, self.current.choice, self.follow_up.choice):
+        for choice in (self.segment.choice, self.current.choice):
             choice.end()
 
     # What sections ask for.

@@ -17,9 +17,7 @@ from slicer.i18n import tr as _
 from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.review import (
     ACCEPTED,
-    AI,
     CORRECTED,
-    GIVEN,
     IN_REVIEW,
     REJECTED,
     Review,
@@ -42,6 +40,7 @@ from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
 from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job, rerun_job
 from SpinalCordSegWidgets.section import (
+    STATE_NAMES,
     Section,
     ask_folder,
     grey,
@@ -490,15 +489,7 @@ class ReviewSection(Section):
 
 
 def _state_text(review: Review) -> str:
-    names = {
-        AI: _("Not reviewed yet"),
-        GIVEN: _("Made elsewhere, not reviewed yet"),
-        IN_REVIEW: _("In review"),
-        CORRECTED: _("Corrected by hand"),
-        ACCEPTED: _("Accepted"),
-        REJECTED: _("Rejected"),
-    }
-    text = names[review.state]
+    text = STATE_NAMES[review.state].capitalize()
     if review.who:
         text = _("{state}, {who}, {day}").format(state=text, who=review.who, day=review.when[:10])
     colour = _COLOURS.get(review.state)

@@ -12,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.jobs import JobControl
@@ -64,6 +65,16 @@ OTHER_PATIENT = _(
 )
 
 
+STATE_NAMES = {
+    AI: _("not reviewed"),
+    GIVEN: _("given"),
+    IN_REVIEW: _("in review"),
+    CORRECTED: _("corrected"),
+    ACCEPTED: _("accepted"),
+    REJECTED: _("rejected"),
+}
+
+
 class Choice:
     """The node that the user chose in a selector: no neighbour ever comes in its place.
 
@@ -77,7 +88,7 @@ class Choice:
         selector: Any,
         changed: Callable[[Any], None],
         lost: Callable[[str], None],
-        store: Callable[[Any], None] = lambda _node: None,
+        store: Callable[[Any], None],
     ) -> None:
         self._selector, self._changed, self._lost, self._store = selector, changed, lost, store
         self._node: Any = None
@@ -330,22 +341,15 @@ def _figure(draw: Callable[[Any], None], width: int, height: int) -> Any:
 
 
 def ask_folder(parent: Any, title: str, then: Callable[[Path], Any], folder: str = "") -> None:
-    _give(qt.QFileDialog.getExistingDirectory(parent, title, folder), then)
+    chosen = qt.QFileDialog.getExistingDirectory(parent, title, folder)
+    if chosen:
+        then(Path(chosen))
 
 
-def ask_file(parent: Any, title: str, then: Callable[[Path], Any], pattern: str = "*", folder: str = "") -> None:
-    _give(qt.QFileDialog.getOpenFileName(parent, title, folder, pattern), then)
-
-
-def ask_new_file(parent: Any, title: str, name: str, then: Callable[[Path], Any]) -> None:
-    """``name``: suggested; its suffix is kept. The dialog asks before an existing file is chosen."""
-    suffix = name[name.index(".") :]
-    chosen = qt.QFileDialog.getSaveFileName(parent, title, name, f"*{suffix}")
-    _give(chosen, lambda path: then(path if path.name.endswith(suffix) else path.with_name(path.name + suffix)))
-
-
-def _give(chosen: Any, then: Callable[[Path], Any]) -> None:
-    """PythonQt gives a text, newer bindings a pair."""
-    text = chosen[0] if isinstance(chosen, tuple) else chosen
-    if text:
-        then(Path(text))
+def free_path(path: Path) -> Path:
+    """``path``, or NAME-2, NAME-3, … with its suffix, whichever is not there yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
+from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result, add_result
@@ -24,9 +26,8 @@ from SpinalCordSegWidgets.section import (
     Choice,
     Picture,
     Section,
-    ask_file,
     copy_report,
-    fill_menu,
+    free_path,
     grey,
     in_scene,
     on_click,
@@ -45,23 +46,14 @@ _log = logging.getLogger(__name__)
 
 
 class ModelChoice:
-    """The models that come along, the user's own, and any file; each with its card, which is read without torch.
+    """The models that come along and the user's own, each with its card, which is read without torch.
 
     ``changed`` is called after the user chose another model."""
 
     def __init__(self, box: Any, button: Any, card_label: Any, changed: Callable[[], None]) -> None:
         self._box, self._card_label, self._changed = box, card_label, changed
-        self._files: list[Path] = []
         self.why_none = ""
-        fill_menu(
-            button,
-            lambda: (
-                (_("Load from file…"), self._ask_for_file),
-                (_("Open the folder of your models"), self.open_own_folder),
-                (_("Refresh the list"), self.refresh),
-            ),
-        )
-        button.setPopupMode(qt.QToolButton.InstantPopup)
+        button.connect("clicked()", self._ask_for_file)
         box.connect("currentIndexChanged(int)", self._on_chosen)
         self.refresh()
 
@@ -74,7 +66,7 @@ class ModelChoice:
     def card(self) -> Checkpoint | None:
         """None without a model, or when its file can no longer be read (see ``why_none``)."""
         if self.path is None:
-            self.why_none = _("There is no model: load one from a file, or put one into the folder of your models.")
+            self.why_none = _("There is no model: add one from a file (button … beside the list).")
             return None
         try:
             return load_card(self.path)
@@ -85,49 +77,42 @@ class ModelChoice:
     def refresh(self) -> None:
         """List again what is there; the selection stays where it can."""
         chosen = self.path
-        known = [path for path in self._files if path.is_file()]
         self._box.blockSignals(True)
         self._box.clear()
-        for path in dict.fromkeys([*find_models(), *known]):
-            self._add(path)
+        for path in find_models():
+            try:
+                card = load_card(path)
+            except ModelFileError as error:
+                _log.warning("%s", error)
+            else:
+                self._box.addItem(f"{card.name} {card.version}", str(path))
         self._box.blockSignals(False)
         self.select(str(chosen) if chosen else "")
         self._show_card()
 
     def select(self, path: str) -> None:
-        """Choose a file, listed or not; "" chooses the first."""
-        index = self._box.findData(path) if path else 0
-        if index < 0 and Path(path).is_file():
-            self._files.append(Path(path))
-            self._add(Path(path))
-            index = self._box.findData(path)
-        self._box.setCurrentIndex(max(0, index))
+        """Choose a file of the list; the first where it is not there."""
+        self._box.setCurrentIndex(max(0, self._box.findData(path)))
 
-    def load_file(self, path: Path) -> None:
-        """Choose a file; one that is no model of ours is refused in the card."""
+    def add(self, path: Path) -> None:
+        """Copy a file to the user's models and choose it; one that is no model of ours is refused in the card."""
+        target = path if path.parent == user_models_folder() else free_path(user_models_folder() / path.name)
         try:
             load_card(path)
-        except ModelFileError as error:
+            if target != path:
+                with atomic_write(target) as temporary:
+                    shutil.copyfile(path, temporary)
+        except SpinalCordSegError as error:
             self._card_label.setText(str(error).replace(str(path.parent), "").lstrip("/\\"))
             return
-        self.select(str(path))
-
-    def open_own_folder(self) -> None:
-        folder = user_models_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+        self.refresh()
+        self.select(str(target))
 
     def _ask_for_file(self) -> None:
         pattern, folder = _("Models (*.safetensors)"), str(user_models_folder())
-        ask_file(self._box, _("Load a model"), self.load_file, pattern, folder)
-
-    def _add(self, path: Path) -> None:
-        try:
-            card = load_card(path)
-        except ModelFileError as error:
-            _log.warning("%s", error)
-            return
-        self._box.addItem(f"{card.name} {card.version}", str(path))
+        chosen = qt.QFileDialog.getOpenFileName(self._box, _("Add a model"), folder, pattern)
+        if chosen:
+            self.add(Path(chosen))
 
     def _on_chosen(self, _index: int) -> None:
         self._show_card()
@@ -152,11 +137,9 @@ def _summary(card: Checkpoint) -> str:
 
 
 def _details(card: Checkpoint) -> str:
-    """Everything the card says about training and scores, a line each."""
-    lines = [f"{card.name} {card.version}", card.path.name if card.path else ""]
-    for title, content in ((_("Scores"), card.scores), (_("Made from"), card.provenance)):
-        lines += [f"{title}:", *(f"  {line}" for line in json.dumps(content, indent=1).splitlines()[1:-1])]
-    return "\n".join(lines[:_MOST_LINES])
+    """What the card says about training and scores, a line each."""
+    content = {"scores": card.scores, "provenance": card.provenance}
+    return "\n".join(json.dumps(content, indent=1, ensure_ascii=False).splitlines()[1:_MOST_LINES])
 
 
 class SegmentSection(Section):

@@ -13,13 +13,14 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED, Review
+from SpinalCordSegLib.review import ACCEPTED, Review
 from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, open_case
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
 from SpinalCordSegWidgets.section import (
+    STATE_NAMES,
     Section,
     ask_folder,
     grey,
@@ -229,7 +230,7 @@ class WorkListBar(Section):
         items = () if work is None else work.items
         rows, tips = [], []
         for item in items:
-            state = _("unreadable") if item.problem else _state(item.review.state)
+            state = _("unreadable") if item.problem else STATE_NAMES[item.review.state]
             left = "" if item.problem else _("{left} of {all}").format(left=item.n_unseen, all=item.n_flagged)
             rows.append((item.case, state, left))
             tips.append(item.problem)
@@ -372,10 +373,3 @@ class WorkListBar(Section):
     def _on_row(self, row: int, _column: int) -> None:
         if self.work is not None and 0 <= row < len(self.work.items) and not self.panel.control.running:
             self.open(self.work.items[row].case)
-
-
-def _state(state: str) -> str:
-    return {
-        AI: _("AI"), GIVEN: _("given"), IN_REVIEW: _("in review"), CORRECTED: _("corrected"),
-        ACCEPTED: _("accepted"), REJECTED: _("rejected"),
-    }[state]  # fmt: skip

@@ -22,6 +22,7 @@ from SpinalCordSegWidgets.section import (
     Picture,
     ask_folder,
     copy_report,
+    free_path,
     on_click,
     set_up_table,
     show_rows,
@@ -197,10 +198,7 @@ def publish_model(run: Path) -> Path:
     Raises ModelFileError when there are none, OutputError when the folder cannot be written.
     """
     stem = re.sub(r"[^\w.-]+", "-", load_card(run / _BEST).name).strip("-.") or "model"
-    models = user_models_folder()
-    target, number = models / f"{stem}.safetensors", 2
-    while target.exists():
-        target, number = models / f"{stem}-{number}.safetensors", number + 1
+    target = free_path(user_models_folder() / f"{stem}.safetensors")
     with atomic_write(target) as temporary:
         shutil.copyfile(run / _BEST, temporary)
     return target

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import dcmread
@@ -65,16 +63,3 @@ class Database:
         group, element = (int(part, 16) for part in tag.split(","))
         found = dcmread(self._files[uid], stop_before_pixels=True).get((group, element))
         return "" if found is None else str(found.value)
-
-
-def importer(taken: list[str]) -> Any:
-    """Stand-in for Slicer's DICOMLib.DICOMUtils: ``taken`` gets the names of the files that were imported."""
-    module = types.ModuleType("DICOMLib.DICOMUtils")
-
-    def importDicom(folder: str, database: Any = None, copyFiles: bool = False) -> bool:
-        assert copyFiles and database is not None  # the folder is gone a moment later
-        taken.extend(sorted(path.name for path in Path(folder).iterdir()))
-        return True
-
-    module.importDicom = importDicom  # type: ignore[attr-defined]
-    return module

@@ -23,7 +23,6 @@ _REST = {"safetensors": "0.5", "matplotlib": "3.9", "jinja2": "3.1", "highdicom"
     ("engine", "probe", "words"),
     [
         (None, {}, "not installed"),
-        ("", {}, "record is damaged"),
         ("1.22", {"state": "broken", "detail": "onnxruntime.so: cannot open"}, "onnxruntime.so"),
         ("1.22", {"state": "absent", "detail": "flatbuffers"}, "flatbuffers is missing"),
         ("1.22", {"state": "absent", "detail": "onnxruntime"}, ""),  # asked before it was installed
@@ -41,7 +40,7 @@ def test_segmenting_needs_onnx_runtime_and_no_torch(dependencies, engine, probe,
     ("torch", "safetensors", "platform", "probe", "named"),
     [
         (None, "0.5", "linux", {}, "not installed"),
-        ("", "0.5", "linux", {}, "record is damaged"),
+        ("", "0.5", "linux", {}, "does not fit"),
         ("2.3.1+cu118", "0.5", "linux", {}, "2.3.1+cu118"),
         ("2.13.0", "0.5", "win32", {}, "<2.13"),
         ("2.13.0", "0.5", "linux", {}, ""),

@@ -118,11 +118,12 @@ def _check_folders(results: Path, drawn: dict[str, str]) -> None:
         assert mask_sha256(read_labels(next((results / name).glob("mask_ai.*")))) == drawn[name]
 
 
-def _export(panel, path: Path) -> None:
-    """The first case as a page to read; it came from no DICOM series, and the section says so."""
+def _export(panel, folder: Path) -> None:
+    """The first case as a folder of its own."""
     _only(panel, panel.panel.export)
-    panel.panel.export.export(path)
-    assert "accepted by Dr A. Meyer" in path.read_text(encoding="utf-8")
+    assert panel.ui.exportButton.isEnabled(), panel.ui.exportButton.toolTip
+    panel.panel.export.save_case(folder)
+    assert "accepted by Dr A. Meyer" in (folder / CASES[0] / "report.html").read_text(encoding="utf-8")
 
 
 def _teach(panel, folder: Path) -> None:
@@ -150,7 +151,7 @@ def test_full_day(morning, panel):
     _check_folders(results, drawn)
 
     panel.panel.current.set(work._open[results / CASES[0]].segmentation)
-    _export(panel, morning / "cord.html")
+    _export(panel, morning / "exported")
     for name in CASES:
         copy = work._open[results / name].segmentation.GetNodeReference(AI_COPY)
         assert mask_sha256(mask_of_segment(copy, cord_segment_id(copy))) == drawn[name]

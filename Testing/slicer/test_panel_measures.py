@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import slicer
 from cord_cases import FLAGGED_SLICE, GAP_SLICE, cord_mask, finished_case, grey_volume
@@ -18,6 +19,7 @@ from slicer_standins import scripted
 from slicer_standins.desktop import click, wait_until
 
 from cmake_lists import install
+from SpinalCordSegLib.case import Case
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import add_result, result_of
 from SpinalCordSegNodes.views import centre_of_slice
@@ -75,18 +77,14 @@ def test_a_row_goes_to_its_slice_and_says_why_it_is_flagged(done, scene):
     assert done.ui.flagLabel.text == "area 20 % above its neighbours"
 
 
-def test_export_offers_what_is_there_and_says_what_came_of_it(done, scene, tmp_path):
-    scene.RemoveNode(done.panel.current.result.page)
-    menu = done.ui.exportButton.menu()
-    menu.aboutToShow.emit()
-    offered = {action.text: action.isEnabled() for action in menu.actions()}
-    assert offered["Report page (HTML)"] is False and sum(offered.values()) == 3
-    done.panel.export.export(tmp_path / "cord.html")
-    assert "page was deleted" in done.ui.statusLabel.text and not list(tmp_path.iterdir())
-    done.panel.export.export(tmp_path / "none" / "cord.csv")
-    assert "Saved cord.csv" in done.ui.statusLabel.text
+def test_export_says_what_came_of_it_and_replaces_nothing(done, tmp_path):
+    for name in ("t1", "t1-2"):
+        done.panel.export.save_case(tmp_path)
+        assert f"Saved: {name}." in done.ui.statusLabel.text
+    case = Case.load(tmp_path / "t1-2")
+    assert np.array_equal(case.mask.ijk, cord_mask().ijk)
     (tmp_path / "file").write_text("in the way")
-    done.panel.export.export(tmp_path / "file" / "cord.json")
+    done.panel.export.save_case(tmp_path / "file")
     assert "cannot write" in done.ui.statusLabel.text
     click(done.ui.copyTextButton)
     text = QtWidgets.QApplication.clipboard().text()

@@ -60,11 +60,10 @@ def two(panel, scene):
 
 
 @pytest.mark.parametrize("where", ["in the module", "elsewhere"])
-@pytest.mark.parametrize("what", ["volume", "mask", "prior"])
+@pytest.mark.parametrize("what", ["volume", "mask"])
 def test_a_removed_node_leaves_nothing_in_hand(two, what, where):
     sections = two.sections
-    choices = {"volume": sections.segment.choice, "mask": sections.current.choice, "prior": sections.follow_up.choice}
-    choice = choices[what]
+    choice = {"volume": sections.segment.choice, "mask": sections.current.choice}[what]
     node = two.anna.volume if what == "volume" else two.anna.mask
     choice.set(node)
     if where == "elsewhere":
@@ -75,8 +74,7 @@ def test_a_removed_node_leaves_nothing_in_hand(two, what, where):
     scripted.leave(two.panel)
     scripted.enter(two.panel)
     assert choice.node is None
-    assert not {"volume": two.panel.ui.applyButton, "mask": two.sections.review.ui.acceptButton,
-                "prior": two.sections.follow_up.ui.compareButton}[what].isEnabled()  # fmt: skip
+    assert not {"volume": two.panel.ui.applyButton, "mask": two.panel.ui.acceptButton}[what].isEnabled()
 
 
 def test_buttons_name_the_image_they_act_on(two):
@@ -185,11 +183,10 @@ def test_what_was_typed_for_a_person_does_not_go_on_with_the_next(two, tmp_path)
     levels.sexBox.setCurrentIndex(1)
     training.subjectEdit.text, training.replaceBox.checked = "A7", True
     two.sections.review.choose(3, 5)
-    two.sections.follow_up.choice.set(two.bert.mask)
     _take(two.panel, two.bert)
     assert (levels.ageBox.value, levels.declareBox.checked, levels.sexBox.currentIndex) == (0, False, 0)
     assert (training.subjectEdit.text, training.replaceBox.checked, dicom.drawnByHandBox.checked) == ("", False, False)
-    assert two.sections.review.slices == (0, 0) and two.sections.follow_up.prior is None
+    assert two.sections.review.slices == (0, 0)
 
 
 def test_a_click_for_a_disc_of_one_patient_marks_nothing_in_the_next(two):
@@ -199,15 +196,6 @@ def test_a_click_for_a_disc_of_one_patient_marks_nothing_in_the_next(two):
     _take(two.panel, two.bert)
     assert interaction.GetCurrentInteractionMode() != interaction.Place
     assert disc_node(two.bert.volume, 3) is None and not marked_discs(two.anna.volume)
-
-
-def test_the_series_of_one_patient_is_not_that_of_the_same_id_in_the_next_scene(two, tmp_path):
-    two.sections.export.choose_series(tmp_path)
-    former = two.anna.volume.GetID()
-    two.scene.Clear(0)
-    bert = _measured(two.panel, "bert")
-    _take(two.panel, bert)
-    assert bert.volume.GetID() == former and "Choose the folder" in two.sections.export.why_no_dicom()
 
 
 @pytest.mark.parametrize("tags", [False, True], ids=["by the subject hierarchy", "by DICOM tags"])
@@ -225,7 +213,7 @@ def test_two_patients_are_neither_followed_up_nor_compared(two, monkeypatch, tag
     follow_up.add_mask()
     for visit in follow_up.visits:
         visit.day = "2024-01-10"
-    follow_up.choice.set(two.anna.mask)
+    two.panel.ui.visitTable.selectRow(0)
     assert "different patients" in follow_up.why_not() and "different patients" in follow_up.why_no_views()
 
 

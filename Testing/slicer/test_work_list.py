@@ -131,10 +131,10 @@ def test_a_comparison_shows_a_prior_that_the_list_had_hidden_and_ends_with_the_n
     for _case in "ab":
         work.next()
         mark(scene, panel.panel.current.volume, 3, (0.0, 0.0, 0.0))
-    prior = panel.panel.current.node
+    compare.add_mask()
     work.previous()
     compare.button.collapsed = False
-    compare.ui.priorSelector.setCurrentNode(prior)
+    compare.ui.visitTable.selectRow(0)
     for end in (lambda: click(compare.ui.compareButton), work.next):
         assert visible() == ["a spinal cord AI"]
         click(compare.ui.compareButton)
