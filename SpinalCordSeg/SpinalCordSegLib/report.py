@@ -170,7 +170,7 @@ def draw_area(
         axes.set(ylim=z_span_mm, xlim=limits)
         return
     axes.set(xlim=(z_mm[0] - 2 * half, z_mm[-1] + 2 * half), ylim=limits)
-    mean = f"   ·   dashed: mean {mean_mm2:.1f} mm²" if isfinite(mean_mm2) else ""
+    mean = "   ·   dashed: mean" if isfinite(mean_mm2) else ""
     axes.set_xlabel(f"inferior ← z, mm → superior{mean}", fontsize=size, color=INK)
     axes.set_ylabel("area, mm²", fontsize=size, color=INK)
     for first, last in _runs(flagged)[:_MOST_LABELS]:

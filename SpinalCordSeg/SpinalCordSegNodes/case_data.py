@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import slicer
 
-from SpinalCordSegLib.errors import InputFileError, SpinalCordSegError
+from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.volume import Volume, place_on
-from SpinalCordSegNodes.results import Result, add_result
+from SpinalCordSegNodes.editing import read_review, write_review
+from SpinalCordSegNodes.results import add_result
+from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask
 from SpinalCordSegNodes.volumes import node_from_volume
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.dicom import DicomSeries
+    from SpinalCordSegLib.work_list import WorkItem
 
 
 class CaseFolder(NamedTuple):
@@ -39,32 +44,102 @@ def read_case_folder(folder: Path) -> CaseFolder:
     return CaseFolder(replace(case, drawn=case.mask), text)
 
 
-class OpenedCase(NamedTuple):
-    """``image``: the file that the volume came from, None where only the mask is there. ``problem``: why that is so, or
-    why the image may be another one."""
+@dataclass
+class OpenCase:
+    """A case of a work list in the scene, bound to its folder.
 
-    case: Case
-    result: Result
+    ``results``: the folder of its list. ``image``: the file it was made from, None where only the mask is there;
+    ``problem``: why that is so, or why the image may be another one. ``stored``: state of the mask (its digest) and the
+    review that the folder had when it was read or written last; ``mask_sha256``: what its report called the mask then.
+    """
+
+    name: str
+    folder: Path
+    results: Path
+    segmentation: Any
     image: Path | None
     problem: str
+    mask_sha256: str
+    stored: tuple[str, Review] = ("", Review())
 
+    @classmethod
+    def read(cls, scene: Any, item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
+        """Put a case into the scene as its folder is now: its mask, measures and review, on its image where that is
+        found in ``images``. Raises SpinalCordSegError."""
+        from SpinalCordSegLib.case import AI_MASK, read_mask
 
-def open_case(scene: Any, folder: Path, name: str, images: ImageFolder | None) -> OpenedCase:
-    """Read a finished case into the scene: its mask, measures and review, on its image where that is found.
+        case, page = read_case_folder(item.folder)
+        image, problem = _image_of(case, images)
+        # without an image something to scroll through: the mask's own voxels
+        volume = case.mask.with_ijk(np.asarray(case.mask.ijk).astype(np.uint8)) if image is None else image.volume
+        volume_node = node_from_volume(scene, volume, f"{item.case} (mask only)" if image is None else item.case)
+        began = read_mask(item.folder, AI_MASK) if case.changes is not None else None
+        node = add_result(scene, case, volume_node, page, ai_mask=began).segmentation
+        write_review(node, cord_segment_id(node), case.review)
+        path = None if image is None else image.path
+        found = cls(item.case, item.folder, results, node, path, problem, case.mask_sha256)
+        found.stored = found.now()
+        return found
 
-    ``images``: where its image is looked for. Raises InputFileError when the case cannot be read.
-    """
-    from SpinalCordSegLib.case import AI_MASK, read_mask
+    @property
+    def in_scene(self) -> bool:
+        return bool(slicer.mrmlScene.IsNodePresent(self.segmentation))
 
-    found = read_case_folder(folder)
-    image, problem = _image_of(found.case, images)
-    mask = found.case.mask
-    # without an image something to scroll through: the mask's own voxels
-    volume = mask.with_ijk(np.asarray(mask.ijk).astype(np.uint8)) if image is None else image.volume
-    node = node_from_volume(scene, volume, f"{name} (mask only)" if image is None else name)
-    began = read_mask(folder, AI_MASK) if found.case.changes is not None else None
-    result = add_result(scene, found.case, node, found.page, ai_mask=began)
-    return OpenedCase(found.case, result, None if image is None else image.path, problem)
+    def now(self) -> tuple[str, Review]:
+        """Mask (its digest) and review as the scene has them. Raises SpinalCordSegError."""
+        segment_id = cord_segment_id(self.segmentation)
+        return cropped_mask(self.segmentation, segment_id).digest(), read_review(self.segmentation, segment_id)
+
+    def set_visible(self, visible: bool) -> None:
+        if self.in_scene and self.segmentation.GetDisplayNode() is not None:
+            self.segmentation.GetDisplayNode().SetVisibility(visible)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether somebody has changed the folder since. Raises SpinalCordSegError."""
+        from SpinalCordSegLib.case import Case
+
+        try:
+            case = Case.load(self.folder, needs_slices=False)
+        except InputFileError:  # no finished case any more
+            return False
+        return (case.mask_sha256, case.review) != (self.mask_sha256, self.stored[1])
+
+    @property
+    def is_in_conflict(self) -> bool:
+        """Whether the user has changed the case in the scene too. Raises SpinalCordSegError."""
+        return self.is_outdated and self.now() != self.stored
+
+    @property
+    def conflict(self) -> OutputError:
+        return OutputError(
+            f"The folder of {self.name} was changed by somebody else meanwhile: nothing is written over it. To continue"
+            " with its contents, delete this mask (export it first if you need it) and open the case again."
+        )
+
+    def check_folder(self) -> None:
+        """Raises OutputError where somebody has changed the folder since: that is not written over."""
+        if self.is_outdated:
+            raise self.conflict
+
+    def write(self, review: Review) -> None:
+        """Put a review into the case's folder. Raises SpinalCordSegError."""
+        from SpinalCordSegLib.case import update_review
+
+        def change(there: Review) -> Review:
+            if there != self.stored[1]:
+                raise self.conflict
+            return review
+
+        self.check_folder()
+        update_review(self.folder, change, decides_on=review.mask_sha256 or None)
+
+    def take_measured(self, digest: str) -> None:
+        """The folder has the mask of that digest now, and what came with it. Raises SpinalCordSegError."""
+        from SpinalCordSegLib.case import Case
+
+        case = Case.load(self.folder, needs_slices=False)
+        self.mask_sha256, self.stored = case.mask_sha256, (digest, case.review)
 
 
 def _image_of(case: Case, images: ImageFolder | None) -> tuple[FoundImage | None, str]:

@@ -120,7 +120,7 @@ class FollowUpSection(Section):
         self._pair: tuple[Any, ...] = ()  # the masks in the views
         self._picture = Picture(ui.coursePicture, _PICTURE_HEIGHT)
         ui.breakFrame.styleSheet = _RED
-        set_up_table(ui.visitTable, [_("Visit"), _("Day"), _("Disc C2/C3")])
+        set_up_table(ui.visitTable, [_("Visit"), _("YYYY-MM-DD"), _("Disc C2/C3")])
         set_up_table(ui.outcomeTable, [_("Visit"), _("Years"), _("Area mm²"), _("Change / MDC")])
         ui.visitTable.connect("cellChanged(int,int)", self._on_day)
         ui.visitTable.connect("itemSelectionChanged()", self._on_row)

@@ -1,8 +1,7 @@
-"""Are the packages to find the cord (ONNX Runtime) and to train (PyTorch) there, and do they work? Known from what is
-installed and from the probe; nothing is imported here.
+"""Are the packages to find the cord (ONNX Runtime) there, and do they work? Known from what is installed and from the
+probe; nothing is imported here.
 
-What is wrong is shown with its repair, which runs only on a click: torch through Slicer's PyTorch extension, all else
-through Slicer's package installer.
+What is wrong is shown with its repair, which runs only on a click, through Slicer's package installer.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import subprocess  # noqa: TID251  (for the error of a failed pip)
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,39 +112,16 @@ def check_dependencies(
     """For finding the cord. ``probe``: the answer of SpinalCordSegLib.worker where one is known."""
     if installed("onnxruntime") is None:
         text = _("ONNX Runtime is needed to find the cord, and is not installed. Measuring a mask works without it.")
-        return _missing_packages(installed, text)
-    why_broken = _why_broken(probe or {}, "onnxruntime")
-    if why_broken:
+        return missing_packages(installed, text)
+    reason = why_broken(probe or {}, "onnxruntime")
+    if reason:
         text = _("ONNX Runtime is installed but does not start ({detail}). Install it again, then restart Slicer.")
         packages = (_PACKAGES["onnxruntime"],)
-        return Dependencies(text.format(detail=why_broken), _("Repair ONNX Runtime…"), False, packages)
-    return _missing_packages(installed)
+        return Dependencies(text.format(detail=reason), _("Repair ONNX Runtime…"), False, packages)
+    return missing_packages(installed)
 
 
-def check_training(
-    probe: Mapping[str, Any] | None = None,
-    installed: Callable[[str], str | None] = installed_version,
-    platform: str = sys.platform,
-) -> Dependencies:
-    """For training."""
-    from packaging.specifiers import SpecifierSet
-
-    torch, wanted = installed("torch"), torch_requirement(platform)
-    if torch is None:
-        text = _("PyTorch is needed to train, and is not installed. It is a download of 0.2 to 3 GB.")
-        return Dependencies(text, _("Install PyTorch…"), False)
-    why_broken = _why_broken(probe or {}, "torch")
-    if why_broken:
-        text = _("PyTorch is installed but does not start ({detail}). Install it again, then restart Slicer.")
-        return Dependencies(text.format(detail=why_broken), _("Repair PyTorch…"), False, replaces=True)
-    if not SpecifierSet(wanted).contains(torch or "0", prereleases=True):
-        text = _("PyTorch {version} does not fit: {wanted} is needed.").format(version=torch, wanted=wanted)
-        return Dependencies(text, _("Replace PyTorch…"), False, replaces=True)
-    text = _("Safetensors is needed to train, and is not installed.")
-    return _missing_packages(installed, text if installed("safetensors") is None else "")
-
-
-def _missing_packages(installed: Callable[[str], str | None], message: str = "") -> Dependencies:
+def missing_packages(installed: Callable[[str], str | None], message: str = "") -> Dependencies:
     """What is not there. ``message``: why nothing runs without it; "" where something does."""
     missing = [name for name in _PACKAGES if installed(name) is None]
     if not missing:
@@ -156,43 +131,12 @@ def _missing_packages(installed: Callable[[str], str | None], message: str = "")
     return Dependencies(message or text.format(names=", ".join(missing)), _("Install packages…"), not message, packages)
 
 
-def _why_broken(probe: Mapping[str, Any], package: str) -> str:
+def why_broken(probe: Mapping[str, Any], package: str) -> str:
     """What hinders a package that is there; "" when nothing is known to."""
     detail = str(probe.get("detail") or "")
     if probe.get("state") == "absent" and detail != package:  # it is there, something that it needs is not
         return _("{package} is missing").format(package=detail)
     return detail if probe.get("state") == "broken" else ""
-
-
-def torch_requirement(platform: str = sys.platform) -> str:
-    """From 2.13 on the paths of PyTorch's licence files are too long for Windows' default limit."""
-    return ">=2.4,<2.13" if platform == "win32" else ">=2.4"
-
-
-def repair(dependencies: Dependencies) -> str:
-    """Do what the message proposes; gives a message."""
-    if dependencies.packages:
-        return install(dependencies.packages)
-    try:
-        logic = importlib.import_module("PyTorchUtils").PyTorchUtilsLogic()
-    except ModuleNotFoundError:
-        return _(
-            "Install the extension “PyTorch” first: View menu, Extensions Manager, search for PyTorch. Restart Slicer"
-            " and come back here."
-        )
-    absent = not dependencies.replaces
-    question = _("PyTorch is removed and downloaded anew (0.2 to 3 GB). Other extensions may use it too. Go on?")
-    if not absent and not slicer.util.confirmOkCancelDisplay(question):  # the extension removes it without asking
-        return _("Nothing was changed.")
-    try:
-        if not absent:
-            logic.uninstallTorch()
-        installed = logic.installTorch(askConfirmation=absent, torchVersionRequirement=torch_requirement())
-    except INSTALL_ERRORS:
-        installed = None
-    if installed is None:
-        return _("PyTorch was not installed. See the Python console (View menu).")
-    return _("PyTorch is installed.") if absent else _("PyTorch is replaced: restart Slicer.")
 
 
 # What the devices are: asked in a child process.

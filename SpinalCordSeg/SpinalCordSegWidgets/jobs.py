@@ -107,17 +107,14 @@ class Job(Generic[Outcome]):
         images: Mapping[str, Volume] | None = None,
         prepare: Callable[[Path], None] = lambda _folder: None,
         packages: Sequence[Path] = (LIBRARY,),
-        if_out_of_memory: str = "",
     ) -> None:
         """Begin. ``program``: MODULE or MODULE:FUNCTION, found in one of the folders ``packages``. It runs in a
         temporary folder, into which ``images`` and what ``prepare`` writes come. ``arguments``: with names in the
         folder, relative. ``read``: from the folder and the "result" event ({} without one) to the result.
-        ``if_out_of_memory``: advice.
 
         Raises SpinalCordSegError when the inputs cannot be written or Python cannot be started; nothing is left then.
         """
         self._arguments, self._packages, self._read = [*arguments, "--progress", "json"], packages, read
-        self._advice = if_out_of_memory or _("close other programs")
         self.progress, self.cancelled, self.stopped = Progress(), False, False
         self.result: Outcome | None = None
         self.failure: Failure | None = None
@@ -262,8 +259,10 @@ class Job(Generic[Outcome]):
         if self._messages:
             return self._without(self._messages[-1], self._folders())
         if code in _OUT_OF_MEMORY:
-            text = _("The run was ended by the system, probably because memory ran out: {advice}.")
-            return text.format(advice=self._advice)
+            return _(
+                "The system ended the run, probably because memory ran out: close other programs (or train with a"
+                " smaller batch)."
+            )
         text = _("The run ended unexpectedly (exit code {code}). If it happens again, copy the report and ask.")
         return text.format(code=code)
 
@@ -319,10 +318,6 @@ def _environment(packages: Sequence[Path], base: Path) -> dict[str, str]:
 _POLL_MS = 100
 
 
-def _nothing(_thing: Any) -> None:
-    return
-
-
 class JobControl:
     """At most one job at a time, watched by a timer. ``changed`` is called at every step: begun, progress, ended.
     ``failure``: of the last job, else None."""
@@ -355,10 +350,10 @@ class JobControl:
     def start(
         self,
         job: Job[Any],
-        on_result: Callable[[Any], None] = _nothing,
+        on_result: Callable[[Any], None] = lambda _result: None,
         *,
-        on_event: Callable[[dict[str, Any]], None] = _nothing,
-        on_end: Callable[[Job[Any]], None] = _nothing,
+        on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
+        on_end: Callable[[Job[Any]], None] = lambda _job: None,
     ) -> None:
         """Watch a job that was begun. ``on_result`` gets what it gave, ``on_end`` the job however it ended."""
         self.close()

@@ -202,8 +202,10 @@ class ReviewSection(Section):
         self.versions.flush()
         self.versions.forget()
 
-    def folded(self) -> None:
-        self.editor.leave()
+    def on_collapsed(self, collapsed: bool) -> None:
+        if collapsed:
+            self.editor.leave()
+        super().on_collapsed(collapsed)
 
     def forget(self) -> None:
         self._at = self._kept_accepted = None

@@ -24,7 +24,7 @@ class Section:
 
     def __init__(self, panel: Panel, button: Any) -> None:
         self.panel, self.ui, self.current, self.button = panel, panel.ui, panel.current, button
-        button.connect("contentsCollapsed(bool)", self._on_collapsed)
+        button.connect("contentsCollapsed(bool)", self.on_collapsed)
 
     def enter(self) -> None:
         """The user comes to the module."""
@@ -49,14 +49,10 @@ class Section:
     def refresh(self) -> None:
         """Show the state as it is now; called while the section is open only."""
 
-    def _on_collapsed(self, collapsed: bool) -> None:
-        if collapsed:
-            self.folded()
-        else:
+    def on_collapsed(self, collapsed: bool) -> None:
+        """The user opens or closes the section."""
+        if not collapsed:
             self.refresh()
-
-    def folded(self) -> None:
-        """The user closes the section."""
 
 
 OTHER_PATIENT = _(

@@ -20,7 +20,7 @@ from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
-from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, repair
+from SpinalCordSegWidgets.install import Dependencies, DeviceChoice, DeviceProbe, check_dependencies, install
 from SpinalCordSegWidgets.jobs import segment_job
 from SpinalCordSegWidgets.section import (
     Choice,
@@ -315,7 +315,7 @@ class SegmentSection(Section):
         self.check_dependencies()
 
     def _on_repair(self) -> None:
-        message = repair(self.dependencies)
+        message = install(self.dependencies.packages)
         self.probe.forget()
         self.check_dependencies()
         self.panel.show_message(message)

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from SpinalCordSegLib.errors import InputFileError, OutputError, SpinalCordSegError
+from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.review import ACCEPTED, Review
-from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, open_case
+from SpinalCordSegNodes.case_data import CaseFolder, ImageFolder, OpenCase
 from SpinalCordSegNodes.editing import read_review, write_review
-from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask, mask_of_segment
+from SpinalCordSegNodes.segmentations import cord_segment_id, mask_of_segment
 from SpinalCordSegNodes.views import show_alone
 from SpinalCordSegWidgets.jobs import Job, store_job
 from SpinalCordSegWidgets.section import (
@@ -24,7 +24,6 @@ from SpinalCordSegWidgets.section import (
     Section,
     ask_folder,
     grey,
-    in_scene,
     on_click,
     set_up_table,
     show_rows,
@@ -35,94 +34,6 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
     from SpinalCordSegLib.work_list import WorkItem, WorkList
     from SpinalCordSegWidgets.main_widget import Panel
-
-
-@dataclass
-class OpenCase:
-    """A case of a work list in the scene, bound to its folder.
-
-    ``results``: the folder of its list. ``image``: the file it was made from, where that is known; ``problem``: why it
-    is not. ``stored``: state of the mask (its digest) and the review that the folder had when it was read or written
-    last; ``mask_sha256``: what its report called the mask then.
-    """
-
-    name: str
-    folder: Path
-    results: Path
-    segmentation: Any
-    image: Path | None
-    problem: str
-    mask_sha256: str
-    stored: tuple[str, Review] = ("", Review())
-
-    @classmethod
-    def read(cls, item: WorkItem, results: Path, images: ImageFolder | None) -> OpenCase:
-        """Put a case into the scene, as its folder is now. Raises SpinalCordSegError."""
-        opened = open_case(slicer.mrmlScene, item.folder, item.case, images)
-        node, case = opened.result.segmentation, opened.case
-        write_review(node, cord_segment_id(node), case.review)
-        found = cls(item.case, item.folder, results, node, opened.image, opened.problem, case.mask_sha256)
-        found.stored = found.now()
-        return found
-
-    @property
-    def in_scene(self) -> bool:
-        return in_scene(self.segmentation)
-
-    def now(self) -> tuple[str, Review]:
-        """Mask (its digest) and review as the scene has them. Raises SpinalCordSegError."""
-        segment_id = cord_segment_id(self.segmentation)
-        return cropped_mask(self.segmentation, segment_id).digest(), read_review(self.segmentation, segment_id)
-
-    def set_visible(self, visible: bool) -> None:
-        if self.in_scene and self.segmentation.GetDisplayNode() is not None:
-            self.segmentation.GetDisplayNode().SetVisibility(visible)
-
-    @property
-    def is_outdated(self) -> bool:
-        """Whether somebody has changed the folder since. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.case import Case
-
-        try:
-            case = Case.load(self.folder, needs_slices=False)
-        except InputFileError:  # no finished case any more
-            return False
-        return (case.mask_sha256, case.review) != (self.mask_sha256, self.stored[1])
-
-    @property
-    def is_in_conflict(self) -> bool:
-        """Whether the user has changed the case in the scene too. Raises SpinalCordSegError."""
-        return self.is_outdated and self.now() != self.stored
-
-    def check_folder(self) -> None:
-        """Raises OutputError where somebody has changed the folder since: that is not written over."""
-        if self.is_outdated:
-            raise OutputError(self.conflict_text())
-
-    def conflict_text(self) -> str:
-        return _(
-            "The folder of {case} was changed by somebody else meanwhile: nothing is written over it. To continue"
-            " with its contents, delete this mask (export it first if you need it) and open the case again."
-        ).format(case=self.name)
-
-    def write(self, review: Review) -> None:
-        """Put a review into the case's folder. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.case import update_review
-
-        def change(there: Review) -> Review:
-            if there != self.stored[1]:
-                raise OutputError(self.conflict_text())
-            return review
-
-        self.check_folder()
-        update_review(self.folder, change, decides_on=review.mask_sha256 or None)
-
-    def take_measured(self, digest: str) -> None:
-        """The folder has the mask of that digest now, and what came with it. Raises SpinalCordSegError."""
-        from SpinalCordSegLib.case import Case
-
-        case = Case.load(self.folder, needs_slices=False)
-        self.mask_sha256, self.stored = case.mask_sha256, (digest, case.review)
 
 
 def _with_item_now(work: WorkList, folder: Path) -> WorkList:
@@ -212,7 +123,7 @@ class WorkListBar(Section):
             return
         if in_conflict:
             then()
-            self.panel.show_message(case.conflict_text())
+            self.panel.show_message(str(case.conflict))
         elif digest != case.stored[0]:
             self.current.set(case.segmentation)
             self.panel.measure(then=lambda: self.store(then))
@@ -335,7 +246,7 @@ class WorkListBar(Section):
         # Apply would go on with the previous case's image; and a mask is nothing to find a cord in
         self.panel.segment.set_volume(self.current.volume if known.image is not None else None)
         if known.is_in_conflict:
-            self.panel.show_message(known.conflict_text())
+            self.panel.show_message(str(known.conflict))
         elif known.problem:
             self.panel.show_message(f"{item.case}: {known.problem}")
         self.refresh()
@@ -346,7 +257,7 @@ class WorkListBar(Section):
         known = self._open.get(item.folder)
         if known is not None and known.in_scene and (not known.is_outdated or known.is_in_conflict):
             return
-        case = OpenCase.read(item, self.folder, self.images)
+        case = OpenCase.read(slicer.mrmlScene, item, self.folder, self.images)
         self.work = None if self.work is None else _with_item_now(self.work, item.folder)
         if known is not None:
             known.set_visible(False)

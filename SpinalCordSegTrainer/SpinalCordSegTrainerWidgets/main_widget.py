@@ -16,7 +16,8 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegLib.files import atomic_write
 from SpinalCordSegLib.model.checkpoint import load_card, user_models_folder
 from SpinalCordSegTrainerLib.cli import STOP_FILE
-from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe, check_training, repair
+from SpinalCordSegTrainerWidgets.pytorch import check_training, repair
+from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe
 from SpinalCordSegWidgets.jobs import LIBRARY, Job, JobControl
 from SpinalCordSegWidgets.section import (
     Picture,
@@ -221,7 +222,6 @@ def trainer_job(arguments: Sequence[str]) -> TrainerJob:
         arguments,
         lambda _folder, event: event,
         packages=_PACKAGES,
-        if_out_of_memory=_("take a smaller batch"),
     )
 
 

@@ -38,8 +38,9 @@ def test_entry_has_what_its_schema_requires(entry: dict) -> None:
 
 def test_pytorch_comes_through_its_extension(checkout: Path) -> None:
     assert _field(checkout, "DEPENDS").split() == ["PyTorch"]
-    install = (checkout / "SpinalCordSeg" / "SpinalCordSegWidgets" / "install.py").read_text(encoding="utf-8")
-    assert "PyTorchUtils" in install and not re.search(r"pip_install\([^)]*torch", install)
+    for folder, name in (("SpinalCordSegTrainer", "pytorch.py"), ("SpinalCordSeg", "install.py")):
+        text = (checkout / folder / f"{folder}Widgets" / name).read_text(encoding="utf-8")
+        assert ("PyTorchUtils" in text) == (name == "pytorch.py") and not re.search(r"pip_install\([^)]*torch", text)
 
 
 @pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])

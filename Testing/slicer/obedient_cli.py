@@ -31,8 +31,6 @@ def main(argv: list[str]) -> int:
             deaf = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(60)"], stdout=subprocess.PIPE)
             deaf.stdout.readline()
             print(json.dumps({"event": "pid", "pid": deaf.pid}), flush=True)
-        elif word == "import":
-            __import__(value)
         elif word == "write":
             Path(value).write_text("an image")
         elif word == "sleep":

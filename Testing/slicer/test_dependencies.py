@@ -16,6 +16,13 @@ def dependencies(qt_application):
     return install
 
 
+@pytest.fixture
+def pytorch(qt_application):
+    from SpinalCordSegTrainerWidgets import pytorch
+
+    return pytorch
+
+
 _REST = {"safetensors": "0.5", "matplotlib": "3.9", "jinja2": "3.1", "highdicom": "0.27"}
 
 
@@ -51,9 +58,9 @@ def test_segmenting_needs_onnx_runtime_and_no_torch(dependencies, engine, probe,
         ("2.6.0", "0.5", "linux", {"state": "broken", "detail": "libcudnn.so.9"}, "libcudnn.so.9"),
     ],
 )
-def test_training_needs_a_fit_torch(dependencies, torch, safetensors, platform, probe, named):
+def test_training_needs_a_fit_torch(pytorch, torch, safetensors, platform, probe, named):
     versions = _REST | {"torch": torch, "safetensors": safetensors, "onnxruntime": "1.22"}
-    found = dependencies.check_training(probe, versions.get, platform)
+    found = pytorch.check_training(probe, versions.get, platform)
     assert named in found.message and found.can_run == (not named) == (not found.action)
 
 
@@ -103,21 +110,21 @@ def extension(monkeypatch):
 
 
 @pytest.mark.parametrize(("replaces", "calls"), [(False, ["ask and install"]), (True, ["ask", "uninstall", "install"])])
-def test_repair_asks_once_and_goes_through_the_pytorch_extension(dependencies, extension, replaces, calls):
-    assert "PyTorch is" in dependencies.repair(dependencies.Dependencies(replaces=replaces))
+def test_repair_asks_once_and_goes_through_the_pytorch_extension(pytorch, extension, replaces, calls):
+    assert "PyTorch is" in pytorch.repair(pytorch.Dependencies(replaces=replaces))
     assert extension.done == calls
 
 
-def test_who_does_not_agree_keeps_the_pytorch_that_is_there(dependencies, extension):
+def test_who_does_not_agree_keeps_the_pytorch_that_is_there(pytorch, extension):
     extension.agreed = False
-    found = dependencies.repair(dependencies.Dependencies(replaces=True))
+    found = pytorch.repair(pytorch.Dependencies(replaces=True))
     assert found == "Nothing was changed." and extension.done == ["ask"]
 
 
 @pytest.mark.parametrize("step", ["uninstall", "install"])
-def test_a_pytorch_that_cannot_be_installed_is_told(dependencies, extension, step):
+def test_a_pytorch_that_cannot_be_installed_is_told(pytorch, extension, step):
     extension.failing = step
-    assert "was not installed" in dependencies.repair(dependencies.Dependencies(replaces=True))
+    assert "was not installed" in pytorch.repair(pytorch.Dependencies(replaces=True))
     assert extension.done[-1] == step
 
 
@@ -147,7 +154,7 @@ def lacking(dependencies):
 
 
 def test_onnx_runtime_comes_through_slicers_installer(dependencies, lacking, packaging):
-    assert "Installed" in dependencies.repair(lacking)
+    assert "Installed" in dependencies.install(lacking.packages)
     names, constraints, requester = packaging.asked[0]
     assert (names, requester) == (
         ["onnxruntime", "safetensors", "matplotlib", "Jinja2", "highdicom"],
@@ -158,9 +165,9 @@ def test_onnx_runtime_comes_through_slicers_installer(dependencies, lacking, pac
 
 def test_a_package_that_pip_cannot_install(dependencies, lacking, packaging):
     packaging.error = subprocess.CalledProcessError(1, ["pip"])
-    assert "Not installed: onnxruntime" in dependencies.repair(lacking)
+    assert "Not installed: onnxruntime" in dependencies.install(lacking.packages)
 
 
 def test_nothing_is_installed_unasked(dependencies, lacking, packaging, monkeypatch):
     monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda _question: False)
-    assert "Nothing" in dependencies.repair(lacking) and packaging.asked == []
+    assert "Nothing" in dependencies.install(lacking.packages) and packaging.asked == []

@@ -156,7 +156,7 @@ def test_without_onnx_runtime_the_panel_says_so(panel, scene, monkeypatch):
     monkeypatch.setattr(
         "SpinalCordSegWidgets.segment_section.check_dependencies", lambda probe: check_dependencies(probe, {}.get)
     )
-    monkeypatch.setattr("SpinalCordSegWidgets.segment_section.repair", lambda found: f"asked for {found.packages[0]}")
+    monkeypatch.setattr("SpinalCordSegWidgets.segment_section.install", lambda packages: f"asked for {packages[0]}")
     node_from_volume(scene, grey_volume(cord_mask()), "t1")
     scripted.enter(panel)
     assert panel.ui.noticeFrame.isVisible() and "not installed" in panel.ui.noticeLabel.text

@@ -15,7 +15,7 @@ from SpinalCordSegLib.correction import store_correction
 from SpinalCordSegLib.slice_table import SliceTable
 from SpinalCordSegNodes.results import add_measures, add_result, result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, read_tag
-from SpinalCordSegNodes.views import centre_of_slice, jump_to
+from SpinalCordSegNodes.views import centre_of_slice
 from SpinalCordSegNodes.volumes import node_from_volume
 
 
@@ -142,14 +142,3 @@ def test_centre_of_a_slice_is_in_the_cord(mask):
     assert centre_of_slice(empty, 0) == pytest.approx(tuple((mask.ijk_to_ras @ [11.5, 9.5, 0, 1])[:3]))
     with pytest.raises(IndexError):
         centre_of_slice(mask, 12)
-
-
-def test_jumping_moves_every_slice_view_and_the_crosshair(scene, mask):
-    views = [scene.AddNewNodeByClass("vtkMRMLSliceNode", name) for name in ("Red", "Green")]
-    views[0].SetOrientationToAxial()
-    views[1].SetOrientationToCoronal()
-    target = centre_of_slice(mask, FLAGGED_SLICE)
-    jump_to(scene, target)
-    for view in views:
-        assert [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(target, abs=1e-3)
-    assert scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS() == pytest.approx(target)

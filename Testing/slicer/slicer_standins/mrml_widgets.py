@@ -45,11 +45,9 @@ class qMRMLNodeComboBox(qt.QWidget):
     nodes of one name it says nothing but that the user chose (Qt 6)."""
 
     SLICER_SIGNALS = (
-        "currentNodeChanged(vtkMRMLNode*)", "currentNodeChanged(bool)", "currentNodeIDChanged(QString)",
-        "nodeActivated(vtkMRMLNode*)", "nodeAddedByUser(vtkMRMLNode*)", "mrmlSceneChanged(vtkMRMLScene*)",
+        "currentNodeChanged(vtkMRMLNode*)", "nodeActivated(vtkMRMLNode*)", "mrmlSceneChanged(vtkMRMLScene*)",
     )  # fmt: skip
-    currentNodeChanged, currentNodeIDChanged = _Signal(object), _Signal(str)
-    nodeActivated, nodeAddedByUser, mrmlSceneChanged = _Signal(object), _Signal(object), _Signal(object)
+    currentNodeChanged, nodeActivated, mrmlSceneChanged = _Signal(object), _Signal(object), _Signal(object)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -141,7 +139,6 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._text = self._box.itemText(index) if node_id else ""
         if self._text != was:
             self.currentNodeChanged.emit(self.currentNode())
-            self.currentNodeIDChanged.emit(node_id)
 
     def choose(self, index: int) -> None:
         """What a user's click in the opened list does."""
@@ -153,14 +150,6 @@ class qMRMLNodeComboBox(qt.QWidget):
 
     def setCurrentNode(self, node: Any) -> None:
         self._select(node.GetID() if node and node.GetID() in self._ids else "")
-
-    def setCurrentNodeID(self, node_id: str) -> None:
-        self._select(node_id or "")
-
-    currentNodeID = property(lambda self: self._current, setCurrentNodeID)
-
-    def nodeCount(self) -> int:
-        return len(self._ids) - bool(self._settings["noneEnabled"])
 
 
 @stand_in(slicer)

@@ -75,18 +75,9 @@ class Entry(Module):
         self.hidden = False
         self.widget: Any = None
 
-    def widgetRepresentation(self) -> Representation:
-        return Representation(self.widget)
-
-
-class Representation:
-    """Stand-in for what slicer.modules.<name>.widgetRepresentation() gives; ``self()`` is the Python widget."""
-
-    def __init__(self, widget: Any) -> None:
-        self._widget = widget
-
-    def self(self) -> Any:
-        return self._widget
+    def widgetRepresentation(self) -> Any:
+        """Its ``self()`` is the Python widget."""
+        return types.SimpleNamespace(self=lambda: self.widget)
 
 
 class ModuleParent(qMRMLWidget):
