@@ -70,8 +70,9 @@ class ExportSection(Section):
 
     def save_case(self, folder: Path) -> None:
         """Write the case folder, as the command line would have, into ``folder``; nothing that is there is replaced."""
-        result, segment_id = self.current.result, self.current.segment_id
-        if result is None or self.current.volume is None:
+        result, segment_id, reason = self.current.result, self.current.segment_id, self.panel.why_not_measured()
+        if result is None or reason:
+            self.panel.show_message(reason)
             return
         target, image = free_path(folder / result.case.name), volume_from_node(self.current.volume)
         if self.panel.attempt(

@@ -143,7 +143,7 @@ class FollowUpSection(Section):
     def refresh(self) -> None:
         self._keep([visit for visit in self.visits if visit.segmentation is None or in_scene(visit.segmentation)])
         discs = [_("marked") if v.disc else _("as reported") if v.folder else _("not marked") for v in self.visits]
-        rows = [(short(visit.name), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
+        rows = [(short(visit.name, 18), visit.day, disc) for visit, disc in zip(self.visits, discs, strict=True)]
         show_rows(self.ui.visitTable, rows, tips=[visit.name for visit in self.visits], editable=_DAY)
         self._show_buttons()
         self._show_outcome(self._shown())

@@ -142,13 +142,10 @@ class Choice:
             self._selector.setCurrentNode(None)
 
 
-_MOST_LETTERS = 22
-
-
-def short(name: str) -> str:
-    """For a button: without the middle of a long name."""
-    half = _MOST_LETTERS // 2
-    return name if len(name) <= _MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
+def short(name: str, most: int = 22) -> str:
+    """Without the middle of a name of more than ``most`` letters: for a button, or the cell of a table."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[1 - half :]}"
 
 
 def on_click(ui: Any, **actions: Callable[[], Any]) -> None:

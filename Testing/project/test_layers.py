@@ -25,7 +25,7 @@ _MAY_IMPORT = {
     "Recipes": _IN_SLICER | _PICTURES | {"onnx", "safetensors", "SpinalCordSegLib", "SpinalCordSegTrainerLib"},
     "SpinalCordSegTrainerLib": _IN_SLICER | _PICTURES | {"safetensors", "SpinalCordSegLib"},
     "SpinalCordSegTrainerWidgets": {
-        "numpy", "slicer", "vtk", "qt", "ctk",
+        "numpy", "slicer", "vtk", "qt", "ctk", "packaging",
         "SpinalCordSegLib", "SpinalCordSegNodes", "SpinalCordSegWidgets", "SpinalCordSegTrainerLib",
     },
 }  # fmt: skip

@@ -86,7 +86,7 @@ def _opened(module: str) -> Iterator[Any]:
     from slicer_standins import scripted
 
     widget = scripted.open_module(str(_CHECKOUT / module / f"{module}.py"))
-    widget.parent.resize(350, 2400)
+    widget.parent.resize(350, 900)
     widget.parent.show()
     scripted.enter(widget)
     yield widget

@@ -127,13 +127,13 @@ def test_a_mask_that_is_no_longer_the_one_meant_is_not_accepted(done, measuring,
     )
 
 
-def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
+def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done, tmp_path):
     done.panel.export.button.collapsed = False
     before, table = _ai_sha256(done), done.ui.sliceTable
     assert table.item(0, 2).text() == "4.5 × 6.5"
     paint(done, lambda voxels: voxels[6:16, 6:13, 5].fill(True))
     assert {table.item(row, 2).text() for row in range(table.rowCount)} == {"–"}  # not measured while painting
-    assert "no neck above C2" in done.ui.caseFlagLabel.text  # a flag of the run, not of the mask
+    assert "a gap between slices" in done.ui.caseFlagLabel.text  # a flag of the run, not of the mask
     now = mask_of_segment(*_segment(done))
     expected = measure(now, shape=False)
     shown = done.panel.current.live.case.slices
@@ -143,6 +143,8 @@ def test_numbers_and_plot_follow_the_brush_and_the_ai_stays(done):
     assert _ai_sha256(done) == before == mask_sha256(cord_mask())
     assert done.ui.measureButton.isVisible() and "up to date" in done.ui.editLabel.text
     assert not done.ui.exportButton.isEnabled(), "a report of another mask is not exported"
+    done.panel.export.save_case(tmp_path)
+    assert not list(tmp_path.iterdir()) and "measure it first" in done.ui.statusLabel.text
 
 
 def test_undo_takes_the_numbers_back(done):
