@@ -191,7 +191,7 @@ def _rows_by_case(folder: Path) -> dict[str, dict[str, str]]:
 def _corrected(folder: Path) -> str:
     voxels = read_mask(folder).ijk.copy()
     voxels[:, :, 2] = np.roll(voxels[:, :, 2], 1, axis=0) | voxels[:, :, 2]
-    return f"{store_correction(folder, MASK.with_ijk(voxels), 'A. Meyer').volume_mm3:.2f}"
+    return str(round(store_correction(folder, MASK.with_ijk(voxels), "A. Meyer").volume_mm3, 2))
 
 
 def test_a_correction_while_its_batch_runs_stays_in_the_table(tmp_path) -> None:
