@@ -111,7 +111,9 @@ WANTED: dict[str, str] = {
     "*follow_up.json/visits/*/whole_*": "gone: report.json holds it",
     "*report.json/slices_computed_around_the_cord_only": "gone",
     "*history.csv*": "a case that is accepted at once is not opened before",
-    "*csa_95_mm2*": "new", "*/contrast": "new", "*model/sha256": "of the weights, not of the file",
+    "*csa_95_mm2*": "new",
+    "*/contrast": "new",
+    "*model/sha256": "of the weights, not of the file",
 }
 
 # Keys and columns that differ from run to run or from machine to machine, with the reason why they are not kept.

@@ -262,7 +262,7 @@ _T1_INVERSION_MS = (300.0, 1500.0)
 
 _RING_MM = (1.0, 3.0)  # from the cord's edge outwards: fluid, beyond partial volume
 _BRIGHT_FLUID = 1.0
-_DARK_FLUID = 0.85  # over the cord: 0.26-0.75 on 8 T1w volumes, from 0.92 on others
+_DARK_FLUID = 0.85  # over the cord: 0.26-0.75 on 7 T1w volumes, from 0.92 on others
 _TISSUE_MM, _FLUID_OVER_TISSUE = (10.0, 40.0), 5.0  # 7-11 on 6 T2w necks, 1.4-3.9 on 9 T2*w and one with MT
 _LOOKED_AT_WIDELY = 12  # slices
 _UNEVEN, _UNEVEN_OF_BESIDE = 0.15, 0.55

@@ -374,13 +374,10 @@ def _cell(value: Any) -> str:
 
 
 def keep_in_card(checkpoint: Checkpoint, content: dict[str, Any]) -> None:
-    """Write the figures into the card of the checkpoint's own file; no weight changes. Raises OutputError.
-
-    The SHA-256 that the figures name is that of the file before: the card is part of the file.
-    """
+    """Write the figures into the card of the checkpoint's own file: the model's SHA-256, which they name, stays the
+    same. Raises OutputError."""
     assert checkpoint.path is not None  # it was read from a file
-    kept = {name: value for name, value in content.items() if name != "model"}
-    written = replace(checkpoint, scores={**checkpoint.scores, "validation": kept})
+    written = replace(checkpoint, scores={**checkpoint.scores, "validation": content})
     scanners = content.get(SCANNERS)
     if scanners and scanners["cov_percent"]:
         source = f"{scanners['length_mm']:g} mm below C2/C3 of one man on {len(scanners['rows'])} scanners"
