@@ -200,6 +200,7 @@ def measured_anew(
         found,
         mask_state="corrected" if case.model else "given",
         changes=changes,
+        contrast=found.contrast or case.contrast,
         # What a given mask was drawn on stays the image it was first measured with. A network's mask has but one.
         input=replace(
             source, fingerprint=case.input.fingerprint, image_fingerprint="" if case.model else given_of,

@@ -63,6 +63,7 @@ def test_a_correction_is_measured_and_the_ais_mask_stays(case) -> None:
     again = store_correction(folder, ai)  # taken back by hand; neither image nor name this time (case 36)
     assert again.changes.slices == () and again.changes.dice == 1
     assert (again.mask_state, again.model) == ("corrected", first.model)
+    assert again.contrast == first.contrast != ""
     assert again.as_json()["input"] == first.as_json()["input"]
     assert again.review.who == "C. Ruiz"
     grey = read_backdrop(folder, ai)

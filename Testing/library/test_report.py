@@ -212,6 +212,16 @@ def test_page_says_the_results_in_words(result):
         assert words in text
 
 
+def test_bands_and_the_line_of_a_contrast_are_shown(result):
+    lines = {"T2w-like": "a line of its own"}
+    model = ModelSummary("m", "1", "0" * 64, "", {"lines": lines})
+    bands = replace(result.slices, csa_95_mm2=np.full(len(result.slices), 3.0))
+    text = _read(result, model=model, contrast="T2w-like", slices=bands, mean_csa_95_mm2=1.25).text
+    for words in ("T2w-like, by grey values; a line of its own", "95 % band ± 1.2 mm²", "Pale blue: 95 % band."):
+        assert words in text
+    assert "is not known" in _read(result, model=model, contrast="other").text
+
+
 def test_page_stands_alone(result):
     read = _read(result)
     assert all(source.startswith("data:image/png;base64,") for source in read.sources)
