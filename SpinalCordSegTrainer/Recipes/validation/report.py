@@ -28,7 +28,7 @@ from Recipes.validation.public_volumes import (
     cov_percent,
 )
 from Recipes.validation.robustness import RobustnessRow, robustness_figures
-from Recipes.validation.simulated_people import flag_shares
+from Recipes.validation.simulated_people import INSIDE_BAND, flag_shares
 from Recipes.validation.simulated_series import (
     COV,
     COVERAGE,
@@ -61,7 +61,7 @@ def with_repeatability(checkpoint: Checkpoint, setting: str, cov_percent: float,
 
 
 COHORT_LEAST_DICE = 0.96
-COHORT_SLOPE = (0.97, 1.03)
+COHORT_SLOPE, COHORT_INSIDE_BAND = (0.97, 1.03), (0.92, 0.98)
 PAIRS_MOST_MEAN_POINTS, PAIRS_MOST_SD_POINTS = 0.5, 1.0
 LEAST_BAD_FLAGGED, MOST_GOOD_FLAGGED = 0.90, 0.05
 _SLOPES = ("area slope per neck", "area slope per slice")
@@ -200,6 +200,7 @@ def simulated_criteria(figures: Mapping[str, Mapping[str, Any]]) -> list[Criteri
         of = figures["cohort"]
         criteria.append(at_least("cohort", "Dice, mean over necks", of["Dice, mean over necks"], COHORT_LEAST_DICE))
         criteria += [between("cohort", name, of[name], COHORT_SLOPE) for name in _SLOPES]
+        criteria.append(between("cohort", INSIDE_BAND, of[INSIDE_BAND], COHORT_INSIDE_BAND))
     if "visit pairs" in figures:
         of = figures["visit pairs"]
         for name, limit in (

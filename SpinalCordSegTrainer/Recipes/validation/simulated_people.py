@@ -28,17 +28,19 @@ from SpinalCordSegLib.longitudinal.change import common_extent
 from SpinalCordSegLib.longitudinal.visits import Profile
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
+INSIDE_BAND = "share of the slices' areas inside their 95 % band"
 Draw = Callable[[int, Maps, SimulatedConfig], SimulatedNeck]
 
 
 @dataclass(frozen=True, eq=False)
 class PersonScore:
     """One simulated person. ``true_mm2``: analytic area per slice, inferior first; ``found_mm2``: measured in the
-    slice (not corrected for tilt, as the true one), NaN where no cord was found."""
+    slice (not corrected for tilt, as the true one), NaN where no cord was found; ``band_mm2``: half its 95 % band."""
 
     score: CaseScore
     true_mm2: NDArray[np.float64]
     found_mm2: NDArray[np.float64]
+    band_mm2: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def _people(validator: Validator, necks: Iterable[SimulatedNeck], name: str, pic
         image = Image(neck.image, Path(name), f"{name}-{number:03d}")
         result = validator.segment(image)
         score = evaluation.add(image.case_name, neck.image, result.mask, neck.mask, result.flags)
-        found = areas_by_slice(result.slices, len(neck.csa_mm2), "csa_raw_mm2")
-        people.append(PersonScore(score, neck.csa_mm2, found))
+        found, band = (areas_by_slice(result.slices, len(neck.csa_mm2), name) for name in ("csa_raw_mm2", "csa_95_mm2"))
+        people.append(PersonScore(score, neck.csa_mm2, found, band))
     write_sheet(evaluation.tiles, f"simulated {name}: the worst slices, the worst first", picture)
     return tuple(people)
 
@@ -208,6 +210,9 @@ def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:
     dices = [person.score.dice for person in people]
     by_slice = area_fit(*(np.concatenate([getattr(p, name) for p in people]) for name in ("true_mm2", "found_mm2")))
     by_person = area_fit(*person_means(people))
+    off = np.concatenate([one.found_mm2 - one.true_mm2 for one in people])
+    band, true = (np.concatenate([getattr(p, name) for p in people]) for name in ("band_mm2", "true_mm2"))
+    judged = np.isfinite(off + band) & (true > 0)
     return {
         "necks": len(people),
         "slices": len(slices),
@@ -225,6 +230,7 @@ def _cohort_figures(people: Sequence[PersonScore]) -> dict[str, Any]:
         "area intercept per slice, mm2": by_slice.intercept_mm2,
         "signed area error per slice, %, mean": by_slice.bias_percent,
         "signed area error per slice, %, SD": by_slice.sd_percent,
+        INSIDE_BAND: float(np.mean(np.abs(off) <= band, where=judged)) if judged.any() else nan,
     }
 
 
