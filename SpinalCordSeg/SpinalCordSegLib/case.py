@@ -300,8 +300,8 @@ class Case(CordMeasures):
 
     @property
     def discs_from(self) -> str:
-        """ "marked", "found, not confirmed" (by the program), or "found, accepted" with the case; "" without levels."""
-        if self.levels is None:
+        """ "marked", "found, not confirmed" (by the program), or "found, accepted" with the case; "" without discs."""
+        if self.levels is None or self.levels.reason:
             return ""
         if self.levels_asked is None or not self.levels_asked.automatic:
             return "marked"

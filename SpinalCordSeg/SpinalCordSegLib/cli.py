@@ -293,7 +293,7 @@ def _add_output(parser: Parser) -> None:
 def _add_levels(parser: Parser) -> None:
     group = parser.add_argument_group(
         "vertebral levels",
-        "The disc C2/C3 alone, yours or found in the image, gives C2 and C3, approximately; a second one near C7/T1"
+        "Discs are yours or found in the image. C2/C3 alone gives C2 and C3, approximately; a second one near C7/T1"
         " gives the levels between.",
     )
     add = group.add_argument
@@ -303,7 +303,7 @@ def _add_levels(parser: Parser) -> None:
         " label map of discs, levels or vertebrae by SCT, TotalSegmentator or TotalSpineSeg; points inside the cord:"
         " discs=FILE or vertebrae=FILE (repeatable; one input only)",
     )  # fmt: skip
-    add("--no-find", action="store_true", help="do not look for the disc C2/C3 in the image where none is given")
+    add("--no-find", action="store_true", help="do not look for discs in the image where none is given")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")
     add("--age", type=float, metavar="YEARS", help="compare C2 with healthy adults; not written itself")
     add("--sex", choices=("male", "female"), help="for the same comparison")

@@ -188,7 +188,8 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         f"{case.name}: {text}{' (kept)' if state == 'kept' else ''} → {folder}", case=case.name, state=state,
         folder=str(folder), n_flags=len(case.flags), **{name: content[name] for name in wanted},
     )  # fmt: skip
-    for remark in (*case.remarks, *(flag.message for flag in case.flags if flag.kind == "other_image")):
+    of_levels = [f"no vertebral level: {case.levels.reason}"] if case.levels and case.levels.reason else []
+    for remark in (*case.remarks, *(flag.message for flag in case.flags if flag.kind == "other_image"), *of_levels):
         reporter.attention(remark)
 
 
@@ -216,8 +217,10 @@ def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:
             f"discs, age and sex go with a single input, found {n_inputs}: run them one by one into the same folder"
         )
     marks = _marked_discs(arguments)
-    if not marks and _wants_levels(arguments):
-        raise ConfigurationError("levels and norms need a marked disc: give --disc C2/C3=R,A,S or --disc FILE")
+    if not marks and arguments.no_find and _wants_levels(arguments):
+        raise ConfigurationError(
+            "levels and norms need a disc: leave out --no-find, or give --disc C2/C3=R,A,S or FILE"
+        )
     declared, find = tuple(arguments.declare or ()), not arguments.no_find
     return LevelOptions(marks, arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
 

@@ -1,8 +1,8 @@
-"""Where the disc C2/C3 lies along the cord, found without a click, or why it is not.
+"""Where the discs C2/C3 to C7/T1 lie along the cord, found without a click, or why they are not.
 
-The image is straightened along the cord into a mid-sagittal ribbon. Two unlike estimators look at it: a small network
-(a heatmap along the cord for each disc, and "not in the image") and the correlation with other people's ribbons. An
-answer is given only where both agree.
+The image is straightened along the cord into a mid-sagittal ribbon. A small network gives a heatmap along the cord for
+each disc, and "not in the image"; one ordered model of all discs, with the template's distances, weighs them together.
+An answer is given only where that leaves hardly another place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from SpinalCordSegLib.morphometry import Centreline
 from SpinalCordSegLib.vertebral_levels import C2_C3, TEMPLATE_LENGTH_MM
 from SpinalCordSegLib.volume import Volume
 
-RIBBON, LOG_SHARE, TEMPLATES, CARD = "ribbon", "log_share", "templates", "card"  # names in the model file
+RIBBON, LOG_SHARE, CARD = "ribbon", "log_share", "card"  # names in the model file
 
 STEP_MM = 1.0
 LEAST_CORD_MM = 15.0
@@ -79,7 +79,7 @@ def straighten(image: Volume, line: Centreline) -> Ribbon:
     return Ribbon(mean.astype(np.float32), arc_mm, points)
 
 
-_CONTRAST_MM = 14.0
+_CONTRAST_ROWS = 35  # of a box, applied twice: as wide as a bell of SD 14 mm
 
 
 def network_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,16 +88,17 @@ def network_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
     seen = inside.astype(np.float32)
 
     def local_mean(values: NDArray) -> NDArray:
-        return _blurred(np.where(inside, values, 0).astype(np.float32), _CONTRAST_MM) / weight
+        return _blurred(np.where(inside, values, 0).astype(np.float32)) / weight
 
-    weight = np.maximum(_blurred(seen, _CONTRAST_MM), 1e-3)
+    weight = np.maximum(_blurred(seen), 1e-3)
     apart = np.where(inside, image, 0) - local_mean(image)
     sd = np.sqrt(np.maximum(local_mean(apart**2), 1e-9))
     return np.stack([np.where(inside, np.clip(apart / sd, -3, 3), 0), seen]).astype(np.float32)
 
 
-def _blurred(image: NDArray[np.float32], sd: float) -> NDArray[np.float32]:
-    return ndimage.gaussian_filter(image, sd, mode="constant", truncate=2.5)
+def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    once = ndimage.uniform_filter(image, _CONTRAST_ROWS, mode="constant")
+    return ndimage.uniform_filter(once, _CONTRAST_ROWS, mode="constant")
 
 
 # The chain of discs: what the network sees of each, and the template's distances between them, taken together.
@@ -142,108 +143,31 @@ def _gap(length_mm: float) -> NDArray[np.float64]:
     return bell / bell.sum()
 
 
-# Correlation with other people's ribbons: the whole ribbon is laid along theirs, so C2/C3 may lie outside it.
-
-_BELOW, _ABOVE = 100, 60  # rows of a template about C2/C3
-_BEYOND = 80  # rows beyond the ribbon where C2/C3 is looked for
-_STRETCHES = np.exp(np.linspace(np.log(0.75), np.log(1.3), 9))
-_STRETCH_SD, _STRETCH_COST = 0.12, 0.02  # of its logarithm; of correlation at one SD, twice
-_LEAST_OVERLAP = 900, 0.3  # pixels; of those of the ribbon
-_NEAR, _NEAR_STRETCHES, _NEAR_ROWS = 24, (0.85, 1.0, 1.17), 9  # for the place: rows to either side, and how far off
-_BESIDE_CORD = (ANTERIOR_MM[:-1:2] < -9) | (ANTERIOR_MM[:-1:2] > 8)
-
-
-def bands(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(2, n, 40) of a network input: what changes along the cord, beside cord and CSF, at pixels of 1×2 mm; what is
-    inside."""
-    values, seen = (0.5 * (one[:, :-1:2] + one[:, 1::2]) for one in inputs)
-    seen = (seen > 0.9) & _BESIDE_CORD
-    values = ndimage.gaussian_filter(np.where(seen, values, 0), (1.5, 0.5))
-    values = values - ndimage.gaussian_filter1d(values, 12, axis=0)
-    return np.stack([np.where(seen, values, 0), seen]).astype(np.float32)
-
-
-def template(found: NDArray[np.float32], row: float, stretch: float = 1.0) -> NDArray[np.float32]:
-    """(2, 161, 40): ``bands`` about the row of C2/C3, stretched along the cord; 0 outside."""
-    at = row + np.arange(-_BELOW, _ABOVE + 1) / stretch
-    low = np.clip(np.floor(at).astype(int), 0, found.shape[1] - 2)
-    share = (at - low)[:, None]
-    inside = (at >= 0) & (at <= found.shape[1] - 1)
-    return (((1 - share) * found[:, low] + share * found[:, low + 1]) * inside[:, None]).astype(np.float32)
-
-
-class Templates:
-    """Ribbons of others, (people, 2, 161, 40), as ``template`` gives them."""
-
-    def __init__(self, people: NDArray[np.float32]) -> None:
-        whole = [[template(one, _BELOW, k) for k in _STRETCHES] for one in people]
-        near = [[template(one, _BELOW, k) for k in _NEAR_STRETCHES] for one in people]
-        self._whole = np.array(whole, np.float32)
-        self._near = np.array(near, np.float32)[..., _BELOW - _NEAR : _BELOW + _NEAR + 1, :]
-
-    def vote(self, found: NDArray[np.float32]) -> tuple[int, float]:
-        """Row of C2/C3, which may lie outside the ribbon, and the correlation there, -1 to 1.
-
-        ``found``: ``bands``. The whole ribbons choose the disc (mean of the best two people, so that no single one
-        decides); its surroundings, with the best three, its place.
-        """
-        likeness, overlap = _correlation(found, self._whole, _BELOW, _ABOVE)
-        seen = float(found[1].sum())
-        cost = _STRETCH_COST * 0.5 * (np.log(_STRETCHES) / _STRETCH_SD) ** 2
-        share = np.clip(overlap / max(min(seen, self._whole[0, 0, 0].size), 1.0), 0, 1)
-        enough = (overlap >= _LEAST_OVERLAP[0]) & (overlap >= _LEAST_OVERLAP[1] * seen)
-        score = np.where(enough, (likeness - cost) * share**0.25, -1)
-        score = np.sort(score.max(axis=2), axis=1)[:, -2:].mean(axis=1)
-        top = int(score.argmax())
-        likeness, overlap = _correlation(found, self._near, _NEAR, _NEAR)
-        place = np.where(overlap > _LEAST_OVERLAP[1] * overlap.max(), likeness, -1).max(axis=2)
-        place = np.sort(place, axis=1)[:, -3:].mean(axis=1)
-        low = max(0, top - _NEAR_ROWS)
-        if place[top] > -1:  # its surroundings are in the image
-            return low + int(place[low : top + _NEAR_ROWS + 1].argmax()) - _BEYOND, float(score[top])
-        return top - _BEYOND, float(score[top])
-
-
-def _correlation(
-    found: NDArray[np.float32], templates: NDArray[np.float32], below: int, above: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(rows, people, stretches): correlation where both are seen, and the number of these pixels; rows from _BEYOND
-    below the ribbon to _BEYOND above it."""
-    people, stretches = templates.shape[:2]
-    padded = np.pad(found, ((0, 0), (below + _BEYOND, above + _BEYOND), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, below + above + 1, axis=1)
-    n = windows.shape[1]
-    values, seen = (one.transpose(0, 2, 1).reshape(n, -1) for one in windows)
-    wanted, known = (templates[:, :, i].reshape(people * stretches, -1).T for i in (0, 1))
-    size = np.sqrt((values**2 @ known) * (seen @ wanted**2))
-    shape = n, people, stretches
-    return (values @ wanted / np.maximum(size, 1e-6)).reshape(shape), (seen @ known).reshape(shape)
-
-
 # The answer.
 
-_AGREE_MM = 5.0  # between network and correlation
-_ALIKE = 0.28  # correlation: 0.29 and more on necks that show C2/C3, 0.23 where it was wrong and on a lumbar spine
-_SURE = 0.5  # of the probability, within 5 mm of its peak
+# Of the probability, within 5 mm of its peak, for C2/C3 and for the discs below it. Chosen on simulated necks, of which
+# at most 1 % may get a C2/C3 off by more than 8 mm; of the lower discs hardly more are wrong at 0.4 than at 0.7.
+_SURE, _SURE_BELOW = 0.5, 0.4
 _COLUMN_MM = 20.0  # of the spine that must be seen above C2/C3
+_BELOW_MM = 5.0  # likewise below: at the image's end a disc cannot be told from the dens's
+_SHIFT = 3  # columns
 _GAPS = 0.65, 1.4  # between neighbouring discs, against the template
-_COLUMN = (ANTERIOR_MM > 8) & (ANTERIOR_MM < 24)
+SPINE = (ANTERIOR_MM > 8) & (ANTERIOR_MM < 24)  # columns before the cord
+_TALLEST_MM = 200.0  # from the upper end of the ribbon: heads show C2/C3 within 110 mm, and C7/T1 lies 90 mm below
 
 
 @dataclass(frozen=True, eq=False)
 class FoundDiscs:
-    """``c2_c3_mm``: along the cord, see Centreline; None where ``reason`` tells why. ``lower_mm``: number of the disc
-    (4 is C3/C4 … 8 is C7/T1) → mm, as far as the network sees them: nothing confirms these. ``ribbon``: for a picture;
-    None without enough cord."""
+    """``discs_mm``: number of the disc (3 is C2/C3 … 8 is C7/T1) → mm along the cord, see Centreline, from C2/C3 down
+    without a gap; empty where ``reason`` tells why. ``ribbon``: for a picture; None without enough cord."""
 
-    c2_c3_mm: float | None = None
+    discs_mm: dict[int, float] = field(default_factory=dict)
     reason: str = ""
-    lower_mm: dict[int, float] = field(default_factory=dict)
     ribbon: Ribbon | None = None
 
 
 class DiscFinder:
-    """The network and the ribbons of others, from one file. ``card``: what it was trained on."""
+    """The network, from its file. ``card``: what it was trained on."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Raises MissingPackageError without ONNX Runtime, ModelFileError for a file that is missing or damaged."""
@@ -259,42 +183,50 @@ class DiscFinder:
         try:
             self._session = onnxruntime.InferenceSession(path.read_bytes(), options, ["CPUExecutionProvider"])
             self.card: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[CARD])
-            blank = np.zeros((1, 2, 2, len(ANTERIOR_MM)), np.float32)
-            people = self._session.run([TEMPLATES], {RIBBON: blank})[0]
+            self.log_share(np.zeros((2, 2, len(ANTERIOR_MM)), np.float32))
         except Exception as error:  # ONNX Runtime has a dozen errors without a common base
             raise ModelFileError(f"{path}: is no finder of discs ({error}): install SpinalCordSeg again") from error
-        self.templates = Templates(people)
 
     def log_share(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """(6, n + 1), see disc_posteriors, of a network input (2, n, 81)."""
         n = inputs.shape[1]
         even = np.pad(inputs, ((0, 0), (0, n % 2), (0, 0)))
-        found = self._session.run([LOG_SHARE], {RIBBON: even[None]})[0][0]
+        found = self._session.run([LOG_SHARE], {RIBBON: even[None]})[0][0].astype(np.float64)
         return np.delete(found, n, axis=1) if n % 2 else found
 
+    def _log_mean_share(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same of a ribbon's image: mean of the shares as it is and shifted to the front and back."""
+        shares = []
+        for columns in (-_SHIFT, 0, _SHIFT):
+            shifted = np.roll(image, columns, axis=1)
+            shifted[:, : max(columns, 0)] = np.nan
+            shifted[:, image.shape[1] + min(columns, 0) :] = np.nan
+            shares.append(np.exp(self.log_share(network_input(shifted))))
+        return np.log(np.mean(shares, axis=0))
+
     def find(self, ribbon: Ribbon) -> FoundDiscs:
-        """The disc C2/C3, or the reason why it is not given."""
-        inputs = network_input(ribbon.image)
-        posterior = disc_posteriors(self.log_share(inputs).astype(np.float64))
+        """The discs, or the reason why C2/C3 is not given."""
+        first = max(0, len(ribbon.image) - round(_TALLEST_MM / STEP_MM))
+        image = ribbon.image[first:]
+        seen = np.flatnonzero(np.isfinite(image[:, SPINE]).mean(axis=1) > 0.5)
+        if not len(seen):
+            return FoundDiscs(reason="the spine before the cord is not in the image", ribbon=ribbon)
+        posterior = disc_posteriors(self._log_mean_share(image))
         at, sure = _peak(posterior[0])
-        vote, alike = self.templates.vote(bands(inputs))
-        if sure < _SURE or alike < _ALIKE or not 0 <= vote < len(ribbon.image):
+        if sure < _SURE or at - seen[0] < _BELOW_MM / STEP_MM:
             return FoundDiscs(reason="the disc C2/C3 was not found in the image", ribbon=ribbon)
-        if abs(vote - at) * STEP_MM > _AGREE_MM:
-            return FoundDiscs(reason="two ways of finding the disc C2/C3 do not agree", ribbon=ribbon)
-        seen = np.flatnonzero(np.isfinite(ribbon.image[:, _COLUMN]).mean(axis=1) > 0.5)
-        if not len(seen) or seen[-1] - at < _COLUMN_MM / STEP_MM:
+        if seen[-1] - at < _COLUMN_MM / STEP_MM:
             text = f"less than {_COLUMN_MM:g} mm of the spine are in the image above what looks like the disc C2/C3"
             return FoundDiscs(reason=text, ribbon=ribbon)
-        start = float(ribbon.arc_mm[0])
-        c2_c3_mm, lower_mm = start + STEP_MM * at, {}
+        start = float(ribbon.arc_mm[first])
+        discs_mm = {C2_C3: start + STEP_MM * at}
         for i, name in enumerate(("C3", "C4", "C5", "C6", "C7"), start=1):
             below, sure = _peak(posterior[i])
             gap = (at - below) * STEP_MM / TEMPLATE_LENGTH_MM[name]
-            if sure < _SURE or below < seen[0] or not _GAPS[0] <= gap <= _GAPS[1]:
+            if sure < _SURE_BELOW or below - seen[0] < _BELOW_MM / STEP_MM or not _GAPS[0] <= gap <= _GAPS[1]:
                 break  # from here on a disc may have been passed over
-            at, lower_mm[C2_C3 + i] = below, start + STEP_MM * below
-        return FoundDiscs(c2_c3_mm, "", lower_mm, ribbon)
+            at, discs_mm[C2_C3 + i] = below, start + STEP_MM * below
+        return FoundDiscs(discs_mm, "", ribbon)
 
 
 def _peak(posterior: NDArray[np.float64]) -> tuple[float, float]:
@@ -312,7 +244,7 @@ def disc_finder() -> DiscFinder:
 
 
 def find_discs(image: Volume, line: Centreline, finder: DiscFinder | None = None) -> FoundDiscs:
-    """The disc C2/C3 of an image with its cord's centreline. Raises as DiscFinder."""
+    """The discs of an image with its cord's centreline. Raises as DiscFinder."""
     if line.end_mm < LEAST_CORD_MM:
         return FoundDiscs(reason=f"less than {LEAST_CORD_MM:g} mm of cord were found")
     return (finder or disc_finder()).find(straighten(image, line))

@@ -6,7 +6,6 @@ Nothing is read or written here.
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -44,15 +43,13 @@ from SpinalCordSegLib.quality_control import (
 from SpinalCordSegLib.review import AI, GIVEN, Review
 from SpinalCordSegLib.slice_table import NONE
 from SpinalCordSegLib.uncertainty import with_bands
-from SpinalCordSegLib.vertebral_levels import C2_C3, DiscMark, LevelOptions, measure_levels
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, measure_levels
 from SpinalCordSegLib.volume import Volume, place_on
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.image_io import Image
     from SpinalCordSegLib.model.checkpoint import Checkpoint
 
-
-_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("segment", "measure", ...), what is done and how much there is (slices; 0 of 0: unknown)."""
@@ -189,7 +186,7 @@ def _measured(
     of_size = check_size(features, measures.length_mm, mask)
     contrast = "" if image is None else contrast_of(image.volume, place_on(mask, image.volume))
     facts = known_facts(dicom) | ({"t1w": False} if contrast not in ("", "T1w-like") else {})
-    asked = _with_disc_found(options.levels, image, mask)
+    asked = _with_discs_found(options.levels, image, mask)
     levels = measure_levels(mask, measures, asked, facts=facts)
     of_levels = () if levels is None else levels.flags
     flags = merge_flags(remarks, of_image, of_size, measures.flags, of_levels, of_slices)
@@ -219,21 +216,25 @@ def _measured(
     )
 
 
-def _with_disc_found(asked: LevelOptions, image: Image | None, mask: Volume) -> LevelOptions:
-    """The same with the disc C2/C3 as found in the image, where nobody marked one."""
-    if asked.discs or not asked.find or image is None:
+def _with_discs_found(asked: LevelOptions, image: Image | None, mask: Volume) -> LevelOptions:
+    """The same with the discs as found in the image, where nobody marked one, or with the reason why they were not."""
+    if asked.discs or not asked.find:
         return asked
+    if image is None:
+        is_wanted = asked.around_mm or asked.age_years is not None or asked.sex
+        return replace(
+            asked, not_found="no disc is marked, and none can be found without the image" if is_wanted else ""
+        )
     line = centreline(mask)
     try:
         found = find_discs(image.volume, line)
     except MissingPackageError as error:  # a mask is measured without ONNX Runtime too
-        _log.info("%s", error)
-        return asked
-    if found.c2_c3_mm is None:
-        _log.info("%s: mark it", found.reason)
-        return asked
-    r, a, s = line.point_at(found.c2_c3_mm).tolist()
-    return replace(asked, discs=(DiscMark(C2_C3, ras_mm=(r, a, s)),), automatic=True)
+        return replace(asked, not_found=f"the disc C2/C3 was not looked for: {error}")
+    if found.reason:
+        return replace(asked, not_found=f"{found.reason}: mark the disc C2/C3")
+    places = {disc: line.point_at(mm).tolist() for disc, mm in found.discs_mm.items()}
+    discs = tuple(DiscMark(disc, ras_mm=(r, a, s)) for disc, (r, a, s) in places.items())
+    return replace(asked, discs=discs, automatic=True)
 
 
 def canonical_range(volume: Volume, slice_range: tuple[int, int] | None) -> tuple[int, int] | None:

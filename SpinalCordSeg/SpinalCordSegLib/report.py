@@ -568,6 +568,9 @@ def _level_table(case: Case) -> list[Section]:
     if case.levels is None:
         return []
     levels, norm = case.levels.rows, case.levels.norm
+    healthy = [Section("text", "Healthy adults", note=f"{norm['text']}.")] if norm else []
+    if case.levels.reason:
+        return [Section("text", "Area by vertebral level", note=f"None: {case.levels.reason}."), *healthy]
     rows = []
     for row in levels:
         how = row.remark or ("around the marked disc" if row.basis == "disc" else "between marked discs")
@@ -581,7 +584,7 @@ def _level_table(case: Case) -> list[Section]:
     titles = ("level", "mean area, mm²", "SD, mm²", "slices", "length, mm", "coverage", "how it was found")
     partial = {n for n, row in enumerate(levels) if row.coverage < 0.98}
     found = [Section("table", "Area by vertebral level", rows, note, titles, partial)]
-    return found + ([Section("text", "Healthy adults", note=f"{norm['text']}.")] if norm else [])
+    return found + healthy
 
 
 def _flag_list(flags: Sequence[Flag]) -> Section:

@@ -60,7 +60,7 @@ class DiscMark:
             raise ConfigurationError(f"disc {self.disc} is not known: give one of {', '.join(DISC_NAMES.values())}")
 
 
-_AUTOMATIC = "the disc C2/C3 was found by the program and not confirmed: look at it, or mark it yourself"
+_AUTOMATIC = "the discs were found by the program and not confirmed: look at them, or mark them yourself"
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,15 @@ class LevelOptions:
     """``around_mm``: also the mean area within this distance, along the cord, of the disc C2/C3. ``declared``: what
     the user vouches for where no DICOM header tells ("t1w", "corrected-3d"). ``age_years`` at the examination, ``sex``
     ("male", "female"): of the person, to compare with healthy adults; not kept in a report. ``was_compared``: the case
-    was compared before. ``find``: look for C2/C3 in the image where no disc is given; ``automatic``: so it was."""
+    was compared before. ``find``: look for discs in the image where none is given; ``automatic``: they were found so;
+    ``not_found``: why they were not."""
 
     discs: tuple[DiscMark, ...] = ()
     around_mm: float | None = None
     declared: tuple[str, ...] = ()
     automatic: bool = False
     find: bool = field(default=False, metadata={"json": False})
+    not_found: str = field(default="", metadata={"json": False})
     age_years: float | None = field(default=None, metadata={"json": False})
     sex: str | None = field(default=None, metadata={"json": False})
     was_compared: bool = field(default=False, metadata={"json": False})
@@ -129,7 +131,8 @@ class LevelMeasures:
 @dataclass(frozen=True, eq=False)
 class LevelReport:
     """Areas by vertebral level. ``discs_mm``: marked discs by name, along the line that the case was measured on.
-    ``norm``: the comparison with healthy adults, see ``c2_percentile``; None where it was not asked for.
+    ``norm``: the comparison with healthy adults, see ``c2_percentile``; None where it was not asked for. ``reason``:
+    why no disc was found in the image; "" otherwise.
 
     In memory only: ``places``, the levels along the cord from superior to inferior, only those that can be located;
     ``by_slice``: canonical slice → name of the level its middle lies in; ``flags``, of kind "levels".
@@ -138,6 +141,7 @@ class LevelReport:
     discs_mm: dict[str, float] = field(default_factory=dict, metadata={"decimals": 3})
     rows: tuple[LevelMeasures, ...] = field(default=(), metadata={"key": "levels"})
     norm: dict[str, Any] | None = None
+    reason: str = ""
     places: tuple[Level, ...] = field(default=(), metadata={"json": False})
     by_slice: dict[int, str] = field(default_factory=dict, metadata={"json": False})
     flags: tuple[Flag, ...] = field(default=(), metadata={"json": False})
@@ -146,12 +150,13 @@ class LevelReport:
 def measure_levels(
     mask: Volume, measures: CordMeasures, options: LevelOptions, *, facts: Mapping[str, bool | None] | None = None
 ) -> LevelReport | None:
-    """The levels of a cleaned mask and its measures; None where no disc is marked.
+    """The levels of a cleaned mask and its measures; None where no disc is marked and none was looked for.
 
     ``facts``: "t1w", "corrected_3d", "contrast_agent" as far as a header tells. Raises ConfigurationError.
     """
     if not options.discs:
-        return None
+        reason = options.not_found
+        return LevelReport(reason=reason, norm=_norm((), options, facts or {})) if reason else None
     line = centreline(mask)
     if not len(line.arc_mm):
         return LevelReport(flags=(case_flag("levels", "no cord was found, so no level"),))
@@ -345,7 +350,10 @@ def _norm(
     known = declared | {name: fact for name, fact in facts.items() if fact is not None}
     c2 = next((row for row in rows if row.name == "C2"), None)
     csa_mm2, coverage = (nan, None) if c2 is None else (c2.mean_csa_mm2, c2.coverage)
-    return c2_percentile(csa_mm2, coverage, options.age_years, options.sex, known)
+    norm = c2_percentile(csa_mm2, coverage, options.age_years, options.sex, known)
+    if options.automatic:
+        norm["text"] += "; the discs were found by the program and not confirmed"
+    return norm
 
 
 def _no_norm(*reasons: str) -> dict[str, Any]:

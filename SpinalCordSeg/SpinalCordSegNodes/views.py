@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import Any
 
@@ -180,8 +181,10 @@ def _view(name: str, orientation: str) -> str:
 
 
 # Number of the vertebra below → name, as in SpinalCordSegLib.vertebral_levels; scipy, which that needs, is too slow.
-DISCS = {3: "C2/C3", 8: "C7/T1"}
+DISCS = {3: "C2/C3", 4: "C3/C4", 5: "C4/C5", 6: "C5/C6", 7: "C6/C7", 8: "C7/T1"}
 _ROLE = "SpinalCordSeg.Disc."
+_FOUND_ROLE = "SpinalCordSeg.DiscsFound"
+_TAKEN_MM = 0.1  # further from where it was found: a person moved it
 
 
 def disc_node(owner: Any, disc: int) -> Any:
@@ -212,7 +215,7 @@ def disc_place(owner: Any, disc: int) -> Point | None:
     return point[0], point[1], point[2]
 
 
-def marked_discs(owner: Any) -> Mapping[int, Point]:
+def marked_discs(owner: Any) -> dict[int, Point]:
     """Every marked disc of an image or mask node, by its number."""
     places = {disc: disc_place(owner, disc) for disc in DISCS}
     return {disc: place for disc, place in places.items() if place is not None}
@@ -223,6 +226,59 @@ def clear_disc(owner: Any, disc: int) -> None:
     node = disc_node(owner, disc)
     if node is not None:
         node.RemoveAllControlPoints()
+
+
+def found_node(owner: Any) -> Any:
+    """The list of the discs that the program found in an image; None where there is none."""
+    return owner.GetNodeReference(_FOUND_ROLE)
+
+
+def show_found_discs(scene: Any, owner: Any, discs: Mapping[int, Point]) -> None:
+    """The list of what the last run found, RAS mm, in the place of what another run found; without ``discs`` it goes.
+    Discs that a person marked are left out."""
+    node, found = found_node(owner), str(sorted(discs.items()))
+    if node is not None and node.GetAttribute(_FOUND_ROLE) == found:
+        return
+    if node is not None:
+        scene.RemoveNode(node)
+    if not discs:
+        return
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Discs (found)")
+    node.CreateDefaultDisplayNodes()
+    node.SetAttribute(_FOUND_ROLE, found)
+    owner.SetNodeReferenceID(_FOUND_ROLE, node.GetID())
+    place_with(scene, node, owner)
+    for disc, place in discs.items():
+        if disc_place(owner, disc) is None:
+            node.AddControlPointWorld(vtk.vtkVector3d(*place), DISCS[disc])
+
+
+def found_discs(owner: Any) -> dict[int, Point]:
+    """Every disc that was found and not taken over by a person, by its number, world RAS mm."""
+    node = None if owner is None else found_node(owner)
+    if node is None:
+        return {}
+    numbers, places, point = {name: disc for disc, name in DISCS.items()}, {}, [0.0, 0.0, 0.0]
+    for n in range(node.GetNumberOfControlPoints()):
+        disc = numbers.get(node.GetNthControlPointLabel(n))
+        if disc is not None:
+            node.GetNthControlPointPositionWorld(n, point)
+            places[disc] = (point[0], point[1], point[2])
+    return places
+
+
+def take_moved_discs(scene: Any, owner: Any) -> None:
+    """Make marks of a person out of the found discs that were dragged."""
+    node = None if owner is None else found_node(owner)
+    if node is None:
+        return
+    began = dict(ast.literal_eval(node.GetAttribute(_FOUND_ROLE)))
+    for disc, place in found_discs(owner).items():
+        if disc not in began or np.linalg.norm(np.subtract(place, began[disc])) > _TAKEN_MM:
+            mark = add_disc_node(scene, owner, disc)
+            mark.RemoveAllControlPoints()
+            mark.AddControlPointWorld(*place)
+            node.RemoveNthControlPoint(node.GetControlPointIndexByLabel(DISCS[disc]))
 
 
 def begin_placing(node: Any) -> None:

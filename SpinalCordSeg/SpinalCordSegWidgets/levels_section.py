@@ -12,6 +12,7 @@ from SpinalCordSegLib.errors import SpinalCordSegError
 from SpinalCordSegNodes.results import measured_cord, put_levels
 from SpinalCordSegNodes.segmentations import mask_of_segment
 from SpinalCordSegNodes.views import (
+    DISCS,
     add_disc_node,
     begin_placing,
     centre_of_slice,
@@ -19,9 +20,13 @@ from SpinalCordSegNodes.views import (
     disc_node,
     disc_place,
     end_placing,
+    found_discs,
+    found_node,
     is_placing,
     jump_to,
     marked_discs,
+    show_found_discs,
+    take_moved_discs,
 )
 from SpinalCordSegWidgets.section import (
     Section,
@@ -42,7 +47,10 @@ if TYPE_CHECKING:
 
 C2_C3, C7_T1 = 3, 8
 _SETTLE_MS = 200  # a point that is dragged moves many times a second
-_EVENTS = ("PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent", "PointPositionUndefinedEvent")
+_RELEASED = "PointEndInteractionEvent"
+_EVENTS = (
+    "PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent", "PointPositionUndefinedEvent", _RELEASED,
+)  # fmt: skip
 
 
 _MOST_SLICES = 8  # rows before the table scrolls
@@ -70,6 +78,7 @@ class LevelsSection(Section):
         self._observed: list[tuple[Any, int]] = []
         self._slices: list[int] = []  # of the table's rows
         self._settle = single_shot(_SETTLE_MS, self.refresh)
+        self._dragged = single_shot(0, self._on_dragged)  # not within the point's own event
         for name, value in ((_("not given"), ""), (_("female"), "female"), (_("male"), "male")):
             ui.sexBox.addItem(name, value)
         set_up_table(ui.sliceTable, [_("Slice"), _("Area mm²"), _("AP × RL mm"), _("Flags")])
@@ -118,15 +127,32 @@ class LevelsSection(Section):
 
         ui = self.ui
         age, sex = ui.ageBox.value, ui.sexBox.itemData(ui.sexBox.currentIndex)
+        found, marked = found_discs(self.current.owner), marked_discs(self.current.owner)
+        places = found | marked
         return LevelOptions(
-            discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in marked_discs(self.current.owner).items()),
+            discs=tuple(DiscMark(disc, ras_mm=place) for disc, place in places.items()),
+            automatic=bool(found.keys() - marked.keys()),
             around_mm=float(ui.aroundBox.value) or None,
             age_years=float(age) if age else None,
             sex=sex or None,
             declared=DECLARABLE if ui.declareBox.checked else (),
         )
 
+    def _show_found(self) -> None:
+        """The discs that the last run found, as a list whose points can be dragged."""
+        owner, case = self.current.owner, self.current.live.case
+        if owner is not None and case is not None:
+            asked = case.levels_asked
+            marks = asked.discs if asked is not None and asked.automatic else ()
+            places = {mark.disc: mark.ras_mm for mark in marks if mark.ras_mm is not None}
+            show_found_discs(slicer.mrmlScene, owner, places)
+
+    def _on_dragged(self) -> None:
+        take_moved_discs(slicer.mrmlScene, self.current.owner)
+        self.refresh()
+
     def refresh(self) -> None:
+        self._show_found()
         self._observe()
         ui, case = self.ui, self.current.live.case
         rows = slice_rows(case)
@@ -144,8 +170,9 @@ class LevelsSection(Section):
             node = None if reason else disc_node(self.current.owner, disc)
             placing = node is not None and is_placing(node)
             grey(button, reason)
-            marked = _("marked") if place is not None else _("not marked")
-            label.setText(_("click in a view…") if placing and place is None else marked)
+            found = not reason and disc in found_discs(self.current.owner)
+            state = _("marked") if place is not None else _("found") if found else _("not marked")
+            label.setText(_("click in a view…") if placing and place is None else state)
             clear.setVisible(place is not None)
         report, problem = (None, "") if reason else self._measure()
         self._show(report, problem)
@@ -160,6 +187,7 @@ class LevelsSection(Section):
 
     def close(self) -> None:
         self._settle.stop()
+        self._dragged.stop()
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
@@ -187,22 +215,23 @@ class LevelsSection(Section):
         logic.PropagateTableSelection()
 
     def _observe(self) -> None:
-        """Follow the marks of the current mask."""
+        """Follow the discs of the current mask, marked and found."""
         owner = self.current.owner
-        nodes = [] if owner is None else [disc_node(owner, disc) for disc in (C2_C3, C7_T1)]
+        nodes = [] if owner is None else [*(disc_node(owner, disc) for disc in DISCS), found_node(owner)]
         wanted = [node for node in nodes if in_scene(node)]
         if [node for node, _tag in self._observed[:: len(_EVENTS)]] == wanted:
             return
         self.close()
         for node in wanted:
             for event in _EVENTS:
-                tag = node.AddObserver(getattr(slicer.vtkMRMLMarkupsNode, event), lambda *_: self._settle.start())
+                timer = self._dragged if event == _RELEASED else self._settle
+                tag = node.AddObserver(getattr(slicer.vtkMRMLMarkupsNode, event), lambda *_, timer=timer: timer.start())
                 self._observed.append((node, tag))
 
     def _measure(self) -> tuple[LevelReport | None, str]:
-        """The levels, or why there are none ("": nothing is marked)."""
+        """The levels, or why there are none ("": nothing is marked or found)."""
         live, result = self.current.live, self.current.result
-        if live.mask is None or not marked_discs(self.current.owner):
+        if live.mask is None or not (marked_discs(self.current.owner) or found_discs(self.current.owner)):
             return None, ""
         from SpinalCordSegLib.morphometry import measure  # scipy: not when the panel opens
         from SpinalCordSegLib.vertebral_levels import measure_levels

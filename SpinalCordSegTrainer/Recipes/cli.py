@@ -18,6 +18,7 @@ from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
 from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
 from Recipes.validation import report
+from Recipes.validation.found_discs import judge_finder
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
 from Recipes.validation.robustness import robustness
 from Recipes.validation.simulated_people import simulated_figures, validate_simulated
@@ -282,6 +283,6 @@ def _levels(arguments: argparse.Namespace, reporter: Reporter) -> None:
         path = levels.train_finder(data, output, lambda stage, done, of: reporter.progress(stage, done, of))
         reporter.text(str(path))
         return
-    table = levels.judge_finder(data, output, arguments.finder or output / levels.FINDER, arguments.count)
+    table = judge_finder(data, output, arguments.finder or output / levels.FINDER, arguments.count)
     write_text(output / "levels.md", table)
     reporter.text(table)

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from SpinalCordSegLib import pipeline
+from SpinalCordSegLib.case import Case
+from SpinalCordSegLib.cli import main
 from SpinalCordSegLib.disc_finder import (
     ANTERIOR_MM,
-    Templates,
-    bands,
     disc_posteriors,
     find_discs,
-    network_input,
     straighten,
-    template,
 )
-from SpinalCordSegLib.image_io import read_image, read_labels
+from SpinalCordSegLib.errors import MissingPackageError
+from SpinalCordSegLib.image_io import Image, read_image, read_labels, write_volume
 from SpinalCordSegLib.morphometry import centreline
 from SpinalCordSegLib.pipeline import measure_mask
 from SpinalCordSegLib.vertebral_levels import LevelOptions
@@ -85,24 +85,6 @@ def test_chain_leaves_discs_outside_the_image() -> None:
     assert (inside[1:] > 0.9).all()
 
 
-def _drawn_ribbon(rng: np.random.Generator, n: int = 160) -> np.ndarray:
-    """Grey values of a neck of its own, the same wherever it is cut."""
-    stripes = np.repeat(rng.normal(size=(n // 4, 1)), 4, axis=0)
-    return (stripes + 0.3 * rng.normal(size=(n, len(ANTERIOR_MM)))).astype(np.float32)
-
-
-@pytest.mark.parametrize(("first", "end"), [(0, 160), (40, 160), (10, 130), (0, 95), (0, 80)])
-def test_vote_finds_the_row_also_outside_the_ribbon(first: int, end: int) -> None:
-    rng = np.random.default_rng(0)
-    whole = _drawn_ribbon(rng)
-    others = [whole + 0.3 * rng.normal(size=whole.shape).astype(np.float32) for _ in range(3)]
-    others += [_drawn_ribbon(rng) for _ in range(2)]
-    templates = Templates(np.stack([template(bands(network_input(one)), 100.0) for one in others]))
-    row, alike = templates.vote(bands(network_input(whole[first:end])))
-    assert row == pytest.approx(100 - first, abs=1)
-    assert alike > 0.5
-
-
 class TestShippedFinder:
     @pytest.fixture
     def neck(self, shared_data: Path) -> tuple[Volume, Volume]:
@@ -116,14 +98,15 @@ class TestShippedFinder:
         line = centreline(mask)
         found = find_discs(image, line)
         assert found.reason == ""
-        assert found.c2_c3_mm == pytest.approx(line.nearest((-7.9, 1.6, 33.4))[0], abs=3.0)
+        marks = {3: (-7.9, 1.6, 33.4), 4: (-8.5, 2.0, 13.9), 5: (-8.5, 1.4, -2.1)}
+        assert found.discs_mm == pytest.approx({n: line.nearest(at)[0] for n, at in marks.items()}, abs=3.0)
 
     @pytest.mark.parametrize("kept", [48, 40, 30])
     def test_cropped_below_c2_c3_is_left_open(self, neck: tuple[Volume, Volume], kept: int) -> None:
         upright = [one.reoriented("RAS") for one in neck]
         image, mask = (Volume.from_ijk(one.ijk[:, :, :kept], one.ijk_to_ras) for one in upright)
         found = find_discs(image, centreline(mask))
-        assert found.c2_c3_mm is None
+        assert not found.discs_mm
         assert found.reason
 
     def test_short_cord_is_left_open(self, neck: tuple[Volume, Volume]) -> None:
@@ -135,8 +118,8 @@ class TestShippedFinder:
         line = centreline(_tilted_neck((1.0, 1.0, 1.0))[1])
         noise = np.random.default_rng(0).normal(100, 10, (30, 90, 100)).astype(np.float32)
         image = _tilted_neck((1.0, 1.0, 1.0))[0]
-        assert find_discs(image.with_ijk(noise), line).c2_c3_mm is None
-        assert find_discs(image.with_ijk(np.zeros_like(noise)), line).c2_c3_mm is None
+        assert not find_discs(image.with_ijk(noise), line).discs_mm
+        assert not find_discs(image.with_ijk(np.zeros_like(noise)), line).discs_mm
 
     def test_found_disc_is_measured_and_named_automatic(self, shared_data: Path) -> None:
         folder = shared_data / "t1w_masked"
@@ -145,11 +128,52 @@ class TestShippedFinder:
         mask = mask.with_voxels(mask.voxels > 0)
         case = measure_mask(mask, "neck", image=image, levels=LevelOptions(find=True))
         assert case.levels is not None
-        assert {row.name for row in case.levels.rows} == {"C2", "C3", "C2-C3"}
+        assert {row.name for row in case.levels.rows} == {"C1", "C2", "C3", "C4", "C2-C3"}
         assert case.levels_asked is not None
         assert case.levels_asked.automatic
         assert any(flag.kind == "levels" and "not confirmed" in str(flag) for flag in case.flags)
         row = case.summary_row()
-        assert row["c2_c3_mean_csa_mm2"] == pytest.approx(case.levels.rows[-1].mean_csa_mm2, abs=1e-3)
+        assert row["c2_c3_mean_csa_mm2"] == pytest.approx(
+            next(one.mean_csa_mm2 for one in case.levels.rows if one.name == "C2-C3"), abs=1e-3
+        )
         assert (row["c2_c3_coverage"], row["disc"]) == (1.0, "found")
         assert measure_mask(mask, "neck", image=image).levels is None
+
+    def test_why_no_disc_was_found_is_in_report_and_terminal(
+        self, neck: tuple[Volume, Volume], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        upright = [one.reoriented("RAS") for one in neck]
+        image, mask = (Volume.from_ijk(one.ijk[:, :, :40], one.ijk_to_ras) for one in upright)
+        write_volume(image, tmp_path / "image.nii.gz")
+        write_volume(mask.with_voxels((mask.voxels > 0).astype(np.uint8)), tmp_path / "mask.nii.gz")
+        command = ["measure", str(tmp_path / "mask.nii.gz"), "--output", str(tmp_path / "out"), "--age", "40"]
+        assert main([*command, "--sex", "male", "--image", str(tmp_path / "image.nii.gz")]) == 0
+        shown = "".join(capsys.readouterr())
+        case = Case.load(tmp_path / "out" / "mask")
+        assert case.levels is not None
+        assert f"no vertebral level: {case.levels.reason}" in shown
+        assert "mark the disc C2/C3" in case.levels.reason
+        assert case.levels.norm is not None
+        assert case.summary_row()["disc"] is None
+        assert case.levels.reason in (tmp_path / "out" / "mask" / "report.html").read_text()
+
+    def test_found_discs_are_compared_and_named_unconfirmed(self, neck: tuple[Volume, Volume]) -> None:
+        image = Image(neck[0], Path("neck.nii.gz"), "neck")
+        options = LevelOptions(find=True, age_years=40, sex="male", declared=("t1w", "corrected-3d"))
+        case = measure_mask(neck[1].with_voxels(neck[1].voxels > 0), "neck", image=image, levels=options)
+        assert case.levels is not None
+        assert case.levels.norm is not None
+        assert case.levels.norm["text"].endswith("found by the program and not confirmed")
+
+    def test_without_onnx_runtime_the_report_names_it(
+        self, neck: tuple[Volume, Volume], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def missing(*_: object) -> None:
+            raise MissingPackageError("ONNX Runtime cannot be loaded")
+
+        monkeypatch.setattr(pipeline, "find_discs", missing)
+        image = Image(neck[0], Path("neck.nii.gz"), "neck")
+        mask = neck[1].with_voxels(neck[1].voxels > 0)
+        case = measure_mask(mask, "neck", image=image, levels=LevelOptions(find=True))
+        assert case.levels is not None
+        assert "ONNX Runtime" in case.levels.reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
@@ -13,10 +15,11 @@ from pydicom import dcmread
 from slicer_standins.desktop import click, finish, wait_until
 
 from SpinalCordSegLib.image_io import read_image
+from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions
 from SpinalCordSegLib.volume import Volume
-from SpinalCordSegNodes.results import LEVELS
+from SpinalCordSegNodes.results import LEVELS, add_measures
 from SpinalCordSegNodes.segmentations import add_segmentation, cord_segment_id, mask_of_segment
-from SpinalCordSegNodes.views import disc_node, is_placing
+from SpinalCordSegNodes.views import disc_node, found_discs, found_node, is_placing, marked_discs
 from SpinalCordSegNodes.volumes import node_from_volume
 
 pytestmark = pytest.mark.timeout(900)
@@ -46,6 +49,30 @@ def test_levels_follow_the_marked_discs(panel, scene):
     mark(scene, volume, 3, (90.0, 90.0, 0.0))
     wait_until(lambda: ui.levelDoubts.isVisible())
     assert "from the cord" in ui.levelDoubts.text and section.options().discs
+
+
+def test_found_discs_can_be_dragged_and_become_marks(panel, scene):
+    segmentation = visit(panel, scene, "t1")
+    section, ui, volume = panel.panel.levels, panel.panel.levels.ui, panel.panel.current.volume
+    ui.levelsSection.collapsed = False
+
+    def measured(levels_asked):  # what a run leaves in the scene
+        add_measures(scene, replace(panel.panel.current.result.case, levels_asked=levels_asked), segmentation)
+        panel.panel.current.refresh()
+
+    discs = (DiscMark(3, ras_mm=DISC_RAS), DiscMark(4, ras_mm=(*DISC_RAS[:2], DISC_RAS[2] - 18)))
+    measured(LevelOptions(discs, automatic=True))
+    found = found_node(volume)
+    assert found.GetName() == "Discs (found)" and found_discs(volume).keys() == {3, 4}
+    assert ui.upperLabel.text == "found" and ui.levelTable.isVisible()
+    assert section.options().automatic and "not confirmed" in ui.levelDoubts.text
+    found.SetNthControlPointPositionWorld(0, DISC_RAS[0], DISC_RAS[1], DISC_RAS[2] - 6)
+    found.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    wait_until(lambda: 3 in marked_discs(volume))
+    assert found_discs(volume).keys() == {4} and section.options().automatic
+    assert ui.upperLabel.text == "marked" and marked_discs(volume)[3][2] == pytest.approx(DISC_RAS[2] - 6)
+    measured(None)
+    assert found_node(volume) is None and not section.options().automatic
 
 
 def test_two_visits_in_linked_views(panel, scene):
