@@ -102,10 +102,9 @@ class SpinalCordSegLogic(ScriptedLoadableModuleLogic):
         """Segment and measure, and wait for it. Raises SpinalCordSegError; RuntimeError where the run failed."""
         from SpinalCordSegLib.model.checkpoint import default_model
         from SpinalCordSegNodes.results import add_result
-        from SpinalCordSegNodes.volumes import volume_from_node
         from SpinalCordSegWidgets.jobs import segment_job
 
-        found = self._finish(segment_job(volume_from_node(volumeNode), model or default_model(), device))
+        found = self._finish(segment_job(volumeNode, model or default_model(), device))
         return add_result(slicer.mrmlScene, found.case, volumeNode, found.page)
 
     def measure(self, segmentation, segmentId: str):

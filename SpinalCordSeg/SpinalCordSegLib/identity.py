@@ -178,9 +178,14 @@ def safe_case_name(path: Path, dicom: DicomSeries | None = None, fields: dict[st
     else:
         raw = file_stem(path)
         words = patient_words(path, fields or {})
-    name = _sanitise(raw)
-    if not name or tells_identity(raw, words):
-        return _code(path, dicom)
+    return safe_name(raw, words) or _code(path, dicom)
+
+
+def safe_name(text: str, words: frozenset[str]) -> str:
+    """A case's name of ``text``; "" where nothing is left or it holds one of ``words``, which tell the patient."""
+    name = _sanitise(text)
+    if not name or tells_identity(text, words):
+        return ""
     return f"case-{name}" if _RESERVED.match(name) else name
 
 

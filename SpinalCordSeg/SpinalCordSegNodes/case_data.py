@@ -16,7 +16,7 @@ from SpinalCordSegLib.review import Review
 from SpinalCordSegLib.volume import Volume, place_on
 from SpinalCordSegNodes.editing import read_review, write_review
 from SpinalCordSegNodes.results import add_result
-from SpinalCordSegNodes.segmentations import cord_segment_id, cropped_mask
+from SpinalCordSegNodes.segmentations import MASK_ONLY, cord_segment_id, cropped_mask
 from SpinalCordSegNodes.volumes import node_from_volume
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class OpenCase:
         # without an image something to scroll through: the mask's own voxels
         volume = case.mask.with_ijk(np.asarray(case.mask.ijk).astype(np.uint8)) if image is None else image.volume
         volume_node = node_from_volume(scene, volume, f"{item.case} (mask only)" if image is None else item.case)
+        if image is None:
+            volume_node.SetAttribute(MASK_ONLY, "1")
         began = read_mask(item.folder, AI_MASK) if case.changes is not None else None
         node = add_result(scene, case, volume_node, page, ai_mask=began).segmentation
         write_review(node, cord_segment_id(node), case.review)

@@ -65,6 +65,7 @@ def read_tag(segment: Any, key: str) -> str:
     return str(value) if segment.GetTag(key, value) else ""
 
 
+MASK_ONLY = PREFIX + "MaskOnly"  # of a volume that stands for an image that is not at hand
 AI_COPY, VOLUME, _COPY_OF = "SpinalCordSeg.AICopy", "SpinalCordSeg.Volume", "SpinalCordSeg.CopyOf"  # reference roles
 _SEGMENT_ID = "SpinalCord"
 _BY_AI, _CORRECTED = " spinal cord AI", " spinal cord corrected"
@@ -236,9 +237,15 @@ def volume_node_of(node: Any) -> Any:
     return node.GetNodeReference(VOLUME) or node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
 
 
+def image_node_of(node: Any) -> Any:
+    """The same; None too where the mask's own voxels stand for an image that is not at hand."""
+    found = None if node is None else volume_node_of(node)
+    return None if found is None or found.GetAttribute(MASK_ONLY) else found
+
+
 def volume_behind(node: Any, mask: Volume) -> Volume | None:
-    """The voxels of the volume a segmentation was made on, where they lie on the mask's grid; else None."""
-    volume_node = volume_node_of(node)
+    """The voxels of the image a segmentation was made on, where they lie on the mask's grid; else None."""
+    volume_node = image_node_of(node)
     if volume_node is None:
         return None
     try:

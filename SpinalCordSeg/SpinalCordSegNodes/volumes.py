@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SpinalCordSegLib.errors import GeometryError, SpinalCordSegError, VoxelError
+from SpinalCordSegLib.identity import identity_words, patient_words, safe_name
 from SpinalCordSegLib.volume import Volume
 
 
@@ -223,6 +224,19 @@ def label_of(scene: Any, node: Any) -> str:
     if len(namesakes) < 2 or node not in namesakes:
         return name
     return f"{name} ({namesakes.index(node) + 1} of {len(namesakes)})"
+
+
+def case_name_of(scene: Any, node: Any) -> str:
+    """What a case of this image is called: as the node, or "case" where that tells the patient as far as is known."""
+    hierarchy, item = scene.GetSubjectHierarchyNode(), _ancestor(scene, node, "Patient")
+    keys = ("DICOM.PatientName", "DICOM.PatientID", "DICOM.PatientBirthDate")
+    known = [] if item == _NO_ITEM else [str(hierarchy.GetItemAttribute(item, key) or "") for key in keys]
+    database, uids = dicom_database(), instance_uids(node)
+    if database is not None and uids:
+        known += [database.instanceValue(uids[0], tag) for tag in ("0010,0010", "0010,0020", "0010,0030")]
+    file = node.GetStorageNode() and node.GetStorageNode().GetFileName()
+    words = identity_words(known) | (patient_words(Path(file), {}) if file else frozenset())
+    return safe_name(str(node.GetName()), words) or "case"
 
 
 def image_state(volume_node: Any) -> str:

@@ -24,7 +24,7 @@ from SpinalCordSegNodes.results import (
     result_of,
     write_result_folder,
 )
-from SpinalCordSegNodes.segmentations import cropped_mask, known_cord_id, volume_node_of
+from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, known_cord_id, volume_node_of
 from SpinalCordSegNodes.views import LinkedViews, Point, marked_discs
 from SpinalCordSegNodes.volumes import image_state, is_other_patient, label_of, study_date, volume_from_node
 from SpinalCordSegWidgets.jobs import PROGRAM, RESULTS, Job, write_images
@@ -59,8 +59,12 @@ class Visit:
 
     @property
     def volume(self) -> Any:
-        """The node of its image; None where that is not in the scene."""
+        """The node of its image, or of what stands for it; None where that is not in the scene."""
         return None if self.segmentation is None else volume_node_of(self.segmentation)
+
+    @property
+    def has_image(self) -> bool:
+        return image_node_of(self.segmentation) is not None
 
     @property
     def name(self) -> str:
@@ -86,7 +90,7 @@ class Visit:
             text = _("{name} was not measured as it is now: choose it in section Segment, and measure it")
             raise InputFileError(text.format(name=self.name))
         write_result_folder(result, segment_id, folder / f"visit{number}")
-        if self.volume is not None:
+        if self.has_image:
             write_images(folder, {f"image{number}.nrrd": volume_from_node(self.volume)})
 
 
@@ -187,7 +191,7 @@ class FollowUpSection(Section):
         arguments = ["follow-up", *(str(visit.folder or f"visit{n}") for n, visit in visits)]
         arguments += [f"--date={visit.day}" for visit in self.visits]
         arguments += [f"--disc={visit.disc}" for visit in self.visits]
-        if all(visit.volume for visit in self.visits):
+        if all(visit.has_image for visit in self.visits):
             arguments += [f"--image=image{n}.nrrd" for n, _visit in visits]
         arguments += ["--person", ui.personEdit.text.strip() or "person", "--output", RESULTS]
         arguments += ["--age", str(ui.followUpAgeBox.value)] if ui.followUpAgeBox.value else []

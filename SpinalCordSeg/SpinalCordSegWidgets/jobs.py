@@ -36,6 +36,7 @@ from SpinalCordSegNodes.case_data import CaseFolder, read_case_folder
 from SpinalCordSegNodes.results import result_of, write_result_folder
 from SpinalCordSegNodes.segmentations import AI_COPY, cord_segment_id, mask_of_segment, volume_behind, volume_node_of
 from SpinalCordSegNodes.views import DISCS, marked_discs
+from SpinalCordSegNodes.volumes import case_name_of, volume_from_node
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case
@@ -50,7 +51,7 @@ _STOPPED = 130
 _OUT_OF_MEMORY = (-9, 137)
 _IMAGE_NAME = re.compile(r"[^\s/\\'\"()]+\.(nii|nrrd|nhdr|mha|mhd|hdr|img|dcm|itksnap)(\.gz)?\b", re.IGNORECASE)
 # Options whose values tell a person apart from others: days, ages, codes, typed names, places in a body.
-_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc")
+_PERSONAL = ("--date", "--person", "--age", "--by", "--subject", "--disc", "--code")
 
 
 def scratch_base() -> Path:
@@ -408,10 +409,11 @@ def write_images(folder: Path, images: Mapping[str, Volume]) -> None:
         write_volume(volume, folder / name, compress=False)
 
 
-def segment_job(volume: Volume, model: Path, device: str) -> Job[CaseFolder]:
-    """Find the cord in ``volume`` and measure it."""
-    arguments = ["segment", IMAGE, *_OUTPUT, "--model", str(model), "--device", device]
-    return Job(PROGRAM, arguments, _read_case, images={IMAGE: volume})
+def segment_job(volume_node: Any, model: Path, device: str) -> Job[CaseFolder]:
+    """Find the cord in a volume and measure it."""
+    name = case_name_of(slicer.mrmlScene, volume_node)
+    arguments = ["segment", IMAGE, *_OUTPUT, "--code", name, "--model", str(model), "--device", device]
+    return Job(PROGRAM, arguments, _read_case, images={IMAGE: volume_from_node(volume_node)})
 
 
 def _read_case(folder: Path, event: dict[str, Any]) -> CaseFolder:
@@ -425,11 +427,13 @@ def measure_job(segmentation: Any, segment_id: str, by: str = "") -> Job[CaseFol
     image = volume_behind(segmentation, mask)
     images = {_MASK: mask} if image is None else {_MASK: mask, IMAGE: image}
     options = [] if image is None else ["--image", IMAGE]
-    for disc, place in marked_discs(volume_node_of(segmentation) or segmentation).items():
+    owner = volume_node_of(segmentation) or segmentation
+    for disc, place in marked_discs(owner).items():
         options.append(f"--disc={DISCS[disc]}=" + ",".join(f"{mm:.3f}" for mm in place))
     ai, result = _ai_mask(segmentation, segment_id), result_of(segmentation)
     if ai is None or result is None:
-        return Job(PROGRAM, ["measure", _MASK, *_OUTPUT, *options], _read_case, images=images)
+        name = case_name_of(slicer.mrmlScene, owner)
+        return Job(PROGRAM, ["measure", _MASK, *_OUTPUT, "--code", name, *options], _read_case, images=images)
     return Job(
         PROGRAM,
         ["correct", CASE, _MASK, "--by", by, *options],

@@ -14,7 +14,7 @@ from slicer.util import VTKObservationMixin
 from SpinalCordSegLib.errors import ConfigurationError, SpinalCordSegError
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import add_measures, write_result_folder
-from SpinalCordSegNodes.segmentations import cropped_mask, volume_node_of
+from SpinalCordSegNodes.segmentations import cropped_mask, image_node_of, volume_node_of
 from SpinalCordSegNodes.volumes import is_other_patient, label_of, volume_from_node
 from SpinalCordSegWidgets.current_mask import CurrentMask
 from SpinalCordSegWidgets.export_section import ExportSection
@@ -198,8 +198,8 @@ class Panel:
     def why_not_measured(self) -> str:
         """The reason why mask, image and measures do not go together; "" when they do."""
         reason = self.why_no_mask()
-        if not reason and self.current.volume is None:
-            return _("The mask has no volume in the scene.")
+        if not reason and image_node_of(self.current.node) is None:
+            return _("The image of the mask is not in the scene.")
         if not reason and (self.current.result is None or self.current.live.stale):
             return _("The mask was changed since it was measured: measure it first.")
         return reason

@@ -36,7 +36,7 @@ from SpinalCordSegNodes.editing import (
     replace_slices,
     write_review,
 )
-from SpinalCordSegNodes.segmentations import mask_of_segment, volume_behind
+from SpinalCordSegNodes.segmentations import image_node_of, mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
 from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job, rerun_job
 from SpinalCordSegWidgets.section import (
@@ -446,8 +446,8 @@ class ReviewSection(Section):
         self.panel.start(begin, lambda found: self._on_found(found, which, slices))
 
     def _why_no_rerun(self) -> str:
-        if self.current.volume is None:
-            return _("The mask has no volume.")
+        if image_node_of(self.current.node) is None:
+            return _("The image of the mask is not in the scene.")
         if self.panel.segment.models.path is None:
             return _("Choose a model first (section Segment).")
         return self.panel.segment.dependencies.message

@@ -273,7 +273,7 @@ class SegmentSection(Section):
             return
         before, state = self.current.node, image_state(volume)
         self.panel.start(
-            lambda: segment_job(volume_from_node(volume), model, device),
+            lambda: segment_job(volume, model, device),
             lambda found: self._on_segmented(found, volume, state, before),
         )
 

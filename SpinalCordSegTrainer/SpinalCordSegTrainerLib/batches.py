@@ -34,7 +34,7 @@ from SpinalCordSegTrainerLib.slice_cache import (
     evenly,
     slices_of,
 )
-from SpinalCordSegTrainerLib.split import Split, split_by_name, split_subjects
+from SpinalCordSegTrainerLib.split import Split, split_by_name, split_patients
 
 _log = logging.getLogger(__name__)
 _BESIDE_A_GPU = 4
@@ -58,7 +58,7 @@ class Slices:
 
 @dataclass(frozen=True, eq=False)
 class OpenedSources:
-    """``split``: per cache the subjects for training and for validation, to be written beside the run.
+    """``split``: per cache the patients for training and for validation, to be written beside the run.
     ``provenance``: what the slices trained on are, for the model card. ``patients``: whose these are, real people only,
     each counted once. ``old``: what a starting model could do before."""
 
@@ -73,8 +73,8 @@ class OpenedSources:
 def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedSources:
     """Open all caches. ``begun``: the split of a run that goes on, which it keeps.
 
-    Raises TrainingDataError for a cache that cannot be used, a subject on both sides, or caches of other
-    subjects than those of ``begun``; ConfigurationError for a cache that was normalised otherwise than the model.
+    Raises TrainingDataError for a cache that cannot be used, a patient on both sides, or caches of other
+    patients than those of ``begun``; ConfigurationError for a cache that was normalised otherwise than the model.
     """
     if not config.sources:
         raise ConfigurationError("no sources: name at least one slice cache to train from")
@@ -93,10 +93,10 @@ def open_sources(config: TrainingConfig, begun: Sequence[Split] = ()) -> OpenedS
             training.append(Slices(cache, kept, source.weight, policies[source.policy]))
             provenance.append(_provenance(cache, source, len(kept), len(part.training)))
         else:
-            _log.warning("%s: all of its subjects are held out; nothing of it is trained on", cache.folder)
+            _log.warning("%s: all of its patients are held out; nothing of it is trained on", cache.folder)
     most = config.validation.max_slices
     old = [Slices(cache, np.arange(len(cache))) for cache in (_open(path, config) for path in config.old_caches)]
-    patients = len({subject for part in parts if part.kind == "real" for subject in part.training})
+    patients = len({patient for part in parts if part.kind == "real" for patient in part.training})
     return OpenedSources(tuple(training), _limited(held_out, most), parts, provenance, patients, _limited(old, most))
 
 
@@ -112,7 +112,7 @@ def _drawn(caches: Sequence[SliceCache], held_caches: Sequence[SliceCache], conf
     held: dict[str, Sequence[str]] = {}
     for kind in sorted({cache.info.kind for cache in caches}):
         everybody = [one for cache in caches if cache.info.kind == kind for one in cache.info.subjects]
-        held[kind] = config.validation.subjects or split_subjects(everybody, fraction, config.seed).validation
+        held[kind] = config.validation.subjects or split_patients(everybody, fraction, config.seed).validation
     parts = [_of_cache(cache, split_by_name(cache.info.subjects, held[cache.info.kind])) for cache in caches]
     return parts + [_of_cache(cache, Split((), tuple(sorted(set(cache.info.subjects))))) for cache in held_caches]
 
@@ -122,7 +122,7 @@ def _as_begun(begun: Sequence[Split], caches: Sequence[SliceCache]) -> list[Spli
         raise ConfigurationError(f"the run was begun with {len(begun)} slice caches, not {len(caches)}: give the same")
     for cache, part in zip(caches, begun, strict=True):
         if set(cache.info.subjects) != {*part.training, *part.validation}:
-            raise TrainingDataError(f"{cache.folder}: holds other subjects than when the run began; begin a new run")
+            raise TrainingDataError(f"{cache.folder}: holds other patients than when the run began; begin a new run")
     return [_of_cache(cache, part) for cache, part in zip(caches, begun, strict=True)]
 
 
@@ -131,14 +131,14 @@ def _of_cache(cache: SliceCache, part: Split) -> Split:
 
 
 def _check_split(parts: Sequence[Split], config: TrainingConfig) -> None:
-    """Raise TrainingDataError when a subject is on both sides, or the patients asked to be held out leave one empty.
-    A simulated subject is nobody's namesake among the patients."""
-    trained = {(part.kind, subject) for part in parts for subject in part.training}
+    """Raise TrainingDataError when a patient is on both sides, or the patients asked to be held out leave one empty.
+    A simulated person is nobody's namesake among the patients."""
+    trained = {(part.kind, patient) for part in parts for patient in part.training}
     for part in parts:
-        both = sum((part.kind, subject) in trained for subject in part.validation)
+        both = sum((part.kind, patient) in trained for patient in part.validation)
         if both:
             raise TrainingDataError(
-                f"{part.cache}: {both} of the subjects held out there are also trained on; hold out others, and begin a"
+                f"{part.cache}: {both} of the patients held out there are also trained on; hold out others, and begin a"
                 " new run"
             )
     if not config.validation.subjects:
@@ -149,7 +149,7 @@ def _check_split(parts: Sequence[Split], config: TrainingConfig) -> None:
         raise TrainingDataError("the given split holds out every patient of this data; nobody is left to train on")
 
 
-def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: int) -> dict[str, Any]:
+def _provenance(cache: SliceCache, source: SourceConfig, slices: int, patients: int) -> dict[str, Any]:
     # A model is handed on; the names of the cases it learned from, which may be patients', stay in the cache.
     made_from = {name: value for name, value in cache.info.source.items() if name != FILES}
     if "cases" in made_from:
@@ -158,7 +158,7 @@ def _provenance(cache: SliceCache, source: SourceConfig, slices: int, subjects: 
         "cache": cache.folder.name,
         "kind": cache.info.kind,
         "slices": slices,
-        "subjects": subjects,
+        "subjects": patients,
         "weight": source.weight,
         "policy": source.policy,
         "source": made_from,

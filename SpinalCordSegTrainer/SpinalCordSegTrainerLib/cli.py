@@ -335,6 +335,11 @@ def patients_text(count: int) -> str:
 
 def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
     arguments.resume &= arguments.folds is None  # a fold that was begun goes on anyway
+    if arguments.resume and arguments.config is None:
+        given = {"--split": arguments.split, "--augment": arguments.augment, "--from": arguments.start}
+        begun = ", ".join(name for name, value in (given | {"--old": arguments.old}).items() if value)
+        if begun:
+            raise ConfigurationError(f"{begun}: a run goes on as it was begun; leave it out, or begin a new run")
     base_configuration(arguments)  # a wrong setting is refused before torch is loaded, which takes long
     if arguments.folds is not None:
         return _train_folds(arguments, reporter)

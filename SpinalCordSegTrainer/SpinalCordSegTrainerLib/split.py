@@ -18,7 +18,7 @@ SPLIT_NAME = "split.json"
 
 @dataclass(frozen=True)
 class Split:
-    """Patients; nobody is in both. Of a run also: ``cache``, the name of the slice cache whose subjects these are, and
+    """Patients; nobody is in both. Of a run also: ``cache``, the name of the slice cache whose patients these are, and
     ``kind`` of its slices, "real" or "simulated"."""
 
     training: tuple[str, ...]
@@ -35,8 +35,8 @@ def read_split(path: Path) -> Split:
     """
     parts = read_parts(path)
     patients = [part for part in parts if part.kind != "simulated"] or parts
-    training = {subject for part in patients for subject in part.training}
-    validation = {subject for part in patients for subject in part.validation}
+    training = {patient for part in patients for patient in part.training}
+    validation = {patient for part in patients for patient in part.validation}
     both = sorted(training & validation)
     if both:
         raise TrainingDataError(f"{path}: patients on both sides ({', '.join(both[:5])}); mend it")
@@ -61,18 +61,18 @@ def write_split(parts: Sequence[Split], path: Path) -> None:
     write_json(path, [asdict(part) for part in parts])
 
 
-def split_by_name(subjects: Iterable[str], validation: Iterable[str]) -> Split:
-    """Subjects split by who is to be held out; whoever is not among ``subjects`` does not count."""
-    unique, wanted = sorted(set(subjects)), set(validation)
+def split_by_name(patients: Iterable[str], validation: Iterable[str]) -> Split:
+    """Patients split by who is to be held out; whoever is not among ``patients`` does not count."""
+    unique, wanted = sorted(set(patients)), set(validation)
     return Split(tuple(one for one in unique if one not in wanted), tuple(one for one in unique if one in wanted))
 
 
-def split_subjects(subjects: Iterable[str], fraction: float, seed: int) -> Split:
-    """``fraction`` of the subjects held out, at random but seeded, at least one on each side.
+def split_patients(patients: Iterable[str], fraction: float, seed: int) -> Split:
+    """``fraction`` of the patients held out, at random but seeded, at least one on each side.
 
-    Raises TrainingDataError with fewer than two subjects. ``fraction`` 0 holds nobody out.
+    Raises TrainingDataError with fewer than two patients. ``fraction`` 0 holds nobody out.
     """
-    unique = sorted(set(subjects))
+    unique = sorted(set(patients))
     if fraction == 0:
         return Split(tuple(unique), ())
     if len(unique) < 2:
@@ -84,13 +84,13 @@ def split_subjects(subjects: Iterable[str], fraction: float, seed: int) -> Split
     return split_by_name(unique, [unique[n] for n in order[:count]])
 
 
-def folds(subjects: Iterable[str], count: int, seed: int) -> list[Split]:
+def folds(patients: Iterable[str], count: int, seed: int) -> list[Split]:
     """``count`` splits, seeded, that hold out every patient exactly once; sizes differ by one at most.
 
     Raises ConfigurationError for fewer than two folds or fewer patients than folds.
     """
     check_seed(seed)
-    unique = sorted(set(subjects))
+    unique = sorted(set(patients))
     if not 2 <= count <= len(unique):
         raise ConfigurationError(f"{count} folds of {len(unique)} patients: from 2 to as many as there are patients")
     order = [unique[n] for n in np.random.default_rng([seed, 21]).permutation(len(unique))]
@@ -106,7 +106,7 @@ def split_by_rule(cases: Sequence[LabelledCase], rule: str, seed: int) -> Split:
     """
     check_seed(seed)
     column, equals, value = (text.strip() for text in rule.partition("="))
-    subjects = [case.subject for case in cases]
+    patients = [case.subject for case in cases]
     if not equals:
         try:
             share = float(rule)
@@ -114,12 +114,12 @@ def split_by_rule(cases: Sequence[LabelledCase], rule: str, seed: int) -> Split:
             share = 0.0
         if not 0 < share < 1:
             raise ConfigurationError(f"--hold-out {rule}: expected a share between 0 and 1, or COLUMN=VALUE")
-        return split_subjects(subjects, share, seed)
+        return split_patients(patients, share, seed)
     known = {dict(case.facts).get(column.lower(), "") for case in cases} - {""}
     if not value or value not in known:
         values = f"its values are {', '.join(sorted(known))}" if known else "no case has that column"
         raise ConfigurationError(f"--hold-out {rule}: no case has it; {values}")
-    split = split_by_name(subjects, {case.subject for case in cases if dict(case.facts).get(column.lower()) == value})
+    split = split_by_name(patients, {case.subject for case in cases if dict(case.facts).get(column.lower()) == value})
     if not split.training:
         raise ConfigurationError(f"--hold-out {rule}: every patient would be held out; choose another value")
     return split

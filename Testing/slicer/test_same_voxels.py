@@ -34,10 +34,10 @@ def headless(model):
     return lambda path: segment_image(read_image(path), checkpoint, SegmentOptions(device="cpu"))
 
 
-def _by_panel(volume: Volume, model: Path) -> Case:
+def _by_panel(node, model: Path) -> Case:
     from SpinalCordSegWidgets.jobs import segment_job
 
-    job = segment_job(volume, model, "cpu")
+    job = segment_job(node, model, "cpu")
     while job.running:
         job.poll()
         time.sleep(0.02)
@@ -94,7 +94,7 @@ def test_dicom_series_by_the_panel(scene, headless, model, tmp_path, shared_data
     wanted = headless(folder)
     assert wanted.mask.ijk.any()
     node = slicer.util.loadVolume(str(folder / files[0].name))
-    _same(_through_nodes(scene, node, _by_panel(volume_from_node(node), model)), wanted.mask)
+    _same(_through_nodes(scene, node, _by_panel(node, model)), wanted.mask)
 
 
 def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_path, shared_data):
@@ -103,7 +103,7 @@ def test_all_ways_give_the_same_voxels_and_numbers(scene, headless, model, tmp_p
     assert main(["segment", str(path), "--output", str(tmp_path / "results"), *options]) == 0
     wanted, node = headless(path), slicer.util.loadVolume(str(path))
     written = Case.load(tmp_path / "results" / read_image(path).case_name)
-    for case in (written, _by_panel(volume_from_node(node), model)):
+    for case in (written, _by_panel(node, model)):
         _same(case.mask, wanted.mask)
         numbers, expected = case.as_json(), wanted.as_json()
         for key in ("volume_mm3", "length_mm", "mean_csa_mm2", "n_slices"):

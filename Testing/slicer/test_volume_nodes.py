@@ -11,7 +11,7 @@ from cord_cases import cord_mask, grey_volume, grid, rotation
 
 from SpinalCordSegLib.errors import GeometryError, VoxelError
 from SpinalCordSegLib.image_io import read_image
-from SpinalCordSegNodes.volumes import node_from_volume, volume_from_node
+from SpinalCordSegNodes.volumes import case_name_of, item_of, node_from_volume, volume_from_node
 
 
 def _linear_parent(scene, node, matrix: np.ndarray) -> None:
@@ -118,3 +118,14 @@ def _itk(volume) -> sitk.Image:
     image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(matrix[:3, 3].tolist())
     return image
+
+
+def test_a_case_is_named_as_its_image_unless_that_tells_the_patient(scene):
+    node = node_from_volume(scene, grey_volume(cord_mask(grid())), "301: T2 TSE")
+    hierarchy = scene.GetSubjectHierarchyNode()
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Somebody")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientName", "Roe^Richard")
+    hierarchy.SetItemParent(item_of(scene, node), patient)
+    assert case_name_of(scene, node) == "301-T2-TSE"
+    node.SetName("T2 Richard")
+    assert case_name_of(scene, node) == "case"

@@ -22,7 +22,7 @@ from SpinalCordSegTrainerLib.cli import main
 from SpinalCordSegTrainerLib.config import CropConfig, SourceConfig, TrainingConfig, ValidationConfig
 from SpinalCordSegTrainerLib.dataset import LabelledCase
 from SpinalCordSegTrainerLib.slice_cache import SliceCache
-from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_rule, split_subjects, write_split
+from SpinalCordSegTrainerLib.split import Split, folds, read_split, split_by_rule, split_patients, write_split
 from SpinalCordSegTrainerLib.trainer import Training
 
 CONFIG = TrainingConfig(batch_size=5)
@@ -183,14 +183,14 @@ def test_folds_hold_everybody_out_once() -> None:
 
 def test_a_share_at_random_keeps_a_subject_on_one_side() -> None:
     subjects = [f"p{number // 3}" for number in range(30)]
-    split = split_subjects(subjects, 0.2, seed=4)
+    split = split_patients(subjects, 0.2, seed=4)
     assert len(split.validation) == 2
     assert sorted((*split.training, *split.validation)) == sorted(set(subjects))
-    assert split_subjects(reversed(subjects), 0.2, seed=4) == split != split_subjects(subjects, 0.2, seed=5)
-    assert split_subjects(["a", "b"], 0.9, seed=0).training
-    assert split_subjects(["a"], 0.0, seed=0) == Split(("a",), ())
+    assert split_patients(reversed(subjects), 0.2, seed=4) == split != split_patients(subjects, 0.2, seed=5)
+    assert split_patients(["a", "b"], 0.9, seed=0).training
+    assert split_patients(["a"], 0.0, seed=0) == Split(("a",), ())
     with pytest.raises(TrainingDataError, match="needs two"):
-        split_subjects(["a", "a"], 0.2, seed=0)
+        split_patients(["a", "a"], 0.2, seed=0)
 
 
 def test_a_patient_seen_at_two_sites_goes_to_one_side() -> None:
