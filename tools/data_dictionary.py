@@ -7,13 +7,19 @@ from pathlib import Path
 
 from SpinalCordSegLib.flags import KINDS
 from SpinalCordSegLib.slice_table import columns
+from SpinalCordSegLib.tables import TABLES, unit_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "outputs.md"
 
 
 def tables() -> dict[str, str]:
     """Marker in the page → its Markdown table."""
-    return {
+    described = {
+        file: "| column | unit | meaning |\n|---|---|---|\n"
+        + "\n".join(f"| `{name}` | {unit_of(name)} | {meaning} |" for name, meaning in meanings.items())
+        for file, meanings in TABLES.items()
+    }
+    return described | {
         "columns": "| column | unit | decimals | meaning |\n|---|---|---|---|\n"
         + "\n".join(f"| `{one.name}` | {one.unit} | {one.decimals or ''} | {one.meaning} |" for one in columns()),
         "flags": "| kind | title | judged from | meaning |\n|---|---|---|---|\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,10 @@ from SpinalCordSegLib.identity import (
     tells_identity,
 )
 from SpinalCordSegLib.image_io import Image, is_volume_file
+from SpinalCordSegLib.level_table import is_measured_as
 from SpinalCordSegLib.pipeline import SegmentOptions, canonical_range, fingerprint, segment_image
 from SpinalCordSegLib.version import SOFTWARE_VERSION
+from SpinalCordSegLib.vertebral_levels import LevelOptions
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.model.checkpoint import Checkpoint
@@ -54,13 +56,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LoadedCase:
     """An input that was read: its name, what tells it from others, and the work still to be done. ``identity``: whose
-    it is; ``words``: what no name may hold."""
+    it is; ``words``: what no name may hold; ``levels``: asked for, which a finished result must have to be kept."""
 
     case_name: str
     fingerprint: str
     compute: Callable[[], Case]
     identity: Identity | None = None
     words: frozenset[str] = frozenset()
+    levels: LevelOptions = field(default_factory=LevelOptions)
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ class _Batch:
             case_name, finished = self._place(loaded, names, source)
             folder = inside(options.output, case_name)
             may_stand = not (options.force or options.renew)
+            may_stand = may_stand and finished is not None and is_measured_as(finished, loaded.levels)
             # one of which files are gone is made anew, but a person's
             is_whole = finished is not None and (finished.is_by_person or not (finished.lost or finished.altered))
             if finished is not None and may_stand and is_whole and is_as_measured(finished):
@@ -345,27 +349,31 @@ class Cluster:
         checkpoint: Checkpoint,
         options: SegmentOptions,
         finished: Collection[str] = (),
+        levels: Mapping[Path, LevelOptions] | None = None,
     ) -> Callable[[Path], LoadedCase]:
         """What run_batch takes to load an input: called in the order of ``inputs``, it sends the next images ahead.
 
         ``finished``: fingerprints of inputs that have their result; they are not sent before they are asked for.
+        ``levels``: of each input; None: those of ``options``.
         """
         model = self._client.scatter(checkpoint, broadcast=True, hash=False)
         waiting, sent = deque(inputs), deque[LoadedCase | Exception]()
 
-        def submit(image: Image) -> Any:
-            return self._client.submit(segment_on_worker, image, model, options, pure=False)
+        def submit(image: Image, asked: LevelOptions) -> Any:
+            own = replace(options, levels=asked)
+            return self._client.submit(segment_on_worker, image, model, own, pure=False)
 
         def send(path: Path) -> LoadedCase | Exception:
+            asked = options.levels if levels is None else levels[path]
             try:
                 image = read(path)
                 canonical_range(image.volume, options.slice_range)
                 mark = fingerprint(image.volume)
-                future = None if mark in finished else submit(image)
+                future = None if mark in finished else submit(image, asked)
             except Exception as error:  # noqa: BLE001
                 return error
-            work = lambda: _result(future or submit(image), image)  # noqa: E731
-            return LoadedCase(image.case_name, mark, work, image.identity, image.words)
+            work = lambda: _result(future or submit(image, asked), image)  # noqa: E731
+            return LoadedCase(image.case_name, mark, work, image.identity, image.words, asked)
 
         def load(_path: Path) -> LoadedCase:
             while waiting and len(sent) < max(1, _AHEAD * self.threads):

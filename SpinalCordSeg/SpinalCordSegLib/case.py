@@ -62,6 +62,7 @@ from SpinalCordSegLib.review import (
     DECISIONS,
     GIVEN,
     IN_REVIEW,
+    TO_CORRECT,
     Act,
     Review,
     acts_between,
@@ -283,6 +284,19 @@ class Case(CordMeasures):
         return counted(self.n_slices, "slice") + (f", {self.n_imputed} imputed ones left out" if self.n_imputed else "")
 
     @property
+    def imputed_share(self) -> float:
+        """Of the range's slices, 0 to 1; NaN where none was measured."""
+        n = self.n_slices + self.n_imputed
+        return self.n_imputed / n if n else np.nan
+
+    @property
+    def scanner(self) -> str:
+        """Manufacturer, model and field strength, as far as a DICOM header states them."""
+        known = self.input.acquisition or {}
+        tesla = known.get("field_strength_t")
+        return " ".join(filter(None, (known.get("manufacturer"), known.get("model"), f"{tesla:g} T" if tesla else "")))
+
+    @property
     def volume_error_percent(self) -> float | None:
         """Against the true volume of a phantom; None where that is not known."""
         truth = self.truth_volume_mm3
@@ -310,11 +324,17 @@ class Case(CordMeasures):
     def summary_row(self) -> dict[str, Any]:
         """By SUMMARY_COLUMNS."""
         content = self.as_json()
-        levels = () if self.levels is None else content["levels"]["levels"]
-        c2_c3: dict[str, Any] = next((row for row in levels if row["name"] == "C2-C3"), {})
-        return {name: content.get(name) for name in SUMMARY_COLUMNS} | {
-            "c2_c3_mean_csa_mm2": c2_c3.get("mean_csa_mm2"),
-            "c2_c3_coverage": c2_c3.get("coverage"),
+        rows = () if self.levels is None else content["levels"]["levels"]
+        levels: dict[str, dict[str, Any]] = {row["name"]: row for row in rows}
+        of_levels = {
+            f"{name.lower().replace('-', '_')}_{column}": levels.get(name, {}).get(column)
+            for name in ("C2", "C3", "C2-C3")
+            for column in ("mean_csa_mm2", "mean_csa_95_mm2", "sd_csa_mm2", "coverage")
+        }
+        return {name: content.get(name, of_levels.get(name)) for name in SUMMARY_COLUMNS} | {
+            "imputed_share": to_json(self.imputed_share, 4),
+            "review_state": self.review.state,
+            "scanner": self.scanner,
             "disc": self.discs_from.partition(",")[0] or None,
             "state": "done",
             "reason": None,
@@ -382,12 +402,40 @@ class Case(CordMeasures):
         return replace(case, slices=slices, report_sha256=hashlib.sha256(data).hexdigest())
 
 
-SUMMARY_COLUMNS = (
-    "case", "state", "reason", "source",
-    "volume_mm3", "length_mm", "mean_csa_mm2", "mean_csa_95_mm2", "sd_csa_mm2", "n_slices", "coverage",
-    "c2_c3_mean_csa_mm2", "c2_c3_coverage", "disc", "contrast", "n_flags", "flags",
-    "device", "model", "model_version", "software_version", "seconds",
-)  # fmt: skip
+SUMMARY_COLUMNS = {
+    "case": "name of the case",
+    "state": "done or failed",
+    "reason": "why it failed",
+    "source": "path of the input below the folder that all inputs share; “…” where the path would name the patient, or"
+    " no DICOM header gives the name; empty with `--code`",
+    "volume_mm3": "of the whole cord found; it follows coverage, so read them together",
+    "length_mm": "along the centreline of the whole cord found",
+    "mean_csa_mm2": "length-weighted over the measured slices (`--range`: those of the range), imputed ones left out",
+    "mean_csa_95_mm2": "half of the mean area's 95 % band; none where a person drew a slice",
+    "sd_csa_mm2": "standard deviation between the same slices",
+    "n_slices": "those that the mean rests on",
+    "coverage": "share 0 to 1 of the range's slices that have cord",
+    "imputed_share": "share 0 to 1 of the measured slices that are imputed, and so no part of the mean",
+    "c2_mean_csa_mm2": "mean area over the vertebral level C2",
+    "c3_mean_csa_mm2": "mean area over the vertebral level C3",
+    "c2_c3_mean_csa_mm2": "mean area over C2 and C3",
+    "c2_c3_mean_csa_95_mm2": "half of its 95 % band",
+    "c2_c3_sd_csa_mm2": "standard deviation between the slices of C2 and C3",
+    "c2_c3_coverage": "share 0 to 1 of C2 and C3 that the measured cord covers",
+    "disc": "where the levels come from: marked, or found by the program; empty where there are none",
+    "n_flags": "number of flags",
+    "flags": "their kinds, separated by blanks",
+    "review_state": "ai, given, in review, to correct, corrected, accepted or rejected",
+    "scanner": "manufacturer, model and field strength, where a DICOM header states them",
+    "contrast": "of the image by its grey values: T1w-like (fluid darker than cord), T2w-like (far brighter than cord,"
+    " muscle and fat), other",
+    "device": "what the network was computed on",
+    "model": "name of the model; empty for a mask made elsewhere",
+    "model_version": "its version",
+    "software_version": "of SpinalCordSeg",
+    "seconds": "computing time",
+}
+"""Of summary.csv: the meaning of each column."""
 _ANOTHER_MASK = (
     "the mask was changed after it was measured, so the figures do not belong to it: take it in by spinalcordseg"
     " correct CASE_FOLDER MASK, or measure it into another folder"
@@ -654,7 +702,7 @@ def _check_unchanged(folder: Path, replaces: Case) -> Case:
     same_mask = replaces.drawn is None or (mask is not None and mask_sha256(mask) == mask_sha256(replaces.drawn))
     now = Case.load(folder, needs_slices=False)
     looked_at = replace(now, review=replaces.review, history=replaces.history)
-    is_decided = now.review.state not in (replaces.review.state, IN_REVIEW)
+    is_decided = now.review.state not in (replaces.review.state, IN_REVIEW, TO_CORRECT)
     if not same_mask or is_decided or looked_at.as_json() != replaces.as_json():
         raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
     return now
@@ -840,6 +888,7 @@ def update_review(
         history = case.history
         for what, by in (*acts_between(case.review, review, who), *([(did, who)] if did else [])):
             history = with_act(history, Act.now(what, by, case.mask_sha256, case.mask_sha256))
+        is_new_state = review.state != case.review.state
         case = replace(case, review=review, history=history)
         if not is_ours() or _file_sha256(folder / "report.json") != case.report_sha256:
             raise WouldReplaceError(f"{folder} {CHANGED_MEANWHILE}")
@@ -847,6 +896,8 @@ def update_review(
         if len(case.slices) or not case.volume_mm3:  # without the table the page would lose it too
             with output_errors(folder / "report.html"):
                 _write_page(case, folder)
+    if is_new_state:
+        refresh_summary(folder.parent / "summary.csv", case)
     return replace(case, report_sha256=_file_sha256(folder / "report.json"))
 
 
@@ -908,6 +959,18 @@ def failed_row(case_name: str, reason: str) -> dict[str, Any]:
     return row | {"case": case_name, "state": "failed", "reason": reason, "software_version": SOFTWARE_VERSION}
 
 
+def refresh_summary(path: Path, case: Case) -> None:
+    """The case's row in the batch's table, where it has one: it must not keep what was before a person's act."""
+    if not path.is_file():
+        return
+    try:
+        summary = Summary(path)
+        if summary.has(case.name):
+            summary.put(case.summary_row())
+    except OutputError as error:
+        _log.warning("%s still has what was before: %s", path, error)
+
+
 class Summary:
     """The table of a folder of cases. It is read anew for every row that is put: in between a person may have corrected
     a case, or another run into the folder may have ended one."""
@@ -952,7 +1015,7 @@ class Summary:
                 rows = {row["case"]: dict(row) for row in reader} if "case" in names else {}
         except (UnicodeDecodeError, csv.Error):
             names, rows = (), {}
-        if names[:3] != SUMMARY_COLUMNS[:3]:
+        if names[:3] != (*SUMMARY_COLUMNS,)[:3]:
             raise OutputError(
                 f"{self._path} is not a summary of SpinalCordSeg; move it or choose another output folder"
             )

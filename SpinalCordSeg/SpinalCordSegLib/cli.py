@@ -150,9 +150,10 @@ def _add_review(commands: Any) -> None:
     review = _add(
         commands, "review", "list what is to be reviewed, and accept or reject cases",
         "Without a decision: the cases in FOLDER with their states, the next one to look at with its flagged slices,"
-        " the worst first, and FOLDER/review.csv with one row a case. States are kept in the cases' own folders, so"
-        " the work can be left and taken up at any time. FOLDER/history.csv has one row for every act on a case. Of a"
-        " single case its history and the versions of its mask are listed.",
+        " the worst first, FOLDER/review.csv with one row a case, and FOLDER/index.html to review them in a browser, of"
+        " which --from takes in the decisions. States are kept in the cases' own folders, so the work can be left and"
+        " taken up at any time. FOLDER/history.csv has one row for every act on a case. Of a single case its history"
+        " and the versions of its mask are listed.",
     )  # fmt: skip
     add = review.add_argument
     add("folder", type=Path, metavar="FOLDER", help="what segment wrote its results into, or one case")
@@ -160,6 +161,11 @@ def _add_review(commands: Any) -> None:
     add(
         "--seen", action="append", default=[], metavar="SLICE",
         help='these slices were looked at: the input\'s own, as in the list; a number, or "all" flagged ones',
+    )  # fmt: skip
+    add(
+        "--from", dest="table", type=Path, metavar="TABLE",
+        help="take in the decisions of a table with the columns case and state, as the page saves it: accepted,"
+        " rejected, to correct; a case that somebody decided on since, or whose mask changed, stays as it is",
     )  # fmt: skip
     states = review.add_mutually_exclusive_group()
     for option, state, text in (
@@ -301,7 +307,8 @@ def _add_levels(parser: Parser) -> None:
         "--disc", action="append", metavar="DISC",
         help="a disc, such as C2/C3: LABEL=R,A,S in mm or LABEL=SLICE of the input; or a file: Slicer's markups, or a"
         " label map of discs, levels or vertebrae by SCT, TotalSegmentator or TotalSpineSeg; points inside the cord:"
-        " discs=FILE or vertebrae=FILE (repeatable; one input only)",
+        " discs=FILE or vertebrae=FILE (repeatable; one input only); or a table of all inputs (.csv, .tsv) with the"
+        " columns image, disc, R_mm, A_mm, S_mm, and age and sex where known",
     )  # fmt: skip
     add("--no-find", action="store_true", help="do not look for discs in the image where none is given")
     add("--around", type=float, metavar="MM", help="also the mean area within MM of the disc C2/C3")

@@ -32,10 +32,18 @@ from SpinalCordSegLib.correction import (
     store_correction,
 )
 from SpinalCordSegLib.disc_files import DISCS, VERTEBRAE, read_discs
-from SpinalCordSegLib.errors import ConfigurationError, InputFileError, ModelFileError, OutputError
+from SpinalCordSegLib.errors import (
+    ConfigurationError,
+    InputFileError,
+    MissingPackageError,
+    ModelFileError,
+    OutputError,
+)
 from SpinalCordSegLib.files import atomic_write, parse_json, reason, write_json
 from SpinalCordSegLib.identity import differing, patient_words
 from SpinalCordSegLib.image_io import Image, find_inputs, read_cord, read_image, write_volume
+from SpinalCordSegLib.level_table import SUFFIXES as TABLE_SUFFIXES
+from SpinalCordSegLib.level_table import levels_by_input
 from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.model.checkpoint import (
     find_model,
@@ -53,19 +61,18 @@ from SpinalCordSegLib.pipeline import (
 )
 from SpinalCordSegLib.postprocessing import SMOOTH_Z_MM, check_threshold
 from SpinalCordSegLib.review import ACCEPTED, CORRECTED, Review, decided, opened, review_text, with_seen
+from SpinalCordSegLib.review_page import PAGE, take_decisions, write_review_page
 from SpinalCordSegLib.slice_table import counted
+from SpinalCordSegLib.tables import write_tables, write_workbook
 from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.vertebral_levels import DiscMark, LevelOptions, parse_disc
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.work_list import (
-    HISTORY_TABLE,
     REVIEW_TABLE,
     WorkItem,
     WorkList,
     read_work_list,
-    write_history_table,
-    write_review_table,
 )
 
 if TYPE_CHECKING:
@@ -83,10 +90,10 @@ def segment(arguments: Namespace, reporter: Reporter) -> int:
         device=arguments.device,
         track_cord=not arguments.save_probability,
         slice_range=arguments.range,
-        levels=_level_options(arguments, len(inputs)),
         keep_date=arguments.keep_date,
     )
     check_threshold(options.threshold)  # refused before the first image is read
+    levels = _level_options(arguments, inputs, reporter)
     checkpoint = load_checkpoint(find_model(arguments.model))
 
     def load(path: Path) -> LoadedCase:
@@ -95,15 +102,17 @@ def segment(arguments: Namespace, reporter: Reporter) -> int:
         canonical_range(image.volume, options.slice_range)
 
         def compute() -> Case:
-            return segment_image(image, checkpoint, options, progress=reporter.progress)
+            return segment_image(image, checkpoint, replace(options, levels=levels[path]), progress=reporter.progress)
 
-        return LoadedCase(image.case_name, fingerprint(image.volume), compute, image.identity, image.words)
+        mark = fingerprint(image.volume)
+        return LoadedCase(image.case_name, mark, compute, image.identity, image.words, levels[path])
 
     if arguments.scheduler is None:
         return _batch(inputs, load, arguments, reporter)
     done = () if arguments.force else finished_folders(arguments.output)
     with Cluster(arguments.scheduler) as cluster:
-        remote = cluster.loader(inputs, lambda path: read_image(path, arguments.series), checkpoint, options, done)
+        read = lambda path: read_image(path, arguments.series)  # noqa: E731
+        remote = cluster.loader(inputs, read, checkpoint, options, done, levels)
         return _batch(inputs, remote, arguments, reporter)
 
 
@@ -111,7 +120,7 @@ def measure(arguments: Namespace, reporter: Reporter) -> int:
     inputs = find_inputs(arguments.inputs, masks=True)
     if arguments.image is not None and len(inputs) > 1:
         raise ConfigurationError(f"--image goes with a single mask, found {len(inputs)}: measure them one by one")
-    options = {"slice_range": arguments.range, "levels": _level_options(arguments, len(inputs))}
+    levels = _level_options(arguments, inputs, reporter)
 
     def load(path: Path) -> LoadedCase:
         reporter.progress("read")
@@ -120,10 +129,13 @@ def measure(arguments: Namespace, reporter: Reporter) -> int:
         name = case_name_of_mask(path)
 
         def compute() -> Case:
-            return measure_mask(mask, name, image=image, progress=reporter.progress, notes=notes, **options)
+            return measure_mask(
+                mask, name, image=image, slice_range=arguments.range, levels=levels[path], notes=notes,
+                progress=reporter.progress,
+            )  # fmt: skip
 
         words = patient_words(path, {}) | (frozenset() if image is None else image.words)
-        return LoadedCase(name, fingerprint(mask), compute, words=words)
+        return LoadedCase(name, fingerprint(mask), compute, words=words, levels=levels[path])
 
     return _batch(inputs, load, arguments, reporter)
 
@@ -134,8 +146,7 @@ def _batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments
         mask_format=arguments.mask_format,
         save_probability=getattr(arguments, "save_probability", False),
         force=arguments.force,
-        # A kept result would lack what was marked, or would still show the image it was measured with before.
-        renew=_wants_levels(arguments) or getattr(arguments, "image", None) is not None,
+        renew=getattr(arguments, "image", None) is not None,  # it may have been measured with another one before
         code=arguments.code,
     )
     reporter.event("start", inputs=len(inputs))
@@ -162,6 +173,12 @@ def _batch(inputs: Sequence[Path], load: Callable[[Path], LoadedCase], arguments
     if len(inputs) > 1:
         table = arguments.output / "summary.csv"
         reporter.text(f"{len(inputs) - failed} of {counted(len(inputs), 'case')} done → {table}")
+        if failed < len(inputs):
+            try:
+                _write_overview(read_work_list(arguments.output), arguments.output, reporter)
+            except OutputError as error:
+                reporter.attention(str(error))
+            reporter.text(f"to review in a browser: {arguments.output / PAGE}")
     return SOME_FAILED if failed else DONE
 
 
@@ -193,10 +210,6 @@ def _report_result(case: Case, state: str, folder: Path, reporter: Reporter) -> 
         reporter.attention(remark)
 
 
-def _wants_levels(arguments: Namespace) -> bool:
-    return any(getattr(arguments, name) for name in ("disc", "around", "age", "sex", "declare"))
-
-
 def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
     marks: list[DiscMark] = []
     for text in arguments.disc or ():
@@ -210,19 +223,28 @@ def _marked_discs(arguments: Namespace) -> tuple[DiscMark, ...]:
     return tuple(marks)
 
 
-def _level_options(arguments: Namespace, n_inputs: int) -> LevelOptions:
-    """Raises ConfigurationError, and InputFileError and the like for a file of discs."""
-    if _wants_levels(arguments) and n_inputs > 1:
+def _level_options(arguments: Namespace, inputs: Sequence[Path], reporter: Reporter) -> dict[Path, LevelOptions]:
+    """Of each input. Raises ConfigurationError, and InputFileError and the like for a file of discs."""
+    declared, find = tuple(arguments.declare or ()), not arguments.no_find
+    options = LevelOptions((), arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
+    tables = [text for text in arguments.disc or () if text.lower().endswith(TABLE_SUFFIXES)]
+    one_by_one = [name for name in ("disc", "age", "sex") if getattr(arguments, name)]
+    if tables and tables == arguments.disc and len(tables) == 1:
+        levels, text = levels_by_input(Path(tables[0]), inputs, options)
+        if text:
+            reporter.attention(text)
+        return levels
+    if one_by_one and len(inputs) > 1:
         raise ConfigurationError(
-            f"discs, age and sex go with a single input, found {n_inputs}: run them one by one into the same folder"
+            f"--{one_by_one[0]} goes with a single input, found {len(inputs)}: give a table of all inputs, --disc"
+            " TABLE.csv, or run them one by one into the same folder"
         )
     marks = _marked_discs(arguments)
-    if not marks and arguments.no_find and _wants_levels(arguments):
+    if not marks and arguments.no_find and (one_by_one or arguments.around or declared):
         raise ConfigurationError(
             "levels and norms need a disc: leave out --no-find, or give --disc C2/C3=R,A,S or FILE"
         )
-    declared, find = tuple(arguments.declare or ()), not arguments.no_find
-    return LevelOptions(marks, arguments.around, declared, find=find, age_years=arguments.age, sex=arguments.sex)
+    return dict.fromkeys(inputs, replace(options, discs=marks))
 
 
 def demo(arguments: Namespace, reporter: Reporter) -> None:
@@ -347,6 +369,13 @@ _MOST_SLICES = 20
 
 def review(arguments: Namespace, reporter: Reporter) -> int:
     work = read_work_list(arguments.folder)
+    refused: list[str] = []
+    if arguments.table is not None:
+        done, refused = take_decisions(work, arguments.table, arguments.by)
+        reporter.text(f"{counted(len(done), 'decision')} taken in, {len(refused)} refused")
+        for text in refused:
+            reporter.error(text, "WouldReplaceError")
+        work = read_work_list(arguments.folder)
     is_one = work.items[0].folder == arguments.folder
     if arguments.case is not None:
         item: WorkItem | None = work.item(arguments.case)
@@ -360,12 +389,21 @@ def review(arguments: Namespace, reporter: Reporter) -> int:
         item = work.item(item.case)
     table = None if is_one else arguments.folder / REVIEW_TABLE
     if table is not None:
-        write_review_table(work, table)
-        write_history_table(work, arguments.folder / HISTORY_TABLE)
+        _write_overview(work, arguments.folder, reporter)
     _report_work(work, item, table, reporter)
     if table is None and work.items[0].content is not None:
         _report_history(work.items[0].content, reporter)
-    return SOME_FAILED if any(one.problem for one in work.items) else DONE
+    return SOME_FAILED if refused or any(one.problem for one in work.items) else DONE
+
+
+def _write_overview(work: WorkList, folder: Path, reporter: Reporter) -> None:
+    """The tables and the page of a folder of cases. Raises OutputError for a table of text."""
+    write_tables(work, folder)
+    for write in (write_workbook, write_review_page):
+        try:
+            write(work, folder)
+        except (MissingPackageError, OutputError) as error:
+            reporter.attention(str(error))
 
 
 def _decide(item: WorkItem, arguments: Namespace) -> None:
@@ -404,7 +442,8 @@ def _report_work(work: WorkList, item: WorkItem | None, table: Path | None, repo
         left = f", {one.n_unseen} of {counted(one.n_flagged, 'flagged slice')} not looked at" if one.n_unseen else ""
         is_other = one.content is not None and one.review.is_of_another(one.content.mask_sha256)
         other = ", decided on another mask than this one" if is_other else ""
-        reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other}")
+        note = f"; note: {one.review.note}" if one.review.note else ""
+        reporter.text(f"{one.case}: {one.problem or review_text(one.review) + left + other + note}")
         for remark in work.remarks(one):
             reporter.attention(remark)
     counts = ", ".join(f"{n} {state}" for state, n in work.counts.items() if n)

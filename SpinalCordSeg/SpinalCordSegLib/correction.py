@@ -20,11 +20,11 @@ from SpinalCordSegLib.case import (
     CHANGED_MEANWHILE,
     GIVEN_MASK,
     Case,
-    Summary,
     case_mask,
     original_mask,
     read_backdrop,
     read_mask,
+    refresh_summary,
     save_case,
     versions,
 )
@@ -33,7 +33,6 @@ from SpinalCordSegLib.errors import (
     GeometryError,
     InputFileError,
     ModelFileError,
-    OutputError,
     WouldReplaceError,
 )
 from SpinalCordSegLib.flags import kinds_from, merge_flags
@@ -135,7 +134,7 @@ def store_correction(
     if first_correction:
         copies[case.mask_file.replace("mask.", f"{original_name}.", 1)] = folder / case.mask_file
     stored = save_case(measured, folder, mask_format=case.mask_file.partition(".")[2], replaces=case, copies=copies)
-    _refresh_summary(folder.parent / "summary.csv", stored)
+    refresh_summary(folder.parent / "summary.csv", stored)
     return stored
 
 
@@ -244,18 +243,6 @@ def _with_standing_flags(found: Case, case: Case, changed: set[int], image: Imag
     queue.sort(key=lambda one: (-one.score, one.canonical_slice))
     flags = merge_flags(standing, found.flags)
     return replace(found, flags=flags, queue=tuple(queue), slices=found.slices.with_flags(flags))
-
-
-def _refresh_summary(path: Path, case: Case) -> None:
-    """The case's row in the batch's table, where it has one: it must not keep the former volume."""
-    if not path.is_file():
-        return
-    try:
-        summary = Summary(path)
-        if summary.has(case.name):
-            summary.put(case.summary_row())
-    except OutputError as error:
-        _log.warning("summary.csv still has the numbers before the correction: %s", error)
 
 
 def model_of_case(case: Case) -> Path:

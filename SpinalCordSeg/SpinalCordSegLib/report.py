@@ -712,7 +712,7 @@ def html_page(
     if not _can_draw():
         shown = [one for one in shown if not callable(one.picture)]
         shown.append(Section("text", "Figures", note="Left out: the package matplotlib is not installed."))
-    text: str = _template().render(
+    text: str = template("page.html").render(
         heading=heading, created=_when(created), state=state, sections=shown, footer=footer,
         software_version=software_version,
     )  # fmt: skip
@@ -720,8 +720,8 @@ def html_page(
 
 
 @cache
-def _template() -> Any:
-    """``Resources/Report`` beside the package in a checkout and in Slicer, ``Report`` inside a wheel's."""
+def template(name: str) -> Any:
+    """From ``Resources/Report`` beside the package in a checkout and in Slicer, ``Report`` inside a wheel's."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
@@ -735,7 +735,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 # ---- The PDF: the same sections on A4, text that can be searched

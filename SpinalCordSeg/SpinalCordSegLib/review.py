@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from SpinalCordSegLib.quality_control import FlaggedSlice
 
 AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED = "ai", "given", "in review", "corrected", "accepted", "rejected"
-STATES = (AI, GIVEN, IN_REVIEW, CORRECTED, ACCEPTED, REJECTED)
+TO_CORRECT = "to correct"
+STATES = (AI, GIVEN, IN_REVIEW, TO_CORRECT, CORRECTED, ACCEPTED, REJECTED)
 UNTOUCHED = (AI, GIVEN)
 """Nobody has looked yet: at the network's mask, at one made elsewhere."""
 DECISIONS = (ACCEPTED, REJECTED)
 ON_ANOTHER_MASK = "ATTENTION: decided on another mask than this one"
 _LONGEST_NAME = 64  # of DICOM's person names
+_LONGEST_NOTE = 500
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,21 @@ def acts_between(before: Review, after: Review, who: str = "") -> list[tuple[str
     acts = [("seen", who or after.who)] if before.seen != after.seen else []
     if (before.state, before.who, before.when) != (after.state, after.who, after.when):
         began = "opened" if before.state in UNTOUCHED else "reopened"
-        acts.append((after.state if after.state in (CORRECTED, *DECISIONS) else began, after.who))
+        acts.append((after.state if after.state in (TO_CORRECT, CORRECTED, *DECISIONS) else began, after.who))
     return acts
 
 
 @dataclass(frozen=True)
 class Review:
     """``state``: one of STATES; ``who`` and ``when`` changed it last. ``seen``: the input's own slices somebody looked
-    at, ascending. ``mask_sha256``: of the mask a decision was made on, "" before one."""
+    at, ascending. ``mask_sha256``: of the mask a decision was made on, "" before one. ``note``: the reviewer's."""
 
     state: str = AI
     seen: tuple[int, ...] = ()
     who: str = ""
     when: str = ""
     mask_sha256: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", tuple(sorted(set(self.seen))))
@@ -101,14 +104,24 @@ def with_seen(review: Review, slices: Iterable[int], seen: bool = True) -> Revie
     return replace(review, seen=tuple(set(review.seen) | numbers if seen else set(review.seen) - numbers))
 
 
+def with_note(review: Review, note: str) -> Review:
+    """With a reviewer's remark on the case, one line. Raises ConfigurationError for a text that is too long."""
+    note = " ".join(note.split())
+    if len(note) > _LONGEST_NOTE or not note.isprintable():
+        raise ConfigurationError(f"a note must be printable and of at most {_LONGEST_NOTE} characters")
+    return replace(review, note=note)
+
+
 def decided(review: Review, state: str, who: str, mask_sha256: str = "") -> Review:
-    """Accepted or rejected, or taken back to "in review" or "ai" (what was seen stays).
+    """Accepted, rejected or to correct, or taken back to "in review" or "ai" (what was seen stays).
 
     ``mask_sha256``: of the mask that was looked at. Raises ConfigurationError for another state, and where a
     decision, or taking back that the case was accepted, has no name.
     """
-    if state not in (*DECISIONS, IN_REVIEW, *UNTOUCHED):
-        raise ConfigurationError(f'a case cannot be set to "{state}": choose accepted, rejected, in review or ai')
+    if state not in (*DECISIONS, TO_CORRECT, IN_REVIEW, *UNTOUCHED):
+        raise ConfigurationError(
+            f'a case cannot be set to "{state}": choose accepted, rejected, to correct, in review or ai'
+        )
     if (state in DECISIONS or review.state == ACCEPTED) and not who.strip():
         done = state if state in DECISIONS else "reopened after it was accepted"
         raise ConfigurationError(f"a case is {done} by somebody: give the reviewer's name (--by NAME)")

@@ -25,6 +25,7 @@ from SpinalCordSegLib.errors import ConfigurationError, InputFileError
 from SpinalCordSegLib.flags import Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import COMPLETE, Centreline, CordMeasures, centreline, mean_csa
 from SpinalCordSegLib.slice_table import SliceTable
+from SpinalCordSegLib.uncertainty import mean_band_mm2
 from SpinalCordSegLib.volume import Volume
 
 C2_C3 = 3
@@ -112,7 +113,8 @@ class LevelMeasures:
     """A level, C2-C3, or the interval around the disc C2/C3; ``name``, ``basis``, ``remark``: see Level.
 
     ``mean_csa_mm2``: weighted by length, imputed slices left out; ``sd_csa_mm2``: likewise, with n/(n-1), NaN for one
-    slice. ``n_slices``: those that the mean rests on. ``length_mm``, ``volume_mm3``: along and of the cord in it.
+    slice; ``mean_csa_95_mm2``: half of the mean's 95 % band. ``n_slices``: those that the mean rests on.
+    ``length_mm``, ``volume_mm3``: along and of the cord in it.
     ``coverage``: share 0..1 of the level's length that has an area. Without cord: zeros, and NaN for mean and SD; where
     there is cord whose area is withheld (too coarse voxels), NaN for length and volume too.
     """
@@ -126,6 +128,7 @@ class LevelMeasures:
     name: str
     basis: str
     remark: str
+    mean_csa_95_mm2: float = nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +305,9 @@ def _measured(line: Centreline, slices: SliceTable, level: Level) -> LevelMeasur
     if not used.any() and (~slices.is_gap & (inside > 1e-9)).any():
         length = volume = nan
     coverage = min(1.0, length / (level.high_mm - level.low_mm)) if used.any() else 0.0
-    return LevelMeasures(*mean_csa(slices, inside), length, volume, coverage, level.name, level.basis, level.remark)
+    band = mean_band_mm2(slices.csa_95_mm2, np.where(slices.is_imputed, 0, inside))
+    about = level.name, level.basis, level.remark
+    return LevelMeasures(*mean_csa(slices, inside), length, volume, coverage, *about, mean_csa_95_mm2=band)
 
 
 # Where an area lies among healthy adults: T1w at vertebral level C2, by age band and sex, and nothing else.

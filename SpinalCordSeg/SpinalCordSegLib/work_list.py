@@ -22,12 +22,50 @@ UNREADABLE = "unreadable"
 _MOST_NAMED = 20  # in a message
 REVIEW_TABLE = "review.csv"
 HISTORY_TABLE = "history.csv"
-HISTORY_COLUMNS = ("case", "when", "act", "who", "mask_before", "mask_after")
-REVIEW_COLUMNS = (
-    "case", "state", "reviewer", "when", "mask_state", "n_flagged", "n_unseen", "highest_doubt", "slices_edited",
-    "dice_against_ai", "volume_mm3", "length_mm", "mean_csa_mm2", "decided_on_this_mask", "problem",
-    "remarks",
-)  # fmt: skip
+HISTORY_COLUMNS = {
+    "case": "name of the case",
+    "when": "UTC",
+    "act": "segmented, measured, opened, seen, to correct, corrected, segmented again, filled, smoothed, restored,"
+    " accepted, rejected, reopened, exported, added to a training set",
+    "who": "the name that was given, or the model",
+    "mask_before": "fingerprint of the mask before the act",
+    "mask_after": "fingerprint of the mask after it",
+}
+LEVEL_COLUMNS = {
+    "case": "name of the case",
+    "level": "vertebral level, C2-C3 for both, or the stretch around the disc C2/C3",
+    "mean_csa_mm2": "mean area, weighted by length, imputed slices left out",
+    "mean_csa_95_mm2": "half of the mean area's 95 % band; none where a person drew a slice",
+    "sd_csa_mm2": "standard deviation between the same slices",
+    "n_slices": "those that the mean rests on",
+    "length_mm": "of the cord within the level",
+    "volume_mm3": "of the cord within the level",
+    "coverage": "share 0 to 1 of the level's length that has an area",
+    "basis": "discs (both marked), fitted (between two marked discs), approximate (the template's length from one disc)"
+    " or disc (around one)",
+    "disc": "marked, found and not confirmed, or found and accepted with the case",
+    "review_state": "of the case, as in summary.csv",
+    "remark": "what is doubtful",
+}
+REVIEW_COLUMNS = {
+    "case": "name of the case",
+    "state": "ai, given, in review, to correct, corrected, accepted, rejected or unreadable",
+    "reviewer": "who changed the state last",
+    "when": "UTC",
+    "mask_state": "AI, corrected, or given (made elsewhere)",
+    "n_flagged": "flagged slices",
+    "n_unseen": "of them, those that nobody has looked at",
+    "highest_doubt": "of these, how far the worst is beyond its limit",
+    "slices_edited": "slices that differ from the mask that corrections began from",
+    "dice_against_ai": "Dice against that mask",
+    "volume_mm3": "of the whole cord found",
+    "length_mm": "of the whole cord found",
+    "mean_csa_mm2": "mean area, as in summary.csv",
+    "decided_on_this_mask": "whether the decision was made on the mask that is there now",
+    "problem": "why the case cannot be read",
+    "note": "the reviewer's",
+    "remarks": "a mask that was changed after it was measured, files that are gone, a second case of the same image",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +118,7 @@ class WorkItem:
             "volume_mm3": rounded(case.volume_mm3, 2),
             "length_mm": rounded(case.length_mm, 3),
             "mean_csa_mm2": rounded(case.mean_csa_mm2, 3),
+            "note": review.note,
             "decided_on_this_mask": review.mask_sha256 == case.mask_sha256 if is_decided else None,
         }
 
@@ -168,7 +207,7 @@ def _item(folder: Path) -> WorkItem:
 def write_review_table(work_list: WorkList, path: Path) -> None:
     """One row a case as CSV. Raises OutputError."""
     rows = (item.row() | {"remarks": "; ".join(work_list.remarks(item))} for item in work_list.items)
-    _write_table(path, REVIEW_COLUMNS, rows)
+    write_table(path, REVIEW_COLUMNS, rows)
 
 
 def write_history_table(work_list: WorkList, path: Path) -> None:
@@ -178,14 +217,25 @@ def write_history_table(work_list: WorkList, path: Path) -> None:
         for item in work_list.items
         for act in (() if item.content is None else item.content.history)
     )
-    _write_table(path, HISTORY_COLUMNS, rows)
+    write_table(path, HISTORY_COLUMNS, rows)
 
 
-def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> None:
+def write_level_table(work_list: WorkList, path: Path) -> None:
+    """One row for every vertebral level of a case as CSV. Raises OutputError."""
+    rows = []
+    for item in work_list.items:
+        if item.content is not None and item.content.levels is not None:
+            about = {"case": item.case, "disc": item.content.discs_from, "review_state": item.review.state}
+            of_levels = item.content.as_json()["levels"]["levels"]
+            rows += [about | {"level": row["name"]} | row for row in of_levels]
+    write_table(path, LEVEL_COLUMNS, rows)
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
     """In the place of an earlier one; a table of somebody else's stays. Raises OutputError."""
     with output_errors(path):
         there = path.read_bytes()[:4096] if path.exists() else b""
     names = [name.strip('"') for name in re.split("[,;\t]", there.decode("utf-8-sig", "replace").partition("\n")[0])]
-    if there and names[:2] != [*columns[:2]]:
+    if there and names[:2] != [*columns][:2]:
         raise OutputError(f"{path} is not a table of SpinalCordSeg and would be replaced: move it away")
     write_text(path, csv_text(columns, rows))

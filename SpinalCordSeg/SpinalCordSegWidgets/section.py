@@ -12,7 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import MissingPackageError
-from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED
+from SpinalCordSegLib.review import ACCEPTED, AI, CORRECTED, GIVEN, IN_REVIEW, REJECTED, TO_CORRECT
 
 if TYPE_CHECKING:
     from SpinalCordSegWidgets.jobs import JobControl
@@ -65,6 +65,7 @@ STATE_NAMES = {
     AI: _("not reviewed"),
     GIVEN: _("given"),
     IN_REVIEW: _("in review"),
+    TO_CORRECT: _("to correct"),
     CORRECTED: _("corrected"),
     ACCEPTED: _("accepted"),
     REJECTED: _("rejected"),

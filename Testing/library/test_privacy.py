@@ -119,7 +119,8 @@ def test_a_nifti_named_after_a_patient_is_not_called_so(named_after_a_patient, t
     broken.write_text("no image")
     assert main(["measure", str(coded), str(broken), "--output", str(out / "batch"), "--code", "S-08"]) == 1
     capsys.readouterr()
-    assert sorted(path.name for path in (out / "batch").iterdir()) == ["S-08", "summary.csv"]
+    folders = sorted(path.name for path in (out / "batch").iterdir() if path.is_dir())
+    assert folders == ["S-08", "index_files"] and (out / "batch" / "index.html").is_file()
     assert leaks(out, ["Quintanilla^Rosa", "00987654321", "1941-09-23", "19410923"]) == []
 
 

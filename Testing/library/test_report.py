@@ -268,7 +268,7 @@ def test_without_packages_the_page_goes_without_figures_or_names_what_is_missing
     assert len(_read(result).sources) == 1
     assert montage_png(result) is None
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    report_module._template.cache_clear()
+    report_module.template.cache_clear()
     with pytest.raises(MissingPackageError, match="pip install Jinja2"):
         _read(result)
     with pytest.raises(MissingPackageError, match="pip install matplotlib"):
