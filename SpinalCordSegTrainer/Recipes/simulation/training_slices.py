@@ -102,8 +102,7 @@ class SimulateConfig:
     ``heavy_noise``: share of slices whose noise (SD against the 95th percentile) lies between 0.05 and 0.16.
     ``touching``: share of people who get three masses that touch the cord. ``beyond_csa``: share of people with an area
     drawn from _BEYOND_MM2: at the ends of what it has seen a network draws every cord nearer the mean.
-    ``views``: slices of one place and protocol; all but the first at any sharpness (any_sharpness). ``foramen``: share
-    of slices within 25 mm below and 8 mm above the foramen magnum, where a brain scan ends."""
+    ``views``: slices of one place and protocol; all but the first at any sharpness (any_sharpness)."""
 
     count: int = 6000
     seed: int = 1
@@ -122,17 +121,16 @@ class SimulateConfig:
     touching: float = 0.0
     beyond_csa: float = 0.0
     views: int = 1
-    foramen: float = 0.0
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if len(self.families) != len(_FAMILIES) or min(self.families) < 0 or sum(self.families) <= 0:
             raise ConfigurationError(f"families: {len(_FAMILIES)} shares are needed ({', '.join(_FAMILIES)})")
-        shares = (self.no_cord, self.heavy_noise, self.touching, self.beyond_csa, self.foramen)
+        shares = (self.no_cord, self.heavy_noise, self.touching, self.beyond_csa)
         if self.views < 1:
             raise ConfigurationError(f"views must be 1 or more, not {self.views}")
         if not 0 <= min(shares) <= max(shares) <= 1:
-            raise ConfigurationError("no_cord, heavy_noise, touching, beyond_csa and foramen are shares: 0 to 1")
+            raise ConfigurationError("no_cord, heavy_noise, touching and beyond_csa are shares: 0 to 1")
 
     def normalisation(self) -> NormalisationConfig:
         return NormalisationConfig(kind="fixed_pixel", pixel_mm=self.pixel_mm, intensity=self.intensity)
@@ -207,8 +205,6 @@ def _cached(one: SimulatedSlice, subject: str, config: SimulateConfig) -> Cached
 def random_slices(neck: Neck, maps: Maps, rng: np.random.Generator, config: SimulateConfig) -> list[SimulatedSlice]:
     """``config.views`` views of one place of a person under a random protocol, position and field of view."""
     z_mm, beside = _draw_height(rng, config.no_cord)
-    if config.foramen and rng.random() < config.foramen:
-        z_mm, beside = float(rng.uniform(-25, 8)), False
     if np.isnan(z_mm):
         return [_noise_only(rng)]
     pose = Pose(float(rng.normal(0, 9)), float(rng.normal(8, 14)), float(rng.normal(0, 0.1)))
