@@ -272,8 +272,8 @@ def _add_export(commands: Any) -> None:
 def _add_training_set(commands: Any) -> None:
     command = _add(
         commands, "training-set", "add a corrected or accepted case to a training set",
-        "Write image and label map (1 is the cord) with a label description as ITK-SNAP has them, named"
-        " sub-CODE_ses-NN, and where they are from. Train with: spinalcordseg-train train DIR --from MODEL"
+        "Write image and label map (1 is the cord), named sub-CODE_ses-NN, and where they are from. Train with:"
+        " spinalcordseg-train train DIR --from MODEL"
         " --only-labelled --output RUN. Images are not made unrecognisable: a whole head still has its face.",
     )  # fmt: skip
     add = command.add_argument

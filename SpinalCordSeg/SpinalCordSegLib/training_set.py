@@ -1,7 +1,7 @@
 """A corrected case added to a training set: image and label map as ITK-SNAP would leave them, and where both are from.
 
 FOLDER/sub-CODE_ses-01.nii.gz, sub-CODE_ses-01_seg.nii.gz (1 is the cord), sub-CODE_ses-01.json (provenance, and the
-scanner as BIDS names it), and ITK-SNAP_labels.txt, the label description. The trainer takes the folder as it is.
+scanner as BIDS names it). The trainer takes the folder as it is.
 """
 
 from __future__ import annotations
@@ -15,20 +15,14 @@ import numpy as np
 
 from SpinalCordSegLib.case import Case
 from SpinalCordSegLib.errors import ConfigurationError, OutputError, SpinalCordSegError, VoxelError
-from SpinalCordSegLib.files import from_json, parse_json, to_json, write_json, write_text
+from SpinalCordSegLib.files import from_json, parse_json, to_json, write_json
 from SpinalCordSegLib.identity import Identity, differing
-from SpinalCordSegLib.image_io import SEGMENT_COLOUR_RGB, SEGMENT_NAME, read_labels, write_volume
+from SpinalCordSegLib.image_io import read_labels, write_volume
 from SpinalCordSegLib.mask_versions import refuse_changed
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.pipeline import fingerprint
 from SpinalCordSegLib.volume import Volume, place_on
 
-LABEL_DESCRIPTION = "ITK-SNAP_labels.txt"
-# Index, red, green, blue, alpha, visible, mesh visible, name: as ITK-SNAP writes and reads it.
-_LABELS = f"""# ITK-SnAP Label Description File
-0 0 0 0 0 0 0 "Clear Label"
-1 {" ".join(map(str, SEGMENT_COLOUR_RGB))} 1 1 1 "{SEGMENT_NAME}"
-"""
 _SUBJECT = re.compile(r"[A-Za-z0-9]{1,40}")
 _SCANNER = {  # BIDS name → key of a report's acquisition
     "Manufacturer": "manufacturer",
@@ -85,8 +79,6 @@ def add_to_training_set(
             raise OutputError(f"{earlier.label.name} is another mask of this very image: replace it with --force")
         refuse_changed(earlier.label, _read_provenance(earlier.provenance).get("mask_sha256", ""))
     entry = earlier or _next(folder, subject)
-    if not (folder / LABEL_DESCRIPTION).exists():
-        write_text(folder / LABEL_DESCRIPTION, _LABELS)
     if earlier is None:  # the label map last: only with it the trainer takes the image for a case
         write_json(entry.provenance, provenance)
         write_volume(image.with_voxels(_plain(image.voxels)), entry.image)

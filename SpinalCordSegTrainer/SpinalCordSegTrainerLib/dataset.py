@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree  # noqa: TID251  (expat refuses every entity)
@@ -312,72 +312,6 @@ def read_cord(path: Path, image: Volume, label: int | None, *, tolerant: bool = 
     return placed, f"{path.name}: resampled to its image ({difference(mask, image)}): {change}"
 
 
-# What the values of a label map mean: ITK-SNAP's label description files, and which of the names is the cord.
-
-
-_MARK = "itk-snap label description file"
-_LINE = re.compile(r'^\s*(\d+)(?:\s+[-+.\deE]+){6}\s+"(.*)"\s*$')
-LABEL_NAME_SUFFIXES = (".txt", ".label", ".lbl")
-
-
-def is_label_description(path: Path) -> bool:
-    """True for a text file that ITK-SNAP's heading opens."""
-    if path.suffix.lower() not in LABEL_NAME_SUFFIXES:
-        return False
-    try:
-        with path.open("rb") as file:
-            return _MARK in file.read(400).decode("utf-8", "replace").lower()
-    except OSError:
-        return False
-
-
-def read_label_names(path: Path) -> tuple[tuple[int, str], ...]:
-    """(value, name) of every label but the background.
-
-    Raises TrainingDataError when the file cannot be read, holds no label, or gives one value two names.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise TrainingDataError(f"{path.name} cannot be read: {error.strerror}") from error
-    names: dict[int, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        found = _LINE.match(line)
-        if found is None:
-            raise TrainingDataError(
-                f'{path.name}, line {number}: expected value, colour (4 numbers), two switches and "name"'
-                " as ITK-SNAP writes them; export the label descriptions again"
-            )
-        value = int(found.group(1))
-        if value in names:
-            raise TrainingDataError(f"{path.name}, line {number}: label {value} is described twice; keep one line")
-        names[value] = found.group(2)
-    return tuple((value, name) for value, name in sorted(names.items()) if value != 0)
-
-
-def _description_for(
-    name: str, others: Sequence[str], folder: Path, root: Path, descriptions: Sequence[Path]
-) -> Path | None:
-    """The description file of a case: the one that begins with its name, else the only one of its folder that begins
-    with no other case's (``others``), else of the next folder above, up to ``root``."""
-
-    def begins(path: Path, start: str) -> bool:
-        return path.stem == start or path.stem.startswith((f"{start}_", f"{start}-", f"{start}."))
-
-    for where in (folder, *folder.parents):
-        here = [path for path in descriptions if path.parent == where]
-        own = [path for path in here if begins(path, name)]
-        own = own or [path for path in here if not any(begins(path, other) for other in others)]
-        if len(own) > 1:
-            listed = ", ".join(path.name for path in own)
-            raise TrainingDataError(f"{len(own)} label descriptions could belong to {name} ({listed}); keep one")
-        if own or where == root:
-            return own[0] if own else None
-    return None
-
-
 # The cases of a folder: which image, DICOM series or workspace belongs to which label map.
 
 
@@ -389,7 +323,6 @@ def match_folder(folder: Path) -> MatchedFiles:
     """Pairs by name, workspaces, DICOM folders; what does not fit together is a problem."""
     images: dict[tuple[str, str], Path] = {}
     labels: list[Path] = []
-    descriptions: list[Path] = []
     dicom: list[Path] = []  # folders whose own files are DICOM
     cases: list[LabelledCase] = []
     problems: list[tuple[Path, str]] = []
@@ -409,8 +342,6 @@ def match_folder(folder: Path) -> MatchedFiles:
                     cases.append(read_workspace(path))
                 except TrainingDataError as error:
                     problems.append((path, str(error).removeprefix(f"{path.name}: ")))
-            elif is_label_description(path):
-                descriptions.append(path)
         if any(is_dicom_file(path) for path in [one for one in paths if not is_volume_file(one)][:3]):
             dicom.append(Path(where))
     of_workspaces = {path.resolve() for case in cases for path in (case.image, case.label)}
@@ -436,8 +367,7 @@ def match_folder(folder: Path) -> MatchedFiles:
     taken = of_workspaces | {image.resolve() for image in pairs}
     unlabelled = [path for path in images.values() if path.resolve() not in taken]
     unlabelled += [path for path in dicom if not any(path.resolve().is_relative_to(one) for one in taken)]
-    kept = _with_facts(list(named.values()), folder, descriptions, problems)
-    return MatchedFiles(tuple(kept), tuple(problems), tuple(sorted(unlabelled)))
+    return MatchedFiles(tuple(_with_facts(named.values(), folder)), tuple(problems), tuple(sorted(unlabelled)))
 
 
 def _place(path: Path, folder: Path) -> tuple[str, str]:
@@ -461,11 +391,9 @@ def _image_of(label: Path, folder: Path, images: dict[tuple[str, str], Path], di
     return around if around.name == name and any(one.is_relative_to(around) for one in dicom) else None
 
 
-def _with_facts(
-    cases: list[LabelledCase], folder: Path, descriptions: Sequence[Path], problems: list[tuple[Path, str]]
-) -> list[LabelledCase]:
-    """The cases with the names of their labels, and with what participants.tsv and BIDS sidecars say of them."""
-    table, kept = folder / "participants.tsv", []
+def _with_facts(cases: Iterable[LabelledCase], folder: Path) -> Iterator[LabelledCase]:
+    """The cases with what participants.tsv and BIDS sidecars say of them."""
+    table = folder / "participants.tsv"
     participants = {
         row.get("participant_id", "").removeprefix("sub-"): row
         for _, row in (read_table(table) if table.is_file() else ())
@@ -473,17 +401,7 @@ def _with_facts(
     for case in cases:
         row = participants.get(case.subject, {}) if case.subject else {}
         facts = _sidecar(case.image) | {key: value for key, value in row.items() if value and key != "participant_id"}
-        names = case.label_names
-        try:
-            others = [one.name for one in cases if one is not case]
-            described = _description_for(case.name, others, case.label.parent, folder, descriptions)
-            if not names and described is not None:
-                names = read_label_names(described)
-        except TrainingDataError as error:
-            problems.append((case.label, str(error)))
-            continue
-        kept.append(replace(case, facts=(*case.facts, *sorted(facts.items())), label_names=names))
-    return kept
+        yield replace(case, facts=(*case.facts, *sorted(facts.items())))
 
 
 def _sidecar(image: Path) -> dict[str, str]:

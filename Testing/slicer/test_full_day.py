@@ -136,7 +136,7 @@ def _teach(panel, folder: Path) -> None:
     section.add_to_training_set(folder)
     finish(panel.panel)
     label = read_labels(folder / "sub-A7_ses-01_seg.nii.gz")
-    assert (folder / "sub-A7_ses-01.nii.gz").is_file() and (folder / "ITK-SNAP_labels.txt").is_file()
+    assert (folder / "sub-A7_ses-01.nii.gz").is_file()
     node = panel.panel.current.node
     assert np.array_equal(label.ijk != 0, mask_of_segment(node, cord_segment_id(node)).ijk)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -22,7 +21,6 @@ from SpinalCordSegTrainerLib.dataset import (
     load_case,
     match_files,
     read_cord,
-    read_label_names,
     read_workspace,
     subject_of,
 )
@@ -109,15 +107,6 @@ def test_slices_on_a_grid_of_fixed_pixels_keep_area_and_place(tmp_path: Path) ->
     assert len(cache_cases(cases, tmp_path / "all", config)[0]) == 5
 
 
-DESCRIPTION = """################
-# ITK-SnAP Label Description File
-################
-    0     0    0    0        0  0  0    "Clear Label"
-    2   255    0    0        1  1  1    "Spinal canal"
-    5   244  214   49      0.5  1  1    "Spinal cord"
-"""
-
-
 def _manifest(folder: Path, text: str, name: str = "cases.csv") -> Path:
     (folder / name).write_text(text, encoding="utf-8-sig")
     return folder / name
@@ -177,24 +166,6 @@ def test_participants_and_sidecar_say_site_and_scanner(tmp_path: Path) -> None:
     (tmp_path / "sub-01_T1w.json").write_text(sidecar, encoding="utf-8")
     (case,) = match_files(tmp_path).cases
     assert dict(case.facts) == {"site": "Bergen", "scanner": "Siemens Vida 3 T"}
-
-
-def test_label_descriptions_choose_the_cord(tmp_path: Path) -> None:
-    label = cord_label(5)
-    label.ijk[10:15, 16:32, 1:4] = 2
-    put_case(tmp_path, "a", 0, label)
-    put_case(tmp_path, "b", 1, label)
-    (tmp_path / "labels.txt").write_text(DESCRIPTION, encoding="utf-8")
-    (tmp_path / "b_labels.txt").write_text(DESCRIPTION.replace("Spinal c", "Other c"), encoding="utf-8")
-    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
-    first, second = match_files(tmp_path).cases
-    assert load_case(first).mask.ijk.sum() == 480
-    assert load_case(replace(first, label_value=2)).mask.ijk.sum() == 240
-    assert second.label_names == ((2, "Other canal"), (5, "Other cord"))
-    assert read_label_names(tmp_path / "labels.txt") == ((2, "Spinal canal"), (5, "Spinal cord"))
-    (tmp_path / "more.label").write_text(DESCRIPTION, encoding="utf-8")
-    (reason,) = [reason for _, reason in match_files(tmp_path).problems]
-    assert "2 label descriptions could belong to a" in reason
 
 
 def test_a_dicom_folder_and_its_label_map(tmp_path: Path, shared_data: Path) -> None:

@@ -11,13 +11,13 @@ from cord_files import CORD_MM3, cord_image, cord_label, tiny_model
 from SpinalCordSegLib import training_set
 from SpinalCordSegLib.cli import main as spinalcordseg
 from SpinalCordSegLib.errors import ConfigurationError, GeometryError, OutputError, VoxelError
-from SpinalCordSegLib.image_io import cord_value, read_image, read_labels, write_volume
+from SpinalCordSegLib.image_io import read_image, read_labels, write_volume
 from SpinalCordSegLib.metrics import mask_sha256
 from SpinalCordSegLib.model.checkpoint import load_checkpoint
-from SpinalCordSegLib.training_set import LABEL_DESCRIPTION, add_to_training_set
+from SpinalCordSegLib.training_set import add_to_training_set
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.cli import main
-from SpinalCordSegTrainerLib.dataset import match_files, read_label_names
+from SpinalCordSegTrainerLib.dataset import match_files
 from SpinalCordSegTrainerLib.dataset_check import check_cases
 
 
@@ -27,7 +27,6 @@ def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
     second = add_to_training_set(tmp_path, cord_image(5), cord_label(), "P07")
     assert second.image.name == "sub-P07_ses-02.nii.gz"
     assert {path.name for path in tmp_path.iterdir()} == {
-        LABEL_DESCRIPTION,
         *(f"{name}{end}" for name in ("sub-P07_ses-01", "sub-P07_ses-02", "sub-P08_ses-01")
           for end in (".nii.gz", "_seg.nii.gz", ".json")),
     }  # fmt: skip
@@ -41,7 +40,6 @@ def test_the_trainer_takes_what_was_added(tmp_path: Path) -> None:
     )
     assert (label.ijk > 0).sum() * label.voxel_volume_mm3 == pytest.approx(CORD_MM3)
     assert np.array_equal(read_image(tmp_path / "sub-P07_ses-01.nii.gz").volume.ijk, cord_image(0).ijk)
-    assert cord_value(read_label_names(tmp_path / LABEL_DESCRIPTION)) == 1
 
 
 def test_the_same_image_is_not_added_twice(tmp_path: Path) -> None:

@@ -105,7 +105,6 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM, enhanced", "enhanced", "series/*", (*BYTES, *(dicom_element,) * 12), (_segment("series"),), 1.5),
     Format("discs", "discs", "discs.nii", _NIFTI, (_measure("neck.nii.gz", "--disc", "@IN/discs.nii"),), 0.5),
     Format("sidecar JSON", "sidecar", "neck.json", _JSON, (_measure("neck.nii.gz"),), 0.7),
-    Format("label description", "label_description", "labels.txt", _TEXT, (_CHECK, _EVALUATE)),
     Format("ITK-SNAP workspace", "workspace", "neck.itksnap", _TEXT, (_CHECK, _train("check", "@IN/neck.itksnap")), 1.5),
     Format("training manifest", "manifest", "table.csv", _CSV, (_train("check", "@IN/table.csv"),), 1.5),
     Format("BIDS side files", "training_sidecar", "[ap][na][nr][at]*.[jt]s*", _TEXT, (_CHECK,), 0.7),

@@ -111,22 +111,15 @@ def _volumes(root: Path) -> None:
     write_volume(image, root / "sidecar" / "other.nii.gz")
 
 
-_DESCRIPTION = """# ITK-SnAP Label Description File
-0 0 0 0 0 0 0 "Clear Label"
-1 244 214 49 1 1 1 "Spinal cord"
-"""
-
-
 def _labelled(root: Path) -> None:
     """What only the trainer reads: pairs of image and label map, and the files that describe them."""
-    for folder in ("label_description", "manifest", "split", "training_sidecar"):
+    for folder in ("manifest", "split", "training_sidecar"):
         for n, name in enumerate(("anna", "bert")):
             image, label = cord(n)
             write_volume(image, root / folder / f"{name}.nii.gz")
             write_volume(label, root / folder / f"{name}_seg.nii.gz")
     for name in ("anna", "bert"):
         write_volume(cord()[1], root / "drawn" / f"{name}.nii.gz")
-    (root / "label_description" / "labels.txt").write_text(_DESCRIPTION)
     write_volume(cord()[0], root / "workspace" / "neck.nii.gz")
     write_volume(cord()[1], root / "workspace" / "drawn.nii.gz")
     (root / "workspace" / "neck.itksnap").write_text(_WORKSPACE)
