@@ -384,8 +384,6 @@ def _write_4d(path: Path) -> None:
 
 
 IMAGE, LABEL = {"bad.nii.gz": cord_image(7)}, {"bad_seg.nii.gz": cord_label()}
-DESCRIBED = IMAGE | {"bad_seg.nii.gz": _label_with(5)}
-HEADING = "# ITK-SnAP Label Description File\n"
 # fault → further files of the folder (a volume, a text, or what writes it), and how the fault is named
 FAULTS: dict[str, tuple[dict[str, object], str]] = {
     "image missing": (LABEL, "no image bad belongs"),
@@ -410,10 +408,6 @@ FAULTS: dict[str, tuple[dict[str, object], str]] = {
     "flipped axis": (IMAGE | {"bad_seg.nii.gz": cord_label(grid=_moved(2, 2, -4.0))}, "first voxel 16 mm away"),
     "the same voxels as another patient": (
         LABEL | {"bad.nii.gz": cord_image(1)}, "the same voxels as a, as another patient",
-    ),
-    "label descriptions damaged": (DESCRIBED | {"bad_labels.txt": HEADING + "1 cord\n"}, "line 2: expected value"),
-    "cord named but not drawn": (
-        DESCRIBED | {"bad_labels.txt": HEADING + '3 0 0 0 1 1 1 "Spinal cord"\n'}, "does not hold label 3",
     ),
     "workspace damaged": ({"bad.itksnap": "<registry>"}, "not a workspace"),
 }  # fmt: skip
