@@ -1,6 +1,6 @@
 """Learning-rate range test with two bounds (Smith 2017): where the loss begins to fall, and where it rises again.
 
-The rule fits a loss that is bounded by 1 and starts near it: "stop at four times the best loss" never fires there.
+The rule fits a loss that is bounded by 1 and starts near it: "four times the best loss" is never reached there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from SpinalCordSegTrainerLib.trainer import learn, starting_weights
 
 PAPER_UPDATES = 2090  # two epochs of 15,668 slices in batches of 15: what β = 0.98 was chosen for
 FALLBACK = (1e-5, 1e-3)
-_STOP_AFTER = 20
 _MIN_UPDATES = 30
 
 
@@ -56,20 +55,16 @@ def smooth(losses: Sequence[float], planned: int) -> NDArray[np.float64]:
     return np.array(out, dtype=np.float64)
 
 
-def plateau(smoothed: NDArray[np.float64], planned: int) -> tuple[float, float]:
-    """Median and SD of the smoothed loss over the first third of the sweep, where nothing is learnt yet."""
-    first = smoothed[: max(1, planned // 3)]
-    return float(np.median(first)), float(np.std(first))
-
-
 def find_bounds(rates: NDArray[np.float64], smoothed: NDArray[np.float64], planned: int) -> Bounds:
     """The two bounds, both rounded to the decade.
 
+    ``p0``, ``sd``: median and SD over the first third of the sweep.
     base: first rate from which the smoothed loss stays below p0 - max(4 sd, 1 % of the whole drop) until its
     minimum. max: a tenth of the rate at the minimum. Not found, with the fallback, when the drop is under 10 sd
     or base ≥ max.
     """
-    p0, sd = plateau(smoothed, planned)
+    first = smoothed[: max(1, planned // 3)]  # where nothing is learnt yet
+    p0, sd = float(np.median(first)), float(np.std(first))
     lowest = int(np.argmin(smoothed))
     drop = p0 - float(smoothed[lowest])
     if drop <= 0 or drop < 10 * sd:
@@ -84,16 +79,6 @@ def find_bounds(rates: NDArray[np.float64], smoothed: NDArray[np.float64], plann
     return Bounds(base, top, True, "")
 
 
-def _past_its_best(losses: Sequence[float], smoothed: NDArray[np.float64], planned: int) -> bool:
-    """The raw loss has stayed above the plateau for 20 updates after the minimum."""
-    if len(losses) <= planned // 3 + _STOP_AFTER:
-        return False
-    p0, sd = plateau(smoothed, planned)
-    lowest = int(np.argmin(smoothed))
-    risen = len(losses) - lowest > _STOP_AFTER and min(losses[-_STOP_AFTER:]) > p0
-    return risen and p0 - smoothed[lowest] > 4 * sd
-
-
 def range_test(
     config: TrainingConfig,
     device: torch.device,
@@ -102,7 +87,7 @@ def range_test(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Bounds, list[dict[str, float]]]:
     """Sweep the rate from 1e-10 to 10 over two epochs (or ``updates``) of the training that this configuration has, and
-    judge the curve: its rows have the rate, the raw and the smoothed loss; the sweep may have stopped early."""
+    judge the curve: its rows have the rate, the raw and the smoothed loss; a loss that is not finite ends it."""
     batches = BatchSampler(open_sources(config).training, config)
     state, alone = new_state(config, device, starting_weights(config)), Processes(device=device)
     planned = updates or 2 * batches.updates_per_epoch()
@@ -115,8 +100,6 @@ def range_test(
         losses.append(loss)
         if progress is not None:
             progress(update + 1, planned)
-        if _past_its_best(losses, smooth(losses, planned), planned):
-            break
     smoothed = smooth(losses, planned)
     columns = (rates.tolist(), losses, smoothed.tolist())
     rows = [dict(zip(("rate", "loss", "smoothed"), row, strict=True)) for row in zip(*columns, strict=False)]
