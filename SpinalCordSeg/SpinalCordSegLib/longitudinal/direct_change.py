@@ -1,0 +1,422 @@
+"""Change of the cord's area between two visits, measured from both images at once by how far its edge has moved.
+
+After the boundary shift integral of the cord (Prados et al. 2020, doi 10.1016/j.neuroimage.2020.116489) and SIENA with
+its self-calibration (Smith et al. 2002, doi 10.1006/nimg.2002.1040). Both images are sampled once, in planes at right
+angles to the cord, each visit about its own centreline. Their difference about the contour is explained by a shift of
+the edge in proportion to its radius, with what else may differ: translation, rotation, sharpness, and gain and offset
+by sector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from math import hypot, isfinite, log1p, nan, pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from SpinalCordSegLib.longitudinal.registration import register_rigid
+from SpinalCordSegLib.longitudinal.visits import Visit, differences, same_data
+from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
+from SpinalCordSegLib.volume import Volume, place_on
+
+Array = NDArray[np.float64]
+
+_STEP_MM = 1.0  # between planes
+_RAYS = 64
+_RING_MM = 0.2  # between the samples on a ray
+_REACH_MM = 14.0
+_OFFSETS_MM = np.arange(-1.6, 1.81, _RING_MM)  # of the samples from the contour that both visits share
+_EDGE_MM, _MOVES_MM, _FADES_MM = 0.35, 0.6, 0.6  # the visible edge lies outside the contour; what moves with it
+_WINDOW_MM = 2.0  # SD of the window along the cord in which one shift is fitted
+_ROUNDS = 5
+_MATCHINGS, _MATCHED_MM2 = 5, 0.03  # of the sharpness: attempts, and what may be left
+_KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius; between the edge and the canal's wall
+_LEAST_MM = 15.0
+_LEAST_CORRELATION = 0.8
+_LEAST_SLOPE = 0.75
+_MOST_SE = 1.0
+
+_ANGLE = np.arange(_RAYS) * 2 * pi / _RAYS
+_COS, _SIN = np.cos(_ANGLE)[None, :, None], np.sin(_ANGLE)[None, :, None]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectChange:
+    """Area of the second visit against that of the first. ``percent`` with its standard error ``se_percent``; NaN where
+    ``refused`` (sentences) says why it does not hold.
+
+    ``position_mm``, ``profile_percent``, ``profile_se_percent``: (n,) along the first cord as ``centreline`` counts,
+    for windows of about 7 mm. ``correlation``: of the images about the contour, -1..1. ``blur_mm2``: by how much the
+    variance of the second visit's edge is larger. ``slope``: share seen of a known change, by which all was divided.
+    """
+
+    percent: float
+    se_percent: float
+    position_mm: Array
+    profile_percent: Array
+    profile_se_percent: Array
+    correlation: float
+    blur_mm2: float
+    slope: float
+    refused: tuple[str, ...]
+
+
+def direct_change(
+    first: Volume, first_cord: Volume, second: Volume, second_cord: Volume, first_to_second: Array
+) -> DirectChange:
+    """How the cord's area changed from ``first`` to ``second``, two images of one scanner and protocol.
+
+    ``…_cord``: mask or probability (0..1) on the image's grid or a part of it. ``first_to_second``: rigid, 4×4, RAS mm;
+    it may be off by 5 mm along the cord. Cords that share less than 15 mm give a refusal, and so do images that differ
+    too much. Raises GeometryError for a cord on another grid.
+    """
+    squares = np.square(first.spacing_mm) - np.square(second.spacing_mm)
+    blur_mm2 = np.array([1 / 12, 1 / 4, 1 / 4]) * squares  # by how much the first image is the blurrier one, at first
+    left_mm2 = 0.0
+    for _ in range(_MATCHINGS):
+        blur_mm2 = blur_mm2 - np.array([0, left_mm2, left_mm2])
+        scans = (_scan(first, first_cord, -blur_mm2), _scan(second, second_cord, blur_mm2))
+        planes = None
+        if min(len(scan.line.arc_mm) for scan in scans) > 4:
+            planes = _planes(scans, first_to_second, _offset_along(scans, first_to_second))
+        if planes is None or len(planes.position_mm) * _STEP_MM < _LEAST_MM:
+            none, why = np.zeros(0), f"the two cords share less than {_LEAST_MM:g} mm"
+            return DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
+        contour = _contour(scans, planes)
+        area = (contour**2).mean(axis=1)
+        one, other = (partial(_seen, scan, planes, visit) for visit, scan in enumerate(scans))
+        found = _fit(one, other, contour)
+        left_mm2 = float(np.average(found.blur_mm2, weights=area))
+        if abs(left_mm2) < _MATCHED_MM2:
+            break
+    shrunk = _fit(one, _shrunk(other, contour), contour)
+    percent, se = _mean(found, area)
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean())
+    slope = (_mean(shrunk, area)[0] - percent) / (100 * ((1 - _KNOWN_SHIFT) ** 2 - 1))
+    refused = []
+    if found.correlation < _LEAST_CORRELATION:
+        refused.append(f"about the cord the images are too different (correlation {found.correlation:.2f})")
+    elif slope < _LEAST_SLOPE:
+        refused.append(f"the images do not show the edge: only {100 * slope:.0f} % of a known change are seen")
+    elif se / slope > _MOST_SE:
+        refused.append(f"the change differs too much along the cord: standard error {se / slope:.1f} %")
+    if refused:
+        percent = se = nan
+    return DirectChange(
+        percent / slope, se / slope, planes.position_mm, found.percent / slope, found.se_percent / slope,
+        found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
+    )  # fmt: skip
+
+
+# ---- Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """One visit, cut to the cord's surroundings. ``spline``: coefficients of the image; ``cord``: 0..1."""
+
+    spline: NDArray[np.float32]
+    cord: NDArray[np.float32]
+    ras_to_voxel: Array
+    line: Centreline
+
+    def image_at(self, ras_mm: Array) -> Array:
+        return self._at(self.spline, ras_mm, 3)
+
+    def cord_at(self, ras_mm: Array) -> Array:
+        return self._at(self.cord, ras_mm, 1)
+
+    def _at(self, array: NDArray[np.float32], ras_mm: Array, order: int) -> Array:
+        at = np.moveaxis(ras_mm @ self.ras_to_voxel[:3, :3].T + self.ras_to_voxel[:3, 3], -1, 0)
+        return np.asarray(ndimage.map_coordinates(array, at, order=order, prefilter=False, mode="nearest"))
+
+
+def _scan(image: Volume, cord: Volume, blur_mm2: Array) -> _Scan:
+    """``blur_mm2``: variance to add along slices, rows and columns; negative: none."""
+    cord = place_on(cord, image)
+    inside = cord.voxels if cord.voxels.dtype == bool else cord.voxels >= 0.5
+    line = centreline(cord.with_voxels(inside), fit_local_lines)
+    filled, spacing = np.argwhere(inside), np.array(image.spacing_mm)
+    low, high = (filled.min(axis=0), filled.max(axis=0)) if len(filled) else (np.zeros(3, int), np.zeros(3, int))
+    reach = np.ceil(2 * _REACH_MM / spacing).astype(int)
+    low, high = np.maximum(low - reach, 0), np.minimum(high + reach + 1, image.shape)
+    window = tuple(map(slice, low, high))
+    matrix = image.voxel_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ low
+    voxels = ndimage.gaussian_filter(
+        image.voxels[window].astype(np.float32), np.sqrt(np.maximum(blur_mm2, 0)) / spacing
+    )
+    spline = ndimage.spline_filter(voxels, order=3, output=np.float32)
+    return _Scan(spline, cord.voxels[window].astype(np.float32), np.linalg.inv(matrix), line)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """``position_mm``: (n,) along the first cord; ``centre_mm``: (visits, n, 3) RAS; ``axes``: (visits, n, 2, 3), unit
+    vectors in each plane."""
+
+    position_mm: Array
+    centre_mm: Array
+    axes: Array
+
+    def points(self, visit: int, x_mm: Array, y_mm: Array) -> Array:
+        """RAS mm of places in each plane, (n or 1, ...)."""
+        centre, axes = self.centre_mm[visit][:, None, None], self.axes[visit][:, :, None, None]
+        return centre + x_mm[..., None] * axes[:, 0] + y_mm[..., None] * axes[:, 1]
+
+
+def _planes(scans: tuple[_Scan, _Scan], first_to_second: Array, along_mm: float) -> _Planes:
+    """Where both have cord, but for the slices at its ends; ``along_mm``: added to the second's positions."""
+    first, second = (scan.line for scan in scans)
+    turn = first_to_second[:3, :3]
+    here = np.arange(first.arc_mm[1], first.arc_mm[-2], _STEP_MM)
+    places = _between(here, first, first.ras_mm) @ turn.T + first_to_second[:3, 3]
+    there = np.array([second.nearest(place.tolist())[0] for place in places]) + along_mm
+    both = (there >= second.arc_mm[1]) & (there <= second.arc_mm[-2])
+    centres, axes = [], []
+    for line, at, right in ((first, here[both], np.eye(3)[0]), (second, there[both], turn[:, 0])):
+        along = _between(at, line, np.gradient(line.ras_mm, line.arc_mm, axis=0))
+        along /= np.linalg.norm(along, axis=1)[:, None]
+        across = right - (along @ right)[:, None] * along
+        across /= np.linalg.norm(across, axis=1)[:, None]
+        centres.append(_between(at, line, line.ras_mm))
+        axes.append(np.stack([across, np.cross(along, across)], axis=1))
+    return _Planes(here[both], np.stack(centres), np.stack(axes))
+
+
+def _seen(scan: _Scan, planes: _Planes, visit: int, x_mm: Array, y_mm: Array) -> Array:
+    return scan.image_at(planes.points(visit, x_mm, y_mm))
+
+
+def _between(at_mm: Array, line: Centreline, values: Array) -> Array:
+    return np.stack([np.interp(at_mm, line.arc_mm, column) for column in values.T], axis=1)
+
+
+def _offset_along(scans: tuple[_Scan, _Scan], first_to_second: Array) -> float:
+    """By how much the second's positions have to grow for the surroundings of the cords to agree best, mm: rigid
+    registration of necks is off by up to 3 mm along the cord."""
+    radii, shifts, scores = np.arange(3.0, 24.1, 1.5), np.arange(-6.0, 6.1), []
+    x, y = _COS[:, ::2] * radii, _SIN[:, ::2] * radii
+    for shift in shifts:
+        planes = _planes(scans, first_to_second, float(shift))
+        pair = [scan.image_at(planes.points(visit, x, y)) for visit, scan in enumerate(scans)]
+        pair = [one - one.mean(axis=(1, 2), keepdims=True) for one in pair]
+        pair = [one / (one.std(axis=(1, 2), keepdims=True) + 1e-9) for one in pair]
+        scores.append(float((pair[0] * pair[1]).mean()) if len(planes.position_mm) else -1.0)
+    best = int(np.clip(np.argmax(scores), 1, len(scores) - 2))
+    before, top, after = scores[best - 1 : best + 2]
+    bend = before - 2 * top + after
+    return float(shifts[best] + (np.clip((before - after) / (2 * bend), -1, 1) if bend < 0 else 0))
+
+
+def _contour(scans: tuple[_Scan, _Scan], planes: _Planes) -> Array:
+    """(planes, rays) radius in mm of the contour of both cords together, smooth."""
+    radii = (np.arange(round(_REACH_MM / _RING_MM)) + 0.5) * _RING_MM
+    squares = np.zeros((len(planes.position_mm), _RAYS))
+    for visit, scan in enumerate(scans):
+        inside = np.minimum.accumulate(scan.cord_at(planes.points(visit, _COS * radii, _SIN * radii)), axis=2)
+        squares += (inside * radii).sum(axis=2) * _RING_MM
+    waves = np.fft.rfft(np.sqrt(squares), axis=1)
+    waves[:, 7:] = 0
+    return ndimage.gaussian_filter1d(np.fft.irfft(waves, _RAYS, axis=1), 1.5 / _STEP_MM, axis=0)
+
+
+Sampler = Callable[[Array, Array], Array]
+"""Image values at places in the planes, mm from each one's centre."""
+
+
+def _shrunk(image: Sampler, contour: Array) -> Sampler:
+    """The image with the cord's edge moved inwards by _KNOWN_SHIFT of its radius, the wall of the canal still."""
+    radius = contour[:, :, None]
+    shift, outside = _KNOWN_SHIFT * radius, radius + _MOVES_MM
+
+    def at(x: Array, y: Array) -> Array:
+        now = np.hypot(x, y) + 1e-9
+        moved = now + shift * np.minimum(now / radius, 1)
+        between = outside + (now - (outside - shift)) * _STILL_MM / (_STILL_MM + shift)
+        before = np.where(moved <= outside, moved, np.where(now < outside + _STILL_MM, between, now))
+        return image(x * before / now, y * before / now)
+
+    return at
+
+
+# ---- The fit
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Per plane: change of area in % with its standard error as the fit sees it, ``blur_mm2``; ``correlation``."""
+
+    percent: Array
+    se_percent: Array
+    blur_mm2: Array
+    correlation: float
+
+
+def _fit(first: Sampler, second: Sampler, contour: Array) -> _Fit:
+    """Gauss-Newton with Huber's weights; shift, translation and rotation are put on the samples themselves, half on
+    each visit, until nothing of them is left in the difference."""
+    n, edge_at = len(contour), np.clip((np.abs(_OFFSETS_MM - _EDGE_MM) - _MOVES_MM) / _FADES_MM, 0, 1)
+    edge = 1 - edge_at**2 * (3 - 2 * edge_at)
+    base = contour[:, :, None]
+    radius = np.maximum(base + _OFFSETS_MM, 0.3)
+    sectors = [np.ones_like(_COS), _COS, _SIN, np.cos(2 * _ANGLE)[None, :, None], np.sin(2 * _ANGLE)[None, :, None]]
+    motion = np.zeros((n, 4))  # shift, x, y, rotation
+    step_limit, limit = np.array([0.06, 0.5, 0.5, 0.04]), np.array([0.15, 1.5, 1.5, 0.2])
+    robust, levels = np.ones((n, radius[0].size)), None
+    for _ in range(_ROUNDS):
+        images = []
+        for image, half in ((first, -0.5), (second, 0.5)):
+            shift, right, front, turn = (half * motion.T)[:, :, None, None]
+            along = radius + shift * base * edge
+            x, y = _COS * along, _SIN * along
+            images.append(image(x - turn * y + right * edge, y + turn * x + front * edge))
+        if levels is None:
+            levels = [(one.mean(), one.std() + 1e-9) for one in images]
+        one, other = ((image - mean) / sd for image, (mean, sd) in zip(images, levels, strict=True))
+        mean = ndimage.gaussian_filter((one + other) / 2, (2 / _STEP_MM, 1, 0), mode=("nearest", "wrap", "nearest"))
+        outwards = np.gradient(mean, _RING_MM, axis=2)
+        around = _by_angle(mean) - outwards * _by_angle(contour)[:, :, None]
+        columns = [
+            outwards * base * edge,
+            (_COS * outwards - _SIN * around / radius) * edge,
+            (_SIN * outwards + _COS * around / radius) * edge,
+            around,
+            np.gradient(outwards, _RING_MM, axis=2) * edge,
+            *(sector * part for sector in sectors for part in (np.ones_like(mean), mean)),
+        ]
+        design = np.stack(columns, axis=-1).reshape(n, -1, len(columns))
+        scale = np.sqrt((design**2).mean(axis=(0, 1))) + 1e-12
+        design /= scale
+        difference, weights = (other - one).reshape(n, -1), radius.reshape(n, -1) * robust
+        weighted = design * weights[:, :, None]
+        normal = _windowed(weighted.transpose(0, 2, 1) @ design)
+        normal += 1e-5 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / len(columns) * np.eye(len(columns))
+        solved = np.linalg.solve(normal, _windowed((weighted * difference[:, :, None]).sum(axis=1))[..., None])[..., 0]
+        left = difference - (design @ solved[..., None])[..., 0]
+        spread = 1.4826 * np.median(np.abs(left), axis=1)[:, None] + 1e-9
+        robust = np.minimum(1, 2.5 * spread / np.maximum(np.abs(left), 1e-9))
+        step = np.clip(solved[:, :4] / scale[:4], -step_limit, step_limit)
+        motion = np.clip(motion - step, -limit, limit)
+    variance = np.linalg.inv(normal)[:, 0, 0] * (weights * left**2).sum(axis=1) / weights.sum(axis=1)
+    shift = motion[:, 0]
+    percent = 100 * (((1 + shift / 2) / (1 - shift / 2)) ** 2 - 1)
+    correlation = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    return _Fit(percent, 200 * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation)
+
+
+def _by_angle(values: Array) -> Array:
+    return (np.roll(values, -1, axis=1) - np.roll(values, 1, axis=1)) / (2 * _ANGLE[1])
+
+
+def _windowed(sums: Array) -> Array:
+    return ndimage.gaussian_filter1d(sums, _WINDOW_MM / _STEP_MM, axis=0, mode="nearest", truncate=3)
+
+
+# ---- The mean along the cord
+
+
+_SEEN_SE, _OWN_SD = 5.0, 1.5  # true scatter of a window over what the fit sees; of windows, %
+_TOGETHER_MM = 12.0  # windows nearer than this err alike
+_FLOOR_SE = 0.1
+_SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
+
+
+def _mean(found: _Fit, area: Array) -> tuple[float, float]:
+    """Mean change of the area in % and its standard error, from how the windows scatter about a line along the cord."""
+    variance = _OWN_SD**2 + (_SEEN_SE * found.se_percent) ** 2
+    off = (found.percent - ndimage.median_filter(found.percent, 25, mode="nearest")) / np.sqrt(variance)
+    weights = area / variance * np.minimum(1, 3 / np.maximum(np.abs(off), 1e-9))
+    n, mean = len(area), float(np.average(found.percent, weights=weights))
+    line = np.polynomial.Polynomial.fit(np.arange(n), found.percent, 1, w=np.sqrt(weights))
+    left = weights * (found.percent - line(np.arange(n)))
+    reach = round(_TOGETHER_MM / _STEP_MM)
+    squares = float(left @ left)
+    for lag in range(1, min(reach, n)):
+        squares += 2 * (1 - lag / reach) * float(left[lag:] @ left[:-lag])
+    return mean, sqrt(max(squares, 0) * (1 + 2 * reach / n) / float(weights.sum()) ** 2 + _FLOOR_SE**2)
+
+
+# ---- Visits of a person
+
+
+@dataclass(frozen=True, eq=False)
+class PairChange:
+    """Visits ``first`` and ``second`` (numbers, from 1): ``percent`` of area with its standard error, None where
+    ``refused`` says why. ``blur_mm2``, ``profile``: see DirectChange; None where nothing was measured."""
+
+    first: int
+    second: int
+    percent: float | None = field(metadata={"decimals": 3})
+    se_percent: float | None = field(metadata={"decimals": 3})
+    blur_mm2: float | None = field(metadata={"decimals": 3})
+    refused: str
+    profile: DirectChange | None = field(metadata={"json": False})
+
+
+def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> tuple[PairChange, ...]:
+    """Every pair of the visits that were given with their images. ``read_volume`` reads one."""
+    seen = [(n, visit) for n, visit in enumerate(visits, 1) if visit.source.image is not None]
+    twins, pairs = same_data(visits), []
+    for (n, one), (k, other) in combinations(seen, 2):
+        breaks = [
+            change.message
+            for change in differences(one.conditions, other.conditions)
+            if change.breaks and change.kind != "model"  # the images are compared, and the contour is one for both
+        ]
+        if (n, k) in twins:
+            breaks.append("they hold the same data")
+        if breaks:
+            pairs.append(PairChange(n, k, None, None, None, breaks[0], None))
+            continue
+        image, mask = read_volume(one), one.mask
+        later, later_mask = read_volume(other), other.mask
+        mask, later_mask = place_on(mask, image), place_on(later_mask, later)
+        motion = register_rigid(image, mask, later, later_mask).fixed_to_moving
+        found = direct_change(image, mask, later, later_mask, motion)
+        values = (None, None) if found.refused else (found.percent, found.se_percent)
+        blur_mm2 = found.blur_mm2 if isfinite(found.blur_mm2) else None
+        pairs.append(PairChange(n, k, *values, blur_mm2, "; ".join(found.refused), found))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class DirectRate:
+    """The yearly rate of all pairs of a run together, with its 95 % CI ``low`` … ``high`` (±``limit``)."""
+
+    percent_per_year: float = field(metadata={"decimals": 3})
+    low: float = field(metadata={"decimals": 3})
+    high: float = field(metadata={"decimals": 3})
+    limit: float = field(metadata={"decimals": 3})
+    n_pairs: int
+    verdict: str
+
+
+def direct_rate(pairs: Sequence[PairChange], years: Sequence[float]) -> tuple[float, float] | None:
+    """Slope in % of the first area per year, and its standard error, of the pairs that have a change; ``years``: of
+    each visit. None without a pair.
+
+    Weighted least squares on changes of log area. Errors are taken to be the visits' own, so that pairs with one visit
+    in common err together; from three visits on they are not taken to be smaller than they show about the line.
+    """
+    known = [(pair, pair.percent, pair.se_percent) for pair in pairs if pair.percent is not None and pair.se_percent]
+    apart = np.array([years[pair.second - 1] - years[pair.first - 1] for pair, _, _ in known])
+    if not known or not apart.any():
+        return None
+    logs = np.array([100 * log1p(percent / 100) for _, percent, _ in known])
+    se = np.array([one for _, _, one in known])
+    shares = (apart / se**2) / float((apart**2 / se**2).sum())
+    slope = float(shares @ logs)
+    of_visits = np.zeros(len(years))
+    for (pair, _, _), share in zip(known, shares, strict=True):
+        of_visits[pair.second - 1] += share
+        of_visits[pair.first - 1] -= share
+    variance, n = float((se**2).mean()) / 2, np.count_nonzero(of_visits)
+    if n > 2:
+        variance = max(variance, float(((logs - slope * apart) ** 2).sum()) * (n - 1) / 2 / (len(known) * (n - 2)))
+    return slope, sqrt(variance * float(of_visits @ of_visits))
