@@ -104,7 +104,15 @@ def outcome_rows(content: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], lis
         text = "–" if change is None else f"{change['percent']:+.1f} % / ±{change['mdc95_percent']:.1f} %"
         day = visit.get("date") or f"{visit['years']:.2f}"
         rows.append((str(visit["visit"]), day, f"{visit['mean_csa_mm2']:.1f}", text))
-        tips.append(str((change or {}).get("verdict") or visit["no_change"]))
+        tip, direct = str((change or {}).get("verdict") or visit["no_change"]), visit.get("direct")
+        if direct is not None:
+            by_images = _("from the images {percent:+.1f} % ± {reach:.1f} %")
+            percent, se = direct["percent"], direct["se_percent"]
+            none = _("no change from the images: {why}").format(why=direct["refused"])
+            tip += "\n" + (none if percent is None else by_images.format(percent=percent, reach=1.96 * se))
+            if visit.get("sharpness_percent") is not None:
+                tip += "\n" + _("areas at one sharpness {percent:+.1f} %").format(percent=visit["sharpness_percent"])
+        tips.append(tip)
     return rows, tips
 
 

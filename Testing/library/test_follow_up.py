@@ -15,6 +15,7 @@ from SpinalCordSegLib.image_io import write_volume
 from SpinalCordSegLib.longitudinal import registration
 from SpinalCordSegLib.longitudinal import report as follow_up_report
 from SpinalCordSegLib.longitudinal.change import BELOW, LOSS, WITHHELD
+from SpinalCordSegLib.longitudinal.direct_change import DirectChange, PairChange
 from SpinalCordSegLib.longitudinal.registration import Registration
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegLib.review import ACCEPTED, REJECTED, Review, decided
@@ -178,6 +179,35 @@ def test_an_unknown_scanner_stands_beside_the_rate(results, tmp_path, capsys):
     assert _rows(tmp_path / "follow_up.csv")[0]["beside"] == "scanner unknown"
     assert _follow_up(results, tmp_path, "--scanner", "A", "--scanner", "A", n=2) == 0
     assert "scanner unknown" not in _page(tmp_path)
+
+
+def test_what_the_images_show_stands_beside_the_areas(results, tmp_path, capsys, monkeypatch):
+    steps = np.arange(5.0, 40.0)
+    found = DirectChange(
+        -1.5, 0.2, steps, np.full(35, -1.5), np.ones(35), correlation=0.9, blur_mm2=0.5, slope=1.0, refused=()
+    )
+    pairs = (PairChange(1, 2, -1.5, 0.2, 0.5, "", found), PairChange(1, 3, None, None, None, "too different", None))
+    monkeypatch.setattr(follow_up_report, "compare_images", lambda visits, read_volume: pairs)
+    assert _follow_up(results, tmp_path, n=3) == 0
+    content, page, out = _read(tmp_path), _page(tmp_path), capsys.readouterr().out
+    direct = content["runs"][0]["direct"]
+    years = content["visits"][1]["years"]
+    assert direct["percent_per_year"] == pytest.approx(100 * np.log(0.985) / years, abs=0.01)
+    assert direct["high"] - direct["low"] == pytest.approx(2 * 1.96 * 0.2 / years, abs=0.01)
+    assert content["visits"][1]["direct"]["percent"] == -1.5 and content["visits"][1]["sharpness_percent"] is None
+    rows = _rows(tmp_path / "follow_up.csv")
+    assert [row["direct_percent"] for row in rows] == ["", "-1.5", ""]
+    assert [row["no_direct"] for row in rows] == ["the first visit", "", "too different"]
+    for text in (page, out):
+        assert "−1.5 % ± 0.4 %" in text and "none (too different)" in text
+    assert "Change along the cord, from the images" in page
+
+
+def test_images_of_two_scanners_are_not_compared(results, tmp_path):
+    images = [word for n in range(2) for word in ("--image", str(results / f"visit{n}.nii.gz"))]
+    assert _follow_up(results, tmp_path, "--scanner", "A", "--scanner", "B", *images, n=2) == 0
+    direct = _read(tmp_path)["visits"][1]["direct"]
+    assert direct["percent"] is None and "scanner changed from A to B" in direct["refused"]
 
 
 def test_a_cov_of_ones_own_needs_its_source(results, tmp_path, capsys):

@@ -73,6 +73,15 @@ def test_the_same_place_is_found_again(two_scans):
     assert not found.ambiguous
 
 
+def test_a_fit_of_noise_is_known_as_one(scan):
+    phantom, _ = scan
+    noise = [
+        phantom.image.with_voxels(np.random.default_rng(seed).normal(100, 20, phantom.image.shape)) for seed in (1, 2)
+    ]
+    assert register_rigid(noise[0], phantom.mask, noise[1], phantom.mask).unrelated
+    assert not register_rigid(phantom.image, phantom.mask, phantom.image, phantom.mask).unrelated
+
+
 # ---- A mask propagated to another image
 
 

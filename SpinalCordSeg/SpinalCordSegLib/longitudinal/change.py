@@ -18,6 +18,7 @@ from scipy.stats import chi2
 
 from SpinalCordSegLib.case import Case, ModelSummary
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.longitudinal.direct_change import DirectRate, PairChange, direct_rate
 from SpinalCordSegLib.longitudinal.registration import Alignment
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
@@ -310,7 +311,9 @@ class VisitOutcome:
     """One visit in the comparison; ``visit``: its number, from 1. Area and volume are those of the common extent.
     ``change``: against the first visit, None with ``no_change`` saying why. ``differences``: against the visit before,
     and what is not known. ``date``: None unless it may be written. ``n_flagged_slices``: flagged ones among the
-    compared; ``n_left_out_slices``: those left out."""
+    compared; ``n_left_out_slices``: those left out. ``direct``: the change against the first visit as both images show
+    it, None without images; ``sharpness_percent``: ``change`` without what a difference of sharpness makes of it, None
+    where there is none."""
 
     source: Visit = field(metadata={"json": False})
     visit: int
@@ -327,12 +330,14 @@ class VisitOutcome:
     conditions: Conditions
     n_flagged_slices: int
     n_left_out_slices: int
+    direct: PairChange | None
+    sharpness_percent: float | None = field(metadata={"decimals": 3})
 
 
 @dataclass(frozen=True)
 class Run:
     """Visits ``first`` … ``last`` (numbers, from 1) between which nothing breaks the series. ``rate`` None: ``no_rate``
-    says why. ``beside``: what has to stand wherever the rate is shown."""
+    says why. ``beside``: what has to stand wherever the rate is shown. ``direct``: the rate from the images."""
 
     first: int
     last: int
@@ -342,6 +347,7 @@ class Run:
     cov_percent: float
     cov_source: str
     cov_setting: str
+    direct: DirectRate | None = field(metadata={"decimals": 3})
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,6 +363,7 @@ class FollowUp:
     alignment: Alignment
     doubts: tuple[str, ...]
     remarks: tuple[str, ...]
+    pairs: tuple[PairChange, ...] = ()
     options: FollowUpOptions = field(default_factory=FollowUpOptions)
 
 
@@ -366,8 +373,10 @@ def follow_up(
     alignment: Alignment,
     options: FollowUpOptions | None = None,
     beside: Sequence[str] = (),
+    pairs: Sequence[PairChange] = (),
 ) -> FollowUp:
     """Compare ``visits`` (in order of days), aligned by ``alignment``. ``beside``: has to stand beside every rate.
+    ``pairs``: what their images show.
 
     Raises ConfigurationError when they have nothing in common.
     """
@@ -393,7 +402,8 @@ def follow_up(
         unknown = any(not visit.conditions["scanner"] for visit in visits[first:end])
         shown = (*beside, SCANNER_UNKNOWN) if unknown else tuple(beside)
         cov = judged_by.cov_percent, judged_by.source, judged_by.setting
-        runs.append(Run(first + 1, end, rate, no_rate, shown, *cov))
+        own = [pair for pair in pairs if first < pair.first and pair.second <= end]
+        runs.append(Run(first + 1, end, rate, no_rate, shown, *cov, direct_rate(own, years) if rate else None))
     outcomes = []
     for n, (visit, profile) in enumerate(zip(visits, profiles, strict=True)):
         compared, half = profile.inside(shared.at_mm).any(axis=0), profile.length_mm / 2
@@ -401,6 +411,10 @@ def follow_up(
         kinds = {one.kind for found in changed[: n + 1] for one in found if one.breaks}
         found, why = _change(n, visits, shared, kinds, options, twins)
         flagged, mean_mm2 = visit.profile.flagged, float(shared.mean_csa_mm2[n])
+        pair = next((one for one in pairs if (one.first, one.second) == (1, n + 1)), None)
+        sharp = None
+        if pair is not None and found is not None and {visits[0].case.mask_state, visit.case.mask_state} == {"AI"}:
+            sharp = pair.at_one_sharpness(found.percent, float(shared.mean_csa_mm2[0]))
         outcome = VisitOutcome(
             source=visit,
             visit=n + 1,
@@ -417,9 +431,16 @@ def follow_up(
             conditions=visit.conditions,
             n_flagged_slices=int(np.count_nonzero(flagged & compared)),
             n_left_out_slices=int(np.count_nonzero(flagged & ~compared & between)),
+            direct=pair,
+            sharpness_percent=sharp,
         )
         outcomes.append(outcome)
     remarks = [f"visits {n} and {k} hold the same data: no change can be seen between them" for n, k in twins]
+    remarks += [
+        f"visits {one.first} and {one.second}: areas alone, their images are not compared: {one.refused}"
+        for one in pairs
+        if one.refused
+    ]
     remarks += [*alignment.remarks, *_remarks(shared, runs, outcomes, options)]
     doubts = _doubts(runs, outcomes) + _other_shape(profiles, shared, runs, outcomes)
     if doubts:
@@ -427,7 +448,7 @@ def follow_up(
         outcomes = [replace(one, change=one.change and replace(one.change, verdict=WITHHELD)) for one in outcomes]
     return FollowUp(
         person, tuple(outcomes), tuple(runs), shared, tuple(profiles), alignment, tuple(doubts), tuple(remarks),
-        options,
+        tuple(pairs), options,
     )  # fmt: skip
 
 

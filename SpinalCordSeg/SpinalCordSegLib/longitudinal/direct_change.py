@@ -34,9 +34,12 @@ _OFFSETS_MM = np.arange(-1.6, 1.81, _RING_MM)  # of the samples from the contour
 _EDGE_MM, _MOVES_MM, _FADES_MM = 0.35, 0.6, 0.6  # the visible edge lies outside the contour; what moves with it
 _WINDOW_MM = 2.0  # SD of the window along the cord in which one shift is fitted
 _ROUNDS = 5
+_SEEN_SE = (
+    5.0  # scatter of a window over what the fit sees: its samples are finer than voxels, and the model is a model
+)
 _MATCHINGS, _MATCHED_MM2 = 5, 0.03  # of the sharpness: attempts, and what may be left
 _KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius; between the edge and the canal's wall
-_LEAST_MM = 15.0
+_LEAST_MM, _LEAST_SLICES = 15.0, 5
 _LEAST_CORRELATION = 0.8
 _LEAST_SLOPE = 0.75
 _MOST_SE = 1.0
@@ -75,29 +78,35 @@ def direct_change(
     it may be off by 5 mm along the cord. Cords that share less than 15 mm give a refusal, and so do images that differ
     too much. Raises GeometryError for a cord on another grid.
     """
+    none, why = np.zeros(0), f"the two cords share less than {_LEAST_MM:g} mm"
+    nothing = DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
+    if (
+        min(np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2))) for cord in (first_cord, second_cord))
+        < _LEAST_SLICES
+    ):
+        return nothing
     squares = np.square(first.spacing_mm) - np.square(second.spacing_mm)
     blur_mm2 = np.array([1 / 12, 1 / 4, 1 / 4]) * squares  # by how much the first image is the blurrier one, at first
     left_mm2 = 0.0
     for _ in range(_MATCHINGS):
         blur_mm2 = blur_mm2 - np.array([0, left_mm2, left_mm2])
         scans = (_scan(first, first_cord, -blur_mm2), _scan(second, second_cord, blur_mm2))
-        planes = None
-        if min(len(scan.line.arc_mm) for scan in scans) > 4:
-            planes = _planes(scans, first_to_second, _offset_along(scans, first_to_second))
-        if planes is None or len(planes.position_mm) * _STEP_MM < _LEAST_MM:
-            none, why = np.zeros(0), f"the two cords share less than {_LEAST_MM:g} mm"
-            return DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
+        planes = _planes(scans, first_to_second, _offset_along(scans, first_to_second))
+        if len(planes.position_mm) * _STEP_MM < _LEAST_MM:
+            return nothing
         contour = _contour(scans, planes)
         area = (contour**2).mean(axis=1)
         one, other = (partial(_seen, scan, planes, visit) for visit, scan in enumerate(scans))
         found = _fit(one, other, contour)
         left_mm2 = float(np.average(found.blur_mm2, weights=area))
-        if abs(left_mm2) < _MATCHED_MM2:
+        if abs(left_mm2) < _MATCHED_MM2 or found.correlation < _LEAST_CORRELATION:
             break
-    shrunk = _fit(one, _shrunk(other, contour), contour)
     percent, se = _mean(found, area)
-    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean())
-    slope = (_mean(shrunk, area)[0] - percent) / (100 * ((1 - _KNOWN_SHIFT) ** 2 - 1))
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent)
+    known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
+    slope = (_mean(_fit(one, _shrunk(other, contour, known), contour), area)[0] - percent) / (
+        100 * ((1 - known) ** 2 - 1)
+    )
     refused = []
     if found.correlation < _LEAST_CORRELATION:
         refused.append(f"about the cord the images are too different (correlation {found.correlation:.2f})")
@@ -107,6 +116,7 @@ def direct_change(
         refused.append(f"the change differs too much along the cord: standard error {se / slope:.1f} %")
     if refused:
         percent = se = nan
+    slope = slope if slope > 0 else nan  # of unlike images
     return DirectChange(
         percent / slope, se / slope, planes.position_mm, found.percent / slope, found.se_percent / slope,
         found.correlation, left_mm2 - float(blur_mm2[1:].mean()), slope, tuple(refused),
@@ -142,9 +152,9 @@ def _scan(image: Volume, cord: Volume, blur_mm2: Array) -> _Scan:
     inside = cord.voxels if cord.voxels.dtype == bool else cord.voxels >= 0.5
     line = centreline(cord.with_voxels(inside), fit_local_lines)
     filled, spacing = np.argwhere(inside), np.array(image.spacing_mm)
-    low, high = (filled.min(axis=0), filled.max(axis=0)) if len(filled) else (np.zeros(3, int), np.zeros(3, int))
     reach = np.ceil(2 * _REACH_MM / spacing).astype(int)
-    low, high = np.maximum(low - reach, 0), np.minimum(high + reach + 1, image.shape)
+    low = np.maximum(filled.min(axis=0) - reach, 0)
+    high = np.minimum(filled.max(axis=0) + reach + 1, image.shape)
     window = tuple(map(slice, low, high))
     matrix = image.voxel_to_ras.copy()
     matrix[:3, 3] += matrix[:3, :3] @ low
@@ -230,10 +240,10 @@ Sampler = Callable[[Array, Array], Array]
 """Image values at places in the planes, mm from each one's centre."""
 
 
-def _shrunk(image: Sampler, contour: Array) -> Sampler:
-    """The image with the cord's edge moved inwards by _KNOWN_SHIFT of its radius, the wall of the canal still."""
+def _shrunk(image: Sampler, contour: Array, share: float) -> Sampler:
+    """The image with the cord's edge moved inwards by a share of its radius, the wall of the canal still."""
     radius = contour[:, :, None]
-    shift, outside = _KNOWN_SHIFT * radius, radius + _MOVES_MM
+    shift, outside = share * radius, radius + _MOVES_MM
 
     def at(x: Array, y: Array) -> Array:
         now = np.hypot(x, y) + 1e-9
@@ -250,7 +260,7 @@ def _shrunk(image: Sampler, contour: Array) -> Sampler:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Per plane: change of area in % with its standard error as the fit sees it, ``blur_mm2``; ``correlation``."""
+    """Per plane: change of area in % with its standard error, ``blur_mm2``; ``correlation`` of all."""
 
     percent: Array
     se_percent: Array
@@ -307,7 +317,7 @@ def _fit(first: Sampler, second: Sampler, contour: Array) -> _Fit:
     shift = motion[:, 0]
     percent = 100 * (((1 + shift / 2) / (1 - shift / 2)) ** 2 - 1)
     correlation = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-    return _Fit(percent, 200 * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation)
+    return _Fit(percent, 200 * _SEEN_SE * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation)
 
 
 def _by_angle(values: Array) -> Array:
@@ -321,15 +331,16 @@ def _windowed(sums: Array) -> Array:
 # ---- The mean along the cord
 
 
-_SEEN_SE, _OWN_SD = 5.0, 1.5  # true scatter of a window over what the fit sees; of windows, %
+_OWN_SD = 1.5  # of windows, %
 _TOGETHER_MM = 12.0  # windows nearer than this err alike
-_FLOOR_SE = 0.1
+_FLOOR_SE = 0.15
+_SE_OF_SLOPE = 0.05
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 
 def _mean(found: _Fit, area: Array) -> tuple[float, float]:
     """Mean change of the area in % and its standard error, from how the windows scatter about a line along the cord."""
-    variance = _OWN_SD**2 + (_SEEN_SE * found.se_percent) ** 2
+    variance = _OWN_SD**2 + found.se_percent**2
     off = (found.percent - ndimage.median_filter(found.percent, 25, mode="nearest")) / np.sqrt(variance)
     weights = area / variance * np.minimum(1, 3 / np.maximum(np.abs(off), 1e-9))
     n, mean = len(area), float(np.average(found.percent, weights=weights))
@@ -344,11 +355,14 @@ def _mean(found: _Fit, area: Array) -> tuple[float, float]:
 
 # ---- Visits of a person
 
+SHARPNESS_MM2 = 0.3  # a difference from here on moves the area by about 1 %
+_AREA_PER_MM2 = 0.8 * pi  # mm² of area that an edge loses for each mm² by which its variance is larger
+
 
 @dataclass(frozen=True, eq=False)
 class PairChange:
     """Visits ``first`` and ``second`` (numbers, from 1): ``percent`` of area with its standard error, None where
-    ``refused`` says why. ``blur_mm2``, ``profile``: see DirectChange; None where nothing was measured."""
+    ``refused`` says why. ``blur_mm2``: see DirectChange; None where nothing was measured."""
 
     first: int
     second: int
@@ -356,7 +370,14 @@ class PairChange:
     se_percent: float | None = field(metadata={"decimals": 3})
     blur_mm2: float | None = field(metadata={"decimals": 3})
     refused: str
-    profile: DirectChange | None = field(metadata={"json": False})
+    found: DirectChange | None = field(metadata={"json": False})
+
+    def at_one_sharpness(self, area_percent: float, area_mm2: float) -> float | None:
+        """A change of the areas without that which sharpness alone makes, ``area_mm2`` being the first; None where the
+        images are as sharp as each other."""
+        if self.blur_mm2 is None or abs(self.blur_mm2) < SHARPNESS_MM2:
+            return None
+        return area_percent + 100 * _AREA_PER_MM2 * self.blur_mm2 / area_mm2
 
 
 def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) -> tuple[PairChange, ...]:
@@ -364,59 +385,52 @@ def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volum
     seen = [(n, visit) for n, visit in enumerate(visits, 1) if visit.source.image is not None]
     twins, pairs = same_data(visits), []
     for (n, one), (k, other) in combinations(seen, 2):
-        breaks = [
-            change.message
-            for change in differences(one.conditions, other.conditions)
-            if change.breaks and change.kind != "model"  # the images are compared, and the contour is one for both
-        ]
-        if (n, k) in twins:
-            breaks.append("they hold the same data")
-        if breaks:
-            pairs.append(PairChange(n, k, None, None, None, breaks[0], None))
+        changed = differences(one.conditions, other.conditions)
+        # Another model is none: the contour is shared, and the images are what is compared.
+        breaks = [change.message for change in changed if change.breaks and change.kind != "model"]
+        if breaks or (n, k) in twins:
+            pairs.append(PairChange(n, k, None, None, None, next(iter(breaks), "the same data twice"), None))
             continue
-        image, mask = read_volume(one), one.mask
-        later, later_mask = read_volume(other), other.mask
-        mask, later_mask = place_on(mask, image), place_on(later_mask, later)
-        motion = register_rigid(image, mask, later, later_mask).fixed_to_moving
-        found = direct_change(image, mask, later, later_mask, motion)
-        values = (None, None) if found.refused else (found.percent, found.se_percent)
-        blur_mm2 = found.blur_mm2 if isfinite(found.blur_mm2) else None
-        pairs.append(PairChange(n, k, *values, blur_mm2, "; ".join(found.refused), found))
+        first, second = read_volume(one), read_volume(other)
+        masks = place_on(one.mask, first), place_on(other.mask, second)
+        laid = register_rigid(first, masks[0], second, masks[1])
+        found = direct_change(first, masks[0], second, masks[1], laid.fixed_to_moving)
+        percent, se, blur_mm2 = (
+            value if isfinite(value) else None for value in (found.percent, found.se_percent, found.blur_mm2)
+        )
+        pairs.append(PairChange(n, k, percent, se, blur_mm2, "; ".join(found.refused), found))
     return tuple(pairs)
 
 
 @dataclass(frozen=True)
 class DirectRate:
-    """The yearly rate of all pairs of a run together, with its 95 % CI ``low`` … ``high`` (±``limit``)."""
+    """The yearly rate of ``n_pairs`` pairs of images together, with its 95 % CI ``low`` … ``high``."""
 
-    percent_per_year: float = field(metadata={"decimals": 3})
-    low: float = field(metadata={"decimals": 3})
-    high: float = field(metadata={"decimals": 3})
-    limit: float = field(metadata={"decimals": 3})
+    percent_per_year: float
+    low: float
+    high: float
     n_pairs: int
-    verdict: str
 
 
-def direct_rate(pairs: Sequence[PairChange], years: Sequence[float]) -> tuple[float, float] | None:
-    """Slope in % of the first area per year, and its standard error, of the pairs that have a change; ``years``: of
-    each visit. None without a pair.
+def direct_rate(pairs: Sequence[PairChange], years: Sequence[float]) -> DirectRate | None:
+    """In % of the first area; ``years``: of every visit. None without a change between two days.
 
-    Weighted least squares on changes of log area. Errors are taken to be the visits' own, so that pairs with one visit
-    in common err together; from three visits on they are not taken to be smaller than they show about the line.
+    Weighted least squares on the changes of log area. Errors are taken to be the visits' own, so that pairs with a
+    visit in common err together; from three visits on they are not taken to be smaller than they show about the line.
     """
-    known = [(pair, pair.percent, pair.se_percent) for pair in pairs if pair.percent is not None and pair.se_percent]
-    apart = np.array([years[pair.second - 1] - years[pair.first - 1] for pair, _, _ in known])
-    if not known or not apart.any():
+    known = [pair for pair in pairs if pair.percent is not None]
+    apart = np.array([years[pair.second - 1] - years[pair.first - 1] for pair in known])
+    if not apart.any():
         return None
-    logs = np.array([100 * log1p(percent / 100) for _, percent, _ in known])
-    se = np.array([one for _, _, one in known])
-    shares = (apart / se**2) / float((apart**2 / se**2).sum())
+    logs = np.array([100 * log1p((pair.percent or 0) / 100) for pair in known])
+    variances = np.array([(pair.se_percent or 0) ** 2 for pair in known])
+    shares = apart / variances / float((apart**2 / variances).sum())
     slope = float(shares @ logs)
     of_visits = np.zeros(len(years))
-    for (pair, _, _), share in zip(known, shares, strict=True):
-        of_visits[pair.second - 1] += share
-        of_visits[pair.first - 1] -= share
-    variance, n = float((se**2).mean()) / 2, np.count_nonzero(of_visits)
+    for pair, share in zip(known, shares, strict=True):
+        of_visits[[pair.second - 1, pair.first - 1]] += share, -share
+    variance, n = float(variances.mean()) / 2, len({n for pair in known for n in (pair.first, pair.second)})
     if n > 2:
-        variance = max(variance, float(((logs - slope * apart) ** 2).sum()) * (n - 1) / 2 / (len(known) * (n - 2)))
-    return slope, sqrt(variance * float(of_visits @ of_visits))
+        variance = max(variance, float(((logs - slope * apart) ** 2).mean()) * (n - 1) / (n - 2) / 2)
+    reach = 1.96 * sqrt(variance * float(of_visits @ of_visits))
+    return DirectRate(slope, slope - reach, slope + reach, len(known))

@@ -31,6 +31,8 @@ _SAME_STUDY_STARTS_MM = (0.0, -14.0, 14.0)  # people move little within a study;
 _AMBIGUOUS_MM = 8.0
 _NEARLY = 0.97
 _SEED = 20_240_131
+_BINS = 32
+_MOST_OF_CHANCE = 2.5  # fits of noise have 0.2 to 1.9 times the metric of chance, of other scanners 4 and more
 
 
 # Share of the region's voxels that are sampled, smoothing of both images (mm), iterations, first step (mm).
@@ -43,11 +45,13 @@ _FINE: _Effort = (0.5, 0.0, 60, 0.5)
 class Registration:
     """``fixed_to_moving``: 4×4, RAS mm. ``metric``: mutual information of the best fit, larger is better.
     ``ambiguous``: a fit more than 8 mm away is nearly as good. ``sharpness``: the share by which the metric falls when
-    the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not computed."""
+    the fit is moved by 4 mm in the direction in which it falls least; NaN where it was not computed. ``unrelated``: the
+    metric is hardly better than that of noise."""
 
     fixed_to_moving: NDArray[np.float64]
     metric: float
     ambiguous: bool
+    unrelated: bool = False
     sharpness: float = nan
 
     def apply(self, point_ras_mm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,20 +78,20 @@ def register_rigid(
         apart = _centre_lps(moving_cord) - here
         shifts = [np.zeros(3), *(apart + np.array([0.0, 0.0, step]) for step in _STARTS_MM)]
     starts = [_shifted(here, shift) for shift in shifts]
-    motion, metric, ambiguous = _best(still, region, other, starts, here, stay=is_one_study)
+    motion, metric, ambiguous, unrelated = _best(still, region, other, starts, here, stay=is_one_study)
     if not isfinite(metric):
         raise GeometryError(
             "the two images do not overlap around the cord: give two images of one study, or one that shows the neck"
         )
     if not is_one_study:
-        return Registration(_ras(motion), metric, ambiguous)
+        return Registration(_ras(motion), metric, ambiguous, unrelated)
     beside = []
     for shift in 4.0 * np.vstack([np.eye(3), -np.eye(3)]):
         moved = sitk.Euler3DTransform(motion)
         moved.SetTranslation((np.array(motion.GetTranslation()) + shift).tolist())
         beside.append(_metric(still, region, other, moved))
     sharpness = (metric - max(beside)) / metric if metric > 0 else 0.0
-    return Registration(_ras(motion), metric, ambiguous, sharpness)
+    return Registration(_ras(motion), metric, ambiguous, unrelated, sharpness)
 
 
 def _prepared(fixed: Volume, cord: Volume) -> tuple[sitk.Image, sitk.Image, Volume]:
@@ -115,26 +119,26 @@ def _best(
     starts: list[sitk.Euler3DTransform],
     middle_lps: NDArray[np.float64],
     stay: bool = False,
-) -> tuple[sitk.Euler3DTransform, float, bool]:
-    """The best fit from all starts, its metric, and whether another place fits nearly as well.
+) -> tuple[sitk.Euler3DTransform, float, bool, bool]:
+    """The best fit from all starts, its metric, whether another place fits nearly as well, and whether noise would.
 
     With ``stay`` a fit within 8 mm of no motion goes before one that is a little better further off; then only a better
     one elsewhere is a rival: vertebrae look alike, and nobody slides by one between two images.
     """
     fits = [_fit(fixed, region, moving, start, _ROUGH) for start in starts]
     fits.sort(key=lambda fit: -fit[1])
-    places = [np.array(motion.TransformPoint(middle_lps.tolist())) for motion, _ in fits]
+    places = [np.array(motion.TransformPoint(middle_lps.tolist())) for motion, *_ in fits]
     near = [n for n, place in enumerate(places) if np.linalg.norm(place - middle_lps) <= _AMBIGUOUS_MM]
     chosen = near[0] if stay and near and fits[near[0]][1] > _NEARLY * fits[0][1] else 0
     rivals = [
         n
-        for n, (_, metric) in enumerate(fits)
+        for n, (_, metric, _) in enumerate(fits)
         if metric > _NEARLY * fits[chosen][1] and np.linalg.norm(places[n] - places[chosen]) > _AMBIGUOUS_MM
     ]
-    motion, metric = _fit(fixed, region, moving, fits[chosen][0], _FINE)
+    motion, metric, by_chance = _fit(fixed, region, moving, fits[chosen][0], _FINE)
     if stay and chosen in near:
         rivals = [n for n in rivals[:1] if _fit(fixed, region, moving, fits[n][0], _FINE)[1] > metric]
-    return motion, metric, bool(rivals)
+    return motion, metric, bool(rivals), metric < _MOST_OF_CHANCE * by_chance
 
 
 def _metric(fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, motion: sitk.Euler3DTransform) -> float:
@@ -149,7 +153,8 @@ def _metric(fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, motion: s
 
 def _fit(
     fixed: sitk.Image, region: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform, effort: _Effort
-) -> tuple[sitk.Euler3DTransform, float]:
+) -> tuple[sitk.Euler3DTransform, float, float]:
+    """The fit, its mutual information, and what unrelated images have with as many samples: (bins - 1)² / 2n nats."""
     motion = sitk.Euler3DTransform(start)
     method = _method(region, effort)
     _, _, iterations, step_mm = effort
@@ -158,15 +163,16 @@ def _fit(
     method.SetInitialTransform(motion, inPlace=True)
     try:
         method.Execute(fixed, moving)
-        return motion, -float(method.GetMetricValue())
+        by_chance = (_BINS - 1) ** 2 / (2 * max(1, method.GetMetricNumberOfValidPoints()))
+        return motion, -float(method.GetMetricValue()), by_chance
     except RuntimeError:  # ITK: no sample of the region falls into the other image; such a start is no fit
-        return motion, float("-inf")
+        return motion, float("-inf"), 0.0
 
 
 def _method(region: sitk.Image, effort: _Effort) -> sitk.ImageRegistrationMethod:
     share, smoothing_mm, _, _ = effort
     method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(region)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(share, _SEED)
@@ -274,6 +280,11 @@ def _by_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volume]) 
     shifts, residuals, remarks = [0.0], [0.0], []
     for number, visit in enumerate(visits[1:], 2):
         found = register_rigid(*fixed, *read(number))
+        if found.unrelated:
+            raise ConfigurationError(
+                f"registration of visit {number} failed: about the cord its image and that of visit 1 have little in"
+                " common; mark the disc C2/C3 in every visit instead"
+            )
         shift, residual = _shift(first, visit, found)
         if residual > _FARTHEST_MM:
             raise ConfigurationError(
@@ -312,7 +323,6 @@ _AMBIGUOUS = "the images also fit almost as well one vertebra higher or lower"
 _FINEST = 4  # samples of a target voxel per axis
 _FAR_MM, _TURNED_DEG = 8.0, 8.0  # within a study people swallow and settle; more is another position, or a wrong fit
 _LEAST_SHARP = 0.02  # see Registration.sharpness; below it the fit is hardly better than one 4 mm off
-_UNRELATED = 0.1  # two contrasts of a neck: over 1 nat; noise: under 0.02
 _MOSTLY = 0.9
 
 
@@ -365,7 +375,7 @@ def propagate_mask(image: Volume, mask: Volume, target: Volume) -> PropagatedMas
     warnings = [flag.message for flag in check_image_of(image, mask)]
     if found.ambiguous:
         warnings.append(_AMBIGUOUS)
-    if found.metric < _UNRELATED:
+    if found.unrelated:
         warnings.append(f"the images have little in common (mutual information {found.metric:.3f})")
     if found.sharpness < _LEAST_SHARP:
         share = 100 * max(found.sharpness, 0)

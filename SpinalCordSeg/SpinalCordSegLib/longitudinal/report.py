@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,11 @@ from SpinalCordSegLib.longitudinal.change import (
     FollowUp,
     FollowUpOptions,
     Run,
+    VisitOutcome,
     follow_up,
     healthy_rates,
 )
+from SpinalCordSegLib.longitudinal.direct_change import PairChange, compare_images
 from SpinalCordSegLib.longitudinal.registration import align
 from SpinalCordSegLib.longitudinal.visits import (
     CONDITIONS,
@@ -66,7 +69,9 @@ COLUMNS = (
     "person", "state", "reason", "visit", "case", "date", "day", "years", "mean_csa_mm2", "volume_mm3", "length_mm",
     "shared_low_mm", "shared_high_mm", "shared_from", "aligned_by",
     "change_percent", "mdc95_percent", "change_verdict", "change_cov_setting", "no_change",
+    "direct_percent", "direct_se_percent", "no_direct", "blur_mm2", "sharpness_percent",
     "run", "run_visits", "rate_percent_per_year", "rate_low", "rate_high", "rate_limit", "rate_verdict",
+    "direct_rate_percent_per_year", "direct_rate_low", "direct_rate_high", "direct_rate_n_pairs",
     "no_rate", "beside", "cov_percent", "cov_setting", "cov_source", "doubts",
     "breaks", "differences", "n_flagged_slices", "n_left_out_slices", "left_out_mm", "remarks",
     "scanner", "field_strength", "sequence", "contrast_agent", "distortion_correction", "voxel_mm", "model", "made_by",
@@ -82,6 +87,7 @@ _log = logging.getLogger(__name__)
 def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter) -> FollowUp:
     """Read, align and compare the visits of a person. Raises ConfigurationError, InputFileError."""
 
+    @cache
     def image_of(visit: Visit) -> Volume:
         if visit.source.image is None:
             raise ConfigurationError(f"{visit.source.folder} has no image")
@@ -96,7 +102,9 @@ def compared(person: PersonSource, options: FollowUpOptions, reporter: Reporter)
     visits = check_visits([read_visit(source) for source in person.visits], options.limits_mm)
     beside = check_one_person(visits, options.same_person)
     reporter.progress("register")
-    return follow_up(person.person, visits, align(visits, image_of), options, beside)
+    alignment = align(visits, image_of)
+    pairs = compare_images(visits, image_of)
+    return follow_up(person.person, visits, alignment, options, beside, pairs)
 
 
 def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
@@ -119,6 +127,12 @@ def write_follow_up(result: FollowUp, folder: Path, reporter: Reporter) -> list[
         reporter.text(f"{result.person}: IN DOUBT: {text}")
     for run in result.runs:
         reporter.text(f"{result.person}: {run_sentence(run)}")
+        if run.direct is not None:
+            reporter.text(f"{result.person}: yearly rate from the images, {', '.join(_direct_texts(run))}")
+    for visit in result.visits:
+        if visit.direct is not None:
+            text = f"change of visit {visit.visit} from the images: {_direct_text(visit.direct)}"
+            reporter.text(f"{result.person}: {text}{_sharpness_text(visit)}")
     reporter.text(f"{result.person} → {folder / 'follow_up.html'}")
     return rows
 
@@ -199,7 +213,9 @@ def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             name: " ".join(dict.fromkeys(one["kind"] for one in visit["differences"] if one["breaks"] is breaks))
             for name, breaks in (("breaks", True), ("differences", False))
         }
+        direct = visit["direct"] or {}
         parts = {"shared": content["shared"], "change": change, "rate": run["rate"] or {}}
+        parts |= {"direct": direct, "direct_rate": run["direct"] or {}}
         row = {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}
         row |= content | known | visit | run | kinds
         row |= {
@@ -208,6 +224,8 @@ def follow_up_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             "run_visits": f"{run['first']}-{run['last']}",
             "left_out_mm": content["shared"]["left_out_mm"],
             "mdc95_percent": change.get("mdc95_percent"),
+            "no_direct": direct.get("refused", visit["no_change"] if visit["visit"] == 1 else "no image"),
+            "blur_mm2": direct.get("blur_mm2"),
             "beside": "; ".join(run["beside"]),
             "doubts": "; ".join(content["doubts"]),
             "remarks": "; ".join(content["remarks"]),
@@ -226,6 +244,32 @@ def _rate_texts(run: Run) -> tuple[str, str, str]:
         return which, "none", run.no_rate
     interval = f"95 % CI {_signed(rate.low)} to {_signed(rate.high)}; {rate.verdict} (±{rate.limit:.1f} %/year)"
     return which, f"{_signed(rate.percent_per_year)} %/year", "; ".join([*run.beside, interval])
+
+
+def _direct_texts(run: Run) -> tuple[str, str, str]:
+    """Of which visits, the yearly rate that their images show, and its interval."""
+    found, which = run.direct, f"visits {run.first} to {run.last}"
+    if found is None:
+        return which, "none", "no images that can be compared"
+    pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
+    interval = f"95 % CI {_signed(found.low)} to {_signed(found.high)} ({pairs} of images)"
+    return which, f"{_signed(found.percent_per_year)} %/year", "; ".join([*run.beside, interval])
+
+
+def _direct_text(pair: PairChange | None) -> str:
+    if pair is None:
+        return "–"
+    if pair.percent is None or pair.se_percent is None:
+        return f"none ({pair.refused})"
+    return f"{_signed(pair.percent)} % ± {Z95 * pair.se_percent:.1f} % (1.96 SE)"
+
+
+def _sharpness_text(visit: VisitOutcome) -> str:
+    """What has to stand at a change of the areas of images that are not as sharp as each other."""
+    if visit.sharpness_percent is None or visit.direct is None:
+        return ""
+    how = "blurrier" if (visit.direct.blur_mm2 or 0) > 0 else "sharper"
+    return f"; the image is {how} than the first: without that the areas change by {_signed(visit.sharpness_percent)} %"
 
 
 def _signed(value: float) -> str:
@@ -321,6 +365,30 @@ def draw_profiles(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
     style_axes(axes, size)
 
 
+def draw_direct(axes: Axes, result: FollowUp, size: float = 9.0) -> None:
+    """Change of the area in windows along the cord, as the images show it, of every visit against the first that has
+    one; the band is ±1.96 standard errors."""
+    for pair in result.pairs:
+        found = pair.found
+        if found is None or pair.percent is None or pair.first != result.pairs[0].first:
+            continue
+        at, colour = (
+            found.position_mm - result.alignment.origins_mm[pair.first - 1],
+            COLOURS[(pair.second - 1) % len(COLOURS)],
+        )
+        reach = Z95 * found.profile_se_percent
+        axes.fill_between(
+            at, found.profile_percent - reach, found.profile_percent + reach, color=colour, alpha=0.2, linewidth=0
+        )
+        axes.plot(at, found.profile_percent, color=colour, linewidth=1.5, label=f"visit {pair.second}")
+    axes.axhline(0, color=INK, linewidth=0.8)
+    zero = result.alignment.zero if result.alignment.from_disc else "the shared place"
+    axes.set_xlabel(f"inferior ← mm along the cord from {zero} → superior", fontsize=size, color=INK)
+    axes.set_ylabel("change of area, %", fontsize=size, color=INK)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=size, frameon=False, labelcolor="linecolor")
+    style_axes(axes, size)
+
+
 # ---- follow_up.html: what speaks against comparing the visits stands first
 
 
@@ -351,6 +419,10 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
     shared, age = result.shared, result.options.age_years
     breaks, remarks = visit_breaks(content), visit_remarks(content)
     boxes = [(f"Yearly rate, {which}", value, remark) for which, value, remark in map(_rate_texts, result.runs)]
+    boxes += [
+        (f"Yearly rate from the images, {which}", value, remark)
+        for which, value, remark in (_direct_texts(run) for run in result.runs if run.direct is not None)
+    ]
     extent = f"{_signed(shared.low_mm)} to {_signed(shared.high_mm)} mm from {result.alignment.zero}, in all visits"
     boxes.append(("Common extent", f"{shared.length_mm:.1f} mm", extent))
     course_note = (
@@ -373,6 +445,7 @@ def _sections(result: FollowUp, content: Mapping[str, Any]) -> list[Section]:
                 picture=lambda axes: draw_course(axes, content)),
         _visit_table(result, after_break),
         Section("picture", "Area along the cord", note=profile_note, picture=lambda axes: draw_profiles(axes, result)),
+        *_direct_section(result),
         Section("table", "How the visits were made", conditions, columns=titles, marked=after_break),
         Section("entries", "How this was computed", _method(result, content), folded=True),
     ]  # fmt: skip
@@ -419,6 +492,7 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
     dated = any(one.date is not None for one in result.visits)
     titles = ["visit", *(["date"] if dated else []), "years", "area, mm²", "volume, mm³", "length, mm"]
     titles += ["change, %", "MDC95, %", "compared with the first visit"]
+    titles += ["from the images"] if result.pairs else []
     rows = []
     for one in result.visits:
         cells = [str(one.visit), *([one.date or "–"] if dated else [])]
@@ -428,13 +502,35 @@ def _visit_table(result: FollowUp, after_break: set[int]) -> Section:
             cells += ["–", "–", one.no_change]
         else:
             cells += [_signed(one.change.percent), f"{one.change.mdc95_percent:.1f}"]
-            cells.append(f"{one.change.verdict} ({one.change.cov_setting})")
-        rows.append(cells)
+            cells.append(f"{one.change.verdict} ({one.change.cov_setting}){_sharpness_text(one)}")
+        rows.append([*cells, _direct_text(one.direct)] if result.pairs else cells)
     note = (
         "Area, volume and length are those of the common extent, which is the same in all visits. The volume of the"
         " whole cord depends on coverage and is not compared."
     )
     return Section("table", "Visits", rows, note, titles, after_break)
+
+
+_DIRECT = (
+    "How far the edge of the cord moved, measured in both images at once. Band: ±1.96 standard errors of a window of"
+    " about 7 mm. The error is that of the measurement in these images; how a cord differs from one scan of a person to"
+    " the next, by position or water, is not in it."
+)
+
+
+def _direct_section(result: FollowUp) -> list[Section]:
+    return (
+        [
+            Section(
+                "picture",
+                "Change along the cord, from the images",
+                note=_DIRECT,
+                picture=partial(draw_direct, result=result),
+            )
+        ]
+        if any(pair.percent is not None for pair in result.pairs)
+        else []
+    )
 
 
 def _condition(value: Any) -> str:
@@ -449,6 +545,10 @@ def _method(result: FollowUp, content: Mapping[str, Any]) -> list[tuple[str, str
         ("Aligned by", result.alignment.method),
         ("Areas", _AREAS),
         *((f"CoV, {setting}", f"{percent:g} % ({source})") for setting, percent, source in covs),
+        (
+            "Change from the images",
+            "see docs, Follow-up: shift of the edge in both images, divided by the share seen of a known shift",
+        ),
         ("Minimum detectable change", "two visits: MDC95 = 2.77·CoV; a rate: 1.96·CoV/√Σ(t−t̄)²"),
         ("Rate", "100·slope of the least-squares line / fitted area at the first visit of the run"),
         ("Healthy", str(content["healthy"]["source"])),

@@ -25,6 +25,8 @@ from SpinalCordSegLib.errors import ConfigurationError
 from SpinalCordSegLib.flags import kinds_of_slice
 from SpinalCordSegLib.image_io import Image
 from SpinalCordSegLib.longitudinal.change import common_extent
+from SpinalCordSegLib.longitudinal.direct_change import direct_change
+from SpinalCordSegLib.longitudinal.registration import register_rigid
 from SpinalCordSegLib.longitudinal.visits import Profile
 from SpinalCordSegTrainerLib.evaluation import CaseScore, Evaluation, SliceScore, write_sheet
 
@@ -49,12 +51,14 @@ class PairChange:
 
     ``error_points``: where neither visit has a flagged slice; ``error_points_with_flagged``: over all that both cover;
     both NaN where a visit shows no cord, or no height is in both. ``left_out``: share of that stretch that was left
-    out, 0..1.
+    out, 0..1. ``direct_error_points``, ``direct_se_points``: of the change from both images, NaN where that is refused.
     """
 
     error_points: float
     error_points_with_flagged: float
     left_out: float
+    direct_error_points: float = nan
+    direct_se_points: float = nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +98,23 @@ def _people(validator: Validator, necks: Iterable[SimulatedNeck], name: str, pic
 
 
 def measured_change(validator: Validator, visits: tuple[SimulatedNeck, SimulatedNeck]) -> PairChange:
-    """Both visits segmented and compared over the heights that both cover, as ``track`` does it."""
-    profiles = []
+    """Both visits segmented and compared over the heights that both cover, as ``follow-up`` does it."""
+    profiles, masks = [], []
     for number, visit in enumerate(visits):
         result = validator.segment(Image(visit.image, Path("visit"), f"visit-{number + 1}"))
         heights = visit.z_mm
+        masks.append(result.mask)
         areas = areas_by_slice(result.slices, len(heights), "csa_mm2")
         doubtful = np.array([bool(kinds_of_slice(result.flags, k)) for k in range(len(heights))], dtype=bool)
         profiles.append(Profile(heights, np.full(len(heights), heights[1] - heights[0]), areas, doubtful))
-    return pair_change(profiles)
+    areas_alone = pair_change(profiles)
+    if not all(mask.voxels.any() for mask in masks):
+        return areas_alone
+    first, second = (visit.image for visit in visits)
+    motion = register_rigid(first, masks[0], second, masks[1]).fixed_to_moving
+    direct = direct_change(first, masks[0], second, masks[1], motion)
+    error = direct.percent + 100 * ATROPHY
+    return replace(areas_alone, direct_error_points=error, direct_se_points=direct.se_percent)
 
 
 def pair_change(profiles: Sequence[Profile]) -> PairChange:
@@ -190,6 +202,8 @@ def simulated_figures(scores: SimulatedScores) -> dict[str, dict[str, Any]]:
 
 def _pair_figures(pairs: Sequence[PairChange]) -> dict[str, Any]:
     known = [one for one in pairs if isfinite(one.error_points)]
+    direct = np.array([one.direct_error_points for one in known if isfinite(one.direct_error_points)])
+    se = np.array([one.direct_se_points for one in known if isfinite(one.direct_error_points)])
     sound, whole = [one.error_points for one in known], [one.error_points_with_flagged for one in known]
     return {
         "pairs": len(pairs),
@@ -201,6 +215,10 @@ def _pair_figures(pairs: Sequence[PairChange]) -> dict[str, Any]:
         "largest share left out": max((one.left_out for one in known), default=nan),
         "mean error with flagged slices, points": float(np.mean(whole)) if whole else nan,
         "SD of the error with flagged slices, points": float(np.std(whole, ddof=1)) if len(whole) > 1 else nan,
+        "from both images: pairs refused": len(known) - len(direct),
+        "from both images: mean error, points": float(direct.mean()) if len(direct) else nan,
+        "from both images: SD of the error, points": float(direct.std(ddof=1)) if len(direct) > 1 else nan,
+        "from both images: share of errors under 2 SE": float((abs(direct) < 2 * se).mean()) if len(direct) else nan,
     }
 
 

@@ -1,0 +1,96 @@
+"""Change from both images at once: phantoms that shrink by a known share, and images that cannot be compared."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from SpinalCordSegLib.longitudinal.direct_change import PairChange, direct_change, direct_rate
+from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
+
+CONFIG = PhantomConfig(shape=(90, 90, 14), seed=1)
+
+
+@pytest.fixture(scope="module")
+def first():
+    return make_phantom(CONFIG)
+
+
+def _second(first, loss=0.02, **config):
+    return make_phantom(replace(CONFIG, cord_csa_mm2=CONFIG.cord_csa_mm2 * (1 - loss), **{"seed": 2, **config}))
+
+
+def _between(first, second, image=None, motion=None):
+    motion = np.eye(4) if motion is None else motion
+    return direct_change(first.image, first.mask, image or second.image, second.mask, motion)
+
+
+@pytest.mark.parametrize(
+    ("loss", "config"),
+    [
+        (0.0, {}),
+        (0.02, {}),
+        (0.05, {}),
+        (0.02, {"oblique_deg": (8.0, -5.0, 6.0), "orientation": "SPR"}),
+        (0.02, {"spacing_mm": (0.8, 0.9, 2.5)}),
+        (0.02, {"noise": 0.06}),
+    ],
+)
+def test_a_known_loss_is_measured(first, loss, config):
+    found = _between(first, _second(first, loss, **config))
+    assert found.refused == ()
+    assert found.percent == pytest.approx(-100 * loss, abs=0.35)
+    assert abs(found.percent + 100 * loss) < 3 * found.se_percent
+    assert found.position_mm.shape == found.profile_percent.shape == found.profile_se_percent.shape
+
+
+def test_visits_exchanged_a_shift_along_the_cord_and_probabilities_change_nothing(first):
+    second, motion = _second(first), np.eye(4)
+    motion[:3, 3] = 1.5, -1.0, 3.0
+    found = _between(first, second)
+    assert _between(first, second, motion=motion).percent == pytest.approx(found.percent, abs=0.15)
+    assert _between(second, first).percent == pytest.approx(-found.percent, abs=0.15)
+    soft = direct_change(first.image, first.coverage, second.image, second.coverage, np.eye(4))
+    assert soft.percent == pytest.approx(found.percent, abs=0.15)
+
+
+def test_a_blurrier_image_is_noticed_and_matched(first):
+    second = _second(first)
+    sigmas = np.array([0, 0.6, 0.6]) / second.image.spacing_mm
+    blurred = second.image.with_voxels(ndimage.gaussian_filter(second.image.voxels, sigmas))
+    found = _between(first, second, blurred)
+    assert found.blur_mm2 == pytest.approx(0.36, abs=0.06)
+    assert found.percent == pytest.approx(-2, abs=0.7)
+    pair = PairChange(1, 2, found.percent, found.se_percent, found.blur_mm2, "", found)
+    assert pair.at_one_sharpness(-3.0, 80.0) == pytest.approx(-3.0 + 100 * 0.8 * np.pi * found.blur_mm2 / 80)
+    assert replace(pair, blur_mm2=0.1).at_one_sharpness(-3.0, 80.0) is None
+
+
+def test_what_cannot_be_compared_is_refused(first):
+    second = _second(first)
+    inverted = second.image.with_voxels(second.image.voxels.max() - second.image.voxels)
+    noise = second.image.with_voxels(np.random.default_rng(3).normal(100, 20, second.image.shape))
+    for image in (inverted, noise):
+        found = _between(first, second, image)
+        assert np.isnan(found.percent) and "too different" in found.refused[0]
+    for cord in (second.mask.voxels & False, second.mask.voxels & (np.arange(14) < 4)[:, None, None]):
+        found = direct_change(first.image, first.mask, second.image, second.mask.with_voxels(cord), np.eye(4))
+        assert np.isnan(found.percent) and "share less than 15 mm" in found.refused[0]
+
+
+def test_the_rate_of_all_pairs_and_its_interval():
+    def pair(first, second, percent, se=0.3):
+        return PairChange(first, second, percent, se, 0.0, "", None)
+
+    two = direct_rate([pair(1, 2, -2.0)], [0.0, 2.0])
+    assert two.percent_per_year == pytest.approx(100 * np.log(0.98) / 2)
+    assert two.high - two.percent_per_year == pytest.approx(1.96 * 0.3 / 2)
+    exact = [pair(n, k, 100 * (0.99 ** (k - n) - 1)) for n, k in ((1, 2), (1, 3), (2, 3))]
+    three = direct_rate(exact, [0.0, 1.0, 2.0])
+    assert three.percent_per_year == pytest.approx(100 * np.log(0.99))
+    assert three.high - three.percent_per_year == pytest.approx(1.96 * 0.3 / 2), "the middle visit adds nothing"
+    scattered = [exact[0], replace(exact[1], percent=1.0), replace(exact[2], percent=2.0)]
+    wide = direct_rate(scattered, [0.0, 1.0, 2.0])
+    assert wide.high - wide.low > 2 * (three.high - three.low)
+    assert direct_rate([replace(exact[0], percent=None)], [0.0, 1.0, 2.0]) is None
