@@ -42,7 +42,7 @@ _KNOWN_SHIFT, _STILL_MM = 0.015, 2.0  # for the self-calibration: of the radius;
 _LEAST_MM, _LEAST_SLICES = 15.0, 5
 _LEAST_CORRELATION = 0.8
 _LEAST_SLOPE = 0.75
-_MOST_SE = 1.0
+_MOST_SE = 1.5
 
 _ANGLE = np.arange(_RAYS) * 2 * pi / _RAYS
 _COS, _SIN = np.cos(_ANGLE)[None, :, None], np.sin(_ANGLE)[None, :, None]
@@ -334,7 +334,8 @@ def _windowed(sums: Array) -> Array:
 _OWN_SD = 1.5  # of windows, %
 _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
-_SE_OF_SLOPE = 0.05
+_MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
+_SE_OF_SLOPE = 0.075
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 
@@ -350,7 +351,8 @@ def _mean(found: _Fit, area: Array) -> tuple[float, float]:
     squares = float(left @ left)
     for lag in range(1, min(reach, n)):
         squares += 2 * (1 - lag / reach) * float(left[lag:] @ left[:-lag])
-    return mean, sqrt(max(squares, 0) * (1 + 2 * reach / n) / float(weights.sum()) ** 2 + _FLOOR_SE**2)
+    variance_of_mean = max(squares, 0) * (1 + 2 * reach / n) / float(weights.sum()) ** 2
+    return mean, _MORE_SE * sqrt(variance_of_mean + _FLOOR_SE**2)
 
 
 # ---- Visits of a person
