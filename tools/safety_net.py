@@ -79,6 +79,15 @@ RENAMED_TEXT: dict[str, str] = {}
 # "step/file/key" pattern (as of a shell) → why this difference is wanted. They are listed and do not fail.
 WANTED: dict[str, str] = {
     "*/worst.png*": "drawn by matplotlib",
+    "*/index_files/*": "new: pictures of the page of a batch",
+    "*/index.html*": "new: the page of a batch",
+    "*/levels.csv/*": "new: a row a level",
+    "*/columns.csv/*": "new: what the columns mean",
+    "*/tables.xlsx*": "new: the tables for spreadsheets",
+    "segment_batch/files/*/review.csv/*": "new: a batch writes it too",
+    "segment_batch/files/*/history.csv/*": "new: a batch writes it too",
+    "*/review/note": "new: a reviewer's note",
+    "*/review.csv/note": "new: a reviewer's note",
     "*/table1.csv*": "table1.json holds the same",
     "*/groups.csv*": "scores.json holds the same",
     "*/folds.json*": "scores.json holds the same",
