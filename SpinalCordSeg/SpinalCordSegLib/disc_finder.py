@@ -2,7 +2,7 @@
 
 The image is straightened along the cord into a mid-sagittal ribbon. A small network gives a heatmap along the cord for
 each disc, and "not in the image"; one ordered model of all discs, with the template's distances, weighs them together.
-An answer is given only where that leaves hardly another place.
+An answer is given only where that leaves hardly another place, and the ribbon shifted to front or back gives the same.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ def _gap(length_mm: float) -> NDArray[np.float64]:
 
 # The answer.
 
-# Of the probability, within 5 mm of its peak, for C2/C3 and for the discs below it. Chosen on simulated necks, of which
-# at most 1 % may get a C2/C3 off by more than 8 mm; of the lower discs hardly more are wrong at 0.4 than at 0.7.
-_SURE, _SURE_BELOW = 0.5, 0.4
+# Chosen on simulated necks: at most 1 % may get a C2/C3 off by more than 8 mm.
+_SURE = 0.5  # of the probability, within 5 mm of its peak
+_AGREE_MM, _VOTES = 5.0, 2  # C2/C3 of the ribbon shifted to front and back and as it is: how many agree
 _COLUMN_MM = 20.0  # of the spine that must be seen above C2/C3
 _BELOW_MM = 5.0  # likewise below: at the image's end a disc cannot be told from the dens's
 _SHIFT = 3  # columns
@@ -194,15 +194,16 @@ class DiscFinder:
         found = self._session.run([LOG_SHARE], {RIBBON: even[None]})[0][0].astype(np.float64)
         return np.delete(found, n, axis=1) if n % 2 else found
 
-    def _log_mean_share(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The same of a ribbon's image: mean of the shares as it is and shifted to the front and back."""
+    def _shares(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(3, 6, n + 1), as ``log_share`` without the logarithm: of a ribbon's image shifted to the back, as it is, and
+        shifted to the front."""
         shares = []
         for columns in (-_SHIFT, 0, _SHIFT):
             shifted = np.roll(image, columns, axis=1)
             shifted[:, : max(columns, 0)] = np.nan
             shifted[:, image.shape[1] + min(columns, 0) :] = np.nan
             shares.append(np.exp(self.log_share(network_input(shifted))))
-        return np.log(np.mean(shares, axis=0))
+        return np.array(shares)
 
     def find(self, ribbon: Ribbon) -> FoundDiscs:
         """The discs, or the reason why C2/C3 is not given."""
@@ -211,9 +212,12 @@ class DiscFinder:
         seen = np.flatnonzero(np.isfinite(image[:, SPINE]).mean(axis=1) > 0.5)
         if not len(seen):
             return FoundDiscs(reason="the spine before the cord is not in the image", ribbon=ribbon)
-        posterior = disc_posteriors(self._log_mean_share(image))
+        shares = self._shares(image)
+        posterior = disc_posteriors(np.log(shares.mean(axis=0)))
         at, sure = _peak(posterior[0])
-        if sure < _SURE or at - seen[0] < _BELOW_MM / STEP_MM:
+        votes = [_peak(disc_posteriors(np.log(one))[0])[0] for one in shares]
+        agreeing = sum(abs(vote - at) * STEP_MM <= _AGREE_MM for vote in votes)
+        if sure < _SURE or agreeing < _VOTES or at - seen[0] < _BELOW_MM / STEP_MM:
             return FoundDiscs(reason="the disc C2/C3 was not found in the image", ribbon=ribbon)
         if seen[-1] - at < _COLUMN_MM / STEP_MM:
             text = f"less than {_COLUMN_MM:g} mm of the spine are in the image above what looks like the disc C2/C3"
@@ -223,7 +227,7 @@ class DiscFinder:
         for i, name in enumerate(("C3", "C4", "C5", "C6", "C7"), start=1):
             below, sure = _peak(posterior[i])
             gap = (at - below) * STEP_MM / TEMPLATE_LENGTH_MM[name]
-            if sure < _SURE_BELOW or below - seen[0] < _BELOW_MM / STEP_MM or not _GAPS[0] <= gap <= _GAPS[1]:
+            if sure < _SURE or below < seen[0] or not _GAPS[0] <= gap <= _GAPS[1]:
                 break  # from here on a disc may have been passed over
             at, discs_mm[C2_C3 + i] = below, start + STEP_MM * below
         return FoundDiscs(discs_mm, "", ribbon)

@@ -573,7 +573,7 @@ def _level_table(case: Case) -> list[Section]:
         return [Section("text", "Area by vertebral level", note=f"None: {case.levels.reason}."), *healthy]
     rows = []
     for row in levels:
-        how = row.remark or ("around the marked disc" if row.basis == "disc" else "between marked discs")
+        how = row.remark or ("around the disc" if row.basis == "disc" else "between discs")
         area, spread, length = (_number(mm, "{:.1f}") for mm in (row.mean_csa_mm2, row.sd_csa_mm2, row.length_mm))
         rows.append((row.name, area, spread, str(row.n_slices), length, f"{100 * row.coverage:.0f} %", how))
     discs = ", ".join(case.levels.discs_mm) or "none at the cord found"

@@ -21,7 +21,7 @@ from SpinalCordSegLib.vertebral_levels import C2_C3, DISC_NAMES, DiscMark, Level
 from SpinalCordSegLib.volume import Volume, place_on
 
 _C7_T1 = 8
-_JUDGED_SEED = 991
+_JUDGED_SEED = 992
 
 
 @dataclass(frozen=True, eq=False)
