@@ -393,4 +393,4 @@ def test_finished_cases_that_are_measured_are_named_after_their_folders(tmp_path
     for name in ("p1", "p2"):
         save_case(result, tmp_path / "in" / name)
     assert main(["measure", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
-    assert _names(tmp_path / "out") == {"p1", "p2", "summary.csv"}
+    assert {path.parent.name for path in (tmp_path / "out").glob("*/report.json")} == {"p1", "p2"}
