@@ -26,7 +26,6 @@ _AIR, _CORD, _SIGNAL_OF_FAT = 0.01, 0.60, 800.0
 _VERTEBRA_MM, _DISC_MM = 17.0, 5.0  # a vertebra with its disc, and the disc alone
 _Ellipse = tuple[float, float, float, float, float]
 _SOFT: tuple[_Ellipse, ...] = (
-    (1.0, 0, 0, 62, 60),  # fat below the skin
     (0.62, 0, -3, 54, 49),
     (0.42, 18, -30, 20, 16),  # muscles
     (0.42, -18, -30, 20, 16),
@@ -57,7 +56,7 @@ _CANAL: tuple[_Ellipse, ...] = (
 
 def _neck(x_mm: NDArray[np.float64], y_mm: NDArray[np.float64], z_mm: float) -> NDArray[np.float64]:
     """Signal (n_x, n_y) without the cord, relative to fat; mm from the cord's centre, edges one pixel wide."""
-    signal = np.full((x_mm.size, y_mm.size), _AIR)
+    signal = np.ones((x_mm.size, y_mm.size))  # fat below the skin
     pixel_mm = max(float(axis[1] - axis[0]) for axis in (x_mm, y_mm))
     for value, x, y, semi_x, semi_y in _SOFT + (_DISC if z_mm % _VERTEBRA_MM < _DISC_MM else _VERTEBRA) + _CANAL:
         u, v = (x_mm[:, None] - x) / semi_x, (y_mm[None, :] - y) / semi_y
@@ -100,7 +99,7 @@ class PhantomConfig:
     oblique_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     centre_ras_mm: tuple[float, float, float] = (2.0, -30.0, 15.0)
     cord_csa_mm2: float = 80.0
-    cord_aspect: float = 1.3
+    cord_aspect: float = 1.5
     enlargement: float = 0.12
     tilt_deg: tuple[float, float] = (0.0, 0.0)
     curve_mm: float = 3.0
