@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -326,88 +326,67 @@ def _check_range(slices: tuple[int, int], count: int) -> None:
         raise ConfigurationError(f"slices {slices[0]}:{slices[1]} do not fit {count} slices: expected within 0:{count}")
 
 
-# The cord's outline in a slice as a signed distance about its centre, so that outlines can be mixed.
+# Outlines are mixed as signed distances, moved so that their centres lie on each other.
 
 
 _SMOOTH_PIXELS = 1.0
 _MARGIN_MM = 4.0  # about the widest outline: mixed outlines stay within it
-_BEYOND = -1e9  # far outside any outline
 
 
-@dataclass(frozen=True, eq=False)
-class OutlineStack:
-    """All slices of a mask about the cord. ``regions``: bool (slices, rows, columns), a window of every slice with its
-    largest region, holes filled; ``corner``: the window's first row and column. ``pixel_mm``, ``slice_mm``: spacing.
-    ``reach``: rows and columns from a centre to beyond any outline."""
+def _regions(mask: Volume) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """A window of rows and columns about the cord, and (slices, rows, columns) what each slice has of it there: its
+    largest region, holes filled. Empty for an empty mask."""
+    drawn = mask.voxels != 0
+    box = bounding_box(drawn)
+    if box is None:
+        return (slice(0), slice(0)), drawn[:, :0, :0]
+    margins = [int(_MARGIN_MM / mm) + 2 for mm in mask.pixel_mm]
+    rows, columns = (
+        slice(max(0, part.start - margin), part.stop + margin) for part, margin in zip(box[1:], margins, strict=True)
+    )
+    return (rows, columns), np.stack([region_with(pixels, pixels) for pixels in drawn[:, rows, columns]])
 
-    regions: NDArray[np.bool_]
-    corner: tuple[int, int]
-    pixel_mm: tuple[float, float]
-    slice_mm: float
-    reach: tuple[int, int]
 
-    @classmethod
-    def of(cls, mask: Volume) -> OutlineStack | None:
-        """None for an empty mask."""
-        drawn = mask.voxels != 0
-        box = bounding_box(drawn)
-        if box is None:
-            return None
-        margins = [int(_MARGIN_MM / mm) + 2 for mm in mask.pixel_mm]
-        rows, columns = (
-            slice(max(0, part.start - margin), min(n, part.stop + margin))
-            for part, margin, n in zip(box[1:], margins, mask.shape[1:], strict=True)
-        )
-        regions = np.stack([region_with(pixels, pixels) for pixels in drawn[:, rows, columns]])
-        widest = [max(int(np.ptp(np.nonzero(one)[axis])) + 1 for one in regions if one.any()) for axis in (0, 1)]
-        reach = widest[0] + margins[0], widest[1] + margins[1]
-        return cls(regions, (rows.start, columns.start), mask.pixel_mm, mask.slice_mm, reach)
+def _centroids(regions: NDArray[np.bool_]) -> dict[int, NDArray[np.float64]]:
+    """(row, column) in the window, of each slice that is not empty."""
+    filled = np.flatnonzero(regions.any(axis=(1, 2))).tolist()
+    return {k: np.argwhere(regions[k]).mean(axis=0) for k in filled}
 
-    def centres(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The non-empty slices, and (n, 2) their unweighted centroids in rows and columns of the window."""
-        filled = np.flatnonzero(self.regions.any(axis=(1, 2)))
-        return filled, np.array([np.argwhere(self.regions[k]).mean(axis=0) for k in filled])
 
-    def course(
-        self, filled: NDArray[np.int64], centroids: NDArray[np.float64], at: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """(n, 2): where the centreline through the given slices runs at the slices ``at``."""
-        mm = centroids * self.pixel_mm
-        row_mm, column_mm = (fit_spline(filled, mm[:, axis], self.slice_mm, at)[0] for axis in (0, 1))
-        return np.stack([row_mm, column_mm], axis=1) / self.pixel_mm
+def _course(centroids: dict[int, NDArray[np.float64]], at: NDArray[np.int64], mask: Volume) -> NDArray[np.float64]:
+    """(n, 2): where the centreline through the slices of ``centroids`` runs at the slices ``at``."""
+    known, mm = np.array(list(centroids)), np.array(list(centroids.values())) * mask.pixel_mm
+    row_mm, column_mm = (fit_spline(known, mm[:, axis], mask.slice_mm, at)[0] for axis in (0, 1))
+    return np.stack([row_mm, column_mm], axis=1) / mask.pixel_mm
 
-    def distance_mm(self, k: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance from slice k's outline (inside positive) on a grid of 2·reach + 1 pixels about ``centre``, mm.
 
-        The outline runs half a pixel beyond the last one inside; the steps that pixels leave in the distance are
-        smoothed. Beyond the window is outside.
-        """
-        pixels = np.pad(self.regions[k], [(reach, reach) for reach in self.reach])
-        inside = ndimage.distance_transform_edt(pixels, sampling=self.pixel_mm)
-        outside = ndimage.distance_transform_edt(~pixels, sampling=self.pixel_mm)
-        half = min(self.pixel_mm) / 2
-        distance = ndimage.gaussian_filter(np.where(pixels, inside - half, half - outside), _SMOOTH_PIXELS)
-        at = [c + np.arange(2 * reach + 1) for c, reach in zip(centre, self.reach, strict=True)]
-        return ndimage.map_coordinates(distance, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest")
+def _distance_mm(pixels: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
+    """From the outline, inside positive. It runs half a pixel beyond the last one inside; the steps that pixels leave
+    are smoothed."""
+    inside = ndimage.distance_transform_edt(pixels, sampling=pixel_mm)
+    outside = ndimage.distance_transform_edt(~pixels, sampling=pixel_mm)
+    half = min(pixel_mm) / 2
+    return np.asarray(ndimage.gaussian_filter(np.where(pixels, inside - half, half - outside), _SMOOTH_PIXELS))
 
-    def inside(self, distance_mm: NDArray[np.float64], centre: NDArray[np.float64], n_pixels: int) -> NDArray[np.bool_]:
-        """The outline that a distance about ``centre`` stands for, on the pixels of the window: the ``n_pixels`` (at
-        least one) that lie furthest inside. A threshold of 0 would give the area in steps of whole rings of pixels."""
-        at = [np.arange(n) - c + reach for n, c, reach in zip(self.regions.shape[1:], centre, self.reach, strict=True)]
-        found = ndimage.map_coordinates(distance_mm, np.meshgrid(*at, indexing="ij"), order=1, cval=_BEYOND)
-        count = max(1, n_pixels)
-        level = np.partition(found.ravel(), -count)[-count]
-        return np.asarray((found >= level) & (found > _BEYOND))
 
-    def onto(self, mask: Volume, changed: dict[int, NDArray[np.bool_]]) -> Volume:
-        """``mask`` as bool with some slices replaced by what ``changed`` holds for the window (the rest of such a
-        slice is emptied)."""
-        voxels = mask.voxels != 0
-        rows, columns = (slice(c, c + n) for c, n in zip(self.corner, self.regions.shape[1:], strict=True))
-        for k, pixels in changed.items():
-            voxels[k] = False
-            voxels[k, rows, columns] = pixels
-        return mask.with_voxels(voxels)
+def _moved(distance_mm: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(ndimage.shift(distance_mm, by, order=1, mode="nearest"))
+
+
+def _innermost(distance_mm: NDArray[np.float64], n_pixels: int) -> NDArray[np.bool_]:
+    """The ``n_pixels`` (at least one) that lie furthest inside. A threshold of 0 would give the area in steps of whole
+    rings of pixels."""
+    count = max(1, n_pixels)
+    return np.asarray(distance_mm >= np.partition(distance_mm.ravel(), -count)[-count])
+
+
+def _redrawn(mask: Volume, window: tuple[slice, slice], changed: dict[int, NDArray[np.bool_]]) -> Volume:
+    """``mask`` as bool, with those slices replaced: by this in the window, nothing elsewhere."""
+    voxels, (rows, columns) = mask.voxels != 0, window
+    for k, pixels in changed.items():
+        voxels[k] = False
+        voxels[k, rows, columns] = pixels
+    return mask.with_voxels(voxels)
 
 
 # Slices between two good ones, drawn anew: the outline changes steadily from one to the other along the centreline.
@@ -427,27 +406,24 @@ def fill_between(mask: Volume, first: int, last: int) -> Volume:
             f"between slice {first} and slice {last} there is nothing to fill: give two of the slices 0 to {count - 1}"
             " with at least one between them, the lower one first"
         )
-    stack = OutlineStack.of(mask)
+    window, regions = _regions(mask)
     for k in (first, last):
-        if stack is None or not stack.regions[k].any():
+        if not regions[k].any():
             raise ConfigurationError(f"slice {k} (from inferior) has no cord: draw it first, or choose the next one")
-    assert stack is not None
-    centroids = dict(zip(*stack.centres(), strict=True))
-    outside = np.array([k for k in centroids if not first < k < last])
+    centroids = _centroids(regions)
     span = np.arange(first, last + 1)
     share = (span - first) / (last - first)
-    centres = stack.course(outside, np.array([centroids[k] for k in outside]), span)
+    centres = _course({k: at for k, at in centroids.items() if not first < k < last}, span, mask)
     # Moved so that it meets the centroids of both ends.
-    centres = (
-        centres + np.outer(1 - share, centroids[first] - centres[0]) + np.outer(share, centroids[last] - centres[-1])
-    )
-    ends = stack.distance_mm(first, centres[0]), stack.distance_mm(last, centres[-1])
-    roots = [sqrt(np.count_nonzero(stack.regions[k])) for k in (first, last)]
+    centres += np.outer(1 - share, centroids[first] - centres[0]) + np.outer(share, centroids[last] - centres[-1])
+    ends = [_distance_mm(regions[k], mask.pixel_mm) for k in (first, last)]
+    roots = [sqrt(np.count_nonzero(regions[k])) for k in (first, last)]
     filled = {}
     for k, part, centre in list(zip(span.tolist(), share.tolist(), centres, strict=True))[1:-1]:
+        below, above = _moved(ends[0], centre - centroids[first]), _moved(ends[1], centre - centroids[last])
         n_pixels = round(((1 - part) * roots[0] + part * roots[1]) ** 2)
-        filled[k] = stack.inside((1 - part) * ends[0] + part * ends[1], centre, n_pixels)
-    return stack.onto(mask, filled)
+        filled[k] = _innermost((1 - part) * below + part * above, n_pixels)
+    return _redrawn(mask, window, filled)
 
 
 # A mask smoothed along the cord: steps from slice to slice go, the area of the interval stays.
@@ -467,22 +443,21 @@ def smooth_along_cord(mask: Volume, slices: tuple[int, int] | None = None, *, re
     """
     first, end = slices or (0, len(mask.voxels))
     _check_range((first, end), len(mask.voxels))
-    stack = OutlineStack.of(mask)
-    if stack is None:
+    window, regions = _regions(mask)
+    centroids = _centroids(regions)
+    filled = np.array(list(centroids), dtype=np.int64)
+    if not filled.size:
         return mask.with_voxels(np.zeros(mask.shape, bool))
-    filled, centroids = stack.centres()
-    course = stack.course(filled, centroids, filled)
-    areas = np.count_nonzero(stack.regions[filled], axis=(1, 2)).astype(np.float64)
-    distances: dict[int, NDArray[np.float64]] = {}
+    course = _course(centroids, filled, mask)
+    areas = np.count_nonzero(regions[filled], axis=(1, 2)).astype(np.float64)
+    distances = [_distance_mm(regions[k], mask.pixel_mm) for k in filled]
     smoothed = {}
-    for at in np.flatnonzero((filled >= first) & (filled < end)):
-        apart_mm = (filled - filled[at]) * stack.slice_mm
+    for at in np.flatnonzero((filled >= first) & (filled < end)).tolist():
+        apart_mm = (filled - filled[at]) * mask.slice_mm
         near = np.flatnonzero(np.abs(apart_mm) <= _CUT_OFF * reach_mm)
         weights = np.exp(-((apart_mm[near] / reach_mm) ** 2) / 2)
         weights /= weights.sum()
-        for n in near.tolist():
-            if n not in distances:
-                distances[n] = stack.distance_mm(int(filled[n]), course[n])
-        mean = np.tensordot(weights, np.stack([distances[n] for n in near.tolist()]), axes=1)
-        smoothed[int(filled[at])] = stack.inside(mean, course[at], round(float(weights @ areas[near])))
-    return stack.onto(mask, smoothed)
+        around = [_moved(distances[n], course[at] - course[n]) for n in near.tolist()]
+        mean = np.tensordot(weights, np.stack(around), axes=1)
+        smoothed[int(filled[at])] = _innermost(mean, round(float(weights @ areas[near])))
+    return _redrawn(mask, window, smoothed)
