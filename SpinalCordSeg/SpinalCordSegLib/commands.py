@@ -51,7 +51,6 @@ from SpinalCordSegLib.model.checkpoint import (
     load_checkpoint,
     user_models_folder,
 )
-from SpinalCordSegLib.phantom import make_phantom
 from SpinalCordSegLib.pipeline import (
     SegmentOptions,
     canonical_range,
@@ -248,6 +247,8 @@ def _level_options(arguments: Namespace, inputs: Sequence[Path], reporter: Repor
 
 
 def demo(arguments: Namespace, reporter: Reporter) -> None:
+    from SpinalCordSegLib.phantom import make_phantom
+
     checkpoint = load_checkpoint(find_model(arguments.model))
     file, folder = arguments.output / "phantom.nii.gz", arguments.output / "phantom"
     reporter.progress("make the phantom")

@@ -15,21 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from SpinalCordSegLib.dicom import (
-    DicomSeries,
-    dicom_files,
-    find_series,
-    is_dicom_file,
-    read_series,
-    series_notes,
-)
 from SpinalCordSegLib.errors import (
     GeometryError,
     InputFileError,
@@ -47,6 +39,9 @@ from SpinalCordSegLib.files import (
 )
 from SpinalCordSegLib.identity import Identity, patient_words, safe_case_name, stated_identity
 from SpinalCordSegLib.volume import Volume, bounding_box, check_grid, in_mm, lps_to_ras
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.dicom import DicomSeries
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".seg.nrrd", ".nhdr", ".mha", ".mhd")
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
@@ -349,7 +344,8 @@ def _check_orientation(header: Any, volume: Volume) -> tuple[str, ...]:
         forms["sform"] = header["sform"].astype(np.float64) * to_mm
     if header["qform_code"] > 0:
         b, c, d = header["quaternion"].astype(np.float64)
-        turn = Rotation.from_quat([b, c, d, math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))]).as_matrix()
+        versor = sitk.VersorTransform((b, c, d, math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))))
+        turn = np.reshape(versor.GetMatrix(), (3, 3))
         axes = turn * spacing * [1, 1, -1 if header["pixdim"][0] < 0 else 1]
         forms["qform"] = np.c_[axes, header["offset"].astype(np.float64) * to_mm]
     if not forms:
@@ -581,14 +577,14 @@ def read_image(path: Path, series: str | None = None) -> Image:
     path = Path(path)
     if not path.exists():
         raise InputFileError(f"{path} does not exist; check the path")
-    if path.is_dir() or (not is_volume_file(path) and is_dicom_file(path)):
+    if path.is_dir() or (not is_volume_file(path) and _dicom().is_dicom_file(path)):
         if path.is_dir() and not _holds_dicom(path):
             n_files = len(_volume_files(path))
             what = f"but {n_files} image files: give one of them" if n_files else "and no image file: check the path"
             raise InputFileError(f"{path} is a folder that holds no DICOM image, {what}")
-        found = find_series(path, series)
-        name, notes = safe_case_name(path, found), series_notes(found)
-        return Image(read_series(found), path, name, found, notes, found.identity, found.patient_words)
+        found = _dicom().find_series(path, series)
+        name, notes = safe_case_name(path, found), _dicom().series_notes(found)
+        return Image(_dicom().read_series(found), path, name, found, notes, found.identity, found.patient_words)
     if series is not None:
         _log.warning("%s is not DICOM: the choice of a series does not apply", path.name)
     grid = read_grid(path)
@@ -606,13 +602,19 @@ def read_image(path: Path, series: str | None = None) -> Image:
 def read_identity(path: Path, series: str | None = None) -> Identity | None:
     """As read_image, but whose it is alone, without the voxels."""
     if path.is_dir() or not is_volume_file(path):
-        return find_series(path, series).identity
+        return _dicom().find_series(path, series).identity
     with _named_as_packed(path) as named:
         return stated_identity(path, _read_header(named)[1])
 
 
+def _dicom() -> ModuleType:
+    from SpinalCordSegLib import dicom  # a tenth of a second for pydicom: not where the input is no DICOM
+
+    return dicom
+
+
 def _holds_dicom(folder: Path) -> bool:
-    return next(dicom_files(folder), None) is not None
+    return next(_dicom().dicom_files(folder), None) is not None
 
 
 def _volume_files(folder: Path) -> list[Path]:

@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, exp, hypot, isfinite, log
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SpinalCordSegLib.dicom import DicomSeries
 from SpinalCordSegLib.flags import KINDS, Flag, case_flag, merge_flags
 from SpinalCordSegLib.morphometry import CordMeasures
 from SpinalCordSegLib.postprocessing import LEAST_SEEN, around
 from SpinalCordSegLib.volume import Volume
+
+if TYPE_CHECKING:
+    from SpinalCordSegLib.dicom import DicomSeries
 
 # A table of what tells a failed slice from a good one: pure arrays, so that thresholds can be tuned on it.
 

@@ -87,7 +87,7 @@ def test_a_mask_in_another_voxel_order_is_taken(tmp_path):
 
 
 def test_demo_knows_its_truth(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("SpinalCordSegLib.commands.make_phantom", lambda: make_phantom(CONFIG))
+    monkeypatch.setattr("SpinalCordSegLib.phantom.make_phantom", lambda: make_phantom(CONFIG))
     assert main(["demo", "--output", str(tmp_path), "--model", str(folder / "tiny.safetensors")]) == 0
     report = json.loads((tmp_path / "phantom" / "report.json").read_text(encoding="utf-8"))
     assert report["truth_volume_mm3"] == pytest.approx(make_phantom(CONFIG).truth_volume_mm3, abs=0.01)

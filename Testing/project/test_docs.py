@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_volume(other.image, tmp_path / "training" / "sub-P08.nii.gz")
     write_volume(other.mask, tmp_path / "training" / "sub-P08_seg.nii.gz")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("SpinalCordSegLib.commands.make_phantom", lambda: phantom)  # smaller than the demo's own
+    monkeypatch.setattr("SpinalCordSegLib.phantom.make_phantom", lambda: phantom)  # smaller than the demo's own
     return tmp_path
 
 

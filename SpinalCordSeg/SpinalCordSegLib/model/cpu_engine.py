@@ -41,6 +41,7 @@ class CpuEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_threads()
         options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # as fast, and 80 MB less for slices of 352²
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(
@@ -97,19 +98,23 @@ def onnx_model(checkpoint: Checkpoint) -> bytes:
         graph = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror}): install SpinalCordSeg again") from error
-    tensors = [_field(5, _tensor(name, values)) for name, values in checkpoint.weights.items()]
-    return graph + _field(7, b"".join(tensors))  # ModelProto.graph, GraphProto.initializer
+    tensors: list[bytes | memoryview] = []
+    for name, values in checkpoint.weights.items():
+        head = _tensor_head(name, values)
+        tensors += [_field_head(5, len(head) + values.nbytes), head, np.ascontiguousarray(values).data.cast("B")]
+    size = sum(len(part) for part in tensors)
+    return b"".join([graph, _field_head(7, size), *tensors])  # ModelProto.graph, GraphProto.initializer
 
 
-def _tensor(name: str, values: NDArray) -> bytes:
-    """TensorProto: dims, data_type, name, raw_data."""
-    kind = {"f": 1, "i": 7}[values.dtype.kind]
+def _tensor_head(name: str, values: NDArray) -> bytes:
+    """TensorProto: dims, data_type, name, and raw_data but for the bytes themselves."""
+    kind, letters = {"f": 1, "i": 7}[values.dtype.kind], name.encode()
     dims = b"".join(b"\x08" + _varint(size) for size in values.shape)
-    return dims + b"\x10" + _varint(kind) + _field(8, name.encode()) + _field(9, values.tobytes())
+    return dims + b"\x10" + _varint(kind) + _field_head(8, len(letters)) + letters + _field_head(9, values.nbytes)
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def _field_head(number: int, size: int) -> bytes:
+    return _varint(number << 3 | 2) + _varint(size)
 
 
 def _varint(number: int) -> bytes:
