@@ -1,7 +1,7 @@
 """From a volume and a model to the probability of cord in every voxel of the volume's own grid.
 
-``predict`` is the way in. On a CPU one slice is computed after the other, most of them in the region of interest around
-the cord alone, without torch; a GPU is left to ``torch_inference``.
+``predict`` is the way in. On a CPU one slice is computed after the other, most of them in a window about the cord
+alone, without torch; a GPU is left to ``torch_inference``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import special
 
 from SpinalCordSegLib.errors import Cancelled, MissingPackageError, VoxelError
 from SpinalCordSegLib.model.checkpoint import Checkpoint
 from SpinalCordSegLib.model.cpu_engine import HALO, CpuEngine, Window, cpu_engine
 from SpinalCordSegLib.model.preprocessing import LOGIT_LIMIT, Array, Placement, normalise, restore
-from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD
+from SpinalCordSegLib.postprocessing import LEAST_PATH_THRESHOLD, Region, best_path, find_regions
 from SpinalCordSegLib.volume import Volume
 
 _log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def predict(
 ) -> Prediction:
     """Probability of cord, slice by slice, for a volume of any orientation.
 
-    ``device``: "auto", "cpu", "cuda", "mps". ``track_cord``: compute a slice every 5 mm whole, and between two that
-    show the cord and nothing else only the part where it must be (the region of interest); on the CPU only.
+    ``device``: "auto", "cpu", "cuda", "mps". ``track_cord``: compute a slice every 10 mm whole, and between two
+    that surely show the cord only the window where it must be; on the CPU only.
     ``slice_range``: half-open, counted from inferior (canonical slices); the rest stays 0. ``progress(done, total)`` is
     called at 0 and after every batch, ``cancelled()`` before every batch. When GPU memory runs out, the CPU takes over,
     with a note. Raises Cancelled, DeviceError, MissingPackageError (ONNX Runtime for the CPU, torch for a GPU),
@@ -144,85 +144,73 @@ class Work:
         return logits * calibration.scale + calibration.bias
 
 
+# Find, then look: a slice every 10 mm is computed whole, and the cord's path through them tells in which window it must
+# be in the slices between; such a slice is computed whole after all where its window leaves a doubt.
+#
+# A window's logits are those of the whole slice (see ``CpuEngine.logits``), so the cord's mask cannot change; what
+# can be missed is a stray region outside the window. Windows are in pixels of the network's grid.
+
+_EVERY_MM = 10.0
+_ROOM = 10  # pixels around the regions of both neighbours: some 7 mm
+_FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window's exact part
+_DOUBTFUL = float(np.log(LEAST_PATH_THRESHOLD / (1 - LEAST_PATH_THRESHOLD)))
+_LEAST_CONFIDENCE = 0.8  # of the network in a slice that tells where to look
+
+
 def _predict_on_cpu(work: Work, track_cord: bool) -> Prediction:
     engine = cpu_engine(work.checkpoint)
-    row_mm, column_mm = work.probability.pixel_mm
-    step = 1
-    if track_cord and engine.takes_windows:
-        step = int(np.clip(round(_EVERY_MM / work.probability.slice_mm), 2, _MOST_APART))
     first, end = work.slice_range
-    whole = sorted({*range(first, end, step), end - 1})
-    between = sorted(set(range(first, end)).difference(whole))
-    regions: dict[int, Window | None] = {}
-    for done, number in enumerate([*whole, *between], 1):
+    apart = max(2, round(_EVERY_MM / work.probability.slice_mm)) if track_cord and engine.takes_windows else 1
+    whole = sorted({*range(first, end, apart), end - 1})
+    regions: list[Region] = []
+
+    def compute(number: int, place: Region | None = None, other: Region | None = None) -> None:
         inputs, placement = work.inputs(work.pixels(number, number + 1))
-        pixel_mm2 = placement.rows.step * row_mm * placement.columns.step * column_mm
-        logits = window = None
-        if done > len(whole):
-            above = bisect(whole, number)
-            window = window_between(regions[whole[above - 1]], regions[whole[above]], inputs.shape[2:])
-        if window is not None:
-            logits = _logits_of_cord(work, engine, inputs, window, pixel_mm2)
+        logits = None
+        if place is not None and other is not None:
+            logits = _logits_of_cord(work, engine, inputs, window_around(place, other, inputs.shape[2:]))
         if logits is None:
             logits = work.calibrated(engine.logits(inputs))
-        if step > 1 and done <= len(whole):
-            regions[number] = only_region(logits[0, 0], pixel_mm2)
+        if apart > 1 and number in whole:
+            axes = zip((placement.rows, placement.columns), work.probability.pixel_mm, strict=True)
+            step_mm = tuple(axis.step * mm for axis, mm in axes)
+            regions.extend(find_regions(special.expit(logits[0, 0]), whole.index(number), 0.5, step_mm))
         work.probability.voxels[number] = special.expit(restore(logits, placement))[0]
-        work.report(done)
+        work.report(work.done + 1)
+
+    for number in whole:
+        compute(number)
+    path = best_path(regions, apart * work.probability.slice_mm)
+    places = {region.k: region for region in path if region.confidence >= _LEAST_CONFIDENCE}
+    for number in sorted(set(range(first, end)).difference(whole)):
+        above = bisect(whole, number)
+        compute(number, places.get(above - 1), places.get(above))
     return Prediction(work.probability, "cpu", engine.name)
 
 
-# The region of interest: a slice every 5 mm is computed whole, and between two that show the cord and nothing else the
-# window where it must be; the whole slice after all where that leaves a doubt.
-#
-# A window's logits are those of the whole slice (see ``CpuEngine.logits``), so the cord's mask cannot change; what
-# can be missed is a stray region outside the window that no slice computed whole shows. Everything here is in pixels of
-# the network's grid and on calibrated logits.
-
-_EVERY_MM = 5.0
-_MOST_APART = 8
-_DOUBTFUL = float(np.log(LEAST_PATH_THRESHOLD / (1 - LEAST_PATH_THRESHOLD)))
-_ROOM = 10  # pixels around the regions of both neighbours: some 7 mm, a lean of over 45° between them
-_FREE_EDGE = 3  # pixels that must be clear of anything doubtful inside the window's exact part
-_MOST_AREA_MM2 = 300.0
-_LEAST_CONFIDENCE = 0.8
-
-
-def only_region(logits: NDArray[np.float32], pixel_mm2: float) -> Window | None:
-    """The box of the one region of a slice (rows, columns) that may be cord; None where there is none, or more, or it
-    is unlike a cord (over 300 mm², or the network was unsure of it): then the slices beside it are computed whole."""
-    labels, count = ndimage.label(logits >= _DOUBTFUL, structure=np.ones((3, 3), bool))
-    inside = logits[logits >= 0]
-    if count != 1 or inside.size == 0 or inside.size * pixel_mm2 > _MOST_AREA_MM2:
-        return None
-    if float(special.expit(inside.astype(np.float64)).mean()) < _LEAST_CONFIDENCE:
-        return None
-    rows, columns = ndimage.find_objects(labels)[0]
-    return rows.start, rows.stop, columns.start, columns.stop
-
-
-def window_between(below: Window | None, above: Window | None, shape: tuple[int, int]) -> Window | None:
-    """The window for the slices between two with these regions, on a grid of ``shape``; None: compute them whole."""
-    if below is None or above is None:
-        return None
-    reach = _ROOM + HALO
-    top, left = (max(0, (min(below[at], above[at]) - reach) // 4 * 4) for at in (0, 2))
-    bottom, right = (
-        min(n, -(-(max(below[at], above[at]) + reach) // 4) * 4) for n, at in zip(shape, (1, 3), strict=True)
-    )
-    if bottom - top > 0.75 * shape[0] and right - left > 0.75 * shape[1]:
-        return None  # nothing is saved
-    return top, bottom, left, right
+def window_around(below: Region, above: Region, shape: tuple[int, int]) -> Window | None:
+    """The window for the slices between two with these regions, on a grid of ``shape``; None: nothing is saved."""
+    reach, window = _ROOM + HALO, []
+    for one, other, n in zip(below.window, above.window, shape, strict=True):
+        window.append(max(0, (min(one.start, other.start) - reach) // 4 * 4))
+        window.append(min(n, -(-(max(one.stop, other.stop) + reach) // 4) * 4))
+    top, bottom, left, right = window
+    saves = bottom - top <= 0.75 * shape[0] or right - left <= 0.75 * shape[1]
+    return (top, bottom, left, right) if saves else None
 
 
 def _logits_of_cord(
-    work: Work, engine: CpuEngine, inputs: NDArray[np.float32], window: Window, pixel_mm2: float
+    work: Work, engine: CpuEngine, inputs: NDArray[np.float32], window: Window | None
 ) -> NDArray[np.float32] | None:
-    """The slice with the window's logits and no cord around; None unless one region lies clear of the window's edge."""
-    top, bottom, left, right = window
-    logits = np.full_like(inputs, -LOGIT_LIMIT)
-    logits[..., top:bottom, left:right] = work.calibrated(engine.logits(inputs, window))
-    box, edge = only_region(logits[0, 0], pixel_mm2), HALO + _FREE_EDGE
-    if box is None or box[0] < top + edge or box[1] > bottom - edge or box[2] < left + edge or box[3] > right - edge:
+    """The slice with the window's logits and no cord around; None where there is no window, or none of the cord in it,
+    or something like it at its edge."""
+    if window is None:
         return None
+    top, bottom, left, right = window
+    found, edge = work.calibrated(engine.logits(inputs, window)), HALO + _FREE_EDGE
+    doubtful = found[0, 0] >= _DOUBTFUL
+    if doubtful.sum() != doubtful[edge:-edge, edge:-edge].sum() or not (found >= 0).any():
+        return None
+    logits = np.full_like(inputs, -LOGIT_LIMIT)
+    logits[..., top:bottom, left:right] = found
     return logits
