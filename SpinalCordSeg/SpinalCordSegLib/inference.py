@@ -172,8 +172,8 @@ def _predict_on_cpu(work: Work, track_cord: bool) -> Prediction:
         if logits is None:
             logits = work.calibrated(engine.logits(inputs))
         if apart > 1 and number in whole:
-            axes = zip((placement.rows, placement.columns), work.probability.pixel_mm, strict=True)
-            step_mm = tuple(axis.step * mm for axis, mm in axes)
+            row_mm, column_mm = work.probability.pixel_mm
+            step_mm = placement.rows.step * row_mm, placement.columns.step * column_mm
             regions.extend(find_regions(special.expit(logits[0, 0]), whole.index(number), 0.5, step_mm))
         work.probability.voxels[number] = special.expit(restore(logits, placement))[0]
         work.report(work.done + 1)

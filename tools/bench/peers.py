@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _TILES_TIMED = 3
+_CORD_MM = 64.0  # side of what is cropped about the cord; who finds it first is not counted, in the peer's favour
 _LONG_S = 15.0
 
 
@@ -28,7 +29,9 @@ def peers(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[dict[st
 
     torch.manual_seed(0)
     with torch.inference_mode():
-        return [*_nnunet(shape, spacing_mm), _monai(shape)]
+        cropped = *(min(n, round(_CORD_MM / mm)) for n, mm in zip(shape[:2], spacing_mm[:2], strict=True)), shape[2]
+        about_cord = [row | {"way": f"{row['way']}, cropped to the cord"} for row in _nnunet(cropped, spacing_mm)]
+        return [*_nnunet(shape, spacing_mm), *about_cord, _monai(shape)]
 
 
 def _nnunet(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """The benchmark: ``make bench``. Figures are ratios within one run on one machine; run it while nothing else works.
 
-Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, scaling, startup, peers; some 20 minutes. Run by
-name alone: tracking, which proves that masks stay the same (an hour; called again it goes on where it was ended), and
-load (a batch of 500 volumes, one of 1024×1024×600). Results (a table, JSON, pictures) go to out/bench; a part that is
-not run keeps its last result there.
+Parts (``BENCH_ARGS="--only network --only whole"``): network, whole, command, scaling, startup, peers; some
+20 minutes. Run by name alone: tracking, which proves that masks stay the same (an hour; called again it goes on where
+it was ended), and load (a batch of 500 volumes, one of 1024×1024×600). Results (a table, JSON, pictures) go to
+out/bench; a part that is not run keeps its last result there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from command import commands
 from network_speed import network_speed
 from scaling import scaling
 from table import write_table
@@ -137,6 +138,16 @@ def _dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * int((first & second).sum()) / total if total else 1.0
 
 
+def _whole_commands(arguments: argparse.Namespace) -> dict[str, Any]:
+    images = {
+        "t1w_masked": arguments.data / "t1w_masked" / "sct-testing_T1w.nii.gz",
+        "MT-on": arguments.data / "mt_masked" / "sub-05_acq-MTon_MTS.nii.gz",
+    }
+    if not arguments.quick:
+        images |= {name: volume_file(name, arguments.output / "volumes") for name in VOLUMES}
+    return commands({name: path for name, path in images.items() if path.is_file()}, arguments.output / "command")
+
+
 def _scaling(arguments: argparse.Namespace) -> dict[str, Any]:
     return scaling(quick=arguments.quick)
 
@@ -149,11 +160,6 @@ def _startup(arguments: argparse.Namespace) -> dict[str, float]:
         "spinalcordseg --help": [*program, "--help"],
         "spinalcordseg models": [*program, "models"],
         "import torch": [sys.executable, "-c", "import torch"],
-        "import all of segment": [
-            sys.executable,
-            "-c",
-            "import SpinalCordSegLib.batch, SpinalCordSegLib.inference",
-        ],
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(5):
@@ -196,13 +202,14 @@ def _load(arguments: argparse.Namespace) -> dict[str, Any]:
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "network": _network,
     "whole": _whole,
+    "command": _whole_commands,
     "scaling": _scaling,
     "startup": _startup,
     "peers": _peers,
     "tracking": _tracking,
     "load": _load,
 }
-_USUAL = ("network", "whole", "scaling", "startup", "peers")
+_USUAL = ("network", "whole", "command", "scaling", "startup", "peers")
 
 if __name__ == "__main__":
     main()

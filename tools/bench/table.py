@@ -74,6 +74,15 @@ def _scaling(found: dict[str, Any]) -> list[str]:
     return _rows(("what grows", "to", "s", "R² of the straight line"), rows)
 
 
+def _command(found: dict[str, Any]) -> list[str]:
+    """The bars are for an idle machine: of a busy one only the memory holds."""
+    names = ("first_slice_s", "seconds", "processor_s", "peak_mb")
+    rows = [(name, *(f"{one[value]:.1f}" for value in names)) for name, one in found["runs"].items()]
+    sizes = ", ".join(f"{name} {mb:.0f}" for name, mb in found["installed_mb"].items())
+    heads = ("image", "first slice after, s", "s", "processor s", "peak MB")
+    return [*_rows(heads, rows), "", f"Installed, MB: {sizes}."]
+
+
 def _startup(found: dict[str, float]) -> list[str]:
     return _rows(("what starts", "s"), [(name, f"{seconds:.2f}") for name, seconds in found.items()])
 
@@ -108,8 +117,8 @@ def _load(found: dict[str, Any]) -> list[str]:
 
 
 _ROWS = {
-    "network": _network, "whole": _whole, "scaling": _scaling, "startup": _startup, "peers": _peers,
-    "tracking": _tracking, "load": _load,
+    "network": _network, "whole": _whole, "command": _command, "scaling": _scaling, "startup": _startup,
+    "peers": _peers, "tracking": _tracking, "load": _load,
 }  # fmt: skip
 
 

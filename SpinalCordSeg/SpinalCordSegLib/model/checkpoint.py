@@ -216,8 +216,10 @@ def signed_file(card_json: str, table: dict[str, Any], data: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + data
 
 
-def _digest(card_json: str, table: dict[str, Any], data: bytes) -> str:
-    return hashlib.sha256(card_json.encode() + json.dumps(table, sort_keys=True).encode() + data).hexdigest()
+def _digest(card_json: str, table: dict[str, Any], data: bytes | memoryview) -> str:
+    digest = hashlib.sha256(card_json.encode() + json.dumps(table, sort_keys=True).encode())
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def load_card(path: Path) -> Checkpoint:
@@ -239,7 +241,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     table, metadata, data_offset = _read_header(path)
     checkpoint = _card(path, metadata)
     content = path.read_bytes()
-    data = content[data_offset:]
+    data = memoryview(content)[data_offset:]
     if _digest(metadata["card"], table, data) != metadata["digest"]:
         raise ModelFileError(f"{path}: truncated, damaged or altered (its SHA-256 digest differs): get the file again")
     weights: dict[str, NDArray] = {}
