@@ -52,7 +52,8 @@ def test_segment_writes_everything(folder, tmp_path, capsys):
     assert len(report["model"]["sha256"]) == 64
     output = capsys.readouterr()
     assert output.out.startswith("neck: ")
-    assert output.err == ""
+    (message,) = output.err.splitlines()
+    assert "no vertebral level: less than 15 mm of cord" in message
 
 
 def test_measure_finds_the_phantoms_volume_and_is_kept(folder, tmp_path, capsys):
