@@ -44,6 +44,15 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {explain(error)}") from error
 
 
+def free_path(path: Path) -> Path:
+    """``path``, or NAME-2, NAME-3, … with its suffix, whichever is not there yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffix); what was written there replaces ``path`` at the end.

@@ -14,10 +14,11 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import OutputError
+from SpinalCordSegLib.files import free_path
 from SpinalCordSegNodes.results import write_result_folder
 from SpinalCordSegNodes.volumes import source_files, volume_from_node
 from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job
-from SpinalCordSegWidgets.section import Section, ask_folder, free_path, grey, on_click
+from SpinalCordSegWidgets.section import Section, ask_folder, grey, on_click
 
 if TYPE_CHECKING:
     from SpinalCordSegLib.case import Case

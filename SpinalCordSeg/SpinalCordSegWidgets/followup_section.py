@@ -13,6 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ConfigurationError, InputFileError
+from SpinalCordSegLib.files import free_path
 from SpinalCordSegNodes.results import (
     FollowUpTexts,
     add_follow_up,
@@ -33,7 +34,6 @@ from SpinalCordSegWidgets.section import (
     Picture,
     Section,
     ask_folder,
-    free_path,
     grey,
     in_scene,
     on_click,

@@ -7,6 +7,7 @@ while it runs.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ from slicer.i18n import tr as _
 import SpinalCordSegLib.worker
 from SpinalCordSegLib.errors import OutputError, SpinalCordSegError
 from SpinalCordSegLib.files import explain
+from SpinalCordSegLib.model.checkpoint import publish_model
 from SpinalCordSegLib.version import SOFTWARE_VERSION
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegLib.worker import HEARTBEAT, RERUN_MASK, SCRATCH_VARIABLE, ScratchFolder
@@ -73,7 +75,8 @@ class Progress:
         if not self.of:
             stages = {"start": _("Starting…"), "read": _("Reading the image…"), "measure": _("Measuring…")}
             return stages.get(self.stage, _("Working…"))
-        return self.with_time_left(_("Slice {done} of {of}").format(done=self.done, of=self.of))
+        text = _("Learning: {done} of {of} updates") if self.stage == "learning" else _("Slice {done} of {of}")
+        return self.with_time_left(text.format(done=self.done, of=self.of))
 
     def with_time_left(self, text: str) -> str:
         if self.seconds_left is None:
@@ -475,3 +478,25 @@ def rerun_job(
         return read_labels(folder / RERUN_MASK)
 
     return Job(PANEL_PROGRAM, arguments, read, images={IMAGE: image, _MASK: mask})
+
+
+def trainer_packages() -> tuple[Path, ...]:
+    """Where Python finds the trainer and this library: one folder once installed, two in a checkout; () without it."""
+    found = importlib.util.find_spec("SpinalCordSegTrainerLib")
+    return () if found is None else (LIBRARY, Path(str(found.origin)).parents[1])
+
+
+def learn_job(cases: Path, model: Path, device: str) -> Job[tuple[str, Path | None]]:
+    """Teach ``model`` the cases of a training set. The result: what that changed, as text, and the new model among the
+    user's own, or None where it is no better."""
+    arguments = ["train", str(cases), "--recipe", "corrections", "--from", str(model)]
+
+    def read(folder: Path, event: dict[str, Any]) -> tuple[str, Path | None]:
+        return str(event["reason"]), publish_model(folder / str(event["model"])) if event["offered"] else None
+
+    return Job(
+        "SpinalCordSegTrainerLib.cli",
+        [*arguments, "--device", device, "--output", RESULTS],
+        read,
+        packages=trainer_packages(),
+    )

@@ -38,7 +38,8 @@ from SpinalCordSegNodes.editing import (
 )
 from SpinalCordSegNodes.segmentations import image_node_of, mask_of_segment, volume_behind
 from SpinalCordSegNodes.views import shown_slice
-from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job, rerun_job
+from SpinalCordSegWidgets.install import installed_version
+from SpinalCordSegWidgets.jobs import CASE, IMAGE, PROGRAM, Job, learn_job, rerun_job, trainer_packages
 from SpinalCordSegWidgets.section import (
     STATE_NAMES,
     Section,
@@ -149,6 +150,7 @@ def _parameter_node() -> Any:
 
 
 _KEY = "SpinalCordSeg/Reviewer"  # in Slicer's settings on this computer
+_SET_KEY = "SpinalCordSeg/TrainingSet"
 _COLOURS = {ACCEPTED: "#2e6b3e", REJECTED: "#b3261e"}
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 
@@ -187,6 +189,7 @@ class ReviewSection(Section):
             rejectButton=lambda: self.decide(REJECTED),
             reopenButton=lambda: self.decide(IN_REVIEW),
             trainingButton=self._on_training,
+            learnButton=self._on_learn,
         )
 
     def enter(self) -> None:
@@ -265,6 +268,7 @@ class ReviewSection(Section):
         grey(ui.reopenButton, measured or ("" if review.is_finished else _("Nothing was decided yet.")))
         ui.trainingButton.text = self.panel.named(_("Add {name}…"))
         grey(ui.trainingButton, self.why_no_training(review))
+        grey(ui.learnButton, self.why_no_learning())
 
     def _show_history(self) -> None:
         """What was done with the case, the latest first."""
@@ -469,6 +473,7 @@ class ReviewSection(Section):
         arguments = ["training-set", CASE, "--image", IMAGE, "--subject", self._subject, "--output", str(folder)]
         arguments += ["--force"] if self.ui.replaceBox.checked else []
         text = _("The case is in the training set {name}.").format(name=folder.name)
+        qt.QSettings().setValue(_SET_KEY, str(folder))
         self.panel.start(
             lambda: Job(PROGRAM, arguments, lambda *_: text, prepare=self.panel.write_case), self.panel.show_message
         )
@@ -488,6 +493,26 @@ class ReviewSection(Section):
 
     def _on_training(self) -> None:
         ask_folder(self.button, _("Folder of the training set"), self.panel.for_this_mask(self.add_to_training_set))
+
+    def why_no_learning(self) -> str:
+        if installed_version("torch") is None or not trainer_packages():
+            return _("PyTorch is needed: the module Spinal Cord Segmentation Trainer installs it.")
+        return self.panel.why_busy() or ("" if self.panel.segment.models.path else self.panel.segment.models.why_none)
+
+    def _on_learn(self) -> None:
+        ask_folder(self.button, _("Folder of the training set"), self.learn, str(qt.QSettings().value(_SET_KEY) or ""))
+
+    def learn(self, folder: Path) -> None:
+        """Begin to teach the chosen model the cases of ``folder``; a better one comes into the list."""
+        models, device = self.panel.segment.models, self.panel.segment.devices.name
+
+        def show(found: tuple[str, Path | None]) -> None:
+            text, path = found
+            if path is not None:
+                models.add(path)
+            self.panel.show_message(text)
+
+        self.panel.start(lambda: learn_job(folder, models.path, device), show)
 
 
 def _state_text(review: Review) -> str:

@@ -338,12 +338,3 @@ def ask_folder(parent: Any, title: str, then: Callable[[Path], Any], folder: str
     chosen = qt.QFileDialog.getExistingDirectory(parent, title, folder)
     if chosen:
         then(Path(chosen))
-
-
-def free_path(path: Path) -> Path:
-    """``path``, or NAME-2, NAME-3, … with its suffix, whichever is not there yet."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free

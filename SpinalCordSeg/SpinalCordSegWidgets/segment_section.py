@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import ModelFileError, SpinalCordSegError
-from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, user_models_folder
+from SpinalCordSegLib.model.checkpoint import Checkpoint, find_models, load_card, publish_model, user_models_folder
 from SpinalCordSegNodes.case_data import CaseFolder
 from SpinalCordSegNodes.results import Result, add_result
 from SpinalCordSegNodes.volumes import image_state, label_of, volume_from_node
@@ -27,7 +25,6 @@ from SpinalCordSegWidgets.section import (
     Picture,
     Section,
     copy_report,
-    free_path,
     grey,
     in_scene,
     on_click,
@@ -96,12 +93,9 @@ class ModelChoice:
 
     def add(self, path: Path) -> None:
         """Copy a file to the user's models and choose it; one that is no model of ours is refused in the card."""
-        target = path if path.parent == user_models_folder() else free_path(user_models_folder() / path.name)
         try:
             load_card(path)
-            if target != path:
-                with atomic_write(target) as temporary:
-                    shutil.copyfile(path, temporary)
+            target = path if path.parent == user_models_folder() else publish_model(path, path.stem)
         except SpinalCordSegError as error:
             self._card_label.setText(str(error).replace(str(path.parent), "").lstrip("/\\"))
             return

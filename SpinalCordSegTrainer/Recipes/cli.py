@@ -16,7 +16,14 @@ from Recipes import levels, table1
 from Recipes.calibration import average_models, calibrate_checkpoint, offset_boundary
 from Recipes.simulation.atlas import read_maps
 from Recipes.simulation.people import SeriesConfig, SimulatedConfig
-from Recipes.simulation.training_slices import VALIDATION_SHAPES, SimulateConfig, simulate_cache
+from Recipes.simulation.training_slices import (
+    REHEARSAL,
+    VALIDATION_SHAPES,
+    SimulateConfig,
+    simulate_cache,
+    training_slices,
+    write_rehearsal,
+)
 from Recipes.validation import report
 from Recipes.validation.found_discs import judge_finder
 from Recipes.validation.public_volumes import REAL_SETS, Validator, validate_real
@@ -71,6 +78,12 @@ def build_parser() -> Parser:
     simulate.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="setting of the simulation"
     )
+
+    rehearsal = add_command(
+        commands, "rehearsal", _rehearsal, "draw the slices that ship for learning from corrections"
+    )
+    rehearsal.add_argument("--maps", type=Path, required=True, help="folder that holds atlas/ and shapes/ (label maps)")
+    rehearsal.add_argument("--output", type=Path, required=True, metavar="FILE", help="file to write")
 
     cache = add_command(commands, "cache", _cache, "keep the slices of labelled images, normalised, for training")
     cache.add_argument("data", type=Path)
@@ -162,6 +175,12 @@ def _simulate(arguments: argparse.Namespace, reporter: Reporter) -> None:
         progress=lambda done, of: reporter.progress("slices", done, of),
     )
     reporter.text(f"{len(written)} slices, {len(set(written.info.subjects))} necks: {arguments.output}")
+
+
+def _rehearsal(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    maps = read_maps(arguments.maps, hold_out=REHEARSAL.hold_out)
+    slices = training_slices(maps, REHEARSAL, lambda done, of: reporter.progress("slices", done, of))
+    reporter.text(f"{len(write_rehearsal(slices, REHEARSAL, arguments.output))} slices: {arguments.output}")
 
 
 def _cache(arguments: argparse.Namespace, reporter: Reporter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -81,11 +82,16 @@ def build_parser() -> Parser:
     check.add_argument("--seed", type=int, default=0, help="the same seed gives the same split (default: %(default)s)")
 
     train = add_command(
-        commands, "train", _train, "train a network, from scratch or from a model",
+        commands, "train", _train, "train a network from scratch, or teach a trained one corrected cases",
         "Writes checkpoints, curves and all that is needed to resume. Several devices: torchrun --nproc-per-node N"
         " -m SpinalCordSegTrainerLib train …",
     )  # fmt: skip
     add_learning(train)
+    train.add_argument(
+        "--recipe", choices=("paper", "corrections"),
+        help="corrections: teach the model that comes along, or --from, what few cases show, in minutes; paper: train as"
+        " published, or as set (default: corrections for a folder of under 50 cases, with no option that is paper's)",
+    )  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     held = train.add_mutually_exclusive_group()
     held.add_argument("--split", type=Path, metavar="FILE", help="hold out whom this split, or run, held out")
@@ -200,7 +206,7 @@ def add_learning(parser: Parser) -> None:
         )
     add_only_labelled(parser)
     add_device(parser)
-    parser.set_defaults(start=None, split=None, augment=False, old=[])
+    parser.set_defaults(start=None, split=None, augment=False, old=[], recipe=None)
 
 
 # The configuration and its slices
@@ -343,6 +349,8 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
     base_configuration(arguments)  # a wrong setting is refused before torch is loaded, which takes long
     if arguments.folds is not None:
         return _train_folds(arguments, reporter)
+    if _is_for_corrections(arguments, reporter):
+        return _learn_from_corrections(arguments, reporter)
     from SpinalCordSegTrainerLib.distributed import join_processes
     from SpinalCordSegTrainerLib.trainer import Training
 
@@ -372,6 +380,58 @@ def _train(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if best is not None and before is not None and best["old_dice"] is not None:
             text += f"\nold cases: Dice {before:.3f} before, {best['old_dice']:.3f} after"
         reporter.result(text, reason=state.finished, model=str(run.best))
+    return DONE
+
+
+_FEW_CASES = 50
+
+
+def _is_for_corrections(arguments: argparse.Namespace, reporter: Reporter) -> bool:
+    """By what was asked for, else by the number of cases; what was chosen, and why, is reported."""
+    if arguments.recipe is not None:
+        return bool(arguments.recipe == "corrections")
+    asked = (arguments.settings, arguments.config, arguments.split, arguments.resume, arguments.augment, arguments.old)
+    if arguments.data is None or any(asked) or is_slice_cache(arguments.data) or "WORLD_SIZE" in os.environ:
+        return False
+    count = len(matched_files(arguments).cases)
+    few = count < _FEW_CASES
+    reporter.text(
+        f"{count} cases, under {_FEW_CASES}: too few to train from scratch, so a trained model learns from them, beside"
+        " rehearsal slices (--recipe paper trains as published)"
+        if few
+        else f"{count} cases: trained from scratch by the recipe of Bueno et al. 2022"
+    )
+    return few
+
+
+def _learn_from_corrections(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from SpinalCordSegLib.model.checkpoint import find_model, load_checkpoint, save_checkpoint
+    from SpinalCordSegTrainerLib.corrections import learn_from_corrections
+    from SpinalCordSegTrainerLib.slice_cache import SliceCache
+
+    output, path = arguments.output, arguments.output / "best.safetensors"
+    if path.exists():
+        raise ConfigurationError(f"{output}: holds a model already; choose another folder")
+    if arguments.data is None:
+        raise ConfigurationError("nothing to learn from: give a folder of corrected cases")
+    device, base = chosen_device(arguments), load_checkpoint(find_model(arguments.start))
+    matched, cache = matched_files(arguments), output / "cache"
+    config = replace(base_configuration(arguments), normalisation=base.normalisation)
+    ensure_cache(matched, cache, config, arguments.only_labelled, reporter)
+    opened = SliceCache.open(cache)
+    with stop_in_order(output, arguments) as stopped:
+        learnt = learn_from_corrections(
+            base,
+            [case for case in matched.cases if case.name in opened.info.source["cases"]],
+            opened,
+            only_labelled=arguments.only_labelled,
+            device=device,
+            progress=partial(reporter.progress, "learning"),
+            stopped=stopped,
+        )
+    save_checkpoint(learnt.model, path)
+    text = f"{learnt.text}\n{path}"
+    reporter.result(text, reason=learnt.text, model=str(path), offered=learnt.offered)
     return DONE
 
 

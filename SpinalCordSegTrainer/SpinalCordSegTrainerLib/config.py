@@ -221,6 +221,7 @@ class TrainingConfig:
     better ``best_by`` before stopping, never before one full rate cycle; None never stops early.
     ``ema_decay``: validates and saves an exponential moving average of the weights; 0 is off.
     ``statistics_batches``: training batches from which BN statistics are re-estimated before each validation.
+    ``freeze_statistics``: BatchNorm keeps the statistics of the starting model.
     ``from_model``: a weights file to start from (fine-tuning) in place of random weights; ``old_caches``: slice caches
     of what that model could do before, scored before and after each epoch so that forgetting is seen.
     ``precision``: "mixed" computes convolutions in 16 bits, on CUDA or a CPU with units for it, the loss always in 32.
@@ -247,6 +248,7 @@ class TrainingConfig:
     best_by: Literal["loss", "dice", "mcc"] = "loss"
     ema_decay: float = 0.0
     statistics_batches: int = 20
+    freeze_statistics: bool = False
     seed: int = 0
     from_model: str | None = None
     old_caches: tuple[str, ...] = ()

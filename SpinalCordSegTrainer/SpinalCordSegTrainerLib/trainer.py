@@ -106,6 +106,10 @@ def learn(
         group["lr"] = rate
     mine, device = processes.part(len(batch[0])), processes.device
     network.train()
+    if config.freeze_statistics:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
     logits = logits_of(network, on_device(batch[0][mine], device), chosen_dtype(config.precision, device))
     loss = segmentation_loss(logits, batch[1][mine].to(device), config.loss, processes)
     optimiser.zero_grad(set_to_none=True)
@@ -290,9 +294,11 @@ class Training:
 
     def evaluation_network(self) -> nn.Module:
         """A copy with the averaged weights, where there is an average, and BN statistics estimated anew on the
-        last training batches."""
+        last training batches, where they are not frozen."""
         network = copy.deepcopy(self.state.network)
         network.load_state_dict(self.state.average, strict=False)
+        if self.config.freeze_statistics:
+            return network.eval()
         first = max(0, self.state.update - self.config.statistics_batches)
         batches = map(self.batches.batch, range(first, max(self.state.update, first + 1)))
         mine = self.processes.part(self.config.batch_size)

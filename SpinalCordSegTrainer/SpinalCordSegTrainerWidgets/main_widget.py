@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SpinalCordSegLib.errors import SpinalCordSegError
-from SpinalCordSegLib.files import atomic_write
-from SpinalCordSegLib.model.checkpoint import load_card, user_models_folder
+from SpinalCordSegLib.model.checkpoint import publish_model
 from SpinalCordSegTrainerLib.cli import STOP_FILE
 from SpinalCordSegTrainerWidgets.pytorch import check_training, repair
 from SpinalCordSegWidgets.install import DeviceChoice, DeviceProbe
@@ -23,7 +20,6 @@ from SpinalCordSegWidgets.section import (
     Picture,
     ask_folder,
     copy_report,
-    free_path,
     on_click,
     set_up_table,
     show_rows,
@@ -154,7 +150,7 @@ class SettingsForm:
         if command == "find-lr":
             words += ["--updates", str(ui.sweepBox.value)] if ui.sweepBox.value else []
         else:
-            words += ["--augment"] * ui.augmentBox.checked
+            words += ["--recipe", "paper"] + ["--augment"] * ui.augmentBox.checked
         name = ui.nameEdit.text.strip()
         chosen = {
             "network.name": ui.networkBox.itemData(ui.networkBox.currentIndex),
@@ -191,18 +187,6 @@ def _rate(text: str) -> float | None:
 
 
 _BEST, _STATE = "best.safetensors", "state.safetensors"
-
-
-def publish_model(run: Path) -> Path:
-    """Copy the run's best weights to the user's own models; gives the new file. No file that is there is overwritten.
-
-    Raises ModelFileError when there are none, OutputError when the folder cannot be written.
-    """
-    stem = re.sub(r"[^\w.-]+", "-", load_card(run / _BEST).name).strip("-.") or "model"
-    target = free_path(user_models_folder() / f"{stem}.safetensors")
-    with atomic_write(target) as temporary:
-        shutil.copyfile(run / _BEST, temporary)
-    return target
 
 
 # The trainer's command line as a job. torch is never loaded into Slicer.
@@ -461,7 +445,7 @@ class TrainerPanel:
 
     def _publish(self, run: Path) -> None:
         try:
-            name = publish_model(run).stem
+            name = publish_model(run / _BEST).stem
         except SpinalCordSegError as error:
             self._message = str(error)
             return

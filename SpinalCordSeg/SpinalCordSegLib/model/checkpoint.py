@@ -9,6 +9,8 @@ import hashlib
 import json
 import logging
 import os
+import re
+import shutil
 import struct
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SpinalCordSegLib.errors import ConfigurationError, ModelFileError
-from SpinalCordSegLib.files import atomic_write, parse_json, user_folder
+from SpinalCordSegLib.files import atomic_write, free_path, parse_json, user_folder
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig
 
 if TYPE_CHECKING:
@@ -83,6 +85,16 @@ def find_model(named: str | Path | None = None) -> Path:
             return found
         names.append(name)
     raise ModelFileError(f"{named}: no such weights file, and no model of this name; listed: {', '.join(names)}")
+
+
+def publish_model(path: Path, stem: str = "") -> Path:
+    """Copy a weights file to the user's own models, as ``stem`` (default: its card's name); gives the new file. No file
+    that is there is replaced. Raises ModelFileError for what is no model, OutputError when it cannot be written."""
+    stem = stem or re.sub(r"[^\w.-]+", "-", load_card(path).name).strip("-.") or "model"
+    target = free_path(user_models_folder() / f"{stem}.safetensors")
+    with atomic_write(target) as temporary:
+        shutil.copyfile(path, temporary)
+    return target
 
 
 # A weights file is a safetensors file: 8 bytes (length of the header, little-endian), a JSON header (tensor table and

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -31,10 +32,12 @@ from Recipes.simulation.scanner import (
     paint,
 )
 from SpinalCordSegLib.errors import ConfigurationError
+from SpinalCordSegLib.files import atomic_write, to_json
 from SpinalCordSegLib.model.preprocessing import NormalisationConfig, normalise, normalise_coverage
 from SpinalCordSegLib.phantom import PhantomConfig, make_phantom
 from SpinalCordSegTrainerLib.config import check_seed
-from SpinalCordSegTrainerLib.slice_cache import CachedSlice, SliceCache
+from SpinalCordSegTrainerLib.corrections import read_rehearsal
+from SpinalCordSegTrainerLib.slice_cache import CachedSlice, CacheInfo, SliceCache
 
 # Training slices from the library's own phantom: clean geometry that no atlas shape has, areas exactly known.
 
@@ -169,6 +172,36 @@ def simulate_cache(
         kind="simulated",
         source=source,
     )
+
+
+REHEARSAL = SimulateConfig(
+    count=360, seed=901, slices_per_neck=3, families=(0.2, 0.25, 0.2, 0.1, 0.25), no_cord=0.12, touching=0.2
+)
+_REHEARSAL_PX = 96
+
+
+def write_rehearsal(
+    slices: Iterable[CachedSlice], config: SimulateConfig, path: Path, size: int = _REHEARSAL_PX
+) -> SliceCache:
+    """Slices that ship with the models for learning from corrections: ``size``² about the cord, one compressed file."""
+    images, covers, subjects, centres = [], [], [], []
+    for number, (image, coverage, subject) in enumerate(slices):
+        rng = np.random.default_rng([config.seed, 3, number])
+        found = np.argwhere(coverage >= 0.5)
+        middle = found.mean(axis=0) if len(found) else np.full(2, (len(image) - 1) / 2)
+        corner = np.clip(np.rint(middle + rng.uniform(-16, 16, 2) - size / 2), 0, len(image) - size).astype(int)
+        part = (slice(corner[0], corner[0] + size), slice(corner[1], corner[1] + size))
+        images.append(np.rint(np.clip(image[part], 0, 1) * 255).astype(np.uint8))
+        covers.append(np.rint(np.clip(coverage[part], 0, 1) * 255).astype(np.uint8))
+        subjects.append(subject)
+        centres.append(None)  # a crop of the whole slice needs none
+    rule, source = asdict(config.normalisation()), {"simulation": asdict(config), "atlas": "PAM50"}
+    info = CacheInfo(size, rule, "simulated", source, tuple(subjects), tuple(centres))
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, images=np.stack(images), coverage=np.stack(covers), info=np.array(json.dumps(to_json(info)))
+        )
+    return read_rehearsal(path)
 
 
 def training_slices(
