@@ -505,6 +505,9 @@ class ReviewSection(Section):
     def learn(self, folder: Path) -> None:
         """Begin to teach the chosen model the cases of ``folder``; a better one comes into the list."""
         models, device = self.panel.segment.models, self.panel.segment.devices.name
+        model = models.path
+        if model is None:
+            return
 
         def show(found: tuple[str, Path | None]) -> None:
             text, path = found
@@ -512,7 +515,7 @@ class ReviewSection(Section):
                 models.add(path)
             self.panel.show_message(text)
 
-        self.panel.start(lambda: learn_job(folder, models.path, device), show)
+        self.panel.start(lambda: learn_job(folder, model, device), show)
 
 
 def _state_text(review: Review) -> str:

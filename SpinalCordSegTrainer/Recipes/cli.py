@@ -80,7 +80,7 @@ def build_parser() -> Parser:
     )
 
     rehearsal = add_command(
-        commands, "rehearsal", _rehearsal, "draw the slices that ship for learning from corrections"
+        commands, "rehearsal", _rehearsal, "draw the slices to rehearse while corrections are learnt"
     )
     rehearsal.add_argument("--maps", type=Path, required=True, help="folder that holds atlas/ and shapes/ (label maps)")
     rehearsal.add_argument("--output", type=Path, required=True, metavar="FILE", help="file to write")

@@ -89,8 +89,8 @@ def build_parser() -> Parser:
     add_learning(train)
     train.add_argument(
         "--recipe", choices=("paper", "corrections"),
-        help="corrections: teach the model that comes along, or --from, what few cases show, in minutes; paper: train as"
-        " published, or as set (default: corrections for a folder of under 50 cases, with no option that is paper's)",
+        help="corrections: teach the default model, or --from, what few cases show, in minutes; paper: train as"
+        " published, or as set (default: corrections for a folder of under 50 cases and no other setting)",
     )  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     held = train.add_mutually_exclusive_group()

@@ -1,9 +1,9 @@
 """Learning from a few corrected cases: a trained model takes over a person's corrections, and keeps what it could do.
 
 BatchNorm keeps the statistics of the starting model: its own come from crops about the cord, and whole slices of a few
-people break it before the first update. Half of each batch are corrected slices, half are rehearsal slices: simulated
-ones, which ship with the models, and whose target is what the starting model draws on them. So its areas on other
-scanners stay where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282).
+people break it before the first update. A third of each batch are corrected slices, the rest are rehearsal slices:
+simulated ones, which ship with the models, and whose target is what the starting model draws on them, so that its areas
+on other scanners stay near where they were (Li and Hoiem 2017, Learning without forgetting, arXiv:1606.09282).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import nn
 
 from SpinalCordSegLib.errors import Cancelled, TrainingDataError
@@ -53,16 +54,16 @@ RECIPE = TrainingConfig(
     ),
     crop=CropConfig(size=96, near_cord=0.9, jitter_px=16),
     loss=LossConfig(fn_weight=0.5, fp_weight=0.5, bce_weight=30.0, soft_overlap=True),
-    rate=RateConfig("cosine", base_lr=1e-5, max_lr=5e-4, warmup_updates=5),
-    batch_size=12,
+    rate=RateConfig("cosine", base_lr=1e-5, max_lr=1.5e-4, warmup_updates=5),
+    batch_size=9,
     epochs=1,
-    updates_per_epoch=60,
+    updates_per_epoch=48,
     freeze_statistics=True,
 )  # fmt: skip
 
 
 def read_rehearsal(path: Path | None = None) -> SliceCache:
-    """The slices that ship with the models, (n, 96, 96), with the cord as it was simulated. Raises TrainingDataError."""
+    """The slices that ship with the models, (n, 96, 96), with the cord as simulated. Raises TrainingDataError."""
     path = path or package_models_folder() / REHEARSAL
     try:
         with np.load(path, allow_pickle=False) as file:  # noqa: TID251  (allow_pickle=False)
@@ -173,7 +174,10 @@ class _Learner:
         self._judged = Slices(rehearsal, slices_of(rehearsal, judged))
         drawn = torch.sigmoid(self._logits(self._network(base), rehearsal))
         targets = replace(rehearsal, coverage=drawn.half().numpy())
-        self._rehearsed = Slices(targets, slices_of(rehearsal, set(people) - judged))
+        kept = slices_of(rehearsal, set(people) - judged)
+        dark = _has_dark_cord(rehearsal)[kept]
+        # Those of each look take a third of a batch: few of the simulated cords are dark, as in T2*w and MT images.
+        self._rehearsed = [Slices(targets, part) for part in (kept[dark], kept[~dark]) if len(part)]
 
     def _network(self, model: Checkpoint) -> nn.Module:
         """With the calibration within its last layer: it learns the logits that it is used with."""
@@ -181,7 +185,8 @@ class _Learner:
         *_others, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
         with torch.no_grad():
             last.weight.mul_(model.calibration.scale)
-            last.bias.mul_(model.calibration.scale).add_(model.calibration.bias)
+            if last.bias is not None:
+                last.bias.mul_(model.calibration.scale).add_(model.calibration.bias)
         return network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _logits(self, network: nn.Module, cache: SliceCache, indices: NDArray[np.int64] | None = None) -> torch.Tensor:
@@ -195,17 +200,17 @@ class _Learner:
         """``progress``: updates done. The area on the rehearsal slices is that of the starting model."""
         config, network = self._config, self._network(self._base)
         optimiser = torch.optim.Adam(network.parameters())
-        sampler = BatchSampler((corrected, self._rehearsed), config)
+        sampler = BatchSampler((corrected, *self._rehearsed), config)
         for update in range(self.updates):
             if self._stopped():
                 raise Cancelled("stopped; nothing was kept")
             rate = learning_rate(config.rate, update, self.updates, update / self.updates)
             learn(network, optimiser, rate, sampler.batch(update), config, Processes(device=self._device))
             progress(update + 1)
-        kept = self._rehearsed
-        wanted = int((kept.cache.read(kept.indices)[1] > 0.5).sum())
-        logits = self._logits(network, kept.cache, kept.indices).flatten()
-        shift = float(torch.topk(logits, wanted + 1).values[-1]) if wanted else 0.0
+        targets, kept = self._rehearsed[0].cache, np.concatenate([part.indices for part in self._rehearsed])
+        wanted = (targets.read(kept)[1] > 0.5).mean()
+        logits = self._logits(network, targets, kept).numpy()
+        shift = float(np.quantile(logits, 1 - wanted)) if 0 < wanted < 1 else 0.0
         weights = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
         return replace(self._base, weights=weights, calibration=Calibration(1.0, -shift))
 
@@ -219,6 +224,15 @@ class _Learner:
         return Effect(
             (before["dice"], after["dice"]), (before["area_percent"], after["area_percent"]), before["n_slices"]
         )
+
+
+def _has_dark_cord(cache: SliceCache) -> NDArray[np.bool_]:
+    """Of each slice: whether the cord is darker than what is around it. (n,)"""
+    images, cord = cache.read(np.arange(len(cache)))
+    inside = cord > 0.9
+    around = ndimage.binary_dilation(cord > 0, np.ones((1, 3, 3)), iterations=3) & (cord == 0)
+    inner, outer = ((images * part).sum((1, 2)) / part.sum((1, 2)).clip(1) for part in (inside, around))
+    return np.asarray(inner < outer)
 
 
 def _effect_on_cases(before: Sequence[CaseScore], after: Sequence[CaseScore]) -> Effect:

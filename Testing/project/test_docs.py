@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 _IN_BOTH = {
     "results/neck/report.html", "results/neck/slices.csv", "results/summary.csv", "results/review.csv",
-    "runs/tuned/last.safetensors", "results/dicom/neck.seg.dcm", "results/dicom/neck.sr.dcm",
+    "runs/tuned/best.safetensors", "results/dicom/neck.seg.dcm", "results/dicom/neck.sr.dcm",
 }  # fmt: skip
 _IN_DOCS = {"out/demo/phantom/report.html", "results/mask", "training/sub-P07_ses-01_seg.nii.gz"}
 

@@ -184,7 +184,7 @@ def write_rehearsal(
     slices: Iterable[CachedSlice], config: SimulateConfig, path: Path, size: int = _REHEARSAL_PX
 ) -> SliceCache:
     """Slices that ship with the models for learning from corrections: ``size``² about the cord, one compressed file."""
-    images, covers, subjects, centres = [], [], [], []
+    images, covers, subjects = [], [], []
     for number, (image, coverage, subject) in enumerate(slices):
         rng = np.random.default_rng([config.seed, 3, number])
         found = np.argwhere(coverage >= 0.5)
@@ -194,9 +194,8 @@ def write_rehearsal(
         images.append(np.rint(np.clip(image[part], 0, 1) * 255).astype(np.uint8))
         covers.append(np.rint(np.clip(coverage[part], 0, 1) * 255).astype(np.uint8))
         subjects.append(subject)
-        centres.append(None)  # a crop of the whole slice needs none
     rule, source = asdict(config.normalisation()), {"simulation": asdict(config), "atlas": "PAM50"}
-    info = CacheInfo(size, rule, "simulated", source, tuple(subjects), tuple(centres))
+    info = CacheInfo(size, rule, "simulated", source, tuple(subjects), (None,) * len(subjects))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file, images=np.stack(images), coverage=np.stack(covers), info=np.array(json.dumps(to_json(info)))
