@@ -37,7 +37,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cord[:, 12:20, 12:22] = 255
     info = CacheInfo(32, rule, "simulated", {}, tuple(f"neck-{n}" for n in range(10)), (None,) * 10)
     monkeypatch.setattr(corrections, "read_rehearsal", lambda: SliceCache(Path("rehearsal"), images, cord, info))
-    short = replace(corrections.RECIPE, crop=CropConfig(32, 1.0, 4), batch_size=2, updates_per_epoch=3)
+    short = replace(corrections.RECIPE, crop=CropConfig(32, 1.0, 4), batch_size=3, updates_per_epoch=3)
     monkeypatch.setattr(corrections, "RECIPE", short)
     return tmp_path
 
