@@ -71,7 +71,8 @@ def test_what_cannot_be_compared_is_refused(first):
     second = _second(first)
     inverted = second.image.with_voxels(second.image.voxels.max() - second.image.voxels)
     noise = second.image.with_voxels(np.random.default_rng(3).normal(100, 20, second.image.shape))
-    for image in (inverted, noise):
+    grey = second.image.with_voxels(np.full(second.image.shape, 5.0))
+    for image in (inverted, noise, grey):
         found = _between(first, second, image)
         assert np.isnan(found.percent) and "too different" in found.refused[0]
     for cord in (second.mask.voxels & False, second.mask.voxels & (np.arange(14) < 4)[:, None, None]):

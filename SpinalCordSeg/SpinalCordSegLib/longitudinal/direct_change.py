@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from SpinalCordSegLib.errors import GeometryError
 from SpinalCordSegLib.longitudinal.registration import register_rigid
 from SpinalCordSegLib.longitudinal.visits import Visit, differences, same_data
 from SpinalCordSegLib.morphometry import Centreline, centreline, fit_local_lines
@@ -80,10 +81,8 @@ def direct_change(
     """
     none, why = np.zeros(0), f"the two cords share less than {_LEAST_MM:g} mm"
     nothing = DirectChange(nan, nan, none, none, none, nan, nan, nan, (why,))
-    if (
-        min(np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2))) for cord in (first_cord, second_cord))
-        < _LEAST_SLICES
-    ):
+    filled = [np.count_nonzero((cord.voxels >= 0.5).any(axis=(1, 2))) for cord in (first_cord, second_cord)]
+    if min(filled) < _LEAST_SLICES:
         return nothing
     squares = np.square(first.spacing_mm) - np.square(second.spacing_mm)
     blur_mm2 = np.array([1 / 12, 1 / 4, 1 / 4]) * squares  # by how much the first image is the blurrier one, at first
@@ -104,9 +103,8 @@ def direct_change(
     percent, se = _mean(found, area)
     se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent)
     known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
-    slope = (_mean(_fit(one, _shrunk(other, contour, known), contour), area)[0] - percent) / (
-        100 * ((1 - known) ** 2 - 1)
-    )
+    moved, _ = _mean(_fit(one, _shrunk(other, contour, known), contour), area)
+    slope = (moved - percent) / (100 * ((1 - known) ** 2 - 1))
     refused = []
     if found.correlation < _LEAST_CORRELATION:
         refused.append(f"about the cord the images are too different (correlation {found.correlation:.2f})")
@@ -316,7 +314,8 @@ def _fit(first: Sampler, second: Sampler, contour: Array) -> _Fit:
     variance = np.linalg.inv(normal)[:, 0, 0] * (weights * left**2).sum(axis=1) / weights.sum(axis=1)
     shift = motion[:, 0]
     percent = 100 * (((1 + shift / 2) / (1 - shift / 2)) ** 2 - 1)
-    correlation = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    sds = float(one.std() * other.std())  # 0: an image of one grey
+    correlation = float(((one - one.mean()) * (other - other.mean())).mean()) / sds if sds > 0 else 0.0
     return _Fit(percent, 200 * _SEEN_SE * np.sqrt(variance) / scale[0], 2 * solved[:, 4] / scale[4], correlation)
 
 
@@ -395,7 +394,11 @@ def compare_images(visits: Sequence[Visit], read_volume: Callable[[Visit], Volum
             continue
         first, second = read_volume(one), read_volume(other)
         masks = place_on(one.mask, first), place_on(other.mask, second)
-        laid = register_rigid(first, masks[0], second, masks[1])
+        try:
+            laid = register_rigid(first, masks[0], second, masks[1])
+        except GeometryError as error:  # the discs may align them all the same
+            pairs.append(PairChange(n, k, None, None, None, str(error), None))
+            continue
         found = direct_change(first, masks[0], second, masks[1], laid.fixed_to_moving)
         percent, se, blur_mm2 = (
             value if isfinite(value) else None for value in (found.percent, found.se_percent, found.blur_mm2)

@@ -519,18 +519,10 @@ _DIRECT = (
 
 
 def _direct_section(result: FollowUp) -> list[Section]:
-    return (
-        [
-            Section(
-                "picture",
-                "Change along the cord, from the images",
-                note=_DIRECT,
-                picture=partial(draw_direct, result=result),
-            )
-        ]
-        if any(pair.percent is not None for pair in result.pairs)
-        else []
-    )
+    if all(pair.percent is None for pair in result.pairs):
+        return []
+    title, picture = "Change along the cord, from the images", partial(draw_direct, result=result)
+    return [Section("picture", title, note=_DIRECT, picture=picture)]
 
 
 def _condition(value: Any) -> str:
