@@ -101,7 +101,8 @@ def direct_change(
         if abs(left_mm2) < _MATCHED_MM2 or found.correlation < _LEAST_CORRELATION:
             break
     percent, se = _mean(found, area)
-    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent)
+    of_voxels = 0.0 if np.allclose(first.spacing_mm, second.spacing_mm, rtol=0.03) else _SE_OF_VOXELS
+    se = hypot(se, _SE_OF_BLUR * blur_mm2[1:].mean(), _SE_OF_SLOPE * percent, of_voxels)
     known = _KNOWN_SHIFT if percent > 0 else -_KNOWN_SHIFT  # towards no change, where the fit is most nearly linear
     moved, _ = _mean(_fit(one, _shrunk(other, contour, known), contour), area)
     slope = (moved - percent) / (100 * ((1 - known) ** 2 - 1))
@@ -335,6 +336,7 @@ _TOGETHER_MM = 12.0  # windows nearer than this err alike
 _FLOOR_SE = 0.15
 _MORE_SE = 1.5  # simulated pairs err by so much more than their windows scatter: what is wrong alike in all of them
 _SE_OF_SLOPE = 0.075
+_SE_OF_VOXELS = 0.7  # of other voxel sizes: simulated pairs err by 0.9 then, no less than areas do
 _SE_OF_BLUR = 1.0  # % for each mm² by which one image had to be blurred
 
 
