@@ -37,7 +37,7 @@ from SpinalCordSegLib.errors import (
 )
 from SpinalCordSegLib.flags import kinds_from, merge_flags
 from SpinalCordSegLib.identity import differing
-from SpinalCordSegLib.metrics import mask_changes, mask_sha256
+from SpinalCordSegLib.metrics import mask_changes, mask_sha256, signed_distance_mm
 from SpinalCordSegLib.model.checkpoint import default_model, find_models, load_checkpoint
 from SpinalCordSegLib.morphometry import fit_spline
 from SpinalCordSegLib.pipeline import fingerprint, measure_mask
@@ -360,13 +360,9 @@ def _course(centroids: dict[int, NDArray[np.float64]], at: NDArray[np.int64], ma
     return np.stack([row_mm, column_mm], axis=1) / mask.pixel_mm
 
 
-def _distance_mm(pixels: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """From the outline, inside positive. It runs half a pixel beyond the last one inside; the steps that pixels leave
-    are smoothed."""
-    inside = ndimage.distance_transform_edt(pixels, sampling=pixel_mm)
-    outside = ndimage.distance_transform_edt(~pixels, sampling=pixel_mm)
-    half = min(pixel_mm) / 2
-    return np.asarray(ndimage.gaussian_filter(np.where(pixels, inside - half, half - outside), _SMOOTH_PIXELS))
+def _smoothed_distance_mm(pixels: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
+    """As signed_distance_mm; the steps that pixels leave in it are smoothed."""
+    return np.asarray(ndimage.gaussian_filter(signed_distance_mm(pixels, pixel_mm), _SMOOTH_PIXELS))
 
 
 def _moved(distance_mm: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -416,7 +412,7 @@ def fill_between(mask: Volume, first: int, last: int) -> Volume:
     centres = _course({k: at for k, at in centroids.items() if not first < k < last}, span, mask)
     # Moved so that it meets the centroids of both ends.
     centres += np.outer(1 - share, centroids[first] - centres[0]) + np.outer(share, centroids[last] - centres[-1])
-    ends = [_distance_mm(regions[k], mask.pixel_mm) for k in (first, last)]
+    ends = [_smoothed_distance_mm(regions[k], mask.pixel_mm) for k in (first, last)]
     roots = [sqrt(np.count_nonzero(regions[k])) for k in (first, last)]
     filled = {}
     for k, part, centre in list(zip(span.tolist(), share.tolist(), centres, strict=True))[1:-1]:
@@ -450,7 +446,7 @@ def smooth_along_cord(mask: Volume, slices: tuple[int, int] | None = None, *, re
         return mask.with_voxels(np.zeros(mask.shape, bool))
     course = _course(centroids, filled, mask)
     areas = np.count_nonzero(regions[filled], axis=(1, 2)).astype(np.float64)
-    distances = [_distance_mm(regions[k], mask.pixel_mm) for k in filled]
+    distances = [_smoothed_distance_mm(regions[k], mask.pixel_mm) for k in filled]
     smoothed = {}
     for at in np.flatnonzero((filled >= first) & (filled < end)).tolist():
         apart_mm = (filled - filled[at]) * mask.slice_mm

@@ -104,6 +104,14 @@ def hd95_mm(a: ArrayLike, b: ArrayLike, spacing_mm: Sequence[float]) -> float:
     return float(max(np.percentile(a_to_b, 95), np.percentile(b_to_a, 95)))
 
 
+def signed_distance_mm(pixels: NDArray[np.bool_], pixel_mm: Sequence[float]) -> NDArray[np.float64]:
+    """From the outline between pixels, inside positive; a pixel at the edge is half a pixel from it."""
+    half = min(pixel_mm) / 2
+    inside = ndimage.distance_transform_edt(pixels, sampling=pixel_mm)
+    outside = ndimage.distance_transform_edt(~pixels, sampling=pixel_mm)
+    return np.where(pixels, inside - half, half - outside)
+
+
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     first, second = np.asarray(a) != 0, np.asarray(b) != 0
     if first.shape != second.shape:

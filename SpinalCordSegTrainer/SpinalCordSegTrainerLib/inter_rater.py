@@ -1,8 +1,8 @@
 """Two people drew the same cases: where they agree, where not, and one label made of both.
 
-The consensus of a slice lies midway between both outlines: the pixels whose signed distances to the two add up to less
-than zero. It does not depend on who is first and equals both where they agree. Slices that only one of them drew have
-no middle: they stay empty and are listed, for the two to settle together.
+The consensus of a slice lies midway between both outlines: the pixels whose signed distances to the two add up to more
+than zero (inside is positive). It does not depend on who is first and equals both where they agree. Slices that only
+one of them drew have no middle: they stay empty and are listed, for the two to settle together.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
+from SpinalCordSegLib.metrics import signed_distance_mm
 from SpinalCordSegLib.volume import Volume
 from SpinalCordSegTrainerLib.evaluation import CaseScore, SliceScore
 
@@ -67,13 +66,5 @@ def consensus(first: Volume, second: Volume) -> Volume:
     for n in range(len(merged)):
         a, b = first.voxels[n] != 0, second.voxels[n] != 0
         if a.any() and b.any():
-            merged[n] = _signed_mm(a, first.pixel_mm) + _signed_mm(b, first.pixel_mm) < 0
+            merged[n] = signed_distance_mm(a, first.pixel_mm) + signed_distance_mm(b, first.pixel_mm) > 0
     return first.with_voxels(merged)
-
-
-def _signed_mm(mask: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """Distance to the outline between pixels, negative inside; a pixel at the edge is half a pixel from it."""
-    half = min(pixel_mm) / 2
-    outside = ndimage.distance_transform_edt(~mask, sampling=pixel_mm) - half
-    inside = ndimage.distance_transform_edt(mask, sampling=pixel_mm) - half
-    return np.where(mask, -inside, outside)
